@@ -1,0 +1,87 @@
+"""From a User-Agent to the finished answer, and the cache of finished answers."""
+
+from typing import Any
+
+from ua_parser import Parser
+from ua_parser.caching import S3Fifo
+from ua_parser.loaders import load_lazy_builtins
+from ua_parser.regex import Resolver
+
+from uaparser.bots import bot_reason
+from uaparser.device import Kind, kind_of
+
+Answer = dict[str, Any]
+
+MAX_UA_LENGTH = 1024
+"""Characters that are looked at. The longest honest ones have about 400; some rules' time grows with the length."""
+
+BYTES_AN_ENTRY = 1_200
+"""What a cached answer takes with its key: 919 bytes measured over 10,000 distinct lines, and the allocator's slack."""
+
+_OTHER = "Other"
+# Longer runs of digits are junk, and would not fit a JSON reader's 53-bit numbers.
+_MAX_DIGITS = 9
+
+
+class UaParser:
+    """Parses User-Agents, and remembers answers in an S3-FIFO cache of about `cache_mb` megabytes.
+
+    S3-FIFO because most of a day's distinct lines come once: they leave by a small queue and push out nothing.
+    An answer is shared between calls: read it, do not change it.
+    """
+
+    def __init__(self, cache_mb: float = 32) -> None:
+        self.capacity = max(16, int(cache_mb * 1_000_000 / BYTES_AN_ENTRY))
+        self.parsed = 0
+        self._cache = S3Fifo(self.capacity)
+        self._parser = Parser(Resolver(load_lazy_builtins()))
+
+    def parse(self, ua: str) -> Answer:
+        """The answer for one User-Agent; only its first 1,024 characters count. Never raises."""
+        if len(ua) > MAX_UA_LENGTH:
+            ua = ua[:MAX_UA_LENGTH]
+        found: Answer | None = self._cache[ua]
+        if found is None:
+            found = self._parse(ua)
+            self._cache[ua] = found
+            self.parsed += 1
+        return found
+
+    def cached(self) -> int:
+        """How many answers the cache holds now."""
+        return len(self._cache.small) + len(self._cache.main)
+
+    def _parse(self, ua: str) -> Answer:
+        # A lone surrogate (half of an emoji, cut by someone) has no UTF-8 form and the Rust engine wants UTF-8.
+        clean = ua.encode("utf-8", "replace").decode("utf-8")
+        result = self._parser.parse(clean)
+        system, browser, device = result.os, result.user_agent, result.device
+        system_family = system.family if system else _OTHER
+        browser_family = browser.family if browser else _OTHER
+        device_family = device.family if device else _OTHER
+        kind = kind_of(clean, browser_family, system_family, device_family)
+        reason = bot_reason(clean, device_family)
+        return {
+            "os_family": system_family,
+            "os_version": _version(system.major, system.minor, system.patch) if system else [],
+            "browser_family": browser_family,
+            "browser_version": _version(browser.major, browser.minor, browser.patch) if browser else [],
+            "device_family": device_family,
+            "device_brand": device.brand if device else None,
+            "device_model": device.model if device else None,
+            "is_bot": int(bool(reason)),
+            "is_tables": int(kind is Kind.TABLET),
+            "is_mob": int(kind is Kind.MOBILE),
+            "is_pc": int(kind is Kind.PC),
+            "is_tablet": int(kind is Kind.TABLET),
+            "bot_reason": reason or None,
+        }
+
+
+def _version(*parts: str | None) -> list[int | str]:
+    """`("10", "15", None)` → `[10, 15]`; a part that is no number ("XP", "Vista") stays a text, as in the original."""
+    return [
+        int(part) if part.isascii() and part.isdigit() and len(part) <= _MAX_DIGITS else part
+        for part in parts
+        if part is not None
+    ]
