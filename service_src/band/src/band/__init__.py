@@ -1,1 +1,107 @@
+"""band: services of a small event platform.
 
+A service is a folder with a ``config.yaml`` and a package whose functions are exposed::
+
+    from band import expose, settings, start_server
+
+    @expose.enricher(keys=["in.gen.track"], props={"ip": "td.ip"})
+    async def enrich(ip=None, **params):
+        return {"length": len(ip or "")}
+
+    start_server(**settings)
+
+The names are made at first use, so that importing one costs only that one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from aiohttp import web
+
+    from band.config import Settings
+    from band.factory import RedisFactory
+    from band.jobs import Scheduler, blocking, crontab
+    from band.logs import logger
+    from band.redis.link import RedisLink
+    from band.registry import Expose, Health, Worker
+    from band.response import response
+    from band.rpc.client import RpcClient
+    from band.service import Dome, start_server
+
+    app: web.Application
+    cleanup: Worker
+    dome: Dome
+    expose: Expose
+    health: Health
+    link: RedisLink
+    loop: AbstractEventLoop
+    redis_factory: RedisFactory
+    rpc: RpcClient
+    scheduler: Scheduler
+    settings: Settings
+    worker: Worker
+
+__all__ = [
+    "app",
+    "blocking",
+    "cleanup",
+    "crontab",
+    "dome",
+    "expose",
+    "health",
+    "link",
+    "logger",
+    "loop",
+    "redis_factory",
+    "response",
+    "rpc",
+    "scheduler",
+    "settings",
+    "start_server",
+    "web",
+    "worker",
+]
+
+_PARTS = frozenset({"app", "cleanup", "dome", "expose", "health", "link", "rpc", "scheduler", "worker"})
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'band' has no name {name!r}")
+    value = _make(name)
+    globals()[name] = value
+    return value
+
+
+def _make(name: str) -> Any:
+    if name == "web":
+        from aiohttp import web
+
+        return web
+    if name in ("blocking", "crontab"):
+        from band import jobs
+
+        return getattr(jobs, name)
+    if name == "logger":
+        from band.logs import logger
+
+        return logger
+    if name == "response":
+        from band.response import response
+
+        return response
+    if name == "redis_factory":
+        from band.factory import RedisFactory
+
+        return RedisFactory()
+    from band import service
+
+    if name in _PARTS:
+        return getattr(service.service, name)
+    if name == "start_server":
+        return service.start_server
+    return service.read_own_settings() if name == "settings" else service.get_loop()

@@ -1,0 +1,140 @@
+"""Settings of a service: ``config.yaml`` through Jinja2, over the environment with ``.env.local`` and ``.env``.
+
+Order, later wins: ``config.yml``, ``config.yaml``, then ``custom.yml``, ``custom.yaml``. Variables of the real
+environment win over ``.env.local``, which wins over ``.env``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dotenv import dotenv_values
+from jinja2 import Environment, TemplateError
+
+from band.errors import SettingsError
+
+CONFIG_FILES = ("config.yml", "config.yaml", "custom.yml", "custom.yaml")
+ENV_FILES = (".env.local", ".env")
+
+
+class Settings(dict[str, Any]):
+    """A mapping whose keys are attributes too; a missing attribute is None, at any depth.
+
+    ``settings.redis.port`` raises only if ``redis`` itself is missing. Use ``settings["items"]`` for a key that is also
+    the name of a dict method.
+    """
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        super().__init__({str(key): _wrap(value) for key, value in (values or {}).items()})
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # copy, pickle and inspect probe for these
+            raise AttributeError(name)
+        return self.get(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = _wrap(value)
+
+
+def _wrap(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return Settings(value)
+    if isinstance(value, list):
+        return [_wrap(item) for item in value]
+    return value
+
+
+def read_environ(folder: Path) -> dict[str, str]:
+    """Return the environment of this process over the ``.env.local`` and ``.env`` of ``folder``."""
+    merged: dict[str, str] = {}
+    for name in reversed(ENV_FILES):
+        merged.update({key: value for key, value in dotenv_values(folder / name).items() if value is not None})
+    merged.update(os.environ)
+    return merged
+
+
+def read_settings(folder: Path, env: Mapping[str, str]) -> Settings:
+    """Read the configuration files of ``folder``, each rendered with Jinja2 over ``env``.
+
+    Variables of ``env`` stand in the template by their name (``{{ PORT|default(8080) }}``), and all of them in ``env``.
+
+    Raises:
+        SettingsError: a file is no valid template or YAML, or is not a mapping; the text names file and line.
+    """
+    merged: dict[str, Any] = {}
+    for name in CONFIG_FILES:
+        path = folder / name
+        if path.is_file():
+            merged = _merge(merged, _read_file(path, env))
+    return Settings(merged)
+
+
+def _read_file(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        template = Environment(autoescape=False).from_string(path.read_text(encoding="utf-8"))  # noqa: S701 - YAML, not HTML
+        values = yaml.safe_load(template.render(**{**env, "env": env}))
+    except TemplateError as error:
+        line = getattr(error, "lineno", None)
+        raise SettingsError(f"{path}{f', line {line}' if line else ''}: not a valid template: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        # The problem alone: the whole text of a YAML error quotes the line, which may hold a secret.
+        raise SettingsError(f"{path}{where}: {problem}; check the quotes and the indentation there") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: expected `key: value` lines, found a {type(values).__name__}")
+    return values
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+class Truth:
+    """Words that mean yes or no in an environment variable or a setting."""
+
+    YES = frozenset({"1", "true", "yes", "on"})
+    NO = frozenset({"0", "false", "no", "off", ""})
+
+    @classmethod
+    def read(cls, value: Any, name: str) -> bool:
+        """Return ``value`` as a bool; ``name`` is for the error.
+
+        Raises:
+            SettingsError: the value is neither.
+        """
+        if value is None:
+            return False
+        word = str(value).strip().lower()
+        if word in cls.YES:
+            return True
+        if word in cls.NO:
+            return False
+        raise SettingsError(f"{name}={value!r} is neither yes nor no; write true or false")
+
+
+def first(*values: Any) -> Any:
+    """Return the first value that is neither None nor an empty string, else None."""
+    return next((value for value in values if value is not None and value != ""), None)
+
+
+def words(value: str | Iterable[str] | None) -> list[str]:
+    """Return a list from a list or from a text with commas or spaces between its words."""
+    if value is None:
+        return []
+    return value.replace(",", " ").split() if isinstance(value, str) else [str(item) for item in value]
+
+
+environ: dict[str, str] = read_environ(Path.cwd())
+"""The environment with ``.env.local`` and ``.env`` of the working directory, read once at import as in the original."""

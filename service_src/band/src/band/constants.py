@@ -1,0 +1,27 @@
+"""Names that the original platform's peers rely on (wire protocol, sections 1 to 3)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+DIRECTOR_SERVICE: Final = "director"
+FRONTIER_SERVICE: Final = "front"
+ENRICH: Final = "enrich"
+BROADCAST: Final = "broadcast"
+
+REQUEST_STATUS: Final = "__status"
+NOTIFY_ALIVE: Final = "__iamalive"
+
+STATUS_STARTING: Final = "starting"
+STATUS_RUNNING: Final = "running"
+STATUS_STOPPING: Final = "stopping"
+
+ROLE_HANDLER: Final = "handler"
+ROLE_ENRICHER: Final = "enricher"
+ROLE_LISTENER: Final = "listener"
+
+RPC_TIMEOUT: Final = 2.0
+"""Seconds that a call waits for its answer unless told otherwise (the original's 2 s)."""
+
+EVENTS_STREAM: Final = "events"
+DEAD_LETTERS: Final = "dead:{name}"

@@ -1,0 +1,43 @@
+"""How a service is: its own checks, and the connection to Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from band.logs import mask, mask_text
+from band.redis.link import RedisLink
+from band.registry import Registry, resolve
+
+OK: Final = "ok"
+DEGRADED: Final = "degraded"
+FAILING: Final = "failing"
+_ORDER: Final = (OK, DEGRADED, FAILING)
+
+CHECK_TIMEOUT: Final = 2.0
+"""Seconds that one check may take."""
+
+
+def worst(states: list[str]) -> str:
+    """Return the worst of several states; an unknown one counts as failing."""
+    return max((state if state in _ORDER else FAILING for state in states), key=_ORDER.index, default=OK)
+
+
+async def read_health(registry: Registry, link: RedisLink) -> dict[str, Any]:
+    """Return ``{"status": …, "checks": {name: {"status": …, …}}}``; never raises."""
+    checks: dict[str, dict[str, Any]] = {}
+    if link.address is not None:
+        checks["redis"] = (
+            {"status": OK} if link.connected else {"status": DEGRADED, "reason": mask_text(link.last_error)}
+        )
+        checks["redis"]["reconnects"] = link.reconnects
+    for check in registry.health_checks:
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT):
+                facts = await resolve(check.func())
+        except TimeoutError:
+            facts = {"status": FAILING, "reason": f"the check did not end within {CHECK_TIMEOUT:g} s"}
+        except Exception as error:  # noqa: BLE001 - a broken check is a finding, not a reason to break
+            facts = {"status": FAILING, "reason": mask_text(f"{type(error).__name__}: {error}")}
+        checks[check.name] = mask({"status": OK, **(facts or {})})
+    return {"status": worst([str(check["status"]) for check in checks.values()]), "checks": checks}

@@ -1,0 +1,34 @@
+"""JSON in and out: msgspec, and the standard library for what it refuses but peers send."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+_encoder = msgspec.json.Encoder()
+
+
+def decode(data: bytes | str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return json.loads(data)  # NaN and lone surrogates: Python peers send them
+
+
+def encode(value: Any) -> bytes:
+    """Return ``value`` as JSON without spaces.
+
+    Raises:
+        TypeError: something in it has no JSON form.
+    """
+    try:
+        return _encoder.encode(value)
+    except (OverflowError, TypeError, ValueError, UnicodeEncodeError):
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode()

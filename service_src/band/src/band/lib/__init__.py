@@ -1,0 +1,1 @@
+"""Import paths that services of the original platform use."""

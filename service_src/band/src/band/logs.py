@@ -1,0 +1,86 @@
+"""Structured logs: one event name and its values a line, JSON when ``JSON_LOGS`` says so, secrets masked."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import structlog
+
+MASK = "***"
+_SECRET_KEY = re.compile(r"token|secret|passw|api_?key|licen[cs]e_?key|authorization|credential|cookie", re.IGNORECASE)
+_SECRET_IN_URL = re.compile(r"(?<=://)([^/@\s:]*):([^/@\s]+)@")
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger("band")
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether a value of that name is masked in logs and answers (``MIXPANEL_TOKEN``, ``redis_password`` …)."""
+    return bool(_SECRET_KEY.search(name))
+
+
+def mask_text(text: str) -> str:
+    """Return ``text`` with the password of every URL in it masked."""
+    return _SECRET_IN_URL.sub(rf"\1:{MASK}@", text) if "@" in text else text
+
+
+def mask(value: Any, name: str = "") -> Any:
+    """Return a copy of any value in which secrets are masked, by the names of mapping keys and inside URLs."""
+    if name and value and is_secret_name(name):
+        return MASK
+    if isinstance(value, str):
+        return mask_text(value)
+    if isinstance(value, Mapping):
+        return {key: mask(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [mask(item) for item in value]
+    return value
+
+
+def _mask_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if key != "exc_info":
+            event[key] = mask(value, key)
+    return event
+
+
+def _mask_exception(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    text = event.get("exception")
+    if isinstance(text, str):
+        event["exception"] = mask_text(text)
+    return event
+
+
+def configure_logs(level: str = "INFO", *, as_json: bool = False) -> None:
+    """Set up structlog for the whole process, on standard output.
+
+    Args:
+        level: a level name of the standard library, any case; an unknown one falls back to INFO.
+        as_json: one JSON object a line instead of text for people.
+    """
+    number = logging.getLevelNamesMapping().get(level.strip().upper(), logging.INFO)
+    renderer: Any = structlog.dev.ConsoleRenderer(
+        colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+    processors: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _mask_event,
+    ]
+    if as_json:
+        processors += [structlog.processors.format_exc_info, _mask_exception]
+        renderer = structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+    structlog.configure(
+        processors=[*processors, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(
+        level=max(number, logging.WARNING), stream=sys.stdout, format="%(levelname)s %(name)s %(message)s"
+    )

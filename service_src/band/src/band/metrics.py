@@ -1,0 +1,90 @@
+"""What a service counts of itself, in the text format of Prometheus.
+
+The counters are plain numbers, turned into metrics only when asked for: a call costs a dictionary look-up.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Upper bounds in seconds."""
+
+Gauge = Callable[[], float]
+
+
+class _Latency(msgspec.Struct):
+    total: float = 0.0
+    count: int = 0
+    buckets: list[int] = msgspec.field(default_factory=lambda: [0] * len(LATENCY_BUCKETS))
+
+    def add(self, seconds: float) -> None:
+        """Count one duration."""
+        self.total += seconds
+        self.count += 1
+        place = bisect.bisect_left(LATENCY_BUCKETS, seconds)
+        if place < len(self.buckets):
+            self.buckets[place] += 1
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """Return (upper bound, number of durations up to it), as Prometheus wants them."""
+        below = itertools.accumulate(self.buckets)
+        bounds = [(f"{bound:g}", float(count)) for bound, count in zip(LATENCY_BUCKETS, below, strict=True)]
+        return [*bounds, ("+Inf", float(self.count))]
+
+
+class Metrics:
+    """Counters of calls by method and outcome, counters and gauges by name."""
+
+    def __init__(self) -> None:
+        self._calls: dict[tuple[str, str], int] = {}
+        self._latency: dict[str, _Latency] = {}
+        self._counters: dict[str, float] = {}
+        self._gauges: dict[str, tuple[str, Gauge]] = {}
+
+    def called(self, method: str, outcome: str, seconds: float) -> None:
+        """Count one call of ``method`` that ended as ``outcome`` after ``seconds``."""
+        key = (method, outcome)
+        self._calls[key] = self._calls.get(key, 0) + 1
+        latency = self._latency.get(method)
+        if latency is None:
+            latency = self._latency[method] = _Latency()
+        latency.add(seconds)
+
+    def add(self, name: str, value: float = 1) -> None:
+        """Add to the counter ``band_<name>_total``."""
+        self._counters[name] = self._counters.get(name, 0) + value
+
+    def gauge(self, name: str, read: Gauge, text: str) -> None:
+        """Show ``read()`` as the gauge ``band_<name>`` at every scrape."""
+        self._gauges[name] = (text, read)
+
+    def render(self) -> bytes:
+        """Return everything in the text format of Prometheus."""
+        from prometheus_client import CollectorRegistry, generate_latest  # at a scrape only: it costs 20 ms to import
+
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        return generate_latest(registry)
+
+    def collect(self) -> Iterator[Any]:
+        """Yield the metric families, as prometheus_client asks a collector for them."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+        calls = CounterMetricFamily("band_calls", "Calls by method and outcome.", labels=["method", "outcome"])
+        for (method, outcome), count in sorted(self._calls.items()):
+            calls.add_metric([method, outcome], count)
+        yield calls
+        seconds = HistogramMetricFamily("band_call_seconds", "Duration of calls by method.", labels=["method"])
+        for method, latency in sorted(self._latency.items()):
+            seconds.add_metric([method], latency.cumulative(), latency.total)
+        yield seconds
+        for name, value in sorted(self._counters.items()):
+            yield CounterMetricFamily(f"band_{name}", name.replace("_", " "), value=value)
+        for name, (text, read) in sorted(self._gauges.items()):
+            yield GaugeMetricFamily(f"band_{name}", text, value=read())

@@ -1,0 +1,295 @@
+"""A connection to Redis that keeps itself alive.
+
+One task supervises it: connect, enter, subscribe again, wait until it is lost, back off, begin anew. There is no other
+loop, so nothing can spin while Redis is away (the original's reader did). Commands and messages go through
+:class:`band.redis.wire.Wire`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import hiredis
+
+from band.errors import RedisError, RedisReplyError, RedisUnavailable
+from band.logs import logger
+from band.redis.backoff import Backoff
+from band.redis.dsn import RedisAddress
+from band.redis.wire import OnReply, Wire, settle
+
+OnMessage = Callable[[str, bytes], None]
+
+CONNECT_TIMEOUT: Final = 3.0
+COMMAND_TIMEOUT: Final = 5.0
+WATCH_INTERVAL: Final = 1.0
+STEADY_AFTER: Final = 5.0
+"""Seconds after which a connection counts as held, and the back-off begins anew."""
+OUTBOX_SECONDS: Final = 30.0
+OUTBOX_MESSAGES: Final = 20_000
+
+
+class RedisLink:
+    """A supervised connection for commands and, when ``on_message`` is given, for subscriptions."""
+
+    def __init__(self, name: str = "band", on_message: OnMessage | None = None) -> None:
+        self.name = name
+        self.reconnects = 0
+        self.dropped = 0
+        self.last_error = "the service has not started"
+        self._on_message = on_message
+        self._address: RedisAddress | None = None
+        self._wire: Wire | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._ready: asyncio.Event | None = None
+        self._channels: dict[str, asyncio.Future[None] | None] = {}
+        self._outbox: deque[tuple[float, tuple[Any, ...], OnReply | None]] = deque()
+        self._closing = False
+
+    # --- life cycle
+
+    def start(self, address: RedisAddress) -> None:
+        """Begin to connect to ``address``; returns at once. Must be called in the running loop."""
+        self._address = address
+        self._closing = False
+        self._ready = asyncio.Event()
+        self.last_error = "not connected yet"
+        self._task = asyncio.get_running_loop().create_task(self._supervise(), name=f"redis-{self.name}")
+
+    async def close(self) -> None:
+        """Write what waits and disconnect."""
+        self._closing = True
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.close()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether commands go through now."""
+        return self._wire is not None
+
+    @property
+    def address(self) -> RedisAddress | None:
+        """Where it connects to; None before the start."""
+        return self._address
+
+    async def ready(self, timeout: float) -> None:
+        """Wait until there is a connection.
+
+        Raises:
+            RedisUnavailable: there is none after ``timeout`` seconds.
+        """
+        if self._wire is not None:
+            return
+        if self._ready is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._ready.wait()
+                    return
+        raise self._unavailable()
+
+    # --- commands
+
+    async def command(self, *parts: Any, timeout: float = COMMAND_TIMEOUT) -> Any:
+        """Send one command and return its reply (bytes, int, list, dict or None).
+
+        Raises:
+            RedisReplyError: Redis refused it.
+            RedisUnavailable: there is no connection, or it was lost or silent for ``timeout`` seconds.
+        """
+        return await self.ask(*parts, timeout=timeout)
+
+    def ask(self, *parts: Any, timeout: float = COMMAND_TIMEOUT) -> asyncio.Future[Any]:
+        """Send one command; like :meth:`command`, but the future is returned at once, so that many share one write.
+
+        Raises:
+            RedisUnavailable: there is no connection.
+        """
+        wire = self._wire
+        if wire is None:
+            raise self._unavailable()
+        return wire.ask(*parts, timeout=timeout)
+
+    def publish(self, channel: str, payload: bytes, on_reply: OnReply | None = None, *, keep: bool = False) -> bool:
+        """Publish a message; ``on_reply`` gets the number of receivers, or an exception as a value.
+
+        With ``keep``, a message that cannot leave now waits for the connection at most 30 s (bounded in number).
+        Returns whether it was sent or kept.
+        """
+        parts = ("PUBLISH", channel, payload)
+        wire = self._wire
+        now = asyncio.get_running_loop().time()
+        if wire is not None:
+            try:
+                wire.send(parts, on_reply, now + COMMAND_TIMEOUT)
+                return True
+            except RedisUnavailable as error:
+                self.last_error = str(error)
+        if keep and len(self._outbox) < OUTBOX_MESSAGES:
+            self._outbox.append((now + OUTBOX_SECONDS, parts, on_reply))
+            return True
+        self.dropped += 1
+        return False
+
+    async def subscribe(self, *channels: str) -> None:
+        """Receive the messages of ``channels`` from now on, and again after every reconnect."""
+        for channel in channels:
+            self._channels.setdefault(channel, None)
+        if self._wire is not None:
+            await self._send_subscribe(self._wire, channels)
+
+    def unsubscribe(self, *channels: str) -> None:
+        """Receive no more messages of ``channels``."""
+        for channel in channels:
+            self._channels.pop(channel, None)
+        if self._wire is not None and channels:
+            self._wire.send_unanswered(("UNSUBSCRIBE", *channels))
+
+    # --- supervision
+
+    async def _supervise(self) -> None:
+        backoff = Backoff()
+        loop = asyncio.get_running_loop()
+        while not self._closing:
+            wire = None
+            try:
+                wire = await self._open()
+                since = loop.time()
+                await self._attach(wire)
+                reason = await self._watch(wire)
+                if loop.time() - since > STEADY_AFTER:
+                    backoff.reset()
+            except (OSError, TimeoutError, RedisError) as error:
+                reason = str(error) or type(error).__name__
+            finally:
+                self._detach()
+                if wire is not None:
+                    wire.abort("given up")
+            if self._closing:
+                return
+            self.last_error = reason
+            delay = backoff.next()
+            # Once a minute when it lasts, every time when it is new: a log that can be read on a bad day.
+            if backoff.attempts <= 3 or backoff.attempts % 12 == 0:
+                logger.warning(
+                    "redis_away",
+                    connection=self.name,
+                    address=str(self._address),
+                    reason=reason,
+                    attempt=backoff.attempts,
+                    retry_in_s=round(delay, 2),
+                )
+            await asyncio.sleep(delay)
+
+    async def _open(self) -> Wire:
+        address = self._address
+        if address is None:
+            raise self._unavailable()
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            if address.path:
+                _, wire = await loop.create_unix_connection(lambda: Wire(loop, self._push), address.path)
+            else:
+                context = ssl.create_default_context() if address.tls else None
+                _, wire = await loop.create_connection(
+                    lambda: Wire(loop, self._push), address.host, address.port, ssl=context
+                )
+            try:
+                await self._enter(wire, address)
+            except BaseException:
+                wire.abort("the greeting failed")
+                raise
+        return wire
+
+    async def _enter(self, wire: Wire, address: RedisAddress) -> None:
+        hello: list[Any] = ["HELLO", 3]
+        if address.password or address.username:
+            hello += ["AUTH", address.username or "default", address.password]
+        label = "".join(char if "!" <= char <= "~" else "-" for char in self.name)
+        await wire.ask(*hello, "SETNAME", label or "band", timeout=CONNECT_TIMEOUT)
+        if address.db:
+            await wire.ask("SELECT", address.db, timeout=CONNECT_TIMEOUT)
+        await wire.ask("PING", timeout=CONNECT_TIMEOUT)  # an error while Redis still loads its file: not ready yet
+
+    async def _attach(self, wire: Wire) -> None:
+        if self._channels:
+            await self._send_subscribe(wire, tuple(self._channels))
+        if self.last_error != "not connected yet":
+            self.reconnects += 1
+            logger.info("redis_back", connection=self.name, address=str(self._address))
+        self._wire = wire
+        self._send_outbox(wire)
+        if self._ready is not None:
+            self._ready.set()
+
+    def _detach(self) -> None:
+        self._wire = None
+        if self._ready is not None:
+            self._ready.clear()
+
+    async def _send_subscribe(self, wire: Wire, channels: tuple[str, ...]) -> None:
+        loop = asyncio.get_running_loop()
+        waiting = []
+        for channel in channels:
+            future = loop.create_future()
+            self._channels[channel] = future
+            waiting.append(future)
+        wire.send_unanswered(("SUBSCRIBE", *channels))
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            await asyncio.gather(*waiting)
+
+    def _send_outbox(self, wire: Wire) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._outbox:
+            expires, parts, on_reply = self._outbox.popleft()
+            if expires > now:
+                wire.send(parts, on_reply, now + COMMAND_TIMEOUT)
+            else:
+                self.dropped += 1
+
+    async def _watch(self, wire: Wire) -> str:
+        """Return why the connection ended. A ping a turn makes a peer that is silent (SIGSTOP, a dead cable) show."""
+        loop = asyncio.get_running_loop()
+        while not wire.lost.done():
+            await asyncio.wait([wire.lost], timeout=WATCH_INTERVAL)
+            if wire.lost.done():
+                break
+            now = loop.time()
+            if wire.overdue(now):
+                wire.abort("Redis did not answer in time")
+                break
+            wire.send(("PING",), None, now + COMMAND_TIMEOUT)
+        return wire.lost.result()
+
+    def _push(self, push: list[Any]) -> None:
+        kind = push[0]
+        if kind == b"message":
+            if self._on_message is not None:
+                self._on_message(push[1].decode(), push[2])
+        elif kind == b"subscribe":
+            future = self._channels.get(push[1].decode())
+            if future is not None and not future.done():
+                future.set_result(None)
+
+    def _unavailable(self) -> RedisUnavailable:
+        where = f" at {self._address}" if self._address else ""
+        return RedisUnavailable(f"There is no connection to Redis{where}: {self.last_error}")
+
+
+def reply_error(reply: Any) -> RedisError | None:
+    """Return the error that a reply given to ``on_reply`` stands for, or None when it is an answer."""
+    if isinstance(reply, hiredis.ReplyError):
+        return RedisReplyError(str(reply))
+    return reply if isinstance(reply, RedisError) else None
+
+
+__all__ = ["OnMessage", "OnReply", "RedisLink", "Wire", "reply_error", "settle"]

@@ -1,0 +1,156 @@
+"""One TCP connection to Redis as an asyncio protocol: commands out, replies and pushes in.
+
+It speaks RESP3, in which what is pushed to a subscriber is told apart from replies, so that one connection does both.
+Commands of one turn of the loop leave in one write, and everything that came in one read is handled in one go: on a
+loopback that, not Redis, is what a call costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import hiredis
+
+from band.errors import RedisReplyError, RedisUnavailable
+
+OnReply = Callable[[Any], None]
+OnPush = Callable[[list[Any]], None]
+
+MAX_OUTGOING: Final = 64 * 1024 * 1024
+"""Bytes that may wait for a slow Redis before commands are refused."""
+
+
+class Wire(asyncio.Protocol):
+    """One connection. ``lost`` ends when it does, with the reason as its result."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_push: OnPush) -> None:
+        self._loop = loop
+        self._on_push = on_push
+        self._reader: Any = hiredis.Reader(notEnoughData=Ellipsis)
+        self._pending: deque[tuple[OnReply | None, float]] = deque()
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._flush_planned = False
+        self._writable = True
+        self._transport: asyncio.Transport | None = None
+        self.lost: asyncio.Future[str] = loop.create_future()
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """Hand every complete reply to who asked, every push to the subscriber."""
+        reader = self._reader
+        try:
+            reader.feed(data)
+            while (reply := reader.gets()) is not ...:
+                if type(reply) is hiredis.PushNotification:
+                    self._on_push(reply)
+                else:
+                    on_reply = self._pending.popleft()[0]
+                    if on_reply is not None:
+                        on_reply(reply)
+        except (hiredis.ProtocolError, IndexError) as error:
+            self.abort(f"Redis sent what is no answer: {error}")
+
+    def pause_writing(self) -> None:
+        """Hold back: the peer reads more slowly than we write."""
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        """Go on, with what gathered in the meantime."""
+        self._writable = True
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End every command that still waits."""
+        reason = str(exc) if exc else "Redis closed the connection"
+        if not self.lost.done():
+            self.lost.set_result(reason)
+        self._transport = None
+        error = RedisUnavailable(f"The connection to Redis was lost before the answer came: {self.lost.result()}")
+        while self._pending:
+            on_reply = self._pending.popleft()[0]
+            if on_reply is not None:
+                on_reply(error)
+
+    # --- commands
+
+    def send(self, parts: tuple[Any, ...], on_reply: OnReply | None, deadline: float) -> None:
+        """Queue a command; ``on_reply`` gets the reply, or an exception as a value.
+
+        Raises:
+            RedisUnavailable: the connection is gone, or so much waits already that Redis must be stuck.
+        """
+        packed = hiredis.pack_command(parts)
+        if self._transport is None:
+            raise RedisUnavailable("There is no connection to Redis")
+        self._out_bytes += len(packed)
+        if self._out_bytes > MAX_OUTGOING:
+            self._out_bytes -= len(packed)
+            raise RedisUnavailable(f"Redis is too slow: {MAX_OUTGOING >> 20} MiB of commands wait already")
+        self._out.append(packed)
+        self._pending.append((on_reply, deadline))
+        if not self._flush_planned:
+            self._flush_planned = True
+            self._loop.call_soon(self._flush)
+
+    def send_unanswered(self, parts: tuple[Any, ...]) -> None:
+        """Send a command whose confirmation is a push (SUBSCRIBE, UNSUBSCRIBE)."""
+        if self._transport is not None:
+            self._flush()
+            self._transport.write(hiredis.pack_command(parts))
+
+    def ask(self, *parts: Any, timeout: float) -> asyncio.Future[Any]:
+        """Send a command and return a future of its reply."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self.send(parts, settle(future), self._loop.time() + timeout)
+        return future
+
+    def overdue(self, now: float) -> bool:
+        """Tell whether the oldest command has waited beyond its deadline: then the connection is dead or stuck."""
+        return bool(self._pending) and self._pending[0][1] < now
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection at once."""
+        if not self.lost.done():
+            self.lost.set_result(reason)
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def close(self) -> None:
+        """Write what waits, then close."""
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+            await asyncio.wait([self.lost], timeout=1.0)
+
+    def _flush(self) -> None:
+        self._flush_planned = False
+        if self._out and self._writable and self._transport is not None:
+            data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+            self._out.clear()
+            self._out_bytes = 0
+            self._transport.write(data)
+
+
+def settle(future: asyncio.Future[Any]) -> OnReply:
+    """Return a callback that ends ``future`` with a reply, or with the exception that stands for it."""
+
+    def on_reply(reply: Any) -> None:
+        if future.done():
+            return
+        if isinstance(reply, hiredis.ReplyError):
+            future.set_exception(RedisReplyError(str(reply)))
+        elif isinstance(reply, BaseException):
+            future.set_exception(reply)
+        else:
+            future.set_result(reply)
+
+    return on_reply

@@ -1,0 +1,188 @@
+"""What a service offers: functions recorded by ``expose``, ``worker``, ``cleanup`` and ``health``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from band.constants import ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER
+from band.errors import RegistrationError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Exposed(msgspec.Struct, frozen=True):
+    """One function that can be called over RPC and over the service's own HTTP port."""
+
+    name: str
+    func: Callable[..., Any]
+    path: str
+    role: str | None = None
+    options: dict[str, Any] = {}
+    batch: int = 0
+    linger: float = 0.0
+    max_attempts: int = 10
+
+    @property
+    def listed(self) -> bool:
+        """Whether the director and front are told of it."""
+        return self.role is not None and not self.name.startswith("__")
+
+    def row(self) -> dict[str, Any]:
+        """Return the registration as it stands in the answer to ``__status``."""
+        return {"method": self.name, "role": self.role, "options": self.options}
+
+
+class HealthCheck(msgspec.Struct, frozen=True):
+    """A function that tells how one part of the service is."""
+
+    name: str
+    func: Callable[[], Any]
+
+
+class Registry:
+    """Everything that a service's modules recorded while they were imported."""
+
+    def __init__(self) -> None:
+        self.methods: dict[str, Exposed] = {}
+        self.workers: list[Callable[[], Any]] = []
+        self.cleanups: list[Callable[[], Any]] = []
+        self.health_checks: list[HealthCheck] = []
+
+    def add(self, exposed: Exposed) -> None:
+        """Record a function; a second one of the same name replaces the first."""
+        self.methods[exposed.name] = exposed
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the registrations that are announced, in the order of recording."""
+        return [exposed.row() for exposed in self.methods.values() if exposed.listed]
+
+    def with_role(self, role: str) -> list[Exposed]:
+        """Return the functions of one role."""
+        return [exposed for exposed in self.methods.values() if exposed.role == role]
+
+
+class Expose:
+    """The ``expose`` decorators; each returns the function unchanged."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def __call__(self, name: str | None = None, path: str | None = None) -> Callable[[F], F]:
+        """Offer a function over RPC and as HTTP GET and POST ``path`` (default ``/<name>``)."""
+        return self._record(name, path, None, {})
+
+    def handler(
+        self, name: str | None = None, path: str | None = None, alias: str | None = None, timeout: int | None = None
+    ) -> Callable[[F], F]:
+        """Answer events: front calls the function for ``/<service or alias>/<name>``.
+
+        Args:
+            name: the method's name; ``*`` takes every name. Default: the function's.
+            path: the path on the service's own port.
+            alias: the name under which front routes to it, instead of the service's.
+            timeout: milliseconds that front waits for the answer (front's default: 200).
+        """
+        return self._record(name, path, ROLE_HANDLER, {"alias": alias, "timeout": timeout})
+
+    def enricher(
+        self,
+        keys: list[str] | None = None,
+        props: dict[str, str] | None = None,
+        alias: str | None = None,
+        name: str | None = None,
+        path: str | None = None,
+    ) -> Callable[[F], F]:
+        """Add data to events: the answer is stored as ``data.<service>``.
+
+        Args:
+            keys: dotted prefixes of the event keys that it wants (``in.gen.track``; ``*`` for all).
+            props: parameter name → dotted path in the event, e.g. ``{"ip": "td.ip"}``.
+            alias: kept for the original's services.
+            name: the method's name; front always calls ``enrich``, so leave it alone.
+            path: the path on the service's own port.
+
+        Raises:
+            RegistrationError: there are no keys.
+        """
+        if not keys:
+            raise RegistrationError(
+                "An enricher needs the keys of the events that it wants; write "
+                'expose.enricher(keys=["in.gen.track"], …)'
+            )
+        return self._record(name, path, ROLE_ENRICHER, {"keys": list(keys), "props": props, "alias": alias})
+
+    def listener(
+        self,
+        name: str | None = None,
+        path: str | None = None,
+        batch: int = 0,
+        linger: float = 0.0,
+        max_attempts: int = 10,
+    ) -> Callable[[F], F]:
+        """Take events away. Returning acknowledges what was given; raising has it delivered again.
+
+        With ``rpc_params: {listen_all: yes}`` the function gets what is published on the channel ``broadcast``, at
+        most once, as in the original. Without it, the function consumes the durable stream as the consumer group of
+        the service's name, at least once.
+
+        Args:
+            name: the method's name. Default: the function's.
+            path: the path on the service's own port.
+            batch: 0: one event a call, as keyword arguments. N: a list of at most N events as the one argument.
+            linger: seconds to wait for a batch to fill after its first event.
+            max_attempts: after so many failures the events go to the stream ``dead:<service>`` with the reason.
+        """
+        return self._record(name, path, ROLE_LISTENER, {}, batch=batch, linger=linger, max_attempts=max_attempts)
+
+    def _record(
+        self, name: str | None, path: str | None, role: str | None, options: dict[str, Any], **listener: Any
+    ) -> Callable[[F], F]:
+        def decorate(func: F) -> F:
+            if not callable(func):
+                raise RegistrationError(f"{func!r} cannot be exposed: it is not a function")
+            method = name or str(getattr(func, "__name__", type(func).__name__))
+            given = {key: value for key, value in options.items() if value is not None}
+            self._registry.add(Exposed(method, func, path or f"/{method}", role, given, **listener))
+            return func
+
+        return decorate
+
+
+class Worker:
+    """The ``worker`` and ``cleanup`` decorators: functions to run when the service starts and stops."""
+
+    def __init__(self, functions: list[Callable[[], Any]]) -> None:
+        self._functions = functions
+
+    def __call__(self, *args: Any) -> Any:
+        """Record a function; written with or without parentheses."""
+        if len(args) == 1 and callable(args[0]):
+            self._functions.append(args[0])
+            return args[0]
+        return self.__call__
+
+
+class Health:
+    """The ``health`` decorator: ``@health``, ``@health()`` or ``@health("name")``."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def __call__(self, arg: Any = None) -> Any:
+        """Record a function that returns ``{"status": "ok" | "degraded" | "failing", …}``."""
+        if callable(arg):
+            return self._record(arg, None)
+        return lambda func: self._record(func, arg)
+
+    def _record(self, func: F, name: str | None) -> F:
+        self._registry.health_checks.append(HealthCheck(name or func.__name__, func))
+        return func
+
+
+async def resolve(value: Any) -> Any:
+    """Await ``value`` if it can be awaited, else return it."""
+    return await value if inspect.isawaitable(value) else value

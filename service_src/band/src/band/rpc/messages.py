@@ -1,0 +1,107 @@
+"""The envelope: JSON-RPC 2.0 plus who it is from and to (wire protocol, section 2)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from band import jsonio
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+SERVER_ERROR: Final = -32000
+OVERLOADED: Final = -32005
+
+MESSAGES: Final = {
+    PARSE_ERROR: "Parse error",
+    INVALID_REQUEST: "Invalid Request",
+    METHOD_NOT_FOUND: "Method not found",
+    INVALID_PARAMS: "Invalid params",
+    SERVER_ERROR: "Server error",
+    OVERLOADED: "Too many requests at once",
+}
+
+
+class Envelope(msgspec.Struct):
+    """One message as it came. ``id`` is UNSET for a notification; ``result`` and ``error`` mark a reply."""
+
+    jsonrpc: Any = None
+    method: Any = msgspec.UNSET
+    params: Any = msgspec.UNSET
+    id: Any = msgspec.UNSET
+    sender: Any = msgspec.field(default=None, name="from")
+    to: Any = None
+    result: Any = msgspec.UNSET
+    error: Any = msgspec.UNSET
+
+    @property
+    def is_reply(self) -> bool:
+        """Whether it answers a request of ours."""
+        return self.method is msgspec.UNSET and (self.result is not msgspec.UNSET or self.error is not msgspec.UNSET)
+
+    def address(self) -> tuple[str, str, str]:
+        """Return (to, method, from); ``TO:METHOD:FROM`` wins over the fields, as on the original's both sides.
+
+        Raises:
+            ValueError: the method is no text.
+        """
+        method = self.method
+        if not isinstance(method, str):
+            raise ValueError("the method is not a text")  # noqa: TRY004 - a ValueError is what a caller can answer
+        parts = method.split(":")
+        if len(parts) == 3:
+            return parts[0], parts[1], parts[2]
+        return str(self.to or ""), method, str(self.sender or "")
+
+
+_decoder = msgspec.json.Decoder(Envelope)
+
+
+def decode(data: bytes) -> list[Envelope]:
+    """Return the messages in ``data``: one, or those of a JSON-RPC batch.
+
+    Raises:
+        ValueError: it is not JSON, or neither an object nor a list of objects.
+    """
+    try:
+        return [_decoder.decode(data)]
+    except msgspec.DecodeError:
+        value = jsonio.decode(data)
+    items = value if isinstance(value, list) else [value]
+    try:
+        return [msgspec.convert(item, Envelope) for item in items]
+    except msgspec.ValidationError as error:
+        raise ValueError(f"not a JSON-RPC message: {error}") from None
+
+
+def request(to: str, method: str, sender: str, params: Any, request_id: str) -> bytes:
+    """Return a request."""
+    body = {"jsonrpc": "2.0", "method": f"{to}:{method}:{sender}", "params": params, "id": request_id,
+            "from": sender, "to": to}  # fmt: skip
+    return jsonio.encode(body)
+
+
+def notification(to: str, method: str, sender: str, params: Any) -> bytes:
+    """Return a notification: a request that nobody answers."""
+    body = {"jsonrpc": "2.0", "method": f"{to}:{method}:{sender}", "params": params, "from": sender, "to": to}
+    return jsonio.encode(body)
+
+
+def success(result: Any, request_id: Any, sender: str, to: str) -> bytes:
+    """Return the answer to a request.
+
+    Raises:
+        TypeError: the result has no JSON form.
+    """
+    return jsonio.encode({"jsonrpc": "2.0", "result": result, "id": request_id, "from": sender, "to": to})
+
+
+def failure(code: int, detail: str | None, request_id: Any, sender: str, to: str) -> bytes:
+    """Return the error answer to a request; ``detail`` is text for the caller, never a stack or a secret."""
+    error: dict[str, Any] = {"code": code, "message": MESSAGES[code]}
+    if detail:
+        error["data"] = {"message": detail}
+    return jsonio.encode({"jsonrpc": "2.0", "error": error, "id": request_id, "from": sender, "to": to})

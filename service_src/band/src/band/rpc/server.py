@@ -1,0 +1,199 @@
+"""Calls from other services."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import msgspec
+
+from band.constants import BROADCAST, ENRICH
+from band.errors import RpcError
+from band.logs import logger, mask_text
+from band.metrics import Metrics
+from band.redis.link import RedisLink
+from band.registry import Exposed, Registry
+from band.response import BaseBandResponse
+from band.rpc import messages
+from band.rpc.client import RpcClient
+from band.rpc.messages import Envelope
+
+MAX_IN_FLIGHT: Final = 5_000
+"""Calls in progress before further ones are refused: a flood ends in errors, not in memory."""
+
+FAN_OUT: Final = frozenset({ENRICH, BROADCAST})
+
+
+class InvalidParams(Exception):
+    """The call's parameters do not fit the function."""
+
+
+class RpcServer:
+    """Answers requests on the channels of a service, and hands replies to its client."""
+
+    def __init__(self, link: RedisLink, registry: Registry, client: RpcClient, metrics: Metrics) -> None:
+        self._link = link
+        self._registry = registry
+        self._client = client
+        self._metrics = metrics
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._channels: frozenset[str] = frozenset()
+        self.name = ""
+        self.malformed = 0
+
+    def listen(self, name: str, channels: set[str]) -> None:
+        """Take messages for the service ``name`` that arrive on ``channels`` (its own name among them)."""
+        self.name = name
+        self._channels = frozenset(channels)
+
+    @property
+    def in_flight(self) -> int:
+        """Number of calls in progress."""
+        return len(self._tasks)
+
+    def on_message(self, channel: str, data: bytes) -> None:
+        """Take one message. Nothing that it holds can stop the reader."""
+        try:
+            envelopes = messages.decode(data)
+        except (ValueError, RecursionError) as error:
+            self.malformed += 1
+            if self.malformed <= 5 or self.malformed % 1000 == 0:
+                logger.warning(
+                    "rpc_malformed", channel=channel, reason=str(error), bytes=len(data), count=self.malformed
+                )
+            return
+        for envelope in envelopes:
+            if envelope.is_reply:
+                self._client.take_reply(envelope)
+            else:
+                self._on_request(channel, envelope)
+
+    async def drain(self, timeout: float) -> int:
+        """Wait for calls in progress; returns how many had to be cut off after ``timeout`` seconds."""
+        if not self._tasks:
+            return 0
+        _, late = await asyncio.wait(set(self._tasks), timeout=timeout)
+        for task in late:
+            task.cancel()
+        return len(late)
+
+    # --- one request
+
+    def _on_request(self, channel: str, envelope: Envelope) -> None:
+        try:
+            to, method, sender = envelope.address()
+        except ValueError:
+            self._refuse(envelope, str(envelope.sender or ""), messages.INVALID_REQUEST, None)
+            return
+        if envelope.jsonrpc != "2.0":
+            self._refuse(envelope, sender, messages.INVALID_REQUEST, 'jsonrpc must be "2.0"')
+            return
+        if to not in self._channels:
+            logger.debug("rpc_not_for_us", to=to, channel=channel, method=method)
+            return
+        exposed = self._registry.methods.get(method)
+        if exposed is None:
+            if channel not in FAN_OUT:  # on a fan-out channel it is not ours to refuse
+                self._refuse(envelope, sender, messages.METHOD_NOT_FOUND, f"{self.name} has no method {method!r}")
+            return
+        params = {} if envelope.params is msgspec.UNSET or envelope.params is None else envelope.params
+        if not isinstance(params, dict):
+            self._refuse(envelope, sender, messages.INVALID_PARAMS, "params must be an object of named arguments")
+            return
+        if len(self._tasks) >= MAX_IN_FLIGHT:
+            self._refuse(envelope, sender, messages.OVERLOADED, f"{len(self._tasks)} calls are in progress")
+            return
+        self._spawn(self._answer(exposed, params, envelope, sender))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        loop = asyncio.get_running_loop()
+        # Started at once: a handler that has nothing to wait for answers without a turn of the loop.
+        if sys.version_info >= (3, 12):
+            task = asyncio.Task(coroutine, loop=loop, eager_start=True)
+        else:
+            task = loop.create_task(coroutine)
+        if not task.done():
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, exposed: Exposed, params: dict[str, Any], envelope: Envelope, sender: str) -> None:
+        begun = asyncio.get_running_loop().time()
+        outcome = "ok"
+        request_id = envelope.id
+        reply = b""
+        try:
+            result = await invoke(exposed.func, params)
+            if request_id is not msgspec.UNSET:
+                reply = messages.success(result, request_id, self.name, sender)
+        except InvalidParams as error:
+            outcome = "invalid_params"
+            reply = messages.failure(
+                messages.INVALID_PARAMS, str(error), request_id_or_none(envelope), self.name, sender
+            )
+        except Exception as error:  # noqa: BLE001 - whatever a handler does, the caller gets an answer
+            outcome = "error"
+            detail = describe(error)
+            logger.exception("rpc_handler_failed", method=exposed.name, sender=sender, reason=detail)
+            reply = messages.failure(messages.SERVER_ERROR, detail, request_id_or_none(envelope), self.name, sender)
+        self._metrics.called(exposed.name, outcome, asyncio.get_running_loop().time() - begun)
+        if request_id is not msgspec.UNSET and sender:
+            self._link.publish(sender, reply, keep=True)
+
+    def _refuse(self, envelope: Envelope, sender: str, code: int, detail: str | None) -> None:
+        self._metrics.called("-", messages.MESSAGES[code], 0.0)
+        logger.warning("rpc_refused", sender=sender, reason=messages.MESSAGES[code], detail=detail)
+        if envelope.id is msgspec.UNSET or not sender:
+            return
+        # The original answers an invalid request with a null id.
+        request_id = None if code == messages.INVALID_REQUEST else envelope.id
+        self._link.publish(sender, messages.failure(code, detail, request_id, self.name, sender), keep=True)
+
+
+def request_id_or_none(envelope: Envelope) -> Any:
+    """Return the id to echo, None for a notification."""
+    return None if envelope.id is msgspec.UNSET else envelope.id
+
+
+async def invoke(func: Callable[..., Any], params: dict[str, Any]) -> Any:
+    """Call an exposed function with keyword arguments and return a JSON value.
+
+    The function may be async, return an awaitable, a plain value, a typed response, or be an async generator (whose
+    items become a list).
+
+    Raises:
+        InvalidParams: the arguments do not fit its signature; the text says which.
+        Exception: whatever the function raises.
+    """
+    try:
+        result = func(**params)
+    except TypeError as error:
+        raise _misfit(func, params, error) from None
+    if inspect.isawaitable(result):
+        result = await result
+    if isinstance(result, BaseBandResponse):
+        return result.to_wire()
+    if inspect.isasyncgen(result):
+        return [item async for item in result]
+    return result
+
+
+def _misfit(func: Callable[..., Any], params: dict[str, Any], error: TypeError) -> Exception:
+    """Tell a call that does not fit the signature from a TypeError inside the function."""
+    try:
+        inspect.signature(func).bind(**params)
+    except TypeError as misfit:
+        return InvalidParams(str(misfit))
+    except ValueError:
+        return InvalidParams(str(error))
+    return error
+
+
+def describe(error: BaseException) -> str:
+    """Return an error in words for the other side: its type and text, secrets in URLs masked, never a stack."""
+    text = mask_text(str(error))[:500]
+    if isinstance(error, RpcError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,386 @@
+"""The life of a service: settings → start → run → drain → stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from band import config
+from band.config import Settings, Truth, first
+from band.constants import (
+    BROADCAST,
+    DIRECTOR_SERVICE,
+    ENRICH,
+    NOTIFY_ALIVE,
+    REQUEST_STATUS,
+    ROLE_ENRICHER,
+    ROLE_LISTENER,
+    STATUS_RUNNING,
+    STATUS_STARTING,
+    STATUS_STOPPING,
+)  # fmt: skip
+from band.errors import SettingsError
+from band.events import StreamListener
+from band.health import read_health
+from band.http import BODY_LIMIT, HttpFace
+from band.jobs import JOBS_LIMIT, Scheduler
+from band.logs import configure_logs, logger
+from band.metrics import Metrics
+from band.redis import RedisAddress, RedisLink, dsn_from_env
+from band.registry import Expose, Exposed, Health, Registry, Worker, resolve
+from band.response import response
+from band.rpc import RpcClient, RpcServer
+
+VERSION: Final = "0.1.0"
+HEARTBEAT: Final = 5.0
+FIRST_HEARTBEAT: Final = 1.0
+STOP_TIMEOUT: Final = 8.0
+"""Seconds from SIGTERM to the end; Docker kills after 10."""
+
+
+class ServiceConfig(msgspec.Struct, frozen=True):
+    """What the framework itself needs to know, read once at start."""
+
+    name: str
+    host: str = "0.0.0.0"  # noqa: S104 - inside a container; the director publishes on loopback
+    port: int = 8080
+    redis_dsn: str = ""
+    listen_all: bool = False
+    listen_enrich: bool = False
+    jobs_limit: int = JOBS_LIMIT
+    http_prefix: str = ""
+    log_level: str = "INFO"
+    json_logs: bool = False
+    events_from: str = "$"
+    stop_timeout: float = STOP_TIMEOUT
+
+    @classmethod
+    def read(cls, settings: Mapping[str, Any], env: Mapping[str, str]) -> ServiceConfig:
+        """Return the configuration in ``settings`` (config.yaml) over ``env``.
+
+        Raises:
+            SettingsError: all that is wrong, together.
+        """
+        problems: list[str] = []
+        rpc = settings.get("rpc_params") or settings.get("redis_params") or {}
+        host, port = _read_listen(settings.get("listen"), env, problems)
+
+        def truth(value: Any, name: str) -> bool:
+            try:
+                return Truth.read(value, name)
+            except SettingsError as error:
+                problems.append(str(error))
+                return False
+
+        def number(value: Any, name: str, default: float) -> float:
+            try:
+                return default if value is None or value == "" else float(value)
+            except (TypeError, ValueError):
+                problems.append(f"{name}={value!r} is not a number")
+                return default
+
+        read = cls(
+            name=str(first(settings.get("name"), env.get("NAME"), socket.gethostname())),
+            host=host,
+            port=port,
+            redis_dsn=str(first(settings.get("redis_dsn")) or dsn_from_env(env)),
+            listen_all=truth(rpc.get("listen_all"), "rpc_params.listen_all"),
+            listen_enrich=truth(rpc.get("listen_enrich"), "rpc_params.listen_enrich"),
+            jobs_limit=int(number(settings.get("jobs_limit"), "jobs_limit", JOBS_LIMIT)),
+            http_prefix=str(settings.get("http_prefix") or ""),
+            log_level=str(first(env.get("LOG_LEVEL"), settings.get("log_level"), "INFO")),
+            json_logs=truth(first(env.get("JSON_LOGS"), settings.get("json_logs")), "JSON_LOGS"),
+            events_from=str(first(settings.get("events_from"), "$")),
+            stop_timeout=number(settings.get("stop_timeout"), "stop_timeout", STOP_TIMEOUT),
+        )
+        if ":" in read.name or not read.name.strip():
+            problems.append(f"name={read.name!r} cannot be a service's name: it must be a text without ':'")
+        if problems:
+            raise SettingsError("The settings cannot be used: " + "; ".join(problems))
+        return read
+
+
+def _read_listen(listen: Any, env: Mapping[str, str], problems: list[str]) -> tuple[str, int]:
+    host, port = env.get("HOST") or ServiceConfig.host, env.get("PORT") or str(ServiceConfig.port)
+    if isinstance(listen, str) and listen:
+        given_host, _, given_port = listen.rpartition(":")
+        host, port = given_host or host, given_port or port
+    if not port.isdigit() or int(port) > 65535:
+        problems.append(f"port {port!r} is not a number from 0 to 65535; check PORT and `listen`")
+        return host, ServiceConfig.port
+    return host, int(port)
+
+
+class Dome:
+    """What the original's ``dome`` offers: routes to add to the service's own port."""
+
+    def __init__(self) -> None:
+        self.routes: list[web.RouteDef] = []
+
+
+class Service:
+    """One running service. The module-level names of ``band`` are the parts of the one that a process has."""
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+        self.expose = Expose(self.registry)
+        self.worker = Worker(self.registry.workers)
+        self.cleanup = Worker(self.registry.cleanups)
+        self.health = Health(self.registry)
+        self.metrics = Metrics()
+        self.link = RedisLink(on_message=self._on_message)
+        self.rpc = RpcClient(self.link)
+        self.server = RpcServer(self.link, self.registry, self.rpc, self.metrics)
+        self.scheduler = Scheduler()
+        self.dome = Dome()
+        self.state = STATUS_STARTING
+        self.started_at = time.time()
+        self.instance = secrets.token_hex(4)
+        self.config = ServiceConfig(name="")
+        self.port = 0
+        self._app: web.Application | None = None
+        self._runner: web.AppRunner | None = None
+        self._listener: StreamListener | None = None
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._stop = asyncio.Event()
+        self._signal = ""
+
+    @property
+    def app(self) -> web.Application:
+        """The aiohttp application of the service's port."""
+        if self._app is None:
+            self._app = web.Application(client_max_size=BODY_LIMIT)
+        return self._app
+
+    def status(self) -> dict[str, Any]:
+        """Return the facts that ``__status`` answers (wire protocol, section 3), without health."""
+        return {
+            "name": self.config.name,
+            "app_started": int(self.started_at * 1000),
+            "app_uptime": int((time.time() - self.started_at) * 1000),
+            "app_state": self.state,
+            "register": self.registry.rows(),
+            "version": VERSION,
+            "instance": self.instance,
+        }
+
+    # --- life cycle
+
+    async def run(self, service_config: ServiceConfig) -> None:
+        """Start, work until a signal or :meth:`request_stop`, stop."""
+        try:
+            await self.start(service_config)
+            await self._stop.wait()
+        finally:
+            await self.stop()
+
+    async def start(self, service_config: ServiceConfig) -> None:
+        """Open the HTTP port, connect to Redis, begin to work. Redis being away does not keep it from starting."""
+        self.config = service_config
+        self.started_at = time.time()
+        self._stop.clear()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, self.request_stop, number.name)
+        self.scheduler.limit = service_config.jobs_limit
+        self._name_parts(service_config)
+        self._add_status()
+        self._add_gauges()
+        await self._open_port(service_config)
+        channels = self._channels(service_config)
+        self.server.listen(service_config.name, channels)
+        await self.link.subscribe(*channels)
+        self.link.start(RedisAddress.parse(service_config.redis_dsn))
+        self._start_listener(service_config)
+        self._tasks.append(loop.create_task(self._beat(), name="heartbeat"))
+        await self.scheduler.spawn_tasks(self.registry.workers)
+        self.state = STATUS_RUNNING
+        logger.info(
+            "service_started", name=service_config.name, port=self.port, redis=str(self.link.address),
+            methods=len(self.registry.methods), ms=int((time.time() - self.started_at) * 1000),
+        )  # fmt: skip
+
+    def request_stop(self, why: str = "asked to") -> None:
+        """Begin to stop; returns at once."""
+        self._signal = why
+        self._stop.set()
+
+    async def stop(self) -> None:
+        """Take nothing new, let what is in progress end within the stop time, then close everything."""
+        if self.state == STATUS_STOPPING:
+            return
+        self.state = STATUS_STOPPING
+        begun = time.monotonic()
+        budget = self.config.stop_timeout
+        self.link.unsubscribe(*(channel for channel in (ENRICH, BROADCAST)))
+        cut_listener = self._listener is not None and not await self._listener.stop(budget / 2)
+        cut_calls = await self.server.drain(max(0.5, budget / 4))
+        for function in self.registry.cleanups:
+            try:
+                async with asyncio.timeout(max(0.5, budget / 4)):
+                    await resolve(function())
+            except Exception as error:  # noqa: BLE001 - one broken clean-up must not keep the others from running
+                logger.exception("cleanup_failed", function=getattr(function, "__name__", "?"), reason=repr(error))
+        await self.scheduler.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        waiting = self.rpc.cancel_all("the service stops")
+        if self._runner is not None:
+            await self._runner.cleanup()
+        await self.link.close()
+        logger.info(
+            "service_stopped", name=self.config.name, reason=self._signal or "ended", calls_cut_off=cut_calls,
+            listener_cut_off=cut_listener, own_calls_cut_off=waiting, ms=int((time.monotonic() - begun) * 1000),
+        )  # fmt: skip
+
+    # --- parts
+
+    def _on_message(self, channel: str, data: bytes) -> None:
+        self.server.on_message(channel, data)
+
+    def _name_parts(self, service_config: ServiceConfig) -> None:
+        self.link.name = service_config.name
+        self.rpc.name = service_config.name
+
+    def _add_status(self) -> None:
+        if REQUEST_STATUS not in self.registry.methods:
+            self.registry.add(Exposed(REQUEST_STATUS, self._answer_status, f"/{REQUEST_STATUS}"))
+
+    async def _answer_status(self, **_params: Any) -> Any:
+        health = await read_health(self.registry, self.link)
+        return response.data({**self.status(), "health": health})
+
+    def _add_gauges(self) -> None:
+        self.metrics.gauge(
+            "redis_connected", lambda: float(self.link.connected), "1 while there is a connection to Redis."
+        )
+        self.metrics.gauge("redis_reconnects", lambda: float(self.link.reconnects), "Connections made after the first.")
+        self.metrics.gauge("messages_dropped", lambda: float(self.link.dropped), "Messages that could not leave.")
+        self.metrics.gauge(
+            "messages_malformed", lambda: float(self.server.malformed), "Messages that were no JSON-RPC."
+        )
+        self.metrics.gauge("calls_in_flight", lambda: float(self.server.in_flight), "Calls in progress.")
+        self.metrics.gauge("uptime_seconds", lambda: time.time() - self.started_at, "Seconds since the start.")
+
+    async def _open_port(self, service_config: ServiceConfig) -> None:
+        face = HttpFace(self.registry, self.link, self.metrics, service_config.http_prefix)
+        face.add_routes(self.app, self.dome.routes)
+        self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=2.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, service_config.host, service_config.port, backlog=1024)
+        try:
+            await site.start()
+        except OSError as error:
+            raise SettingsError(
+                f"Port {service_config.port} on {service_config.host} cannot be opened: {error.strerror}; "
+                "set another one with PORT"
+            ) from None
+        self.port = self._runner.addresses[0][1] if self._runner.addresses else service_config.port
+
+    def _channels(self, service_config: ServiceConfig) -> set[str]:
+        channels = {service_config.name}
+        if service_config.listen_enrich or self.registry.with_role(ROLE_ENRICHER):
+            channels.add(ENRICH)
+        if service_config.listen_all:
+            channels.add(BROADCAST)
+        return channels
+
+    def _start_listener(self, service_config: ServiceConfig) -> None:
+        listeners = self.registry.with_role(ROLE_LISTENER)
+        if not listeners or service_config.listen_all or self.link.address is None:
+            return
+        if len(listeners) > 1:
+            names = ", ".join(exposed.name for exposed in listeners)
+            raise SettingsError(f"A service is one listener, this one has several ({names}); make one function of them")
+        self._listener = StreamListener(
+            service_config.name, f"{service_config.name}-{socket.gethostname()}", listeners[0], self.metrics,
+            start=service_config.events_from,
+        )  # fmt: skip
+        task = asyncio.get_running_loop().create_task(self._listener.run(self.link.address), name="events")
+        task.add_done_callback(self._on_task_end)
+        self._tasks.append(task)
+
+    def _on_task_end(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("task_failed", task=task.get_name(), exc_info=error)
+            self.request_stop(f"{task.get_name()} failed: {error!r}")
+
+    async def _beat(self) -> None:
+        await asyncio.sleep(FIRST_HEARTBEAT)
+        while True:
+            if self.link.connected:
+                await self.rpc.notify(DIRECTOR_SERVICE, NOTIFY_ALIVE, name=self.config.name)
+            await asyncio.sleep(HEARTBEAT)
+
+
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def get_loop() -> asyncio.AbstractEventLoop:
+    """Return the loop that the service runs on, made at first use (uvloop where there is one)."""
+    global _loop
+    if _loop is None or _loop.is_closed():
+        try:
+            import uvloop
+
+            _loop = uvloop.new_event_loop()
+        except ImportError:
+            _loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(_loop)
+    return _loop
+
+
+service = Service()
+"""The service of this process."""
+
+
+def status() -> dict[str, Any]:
+    """Return the plain facts of ``__status`` of this process's service."""
+    return service.status()
+
+
+def start_server(**settings: Any) -> None:
+    """Run the service of this process until SIGTERM or SIGINT; the last line of its ``__main__.py``.
+
+    Args:
+        settings: what ``config.yaml`` says: ``start_server(**settings)``.
+
+    Raises:
+        SystemExit: with status 1 when the settings cannot be used; the reason is printed.
+    """
+    loop = get_loop()
+    try:
+        service_config = ServiceConfig.read(settings, config.environ)
+        configure_logs(service_config.log_level, as_json=service_config.json_logs)
+        loop.run_until_complete(service.run(service_config))
+    except SettingsError as error:
+        raise SystemExit(f"{settings.get('name') or Path.cwd().name}: {error}") from None
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def read_own_settings() -> Settings:
+    """Return the settings of the working directory.
+
+    Raises:
+        SystemExit: a file cannot be read as settings; the reason is printed.
+    """
+    try:
+        return config.read_settings(Path(os.getcwd()), config.environ)  # noqa: PTH109 - as the original: at call time
+    except SettingsError as error:
+        raise SystemExit(str(error)) from None
