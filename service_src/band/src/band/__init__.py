@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from band.config import Settings
     from band.factory import RedisFactory
     from band.jobs import Scheduler, blocking, crontab
+    from band.jsonrpc.client import RpcClient
     from band.logs import logger
     from band.redis.link import RedisLink
     from band.registry import Expose, Health, Worker
-    from band.response import response
-    from band.rpc.client import RpcClient
+    from band.responses import response
     from band.service import Dome, start_server
 
     app: web.Application
@@ -91,7 +91,7 @@ def _make(name: str) -> Any:
 
         return logger
     if name == "response":
-        from band.response import response
+        from band.responses import response
 
         return response
     if name == "redis_factory":

@@ -16,13 +16,13 @@ import msgspec
 from band import jsonio
 from band.constants import DEAD_LETTERS, EVENTS_STREAM
 from band.errors import RedisError, RedisReplyError
+from band.jsonrpc.server import describe
 from band.logs import logger
 from band.metrics import Metrics
 from band.redis.backoff import Backoff
 from band.redis.dsn import RedisAddress
 from band.redis.link import RedisLink
 from band.registry import Exposed, resolve
-from band.rpc.server import describe
 
 BLOCK_MS: Final = 5_000
 CLAIM_AFTER_MS: Final = 30_000

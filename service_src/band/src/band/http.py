@@ -8,14 +8,14 @@ from typing import Any, Final
 from aiohttp import web
 
 from band import jsonio
+from band.checks import FAILING, read_health
 from band.errors import RpcError
-from band.health import FAILING, read_health
+from band.jsonrpc.server import InvalidParams, describe, invoke
 from band.logs import logger
 from band.metrics import Metrics
 from band.redis.link import RedisLink
 from band.registry import Exposed, Registry
-from band.response import PIXEL_GIF, TYPE_KEY
-from band.rpc.server import InvalidParams, describe, invoke
+from band.responses import PIXEL_GIF, TYPE_KEY
 
 BODY_LIMIT: Final = 2 * 1024 * 1024
 CORS: Final = {

@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import web
 
 from band import config
+from band.checks import read_health
 from band.config import Settings, Truth, first
 from band.constants import (
     BROADCAST,
@@ -32,15 +33,14 @@ from band.constants import (
 )  # fmt: skip
 from band.errors import SettingsError
 from band.events import StreamListener
-from band.health import read_health
 from band.http import BODY_LIMIT, HttpFace
 from band.jobs import JOBS_LIMIT, Scheduler
+from band.jsonrpc import RpcClient, RpcServer
 from band.logs import configure_logs, logger
 from band.metrics import Metrics
 from band.redis import RedisAddress, RedisLink, dsn_from_env
 from band.registry import Expose, Exposed, Health, Registry, Worker, resolve
-from band.response import response
-from band.rpc import RpcClient, RpcServer
+from band.responses import response
 
 VERSION: Final = "0.1.0"
 HEARTBEAT: Final = 5.0

@@ -1,5 +1,5 @@
 """The original's import path of the response classes."""
 
-from band.response import BaseBandResponse, DataResponse, ErrorResponse, PixelResponse, RedirectResponse
+from band.responses import BaseBandResponse, DataResponse, ErrorResponse, PixelResponse, RedirectResponse
 
 __all__ = ["BaseBandResponse", "DataResponse", "ErrorResponse", "PixelResponse", "RedirectResponse"]

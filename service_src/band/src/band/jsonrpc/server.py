@@ -12,14 +12,14 @@ import msgspec
 
 from band.constants import BROADCAST, ENRICH
 from band.errors import RpcError
+from band.jsonrpc import messages
+from band.jsonrpc.client import RpcClient
+from band.jsonrpc.messages import Envelope
 from band.logs import logger, mask_text
 from band.metrics import Metrics
 from band.redis.link import RedisLink
 from band.registry import Exposed, Registry
-from band.response import BaseBandResponse
-from band.rpc import messages
-from band.rpc.client import RpcClient
-from band.rpc.messages import Envelope
+from band.responses import BaseBandResponse
 
 MAX_IN_FLIGHT: Final = 5_000
 """Calls in progress before further ones are refused: a flood ends in errors, not in memory."""

@@ -11,11 +11,11 @@ import msgspec
 
 from band.constants import RPC_TIMEOUT
 from band.errors import RedisError, RedisUnavailable, RpcRemoteError, RpcTimeout, RpcUnavailable
+from band.jsonrpc import messages
+from band.jsonrpc.messages import Envelope
 from band.logs import logger
 from band.redis.link import RedisLink, reply_error
-from band.response import from_wire
-from band.rpc import messages
-from band.rpc.messages import Envelope
+from band.responses import from_wire
 
 
 class Scatter(msgspec.Struct):
