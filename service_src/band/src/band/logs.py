@@ -84,19 +84,20 @@ def configure_logs(level: str = "INFO", *, as_json: bool = False) -> None:
         as_json: one JSON object a line instead of text for people.
     """
     number = logging.getLevelNamesMapping().get(level.strip().upper(), logging.INFO)
-    renderer: Any = structlog.dev.ConsoleRenderer(
-        colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
-    )
+    renderer: Any
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _mask_event,
+        structlog.processors.format_exc_info,
+        _mask_exception,
     ]
     if as_json:
-        processors += [structlog.processors.format_exc_info, _mask_exception]
         renderer = structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
     structlog.configure(
         processors=[*processors, renderer],
         wrapper_class=_logger_class(number),

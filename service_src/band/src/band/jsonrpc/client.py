@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
@@ -66,12 +67,10 @@ class _Call:
 class _Gather:
     """One request that waits for the answers of several services."""
 
-    __slots__ = ("_begun", "_expect", "_loop", "_method", "future", "scatter")
+    __slots__ = ("_begun", "_method", "future", "scatter")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, expect: set[str], method: str) -> None:
-        self._loop = loop
-        self._begun = loop.time()
-        self._expect = expect
+        self._begun = time.perf_counter()
         self._method = method
         self.future: asyncio.Future[None] = loop.create_future()
         self.scatter = Scatter({}, {}, set(expect), {})
@@ -83,7 +82,7 @@ class _Gather:
         if sender not in scatter.missing:
             return False
         scatter.missing.discard(sender)
-        scatter.elapsed_ms[sender] = round((self._loop.time() - self._begun) * 1000, 3)
+        scatter.elapsed_ms[sender] = round((time.perf_counter() - self._begun) * 1000, 3)
         if reply.error is not msgspec.UNSET and reply.error is not None:
             scatter.errors[sender] = remote_error(reply.error, sender, self._method)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -120,7 +121,7 @@ class RpcServer:
             task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, exposed: Exposed, params: dict[str, Any], envelope: Envelope, sender: str) -> None:
-        begun = asyncio.get_running_loop().time()
+        begun = time.perf_counter()
         outcome = "ok"
         request_id = envelope.id
         reply = b""
@@ -138,7 +139,7 @@ class RpcServer:
             detail = describe(error)
             logger.exception("rpc_handler_failed", method=exposed.name, sender=sender, reason=detail)
             reply = messages.failure(messages.SERVER_ERROR, detail, request_id_or_none(envelope), self.name, sender)
-        self._metrics.called(exposed.name, outcome, asyncio.get_running_loop().time() - begun)
+        self._metrics.called(exposed.name, outcome, time.perf_counter() - begun)
         if request_id is not msgspec.UNSET and sender:
             self._link.publish(sender, reply, keep=True)
 
