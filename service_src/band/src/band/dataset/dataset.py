@@ -1,0 +1,232 @@
+"""A data file that keeps itself fresh: sources in order, a schedule, and a value that is swapped in whole."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from band.dataset import metrics
+from band.dataset.errors import BadData, DatasetError
+from band.dataset.http import Http
+from band.dataset.source import Fetched, Source, Visit
+from band.dataset.state import age_days, utc_now
+from band.dataset.store import Loaded, Loader, Store
+from band.logs import logger
+
+T = TypeVar("T")
+_FIRST_RETRY = 30.0
+_EMPTY_MAX = 900.0
+_SERVED_RETRY = 900.0
+_JITTER = 0.1
+
+
+class Dataset(Generic[T]):
+    """A managed data file.
+
+    ``value`` is None until the first file is there; afterwards always a whole, checked one, replaced in one
+    assignment, so that no call ever sees half of it. ``source`` is the name of where it came from, ``build_date`` the
+    ISO day on which it was built, both empty when unknown. Run ``run()`` as a worker.
+
+    Args:
+        name: the name in logs, metrics and health.
+        path: the file on a volume that lives longer than the service.
+        sources: asked in order; the first that has something wins, a worse one is asked only while there is nothing.
+        load: opens and checks a file, in a thread; raises BadData.
+        refresh_hours: between two checks when all is well; failures are tried again sooner, with back-off.
+        stale_days: health warns when the data is older.
+        http: time-outs of the downloads, for tests.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: str | Path,
+        sources: Sequence[Source],
+        load: Loader[T],
+        *,
+        refresh_hours: float = 24.0,
+        stale_days: float = 60.0,
+        http: type[Http] = Http,
+    ) -> None:
+        self.name = name
+        self.value: T | None = None
+        self.source = ""
+        self.build_date = ""
+        self._path = Path(path)
+        self._load = load
+        self._sources = list(sources)
+        self._refresh_seconds = max(60.0, refresh_hours * 3600)
+        self._stale_days = stale_days
+        self._http = http
+        self._store: Store[T] | None = None
+        self._about: dict[str, Any] = {}
+        self._error = ""
+        self._lock = asyncio.Lock()
+        self._woken = asyncio.Event()
+
+    async def run(self) -> None:
+        """Open the file that is there, then keep it fresh until cancelled."""
+        await self.open()
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), self._wait_seconds())
+            self._woken.clear()
+            await self.refresh()
+
+    def wake(self) -> None:
+        """Have ``run()`` ask the sources now instead of at the due time."""
+        self._woken.set()
+
+    async def open(self) -> bool:
+        """Open the file that is there; return whether there is a value now. Never raises for bad data or a bad disk."""
+        try:
+            store = self._store = await asyncio.to_thread(Store, self._path, self._load)
+            loaded = await asyncio.to_thread(store.open)
+        except (BadData, OSError) as error:
+            self._error = f"{self._path}: {error}"
+            logger.error("dataset cannot be opened", dataset=self.name, error=self._error)
+            return False
+        if loaded is not None:
+            self._take(store, loaded)
+        return self.value is not None
+
+    async def refresh(self) -> bool:
+        """Ask the sources now; return whether new data was taken. Failures are kept for health, never raised."""
+        async with self._lock:
+            if self._store is None and not await self.open() and self._store is None:
+                return False
+            store = self._store
+            if store is None:
+                return False
+            errors: dict[str, str] = {}
+            taken = False
+            try:
+                async with self._http() as http:
+                    taken = await self._ask_all(store, http, errors)
+            except OSError as error:  # a full or read-only volume
+                errors["volume"] = f"{self._path.parent}: {error.strerror or error}; free space or fix its owner"
+            await self._finish(store, errors)
+            return taken
+
+    async def _ask_all(self, store: Store[T], http: Http, errors: dict[str, str]) -> bool:
+        for source in self._sources[: self._worst(store)]:
+            if source.disabled():
+                continue
+            try:
+                fetched_new = await self._ask(store, http, source)
+            except DatasetError as error:
+                errors[source.name] = str(error)
+                metrics.fetches.labels(self.name, source.name, "failed").inc()
+                logger.warning("dataset source failed", dataset=self.name, source=source.name, error=str(error))
+                continue
+            metrics.fetches.labels(self.name, source.name, "new" if fetched_new else "unchanged").inc()
+            return fetched_new
+        return False
+
+    def _worst(self, store: Store[T]) -> int:
+        """Return how many sources are worth asking: none that ranks behind that of the file in use."""
+        names = [source.name for source in self._sources]
+        if self.value is None or store.state.source not in names:
+            return len(names)
+        return names.index(store.state.source) + 1
+
+    async def _ask(self, store: Store[T], http: Http, source: Source) -> bool:
+        last = store.validator(source.name)
+        with store.folder() as folder:
+            fetched = await source.fetch(Visit(http, folder, last, store.spend))
+            if fetched is None:
+                if last.refused:
+                    raise BadData(f"still has the file that was refused: {last.refused}")
+                return False
+            await self._install(store, source, fetched)
+        return True
+
+    async def _install(self, store: Store[T], source: Source, fetched: Fetched) -> None:
+        loaded = await asyncio.to_thread(store.install, source.name, fetched)
+        self._take(store, loaded)
+        logger.info(
+            "dataset is new", dataset=self.name, source=source.name, origin=fetched.origin, build_date=self.build_date
+        )
+
+    def _take(self, store: Store[T], loaded: Loaded[T]) -> None:
+        self.value, self._about, self._error = loaded.value, loaded.about, ""
+        self.source, self.build_date = store.state.source, store.state.build_date[:10]
+        if loaded.build_date:
+            metrics.build_time.labels(self.name).set(loaded.build_date.timestamp())
+
+    async def _finish(self, store: Store[T], errors: dict[str, str]) -> None:
+        state, now = store.state, utc_now()
+        state.errors = errors
+        state.failures = state.failures + 1 if errors else 0
+        state.asked = self._enabled()
+        state.checked_at = now.isoformat(timespec="seconds")
+        state.next_check = (now + timedelta(seconds=self._pause(state.failures))).isoformat(timespec="seconds")
+        try:
+            await asyncio.to_thread(store.save)
+        except OSError as error:
+            logger.error("dataset state cannot be written", dataset=self.name, error=str(error))
+
+    def _pause(self, failures: int) -> float:
+        """Return the seconds to the next check: short while there is nothing, longer while an old file serves."""
+        seconds = self._refresh_seconds
+        if failures and self.value is None:
+            seconds = min(_EMPTY_MAX, _FIRST_RETRY * 2 ** min(failures - 1, 10))
+        elif failures:
+            seconds = min(seconds, _SERVED_RETRY * 2 ** min(failures - 1, 10))
+        return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
+
+    def _wait_seconds(self) -> float:
+        """Return the seconds until the check that is due; 0 when settings have changed since the last one."""
+        state = self._store.state if self._store else None
+        if state is None:
+            return _FIRST_RETRY
+        if state.asked != self._enabled() or not state.next_check or (self.value is None and not state.failures):
+            return 0.0
+        due = (datetime.fromisoformat(state.next_check) - utc_now()).total_seconds()
+        return min(max(0.0, due), self._refresh_seconds * (1 + _JITTER))
+
+    def _enabled(self) -> list[str]:
+        return [source.name for source in self._sources if not source.disabled()]
+
+    def health(self) -> dict[str, Any]:
+        """Return the facts of the file in use: ``status`` ok or degraded, source, dates, age in days, errors."""
+        state = self._store.state if self._store else None
+        facts: dict[str, Any] = {"status": "ok" if self.value is not None else "degraded"}
+        if self.value is None:
+            facts["reason"] = self._error or "no database yet"
+        if state is None:
+            return facts
+        if self.value is not None:
+            facts |= self._describe()
+        facts |= {
+            "checked_at": state.checked_at or None,
+            "next_check": state.next_check or None,
+            "last_error": next((f"{name}: {text}" for name, text in state.errors.items()), None),
+            "errors": dict(state.errors),
+            "disabled": {source.name: source.disabled() for source in self._sources if source.disabled()},
+        }
+        return facts
+
+    def _describe(self) -> dict[str, Any]:
+        if self._store is None:
+            return {}
+        state = self._store.state
+        age = age_days(state.build_date or state.fetched_at)
+        facts: dict[str, Any] = {
+            "source": state.source,
+            "origin": state.origin,
+            "build_date": self.build_date or None,
+            "age_days": age,
+            "size": state.size,
+            "sha256": state.sha256,
+            "fetched_at": state.fetched_at,
+            **self._about,
+        }
+        if age is not None and age > self._stale_days:
+            facts["warning"] = f"the data is {age / 30.44:.0f} months old"
+        return facts

@@ -1,0 +1,34 @@
+"""What can go wrong with a managed data file.
+
+::
+
+    DatasetError
+    ├── SourceError          the source could not be asked, or answered with something else; try again later
+    │   ├── SourceNotFound   the source has no such file (404, or no such path)
+    │   └── QuotaReached     asking again today would cost the account its quota
+    └── BadData              what came is not the data it should be
+"""
+
+from __future__ import annotations
+
+from band.errors import BandError
+
+
+class DatasetError(BandError):
+    """Root of what goes wrong with a managed data file."""
+
+
+class SourceError(DatasetError):
+    """The source could not be asked, or answered with something else; try again later."""
+
+
+class SourceNotFound(SourceError):
+    """The source has no such file."""
+
+
+class QuotaReached(SourceError):
+    """Asking again today would cost the account its quota."""
+
+
+class BadData(DatasetError):
+    """What came is not the data it should be: corrupt, cut short, or of another schema."""

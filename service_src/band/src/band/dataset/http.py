@@ -1,0 +1,198 @@
+"""Downloads with finite time-outs, conditional requests, and credentials that never leave their own origin."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from band.dataset.errors import BadData, QuotaReached, SourceError, SourceNotFound
+from band.dataset.state import Validator
+
+CONNECT_TIMEOUT = 6.0
+"""Seconds to reach a host; short, because the next source of the list waits."""
+READ_TIMEOUT = 30.0
+TOTAL_TIMEOUT = 900.0
+MAX_BYTES = 2 << 30
+MAX_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_CHUNK = 1 << 18
+
+
+class Answer(msgspec.Struct):
+    """A file that came: where it lies, its size in bytes, its SHA-256, and how to ask for a newer one."""
+
+    path: Path
+    size: int
+    sha256: str
+    validator: Validator
+
+
+def ssl_context() -> ssl.SSLContext:
+    """Return a context that trusts the system's roots and the CA bundles that pip and requests are told to trust."""
+    context = ssl.create_default_context()
+    for name in ("PIP_CERT", "REQUESTS_CA_BUNDLE"):
+        bundle = os.environ.get(name, "")
+        if bundle and Path(bundle).is_file():
+            context.load_verify_locations(cafile=bundle)
+    return context
+
+
+class Http:
+    """A client for one round of questions; open it with ``async with``."""
+
+    def __init__(
+        self, connect: float = CONNECT_TIMEOUT, read: float = READ_TIMEOUT, total: float = TOTAL_TIMEOUT
+    ) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=total, connect=connect, sock_connect=connect, sock_read=read)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Http:
+        connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(ssl_context), limit=4)
+        self._session = aiohttp.ClientSession(
+            timeout=self._timeout, connector=connector, trust_env=True, headers={"User-Agent": "rockstat-band"}
+        )
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def json(self, url: str, *, accept: str = "application/json", auth: aiohttp.BasicAuth | None = None) -> Any:
+        """GET a JSON document.
+
+        Raises:
+            SourceError: no answer, an error status, or no JSON.
+        """
+        kind, text = await self.text(url, accept=accept, auth=auth)
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError as error:
+            raise SourceError(f"{safe_url(url)} answered {kind or 'something'} that is not JSON: {error}") from error
+
+    async def text(self, url: str, *, accept: str = "*/*", auth: aiohttp.BasicAuth | None = None) -> tuple[str, str]:
+        """GET a text; return its content type and the text."""
+        async with self._open(url, {"Accept": accept}, auth) as response:
+            return response.content_type, await response.text()
+
+    async def download(
+        self,
+        url: str,
+        into: Path,
+        *,
+        last: Validator | None = None,
+        auth: aiohttp.BasicAuth | None = None,
+        sha256: str = "",
+    ) -> Answer | None:
+        """GET a file into ``into``; None when the server says that ``last`` is still the newest.
+
+        Args:
+            url: http or https; user and password in it become basic authentication.
+            into: the file to write.
+            last: what was remembered of the last answer.
+            auth: sent to the origin of ``url`` only, never to where it redirects.
+            sha256: the checksum that the file must have, hexadecimal.
+
+        Raises:
+            SourceError: no answer, an error status, or a body that stopped half-way.
+            BadData: the checksum is another one.
+        """
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        if last and last.etag:
+            headers["If-None-Match"] = last.etag
+        if last and last.last_modified:
+            headers["If-Modified-Since"] = last.last_modified
+        async with self._open(url, headers, auth) as response:
+            if response.status == 304:
+                return None
+            size, digest = await self._write(response, into)
+            found = Validator(response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))
+        if sha256 and digest != sha256.lower():
+            raise BadData(
+                f"{safe_url(url)} has SHA-256 {digest}, {sha256} was promised; it was cut or changed on its way"
+            )
+        return Answer(into, size, digest, found)
+
+    async def _write(self, response: aiohttp.ClientResponse, into: Path) -> tuple[int, str]:
+        digest, size = hashlib.sha256(), 0
+        with into.open("wb") as file:
+            async for chunk in response.content.iter_chunked(_CHUNK):
+                size += len(chunk)
+                if size > MAX_BYTES:
+                    raise SourceError(f"{safe_url(str(response.url))} sends more than {MAX_BYTES >> 20} MiB; refused")
+                digest.update(chunk)
+                file.write(chunk)
+        return size, digest.hexdigest()
+
+    @asynccontextmanager
+    async def _open(
+        self, url: str, headers: Mapping[str, str], auth: aiohttp.BasicAuth | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        if self._session is None:
+            raise RuntimeError("Http is used outside of `async with`")
+        here, auth = _without_credentials(URL(url), auth)
+        origin = here.origin()
+        try:
+            for _ in range(MAX_REDIRECTS):
+                own = auth if here.origin() == origin else None
+                async with self._session.get(here, headers=headers, auth=own, allow_redirects=False) as response:
+                    if response.status not in _REDIRECTS:
+                        await _refuse_errors(response, here)
+                        yield response
+                        return
+                    here = _next(here, response.headers.get("Location", ""))
+        except TimeoutError as error:
+            raise SourceError(
+                f"{safe_url(str(here))} did not answer in time; is this host allowed to reach it?"
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            reason = str(error) or type(error).__name__
+            raise SourceError(f"{safe_url(str(here))} could not be read: {reason}") from error
+        raise SourceError(f"{safe_url(url)} redirects more than {MAX_REDIRECTS} times")
+
+
+def safe_url(url: str) -> str:
+    """Return the URL without user, password, query and fragment, in which secrets travel."""
+    parsed = URL(url)
+    return str(parsed.with_user(None).with_query(None).with_fragment(None)) if parsed.absolute else str(parsed.path)
+
+
+def _without_credentials(url: URL, auth: aiohttp.BasicAuth | None) -> tuple[URL, aiohttp.BasicAuth | None]:
+    if url.user and auth is None:
+        auth = aiohttp.BasicAuth(url.user, url.password or "")
+    return url.with_user(None), auth
+
+
+def _next(here: URL, location: str) -> URL:
+    if not location:
+        raise SourceError(f"{safe_url(str(here))} redirects to nowhere")
+    there = here.join(URL(location))
+    if here.scheme == "https" and there.scheme != "https":
+        raise SourceError(f"{safe_url(str(here))} redirects from https to {there.scheme}; refused")
+    return there
+
+
+async def _refuse_errors(response: aiohttp.ClientResponse, url: URL) -> None:
+    status = response.status
+    if status < 400:
+        return
+    said = (await response.content.read(300)).decode("utf-8", "replace").strip()
+    text = f"{safe_url(str(url))} answered {status} {response.reason or ''}".rstrip() + (
+        f": {said[:200]}" if said else ""
+    )
+    if status in (404, 410):
+        raise SourceNotFound(text)
+    if status == 429:
+        raise QuotaReached(text)
+    if status in (401, 403):
+        raise SourceError(f"{text}; check the account and its key")
+    raise SourceError(text)

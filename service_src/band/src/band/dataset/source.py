@@ -1,0 +1,114 @@
+"""Where data comes from: the face that every source has, and the two plain ones, a URL and a file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from band.dataset.errors import SourceError, SourceNotFound
+from band.dataset.http import Http, safe_url
+from band.dataset.state import Validator
+from band.dataset.unpack import copy_file, unpack
+
+
+class Visit(msgspec.Struct):
+    """What a source is given for one question.
+
+    Attributes:
+        http: the client to ask with.
+        folder: an empty folder on the volume of the data file, removed afterwards.
+        last: what was remembered of this source's last file.
+        spend: call ``spend(account, limit)`` before what counts against a daily quota.
+    """
+
+    http: Http
+    folder: Path
+    last: Validator
+    spend: Callable[[str, int], None]
+
+
+class Fetched(msgspec.Struct):
+    """An unpacked file, from where (without secrets), and how to ask for a newer one."""
+
+    path: Path
+    origin: str
+    validator: Validator
+
+
+class Source(Protocol):
+    """One place that data comes from."""
+
+    @property
+    def name(self) -> str:
+        """The name under which settings and health know it."""
+
+    def disabled(self) -> str:
+        """Return why it is not asked, or an empty string."""
+
+    async def fetch(self, visit: Visit) -> Fetched | None:
+        """Fetch and unpack the newest file; None when it is still the one of ``visit.last``.
+
+        Raises:
+            DatasetError: the source cannot be asked or has nothing usable.
+        """
+
+
+class Url:
+    """A file behind a URL, asked conditionally (ETag, Last-Modified)."""
+
+    def __init__(self, url: str | None, *, name: str = "url", member: str = "*") -> None:
+        self.name = name
+        self._url = (url or "").strip()
+        self._member = member
+
+    def disabled(self) -> str:
+        """Return why it is not asked."""
+        return "" if self._url else "no URL is set"
+
+    async def fetch(self, visit: Visit) -> Fetched | None:
+        """Download the file unless it is the one of last time."""
+        answer = await visit.http.download(self._url, visit.folder / "download", last=visit.last)
+        if answer is None:
+            return None
+        mark = f"sha256:{answer.sha256}"
+        if mark == visit.last.mark:  # the server knows no conditional requests
+            return None
+        answer.validator.mark = mark
+        path = await asyncio.to_thread(unpack, answer.path, self._member)
+        return Fetched(path, safe_url(self._url), answer.validator)
+
+
+class File:
+    """A file that is already on this host: a bundle, a mount, or one that the operator pins."""
+
+    def __init__(self, path: str | Path | None, *, name: str = "file", member: str = "*") -> None:
+        self.name = name
+        self._path = Path(path) if path else None
+        self._member = member
+
+    def disabled(self) -> str:
+        """Return why it is not asked."""
+        return "" if self._path else "no file is set"
+
+    async def fetch(self, visit: Visit) -> Fetched | None:
+        """Copy the file unless its size and time are those of last time."""
+        if self._path is None:
+            raise SourceError("no file is set")
+        return await asyncio.to_thread(self._copy, self._path, visit)
+
+    def _copy(self, path: Path, visit: Visit) -> Fetched | None:
+        try:
+            stat = path.stat()
+            mark = f"{stat.st_size}:{stat.st_mtime_ns}"
+            if mark == visit.last.mark:
+                return None
+            copy = copy_file(path, visit.folder / "copy")
+        except FileNotFoundError as error:
+            raise SourceNotFound(f"{path} is not there; put the file in place or set another path") from error
+        except OSError as error:
+            raise SourceError(f"{path} cannot be read: {error.strerror}; check its owner and mode") from error
+        return Fetched(unpack(copy, self._member), f"file:{path}", Validator(mark=mark))

