@@ -1,0 +1,72 @@
+"""Whose request it is: the client's address, behind trusted proxies only."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_LONGEST = 64
+_MAX_HOPS = 32
+
+
+class ClientAddresses:
+    """Finds the client's address among the peer's, `X-Real-IP` and `X-Forwarded-For`.
+
+    Headers count only when the peer is a trusted proxy, so nobody else can choose his own address.
+    """
+
+    def __init__(self, trusted: tuple[Network, ...]) -> None:
+        self._trusted = trusted
+        self._is_trusted = lru_cache(maxsize=4096)(self._look_up)
+
+    def find(self, peer: str, real_ip: str | None, forwarded_for: str | None) -> str:
+        """The address in its usual spelling (IPv4-mapped IPv6 as IPv4); empty when there is none (a Unix socket)."""
+        if (real_ip or forwarded_for) and (not peer or self._is_trusted(peer)):
+            claimed = normal(real_ip) if real_ip else self._nearest_stranger(forwarded_for or "")
+            if claimed:
+                return claimed
+        return normal(peer)
+
+    def trusts(self, peer: str) -> bool:
+        """Whether the peer is one of our proxies."""
+        return not peer or self._is_trusted(peer)
+
+    def _nearest_stranger(self, chain: str) -> str:
+        """The last address of the chain that no trusted proxy has; the first one when all are trusted."""
+        found = ""
+        for part in reversed(chain.split(",")[-_MAX_HOPS:]):
+            address = normal(part.strip())
+            if not address:
+                break
+            found = address
+            if not self._is_trusted(address):
+                break
+        return found
+
+    def _look_up(self, text: str) -> bool:
+        address = parse(text)
+        return address is not None and any(
+            address.version == network.version and address in network for network in self._trusted
+        )
+
+
+def parse(text: str) -> Address | None:
+    """Read an address; None when it is none. IPv4-mapped IPv6 gives IPv4, a zone (`%eth0`) is dropped."""
+    if len(text) > _LONGEST:
+        return None
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped or address
+
+
+@lru_cache(maxsize=8192)
+def normal(text: str) -> str:
+    """The usual spelling of an address; empty when the text is none."""
+    address = parse(text)
+    return "" if address is None else str(address)

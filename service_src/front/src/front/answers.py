@@ -1,0 +1,167 @@
+"""What front answers, before it is HTTP or a WebSocket message: the typed responses of the wire protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote
+
+from band.jsonio import encode as _encode
+from band.responses import PIXEL_GIF
+
+JSON: Final = "application/json"
+HTML: Final = "text/html"
+GIF: Final = "image/gif"
+
+_URL_SAFE = "!#$%&'()*+,/:;=?@[]~"
+_NOT_OURS = frozenset(
+    {"content-length", "transfer-encoding", "connection", "keep-alive", "set-cookie", "upgrade", "date"}
+)
+_BODYLESS = frozenset({204, 304})
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer: its kind (`data`, `error`, `redirect`, `pixel` or another), and its parts."""
+
+    kind: str
+    status: int = 200
+    data: Any = None
+    message: str = ""
+    location: str = ""
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    wire: dict[str, Any] | None = None
+    """The typed response as a handler sent it, for the native form; None for what front itself answers."""
+
+
+@dataclass(slots=True)
+class Rendered:
+    """Status, headers and body of an HTTP answer. `content_type` None: no such header."""
+
+    status: int
+    body: bytes
+    content_type: str | None = JSON
+    headers: list[tuple[str, str]] = field(default_factory=list)
+
+
+def data(value: Any, status: int = 200) -> Answer:
+    """Any JSON value."""
+    return Answer("data", status, value)
+
+
+def error(message: str, status: int) -> Answer:
+    """An error with a text for the client."""
+    return Answer("error", status, message=message)
+
+
+def redirect(location: str, status: int = 302) -> Answer:
+    """Send the client elsewhere."""
+    return Answer("redirect", status, location=location)
+
+
+def pixel() -> Answer:
+    """The transparent GIF."""
+    return Answer("pixel")
+
+
+def from_handler(result: Any) -> Answer:
+    """Read what a handler returned: a typed response, or any JSON value; empty values are {}."""
+    if not isinstance(result, dict) or "type__" not in result:
+        return data(result if result or isinstance(result, (list, dict)) else {})
+    kind = str(result["type__"])
+    status = result.get("statusCode")
+    good = isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 599
+    return Answer(
+        kind,
+        status if good and isinstance(status, int) else (302 if kind == "redirect" else 200),
+        result.get("data"),
+        str(result.get("errorMessage") or ""),
+        str(result.get("location") or ""),
+        list(_headers(result.get("headers"))),
+        result,
+    )
+
+
+def render(answer: Answer, *, native: bool = False) -> Rendered:
+    """The HTTP form of an answer; `native` is the JSON of the typed response, as the browser SDK reads it."""
+    if native:
+        return Rendered(answer.status, _encode(native_form(answer)), None, answer.headers)
+    kind, status = answer.kind, answer.status
+    if kind == "data":
+        rendered = Rendered(status, _text_or_json(answer.data), JSON, answer.headers)
+    elif kind == "error":
+        rendered = Rendered(status, _encode({"message": answer.message}), JSON, answer.headers)
+    elif kind == "redirect":
+        rendered = Rendered(status, b"", HTML, [*answer.headers, ("Location", safe_location(answer.location))])
+    elif kind == "pixel":
+        rendered = Rendered(status, PIXEL_GIF, GIF, answer.headers)
+    else:
+        rendered = Rendered(200, b"", JSON)
+    if status in _BODYLESS:
+        rendered.body = b""
+    return rendered
+
+
+def native_form(answer: Answer) -> dict[str, Any]:
+    """The typed response itself, without its headers, marked as native."""
+    if answer.wire is not None:
+        form = {key: value for key, value in answer.wire.items() if key != "headers"}
+        form.setdefault("statusCode", answer.status)
+    elif answer.kind == "pixel":
+        form = {"type__": "pixel", "statusCode": answer.status, "type": "pixel"}
+    else:
+        form = {"type__": answer.kind, "statusCode": answer.status, **_parts(answer)}
+    form["native__"] = True
+    return form
+
+
+def ws_form(answer: Answer, request_id: Any = None) -> bytes:
+    """The WebSocket form: the typed response with its headers, and the client's `id__` when it gave one."""
+    if answer.wire is not None:
+        form = {**answer.wire}
+        form.setdefault("statusCode", answer.status)
+        form.setdefault("headers", [])
+    else:
+        form = {"type__": answer.kind, "headers": [], "statusCode": answer.status, **_parts(answer)}
+    if request_id is not None:
+        form["id__"] = request_id
+    return _encode(form)
+
+
+def safe_location(location: str) -> str:
+    """A URL that fits a header: what is not allowed there (line breaks, other alphabets) percent-encoded."""
+    return quote(location, safe=_URL_SAFE, errors="replace")
+
+
+def _parts(answer: Answer) -> dict[str, Any]:
+    if answer.kind == "error":
+        return {"errorMessage": answer.message}
+    if answer.kind == "redirect":
+        return {"location": answer.location}
+    return {} if answer.kind == "pixel" else {"data": answer.data}
+
+
+def _text_or_json(value: Any) -> bytes:
+    """Text stands as it is, everything else as JSON; nothing (and 0, false) is {}."""
+    if isinstance(value, str) and value:
+        return value.encode("utf-8", "replace")
+    if not value and not isinstance(value, (list, dict)):
+        return b"{}"
+    return _encode(value)
+
+
+def _headers(given: Any) -> list[tuple[str, str]]:
+    """The headers that a handler asked for, as far as they are headers and its business."""
+    found: list[tuple[str, str]] = []
+    for pair in given if isinstance(given, list) else ():
+        if not isinstance(pair, list) or len(pair) != 2:
+            continue
+        name, value = str(pair[0]), str(pair[1])
+        if _is_token(name) and name.lower() not in _NOT_OURS and value.isascii() and value.isprintable():
+            found.append((name, value))
+    return found
+
+
+def _is_token(name: str) -> bool:
+    letters = name.replace("-", "").replace("_", "")
+    return letters.isascii() and letters.isalnum()

@@ -1,0 +1,73 @@
+"""Bodies of requests: JSON or an urlencoded form, read into an object or refused with a reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from front.errors import BadRequest
+from front.qs import parse_form
+
+MAX_NESTING = 100
+"""Deeper JSON is refused: it could not be read again by the services behind the stream."""
+
+_decode = msgspec.json.Decoder().decode
+
+
+def parse_body(raw: bytes, content_type: str) -> dict[str, Any]:
+    """Read a POST body. JSON that is not an object gives {}; BadRequest says what is malformed."""
+    if "json" in content_type:
+        return parse_json(raw)
+    return parse_form(raw.decode("utf-8", "replace")) if raw else {}
+
+
+def parse_json(raw: bytes | str) -> dict[str, Any]:
+    """Read JSON text; {} when it is not an object; BadRequest when it is no JSON or nests too deeply."""
+    value = decode_json(raw)
+    return value if isinstance(value, dict) else {}
+
+
+def decode_json(raw: bytes | str) -> Any:
+    """Read JSON text to any value; BadRequest when it is no JSON or nests too deeply."""
+    if not raw:
+        raise BadRequest("empty_body", "the body is empty; send a JSON object")
+    try:
+        value = _decode(raw)
+    except RecursionError:
+        raise _too_deep() from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest("malformed_json", f"the body is not valid JSON: {_reason(error)}") from None
+    if _openings(raw) > MAX_NESTING and _deeper_than(value, MAX_NESTING):
+        raise _too_deep()
+    return value
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return str(error)[:120]
+
+
+def _too_deep() -> BadRequest:
+    return BadRequest("nested_json", f"the JSON nests deeper than {MAX_NESTING} levels; flatten it")
+
+
+def _openings(raw: bytes | str) -> int:
+    if isinstance(raw, str):
+        return raw.count("{") + raw.count("[")
+    return raw.count(b"{") + raw.count(b"[")
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    layer = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(limit):
+        layer = [
+            inner
+            for outer in layer
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
+        if not layer:
+            return False
+    return True

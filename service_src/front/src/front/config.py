@@ -1,0 +1,141 @@
+"""The settings of front, read once: from `config.yaml`, which reads the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from front.address import Network
+from front.domains import cookie_domain_of
+from front.errors import BadSettings
+from front.privacy import MODES
+
+T = TypeVar("T")
+
+DEFAULT_PROXIES = "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
+"""Loopback and private ranges: where a reverse proxy or a Docker bridge talks from."""
+
+
+@dataclass(frozen=True)
+class FrontSettings:
+    """What an operator may set. Times in milliseconds, sizes in bytes."""
+
+    domain: str = ""
+    """Cookie domain with its leading dot (`.example.com`), or empty for a host-only cookie."""
+    enrich_timeout_ms: int = 200
+    handler_timeout_ms: int = 200
+    accept_timeout_ms: int = 3000
+    body_limit: int = 100 * 1024
+    events_maxlen: int = 1_000_000
+    ip_privacy: str = "truncate"
+    ip_hash_key: str = field(default="", repr=False)
+    trusted_proxies: tuple[Network, ...] = ()
+    redirect_hosts: tuple[str, ...] = ()
+    redirect_key: str = field(default="", repr=False)
+    stored: bool = True
+    worker_id: int = 0
+    ws_port: int = 0
+    """A second port for WebSocket clients of the original (it used its port + 2); 0: only `/wss` on the main port."""
+    http_prefix: str = "/_band"
+    event_host: str = "0.0.0.0"  # noqa: S104 - in a container; the director publishes it on loopback
+    event_port: int = 8080
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> FrontSettings:
+        """Read all settings; BadSettings lists every problem at once."""
+        reader = _Reader(values)
+        settings = cls(
+            domain=reader.take("domain", "", lambda value: cookie_domain_of(str(value))),
+            enrich_timeout_ms=reader.take("enrich_timeout_ms", 200, _between(1, 60_000)),
+            handler_timeout_ms=reader.take("handler_timeout_ms", 200, _between(1, 60_000)),
+            accept_timeout_ms=reader.take("accept_timeout_ms", 3000, _between(10, 60_000)),
+            body_limit=reader.take("body_limit", 100 * 1024, _between(1024, 64 * 1024 * 1024)),
+            events_maxlen=reader.take("events_maxlen", 1_000_000, _between(1000, 1_000_000_000)),
+            ip_privacy=reader.take("ip_privacy", "truncate", _one_of(MODES)),
+            ip_hash_key=reader.take("ip_hash_key", "", str),
+            trusted_proxies=reader.take("trusted_proxies", DEFAULT_PROXIES, _networks),
+            redirect_hosts=reader.take("redirect_hosts", "", lambda value: tuple(_items(value))),
+            redirect_key=reader.take("redirect_key", "", str),
+            stored=reader.take("stored", True, _truth),
+            worker_id=reader.take("worker_id", 0, _between(0, 1023)),
+            ws_port=reader.take("ws_port", 0, _between(0, 65535)),
+            http_prefix=reader.take("http_prefix", "/_band", str),
+            event_host=reader.take("event_host", "0.0.0.0", str),  # noqa: S104 - see above
+            event_port=reader.take("event_port", 8080, _between(0, 65535)),
+        )
+        if settings.ip_privacy == "hash" and len(settings.ip_hash_key) < 16:
+            reader.problems.append(
+                "ip_privacy is `hash`, but ip_hash_key is missing or shorter than 16 characters: set IP_HASH_KEY to a "
+                "long random secret, or ip_privacy to `truncate`"
+            )
+        if reader.problems:
+            raise BadSettings(reader.problems)
+        return settings
+
+
+class _Reader:
+    """Takes values one by one and keeps what was wrong with them."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+        self.problems: list[str] = []
+
+    def take(self, name: str, default: Any, read: Callable[[Any], T]) -> T:
+        value = self._values.get(name)
+        if value is None or value == "":
+            return read(default)
+        try:
+            return read(value)
+        except (ValueError, TypeError) as error:
+            self.problems.append(f"{name}: {error}")
+            return read(default)
+
+
+def _between(low: int, high: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        try:
+            number = int(value)
+        except (ValueError, TypeError):
+            raise ValueError(f"{value!r} is not a whole number") from None
+        if not low <= number <= high:
+            raise ValueError(f"{number} is not between {low} and {high}")
+        return number
+
+    return read
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"{value!r} is none of {', '.join(choices)}")
+        return str(value)
+
+    return read
+
+
+def _truth(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in {"1", "true", "yes", "on"}:
+        return True
+    if word in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError(f"{value!r} is neither yes nor no")
+
+
+def _items(value: Any) -> list[str]:
+    parts = value.split(",") if isinstance(value, str) else [str(item) for item in value]
+    return [part.strip().lower() for part in parts if part.strip()]
+
+
+def _networks(value: Any) -> tuple[Network, ...]:
+    networks: list[Network] = []
+    for item in _items(value):
+        try:
+            networks.append(ipaddress.ip_network(item, strict=False))
+        except ValueError:
+            raise ValueError(f"{item!r} is not an address or a network such as 10.0.0.0/8") from None
+    return tuple(networks)

@@ -1,0 +1,40 @@
+"""What can go wrong on the way in.
+
+FrontError
+├── BadSettings        the settings of this service contradict themselves or cannot be read
+├── BadRequest         the client's request cannot become an event: 400, or 413 when it is too large
+└── NotAccepted        the event could not be stored; the client should send it again: 503
+"""
+
+from __future__ import annotations
+
+
+class FrontError(Exception):
+    """Root of this service's errors."""
+
+
+class BadSettings(FrontError):
+    """Every problem found in the settings, one a line."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("front cannot start with these settings:\n- " + "\n- ".join(problems))
+        self.problems = problems
+
+
+class BadRequest(FrontError):
+    """A request that cannot become an event. `code` counts it, `reason` tells the client what to change."""
+
+    def __init__(self, code: str, reason: str, status: int = 400) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.status = status
+
+
+class NotAccepted(FrontError):
+    """The event is nowhere that survives a restart. `retry_after` is in seconds."""
+
+    def __init__(self, reason: str, retry_after: int = 1) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after

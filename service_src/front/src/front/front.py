@@ -1,0 +1,171 @@
+"""All parts of front put together, and its ports."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
+
+from band.jsonrpc.client import Scatter
+from front.acceptor import StreamAcceptor
+from front.address import ClientAddresses
+from front.attendance import Attendance
+from front.builtin import BuiltIn
+from front.config import FrontSettings
+from front.counters import Counters, Metrics
+from front.door import Door
+from front.enricher import Enricher
+from front.flake import Flakes
+from front.identity import UidCookie
+from front.operator_pages import OperatorPages
+from front.pipeline import Pipeline
+from front.privacy import masker
+from front.redirects import Redirects
+from front.registrations import compile_table
+from front.side_door import SideDoor
+from front.sockets import Sockets
+
+_KEEP_ALIVE_S = 75.0
+"""Longer than a reverse proxy keeps its connections, so that it is never us who closes one that it just uses."""
+_LONGEST_LINE = 16_384
+_CLOSE_WITHIN_S = 1.5
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Rpc(Protocol):
+    """The part of band's `rpc` that front needs."""
+
+    async def call(self, to: str, method: str, params: dict[str, Any] | None = None, timeout: float = ...) -> Any:
+        """Call a service's method and return its result as sent."""
+
+    async def scatter(
+        self, channel: str, method: str, params: dict[str, Any], *, expect: Any, timeout: float
+    ) -> Scatter:
+        """Ask several services at once."""
+
+
+class Link(Protocol):
+    """The part of band's `link` that front needs."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether commands go through now."""
+
+    def ask(self, *parts: Any, timeout: float = ...) -> asyncio.Future[Any]:
+        """Send one command; the future has its reply."""
+
+    def publish(self, channel: str, payload: bytes) -> bool:
+        """Publish a message without waiting."""
+
+
+class Front:
+    """One front: registrations in, events in, answers out."""
+
+    def __init__(
+        self,
+        settings: FrontSettings,
+        rpc: Rpc,
+        link: Link,
+        metrics: Metrics,
+        health: Callable[[], Awaitable[dict[str, Any]]],
+        show_metrics: Callable[[], bytes],
+    ) -> None:
+        self.settings = settings
+        self.attendance = Attendance()
+        self._rpc = rpc
+        counters = Counters(metrics)
+        flakes = Flakes(settings.worker_id)
+        addresses = ClientAddresses(settings.trusted_proxies)
+        self.pipeline = Pipeline(
+            rpc,
+            Enricher(
+                rpc, link, self.attendance, timeout=settings.enrich_timeout_ms / 1000, stored=settings.stored
+            ),
+            StreamAcceptor(link, settings.events_maxlen, settings.accept_timeout_ms / 1000),
+            masker(settings.ip_privacy, settings.ip_hash_key),
+            BuiltIn(Redirects(settings.redirect_hosts, settings.domain, settings.redirect_key)),
+            counters,
+            settings.handler_timeout_ms / 1000,
+        )
+        self.sockets = Sockets(self.pipeline, flakes, counters, settings.body_limit)
+        self._door = Door(
+            self.pipeline,
+            flakes,
+            addresses,
+            UidCookie(settings.domain, time.time()),
+            self.sockets,
+            OperatorPages(settings.http_prefix, addresses, health, show_metrics),
+            counters,
+            settings.body_limit,
+        )
+        self._runners: list[web.ServerRunner] = []
+        self.port = 0
+
+    def register(self, rows: Any, state_hash: Any) -> bool:
+        """Take the registrations of all services; False when they are the ones that it has.
+
+        An empty hash means that the director does not know them yet: nothing changes.
+        """
+        if not state_hash or not isinstance(rows, list):
+            return True
+        if state_hash == self.pipeline.table.state_hash:
+            return False
+        self.pipeline.table = compile_table(rows, state_hash)
+        self.attendance.forget()
+        return True
+
+    async def open(self) -> None:
+        """Open the ports. OSError when one is taken."""
+        settings = self.settings
+        self.port = await self._listen(self._door.handle, settings.event_port)
+        if settings.ws_port:
+            await self._listen(SideDoor(self.sockets).handle, settings.ws_port)
+
+    async def close(self) -> None:
+        """Take no more connections and let requests in progress end."""
+        await self.sockets.close()
+        for runner in self._runners:
+            await runner.cleanup()
+        self._runners.clear()
+
+    async def watch_enrichers(self) -> None:
+        """Look for absent enrichers for ever; a background task."""
+        await self.attendance.watch(self._rpc)
+
+    async def _listen(self, handler: Handler, port: int) -> int:
+        server = web.Server(
+            handler,
+            request_factory=_request_factory(self.settings.body_limit),
+            access_log=None,
+            keepalive_timeout=_KEEP_ALIVE_S,
+            max_line_size=_LONGEST_LINE,
+            max_field_size=_LONGEST_LINE,
+        )
+        runner = web.ServerRunner(server, shutdown_timeout=_CLOSE_WITHIN_S)
+        await runner.setup()
+        self._runners.append(runner)
+        await web.TCPSite(runner, self.settings.event_host, port, backlog=1024).start()
+        address = runner.addresses[0]
+        return int(address[1])
+
+
+def _request_factory(limit: int) -> Callable[..., web.BaseRequest]:
+    def make(
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        loop = asyncio.get_running_loop()
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=limit)
+
+    return make

@@ -1,0 +1,94 @@
+"""The head of an HTTP answer as bytes: what never changes is made once, the rest is a few joined texts."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+_ALWAYS: Final = (
+    "X-Frame-Options: SAMEORIGIN\r\n"
+    "X-XSS-Protection: 1\r\n"
+    "Pragma: no-cache\r\n"
+    "Cache-Control: no-cache, no-store, must-revalidate\r\n"
+    "Expires: Mon, 01 Jan 1990 21:00:12 GMT\r\n"
+    "Last-Modified: Sun, 17 May 1998 03:44:30 GMT\r\n"
+    "Access-Control-Allow-Credentials: true\r\n"
+    "Access-Control-Expose-Headers: Content-Length,Content-Type\r\n"
+)
+
+PREFLIGHT: Final = [
+    ("Access-Control-Allow-Methods", "POST,GET"),
+    (
+        "Access-Control-Allow-Headers",
+        "X-Requested-With,Access-Control-Allow-Origin,Content-Type,Authorization,Accept",
+    ),
+    ("Access-Control-Max-Age", "86400"),
+    ("Access-Control-Max-Age-Scope", "domain"),
+    ("Vary", "Origin"),
+]
+"""What an answer to OPTIONS says besides."""
+
+_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n{_ALWAYS}" for status in HTTPStatus}
+
+
+class _Clock:
+    """The `Date` header, made once a second."""
+
+    __slots__ = ("_second", "_text")
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._text = ""
+
+    def text(self) -> str:
+        now = int(time.time())
+        if now != self._second:
+            self._second = now
+            self._text = formatdate(now, usegmt=True)
+        return self._text
+
+
+_date = _Clock().text
+
+
+def allowed_origin(origin: str | None, referer: str | None) -> str:
+    """The value of `Access-Control-Allow-Origin`: Origin, else scheme and host of the Referer, else `*`."""
+    if origin:
+        return origin if origin.isascii() and origin.isprintable() else "*"
+    if referer and referer.isascii() and referer.isprintable():
+        try:
+            parts = urlsplit(referer)
+        except ValueError:
+            return "*"
+        if parts.scheme and parts.netloc:
+            return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return "*"
+
+
+def head(
+    status: int,
+    length: int,
+    content_type: str | None,
+    origin: str,
+    cookie: str,
+    elapsed_ms: int,
+    *,
+    keep_alive: bool,
+    extra: list[tuple[str, str]] | None = None,
+) -> bytes:
+    """Status line and headers with the empty line at their end. An empty `cookie` sets none."""
+    first = _LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n{_ALWAYS}"
+    lines = [first, f"Access-Control-Allow-Origin: {origin}\r\nX-Response-Time: {elapsed_ms}\r\nDate: {_date()}\r\n"]
+    if cookie:
+        lines.append(f"Set-Cookie: {cookie}\r\n")
+    own = {name.lower() for name, _ in extra} if extra else ()
+    if content_type is not None and "content-type" not in own:
+        lines.append(f"Content-Type: {content_type}\r\n")
+    if extra:
+        lines.extend(f"{name}: {value}\r\n" for name, value in extra)
+    connection = "keep-alive" if keep_alive else "close"
+    lines.append(f"Content-Length: {length}\r\nConnection: {connection}\r\n\r\n")
+    return "".join(lines).encode("ascii", "replace")

@@ -1,0 +1,91 @@
+"""Front as a band service: its RPC methods, its start and its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from band import cleanup, expose, health, link, logger, rpc, settings, worker
+from band import service as band_service
+from band.checks import read_health
+from front.config import FrontSettings
+from front.errors import BadSettings
+from front.front import Front
+
+_service = band_service.service
+
+
+def _front() -> Front:
+    try:
+        own = FrontSettings.read(settings)
+    except BadSettings as error:
+        raise SystemExit(str(error)) from None
+    return Front(
+        own,
+        rpc,
+        link,
+        _service.metrics,
+        lambda: read_health(_service.registry, link),
+        _service.metrics.render,
+    )
+
+
+front = _front()
+"""The front of this process."""
+
+_prefix = front.settings.http_prefix
+
+
+@expose(name="__status")
+async def status(register: Any = None, state_hash: Any = None, **_more: Any) -> dict[str, Any] | None:
+    """Take the registrations of all services and tell how front is; None when it has them already."""
+    if not front.register(register, state_hash):
+        return None
+    return {**band_service.status(), "methods": [], "health": await read_health(_service.registry, link)}
+
+
+@expose(name="handlers", path=f"{_prefix}/handlers")
+async def list_handlers(**_params: Any) -> dict[str, Any]:
+    """Every route: event key -> [service, method, options]."""
+    handlers = front.pipeline.table.handlers
+    return {key: [remote.service, remote.method, remote.options] for key, remote in handlers.items()}
+
+
+@expose(name="enrichers", path=f"{_prefix}/enrichers")
+async def list_enrichers(**_params: Any) -> dict[str, Any]:
+    """Every enricher: service -> its keys and props, and whether it answers."""
+    absent = front.attendance.absent
+    return {
+        name: {**options, "absent": name in absent} for name, options in front.pipeline.table.enrichers.items()
+    }
+
+
+def enrichers_health() -> dict[str, Any]:
+    """Degraded while an enricher does not answer."""
+    absent = sorted(front.attendance.absent)
+    if absent:
+        return {"status": "degraded", "reason": f"no answer from {', '.join(absent)}", "absent": absent}
+    return {"status": "ok", "registered": sorted(front.pipeline.table.enrichers)}
+
+
+async def open_doors() -> None:
+    """Open the event port, then look after the enrichers."""
+    try:
+        await front.open()
+    except OSError as error:
+        own = front.settings
+        logger.error("event_port_failed", host=own.event_host, port=own.event_port, reason=str(error))
+        _service.request_stop(f"the event port {own.event_port} cannot be opened: {error}")
+        return
+    _service.metrics.gauge("front_websockets", lambda: float(front.sockets.count), "Open WebSocket connections.")
+    logger.info("front_open", port=front.port, ip_privacy=front.settings.ip_privacy)
+    await front.watch_enrichers()
+
+
+async def close_doors() -> None:
+    """Let requests in progress end before Redis goes."""
+    await front.close()
+
+
+health("enrichers")(enrichers_health)
+worker(open_doors)
+cleanup(close_doors)

@@ -1,0 +1,86 @@
+"""The road of one message: enrich, hide the address, answer, accept."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from band.errors import RpcError, RpcRemoteError, RpcTimeout
+from front import answers
+from front.acceptor import Acceptor
+from front.answers import Answer
+from front.builtin import BuiltIn, default_answer
+from front.counters import Counters
+from front.enricher import Enricher
+from front.errors import NotAccepted
+from front.message import Message, encode
+from front.privacy import Masker
+from front.registrations import EMPTY, Table
+from front.routes import Remote
+
+
+class Caller(Protocol):
+    """The part of band's `rpc` that handlers need."""
+
+    async def call(self, to: str, method: str, params: dict[str, Any] | None = None, timeout: float = ...) -> Any:
+        """Call a service's method and return its result as sent."""
+
+
+class Pipeline:
+    """Takes messages through all stages. `table` is replaced as a whole when the registrations change."""
+
+    def __init__(
+        self,
+        rpc: Caller,
+        enricher: Enricher,
+        acceptor: Acceptor,
+        mask: Masker,
+        builtin: BuiltIn,
+        counters: Counters,
+        handler_timeout: float,
+    ) -> None:
+        self.table: Table = EMPTY
+        self._rpc = rpc
+        self._enricher = enricher
+        self._acceptor = acceptor
+        self._mask = mask
+        self._builtin = builtin
+        self._counters = counters
+        self._handler_timeout = handler_timeout
+
+    async def run(self, message: Message, own_hosts: tuple[str, ...] = ()) -> Answer:
+        """The client's answer, once the event is safe. NotAccepted when it is not: then nothing was promised.
+
+        `own_hosts` are the host names that the request came to; redirects to them are allowed.
+        """
+        refusal = self._acceptor.refusal()
+        if refusal:
+            raise NotAccepted(f"events cannot be stored now: {refusal}")
+        table = self.table
+        for service in await self._enricher.enrich(message, table.plan):
+            self._counters.add(f"enricher_silent_{service}")
+        td = message.get("td")
+        if td is not None and "ip" in td:
+            td["ip"] = self._mask(td["ip"])
+        answer = await self._answer(message, table, own_hosts)
+        await self._acceptor.accept(encode(message))
+        self._counters.add("accepted")
+        return answer
+
+    async def _answer(self, message: Message, table: Table, own_hosts: tuple[str, ...]) -> Answer:
+        target, known = table.routes.find(message["key"])
+        if target is None:
+            return default_answer(known, message)
+        if isinstance(target, str):
+            return self._builtin.answer(target, message, own_hosts)
+        return await self._call(target, message)
+
+    async def _call(self, target: Remote, message: Message) -> Answer:
+        timeout = target.timeout(self._handler_timeout)
+        try:
+            return answers.from_handler(await self._rpc.call(target.service, target.method, message, timeout=timeout))
+        except RpcRemoteError as error:
+            return answers.error(error.message, 500)
+        except RpcTimeout:
+            return answers.error("Request timeout", 500)
+        except RpcError:
+            return answers.error("The service that answers this is not running", 500)

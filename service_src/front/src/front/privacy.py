@@ -1,0 +1,44 @@
+"""What is kept of a client's address once the place is known."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Callable
+from functools import lru_cache
+
+from front.address import parse
+
+MODES = ("truncate", "hash", "raw")
+"""`truncate` to /24 and /48 (default); `hash` with a key; `raw` keeps everything and must be asked for."""
+
+_V4_BITS = 24
+_V6_BITS = 48
+
+Masker = Callable[[str], str]
+
+
+def masker(mode: str, key: str = "") -> Masker:
+    """A function from an address to what may be stored of it. What is no address gives an empty text."""
+    if mode == "raw":
+        return str
+    if mode == "hash":
+        secret = hashlib.sha256(key.encode()).digest()
+        return lru_cache(maxsize=8192)(lambda text: _hashed(text, secret))
+    if mode == "truncate":
+        return _truncated
+    raise ValueError(f"ip_privacy is {mode!r}; it may be {', '.join(MODES)}")
+
+
+@lru_cache(maxsize=8192)
+def _truncated(text: str) -> str:
+    address = parse(text)
+    if address is None:
+        return ""
+    bits = _V4_BITS if address.version == 4 else _V6_BITS
+    return str(ipaddress.ip_network((address, bits), strict=False).network_address)
+
+
+def _hashed(text: str, secret: bytes) -> str:
+    address = parse(text)
+    return "" if address is None else hashlib.blake2b(address.packed, key=secret, digest_size=16).hexdigest()

@@ -1,0 +1,65 @@
+"""Which handler answers an event: the longest registered prefix of its key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from front.message import KEY_PREFIX
+
+BUILT_IN = {
+    f"{KEY_PREFIX}.track": "track",
+    f"{KEY_PREFIX}.pixel": "pixel",
+    f"{KEY_PREFIX}.redir": "redir",
+    f"{KEY_PREFIX}.hello": "hello",
+}
+"""Route key -> name of the built-in handler. A registered handler of the same key goes first."""
+
+_MAX_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A handler in another service."""
+
+    service: str
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def timeout(self, default: float) -> float:
+        """Seconds to wait for its answer: its own `options.timeout` (milliseconds) or the default."""
+        own = self.options.get("timeout")
+        if isinstance(own, (int, float)) and not isinstance(own, bool) and own > 0:
+            return min(own / 1000, _MAX_TIMEOUT_S)
+        return default
+
+
+class RouteTable:
+    """Finds the handler of an event key by walking its segments."""
+
+    def __init__(self, handlers: Mapping[str, Remote]) -> None:
+        self._targets: dict[str, Remote | str] = {**BUILT_IN, **handlers}
+        self._nodes: set[str] = {KEY_PREFIX}
+        for key in self._targets:
+            self._nodes.update(prefixes(key))
+
+    def find(self, key: str) -> tuple[Remote | str | None, str]:
+        """The handler of a key (a remote one, or the name of a built-in), and the longest known prefix of the key."""
+        target: Remote | str | None = None
+        known = KEY_PREFIX
+        for prefix in prefixes(key):
+            if prefix not in self._nodes:
+                break
+            known = prefix
+            target = self._targets.get(prefix, target)
+        return target, known
+
+
+def prefixes(key: str) -> list[str]:
+    """The dotted prefixes of an event key from `in.gen` on, shortest first, the key itself last."""
+    parts = key.split(".")
+    found = [KEY_PREFIX]
+    for part in parts[2:]:
+        found.append(f"{found[-1]}.{part}")
+    return found

@@ -1,0 +1,98 @@
+"""The WebSocket door: the same events and answers over one long connection."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from band.logs import logger
+from front import answers, message
+from front.answers import Answer
+from front.body import decode_json
+from front.counters import Counters
+from front.errors import BadRequest, NotAccepted
+from front.flake import Flakes
+from front.pipeline import Pipeline
+
+_BAD = answers.error("Bad Request", 400)
+# The text of the original, its missing quote included: clients compare it.
+_INCOMPLETE = answers.error('Request must contains "service" and "name', 400)
+_HEARTBEAT_S = 30.0
+
+
+class Sockets:
+    """Serves WebSocket clients; each one's messages are worked on in their order."""
+
+    def __init__(self, pipeline: Pipeline, flakes: Flakes, counters: Counters, message_limit: int) -> None:
+        self._pipeline = pipeline
+        self._flakes = flakes
+        self._counters = counters
+        self._limit = message_limit
+        self._open: set[web.WebSocketResponse] = set()
+
+    @property
+    def count(self) -> int:
+        """Number of open connections."""
+        return len(self._open)
+
+    async def serve(self, request: web.BaseRequest, query: dict[str, Any]) -> web.StreamResponse:
+        """Talk with one client until it goes. Without `uid` in the query the connection is closed at once."""
+        socket = web.WebSocketResponse(compress=True, max_msg_size=self._limit, heartbeat=_HEARTBEAT_S)
+        try:
+            await socket.prepare(request)
+        except web.HTTPException as refused:
+            raise BadRequest("websocket", f"not a WebSocket handshake: {refused.text or refused.reason}") from None
+        uid = query.get("uid")
+        if not isinstance(uid, str) or not uid:
+            await socket.send_frame(b"", WSMsgType.CLOSE)
+            await socket.close()
+            return socket
+        self._open.add(socket)
+        try:
+            async for frame in socket:
+                if frame.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                    break
+                await socket.send_frame(await self._answer(frame.data, uid), WSMsgType.TEXT)
+        except ConnectionError:
+            pass
+        finally:
+            self._open.discard(socket)
+        return socket
+
+    async def close(self) -> None:
+        """Say goodbye to everybody; they come back to the next process."""
+        for socket in list(self._open):
+            with contextlib.suppress(ConnectionError):
+                await socket.close(code=WSCloseCode.GOING_AWAY, message=b"restart")
+
+    async def _answer(self, raw: str | bytes, uid: str) -> bytes:
+        try:
+            received = decode_json(raw)
+        except BadRequest as error:
+            self._counters.add(f"rejected_{error.code}")
+            return answers.ws_form(_BAD)
+        if not isinstance(received, dict):
+            self._counters.add("rejected_not_an_object")
+            return answers.ws_form(_BAD)
+        return answers.ws_form(await self._take(received, uid), received.get("id__"))
+
+    async def _take(self, received: message.Message, uid: str) -> Answer:
+        service, name = received.get("service"), received.get("name")
+        if not service or not name:
+            self._counters.add("rejected_incomplete")
+            return _INCOMPLETE
+        try:
+            key = message.event_key(service, name)
+            return await self._pipeline.run(message.ws_message(key, service, name, received, uid, self._flakes))
+        except BadRequest as error:
+            self._counters.add(f"rejected_{error.code}")
+            return answers.error(f"Bad Request: {error.reason}", 400)
+        except NotAccepted as error:
+            self._counters.add("not_accepted")
+            return answers.error(f"Service Unavailable: {error.reason}", 503)
+        except Exception as error:  # noqa: BLE001 - one message must not end the connection
+            self._counters.add("failed")
+            logger.exception("message_failed", reason=type(error).__name__)
+            return answers.error("Internal Server Error", 500)

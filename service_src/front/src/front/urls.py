@@ -1,0 +1,62 @@
+"""From a request's path to the parts of an event: `/<service>/<name>/<projectId>`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+URL_MARK = "band"
+"""The path segment that asks for the native form of the answer; it may stand anywhere and is not part of the route."""
+
+SHORT_NAMES = {"away": "redir", "gif": "pixel", "t4k": "track"}
+"""What a first path segment stands for (path only, not query or body)."""
+
+CONTENT_TYPES = {
+    "json": "application/json",
+    "gif": "image/gif",
+    "js": "application/javascript",
+    "html": "text/html",
+}
+"""What the suffix of the last segment says about the request's content."""
+
+_LONGEST_CACHED = 200
+
+
+class Place(NamedTuple):
+    """What a path says. Empty text where it says nothing."""
+
+    service: str
+    name: str
+    project: str
+    content_type: str
+    native: bool
+
+
+def place_of(path: str) -> Place:
+    """Read a path (no query); well-known ones are remembered."""
+    return _remembered(path) if len(path) <= _LONGEST_CACHED else _read(path)
+
+
+def _read(path: str) -> Place:
+    segments = path[1:].rstrip("/").split("/") if path != "/" else [""]
+    if path.startswith("//"):
+        segments = path[1:].split("/")
+    native = URL_MARK in segments
+    last, content_type = _without_suffix(segments[-1])
+    segments[-1] = last
+    if not native and last == URL_MARK:
+        native = True
+    if native:
+        segments = [segment for segment in segments if segment != URL_MARK]
+    service, name, project = (*segments, "", "", "")[:3]
+    return Place(SHORT_NAMES.get(service, service), name, project, content_type, native)
+
+
+_remembered = lru_cache(maxsize=4096)(_read)
+
+
+def _without_suffix(segment: str) -> tuple[str, str]:
+    stem, dot, suffix = segment.rpartition(".")
+    if not dot or not stem:
+        return segment, ""
+    return stem, CONTENT_TYPES.get(suffix, "")
