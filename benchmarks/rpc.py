@@ -1,0 +1,90 @@
+"""Calls a second and latency of ours, of a naive redis-py loop and of NATS, side by side in one run.
+
+Each system has one server process, one client process and its broker; the same payload (an enrich call), the same event
+loop (uvloop). Rounds alternate between the systems, so that a machine that slows down slows all of them; the median
+round counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+from servers import nats_server, process, python, redis_server
+
+WINDOWS = (1, 100, 1000)
+SYSTEMS = ("ours", "naive", "nats")
+
+
+def one_round(system: str, port: int, broker: int, server: int, window: int, seconds: float) -> dict[str, Any]:
+    """Run one client and return its figures."""
+    client = python("rpc_peers.py", "client", system, str(port), str(window), str(seconds), str(server), str(broker))
+    done = subprocess.run(client, capture_output=True, text=True, check=False, timeout=seconds + 60)
+    if done.returncode:
+        raise SystemExit(f"the client of {system} failed:\n{done.stderr[-2000:]}")
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def run(rounds: int, seconds: float) -> dict[str, dict[int, dict[str, float]]]:
+    """Run everything; returns system → window → median figures."""
+    found: dict[str, dict[int, list[dict[str, Any]]]] = {name: {w: [] for w in WINDOWS} for name in SYSTEMS}
+    with contextlib.ExitStack() as stack:
+        redis_port, redis = stack.enter_context(redis_server())
+        nats_port, nats = stack.enter_context(nats_server())
+        ports = {"ours": (redis_port, redis), "naive": (redis_port, redis), "nats": (nats_port, nats)}
+        for window in WINDOWS:
+            for _ in range(rounds):
+                for system in SYSTEMS:
+                    port, broker = ports[system]
+                    with process(*python("rpc_peers.py", "server", system, str(port))) as server:
+                        figures = one_round(system, port, broker.pid, server.pid, window, seconds)
+                    found[system][window].append(figures)
+    return {
+        system: {
+            window: {key: statistics.median(figures[key] for figures in rounds_) for key in rounds_[0]}
+            for window, rounds_ in windows.items()
+        }
+        for system, windows in found.items()
+    }
+
+
+def ratios(found: dict[str, dict[int, dict[str, float]]]) -> dict[str, float]:
+    """Return how ours compares; greater is better for ours."""
+    ours = found["ours"]
+    ratio = {"vs_nats_w1_p50": found["nats"][1]["p50_us"] / ours[1]["p50_us"]}
+    for other in ("nats", "naive"):
+        for window in (100, 1000):
+            ratio[f"vs_{other}_w{window}"] = ours[window]["per_s"] / found[other][window]["per_s"]
+    return {key: round(value, 2) for key, value in ratio.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bin/bench rpc", description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    options = parser.parse_args()
+    found = run(options.rounds, options.seconds)
+    print(f"{'system':8} {'window':>6} {'calls/s':>9} {'p50 us':>8} {'p99 us':>8}   CPU: client server broker")
+    for system, windows in found.items():
+        for window, f in windows.items():
+            cpu = f"{f['client_cpu']:6.0%} {f['server_cpu']:6.0%} {f['broker_cpu']:6.0%}"
+            print(f"{system:8} {window:6} {f['per_s']:9.0f} {f['p50_us']:8.0f} {f['p99_us']:8.0f}          {cpu}")
+    ratio = ratios(found)
+    for key, value in ratio.items():
+        print(f"{key:18} {value:6.2f}")
+    if options.json:
+        body = {
+            system: {str(window): figures for window, figures in windows.items()} for system, windows in found.items()
+        }
+        sys.stdout.write(json.dumps({**body, "ratio": ratio}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
