@@ -1,0 +1,218 @@
+#!/usr/bin/python
+"""Build an image when its context, its base or its arguments differ from every image built before."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: band_image
+short_description: Build a Docker image whose tag is the hash of what it is made of
+version_added: 0.1.0
+description:
+  - Hashes the build context, the build arguments and the identity of the base image, and builds C(name:hash) with BuildKit when there is none.
+  - An image that is there is never built again, so a run without changes takes one C(docker image inspect).
+  - Needs the C(docker) client on the host, with BuildKit (the buildx plugin from Docker 23 on).
+options:
+  name:
+    description: Repository of the image, without a tag.
+    type: str
+    required: true
+  context:
+    description: What the build context is made of, in this order; a later one wins.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      src:
+        description: A file or folder on the host. Tests, caches and files named .env are left out of a folder.
+        type: path
+      text:
+        description: The text of a file, instead of I(src).
+        type: str
+      dest:
+        description: Where it goes in the context; for a folder C(.) lays its files at the root.
+        type: str
+        default: .
+  build_args:
+    description: Build arguments.
+    type: dict
+    default: {}
+  base:
+    description: Image that this one stands on. When it is another one than before, this one is built anew.
+    type: str
+  tags:
+    description: Further full names that this image gets.
+    type: list
+    elements: str
+    default: []
+  labels:
+    description: Labels of the image.
+    type: dict
+    default: {}
+  timeout:
+    description: Seconds that a build may take.
+    type: int
+    default: 900
+attributes:
+  check_mode:
+    support: full
+    description: Says whether it would build, without building.
+author: The Rockstat Band founders (@rockstat)
+"""
+
+EXAMPLES = r"""
+- name: Build Redis
+  rockstat.band.band_image:
+    name: rockstat/redis
+    context:
+      - src: /srv/rockstat/source/band_images/redis
+    base: rockstat/rootfs:trixie
+    build_args:
+      BASE_CONTAINER: rockstat/rootfs:trixie
+"""
+
+RETURN = r"""
+image:
+  description: The image's full name with the hash as its tag.
+  type: str
+  returned: always
+image_id:
+  description: The image's identity; empty in check mode when it would be built.
+  type: str
+  returned: always
+seconds:
+  description: How long the build took; 0 when there was none.
+  type: float
+  returned: always
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rockstat.band.plugins.module_utils.tree import add_file, add_text, files_of
+
+TAG_LENGTH = 12
+LOG_LINES = 40
+
+
+class Image:
+    """The image that a module call speaks of."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.args: dict[str, Any] = module.params
+
+    def docker(self, *args: str) -> tuple[int, str, str]:
+        """Run the Docker client within the time allowed; exit code (124: out of time), output, error output."""
+        environment = {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain", "DOCKER_CLI_HINTS": "false"}
+        code, out, err = self.module.run_command(["timeout", str(self.args["timeout"]), "docker", *args], environ_update=environment)
+        return code, out, err
+
+    def identity(self, name: str) -> str:
+        """The id of an image on this host, or nothing."""
+        code, out, _ = self.docker("image", "inspect", "--format", "{{json .Id}}", name)
+        return str(json.loads(out)) if code == 0 else ""
+
+    def lay_context(self, folder: str) -> None:
+        """Lay the build context into a folder."""
+        for entry in self.args["context"]:
+            target = os.path.normpath(os.path.join(folder, entry["dest"]))
+            if entry.get("text") is not None:
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                with open(target, "w", encoding="utf-8") as file:
+                    file.write(entry["text"])
+            elif os.path.isdir(entry["src"]):
+                for name in files_of(entry["src"]):
+                    self.copy(os.path.join(entry["src"], name), os.path.join(target, name))
+            elif os.path.isfile(entry["src"]):
+                self.copy(entry["src"], target)
+            elif not self.module.check_mode:  # in check mode an earlier task would have laid it
+                self.module.fail_json(msg=f"{entry['src']} is not there, and {self.args['name']} is built from it.")
+
+    @staticmethod
+    def copy(source: str, target: str) -> None:
+        """Copy bytes and mode, making folders on the way."""
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copyfile(source, target)
+        shutil.copymode(source, target)
+
+    def tag_of(self, folder: str) -> str:
+        """The hash of everything that the image is made of."""
+        digest = hashlib.sha256()
+        for name in files_of(folder):
+            add_file(digest, name, os.path.join(folder, name))
+        for kind in ("build_args", "labels"):
+            add_text(digest, kind, json.dumps(self.args[kind], sort_keys=True))
+        if self.args["base"]:
+            add_text(digest, "base", self.identity(self.args["base"]) or self.args["base"])
+        return digest.hexdigest()[:TAG_LENGTH]
+
+    def build(self, folder: str, image: str) -> float:
+        """Build, or fail with the last lines of the log; the seconds it took."""
+        started = time.monotonic()
+        options = ["--tag", image]
+        for key, value in self.args["build_args"].items():
+            options += ["--build-arg", f"{key}={value}"]
+        for key, value in self.args["labels"].items():
+            options += ["--label", f"{key}={value}"]
+        code, out, err = self.docker("build", *options, folder)
+        if code:
+            why = f"was not built within {self.args['timeout']} s" if code == 124 else "could not be built"
+            log = "\n".join((out + err).strip().splitlines()[-LOG_LINES:])
+            self.module.fail_json(msg=f"{image} {why}. The end of the build log:\n{log}", rc=code, image=image)
+        return round(time.monotonic() - started, 1)
+
+    def ensure(self) -> dict[str, Any]:
+        """Build and tag where needed."""
+        # With the umask of root's shell the context would depend on who runs this.
+        os.umask(0o022)
+        with tempfile.TemporaryDirectory(dir=self.module.tmpdir) as folder:
+            self.lay_context(folder)
+            image = f"{self.args['name']}:{self.tag_of(folder)}"
+            identity, seconds = self.identity(image), 0.0
+            missing = not identity
+            if missing and not self.module.check_mode:
+                seconds = self.build(folder, image)
+                identity = self.identity(image)
+        stale = [tag for tag in self.args["tags"] if self.identity(tag) != identity]
+        for tag in stale if not self.module.check_mode else []:
+            code, _, err = self.docker("tag", image, tag)
+            if code:
+                self.module.fail_json(msg=f"{image} could not be tagged {tag}: {err.strip()}")
+        return {"changed": missing or bool(stale), "image": image, "image_id": identity, "seconds": seconds}
+
+
+def main() -> None:
+    """Entry point."""
+    entry = {"src": {"type": "path"}, "text": {"type": "str"}, "dest": {"type": "str", "default": "."}}
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "context": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": entry,
+                "mutually_exclusive": [("src", "text")],
+                "required_one_of": [("src", "text")],
+            },
+            "build_args": {"type": "dict", "default": {}},
+            "base": {"type": "str"},
+            "tags": {"type": "list", "elements": "str", "default": []},
+            "labels": {"type": "dict", "default": {}},
+            "timeout": {"type": "int", "default": 900},
+        },
+        supports_check_mode=True,
+    )
+    if not module.check_mode and not module.get_bin_path("docker"):
+        module.fail_json(msg="There is no docker client on this host. Install Docker with the role rockstat.band.docker first.")
+    module.exit_json(**Image(module).ensure())
+
+
+if __name__ == "__main__":
+    main()
