@@ -1,0 +1,31 @@
+"""`python -m director`: reads the environment (and `.env`), makes sure it may listen, runs until SIGTERM."""
+
+from __future__ import annotations
+
+import sys
+
+from band import loop, start_server
+from band.config import environ
+from band.logs import configure_logs
+from director.assembly import Director, find_self, server_settings
+from director.errors import ConfigError
+from director.runtime.docker import DockerRuntime
+from director.settings import DirectorSettings
+
+
+def main() -> None:
+    """Start the director; exit status 78 when its settings are impossible."""
+    try:
+        settings = DirectorSettings.read(environ)
+        configure_logs(settings.log_level, as_json=settings.json_logs.lower() in {"1", "true", "yes", "on"})
+        runtime = DockerRuntime(settings.namespace, settings.docker_url)
+        own = loop.run_until_complete(find_self(runtime, settings))
+    except ConfigError as error:
+        sys.stderr.write(f"director: {error.message}\n")
+        raise SystemExit(78) from None
+    Director(settings, runtime, own).install()
+    start_server(**server_settings(settings))
+
+
+if __name__ == "__main__":
+    main()

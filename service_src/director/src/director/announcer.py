@@ -1,0 +1,110 @@
+"""Hears the heartbeats, asks for statuses, and tells front what all services offer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+from band import logger
+from band.errors import RedisError
+from band.redis import RedisLink
+from director.probe import Prober
+from director.registrations import Registrations, Row, state_hash
+from director.supervisor import Supervisor
+
+FRONT = "front"
+STATUS_TIMEOUT = 2.0
+SWEEP_TIMEOUT = 3.0
+LOOK_EVERY = 5.0
+
+
+class Announcer:
+    """Keeps `Registrations` current.
+
+    Nothing is pushed before the first sweep: an empty table would clear front's routes.
+    """
+
+    def __init__(self, link: RedisLink, prober: Prober, registrations: Registrations, supervisor: Supervisor) -> None:
+        self._link = link
+        self._prober = prober
+        self._registrations = registrations
+        self._supervisor = supervisor
+        self._swept = False
+        self._pushed: int | None = None
+        self._changed = asyncio.Event()
+        self._asking: set[str] = set()
+
+    def rows(self) -> list[Row]:
+        """Return the rows of the services that are there."""
+        return self._registrations.rows(time.time(), self._supervisor.ended())
+
+    async def heard(self, service: str) -> None:
+        """Take a heartbeat: ask that service for its status, front together with what it should know."""
+        if service in self._asking:
+            return
+        self._asking.add(service)
+        try:
+            if service == FRONT and self._swept:
+                await self._push()
+            else:
+                await self._ask(service, STATUS_TIMEOUT)
+        finally:
+            self._asking.discard(service)
+
+    def changed(self) -> None:
+        """Look soon whether front must be told something."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Sweep once, then push whenever the rows differ from what front was last told."""
+        await self._sweep()
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            if state_hash(self.rows()) != self._pushed:
+                await self.push()
+
+    async def push(self) -> None:
+        """Tell front now, if it is not told already; front being away is no error, its next heartbeat asks for it."""
+        rows = self.rows()
+        if self._swept and self._link.connected and state_hash(rows) != self._pushed:
+            await self._push()
+
+    async def _push(self) -> None:
+        rows = self.rows()
+        value = state_hash(rows)
+        self._pushed = value
+        status = await self._prober.ask(
+            FRONT, timeout=STATUS_TIMEOUT, params={"register": rows, "state_hash": value}, null_is_answer=True
+        )
+        if status is not None:
+            if status:
+                self._registrations.note(FRONT, status, time.time())
+            else:
+                self._registrations.touch(FRONT, time.time())
+            logger.debug("front_told", rows=len(rows), state_hash=value)
+
+    async def _ask(self, service: str, timeout: float) -> None:
+        status = await self._prober.ask(service, timeout=timeout)
+        if status:
+            self._registrations.note(service, status, time.time())
+            self.changed()
+
+    async def _sweep(self) -> None:
+        """Ask everything that runs, so that the first table that front gets is whole."""
+        await self._supervisor.pictured.wait()
+        while not self._link.connected:
+            with contextlib.suppress(RedisError):
+                await self._link.ready(60.0)
+        running = sorted(
+            {item.service for item in self._supervisor.observed if item.state == "running"} - {"redis", "director"}
+        )
+        await asyncio.gather(*(self._ask(service, SWEEP_TIMEOUT) for service in running))
+        self._swept = True
+        self.changed()
+        logger.info("registrations_swept", asked=len(running), rows=len(self.rows()))

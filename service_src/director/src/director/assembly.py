@@ -1,0 +1,192 @@
+"""Puts the director together and ties it to band: routes, guard, heartbeats, background work."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from band import app, cleanup, dome, expose, link, logger, rpc, worker
+from band.redis import RedisAddress, RedisLink
+from director.announcer import Announcer
+from director.api import error_middleware, routes
+from director.build import Builder
+from director.catalog import Catalog
+from director.configs import Configs
+from director.deploy import Deployer, Surroundings
+from director.desired import Desired
+from director.endpoints import ENDPOINTS
+from director.errors import ConfigError, DockerUnavailable
+from director.guard import Guard, allowed_hosts, check_exposure
+from director.handlers import Handlers
+from director.images import Images
+from director.locks import Locks
+from director.operations import Operations
+from director.ports import PortPool
+from director.probe import Prober
+from director.registrations import Registrations
+from director.resolve import service_env
+from director.runtime.docker import DockerRuntime
+from director.runtime.face import OwnContainer
+from director.runtime.inspection import own_id
+from director.settings import DirectorSettings
+from director.supervisor import Supervisor
+
+HTTP_PREFIX = "/_band"
+DOCKER_PATIENCE = 60.0
+"""Seconds that a director in a container waits at start for the engine it runs on."""
+
+
+async def find_self(runtime: DockerRuntime, settings: DirectorSettings) -> OwnContainer | None:
+    """Return the director's own container (None on a host), after making sure that it may listen as it is published.
+
+    Raises:
+        ConfigError: it can be reached from other machines without a token, or Docker cannot be asked about that.
+    """
+    if own_id() is None:
+        check_exposure(token=settings.token, host=settings.host, in_container=False)
+        return None
+    own = await _ask_about_self(runtime)
+    published = own.published if own else ()
+    check_exposure(
+        token=settings.token,
+        host=settings.host,
+        in_container=own is not None,
+        published=published,
+        host_network=own.host_network if own else False,
+    )
+    return own
+
+
+async def _ask_about_self(runtime: DockerRuntime) -> OwnContainer | None:
+    deadline = asyncio.get_running_loop().time() + DOCKER_PATIENCE
+    while True:
+        try:
+            return await runtime.own_container()
+        except DockerUnavailable as error:
+            logger.warning("docker_away", reason=error.message, hint=error.hint)
+            if asyncio.get_running_loop().time() > deadline:
+                raise ConfigError(
+                    f"the Docker Engine does not answer: {error.message}; mount /var/run/docker.sock"
+                ) from error
+        await asyncio.sleep(1.0)
+
+
+def surroundings(settings: DirectorSettings, own: OwnContainer | None) -> Surroundings:
+    """Return what every service gets; without BAND_NETWORK they join the network of the director's own container."""
+    found = [name for name in (own.networks if own else ()) if name not in {"bridge", "host", "none"}]
+    env = service_env(
+        redis_dsn=settings.service_redis_dsn,
+        band_url=settings.band_url,
+        log_level=settings.log_level,
+        json_logs=settings.json_logs,
+    )
+    network = settings.network or (found[0] if found else settings.namespace)
+    return Surroundings(
+        namespace=settings.namespace,
+        network=network,
+        env=env,
+        memory=settings.memory,
+        ready_timeout=settings.ready_timeout,
+    )
+
+
+class Director:
+    """All parts of one director; `install` gives them to band, which starts and stops them."""
+
+    def __init__(self, settings: DirectorSettings, runtime: DockerRuntime, own: OwnContainer | None) -> None:
+        around = surroundings(settings, own)
+        self.settings = settings
+        self.runtime = runtime
+        self.guard = Guard(self._hosts(own), settings.token, frozenset({f"{HTTP_PREFIX}/health"}))
+        self.catalog = Catalog(
+            settings.images, settings.builtin_images, (settings.service_src,) if settings.service_src else ()
+        )
+        self.locks = Locks()
+        self.desired = Desired(link, settings.namespace)
+        self.configs = Configs(link, settings.namespace)
+        self.registrations = Registrations()
+        self.prober = Prober(link)
+        self.probe_link = RedisLink("director-probe", on_message=self.prober.on_message)
+        self.deployer = Deployer(runtime, PortPool(*settings.ports), self.prober, around)
+        self.supervisor = Supervisor(runtime, self.desired, self.deployer, self.locks, settings.namespace)
+        self.supervisor.self_id = own.id if own else ""
+        self.announcer = Announcer(link, self.prober, self.registrations, self.supervisor)
+        self.builder = Builder(timeout=settings.build_timeout)
+        self.images = Images(
+            runtime, self.catalog, self.builder, namespace=settings.namespace, base_image=settings.base_image
+        )
+        self.operations = Operations(
+            runtime=runtime,
+            images=self.images,
+            desired=self.desired,
+            configs=self.configs,
+            deployer=self.deployer,
+            supervisor=self.supervisor,
+            registrations=self.registrations,
+            locks=self.locks,
+            surroundings=around,
+        )
+        self.supervisor.attach(self.operations.revive, self.announcer.changed)
+        self.handlers = Handlers(
+            runtime=runtime,
+            catalog=self.catalog,
+            operations=self.operations,
+            supervisor=self.supervisor,
+            desired=self.desired,
+            configs=self.configs,
+            registrations=self.registrations,
+            announcer=self.announcer,
+            prober=self.prober,
+            rpc=rpc,
+            link=link,
+        )
+        logger.info(
+            "director_assembled", namespace=settings.namespace, network=around.network, in_container=own is not None
+        )
+
+    def install(self) -> None:
+        """Give band the routes, the guard, the heartbeat's receiver and the background work."""
+        app.middlewares.append(error_middleware(lambda: self.guard))
+        dome.routes += routes(ENDPOINTS, self.handlers)
+        expose(name="__iamalive")(self._on_heartbeat)
+        for work in (self._listen_for_answers, self.supervisor.run, self.announcer.run):
+            worker(work)
+        cleanup(self._close)
+
+    async def _on_heartbeat(self, name: str = "", **_more: Any) -> None:
+        if isinstance(name, str) and name and name != "director":
+            await self.announcer.heard(name)
+
+    async def _listen_for_answers(self) -> None:
+        await self.probe_link.subscribe(self.prober.reply_to)
+        self.probe_link.start(RedisAddress.parse(self.settings.redis_dsn))
+
+    async def _close(self) -> None:
+        await self.supervisor.close()
+        await self.deployer.close()
+        await self.probe_link.close()
+        await self.runtime.close()
+
+    def _hosts(self, own: OwnContainer | None) -> frozenset[str]:
+        url = self.settings.band_url or ""
+        names = [
+            "director",
+            socket.gethostname(),
+            url.partition("://")[2].partition("/")[0],
+            *([own.name] if own else []),
+        ]
+        return allowed_hosts(names, self.settings.allowed_hosts)
+
+
+def server_settings(settings: DirectorSettings) -> Mapping[str, Any]:
+    """Return what band's `start_server` gets."""
+    return {
+        "name": "director",
+        "listen": f"{settings.host}:{settings.port}",
+        "redis_dsn": settings.redis_dsn,
+        "http_prefix": HTTP_PREFIX,
+        "log_level": settings.log_level,
+        "json_logs": settings.json_logs,
+    }

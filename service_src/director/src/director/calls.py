@@ -1,0 +1,58 @@
+"""Calling a method of a service over RPC, with each way it can fail as its own HTTP error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from band.constants import NOTIFY_ALIVE
+from band.errors import RpcRemoteError, RpcTimeout, RpcUnavailable
+from band.jsonrpc.client import RpcClient
+from band.jsonrpc.messages import INVALID_PARAMS, METHOD_NOT_FOUND
+from band.responses import BaseBandResponse, from_wire
+from director.errors import BadParameter, Conflict, NotFound, RedisUnavailable, ServiceFailed, TimedOut
+
+SILENT_ON_UNKNOWN = frozenset({"front"})
+"""The original front does not answer a call of a method that it has not (it is taken for a time-out)."""
+
+
+async def call(
+    rpc: RpcClient, name: str, method: str, arguments: dict[str, Any], *, timeout: float, known: bool, connected: bool
+) -> Any:
+    """Return what the method returns: plain JSON, or a typed response as it stands on the wire.
+
+    Args:
+        rpc: the director's client.
+        name: the service.
+        method: its method.
+        arguments: its keyword arguments.
+        timeout: seconds to wait.
+        known: whether the director knows that service.
+        connected: whether Redis is there.
+    """
+    if method == NOTIFY_ALIVE:
+        raise NotFound(f"{method} is not a method to be called", service=name, method=method)
+    if not connected:
+        raise RedisUnavailable("there is no connection to Redis", "GET /health tells more")
+    try:
+        result = from_wire(await rpc.call(name, method, arguments, timeout))
+    except RpcTimeout as error:
+        raise TimedOut(str(error), "GET /show tells how the service is; timeout__ gives it longer") from error
+    except RpcUnavailable as error:
+        if known:
+            raise Conflict(f"service {name!r} does not listen", f"GET /start/{name} starts it", service=name) from error
+        raise NotFound(f"there is no service {name!r}", "GET /list shows those there are", service=name) from error
+    except RpcRemoteError as error:
+        if error.code == METHOD_NOT_FOUND:
+            raise NotFound(
+                f"service {name!r} has no method {method!r}", "GET /registrations shows what is offered", method=method
+            ) from error
+        if error.code == INVALID_PARAMS:
+            raise BadParameter(f"{name}.{method}: {error.text}", "look at the method's arguments") from error
+        raise ServiceFailed(f"{name}.{method}: {error.text}", f"GET /logs/{name} may say more") from error
+    if isinstance(result, BaseBandResponse):
+        if result.is_error():
+            raise ServiceFailed(
+                f"{name}.{method}: {result.error_message}", data=result.data, status_code=result.status_code
+            )
+        return result.to_wire()
+    return result

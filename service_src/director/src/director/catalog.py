@@ -1,0 +1,201 @@
+"""The image folders on disk: which services can be run, from which collection, with what defaults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from director.errors import InvalidValue, NotFound
+from director.spec import NAME_PATTERN, RESERVED, HealthCheck, Limits, Port, Pos, check_env, check_name
+
+BUILTIN = "builtin"
+BASE_PLACEHOLDER = "{band-base-py-image}"
+_BASE_ARG = re.compile(r"^\s*ARG\s+BASE_CONTAINER\b", re.MULTILINE | re.IGNORECASE)
+_LABEL = re.compile(
+    r"""band\.service\.(?P<key>title|def_position|version)"?\s*=\s*(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s\\]+)"""
+)
+
+
+class BandYml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file `band.yml` of an image folder; every key is optional."""
+
+    title: str | None = None
+    pos: Pos | None = None
+    role: str | None = None
+    env: dict[str, Any] = {}
+    secrets: list[str] = []
+    ports: dict[str, Port] = {}
+    volumes: dict[str, str] = {}
+    limits: Limits = Limits()
+    read_only: bool = True
+    user: str | None = "10001:10001"
+    health: HealthCheck | bool | None = None
+    stop_timeout: float = 10.0
+
+
+ORIGINAL_DEFAULTS = BandYml(read_only=False, user=None)
+"""Folders written for the original platform have no band.yml: they may write to their own folder, and run as the user
+their Dockerfile names. Capabilities, privileges, memory and processes are limited for them too."""
+
+
+class ImageFolder(msgspec.Struct, frozen=True, kw_only=True):
+    """One folder with a Dockerfile. `problem` says why it cannot be run, when its band.yml is wrong."""
+
+    name: str
+    path: Path
+    collection: str
+    band: BandYml
+    title: str
+    pos: str | None
+    uses_base: bool
+    source: Path | None = None
+    has_band_yml: bool = False
+    problem: str = ""
+
+    @property
+    def runnable(self) -> bool:
+        """Whether this is a service, and not an image of the platform itself."""
+        return self.name not in RESERVED
+
+    def health(self) -> HealthCheck | None:
+        """Return the health check: as band.yml says, else band's own for images made on our base."""
+        if isinstance(self.band.health, HealthCheck):
+            return self.band.health
+        return HealthCheck() if self.uses_base and self.band.health is not False else None
+
+
+class Catalog:
+    """The collections, in order of precedence: `user`, others by name, `node`, built-in."""
+
+    def __init__(self, images: Path | None, builtin: Path | None, sources: Sequence[Path] = ()) -> None:
+        self._images = images
+        self._builtin = builtin
+        self._sources = tuple(sources)
+
+    def collections(self) -> list[tuple[str, Path]]:
+        """Return (name, folder) of each collection, the first one that has a name wins."""
+        found: list[tuple[str, Path]] = []
+        if self._images is not None:
+            folders = (path for path in _listdir(self._images) if path.is_dir() and _visible(path))
+            found = sorted(((path.name, path) for path in folders), key=lambda item: (_rank(item[0]), item[0]))
+        if self._builtin is not None:
+            found.append((BUILTIN, self._builtin))
+        return found
+
+    def images(self) -> list[ImageFolder]:
+        """Return every image folder, one a name, sorted by name."""
+        chosen: dict[str, ImageFolder] = {}
+        for collection, folder in self.collections():
+            for path in _listdir(folder):
+                if path.name not in chosen and _is_image_folder(path):
+                    chosen[path.name] = self._read(path, collection)
+        return [chosen[name] for name in sorted(chosen)]
+
+    def find(self, name: str) -> ImageFolder | None:
+        """Return the image folder of a name, or None; raise InvalidValue for a name that may not reach a path."""
+        check_name(name)
+        for collection, folder in self.collections():
+            if _is_image_folder(folder / name):
+                return self._read(folder / name, collection)
+        return None
+
+    def get(self, name: str) -> ImageFolder:
+        """Return the image folder of a name.
+
+        Raises:
+            InvalidValue: the name, or the folder's band.yml, is wrong.
+            NotFound: no collection has it.
+        """
+        folder = self.find(name)
+        if folder is None:
+            raise NotFound(f"there is no image folder {name!r}", "GET /list_images shows those there are", service=name)
+        if folder.problem:
+            raise InvalidValue(f"image folder {name}: {folder.problem}", f"correct {folder.path / 'band.yml'}")
+        return folder
+
+    def _read(self, path: Path, collection: str) -> ImageFolder:
+        dockerfile = (path / "Dockerfile").read_text(encoding="utf-8", errors="replace")
+        labels = {match["key"]: match["value"].strip("\"'") for match in _LABEL.finditer(dockerfile)}
+        meta = _read_meta(path)
+        has_band_yml = (path / "band.yml").is_file()
+        band, problem = _read_band_yml(path / "band.yml") if has_band_yml else (ORIGINAL_DEFAULTS, "")
+        pos = band.pos or _pos(meta.get("pos")) or _pos(labels.get("def_position"))
+        return ImageFolder(
+            name=path.name,
+            path=path,
+            collection=collection,
+            band=band,
+            title=str(band.title or meta.get("title") or labels.get("title") or path.name),
+            pos=pos,
+            uses_base=BASE_PLACEHOLDER in dockerfile or bool(_BASE_ARG.search(dockerfile)),
+            source=self._source(path.name, collection),
+            has_band_yml=has_band_yml,
+            problem=problem,
+        )
+
+    def _source(self, name: str, collection: str) -> Path | None:
+        # `service_src` belongs to the built-in collection: an operator's folder of the same name brings its own code.
+        if collection != BUILTIN:
+            return None
+        return next((root / name for root in self._sources if (root / name / "pyproject.toml").is_file()), None)
+
+
+def builtin_home(package: Path) -> Path | None:
+    """Return the folder that holds `band_images` and `service_src`: the repository of a checkout, else the image's."""
+    candidates: Iterable[Path] = [*package.parents, Path("/usr/share/rockstat")]
+    return next(
+        (home for home in candidates if (home / "band_images").is_dir() and (home / "service_src").is_dir()), None
+    )
+
+
+def _rank(collection: str) -> int:
+    return {"user": 0, "node": 2}.get(collection, 1)
+
+
+def _visible(path: Path) -> bool:
+    return not path.name.startswith(("__", "."))
+
+
+def _listdir(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _is_image_folder(path: Path) -> bool:
+    return bool(re.fullmatch(NAME_PATTERN, path.name)) and (path / "Dockerfile").is_file()
+
+
+def _read_band_yml(path: Path) -> tuple[BandYml, str]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        band = msgspec.convert(data, BandYml, strict=False)
+        check_env(band.env)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        return BandYml(), f"band.yml{f' line {mark.line + 1}' if mark else ''}: not valid YAML"
+    except (msgspec.ValidationError, InvalidValue, OSError, UnicodeDecodeError) as error:
+        return BandYml(), f"band.yml: {error}"
+    return band, ""
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    """Read the original's `meta.yml` (`pos`, `title`); a broken one is as if there were none."""
+    try:
+        data = yaml.safe_load((path / "meta.yml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _pos(value: Any) -> str | None:
+    """Return a position as `2x3`, from that or from the original's `{col: 2, row: 3}`."""
+    if isinstance(value, dict):
+        value = f"{value.get('col')}x{value.get('row')}"
+    return value if isinstance(value, str) and re.fullmatch(r"[0-9]{1,2}x[0-9]{1,2}", value) else None

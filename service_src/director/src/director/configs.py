@@ -1,0 +1,98 @@
+"""What the operator set for a service, until it is removed with /rm: one JSON document a service in a Redis hash.
+
+`env`, `pos`, `limits` and `auto_remove` shape the next run; other keys are the service's own and mean nothing here.
+The document of a service that was never configured is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from director.desired import Store, pairs
+from director.errors import InvalidValue
+from director.spec import Limits, Pos, check_env
+
+Document = dict[str, Any]
+
+
+class Shaping(msgspec.Struct, frozen=True):
+    """The keys of a document that shape a run; other keys are ignored here."""
+
+    env: dict[str, Any] = {}
+    pos: Pos | None = None
+    limits: Limits = Limits()
+    auto_remove: bool = False
+
+
+class Configs:
+    """The hash `<namespace>:director:configs`."""
+
+    def __init__(self, store: Store, namespace: str) -> None:
+        self._store = store
+        self._key = f"{namespace}:director:configs"
+
+    async def names(self) -> list[str]:
+        """Return the services that have a document, sorted."""
+        return sorted(name for name, _ in pairs(await self._store.command("HGETALL", self._key)))
+
+    async def get(self, name: str) -> Document:
+        """Return the document of a service."""
+        raw = await self._store.command("HGET", self._key, name)
+        return msgspec.json.decode(raw, type=dict[str, Any]) if raw else {}
+
+    async def put(self, name: str, document: Mapping[str, Any]) -> None:
+        """Write the document of a service; an empty one is dropped."""
+        if document:
+            await self._store.command("HSET", self._key, name, msgspec.json.encode(document))
+        else:
+            await self._store.command("HDEL", self._key, name)
+
+
+def shaping(document: Mapping[str, Any]) -> Shaping:
+    """Return the keys of a document that shape a run.
+
+    Raises:
+        InvalidValue: one of them has an impossible value.
+    """
+    try:
+        found = msgspec.convert(dict(document), Shaping, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidValue(f"the service's config is not valid: {error}", "correct it with /update_config") from error
+    check_env(found.env)
+    return found
+
+
+def update(document: Mapping[str, Any], changes: Mapping[str, Any]) -> Document:
+    """Return a document with `changes` made: keys may be dotted (`env.TZ`); an empty value (`""` or null) removes.
+
+    Raises:
+        InvalidValue: a dotted key goes through something that is not an object.
+    """
+    result: Document = msgspec.json.decode(msgspec.json.encode(document))
+    for dotted, value in changes.items():
+        *path, last = dotted.split(".")
+        if not all([*path, last]):
+            raise InvalidValue(f"{dotted[:80]!r} is not a key of a config", "write keys with dots between, as env.TZ")
+        _set(result, dotted, path, last, value)
+    return result
+
+
+def _set(document: Document, dotted: str, path: list[str], last: str, value: Any) -> None:
+    trail = [document]
+    for part in path:
+        below = trail[-1].setdefault(part, {})
+        if not isinstance(below, dict):
+            raise InvalidValue(
+                f"config key {dotted} goes through {part}, which is not an object", f"remove {part} first"
+            )
+        trail.append(below)
+    if value not in ("", None):
+        trail[-1][last] = value
+        return
+    trail[-1].pop(last, None)
+    for parent, part in zip(reversed(trail[:-1]), reversed(path), strict=True):  # no empty objects stay behind
+        if not parent[part]:
+            del parent[part]

@@ -1,0 +1,75 @@
+"""The build context of an image: a deterministic tar, and the hash that becomes the image's tag."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from director.catalog import BASE_PLACEHOLDER, ImageFolder
+
+_SKIPPED = frozenset({".git", "__pycache__", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"})
+_SKIPPED_IN_SOURCE = frozenset({"tests", "dist", "build"})
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One file of a context; `link` is the target when it is a symbolic link, which is never followed."""
+
+    path: str
+    content: bytes = b""
+    executable: bool = False
+    link: str = ""
+
+
+def read_entries(folder: ImageFolder, base_image: str) -> list[Entry]:
+    """Return the files of a context: the folder's at the root, `service_src/<name>` as `src/`, sorted by path."""
+    entries = {entry.path: entry for entry in _walk(folder.path, "", _SKIPPED)}
+    if folder.source is not None:
+        entries.update({e.path: e for e in _walk(folder.source, "src/", _SKIPPED, _SKIPPED_IN_SOURCE)})
+    dockerfile = entries["Dockerfile"]
+    content = dockerfile.content.replace(BASE_PLACEHOLDER.encode(), base_image.encode())
+    entries["Dockerfile"] = msgspec.structs.replace(dockerfile, content=content)
+    return [entries[path] for path in sorted(entries)]
+
+
+def context_hash(entries: list[Entry], base_id: str) -> str:
+    """Return 16 hex digits over every path, mode and content, and the id of the base image (empty: not on our base)."""
+    digest = hashlib.sha256(f"band-context-1\0{base_id}\0".encode())
+    for entry in entries:
+        for field in (entry.path.encode(), b"x" if entry.executable else b"-", entry.link.encode(), entry.content):
+            digest.update(len(field).to_bytes(8, "big"))
+            digest.update(field)
+    return digest.hexdigest()[:16]
+
+
+def pack(entries: list[Entry]) -> bytes:
+    """Return the context as a tar in which only the contents can differ: no times, owners or host modes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for entry in entries:
+            info = tarfile.TarInfo(entry.path)
+            info.mode = 0o755 if entry.executable else 0o644
+            if entry.link:
+                info.type, info.linkname = tarfile.SYMTYPE, entry.link
+            info.size = len(entry.content)
+            archive.addfile(info, io.BytesIO(entry.content))
+    return buffer.getvalue()
+
+
+def _walk(
+    root: Path, prefix: str, skipped: frozenset[str], top_skipped: frozenset[str] = frozenset()
+) -> Iterator[Entry]:
+    for path in sorted(root.iterdir()):
+        if path.name in skipped or path.name in top_skipped or path.name.endswith((".pyc", ".egg-info")):
+            continue
+        name = f"{prefix}{path.name}"
+        if path.is_symlink():
+            yield Entry(name, link=str(path.readlink()))
+        elif path.is_dir():
+            yield from _walk(path, f"{name}/", skipped)
+        elif path.is_file():
+            yield Entry(name, path.read_bytes(), executable=bool(path.stat().st_mode & 0o100))

@@ -1,0 +1,315 @@
+"""Bringing a service up: start beside → check → switch → stop the old one. A failure leaves the old one as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+
+import msgspec
+
+from band import logger
+from director.desired import Wanted
+from director.errors import Conflict, DirectorError, DockerUnavailable, ServiceFailed, TimedOut
+from director.masking import scrub, secret_values
+from director.ports import PortPool
+from director.probe import Prober, Status
+from director.reconcile import keeper, primary_name
+from director.runtime.container import SERVICE_PORT, Placement, container_config
+from director.runtime.docker import PortTaken
+from director.runtime.face import Observed, Runtime
+from director.spec import RESERVED
+
+LOG_LINES = 20
+PROBE_INTERVAL = 0.1
+PORT_ATTEMPTS = 10
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every service of this director gets: `env` includes the DSN of Redis; times in seconds."""
+
+    namespace: str
+    network: str
+    env: Mapping[str, str]
+    memory: str
+    ready_timeout: float = 60.0
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A container that answered, and what it answered."""
+
+    container: Observed
+    status: Status
+
+
+Commit = Callable[[], Awaitable[None]]
+
+
+class Deployer:
+    """Moves one service at a time from what is to what should be; the caller holds the service's lock."""
+
+    def __init__(self, runtime: Runtime, ports: PortPool, prober: Prober, surroundings: Surroundings) -> None:
+        self._runtime = runtime
+        self._ports = ports
+        self._prober = prober
+        self._around = surroundings
+        self._retiring: dict[str, set[asyncio.Task[None]]] = {}
+
+    @property
+    def retiring(self) -> frozenset[str]:
+        """Services whose old container is still being stopped."""
+        return frozenset(self._retiring)
+
+    async def deploy(self, wanted: Wanted, commit: Commit) -> Started:
+        """Replace whatever runs of a service by a fresh container of `wanted`; `commit` is called before the switch.
+
+        Raises:
+            Conflict: the container's name belongs to somebody else, or the ports are used up.
+            ServiceFailed: it ended before it answered; what ran before still runs.
+            TimedOut: it did not answer in time; what ran before still runs.
+            DockerUnavailable: the engine does not do it.
+        """
+        name = wanted.spec.name
+        await self.settle(name)
+        await self._runtime.ensure_network(self._around.network)
+        present = [item for item in await self._runtime.containers() if item.service == name and name not in RESERVED]
+        primary = primary_name(self._around.namespace, name)
+        old = await self._one(wanted, present, primary)
+        if old is not None and old.alive and set(map(int, wanted.spec.ports)) & set(old.ports):
+            return await self._replace_fixed(wanted, old, commit)
+        started = await self._bring_up(wanted, f"{primary}.next" if old else primary)
+        try:
+            await commit()
+            return msgspec.structs.replace(started, container=await self._switch(started.container, old, primary))
+        except BaseException:
+            await asyncio.shield(self._discard(started.container.id, started.container.ports))
+            raise
+
+    async def start(self, container: Observed, wanted: Wanted) -> Started:
+        """Start a container that is there, and wait until it answers."""
+        since = time.time()
+        await self._runtime.start(container.id)
+        return await self._ready(container.id, wanted, since)
+
+    async def retire(self, container: Observed) -> None:
+        """Stop and remove a container and give its ports back."""
+        await self._runtime.stop(container.id, container.stop_timeout)
+        await self._discard(container.id, container.ports)
+
+    async def settle(self, name: str) -> None:
+        """Wait until nothing of a service is being stopped any more."""
+        while tasks := self._retiring.get(name):
+            await asyncio.wait(tasks)
+
+    async def close(self) -> None:
+        """Wait for what is being stopped."""
+        for name in list(self._retiring):
+            await self.settle(name)
+
+    async def _one(self, wanted: Wanted, present: list[Observed], primary: str) -> Observed | None:
+        """Return the container that serves now, the left-overs of an interrupted deploy removed."""
+        alive = [item for item in present if item.alive]
+        old = keeper(wanted, alive or present, primary)
+        for item in present:
+            if item is not old:
+                await self._discard(item.id, item.ports)
+        if old is None:
+            foreign = await self._runtime.inspect(primary)
+            if foreign is not None:
+                await self._discard(foreign.id, foreign.ports)
+        elif not old.alive:
+            await self._discard(old.id, old.ports)
+            return None
+        return old
+
+    async def _replace_fixed(self, wanted: Wanted, old: Observed, commit: Commit) -> Started:
+        """Replace a service whose host port is fixed: a new release proves itself on another port first."""
+        name, primary = wanted.spec.name, primary_name(self._around.namespace, wanted.spec.name)
+        if old.config != wanted.spec.hash():
+            trial = msgspec.structs.replace(wanted, spec=msgspec.structs.replace(wanted.spec, ports={}))
+            proven = await self._bring_up(trial, f"{primary}.next")
+            await self._discard(proven.container.id, proven.container.ports)
+        new = await self._create(wanted, f"{primary}.next", self._fixed(wanted))
+        since = time.time()
+        try:
+            await self._runtime.stop(old.id, old.stop_timeout)
+            await self._runtime.start(new)
+            started = await self._ready(new, wanted, since)
+            await commit()
+        except BaseException:
+            await asyncio.shield(self._restore(new, old))
+            raise
+        await self._discard(old.id, {})
+        await self._runtime.rename(new, primary)
+        logger.info("service_switched", service=name, container=new[:12], fixed_port=True)
+        return msgspec.structs.replace(started, container=await self._look(new))
+
+    async def _restore(self, new: str, old: Observed) -> None:
+        with suppress(DirectorError):
+            await self._runtime.remove(new)
+        await self._runtime.start(old.id)
+        logger.warning("service_restored", service=old.service, container=old.short_id)
+
+    async def _bring_up(self, wanted: Wanted, container_name: str) -> Started:
+        """Create and start a container and wait until it answers; one that does not is removed."""
+        container, ports = await self._create_started(wanted, container_name)
+        try:
+            return await self._ready(container, wanted, 0.0)
+        except BaseException:
+            await asyncio.shield(self._discard(container, ports))
+            raise
+
+    async def _create_started(self, wanted: Wanted, container_name: str) -> tuple[str, Mapping[int, int]]:
+        for _ in range(PORT_ATTEMPTS):
+            ports = self._fixed(wanted) or {await self._take(): SERVICE_PORT}
+            try:
+                container = await self._create(wanted, container_name, ports)
+            except BaseException:
+                self._release(ports)
+                raise
+            try:
+                await self._runtime.start(container)
+            except PortTaken as error:
+                await self._runtime.remove(container)
+                if wanted.spec.ports:
+                    raise Conflict(
+                        f"host port of {wanted.spec.name} is taken: {error.message}", "free it first"
+                    ) from error
+                for port in ports:
+                    self._ports.reject(port, time.time())
+            except BaseException:
+                await asyncio.shield(self._discard(container, ports))
+                raise
+            else:
+                return container, ports
+        raise Conflict("no port of the pool could be bound", "look who listens there, or change BAND_PORTS")
+
+    async def _create(self, wanted: Wanted, container_name: str, ports: Mapping[int, int]) -> str:
+        placement = Placement(
+            namespace=self._around.namespace,
+            ports=ports,
+            env={**self._around.env, "NAME": wanted.spec.name},
+            memory=self._around.memory,
+            title=wanted.title,
+            pos=wanted.pos,
+        )
+        try:
+            return await self._runtime.create(container_name, container_config(wanted.spec, placement))
+        except DockerUnavailable as error:
+            if error.facts.get("status") == 409:
+                hint = "rename or remove the container that has it, or give the service another name"
+                raise Conflict(f"container name {container_name} is taken by somebody else", hint) from error
+            raise
+
+    async def _ready(self, container: str, wanted: Wanted, since: float) -> Started:
+        """Wait until this very container answers `__status`, and not an older one of the same service."""
+        begun = time.monotonic()
+        seen = await self._look(container)
+        # The clock is the host's for both. An older container of the service has started before this one was made.
+        threshold = int(max(seen.created_at, since) * 1000)
+        asking = asyncio.create_task(
+            self._prober.ask(
+                wanted.spec.name,
+                timeout=self._around.ready_timeout,
+                interval=PROBE_INTERVAL,
+                accept=lambda status: _started(status) >= threshold and status.get("app_state", "running") == "running",
+            )
+        )
+        try:
+            while True:
+                await asyncio.wait([asking], timeout=0.25)
+                if asking.done():
+                    break
+                await self._check_alive(container, wanted)
+        finally:
+            asking.cancel()
+        status = asking.result()
+        if status is None:
+            raise TimedOut(
+                f"{wanted.spec.name} did not answer __status within {self._around.ready_timeout:.0f} s",
+                "does it reach Redis, and is its name right? The log holds its last lines",
+                log=await self._last_lines(container, wanted),
+            )
+        seconds = round(time.monotonic() - begun, 3)
+        logger.info("service_ready", service=wanted.spec.name, container=container[:12], seconds=seconds)
+        return Started(await self._look(container), status)
+
+    async def _check_alive(self, container: str, wanted: Wanted) -> None:
+        seen = await self._runtime.inspect(container)
+        if seen is not None and seen.state in {"running", "created", "paused"} and not seen.restarts:
+            return
+        code = seen.exit_code if seen else None
+        why = "was out of memory" if seen and seen.oom_killed else f"ended with exit code {code}"
+        raise ServiceFailed(
+            f"{wanted.spec.name} {why} before it was ready",
+            "the log holds its last lines",
+            exit_code=code,
+            log=await self._last_lines(container, wanted),
+        )
+
+    async def _last_lines(self, container: str, wanted: Wanted) -> list[str]:
+        secrets = secret_values({**self._around.env, **wanted.spec.env}, wanted.spec.secrets)
+        try:
+            return [scrub(line, secrets) for line in await self._runtime.logs(container, LOG_LINES)]
+        except DockerUnavailable:
+            return []
+
+    async def _switch(self, new: Observed, old: Observed | None, primary: str) -> Observed:
+        for port in new.ports:
+            self._ports.release(port)  # from now on the container itself is seen to have it
+        if old is None:
+            return new
+        if old.name == primary:
+            await self._runtime.rename(old.id, f"{primary}.old-{old.short_id}")
+        await self._runtime.rename(new.id, primary)
+        self._retire_later(old)
+        logger.info("service_switched", service=new.service, container=new.short_id, instead_of=old.short_id)
+        return await self._look(new.id)
+
+    def _retire_later(self, old: Observed) -> None:
+        task = asyncio.create_task(self._retire(old), name=f"retire-{old.service}")
+        tasks = self._retiring.setdefault(old.service, set())
+        tasks.add(task)
+
+        def done(finished: asyncio.Task[None]) -> None:
+            tasks.discard(finished)
+            if not tasks:
+                self._retiring.pop(old.service, None)
+
+        task.add_done_callback(done)
+
+    async def _retire(self, old: Observed) -> None:
+        try:
+            await self.retire(old)
+        except DirectorError as error:  # the reconciler finds it again and removes it
+            logger.warning("retire_failed", service=old.service, container=old.short_id, reason=error.message)
+
+    async def _discard(self, container: str, ports: Mapping[int, int]) -> None:
+        try:
+            await self._runtime.remove(container)
+        finally:
+            self._release(ports)
+
+    async def _look(self, container: str) -> Observed:
+        seen = await self._runtime.inspect(container)
+        if seen is None:
+            raise ServiceFailed("the container is gone", "did somebody remove it? Run it again", log=[])
+        return seen
+
+    async def _take(self) -> int:
+        used = await self._runtime.used_ports()
+        return self._ports.take(used, time.time())
+
+    def _release(self, ports: Mapping[int, int]) -> None:
+        for port in ports:
+            self._ports.release(port)
+
+    @staticmethod
+    def _fixed(wanted: Wanted) -> dict[int, int]:
+        return {int(outside): inside for outside, inside in wanted.spec.ports.items()}
+
+
+def _started(status: Status) -> int:
+    value = status.get("app_started")
+    return int(value) if isinstance(value, int | float) else 0

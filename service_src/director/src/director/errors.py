@@ -1,0 +1,102 @@
+"""Errors of the director, each with the HTTP status it becomes.
+
+DirectorError
+├── BadParameter 400      a parameter is unknown, missing or of the wrong type
+├── Refused 403           the guard does not let this request in
+├── NotFound 404          no such service, image, method or route
+├── Conflict 409          not possible in this state
+├── InvalidValue 422      a parameter has the right type and an impossible value
+├── ServiceFailed 502     the build or the service failed; carries its last log lines
+│   ├── BuildFailed
+│   ├── DockerUnavailable
+│   └── RedisUnavailable
+├── TimedOut 504          it did not answer in time
+└── ConfigError           the settings are impossible; the director does not start
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class DirectorError(Exception):
+    """Root of the tree. `message` says what and why, `hint` says what to do."""
+
+    status = 500
+    code = "internal"
+
+    def __init__(self, message: str, hint: str = "", **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.facts = facts
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON body of an error answer: `{"error": {"code", "message", "hint", …facts}}`."""
+        return {"error": {"code": self.code, "message": self.message, "hint": self.hint, **self.facts}}
+
+
+class BadParameter(DirectorError):
+    """A parameter is unknown, missing or of the wrong type."""
+
+    status, code = 400, "bad_parameter"
+
+
+class Refused(DirectorError):
+    """The guard does not let this request in."""
+
+    status, code = 403, "refused"
+
+
+class NotFound(DirectorError):
+    """There is no such service, image, method or route."""
+
+    status, code = 404, "not_found"
+
+
+class Conflict(DirectorError):
+    """What is asked for is not possible in the present state."""
+
+    status, code = 409, "conflict"
+
+
+class InvalidValue(DirectorError):
+    """A parameter has the right type and an impossible value."""
+
+    status, code = 422, "invalid_value"
+
+
+class ServiceFailed(DirectorError):
+    """The service failed: `facts` carries `log` (last lines) and, when it ended, `exit_code`."""
+
+    status, code = 502, "service_failed"
+
+
+class BuildFailed(ServiceFailed):
+    """The image could not be built: `facts["log"]` holds the failing step's last lines."""
+
+    code = "build_failed"
+
+
+class DockerUnavailable(ServiceFailed):
+    """The Docker Engine does not answer, or refused what we asked."""
+
+    code = "docker_unavailable"
+
+
+class RedisUnavailable(ServiceFailed):
+    """Redis does not answer."""
+
+    code = "redis_unavailable"
+
+
+class TimedOut(DirectorError):
+    """It did not answer in time."""
+
+    status, code = 504, "timeout"
+
+
+class ConfigError(DirectorError):
+    """The settings are impossible; the director does not start."""
+
+    code = "config"

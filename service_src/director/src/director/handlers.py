@@ -1,0 +1,245 @@
+"""The endpoints' handlers: each takes its typed parameters and returns what is to be answered."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from band.jsonrpc.client import RpcClient
+from band.redis import RedisLink
+from director import calls, events, logs, openapi, params, views
+from director.announcer import Announcer
+from director.api import Json, Text
+from director.catalog import Catalog
+from director.configs import Configs
+from director.desired import Desired
+from director.endpoints import ENDPOINTS
+from director.errors import DockerUnavailable, NotFound, TimedOut
+from director.masking import mask_tree
+from director.operations import Operations, RunOptions
+from director.probe import Prober
+from director.registrations import Registrations, state_hash
+from director.runtime.face import LABEL_SERVICE, ImageInfo, Observed, Runtime
+from director.spec import check_env
+from director.supervisor import Supervisor
+
+Rest = dict[str, Any]
+STATUS_TIMEOUT = 2.0
+
+
+class Handlers:
+    """One method an endpoint of the table; the names are those of its column `handler`."""
+
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        catalog: Catalog,
+        operations: Operations,
+        supervisor: Supervisor,
+        desired: Desired,
+        configs: Configs,
+        registrations: Registrations,
+        announcer: Announcer,
+        prober: Prober,
+        rpc: RpcClient,
+        link: RedisLink,
+    ) -> None:
+        self._runtime = runtime
+        self._catalog = catalog
+        self._operations = operations
+        self._supervisor = supervisor
+        self._desired = desired
+        self._configs = configs
+        self._registrations = registrations
+        self._announcer = announcer
+        self._prober = prober
+        self._rpc = rpc
+        self._link = link
+
+    async def run(self, given: params.RunParams, _rest: Rest) -> Any:
+        """`/run/<name>`."""
+        options = RunOptions(
+            env=None if given.env is None else check_env(given.env),
+            pos=given.pos,
+            limits=given.limits,
+            auto_remove=given.auto_remove,
+            nocache=given.nocache,
+        )
+        if given.dry_run:
+            return await self._operations.would_run(given.name, options)
+        return await self._answer(await self._operations.run(given.name, options))
+
+    async def start(self, given: params.ServiceParams, _rest: Rest) -> Any:
+        """`/start/<name>`."""
+        return await self._answer(await self._operations.start(given.name))
+
+    async def restart(self, given: params.ServiceParams, _rest: Rest) -> Any:
+        """`/restart/<name>`."""
+        return await self._answer(await self._operations.restart(given.name))
+
+    async def stop(self, given: params.ServiceParams, _rest: Rest) -> Any:
+        """`/stop/<name>`."""
+        return await self._operations.stop(given.name)
+
+    async def rm(self, given: params.ServiceParams, _rest: Rest) -> Any:
+        """`/rm/<name>`."""
+        return await self._operations.remove(given.name)
+
+    async def rebuild_all(self, given: params.RebuildParams, _rest: Rest) -> Any:
+        """`/rebuild_all`."""
+        return await self._operations.rebuild_all(nocache=given.nocache)
+
+    async def list_services(self, _given: params.Nothing, _rest: Rest) -> Any:
+        """`/list`."""
+        return [self._row(name) for name in self._names()]
+
+    async def state(self, given: params.StateParams, _rest: Rest) -> Any:
+        """`/state`."""
+        if given.name is None:
+            return {name: self._row(name) for name in self._names()}
+        self._known(given.name)
+        return self._row(given.name)
+
+    async def show(self, given: params.ServiceParams, _rest: Rest) -> Any:
+        """`/show/<name>`."""
+        name = given.name
+        self._known(name)
+        seen = self._supervisor.primary(name)
+        if seen is not None:
+            seen = await self._fresh(seen)
+        wanted, status = self._desired.get(name), self._registrations.status(name)
+        return views.detail(self._row(name), wanted, seen, status)
+
+    async def list_images(self, _given: params.Nothing, _rest: Rest) -> Any:
+        """`/list_images`."""
+        built: dict[str, list[ImageInfo]] = {}
+        for image in sorted(await self._runtime.images(), key=lambda item: -item.created):
+            built.setdefault(image.labels.get(LABEL_SERVICE, ""), []).append(image)
+        folders = await asyncio.to_thread(self._catalog.images)
+        return [views.image_row(folder, built.get(folder.name, [])) for folder in folders]
+
+    async def registrations(self, _given: params.Nothing, _rest: Rest) -> Any:
+        """`/registrations`."""
+        rows = self._announcer.rows()
+        return {"register": rows, "state_hash": state_hash(rows)}
+
+    async def ask_state(self, given: params.ServiceParams, _rest: Rest) -> Any:
+        """`/ask_state/<name>`."""
+        self._known(given.name)
+        status = await self._prober.ask(given.name, timeout=STATUS_TIMEOUT)
+        if status is None:
+            raise TimedOut(
+                f"{given.name} did not answer __status within {STATUS_TIMEOUT:.0f} s", f"GET /logs/{given.name}"
+            )
+        self._registrations.note(given.name, status, time.time())
+        wanted = self._desired.get(given.name)
+        return mask_tree(status, wanted.spec.secrets if wanted else ())
+
+    async def call(self, given: params.CallParams, rest: Rest) -> Any:
+        """`/call/<name>/<method>`."""
+        return await calls.call(
+            self._rpc,
+            given.name,
+            given.method,
+            rest,
+            timeout=given.timeout__,
+            known=given.name in self._names(),
+            connected=self._link.connected,
+        )
+
+    async def set_pos(self, given: params.SetPosParams, _rest: Rest) -> Any:
+        """`/set_pos/<name>`."""
+        return await self._operations.set_pos(given.name, given.pos)
+
+    async def configs_list(self, _given: params.Nothing, _rest: Rest) -> Any:
+        """`/configs_list`."""
+        return await self._configs.names()
+
+    async def get_config(self, given: params.ServiceParams, _rest: Rest) -> Any:
+        """`/get_config/<name>`."""
+        return mask_tree(await self._configs.get(given.name), await self._declared(given.name))
+
+    async def update_config(self, given: params.ConfigParams, rest: Rest) -> Any:
+        """`/update_config/<name>`."""
+        document = await self._operations.update_config(given.name, rest)
+        return mask_tree(document, await self._declared(given.name))
+
+    async def logs(self, given: params.LogsParams, _rest: Rest) -> Any:
+        """`/logs/<name>`."""
+        self._known(given.name)
+        seen = self._supervisor.primary(given.name)
+        if seen is None:
+            raise NotFound(f"service {given.name!r} has no container", f"GET /run/{given.name}")
+        declared = await self._declared(given.name)
+        if given.follow:
+            return Text(logs.follow(self._runtime, seen, given.tail, declared))
+        return Text(await logs.tail(self._runtime, seen, given.tail, declared))
+
+    async def events(self, given: params.EventsParams, _rest: Rest) -> Any:
+        """`/events`."""
+        return {"events": await events.newest(self._link, given.limit)}
+
+    async def health(self, _given: params.Nothing, _rest: Rest) -> Any:
+        """`/health`: 200 while Docker is there, 503 without it; Redis away is `degraded`."""
+        rows = [self._row(name) for name in self._names()]
+        troubled = sorted(
+            row["name"] for row in rows if row["health"] not in {"ok", "starting"} and row["wanted"] == "running"
+        )
+        docker = (
+            {"status": "away", "reason": self._supervisor.docker_error}
+            if self._supervisor.docker_error
+            else {"status": "ok"}
+        )
+        redis = {"status": "ok"} if self._link.connected else {"status": "away", "reason": self._link.last_error}
+        word = "failing" if docker["status"] != "ok" else "degraded" if troubled or redis["status"] != "ok" else "ok"
+        body = {
+            "status": word,
+            "docker": docker,
+            "redis": {**redis, "desired_loaded": self._desired.loaded},
+            "services": {
+                "total": len(rows),
+                "running": sum(row["state"] == "running" for row in rows),
+                "troubled": troubled,
+            },
+        }
+        return Json(body, 503 if word == "failing" else 200)
+
+    async def openapi(self, _given: params.Nothing, _rest: Rest) -> Any:
+        """`/openapi.json`."""
+        return openapi.document(ENDPOINTS)
+
+    async def _answer(self, seen: Observed) -> dict[str, str]:
+        await self._announcer.push()
+        return {"name": seen.service, "short_id": seen.short_id, "state": seen.state}
+
+    def _names(self) -> list[str]:
+        observed = {item.service for item in self._supervisor.observed if item.kind == "service"}
+        return sorted(observed | {name for name, wanted in self._desired.all().items() if wanted.state != "removed"})
+
+    def _known(self, name: str) -> None:
+        if name not in self._names():
+            raise NotFound(
+                f"there is no service {name!r}",
+                f"GET /list shows those there are; GET /run/{name} runs one",
+                service=name,
+            )
+
+    def _row(self, name: str) -> dict[str, Any]:
+        seen, wanted = self._supervisor.primary(name), self._desired.get(name)
+        return views.row(
+            name, wanted, seen, self._registrations.status(name), self._supervisor.crashes(name), time.time()
+        )
+
+    async def _fresh(self, seen: Observed) -> Observed:
+        try:
+            return await self._runtime.inspect(seen.id) or seen
+        except DockerUnavailable:
+            return seen
+
+    async def _declared(self, name: str) -> tuple[str, ...]:
+        """Return the env keys that are secret for a service: of what runs, and of its image folder."""
+        wanted = self._desired.get(name)
+        folder = await asyncio.to_thread(self._catalog.find, name)
+        return (*(wanted.spec.secrets if wanted else ()), *(folder.band.secrets if folder else ()))

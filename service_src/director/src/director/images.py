@@ -1,0 +1,84 @@
+"""From an image folder to an image that is present: built only when its contents are new."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from band import logger
+from director.build import Builder, BuildRequest
+from director.catalog import Catalog, ImageFolder
+from director.context import Entry, context_hash, pack, read_entries
+from director.errors import Conflict
+from director.runtime import face
+
+
+class ImagePlan(msgspec.Struct, frozen=True):
+    """An image as it would be built now. `present`: one with these contents is there already."""
+
+    folder: ImageFolder
+    tag: str
+    entries: list[Entry]
+    present: bool
+
+
+class Images:
+    """Plans and builds the images of services."""
+
+    def __init__(
+        self, runtime: face.Runtime, catalog: Catalog, builder: Builder, *, namespace: str, base_image: str
+    ) -> None:
+        self._runtime = runtime
+        self._catalog = catalog
+        self._builder = builder
+        self._namespace = namespace
+        self._base_image = base_image
+
+    async def plan(self, name: str) -> ImagePlan:
+        """Return what the image of a service would be now.
+
+        Raises:
+            NotFound: there is no such image folder.
+            Conflict: it is an image of the platform itself, or the base image is not there.
+        """
+        folder = await asyncio.to_thread(self._catalog.get, name)
+        if not folder.runnable:
+            raise Conflict(
+                f"{name} is an image of the platform itself, not a service", "GET /list_images shows what can be run"
+            )
+        entries = await asyncio.to_thread(read_entries, folder, self._base_image)
+        base_id = await self._base_id() if folder.uses_base else ""
+        tag = f"{self._namespace}/{name}:{context_hash(entries, base_id)}"
+        return ImagePlan(folder, tag, entries, await self._runtime.image(tag) is not None)
+
+    async def ensure(self, plan: ImagePlan, *, nocache: bool = False) -> bool:
+        """Build the planned image unless it is there; returns whether it was built.
+
+        Raises:
+            BuildFailed: the build did not succeed.
+        """
+        if plan.present and not nocache:
+            return False
+        name = plan.folder.name
+        labels = {
+            face.LABEL_MANAGED: "true",
+            face.LABEL_NAMESPACE: self._namespace,
+            face.LABEL_SERVICE: name,
+            face.LABEL_KIND: "service",
+        }
+        request = BuildRequest(tag=plan.tag, base_image=self._base_image, labels=labels, nocache=nocache)
+        logger.info("build_started", service=name, image=plan.tag, files=len(plan.entries))
+        context = await asyncio.to_thread(pack, plan.entries)
+        begun = asyncio.get_running_loop().time()
+        await self._builder.build(request, context, lambda line: logger.info("build", service=name, line=line))
+        seconds = round(asyncio.get_running_loop().time() - begun, 2)
+        logger.info("build_done", service=name, image=plan.tag, seconds=seconds)
+        return True
+
+    async def _base_id(self) -> str:
+        base = await self._runtime.image(self._base_image)
+        if base is None:
+            hint = "make it with `ansible-playbook setup.yml`, or name another one in BAND_BASE_IMAGE"
+            raise Conflict(f"the base image {self._base_image} is not there", hint)
+        return base.id

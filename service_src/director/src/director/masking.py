@@ -1,0 +1,58 @@
+"""Secrets never leave: values of secret-looking keys, and passwords in DSNs, are replaced before anything is shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+MASK = "***"
+_SECRET_KEY = re.compile(
+    r"(pass(word|wd|phrase)?|secret|token|credential|private|auth|cookie|salt|signature|webhook"
+    r"|licen[sc]e|api_?key|access_?key|_key$|^key$|_pwd$|^pwd$)",
+    re.IGNORECASE,
+)
+_URL_PASSWORD = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@?#]*):(?P<password>[^\s/]+)@", re.IGNORECASE
+)
+
+
+def is_secret(key: str, declared: Collection[str] = ()) -> bool:
+    """Tell whether the value of environment variable `key` is secret: declared in band.yml, or by its name."""
+    return key in declared or bool(_SECRET_KEY.search(key))
+
+
+def mask_url(text: str) -> str:
+    """Replace passwords inside URLs such as `redis://:pw@redis:6379`."""
+    return _URL_PASSWORD.sub(rf"\g<scheme>\g<user>:{MASK}@", text)
+
+
+def mask_env(env: Mapping[str, str], declared: Collection[str] = ()) -> dict[str, str]:
+    """Return `env` fit to be shown."""
+    return {key: MASK if value and is_secret(key, declared) else mask_url(value) for key, value in env.items()}
+
+
+def mask_tree(value: Any, declared: Collection[str] = (), key: str = "") -> Any:
+    """Return a JSON-like value with the values under secret keys masked, at any depth."""
+    if isinstance(value, Mapping):
+        return {k: mask_tree(v, declared, str(k)) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [mask_tree(item, declared, key) for item in value]
+    if key and value not in ("", None) and is_secret(key, declared):
+        return MASK
+    return mask_url(value) if isinstance(value, str) else value
+
+
+def secret_values(env: Mapping[str, str], declared: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the values of `env` that must not appear in a text, longest first; very short ones are left out."""
+    found = {value for key, value in env.items() if len(value) >= 6 and is_secret(key, declared)}
+    for value in env.values():
+        found |= {match["password"] for match in _URL_PASSWORD.finditer(value)}
+    return tuple(sorted(found, key=len, reverse=True))
+
+
+def scrub(text: str, secrets: Iterable[str]) -> str:
+    """Replace every secret that occurs in `text` (a log line, an error message)."""
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+    return mask_url(text)

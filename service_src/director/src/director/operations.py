@@ -1,0 +1,234 @@
+"""What an operator can ask for: run, stop, start, restart, remove, rebuild, configure. One at a time per service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from band import logger
+from director import configs
+from director.configs import Configs, Document
+from director.deploy import Deployer, Started, Surroundings
+from director.desired import Desired, Wanted
+from director.errors import Conflict, DirectorError, NotFound
+from director.images import ImagePlan, Images
+from director.locks import Locks
+from director.registrations import Registrations
+from director.resolve import platform_hash, resolve
+from director.runtime.face import Observed, Runtime
+from director.spec import Limits, check_env, check_name
+from director.supervisor import Supervisor
+
+Would = Literal["nothing", "build", "restart", "start"]
+
+
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/run` may change; None leaves what was set before."""
+
+    env: dict[str, str] | None = None
+    pos: str | None = None
+    limits: Limits | None = None
+    auto_remove: bool | None = None
+    nocache: bool = False
+
+
+class Operations:
+    """Carries out requests. Every method raises DirectorError subclasses."""
+
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        images: Images,
+        desired: Desired,
+        configs: Configs,
+        deployer: Deployer,
+        supervisor: Supervisor,
+        registrations: Registrations,
+        locks: Locks,
+        surroundings: Surroundings,
+    ) -> None:
+        self._runtime = runtime
+        self._images = images
+        self._desired = desired
+        self._configs = configs
+        self._deployer = deployer
+        self._supervisor = supervisor
+        self._registrations = registrations
+        self._locks = locks
+        self._around = surroundings
+
+    async def run(self, name: str, options: RunOptions) -> Observed:
+        """Build if the contents changed, start a fresh container, wait until it answers, stop the one before."""
+        check_name(name)
+        async with self._locks.hold(name):
+            plan = await self._images.plan(name)
+            document = self._with(await self._configs.get(name), options)
+            await self._images.ensure(plan, nocache=options.nocache)
+            wanted = self._resolve(plan, document)
+
+            async def commit() -> None:
+                await self._configs.put(name, document)
+                await self._desired.put(wanted)
+
+            return await self._deployed(await self._deployer.deploy(wanted, commit))
+
+    async def would_run(self, name: str, options: RunOptions) -> dict[str, str]:
+        """Tell what `run` would change, without changing it: `nothing`, `build`, `restart` or `start`."""
+        check_name(name)
+        plan = await self._images.plan(name)
+        wanted = self._resolve(plan, self._with(await self._configs.get(name), options))
+        await self._supervisor.refresh()
+        current = self._supervisor.primary(name)
+        before = self._desired.get(name)
+        would: Would = "nothing"
+        if not plan.present or options.nocache:
+            would = "build"
+        elif current is None or not current.alive or before is None or before.state != "running":
+            would = "start"
+        elif current.config != wanted.spec.hash() or before.pos != wanted.pos or before.title != wanted.title:
+            would = "restart"
+        return {"name": name, "would": would, "image": plan.tag}
+
+    async def restart(self, name: str) -> Observed:
+        """Replace the container of a service by a fresh one of the same image; nothing is built."""
+        check_name(name)
+        async with self._locks.hold(name):
+            wanted = self._wanted(name)
+            return await self._bring(msgspec.structs.replace(wanted, state="running"))
+
+    async def start(self, name: str) -> Observed:
+        """Start a service that was stopped; one that runs is left as it is."""
+        check_name(name)
+        async with self._locks.hold(name):
+            wanted = msgspec.structs.replace(self._wanted(name), state="running")
+            await self._supervisor.refresh()
+            current = self._supervisor.primary(name)
+            if current is None or current.config != wanted.spec.hash():
+                return await self._bring(wanted)
+            await self._desired.put(wanted)
+            if current.state == "running":
+                return current
+            return await self._deployed(await self._deployer.start(current, wanted))
+
+    async def stop(self, name: str) -> dict[str, Any]:
+        """Stop a service; it stays stopped until somebody starts it."""
+        check_name(name)
+        async with self._locks.hold(name):
+            wanted = self._wanted(name)
+            await self._desired.put(msgspec.structs.replace(wanted, state="stopped"))
+            await self._deployer.settle(name)
+            await self._supervisor.refresh()
+            for item in self._supervisor.of_service(name):
+                await self._runtime.stop(item.id, item.stop_timeout)
+            self._registrations.drop(name)
+            await self._supervisor.refresh(fresh=True)
+            current = self._supervisor.primary(name)
+            short = current.short_id if current else ""
+            return {"name": name, "short_id": short, "state": current.state if current else "removed"}
+
+    async def remove(self, name: str) -> dict[str, Any]:
+        """Remove a service with its containers and its config; volumes and images stay."""
+        check_name(name)
+        async with self._locks.hold(name):
+            await self._supervisor.refresh()
+            wanted, present = self._desired.get(name), self._supervisor.of_service(name)
+            if wanted is None and not present:
+                raise NotFound(f"there is no service {name!r}", "GET /list shows those there are", service=name)
+            if wanted is not None:
+                await self._desired.put(msgspec.structs.replace(wanted, state="removed"))
+            await self._deployer.settle(name)
+            for item in present:
+                await self._deployer.retire(item)
+            await self._configs.put(name, {})
+            await self._desired.forget(name)
+            self._registrations.drop(name)
+            self._supervisor.failures.pop(name, None)
+            await self._supervisor.refresh()
+            return {"name": name, "state": "removed"}
+
+    async def rebuild_all(self, *, nocache: bool = False) -> list[dict[str, Any]]:
+        """Run every service whose image's contents changed; a failure of one does not keep the others from it."""
+        results: list[dict[str, Any]] = []
+        for name, wanted in sorted(self._desired.all().items()):
+            if wanted.state != "running":
+                continue
+            try:
+                plan = await self._images.plan(name)
+                if plan.tag == wanted.spec.image and plan.present and not nocache:
+                    results.append({"name": name, "result": "unchanged"})
+                    continue
+                seen = await self.run(name, RunOptions(nocache=nocache))
+                results.append({"name": name, "result": "rebuilt", "short_id": seen.short_id})
+            except DirectorError as error:
+                results.append({"name": name, "result": "failed", **error.body()})
+        return results
+
+    async def set_pos(self, name: str, pos: str) -> dict[str, Any]:
+        """Put a service at another place of the grid; nothing is restarted."""
+        check_name(name)
+        async with self._locks.hold(name):
+            wanted = self._wanted(name)
+            await self._configs.put(name, configs.update(await self._configs.get(name), {"pos": pos}))
+            await self._desired.put(msgspec.structs.replace(wanted, pos=pos))
+            return {"name": name, "pos": pos}
+
+    async def update_config(self, name: str, changes: Mapping[str, Any]) -> Document:
+        """Change the config of a service (dotted keys, an empty value removes); it shapes the next run."""
+        check_name(name)
+        async with self._locks.hold(name):
+            document = configs.update(await self._configs.get(name), changes)
+            configs.shaping(document)
+            await self._configs.put(name, document)
+            return document
+
+    async def revive(self, wanted: Wanted) -> None:
+        """Bring a service up as it should be; called by the supervisor, which holds the lock."""
+        await self._bring(wanted)
+
+    async def _bring(self, wanted: Wanted) -> Observed:
+        if await self._runtime.image(wanted.spec.image) is None:
+            # Somebody removed the image. What the folder holds now is all there is to make it from.
+            plan = await self._images.plan(wanted.spec.name)
+            await self._images.ensure(plan)
+            logger.warning("image_was_gone", service=wanted.spec.name, image=wanted.spec.image, rebuilt=plan.tag)
+            wanted = msgspec.structs.replace(wanted, spec=msgspec.structs.replace(wanted.spec, image=plan.tag))
+        final = wanted
+        return await self._deployed(await self._deployer.deploy(final, lambda: self._desired.put(final)))
+
+    async def _deployed(self, started: Started) -> Observed:
+        name = started.container.service
+        self._registrations.note(name, started.status, time.time())
+        await self._supervisor.refresh()
+        return started.container
+
+    def _resolve(self, plan: ImagePlan, document: Document) -> Wanted:
+        platform = platform_hash(self._around.env, self._around.memory)
+        return resolve(
+            plan.folder, plan.tag, document, network=self._around.network, platform=platform, now=time.time()
+        )
+
+    @staticmethod
+    def _with(document: Document, options: RunOptions) -> Document:
+        """Return the config with what this request gives: `env` and `limits` replace what was there as a whole."""
+        result = dict(document)
+        if options.env is not None:
+            result["env"] = check_env(options.env)
+        if options.pos is not None:
+            result["pos"] = options.pos
+        if options.limits is not None:
+            result["limits"] = msgspec.to_builtins(options.limits)
+        if options.auto_remove is not None:
+            result["auto_remove"] = options.auto_remove
+        return {key: value for key, value in result.items() if value not in ({}, None, False)}
+
+    def _wanted(self, name: str) -> Wanted:
+        wanted = self._desired.get(name)
+        if wanted is None or wanted.state == "removed":
+            if not self._desired.loaded:
+                raise Conflict("what should run could not be read from Redis yet", "is Redis up? GET /health tells")
+            raise NotFound(f"service {name!r} was never run", f"GET /run/{name} runs it", service=name)
+        return wanted

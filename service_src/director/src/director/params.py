@@ -1,0 +1,131 @@
+"""Typed parameters of the endpoints. A request's path, query and body become one of these, or an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from director.errors import BadParameter, InvalidValue
+from director.spec import Limits, Name, Pos
+
+P = TypeVar("P", bound=msgspec.Struct)
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No parameters."""
+
+
+class ServiceParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service that the request is about."""
+
+    name: Name
+
+
+class RunParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What to run, and how from now on. `env` and `limits` replace what was given before; left out, that stays."""
+
+    name: Name
+    env: dict[str, Any] | None = None
+    pos: Pos | None = None
+    limits: Limits | None = None
+    auto_remove: bool | None = None
+    nocache: bool = False
+    dry_run: bool = False
+
+
+class StateParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which service; without a name all of them."""
+
+    name: Name | None = None
+
+
+class SetPosParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service, and its new place."""
+
+    name: Name
+    pos: Pos
+
+
+class RebuildParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether to build without BuildKit's cache, and then also what did not change."""
+
+    nocache: bool = False
+
+
+class LogsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service, how many of its last lines, and whether to go on as they come."""
+
+    name: Name
+    tail: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 100
+    follow: bool = False
+
+
+class EventsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many events."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
+
+
+class CallParams(msgspec.Struct, frozen=True):
+    """The service and method to call; all other parameters of the request go to the method."""
+
+    name: Name
+    method: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$")]
+    timeout__: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
+
+
+class ConfigParams(msgspec.Struct, frozen=True):
+    """The service; every other parameter is a dotted key of its config with its new value (empty: remove)."""
+
+    name: Name
+
+
+def read_params(
+    kind: type[P], path: Mapping[str, str], query: Mapping[str, str], body: Mapping[str, Any]
+) -> tuple[P, dict[str, Any]]:
+    """Return the typed parameters, and those that the type does not name. The path wins over the body over the query.
+
+    A parameter of the query or body that has the name of one of the path is among the latter: a method called over
+    `/call/<name>/<method>` may well have an argument `name`.
+
+    Raises:
+        BadParameter: one is unknown, missing or of the wrong type.
+        InvalidValue: one has an impossible value.
+    """
+    given: dict[str, Any] = {**query, **body}
+    merged: dict[str, Any] = {**given, **path}
+    fields = {field.encode_name for field in msgspec.structs.fields(kind)}
+    strict = bool(kind.__struct_config__.forbid_unknown_fields)
+    unknown = sorted(set(merged) - fields)
+    if strict and unknown:
+        known = ", ".join(sorted(fields - set(path))) or "none"
+        raise BadParameter(f"unknown parameter {unknown[0][:80]!r}", f"parameters here: {known}")
+    named = {key: _parsed(key, value) for key, value in merged.items() if key in fields}
+    try:
+        params = msgspec.convert(named, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error)) from error
+    return params, {key: value for key, value in given.items() if key not in fields or key in path}
+
+
+def _parsed(key: str, value: Any) -> Any:
+    """Return a value of a query or form whose type is an object as that object."""
+    if key in {"env", "limits"} and isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise BadParameter(
+                f"parameter {key} is not a JSON object", 'send JSON: {"env": {"KEY": "value"}}'
+            ) from error
+    return value
+
+
+def _explain(message: str) -> BadParameter | InvalidValue:
+    # msgspec says "Expected `int`, got `str`" for a wrong type, and "Expected `int` >= 1" for an impossible value.
+    text = message.replace("$.", "")
+    wrong_type = "got `" in message or "missing required" in message or "unknown field" in message
+    kind = BadParameter if wrong_type else InvalidValue
+    return kind(f"bad parameter: {text}", "GET /openapi.json describes the parameters")

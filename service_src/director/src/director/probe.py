@@ -1,0 +1,112 @@
+"""Asks services for their `__status` and hears every answer, also when two containers of one service answer.
+
+It has a reply channel of its own, because a JSON-RPC client stops listening at the first answer, and beside a new
+container the old one answers too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+Status = dict[str, Any]
+
+
+class Link(Protocol):
+    """The part of a Redis link that is needed."""
+
+    def publish(self, channel: str, payload: bytes, on_reply: Any = None, *, keep: bool = False) -> bool:
+        """Publish a message; returns whether it left."""
+
+
+class Prober:
+    """Sends `__status` requests from channel `reply_to` and hands each answer to whoever asked."""
+
+    def __init__(self, link: Link, reply_to: str | None = None) -> None:
+        self.reply_to = reply_to or f"director-probe-{secrets.token_hex(6)}"
+        self._link = link
+        self._ids = itertools.count(1)
+        self._waiting: dict[str, Callable[[Any], None]] = {}
+
+    async def ask(
+        self,
+        service: str,
+        *,
+        timeout: float,
+        interval: float | None = None,
+        accept: Callable[[Status], bool] = lambda _: True,
+        params: Mapping[str, Any] | None = None,
+        null_is_answer: bool = False,
+    ) -> Status | None:
+        """Return the first status that `accept` takes, or None after `timeout` seconds.
+
+        Args:
+            service: whom to ask.
+            timeout: seconds to wait at most.
+            interval: seconds between requests; None asks once, and gives up at once when nobody listens.
+            accept: tells whether a status is the one that is waited for.
+            params: parameters of the request (front gets the registrations this way).
+            null_is_answer: take `null` for an empty status (front says so when it knows the registrations already).
+        """
+        found: asyncio.Future[Status | None] = asyncio.get_running_loop().create_future()
+
+        def on_result(result: Any) -> None:
+            status = unwrap(result)
+            if status is None and null_is_answer:
+                status = {}
+            if not found.done() and status is not None and accept(status):
+                found.set_result(status)
+
+        def nobody(receivers: Any) -> None:
+            if receivers == 0 and not found.done():
+                found.set_result(None)
+
+        ids: list[str] = []
+        try:
+            async with asyncio.timeout(timeout):
+                while not found.done():
+                    ids.append(self._send(service, params or {}, on_result, nobody if interval is None else None))
+                    await asyncio.wait([found], timeout=interval)
+                return found.result()
+        except TimeoutError:
+            return None
+        finally:
+            for request in ids:
+                self._waiting.pop(request, None)
+
+    def on_message(self, _channel: str, payload: bytes) -> None:
+        """Take a message of the reply channel; what is no answer to a request of ours is dropped."""
+        try:
+            message = msgspec.json.decode(payload)
+        except msgspec.DecodeError:
+            return
+        if isinstance(message, dict) and "result" in message:
+            waiting = self._waiting.get(str(message.get("id")))
+            if waiting is not None:
+                waiting(message["result"])
+
+    def _send(
+        self,
+        service: str,
+        params: Mapping[str, Any],
+        on_result: Callable[[Any], None],
+        on_sent: Callable[[Any], None] | None,
+    ) -> str:
+        request = str(next(self._ids))
+        self._waiting[request] = on_result
+        method = f"{service}:__status:{self.reply_to}"
+        message = {"jsonrpc": "2.0", "method": method, "params": params, "id": request}
+        self._link.publish(service, msgspec.json.encode(message), on_sent)
+        return request
+
+
+def unwrap(result: Any) -> Status | None:
+    """Return the status out of a result: typed (Python services) or plain (front, which says null for `as before`)."""
+    if isinstance(result, dict) and result.get("type__") == "data":
+        result = result.get("data")
+    return result if isinstance(result, dict) else None

@@ -1,0 +1,160 @@
+"""What to do next: a pure function of what should be, what is, and the time. The only place that decides."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import msgspec
+
+from director.desired import Wanted
+from director.health import restart_delay
+from director.runtime.face import LABEL_SPEC, Observed
+
+Verb = Literal["deploy", "start", "stop", "remove", "rename", "forget", "adopt"]
+CORE_PATIENCE = 1.0
+"""Seconds before a core container that ended is started: whoever replaces it on purpose gets to it first."""
+
+
+class Action(msgspec.Struct, frozen=True, order=True):
+    """One step. `container` is the id of the one it is about, empty where there is none; `reason` is for the log."""
+
+    verb: Verb
+    service: str
+    container: str = ""
+    reason: str = ""
+
+
+class World(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the decision depends on.
+
+    Attributes:
+        desired: what should be, None while it could not be read from Redis.
+        observed: the containers of the namespace.
+        busy: services that somebody is working on; they are left alone.
+        failures: times (seconds since 1970) at which a service's container ended by itself, or starting it failed.
+        now: the present time, seconds since 1970.
+        self_id: the director's own container.
+    """
+
+    desired: Mapping[str, Wanted] | None
+    observed: Iterable[Observed]
+    now: float
+    namespace: str = "rockstat"
+    busy: frozenset[str] = frozenset()
+    failures: Mapping[str, tuple[float, ...]] = {}
+    self_id: str = ""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Actions to take now, and the time at which to look again for one that has to wait."""
+
+    actions: list[Action]
+    due: float | None = None
+
+
+def primary_name(namespace: str, service: str) -> str:
+    """Return the name of a service's container."""
+    return service if namespace == "rockstat" else f"{namespace}-{service}"
+
+
+def reconcile(world: World) -> Plan:
+    """Return what brings the world closer to what should be. With nothing to do, the plan is empty."""
+    core = [item for item in world.observed if item.kind == "core"]
+    services: dict[str, list[Observed]] = defaultdict(list)
+    for item in world.observed:
+        if item.kind == "service" and item.state != "removing":
+            services[item.service].append(item)
+    actions: list[Action] = []
+    waits: list[float] = []
+    for item in core:
+        _core(world, item, actions, waits)
+    if world.desired is not None:
+        for name in sorted({*services, *world.desired} - world.busy):
+            _service(world, name, world.desired.get(name), services[name], actions, waits)
+    return Plan(actions, min(waits, default=None))
+
+
+def keeper(wanted: Wanted, containers: Iterable[Observed], primary: str) -> Observed | None:
+    """Return the container to keep of several: right contents before alive, before the right name, before age."""
+    config = wanted.spec.hash()
+    return max(
+        containers,
+        key=lambda item: (item.config == config, item.alive, item.name == primary, item.created_at, item.id),
+        default=None,
+    )
+
+
+def _core(world: World, item: Observed, actions: list[Action], waits: list[float]) -> None:
+    if item.id == world.self_id or item.state not in {"exited", "dead"} or item.service in world.busy:
+        return
+    due = item.finished_at + max(CORE_PATIENCE, restart_delay(world.failures.get(item.service, ()), world.now))
+    _when(world, due, Action("start", item.service, item.id, f"ended with {item.exit_code}"), actions, waits)
+
+
+def _service(
+    world: World,
+    name: str,
+    wanted: Wanted | None,
+    containers: list[Observed],
+    actions: list[Action],
+    waits: list[float],
+) -> None:
+    if wanted is None:
+        _unknown(name, containers, actions)
+    elif wanted.state == "removed":
+        actions += [Action("remove", name, item.id, "is to be removed") for item in containers]
+        if not containers:
+            actions.append(Action("forget", name, reason="is removed"))
+    elif wanted.state == "stopped":
+        _stopped(world, name, wanted, containers, actions)
+    else:
+        _running(world, name, wanted, containers, actions, waits)
+
+
+def _unknown(name: str, containers: list[Observed], actions: list[Action]) -> None:
+    """Nobody asked for it, and yet it carries our labels: Redis lost its memory. It is taken in, never removed."""
+    known = [item for item in containers if item.labels.get(LABEL_SPEC) and not item.auto_remove]
+    best = max(known, key=lambda item: (item.alive, item.created_at, item.id), default=None)
+    if best is not None:
+        actions.append(Action("adopt", name, best.id, "runs without being asked for"))
+
+
+def _stopped(world: World, name: str, wanted: Wanted, containers: list[Observed], actions: list[Action]) -> None:
+    keep = keeper(wanted, containers, primary_name(world.namespace, name))
+    for item in containers:
+        if item is not keep:
+            actions.append(Action("remove", name, item.id, "is left over"))
+        elif item.alive:
+            actions.append(Action("stop", name, item.id, "is to be stopped"))
+
+
+def _running(
+    world: World, name: str, wanted: Wanted, containers: list[Observed], actions: list[Action], waits: list[float]
+) -> None:
+    primary = primary_name(world.namespace, name)
+    keep = keeper(wanted, containers, primary)
+    failures = world.failures.get(name, ())
+    due = max(failures, default=0.0) + restart_delay(failures, world.now)
+    if keep is None and wanted.spec.auto_remove:
+        actions.append(Action("forget", name, reason="ended, and was to be removed then"))
+        return
+    if keep is None or keep.config != wanted.spec.hash():
+        reason = "is not there" if keep is None else "is not what it should be"
+        _when(world, due, Action("deploy", name, "", reason), actions, waits)
+        return
+    others = [item for item in containers if item is not keep]
+    actions += [Action("remove", name, item.id, "is left over") for item in others]
+    if keep.name != primary:
+        actions.append(Action("rename", name, keep.id, f"is called {keep.name}"))
+    if not keep.alive and not keep.auto_remove:
+        reason = f"is {keep.state}, ended with {keep.exit_code}{' (out of memory)' if keep.oom_killed else ''}"
+        _when(world, due, Action("start", name, keep.id, reason), actions, waits)
+
+
+def _when(world: World, due: float, action: Action, actions: list[Action], waits: list[float]) -> None:
+    if due <= world.now:
+        actions.append(action)
+    else:
+        waits.append(due)

@@ -1,0 +1,71 @@
+"""What services offer: rows gathered from their `__status`, pushed to front whenever they change."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import msgspec
+
+Row = dict[str, Any]
+ACTIVE_FOR = 30.0
+"""Seconds after its last status for which a service counts as there (the original's figure)."""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """The last status of a service and when it came, seconds since 1970."""
+
+    status: dict[str, Any]
+    at: float
+    rows: tuple[Row, ...]
+
+
+class Registrations:
+    """The last status of each service, and the rows of those that are there."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Seen] = {}
+
+    def note(self, service: str, status: dict[str, Any], now: float) -> None:
+        """Record a status."""
+        self._seen[service] = Seen(status, now, tuple(read_rows(service, status)))
+
+    def touch(self, service: str, now: float) -> None:
+        """Record that a service is there, and that its status is as before."""
+        seen = self._seen.get(service)
+        self._seen[service] = Seen(seen.status if seen else {}, now, seen.rows if seen else ())
+
+    def drop(self, service: str) -> None:
+        """Forget a service: it was stopped, or its container ended."""
+        self._seen.pop(service, None)
+
+    def status(self, service: str) -> dict[str, Any] | None:
+        """Return the last status of a service."""
+        seen = self._seen.get(service)
+        return seen.status if seen else None
+
+    def active(self, now: float, ended: Collection[str] = ()) -> list[str]:
+        """Return the services that are there: heard of lately, and not among the `ended` ones."""
+        return sorted(name for name, seen in self._seen.items() if now - seen.at <= ACTIVE_FOR and name not in ended)
+
+    def rows(self, now: float, ended: Collection[str] = ()) -> list[Row]:
+        """Return the rows of all services that are there, in an order that does not depend on who came first."""
+        return [row for name in self.active(now, ended) for row in self._seen[name].rows]
+
+
+def read_rows(service: str, status: dict[str, Any]) -> Iterable[Row]:
+    """Return the `register` rows of a status with `service` added; what is no row is left out.
+
+    front answers 500 for a row without options, so each gets an object.
+    """
+    register = status.get("register")
+    for row in register if isinstance(register, list) else ():
+        if isinstance(row, dict) and isinstance(row.get("method"), str) and isinstance(row.get("role"), str):
+            yield {**row, "options": row.get("options") or {}, "service": service}
+
+
+def state_hash(rows: Iterable[Row]) -> int:
+    """Return a signed 64-bit integer over the rows; equal in every process, never 0, which front takes for nothing."""
+    digest = hashlib.sha256(msgspec.json.encode(list(rows), order="deterministic")).digest()
+    return int.from_bytes(digest[:8], "big", signed=True) or 1

@@ -1,0 +1,81 @@
+"""From an image folder, the operator's config and the director's settings to the spec of a service: pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from director.catalog import ImageFolder
+from director.configs import shaping
+from director.desired import Wanted
+from director.errors import InvalidValue
+from director.spec import Limits, Spec, check_env
+
+
+def service_env(*, redis_dsn: str, band_url: str | None, log_level: str, json_logs: str) -> dict[str, str]:
+    """Return the environment that every service gets."""
+    env = {"HOST": "0.0.0.0", "PORT": "8080", "REDIS_DSN": redis_dsn, "LOG_LEVEL": log_level, "JSON_LOGS": json_logs}  # noqa: S104
+    if band_url:
+        env["BAND_URL"] = band_url
+    return env
+
+
+def platform_hash(env: Mapping[str, str], memory: str) -> str:
+    """Return 12 hex digits over what every service gets; a new Redis password or memory default changes them."""
+    return hashlib.sha256(msgspec.json.encode([env, memory], order="deterministic")).hexdigest()[:12]
+
+
+def resolve(
+    folder: ImageFolder, image: str, document: Mapping[str, Any], *, network: str, platform: str, now: float
+) -> Wanted:
+    """Return what should run for a service.
+
+    Raises:
+        InvalidValue: a port or volume of band.yml, or the operator's config, is impossible.
+    """
+    given = shaping(document)
+    band = folder.band
+    spec = Spec(
+        name=folder.name,
+        image=image,
+        env=check_env({**band.env, **given.env}),
+        secrets=tuple(sorted(band.secrets)),
+        ports=_ports(folder),
+        volumes=_volumes(folder),
+        limits=_limits(band.limits, given.limits),
+        health=folder.health(),
+        read_only=band.read_only,
+        user=band.user,
+        network=network,
+        stop_timeout=band.stop_timeout,
+        auto_remove=given.auto_remove,
+        platform=platform,
+    )
+    return Wanted(spec=spec, title=folder.title, pos=given.pos or folder.pos, since=now)
+
+
+def _ports(folder: ImageFolder) -> dict[str, int]:
+    for outside in folder.band.ports:
+        if not outside.isdigit() or not 1 <= int(outside) <= 65535:
+            raise InvalidValue(
+                f"band.yml of {folder.name}: {outside!r} is not a host port", 'write ports: {"10001": 8080}'
+            )
+    return dict(sorted(folder.band.ports.items()))
+
+
+def _volumes(folder: ImageFolder) -> dict[str, str]:
+    for volume, path in folder.band.volumes.items():
+        if not volume.replace("-", "").replace("_", "").isalnum() or not path.startswith("/") or ":" in path:
+            # A path of the host, or of the Docker socket, would hand the host over to whoever writes image folders.
+            raise InvalidValue(
+                f"band.yml of {folder.name}: volume {volume!r}: {path!r} is not a named volume",
+                "write volumes: {data: /data}",
+            )
+    return dict(sorted(folder.band.volumes.items()))
+
+
+def _limits(band: Limits, given: Limits) -> Limits:
+    return Limits(memory=given.memory or band.memory, cpus=given.cpus or band.cpus, pids=given.pids or band.pids)

@@ -1,0 +1,299 @@
+"""The Docker Engine behind the runtime interface, over aiodocker; the API version is negotiated."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import aiohttp
+from aiodocker import Docker
+from aiodocker.exceptions import DockerError
+
+from director.errors import DockerUnavailable
+from director.runtime import face
+from director.runtime.inspection import image_info, is_port_taken, observed, own_container, own_id
+
+T = TypeVar("T")
+_CALL = aiohttp.ClientTimeout(total=20, sock_connect=5)
+_ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=5)
+_ATTRIBUTES = (
+    "die",
+    "start",
+    "stop",
+    "kill",
+    "oom",
+    "destroy",
+    "create",
+    "rename",
+    "health_status",
+    "pause",
+    "unpause",
+)
+
+
+class PortTaken(DockerUnavailable):
+    """The host port of a container is taken by somebody."""
+
+    code = "port_taken"
+
+
+class DockerRuntime:
+    """One namespace of one Docker Engine. Each call may connect anew, so an engine may come and go."""
+
+    def __init__(self, namespace: str, url: str | None = None) -> None:
+        self._namespace = namespace
+        self._url = url
+        self._docker: Docker | None = None
+        self._seen: dict[str, face.Observed] = {}
+
+    @property
+    def _filters(self) -> str:
+        return json.dumps({"label": [f"{face.LABEL_MANAGED}=true", f"{face.LABEL_NAMESPACE}={self._namespace}"]})
+
+    async def ping(self) -> str:
+        """Return the engine's version."""
+        return str((await self._json("version"))["Version"])
+
+    async def containers(self, *, fresh: bool = False) -> list[face.Observed]:
+        """Return the containers of this namespace; without `fresh` only those that look changed are inspected."""
+        listed = await self._json("containers/json", params={"all": "1", "filters": self._filters})
+        changed = [item for item in listed if fresh or not self._unchanged(item)]
+        details = await asyncio.gather(*(self._inspect(item["Id"]) for item in changed))
+        found = {item.id: item for item in details if item is not None}
+        kept = {item["Id"]: self._seen[item["Id"]] for item in listed if item["Id"] in self._seen}
+        self._seen = {**kept, **found}
+        return list(self._seen.values())
+
+    def _unchanged(self, item: Mapping[str, Any]) -> bool:
+        known = self._seen.get(item["Id"])
+        if known is None or known.state != item["State"] or known.state != "running":
+            return False
+        status = str(item.get("Status", ""))
+        word = "healthy" if "(healthy)" in status else "unhealthy" if "(unhealthy)" in status else "starting"
+        return f"/{known.name}" in item["Names"] and known.health in {"", word}
+
+    async def inspect(self, container: str) -> face.Observed | None:
+        """Return one container of this namespace, None when there is none."""
+        found = await self._inspect(container)
+        if found is not None and found.labels.get(face.LABEL_NAMESPACE) == self._namespace:
+            self._seen[found.id] = found
+            return found
+        return None
+
+    async def _inspect(self, container: str) -> face.Observed | None:
+        details = await self._found(self._json(f"containers/{container}/json"))
+        return None if details is None else observed(details)
+
+    async def used_ports(self) -> set[int]:
+        """Return the host ports of all containers of the host, running or made to run."""
+        listed = await self._json("containers/json", params={"all": "0"})
+        ports = {int(port["PublicPort"]) for item in listed for port in item.get("Ports", []) if port.get("PublicPort")}
+        return ports | {port for item in self._seen.values() for port in item.ports}
+
+    async def create(self, name: str, config: Mapping[str, Any]) -> str:
+        """Create a container and return its id; a stale one of that name is the caller's to remove."""
+        reply = await self._json("containers/create", method="POST", params={"name": name}, data=json.dumps(config))
+        return str(reply["Id"])
+
+    async def start(self, container: str) -> None:
+        """Start a container; raises PortTaken when its host port is taken."""
+        try:
+            await self._empty(f"containers/{container}/start", "POST")
+        except DockerUnavailable as error:
+            if is_port_taken(error.message):
+                raise PortTaken(error.message, "free the port, or let the pool choose one") from error
+            raise
+
+    async def stop(self, container: str, timeout: float) -> None:
+        """Stop a container: SIGTERM, `timeout` seconds, SIGKILL. One that is gone is stopped."""
+        limit = aiohttp.ClientTimeout(total=timeout + 15, sock_connect=5)
+        params = {"t": str(int(timeout))}
+        await self._found(self._empty(f"containers/{container}/stop", "POST", params=params, timeout=limit))
+
+    async def remove(self, container: str) -> None:
+        """Remove a container with its anonymous volumes, running or not. One that is gone is removed."""
+        params = {"force": "1", "v": "1"}
+        try:
+            await self._found(self._empty(f"containers/{container}", "DELETE", params=params))
+        except DockerUnavailable as error:
+            if "already in progress" not in error.message:
+                raise
+
+    async def rename(self, container: str, name: str) -> None:
+        """Give a container another name."""
+        await self._empty(f"containers/{container}/rename", "POST", params={"name": name})
+
+    async def logs(self, container: str, tail: int) -> list[str]:
+        """Return the last lines of a container's output; nothing when it is gone."""
+        lines = await self._found(self._collect_logs(container, tail))
+        return lines or []
+
+    async def _collect_logs(self, container: str, tail: int) -> list[str]:
+        chunks = await self._guard(
+            self._client()
+            .containers.container(container)
+            .log(stdout=True, stderr=True, follow=False, tail=str(tail), timeout=_CALL)
+        )
+        return "".join(chunks).splitlines()[-tail:] if tail else []
+
+    async def follow(self, container: str, tail: int) -> AsyncGenerator[str, None]:
+        """Yield a container's output, line by line, as it comes."""
+        stream: AsyncGenerator[str, None] = (
+            self._client()
+            .containers.container(container)
+            .log(stdout=True, stderr=True, follow=True, tail=str(tail), timeout=_ENDLESS)
+        )
+        rest = ""
+        async with aclosing(stream):
+            while True:
+                try:
+                    chunk = await self._guard(anext(stream))
+                except StopAsyncIteration:
+                    break
+                *lines, rest = (rest + chunk).split("\n")
+                for line in lines:
+                    yield line
+        if rest:
+            yield rest
+
+    async def events(self) -> AsyncIterator[face.Event]:
+        """Yield what happens to containers of this namespace, until the stream ends or breaks."""
+        filters = {**json.loads(self._filters), "type": ["container"], "event": list(_ATTRIBUTES)}
+        params = {"filters": json.dumps(filters)}
+        query = self._client()._query("events", params=params, timeout=_ENDLESS)  # noqa: SLF001 - no public face has filters
+        response = await self._guard(query.__aenter__())
+        try:
+            while True:
+                line = await self._guard(response.content.readline())
+                if not line:
+                    return
+                event = _event(json.loads(line))
+                known = self._seen.get(event.container)
+                if known is not None:
+                    del self._seen[event.container]  # look into it anew at the next listing
+                yield event
+        finally:
+            response.close()
+
+    async def image(self, reference: str) -> face.ImageInfo | None:
+        """Return an image that is present, else None."""
+        details = await self._found(self._json(f"images/{reference}/json"))
+        return None if details is None else image_info(details)
+
+    async def images(self) -> list[face.ImageInfo]:
+        """Return the images of this namespace."""
+        listed = await self._json("images/json", params={"filters": self._filters})
+        return [image_info(item) for item in listed]
+
+    async def ensure_network(self, name: str) -> None:
+        """Make a bridge network unless it is there."""
+        if await self._found(self._json(f"networks/{name}")) is not None:
+            return
+        labels = {face.LABEL_MANAGED: "true", face.LABEL_NAMESPACE: self._namespace}
+        body = json.dumps({"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": labels})
+        await self._json("networks/create", method="POST", data=body)
+
+    async def own_container(self) -> face.OwnContainer | None:
+        """Return the container this process runs in; None on a host."""
+        container = own_id()
+        if container is None:
+            return None
+        details = await self._found(self._json(f"containers/{container}/json"))
+        return None if details is None else own_container(details)
+
+    async def close(self) -> None:
+        """Let go of the engine."""
+        docker, self._docker = self._docker, None
+        if docker is not None:
+            await docker.close()
+
+    def _client(self) -> Docker:
+        if self._docker is None:
+            try:
+                self._docker = Docker(url=self._url, api_version="auto", timeout=_CALL)
+            except (ValueError, DockerError) as error:
+                raise DockerUnavailable(
+                    f"no Docker Engine: {error}", "mount /var/run/docker.sock or set DOCKER_HOST"
+                ) from error
+        return self._docker
+
+    async def _json(
+        self, path: str, method: str = "GET", *, params: Mapping[str, Any] | None = None, data: str | None = None
+    ) -> Any:
+        return await self._guard(self._client()._query_json(path, method, params=params, data=data, timeout=_CALL))  # noqa: SLF001
+
+    async def _empty(
+        self,
+        path: str,
+        method: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        timeout: aiohttp.ClientTimeout = _CALL,
+    ) -> bool:
+        async with _Query(self, path, method, params, timeout) as response:
+            await self._guard(response.read())
+        return True
+
+    async def _guard(self, call: Awaitable[T]) -> T:
+        """Await a call; whatever goes wrong is DockerUnavailable, its fact `status` is what the engine said."""
+        try:
+            return await call
+        except DockerError as error:
+            raise DockerUnavailable(
+                _text(error), "is dockerd running?" if error.status == 900 else "", status=error.status
+            ) from error
+        except TimeoutError as error:
+            raise DockerUnavailable("the Docker Engine did not answer in time", "look at dockerd's log") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise DockerUnavailable(f"the Docker Engine broke off: {error}", "is dockerd running?") from error
+
+    async def _found(self, call: Awaitable[T]) -> T | None:
+        """Await a call; None when the engine says that there is no such thing."""
+        try:
+            return await call
+        except DockerUnavailable as error:
+            if error.facts.get("status") == 404:
+                return None
+            raise
+
+
+class _Query:
+    """An engine request whose failure to begin is DockerUnavailable too."""
+
+    def __init__(
+        self,
+        runtime: DockerRuntime,
+        path: str,
+        method: str,
+        params: Mapping[str, Any] | None,
+        timeout: aiohttp.ClientTimeout,
+    ) -> None:
+        self._runtime = runtime
+        self._context = runtime._client()._query(path, method, params=dict(params or {}), timeout=timeout)  # noqa: SLF001
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        return await self._runtime._guard(self._context.__aenter__())  # noqa: SLF001
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._context.__aexit__(None, None, None)
+
+
+def _text(error: DockerError) -> str:
+    return re.sub(r"\s+", " ", str(error.message))[:2000]
+
+
+def _event(data: Mapping[str, Any]) -> face.Event:
+    actor = data.get("Actor") or {}
+    attributes = actor.get("Attributes") or {}
+    code = attributes.get("exitCode")
+    return face.Event(
+        action=str(data.get("Action") or data.get("status") or ""),
+        container=str(actor.get("ID") or data.get("id") or ""),
+        service=str(attributes.get(face.LABEL_SERVICE) or ""),
+        exit_code=int(code) if code is not None else None,
+        time=float(data.get("timeNano", 0)) / 1e9 or float(data.get("time", 0)),
+    )

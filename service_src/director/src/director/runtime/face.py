@@ -1,0 +1,139 @@
+"""The interface between the director and whatever runs containers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+ContainerState = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+
+LABEL_MANAGED = "band.managed"
+LABEL_NAMESPACE = "band.namespace"
+LABEL_SERVICE = "band.service"
+LABEL_KIND = "band.kind"
+LABEL_CONFIG = "band.config"
+LABEL_SPEC = "band.spec"
+LABEL_POS = "band.pos"
+LABEL_TITLE = "band.title"
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """A container as it is. Times are seconds since 1970, 0 when it never happened; `ports` are host → container."""
+
+    id: str
+    name: str
+    service: str
+    kind: Literal["core", "service"] = "service"
+    state: ContainerState = "running"
+    config: str = ""
+    image: str = ""
+    created_at: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    exit_code: int = 0
+    oom_killed: bool = False
+    restarts: int = 0
+    health: str = ""
+    ports: dict[int, int] = {}
+    address: str = ""
+    labels: dict[str, str] = {}
+    env: dict[str, str] = {}
+    auto_remove: bool = False
+    stop_timeout: float = 10.0
+
+    @property
+    def short_id(self) -> str:
+        """The first 12 digits of the id, as Docker prints it."""
+        return self.id[:12]
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, or Docker is about to start it again by itself."""
+        return self.state in {"running", "restarting", "paused"}
+
+
+class ImageInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that is present: id, labels, size in bytes, time it was made in seconds since 1970."""
+
+    id: str
+    tags: list[str] = []
+    labels: dict[str, str] = {}
+    size: int = 0
+    created: float = 0.0
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something happened to a container of ours: `action` is Docker's word (`die`, `start`, `oom` …)."""
+
+    action: str
+    container: str
+    service: str
+    exit_code: int | None
+    time: float
+
+
+class OwnContainer(msgspec.Struct, frozen=True):
+    """The container the director itself runs in; `published` are the host addresses of its port."""
+
+    id: str
+    name: str
+    networks: tuple[str, ...]
+    published: tuple[str, ...]
+    host_network: bool
+
+
+class Runtime(Protocol):
+    """What the director needs of an engine. Every method raises DockerUnavailable, none waits without a limit."""
+
+    async def ping(self) -> str:
+        """Return the engine's version."""
+
+    async def containers(self, *, fresh: bool = False) -> list[Observed]:
+        """Return the containers of this namespace; `fresh` looks into each of them anew."""
+
+    async def inspect(self, container: str) -> Observed | None:
+        """Return one container of this namespace, None when there is none."""
+
+    async def used_ports(self) -> set[int]:
+        """Return the host ports of all containers of the host, whoever they belong to."""
+
+    async def create(self, name: str, config: Mapping[str, Any]) -> str:
+        """Create a container and return its id."""
+
+    async def start(self, container: str) -> None:
+        """Start a container; raises PortTaken when its host port is taken."""
+
+    async def stop(self, container: str, timeout: float) -> None:
+        """Stop a container: SIGTERM, `timeout` seconds, SIGKILL. One that is gone is stopped."""
+
+    async def remove(self, container: str) -> None:
+        """Remove a container, running or not. One that is gone is removed."""
+
+    async def rename(self, container: str, name: str) -> None:
+        """Give a container another name."""
+
+    async def logs(self, container: str, tail: int) -> list[str]:
+        """Return the last lines of a container's output."""
+
+    def follow(self, container: str, tail: int) -> AsyncIterator[str]:
+        """Yield a container's output as it comes."""
+
+    def events(self) -> AsyncIterator[Event]:
+        """Yield what happens to containers of this namespace, until the stream ends."""
+
+    async def image(self, reference: str) -> ImageInfo | None:
+        """Return an image that is present, else None."""
+
+    async def images(self) -> list[ImageInfo]:
+        """Return the images of this namespace."""
+
+    async def ensure_network(self, name: str) -> None:
+        """Make a bridge network unless it is there."""
+
+    async def own_container(self) -> OwnContainer | None:
+        """Return the container this process runs in; None on a host."""
+
+    async def close(self) -> None:
+        """Let go of the engine."""

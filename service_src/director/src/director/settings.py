@@ -1,0 +1,157 @@
+"""The director's settings: one frozen object read once from the environment, all mistakes reported together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from band.errors import SettingsError
+from band.redis import RedisAddress, dsn_from_env
+from director.catalog import builtin_home
+from director.errors import ConfigError
+from director.spec import MEMORY_PATTERN
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_NAMESPACE = r"[a-z][a-z0-9-]{0,31}"
+
+
+class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the director was told. Durations in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 10000
+    redis_dsn: str
+    service_redis_dsn: str
+    band_url: str | None = None
+    images: Path | None = None
+    builtin_images: Path | None = None
+    service_src: Path | None = None
+    namespace: str = "rockstat"
+    network: str | None = None
+    ports: tuple[int, int] = (8900, 8999)
+    base_image: str = "rockstat/band-base-py:latest"
+    token: str | None = None
+    allowed_hosts: frozenset[str] = frozenset()
+    memory: str = "350m"
+    docker_url: str | None = None
+    build_timeout: float = 900.0
+    ready_timeout: float = 60.0
+    log_level: str = "INFO"
+    json_logs: str = ""
+
+    def __repr__(self) -> str:
+        """Show no secret."""
+        return f"DirectorSettings(namespace={self.namespace!r}, host={self.host!r}, port={self.port})"
+
+    @property
+    def listens_beyond_loopback(self) -> bool:
+        """Whether the address it listens on can be reached from other machines (or other containers)."""
+        return self.host not in LOOPBACK
+
+    @classmethod
+    def read(cls, env: Mapping[str, str]) -> DirectorSettings:
+        """Read the environment.
+
+        Raises:
+            ConfigError: one or more variables are wrong; the message names them all.
+        """
+        reader = _Reader(env)
+        home = builtin_home(Path(__file__))
+        dsn = reader.redis_dsn()
+        settings = cls(
+            host=env.get("HOST") or "127.0.0.1",
+            port=int(reader.number("PORT", 10000)),
+            redis_dsn=dsn,
+            service_redis_dsn=reader.text("BAND_SERVICE_REDIS_DSN") or dsn,
+            band_url=reader.text("BAND_URL"),
+            images=reader.path("BAND_IMAGES"),
+            builtin_images=home / "band_images" if home else None,
+            service_src=reader.path("BAND_SERVICE_SRC") or (home / "service_src" if home else None),
+            namespace=reader.pattern("BAND_NAMESPACE", "rockstat", _NAMESPACE),
+            network=reader.text("BAND_NETWORK"),
+            ports=reader.port_range("BAND_PORTS", (8900, 8999)),
+            base_image=reader.text("BAND_BASE_IMAGE") or "rockstat/band-base-py:latest",
+            token=reader.secret("BAND_TOKEN"),
+            allowed_hosts=frozenset((env.get("BAND_ALLOWED_HOSTS") or "").replace(",", " ").lower().split()),
+            memory=reader.pattern("BAND_MEMORY", "350m", MEMORY_PATTERN),
+            docker_url=reader.text("DOCKER_HOST"),
+            build_timeout=reader.number("BAND_BUILD_TIMEOUT", 900),
+            ready_timeout=reader.number("BAND_READY_TIMEOUT", 60),
+            log_level=env.get("LOG_LEVEL") or "INFO",
+            json_logs=env.get("JSON_LOGS") or "",
+        )
+        reader.finish()
+        return settings
+
+
+class _Reader:
+    """Reads variables one by one and collects what is wrong with them."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+        self._problems: list[str] = []
+
+    def finish(self) -> None:
+        if self._problems:
+            raise ConfigError("the director's settings are wrong: " + "; ".join(self._problems))
+
+    def text(self, key: str) -> str | None:
+        return (self._env.get(key) or "").strip() or None
+
+    def path(self, key: str) -> Path | None:
+        value = self.text(key)
+        if value is None:
+            return None
+        if not Path(value).is_dir():
+            self._problems.append(f"{key}={value} is not a folder")
+        return Path(value)
+
+    def number(self, key: str, default: float) -> float:
+        value = self.text(key)
+        try:
+            number = float(value) if value else float(default)
+        except ValueError:
+            self._problems.append(f"{key}={value} is not a number")
+            return default
+        if not 0 < number < 100_000:
+            self._problems.append(f"{key}={value} is out of range")
+        return number
+
+    def pattern(self, key: str, default: str, pattern: str) -> str:
+        value = self.text(key) or default
+        if not re.fullmatch(pattern, value):
+            self._problems.append(f"{key}={value} does not look like {pattern}")
+        return value
+
+    def port_range(self, key: str, default: tuple[int, int]) -> tuple[int, int]:
+        value = self.text(key)
+        if value is None:
+            return default
+        match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", value)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]) <= 65535:
+            self._problems.append(f"{key}={value} is not a range such as 8900-8999")
+            return default
+        return int(match[1]), int(match[2])
+
+    def secret(self, key: str) -> str | None:
+        """Read a secret from the variable or from the file that `<key>_FILE` names."""
+        file = self.text(f"{key}_FILE")
+        if file is None:
+            return self.text(key)
+        try:
+            return Path(file).read_text(encoding="utf-8").strip() or None
+        except OSError as error:
+            self._problems.append(f"{key}_FILE={file} cannot be read: {error.strerror}")
+            return None
+
+    def redis_dsn(self) -> str:
+        try:
+            dsn = dsn_from_env(self._env)
+            RedisAddress.parse(dsn)
+        except SettingsError as error:
+            self._problems.append(str(error))
+            return ""
+        return dsn

@@ -1,0 +1,108 @@
+"""What a service should be: the shapes that travel between catalog, desired state and runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated, Any
+
+import msgspec
+
+from director.errors import InvalidValue
+
+NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
+POS_PATTERN = r"^[0-9]{1,2}x[0-9]{1,2}$"
+ENV_KEY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
+MEMORY_PATTERN = r"^[0-9]{1,12}(\.[0-9]+)?[bkmgBKMG]?$"
+RESERVED = frozenset({"base", "director", "redis", "enrich", "broadcast"})
+"""Names that are not services: images of the platform itself, and channels of the wire."""
+OWN_ENV = frozenset({"HOST", "PORT", "NAME"})
+"""Environment variables that only the director sets."""
+
+Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="name of a service or image folder")]
+Pos = Annotated[str, msgspec.Meta(pattern=POS_PATTERN, description="place on the dashboard's grid, column x row")]
+Memory = Annotated[str, msgspec.Meta(pattern=MEMORY_PATTERN, description="bytes, or with a suffix k, m, g")]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+_UNITS = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a service may use; None means the director's default."""
+
+    memory: Memory | None = None
+    cpus: Annotated[float, msgspec.Meta(gt=0, le=1024)] | None = None
+    pids: Annotated[int, msgspec.Meta(ge=4, le=1_000_000)] | None = None
+
+
+class HealthCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Docker's health check of a service, durations in seconds."""
+
+    interval: Annotated[float, msgspec.Meta(ge=0.5)] = 30.0
+    timeout: Annotated[float, msgspec.Meta(ge=0.1)] = 5.0
+    retries: Annotated[int, msgspec.Meta(ge=1)] = 3
+    start_period: Annotated[float, msgspec.Meta(ge=0)] = 20.0
+    command: list[str] = msgspec.field(default_factory=lambda: ["python", "-m", "band", "check"])
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything that shapes a container; two equal specs give equal containers.
+
+    `platform` is a hash over what the director gives every service (the DSN of Redis …).
+    """
+
+    name: Name
+    image: str
+    env: dict[str, str] = {}
+    secrets: tuple[str, ...] = ()
+    ports: dict[str, Port] = {}
+    volumes: dict[str, str] = {}
+    limits: Limits = Limits()
+    health: HealthCheck | None = None
+    read_only: bool = True
+    user: str | None = None
+    network: str
+    stop_timeout: Annotated[float, msgspec.Meta(ge=0, le=600)] = 10.0
+    auto_remove: bool = False
+    platform: str = ""
+
+    def hash(self) -> str:
+        """Return 16 hex digits that change when the container would."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:16]
+
+
+def check_name(name: str) -> str:
+    """Return `name`; raise InvalidValue when it may not reach a path or a tag."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise InvalidValue(
+            f"{name[:80]!r} is not a name of a service", "names are a-z, 0-9, _ and -, beginning with a letter"
+        )
+    return name
+
+
+def memory_bytes(text: str) -> int:
+    """Return the number of bytes that `350m`, `1.5g` or `1048576` means."""
+    number, unit = (text[:-1], text[-1].lower()) if text[-1:].lower() in _UNITS else (text, "b")
+    return int(float(number) * _UNITS[unit])
+
+
+def check_env(env: dict[str, Any]) -> dict[str, str]:
+    """Return an env object with string values; raise InvalidValue for a bad key or a value that is not a scalar."""
+    result = {}
+    for key, value in env.items():
+        if not re.fullmatch(ENV_KEY_PATTERN, key):
+            raise InvalidValue(
+                f"env key {key[:80]!r} is not a name of an environment variable", "use letters, digits and _"
+            )
+        if key in OWN_ENV:
+            raise InvalidValue(f"env key {key} is set by the director", "leave HOST, PORT and NAME out of env")
+        if isinstance(value, bool):
+            result[key] = "true" if value else "false"
+        elif isinstance(value, str | int | float):
+            result[key] = str(value)
+        else:
+            raise InvalidValue(
+                f"env key {key} has a value that is not a text or a number", "give a text, a number or true/false"
+            )
+        if "\x00" in result[key]:
+            raise InvalidValue(f"env key {key} holds a NUL character", "an environment variable cannot carry it")
+    return result

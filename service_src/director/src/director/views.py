@@ -1,0 +1,95 @@
+"""What is shown of services: rows of `/list`, all of `/show`, images of `/list_images`. Pure; secrets masked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from director.catalog import ImageFolder
+from director.desired import Wanted
+from director.health import verdict
+from director.masking import mask_env, mask_tree
+from director.runtime.face import ImageInfo, Observed
+
+
+def row(
+    name: str, wanted: Wanted | None, seen: Observed | None, status: Mapping[str, Any] | None, crashes: int, now: float
+) -> dict[str, Any]:
+    """Return a service as it stands in `/list`. `uptime` is in seconds, `app_uptime` in ms as services say it."""
+    alive = seen is not None and seen.state == "running"
+    state = seen.state if seen else "missing"
+    told = status if alive and status else {}
+    ports = [{"host": outside, "container": inside} for outside, inside in sorted(seen.ports.items())] if seen else []
+    return {
+        "name": name,
+        "state": state,
+        "short_id": seen.short_id if seen else "",
+        "title": (wanted.title if wanted else "") or name,
+        "pos": wanted.pos if wanted else None,
+        "ports": ports,
+        "uptime": round(now - seen.started_at, 1) if seen and alive else 0,
+        "image": seen.image if seen else (wanted.spec.image if wanted else ""),
+        "restarts": seen.restarts if seen else 0,
+        "health": verdict(state if seen else "exited", seen.health if seen else "", reported(told), crashes),
+        "wanted": wanted.state if wanted else "unknown",
+        "crashes": crashes,
+        "exit_code": seen.exit_code if seen and not alive else None,
+        "app_state": told.get("app_state"),
+        "app_uptime": told.get("app_uptime"),
+        "register": told.get("register", []),
+    }
+
+
+def detail(
+    listed: dict[str, Any], wanted: Wanted | None, seen: Observed | None, status: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return a service as `/show` gives it: its row, spec, hash, the facts of its health, its environment masked."""
+    secrets = wanted.spec.secrets if wanted else ()
+    spec = msgspec.to_builtins(wanted.spec) if wanted else {}
+    if wanted:
+        spec["env"] = mask_env(wanted.spec.env, secrets)
+    return {
+        **listed,
+        "id": seen.id if seen else "",
+        "spec": spec,
+        "spec_hash": wanted.spec.hash() if wanted else "",
+        "running_spec_hash": seen.config if seen else "",
+        "env": mask_env(seen.env, secrets) if seen else spec.get("env", {}),
+        "docker_health": seen.health if seen else "",
+        "oom_killed": seen.oom_killed if seen else False,
+        "status": mask_tree(status or {}, secrets),
+    }
+
+
+def reported(status: Mapping[str, Any] | None) -> str | None:
+    """Return what a service says of itself: the `status` of its health facts."""
+    health = (status or {}).get("health")
+    word = health.get("status") if isinstance(health, Mapping) else None
+    return word if isinstance(word, str) else None
+
+
+def image_row(folder: ImageFolder, built: list[ImageInfo]) -> dict[str, Any]:
+    """Return an image folder as it stands in `/list_images`; `built` are the images made from it, newest first."""
+    return {
+        "name": folder.name,
+        "title": folder.title,
+        "pos": folder.pos,
+        "collection": folder.collection,
+        "path": str(folder.path),
+        "role": folder.band.role,
+        "runnable": folder.runnable and not folder.problem,
+        "problem": folder.problem,
+        "secrets": folder.band.secrets,
+        "images": [
+            {
+                "tag": tag,
+                "short_id": image.id.removeprefix("sha256:")[:12],
+                "size": image.size,
+                "created": image.created,
+            }
+            for image in built
+            for tag in image.tags
+        ],
+    }
