@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
+import secrets
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
@@ -99,7 +101,8 @@ class RpcClient:
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
-        self._ids = itertools.count(1)
+        # Not from 1: an answer to an earlier life of this service must not be taken for one to this life.
+        self._ids = itertools.count(secrets.randbelow(1 << 40))
         self._waiting: dict[str, _Call | _Gather] = {}
         self.name = ""
         self.timeouts = 0
@@ -132,9 +135,9 @@ class RpcClient:
         deadline = loop.time() + timeout
         await self._connected(timeout, to, method)
         request_id = str(next(self._ids))
+        payload = messages.request(to, method, self.name, params or {}, request_id)
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting[request_id] = _Call(future, to, method)
-        payload = messages.request(to, method, self.name, params or {}, request_id)
         if not self._link.publish(to, payload, self._on_published(future, to, method)):
             self._waiting.pop(request_id, None)
             raise RpcUnavailable(f"{to}.{method} was not called: {self._link.last_error}", to=to, method=method)
@@ -181,10 +184,11 @@ class RpcClient:
         if not gather.scatter.missing:
             return gather.scatter
         request_id = str(next(self._ids))
+        payload = messages.request(channel, method, self.name, params, request_id)
         self._waiting[request_id] = gather
         timer = loop.call_later(timeout, _finish, gather.future)
         try:
-            if self._link.publish(channel, messages.request(channel, method, self.name, params, request_id)):
+            if self._link.publish(channel, payload, functools.partial(_finish_unheard, gather.future)):
                 await gather.future
         finally:
             timer.cancel()
@@ -215,9 +219,13 @@ class RpcClient:
         """End every waiting call; returns how many there were."""
         count = 0
         for call in list(self._waiting.values()):
-            if not call.future.done():
-                call.future.set_exception(RpcUnavailable(reason))
-                count += 1
+            if call.future.done():
+                continue
+            count += 1
+            if isinstance(call, _Gather):
+                _finish(call.future)
+            else:
+                call.future.set_exception(RpcUnavailable(f"{call.to}.{call.method}: {reason}"))
         return count
 
     async def _connected(self, timeout: float, to: str, method: str) -> None:
@@ -242,6 +250,11 @@ class RpcClient:
         if not future.done():
             self.timeouts += 1
             future.set_exception(RpcTimeout(f"{to}.{method} did not answer within {timeout:g} s", to=to, method=method))
+
+
+def _finish_unheard(future: asyncio.Future[None], receivers: Any) -> None:
+    if not isinstance(receivers, int) or receivers == 0:  # nobody got it: nothing to wait for
+        _finish(future)
 
 
 def _finish(future: asyncio.Future[None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import sys
 import time
@@ -25,6 +26,9 @@ from band.responses import BaseBandResponse
 MAX_IN_FLIGHT: Final = 5_000
 """Calls in progress before further ones are refused: a flood ends in errors, not in memory."""
 
+MAX_PER_METHOD: Final = 1_000
+"""Of these, calls of one method: a handler that hangs leaves room for the others."""
+
 FAN_OUT: Final = frozenset({ENRICH, BROADCAST})
 
 
@@ -41,6 +45,8 @@ class RpcServer:
         self._client = client
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
+        self._busy: dict[str, int] = {}
+        self._draining = False
         self._channels: frozenset[str] = frozenset()
         self.name = ""
         self.malformed = 0
@@ -49,6 +55,7 @@ class RpcServer:
         """Take messages for the service ``name`` that arrive on ``channels`` (its own name among them)."""
         self.name = name
         self._channels = frozenset(channels)
+        self._draining = False
 
     @property
     def in_flight(self) -> int:
@@ -73,12 +80,18 @@ class RpcServer:
                 self._on_request(channel, envelope)
 
     async def drain(self, timeout: float) -> int:
-        """Wait for calls in progress; returns how many had to be cut off after ``timeout`` seconds."""
+        """Refuse further calls, wait for those in progress; returns how many were cut off after ``timeout`` seconds.
+
+        Who waits for a call that was cut off gets an error that says so.
+        """
+        self._draining = True
         if not self._tasks:
             return 0
         _, late = await asyncio.wait(set(self._tasks), timeout=timeout)
         for task in late:
             task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=1.0)
         return len(late)
 
     # --- one request
@@ -104,12 +117,18 @@ class RpcServer:
         if not isinstance(params, dict):
             self._refuse(envelope, sender, messages.INVALID_PARAMS, "params must be an object of named arguments")
             return
-        if len(self._tasks) >= MAX_IN_FLIGHT:
-            self._refuse(envelope, sender, messages.OVERLOADED, f"{len(self._tasks)} calls are in progress")
+        if self._draining and not method.startswith("__"):
+            self._refuse(envelope, sender, messages.SERVER_ERROR, f"{self.name} is stopping")
             return
-        self._spawn(self._answer(exposed, params, envelope, sender))
+        if len(self._tasks) >= MAX_IN_FLIGHT or self._busy.get(method, 0) >= MAX_PER_METHOD:
+            self._refuse(
+                envelope, sender, messages.OVERLOADED,
+                f"{self._busy.get(method, 0)} calls of {method} are in progress, {len(self._tasks)} in all",
+            )  # fmt: skip
+            return
+        self._spawn(method, self._answer(exposed, params, envelope, sender))
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, method: str, coroutine: Coroutine[Any, Any, None]) -> None:
         loop = asyncio.get_running_loop()
         # Started at once: a handler that has nothing to wait for answers without a turn of the loop.
         if sys.version_info >= (3, 12):
@@ -118,7 +137,12 @@ class RpcServer:
             task = loop.create_task(coroutine)
         if not task.done():
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._busy[method] = self._busy.get(method, 0) + 1
+            task.add_done_callback(functools.partial(self._ended, method))
+
+    def _ended(self, method: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._busy[method] -= 1
 
     async def _answer(self, exposed: Exposed, params: dict[str, Any], envelope: Envelope, sender: str) -> None:
         begun = time.perf_counter()
@@ -134,6 +158,13 @@ class RpcServer:
             reply = messages.failure(
                 messages.INVALID_PARAMS, str(error), request_id_or_none(envelope), self.name, sender
             )
+        except asyncio.CancelledError:
+            if request_id is not msgspec.UNSET and sender:
+                detail = "the call was cut off before its end"
+                reply = messages.failure(messages.SERVER_ERROR, detail, request_id, self.name, sender)
+                self._link.publish(sender, reply, keep=True)
+            self._metrics.called(exposed.name, "cut_off", time.perf_counter() - begun)
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a handler does, the caller gets an answer
             outcome = "error"
             detail = describe(error)
@@ -168,17 +199,26 @@ async def invoke(func: Callable[..., Any], params: dict[str, Any]) -> Any:
         InvalidParams: the arguments do not fit its signature; the text says which.
         Exception: whatever the function raises.
     """
-    try:
-        result = func(**params)
-    except TypeError as error:
-        raise _misfit(func, params, error) from None
-    if inspect.isawaitable(result):
-        result = await result
+    result = await call_function(func, params)
     if isinstance(result, BaseBandResponse):
         return result.to_wire()
     if inspect.isasyncgen(result):
         return [item async for item in result]
     return result
+
+
+async def call_function(func: Callable[..., Any], params: dict[str, Any]) -> Any:
+    """Call an exposed function with keyword arguments and return its result as it is, awaited where it must be.
+
+    Raises:
+        InvalidParams: the arguments do not fit its signature; the text says which.
+        Exception: whatever the function raises.
+    """
+    try:
+        result = func(**params)
+    except TypeError as error:
+        raise _misfit(func, params, error) from None
+    return await result if inspect.isawaitable(result) else result
 
 
 def _misfit(func: Callable[..., Any], params: dict[str, Any], error: TypeError) -> Exception:
