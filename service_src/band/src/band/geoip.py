@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import Any, Final, NamedTuple, TypedDict
+from collections.abc import Callable
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypedDict, TypeVar
+
+from band.dataset import BadData
+
+V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
 
 
 class Place(TypedDict, total=False):
@@ -169,3 +175,67 @@ def _embedded_v4(number: int) -> int | None:
 def nowhere(reason: str) -> dict[str, Any]:
     """Return the answer for an address without a place."""
     return {"reason": reason}
+
+
+class Database(Protocol[V_co]):
+    """The part of a :class:`band.dataset.Dataset` that look-ups need."""
+
+    source: str
+    build_date: str
+
+    @property
+    def value(self) -> V_co | None:
+        """The open database."""
+
+
+class Locator(Generic[V]):
+    """Answers places: checks the address, looks it up, remembers the newest answers until the database changes.
+
+    Args:
+        database: its ``value`` is None while there is none.
+        look_up: returns the place of a public address in an open database, ``nowhere(UNKNOWN)`` if it is not there; may
+            raise BadData for a damaged record.
+        cache_size: addresses that are remembered.
+    """
+
+    def __init__(
+        self, database: Database[V], look_up: Callable[[V, Address], dict[str, Any]], cache_size: int = 10_000
+    ) -> None:
+        self._database = database
+        self._look_up = look_up
+        self._size = max(1, cache_size)
+        self._cache: dict[str, dict[str, Any]] = {}
+        self._cached_of: V | None = None
+        self.bad_records = 0
+
+    def locate(self, ip: object) -> dict[str, Any]:
+        """Return the place of an address, or ``{"reason": …}``; never raises.
+
+        The answer is shared with later calls: do not change it.
+        """
+        database = self._database.value
+        if database is not self._cached_of:
+            self._cache, self._cached_of = {}, database
+        if isinstance(ip, str) and (known := self._cache.get(ip)) is not None:
+            return known
+        address = check_address(ip)
+        if isinstance(address, str):
+            return nowhere(address)
+        if database is None:
+            return nowhere(NO_DATABASE)
+        place = self._find(database, address)
+        self._remember(str(ip), place)
+        return place
+
+    def _find(self, database: V, address: Address) -> dict[str, Any]:
+        try:
+            place = self._look_up(database, address)
+        except BadData:
+            self.bad_records += 1
+            place = nowhere(BAD_RECORD)
+        return {**place, "source": self._database.source, "build_date": self._database.build_date}
+
+    def _remember(self, ip: str, place: dict[str, Any]) -> None:
+        if len(self._cache) >= self._size:  # the oldest goes: cheaper than order of use, nearly as good
+            del self._cache[next(iter(self._cache))]
+        self._cache[ip] = place

@@ -8,13 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-LETTERS: Final = dict(
-    zip(
-        "abcdefghijklmnopqrstuvwxyzæœøðþßłđıəʼ",
-        ("а б к д е ф г х и дж к л м н о п к р с т у в в кс и з е е ё д т сс л д ы а".split() + [""]),
-        strict=True,
-    )
-) | {"'": "", "’": "", "`": "", "´": "", "ʼ": ""}
+_ALONE = "а б к д е ф г х и дж к л м н о п к р с т у в в кс и з е е ё д т сс л д ы а".split()
+LETTERS: Final = dict(zip("abcdefghijklmnopqrstuvwxyzæœøðþßłđıə", _ALONE, strict=True)) | dict.fromkeys("'’`´ʼ", "")
 """Letters on their own, where the language has no rule for them."""
 
 _BGN = """

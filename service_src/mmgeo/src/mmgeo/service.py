@@ -8,12 +8,12 @@ from typing import Any
 from band import expose, health, settings, worker
 from band.config import words
 from band.dataset import Dataset
-from mmgeo.locator import Locator
+from band.geoip import Locator
+from mmgeo.locator import LookUp
 from mmgeo.names import RussianNames
 from mmgeo.reader import CityReader, open_city
 from mmgeo.sources import make_sources
 
-names = RussianNames()
 dataset: Dataset[CityReader] = Dataset(
     "mmgeo",
     Path(settings.data_dir or "/data") / "city.mmdb",
@@ -22,7 +22,7 @@ dataset: Dataset[CityReader] = Dataset(
     refresh_hours=float(settings.refresh_hours or 24),
     stale_days=float(settings.stale_days or 60),
 )
-locator = Locator(dataset, names, int(settings.cache_size or 10_000))
+locator = Locator(dataset, LookUp(RussianNames()), int(settings.cache_size or 10_000))
 
 
 @worker()
@@ -34,7 +34,7 @@ async def keep_fresh() -> None:
 @health("database")
 def database_health() -> dict[str, Any]:
     """Tell source, build date, age and the last error of the database."""
-    return dataset.health()
+    return {**dataset.health(), "bad_records": locator.bad_records}
 
 
 @expose.enricher(keys=words(settings.enrich_keys), props={"ip": "td.ip"})

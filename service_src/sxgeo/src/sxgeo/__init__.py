@@ -1,0 +1,1 @@
+"""sxgeo: adds the place of the visitor's address to events, from a Sypex Geo database."""

@@ -1,0 +1,54 @@
+"""Sypex Geo records turned into the place that events carry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from band.geoip import IPV6, UNKNOWN, Address, nowhere
+from band.translit import transliterate
+from sxgeo.reader import Found, SypexReader
+
+_CYRILLIC = re.compile("[а-яё]", re.IGNORECASE)
+
+
+def look_up(reader: SypexReader, address: Address) -> dict[str, Any]:
+    """Return the place of an address; Sypex Geo knows IPv4 only.
+
+    Raises:
+        BadData: the record of the address is damaged.
+    """
+    if address.version != 4:
+        return nowhere(IPV6)
+    found = reader.find(address.number)
+    return make_place(found) if found and found.country.get("iso") else nowhere(UNKNOWN)
+
+
+def make_place(found: Found) -> dict[str, Any]:
+    """Return records in the keys of :class:`band.geoip.Place`; what the file leaves out is left out."""
+    iso = str(found.country["iso"])
+    place: dict[str, Any] = {**_names("country", found.country, iso), "country_iso": iso}
+    if found.region:
+        place |= _names("region", found.region, iso)
+        place["region_iso"] = str(found.region.get("iso", "")).partition("-")[2]
+        place["region_geoname_id"] = found.region.get("id", 0)
+    if found.city:
+        place |= _names("city", found.city, iso)
+        place["city_geoname_id"] = found.city.get("id", 0)
+        place |= _point(found.city)
+    return {key: value for key, value in place.items() if value or key in ("lat", "lon")}
+
+
+def _names(level: str, record: Mapping[str, Any], iso: str) -> dict[str, str]:
+    english, russian = str(record.get("name_en", "")), str(record.get("name_ru", ""))
+    if not _CYRILLIC.search(russian):  # many small places have their Latin name in both
+        russian = transliterate(russian or english, iso)
+    return {f"{level}_en": english, f"{level}_ru": russian}
+
+
+def _point(record: Mapping[str, Any]) -> dict[str, float]:
+    lat, lon = record.get("lat"), record.get("lon")
+    if isinstance(lat, float) and isinstance(lon, float) and abs(lat) <= 90 and abs(lon) <= 180 and (lat or lon):
+        return {"lat": lat, "lon": lon}
+    return {}

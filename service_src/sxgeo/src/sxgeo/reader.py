@@ -1,0 +1,167 @@
+"""A Sypex Geo database, whole in memory: which record belongs to an address, and what it says."""
+
+from __future__ import annotations
+
+import ctypes
+from collections import OrderedDict
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from band.dataset import BadData, Loaded
+from sxgeo.blocks import Blocks, read_blocks
+from sxgeo.header import HEADER, Header, read_header
+from sxgeo.packs import Pack, split_packs
+
+_CACHED = 8192
+_EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)
+
+
+class Found(NamedTuple):
+    """The records of an address, as they stand in the file; an absent one is None."""
+
+    country: dict[str, Any]
+    region: dict[str, Any] | None
+    city: dict[str, Any] | None
+
+
+class SypexReader:
+    """An open database; the newest 8,192 records are kept parsed."""
+
+    def __init__(self, header: Header, blocks: Blocks, packs: bytes, regions: bytes, places: bytes) -> None:
+        country, region, city = (Pack(text, header.encoding) for text in split_packs(packs))
+        self.header = header
+        self.blocks = blocks
+        self._country, self._region, self._city = country, region, city
+        self._regions, self._places = regions, places
+        self._iso = country_codes()
+        self._cache: OrderedDict[int, Found | None] = OrderedDict()
+        self._parents: dict[int, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {}
+        self._by_number: dict[int, dict[str, Any]] = {}
+
+    def find(self, number: int) -> Found | None:
+        """Return the records of an IPv4 address, or None when it is unknown.
+
+        Raises:
+            BadData: its record is damaged.
+        """
+        key = self.blocks.find(number)
+        if not key:
+            return None
+        try:
+            return self._cache[key]
+        except KeyError:
+            found = self._cache[key] = self.record(key)
+        if len(self._cache) > _CACHED:
+            self._cache.popitem(last=False)
+        return found
+
+    def record(self, key: int) -> Found | None:
+        """Return the records behind an id.
+
+        Raises:
+            BadData: the record is damaged or lies outside of its directory.
+        """
+        if not self.header.country_size:
+            code = self._iso[key] if key < len(self._iso) else ""
+            return Found({"id": key, "iso": code}, None, None) if code else None
+        if key >= len(self._places):
+            raise BadData(f"an id {key} in a directory of {len(self._places)} bytes")
+        if key < self.header.country_size:
+            return Found(self._country.read(self._places, key), None, None)
+        city = self._city.read(self._places, key)
+        region, region_country = self._parent(city.get("region_seek", 0))
+        country = self._by_number.get(city.get("country_id", 0)) or region_country
+        if country is None:
+            return None
+        if region_country is not None and region_country.get("id") != country.get("id"):
+            region = None  # four cities of the 2020 file: the city's own country_id wins, the region is another's
+        return Found(country, region, city)
+
+    def _parent(self, seek: int) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        """Return a region and the country it names."""
+        if not seek:
+            return None, None
+        if seek not in self._parents:
+            region = self._region.read(self._regions, seek)
+            at = region.get("country_seek", 0)
+            country = self._country.read(self._places, at) if 0 < at < self.header.country_size else None
+            self._parents[seek] = region, country
+        return self._parents[seek]
+
+    def learn_countries(self, ids: set[int]) -> None:
+        """Read all countries by number: their records lie one after the other from the first that ``ids`` names.
+
+        What lies before that one is filler, of no fixed length.
+        """
+        size = self.header.country_size
+        at = min((key for key in ids if 0 < key < size), default=size)
+        while at < size:
+            country = self._country.read(self._places, at)
+            self._by_number.setdefault(country.get("id", 0), country)
+            at = self._country.skip(self._places, at)
+
+
+def country_codes() -> list[str]:
+    """Return the ISO code of each country number, an empty text where there is none."""
+    lines = resources.files("sxgeo").joinpath("data", "country_ids.tsv").read_text("utf-8").splitlines()[1:]
+    return [line.partition("\t")[2].strip() for line in lines]
+
+
+def open_sypex(path: Path) -> Loaded[SypexReader]:
+    """Read a database and try it out. The file is not needed afterwards.
+
+    Raises:
+        BadData: it is no such database, or is damaged; the text says how.
+    """
+    size = path.stat().st_size
+    if size < HEADER.size:
+        raise BadData(f"{size} bytes are no Sypex Geo database")
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
+        header = read_header(mapped[: HEADER.size], size)
+        with memoryview(mapped) as view:
+            blocks = read_blocks(view, header)
+            middle = header.regions_at + header.region_size
+            reader = SypexReader(
+                header,
+                blocks,
+                bytes(view[HEADER.size : header.b_idx_at]),
+                bytes(view[header.regions_at : middle]),
+                bytes(view[middle : header.file_size]),
+            )
+    _check(reader)
+    _give_back()
+    about = {
+        "database": "Sypex Geo City" if header.country_size else "Sypex Geo Country",
+        "ip_version": 4,
+        "ranges": len(blocks),
+        "repaired_octets": blocks.repaired,
+    }
+    return Loaded(reader, header.built, about)
+
+
+def _give_back() -> None:
+    """Return the memory that decoding took to the system, where the C library can; it keeps it otherwise."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _check(reader: SypexReader) -> None:
+    """Read every record that an address can lead to."""
+    if not _EARLIEST < reader.header.built < datetime.now(UTC) + timedelta(days=2):
+        raise BadData(f"its build date is {reader.header.built:%Y-%m-%d}")
+    good, ids = 0, reader.blocks.ids()
+    try:
+        reader.learn_countries(ids)
+        for key in ids:
+            found = reader.record(key) if key else None
+            if found and not isinstance(found.country.get("iso"), str):
+                raise BadData("its countries have no iso code")
+            good += bool(found and found.country["iso"])
+    except UnicodeDecodeError as error:
+        raise BadData(f"a text is not {reader.header.encoding}: {error}") from error
+    if not good:
+        raise BadData("not one of its records has a country")

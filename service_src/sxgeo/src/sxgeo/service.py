@@ -1,0 +1,55 @@
+"""The service: which functions are offered, and what they answer while there is no database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from band import expose, health, settings, worker
+from band.config import words
+from band.dataset import Dataset
+from band.geoip import Locator
+from sxgeo.place import look_up
+from sxgeo.reader import SypexReader, open_sypex
+from sxgeo.sources import make_sources
+
+dataset: Dataset[SypexReader] = Dataset(
+    "sxgeo",
+    Path(settings.data_dir or "/data") / "sxgeo.dat",
+    make_sources(settings),
+    open_sypex,
+    refresh_hours=float(settings.refresh_hours or 24),
+    stale_days=float(settings.stale_days or 60),
+)
+locator = Locator(dataset, look_up, int(settings.cache_size or 10_000))
+
+
+@worker()
+async def keep_fresh() -> None:
+    """Open the database that is there, fetch newer ones."""
+    await dataset.run()
+
+
+@health("database")
+def database_health() -> dict[str, Any]:
+    """Tell source, build date, age and the last error of the database."""
+    return {**dataset.health(), "bad_records": locator.bad_records}
+
+
+@expose.enricher(keys=words(settings.enrich_keys), props={"ip": "td.ip"})
+async def enrich(ip: Any = None, **_params: Any) -> dict[str, Any]:
+    """Return the place of an event's address; without one, an empty answer with ``reason``."""
+    return locator.locate(ip)
+
+
+@expose()
+async def get(ip: Any = None, **_params: Any) -> dict[str, Any]:
+    """Return the place of any address."""
+    return locator.locate(ip)
+
+
+@expose()
+async def refresh(**_params: Any) -> dict[str, Any]:
+    """Ask the sources now, in the background; return what health knows at this moment."""
+    dataset.wake()
+    return dataset.health()
