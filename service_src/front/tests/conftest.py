@@ -1,0 +1,214 @@
+"""A real Redis, a real front process, and peers that speak raw JSON-RPC as services of the original do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio as aioredis
+
+IMAGE = Path(__file__).parents[3] / "band_images" / "front"
+START_WITHIN_S = 15.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RedisServer:
+    """A Redis of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.dsn = f"redis://127.0.0.1:{self.port}"
+        self._folder = folder
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            ["redis-server", "--port", str(self.port), "--save", "", "--bind", "127.0.0.1", "--dir", str(self._folder)],
+            stdout=subprocess.DEVNULL,
+        )
+        wait_for(lambda: self._answers(), "redis-server")
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(7) == b"+PONG\r\n"
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+        self.process.terminate()
+        self.process.wait(10)
+
+
+class FrontProcess:
+    """`python -m front` as in its image, on ports of its own."""
+
+    def __init__(self, folder: Path, dsn: str, **env: str) -> None:
+        self.port = free_port()
+        self.ws_port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        shutil.copy(IMAGE / "config.yaml", folder / "config.yaml")
+        self.log = folder / "front.log"
+        given = {
+            "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "NAME": "front",
+            "REDIS_DSN": dsn, "PORT": str(self.port), "ADMIN_PORT": "0", "WS_PORT": str(self.ws_port), "HOST": "127.0.0.1",
+            **env,
+        }  # fmt: skip
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen([sys.executable, "-m", "front"], cwd=folder, env=given, stdout=log, stderr=log)
+        wait_for(lambda: self._answers() or self.process.poll() is not None, "front")
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/_band/health", timeout=1) as answer:
+                return json.load(answer)["checks"]["redis"]["status"] == "ok"
+        except OSError:
+            return False
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(15)
+
+
+def wait_for(ready: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + START_WITHIN_S
+    while not ready():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} was not ready within {START_WITHIN_S} s")
+        time.sleep(0.05)
+
+
+Answer = Callable[[dict[str, Any]], Any]
+SILENCE = object()
+
+
+class Peers:
+    """Speaks for the director, for services and for listeners on one Redis."""
+
+    def __init__(self, dsn: str) -> None:
+        self.redis = aioredis.Redis.from_url(dsn)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._pubsubs: list[Any] = []
+        self._hash = int(time.time() * 1000)
+
+    async def _subscribe(self, *channels: str) -> Any:
+        pubsub = self.redis.pubsub()
+        self._pubsubs.append(pubsub)
+        await pubsub.subscribe(*channels)
+        for _ in channels:
+            await pubsub.get_message(timeout=2)
+        return pubsub
+
+    async def service(self, name: str, answer: Answer, *, enricher: bool = False) -> list[dict[str, Any]]:
+        """Answer requests: the return value is the result, an exception is a JSON-RPC error, SILENCE is nothing."""
+        pubsub = await self._subscribe(*([name, "enrich"] if enricher else [name]))
+        seen: list[dict[str, Any]] = []
+
+        async def serve() -> None:
+            async for received in pubsub.listen():
+                request = json.loads(received["data"])
+                _to, method, sender = request["method"].split(":")
+                if "id" not in request:
+                    continue
+                seen.append({**request, "method_name": method})
+                reply: dict[str, Any] = {"jsonrpc": "2.0", "id": request["id"], "from": name, "to": sender}
+                try:
+                    result = answer(request["params"])
+                    reply["result"] = await result if asyncio.iscoroutine(result) else result
+                    if reply["result"] is SILENCE:
+                        continue
+                except ValueError as error:
+                    reply["error"] = {"code": -32000, "message": str(error)}
+                await self.redis.publish(sender, json.dumps(reply))
+
+        self._tasks.append(asyncio.create_task(serve()))
+        return seen
+
+    async def listener(self) -> asyncio.Queue[bytes]:
+        """What channel `broadcast` carries, as bytes."""
+        pubsub = await self._subscribe("broadcast")
+        queue: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def listen() -> None:
+            async for received in pubsub.listen():
+                queue.put_nowait(received["data"])
+
+        self._tasks.append(asyncio.create_task(listen()))
+        return queue
+
+    async def call_front(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """One call as the director makes it; the whole reply."""
+        pubsub = await self._subscribe("director")
+        request_id = str(time.monotonic_ns())
+        request = {"jsonrpc": "2.0", "method": f"front:{method}:director", "params": params, "id": request_id}
+        await self.redis.publish("front", json.dumps(request))
+        async with asyncio.timeout(5):
+            async for received in pubsub.listen():
+                reply = json.loads(received["data"])
+                if reply.get("id") == request_id and "method" not in reply:
+                    await pubsub.unsubscribe()
+                    return dict(reply)
+        raise TimeoutError
+
+    async def register(self, *rows: dict[str, Any]) -> dict[str, Any]:
+        """Push registrations with a hash that front has not seen."""
+        self._hash += 1
+        return await self.call_front("__status", {"register": list(rows), "state_hash": self._hash})
+
+    async def newest(self) -> dict[str, Any]:
+        """The newest event of the stream."""
+        (_, fields) = (await self.redis.xrevrange("events", count=1))[0]
+        return dict(json.loads(fields[b"event"]))
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for pubsub in self._pubsubs:
+            await pubsub.aclose()
+        await self.redis.aclose()
+
+
+@pytest.fixture(scope="session")
+def front_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def front(front_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontProcess]:
+    """A front with default settings."""
+    process = FrontProcess(tmp_path_factory.mktemp("front"), front_redis.dsn)
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+async def peers(front: FrontProcess, front_redis: RedisServer) -> AsyncIterator[Peers]:
+    """Peers on the default front's Redis; registrations and stored data are gone afterwards."""
+    speaker = Peers(front_redis.dsn)
+    yield speaker
+    await speaker.register()
+    await speaker.redis.flushall()
+    await speaker.close()

@@ -1,0 +1,49 @@
+"""Settings: all problems at once, secrets out of sight, and the example that ships."""
+
+from pathlib import Path
+
+import pytest
+from band.config import read_settings
+from front.config import FrontSettings
+from front.errors import BadSettings
+
+IMAGE = Path(__file__).parents[3] / "band_images" / "front"
+
+
+def test_defaults_are_safe() -> None:
+    """Addresses truncated, no foreign redirects, only near proxies trusted."""
+    settings = FrontSettings.read({})
+    assert (settings.ip_privacy, settings.redirect_hosts, settings.enrich_timeout_ms) == ("truncate", (), 200)
+    assert [str(network) for network in settings.trusted_proxies][0] == "127.0.0.0/8"
+
+
+def test_the_image_reads_its_settings_from_the_environment() -> None:
+    """config.yaml renders with nothing set and with everything set, whatever a secret holds."""
+    plain = FrontSettings.read(read_settings(IMAGE, {}))
+    assert (plain.event_port, plain.http_prefix, plain.stored, plain.body_limit) == (8080, "/_band", True, 102400)
+    env = {
+        "PORT": "9000", "DOMAIN": "www.shop.example.com", "IP_PRIVACY": "hash", "IP_HASH_KEY": "a: 'b' \"c\" # {d}",
+        "TRUSTED_PROXIES": "192.0.2.1, 2001:db8::/32", "REDIRECT_HOSTS": "A.example,*.b.example", "STORED": "no",
+        "ENRICH_TIMEOUT_MS": "150", "EVENTS_MAXLEN": "5000", "BODY_LIMIT": "2048", "WS_PORT": "9002", "WORKER_ID": "3",
+    }  # fmt: skip
+    full = FrontSettings.read(read_settings(IMAGE, env))
+    assert (full.event_port, full.domain, full.ip_hash_key) == (9000, ".example.com", env["IP_HASH_KEY"])
+    assert [str(network) for network in full.trusted_proxies] == ["192.0.2.1/32", "2001:db8::/32"]
+    assert full.redirect_hosts == ("a.example", "*.b.example")
+    assert (full.stored, full.enrich_timeout_ms, full.ws_port, full.worker_id) == (False, 150, 9002, 3)
+
+
+def test_every_problem_is_told_at_once() -> None:
+    """Three mistakes, three lines, each naming the setting and the way out."""
+    values = {"ip_privacy": "none", "trusted_proxies": "here", "enrich_timeout_ms": "soon", "domain": "http://x/", "stored": "so"}
+    with pytest.raises(BadSettings) as wrong:
+        FrontSettings.read(values)
+    assert len(wrong.value.problems) == 5
+    assert "truncate, hash, raw" in str(wrong.value)
+
+
+def test_hashing_needs_a_key_and_never_shows_it() -> None:
+    """A missing or short key is refused; keys are not in the settings' text."""
+    with pytest.raises(BadSettings, match="IP_HASH_KEY"):
+        FrontSettings.read({"ip_privacy": "hash", "ip_hash_key": "short"})
+    assert "sesame" not in repr(FrontSettings.read({"ip_hash_key": "sesame" * 4, "redirect_key": "sesame"}))

@@ -1,0 +1,167 @@
+"""Enriching with hand-made services: deadlines, silence, absence, what is stored."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from band.errors import RedisUnavailable, RpcRemoteError, RpcTimeout
+from band.jsonrpc.client import Scatter
+from front.attendance import Attendance
+from front.enricher import Enricher
+from front.enrichment import EnrichPlan, compile_plan
+
+
+class Services:
+    """Stands for `rpc`: every service answers at once, with an error, or never."""
+
+    def __init__(self, results: dict[str, Any] | None = None, errors: tuple[str, ...] = ()) -> None:
+        self.results = results or {}
+        self.errors = errors
+        self.asked: list[set[str]] = []
+        self.called: list[tuple[str, dict[str, Any] | None]] = []
+
+    async def scatter(self, channel: str, method: str, params: dict[str, Any], *, expect: Any, timeout: float) -> Scatter:
+        self.asked.append(set(expect))
+        answered = {name: value for name, value in self.results.items() if name in expect}
+        errors = {name: RpcRemoteError(-32000, "Server error") for name in self.errors if name in expect}
+        missing = set(expect) - set(answered) - set(errors)
+        if missing:
+            await asyncio.sleep(timeout)
+        return Scatter(answered, errors, missing, {})
+
+    async def call(self, to: str, method: str, params: dict[str, Any] | None = None, timeout: float = 1.0) -> Any:
+        self.called.append((to, params))
+        if to in self.errors:
+            raise RpcRemoteError(-32602, "Invalid params")
+        if to not in self.results:
+            raise RpcTimeout("no answer")
+        return self.results[to]
+
+
+class Store:
+    """Stands for `link`: one hash, an answer that never comes, or no connection."""
+
+    def __init__(self, stored: Any = None, *, connected: bool = True) -> None:
+        self.stored = stored
+        self.connected = connected
+        self.asked: list[tuple[Any, ...]] = []
+
+    def ask(self, *parts: Any, timeout: float = 5.0) -> asyncio.Future[Any]:
+        self.asked.append(parts)
+        if not self.connected:
+            raise RedisUnavailable("away")
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if isinstance(self.stored, Exception):
+            future.set_exception(self.stored)
+        elif self.stored is not None:
+            future.set_result(self.stored)
+        return future
+
+
+def event(name: str = "track", **data: Any) -> dict[str, Any]:
+    return {"key": f"in.gen.{name}.page", "uid": "1234567890", "td": {"ip": "1.2.3.4", "ua": "UA"}, "data": data}
+
+
+def plan(*names: str) -> EnrichPlan:
+    return compile_plan([(name, {"keys": ["in.gen.track"], "props": {"ip": "td.ip"}}) for name in names])
+
+
+def enricher(services: Services, store: Store, attendance: Attendance | None = None, timeout: float = 0.05) -> Enricher:
+    return Enricher(services, store, attendance or Attendance(), timeout=timeout)
+
+
+async def test_results_are_stored_as_sent_and_overwrite_what_the_client_sent() -> None:
+    """Null, text, list and typed responses as they came, then fpid, then stored; errors store nothing."""
+    results = {"nil": None, "text": "t", "typed": {"type__": "error", "statusCode": 404}}
+    message = event(text="client", fpid="client", other=1)
+    store = Store({b"a": b'{"b":1}', b"c": b"[1]"})
+    silent = await enricher(Services(results, ("bad",)), store).enrich(message, plan("nil", "text", "typed", "bad"))
+    assert not silent
+    assert store.asked == [("HGETALL", "s:1234567890")]
+    assert list(message["data"]) == ["text", "fpid", "other", "nil", "typed", "stored"]
+    assert message["data"]["text"] == "t"
+    assert message["data"]["typed"] == {"type__": "error", "statusCode": 404}
+    assert message["data"]["stored"] == {"a": {"b": 1}, "c": [1]}
+
+
+async def test_only_track_events_get_fingerprint_and_stored_data() -> None:
+    """Other services' events and visits without address or User-Agent keep what the client sent."""
+    store = Store({b"a": b"1"})
+    other = event("labsvc", fpid="client")
+    await enricher(Services(), store).enrich(other, plan("ua"))
+    assert other["data"] == {"fpid": "client"}
+    assert store.asked == []
+    bare = event()
+    del bare["td"]["ua"]
+    await enricher(Services(), Store({})).enrich(bare, plan())
+    assert bare["data"] == {}
+
+
+@pytest.mark.parametrize("stored", [{b"a": b"1", b"b": b"{bad"}, {}, RedisUnavailable("away"), None])
+async def test_bad_stored_data_harms_nothing(stored: Any) -> None:
+    """One bad value, none, a lost connection or silence: nothing is stored, within the deadline."""
+    message = event()
+    began = asyncio.get_running_loop().time()
+    await enricher(Services(), Store(stored)).enrich(message, plan())
+    assert "stored" not in message["data"]
+    assert asyncio.get_running_loop().time() - began < 0.2
+
+
+async def test_a_lost_redis_only_takes_the_enrichment_away() -> None:
+    """No exception, and nobody is called absent for it."""
+    attendance = Attendance()
+    message = event()
+    silent = await enricher(Services(), Store(connected=False), attendance, 0.01).enrich(message, plan("ua"))
+    assert silent == {"ua"}
+    assert not attendance.absent
+    assert message["data"]["fpid"]
+
+
+async def test_partial_results_count() -> None:
+    """Who answers in time is in the event, who does not is named."""
+    message = event()
+    silent = await enricher(Services({"ua": 1}), Store({})).enrich(message, plan("ua", "dead"))
+    assert silent == {"dead"}
+    assert message["data"]["ua"] == 1
+
+
+async def test_an_absent_enricher_costs_no_time_until_it_answers_again() -> None:
+    """After misses over half a second it is not waited for; a probe that is answered, even by an error, brings it back."""
+    attendance = Attendance()
+    services = Services({"ua": 1})
+    for moment in (0.0, 0.2, 0.6):
+        attendance.note(["ua"], {"dead"}, {"ip": "1.2.3.4"}, moment)
+    assert attendance.absent == {"dead"}
+    began = asyncio.get_running_loop().time()
+    await enricher(services, Store({}), attendance, 1.0).enrich(event(), plan("ua", "dead"))
+    assert asyncio.get_running_loop().time() - began < 0.5
+    assert services.asked == [{"ua"}]
+    await attendance.probe(services)
+    assert attendance.absent == {"dead"}
+    services.errors = ("dead",)
+    await attendance.probe(services)
+    assert not attendance.absent
+    assert services.called == [("dead", {"ip": "1.2.3.4"})] * 2
+
+
+async def test_when_all_are_absent_nobody_is_asked() -> None:
+    """No request is sent that nobody would answer."""
+    attendance = Attendance()
+    for moment in (0.0, 0.2, 0.6):
+        attendance.note([], {"dead"}, {}, moment)
+    services = Services()
+    assert await enricher(services, Store({}), attendance).enrich(event(), plan("dead")) == {"dead"}
+    assert services.asked == []
+    attendance.forget()
+    assert not attendance.absent
+
+
+def test_a_short_silence_is_no_absence() -> None:
+    """Many misses at one moment, or misses with an answer between them, are a hiccup."""
+    attendance = Attendance()
+    for _ in range(50):
+        attendance.note([], {"slow"}, {}, 1.0)
+    assert not attendance.absent
+    attendance.note(["slow"], set(), {}, 1.1)
+    attendance.note([], {"slow"}, {}, 2.0)
+    assert not attendance.absent

@@ -1,0 +1,164 @@
+"""Who a visitor is: uid, cookie, domain, address, fingerprint, and what is kept of them."""
+
+import ipaddress
+from typing import Any
+
+import pytest
+from front.address import ClientAddresses, normal
+from front.config import DEFAULT_PROXIES
+from front.domains import cookie_domain_of, host_of
+from front.fingerprint import fpid
+from front.flake import Flakes, time_of
+from front.identity import UidCookie, cookie_uid, valid_uid
+from front.message import uid_of
+from front.privacy import masker
+
+MAC = (
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/120.0.0.0 Safari/537.36"
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "good"),
+    [
+        ("6410748586712844288", True), ("1234567890", True), ("1" * 22, True), ("1" * 23, False), ("123456789", False),
+        ("12345678901a", False), ("1234567890\n", False), ("١٢٣٤٥٦٧٨٩٠", False), (6410748586712844288, True),
+        (123456789, False), (True, False), (1234567890.5, False), (None, False), (["1234567890"], False),
+    ],
+)  # fmt: skip
+def test_a_uid_is_ten_to_twenty_two_digits(value: Any, good: bool) -> None:
+    """Text or a whole number; nothing else, and no foreign digits."""
+    assert valid_uid(value) is good
+
+
+def test_the_uid_comes_from_query_body_cookie_or_is_new() -> None:
+    """The first valid one counts, invalid ones fall through, a number of the body stays a number."""
+    flakes = Flakes(clock=lambda: 1795470409131)
+    assert uid_of({"uid": "1111111111"}, {"uid": "2222222222"}, "3333333333", flakes) == "1111111111"
+    assert uid_of({"uid": "bad"}, {"uid": 2222222222}, "3333333333", flakes) == 2222222222
+    assert uid_of({}, {"uid": {}}, "3333333333", flakes) == "3333333333"
+    assert uid_of({}, {}, "", flakes) == str(1795470409131 << 22)
+
+
+def test_ids_carry_their_time_and_follow_each_other() -> None:
+    """id >> 22 is the millisecond; the next id of it is one more; a full or a stepped back clock repeats nothing."""
+    now = [1795470409131]
+    flakes = Flakes(clock=lambda: now[0])
+    first, second = flakes.next(), flakes.next()
+    assert (time_of(first), second - first) == (1795470409131, 1)
+    ids = [flakes.next() for _ in range(5000)]
+    assert len(set(ids)) == 5000
+    assert time_of(ids[-1]) == 1795470409132
+    now[0] -= 10_000
+    assert flakes.next() > ids[-1]
+    assert Flakes(3, clock=lambda: 1).next() == 1 << 22 | 3 << 12
+    with pytest.raises(ValueError, match="worker"):
+        Flakes(1024)
+
+
+@pytest.mark.parametrize(
+    ("header", "uid"),
+    [(None, ""), ("", ""), ("a=b; uid=123; c=d", "123"), ("xuid=1; uid=2", "2"), ('uid="77"', "77"), ("uidx=1", "")],
+)
+def test_the_uid_is_found_among_the_cookies(header: str | None, uid: str) -> None:
+    """Only the cookie of exactly that name counts."""
+    assert cookie_uid(header) == uid
+
+
+def test_the_cookie_lives_three_years_from_the_start() -> None:
+    """The attributes stand in the original's order; a forwarded host replaces the configured domain."""
+    cookie = UidCookie(".example.com", 1795470409)
+    tail = "Path=/; Expires=Thu, 22 Nov 2029 21:46:49 GMT; HttpOnly; Secure; SameSite=None"
+    assert cookie.value("1234567890") == f"uid=1234567890; Domain=.example.com; {tail}"
+    assert cookie.value(1234567890, "t.shop.org") == f"uid=1234567890; Domain=t.shop.org; {tail}"
+    assert UidCookie("", 1795470409).value("1") == f"uid=1; {tail}"
+
+
+@pytest.mark.parametrize(
+    ("domain", "cookie_domain"),
+    [
+        ("www.shop.example.com", ".example.com"), ("a.b.c.d", ".b.c.d"), ("example.com", ".example.com"),
+        ("www.example.com", ".example.com"), ("t.example.com", ".example.com"), ("localhost", ""), ("", ""),
+    ],
+)  # fmt: skip
+def test_the_cookie_domain_follows_from_the_configured_name(domain: str, cookie_domain: str) -> None:
+    """`www.` goes, then the first label when more than two remain."""
+    assert cookie_domain_of(domain) == cookie_domain
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("t.example.com", "t.example.com"), ("T.Example.com:8080", "t.example.com"), ("a.example, b.example", "a.example"),
+        ("example.com; Secure=x", ""), ("ex ample.com", ""), ("localhost", ""), ("1.2.3.4", ""), ("[::1]:80", ""),
+        ("a..b", ""), ("-a.b", ""), ("a.b\r\nX: y", ""), (".com", ""), ("", ""), ("x" * 300 + ".com", ""),
+    ],
+)  # fmt: skip
+def test_a_forwarded_host_must_be_a_real_name(text: str, host: str) -> None:
+    """Ports go; whatever could add an attribute to the cookie or is no full name gives nothing."""
+    assert host_of(text) == host
+
+
+def test_fpid_equals_the_original() -> None:
+    """The captured pair of address and User-Agent gives the captured number."""
+    assert fpid("2.125.160.216", MAC) == "8063120466863574367"
+
+
+def addresses() -> ClientAddresses:
+    return ClientAddresses(tuple(ipaddress.ip_network(item) for item in DEFAULT_PROXIES.split(",")))
+
+
+@pytest.mark.parametrize(
+    ("peer", "real_ip", "forwarded_for", "found"),
+    [
+        ("127.0.0.1", None, None, "127.0.0.1"),
+        ("172.18.0.1", "2.125.160.216", None, "2.125.160.216"),
+        ("172.18.0.1", "2.125.160.216", "9.9.9.9", "2.125.160.216"),
+        ("8.8.8.8", "2.125.160.216", "9.9.9.9", "8.8.8.8"),
+        ("127.0.0.1", None, "6.6.6.6, 9.9.9.9, 10.0.0.7", "9.9.9.9"),
+        ("127.0.0.1", None, "10.0.0.9, 10.0.0.7", "10.0.0.9"),
+        ("127.0.0.1", None, "nonsense", "127.0.0.1"),
+        ("127.0.0.1", "nonsense", None, "127.0.0.1"),
+        ("127.0.0.1", "::ffff:2.125.160.216", None, "2.125.160.216"),
+        ("::1", "2001:DB8:0::1", None, "2001:db8::1"),
+        ("::ffff:127.0.0.1", "9.9.9.9", None, "9.9.9.9"),
+        ("fe80::1%eth0", None, None, "fe80::1"),
+        ("", "9.9.9.9", None, "9.9.9.9"),
+        ("", None, None, ""),
+        ("127.0.0.1", "9" * 500, None, "127.0.0.1"),
+    ],
+)
+def test_headers_name_the_client_only_from_trusted_proxies(
+    peer: str, real_ip: str | None, forwarded_for: str | None, found: str
+) -> None:
+    """X-Real-IP first, then the last stranger of X-Forwarded-For; a stranger cannot choose his address."""
+    assert addresses().find(peer, real_ip, forwarded_for) == found
+
+
+@pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        ("2.125.160.216", "2.125.160.0"), ("2001:db8:1:2:3::4", "2001:db8:1::"), ("::ffff:1.2.3.4", "1.2.3.0"),
+        ("not one", ""),
+    ],
+)  # fmt: skip
+def test_addresses_are_truncated_by_default(address: str, kept: str) -> None:
+    """24 bits of IPv4 and 48 of IPv6 remain."""
+    assert masker("truncate")(address) == kept
+
+
+def test_hashed_addresses_depend_on_the_key_and_hide_the_address() -> None:
+    """The same address gives the same text under one key and another one under another; `raw` keeps it."""
+    one, two = masker("hash", "k" * 16), masker("hash", "l" * 16)
+    assert one("2.125.160.216") == one("::ffff:2.125.160.216") != two("2.125.160.216")
+    assert len(one("2.125.160.216")) == 32
+    assert one("junk") == ""
+    assert masker("raw")("2.125.160.216") == "2.125.160.216"
+    with pytest.raises(ValueError, match="ip_privacy"):
+        masker("none")
+
+
+def test_an_address_has_one_spelling() -> None:
+    """What is no address is empty."""
+    assert [normal(text) for text in ("1.2.3.4", "::ffff:1.2.3.4", "1.2.3", "")] == ["1.2.3.4", "1.2.3.4", "", ""]

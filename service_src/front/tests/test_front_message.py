@@ -1,0 +1,148 @@
+"""Messages: their parts, their order, and their bytes on the wire."""
+
+from typing import Any
+
+import pytest
+from front import message
+from front.body import MAX_NESTING, decode_json, parse_body
+from front.errors import BadRequest
+from front.flake import Flakes
+from front.scalars import to_number
+from front.urls import place_of
+
+NOW = 1795468772471
+SDK = (
+    b'{"service":"track","name":"page","data":{},"projectId":1617632140,"uid":"6410748586712844288",'
+    b'"page":{"title":"Rockstat platform","ref":"","url":"https://rock.st/docs/"}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        ("5", 5), ("-7", -7), (" 12 ", 12), ("1e3", 1000), ("1.5", 1.5), ("0x1f", 31), ("0b11", 3), ("", 0), ("abc", None),
+        ("1_000", None), ("٣", None), ("Infinity", None), (None, 0), (True, 1), (17, 17), (2.5, 2.5), ([5], None), ({}, None),
+        ("9" * 5000, None), ("1617632140", 1617632140), ("1e400", None), (float("inf"), None),
+    ],
+)  # fmt: skip
+def test_a_project_id_is_read_as_javascript_does(value: Any, number: Any) -> None:
+    """What is not a finite number is null."""
+    assert to_number(value) == number
+    assert type(to_number(value)) is type(number)
+
+
+def test_keys_are_made_of_text_and_numbers_only() -> None:
+    """Names of the prototype are just names; lists and objects are refused with a reason."""
+    assert message.event_key("track", "constructor") == "in.gen.track.constructor"
+    assert message.event_key(5, 1.0) == "in.gen.5.1"
+    for bad in ([1], {"a": 1}, True):
+        with pytest.raises(BadRequest, match="must be text"):
+            message.event_key("track", bad)
+    with pytest.raises(BadRequest, match="256 characters"):
+        message.event_key("track", "x" * 257)
+
+
+def test_service_and_name_come_from_the_first_place_that_names_them() -> None:
+    """Service: query, body, path; name: path, query, body."""
+    place = place_of("/t4k/page")
+    assert message.service_and_name(place, {"service": "q", "name": "qn"}, {"service": "b"}) == ("q", "page")
+    assert message.service_and_name(place_of("/t4k"), {"name": "qn"}, {"service": "t4k", "name": "bn"}) == ("t4k", "qn")
+    assert message.service_and_name(place_of("/x"), {}, {}) == ("x", None)
+
+
+def http_message(path: str, query: dict[str, Any], body: dict[str, Any], td: dict[str, Any]) -> dict[str, Any]:
+    flakes = Flakes(clock=lambda: NOW)
+    place = place_of(path)
+    service, name = message.service_and_name(place, query, body)
+    uid = message.uid_of(query, body, "", flakes)
+    key = message.event_key(service, name)
+    return message.http_message(key, "http", service, name, place, query, body, uid, td, flakes)
+
+
+def test_the_broadcast_is_the_originals_byte_for_byte() -> None:
+    """Order of keys, no spaces, raw non-ASCII and slashes: a captured notification is made again."""
+    td = message.visit("2.125.160.216", "Mozilla/5.0", "https://rock.st/docs/", "t.example.com")
+    event = http_message("/band/t4k.json", {}, decode_json(SDK), td)
+    event["data"]["mmgeo"] = {"country_ru": "Великобритания"}
+    expected = (
+        '{"jsonrpc":"2.0","from":"front","to":"broadcast","method":"broadcast:broadcast:front","params":'
+        '{"key":"in.gen.track.page","channel":"http","service":"track","name":"page","projectId":1617632140,'
+        '"uid":"6410748586712844288","td":{"ip":"2.125.160.216","ua":"Mozilla/5.0","ref":"https://rock.st/docs/",'
+        '"host":"t.example.com"},"data":{"service":"track","name":"page","data":{},"projectId":1617632140,'
+        '"uid":"6410748586712844288","page":{"title":"Rockstat platform","ref":"","url":"https://rock.st/docs/"},'
+        f'"mmgeo":{{"country_ru":"Великобритания"}}}},"id":"{NOW << 22}","time":{NOW}}}}}'
+    )
+    assert message.broadcast_of(message.encode(event)) == expected.encode()
+
+
+def test_the_query_wins_over_the_body_and_keeps_its_place() -> None:
+    """`{...body, ...query}`, with the event's id one after a new uid's."""
+    event = http_message("/labsvc/echo/7", {"a": "q"}, {"a": "b", "c": 1}, {})
+    assert list(event["data"].items()) == [("a", "q"), ("c", 1)]
+    assert int(event["id"]) == int(event["uid"]) + 1
+    assert (event["projectId"], event["td"]) == (7, {})
+    assert list(event) == ["key", "channel", "service", "name", "projectId", "uid", "td", "data", "id", "time"]
+
+
+def test_what_is_missing_of_a_visit_is_left_out() -> None:
+    """No nulls: a missing header is a missing key."""
+    assert message.visit("", None, None, None) == {}
+    assert message.visit("1.2.3.4", "", None, "h") == {"ip": "1.2.3.4", "ua": "", "host": "h"}
+
+
+def test_a_websocket_message_has_its_own_order_and_no_td() -> None:
+    """Key, name, service, channel, data, uid, id, time; `data` is the whole object."""
+    sent = {"service": "track", "name": "page", "id__": "_3", "projectId": 5}
+    event = message.ws_message("in.gen.track.page", "track", "page", sent, "u", Flakes(clock=lambda: NOW))
+    assert list(event) == ["key", "name", "service", "channel", "data", "uid", "id", "time"]
+    assert event["data"] == sent
+    assert event["channel"] == "ws"
+
+
+@pytest.mark.parametrize(
+    ("raw", "content_type", "body"),
+    [
+        (b'{"a":1}', "application/json", {"a": 1}),
+        (b'{"a":1}', "application/vnd.api+json; charset=utf-8", {"a": 1}),
+        (b"[1]", "application/json", {}),
+        (b"5", "application/json", {}),
+        (b"null", "application/json", {}),
+        (b"a=1&b[c]=2", "application/x-www-form-urlencoded", {"a": "1", "b": {"c": "2"}}),
+        (b"a=1", "", {"a": "1"}),
+        (b"", "text/plain", {}),
+        (b'{"n":123456789012345678901234567890}', "application/json", {"n": 123456789012345678901234567890}),
+    ],
+)
+def test_a_body_is_json_or_a_form(raw: bytes, content_type: str, body: dict[str, Any]) -> None:
+    """JSON by content type, else a form; JSON that is no object counts as an empty one."""
+    assert parse_body(raw, content_type) == body
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (b"", "empty_body"), (b"{bad", "malformed_json"), (b'{"a":NaN}', "malformed_json"), (b'{"a":1} x', "malformed_json"),
+        (b'{"a":"\xff"}', "malformed_json"), (b'{"a":1e999}', "malformed_json"), (b'{"a":"\\ud800"}', "malformed_json"),
+        (b"[" * 100_000, "nested_json"), (b'{"a":' * 101 + b"1" + b"}" * 101, "nested_json"),
+    ],
+)  # fmt: skip
+def test_bad_json_is_refused_with_its_reason(raw: bytes, code: str) -> None:
+    """Whatever is wrong, it is a BadRequest with a code that is counted and words that help."""
+    with pytest.raises(BadRequest) as refused:
+        parse_body(raw, "application/json")
+    assert refused.value.code == code
+    assert refused.value.reason
+
+
+def test_json_may_nest_to_the_limit() -> None:
+    """Many brackets side by side are no depth."""
+    deep = b'{"a":' * MAX_NESTING + b"1" + b"}" * MAX_NESTING
+    assert parse_body(deep, "application/json")
+    assert parse_body(b'{"a":[' + b"[]," * 500 + b"[]]}", "application/json")
+
+
+def test_headers_become_valid_text() -> None:
+    """UTF-8 as it is, other bytes as Latin-1, never half a character that cannot be written as JSON."""
+    assert message.clean("plain") == "plain"
+    assert message.clean("Jos\udcc3\udca9") == "José"
+    assert message.clean("Jos\udce9") == "José"
