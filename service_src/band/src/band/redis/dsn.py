@@ -41,19 +41,24 @@ class RedisAddress(msgspec.Struct, frozen=True):
         Raises:
             SettingsError: it is not such an address; the text does not repeat the password.
         """
+        problem = "it is not a URL"
         try:
             parts = urlsplit(dsn)
             query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
             username, password = unquote(parts.username or ""), unquote(parts.password or "")
-            if parts.scheme == "unix":
-                return cls(db=int(query.get("db", 0)), username=username, password=password, path=unquote(parts.path))
-            if parts.scheme not in ("redis", "rediss"):
-                raise ValueError(f"the scheme is {parts.scheme or 'missing'!r}")
-            db = int(parts.path.strip("/") or query.get("db", "0"))
+            if parts.scheme not in ("redis", "rediss", "unix"):
+                problem = "its scheme is not redis, rediss or unix"
+                raise ValueError(problem)
+            problem = "the database after the / is not a number"
+            unix = parts.scheme == "unix"
+            db = int(query.get("db", "0") if unix else parts.path.strip("/") or query.get("db", "0"))
+            if unix:
+                return cls(db=db, username=username, password=password, path=unquote(parts.path))
+            problem = "the port after the : is not a number"
             host, port = parts.hostname or cls.host, parts.port or cls.port
-        except ValueError as error:
+        except ValueError:  # its text may hold a piece of the password
             raise SettingsError(
-                f"REDIS_DSN is not an address of Redis ({error}); write redis://:PASSWORD@HOST:6379/0, "
+                f"REDIS_DSN is not an address of Redis: {problem}; write redis://:PASSWORD@HOST:6379/0, "
                 "with special characters of the password percent-encoded"
             ) from None
         return cls(host, port, db, username, password, parts.scheme == "rediss")

@@ -49,6 +49,7 @@ class RedisLink:
         self._channels: dict[str, asyncio.Future[None] | None] = {}
         self._outbox: deque[tuple[float, tuple[Any, ...], OnReply | None]] = deque()
         self._closing = False
+        self._was_connected = False
 
     # --- life cycle
 
@@ -134,9 +135,13 @@ class RedisLink:
                 return True
             except RedisUnavailable as error:
                 self.last_error = str(error)
-        if keep and len(self._outbox) < OUTBOX_MESSAGES:
-            self._outbox.append((now + OUTBOX_SECONDS, parts, on_reply))
-            return True
+        if keep:
+            while self._outbox and self._outbox[0][0] <= now:
+                self._outbox.popleft()
+                self.dropped += 1
+            if len(self._outbox) < OUTBOX_MESSAGES:
+                self._outbox.append((now + OUTBOX_SECONDS, parts, on_reply))
+                return True
         self.dropped += 1
         return False
 
@@ -168,8 +173,13 @@ class RedisLink:
                 reason = await self._watch(wire)
                 if loop.time() - since > STEADY_AFTER:
                     backoff.reset()
-            except (OSError, TimeoutError, RedisError) as error:
+            except TimeoutError as error:
+                reason = str(error) or "Redis did not answer in time"
+            except (OSError, RedisError) as error:
                 reason = str(error) or type(error).__name__
+            except Exception as error:  # noqa: BLE001 - a link that gave up for good would leave the service deaf
+                reason = f"{type(error).__name__}: {error}"
+                logger.exception("redis_link_failed", connection=self.name, reason=reason)
             finally:
                 self._detach()
                 if wire is not None:
@@ -223,9 +233,11 @@ class RedisLink:
     async def _attach(self, wire: Wire) -> None:
         if self._channels:
             await self._send_subscribe(wire, tuple(self._channels))
-        if self.last_error != "not connected yet":
+        if self._was_connected:
             self.reconnects += 1
+        if self.last_error != "not connected yet":
             logger.info("redis_back", connection=self.name, address=str(self._address))
+        self._was_connected = True
         self._wire = wire
         self._send_outbox(wire)
         if self._ready is not None:
@@ -244,8 +256,13 @@ class RedisLink:
             self._channels[channel] = future
             waiting.append(future)
         wire.send_unanswered(("SUBSCRIBE", *channels))
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            await asyncio.gather(*waiting)
+        confirmed = asyncio.gather(*waiting)
+        ends: list[asyncio.Future[Any]] = [confirmed, wire.lost]
+        await asyncio.wait(ends, timeout=CONNECT_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        if not confirmed.done():
+            confirmed.cancel()
+            why = wire.lost.result() if wire.lost.done() else "Redis did not answer in time"
+            raise RedisUnavailable(f"Redis did not subscribe to {', '.join(channels)}: {why}")
 
     def _send_outbox(self, wire: Wire) -> None:
         now = asyncio.get_running_loop().time()

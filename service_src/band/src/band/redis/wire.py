@@ -52,11 +52,14 @@ class Wire(asyncio.Protocol):
             while (reply := reader.gets()) is not ...:
                 if type(reply) is hiredis.PushNotification:
                     self._on_push(reply)
-                else:
+                elif self._pending:
                     on_reply = self._pending.popleft()[0]
                     if on_reply is not None:
                         on_reply(reply)
-        except (hiredis.ProtocolError, IndexError) as error:
+                else:  # only a refused SUBSCRIBE is answered without having been asked
+                    self.abort(f"Redis refused: {reply}")
+                    return
+        except hiredis.ProtocolError as error:
             self.abort(f"Redis sent what is no answer: {error}")
 
     def pause_writing(self) -> None:
