@@ -20,9 +20,9 @@ _HABITS = {
         amazonbuyforme \bdiffbot bytespider \bccbot
     """,
     "names itself a crawler": r"""
-        bot(?:s|ing|like)?(?:[^a-z]|$) [a-z]bot[_-]?[a-z0-9.]*/ crawl spider scrap(?:er|y) slurp archiver indexer fetcher
-        harvest mediapartners-google google-(?:extended|read-aloud|adwords|inspectiontool|safety) feedburner bingpreview
-        yandex(?:images|metrika|webmaster|direct|favicons|screenshot)
+        bot(?:s|ing|like)?(?:[^a-z]|$) [a-z]bot[_-]?[a-z0-9.]*/ crawl spider scrap(?:er|y) slurp archiver fetcher
+        indexer harvest mediapartners-google google-(?:extended|read-aloud|adwords|inspectiontool|safety)
+        feedburner bingpreview yandex(?:images|metrika|webmaster|direct|favicons|screenshot)
     """,
     "monitoring": r"""
         pingdom uptime statuscake site24x7 newrelic datadog gtmetrix lighthouse pagespeed monitis zabbix nagios
@@ -36,7 +36,7 @@ _HABITS = {
     """,
     "HTTP library": r"""
         ^(?:curl|wget|httpie|lwp|libwww|lynx|w3c_|python|aiohttp|httpx|go-http-client|java/|ruby|php|perl|node|axios)
-        ^(?:got[\s/(]|undici|apache-httpclient|jakarta|guzzle|faraday|typhoeus|reqwest|restsharp|postman|winhttp)
+        ^(?:got[\s/(]|undici|apache-|jakarta|guzzle|typhoeus|reqwest|restsharp|postman|winhttp)
         ^(?:http_|httpunit|rest-client|grequests|urllib) python-requests python-urllib libwww-perl
     """,
     "gives a contact address": r"""

@@ -60,7 +60,8 @@ _OTHER_WORDS = re.compile(
 )
 _PHONE_WORDS = re.compile(
     r"\bMobile\b|\bMobi\b|\bPhone\b|iPhone|iPod|MIDP|J2ME|CLDC|Opera Mini|Opera Mobi|NokiaBrowser"
-    r"|Series60|UCWEB|\bBlackBerry|\bBB10\b|\bPalm|up\.browser|\bWAP(?:\d|\b)|Brew|Windows ?(?:CE|Phone|Mobile)|IEMobile",
+    r"|SymbianOS|Series60|UCWEB|\bBlackBerry|\bBB10\b|\bPalm|up\.browser|\bWAP(?:\d|\b)|Brew"
+    r"|Windows ?(?:CE|Phone|Mobile)|IEMobile",
     re.IGNORECASE,
 )
 

@@ -33,7 +33,8 @@ class UaParser:
     def __init__(self, cache_mb: float = 32) -> None:
         self.capacity = max(16, int(cache_mb * 1_000_000 / BYTES_AN_ENTRY))
         self.parsed = 0
-        self._cache = S3Fifo(self.capacity)
+        # Written for the library's own partial results; any value does.
+        self._cache: Any = S3Fifo(self.capacity)
         self._parser = Parser(Resolver(load_lazy_builtins()))
 
     def parse(self, ua: str) -> Answer:

@@ -1,0 +1,69 @@
+"""One request to `/import` and its answer; every way in which it can fail becomes a verdict."""
+
+import asyncio
+import gzip
+from collections.abc import Sequence
+
+import aiohttp
+
+from send_mixpanel.mapping import Record
+from send_mixpanel.options import Project
+from send_mixpanel.verdict import Meaning, Verdict, judge
+
+_GZIP_LEVEL = 5
+_ANSWER_LIMIT = 16 * 1024 * 1024
+_CONNECT_TIMEOUT = 10.0
+# Below this, a thread costs more than it saves.
+_SMALL = 100_000
+
+
+class Client:
+    """Posts batches. Open it in the running loop, close it at the end."""
+
+    def __init__(self, timeout: float) -> None:
+        self.requests = 0
+        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, _CONNECT_TIMEOUT))
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, project: Project, records: Sequence[Record]) -> Verdict:
+        """Send `records` once. Never raises but when cancelled."""
+        body = await _pack(records)
+        params = {"strict": "1"}
+        if project.project_id:
+            params["project_id"] = project.project_id
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip", "Accept": "application/json"}
+        if project.auth:
+            headers["Authorization"] = project.auth
+        self.requests += 1
+        try:
+            async with self._open().post(
+                f"{project.url}/import",
+                params=params, data=body, headers=headers, allow_redirects=False,
+            ) as answer:  # fmt: skip
+                text = await answer.content.read(_ANSWER_LIMIT)
+                while chunk := await answer.content.read(_ANSWER_LIMIT):
+                    text += chunk
+                return judge(answer.status, text, len(records))
+        except TimeoutError:
+            return Verdict(Meaning.LATER, 0, f"no answer within {self._timeout.total:g} s")
+        except aiohttp.InvalidURL:
+            return Verdict(Meaning.ADDRESS, 0, "MIXPANEL_URL is not a web address")
+        except (aiohttp.ClientError, OSError) as error:
+            return Verdict(Meaning.LATER, 0, f"{type(error).__name__}: {error}"[:300])
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(timeout=self._timeout, trust_env=True)
+        return self._session
+
+
+async def _pack(records: Sequence[Record]) -> bytes:
+    body = b"[" + b",".join([record.body for record in records]) + b"]"
+    if len(body) < _SMALL:
+        return gzip.compress(body, _GZIP_LEVEL, mtime=0)
+    return await asyncio.to_thread(gzip.compress, body, _GZIP_LEVEL, mtime=0)

@@ -1,0 +1,52 @@
+"""The health of delivery, in words that say what to do."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from send_mixpanel.lane import Lane
+from send_mixpanel.options import SECRET_RETIRED
+from send_mixpanel.verdict import Meaning
+
+
+def lane_health(lane: Lane) -> dict[str, Any]:
+    """`{"status", "hint"?, …}` of the way to one project."""
+    if not lane.usable:
+        return {
+            "status": "failing",
+            "reason": "there are no Mixpanel credentials; events wait",
+            "hint": lane.project.hint,
+        }
+    state = lane.state
+    if state.trouble is Meaning.CREDENTIALS:
+        return {
+            "status": "failing",
+            "reason": f"Mixpanel refuses the credentials ({state.trouble_status}: {state.trouble_text}); events wait",
+            "hint": f"check the {lane.project.kind} and the region ({lane.project.url}), then run the service again",
+            "next_try_s": _left(state.next_try),
+        }
+    if state.trouble is Meaning.ADDRESS:
+        return {
+            "status": "failing",
+            "reason": f"{lane.project.url} does not answer as Mixpanel ({state.trouble_status}: {state.trouble_text})",
+            "hint": "check MIXPANEL_URL, and whether a proxy stands in between; events wait",
+            "next_try_s": _left(state.next_try),
+        }
+    if state.trouble is not None:
+        return {
+            "status": "degraded",
+            "reason": f"Mixpanel takes no events now ({state.trouble_status}: {state.trouble_text}); they wait",
+            "since": datetime.fromtimestamp(state.trouble_since, UTC).isoformat(timespec="seconds"),
+            "next_try_s": _left(state.next_try),
+        }
+    return {"status": "ok", **_retirement(lane)}
+
+
+def _retirement(lane: Lane) -> dict[str, str]:
+    if not lane.project.retiring:
+        return {}
+    return {"warning": f"MIXPANEL_API_SECRET works until {SECRET_RETIRED:%-d %B %Y}; set MIXPANEL_TOKEN instead"}
+
+
+def _left(moment: float) -> int:
+    return max(0, round(moment - time.time()))

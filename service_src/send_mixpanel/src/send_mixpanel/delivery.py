@@ -1,0 +1,188 @@
+"""From a batch of the durable stream to Mixpanel: which project, what is left out, what ends as a dead letter.
+
+A batch is acknowledged as a whole when :meth:`Delivery.deliver` returns. With one project it simply waits until
+Mixpanel takes events again; the stream keeps them. With several, the events of a project in trouble are put into a
+stream of its own after a while, so that the others go on; a worker brings them later.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from send_mixpanel.history import History
+from send_mixpanel.lane import Lane, Poster, Refused
+from send_mixpanel.letters import LetterStream, RedisLink
+from send_mixpanel.mapping import Event, Record, UnusableEvent, to_record
+from send_mixpanel.options import Options, Project
+from send_mixpanel.verdict import Verdict
+
+DEAD = "dead:send_mixpanel"
+HELD = "held:send_mixpanel:{project}"
+# Mapping takes some 20 µs an event: let calls and health checks through in between.
+_BREATH = 200
+_HELD_BATCH = 2000
+_HELD_INTERVAL = 1.0
+
+
+class Delivery:
+    """Everything between the listener's batch and Mixpanel's answer."""
+
+    def __init__(
+        self, options: Options, client: Poster, redis: RedisLink, redis_errors: tuple[type[Exception], ...] = ()
+    ) -> None:
+        self.options = options
+        self.history = History()
+        self.skipped = 0
+        self.unusable = 0
+        self.held = 0
+        self.dead = LetterStream(redis, DEAD, options.dead_letters_max, redis_errors)
+        self._redis_errors = redis_errors
+        self.lanes: dict[str, Lane] = {
+            project.name: Lane(project, client, options, self._on_taken)
+            for project in (options.default, *options.projects.values())
+        }
+        self._held_streams = {
+            name: LetterStream(redis, HELD.format(project=name), errors=redis_errors) for name in self.lanes
+        }
+        self._several = bool(options.projects)
+
+    async def deliver(self, events: Sequence[Event]) -> None:
+        """Deliver a batch; returning means that each event was taken, left out on purpose, or is a dead letter."""
+        batches, unusable = await self._sort(events)
+        if unusable:
+            self.unusable += len(unusable)
+            await self.dead.add(unusable)
+        async with asyncio.TaskGroup() as group:
+            for name, records in batches.items():
+                group.create_task(self._deliver_or_hold(name, records))
+
+    async def drain_held(self) -> None:
+        """Bring held events, for ever; the worker of a service with several projects."""
+        if not self._several:
+            return
+        async with asyncio.TaskGroup() as group:
+            for name in self.lanes:
+                group.create_task(self._drain_lane(name))
+
+    async def replay(self, limit: int) -> dict[str, int]:
+        """Send dead letters again, oldest first; what is refused again comes back with the new reason."""
+        letters = await self.dead.read(limit)
+        batches, unusable = await self._sort([letter.event for letter in letters])
+        refused = [
+            refusal
+            for name, records in batches.items()
+            for refusal in await self.lanes[name].deliver(records)
+        ]  # fmt: skip
+        # First the new letters, then the old ones go: between the two an event is there twice, never not at all.
+        await self.dead.add(unusable + [self._dead_letter(refusal) for refusal in refused])
+        await self.dead.remove(letter.stream_id for letter in letters)
+        taken = sum(map(len, batches.values())) - len(refused)
+        return {"replayed": len(letters), "taken": taken, "refused": len(refused) + len(unusable)}
+
+    # --- sorting
+
+    async def _sort(
+        self, events: Sequence[Event]
+    ) -> tuple[dict[str, list[Record]], list[tuple[Event, Mapping[str, str]]]]:
+        batches: dict[str, list[Record]] = {}
+        unusable: list[tuple[Event, Mapping[str, str]]] = []
+        for number, event in enumerate(events):
+            if number % _BREATH == _BREATH - 1:
+                await asyncio.sleep(0)
+            project = self._project_of(event)
+            if project is None:
+                self.skipped += 1
+                self.history.note(event.get("id"), "left out")
+                continue
+            try:
+                batches.setdefault(project.name, []).append(to_record(event))
+            except UnusableEvent as error:
+                unusable.append((event, {"reason": str(error), "project": project.name}))
+                self.history.note(event.get("id"), "dead letter", str(error))
+        return {name: records for name, records in batches.items() if records}, unusable
+
+    def _project_of(self, event: Event) -> Project | None:
+        """The project that the event goes to; None for one that the settings leave out."""
+        if not self._wanted(str(event.get("key") or "")):
+            return None
+        own = self.options.projects.get(str(event.get("projectId")))
+        if own is not None:
+            return own
+        # With a table of projects and no default, what is not in the table is not meant for Mixpanel.
+        return None if self._several and self.options.default.auth is None else self.options.default
+
+    def _wanted(self, key: str) -> bool:
+        return any(prefix == "*" or key == prefix or key.startswith(f"{prefix}.") for prefix in self.options.keys)
+
+    # --- sending
+
+    async def _deliver_or_hold(self, name: str, records: list[Record]) -> None:
+        if not self._several:
+            await self._bury(await self.lanes[name].deliver(records))
+            return
+        lane, patience = self.lanes[name], self.options.patience
+        if lane.usable and lane.stuck_for() < patience:
+            try:
+                async with asyncio.timeout(patience):
+                    refused = await lane.deliver(records)
+            except TimeoutError:
+                pass  # part of them may have been taken: sent again, they are still counted once
+            else:
+                await self._bury(refused)
+                return
+        self.held += len(records)
+        await self._held_streams[name].add([(record.event, {"project": name}) for record in records])
+
+    async def _drain_lane(self, name: str) -> None:
+        stream, lane = self._held_streams[name], self.lanes[name]
+        while True:
+            try:
+                letters = await stream.read(_HELD_BATCH) if lane.usable else []
+                if not letters:
+                    await asyncio.sleep(_HELD_INTERVAL)
+                    continue
+                await self._bury(await lane.deliver([to_record(letter.event) for letter in letters]))
+                await stream.remove(letter.stream_id for letter in letters)
+            except self._redis_errors:
+                await asyncio.sleep(_HELD_INTERVAL)
+
+    async def count_held(self) -> int:
+        """How many events wait in the streams of their own."""
+        return sum([await stream.length() for stream in self._held_streams.values()]) if self._several else 0
+
+    async def _bury(self, refused: Sequence[Refused]) -> None:
+        await self.dead.add([self._dead_letter(refusal) for refusal in refused])
+
+    def _dead_letter(self, refusal: Refused) -> tuple[Event, dict[str, str]]:
+        event = refusal.record.event
+        self.history.note(event.get("id"), "dead letter", refusal.reason)
+        facts = {"reason": refusal.reason, "field": refusal.field, "status": str(refusal.status)}
+        return event, {**facts, "insert_id": refusal.record.insert_id}
+
+    def _on_taken(self, records: Sequence[Record], verdict: Verdict) -> None:
+        answer = f"{verdict.status} {verdict.text}".strip()
+        for record in records:
+            self.history.note(record.event.get("id"), "taken", answer)
+
+
+def describe(lane: Lane) -> dict[str, Any]:
+    """Facts of one lane for `stats`; nothing secret in it."""
+    state = lane.state
+    facts: dict[str, Any] = {
+        "url": lane.project.url,
+        "signed_in_with": lane.project.kind,
+        "taken": state.taken,
+        "refused": state.refused,
+        "requests": state.requests,
+        "retries": state.retries,
+        "last_taken": int(state.last_taken * 1000) or None,
+    }
+    if state.trouble is not None:
+        facts["trouble"] = {
+            "what": state.trouble.value,
+            "status": state.trouble_status,
+            "said": state.trouble_text,
+            "since": int(state.trouble_since * 1000),
+            "next_try": int(state.next_try * 1000),
+        }
+    return facts

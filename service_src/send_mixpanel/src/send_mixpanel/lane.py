@@ -1,0 +1,184 @@
+"""The way to one Mixpanel project: splits, sends several requests at once, waits out what passes.
+
+`deliver` returns when each record was either taken or refused for good. Until then it tries, for as long as it takes:
+the caller holds the events in Redis meanwhile, so cancelling it loses nothing.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from send_mixpanel.mapping import Record
+from send_mixpanel.options import Options, Project
+from send_mixpanel.verdict import Meaning, Verdict
+
+
+class Poster(Protocol):
+    """What a lane needs of a client."""
+
+    async def post(self, project: Project, records: Sequence[Record]) -> Verdict:
+        """Send `records` once."""
+        ...
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A record that Mixpanel will never take, and why."""
+
+    record: Record
+    status: int
+    field: str
+    reason: str
+
+
+class LaneState(msgspec.Struct):
+    """What an operator wants to know of a lane. Times are seconds since 1970."""
+
+    taken: int = 0
+    refused: int = 0
+    requests: int = 0
+    retries: int = 0
+    trouble: Meaning | None = None
+    trouble_text: str = ""
+    trouble_status: int = 0
+    trouble_since: float = 0.0
+    next_try: float = 0.0
+    last_taken: float = 0.0
+
+
+Taken = Callable[[Sequence[Record], Verdict], None]
+
+
+class Lane:
+    """Delivers to one project. All its requests share one back-off: what slows one slows the others."""
+
+    def __init__(self, project: Project, client: Poster, options: Options, on_taken: Taken | None = None) -> None:
+        self.project = project
+        self.state = LaneState()
+        self._client = client
+        self._options = options
+        self._on_taken = on_taken
+        self._in_flight = asyncio.Semaphore(options.in_flight)
+        self._not_before = 0.0
+        self._failures = 0
+        self._pauses = 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether there are credentials at all."""
+        return self.project.auth is not None
+
+    def stuck_for(self) -> float:
+        """Seconds since the trouble began that goes on now; 0 without one."""
+        return time.time() - self.state.trouble_since if self.state.trouble else 0.0
+
+    async def deliver(self, records: Sequence[Record]) -> list[Refused]:
+        """Send all of `records`; returns those that were refused for good.
+
+        Without credentials it waits for ever: they come with a restart, and the events with it.
+        """
+        if not self.usable:
+            await asyncio.get_running_loop().create_future()
+        refused: list[Refused] = []
+        async with asyncio.TaskGroup() as group:
+            for part in split(records, self._options.batch_events, self._options.batch_bytes):
+                group.create_task(self._deliver_part(part, refused))
+        self.state.refused += len(refused)
+        return refused
+
+    async def _deliver_part(self, part: Sequence[Record], refused: list[Refused]) -> None:
+        waiting = [part]
+        while waiting:
+            records = waiting.pop()
+            verdict = await self._until_judged(records)
+            if verdict.meaning is Meaning.TAKEN:
+                self._count(records, verdict)
+            elif verdict.meaning is Meaning.SOME_FAILED:
+                waiting += self._sort_out(records, verdict, refused)
+            elif len(records) == 1:
+                refused.append(Refused(records[0], verdict.status, "", verdict.text))
+            else:
+                half = len(records) // 2
+                waiting += [records[half:], records[:half]]
+
+    def _sort_out(self, records: Sequence[Record], verdict: Verdict, refused: list[Refused]) -> list[Sequence[Record]]:
+        """Put the failed ones into `refused`; returns the good ones if Mixpanel seems not to have kept them."""
+        bad = {failure.index: failure for failure in verdict.failed}
+        refused += [
+            Refused(records[index], verdict.status, failure.field, failure.message) for index, failure in bad.items()
+        ]
+        good = [record for index, record in enumerate(records) if index not in bad]
+        if not good:
+            return []
+        if verdict.imported is not None and verdict.imported < len(good):
+            return [good]
+        self._count(good, verdict)
+        return []
+
+    async def _until_judged(self, records: Sequence[Record]) -> Verdict:
+        """Send until the verdict is about the records, and not about the time, the credentials or the address."""
+        while True:
+            await self._wait_for_turn()
+            async with self._in_flight:
+                pauses = self._pauses
+                self.state.requests += 1
+                verdict = await self._client.post(self.project, records)
+            if verdict.meaning not in {Meaning.LATER, Meaning.CREDENTIALS, Meaning.ADDRESS}:
+                self._recovered()
+                return verdict
+            self.state.retries += 1
+            # Four requests that fail together are one failure, not four.
+            if pauses == self._pauses:
+                self._pause(verdict)
+
+    async def _wait_for_turn(self) -> None:
+        # Another request may lengthen the pause meanwhile, hence the loop.
+        while (left := self._not_before - time.monotonic()) > 0:  # noqa: ASYNC110 - a time, not an event
+            await asyncio.sleep(left)
+
+    def _pause(self, verdict: Verdict) -> None:
+        self._pauses += 1
+        self._failures += 1
+        options = self._options
+        if verdict.meaning is Meaning.LATER:
+            seconds = min(options.backoff_most, options.backoff_first * 2 ** min(self._failures - 1, 30))
+            seconds += random.uniform(*options.jitter)  # noqa: S311 - spreads load, keeps no secret
+        else:
+            seconds = options.refused_retry
+        self._not_before = time.monotonic() + seconds
+        state = self.state
+        if state.trouble is None:
+            state.trouble_since = time.time()
+        state.trouble, state.trouble_text, state.trouble_status = verdict.meaning, verdict.text, verdict.status
+        state.next_try = time.time() + seconds
+
+    def _recovered(self) -> None:
+        self._failures = 0
+        self._not_before = 0.0
+        self.state.trouble = None
+        self.state.next_try = 0.0
+
+    def _count(self, records: Sequence[Record], verdict: Verdict) -> None:
+        self.state.taken += len(records)
+        self.state.last_taken = time.time()
+        if self._on_taken is not None:
+            self._on_taken(records, verdict)
+
+
+def split(records: Sequence[Record], most: int, most_bytes: int) -> Iterator[Sequence[Record]]:
+    """Cut `records` into parts of at most `most` records and `most_bytes` bytes as a JSON array, in order.
+
+    A record that is larger alone is a part of its own: Mixpanel says itself what it thinks of it.
+    """
+    start, size = 0, 2
+    for index, record in enumerate(records):
+        length = len(record.body) + 1
+        if index > start and (index - start >= most or size + length > most_bytes):
+            yield records[start:index]
+            start, size = index, 2
+        size += length
+    if start < len(records):
+        yield records[start:]

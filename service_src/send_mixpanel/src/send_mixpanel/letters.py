@@ -1,0 +1,104 @@
+"""Redis streams of our own: dead letters, and events held for a project that takes none at the moment."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from send_mixpanel.mapping import Event
+
+RETRY_SECONDS = 1.0
+
+
+class RedisLink(Protocol):
+    """What is needed of band's connection."""
+
+    async def command(self, *parts: Any) -> Any:
+        """Send one command and return its reply."""
+        ...
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """One entry: its id in the stream, the event, and why it is here."""
+
+    stream_id: str
+    event: Event
+    facts: Mapping[str, str]
+
+    def shown(self) -> dict[str, Any]:
+        """As an operator sees it."""
+        return {"stream_id": self.stream_id, **self.facts, "event": self.event}
+
+
+class LetterStream:
+    """A stream of events with facts beside each, in the form of band's own dead letters."""
+
+    def __init__(self, redis: RedisLink, key: str, most: int = 0, errors: tuple[type[Exception], ...] = ()) -> None:
+        self.key = key
+        self._redis = redis
+        self._limit: tuple[Any, ...] = ("MAXLEN", "~", most) if most else ()
+        self._errors = errors
+
+    async def add(self, letters: Sequence[tuple[Event, Mapping[str, str]]]) -> None:
+        """Append all. While Redis is away it tries again: what is not written here would be lost."""
+        at = str(int(time.time() * 1000))
+        left = list(letters)
+        while left:
+            results = await asyncio.gather(
+                *(self._add_one(event, {**facts, "at": at}) for event, facts in left), return_exceptions=True
+            )
+            failed = []
+            for letter, result in zip(left, results, strict=True):
+                if isinstance(result, self._errors):
+                    failed.append(letter)
+                elif isinstance(result, BaseException):
+                    raise result
+            left = failed
+            if left:
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def read(self, count: int, after: str = "-") -> list[Letter]:
+        """The oldest `count` entries, beginning behind the id `after`."""
+        start = after if after == "-" else f"({after}"
+        return [_letter(row) for row in await self._redis.command("XRANGE", self.key, start, "+", "COUNT", count)]
+
+    async def newest(self, count: int) -> list[Letter]:
+        """The newest `count` entries, newest first."""
+        return [_letter(row) for row in await self._redis.command("XREVRANGE", self.key, "+", "-", "COUNT", count)]
+
+    async def length(self) -> int:
+        """How many there are."""
+        return int(await self._redis.command("XLEN", self.key))
+
+    async def remove(self, stream_ids: Iterable[str]) -> int:
+        """Remove entries by id; returns how many there were."""
+        ids = list(stream_ids)
+        return int(await self._redis.command("XDEL", self.key, *ids)) if ids else 0
+
+    async def clear(self) -> int:
+        """Remove all; returns how many there were."""
+        count = await self.length()
+        await self._redis.command("DEL", self.key)
+        return count
+
+    async def _add_one(self, event: Event, facts: Mapping[str, str]) -> None:
+        fields = [part for pair in facts.items() for part in pair]
+        await self._redis.command("XADD", self.key, *self._limit, "*", "event", msgspec.json.encode(event), *fields)
+
+
+def _letter(row: Any) -> Letter:
+    stream_id, fields = row
+    pairs = {_text(name): value for name, value in zip(fields[::2], fields[1::2], strict=True)}
+    raw = pairs.pop("event", b"null")
+    try:
+        event = msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        event = {"unreadable": _text(raw)}
+    facts = {name: _text(value) for name, value in pairs.items()}
+    return Letter(_text(stream_id), event if isinstance(event, dict) else {"unreadable": event}, facts)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,131 @@
+"""What the service offers: the listener, its figures, dead letters, health."""
+
+from typing import Any
+
+from band import cleanup, expose, health, link, logger, scheduler, settings, worker
+from band.errors import RedisError
+from send_mixpanel.client import Client
+from send_mixpanel.condition import lane_health
+from send_mixpanel.delivery import Delivery, describe
+from send_mixpanel.options import SECRET_RETIRED, Options, OptionsError, read_options
+
+REPLAY_MOST = 2000
+# Returning late is this listener's way to wait, so it never gives a batch up by raising.
+_NEVER = 1_000_000_000
+
+
+def _read() -> Options:
+    try:
+        return read_options(settings)
+    except OptionsError as error:
+        raise SystemExit(f"send_mixpanel: {error}") from None
+
+
+options = _read()
+client = Client(options.timeout)
+delivery = Delivery(options, client, link, (RedisError,))
+_replays: dict[str, Any] = {}
+
+
+@expose.listener(batch=options.batch_events * options.in_flight, linger=options.linger, max_attempts=_NEVER)
+async def broadcast(events: list[dict[str, Any]]) -> None:
+    """Take a batch of events; they are acknowledged when this returns."""
+    await delivery.deliver(events)
+
+
+@worker()
+async def start() -> None:
+    """Say how we are signed in, then bring what was held for projects in trouble."""
+    for lane in delivery.lanes.values():
+        if not lane.usable and lane.project is options.default and options.projects:
+            continue  # a table of projects without a default is a choice
+        logger.info("mixpanel", project=lane.project.name, url=lane.project.url, signed_in_with=lane.project.kind)
+        if not lane.usable:
+            logger.warning("mixpanel_credentials_missing", project=lane.project.name, hint=lane.project.hint)
+        if lane.project.retiring:
+            logger.warning("mixpanel_api_secret_retires", on=SECRET_RETIRED.isoformat(), hint="set MIXPANEL_TOKEN")
+    await delivery.drain_held()
+
+
+@cleanup()
+async def stop() -> None:
+    """Close the connections to Mixpanel."""
+    await client.close()
+
+
+@expose()
+async def stats(**_params: Any) -> dict[str, Any]:
+    """Figures since the start: by project, left out, unusable, held; and how many dead letters there are now."""
+    return {
+        "projects": {name: describe(lane) for name, lane in delivery.lanes.items()},
+        "left_out": delivery.skipped,
+        "unusable": delivery.unusable,
+        "held": await delivery.count_held(),
+        "dead_letters": await delivery.dead.length(),
+        "replay": _replays or None,
+    }
+
+
+@expose()
+async def trace(id: str = "", **_params: Any) -> dict[str, Any]:  # noqa: A002 - the name in the call
+    """What became of the event `id`, if it is one of the last 20,000."""
+    return delivery.history.find(id) or {"outcome": "unknown", "hint": "not among the last events of this service"}
+
+
+@expose()
+async def dead_letters(limit: int = 100, **_params: Any) -> dict[str, Any]:
+    """The newest dead letters with Mixpanel's reason, newest first."""
+    letters = await delivery.dead.newest(_count(limit, 1000))
+    return {"count": await delivery.dead.length(), "letters": [letter.shown() for letter in letters]}
+
+
+@expose()
+async def replay_dead_letters(limit: int = REPLAY_MOST, **_params: Any) -> dict[str, Any]:
+    """Send the oldest dead letters again, in the background; `stats` shows the outcome."""
+    if _replays.get("running"):
+        return {"started": False, "reason": "a replay is running", **_replays}
+    waiting = min(await delivery.dead.length(), _count(limit, REPLAY_MOST))
+    _replays.clear()
+    _replays["running"] = True
+    await scheduler.spawn(_replay(waiting))
+    return {"started": True, "letters": waiting}
+
+
+async def _replay(count: int) -> None:
+    try:
+        _replays.update(await delivery.replay(count) if count else {"replayed": 0})
+    finally:
+        _replays["running"] = False
+
+
+@expose()
+async def delete_dead_letters(ids: str | list[str] = "", **_params: Any) -> dict[str, int]:
+    """Delete the dead letters with these stream ids (separated by commas); without ids, all of them."""
+    chosen = ids.replace(",", " ").split() if isinstance(ids, str) else [str(one) for one in ids]
+    return {"deleted": await (delivery.dead.remove(chosen) if chosen else delivery.dead.clear())}
+
+
+@health("mixpanel")
+async def mixpanel() -> dict[str, Any]:
+    """The worst of all projects first, then how many dead letters wait for somebody."""
+    lanes = [
+        lane
+        for lane in delivery.lanes.values()
+        if lane.usable or not (lane.project is options.default and options.projects)
+    ]
+    checks = {lane.project.name: lane_health(lane) for lane in lanes}
+    order = ("failing", "degraded", "ok")
+    worst = min(checks.values(), key=lambda check: order.index(check["status"]))
+    facts = {"taken": sum(lane.state.taken for lane in lanes), **worst}
+    if len(checks) > 1:
+        facts["projects"] = checks
+    if link.connected:
+        facts["dead_letters"] = await delivery.dead.length()
+    return facts
+
+
+def _count(value: Any, most: int) -> int:
+    try:
+        return max(1, min(int(value), most))
+    except (TypeError, ValueError):
+        return most

@@ -1,0 +1,171 @@
+"""Splitting, retrying, halving and sorting out, against a hand-made Mixpanel that answers from a script."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from send_mixpanel.condition import lane_health
+from send_mixpanel.lane import Lane, split
+from send_mixpanel.mapping import Record
+from send_mixpanel.options import Options, Project
+from send_mixpanel.verdict import Failure, Meaning, Verdict
+
+Script = Callable[[Sequence[Record]], Verdict]
+TAKEN = Verdict(Meaning.TAKEN, 200, "OK")
+
+
+class ScriptedMixpanel:
+    """Answers each request from `script`, then takes everything; remembers what it was sent and how many at once."""
+
+    def __init__(self, *script: Verdict | Script) -> None:
+        self.script = list(script)
+        self.sent: list[list[str]] = []
+        self.times: list[float] = []
+        self.at_once = self.most_at_once = 0
+
+    async def post(self, project: Project, records: Sequence[Record]) -> Verdict:
+        self.sent.append([record.insert_id for record in records])
+        self.times.append(time.monotonic())
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0.005)
+        self.at_once -= 1
+        answer = self.script.pop(0) if self.script else TAKEN
+        return answer if isinstance(answer, Verdict) else answer(records)
+
+
+def records(count: int, size: int = 10) -> list[Record]:
+    return [Record(str(number), b"x" * size, {"id": str(number)}) for number in range(count)]
+
+
+def lane(mixpanel: ScriptedMixpanel, **changes: Any) -> Lane:
+    quick: dict[str, Any] = {"backoff_first": 0.02, "backoff_most": 0.08, "jitter": (0, 0), "refused_retry": 0.05}
+    project = Project("default", "https://example.com", "Basic eA==", "token")
+    return Lane(project, mixpanel, Options(project, **{**quick, **changes}))
+
+
+def later(status: int) -> Verdict:
+    return Verdict(Meaning.LATER, status, "slow down")
+
+
+@pytest.mark.parametrize(
+    ("most", "most_bytes", "sizes"), [(3, 1000, [3, 3, 1]), (100, 35, [3, 3, 1]), (100, 5, [1] * 7)]
+)
+def test_send_mixpanel_splits_by_count_and_bytes(most: int, most_bytes: int, sizes: list[int]) -> None:
+    """Parts hold at most so many records and bytes as JSON, keep the order, and an oversized record is alone."""
+    parts = list(split(records(7), most, most_bytes))
+    assert [len(part) for part in parts] == sizes
+    assert [record.insert_id for part in parts for record in part] == [str(number) for number in range(7)]
+    assert all(sum(len(record.body) + 1 for record in part) + 1 <= most_bytes or len(part) == 1 for part in parts)
+
+
+async def test_send_mixpanel_sends_several_at_once() -> None:
+    """Up to `in_flight` requests are under way together, never more."""
+    mixpanel = ScriptedMixpanel()
+    assert await lane(mixpanel, batch_events=2, in_flight=3).deliver(records(20)) == []
+    assert (len(mixpanel.sent), mixpanel.most_at_once) == (10, 3)
+
+
+async def test_send_mixpanel_waits_longer_each_time() -> None:
+    """429 and 5xx are tried again after pauses that double up to the limit; the same records are sent."""
+    mixpanel = ScriptedMixpanel(later(429), later(503), later(502), later(0))
+    assert await lane(mixpanel).deliver(records(3)) == []
+    assert mixpanel.sent == [["0", "1", "2"]] * 5
+    pauses = [after - before for before, after in zip(mixpanel.times, mixpanel.times[1:], strict=False)]
+    for pause, least in zip(pauses, [0.02, 0.04, 0.08, 0.08], strict=True):
+        assert least <= pause < least + 0.05
+
+
+async def test_send_mixpanel_jitter_spreads_the_pauses() -> None:
+    """The jitter is added to each pause."""
+    mixpanel = ScriptedMixpanel(later(429))
+    await lane(mixpanel, jitter=(0.1, 0.12)).deliver(records(1))
+    assert mixpanel.times[1] - mixpanel.times[0] >= 0.12
+
+
+async def test_send_mixpanel_failing_together_is_one_failure() -> None:
+    """Requests that fail at the same time lengthen the pause once, not once each."""
+    mixpanel = ScriptedMixpanel(*[later(429)] * 4)
+    begun = time.monotonic()
+    await lane(mixpanel, batch_events=1, in_flight=4, backoff_most=5).deliver(records(4))
+    assert time.monotonic() - begun < 0.15
+    assert len(mixpanel.sent) == 8
+
+
+async def test_send_mixpanel_halves_what_is_too_large() -> None:
+    """413 halves a batch until it fits; a single record that is too large is refused for good with the reason."""
+
+    def by_size(sent: Sequence[Record]) -> Verdict:
+        too_large = len(sent) > 2 or any(record.insert_id == "5" for record in sent)
+        return Verdict(Meaning.TOO_LARGE, 413, "exceeds max limit") if too_large else TAKEN
+
+    mixpanel = ScriptedMixpanel(*[by_size] * 40)
+    refused = await lane(mixpanel).deliver(records(8))
+    assert [(one.record.insert_id, one.status, one.reason) for one in refused] == [("5", 413, "exceeds max limit")]
+    assert {one for sent in mixpanel.sent for one in sent} == {str(number) for number in range(8)}
+
+
+async def test_send_mixpanel_sorts_out_by_index() -> None:
+    """400 with failed records: those are refused with Mixpanel's words, the others are not sent again."""
+    failures = (Failure(1, "properties.time", "too old"),)
+    mixpanel = ScriptedMixpanel(Verdict(Meaning.SOME_FAILED, 400, "", failures, imported=2))
+    one_lane = lane(mixpanel)
+    refused = await one_lane.deliver(records(3))
+    assert [(one.record.insert_id, one.field, one.reason) for one in refused] == [("1", "properties.time", "too old")]
+    assert len(mixpanel.sent) == 1
+    assert (one_lane.state.taken, one_lane.state.refused) == (2, 1)
+
+
+async def test_send_mixpanel_sends_the_good_again_if_they_were_not_kept() -> None:
+    """When Mixpanel says that it imported fewer than the good ones, these are sent again: they count once anyway."""
+    failures = (Failure(0, "event", "empty"),)
+    mixpanel = ScriptedMixpanel(Verdict(Meaning.SOME_FAILED, 400, "", failures, imported=0))
+    refused = await lane(mixpanel).deliver(records(3))
+    assert mixpanel.sent == [["0", "1", "2"], ["1", "2"]]
+    assert len(refused) == 1
+
+
+async def test_send_mixpanel_finds_the_bad_one_by_halving() -> None:
+    """400 that names no record: halves are tried, so that only the bad one is refused."""
+
+    def picky(sent: Sequence[Record]) -> Verdict:
+        bad = any(record.insert_id == "6" for record in sent)
+        return Verdict(Meaning.ALL_IN_DOUBT, 400, "cannot parse") if bad else TAKEN
+
+    mixpanel = ScriptedMixpanel(*[picky] * 40)
+    refused = await lane(mixpanel).deliver(records(9))
+    assert [one.record.insert_id for one in refused] == ["6"]
+
+
+@pytest.mark.parametrize(
+    ("meaning", "status", "health"),
+    [
+        (Meaning.CREDENTIALS, 401, "failing"),
+        (Meaning.ADDRESS, 404, "failing"),
+        (Meaning.LATER, 429, "degraded"),
+    ],
+)
+async def test_send_mixpanel_health_tells_the_trouble(meaning: Meaning, status: int, health: str) -> None:
+    """While records wait, health says why, with Mixpanel's words and when it is tried next; then it is well again."""
+    mixpanel = ScriptedMixpanel(Verdict(meaning, status, "what Mixpanel said"))
+    one_lane = lane(mixpanel, backoff_first=0.3, backoff_most=0.3, refused_retry=0.3)
+    job = asyncio.create_task(one_lane.deliver(records(1)))
+    await asyncio.sleep(0.1)
+    facts = lane_health(one_lane)
+    assert facts["status"] == health
+    assert "what Mixpanel said" in facts["reason"]
+    assert len(mixpanel.sent) == 1
+    assert await job == []
+    assert lane_health(one_lane) == {"status": "ok"}
+
+
+async def test_send_mixpanel_without_credentials_sends_nothing() -> None:
+    """A lane without credentials holds its events and makes no request."""
+    mixpanel = ScriptedMixpanel()
+    project = Project("default", "https://example.com")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(Lane(project, mixpanel, Options(project)).deliver(records(1)), 0.05)
+    assert mixpanel.sent == []

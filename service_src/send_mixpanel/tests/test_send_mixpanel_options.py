@@ -1,0 +1,89 @@
+"""Settings: credentials in all their forms, and errors that say what to write without showing a secret."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from send_mixpanel.condition import lane_health
+from send_mixpanel.lane import Lane
+from send_mixpanel.options import Options, OptionsError, read_options
+
+CANARY = "c4n4ry-53cr3t"
+
+
+def signed_in(options: Options, project: str = "default") -> str:
+    found = options.default if project == "default" else options.projects[project]
+    return base64.b64decode((found.auth or "").removeprefix("Basic ")).decode()
+
+
+def test_send_mixpanel_token_is_the_user_name() -> None:
+    """A project token signs in as the user name with an empty password, and wins over an API secret."""
+    options = read_options({"mixpanel_token": "tok", "mixpanel_api_secret": "sec"})
+    assert signed_in(options) == "tok:"
+    assert options.default.url == "https://api.mixpanel.com"
+
+
+def test_send_mixpanel_service_account() -> None:
+    """A service account signs in with name and secret, and needs the project's id."""
+    values = {"mixpanel_service_account": "robot", "mixpanel_service_secret": CANARY}
+    with pytest.raises(OptionsError, match="MIXPANEL_PROJECT_ID") as caught:
+        read_options(values)
+    assert CANARY not in str(caught.value)
+    options = read_options({**values, "mixpanel_project_id": 17, "mixpanel_region": "EU"})
+    assert signed_in(options) == f"robot:{CANARY}"
+    assert (options.default.project_id, options.default.url) == ("17", "https://api-eu.mixpanel.com")
+
+
+def test_send_mixpanel_api_secret_works_and_warns() -> None:
+    """The API secret alone still signs in; health is well and names the day on which it ends."""
+    options = read_options({"mixpanel_api_secret": "sec"})
+    assert signed_in(options) == "sec:"
+    health = lane_health(Lane(options.default, None, options))  # type: ignore[arg-type]
+    assert health["status"] == "ok"
+    assert "3 March 2027" in health["warning"]
+
+
+def test_send_mixpanel_without_credentials_says_what_to_set() -> None:
+    """No credentials is not an error of the settings: health fails with a hint, events wait."""
+    options = read_options({"mixpanel_token": ""})
+    health = lane_health(Lane(options.default, None, options))  # type: ignore[arg-type]
+    assert health["status"] == "failing"
+    assert "MIXPANEL_TOKEN" in health["hint"]
+
+
+def test_send_mixpanel_several_projects() -> None:
+    """The table of projects takes tokens or objects, as JSON text or as YAML; region and address are inherited."""
+    table = '{"17": "tok17", "18": {"token": "tok18", "region": "in"}}'
+    options = read_options({"mixpanel_region": "eu", "mixpanel_projects": table})
+    assert signed_in(options, "17") == "tok17:"
+    assert options.projects["17"].url == "https://api-eu.mixpanel.com"
+    assert options.projects["18"].url == "https://api-in.mixpanel.com"
+    assert options.default.auth is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"mixpanel_region": "mars"},
+        {"mixpanel_url": "api.mixpanel.com"},
+        {"mixpanel_projects": "{" + CANARY},
+        {"mixpanel_projects": [1]},
+        {"mixpanel_projects": {"17": 3}},
+        {"batch_events": 2001},
+        {"linger": "soon"},
+    ],
+)
+def test_send_mixpanel_refuses_what_cannot_work(values: dict[str, Any]) -> None:
+    """A setting that cannot work is refused at start; the text never holds a secret."""
+    with pytest.raises(OptionsError) as caught:
+        read_options(values)
+    assert CANARY not in str(caught.value)
+
+
+def test_send_mixpanel_options_show_no_secret() -> None:
+    """No repr of the options shows a credential, packed or plain."""
+    options = read_options({"mixpanel_token": CANARY, "mixpanel_projects": {"17": CANARY}})
+    packed = base64.b64encode(f"{CANARY}:".encode()).decode()
+    assert CANARY not in repr(options)
+    assert packed not in repr(options)
