@@ -75,8 +75,7 @@ async def ours_server(port: int) -> None:
     async def echo(**params: Any) -> Any:
         return params
 
-    await service.start(ServiceConfig(name="echo", host="127.0.0.1", port=0, redis_dsn=f"redis://127.0.0.1:{port}"))
-    await asyncio.Event().wait()
+    await service.run(ServiceConfig(name="echo", host="127.0.0.1", port=0, redis_dsn=f"redis://127.0.0.1:{port}"))
 
 
 async def ours_client(port: int, window: int, seconds: float) -> dict[str, float]:

@@ -16,7 +16,7 @@ import msgspec
 from band import jsonio
 from band.constants import DEAD_LETTERS, EVENTS_STREAM
 from band.errors import RedisError, RedisReplyError
-from band.jsonrpc.server import describe
+from band.jsonrpc.calling import describe
 from band.logs import logger
 from band.metrics import Metrics
 from band.redis.backoff import Backoff

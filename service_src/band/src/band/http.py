@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Final
 
 from aiohttp import web
@@ -10,12 +12,12 @@ from aiohttp import web
 from band import jsonio
 from band.checks import FAILING, read_health
 from band.errors import RpcError
-from band.jsonrpc.server import InvalidParams, describe, invoke
+from band.jsonrpc.calling import InvalidParams, call_function, describe
 from band.logs import logger
 from band.metrics import Metrics
 from band.redis.link import RedisLink
 from band.registry import Exposed, Registry
-from band.responses import PIXEL_GIF, TYPE_KEY
+from band.responses import PIXEL_GIF, TYPE_KEY, BaseBandResponse
 
 BODY_LIMIT: Final = 2 * 1024 * 1024
 CORS: Final = {
@@ -49,7 +51,10 @@ async def read_params(request: web.Request) -> dict[str, Any]:
         if "json" in request.content_type:
             params.update(_read_json(await request.read()))
         else:
-            params.update(await request.post())
+            try:
+                params.update(await request.post())
+            except (ValueError, AssertionError, LookupError) as error:
+                raise HttpError(400, f"The form cannot be read: {error}") from None
     params.update(request.match_info)
     return params
 
@@ -67,7 +72,11 @@ def _read_json(body: bytes) -> dict[str, Any]:
 
 
 def render(result: Any) -> web.StreamResponse:
-    """Return the HTTP response for what a handler returned, typed responses included."""
+    """Return the HTTP response for what a handler returned: typed responses, aiohttp's own, any JSON value."""
+    if isinstance(result, web.StreamResponse):
+        return result
+    if isinstance(result, BaseBandResponse):
+        result = result.to_wire()
     if not isinstance(result, dict) or TYPE_KEY not in result:
         return json_response(result)
     kind, status = result[TYPE_KEY], result.get("statusCode")
@@ -102,8 +111,13 @@ class HttpFace:
         app.router.add_routes(own)
         taken.update(route.path for route in own)
         for exposed in self._registry.methods.values():
-            if exposed.path not in taken and not exposed.name.startswith("__") and "*" not in exposed.path:
-                self._add_method(app, exposed)
+            if exposed.name.startswith("__") or "*" in exposed.path:
+                continue
+            if exposed.path in taken:
+                logger.warning("http_path_taken", path=exposed.path, method=exposed.name)
+                continue
+            taken.add(exposed.path)
+            self._add_method(app, exposed)
 
     def _add_method(self, app: web.Application, exposed: Exposed) -> None:
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -114,22 +128,29 @@ class HttpFace:
         app.router.add_route("OPTIONS", exposed.path, _options)
 
     async def _call(self, exposed: Exposed, request: web.Request) -> web.StreamResponse:
+        begun = time.perf_counter()
+        outcome = "error"
         try:
             params = await read_params(request)
-            if _streams(exposed):
-                return await _stream(request, exposed.func(**params))
-            return render(await invoke(exposed.func, params))
+            result = await call_function(exposed.func, params)
+            answer = await _stream(request, result) if isinstance(result, AsyncGenerator) else render(result)
+            outcome = "ok"
+            return answer
         except HttpError as error:
             return json_response({"message": str(error)}, error.status)
         except InvalidParams as error:
+            outcome = "invalid_params"
             return json_response({"message": f"Invalid params: {error}"}, 400)
         except web.HTTPException:
+            outcome = "ok"  # how an aiohttp handler says 404, or where to go
             raise
         except RpcError as error:
-            return json_response({"message": str(error)}, 502)
+            return json_response({"message": describe(error)}, 502)
         except Exception as error:  # noqa: BLE001 - whatever a handler does, the client gets an answer
             logger.exception("http_handler_failed", method=exposed.name, reason=describe(error))
             return json_response({"message": describe(error)}, 500)
+        finally:
+            self._metrics.called(exposed.name, outcome, time.perf_counter() - begun)
 
     async def _health(self, _request: web.Request) -> web.Response:
         facts = await read_health(self._registry, self._link)
@@ -143,19 +164,27 @@ async def _options(_request: web.Request) -> web.Response:
     return json_response({})
 
 
-def _streams(exposed: Exposed) -> bool:
-    import inspect
-
-    return inspect.isasyncgenfunction(exposed.func)
-
-
-async def _stream(request: web.Request, items: AsyncIterator[Any]) -> web.StreamResponse:
+async def _stream(request: web.Request, items: AsyncGenerator[Any, None]) -> web.StreamResponse:
     stream = web.StreamResponse(headers={**CORS, "Content-Type": "application/octet-stream"})
-    await stream.prepare(request)
-    async for item in items:
-        await stream.write(_chunk(item))
+    async with aclosing(items):
+        # The first item before the status: a generator that fails at once is answered as an error.
+        first = await anext(items, _END)
+        await stream.prepare(request)
+        try:
+            if first is not _END:
+                await stream.write(_chunk(first))
+            async for item in items:
+                await stream.write(_chunk(item))
+        except Exception as error:  # noqa: BLE001 - the status is out: only a broken end tells that the rest is missing
+            logger.exception("http_stream_failed", path=request.path, reason=describe(error))
+            if request.transport is not None:
+                request.transport.abort()
+            return stream
     await stream.write_eof()
     return stream
+
+
+_END: Final = object()
 
 
 def _chunk(item: Any) -> bytes:

@@ -23,13 +23,13 @@ class _Latency(msgspec.Struct):
     count: int = 0
     buckets: list[int] = msgspec.field(default_factory=lambda: [0] * len(LATENCY_BUCKETS))
 
-    def add(self, seconds: float) -> None:
-        """Count one duration."""
+    def add(self, seconds: float, count: int) -> None:
+        """Count ``count`` equal durations that are ``seconds`` together."""
         self.total += seconds
-        self.count += 1
-        place = bisect.bisect_left(LATENCY_BUCKETS, seconds)
+        self.count += count
+        place = bisect.bisect_left(LATENCY_BUCKETS, seconds / count)
         if place < len(self.buckets):
-            self.buckets[place] += 1
+            self.buckets[place] += count
 
     def cumulative(self) -> list[tuple[str, float]]:
         """Return (upper bound, number of durations up to it), as Prometheus wants them."""
@@ -47,14 +47,16 @@ class Metrics:
         self._counters: dict[str, float] = {}
         self._gauges: dict[str, tuple[str, Gauge]] = {}
 
-    def called(self, method: str, outcome: str, seconds: float) -> None:
-        """Count one call of ``method`` that ended as ``outcome`` after ``seconds``."""
+    def called(self, method: str, outcome: str, seconds: float, count: int = 1) -> None:
+        """Count ``count`` calls of ``method`` that ended as ``outcome`` and took ``seconds`` together."""
+        if count < 1:
+            return
         key = (method, outcome)
-        self._calls[key] = self._calls.get(key, 0) + 1
+        self._calls[key] = self._calls.get(key, 0) + count
         latency = self._latency.get(method)
         if latency is None:
             latency = self._latency[method] = _Latency()
-        latency.add(seconds)
+        latency.add(seconds, count)
 
     def add(self, name: str, value: float = 1) -> None:
         """Add to the counter ``band_<name>_total``."""

@@ -38,6 +38,8 @@ from band.jobs import JOBS_LIMIT, Scheduler
 from band.jsonrpc import RpcClient, RpcServer
 from band.logs import configure_logs, logger
 from band.metrics import Metrics
+from band.presence import CHANNEL as PRESENCE_CHANNEL
+from band.presence import Presence, instance_channel
 from band.redis import RedisAddress, RedisLink, dsn_from_env
 from band.registry import Expose, Exposed, Health, Registry, Worker, resolve
 from band.responses import response
@@ -140,8 +142,9 @@ class Service:
         self.health = Health(self.registry)
         self.metrics = Metrics()
         self.link = RedisLink(on_message=self._on_message)
-        self.rpc = RpcClient(self.link)
-        self.server = RpcServer(self.link, self.registry, self.rpc, self.metrics)
+        self.presence = Presence(self.link)
+        self.rpc = RpcClient(self.link, self.presence)
+        self.server = RpcServer(self.link, self.registry, self.rpc, self.metrics, self.presence)
         self.scheduler = Scheduler()
         self.dome = Dome()
         self.state = STATUS_STARTING
@@ -201,10 +204,11 @@ class Service:
         await self._open_port(service_config)
         channels = self._channels(service_config)
         self.server.listen(service_config.name, channels)
-        await self.link.subscribe(*channels)
+        await self.link.subscribe(*channels, self.rpc.reply_channel, PRESENCE_CHANNEL)
         self.link.start(RedisAddress.parse(service_config.redis_dsn))
         self._start_listener(service_config)
         self._tasks.append(loop.create_task(self._beat(), name="heartbeat"))
+        self._tasks.append(loop.create_task(self.presence.run(service_config.name, self.instance), name="presence"))
         await self.scheduler.spawn_tasks(self.registry.workers)
         self.state = STATUS_RUNNING
         logger.info(
@@ -224,7 +228,8 @@ class Service:
         self.state = STATUS_STOPPING
         begun = time.monotonic()
         budget = self.config.stop_timeout
-        self.link.unsubscribe(*(channel for channel in (ENRICH, BROADCAST)))
+        await self.presence.leave()
+        self.link.unsubscribe(ENRICH, BROADCAST)
         cut_listener = self._listener is not None and not await self._listener.stop(budget / 2)
         cut_calls = await self.server.drain(max(0.5, budget / 4))
         for function in self.registry.cleanups:
@@ -250,11 +255,15 @@ class Service:
     # --- parts
 
     def _on_message(self, channel: str, data: bytes) -> None:
-        self.server.on_message(channel, data)
+        if channel == PRESENCE_CHANNEL:
+            self.presence.on_change(data)
+        else:
+            self.server.on_message(channel, data)
 
     def _name_parts(self, service_config: ServiceConfig) -> None:
         self.link.name = service_config.name
         self.rpc.name = service_config.name
+        self.rpc.reply_channel = instance_channel(service_config.name, self.instance)
 
     def _add_status(self) -> None:
         if REQUEST_STATUS not in self.registry.methods:

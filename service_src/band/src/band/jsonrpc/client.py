@@ -6,114 +6,44 @@ import asyncio
 import functools
 import itertools
 import secrets
-import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
-import msgspec
-
+from band import jsonio
 from band.constants import RPC_TIMEOUT
-from band.errors import RedisError, RedisUnavailable, RpcRemoteError, RpcTimeout, RpcUnavailable
+from band.errors import RedisUnavailable, RpcTimeout, RpcUnavailable
 from band.jsonrpc import messages
 from band.jsonrpc.messages import Envelope
+from band.jsonrpc.outbox import MAX_BATCH, Outbox
+from band.jsonrpc.waiting import Call, Gather, GatherBatch, Scatter, Waiting
 from band.logs import logger
+from band.presence import Presence, instance_channel
 from band.redis.link import RedisLink, reply_error
 from band.responses import from_wire
-
-
-class Scatter(msgspec.Struct):
-    """What came back from a request that went to several services.
-
-    ``results``: service → result as sent. ``errors``: service → its error. ``missing``: who did not answer.
-    ``elapsed_ms``: service → milliseconds until its answer.
-    """
-
-    results: dict[str, Any]
-    errors: dict[str, RpcRemoteError]
-    missing: set[str]
-    elapsed_ms: dict[str, float]
-
-
-def remote_error(error: Any, to: str, method: str) -> RpcRemoteError:
-    """Return the typed error for the ``error`` object of a reply."""
-    if not isinstance(error, dict):
-        return RpcRemoteError(messages.SERVER_ERROR, str(error), to=to, method=method)
-    code = error.get("code")
-    text = error.get("message")
-    return RpcRemoteError(
-        code if isinstance(code, int) else messages.SERVER_ERROR, str(text or "unknown error"), error.get("data"),
-        to=to, method=method,
-    )  # fmt: skip
-
-
-class _Call:
-    """One request that waits for one answer."""
-
-    __slots__ = ("future", "method", "to")
-
-    def __init__(self, future: asyncio.Future[Any], to: str, method: str) -> None:
-        self.future = future
-        self.to = to
-        self.method = method
-
-    def take(self, reply: Envelope) -> bool:
-        """Take the answer; True: nothing more is expected."""
-        if not self.future.done():
-            if reply.error is not msgspec.UNSET and reply.error is not None:
-                self.future.set_exception(remote_error(reply.error, self.to, self.method))
-            else:
-                self.future.set_result(None if reply.result is msgspec.UNSET else reply.result)
-        return True
-
-
-class _Gather:
-    """One request that waits for the answers of several services."""
-
-    __slots__ = ("_begun", "_method", "future", "scatter")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, expect: set[str], method: str) -> None:
-        self._begun = time.perf_counter()
-        self._method = method
-        self.future: asyncio.Future[None] = loop.create_future()
-        self.scatter = Scatter({}, {}, set(expect), {})
-
-    def take(self, reply: Envelope) -> bool:
-        """Take one service's answer, result or error; True: nothing more is expected."""
-        sender = str(reply.sender)
-        scatter = self.scatter
-        if sender not in scatter.missing:
-            return False
-        scatter.missing.discard(sender)
-        scatter.elapsed_ms[sender] = round((time.perf_counter() - self._begun) * 1000, 3)
-        if reply.error is not msgspec.UNSET and reply.error is not None:
-            scatter.errors[sender] = remote_error(reply.error, sender, self._method)
-        else:
-            scatter.results[sender] = None if reply.result is msgspec.UNSET else reply.result
-        if scatter.missing:
-            return False
-        if not self.future.done():
-            self.future.set_result(None)
-        return True
 
 
 class RpcClient:
     """The ``rpc`` that services import: requests, notifications and fan-out requests."""
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: RedisLink, presence: Presence) -> None:
         self._link = link
+        self._presence = presence
+        self._batches = Outbox(link, self._on_receivers)
         # Not from 1: an answer to an earlier life of this service must not be taken for one to this life.
         self._ids = itertools.count(secrets.randbelow(1 << 40))
-        self._waiting: dict[str, _Call | _Gather] = {}
+        self._waiting: dict[str, Waiting] = {}
+        self._scatters: dict[tuple[str, str], list[tuple[bytes, Gather]]] = {}
         self.name = ""
+        self.reply_channel = ""
         self.timeouts = 0
         self.late = 0
 
     @property
     def waiting(self) -> int:
-        """Number of calls that wait for an answer."""
+        """Number of requests that wait for an answer."""
         return len(self._waiting)
 
-    # --- calls
+    # --- one service
 
     async def call(
         self, to: str, method: str, params: dict[str, Any] | None = None, timeout: float = RPC_TIMEOUT
@@ -130,20 +60,19 @@ class RpcClient:
             RpcRemoteError: the peer answered with an error.
             RpcTimeout: no answer in time.
             RpcUnavailable: nobody listens under that name, or Redis stayed away until the deadline.
+            TypeError: the params have no JSON form.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        await self._connected(timeout, to, method)
+        if not self._link.connected:
+            await self._connected(timeout, to, method)
         request_id = str(next(self._ids))
-        payload = messages.request(to, method, self.name, params or {}, request_id)
-        future: asyncio.Future[Any] = loop.create_future()
-        self._waiting[request_id] = _Call(future, to, method)
-        if not self._link.publish(to, payload, self._on_published(future, to, method)):
-            self._waiting.pop(request_id, None)
-            raise RpcUnavailable(f"{to}.{method} was not called: {self._link.last_error}", to=to, method=method)
-        timer = loop.call_at(deadline, self._expire, future, to, method, timeout)
+        call = Call(loop.create_future(), to, method)
+        self._waiting[request_id] = call
+        timer = loop.call_at(deadline, self._expire, call, timeout)
         try:
-            return await future
+            self._send(call, params or {}, request_id)
+            return await call.future
         finally:
             timer.cancel()
             self._waiting.pop(request_id, None)
@@ -164,37 +93,6 @@ class RpcClient:
         """Tell a service something; nobody answers. While Redis is away the message waits a while for it."""
         self._link.publish(to, messages.notification(to, method, self.name, params), keep=True)
 
-    async def scatter(
-        self, channel: str, method: str, params: dict[str, Any], *, expect: Iterable[str], timeout: float
-    ) -> Scatter:
-        """Send one request to everybody on ``channel`` and gather the answers of the services in ``expect``.
-
-        It ends when each of them has answered, with a result or an error, or at the deadline; it does not raise when
-        some or all stay silent, or while Redis is away.
-
-        Args:
-            channel: the fan-out channel, e.g. ``enrich``.
-            method: the method's name.
-            params: the keyword arguments, any JSON values.
-            expect: names of the services to wait for.
-            timeout: seconds.
-        """
-        loop = asyncio.get_running_loop()
-        gather = _Gather(loop, set(expect), method)
-        if not gather.scatter.missing:
-            return gather.scatter
-        request_id = str(next(self._ids))
-        payload = messages.request(channel, method, self.name, params, request_id)
-        self._waiting[request_id] = gather
-        timer = loop.call_later(timeout, _finish, gather.future)
-        try:
-            if self._link.publish(channel, payload, functools.partial(_finish_unheard, gather.future)):
-                await gather.future
-        finally:
-            timer.cancel()
-            self._waiting.pop(request_id, None)
-        return gather.scatter
-
     def __getattr__(self, service: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         """``rpc.anything("method", k=v)`` is ``rpc.request("anything", "method", k=v)``."""
         if service.startswith("_"):
@@ -205,10 +103,89 @@ class RpcClient:
 
         return call
 
+    # --- several services
+
+    async def scatter(
+        self, channel: str, method: str, params: dict[str, Any], *, expect: Iterable[str], timeout: float
+    ) -> Scatter:
+        """Ask several services the same, and gather the answers of those in ``expect``.
+
+        It ends when each of them has answered, with a result or an error, or at the deadline; it does not raise when
+        some or all stay silent, or while Redis is away. Where all of them are of our kind, the requests of one turn of
+        the loop reach each service as one message; otherwise there is one request on the fan-out channel.
+
+        Args:
+            channel: the fan-out channel, e.g. ``enrich``.
+            method: the method's name.
+            params: the keyword arguments, any JSON values.
+            expect: names of the services to wait for.
+            timeout: seconds.
+
+        Raises:
+            TypeError: the params have no JSON form.
+        """
+        loop = asyncio.get_running_loop()
+        gather = Gather(loop, expect, method)
+        services = list(gather.scatter.missing)
+        if not services or not self._link.connected:
+            return gather.scatter
+        request_id = ""
+        unknown = [service for service in services if not self._presence.knows(service)]
+        if not unknown:
+            self._scatter_in_batch(gather, services, method, params)
+        else:
+            request_id = str(next(self._ids))
+            payload = messages.request(channel, method, self._plain_sender(), params, request_id)
+            self._waiting[request_id] = gather
+            self._link.publish(channel, payload, functools.partial(_finish_unheard, gather))
+        timer = loop.call_later(timeout, gather.finish)
+        try:
+            await gather.future
+        finally:
+            timer.cancel()
+            self._waiting.pop(request_id, None)
+        return gather.scatter
+
+    def _scatter_in_batch(self, gather: Gather, services: list[str], method: str, params: dict[str, Any]) -> None:
+        item = jsonio.encode(params)
+        if not self._scatters:
+            asyncio.get_running_loop().call_soon(self._send_scatters)
+        for service in services:
+            self._scatters.setdefault((service, method), []).append((item, gather))
+
+    def _send_scatters(self) -> None:
+        gathered, self._scatters = self._scatters, {}
+        for (service, method), items in gathered.items():
+            for start in range(0, len(items), MAX_BATCH):
+                self._send_scatter(service, method, items[start : start + MAX_BATCH])
+
+    def _send_scatter(self, service: str, method: str, items: list[tuple[bytes, Gather]]) -> None:
+        batch = GatherBatch(service, [gather for _, gather in items])
+        request_id = str(next(self._ids))
+        params = b'{"method":%b,"items":[%b]}' % (jsonio.encode(method), b",".join([item for item, _ in items]))
+        payload = messages.request_raw(service, messages.BATCH, self.reply_channel, params, request_id)
+        self._waiting[request_id] = batch
+        # Whoever still waits in it has its own deadline; this only forgets an answer that never came.
+        asyncio.get_running_loop().call_later(RPC_TIMEOUT, self._waiting.pop, request_id, None)
+        instance = self._presence.pick(service)
+        channel = service if instance is None else instance_channel(service, instance)
+        heard = functools.partial(self._on_batch_receivers, batch, payload, instance)
+        if not self._link.publish(channel, payload, heard):
+            batch.give_up()
+
+    def _on_batch_receivers(self, batch: GatherBatch, payload: bytes, instance: str | None, receivers: Any) -> None:
+        if receivers == 0 and instance is not None:
+            self._presence.forget(batch.service, instance)
+            heard = functools.partial(self._on_batch_receivers, batch, payload, None)
+            if self._link.publish(batch.service, payload, heard):
+                return
+        if not isinstance(receivers, int) or receivers == 0:
+            batch.give_up()
+
     # --- answers
 
     def take_reply(self, reply: Envelope) -> None:
-        """Give a reply to the call that waits for it."""
+        """Give a reply to the request that waits for it."""
         waiting = self._waiting.get(str(reply.id))
         if waiting is None:
             self.late += 1
@@ -216,17 +193,10 @@ class RpcClient:
             self._waiting.pop(str(reply.id), None)
 
     def cancel_all(self, reason: str) -> int:
-        """End every waiting call; returns how many there were."""
-        count = 0
-        for call in list(self._waiting.values()):
-            if call.future.done():
-                continue
-            count += 1
-            if isinstance(call, _Gather):
-                _finish(call.future)
-            else:
-                call.future.set_exception(RpcUnavailable(f"{call.to}.{call.method}: {reason}"))
-        return count
+        """End everything that waits; returns how much there was."""
+        return sum([waiting.end(reason) for waiting in list(self._waiting.values())])
+
+    # --- sending
 
     async def _connected(self, timeout: float, to: str, method: str) -> None:
         try:
@@ -234,32 +204,46 @@ class RpcClient:
         except RedisUnavailable as error:
             raise RpcUnavailable(f"{to}.{method} was not called: {error}", to=to, method=method) from None
 
-    def _on_published(self, future: asyncio.Future[Any], to: str, method: str) -> Callable[[Any], None]:
-        def on_reply(receivers: Any) -> None:
-            if future.done():
-                return
-            if receivers == 0:
-                why = f"nobody listens under the name {to!r}; is the service running, and is its name right?"
-                future.set_exception(RpcUnavailable(f"{to}.{method}: {why}", to=to, method=method))
-            elif (error := reply_error(receivers)) is not None and not isinstance(error, RedisUnavailable):
-                future.set_exception(RpcUnavailable(f"{to}.{method} was not called: {error}", to=to, method=method))
+    def _send(self, call: Call, params: dict[str, Any], request_id: str) -> None:
+        instance = self._presence.pick(call.to)
+        if instance is None:
+            self._publish_plain(call, messages.request(call.to, call.method, self._plain_sender(), params, request_id))
+            return
+        payload = messages.request(call.to, call.method, self.reply_channel, params, request_id)
+        self._batches.put(instance_channel(call.to, instance), payload, (call, instance))
 
-        return on_reply
+    def _plain_sender(self) -> str:
+        """Return where an original peer answers to: the service's channel, or ours alone when it has replicas."""
+        return self.name if len(self._presence.replicas()) < 2 else self.reply_channel
 
-    def _expire(self, future: asyncio.Future[Any], to: str, method: str, timeout: float) -> None:
-        if not future.done():
+    def _publish_plain(self, call: Call, payload: bytes) -> None:
+        if not self._link.publish(call.to, payload, functools.partial(self._on_plain_receivers, call)):
+            call.fail(f"it was not called: {self._link.last_error}")
+
+    def _on_plain_receivers(self, call: Call, receivers: Any) -> None:
+        if receivers == 0:
+            call.fail(f"nobody listens under the name {call.to!r}; is the service running, and is its name right?")
+        elif (error := reply_error(receivers)) is not None and not isinstance(error, RedisUnavailable):
+            call.fail(str(error))
+
+    def _on_receivers(self, receivers: Any, sent: tuple[bytes, tuple[Call, str]]) -> None:
+        """An instance is gone: turn to whoever listens under the service's name."""
+        payload, (call, instance) = sent
+        if receivers == 0:
+            self._presence.forget(call.to, instance)
+        if not call.future.done() and not isinstance(receivers, RedisUnavailable):
+            self._publish_plain(call, payload)
+
+    def _expire(self, call: Call, timeout: float) -> None:
+        if not call.future.done():
             self.timeouts += 1
-            future.set_exception(RpcTimeout(f"{to}.{method} did not answer within {timeout:g} s", to=to, method=method))
+            text = f"{call.to}.{call.method} did not answer within {timeout:g} s"
+            call.future.set_exception(RpcTimeout(text, to=call.to, method=call.method))
 
 
-def _finish_unheard(future: asyncio.Future[None], receivers: Any) -> None:
+def _finish_unheard(gather: Gather, receivers: Any) -> None:
     if not isinstance(receivers, int) or receivers == 0:  # nobody got it: nothing to wait for
-        _finish(future)
+        gather.finish()
 
 
-def _finish(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-__all__ = ["RedisError", "RpcClient", "Scatter", "remote_error"]
+__all__ = ["RpcClient", "Scatter"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,10 @@ METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
 SERVER_ERROR: Final = -32000
 OVERLOADED: Final = -32005
+
+BATCH: Final = "__batch"
+"""Method of ours that calls another one for each of many ``items``; sent only to peers that announced themselves."""
+_REPLY_HEAD: Final = b'{"jsonrpc":"2.0","result":'
 
 MESSAGES: Final = {
     PARSE_ERROR: "Parse error",
@@ -57,7 +62,8 @@ class Envelope(msgspec.Struct):
         return str(self.to or ""), method, str(self.sender or "")
 
 
-_decoder = msgspec.json.Decoder(Envelope)
+_one = msgspec.json.Decoder(Envelope)
+_many = msgspec.json.Decoder(list[Envelope])
 
 
 def decode(data: bytes) -> list[Envelope]:
@@ -67,7 +73,7 @@ def decode(data: bytes) -> list[Envelope]:
         ValueError: it is not JSON, or neither an object nor a list of objects.
     """
     try:
-        return [_decoder.decode(data)]
+        return _many.decode(data) if data[:1] == b"[" else [_one.decode(data)]
     except msgspec.DecodeError:
         value = jsonio.decode(data)
     items = value if isinstance(value, list) else [value]
@@ -77,11 +83,27 @@ def decode(data: bytes) -> list[Envelope]:
         raise ValueError(f"not a JSON-RPC message: {error}") from None
 
 
+@functools.lru_cache(maxsize=1024)
+def _request_parts(to: str, method: str, sender: str) -> tuple[bytes, bytes]:
+    """Return what stands before the params of a request and between them and the id: the same for every call."""
+    head = {"jsonrpc": "2.0", "method": f"{to}:{method}:{sender}"}
+    tail = {"from": sender, "to": to}
+    return jsonio.encode(head)[:-1] + b',"params":', b"," + jsonio.encode(tail)[1:-1] + b',"id":"'
+
+
 def request(to: str, method: str, sender: str, params: Any, request_id: str) -> bytes:
-    """Return a request."""
-    body = {"jsonrpc": "2.0", "method": f"{to}:{method}:{sender}", "params": params, "id": request_id,
-            "from": sender, "to": to}  # fmt: skip
-    return jsonio.encode(body)
+    """Return a request; ``request_id`` must need no escaping in JSON.
+
+    Raises:
+        TypeError: the params have no JSON form.
+    """
+    return request_raw(to, method, sender, jsonio.encode(params), request_id)
+
+
+def request_raw(to: str, method: str, sender: str, params: bytes, request_id: str) -> bytes:
+    """Return a request whose params are JSON already."""
+    head, middle = _request_parts(to, method, sender)
+    return b"".join((head, params, middle, request_id.encode(), b'"}'))
 
 
 def notification(to: str, method: str, sender: str, params: Any) -> bytes:
@@ -90,13 +112,19 @@ def notification(to: str, method: str, sender: str, params: Any) -> bytes:
     return jsonio.encode(body)
 
 
+@functools.lru_cache(maxsize=1024)
+def _reply_tail(sender: str, to: str) -> bytes:
+    return b"," + jsonio.encode({"from": sender, "to": to})[1:]
+
+
 def success(result: Any, request_id: Any, sender: str, to: str) -> bytes:
     """Return the answer to a request.
 
     Raises:
         TypeError: the result has no JSON form.
     """
-    return jsonio.encode({"jsonrpc": "2.0", "result": result, "id": request_id, "from": sender, "to": to})
+    tail = _reply_tail(sender, to)
+    return b"".join((_REPLY_HEAD, jsonio.encode(result), b',"id":', jsonio.encode(request_id), tail))
 
 
 def failure(code: int, detail: str | None, request_id: Any, sender: str, to: str) -> bytes:

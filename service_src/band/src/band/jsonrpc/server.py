@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import sys
 import time
-from collections.abc import Callable, Coroutine
+import zlib
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import msgspec
 
 from band.constants import BROADCAST, ENRICH
-from band.errors import RpcError
 from band.jsonrpc import messages
+from band.jsonrpc.batch import run_batch
+from band.jsonrpc.calling import InvalidParams, describe, invoke
 from band.jsonrpc.client import RpcClient
 from band.jsonrpc.messages import Envelope
-from band.logs import logger, mask_text
+from band.jsonrpc.outbox import Outbox
+from band.logs import logger
 from band.metrics import Metrics
+from band.presence import SEPARATOR, Presence
 from band.redis.link import RedisLink
 from band.registry import Exposed, Registry
-from band.responses import BaseBandResponse
 
 MAX_IN_FLIGHT: Final = 5_000
 """Calls in progress before further ones are refused: a flood ends in errors, not in memory."""
@@ -32,15 +34,16 @@ MAX_PER_METHOD: Final = 1_000
 FAN_OUT: Final = frozenset({ENRICH, BROADCAST})
 
 
-class InvalidParams(Exception):
-    """The call's parameters do not fit the function."""
-
-
 class RpcServer:
     """Answers requests on the channels of a service, and hands replies to its client."""
 
-    def __init__(self, link: RedisLink, registry: Registry, client: RpcClient, metrics: Metrics) -> None:
+    def __init__(
+        self, link: RedisLink, registry: Registry, client: RpcClient, metrics: Metrics, presence: Presence
+    ) -> None:
         self._link = link
+        self._presence = presence
+        self._batches = Outbox(link, keep=True)
+        self._batch_method = Exposed(messages.BATCH, functools.partial(run_batch, registry, metrics), path="")
         self._registry = registry
         self._client = client
         self._metrics = metrics
@@ -73,11 +76,20 @@ class RpcServer:
                     "rpc_malformed", channel=channel, reason=str(error), bytes=len(data), count=self.malformed
                 )
             return
+        shared = SEPARATOR not in channel
         for envelope in envelopes:
             if envelope.is_reply:
                 self._client.take_reply(envelope)
-            else:
+            elif not shared or self._is_ours(envelope, data):
                 self._on_request(channel, envelope)
+
+    def _is_ours(self, envelope: Envelope, data: bytes) -> bool:
+        """Tell whether this replica answers a request that every replica got: each goes to exactly one of them."""
+        replicas = self._presence.replicas()
+        if len(replicas) < 2:
+            return True
+        mark = data if envelope.id is msgspec.UNSET else f"{envelope.id}{envelope.sender}{envelope.method}".encode()
+        return replicas[zlib.crc32(mark) % len(replicas)] == self._presence.instance
 
     async def drain(self, timeout: float) -> int:
         """Refuse further calls, wait for those in progress; returns how many were cut off after ``timeout`` seconds.
@@ -109,6 +121,8 @@ class RpcServer:
             logger.debug("rpc_not_for_us", to=to, channel=channel, method=method)
             return
         exposed = self._registry.methods.get(method)
+        if exposed is None and method == messages.BATCH:
+            exposed = self._batch_method
         if exposed is None:
             if channel not in FAN_OUT:  # on a fan-out channel it is not ours to refuse
                 self._refuse(envelope, sender, messages.METHOD_NOT_FOUND, f"{self.name} has no method {method!r}")
@@ -172,7 +186,14 @@ class RpcServer:
             reply = messages.failure(messages.SERVER_ERROR, detail, request_id_or_none(envelope), self.name, sender)
         self._metrics.called(exposed.name, outcome, time.perf_counter() - begun)
         if request_id is not msgspec.UNSET and sender:
-            self._link.publish(sender, reply, keep=True)
+            self._send(sender, reply)
+
+    def _send(self, channel: str, reply: bytes) -> None:
+        # A channel of an instance is one of ours, which takes batches; others get one message an answer.
+        if SEPARATOR in channel:
+            self._batches.put(channel, reply)
+        else:
+            self._link.publish(channel, reply, keep=True)
 
     def _refuse(self, envelope: Envelope, sender: str, code: int, detail: str | None) -> None:
         self._metrics.called("-", messages.MESSAGES[code], 0.0)
@@ -181,60 +202,9 @@ class RpcServer:
             return
         # The original answers an invalid request with a null id.
         request_id = None if code == messages.INVALID_REQUEST else envelope.id
-        self._link.publish(sender, messages.failure(code, detail, request_id, self.name, sender), keep=True)
+        self._send(sender, messages.failure(code, detail, request_id, self.name, sender))
 
 
 def request_id_or_none(envelope: Envelope) -> Any:
     """Return the id to echo, None for a notification."""
     return None if envelope.id is msgspec.UNSET else envelope.id
-
-
-async def invoke(func: Callable[..., Any], params: dict[str, Any]) -> Any:
-    """Call an exposed function with keyword arguments and return a JSON value.
-
-    The function may be async, return an awaitable, a plain value, a typed response, or be an async generator (whose
-    items become a list).
-
-    Raises:
-        InvalidParams: the arguments do not fit its signature; the text says which.
-        Exception: whatever the function raises.
-    """
-    result = await call_function(func, params)
-    if isinstance(result, BaseBandResponse):
-        return result.to_wire()
-    if inspect.isasyncgen(result):
-        return [item async for item in result]
-    return result
-
-
-async def call_function(func: Callable[..., Any], params: dict[str, Any]) -> Any:
-    """Call an exposed function with keyword arguments and return its result as it is, awaited where it must be.
-
-    Raises:
-        InvalidParams: the arguments do not fit its signature; the text says which.
-        Exception: whatever the function raises.
-    """
-    try:
-        result = func(**params)
-    except TypeError as error:
-        raise _misfit(func, params, error) from None
-    return await result if inspect.isawaitable(result) else result
-
-
-def _misfit(func: Callable[..., Any], params: dict[str, Any], error: TypeError) -> Exception:
-    """Tell a call that does not fit the signature from a TypeError inside the function."""
-    try:
-        inspect.signature(func).bind(**params)
-    except TypeError as misfit:
-        return InvalidParams(str(misfit))
-    except ValueError:
-        return InvalidParams(str(error))
-    return error
-
-
-def describe(error: BaseException) -> str:
-    """Return an error in words for the other side: its type and text, secrets in URLs masked, never a stack."""
-    text = mask_text(str(error))[:500]
-    if isinstance(error, RpcError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

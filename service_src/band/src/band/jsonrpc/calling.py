@@ -1,0 +1,66 @@
+"""Calling an exposed function with what came over the wire."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from band.errors import RpcError
+from band.logs import mask_text
+from band.responses import BaseBandResponse
+
+
+class InvalidParams(Exception):
+    """The call's parameters do not fit the function."""
+
+
+async def invoke(func: Callable[..., Any], params: dict[str, Any]) -> Any:
+    """Call an exposed function with keyword arguments and return a JSON value.
+
+    The function may be async, return an awaitable, a plain value, a typed response, or be an async generator (whose
+    items become a list).
+
+    Raises:
+        InvalidParams: the arguments do not fit its signature; the text says which.
+        Exception: whatever the function raises.
+    """
+    result = await call_function(func, params)
+    if isinstance(result, BaseBandResponse):
+        return result.to_wire()
+    if inspect.isasyncgen(result):
+        return [item async for item in result]
+    return result
+
+
+async def call_function(func: Callable[..., Any], params: dict[str, Any]) -> Any:
+    """Call an exposed function with keyword arguments and return its result as it is, awaited where it must be.
+
+    Raises:
+        InvalidParams: the arguments do not fit its signature; the text says which.
+        Exception: whatever the function raises.
+    """
+    try:
+        result = func(**params)
+    except TypeError as error:
+        raise _misfit(func, params, error) from None
+    return await result if inspect.isawaitable(result) else result
+
+
+def _misfit(func: Callable[..., Any], params: dict[str, Any], error: TypeError) -> Exception:
+    """Tell a call that does not fit the signature from a TypeError inside the function."""
+    try:
+        inspect.signature(func).bind(**params)
+    except TypeError as misfit:
+        return InvalidParams(str(misfit))
+    except ValueError:
+        return InvalidParams(str(error))
+    return error
+
+
+def describe(error: BaseException) -> str:
+    """Return an error in words for the other side: its type and text, secrets in URLs masked, never a stack."""
+    text = mask_text(str(error))[:500]
+    if isinstance(error, RpcError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

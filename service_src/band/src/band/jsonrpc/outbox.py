@@ -1,0 +1,62 @@
+"""What leaves in one turn of the loop for one peer leaves as one message: a JSON-RPC batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from band.redis.link import RedisLink
+
+MAX_BATCH: Final = 500
+"""Messages in one batch: enough to make the cost of each vanish, and still no long wait for the first."""
+
+OnReceivers = Callable[[Any, Any], None]
+
+
+class Outbox:
+    """Gathers messages by channel and publishes those of one turn of the loop together."""
+
+    def __init__(self, link: RedisLink, on_receivers: OnReceivers | None = None, *, keep: bool = False) -> None:
+        self._link = link
+        self._on_receivers = on_receivers
+        self._keep = keep
+        self._gathered: dict[str, list[tuple[bytes, Any]]] = {}
+        self._planned = False
+
+    def put(self, channel: str, payload: bytes, tag: Any = None) -> None:
+        """Queue a message; ``tag`` comes back with the number of receivers, if anybody wants to know it."""
+        gathered = self._gathered.get(channel)
+        if gathered is None:
+            gathered = self._gathered[channel] = []
+        gathered.append((payload, tag))
+        if not self._planned:
+            self._planned = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._planned = False
+        everything, self._gathered = self._gathered, {}
+        for channel, gathered in everything.items():
+            for start in range(0, len(gathered), MAX_BATCH):
+                self._publish(channel, gathered[start : start + MAX_BATCH])
+
+    def _publish(self, channel: str, gathered: list[tuple[bytes, Any]]) -> None:
+        if len(gathered) == 1:
+            payload = gathered[0][0]
+        else:
+            payload = b"[" + b",".join([payload for payload, _ in gathered]) + b"]"
+        notify = self._on_receivers
+        if notify is None:
+            self._link.publish(channel, payload, keep=self._keep)
+            return
+
+        def on_reply(receivers: Any) -> None:
+            # Only what went wrong is worth a look at each message.
+            if type(receivers) is not int or receivers == 0:
+                for message, tag in gathered:
+                    notify(receivers, (message, tag))
+
+        if not self._link.publish(channel, payload, on_reply, keep=self._keep):
+            for message, tag in gathered:
+                notify(None, (message, tag))

@@ -1,0 +1,166 @@
+"""What waits for answers: one call, or one request to several services."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import msgspec
+
+from band.errors import RpcRemoteError, RpcUnavailable
+from band.jsonrpc import messages
+from band.jsonrpc.messages import Envelope
+
+
+class Waiting(Protocol):
+    """Something that takes the replies to one request id."""
+
+    def take(self, reply: Envelope) -> bool:
+        """Take a reply; True: nothing more is expected."""
+
+    def end(self, reason: str) -> bool:
+        """End the wait: the service stops. Whether something still waited."""
+
+
+class Scatter(msgspec.Struct):
+    """What came back from a request that went to several services.
+
+    ``results``: service → result as sent. ``errors``: service → its error. ``missing``: who did not answer.
+    ``elapsed_ms``: service → milliseconds until its answer.
+    """
+
+    results: dict[str, Any]
+    errors: dict[str, RpcRemoteError]
+    missing: set[str]
+    elapsed_ms: dict[str, float]
+
+
+def remote_error(error: Any, to: str, method: str) -> RpcRemoteError:
+    """Return the typed error for the ``error`` object of a reply."""
+    if not isinstance(error, dict):
+        return RpcRemoteError(messages.SERVER_ERROR, str(error), to=to, method=method)
+    code = error.get("code")
+    number = code if isinstance(code, int) else messages.SERVER_ERROR
+    return RpcRemoteError(number, str(error.get("message") or "unknown error"), error.get("data"), to=to, method=method)
+
+
+def outcome(reply: Envelope) -> tuple[Any, Any]:
+    """Return (result, error) of a reply; error is None when it succeeded."""
+    error = None if reply.error is msgspec.UNSET else reply.error
+    return (None if reply.result is msgspec.UNSET else reply.result), error
+
+
+class Call:
+    """One request that waits for one answer."""
+
+    __slots__ = ("future", "method", "to")
+
+    def __init__(self, future: asyncio.Future[Any], to: str, method: str) -> None:
+        self.future = future
+        self.to = to
+        self.method = method
+
+    def take(self, reply: Envelope) -> bool:
+        """Take the answer; True: nothing more is expected."""
+        if not self.future.done():
+            result, error = outcome(reply)
+            if error is None:
+                self.future.set_result(result)
+            else:
+                self.future.set_exception(remote_error(error, self.to, self.method))
+        return True
+
+    def fail(self, why: str) -> None:
+        """End the call: it did not reach anybody, or nobody answers any more."""
+        if not self.future.done():
+            text = f"{self.to}.{self.method}: {why}"
+            self.future.set_exception(RpcUnavailable(text, to=self.to, method=self.method))
+
+    def end(self, reason: str) -> bool:
+        """End the call because the service stops."""
+        waited = not self.future.done()
+        self.fail(reason)
+        return waited
+
+
+class Gather:
+    """One request that waits for the answers of several services."""
+
+    __slots__ = ("_begun", "_method", "_open", "future", "scatter")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, expect: Iterable[str], method: str) -> None:
+        self._begun = time.perf_counter()
+        self._method = method
+        self._open = set(expect)
+        self.future: asyncio.Future[None] = loop.create_future()
+        self.scatter = Scatter({}, {}, set(self._open), {})
+
+    def take(self, reply: Envelope) -> bool:
+        """Take one service's answer, result or error; True: nothing more is expected."""
+        return self.settle(str(reply.sender), *outcome(reply))
+
+    def settle(self, service: str, result: Any, error: Any) -> bool:
+        """Note what ``service`` answered; True: nothing more is expected."""
+        scatter = self.scatter
+        if service not in self._open:
+            return False
+        scatter.missing.discard(service)
+        scatter.elapsed_ms[service] = round((time.perf_counter() - self._begun) * 1000, 3)
+        if error is None:
+            scatter.results[service] = result
+        else:
+            scatter.errors[service] = remote_error(error, service, self._method)
+        return self.give_up(service)
+
+    def give_up(self, service: str) -> bool:
+        """Expect nothing more of ``service``; True: nor of anybody else."""
+        self._open.discard(service)
+        if self._open:
+            return False
+        self.finish()
+        return True
+
+    def finish(self) -> None:
+        """End the wait with what has come so far."""
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def end(self, _reason: str) -> bool:
+        """End the wait because the service stops."""
+        waited = not self.future.done()
+        self.finish()
+        return waited
+
+
+class GatherBatch:
+    """The answer of one service to the requests of many :class:`Gather` that went to it as one message."""
+
+    __slots__ = ("gathers", "service")
+
+    def __init__(self, service: str, gathers: list[Gather]) -> None:
+        self.service = service
+        self.gathers = gathers
+
+    def take(self, reply: Envelope) -> bool:
+        """Share the answers out; an error of the whole is everybody's error."""
+        result, error = outcome(reply)
+        if error is None and isinstance(result, dict) and isinstance(result.get("results"), list):
+            errors = result.get("errors") or {}
+            for number, (gather, value) in enumerate(zip(self.gathers, result["results"], strict=False)):
+                gather.settle(self.service, value, errors.get(str(number)) if errors else None)
+        else:
+            for gather in self.gathers:
+                gather.settle(self.service, None, error or {"message": "not the answer to a batch"})
+        return True
+
+    def give_up(self) -> None:
+        """Nobody got the batch."""
+        for gather in self.gathers:
+            gather.give_up(self.service)
+
+    def end(self, reason: str) -> bool:
+        """End the wait of each because the service stops."""
+        ended = [gather.end(reason) for gather in self.gathers]  # every one of them, not only up to the first
+        return any(ended)

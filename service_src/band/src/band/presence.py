@@ -1,0 +1,141 @@
+"""Who runs now, of our own kind: the instances of each service.
+
+Every instance keeps its name in the sorted set ``band:instances:<service>`` with the time until which it counts, and
+says on the channel ``band:presence`` when it comes and goes. From that a caller knows that a peer is one of ours (it
+understands batches and answers to a channel of the caller's instance) and how many replicas share the work; services
+of the original platform are not there, and are spoken to as they always were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import Any, Final
+
+from band.errors import RedisError
+from band.redis.link import RedisLink
+
+CHANNEL: Final = "band:presence"
+KEY: Final = "band:instances:{service}"
+REFRESH: Final = 3.0
+"""Seconds between two signs of life, and between two looks at the services that are called."""
+LIFETIME: Final = 10.0
+"""Seconds after which an instance that gave no sign counts as gone."""
+
+SEPARATOR: Final = "#"
+"""Between service and instance in the name of an instance's own channel."""
+
+
+def instance_channel(service: str, instance: str) -> str:
+    """Return the channel on which one instance of a service is spoken to."""
+    return f"{service}{SEPARATOR}{instance}"
+
+
+class Presence:
+    """Shows this instance to the others, and remembers the instances of the services that it calls."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._known: dict[str, list[str]] = {}
+        self._fetching: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = itertools.count()
+        self.service = ""
+        self.instance = ""
+
+    # --- looking
+
+    def pick(self, service: str) -> str | None:
+        """Return an instance of ``service`` to call, in turn; None when none of ours is known (yet)."""
+        instances = self._known.get(service)
+        if instances:
+            return instances[0] if len(instances) == 1 else instances[next(self._turn) % len(instances)]
+        if instances is None:
+            self._look(service)
+        return None
+
+    def knows(self, service: str) -> bool:
+        """Tell whether instances of ours are known for ``service``; looks for them when it was never asked."""
+        instances = self._known.get(service)
+        if instances is None:
+            self._look(service)
+        return bool(instances)
+
+    def replicas(self) -> list[str]:
+        """Return the instances of this service, this one among them, sorted."""
+        others = self._known.get(self.service) or []
+        return others if self.instance in others else sorted([*others, self.instance])
+
+    def forget(self, service: str, instance: str) -> None:
+        """Take an instance that does not listen any more out of what is known."""
+        instances = self._known.get(service)
+        if instances and instance in instances:
+            self._known[service] = [other for other in instances if other != instance]
+            self._look(service)
+
+    def on_change(self, data: bytes) -> None:
+        """Look again at a service that said on :data:`CHANNEL` that it changed."""
+        service = data.decode("utf-8", "replace")
+        if service in self._known:
+            self._look(service)
+
+    # --- showing
+
+    async def run(self, service: str, instance: str) -> None:
+        """Show this instance until cancelled, and keep what is known of others fresh."""
+        self.service, self.instance = service, instance
+        self._known.setdefault(service, [])
+        shown = False
+        while True:
+            try:
+                await self._link.ready(60)
+                await self._show()
+                if not shown:
+                    self._say()
+                    shown = True
+                for name in list(self._known):
+                    await self._fetch(name)
+            except RedisError:
+                shown = False  # it may have come back empty: say it again
+            await asyncio.sleep(REFRESH)
+
+    async def leave(self) -> None:
+        """Take this instance out, so that callers turn to others at once."""
+        try:
+            await self._link.command("ZREM", KEY.format(service=self.service), self.instance, timeout=1.0)
+            self._say()
+        except RedisError:
+            return  # its time runs out by itself
+
+    async def _show(self) -> None:
+        key = KEY.format(service=self.service)
+        now = time.time()
+        await asyncio.gather(
+            self._link.command("ZADD", key, now + LIFETIME, self.instance),
+            self._link.command("ZREMRANGEBYSCORE", key, "-inf", now),
+            self._link.command("EXPIRE", key, int(LIFETIME * 2)),
+        )
+
+    def _say(self) -> None:
+        self._link.publish(CHANNEL, self.service.encode())
+
+    def _look(self, service: str) -> None:
+        if service in self._fetching or not self._link.connected:
+            return
+        self._fetching.add(service)
+        task = asyncio.get_running_loop().create_task(self._fetch_quietly(service))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _fetch_quietly(self, service: str) -> None:
+        try:
+            await self._fetch(service)
+        except RedisError:
+            self._known.setdefault(service, [])
+        finally:
+            self._fetching.discard(service)
+
+    async def _fetch(self, service: str) -> None:
+        found: list[Any] = await self._link.command("ZRANGEBYSCORE", KEY.format(service=service), time.time(), "+inf")
+        self._known[service] = sorted(instance.decode() for instance in found)
