@@ -87,8 +87,9 @@ def _make(name: str) -> Any:
 
         return getattr(jobs, name)
     if name == "logger":
-        from band.logs import logger
+        from band.logs import ensure_logs, logger
 
+        ensure_logs()  # a module of the service may log while it is imported
         return logger
     if name == "response":
         from band.responses import response

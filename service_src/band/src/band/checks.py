@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final
 
 from band.logs import mask, mask_text
@@ -23,6 +24,20 @@ def worst(states: list[str]) -> str:
     return max((state if state in _ORDER else FAILING for state in states), key=_ORDER.index, default=OK)
 
 
+def _facts(found: Any) -> dict[str, Any]:
+    """Return what a check found as a mapping: None and True are well, False fails, a text is its status."""
+    if isinstance(found, Mapping):
+        return dict(found)
+    if found is None or found is True:
+        return {}
+    if isinstance(found, str) and found in _ORDER:
+        return {"status": found}
+    return {
+        "status": FAILING,
+        "reason": f"the check returned {found!r}, not {{'status': 'ok' | 'degraded' | 'failing'}}",
+    }
+
+
 async def read_health(registry: Registry, link: RedisLink) -> dict[str, Any]:
     """Return ``{"status": …, "checks": {name: {"status": …, …}}}``; never raises."""
     checks: dict[str, dict[str, Any]] = {}
@@ -39,5 +54,5 @@ async def read_health(registry: Registry, link: RedisLink) -> dict[str, Any]:
             facts = {"status": FAILING, "reason": f"the check did not end within {CHECK_TIMEOUT:g} s"}
         except Exception as error:  # noqa: BLE001 - a broken check is a finding, not a reason to break
             facts = {"status": FAILING, "reason": mask_text(f"{type(error).__name__}: {error}")}
-        checks[check.name] = mask({"status": OK, **(facts or {})})
+        checks[check.name] = mask({"status": OK, **_facts(facts)})
     return {"status": worst([str(check["status"]) for check in checks.values()]), "checks": checks}

@@ -1,19 +1,23 @@
 """Settings of a service: ``config.yaml`` through Jinja2, over the environment with ``.env.local`` and ``.env``.
 
-Order, later wins: ``config.yml``, ``config.yaml``, then ``custom.yml``, ``custom.yaml``. Variables of the real
-environment win over ``.env.local``, which wins over ``.env``.
+Order, later wins: ``config.yml``, ``config.yaml``, then ``custom.yml``, ``custom.yaml``, then the section named after
+the variable ``ENV`` (``development`` unless set). Variables of the real environment win over ``.env.local``, which wins
+over ``.env``.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import socket
+import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from dotenv import dotenv_values
-from jinja2 import Environment, TemplateError
+from jinja2 import Environment, TemplateSyntaxError
 
 from band.errors import SettingsError
 
@@ -73,24 +77,53 @@ def read_settings(folder: Path, env: Mapping[str, str]) -> Settings:
     return Settings(merged)
 
 
+def with_defaults(settings: Settings, env: Mapping[str, str]) -> Settings:
+    """Return ``settings`` with what the original always gave: the section of its ``ENV``, ``env``, ``name``."""
+    name = env.get("ENV") or "development"
+    section = settings.get(name)
+    merged = Settings(_merge(settings, section)) if isinstance(section, Mapping) else settings
+    merged.setdefault("env", name)
+    merged["name"] = first(merged.get("name"), env.get("NAME"), socket.gethostname())
+    return merged
+
+
 def _read_file(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
+    # Only where and what: the whole text of an error quotes the line, which may hold a secret. No `from error` either:
+    # the cause would be printed with it.
     try:
         template = Environment(autoescape=False).from_string(path.read_text(encoding="utf-8"))  # noqa: S701 - YAML, not HTML
         values = yaml.safe_load(template.render(**{**env, "env": env}))
-    except TemplateError as error:
-        line = getattr(error, "lineno", None)
-        raise SettingsError(f"{path}{f', line {line}' if line else ''}: not a valid template: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise SettingsError(f"{path}: cannot be read: {why}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not valid YAML"
-        # The problem alone: the whole text of a YAML error quotes the line, which may hold a secret.
-        raise SettingsError(f"{path}{where}: {problem}; check the quotes and the indentation there") from error
+        problem = _unquoted(getattr(error, "problem", None) or "not valid YAML")
+        raise SettingsError(f"{path}{where}: {problem}; check the quotes and the indentation there") from None
+    except Exception as error:  # noqa: BLE001 - an expression of the template can raise anything
+        line = error.lineno if isinstance(error, TemplateSyntaxError) else _template_line(error)
+        where = f", line {line}" if line else ""
+        raise SettingsError(f"{path}{where}: not a valid template: {_unquoted(str(error))}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: expected `key: value` lines, found a {type(values).__name__}")
     return values
+
+
+def _unquoted(text: str) -> str:
+    """Return an error's text without what it quotes from the file, save for the names of Jinja's own tokens."""
+    return _QUOTED.sub("'…'", text)
+
+
+_QUOTED = re.compile(r"""(['"])(?!end of |undefined)[^'"]{2,}\1""")
+
+
+def _template_line(error: BaseException) -> int | None:
+    """Return the line of the template in which an expression failed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((frame.lineno for frame in reversed(frames) if frame.filename == "<template>"), None)
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,9 @@ BROADCAST: Final = "broadcast"
 REQUEST_STATUS: Final = "__status"
 NOTIFY_ALIVE: Final = "__iamalive"
 
+OK: Final = "o-o-ok"
+"""What the original's services answer when there is nothing else to say."""
+
 STATUS_STARTING: Final = "starting"
 STATUS_RUNNING: Final = "running"
 STATUS_STOPPING: Final = "stopping"

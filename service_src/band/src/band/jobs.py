@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 from band.logs import logger
@@ -13,6 +15,29 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 JOBS_LIMIT = 200
+
+
+class Threads(ThreadPoolExecutor):
+    """The threads of ``blocking``; they count what runs, because a thread cannot be told to stop."""
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=32, thread_name_prefix="blocking")
+        self._running: set[Any] = set()
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Run ``function`` in a thread; returns its concurrent future."""
+        future = super().submit(function, *args, **kwargs)
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        return future
+
+    @property
+    def busy(self) -> int:
+        """Number of calls that wait or run."""
+        return len(self._running)
+
+
+threads = Threads()
 
 
 class Scheduler:
@@ -26,9 +51,9 @@ class Scheduler:
         """Start a job and return it; ``await job.close()`` ends it, ``await job.wait()`` waits for it."""
         return await self._scheduler().spawn(coroutine)
 
-    async def spawn_tasks(self, functions: Iterable[Callable[[], Any]]) -> list[Any]:
-        """Start a job for each function."""
-        return [await self.spawn(_run(function)) for function in functions]
+    async def spawn_tasks(self, tasks: Iterable[Callable[[], Any] | Coroutine[Any, Any, Any]]) -> list[Any]:
+        """Start a job for each function or coroutine."""
+        return [await self.spawn(task if asyncio.iscoroutine(task) else _run(task)) for task in tasks]
 
     @property
     def active_count(self) -> int:
@@ -49,7 +74,7 @@ class Scheduler:
         return self._inner
 
 
-async def _run(function: Callable[[], Any]) -> None:
+async def _run(function: Any) -> None:
     result = function()
     if hasattr(result, "__await__"):
         await result
@@ -65,10 +90,12 @@ def blocking() -> Callable[[Callable[P, T]], Callable[P, Awaitable[T]]]:
 
     def decorate(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
         @functools.wraps(function)
-        async def call(*args: P.args, **kwargs: P.kwargs) -> T:
-            return await asyncio.to_thread(function, *args, **kwargs)
+        async def in_thread(*args: P.args, **kwargs: P.kwargs) -> T:
+            context = contextvars.copy_context()
+            call = functools.partial(context.run, function, *args, **kwargs)
+            return await asyncio.get_running_loop().run_in_executor(threads, call)
 
-        return call
+        return in_thread
 
     return decorate
 

@@ -13,7 +13,11 @@ import structlog
 
 MASK = "***"
 _SECRET_KEY = re.compile(r"token|secret|passw|api_?key|licen[cs]e_?key|authorization|credential|cookie", re.IGNORECASE)
-_SECRET_IN_URL = re.compile(r"(?<=://)([^/@\s:]*):([^/@\s]+)@")
+_SECRET_IN_URL = re.compile(r"(?<=://)([^/@\s:]*):([^@\s]+)@")
+_SECRET_IN_QUERY = re.compile(
+    r"([?&](?:[\w.-]*(?:token|secret|passw|api_?key|licen[cs]e_?key|signature)[\w.-]*)=)[^&\s\"'#]+", re.IGNORECASE
+)
+_BOT_TOKEN = re.compile(r"(?<=bot)\d{6,}:[\w-]{30,}")
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger("band")
 
@@ -24,8 +28,28 @@ def is_secret_name(name: str) -> bool:
 
 
 def mask_text(text: str) -> str:
-    """Return ``text`` with the password of every URL in it masked."""
-    return _SECRET_IN_URL.sub(rf"\1:{MASK}@", text) if "@" in text else text
+    """Return ``text`` with passwords and tokens of the URLs in it masked, and every known secret's value."""
+    if "@" in text:
+        text = _SECRET_IN_URL.sub(rf"\1:{MASK}@", text)
+    if "=" in text:
+        text = _SECRET_IN_QUERY.sub(rf"\1{MASK}", text)
+    if "bot" in text:
+        text = _BOT_TOKEN.sub(MASK, text)
+    return _known.sub(MASK, text) if _known is not None else text
+
+
+_known: re.Pattern[str] | None = None
+SHORTEST_SECRET = 8
+"""Characters from which the value of a secret variable is masked wherever it stands; shorter ones are often words."""
+
+
+def know_secrets(env: Mapping[str, str]) -> None:
+    """Mask, from now on and everywhere, the values of those variables of ``env`` whose names say they are secret."""
+    global _known
+    values = {value for name, value in env.items() if is_secret_name(name) and len(value) >= SHORTEST_SECRET}
+    values = {value for value in values if not value.startswith("/")}  # the path of a file that holds the secret
+    longest_first = sorted(map(re.escape, values), key=len, reverse=True)
+    _known = re.compile("|".join(longest_first)) if longest_first else None
 
 
 def mask(value: Any, name: str = "") -> Any:
@@ -55,6 +79,16 @@ def _mask_exception(_logger: Any, _method: str, event: MutableMapping[str, Any])
     return event
 
 
+def _interpolate(event: Any, args: tuple[Any, ...]) -> tuple[Any, list[Any]]:
+    """Return the event with ``args`` in its ``%`` places, or as it is and the arguments as extras."""
+    if isinstance(event, str) and "%" in event:
+        try:
+            return event % args, []
+        except (TypeError, ValueError):
+            pass  # "100% done": a percent sign that asks for nothing
+    return event, list(args)
+
+
 def _logger_class(level: int) -> type[Any]:
     """Return structlog's fast filtering logger, which here also takes positional extras: ``logger.info("got", value)``.
 
@@ -65,10 +99,11 @@ def _logger_class(level: int) -> type[Any]:
     def wrap(method: Any) -> Any:
         @functools.wraps(method)
         def log(self: Any, event: Any = "", *args: Any, **values: Any) -> Any:
-            if args and not (isinstance(event, str) and "%" in event):
-                values["extra"] = list(args)
-                args = ()
-            return method(self, event, *args, **values)
+            if args:
+                event, extra = _interpolate(event, args)
+                if extra:
+                    values["extra"] = extra
+            return method(self, event, **values)
 
         return log
 
@@ -107,3 +142,13 @@ def configure_logs(level: str = "INFO", *, as_json: bool = False) -> None:
     logging.basicConfig(
         level=max(number, logging.WARNING), stream=sys.stdout, format="%(levelname)s %(name)s %(message)s"
     )
+
+
+def ensure_logs() -> None:
+    """Set up structlog from the environment unless that was done before."""
+    if not structlog.is_configured():
+        from band.config import Truth, environ
+
+        know_secrets(environ)
+        as_json = environ.get("JSON_LOGS", "").strip().lower() in Truth.YES
+        configure_logs(environ.get("LOG_LEVEL") or "INFO", as_json=as_json)

@@ -30,6 +30,12 @@ class BaseBandResponse(dict[str, Any]):
         """The data as it was given: any JSON value."""
         return dict(self) if isinstance(self.value, Mapping) else self.value
 
+    def __getattr__(self, name: str) -> Any:
+        """Return a value of the data by its name, None when there is none: as the original's responses did."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self.get(name)
+
     def is_error(self) -> bool:
         """Tell whether this is an error response."""
         return False
