@@ -77,7 +77,7 @@ def transliterate(name: str, country: str = "") -> str:
 def _cased(word: str, cyrillic: str) -> str:
     if word[:1].isupper() and cyrillic:
         return cyrillic.upper() if len(word) > 3 and word.isupper() else cyrillic[0].upper() + cyrillic[1:]
-    return cyrillic
+    return cyrillic.lower()
 
 
 def _letter(letter: str) -> str:

@@ -9,6 +9,7 @@ from band import expose, health, settings, worker
 from band.config import words
 from band.dataset import Dataset
 from band.geoip import Locator
+from band.service import service as running
 from mmgeo.locator import LookUp
 from mmgeo.names import RussianNames
 from mmgeo.reader import CityReader, open_city
@@ -22,6 +23,7 @@ dataset: Dataset[CityReader] = Dataset(
     refresh_hours=float(settings.refresh_hours or 24),
     stale_days=float(settings.stale_days or 60),
 )
+dataset.show(running.metrics)
 locator = Locator(dataset, LookUp(RussianNames()), int(settings.cache_size or 10_000))
 
 

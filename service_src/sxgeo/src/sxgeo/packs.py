@@ -1,4 +1,4 @@
-"""Records of the directories: a text in the file describes their fields, this turns it into functions that read them."""
+"""Records of the directories: a text in the file describes their fields, this turns it into readers."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from band import expose, health, settings, worker
 from band.config import words
 from band.dataset import Dataset
 from band.geoip import Locator
+from band.service import service as running
 from sxgeo.place import look_up
 from sxgeo.reader import SypexReader, open_sypex
 from sxgeo.sources import make_sources
@@ -21,6 +22,7 @@ dataset: Dataset[SypexReader] = Dataset(
     refresh_hours=float(settings.refresh_hours or 24),
     stale_days=float(settings.stale_days or 60),
 )
+dataset.show(running.metrics)
 locator = Locator(dataset, look_up, int(settings.cache_size or 10_000))
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from band.dataset import metrics
 from band.dataset.errors import BadData, DatasetError
 from band.dataset.http import Http
 from band.dataset.source import Fetched, Source, Visit
@@ -23,6 +22,16 @@ _FIRST_RETRY = 30.0
 _EMPTY_MAX = 900.0
 _SERVED_RETRY = 900.0
 _JITTER = 0.1
+
+
+class Metrics(Protocol):
+    """The part of band's metrics that a dataset needs."""
+
+    def add(self, name: str, value: float = 1) -> None:
+        """Add to a counter."""
+
+    def gauge(self, name: str, read: Callable[[], float], text: str) -> None:
+        """Show a number at every scrape."""
 
 
 class Dataset(Generic[T]):
@@ -68,6 +77,7 @@ class Dataset(Generic[T]):
         self._error = ""
         self._lock = asyncio.Lock()
         self._woken = asyncio.Event()
+        self._metrics: Metrics | None = None
 
     async def run(self) -> None:
         """Open the file that is there, then keep it fresh until cancelled."""
@@ -82,6 +92,20 @@ class Dataset(Generic[T]):
         """Have ``run()`` ask the sources now instead of at the due time."""
         self._woken.set()
 
+    def show(self, metrics: Metrics) -> None:
+        """Count questions to the sources, and show the data's age and whether there is any, among the metrics."""
+        self._metrics = metrics
+        metrics.gauge("dataset_ready", lambda: float(self.value is not None), "Whether there is a database.")
+        metrics.gauge("dataset_age_days", self._age, "Days since the database in use was built.")
+
+    def _age(self) -> float:
+        age = age_days(self.build_date)
+        return float("nan") if age is None else age
+
+    def _count(self, result: str) -> None:
+        if self._metrics is not None:
+            self._metrics.add(f"dataset_questions_{result}")
+
     async def open(self) -> bool:
         """Open the file that is there; return whether there is a value now. Never raises for bad data or a bad disk."""
         try:
@@ -89,7 +113,7 @@ class Dataset(Generic[T]):
             loaded = await asyncio.to_thread(store.open)
         except (BadData, OSError) as error:
             self._error = f"{self._path}: {error}"
-            logger.error("dataset cannot be opened", dataset=self.name, error=self._error)
+            logger.error("dataset_not_opened", dataset=self.name, error=self._error)
             return False
         if loaded is not None:
             self._take(store, loaded)
@@ -121,10 +145,10 @@ class Dataset(Generic[T]):
                 fetched_new = await self._ask(store, http, source)
             except DatasetError as error:
                 errors[source.name] = str(error)
-                metrics.fetches.labels(self.name, source.name, "failed").inc()
-                logger.warning("dataset source failed", dataset=self.name, source=source.name, error=str(error))
+                self._count("failed")
+                logger.warning("dataset_source_failed", dataset=self.name, source=source.name, error=str(error))
                 continue
-            metrics.fetches.labels(self.name, source.name, "new" if fetched_new else "unchanged").inc()
+            self._count("new" if fetched_new else "unchanged")
             return fetched_new
         return False
 
@@ -150,14 +174,12 @@ class Dataset(Generic[T]):
         loaded = await asyncio.to_thread(store.install, source.name, fetched)
         self._take(store, loaded)
         logger.info(
-            "dataset is new", dataset=self.name, source=source.name, origin=fetched.origin, build_date=self.build_date
+            "dataset_new", dataset=self.name, source=source.name, origin=fetched.origin, build_date=self.build_date
         )
 
     def _take(self, store: Store[T], loaded: Loaded[T]) -> None:
         self.value, self._about, self._error = loaded.value, loaded.about, ""
         self.source, self.build_date = store.state.source, store.state.build_date[:10]
-        if loaded.build_date:
-            metrics.build_time.labels(self.name).set(loaded.build_date.timestamp())
 
     async def _finish(self, store: Store[T], errors: dict[str, str]) -> None:
         state, now = store.state, utc_now()
@@ -169,7 +191,7 @@ class Dataset(Generic[T]):
         try:
             await asyncio.to_thread(store.save)
         except OSError as error:
-            logger.error("dataset state cannot be written", dataset=self.name, error=str(error))
+            logger.error("dataset_state_not_written", dataset=self.name, error=str(error))
 
     def _pause(self, failures: int) -> float:
         """Return the seconds to the next check: short while there is nothing, longer while an old file serves."""

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from urllib.parse import urljoin
 
 import msgspec
+from yarl import URL
 
 from band.dataset.errors import BadData, SourceError, SourceNotFound
 from band.dataset.http import Http, safe_url
@@ -211,7 +212,7 @@ async def _files(http: Http, index: str, package: str) -> list[IndexFile]:
     for href, yanked in parser.found:
         url, _, fragment = urljoin(page, href).partition("#")
         sha256 = fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else ""
-        files.append(IndexFile(url.rsplit("/", 1)[-1], url, sha256, yanked))
+        files.append(IndexFile(url.rsplit("/", 1)[-1], _with_login(url, page), sha256, yanked))
     return files
 
 
@@ -221,7 +222,7 @@ def _json_files(text: str, page: str) -> list[IndexFile]:
         return [
             IndexFile(
                 Path(row["filename"]).name,
-                urljoin(page, row["url"]),
+                _with_login(urljoin(page, row["url"]), page),
                 row.get("hashes", {}).get("sha256", ""),
                 bool(row.get("yanked")),
             )
@@ -229,6 +230,14 @@ def _json_files(text: str, page: str) -> list[IndexFile]:
         ]
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
         raise SourceError(f"{safe_url(page)} is not a package index page: {error}") from error
+
+
+def _with_login(url: str, page: str) -> str:
+    """Return a file's URL with the user and password of its index, if it lies on the same origin."""
+    index, file = URL(page), URL(url)
+    if index.user and not file.user and file.origin() == index.origin():
+        return str(file.with_user(index.user).with_password(index.password))
+    return url
 
 
 def _version_key(version: str) -> list[int]:
