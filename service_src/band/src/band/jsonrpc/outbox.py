@@ -40,6 +40,7 @@ class Outbox:
         for channel, gathered in everything.items():
             for start in range(0, len(gathered), MAX_BATCH):
                 self._publish(channel, gathered[start : start + MAX_BATCH])
+        self._link.flush()
 
     def _publish(self, channel: str, gathered: list[tuple[bytes, Any]]) -> None:
         if len(gathered) == 1:

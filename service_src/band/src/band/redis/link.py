@@ -145,6 +145,11 @@ class RedisLink:
         self.dropped += 1
         return False
 
+    def flush(self) -> None:
+        """Let what was published leave now, not at the end of this turn of the loop."""
+        if self._wire is not None:
+            self._wire.flush()
+
     async def subscribe(self, *channels: str) -> None:
         """Receive the messages of ``channels`` from now on, and again after every reconnect."""
         for channel in channels:

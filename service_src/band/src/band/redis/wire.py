@@ -104,6 +104,11 @@ class Wire(asyncio.Protocol):
             self._flush_planned = True
             self._loop.call_soon(self._flush)
 
+    def flush(self) -> None:
+        """Write now what waits for the end of this turn: the caller knows that nothing more will come."""
+        if self._flush_planned:
+            self._flush()
+
     def send_unanswered(self, parts: tuple[Any, ...]) -> None:
         """Send a command whose confirmation is a push (SUBSCRIBE, UNSUBSCRIBE)."""
         if self._transport is not None:
