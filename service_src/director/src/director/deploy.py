@@ -232,6 +232,8 @@ class Deployer:
                 log=await self._last_lines(container, wanted),
             )
         seconds = round(time.monotonic() - begun, 3)
+        if not wanted.spec.auto_remove:
+            await self._runtime.keep_running(container)
         logger.info("service_ready", service=wanted.spec.name, container=container[:12], seconds=seconds)
         return Started(await self._look(container), status)
 

@@ -49,10 +49,11 @@ def _host_config(spec: Spec, placement: Placement) -> dict[str, Any]:
     bindings: dict[str, list[dict[str, str]]] = {}
     for outside, inside in placement.ports.items():
         bindings.setdefault(f"{inside}/tcp", []).append({"HostIp": placement.address, "HostPort": str(outside)})
-    restart = {"Name": "no"} if spec.auto_remove else {"Name": "unless-stopped"}
     return {
         "AutoRemove": spec.auto_remove,
-        "RestartPolicy": restart,
+        # Until it has proved itself: a restart would wipe the exit code, and nobody wants a bad release to spin.
+        "RestartPolicy": {"Name": "no"},
+        "Init": True,  # reaps children, and SIGTERM works before the service has a handler for it
         "NetworkMode": spec.network,
         "PortBindings": bindings,
         "Binds": [f"{_volume(spec, placement, volume)}:{path}" for volume, path in sorted(spec.volumes.items())],

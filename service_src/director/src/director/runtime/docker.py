@@ -127,6 +127,11 @@ class DockerRuntime:
         """Give a container another name."""
         await self._empty(f"containers/{container}/rename", "POST", params={"name": name})
 
+    async def keep_running(self, container: str) -> None:
+        """Have the engine start a container again whenever it ends, also after the engine itself was away."""
+        body = json.dumps({"RestartPolicy": {"Name": "unless-stopped"}})
+        await self._json(f"containers/{container}/update", method="POST", data=body)
+
     async def logs(self, container: str, tail: int) -> list[str]:
         """Return the last lines of a container's output; nothing when it is gone."""
         lines = await self._found(self._collect_logs(container, tail))

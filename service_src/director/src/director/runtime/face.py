@@ -114,6 +114,9 @@ class Runtime(Protocol):
     async def rename(self, container: str, name: str) -> None:
         """Give a container another name."""
 
+    async def keep_running(self, container: str) -> None:
+        """Have the engine start a container again whenever it ends, also after the engine itself was away."""
+
     async def logs(self, container: str, tail: int) -> list[str]:
         """Return the last lines of a container's output."""
 

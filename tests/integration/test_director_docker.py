@@ -1,0 +1,484 @@
+"""The director against a real Docker Engine and a real Redis, in a namespace of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
+
+ROOT = Path(__file__).parents[2]
+NAMESPACE = "t-dir-it"
+BASE_IMAGE = os.environ.get("BAND_TEST_BASE_IMAGE", "rockstat/band-base-py:latest")
+PASSWORD = "canary-redis-password"
+SECRET = "canary-service-secret"
+MAIN = """
+import os, sys
+from band import expose, response, settings, start_server
+{extra}
+@expose()
+async def greet(who="world", **more):
+    return {{"hello": who, "greeting": os.environ.get("GREETING", ""), "release": "{release}"}}
+
+@expose.handler()
+async def page(**event):
+    return {{"ok": True}}
+
+start_server(**settings)
+"""
+FAKE_FRONT = """
+told = {}
+
+@expose(name="__status")
+async def status(register=None, state_hash=None, **more):
+    from band.service import status
+    told.update({"register": register, "state_hash": state_hash} if state_hash else {})
+    return response.data(status())
+
+@expose()
+async def what():
+    return told
+"""
+
+
+def docker(*words: str, check: bool = True) -> str:
+    """Run the Docker CLI and return its output."""
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def until(found: Callable[[], Any], seconds: float = 15.0) -> Any:
+    """Return the first true value of `found`; fail when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := found():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s: {found}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Redis:
+    """A redis-server reachable from the host and from the test network."""
+
+    def __init__(self, gateway: str) -> None:
+        self.port = free_port()
+        self._gateway = gateway
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def dsn(self, host: str) -> str:
+        return f"redis://:{PASSWORD}@{host}:{self.port}"
+
+    def start(self) -> None:
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", self._gateway, "--save", ""]
+        self.process = subprocess.Popen([*command, "--requirepass", PASSWORD], stdout=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(10)
+
+
+class Director:
+    """The director as a process of this host, and its HTTP face."""
+
+    def __init__(self, folder: Path, redis: Redis, gateway: str) -> None:
+        self.port = free_port()
+        self.images = folder / "images" / "user"
+        self.images.mkdir(parents=True)
+        self._folder = folder
+        self.log = folder / "director.log"
+        self.env = {
+            "PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONUNBUFFERED": "1", "PORT": str(self.port),
+            "REDIS_DSN": redis.dsn("127.0.0.1"), "BAND_SERVICE_REDIS_DSN": redis.dsn(gateway),
+            "BAND_NAMESPACE": NAMESPACE, "BAND_PORTS": "8700-8749", "BAND_BASE_IMAGE": BASE_IMAGE,
+            "BAND_IMAGES": str(folder / "images"), "BAND_READY_TIMEOUT": "20",
+        }  # fmt: skip
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "director"], env=self.env, cwd=self._folder, stdout=log, stderr=log
+            )
+        until(lambda: self.ask("/health")[0] == 200 and self.ask("/health")[1]["redis"]["desired_loaded"], 10)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
+        assert self.process is not None
+        self.process.send_signal(how)
+        self.process.wait(20)
+
+    def ask(self, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+        """Return (status, JSON or text) of a request; status 0 when nobody answers."""
+        data = None if body is None else json.dumps(body).encode()
+        more = {"Content-Type": "application/json"} if data else {}
+        url = f"http://127.0.0.1:{self.port}{path}"
+        request = urllib.request.Request(url, data, {**more, **(headers or {})})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - our own URL
+                return answer.status, _read(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, _read(error.read())
+        except (urllib.error.URLError, ConnectionError):
+            return 0, None
+
+    def ok(self, path: str, body: Any = None) -> Any:
+        status, answer = self.ask(path, body)
+        assert status == 200, (status, answer, self.log.read_text()[-3000:])
+        return answer
+
+    def write(
+        self, name: str, *, release: str = "1", extra: str = "", band_yml: str | None = "title: A test\n"
+    ) -> None:
+        """Write an image folder."""
+        folder = self.images / name
+        folder.mkdir(exist_ok=True)
+        (folder / "Dockerfile").write_text('FROM {band-base-py-image}\nCOPY . /app/\nCMD ["python", "main.py"]\n')
+        (folder / "main.py").write_text(MAIN.format(release=release, extra=extra))
+        if band_yml is not None:
+            (folder / "band.yml").write_text(band_yml)
+
+    def row(self, name: str) -> dict[str, Any]:
+        return next((row for row in self.ok("/list") if row["name"] == name), {})
+
+    def clear(self) -> None:
+        for row in self.ok("/list"):
+            self.ask(f"/rm/{row['name']}")
+
+
+def _read(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return raw.decode()
+
+
+def containers(service: str) -> list[str]:
+    filters = [f"label=band.namespace={NAMESPACE}", f"label=band.service={service}"]
+    return docker("ps", "-a", "--format", "{{.Names}} {{.State}}", *(f"--filter={item}" for item in filters)).split(
+        "\n"
+    )
+
+
+def clean_up() -> None:
+    for kind, remove in (("ps", ["rm", "-f", "-v"]), ("images", ["rmi", "-f"])):
+        for found in set(docker(kind, "-aq", f"--filter=label=band.namespace={NAMESPACE}").split()):
+            docker(*remove, found, check=False)
+    docker("network", "rm", NAMESPACE, check=False)
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Redis]:
+    assert docker("images", "-q", BASE_IMAGE), f"{BASE_IMAGE} is not there: bin/test integration makes it"
+    clean_up()
+    docker("network", "create", NAMESPACE)
+    gateway = docker("network", "inspect", NAMESPACE, "--format", "{{(index .IPAM.Config 0).Gateway}}")
+    server = Redis(gateway)
+    server.gateway = gateway  # type: ignore[attr-defined]
+    yield server
+    server.stop()
+    clean_up()
+
+
+@pytest.fixture(scope="module")
+def running(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Director]:
+    found = Director(tmp_path_factory.mktemp("director"), redis, redis.gateway)  # type: ignore[attr-defined]
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def director(running: Director) -> Iterator[Director]:
+    yield running
+    running.clear()
+
+
+def test_run_answers_exactly_and_builds_once(director: Director) -> None:
+    """`/run` answers name, short_id and state; run again, it is a fresh container within 2 s and nothing is built."""
+    director.write("hello")
+    first = director.ok("/run/hello")
+    assert set(first) == {"name", "short_id", "state"}
+    assert (first["name"], first["state"]) == ("hello", "running")
+    builds = director.log.read_text().count("build_started")
+    took = []
+    for _ in range(3):
+        begun = time.monotonic()
+        again = director.ok("/run/hello")
+        took.append(time.monotonic() - begun)
+        assert again["short_id"] != first["short_id"]
+    assert director.log.read_text().count("build_started") == builds
+    assert min(took) < 2.0, took
+    assert director.ok("/call/hello/greet?who=you") == {"hello": "you", "greeting": "", "release": "1"}
+    assert containers("hello") == [f"{NAMESPACE}-hello running"] or until(lambda: len(containers("hello")) == 1)
+
+
+def test_running_again_leaves_no_gap(director: Director) -> None:
+    """While a service is replaced, every call of it is answered."""
+    director.write("hello")
+    director.ok("/run/hello")
+    with ThreadPoolExecutor() as pool:
+        replacing = pool.submit(director.ok, "/run/hello")
+        answers = []
+        while not replacing.done():
+            answers.append(director.ask("/call/hello/greet")[0])
+    assert len(answers) > 5
+    assert set(answers) == {200}
+
+
+def test_env_is_kept_and_dry_run_tells(director: Director) -> None:
+    """Env given by POST is kept by a later GET; dry_run says nothing, restart, build or start, and does nothing."""
+    director.write("hello", release="env-1")
+    assert director.ok("/run/hello?dry_run=1")["would"] == "build"
+    director.ok("/run/hello", {"env": {"GREETING": "hi"}})
+    director.ok("/run/hello")
+    assert director.ok("/call/hello/greet")["greeting"] == "hi"
+    before = director.row("hello")["short_id"]
+    assert director.ok("/run/hello?dry_run=1")["would"] == "nothing"
+    assert director.ok("/run/hello?dry_run=1", {"env": {"GREETING": "hi"}})["would"] == "nothing"
+    assert director.ok("/run/hello?dry_run=1", {"env": {"GREETING": "ho"}})["would"] == "restart"
+    director.write("hello", release="env-2")
+    assert director.ok("/run/hello?dry_run=1")["would"] == "build"
+    director.write("hello", release="env-1")
+    assert director.row("hello")["short_id"] == before
+    director.ok("/stop/hello")
+    assert director.ok("/run/hello?dry_run=1")["would"] == "start"
+
+
+def test_a_failing_release_keeps_the_old_one(director: Director) -> None:
+    """A release that ends at once is a 502 with its last lines and exit code; the one before still serves."""
+    director.write("hello")
+    before = director.ok("/run/hello")
+    director.write("hello", release="2", extra="print('no luck today', flush=True); sys.exit(3)")
+    status, answer = director.ask("/run/hello")
+    assert status == 502
+    assert answer["error"]["exit_code"] == 3
+    assert "no luck today" in "\n".join(answer["error"]["log"])
+    assert director.row("hello")["short_id"] == before["short_id"]
+    assert director.ok("/call/hello/greet")["release"] == "1"
+    assert len(containers("hello")) == 1
+
+
+def test_a_failing_build_is_told_with_its_last_lines(director: Director) -> None:
+    """A build that fails is a 502 with what the failing step printed; nothing is started."""
+    director.write("broken")
+    (director.images / "broken" / "Dockerfile").write_text(
+        "FROM {band-base-py-image}\nRUN echo it is the flux capacitor && false\n"
+    )
+    status, answer = director.ask("/run/broken")
+    assert (status, answer["error"]["code"]) == (502, "build_failed")
+    assert "it is the flux capacitor" in "\n".join(answer["error"]["log"])
+    assert director.row("broken") == {}
+
+
+def test_whatever_dies_comes_back(director: Director) -> None:
+    """`docker kill`, which switches restart policies off, and `docker rm -f` are both put right within seconds."""
+    director.write("hello")
+    director.ok("/run/hello")
+    docker("kill", f"{NAMESPACE}-hello")
+    until(lambda: director.ask("/call/hello/greet")[0] == 200, 8)
+    docker("rm", "-f", f"{NAMESPACE}-hello")
+    until(lambda: director.ask("/call/hello/greet")[0] == 200, 10)
+    until(lambda: director.row("hello")["state"] == "running")
+    assert len(containers("hello")) == 1
+
+
+def test_core_containers_are_started_again(director: Director) -> None:
+    """A container of kind core that was killed runs again within seconds."""
+    name = f"{NAMESPACE}-core"
+    labels = {"managed": "true", "namespace": NAMESPACE, "service": "core", "kind": "core"}
+    options = [f"--label=band.{key}={value}" for key, value in labels.items()]
+    docker("run", "-d", "--init", "--name", name, *options, BASE_IMAGE, "sleep", "600")
+    try:
+        docker("kill", name)
+        until(lambda: docker("inspect", "-f", "{{.State.Running}}", name) == "true", 8)
+    finally:
+        docker("rm", "-f", name)
+
+
+def test_stopped_stays_stopped_and_running_comes_back_over_a_restart(director: Director) -> None:
+    """A director that was killed finds all as it was: nothing twice, what was stopped still stopped."""
+    for name in ("hello", "quiet"):
+        director.write(name)
+        director.ok(f"/run/{name}")
+    director.ok("/stop/quiet")
+    short_id = director.row("hello")["short_id"]
+    director.end(signal.SIGKILL)
+    docker("kill", f"{NAMESPACE}-hello")
+    director.start()
+    until(lambda: director.row("hello").get("state") == "running")
+    assert director.row("hello")["short_id"] == short_id
+    assert director.row("quiet")["state"] == "exited"
+    assert director.ok("/start/quiet")["state"] == "running"
+
+
+def test_a_director_killed_in_the_middle_of_a_deploy_tidies_up(director: Director) -> None:
+    """Whatever a deploy left behind, in the end there is one container with the right name."""
+    director.write("hello")
+    director.ok("/run/hello")
+    director.write("hello", release="2", extra="import time; time.sleep(3)")
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(director.ask, "/run/hello")
+        until(lambda: any(".next" in item for item in containers("hello")))
+        director.end(signal.SIGKILL)
+        assert asking.result()[0] == 0
+    director.start()
+    until(lambda: containers("hello") == [f"{NAMESPACE}-hello running"])
+    assert director.ok("/call/hello/greet")["release"] == "1"
+
+
+def test_redis_may_go_and_come(director: Director, redis: Redis) -> None:
+    """Without Redis the director says so, still lists what runs, and goes on when it is back."""
+    director.write("hello")
+    director.ok("/run/hello")
+    redis.stop()
+    try:
+        until(lambda: director.ask("/health")[1]["redis"]["status"] == "away")
+        assert director.ok("/health")["status"] == "degraded"
+        assert director.row("hello")["state"] == "running"
+        assert director.ask("/call/hello/greet")[0] == 502
+        assert director.ask("/run/hello?pos=2x2")[0] == 502
+    finally:
+        redis.start()
+    until(lambda: director.ask("/call/hello/greet")[0] == 200)
+
+
+def test_removed_is_gone_and_its_port_free(director: Director) -> None:
+    """`/rm` takes the container, the config and the port; asked again it is a 404."""
+    director.write("hello")
+    director.ok("/run/hello", {"env": {"GREETING": "hi"}})
+    assert director.ok("/rm/hello") == {"name": "hello", "state": "removed"}
+    assert containers("hello") == [""]
+    assert director.row("hello") == {}
+    assert director.ok("/get_config/hello") == {}
+    assert director.ask("/rm/hello")[0] == 404
+
+
+def test_many_at_once_share_nothing(director: Director) -> None:
+    """Runs of several services, and of one service, at the same time: one container each, no port twice."""
+    names = [f"svc{number}" for number in range(4)]
+    for name in names:
+        director.write(name)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda name: director.ask(f"/run/{name}"), [*names, *names]))
+    assert {status for status, _ in answers} == {200}, answers
+    until(lambda: all(len(containers(name)) == 1 for name in names))
+    ports = [port["host"] for name in names for port in director.row(name)["ports"]]
+    assert len(set(ports)) == len(names)
+    assert all(8700 <= port <= 8749 for port in ports)
+
+
+def test_secrets_are_seen_nowhere(director: Director) -> None:
+    """Neither answers nor logs nor labels hold a secret of the service, or the password of Redis."""
+    director.write("hello", band_yml="secrets: [GREETING]\n", extra="print(os.environ, flush=True)")
+    director.ok("/run/hello", {"env": {"GREETING": SECRET, "API_TOKEN": f"{SECRET}-2"}})
+    shown = [director.ask(path)[1] for path in ("/show/hello", "/list", "/state", "/get_config/hello", "/logs/hello")]
+    labels = docker("inspect", "-f", "{{json .Config.Labels}}", f"{NAMESPACE}-hello")
+    everything = json.dumps(shown) + labels + director.log.read_text()
+    assert "environ(" in everything
+    assert SECRET not in everything
+    assert PASSWORD not in everything
+
+
+def test_containers_are_hardened(director: Director) -> None:
+    """A service runs as 10001, read-only, without capabilities and privileges, within limits, on loopback only."""
+    director.write("hello")
+    director.ok("/run/hello", {"limits": {"memory": "200m", "pids": 64}})
+    details = json.loads(docker("inspect", f"{NAMESPACE}-hello"))[0]
+    host = details["HostConfig"]
+    assert details["Config"]["User"] == "10001:10001"
+    assert (host["ReadonlyRootfs"], host["CapDrop"], host["SecurityOpt"]) == (True, ["ALL"], ["no-new-privileges"])
+    assert (host["Memory"], host["PidsLimit"]) == (200 * 1024**2, 64)
+    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
+    assert [binding["HostIp"] for binding in host["PortBindings"]["8080/tcp"]] == ["127.0.0.1"]
+    assert "hello" in details["NetworkSettings"]["Networks"][NAMESPACE]["Aliases"]
+
+
+def test_a_folder_of_the_original_runs(director: Director) -> None:
+    """A folder without band.yml, `ARG BASE_CONTAINER` and labels: it runs, may write, and has its title and place."""
+    director.write("oldie", band_yml=None, extra="open('state.txt', 'w').write('kept')")
+    (director.images / "oldie" / "Dockerfile").write_text(
+        "ARG BASE_CONTAINER=rockstat/band-base-py:3.7\nFROM $BASE_CONTAINER\n"
+        'LABEL band.service.title="Old one" band.service.def_position="3x4"\nCOPY . /app/\nCMD ["python", "main.py"]\n'
+    )
+    director.ok("/run/oldie")
+    row = director.row("oldie")
+    assert (row["title"], row["pos"]) == ("Old one", "3x4")
+
+
+def test_a_fixed_port_survives_a_bad_release(director: Director) -> None:
+    """A service with a host port of its own keeps it over runs; a bad release never takes it away from the good one."""
+    port = free_port()
+    yml = f'ports: {{"{port}": 8080}}\n'
+    director.write("door", band_yml=yml)
+    director.ok("/run/door")
+    director.ok("/run/door")
+    director.write("door", band_yml=yml, release="2")
+    director.ok("/run/door")
+    assert [item["host"] for item in director.row("door")["ports"]] == [port]
+    director.write("door", band_yml=yml, extra="sys.exit(4)")
+    assert director.ask("/run/door")[0] == 502
+    assert director.ok("/call/door/greet")["release"] == "2"
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/greet", timeout=5) as answer:
+        assert json.loads(answer.read())["release"] == "2"
+    until(lambda: containers("door") == [f"{NAMESPACE}-door running"])
+
+
+def test_front_is_told_what_there_is_and_what_is_gone(director: Director) -> None:
+    """Rows of a service reach front with its run, and leave it when the service stops."""
+    director.write("front", extra=FAKE_FRONT)
+    director.write("hello")
+    director.ok("/run/front")
+    director.ok("/run/hello")
+
+    def told() -> list[str]:
+        return [row["service"] for row in director.ok("/call/front/what").get("register") or []]
+
+    until(lambda: "hello" in told(), 8)
+    assert director.ok("/registrations")["state_hash"] == director.ok("/call/front/what")["state_hash"]
+    director.ok("/stop/hello")
+    until(lambda: "hello" not in told(), 8)
+
+
+def test_logs_are_text_and_can_be_followed(director: Director) -> None:
+    """`/logs` answers the last lines as text; with follow=1 it goes on until the container ends."""
+    director.write("hello", extra="print('line one', flush=True)")
+    director.ok("/run/hello")
+    assert "line one" in director.ok("/logs/hello?tail=50")
+    with ThreadPoolExecutor() as pool:
+        following = pool.submit(director.ok, "/logs/hello?follow=1")
+        time.sleep(0.5)
+        assert not following.done()
+        director.ok("/stop/hello")
+        assert "service_stopped" in following.result(timeout=10)
+
+
+def test_it_does_not_start_beyond_loopback_without_a_token(director: Director, tmp_path: Path) -> None:
+    """HOST=0.0.0.0 without BAND_TOKEN ends at once with the reason; with one, requests need it."""
+    env = {**director.env, "HOST": "0.0.0.0", "PORT": str(free_port())}
+    command = [sys.executable, "-m", "director"]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 78
+    assert "BAND_TOKEN" in done.stderr
