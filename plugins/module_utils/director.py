@@ -1,0 +1,99 @@
+"""The director's HTTP face, for modules: requests, and errors that say what, why and what to do."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+from urllib.error import HTTPError, URLError
+
+from ansible.module_utils.urls import open_url
+
+# What a service's health may be while nothing is wrong with it yet.
+UNSETTLED = frozenset({"starting", "unknown", ""})
+
+
+class DirectorError(Exception):
+    """The director refused, failed or did not answer. `status` is 0 when there was no answer at all."""
+
+    def __init__(self, message: str, status: int = 0, log: list[str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.log = log or []
+
+
+def connection_spec() -> dict[str, dict[str, Any]]:
+    """Arguments that every module has which speaks with the director."""
+    return {
+        "url": {"type": "str", "default": "http://127.0.0.1:10000"},
+        "token": {"type": "str", "no_log": True, "default": ""},
+    }
+
+
+class Director:
+    """A director at an address. No proxy stands before it: it listens on loopback."""
+
+    def __init__(self, url: str, token: str = "") -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    def get(self, path: str, timeout: float = 10.0) -> Any:
+        """GET a path; the answer, read as JSON or else as text.
+
+        Raises:
+            DirectorError: it did not answer, or answered with an error.
+        """
+        return self._request("GET", path, None, timeout)
+
+    def post(self, path: str, body: dict[str, Any] | None = None, timeout: float = 10.0) -> Any:
+        """POST a JSON object to a path; raises as `get` does."""
+        return self._request("POST", path, json.dumps(body or {}), timeout)
+
+    def wait(self, seconds: float, pause: float = 0.25) -> dict[str, Any]:
+        """Wait until the director is there and has read what should run; its health.
+
+        Raises:
+            DirectorError: it was not within this time.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                health = self.get("/health", timeout=5.0)
+                if isinstance(health, dict) and health.get("redis", {}).get("status") == "ok":
+                    return health
+                problem = f"it says {json.dumps(health)}"
+            except DirectorError as error:
+                problem = str(error)
+            if time.monotonic() >= deadline:
+                raise DirectorError(f"The director at {self._url} was not ready within {seconds:g} s: {problem}")
+            time.sleep(pause)
+
+    def _request(self, method: str, path: str, body: str | None, timeout: float) -> Any:
+        try:
+            answer = open_url(
+                self._url + path, method=method, data=body, headers=self._headers, timeout=timeout, use_proxy=False
+            )
+            return _read(answer.read())
+        except HTTPError as error:
+            raise _refused(method, path, error.code, _read(error.read())) from error
+        except (URLError, OSError) as error:
+            reason = getattr(error, "reason", error)
+            raise DirectorError(f"The director at {self._url} does not answer {method} {path}: {reason}") from error
+
+
+def _read(raw: bytes) -> Any:
+    text = raw.decode("utf-8", "replace")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _refused(method: str, path: str, status: int, answer: Any) -> DirectorError:
+    error = answer.get("error", {}) if isinstance(answer, dict) else {}
+    message = error.get("message") or str(answer)[:500]
+    hint = f" ({error['hint']})" if error.get("hint") else ""
+    log = error.get("log") or []
+    return DirectorError(f"{method} {path} answered {status}: {message}{hint}", status, [str(line) for line in log])

@@ -1,0 +1,213 @@
+#!/usr/bin/python
+"""Send a real event to front and find it as it was stored, enriched."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: band_event
+short_description: Prove with a real event that the platform works
+version_added: 0.1.0
+description:
+  - Sends an event to front as a phone somewhere would, finds it by its id among the director's newest events, and looks for the data of each enricher.
+  - Sends another one after a while when data is missing, since a geo service fetches its database when it runs for the first time.
+  - Never reports a change, although the stream of events has one or a few more afterwards.
+options:
+  front_url:
+    description: Address of front.
+    type: str
+    default: http://127.0.0.1:10001
+  path:
+    description: Path of the event, C(/<service>/<name>.json).
+    type: str
+    default: /track/setup.json
+  ip:
+    description: Address that the event seems to come from.
+    type: str
+    required: true
+  user_agent:
+    description: User-Agent that the event seems to come from.
+    type: str
+    required: true
+  data:
+    description: The event's own data.
+    type: dict
+    default: {}
+  enrichers:
+    description: Services whose data the stored event has to carry, those that should be running.
+    type: list
+    elements: str
+    default: []
+  timeout:
+    description: Seconds in which such an event has to appear.
+    type: int
+    default: 300
+  url:
+    description: Address of the director.
+    type: str
+    default: http://127.0.0.1:10000
+  token:
+    description: Token of the director, when it has one.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    support: partial
+    description: Sends nothing.
+author: The Rockstat Band founders (@rockstat)
+"""
+
+EXAMPLES = r"""
+- name: Send an event through everything
+  rockstat.band.band_event:
+    ip: 77.88.8.8
+    user_agent: Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1
+    enrichers: [mmgeo, uaparser]
+"""
+
+RETURN = r"""
+event:
+  description: The event as stored.
+  type: dict
+  returned: when one was found
+attempts:
+  description: How many events were sent.
+  type: int
+  returned: always
+latency_ms:
+  description: How long front took to answer the last one.
+  type: float
+  returned: always
+seconds:
+  description: How long it all took.
+  type: float
+  returned: always
+"""
+
+import json
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
+from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError, connection_spec
+
+NEWEST = 50
+SEEN_WITHIN = 5.0
+PAUSE = 2.0
+LOG_LINES = 12
+
+
+class Probe:
+    """Sends events until one comes back whole, or the time is over."""
+
+    def __init__(self, args: dict[str, Any]) -> None:
+        self._args = args
+        self._director = Director(args["url"], args["token"])
+        self._expected: list[str] = args["enrichers"]
+        self.attempts = 0
+        self.latency_ms = 0.0
+
+    def run(self) -> dict[str, Any]:
+        """Return the outcome: `problem` (empty when all is well), `event`, `attempts`, `latency_ms`."""
+        deadline = time.monotonic() + float(self._args["timeout"])
+        while True:
+            event, problem = self._try()
+            if not problem or time.monotonic() >= deadline:
+                return {"problem": problem, "event": event, "attempts": self.attempts, "latency_ms": self.latency_ms}
+            time.sleep(PAUSE)
+
+    def _try(self) -> tuple[dict[str, Any] | None, str]:
+        self.attempts += 1
+        try:
+            identity = self._send()
+            event = self._find(identity)
+        except DirectorError as error:
+            return None, str(error)
+        if event is None:
+            return None, f"front accepted event {identity}, and the director does not show it among the newest {NEWEST}"
+        missing = [name for name in self._expected if not event.get("data", {}).get(name)]
+        return event, f"the event carries no data of {', '.join(missing)}" if missing else ""
+
+    def _send(self) -> str:
+        url = self._args["front_url"].rstrip("/") + self._args["path"]
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": self._args["user_agent"],
+            "X-Real-IP": self._args["ip"],
+        }
+        started = time.monotonic()
+        try:
+            answer = open_url(
+                url, method="POST", data=json.dumps(self._args["data"]), headers=headers, timeout=10, use_proxy=False
+            )
+            body = json.loads(answer.read())
+        except (OSError, ValueError) as error:  # HTTPError and URLError are OSErrors
+            raise DirectorError(f"front does not accept an event at {url}: {error}") from error
+        self.latency_ms = round((time.monotonic() - started) * 1000, 1)
+        if not isinstance(body, dict) or not body.get("id"):
+            raise DirectorError(f"front answered the event without an id: {json.dumps(body)[:300]}")
+        return str(body["id"])
+
+    def _find(self, identity: str) -> dict[str, Any] | None:
+        deadline = time.monotonic() + SEEN_WITHIN
+        while True:
+            for entry in self._director.get(f"/events?limit={NEWEST}")["events"]:
+                event = entry.get("event")
+                if isinstance(event, dict) and str(event.get("id")) == identity:
+                    return event
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(0.2)
+
+    def report(self) -> str:
+        """Return what an operator looks at when it does not work: states, and the last words of each service."""
+        try:
+            states: dict[str, Any] = self._director.get("/state")
+        except DirectorError as error:
+            return str(error)
+        lines = ["", "Services:"]
+        lines += [
+            f"  {name}: {row.get('state')}, health {row.get('health')}, {row.get('image')}"
+            for name, row in sorted(states.items())
+        ]
+        for name in ["front", *self._expected]:
+            lines += ["", f"The end of the log of {name}:", *self._log(name)]
+        return "\n".join(lines)
+
+    def _log(self, name: str) -> list[str]:
+        try:
+            text = self._director.get(f"/logs/{name}?tail={LOG_LINES}")
+        except DirectorError as error:
+            return [f"  ({error})"]
+        return [f"  {line}" for line in str(text).splitlines()[-LOG_LINES:]] or ["  (empty)"]
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            **connection_spec(),
+            "front_url": {"type": "str", "default": "http://127.0.0.1:10001"},
+            "path": {"type": "str", "default": "/track/setup.json"},
+            "ip": {"type": "str", "required": True},
+            "user_agent": {"type": "str", "required": True},
+            "data": {"type": "dict", "default": {}},
+            "enrichers": {"type": "list", "elements": "str", "default": []},
+            "timeout": {"type": "int", "default": 300},
+        },
+        supports_check_mode=True,
+    )
+    if module.check_mode:
+        module.exit_json(changed=False, attempts=0, latency_ms=0.0, seconds=0.0)
+    started = time.monotonic()
+    probe = Probe(module.params)
+    outcome = probe.run()
+    outcome["seconds"] = round(time.monotonic() - started, 1)
+    problem = outcome.pop("problem")
+    if problem:
+        module.fail_json(msg=f"After {outcome['seconds']:g} s {problem}.\n{probe.report()}", **outcome)
+    module.exit_json(changed=False, **outcome)
+
+
+if __name__ == "__main__":
+    main()

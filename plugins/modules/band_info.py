@@ -1,0 +1,128 @@
+#!/usr/bin/python
+"""What the director says of itself and of its services, at once or as soon as they are well."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: band_info
+short_description: State of the director and its services
+version_added: 0.1.0
+description:
+  - Reads the director's health and the state of its services; changes nothing.
+  - Can wait until the director is ready, or until named services are well, within a deadline.
+options:
+  wait_for:
+    description: What to wait for. C(services) waits for those in I(services), and for the director first.
+    type: str
+    choices: [nothing, director, services]
+    default: nothing
+  services:
+    description: Names of services to wait for.
+    type: list
+    elements: str
+    default: []
+  timeout:
+    description: Seconds to wait.
+    type: int
+    default: 60
+  url:
+    description: Address of the director.
+    type: str
+    default: http://127.0.0.1:10000
+  token:
+    description: Token of the director, when it has one.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    support: full
+    description: Reads only.
+author: The Rockstat Band founders (@rockstat)
+"""
+
+EXAMPLES = r"""
+- name: Wait until the geo services are well
+  rockstat.band.band_info:
+    wait_for: services
+    services: [mmgeo, sxgeo]
+    timeout: 300
+"""
+
+RETURN = r"""
+health:
+  description: The director's health.
+  type: dict
+  returned: always
+services:
+  description: State of each service, by name.
+  type: dict
+  returned: always
+troubled:
+  description: Those of I(services) that are not well, with the director's word for it.
+  type: dict
+  returned: always
+seconds:
+  description: How long it waited.
+  type: float
+  returned: always
+"""
+
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError, connection_spec
+
+# A degraded service works, with something to say (a geo database that is old).
+WELL = frozenset({"ok", "degraded"})
+PAUSE = 1.0
+
+
+def troubled(states: dict[str, Any], names: list[str]) -> dict[str, str]:
+    """Those of the named services that are not well, with the reason in a word."""
+    found = {name: str(states.get(name, {}).get("health", "missing")) for name in names}
+    return {name: word for name, word in found.items() if word not in WELL}
+
+
+def look(director: Director, args: dict[str, Any]) -> dict[str, Any]:
+    """Read health and states, waiting as told; raises DirectorError when the director does not answer."""
+    started = time.monotonic()
+    health = director.wait(args["timeout"]) if args["wait_for"] != "nothing" else director.get("/health")
+    states: dict[str, Any] = director.get("/state")
+    while args["wait_for"] == "services" and troubled(states, args["services"]):
+        if time.monotonic() - started >= args["timeout"]:
+            break
+        time.sleep(PAUSE)
+        states = director.get("/state")
+    return {
+        "health": health,
+        "services": states,
+        "troubled": troubled(states, args["services"]),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            **connection_spec(),
+            "wait_for": {"type": "str", "choices": ["nothing", "director", "services"], "default": "nothing"},
+            "services": {"type": "list", "elements": "str", "default": []},
+            "timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    args: dict[str, Any] = module.params
+    try:
+        result = look(Director(args["url"], args["token"]), args)
+    except DirectorError as error:
+        module.fail_json(msg=str(error))
+    if args["wait_for"] == "services" and result["troubled"]:
+        words = ", ".join(f"{name} is {word}" for name, word in sorted(result["troubled"].items()))
+        module.fail_json(msg=f"Not well after {result['seconds']:g} s: {words}.", changed=False, **result)
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
