@@ -1,8 +1,8 @@
 """Calls a second and latency of ours, of a naive redis-py loop and of NATS, side by side in one run.
 
 Each system has one server process, one client process and its broker; the same payload (an enrich call), the same event
-loop (uvloop). Rounds alternate between the systems, so that a machine that slows down slows all of them; the median
-round counts.
+loop (uvloop). `ours_batch` is ours with 100 calls a message. Rounds alternate between the systems, so that a machine
+that slows down slows all of them; the median round counts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from servers import nats_server, process, python, redis_server
 
 WINDOWS = (1, 100, 1000)
-SYSTEMS = ("ours", "naive", "nats")
+SYSTEMS = ("ours", "ours_batch", "naive", "nats")
 
 
 def one_round(system: str, port: int, broker: int, server: int, window: int, seconds: float) -> dict[str, Any]:
@@ -37,7 +37,12 @@ def run(rounds: int, seconds: float) -> dict[str, dict[int, dict[str, float]]]:
     with contextlib.ExitStack() as stack:
         redis_port, redis = stack.enter_context(redis_server())
         nats_port, nats = stack.enter_context(nats_server())
-        ports = {"ours": (redis_port, redis), "naive": (redis_port, redis), "nats": (nats_port, nats)}
+        ports = {
+            "ours": (redis_port, redis),
+            "ours_batch": (redis_port, redis),
+            "naive": (redis_port, redis),
+            "nats": (nats_port, nats),
+        }
         for window in WINDOWS:
             for _ in range(rounds):
                 for system in SYSTEMS:
@@ -61,6 +66,7 @@ def ratios(found: dict[str, dict[int, dict[str, float]]]) -> dict[str, float]:
     for other in ("nats", "naive"):
         for window in (100, 1000):
             ratio[f"vs_{other}_w{window}"] = ours[window]["per_s"] / found[other][window]["per_s"]
+    ratio["batch_vs_ours_w1000"] = found["ours_batch"][1000]["per_s"] / ours[1000]["per_s"]
     return {key: round(value, 2) for key, value in ratio.items()}
 
 
@@ -71,11 +77,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()
     found = run(options.rounds, options.seconds)
-    print(f"{'system':8} {'window':>6} {'calls/s':>9} {'p50 us':>8} {'p99 us':>8}   CPU: client server broker")
+    print(f"{'system':10} {'window':>6} {'calls/s':>9} {'p50 us':>8} {'p99 us':>8}   CPU: client server broker")
     for system, windows in found.items():
         for window, f in windows.items():
             cpu = f"{f['client_cpu']:6.0%} {f['server_cpu']:6.0%} {f['broker_cpu']:6.0%}"
-            print(f"{system:8} {window:6} {f['per_s']:9.0f} {f['p50_us']:8.0f} {f['p99_us']:8.0f}          {cpu}")
+            print(f"{system:10} {window:6} {f['per_s']:9.0f} {f['p50_us']:8.0f} {f['p99_us']:8.0f}          {cpu}")
     ratio = ratios(found)
     for key, value in ratio.items():
         print(f"{key:18} {value:6.2f}")

@@ -18,9 +18,13 @@ from typing import Any
 import uvloop
 from servers import cpu_seconds
 
-UA = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
+UA = (
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/120.0.0.0 Safari/537.36"
+)
 PARAMS = {"key": "in.gen.track.page", "ip": "2.125.160.216", "ua": UA}
 WARM_UP = 0.5
+BATCH = 100
 
 Call = Callable[[], Awaitable[Any]]
 
@@ -96,6 +100,27 @@ async def ours_client(port: int, window: int, seconds: float) -> dict[str, float
     figures = await measure(call, window, seconds)
     await service.stop()
     return figures
+
+
+ours_batch_server = ours_server
+
+
+async def ours_batch_client(port: int, window: int, seconds: float) -> dict[str, float]:
+    from band.service import Service, ServiceConfig
+
+    service = Service()
+    await service.start(ServiceConfig(name="bench", host="127.0.0.1", port=0, redis_dsn=f"redis://127.0.0.1:{port}"))
+    await service.link.ready(5)
+    while not service.presence.knows("echo"):
+        await asyncio.sleep(0.05)
+    items = [PARAMS] * BATCH
+
+    async def call() -> None:
+        assert (await service.rpc.call_many("echo", "echo", items))[-1]["ip"] == PARAMS["ip"]
+
+    figures = await measure(call, max(1, window // BATCH), seconds)
+    await service.stop()
+    return {**figures, "calls": figures["calls"] * BATCH, "per_s": figures["per_s"] * BATCH}
 
 
 # --- a naive loop on redis-py: what one writes first

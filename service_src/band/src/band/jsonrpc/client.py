@@ -6,7 +6,7 @@ import asyncio
 import functools
 import itertools
 import secrets
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from band import jsonio
@@ -15,7 +15,7 @@ from band.errors import RedisUnavailable, RpcTimeout, RpcUnavailable
 from band.jsonrpc import messages
 from band.jsonrpc.messages import Envelope
 from band.jsonrpc.outbox import MAX_BATCH, Outbox
-from band.jsonrpc.waiting import Call, Gather, GatherBatch, Scatter, Waiting
+from band.jsonrpc.waiting import Call, Gather, GatherBatch, Scatter, Waiting, remote_error
 from band.logs import logger
 from band.presence import Presence, instance_channel
 from band.redis.link import RedisLink, reply_error
@@ -88,6 +88,24 @@ class RpcClient:
         except (RpcTimeout, RpcUnavailable) as error:
             logger.warning("rpc_no_answer", to=to, method=method, reason=str(error))
             return None
+
+    async def call_many(
+        self, to: str, method: str, items: Sequence[dict[str, Any]], timeout: float = RPC_TIMEOUT
+    ) -> list[Any]:
+        """Call ``method`` of a service of ours once for each of ``items`` (its arguments), all in one message.
+
+        Returns a list as long as ``items``: each result as sent, or an :class:`RpcRemoteError` in its place.
+
+        Raises:
+            RpcRemoteError: the peer refused the whole, e.g. because it is of the original platform.
+            RpcTimeout: no answer in time.
+            RpcUnavailable: nobody listens under that name, or Redis stayed away until the deadline.
+        """
+        answer = await self.call(to, messages.BATCH, {"method": method, "items": list(items)}, timeout)
+        results: list[Any] = answer["results"]
+        for number, error in answer["errors"].items():
+            results[int(number)] = remote_error(error, to, method)
+        return results
 
     async def notify(self, to: str, method: str, **params: Any) -> None:
         """Tell a service something; nobody answers. While Redis is away the message waits a while for it."""
