@@ -7,6 +7,7 @@ that is sent again after a crash is not counted again.
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -81,7 +82,7 @@ def event_time(event: Event) -> int:
 def distinct_id(event: Event) -> str:
     """The visitor's id as text; empty ("nobody") where it is missing or one of the values that Mixpanel refuses."""
     uid = event.get("uid")
-    if uid is None or isinstance(uid, bool | Mapping | list):
+    if uid is None or isinstance(uid, bool | dict | list):
         return ""
     text = str(uid).strip()
     if text.lower() in REFUSED_IDS:
@@ -115,7 +116,11 @@ def _own(event: Event, event_id: str) -> dict[str, Any]:
     _add_place(properties, data)
     _add_device(properties, _mapping(data.get("uaparser")))
     _add_page(properties, data, _mapping(event.get("td")))
-    return {name: leaf(value) for name, value in properties.items() if value is not None}
+    return {
+        name: value[:MAX_TEXT] if isinstance(value, str) else leaf(value)
+        for name, value in properties.items()
+        if value is not None
+    }
 
 
 def _add_place(properties: dict[str, Any], data: Event) -> None:
@@ -156,7 +161,7 @@ def _add_page(properties: dict[str, Any], data: Event, td: Event) -> None:
     properties["$referring_domain"] = _host(referrer)
     properties["_host"] = td.get("host")
     marks = _mapping(_mapping(data.get("sess")).get("marks"))
-    for source in (data, marks, _query(url)):
+    for source in (data, marks, _marks(url)):
         for name, value in source.items():
             if name.startswith("utm_") and isinstance(value, str) and value:
                 properties.setdefault(name, value)
@@ -178,13 +183,14 @@ def _add_data(properties: dict[str, Any], event: Event) -> None:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+@lru_cache(maxsize=4096)
 def _host(url: str) -> str | None:
     try:
         return urlsplit(url).hostname
@@ -192,7 +198,9 @@ def _host(url: str) -> str | None:
         return None
 
 
-def _query(url: str) -> dict[str, str]:
+@lru_cache(maxsize=4096)
+def _marks(url: str) -> Mapping[str, str]:
+    """The utm_… of an address; pages repeat, hence the cache."""
     if "utm_" not in url:
         return {}
     try:
@@ -212,7 +220,7 @@ def _encode(record: dict[str, Any]) -> bytes:
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {_clean(key): _clean(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_clean(inner) for inner in value]
