@@ -43,7 +43,7 @@ class RedisServer:
             ["redis-server", "--port", str(self.port), "--save", "", "--bind", "127.0.0.1", "--dir", str(self._folder)],
             stdout=subprocess.DEVNULL,
         )
-        wait_for(lambda: self._answers(), "redis-server")
+        wait_for(self._answers, "redis-server")
 
     def _answers(self) -> bool:
         try:
@@ -69,17 +69,21 @@ class FrontProcess:
         shutil.copy(IMAGE / "config.yaml", folder / "config.yaml")
         self.log = folder / "front.log"
         given = {
-            "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "NAME": "front",
-            "REDIS_DSN": dsn, "PORT": str(self.port), "ADMIN_PORT": "0", "WS_PORT": str(self.ws_port), "HOST": "127.0.0.1",
-            **env,
+            "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "NAME": "front",            "REDIS_DSN": dsn, "PORT": str(self.port), "ADMIN_PORT": "0", "WS_PORT": str(self.ws_port),
+            "HOST": "127.0.0.1", **env,
         }  # fmt: skip
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", "front"], cwd=folder, env=given, stdout=log, stderr=log)
-        wait_for(lambda: self._answers() or self.process.poll() is not None, "front")
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "front"], cwd=folder, env=given, stdout=log, stderr=log
+            )
+        wait_for(self._answers, "front")
 
     def _answers(self) -> bool:
+        if self.process.poll() is not None:
+            raise RuntimeError(f"front ended with {self.process.returncode}: {self.log.read_text()[-2000:]}")
         try:
-            with urllib.request.urlopen(f"{self.url}/_band/health", timeout=1) as answer:
+            with urllib.request.urlopen(f"{self.url}/_band/health", timeout=1) as answer:  # noqa: S310
                 return json.load(answer)["checks"]["redis"]["status"] == "ok"
         except OSError:
             return False
@@ -105,11 +109,13 @@ SILENCE = object()
 class Peers:
     """Speaks for the director, for services and for listeners on one Redis."""
 
+    SILENCE = SILENCE
+
     def __init__(self, dsn: str) -> None:
         self.redis = aioredis.Redis.from_url(dsn)
         self._tasks: list[asyncio.Task[None]] = []
         self._pubsubs: list[Any] = []
-        self._hash = int(time.time() * 1000)
+        self.last_hash = int(time.time() * 1000)
 
     async def _subscribe(self, *channels: str) -> Any:
         pubsub = self.redis.pubsub()
@@ -172,8 +178,8 @@ class Peers:
 
     async def register(self, *rows: dict[str, Any]) -> dict[str, Any]:
         """Push registrations with a hash that front has not seen."""
-        self._hash += 1
-        return await self.call_front("__status", {"register": list(rows), "state_hash": self._hash})
+        self.last_hash += 1
+        return await self.call_front("__status", {"register": list(rows), "state_hash": self.last_hash})
 
     async def newest(self) -> dict[str, Any]:
         """The newest event of the stream."""
@@ -196,6 +202,44 @@ def front_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServe
     server.stop()
 
 
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that a test may stop."""
+    server = RedisServer(tmp_path)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def start_front(tmp_path: Path) -> Iterator[Callable[..., FrontProcess]]:
+    """Starts fronts with settings of a test's own."""
+    started: list[FrontProcess] = []
+
+    def start(dsn: str, **env: str) -> FrontProcess:
+        folder = tmp_path / f"front{len(started)}"
+        folder.mkdir()
+        started.append(FrontProcess(folder, dsn, **env))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.stop()
+
+
+@pytest.fixture
+async def speak() -> AsyncIterator[Callable[[str], Peers]]:
+    """Makes peers for a Redis."""
+    made: list[Peers] = []
+
+    def make(dsn: str) -> Peers:
+        made.append(Peers(dsn))
+        return made[-1]
+
+    yield make
+    for speaker in made:
+        await speaker.close()
+
+
 @pytest.fixture(scope="session")
 def front(front_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontProcess]:
     """A front with default settings."""
@@ -208,7 +252,10 @@ def front(front_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) ->
 async def peers(front: FrontProcess, front_redis: RedisServer) -> AsyncIterator[Peers]:
     """Peers on the default front's Redis; registrations and stored data are gone afterwards."""
     speaker = Peers(front_redis.dsn)
-    yield speaker
-    await speaker.register()
-    await speaker.redis.flushall()
-    await speaker.close()
+    try:
+        await speaker.redis.flushall()
+        yield speaker
+        await speaker.register()
+        await speaker.redis.flushall()
+    finally:
+        await speaker.close()

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from front import answers
 from front.builtin import BuiltIn, default_answer
 from front.heads import allowed_origin, head
@@ -56,7 +57,15 @@ def test_headers_of_a_handler_are_taken_when_they_are_headers() -> None:
     result = {
         "type__": "data",
         "data": {},
-        "headers": [["X-A", "1"], ["Bad\r\n", "x"], ["X-B", "a\r\nb"], ["Content-Length", "9"], ["one"], 5, ["X-C", "é"]],
+        "headers": [
+            ["X-A", "1"],
+            ["Bad\r\n", "x"],
+            ["X-B", "a\r\nb"],
+            ["Content-Length", "9"],
+            ["one"],
+            5,
+            ["X-C", "é"],
+        ],
     }
     assert rendered(result).headers == [("X-A", "1")]
     assert rendered({"type__": "data", "headers": "x"}).headers == []
@@ -77,7 +86,10 @@ def test_a_location_is_always_a_valid_header() -> None:
             answers.from_handler({"type__": "error", "statusCode": 404, "errorMessage": "not here", "data": {}}),
             '{"type__":"error","statusCode":404,"errorMessage":"not here","data":{},"native__":true}',
         ),
-        (answers.error("Not Found", 404), '{"type__":"error","statusCode":404,"errorMessage":"Not Found","native__":true}'),
+        (
+            answers.error("Not Found", 404),
+            '{"type__":"error","statusCode":404,"errorMessage":"Not Found","native__":true}',
+        ),
         (answers.redirect("/x"), '{"type__":"redirect","statusCode":302,"location":"/x","native__":true}'),
     ],
 )
@@ -94,9 +106,21 @@ def test_websocket_forms_are_the_captured_ones() -> None:
     """Typed responses with `headers`, and the client's `id__` at the end."""
     typed = {"type__": "error", "statusCode": 404, "errorMessage": "not here", "data": {}}
     for answer, request_id, form in [
-        (answers.data({"message": "pong"}), "_1", '{"type__":"data","headers":[],"statusCode":200,"data":{"message":"pong"},"id__":"_1"}'),  # noqa: E501
-        (answers.from_handler(typed), "_5", '{"type__":"error","statusCode":404,"errorMessage":"not here","data":{},"headers":[],"id__":"_5"}'),  # noqa: E501
-        (answers.error("Bad Request", 400), None, '{"type__":"error","headers":[],"statusCode":400,"errorMessage":"Bad Request"}'),  # noqa: E501
+        (
+            answers.data({"message": "pong"}),
+            "_1",
+            '{"type__":"data","headers":[],"statusCode":200,"data":{"message":"pong"},"id__":"_1"}',
+        ),
+        (
+            answers.from_handler(typed),
+            "_5",
+            '{"type__":"error","statusCode":404,"errorMessage":"not here","data":{},"headers":[],"id__":"_5"}',
+        ),
+        (
+            answers.error("Bad Request", 400),
+            None,
+            '{"type__":"error","headers":[],"statusCode":400,"errorMessage":"Bad Request"}',
+        ),
     ]:
         assert answers.ws_form(answer, request_id) == form.encode()
 
@@ -137,8 +161,8 @@ def test_redirects_go_to_our_own_site_and_allowed_hosts(target: str) -> None:
     "target",
     [
         "https://evil.example/", "//evil.example/", "https://ok.example@evil.example/", "https:/evil.example",
-        "https:evil.example", "javascript:alert(1)", "data:text/html,x", "https://ok.example\\@evil.example/", "\\\\evil.example",
-        "/\\evil.example", "https://ok.example/\r\nX: y", " https://ok.example", "https://evilok.example/",
+        "https:evil.example", "javascript:alert(1)", "data:text/html,x", "https://ok.example\\@evil.example/",
+        "\\\\evil.example",        "/\\evil.example", "https://ok.example/\r\nX: y", " https://ok.example", "https://evilok.example/",
         "https://ok.example.evil.example/", "https://[bad/", "ftp://ok.example/", "evil.example", "https://:80/",
     ],
 )  # fmt: skip
@@ -197,7 +221,9 @@ def test_a_head_has_every_header_once() -> None:
         "X-Response-Time": "3", "Set-Cookie": "uid=1", "Content-Type": "application/json", "X-A": "b",
         "Content-Length": "2", "Connection": "keep-alive",
     }  # fmt: skip
-    assert b"Content-Type: text/x\r\n" in head(299, 0, "a/b", "*", "", 0, keep_alive=False, extra=[("Content-Type", "text/x")])
+    assert b"Content-Type: text/x\r\n" in head(
+        299, 0, "a/b", "*", "", 0, keep_alive=False, extra=[("Content-Type", "text/x")]
+    )
 
 
 def test_pages_are_few() -> None:

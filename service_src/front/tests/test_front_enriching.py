@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from band.errors import RedisUnavailable, RpcRemoteError, RpcTimeout
 from band.jsonrpc.client import Scatter
 from front.attendance import Attendance
@@ -20,7 +21,9 @@ class Services:
         self.asked: list[set[str]] = []
         self.called: list[tuple[str, dict[str, Any] | None]] = []
 
-    async def scatter(self, channel: str, method: str, params: dict[str, Any], *, expect: Any, timeout: float) -> Scatter:
+    async def scatter(
+        self, channel: str, method: str, params: dict[str, Any], *, expect: Any, timeout: float
+    ) -> Scatter:
         self.asked.append(set(expect))
         answered = {name: value for name, value in self.results.items() if name in expect}
         errors = {name: RpcRemoteError(-32000, "Server error") for name in self.errors if name in expect}
@@ -126,7 +129,7 @@ async def test_partial_results_count() -> None:
 
 
 async def test_an_absent_enricher_costs_no_time_until_it_answers_again() -> None:
-    """After misses over half a second it is not waited for; a probe that is answered, even by an error, brings it back."""
+    """After misses over half a second it is not waited for; a probe's answer, even an error, brings it back."""
     attendance = Attendance()
     services = Services({"ua": 1})
     for moment in (0.0, 0.2, 0.6):

@@ -4,6 +4,7 @@ import ipaddress
 from typing import Any
 
 import pytest
+
 from front.address import ClientAddresses, normal
 from front.config import DEFAULT_PROXIES
 from front.domains import cookie_domain_of, host_of
@@ -90,8 +91,8 @@ def test_the_cookie_domain_follows_from_the_configured_name(domain: str, cookie_
 @pytest.mark.parametrize(
     ("text", "host"),
     [
-        ("t.example.com", "t.example.com"), ("T.Example.com:8080", "t.example.com"), ("a.example, b.example", "a.example"),
-        ("example.com; Secure=x", ""), ("ex ample.com", ""), ("localhost", ""), ("1.2.3.4", ""), ("[::1]:80", ""),
+        ("t.example.com", "t.example.com"), ("T.Example.com:8080", "t.example.com"),
+        ("a.example, b.example", "a.example"),        ("example.com; Secure=x", ""), ("ex ample.com", ""), ("localhost", ""), ("1.2.3.4", ""), ("[::1]:80", ""),
         ("a..b", ""), ("-a.b", ""), ("a.b\r\nX: y", ""), (".com", ""), ("", ""), ("x" * 300 + ".com", ""),
     ],
 )  # fmt: skip

@@ -8,8 +8,18 @@ from front.routes import Remote
 
 ECHO = {"service": "labsvc", "method": "echo", "role": "handler", "options": {}}
 WILD = {"service": "labsvc", "method": "*", "role": "handler", "options": {"alias": "wild", "timeout": 1500}}
-UA = {"service": "uaparser", "method": "enrich", "role": "enricher", "options": {"keys": ["in.gen.track"], "props": {"ua": "td.ua"}}}  # noqa: E501
-GEO = {"service": "mmgeo", "method": "enrich", "role": "enricher", "options": {"keys": ["in.gen.track", "in.gen.track.page"], "props": {"ip": "td.ip"}}}  # noqa: E501
+UA = {
+    "service": "uaparser",
+    "method": "enrich",
+    "role": "enricher",
+    "options": {"keys": ["in.gen.track"], "props": {"ua": "td.ua"}},
+}
+GEO = {
+    "service": "mmgeo",
+    "method": "enrich",
+    "role": "enricher",
+    "options": {"keys": ["in.gen.track", "in.gen.track.page"], "props": {"ip": "td.ip"}},
+}
 
 
 def found(rows: list[Any], key: str) -> tuple[Any, str]:
@@ -53,7 +63,7 @@ def test_rows_that_make_no_sense_are_left_out() -> None:
     """Nothing in a row can break the table; missing options are empty ones."""
     rows: list[Any] = [
         None, 5, [], {}, {"service": "a"}, {**ECHO, "service": "a:b"}, {**ECHO, "method": 5}, {**ECHO, "options": None},
-        {**UA, "options": None}, {**UA, "options": {"keys": "in.gen"}}, {**UA, "options": {"keys": [5, None], "props": []}},
+        {**UA, "options": None}, {**UA, "options": {"keys": "in.gen"}}, {**UA, "options": {"keys": [5, None], "props": []}},  # noqa: E501
     ]  # fmt: skip
     table = compile_table(rows, 1)
     assert list(table.handlers) == ["in.gen.labsvc.echo"]
@@ -90,6 +100,13 @@ def test_an_alias_does_not_change_who_answers() -> None:
 def test_enrichers_are_told_the_union_of_their_properties() -> None:
     """Dotted paths; undefined ones are omitted, null is a value, the last row wins a name."""
     event = {"key": "k", "td": {"ip": "1.2.3.4"}, "data": {"page": {"url": "u"}, "nil": None, "list": [1]}}
-    props = {"ip": "td.ip", "ua": "td.ua", "url": "data.page.url", "nil": "data.nil", "deep": "data.list.0", "key": "key"}
+    props = {
+        "ip": "td.ip",
+        "ua": "td.ua",
+        "url": "data.page.url",
+        "nil": "data.nil",
+        "deep": "data.list.0",
+        "key": "key",
+    }
     compiled = compile_plan([("a", {"keys": ["*"], "props": props}), ("b", {"props": {"url": "data.page"}})])
     assert compiled.params(event) == {"ip": "1.2.3.4", "url": {"url": "u"}, "nil": None, "key": "k"}

@@ -1,6 +1,7 @@
 """Paths, queries and forms as the wire protocol's section 7 has them."""
 
 import pytest
+
 from front.qs import parse_form, parse_query
 from front.urls import place_of
 

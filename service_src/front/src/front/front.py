@@ -86,9 +86,7 @@ class Front:
         addresses = ClientAddresses(settings.trusted_proxies)
         self.pipeline = Pipeline(
             rpc,
-            Enricher(
-                rpc, link, self.attendance, timeout=settings.enrich_timeout_ms / 1000, stored=settings.stored
-            ),
+            Enricher(rpc, link, self.attendance, timeout=settings.enrich_timeout_ms / 1000, stored=settings.stored),
             StreamAcceptor(link, settings.events_maxlen, settings.accept_timeout_ms / 1000),
             masker(settings.ip_privacy, settings.ip_hash_key),
             BuiltIn(Redirects(settings.redirect_hosts, settings.domain, settings.redirect_key)),

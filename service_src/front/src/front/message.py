@@ -66,7 +66,15 @@ def visit(ip: str, user_agent: str | None, referer: str | None, host: str | None
 
 
 def http_message(
-    key: str, channel: str, service: Any, name: Any, place: Place, query: Message, body: Message, uid: Any, td: Message,
+    key: str,
+    channel: str,
+    service: Any,
+    name: Any,
+    place: Place,
+    query: Message,
+    body: Message,
+    uid: Any,
+    td: Message,
     flakes: Flakes,
 ) -> Message:
     """A message of HTTP. The query wins over the body; the id is drawn last, so it follows a new uid's."""
@@ -100,9 +108,7 @@ def ws_message(key: str, service: Any, name: Any, data: Message, uid: str, flake
     }
 
 
-_BROADCAST_HEAD = (
-    b'{"jsonrpc":"2.0","from":"front","to":"broadcast","method":"broadcast:broadcast:front","params":'
-)
+_BROADCAST_HEAD = b'{"jsonrpc":"2.0","from":"front","to":"broadcast","method":"broadcast:broadcast:front","params":'
 
 
 def broadcast_of(payload: bytes) -> bytes:

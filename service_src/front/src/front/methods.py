@@ -54,9 +54,7 @@ async def list_handlers(**_params: Any) -> dict[str, Any]:
 async def list_enrichers(**_params: Any) -> dict[str, Any]:
     """Every enricher: service -> its keys and props, and whether it answers."""
     absent = front.attendance.absent
-    return {
-        name: {**options, "absent": name in absent} for name, options in front.pipeline.table.enrichers.items()
-    }
+    return {name: {**options, "absent": name in absent} for name, options in front.pipeline.table.enrichers.items()}
 
 
 def enrichers_health() -> dict[str, Any]:

@@ -34,4 +34,4 @@ def page(path: str, uid: Any) -> Rendered | None:
 def tracker_script(uid: str) -> str:
     """The tracker, configured for one visitor."""
     config = json.dumps({"initialUid": uid, "urlMark": URL_MARK}, separators=(",", ":"))
-    return f";window[\"{TRACKER_GLOBAL}\"]&&window[\"{TRACKER_GLOBAL}\"]('configure',{config});\n{_TRACKER}"
+    return f';window["{TRACKER_GLOBAL}"]&&window["{TRACKER_GLOBAL}"](\'configure\',{config});\n{_TRACKER}'

@@ -59,6 +59,8 @@ class Redirects:
         )
 
     def _signed(self, target: str, signature: Any) -> bool:
-        return bool(self._key) and isinstance(signature, str) and hmac.compare_digest(
-            self.sign(target).encode(), signature.encode("utf-8", "replace")
+        return (
+            bool(self._key)
+            and isinstance(signature, str)
+            and hmac.compare_digest(self.sign(target).encode(), signature.encode("utf-8", "replace"))
         )
