@@ -69,10 +69,16 @@ class FrontProcess:
         shutil.copy(IMAGE / "config.yaml", folder / "config.yaml")
         self.log = folder / "front.log"
         given = {
-            "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            "NAME": "front",            "REDIS_DSN": dsn, "PORT": str(self.port), "ADMIN_PORT": "0", "WS_PORT": str(self.ws_port),
-            "HOST": "127.0.0.1", **env,
-        }  # fmt: skip
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "NAME": "front",
+            "REDIS_DSN": dsn,
+            "PORT": str(self.port),
+            "ADMIN_PORT": "0",
+            "WS_PORT": str(self.ws_port),
+            "HOST": "127.0.0.1",
+            **env,
+        }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "front"], cwd=folder, env=given, stdout=log, stderr=log

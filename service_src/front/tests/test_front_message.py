@@ -21,11 +21,30 @@ SDK = (
 @pytest.mark.parametrize(
     ("value", "number"),
     [
-        ("5", 5), ("-7", -7), (" 12 ", 12), ("1e3", 1000), ("1.5", 1.5), ("0x1f", 31), ("0b11", 3), ("", 0),
-        ("abc", None),        ("1_000", None), ("٣", None), ("Infinity", None), (None, 0), (True, 1), (17, 17), (2.5, 2.5), ([5], None),
-        ({}, None),        ("9" * 5000, None), ("1617632140", 1617632140), ("1e400", None), (float("inf"), None),
+        ("5", 5),
+        ("-7", -7),
+        (" 12 ", 12),
+        ("1e3", 1000),
+        ("1.5", 1.5),
+        ("0x1f", 31),
+        ("0b11", 3),
+        ("", 0),
+        ("abc", None),
+        ("1_000", None),
+        ("٣", None),
+        ("Infinity", None),
+        (None, 0),
+        (True, 1),
+        (17, 17),
+        (2.5, 2.5),
+        ([5], None),
+        ({}, None),
+        ("9" * 5000, None),
+        ("1617632140", 1617632140),
+        ("1e400", None),
+        (float("inf"), None),
     ],
-)  # fmt: skip
+)
 def test_a_project_id_is_read_as_javascript_does(value: Any, number: Any) -> None:
     """What is not a finite number is null."""
     assert to_number(value) == number
@@ -122,11 +141,17 @@ def test_a_body_is_json_or_a_form(raw: bytes, content_type: str, body: dict[str,
 @pytest.mark.parametrize(
     ("raw", "code"),
     [
-        (b"", "empty_body"), (b"{bad", "malformed_json"), (b'{"a":NaN}', "malformed_json"),
-        (b'{"a":1} x', "malformed_json"),        (b'{"a":"\xff"}', "malformed_json"), (b'{"a":1e999}', "malformed_json"), (b'{"a":"\\ud800"}', "malformed_json"),
-        (b"[" * 100_000, "nested_json"), (b'{"a":' * 101 + b"1" + b"}" * 101, "nested_json"),
+        (b"", "empty_body"),
+        (b"{bad", "malformed_json"),
+        (b'{"a":NaN}', "malformed_json"),
+        (b'{"a":1} x', "malformed_json"),
+        (b'{"a":"\xff"}', "malformed_json"),
+        (b'{"a":1e999}', "malformed_json"),
+        (b'{"a":"\\ud800"}', "malformed_json"),
+        (b"[" * 100_000, "nested_json"),
+        (b'{"a":' * 101 + b"1" + b"}" * 101, "nested_json"),
     ],
-)  # fmt: skip
+)
 def test_bad_json_is_refused_with_its_reason(raw: bytes, code: str) -> None:
     """Whatever is wrong, it is a BadRequest with a code that is counted and words that help."""
     with pytest.raises(BadRequest) as refused:
