@@ -290,7 +290,9 @@ def spawn_service(tmp_path: Path) -> Iterator[Callable[..., ServiceProcess]]:
     """Write a service's folder and run it as a process."""
     started: list[ServiceProcess] = []
 
-    def spawn(code: str, name: str = "labsvc", config: str = "", files: dict[str, str] | None = None, **env: str) -> Any:
+    def spawn(
+        code: str, name: str = "labsvc", config: str = "", files: dict[str, str] | None = None, **env: str
+    ) -> Any:
         folder = tmp_path / name
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(config or f"name: {name}\n")

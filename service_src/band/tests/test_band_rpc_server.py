@@ -283,7 +283,8 @@ async def test_fan_out_methods_answer_with_the_services_own_name(run_service, pe
     await run_service(service, name="mmgeo")
     front = await peer("front")
     reply = await front.ask(
-        "enrich", '{"jsonrpc":"2.0","from":"front","to":"enrich","id":"ci4","method":"enrich:enrich:front","params":{"key":"in.gen.track.page","ip":"2.125.160.216"}}'  # noqa: E501
+        "enrich",
+        '{"jsonrpc":"2.0","from":"front","to":"enrich","id":"ci4","method":"enrich:enrich:front","params":{"key":"in.gen.track.page","ip":"2.125.160.216"}}',  # noqa: E501
     )
     assert reply == b'{"jsonrpc":"2.0","result":{"ip":"2.125.160.216"},"id":"ci4","from":"mmgeo","to":"front"}'
 
@@ -352,7 +353,9 @@ async def test_calls_in_progress_end_before_the_stop_does(asker, lab):
 async def test_status_is_the_originals_typed_answer(asker, lab):
     """`__status` has the original's fields in the original's envelope, and our own beside them."""
     raw = await asker.ask("labsvc", request("__status", request_id="41"))
-    assert raw.startswith(b'{"jsonrpc":"2.0","result":{"type__":"data","statusCode":200,"data":{"name":"labsvc","app_started":')
+    assert raw.startswith(
+        b'{"jsonrpc":"2.0","result":{"type__":"data","statusCode":200,"data":{"name":"labsvc","app_started":'
+    )
     data = json.loads(raw)["result"]["data"]
     assert list(data)[:5] == ["name", "app_started", "app_uptime", "app_state", "register"]
     assert data["app_state"] == "running"

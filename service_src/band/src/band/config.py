@@ -114,10 +114,10 @@ def _read_file(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
 
 def _unquoted(text: str) -> str:
     """Return an error's text without what it quotes from the file, save for the names of Jinja's own tokens."""
-    return _QUOTED.sub("'…'", text)
+    return _QUOTED.sub(lambda found: found[0] if found[2].startswith("end of ") else "'…'", text)
 
 
-_QUOTED = re.compile(r"""(['"])(?!end of |undefined)[^'"]{2,}\1""")
+_QUOTED = re.compile(r"""(['"])([^'"]{2,})\1""")
 
 
 def _template_line(error: BaseException) -> int | None:

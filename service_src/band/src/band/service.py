@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,9 +35,9 @@ from band.constants import (
 from band.errors import SettingsError
 from band.events import StreamListener
 from band.http import BODY_LIMIT, HttpFace
-from band.jobs import JOBS_LIMIT, Scheduler
+from band.jobs import JOBS_LIMIT, Scheduler, threads
 from band.jsonrpc import RpcClient, RpcServer
-from band.logs import configure_logs, logger
+from band.logs import configure_logs, know_secrets, logger
 from band.metrics import Metrics
 from band.presence import CHANNEL as PRESENCE_CHANNEL
 from band.presence import Presence, instance_channel
@@ -51,12 +52,16 @@ STOP_TIMEOUT: Final = 8.0
 """Seconds from SIGTERM to the end; Docker kills after 10."""
 
 
+DEFAULT_HOST: Final = "0.0.0.0"  # noqa: S104 - inside a container; the director publishes on loopback
+DEFAULT_PORT: Final = 8080
+
+
 class ServiceConfig(msgspec.Struct, frozen=True):
     """What the framework itself needs to know, read once at start."""
 
     name: str
-    host: str = "0.0.0.0"  # noqa: S104 - inside a container; the director publishes on loopback
-    port: int = 8080
+    host: str = DEFAULT_HOST
+    port: int = DEFAULT_PORT
     redis_dsn: str = ""
     listen_all: bool = False
     listen_enrich: bool = False
@@ -76,6 +81,9 @@ class ServiceConfig(msgspec.Struct, frozen=True):
         """
         problems: list[str] = []
         rpc = settings.get("rpc_params") or settings.get("redis_params") or {}
+        if not isinstance(rpc, Mapping):
+            problems.append(f"rpc_params={rpc!r} is not a mapping; write rpc_params: {{listen_all: yes}}")
+            rpc = {}
         host, port = _read_listen(settings.get("listen"), env, problems)
 
         def truth(value: Any, name: str) -> bool:
@@ -114,13 +122,13 @@ class ServiceConfig(msgspec.Struct, frozen=True):
 
 
 def _read_listen(listen: Any, env: Mapping[str, str], problems: list[str]) -> tuple[str, int]:
-    host, port = env.get("HOST") or ServiceConfig.host, env.get("PORT") or str(ServiceConfig.port)
+    host, port = env.get("HOST") or DEFAULT_HOST, env.get("PORT") or str(DEFAULT_PORT)
     if isinstance(listen, str) and listen:
         given_host, _, given_port = listen.rpartition(":")
         host, port = given_host or host, given_port or port
     if not port.isdigit() or int(port) > 65535:
         problems.append(f"port {port!r} is not a number from 0 to 65535; check PORT and `listen`")
-        return host, ServiceConfig.port
+        return host, DEFAULT_PORT
     return host, int(port)
 
 
@@ -158,6 +166,7 @@ class Service:
         self._tasks: list[asyncio.Task[Any]] = []
         self._stop = asyncio.Event()
         self._signal = ""
+        self.failed = False
 
     @property
     def app(self) -> web.Application:
@@ -234,7 +243,7 @@ class Service:
         cut_calls = await self.server.drain(max(0.5, budget / 4))
         for function in self.registry.cleanups:
             try:
-                async with asyncio.timeout(max(0.5, budget / 4)):
+                async with asyncio.timeout(max(0.2, begun + budget * 0.8 - time.monotonic())):
                     await resolve(function())
             except Exception as error:  # noqa: BLE001 - one broken clean-up must not keep the others from running
                 logger.exception("cleanup_failed", function=getattr(function, "__name__", "?"), reason=repr(error))
@@ -326,6 +335,7 @@ class Service:
     def _on_task_end(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("task_failed", task=task.get_name(), exc_info=error)
+            self.failed = True
             self.request_stop(f"{task.get_name()} failed: {error!r}")
 
     async def _beat(self) -> None:
@@ -369,10 +379,12 @@ def start_server(**settings: Any) -> None:
         settings: what ``config.yaml`` says: ``start_server(**settings)``.
 
     Raises:
-        SystemExit: with status 1 when the settings cannot be used; the reason is printed.
+        SystemExit: with status 1 when the settings cannot be used, or when a part of the service broke; the reason is
+            printed.
     """
     loop = get_loop()
     try:
+        know_secrets(config.environ)
         service_config = ServiceConfig.read(settings, config.environ)
         configure_logs(service_config.log_level, as_json=service_config.json_logs)
         loop.run_until_complete(service.run(service_config))
@@ -381,6 +393,19 @@ def start_server(**settings: Any) -> None:
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+        _leave_threads()
+    if service.failed:
+        raise SystemExit(1)
+
+
+def _leave_threads() -> None:
+    """Let the process end although a ``blocking`` function still runs: its thread cannot be told to stop."""
+    threads.shutdown(wait=False, cancel_futures=True)
+    if threads.busy:
+        logger.warning("threads_cut_off", count=threads.busy)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1 if service.failed else 0)
 
 
 def read_own_settings() -> Settings:
@@ -390,6 +415,7 @@ def read_own_settings() -> Settings:
         SystemExit: a file cannot be read as settings; the reason is printed.
     """
     try:
-        return config.read_settings(Path(os.getcwd()), config.environ)  # noqa: PTH109 - as the original: at call time
+        folder = Path(os.getcwd())  # noqa: PTH109 - as the original: at call time
+        return config.with_defaults(config.read_settings(folder, config.environ), config.environ)
     except SettingsError as error:
         raise SystemExit(str(error)) from None

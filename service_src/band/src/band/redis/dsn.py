@@ -10,14 +10,16 @@ import msgspec
 
 from band.errors import SettingsError
 
-DEFAULT_DSN = "redis://127.0.0.1:6379"
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 6379
+DEFAULT_DSN = f"redis://{DEFAULT_HOST}:{DEFAULT_PORT}"
 
 
 class RedisAddress(msgspec.Struct, frozen=True):
     """Where a Redis server is and how to enter. Its text never shows the password."""
 
-    host: str = "127.0.0.1"
-    port: int = 6379
+    host: str = DEFAULT_HOST
+    port: int = DEFAULT_PORT
     db: int = 0
     username: str = ""
     password: str = ""
@@ -55,7 +57,7 @@ class RedisAddress(msgspec.Struct, frozen=True):
             if unix:
                 return cls(db=db, username=username, password=password, path=unquote(parts.path))
             problem = "the port after the : is not a number"
-            host, port = parts.hostname or cls.host, parts.port or cls.port
+            host, port = parts.hostname or DEFAULT_HOST, parts.port or DEFAULT_PORT
         except ValueError:  # its text may hold a piece of the password
             raise SettingsError(
                 f"REDIS_DSN is not an address of Redis: {problem}; write redis://:PASSWORD@HOST:6379/0, "
