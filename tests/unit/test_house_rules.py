@@ -1,0 +1,107 @@
+"""Rules of the house that a machine can check: who imports whom, what must not be in the repository, what must be."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = sorted(path.name for path in (ROOT / "service_src").iterdir() if (path / "pyproject.toml").is_file())
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
+
+
+def tracked(*patterns: str) -> list[Path]:
+    """Return the files that git knows, or would take, by pattern."""
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return [ROOT / line for line in listing.stdout.splitlines() if (ROOT / line).is_file()]
+
+
+def imported_packages(path: Path) -> set[str]:
+    """Return the top-level packages that a Python file imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_distribution_imports_down_never_sideways_or_up(service: str) -> None:
+    """band imports no service; a service imports band and third-party packages only."""
+    others = set(SERVICES) - {service} - ({"band"} if service != "band" else set())
+    for path in sorted((ROOT / "service_src" / service / "src").rglob("*.py")):
+        assert not imported_packages(path) & others, f"{path.relative_to(ROOT)} imports another floor"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_distribution_has_an_image_a_package_and_tests(service: str) -> None:
+    """A service is one folder in service_src and one in band_images."""
+    home = ROOT / "service_src" / service
+    assert (home / "src" / service / "__init__.py").is_file()
+    assert list((home / "tests").glob("test_*.py"))
+    image = ROOT / "band_images" / ("base" if service == "band" else service)
+    assert (image / "Dockerfile").is_file()
+
+
+def test_no_file_names_a_package_registry() -> None:
+    """Requirement files carry hashes, never the address that they came from; there is no lock file that records one."""
+    hosts = ("files.pythonhosted" + ".org", "pypi" + ".org", "registry.npmjs" + ".org", "galaxy.ansible" + ".com")
+    for path in tracked():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        assert not [host for host in hosts if host in text], f"{path.relative_to(ROOT)} names a registry"
+    assert not tracked("*uv.lock")
+
+
+@pytest.mark.parametrize(
+    "path", tracked("*requirements*.txt", "requirements/*.txt"), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_requirements_are_pinned_and_hashed(path: Path) -> None:
+    """Every requirement is one version, with hashes."""
+    text = path.read_text(encoding="utf-8")
+    if "/interop/" in str(path):
+        pytest.skip("requirements of services in the original's style, as they were written then")
+    for block in text.replace("\\\n", " ").splitlines():
+        line = block.strip()
+        if line and not line.startswith("#"):
+            assert "==" in line and "--hash=sha256:" in line, f"{path.relative_to(ROOT)}: {line[:60]}"
+
+
+def test_scripts_can_be_run() -> None:
+    """What the README says to type has its run bit."""
+    for name in ("bin/setup", "bin/test", "bin/bench", ".ci/run"):
+        assert os.access(ROOT / name, os.X_OK), name
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_argument_specs_and_defaults_agree(role: str) -> None:
+    """Each option of a role's main entry point is in defaults/main.yml with the same default, and the other way round."""
+    home = ROOT / "roles" / role
+    specs = yaml.safe_load((home / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+    options = specs["main"].get("options") or {}
+    defaults = yaml.safe_load((home / "defaults" / "main.yml").read_text()) or {}
+    assert set(options) == set(defaults)
+    for name, option in options.items():
+        assert option.get("description"), f"{name} has no description"
+        assert option.get("type"), f"{name} has no type"
+        # A default that is computed stands in the specification as text only; it cannot be compared.
+        if "default" in option and "{{" not in str(defaults[name]):
+            assert option["default"] == defaults[name], name
+
+
+def test_every_entry_point_of_a_role_is_specified() -> None:
+    """Whatever can be run with tasks_from has its specification."""
+    for role in ROLES:
+        home = ROOT / "roles" / role
+        specs = yaml.safe_load((home / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+        for entry in specs:
+            assert (home / "tasks" / f"{entry}.yml").is_file(), f"{role}: {entry}"
