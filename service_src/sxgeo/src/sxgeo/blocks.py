@@ -47,8 +47,8 @@ class Blocks:
                 repaired += 1
                 self._mark(octet, begin, end, middle)
             begin = end
-        for group in range(self._octets << 8, _GROUPS + 1):
-            self._borders[group] = begin
+        rest = _GROUPS + 1 - (self._octets << 8)
+        self._borders[self._octets << 8 :] = array("I", [begin]) * rest
         self.repaired = repaired
 
     def __len__(self) -> int:
@@ -56,16 +56,17 @@ class Blocks:
 
     def _mark(self, octet: int, begin: int, end: int, middle: bytearray) -> bool:
         """Set the group borders of an octet; False when its ranges are not in order."""
-        part = bytes(middle[begin:end])
+        part, first, end_group = bytes(middle[begin:end]), octet << 8, (octet + 1) << 8
         if bytes(sorted(part)) != part:
             return False
+        self._borders[first:end_group] = array("I", [begin]) * 256
         at = begin
-        for second in range(256):
-            self._borders[octet << 8 | second] = at
+        for second in sorted(set(part)):
             after = bisect_right(part, second, at - begin) + begin
             group = self._lows[at:after].tolist()
             if group != sorted(group):
                 return False
+            self._borders[first + second + 1 : end_group] = array("I", [after]) * (255 - second)
             at = after
         return True
 

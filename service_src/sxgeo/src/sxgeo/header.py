@@ -78,9 +78,7 @@ def read_header(data: bytes, size: int) -> Header:
     header = Header(*HEADER.unpack_from(data))
     if header.version != VERSION:
         raise BadData(f"Sypex Geo version {header.version / 10}; only 2.2 is understood")
-    empty = [
-        name for name in ("b_idx_len", "m_idx_len", "range", "db_items", "time", "id_len") if not getattr(header, name)
-    ]
+    empty = [name for name in ("b_idx_len", "db_items", "time", "id_len") if not getattr(header, name)]
     if empty:
         raise BadData(f"its header has no {', '.join(empty)}")
     if header.charset >= len(CHARSETS) or header.id_len > 3:
