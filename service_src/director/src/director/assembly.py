@@ -168,6 +168,7 @@ class Director:
         await self.deployer.close()
         await self.probe_link.close()
         await self.runtime.close()
+        self.builder.close()
 
     def _hosts(self, own: OwnContainer | None) -> frozenset[str]:
         url = self.settings.band_url or ""

@@ -83,6 +83,10 @@ class Builder:
         self._by_tag: dict[str, asyncio.Lock] = {}
         self._config = tempfile.TemporaryDirectory(prefix="band-buildx-")
 
+    def close(self) -> None:
+        """Remove what buildx kept of itself."""
+        self._config.cleanup()
+
     async def build(self, request: BuildRequest, context: bytes, log: Callable[[str], None]) -> None:
         """Build an image; `log` gets each line of progress.
 

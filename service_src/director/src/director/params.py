@@ -73,7 +73,7 @@ class CallParams(msgspec.Struct, frozen=True):
     """The service and method to call; all other parameters of the request go to the method."""
 
     name: Name
-    method: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$")]
+    method: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$(?!\n)")]
     timeout__: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
 
 

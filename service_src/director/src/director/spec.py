@@ -10,10 +10,11 @@ import msgspec
 
 from director.errors import InvalidValue
 
-NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
-POS_PATTERN = r"^[0-9]{1,2}x[0-9]{1,2}$"
-ENV_KEY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
-MEMORY_PATTERN = r"^[0-9]{1,12}(\.[0-9]+)?[bkmgBKMG]?$"
+# `$` alone also matches before a line end at the end of a text.
+NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$(?!\n)"
+POS_PATTERN = r"^[0-9]{1,2}x[0-9]{1,2}$(?!\n)"
+ENV_KEY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$(?!\n)"
+MEMORY_PATTERN = r"^[0-9]{1,12}(\.[0-9]+)?[bkmgBKMG]?$(?!\n)"
 RESERVED = frozenset({"base", "director", "redis", "enrich", "broadcast"})
 """Names that are not services: images of the platform itself, and channels of the wire."""
 OWN_ENV = frozenset({"HOST", "PORT", "NAME"})

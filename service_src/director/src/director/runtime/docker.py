@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import aiohttp
 from aiodocker import Docker
@@ -147,11 +147,9 @@ class DockerRuntime:
 
     async def follow(self, container: str, tail: int) -> AsyncGenerator[str, None]:
         """Yield a container's output, line by line, as it comes."""
-        stream: AsyncGenerator[str, None] = (
-            self._client()
-            .containers.container(container)
-            .log(stdout=True, stderr=True, follow=True, tail=str(tail), timeout=_ENDLESS)
-        )
+        source = self._client().containers.container(container)
+        lines = source.log(stdout=True, stderr=True, follow=True, tail=str(tail), timeout=_ENDLESS)
+        stream = cast("AsyncGenerator[str, None]", lines)
         rest = ""
         async with aclosing(stream):
             while True:
@@ -159,8 +157,8 @@ class DockerRuntime:
                     chunk = await self._guard(anext(stream))
                 except StopAsyncIteration:
                     break
-                *lines, rest = (rest + chunk).split("\n")
-                for line in lines:
+                *whole, rest = (rest + chunk).split("\n")
+                for line in whole:
                     yield line
         if rest:
             yield rest

@@ -1,0 +1,147 @@
+"""The catalog of image folders, and the contexts made of them."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from director.catalog import Catalog
+from director.context import context_hash, pack, read_entries
+from director.errors import InvalidValue, NotFound
+
+
+def put(folder: Path, dockerfile: str = "FROM {band-base-py-image}\n", **files: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "Dockerfile").write_text(dockerfile)
+    for name, text in files.items():
+        (folder / name.replace("_yml", ".yml")).write_text(text)
+    return folder
+
+
+def test_user_wins_over_others_over_node_over_builtin(tmp_path: Path) -> None:
+    """The same name in several collections is taken from the one that ranks first."""
+    images, builtin = tmp_path / "images", tmp_path / "builtin"
+    for collection in ("user", "extra", "node"):
+        put(images / collection / "one", band_yml=f"title: from {collection}")
+    put(builtin / "one", band_yml="title: from builtin")
+    put(images / "node" / "two", band_yml="title: from node")
+    put(images / "extra" / "two", band_yml="title: from extra")
+    put(builtin / "three")
+    catalog = Catalog(images, builtin)
+    found = {image.name: (image.title, image.collection) for image in catalog.images()}
+    assert found == {"one": ("from user", "user"), "two": ("from extra", "extra"), "three": ("three", "builtin")}
+
+
+@pytest.mark.parametrize("name", ["__hidden", ".hidden", "Upper", "9digit", "a b", "x" * 64])
+def test_names_that_are_no_names_are_skipped(tmp_path: Path, name: str) -> None:
+    """Folders beginning with __ or a dot, or whose name could not be a tag, are not in the catalog."""
+    put(tmp_path / "user" / name)
+    put(tmp_path / "__collection" / "fine")
+    assert Catalog(tmp_path, None).images() == []
+
+
+@pytest.mark.parametrize("name", ["../etc", "a/b", "", "A", "a\n", "a.b", "-a", "é"])
+def test_a_bad_name_never_reaches_a_path(tmp_path: Path, name: str) -> None:
+    """Asking for a name with dots, slashes or line ends is an invalid value, not a look at the disk."""
+    with pytest.raises(InvalidValue):
+        Catalog(tmp_path, None).get(name)
+
+
+def test_an_unknown_name_is_not_found(tmp_path: Path) -> None:
+    """A good name that no collection has is NotFound."""
+    with pytest.raises(NotFound):
+        Catalog(tmp_path, tmp_path).get("ghost")
+
+
+def test_the_originals_meta_and_labels_are_read(tmp_path: Path) -> None:
+    """Title and position come from band.yml, else meta.yml, else the Dockerfile's labels."""
+    labels = 'FROM x\nLABEL band.service.title="By label" \\\n  band.service.def_position="5x6"\n'
+    put(tmp_path / "user" / "labelled", labels)
+    put(tmp_path / "user" / "met", labels, meta_yml="title: By meta\npos: 2x3\n")
+    put(tmp_path / "user" / "own", labels, band_yml="title: By band\npos: 1x1\n", meta_yml="title: By meta\n")
+    found = {image.name: (image.title, image.pos) for image in Catalog(tmp_path, None).images()}
+    assert found == {"labelled": ("By label", "5x6"), "met": ("By meta", "2x3"), "own": ("By band", "1x1")}
+
+
+def test_a_folder_without_band_yml_may_write(tmp_path: Path) -> None:
+    """Original folders get a writable root and their own user; ours are read-only and run as 10001."""
+    put(tmp_path / "user" / "original")
+    put(tmp_path / "user" / "ours", band_yml="{}")
+    catalog = Catalog(tmp_path, None)
+    assert (catalog.get("original").band.read_only, catalog.get("original").band.user) == (False, None)
+    assert (catalog.get("ours").band.read_only, catalog.get("ours").band.user) == (True, "10001:10001")
+
+
+@pytest.mark.parametrize(
+    "text", ["titel: typo\n", "pos: far\n", "limits: {memory: lots}\n", "a: [\n", "env: {PORT: 1}\n"]
+)
+def test_a_wrong_band_yml_is_named_when_asked_for(tmp_path: Path, text: str) -> None:
+    """A folder with a wrong band.yml is listed with its problem, and cannot be run."""
+    put(tmp_path / "user" / "odd", band_yml=text)
+    catalog = Catalog(tmp_path, None)
+    assert catalog.images()[0].problem.startswith("band.yml")
+    with pytest.raises(InvalidValue, match=r"band\.yml"):
+        catalog.get("odd")
+
+
+def test_service_source_is_laid_beside_a_builtin_folder(tmp_path: Path) -> None:
+    """`service_src/<name>` comes as src/, without tests and caches; a user's folder brings its own code."""
+    source = tmp_path / "service_src" / "geo"
+    (source / "tests").mkdir(parents=True)
+    (source / "src" / "geo" / "__pycache__").mkdir(parents=True)
+    for path in ("pyproject.toml", "tests/test_x.py", "src/geo/__init__.py", "src/geo/__pycache__/x.pyc"):
+        (source / path).write_text("x")
+    put(tmp_path / "builtin" / "geo")
+    catalog = Catalog(tmp_path / "images", tmp_path / "builtin", [tmp_path / "service_src"])
+    paths = [entry.path for entry in read_entries(catalog.get("geo"), "base:1")]
+    assert paths == ["Dockerfile", "src/pyproject.toml", "src/src/geo/__init__.py"]
+    put(tmp_path / "images" / "user" / "geo")
+    assert [entry.path for entry in read_entries(catalog.get("geo"), "base:1")] == ["Dockerfile"]
+
+
+def test_the_hash_changes_with_contents_mode_and_base_only(tmp_path: Path) -> None:
+    """Touching a file changes nothing; a byte, an executable bit or another base image does."""
+    folder = put(tmp_path / "user" / "one", main="print()")
+    image = Catalog(tmp_path, None).get("one")
+
+    def now(base: str = "sha256:a") -> str:
+        return context_hash(read_entries(image, "base:1"), base)
+
+    first = now()
+    os.utime(folder / "main", (1, 1))
+    assert now() == first
+    assert now("sha256:b") != first
+    (folder / "main").chmod(0o755)
+    executable = now()
+    assert executable != first
+    (folder / "main").write_text("print(1)")
+    assert now() not in {first, executable}
+
+
+def test_moving_bytes_between_files_changes_the_hash(tmp_path: Path) -> None:
+    """The same bytes cut into files differently are another context."""
+    one = put(tmp_path / "a" / "svc", x="ab", y="c")
+    first = context_hash(read_entries(Catalog(tmp_path, None).get("svc"), "b"), "")
+    (one / "x").write_text("a")
+    (one / "y").write_text("bc")
+    assert context_hash(read_entries(Catalog(tmp_path, None).get("svc"), "b"), "") != first
+
+
+def test_the_tar_is_the_same_every_time_and_names_the_base(tmp_path: Path) -> None:
+    """Two packings are equal byte by byte; the placeholder is replaced; links are kept as links and not followed."""
+    folder = put(tmp_path / "user" / "one", main="print()")
+    (folder / "link").symlink_to("/etc/shadow")
+    image = Catalog(tmp_path, None).get("one")
+    raw = pack(read_entries(image, "base:1"))
+    os.utime(folder / "main", (5, 5))
+    assert pack(read_entries(image, "base:1")) == raw
+    with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+        found = archive.extractfile("Dockerfile")
+        assert found is not None
+        assert found.read() == b"FROM base:1\n"
+        assert archive.getmember("link").linkname == "/etc/shadow"
+        assert {member.mtime for member in archive.getmembers()} == {0}
