@@ -106,6 +106,7 @@ async def test_send_mixpanel_halves_what_is_too_large() -> None:
     refused = await lane(mixpanel).deliver(records(8))
     assert [(one.record.insert_id, one.status, one.reason) for one in refused] == [("5", 413, "exceeds max limit")]
     assert {one for sent in mixpanel.sent for one in sent} == {str(number) for number in range(8)}
+    assert len(mixpanel.sent) == 9  # 8, 4 4, 2 2 2 2, and 1 1 for the pair with the large one
 
 
 async def test_send_mixpanel_sorts_out_by_index() -> None:
