@@ -1,38 +1,57 @@
-"""The command ``band``: for images and for people who write services."""
+"""The command ``band``: for images and for people who write services. It parses; ``band.commands`` does."""
 
 from __future__ import annotations
 
 import argparse
-import http.client
 import os
-import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-CHECK_TIMEOUT = 3.0
+from band.commands.check import run_check
+
+__all__ = ["main", "run_check"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
+    options = _parser().parse_args(argv)
+    if options.command == "check":
+        return run_check(options.port, options.prefix)
+    if options.command == "new":
+        from band.commands.develop import run_new
+
+        return run_new(options.name, options.folder)
+    if options.command == "run":
+        from band.commands.develop import run_service
+
+        return run_service(options.folder.resolve(), reload=not options.no_reload)
+    from band.commands.ask import run_call, run_tail
+    from band.config import read_environ
+
+    env = read_environ(Path.cwd())
+    if options.command == "call":
+        return run_call(options.service, options.method, options.params, options.timeout, env)
+    return run_tail(options.key, options.count, env)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="band", description="Tools for services of Rockstat Band.")
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="exit 0 when the service in this container is healthy, else 1")
     check.add_argument("--port", type=int, default=int(os.environ.get("PORT") or 8080))
-    check.add_argument("--prefix", default=os.environ.get("HTTP_PREFIX", ""))
-    options = parser.parse_args(argv)
-    return run_check(options.port, options.prefix)
-
-
-def run_check(port: int, prefix: str) -> int:
-    """Ask the service on this host's ``port`` how it is; prints what it says; 0 healthy, 1 not."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=CHECK_TIMEOUT)
-    try:
-        connection.request("GET", f"{prefix}/health")
-        answer = connection.getresponse()
-        text = answer.read(4096).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException) as error:
-        sys.stdout.write(f"no answer on port {port}: {error}\n")
-        return 1
-    finally:
-        connection.close()
-    sys.stdout.write(text + "\n")
-    return 0 if answer.status == 200 else 1
+    check.add_argument("--prefix", default=os.environ.get("HTTP_PREFIX", ""), help="what stands before /health")
+    new = commands.add_parser("new", help="write a working service with a test")
+    new.add_argument("name")
+    new.add_argument("--in", dest="folder", type=Path, default=Path(), help="where to put it (default: here)")
+    run = commands.add_parser("run", help="run a service on this host, with its .env, restarting when a file changes")
+    run.add_argument("folder", nargs="?", type=Path, default=Path())
+    run.add_argument("--no-reload", action="store_true")
+    call = commands.add_parser("call", help="call a method of a running service (Redis from REDIS_DSN or .env)")
+    call.add_argument("service")
+    call.add_argument("method")
+    call.add_argument("params", nargs="*", metavar="key=text|key:=json")
+    call.add_argument("--timeout", type=float, default=5.0, help="seconds")
+    tail = commands.add_parser("tail", help="print events as they are accepted (Redis from REDIS_DSN or .env)")
+    tail.add_argument("--key", default="", help="only events whose key begins so, e.g. in.gen.track")
+    tail.add_argument("--count", type=int, default=0, help="end after so many (default: never)")
+    return parser

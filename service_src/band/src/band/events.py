@@ -8,6 +8,7 @@ when the process died. Events that keep failing end in the stream ``dead:<servic
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -31,6 +32,8 @@ HOLD_INTERVAL: Final = 10.0
 """Seconds between two signs that a consumer still works on what it holds."""
 RETRY_CAP: Final = 30.0
 SINGLE_COUNT: Final = 100
+LINGER_STEP: Final = 0.2
+"""Seconds that one read of a filling batch may wait, so that a stop is noticed."""
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -71,7 +74,7 @@ class StreamListener:
         self._start = start
         self._link = RedisLink(f"{service}-events")
         self._held: list[str] = []
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._busy = asyncio.Lock()
 
     async def run(self, address: RedisAddress) -> None:
@@ -80,7 +83,7 @@ class StreamListener:
         backoff = Backoff()
         holder = asyncio.get_running_loop().create_task(self._hold())
         try:
-            while not self._stopping:
+            while not self._stopping.is_set():
                 try:
                     await self._link.ready(30)
                     await self._consume()
@@ -89,14 +92,14 @@ class StreamListener:
                     if isinstance(error, RedisReplyError) and error.code == "NOGROUP":
                         logger.warning("events_group_gone", group=self.service)
                     self.last_error = str(error)
-                    await asyncio.sleep(backoff.next())
+                    await self._pause(backoff.next())
         finally:
             holder.cancel()
             await self._link.close()
 
     async def stop(self, timeout: float) -> bool:
         """Take nothing new and let the call in progress end; returns whether it did within ``timeout`` seconds."""
-        self._stopping = True
+        self._stopping.set()
         try:
             async with asyncio.timeout(timeout):
                 async with self._busy:
@@ -104,19 +107,34 @@ class StreamListener:
         except TimeoutError:
             return False
 
+    async def _pause(self, seconds: float) -> bool:
+        """Wait, unless it stops; returns whether it stops."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        return self._stopping.is_set()
+
     async def _consume(self) -> None:
         await self._ensure_group()
-        own = await self._read("0", None)  # what an earlier life of this consumer was given and did not finish
-        while own:
-            await self._handle_all(own)
-            own = await self._read("0", None)
+        await self._finish_own()
         claim_at = 0.0
         loop = asyncio.get_running_loop()
-        while not self._stopping:
+        while not self._stopping.is_set():
             if loop.time() >= claim_at:
                 claim_at = loop.time() + CLAIM_AFTER_MS / 1000
                 await self._handle_all(await self._claim())
-            await self._handle_all(await self._gather())
+            batch, _ = await self._read(">", BLOCK_MS)
+            await self._handle_all(batch, fill=True)
+
+    async def _finish_own(self) -> None:
+        """Handle what an earlier life of this consumer was given and did not finish."""
+        while not self._stopping.is_set():
+            found, deleted = await self._read("0", None)
+            if deleted:
+                await self._forget_deleted(deleted)
+            if not found and not deleted:
+                return
+            await self._handle_all(found)
 
     async def _ensure_group(self) -> None:
         try:
@@ -125,46 +143,45 @@ class StreamListener:
             if error.code != "BUSYGROUP":
                 raise
 
-    async def _gather(self) -> list[Delivery]:
-        """Return the next deliveries: as soon as there is one, or a batch that filled for ``linger`` seconds."""
-        wanted = self._exposed.batch or SINGLE_COUNT
-        batch = await self._read(">", BLOCK_MS, wanted)
-        if not self._exposed.batch or not batch:
-            return batch
+    async def _fill(self, batch: list[Delivery]) -> None:
+        """Add to a batch what comes within ``linger`` seconds."""
+        wanted = self._exposed.batch
         loop = asyncio.get_running_loop()
         until = loop.time() + self._exposed.linger
-        while len(batch) < wanted and not self._stopping and (left := until - loop.time()) > 0:
-            more = await self._read(">", max(1, int(left * 1000)), wanted - len(batch))
-            if not more:
-                break
+        while len(batch) < wanted and not self._stopping.is_set() and (left := until - loop.time()) > 0:
+            more, _ = await self._read(">", max(1, int(min(left, LINGER_STEP) * 1000)), wanted - len(batch))
             batch += more
-        return batch
+            self._held += [delivery.stream_id for delivery in more]
 
-    async def _read(self, after: str, block_ms: int | None, count: int | None = None) -> list[Delivery]:
+    async def _read(
+        self, after: str, block_ms: int | None, count: int | None = None
+    ) -> tuple[list[Delivery], list[bytes]]:
+        """Return the next deliveries, and the ids of those that were trimmed from the stream meanwhile."""
         count = count or self._exposed.batch or SINGLE_COUNT
         block: tuple[Any, ...] = () if block_ms is None else ("BLOCK", block_ms)
         reply = await self._link.command(
             "XREADGROUP", "GROUP", self.service, self.consumer, "COUNT", count, *block, "STREAMS", EVENTS_STREAM, after,
             timeout=(block_ms or 0) / 1000 + 5,
         )  # fmt: skip
-        deliveries = read_entries(next(iter(reply.values()))) if reply else []
-        if reply and after == "0" and not deliveries:
-            await self._forget_deleted(next(iter(reply.values())))
-        return deliveries
+        entries = next(iter(reply.values())) if reply else []
+        return read_entries(entries), [stream_id for stream_id, fields in entries if not fields]
 
-    async def _forget_deleted(self, entries: list[Any]) -> None:
+    async def _forget_deleted(self, ids: list[bytes]) -> None:
         """Acknowledge pending entries that were trimmed from the stream: there is nothing left to deliver."""
-        ids = [stream_id for stream_id, _ in entries]
-        if ids:
-            logger.error("events_trimmed_before_delivery", group=self.service, count=len(ids))
-            self._metrics.add("listener_trimmed", len(ids))
-            await self._acknowledge(ids)
+        self._count_trimmed(len(ids))
+        await self._acknowledge(ids)
+
+    def _count_trimmed(self, count: int) -> None:
+        logger.error("events_trimmed_before_delivery", group=self.service, count=count)
+        self._metrics.add("listener_trimmed", count)
 
     async def _claim(self) -> list[Delivery]:
         reply = await self._link.command(
             "XAUTOCLAIM", EVENTS_STREAM, self.service, self.consumer, CLAIM_AFTER_MS, "0", "COUNT",
             self._exposed.batch or SINGLE_COUNT,
         )  # fmt: skip
+        if len(reply) > 2 and reply[2]:  # Redis took them out of the pending ones by itself
+            self._count_trimmed(len(reply[2]))
         claimed = read_entries(reply[1])
         if claimed:
             logger.info("events_claimed", group=self.service, count=len(claimed))
@@ -172,12 +189,14 @@ class StreamListener:
 
     # --- one batch
 
-    async def _handle_all(self, deliveries: list[Delivery]) -> None:
+    async def _handle_all(self, deliveries: list[Delivery], *, fill: bool = False) -> None:
         if not deliveries:
             return
         async with self._busy:
             self._held = [delivery.stream_id for delivery in deliveries]
             try:
+                if fill:
+                    await self._fill(deliveries)
                 readable = [delivery for delivery in deliveries if delivery.event is not None]
                 unreadable = [delivery for delivery in deliveries if delivery.event is None]
                 if unreadable:
@@ -208,7 +227,8 @@ class StreamListener:
                 if backoff.attempts + 1 >= self._exposed.max_attempts:
                     await self._bury(deliveries, self.last_error)
                     return
-                await asyncio.sleep(backoff.next())
+                if await self._pause(backoff.next()):
+                    return  # they stay pending: the next life, or another consumer, gets them again
                 continue
             self._metrics.called(self._exposed.name, "ok", loop.time() - begun)
             await self._acknowledge([delivery.stream_id for delivery in deliveries])

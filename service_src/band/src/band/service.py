@@ -201,6 +201,7 @@ class Service:
         """Open the HTTP port, connect to Redis, begin to work. Redis being away does not keep it from starting."""
         self.config = service_config
         self.started_at = time.time()
+        self.state = STATUS_STARTING
         self._stop.clear()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -255,6 +256,7 @@ class Service:
         waiting = self.rpc.cancel_all("the service stops")
         if self._runner is not None:
             await self._runner.cleanup()
+            self._runner = self._app = None  # an application runs once; a service can be started again
         await self.link.close()
         logger.info(
             "service_stopped", name=self.config.name, reason=self._signal or "ended", calls_cut_off=cut_calls,

@@ -1,4 +1,7 @@
-"""The address of a Redis server: ``redis://[user][:password]@host:port/db``, ``rediss://`` (TLS) or ``unix://path?db=0``."""
+"""The address of a Redis server.
+
+``redis://[user][:password]@host:port/db``, ``rediss://`` (TLS), ``unix://path?db=0``, or ``memory://name`` for tests.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,14 @@ class RedisAddress(msgspec.Struct, frozen=True):
     password: str = ""
     tls: bool = False
     path: str = ""
+    memory: str = ""
 
     def __repr__(self) -> str:
         return f"RedisAddress({self})"
 
     def __str__(self) -> str:
+        if self.memory:
+            return f"memory://{self.memory}"
         return (
             f"unix://{self.path}"
             if self.path
@@ -48,6 +54,8 @@ class RedisAddress(msgspec.Struct, frozen=True):
             parts = urlsplit(dsn)
             query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
             username, password = unquote(parts.username or ""), unquote(parts.password or "")
+            if parts.scheme == "memory":
+                return cls(memory=parts.netloc or "default")
             if parts.scheme not in ("redis", "rediss", "unix"):
                 problem = "its scheme is not redis, rediss or unix"
                 raise ValueError(problem)

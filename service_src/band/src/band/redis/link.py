@@ -20,6 +20,7 @@ from band.errors import RedisError, RedisReplyError, RedisUnavailable
 from band.logs import logger
 from band.redis.backoff import Backoff
 from band.redis.dsn import RedisAddress
+from band.redis.memory import MemoryWire
 from band.redis.wire import OnReply, Wire, settle
 
 OnMessage = Callable[[str, bytes], None]
@@ -211,7 +212,9 @@ class RedisLink:
             raise self._unavailable()
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            if address.path:
+            if address.memory:
+                wire: Wire = MemoryWire(loop, self._push, address.memory)
+            elif address.path:
                 _, wire = await loop.create_unix_connection(lambda: Wire(loop, self._push), address.path)
             else:
                 context = ssl.create_default_context() if address.tls else None

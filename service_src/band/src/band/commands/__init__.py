@@ -1,0 +1,1 @@
+"""What the command ``band`` does, one module a verb."""

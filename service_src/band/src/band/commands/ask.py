@@ -1,0 +1,94 @@
+"""``band call`` and ``band tail``: speak to a running platform from a shell."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from band import jsonio
+from band.constants import EVENTS_STREAM
+from band.errors import BandError
+from band.logs import configure_logs
+from band.redis import RedisAddress, RedisLink, dsn_from_env
+from band.service import Service, ServiceConfig
+
+CONNECT_SECONDS: Final = 5.0
+BLOCK_MS: Final = 5000
+
+
+def read_pairs(pairs: list[str]) -> dict[str, Any]:
+    """Return the parameters written as ``key=value`` (a text) or ``key:=value`` (JSON), as HTTPie does.
+
+    Raises:
+        ValueError: one is neither.
+    """
+    params: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key.strip(":"):
+            raise ValueError(f"{pair!r} is no parameter; write key=text or key:=json")
+        params[key.removesuffix(":")] = jsonio.decode(value) if key.endswith(":") else value
+    return params
+
+
+def run_call(service: str, method: str, pairs: list[str], timeout: float, env: Mapping[str, str]) -> int:
+    """Call a method and print its result as JSON; 0, or 1 with the error on standard error."""
+    try:
+        params = read_pairs(pairs)
+        result = asyncio.run(_call(service, method, params, timeout, env))
+    except (BandError, ValueError) as error:
+        sys.stderr.write(f"band call: {error}\n")
+        return 1
+    sys.stdout.write(jsonio.encode(result).decode() + "\n")
+    return 0
+
+
+async def _call(service: str, method: str, params: dict[str, Any], timeout: float, env: Mapping[str, str]) -> Any:
+    configure_logs("ERROR")
+    caller = Service()
+    dsn = env.get("REDIS_DSN") or dsn_from_env(env)
+    await caller.start(ServiceConfig(name=f"band-call-{os.getpid()}", host="127.0.0.1", port=0, redis_dsn=dsn))
+    try:
+        await caller.link.ready(CONNECT_SECONDS)
+        return await caller.rpc.call(service, method, params, timeout)
+    finally:
+        await caller.stop()
+
+
+def run_tail(key: str, count: int, env: Mapping[str, str]) -> int:
+    """Print events as they are accepted, one JSON object a line, until interrupted or after ``count`` of them."""
+    try:
+        asyncio.run(_tail(key, count, env))
+    except BandError as error:
+        sys.stderr.write(f"band tail: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+async def _tail(key: str, count: int, env: Mapping[str, str]) -> None:
+    configure_logs("ERROR")
+    link = RedisLink("band-tail")
+    link.start(RedisAddress.parse(env.get("REDIS_DSN") or dsn_from_env(env)))
+    try:
+        await link.ready(CONNECT_SECONDS)
+        last, left = "$", count or -1
+        while left:
+            reply = await link.command(
+                "XREAD", "BLOCK", BLOCK_MS, "STREAMS", EVENTS_STREAM, last, timeout=BLOCK_MS / 1000 + 5
+            )
+            for stream_id, fields in next(iter(reply.values())) if reply else []:
+                last = stream_id.decode()
+                event = fields[fields.index(b"event") + 1]
+                if str(jsonio.decode(event).get("key", "")).startswith(key):
+                    sys.stdout.write(event.decode() + "\n")
+                    sys.stdout.flush()
+                    left -= 1
+                    if not left:
+                        return
+    finally:
+        await link.close()
