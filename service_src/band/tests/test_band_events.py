@@ -1,0 +1,334 @@
+"""The durable stream as listeners consume it, on a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+
+import pytest
+
+from band import events as events_module
+from band.errors import SettingsError
+from band.service import Service
+
+
+@pytest.fixture
+async def raw(peer):
+    """A raw client that appends to and looks into the stream."""
+    return await peer()
+
+
+async def add(raw, *numbers, key="in.gen.track.page"):
+    for number in numbers:
+        event = {"key": key, "n": number, "data": {"text": "Ж"}}
+        await raw.command("XADD", "events", "*", "event", json.dumps(event, ensure_ascii=False))
+
+
+async def pending(raw, group="listen"):
+    return (await raw.command("XPENDING", "events", group))[0]
+
+
+def listening(**options):
+    """Return a service that remembers what its listener got."""
+    service = Service()
+    service.got = []  # type: ignore[attr-defined]
+
+    if options.get("batch"):
+
+        @service.expose.listener(**options)
+        async def broadcast(events):
+            service.got.append([event["n"] for event in events])
+    else:
+
+        @service.expose.listener(**options)
+        async def broadcast(key, n, data, **event):
+            service.got.append(n)
+
+    return service
+
+
+async def run_listener(run_service, service, **config):
+    return await run_service(service, name="listen", **{"events_from": "0", **config})
+
+
+async def test_events_arrive_one_by_one_as_keyword_arguments(run_service, raw, eventually):
+    """In order, each once, acknowledged when the function returned."""
+    service = await run_listener(run_service, listening())
+    await add(raw, 1, 2, 3)
+    await eventually(lambda: service.got == [1, 2, 3])
+    await eventually(lambda: pending_is(raw, 0))
+
+
+async def pending_is(raw, count):
+    return await pending(raw) == count
+
+
+async def test_group_is_the_service_and_begins_at_now(run_service, raw, eventually):
+    """A new service gets what comes from now on; two services each get everything."""
+    await add(raw, 0)
+    first, second = listening(), listening()
+    await run_service(first, name="one")
+    await run_service(second, name="two")
+    await eventually(lambda: groups_are(raw, {b"one", b"two"}))
+    await add(raw, 1)
+    await eventually(lambda: first.got == second.got == [1])
+
+
+async def groups_are(raw, names):
+    return {group[b"name"] for group in await raw.command("XINFO", "GROUPS", "events")} == names
+
+
+async def test_batches_are_bounded_and_filled(run_service, raw, eventually):
+    """With batch=4 the function gets lists of at most four; a linger lets a batch fill."""
+    await add(raw, *range(10))
+    service = await run_listener(run_service, listening(batch=4))
+    await eventually(lambda: sum(service.got, []) == list(range(10)))
+    assert [len(batch) for batch in service.got] == [4, 4, 2]
+
+
+async def test_linger_joins_what_comes_a_little_later(run_service, raw, eventually):
+    """Events that come within the linger are in one batch; a full batch does not wait."""
+    service = await run_listener(run_service, listening(batch=3, linger=20.0))
+    await add(raw, 1)
+    await asyncio.sleep(0.3)
+    assert service.got == []
+    await add(raw, 2, 3)
+    await eventually(lambda: service.got == [[1, 2, 3]])
+
+
+async def test_linger_ends(run_service, raw, eventually):
+    """A batch that does not fill is delivered after the linger."""
+    service = await run_listener(run_service, listening(batch=100, linger=0.3))
+    await add(raw, 1, 2)
+    await eventually(lambda: service.got == [[1, 2]])
+
+
+async def test_listener_that_raises_gets_its_events_again(run_service, raw, eventually):
+    """At least once: the events stay pending until the function returns."""
+    service = Service()
+    tries = []
+
+    @service.expose.listener(batch=10)
+    async def broadcast(events):
+        tries.append([event["n"] for event in events])
+        if len(tries) == 1:
+            raise RuntimeError("Mixpanel is away")
+
+    await add(raw, 1, 2)
+    await run_listener(run_service, service)
+    await eventually(lambda: tries == [[1, 2], [1, 2]])
+    await eventually(lambda: pending_is(raw, 0))
+
+
+async def test_events_that_keep_failing_become_dead_letters_and_the_rest_goes_on(run_service, raw, eventually):
+    """After max_attempts the event stands in `dead:<service>` with the reason and its id; later events follow."""
+    service = Service()
+    got = []
+
+    @service.expose.listener(max_attempts=2)
+    async def broadcast(n, **event):
+        if n == 1:
+            raise ValueError("cannot be sent: token at https://u:hunter2@h")
+        got.append(n)
+
+    await add(raw, 1, 2)
+    await run_listener(run_service, service)
+    await eventually(lambda: got == [2])
+    ((_, fields),) = await raw.command("XRANGE", "dead:listen", "-", "+")
+    named = dict(zip(fields[::2], fields[1::2], strict=True))
+    assert json.loads(named[b"event"])["n"] == 1
+    assert b"ValueError: cannot be sent" in named[b"reason"]
+    assert b"hunter2" not in named[b"reason"]
+    assert b"-" in named[b"stream_id"]
+    await eventually(lambda: pending_is(raw, 0))
+    assert b"band_listener_dead_letters_total 1.0" in service.metrics.render()
+
+
+async def test_entries_that_are_no_event_become_dead_letters(run_service, raw, eventually):
+    """Broken JSON, a list, an entry without the field: put aside, never delivered, never lost silently."""
+    for fields in [("event", b"{oops"), ("event", b"[1]"), ("other", b"{}"), ("event", b"[" * 5000)]:
+        await raw.command("XADD", "events", "*", *fields)
+    await add(raw, 5)
+    service = await run_listener(run_service, listening())
+    await eventually(lambda: service.got == [5])
+    assert await raw.command("XLEN", "dead:listen") == 4
+
+
+async def test_arguments_that_do_not_fit_are_failures_not_silence(run_service, raw, eventually):
+    """A listener that lacks a parameter fails like one that raises."""
+    service = Service()
+
+    @service.expose.listener(max_attempts=1)
+    async def broadcast(key):
+        return key
+
+    await add(raw, 1)
+    await run_listener(run_service, service)
+    await eventually(lambda: dead_are(raw, 1))
+
+
+async def dead_are(raw, count):
+    return await raw.command("XLEN", "dead:listen") == count
+
+
+async def test_what_an_earlier_life_left_is_delivered_first(run_service, raw, eventually):
+    """Events given to this consumer before a crash come again at the start, without waiting for a claim."""
+    await raw.command("XGROUP", "CREATE", "events", "listen", "0", "MKSTREAM")
+    await add(raw, *range(250))
+    consumer = f"listen-{socket.gethostname()}"
+    await raw.command("XREADGROUP", "GROUP", "listen", consumer, "COUNT", 250, "STREAMS", "events", ">")
+    await add(raw, 250)
+    service = await run_listener(run_service, listening())
+    await eventually(lambda: service.got == list(range(251)))
+    await eventually(lambda: pending_is(raw, 0))
+
+
+async def test_messages_of_a_dead_consumer_are_claimed(run_service, raw, eventually, monkeypatch):
+    """What another instance took and never finished is taken over after it has been silent for a while."""
+    monkeypatch.setattr(events_module, "CLAIM_AFTER_MS", 200)
+    monkeypatch.setattr(events_module, "BLOCK_MS", 100)
+    await raw.command("XGROUP", "CREATE", "events", "listen", "0", "MKSTREAM")
+    await add(raw, 1, 2)
+    await raw.command("XREADGROUP", "GROUP", "listen", "listen-dead", "STREAMS", "events", ">")
+    service = await run_listener(run_service, listening(batch=10))
+    await eventually(lambda: service.got == [[1, 2]])
+    await eventually(lambda: pending_is(raw, 0))
+
+
+async def test_what_is_worked_on_is_not_claimed_by_another(run_service, raw, eventually, monkeypatch):
+    """A slow listener shows that it still works: its events are not given to the other instance meanwhile."""
+    monkeypatch.setattr(events_module, "CLAIM_AFTER_MS", 600)
+    monkeypatch.setattr(events_module, "BLOCK_MS", 100)
+    monkeypatch.setattr(events_module, "HOLD_INTERVAL", 0.1)
+    calls = []
+    release = asyncio.Event()
+
+    def slow(which):
+        service = Service()
+
+        @service.expose.listener()
+        async def broadcast(n, **event):
+            calls.append((which, n))
+            await release.wait()
+
+        return service
+
+    await raw.command("XGROUP", "CREATE", "events", "listen", "0", "MKSTREAM")
+    await run_listener(run_service, slow("a"))
+    await add(raw, 1)
+    await eventually(lambda: calls == [("a", 1)])
+    monkeypatch.setattr(socket, "gethostname", lambda: "other-host")
+    await run_listener(run_service, slow("b"))
+    await asyncio.sleep(1.5)
+    assert calls == [("a", 1)]
+    release.set()
+    await eventually(lambda: pending_is(raw, 0))
+
+
+async def test_trimmed_entries_are_counted_and_do_not_block(run_service, raw, eventually):
+    """Pending entries that were cut from the stream are told, and the rest is delivered."""
+    await raw.command("XGROUP", "CREATE", "events", "listen", "0", "MKSTREAM")
+    await add(raw, *range(250))
+    consumer = f"listen-{socket.gethostname()}"
+    await raw.command("XREADGROUP", "GROUP", "listen", consumer, "COUNT", 250, "STREAMS", "events", ">")
+    await raw.command("XTRIM", "events", "MAXLEN", 10)
+    service = await run_listener(run_service, listening())
+    await eventually(lambda: service.got == list(range(240, 250)))
+    await eventually(lambda: pending_is(raw, 0))
+    assert b"band_listener_trimmed_total 240.0" in service.metrics.render()
+
+
+async def test_stop_lets_the_batch_in_progress_end(run_service, raw, eventually):
+    """A stop waits for the function, which is then acknowledged; nothing is delivered twice."""
+    service = Service()
+    done = []
+
+    @service.expose.listener()
+    async def broadcast(n, **event):
+        service.begun = True  # type: ignore[attr-defined]
+        await asyncio.sleep(0.3)
+        done.append(n)
+
+    await run_listener(run_service, service)
+    await add(raw, 1)
+    await eventually(lambda: getattr(service, "begun", False))
+    await service.stop()
+    assert done == [1]
+    assert await pending(raw) == 0
+
+
+async def test_stop_delivers_a_batch_that_was_still_filling(run_service, raw, eventually):
+    """A batch that waits for its linger is delivered at the stop instead of lying until somebody claims it."""
+    service = await run_listener(run_service, listening(batch=100, linger=60.0), stop_timeout=6.0)
+    await add(raw, 1, 2)
+    await eventually(lambda: pending_is(raw, 2))
+    await service.stop()
+    assert sum(service.got, []) == [1, 2]
+    assert await pending(raw) == 0
+
+
+async def test_stop_does_not_wait_for_a_retry(run_service, raw, eventually, capsys):
+    """A listener that fails and waits for its next try is stopped at once; its events stay pending."""
+    service = Service()
+    tries = []
+
+    @service.expose.listener()
+    async def broadcast(n, **event):
+        tries.append(n)
+        raise RuntimeError("never")
+
+    await run_listener(run_service, service, stop_timeout=20.0)
+    await add(raw, 1)
+    await eventually(lambda: len(tries) >= 2)
+    async with asyncio.timeout(5):
+        await service.stop()
+    assert await pending(raw) == 1
+    assert "listener_cut_off=False" in capsys.readouterr().out
+
+
+async def test_group_that_vanishes_is_made_again(run_service, raw, eventually):
+    """FLUSHALL, or a stream that somebody deleted: the listener makes its group again and goes on."""
+    service = await run_listener(run_service, listening())
+    await add(raw, 1)
+    await eventually(lambda: service.got == [1])
+    await raw.command("FLUSHALL")
+    await add(raw, 2)
+    await eventually(lambda: service.got == [1, 2])
+
+
+async def test_listen_all_uses_the_channel_as_the_original_does(run_service, raw, eventually):
+    """With rpc_params.listen_all a listener gets what is published on `broadcast`, and touches no stream."""
+    service = await run_listener(run_service, listening(), listen_all=True)
+    message = {"jsonrpc": "2.0", "from": "front", "to": "broadcast", "method": "broadcast:broadcast:front"}
+    assert (
+        await raw.publish("broadcast", {**message, "params": {"key": "in.gen.a.b", "n": 9, "data": {}, "id": "1"}}) == 1
+    )
+    await eventually(lambda: service.got == [9])
+    assert await raw.command("EXISTS", "events") == 0
+
+
+async def test_a_service_is_one_listener(run_service):
+    """Two listener functions on the stream are a mistake that is told at the start."""
+    service = Service()
+
+    @service.expose.listener()
+    async def one(**event):
+        return event
+
+    @service.expose.listener()
+    async def two(**event):
+        return event
+
+    with pytest.raises(SettingsError, match="one, two"):
+        await run_listener(run_service, service, connected=False)
+
+
+async def test_plain_functions_can_listen(run_service, raw, eventually):
+    """A listener may be a plain function."""
+    service = Service()
+    got = []
+    service.expose.listener(name="broadcast", batch=5)(lambda events: got.append(len(events)))
+    await add(raw, 1, 2)
+    await run_listener(run_service, service)
+    await eventually(lambda: sum(got) == 2)
