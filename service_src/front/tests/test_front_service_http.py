@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from multidict import CIMultiDict
 from yarl import URL
 
 MAC = (
@@ -230,6 +231,7 @@ async def test_hostile_headers_and_paths_are_survived(front: Any, peers: Any) ->
         b"GET /redir/x?to=/%0d%0aSet-Cookie:a=b HTTP/1.1",
         b"GET /redir/x?to=/%D0%B6 HTTP/1.1",
         b"GET /track/page?" + b"a[" * 3000 + b" HTTP/1.1",
+        b"GET /track/page HTTP/1.1\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 2.125.160.216",
         b"POST /track/page HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3",
     ):
         reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
@@ -244,6 +246,33 @@ async def test_hostile_headers_and_paths_are_survived(front: Any, peers: Any) ->
         assert b"Domain=" not in answer
         if b"Expect" in lines:
             assert answer.startswith(b"HTTP/1.1 100 Continue")
+
+
+async def test_a_chain_of_proxies_in_several_lines_is_one_chain(http: aiohttp.ClientSession, peers: Any) -> None:
+    """The client's own line stands first and does not count."""
+    lines = [("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-For", "2.125.160.216")]
+    async with http.get("/track/page", headers=CIMultiDict(lines)) as answer:
+        assert answer.status == 200
+    assert (await peers.newest())["td"]["ip"] == "2.125.160.0"
+
+
+async def test_what_is_no_http_is_refused_without_a_stack(front: Any) -> None:
+    """Garbage, a line too long, a header too long, a false length: a 400 or a closed connection, no inner text."""
+    for data in (
+        b"\x16\x03\x01\x02\x00 garbage\r\n\r\n",
+        b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
+        b"POST /track/page HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
+        b"POST /track/page HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+        writer.write(data)
+        answer = await asyncio.wait_for(reader.read(2000), 5)
+        writer.close()
+        assert answer == b"" or answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400")), answer
+        assert b"Traceback" not in answer
+        assert b".py" not in answer
+    assert "Traceback" not in front.log.read_text()
 
 
 async def test_redirects_stay_on_our_site(http: aiohttp.ClientSession) -> None:

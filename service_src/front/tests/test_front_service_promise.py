@@ -109,7 +109,7 @@ async def test_a_stop_lets_requests_in_progress_end(
     front.process.send_signal(signal.SIGTERM)
     async with await asking as answer:
         assert (answer.status, await answer.json()) == (200, {"done": True})
-    assert await asyncio.to_thread(front.stop) == 0
+    assert await asyncio.to_thread(front.process.wait, 10) == 0
     assert await peers.redis.xlen("events") == 1
 
 

@@ -88,3 +88,21 @@ async def test_too_large_messages_end_the_connection_only(session: aiohttp.Clien
     async with session.ws_connect(f"ws://127.0.0.1:{front.port}/wss?uid=1") as socket:
         await socket.send_bytes(b'{"service":"track","name":"ping"}')
         assert json.loads(await socket.receive_str(timeout=3))["data"] == {"message": "pong"}
+
+
+async def test_a_stopping_front_says_goodbye(own_redis: Any, start_front: Any, session: aiohttp.ClientSession) -> None:
+    """Open connections are closed with 1001, and a client that does not answer holds nothing up."""
+    front = start_front(own_redis.dsn)
+    async with session.ws_connect(f"ws://127.0.0.1:{front.port}/wss?uid=1") as socket:
+        reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+        writer.write(
+            b"GET /wss?uid=2 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        assert (await reader.readline()).startswith(b"HTTP/1.1 101")
+        began = asyncio.get_running_loop().time()
+        stopping = asyncio.create_task(asyncio.to_thread(front.stop))
+        assert (await socket.receive(timeout=3)).data == aiohttp.WSCloseCode.GOING_AWAY
+        assert await stopping == 0
+        assert asyncio.get_running_loop().time() - began < 4
+        writer.close()

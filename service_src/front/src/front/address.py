@@ -23,8 +23,8 @@ class ClientAddresses:
         self._is_trusted = lru_cache(maxsize=4096)(self._look_up)
 
     def find(self, peer: str, real_ip: str | None, forwarded_for: str | None) -> str:
-        """The address in its usual spelling (IPv4-mapped IPv6 as IPv4); empty when there is none (a Unix socket)."""
-        if (real_ip or forwarded_for) and (not peer or self._is_trusted(peer)):
+        """The address in its usual spelling (IPv4-mapped IPv6 as IPv4); empty when there is none."""
+        if (real_ip or forwarded_for) and self._is_trusted(peer):
             claimed = normal(real_ip) if real_ip else self._nearest_stranger(forwarded_for or "")
             if claimed:
                 return claimed
@@ -32,7 +32,7 @@ class ClientAddresses:
 
     def trusts(self, peer: str) -> bool:
         """Whether the peer is one of our proxies."""
-        return not peer or self._is_trusted(peer)
+        return self._is_trusted(peer)
 
     def _nearest_stranger(self, chain: str) -> str:
         """The last address of the chain that no trusted proxy has; the first one when all are trusted."""

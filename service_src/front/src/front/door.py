@@ -143,8 +143,10 @@ class Door:
     def _td(self, visit: Visit, host: str | None) -> message.Message:
         headers = visit.request.headers
         user_agent, referer = headers.get(hdrs.USER_AGENT), headers.get(hdrs.REFERER)
+        # Some proxies add a line of their own below the client's: all lines together are the chain.
+        forwarded_for = ",".join(headers.getall(_FORWARDED_FOR)) if _FORWARDED_FOR in headers else None
         return message.visit(
-            self._addresses.find(visit.peer, headers.get(_REAL_IP), headers.get(_FORWARDED_FOR)),
+            self._addresses.find(visit.peer, headers.get(_REAL_IP), forwarded_for),
             user_agent if user_agent is None else message.clean(user_agent),
             referer if referer is None else message.clean(referer),
             host if host is None else message.clean(host),
@@ -190,10 +192,8 @@ class Door:
 
 
 def peer_of(request: web.BaseRequest) -> str:
-    """The address of the socket's other end; empty for a Unix socket."""
-    transport = request.transport
-    peer = transport.get_extra_info("peername") if transport is not None else None
-    return str(peer[0]) if isinstance(peer, (tuple, list)) and peer else ""
+    """The address of the socket's other end, remembered by aiohttp even when the client has gone already."""
+    return request.remote or ""
 
 
 def target_of(request: web.BaseRequest) -> tuple[str, str]:

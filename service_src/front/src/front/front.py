@@ -23,6 +23,7 @@ from front.counters import Counters, Metrics
 from front.door import Door
 from front.enricher import Enricher
 from front.flake import Flakes
+from front.http_log import http_logger
 from front.identity import UidCookie
 from front.operator_pages import OperatorPages
 from front.pipeline import Pipeline
@@ -81,7 +82,7 @@ class Front:
         self.settings = settings
         self.attendance = Attendance()
         self._rpc = rpc
-        counters = Counters(metrics)
+        counters = self._counters = Counters(metrics)
         flakes = Flakes(settings.worker_id)
         addresses = ClientAddresses(settings.trusted_proxies)
         self.pipeline = Pipeline(
@@ -143,6 +144,7 @@ class Front:
             handler,
             request_factory=_request_factory(self.settings.body_limit),
             access_log=None,
+            logger=http_logger(self._counters),
             keepalive_timeout=_KEEP_ALIVE_S,
             max_line_size=_LONGEST_LINE,
             max_field_size=_LONGEST_LINE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import Any
 
@@ -20,6 +21,8 @@ _BAD = answers.error("Bad Request", 400)
 # The text of the original, its missing quote included: clients compare it.
 _INCOMPLETE = answers.error('Request must contains "service" and "name', 400)
 _HEARTBEAT_S = 30.0
+_GOODBYE_S = 1.0
+"""How long a client may take to answer a close; a stopping front has little time."""
 
 
 class Sockets:
@@ -39,7 +42,9 @@ class Sockets:
 
     async def serve(self, request: web.BaseRequest, query: dict[str, Any]) -> web.StreamResponse:
         """Talk with one client until it goes. Without `uid` in the query the connection is closed at once."""
-        socket = web.WebSocketResponse(compress=True, max_msg_size=self._limit, heartbeat=_HEARTBEAT_S)
+        socket = web.WebSocketResponse(
+            timeout=_GOODBYE_S, compress=True, max_msg_size=self._limit, heartbeat=_HEARTBEAT_S
+        )
         try:
             await socket.prepare(request)
         except web.HTTPException as refused:
@@ -63,9 +68,11 @@ class Sockets:
 
     async def close(self) -> None:
         """Say goodbye to everybody; they come back to the next process."""
-        for socket in list(self._open):
-            with contextlib.suppress(ConnectionError):
-                await socket.close(code=WSCloseCode.GOING_AWAY, message=b"restart")
+        await asyncio.gather(*(self._part(socket) for socket in list(self._open)))
+
+    async def _part(self, socket: web.WebSocketResponse) -> None:
+        with contextlib.suppress(ConnectionError):
+            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"restart")
 
     async def _answer(self, raw: str | bytes, uid: str) -> bytes:
         try:
