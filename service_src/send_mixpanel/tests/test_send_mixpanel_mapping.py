@@ -142,6 +142,11 @@ def test_send_mixpanel_insert_ids_differ() -> None:
     assert insert_id({**EVENT, "id": None}) != insert_id({**EVENT, "id": None, "time": 1})
 
 
+def test_send_mixpanel_insert_id_of_broken_text() -> None:
+    """Half of an emoji (some clients cut so) neither stops the hash nor the record."""
+    properties({**EVENT, "id": None, "data": {"half \ud800": [["\udfff"]], "uaparser": {"os_family": "\ud800"}}})
+
+
 def test_send_mixpanel_time_from_the_id() -> None:
     """A flake id carries its time; without either the event cannot be sent, and says why."""
     assert event_time({"id": "7530741854237622272"}) == 1795468772468

@@ -214,7 +214,7 @@ async def test_send_mixpanel_dead_letters(sender: Callable[..., Any], redis: Red
     """The bad ones of a batch become dead letters with Mixpanel's reason; they can be seen, sent again, deleted."""
     future = int(time.time() * 1000) + 7_200_000
     good = [event(number) for number in range(20)]
-    bad = [event(100 + number, time=future) for number in range(3)]
+    bad = [event(100 + number, time=future, data={"half": "a\ud800"}) for number in range(3)]
     await accept(redis, [*good[:10], *bad, *good[10:], {"key": "in.gen.x", "data": {}}])
     async with sender() as running:
         await until(lambda: acknowledged(redis))

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from band import jsonio
 from send_mixpanel.mapping import Event
 
 RETRY_SECONDS = 1.0
@@ -85,7 +86,7 @@ class LetterStream:
 
     async def _add_one(self, event: Event, facts: Mapping[str, str]) -> None:
         fields = [part for pair in facts.items() for part in pair]
-        await self._redis.command("XADD", self.key, *self._limit, "*", "event", msgspec.json.encode(event), *fields)
+        await self._redis.command("XADD", self.key, *self._limit, "*", "event", jsonio.encode(event), *fields)
 
 
 def _letter(row: Any) -> Letter:
@@ -93,8 +94,8 @@ def _letter(row: Any) -> Letter:
     pairs = {_text(name): value for name, value in zip(fields[::2], fields[1::2], strict=True)}
     raw = pairs.pop("event", b"null")
     try:
-        event = msgspec.json.decode(raw)
-    except msgspec.DecodeError:
+        event = jsonio.decode(raw)
+    except (ValueError, RecursionError):
         event = {"unreadable": _text(raw)}
     facts = {name: _text(value) for name, value in pairs.items()}
     return Letter(_text(stream_id), event if isinstance(event, dict) else {"unreadable": event}, facts)
