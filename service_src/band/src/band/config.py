@@ -113,11 +113,12 @@ def _read_file(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _unquoted(text: str) -> str:
-    """Return an error's text without what it quotes from the file, save for the names of Jinja's own tokens."""
-    return _QUOTED.sub(lambda found: found[0] if found[2].startswith("end of ") else "'…'", text)
+    """Return an error's text without what it quotes from the file, save for signs and names of tokens."""
+    return _QUOTED.sub(lambda found: found[0] if _HARMLESS.fullmatch(found[2]) else "'…'", text)
 
 
-_QUOTED = re.compile(r"""(['"])([^'"]{2,})\1""")
+_QUOTED = re.compile(r"""(['"])([^'"]*)\1""")
+_HARMLESS = re.compile(r".?|<[a-z ]+>|end of [a-z ]+")  # a sign, a token of YAML, a token of Jinja
 
 
 def _template_line(error: BaseException) -> int | None:

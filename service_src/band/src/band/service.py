@@ -114,6 +114,10 @@ class ServiceConfig(msgspec.Struct, frozen=True):
             events_from=str(first(settings.get("events_from"), "$")),
             stop_timeout=number(settings.get("stop_timeout"), "stop_timeout", STOP_TIMEOUT),
         )
+        try:
+            RedisAddress.parse(read.redis_dsn)
+        except SettingsError as error:
+            problems.append(str(error))
         if ":" in read.name or not read.name.strip():
             problems.append(f"name={read.name!r} cannot be a service's name: it must be a text without ':'")
         if problems:
@@ -167,6 +171,7 @@ class Service:
         self._stop = asyncio.Event()
         self._signal = ""
         self.failed = False
+        self._working = False
 
     @property
     def app(self) -> web.Application:
@@ -219,6 +224,7 @@ class Service:
         self._start_listener(service_config)
         self._tasks.append(loop.create_task(self._beat(), name="heartbeat"))
         self._tasks.append(loop.create_task(self.presence.run(service_config.name, self.instance), name="presence"))
+        self._working = True
         await self.scheduler.spawn_tasks(self.registry.workers)
         self.state = STATUS_RUNNING
         logger.info(
@@ -242,7 +248,7 @@ class Service:
         self.link.unsubscribe(ENRICH, BROADCAST)
         cut_listener = self._listener is not None and not await self._listener.stop(budget / 2)
         cut_calls = await self.server.drain(max(0.5, budget / 4))
-        for function in self.registry.cleanups:
+        for function in self.registry.cleanups if self._working else ():
             try:
                 async with asyncio.timeout(max(0.2, begun + budget * 0.8 - time.monotonic())):
                     await resolve(function())
