@@ -32,6 +32,10 @@ options:
         description: Where it goes in the context; for a folder C(.) lays its files at the root.
         type: str
         default: .
+      optional:
+        description: Whether I(src) may be missing.
+        type: bool
+        default: false
   build_args:
     description: Build arguments.
     type: dict
@@ -131,7 +135,7 @@ class Image:
                     self.copy(os.path.join(entry["src"], name), os.path.join(target, name))
             elif os.path.isfile(entry["src"]):
                 self.copy(entry["src"], target)
-            elif not self.module.check_mode:  # in check mode an earlier task would have laid it
+            elif not entry["optional"] and not self.module.check_mode:  # in check mode an earlier task would have laid it
                 self.module.fail_json(msg=f"{entry['src']} is not there, and {self.args['name']} is built from it.")
 
     @staticmethod
@@ -189,7 +193,7 @@ class Image:
 
 def main() -> None:
     """Entry point."""
-    entry = {"src": {"type": "path"}, "text": {"type": "str"}, "dest": {"type": "str", "default": "."}}
+    entry = {"src": {"type": "path"}, "text": {"type": "str"}, "dest": {"type": "str", "default": "."}, "optional": {"type": "bool", "default": False}}
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
