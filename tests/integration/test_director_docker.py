@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -82,7 +84,7 @@ class Redis:
 
     def __init__(self, gateway: str) -> None:
         self.port = free_port()
-        self._gateway = gateway
+        self.gateway = gateway
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -90,7 +92,7 @@ class Redis:
         return f"redis://:{PASSWORD}@{host}:{self.port}"
 
     def start(self) -> None:
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", self._gateway, "--save", ""]
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", self.gateway, "--save", ""]
         self.process = subprocess.Popen([*command, "--requirepass", PASSWORD], stdout=subprocess.DEVNULL)
 
     def stop(self) -> None:
@@ -99,10 +101,51 @@ class Redis:
         self.process.wait(10)
 
 
+class EngineProxy:
+    """A socket between the director and the engine that can be cut, as when dockerd is restarted."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._pairs: list[socket.socket] = []
+        self._listener: socket.socket | None = None
+
+    def open(self) -> None:
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.path))
+        self._listener.listen(64)
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def cut(self) -> None:
+        assert self._listener is not None
+        for found in [self._listener, *self._pairs]:
+            with contextlib.suppress(OSError):
+                found.shutdown(socket.SHUT_RDWR)
+            found.close()
+        self._pairs.clear()
+        self.path.unlink()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect("/var/run/docker.sock")
+                self._pairs += [near, far]
+                for source, target in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+
 class Director:
     """The director as a process of this host, and its HTTP face."""
 
-    def __init__(self, folder: Path, redis: Redis, gateway: str) -> None:
+    def __init__(self, folder: Path, redis: Redis, gateway: str, **env: str) -> None:
         self.port = free_port()
         self.images = folder / "images" / "user"
         self.images.mkdir(parents=True)
@@ -112,9 +155,10 @@ class Director:
             "PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONUNBUFFERED": "1", "PORT": str(self.port),
             "REDIS_DSN": redis.dsn("127.0.0.1"), "BAND_SERVICE_REDIS_DSN": redis.dsn(gateway),
             "BAND_NAMESPACE": NAMESPACE, "BAND_PORTS": "8700-8749", "BAND_BASE_IMAGE": BASE_IMAGE,
-            "BAND_IMAGES": str(folder / "images"), "BAND_READY_TIMEOUT": "20",
+            "BAND_IMAGES": str(folder / "images"), "BAND_READY_TIMEOUT": "20", **env,
         }  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
+        self.engine: EngineProxy | None = None
         self.start()
 
     def start(self) -> None:
@@ -196,7 +240,6 @@ def redis() -> Iterator[Redis]:
     docker("network", "create", NAMESPACE)
     gateway = docker("network", "inspect", NAMESPACE, "--format", "{{(index .IPAM.Config 0).Gateway}}")
     server = Redis(gateway)
-    server.gateway = gateway  # type: ignore[attr-defined]
     yield server
     server.stop()
     clean_up()
@@ -204,9 +247,14 @@ def redis() -> Iterator[Redis]:
 
 @pytest.fixture(scope="module")
 def running(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Director]:
-    found = Director(tmp_path_factory.mktemp("director"), redis, redis.gateway)  # type: ignore[attr-defined]
+    folder = tmp_path_factory.mktemp("director")
+    proxy = EngineProxy(folder / "docker.sock")
+    proxy.open()
+    found = Director(folder, redis, redis.gateway, DOCKER_HOST=f"unix://{proxy.path}")
+    found.engine = proxy
     yield found
     found.end()
+    proxy.cut()
 
 
 @pytest.fixture
@@ -362,6 +410,25 @@ def test_redis_may_go_and_come(director: Director, redis: Redis) -> None:
     finally:
         redis.start()
     until(lambda: director.ask("/call/hello/greet")[0] == 200)
+
+
+def test_the_engine_may_go_and_come(director: Director) -> None:
+    """Without Docker the director lives on, lists what it knows, and puts right what happened meanwhile."""
+    assert director.engine is not None
+    director.write("hello")
+    director.ok("/run/hello")
+    director.engine.cut()
+    try:
+        until(lambda: director.ask("/health")[0] == 503)
+        assert director.row("hello")["name"] == "hello"
+        assert director.ask("/run/hello")[0] == 502
+        assert director.ok("/call/hello/greet")["hello"] == "world"
+        docker("kill", f"{NAMESPACE}-hello")
+    finally:
+        director.engine.open()
+    until(lambda: director.ask("/call/hello/greet")[0] == 200)
+    assert director.ask("/health")[0] == 200
+    director.ok("/run/hello")
 
 
 def test_removed_is_gone_and_its_port_free(director: Director) -> None:

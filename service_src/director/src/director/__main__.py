@@ -10,6 +10,7 @@ from band.logs import configure_logs
 from director.assembly import Director, find_self, server_settings
 from director.errors import ConfigError
 from director.runtime.docker import DockerRuntime
+from director.runtime.face import OwnContainer
 from director.settings import DirectorSettings
 
 
@@ -19,12 +20,20 @@ def main() -> None:
         settings = DirectorSettings.read(environ)
         configure_logs(settings.log_level, as_json=settings.json_logs.lower() in {"1", "true", "yes", "on"})
         runtime = DockerRuntime(settings.namespace, settings.docker_url)
-        own = loop.run_until_complete(find_self(runtime, settings))
+        own = loop.run_until_complete(_look_around(runtime, settings))
     except ConfigError as error:
         sys.stderr.write(f"director: {error.message}\n")
         raise SystemExit(78) from None
     Director(settings, runtime, own).install()
     start_server(**server_settings(settings))
+
+
+async def _look_around(runtime: DockerRuntime, settings: DirectorSettings) -> OwnContainer | None:
+    try:
+        return await find_self(runtime, settings)
+    except BaseException:
+        await runtime.close()
+        raise
 
 
 if __name__ == "__main__":
