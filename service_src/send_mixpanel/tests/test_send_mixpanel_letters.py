@@ -1,0 +1,61 @@
+"""Streams of dead letters, against a Redis link made by hand that can be away."""
+
+from typing import Any
+
+import pytest
+
+from send_mixpanel import letters
+from send_mixpanel.letters import LetterStream
+
+
+class Away(Exception):
+    """Redis is away."""
+
+
+class FakeLink:
+    """Keeps entries in order; every call whose number is in `failing` finds Redis away."""
+
+    def __init__(self, failing: set[int]) -> None:
+        self.calls = 0
+        self.failing = failing
+        self.rows: list[tuple[bytes, list[bytes]]] = []
+
+    async def command(self, *parts: Any) -> Any:
+        self.calls += 1
+        if self.calls in self.failing:
+            raise Away("no connection")
+        if parts[0] == "XADD":
+            fields = [part if isinstance(part, bytes) else str(part).encode() for part in parts[parts.index("*") + 1 :]]
+            self.rows.append((f"{len(self.rows) + 1}-0".encode(), fields))
+            return self.rows[-1][0]
+        if parts[0] == "XRANGE":
+            return self.rows[: parts[-1]]
+        raise AssertionError(parts)
+
+
+async def test_send_mixpanel_letters_outlast_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Letters that could not be written are tried again, those that were are not written twice."""
+    monkeypatch.setattr(letters, "RETRY_SECONDS", 0.01)
+    link = FakeLink(failing={2, 3, 5})
+    stream = LetterStream(link, "dead:x", 100, (Away,))
+    await stream.add([({"id": str(number)}, {"reason": f"r{number}"}) for number in range(4)])
+    found = await stream.read(10)
+    assert sorted(letter.event["id"] for letter in found) == ["0", "1", "2", "3"]
+    assert all(letter.facts["reason"] == f"r{letter.event['id']}" for letter in found)
+    assert all(int(letter.facts["at"]) > 1_700_000_000_000 for letter in found)
+
+
+async def test_send_mixpanel_letters_do_not_hide_other_errors() -> None:
+    """An error that waiting does not cure is raised, so that the batch stays in the stream."""
+    stream = LetterStream(FakeLink(failing={1}), "dead:x", 100, (KeyError,))
+    with pytest.raises(Away):
+        await stream.add([({"id": "1"}, {"reason": "r"})])
+
+
+async def test_send_mixpanel_letters_shows_what_is_unreadable() -> None:
+    """An entry that is no event (band itself buries such) is shown as it is."""
+    link = FakeLink(failing=set())
+    link.rows = [(b"1-0", [b"event", b"{half", b"reason", b"not JSON"]), (b"2-0", [b"event", b"[1]"])]
+    found = await LetterStream(link, "dead:x").read(10)
+    assert [letter.event for letter in found] == [{"unreadable": "{half"}, {"unreadable": [1]}]
+    assert found[0].shown()["reason"] == "not JSON"
