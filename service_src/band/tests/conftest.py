@@ -62,7 +62,7 @@ class RedisServer:
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as client:
                 client.sendall(b"PING\r\n")
-                if client.recv(64).startswith(b"+PONG"):
+                if client.recv(64).startswith((b"+PONG", b"-NOAUTH")):
                     return
             time.sleep(0.02)
         raise AssertionError("redis-server did not start")
