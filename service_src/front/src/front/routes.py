@@ -17,6 +17,7 @@ BUILT_IN = {
 """Route key -> name of the built-in handler. A registered handler of the same key goes first."""
 
 _MAX_TIMEOUT_S = 60.0
+_MAX_REMEMBERED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,18 @@ class RouteTable:
         self._nodes: set[str] = {KEY_PREFIX}
         for key in self._targets:
             self._nodes.update(prefixes(key))
+        self._found: dict[str, tuple[Remote | str | None, str]] = {}
 
     def find(self, key: str) -> tuple[Remote | str | None, str]:
         """The handler of a key (a remote one, or the name of a built-in), and the longest known prefix of the key."""
+        found = self._found.get(key)
+        if found is None:
+            if len(self._found) >= _MAX_REMEMBERED:  # keys are the clients' choice: forget rather than grow
+                self._found.clear()
+            found = self._found[key] = self._walk(key)
+        return found
+
+    def _walk(self, key: str) -> tuple[Remote | str | None, str]:
         target: Remote | str | None = None
         known = KEY_PREFIX
         for prefix in prefixes(key):
