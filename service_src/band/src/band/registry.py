@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import msgspec
 
@@ -158,6 +158,11 @@ class Worker:
     def __init__(self, functions: list[Callable[[], Any]]) -> None:
         self._functions = functions
 
+    @overload
+    def __call__(self, func: F, /) -> F: ...
+    @overload
+    def __call__(self) -> Callable[[F], F]: ...
+
     def __call__(self, *args: Any) -> Any:
         """Record a function; written with or without parentheses."""
         if len(args) == 1 and callable(args[0]):
@@ -171,6 +176,11 @@ class Health:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+
+    @overload
+    def __call__(self, arg: F) -> F: ...
+    @overload
+    def __call__(self, arg: str | None = None) -> Callable[[F], F]: ...
 
     def __call__(self, arg: Any = None) -> Any:
         """Record a function that returns ``{"status": "ok" | "degraded" | "failing", …}``."""
