@@ -41,6 +41,7 @@ def test_uaparser_gives_the_original_answer(parser: UaParser) -> None:
     assert {key: answer[key] for key in answer if key not in ORIGINAL} == {"is_tablet": 0, "bot_reason": None}
 
 
+@pytest.mark.corpus
 def test_uaparser_answers_whatever_it_is_given(parser: UaParser) -> None:
     """No line of the corpus, and no junk, raises; every answer has every key, flags are 0 or 1, versions are short."""
     lines = (DATA / "ua-corpus" / "ua_10k.txt").read_text(encoding="utf-8", errors="surrogateescape").split("\n")

@@ -1,0 +1,175 @@
+"""The director alone, from the README's `docker run`: its own network and Redis, the README's service, an event."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NAME = "t-plain"
+DIRECTOR = "http://127.0.0.1:10990"
+FRONT = "http://127.0.0.1:10991"
+UA = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1"  # noqa: E501
+TOKEN = "canary-mixpanel-token"
+
+
+def docker(*words: str, check: bool = True) -> str:
+    """Run the Docker CLI and return its output."""
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=120, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def ask(url: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+    """Send a GET, or a POST of JSON, and return the JSON answer."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **(headers or {})})
+    try:
+        with urllib.request.urlopen(request, timeout=240) as answer:
+            return json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{url}: {error.code} {error.read().decode()[:2000]}") from None
+
+
+def until(found: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """Return the first true value of `found`; fail when there is none in time."""
+    deadline = time.monotonic() + seconds
+    error: Exception | None = None
+    while time.monotonic() < deadline:
+        try:
+            if value := found():
+                return value
+        except (AssertionError, OSError) as failed:
+            error = failed
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds} s; last error: {error}")
+
+
+def remove_everything() -> None:
+    """Remove what an earlier run left, and nothing else."""
+    for kind, remove in (("container", "rm -f"), ("volume", "volume rm -f"), ("network", "network rm")):
+        listing = ["ps", "-aq"] if kind == "container" else [kind, "ls", "-q"]
+        for identity in docker(*listing, "--filter", f"label=band.namespace={NAME}").split():
+            docker(*remove.split(), identity, check=False)
+    docker("rm", "-f", f"{NAME}-band", f"{NAME}-redis", check=False)
+    docker("network", "rm", NAME, check=False)
+
+
+def readme_service(folder: Path) -> None:
+    """Write the README's example: each code block that follows, or begins with, a path under images/user."""
+    blocks = re.findall(r"```\w+\n# /srv/rockstat/images/user/(\S+)\n(.*?)```", README, re.DOTALL)
+    assert {path for path, _ in blocks} == {"weekday/weekday/__main__.py", "weekday/Dockerfile", "weekday/config.yaml"}
+    for path, text in blocks:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+
+
+def front_on_another_port(folder: Path) -> None:
+    """Lay a copy of front's image folder that publishes where nothing else of this host does."""
+    shutil.copytree(ROOT / "band_images" / "front", folder / "front")
+    path = folder / "front" / "band.yml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "ports": {FRONT.rpartition(":")[2]: 8080}}))
+
+
+def readme_command(images: Path) -> list[str]:
+    """Return the README's `docker run`, under names, a port and a network that are the test's own."""
+    found = re.search(r"^docker run -d --name=band.*?rst/band$", README, re.DOTALL | re.MULTILINE)
+    assert found
+    own = {
+        "--name=band": f"--name={NAME}-band", "--network custom": f"--network {NAME}", "10000:8080": "10990:8080",
+        "http://band:8080": f"http://{NAME}-band:8080", "REDIS_HOST=redis": f"REDIS_HOST={NAME}-redis",
+        "$IMG_PATH": str(images),
+    }  # fmt: skip
+    text = found.group(0).replace("\\\n", " ")
+    for mine, others in own.items():
+        assert mine in text
+        text = text.replace(mine, others)
+    words = text.replace("--hostname=band", f"--hostname={NAME}-band").split()
+    return [*words[1:-1], "-e", f"BAND_NAMESPACE={NAME}", "-e", "BAND_PORTS=8760-8779", words[-1]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Run a Redis and the director, as the README says."""
+    remove_everything()
+    images = tmp_path_factory.mktemp("images")
+    for collection in ("band_collection", "band"):
+        (images / collection).mkdir()
+    readme_service(images / "band_collection")
+    front_on_another_port(images / "band_collection")
+    redis_image = docker(
+        "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=rockstat/redis"
+    ).split()[0]
+    docker("network", "create", "--label", f"band.namespace={NAME}", NAME)
+    redis = ["redis-server", "--save", "", "--appendonly", "no", "--protected-mode", "no"]
+    docker("run", "-d", "--name", f"{NAME}-redis", "--network", NAME, redis_image, *redis)
+    docker(*readme_command(images))
+    until(lambda: ask(f"{DIRECTOR}/health"), 60)
+    yield
+    remove_everything()
+
+
+def test_the_readmes_service_runs_and_answers() -> None:
+    """/run/<name> answers exactly three things once the service is ready; its method can be called."""
+    assert sorted(ask(f"{DIRECTOR}/run/weekday")) == ["name", "short_id", "state"]
+    assert ask(f"{DIRECTOR}/call/weekday/enrich?key=x")["weekday"].endswith("day")
+    begun = time.monotonic()
+    again = ask(f"{DIRECTOR}/run/weekday")
+    assert again["state"] == "running"
+    # A bound against building anew, not a measurement: a build takes several times as long.
+    assert time.monotonic() - begun < 10
+
+
+def test_an_event_is_enriched_kept_and_delivered_once() -> None:
+    """From HTTP through the README's enricher and uaparser into the stream, and to the double of Mixpanel."""
+    for name in ("front", "weekday", "uaparser", "mixpanel_double"):
+        assert ask(f"{DIRECTOR}/run/{name}")["state"] == "running"
+    env = {"MIXPANEL_TOKEN": TOKEN, "MIXPANEL_URL": f"http://{NAME}-mixpanel_double:8080"}
+    assert ask(f"{DIRECTOR}/run/send_mixpanel", {"env": env})["state"] == "running"
+    until(lambda: len([row for row in ask(f"{DIRECTOR}/registrations")["register"] if row["role"] == "enricher"]) >= 2)
+
+    def enriched() -> Any:
+        sent = ask(f"{FRONT}/track/signup.json", {"plan": "pro"}, {"User-Agent": UA})
+        kept = next(
+            row["event"] for row in ask(f"{DIRECTOR}/events?limit=5")["events"] if row["event"]["id"] == sent["id"]
+        )
+        return kept if {"weekday", "uaparser"} <= kept["data"].keys() else None
+
+    event = until(enriched)
+    assert event["data"]["plan"] == "pro"
+    assert event["data"]["weekday"]["weekday"].endswith("day")
+    assert event["data"]["uaparser"]["is_mob"] == 1
+    stored = until(lambda: ask(f"{DIRECTOR}/call/mixpanel_double/stats").get("unique"))
+    assert stored >= 1
+
+
+def test_a_killed_service_and_a_restarted_director_come_back() -> None:
+    """`docker kill` of a service, and a restart of the director, end in the same services running."""
+    ask(f"{DIRECTOR}/run/weekday")
+    docker("kill", f"{NAME}-weekday")
+    until(lambda: ask(f"{DIRECTOR}/call/weekday/enrich?key=x"), 15)
+    before = sorted(service["name"] for service in ask(f"{DIRECTOR}/list"))
+    docker("restart", f"{NAME}-band")
+    until(lambda: sorted(service["name"] for service in ask(f"{DIRECTOR}/list")) == before, 30)
+
+
+def test_the_token_is_seen_nowhere() -> None:
+    """The secret given with the env is in no answer and no log."""
+    for path in ("list", "show/send_mixpanel", "logs/send_mixpanel", "state"):
+        with urllib.request.urlopen(f"{DIRECTOR}/{path}", timeout=30) as answer:
+            assert TOKEN not in answer.read().decode()
+    assert TOKEN not in docker("logs", f"{NAME}-band")
