@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from typing import Any, Protocol
 
 from band.constants import BROADCAST, EVENTS_STREAM
-from band.errors import RedisError
+from band.errors import RedisError, RedisUnavailable
 from front.errors import NotAccepted
 from front.message import broadcast_of
 
@@ -47,9 +47,16 @@ class StreamAcceptor:
     async def accept(self, payload: bytes) -> Any:
         """Append and wait for Redis' word; the stream's entry id. NotAccepted within the time limit."""
         try:
-            entry = await self._link.ask(
+            appended = self._link.ask(
                 "XADD", EVENTS_STREAM, "MAXLEN", "~", self._max_length, "*", "event", payload, timeout=self._timeout
             )
+            # The connection notices a silent Redis only once its oldest command is overdue; a client shall not wait
+            # for that.
+            timer = asyncio.get_running_loop().call_later(self._timeout, _give_up, appended)
+            try:
+                entry = await appended
+            finally:
+                timer.cancel()
         except RedisError as error:
             raise NotAccepted("the event could not be stored; send it again") from error
         self._link.publish(BROADCAST, broadcast_of(payload))
@@ -58,3 +65,8 @@ class StreamAcceptor:
     def refusal(self) -> str:
         """Why events cannot be accepted now; empty when they can."""
         return "" if self._link.connected else "there is no connection to Redis"
+
+
+def _give_up(appended: asyncio.Future[Any]) -> None:
+    if not appended.done():
+        appended.set_exception(RedisUnavailable("Redis did not store the event in time"))
