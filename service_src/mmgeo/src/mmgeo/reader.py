@@ -2,63 +2,83 @@
 
 from __future__ import annotations
 
-import ipaddress
 import random
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import maxminddb
+import msgspec
 
 from band.dataset import BadData, Loaded
-from band.geoip import Address
+from band.geoip import Address, check_address
+from mmgeo.decoder import Buffer, Decoder
+from mmgeo.tree import READERS, Tree
 
+_MARKER = b"\xab\xcd\xefMaxMind.com"
+_MARKER_WITHIN = 128 * 1024
+_SEPARATOR = 16
+_LANGUAGES = frozenset({"en", "ru"})
+_IGNORED = frozenset({"continent", "registered_country", "represented_country"})
 _KNOWN_TYPE = re.compile(r"city|country|enterprise", re.IGNORECASE)
-_FAULTS = (maxminddb.InvalidDatabaseError, ValueError, OverflowError, TypeError, KeyError, IndexError, RecursionError)
 _WELL_KNOWN = ("1.1.1.1", "2.125.160.216", "8.8.8.8", "77.88.8.8", "81.2.69.142", "2001:4860:4860::8888", "2a02:6b8::1")
 _WALKED = 2000
 _RANDOM = 2000
 _EARLIEST = datetime(2005, 1, 1, tzinfo=UTC)
-_NODE_BITS = (24, 28, 32)
 
 
-class Metadata(Protocol):
-    """What a database says of itself; maxminddb has one such class a reader."""
+class Metadata(msgspec.Struct):
+    """What a database says of itself."""
 
     node_count: int
     record_size: int
     ip_version: int
     database_type: str
     build_epoch: int
-    languages: list[str]
 
 
 class CityReader:
     """An open database; give it up and it closes itself."""
 
-    def __init__(self, reader: maxminddb.Reader, kind: str) -> None:
-        self._reader = reader
-        self.kind = kind
+    def __init__(self, tree: Tree, decoder: Decoder) -> None:
+        self._tree, self._decoder = tree, decoder
 
-    def record(self, address: Address) -> dict[str, Any] | None:
-        """Return what the database has of an address, as it stands there, or None.
+    def find(self, address: Address) -> int | None:
+        """Return where the record of an address lies; many addresses share one.
+
+        Raises:
+            LookupError: the database has no IPv6 addresses.
+        """
+        return self._tree.find(address.number, address.version)
+
+    def record(self, offset: int) -> dict[str, Any]:
+        """Return the record at a place: names in English and Russian, without continents and registered countries.
 
         Raises:
             BadData: the database is damaged at this place.
-            LookupError: the database has no IPv6 addresses.
         """
-        try:
-            found = self._reader.get(address.text)
-        except ValueError as error:
-            raise LookupError("this database knows IPv4 addresses only") from error
-        except maxminddb.InvalidDatabaseError as error:
-            raise BadData(f"the record of an address cannot be read: {error}") from error
-        return found if isinstance(found, dict) else None
+        found = self._decoder.read(offset)
+        if not isinstance(found, dict):
+            raise BadData(f"a record is of type {type(found).__name__}, not a map")
+        return found
+
+    def samples(self) -> Iterator[dict[str, Any]]:
+        """Yield the records of the first networks, of well-known addresses, and of random ones, always the same."""
+        for offset in self._tree.records(_WALKED):
+            yield self.record(offset)
+        draw = random.Random(20)  # noqa: S311 - test look-ups, no secrets
+        numbers = [Address(4, draw.randrange(0x01000000, 0xDF000000), "") for _ in range(_RANDOM)]
+        known = [address for text in _WELL_KNOWN if not isinstance(address := check_address(text), str)]
+        for address in known + numbers:
+            if address.version == 6 and self._tree.version == 4:
+                continue
+            found = self.find(address)
+            if found is not None:
+                yield self.record(found)
 
 
 def open_city(path: Path) -> Loaded[CityReader]:
@@ -67,63 +87,67 @@ def open_city(path: Path) -> Loaded[CityReader]:
     Raises:
         BadData: it is no such database, is damaged, or has another schema; the text says which.
     """
-    try:
-        reader = _open_copy(path)
-        metadata: Metadata = reader.metadata()  # type: ignore[assignment]
-        built = _check_metadata(metadata, path.stat().st_size)
-        found = sum(_check_record(record) for record in _samples(reader))
-    except _FAULTS as error:
-        raise BadData(f"not a usable MaxMind DB: {error or type(error).__name__}") from error
-    if not found:
+    if _find_marker(path) < 0:  # before the copy: the cheapest look is enough to refuse most of what is no database
+        raise BadData("not a MaxMind DB, or cut short: it has no metadata at its end")
+    buffer = _map_copy(path)
+    at = buffer.rfind(_MARKER)
+    metadata = _read_metadata(buffer, at + len(_MARKER))
+    built = _check_metadata(metadata, at)
+    begin = metadata.node_count * metadata.record_size // 4 + _SEPARATOR
+    tree = Tree(buffer, metadata.node_count, metadata.record_size, metadata.ip_version)
+    reader = CityReader(tree, Decoder(buffer, begin, at, _LANGUAGES, _IGNORED))
+    if not sum(_check_record(record) for record in reader.samples()):
         raise BadData(f"{metadata.database_type}: not one test look-up has a country with iso_code and names")
     about = {"database": metadata.database_type, "ip_version": metadata.ip_version, "tree_nodes": metadata.node_count}
-    return Loaded(CityReader(reader, metadata.database_type), built, about)
+    return Loaded(reader, built, about)
 
 
-def _open_copy(path: Path) -> maxminddb.Reader:
+def _find_marker(path: Path) -> int:
+    """Return where the metadata's marker stands in the last part of a file, counted from that part's beginning."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _MARKER_WITHIN))
+        return file.read().rfind(_MARKER)
+
+
+def _map_copy(path: Path) -> Buffer:
     """Map a private copy without a name: nobody can cut it short under the reader, which would kill the process."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.map-") as copy:
         with path.open("rb") as source:
             shutil.copyfileobj(source, copy, 1 << 20)
         copy.flush()
-        return maxminddb.open_database(copy.name)
+        return mmap(copy.fileno(), 0, access=ACCESS_READ)
 
 
-def _check_metadata(metadata: Metadata, size: int) -> datetime:
+def _read_metadata(buffer: Buffer, at: int) -> Metadata:
+    found = Decoder(buffer, at, len(buffer)).read(0)
+    try:
+        return msgspec.convert(found, Metadata)
+    except msgspec.ValidationError as error:
+        raise BadData(f"its metadata is damaged: {error}") from error
+
+
+def _check_metadata(metadata: Metadata, end: int) -> datetime:
     """Return the build date of a database whose numbers fit its file."""
-    kind = metadata.database_type
-    if not isinstance(kind, str) or not _KNOWN_TYPE.search(kind):
-        raise BadData(f"a database of type {kind!r}; one with City or Country in its type is needed")
-    if metadata.record_size not in _NODE_BITS or metadata.ip_version not in (4, 6):
+    if not _KNOWN_TYPE.search(metadata.database_type):
+        raise BadData(
+            f"a database of type {metadata.database_type[:80]!r}; one with City or Country in its type is needed"
+        )
+    if metadata.record_size not in READERS or metadata.ip_version not in (4, 6):
         raise BadData(f"record size {metadata.record_size}, IP version {metadata.ip_version}: not a known format")
     tree = metadata.node_count * metadata.record_size // 4
-    if not 0 < tree < size:
-        raise BadData(f"a search tree of {tree} bytes in a file of {size}: the file is cut short")
-    built = datetime.fromtimestamp(metadata.build_epoch, UTC)
+    if not 0 < tree < end - _SEPARATOR:
+        raise BadData(f"a search tree of {tree} bytes before metadata at {end}: the file is cut short or damaged")
+    try:
+        built = datetime.fromtimestamp(metadata.build_epoch, UTC)
+    except (OverflowError, ValueError, OSError) as error:
+        raise BadData(f"its build time {metadata.build_epoch} is no date") from error
     if not _EARLIEST < built < datetime.now(UTC) + timedelta(days=2):
         raise BadData(f"its build date is {built:%Y-%m-%d}")
     return built
 
 
-def _samples(reader: maxminddb.Reader) -> Iterator[Any]:
-    """Yield the records of the first networks, of well-known addresses, and of random ones, always the same."""
-    for _network, record in islice(reader, _WALKED):
-        yield record
-    version = reader.metadata().ip_version
-    for text in _WELL_KNOWN:
-        if version == 6 or ":" not in text:
-            yield reader.get(text)
-    draw = random.Random(20)  # noqa: S311 - test look-ups, no secrets
-    for _ in range(_RANDOM):
-        yield reader.get(ipaddress.IPv4Address(draw.randrange(0x01000000, 0xDF000000)))
-
-
-def _check_record(record: Any) -> bool:
+def _check_record(record: dict[str, Any]) -> bool:
     """Tell whether a record has a country; raise when it is of another schema."""
-    if record is None:
-        return False
-    if not isinstance(record, dict):
-        raise BadData(f"records are of type {type(record).__name__}, not maps")
     country = record.get("country")
     if country is None:
         if "country_code" in record or "country_name" in record:

@@ -24,7 +24,9 @@ dataset: Dataset[CityReader] = Dataset(
     stale_days=float(settings.stale_days or 60),
 )
 dataset.show(running.metrics)
-locator = Locator(dataset, LookUp(RussianNames()), int(settings.cache_size or 10_000))
+locator = Locator(
+    dataset, LookUp(RussianNames(), int(settings.cache_size or 10_000)), int(settings.cache_size or 10_000)
+)
 
 
 @worker()

@@ -9,8 +9,6 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from band.config import words
 from band.dataset import (
     BadData,
@@ -25,6 +23,7 @@ from band.dataset import (
     Url,
     Validator,
     Visit,
+    basic,
     unpack,
 )
 
@@ -66,12 +65,12 @@ class MaxMind:
 
     async def fetch(self, visit: Visit) -> Fetched | None:
         """Ask for the hash, and download the database if it is another one than last time's."""
-        auth = aiohttp.BasicAuth(self._account, self._key)
-        md5 = _hash_of(await visit.http.json(self._metadata, auth=auth), self._edition)
+        login = basic(self._account, self._key)
+        md5 = _hash_of(await visit.http.json(self._metadata, authorization=login), self._edition)
         if f"md5:{md5}" == visit.last.mark:
             return None
         visit.spend(self.name, MAXMIND_DAILY)
-        answer = await visit.http.download(self._download, visit.folder / "maxmind.tar.gz", auth=auth)
+        answer = await visit.http.download(self._download, visit.folder / "maxmind.tar.gz", authorization=login)
         if answer is None:
             return None
         path = await asyncio.to_thread(_unpack_checked, answer.path, md5)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from band.dataset.dataset import Dataset
 from band.dataset.errors import BadData, DatasetError, QuotaReached, SourceError, SourceNotFound
-from band.dataset.http import Answer, Http, safe_url
+from band.dataset.http import Answer, Http, basic, safe_url
 from band.dataset.packages import NpmPackage, PyPIPackage
 from band.dataset.source import Fetched, File, Source, Url, Visit
 from band.dataset.state import Validator
@@ -33,6 +33,7 @@ __all__ = [
     "Url",
     "Validator",
     "Visit",
+    "basic",
     "safe_url",
     "unpack",
 ]

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -67,21 +68,21 @@ class Http:
         if self._session is not None:
             await self._session.close()
 
-    async def json(self, url: str, *, accept: str = "application/json", auth: aiohttp.BasicAuth | None = None) -> Any:
+    async def json(self, url: str, *, accept: str = "application/json", authorization: str = "") -> Any:
         """GET a JSON document.
 
         Raises:
             SourceError: no answer, an error status, or no JSON.
         """
-        kind, text = await self.text(url, accept=accept, auth=auth)
+        kind, text = await self.text(url, accept=accept, authorization=authorization)
         try:
             return msgspec.json.decode(text)
         except msgspec.DecodeError as error:
             raise SourceError(f"{safe_url(url)} answered {kind or 'something'} that is not JSON: {error}") from error
 
-    async def text(self, url: str, *, accept: str = "*/*", auth: aiohttp.BasicAuth | None = None) -> tuple[str, str]:
+    async def text(self, url: str, *, accept: str = "*/*", authorization: str = "") -> tuple[str, str]:
         """GET a text; return its content type and the text."""
-        async with self._open(url, {"Accept": accept}, auth) as response:
+        async with self._open(url, {"Accept": accept}, authorization) as response:
             return response.content_type, await response.text()
 
     async def download(
@@ -90,7 +91,7 @@ class Http:
         into: Path,
         *,
         last: Validator | None = None,
-        auth: aiohttp.BasicAuth | None = None,
+        authorization: str = "",
         sha256: str = "",
     ) -> Answer | None:
         """GET a file into ``into``; None when the server says that ``last`` is still the newest.
@@ -99,7 +100,7 @@ class Http:
             url: http or https; user and password in it become basic authentication.
             into: the file to write.
             last: what was remembered of the last answer.
-            auth: sent to the origin of ``url`` only, never to where it redirects.
+            authorization: a header value, sent to the origin of ``url`` only, never to where it redirects.
             sha256: the checksum that the file must have, hexadecimal.
 
         Raises:
@@ -111,7 +112,7 @@ class Http:
             headers["If-None-Match"] = last.etag
         if last and last.last_modified:
             headers["If-Modified-Since"] = last.last_modified
-        async with self._open(url, headers, auth) as response:
+        async with self._open(url, headers, authorization) as response:
             if response.status == 304:
                 return None
             size, digest = await self._write(response, into)
@@ -135,16 +136,18 @@ class Http:
 
     @asynccontextmanager
     async def _open(
-        self, url: str, headers: Mapping[str, str], auth: aiohttp.BasicAuth | None
+        self, url: str, headers: Mapping[str, str], authorization: str
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None:
             raise RuntimeError("Http is used outside of `async with`")
-        here, auth = _without_credentials(URL(url), auth)
+        here, authorization = _without_credentials(URL(url), authorization)
         origin = here.origin()
         try:
             for _ in range(MAX_REDIRECTS):
-                own = auth if here.origin() == origin else None
-                async with self._session.get(here, headers=headers, auth=own, allow_redirects=False) as response:
+                sent = dict(headers)
+                if authorization and here.origin() == origin:
+                    sent["Authorization"] = authorization
+                async with self._session.get(here, headers=sent, allow_redirects=False) as response:
                     if response.status not in _REDIRECTS:
                         await _refuse_errors(response, here)
                         yield response
@@ -166,10 +169,15 @@ def safe_url(url: str) -> str:
     return str(parsed.with_user(None).with_query(None).with_fragment(None)) if parsed.absolute else str(parsed.path)
 
 
-def _without_credentials(url: URL, auth: aiohttp.BasicAuth | None) -> tuple[URL, aiohttp.BasicAuth | None]:
-    if url.user and auth is None:
-        auth = aiohttp.BasicAuth(url.user, url.password or "")
-    return url.with_user(None), auth
+def basic(user: str, password: str) -> str:
+    """Return the value of an Authorization header."""
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _without_credentials(url: URL, authorization: str) -> tuple[URL, str]:
+    if url.user and not authorization:
+        authorization = basic(url.user, url.password or "")
+    return url.with_user(None), authorization
 
 
 def _next(here: URL, location: str) -> URL:
