@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from band.compat import install
+
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
@@ -65,6 +67,8 @@ __all__ = [
     "web",
     "worker",
 ]
+
+install()
 
 _PARTS = frozenset({"app", "cleanup", "dome", "expose", "health", "link", "rpc", "scheduler", "worker"})
 

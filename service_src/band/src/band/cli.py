@@ -17,6 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     if options.command == "check":
         return run_check(options.port, options.prefix)
+    if options.command == "requirements":
+        from band.commands.adapt import run_requirements
+
+        return run_requirements(options.file, write=options.write)
     if options.command == "new":
         from band.commands.develop import run_new
 
@@ -54,4 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     tail = commands.add_parser("tail", help="print events as they are accepted (Redis from REDIS_DSN or .env)")
     tail.add_argument("--key", default="", help="only events whose key begins so, e.g. in.gen.track")
     tail.add_argument("--count", type=int, default=0, help="end after so many (default: never)")
+    adapt = commands.add_parser("requirements", help="have a requirements.txt of 2018 install beside today's band")
+    adapt.add_argument("file", nargs="?", default="requirements.txt", type=Path)
+    adapt.add_argument("--write", action="store_true", help="change the file; otherwise print what it should be")
     return parser

@@ -3,93 +3,56 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Generator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
 from band import config
+from band.compat.redis1 import Client, Pool, connect
 from band.redis.dsn import dsn_from_env
 
-
-class Client:
-    """A redis-py client that also answers the call forms of aioredis 1: ``await client.execute("GET", "key")``."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    async def execute(self, *command: Any) -> Any:
-        """Send one command; the reply as Redis gives it (bytes, int, list or None)."""
-        return await self.inner.execute_command(*command)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def close(self) -> None:
-        """Begin to close; :meth:`wait_closed` waits for its end."""
-
-    async def wait_closed(self) -> None:
-        """Close the connection."""
-        await self.inner.aclose()
+C = TypeVar("C", bound=Client)
 
 
-class _Borrowed:
-    """What ``pool.get()`` and ``await pool`` give: usable with ``async with`` and with ``with``."""
+def _own_dsn() -> str:
+    """Return the address of the Redis that the service itself uses."""
+    from band.service import service
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def __aenter__(self) -> Client:
-        return self._client
-
-    async def __aexit__(self, *_exc: object) -> None:
-        return None
-
-    def __enter__(self) -> Client:
-        return self._client
-
-    def __exit__(self, *_exc: object) -> None:
-        return None
-
-
-class Pool(Client):
-    """A pool of connections: a client that can also be borrowed from, in the forms of aioredis 1."""
-
-    def get(self) -> _Borrowed:
-        """Return a client for ``async with pool.get() as client``."""
-        return _Borrowed(self)
-
-    def __await__(self) -> Generator[Any, None, _Borrowed]:
-        return self._borrow().__await__()
-
-    async def _borrow(self) -> _Borrowed:
-        return _Borrowed(self)
+    return service.config.redis_dsn or dsn_from_env(config.environ)
 
 
 class RedisFactory:
-    """Makes and closes the clients and pools of a service, for the service's own Redis unless told otherwise."""
+    """Makes and closes the clients and pools of a service, for the service's own Redis unless told otherwise.
+
+    They take the call forms of aioredis 1 (``async with pool.get() as c``, ``with await pool as c``,
+    ``await c.execute("GET", "key")``), which is what services of the original platform write.
+    """
 
     def __init__(self, dsn: Callable[[], str] | None = None) -> None:
-        self._dsn = dsn or (lambda: dsn_from_env(config.environ))
+        self._dsn = dsn or _own_dsn
+        self._made: list[Client] = []
 
     async def create_client(self, dsn: str | None = None, **options: Any) -> Client:
         """Return a client with one connection."""
-        return Client(self._connect(dsn, {**options, "single_connection_client": True}))
+        inner = connect(dsn or self._dsn(), **{**options, "single_connection_client": True})
+        return self._keep(Client(inner, options.get("encoding")))
 
     async def create_pool(self, dsn: str | None = None, minsize: int = 1, maxsize: int = 10, **options: Any) -> Pool:
         """Return a pool of at most ``maxsize`` connections; ``minsize`` is taken for the original's sake."""
         del minsize
-        return Pool(self._connect(dsn, {**options, "max_connections": maxsize}))
+        inner = connect(dsn or self._dsn(), **{**options, "max_connections": maxsize})
+        return self._keep(Pool(inner, options.get("encoding")))
 
     async def create_redis_pool(self, dsn: str | None = None, **options: Any) -> Pool:
         """Do what :meth:`create_pool` does."""
         return await self.create_pool(dsn, **options)
 
-    async def close_client(self, client: Client) -> None:
-        """Close a client."""
-        await client.wait_closed()
+    async def close_client(self, client: Client | None = None) -> None:
+        """Close a client; without one, every client that was made here and is not a pool."""
+        await self._close(client, lambda made: not isinstance(made, Pool))
 
-    async def close_pool(self, pool: Pool) -> None:
-        """Close a pool."""
-        await pool.wait_closed()
+    async def close_pool(self, pool: Pool | None = None) -> None:
+        """Close a pool; without one, every pool that was made here."""
+        await self._close(pool, lambda made: isinstance(made, Pool))
 
     @contextlib.asynccontextmanager
     async def client(self, dsn: str | None = None) -> AsyncIterator[Client]:
@@ -98,10 +61,13 @@ class RedisFactory:
         try:
             yield client
         finally:
-            await client.wait_closed()
+            await self.close_client(client)
 
-    def _connect(self, dsn: str | None, options: dict[str, Any]) -> Any:
-        from redis.asyncio import Redis  # at use only: it costs 100 ms and 10 MB to import
+    def _keep(self, client: C) -> C:
+        self._made = [made for made in self._made if not made.closed]
+        self._made.append(client)
+        return client
 
-        options.pop("loop", None)
-        return Redis.from_url(dsn or self._dsn(), **options)
+    async def _close(self, client: Client | None, which: Callable[[Client], bool]) -> None:
+        for made in [client] if client is not None else [made for made in self._made if which(made)]:
+            await made.wait_closed()
