@@ -37,7 +37,7 @@ class _Language:
             else:
                 done.append(_letter(word[at]))
                 at += 1
-        return "".join(done)
+        return "".join(done).replace("ьа", "ья").replace("ьу", "ью")
 
 
 def _anchored(left: str) -> str:

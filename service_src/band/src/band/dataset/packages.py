@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import hashlib
 import os
@@ -26,16 +27,13 @@ _SIMPLE = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 _PIP_SECONDS = 300.0
 # pip is asked, so that company indexes and the default one come from its own settings, never from this code.
 _ASK_PIP = """
-from pip._internal.configuration import Configuration
+from pip._internal.cli.main import main
 from pip._internal.models.index import PyPI
-known = Configuration(isolated=False)
-known.load()
-ours = (":env:.", "global.", "download.")
-found = {key.split(".", 1)[1]: value for key, value in known.items() if key.startswith(ours)}
-print(found.get("index-url") or PyPI.simple_url)
-for url in (found.get("extra-index-url") or "").split():
-    print(url)
+print(PyPI.simple_url, flush=True)
+main(["config", "list"])
 """
+_OURS = (":env:", "download", "global")
+"""Sections of pip's settings, the strongest first."""
 
 
 class IndexFile(msgspec.Struct):
@@ -54,10 +52,19 @@ async def pip_indexes() -> list[str]:
         SourceError: pip is not there or does not answer.
     """
     code, out, error = await _run("-c", _ASK_PIP, seconds=30.0)
-    urls = [line.strip() for line in out.splitlines() if line.strip()]
-    if code or not urls:
+    default, *lines = out.splitlines() or [""]
+    if code or not default:
         raise SourceError(f"pip does not say which package index it uses: {error.strip()[-200:]}")
-    return urls
+    found: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition("=")
+        found[name] = str(ast.literal_eval(value)) if value[:1] in "'\"" else value
+    main = _first(found, "index-url") or default
+    return [main, *_first(found, "extra-index-url").split()]
+
+
+def _first(found: dict[str, str], name: str) -> str:
+    return next((found[f"{section}.{name}"] for section in _OURS if found.get(f"{section}.{name}")), "")
 
 
 class PyPIPackage:

@@ -1,0 +1,284 @@
+"""A managed data file through its life: first fetch, refresh, damage, restart, no network, swap under load."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer, unused_port
+
+from band.dataset import BadData, Dataset, File, Loaded, Source, Url
+
+OLD, NEW, BAD = b"good 1", b"good 2", b"rubbish"
+
+
+def load(path: Path) -> Loaded[bytes]:
+    """A data file is good when it begins so; its number is the day of its build."""
+    data = path.read_bytes()
+    if not data.startswith(b"good "):
+        raise BadData(f"it begins with {data[:3]!r}")
+    return Loaded(data, datetime(2026, 1, int(data[5:6]), tzinfo=UTC), {"length": len(data)})
+
+
+class Host:
+    """A web host with one file, its ETag, and troubles on request."""
+
+    def __init__(self) -> None:
+        self.body, self.etag, self.status, self.half = OLD, '"1"', 200, False
+        self.sent: list[int] = []
+        self.url = ""
+
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        if self.status != 200:
+            return web.Response(status=self.status, text="out of order")
+        if self.etag and request.headers.get("If-None-Match") == self.etag:
+            self.sent.append(304)
+            return web.Response(status=304)
+        self.sent.append(200)
+        headers = {"ETag": self.etag} if self.etag else {}
+        if not self.half:
+            return web.Response(body=self.body, headers=headers)
+        response = web.StreamResponse(headers={**headers, "Content-Length": str(len(self.body) + 100)})
+        await response.prepare(request)
+        await response.write(self.body)
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+
+@pytest.fixture
+async def host() -> AsyncIterator[Host]:
+    host = Host()
+    app = web.Application()
+    app.router.add_get("/data", host.file)
+    async with TestServer(app) as server:
+        host.url = str(server.make_url("/data"))
+        yield host
+
+
+def dataset(tmp_path: Path, *sources: Source) -> Dataset[bytes]:
+    return Dataset("test", tmp_path / "volume" / "data.bin", sources, load)
+
+
+def state(tmp_path: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((tmp_path / "volume" / "data.bin.json").read_text())
+    return found
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, at most 10 s."""
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.005)
+
+
+async def test_first_fetch_and_its_facts(tmp_path: Path, host: Host) -> None:
+    """Before: degraded, with the reason. After: the value, and where it is from, how old, how large."""
+    data = dataset(tmp_path, Url(host.url))
+    assert data.health() == {"status": "degraded", "reason": "no database yet"}
+    assert await data.refresh()
+    facts = data.health()
+    assert (data.value, data.source, data.build_date) == (OLD, "url", "2026-01-01")
+    assert facts["status"] == "ok" and facts["origin"] == host.url and facts["size"] == len(OLD)
+    assert facts["length"] == len(OLD) and facts["age_days"] > 0 and facts["next_check"] and not facts["last_error"]
+
+
+async def test_never_downloads_what_it_has(tmp_path: Path, host: Host) -> None:
+    """The second question is conditional, also after a restart."""
+    for number in range(3):
+        data = dataset(tmp_path, Url(host.url))
+        await data.open()
+        assert await data.refresh() is (number == 0)
+    assert host.sent == [200, 304, 304]
+
+
+async def test_a_host_without_etags_costs_no_new_install(tmp_path: Path, host: Host) -> None:
+    """Where the host knows no conditional requests, the same bytes are recognized."""
+    host.etag = ""
+    data = dataset(tmp_path, Url(host.url))
+    assert [await data.refresh(), await data.refresh()] == [True, False]
+
+
+async def test_a_new_file_takes_the_place_of_the_old(tmp_path: Path, host: Host) -> None:
+    """After a refresh the new value serves and lies on the volume."""
+    data = dataset(tmp_path, Url(host.url))
+    await data.refresh()
+    host.body, host.etag = NEW, '"2"'
+    assert await data.refresh()
+    assert data.value == NEW and (tmp_path / "volume" / "data.bin").read_bytes() == NEW
+    assert data.build_date == "2026-01-02"
+
+
+async def test_a_bad_file_is_put_aside_once(tmp_path: Path, host: Host) -> None:
+    """The old value serves on, the bad file stays for inspection, and it is not downloaded again while it is bad."""
+    data = dataset(tmp_path, Url(host.url))
+    await data.refresh()
+    host.body, host.etag = BAD, '"2"'
+    assert not await data.refresh()
+    assert data.value == OLD and (tmp_path / "volume" / "data.bin.broken").read_bytes() == BAD
+    assert not await data.refresh()
+    assert host.sent == [200, 200, 304]
+    assert "refused" in data.health()["errors"]["url"]
+    host.body, host.etag = NEW, '"3"'
+    assert await data.refresh()
+    assert data.value == NEW
+
+
+@pytest.mark.parametrize("trouble", ["half", "500", "gone"])
+async def test_the_old_file_serves_through_trouble(tmp_path: Path, host: Host, trouble: str) -> None:
+    """Half a body, a failing host, and no host at all are told; the value stays, the next check comes sooner."""
+    data = dataset(tmp_path, Url(host.url))
+    await data.refresh()
+    host.body, host.etag = NEW, '"2"'
+    host.half = trouble == "half"
+    host.status = 500 if trouble == "500" else 200
+    if trouble == "gone":
+        data = dataset(tmp_path, Url(f"http://127.0.0.1:{unused_port()}/data"))
+        await data.open()
+    assert not await data.refresh()
+    assert data.value == OLD and data.health()["status"] == "ok" and data.health()["last_error"]
+    wait = datetime.fromisoformat(str(state(tmp_path)["next_check"])) - datetime.now(UTC)
+    assert wait < timedelta(hours=1)
+    assert not [entry.name for entry in (tmp_path / "volume").iterdir() if "work" in entry.name]
+
+
+async def test_sources_are_asked_in_order(tmp_path: Path, host: Host) -> None:
+    """A source in trouble gives way to the next; a better one takes over when it is back; a worse one never does."""
+    floor = tmp_path / "floor.bin"
+    floor.write_bytes(OLD)
+    host.status = 503
+    data = dataset(tmp_path, Url(host.url), File(floor))
+    assert await data.refresh()
+    assert data.source == "file" and "503" in data.health()["errors"]["url"]
+    host.status, host.body = 200, NEW
+    assert await data.refresh()
+    assert (data.source, data.value) == ("url", NEW)
+    host.status = 503
+    assert not await data.refresh()
+    assert (data.source, data.value) == ("url", NEW)
+
+
+async def test_no_source_at_all(tmp_path: Path) -> None:
+    """Without one usable source there is a clear state, and no error is raised."""
+    data = dataset(tmp_path, Url(""), File(tmp_path / "absent"))
+    assert not await data.refresh()
+    facts = data.health()
+    assert facts["status"] == "degraded" and facts["reason"] == "no database yet"
+    assert facts["disabled"] == {"url": "no URL is set"} and "is not there" in facts["errors"]["file"]
+
+
+async def test_restart_opens_what_is_there(tmp_path: Path, host: Host) -> None:
+    """After a restart the value is there before anybody is asked, and no question comes before its time."""
+    await dataset(tmp_path, Url(host.url)).refresh()
+    data = dataset(tmp_path, Url(host.url))
+    task = asyncio.create_task(data.run())
+    await until(lambda: data.value is not None)
+    await asyncio.sleep(0.05)
+    assert data.value == OLD and host.sent == [200]
+    data.wake()
+    await until(lambda: host.sent == [200, 304])
+    task.cancel()
+
+
+async def test_changed_settings_are_not_made_to_wait(tmp_path: Path, host: Host) -> None:
+    """A source that is set since the last check is asked at the start, not at the end of the day."""
+    floor = tmp_path / "floor.bin"
+    floor.write_bytes(OLD)
+    await dataset(tmp_path, Url(""), File(floor)).refresh()
+    host.body = NEW
+    data = dataset(tmp_path, Url(host.url), File(floor))
+    task = asyncio.create_task(data.run())
+    await until(lambda: data.value == NEW)
+    task.cancel()
+
+
+async def test_a_damaged_file_on_the_volume(tmp_path: Path, host: Host) -> None:
+    """What was cut or overwritten since is put aside and fetched anew, although the host says "not modified"."""
+    await dataset(tmp_path, Url(host.url)).refresh()
+    (tmp_path / "volume" / "data.bin").write_bytes(BAD)
+    data = dataset(tmp_path, Url(host.url))
+    assert not await data.open()
+    assert data.health()["status"] == "degraded" and "begins with" in data.health()["reason"]
+    assert await data.refresh()
+    assert data.value == OLD and (tmp_path / "volume" / "data.bin.broken").read_bytes() == BAD
+
+
+async def test_a_removed_file_is_fetched_anew(tmp_path: Path, host: Host) -> None:
+    """Remembered ETags are forgotten with the file that they belonged to."""
+    await dataset(tmp_path, Url(host.url)).refresh()
+    (tmp_path / "volume" / "data.bin").unlink()
+    data = dataset(tmp_path, Url(host.url))
+    await data.open()
+    assert await data.refresh()
+    assert host.sent == [200, 200]
+
+
+async def test_an_operators_own_file_is_told_apart(tmp_path: Path, host: Host) -> None:
+    """A file laid over ours by hand serves, and health does not claim that it came from the source."""
+    await dataset(tmp_path, Url(host.url)).refresh()
+    (tmp_path / "volume" / "data.bin").write_bytes(NEW)
+    data = dataset(tmp_path)
+    assert await data.open()
+    assert (data.value, data.source) == (NEW, "local")
+
+
+async def test_unreadable_state_is_no_obstacle(tmp_path: Path, host: Host) -> None:
+    """All in the state can be learned again."""
+    await dataset(tmp_path, Url(host.url)).refresh()
+    (tmp_path / "volume" / "data.bin.json").write_text("{half")
+    data = dataset(tmp_path, Url(host.url))
+    assert await data.open()
+    assert data.value == OLD
+
+
+async def test_a_volume_that_cannot_be_written(tmp_path: Path, host: Host) -> None:
+    """A path that is no folder is told in health; the service lives."""
+    (tmp_path / "volume").write_text("a file")
+    data = dataset(tmp_path, Url(host.url))
+    assert not await data.refresh()
+    assert data.health()["status"] == "degraded" and "volume" in data.health()["reason"]
+
+
+async def test_calls_see_a_whole_value_during_swaps(tmp_path: Path, host: Host) -> None:
+    """While new files come in, each look-up sees the old value or the new one, and never waits."""
+    data = dataset(tmp_path, Url(host.url))
+    await data.refresh()
+    seen: set[bytes | None] = set()
+
+    async def look() -> None:
+        while True:
+            seen.add(data.value)
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    for number in range(2, 7):
+        host.body, host.etag = b"good %d" % number, f'"{number}"'
+        assert await data.refresh()
+    await asyncio.sleep(0.01)
+    looking.cancel()
+    assert seen == {b"good %d" % number for number in range(1, 7)}
+
+
+async def test_archives_are_unpacked_on_the_way(tmp_path: Path, host: Host) -> None:
+    """A gzip file arrives unpacked; a truncated one is refused as damaged."""
+    host.body = gzip.compress(OLD)
+    data = dataset(tmp_path, Url(host.url))
+    assert await data.refresh()
+    assert data.value == OLD
+    host.body, host.etag = gzip.compress(NEW)[:-6], '"2"'
+    assert not await data.refresh()
+    assert "archive is damaged" in data.health()["errors"]["url"]
+
+
+async def test_old_data_is_warned_of(tmp_path: Path, host: Host) -> None:
+    """Data older than stale_days serves with a warning that says how old."""
+    data = Dataset("test", tmp_path / "volume" / "data.bin", [Url(host.url)], load, stale_days=1.0)
+    await data.refresh()
+    facts = data.health()
+    assert facts["status"] == "ok" and "months old" in facts["warning"]

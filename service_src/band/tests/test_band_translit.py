@@ -1,0 +1,62 @@
+"""Latin place names in Cyrillic."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from band.translit import transliterate
+from band.translit_rules import LANGUAGES, RULES
+
+KNOWN = {
+    "GB": "Boxford=Боксфорд Oxford=Оксфорд Sheffield=Шеффилд Leeds=Лидс Brighton=Брайтон Nottingham=Ноттингем "
+    "Manchester=Манчестер Bristol=Бристол Plymouth=Плимут Chelmsford=Челмсфорд",
+    "US": "Springfield=Спрингфилд Portland=Портленд Lakewood=Лейквуд Palo_Alto=Пало-Алто Greenville=Гринвилл",
+    "RU": "Nizhniy_Novgorod=Нижний_Новгород Yekaterinburg=Екатеринбург Tver'=Тверь Orël=Орёл Irkutsk=Иркутск "
+    "Lipetsk=Липецк Zelënyy_Bor=Зелёный_Бор Mayskiy=Майский Syktyvkar=Сыктывкар Shcherbinka=Щербинка Elista=Элиста",
+    "UA": "Chernihiv=Чернигов Zhmerynka=Жмеринка Lubny=Лубны Truskavets=Трускавец",
+    "DE": "Stuttgart=Штуттгарт Düsseldorf=Дюссельдорф Köln=Кёльн Freiburg=Фрайбург Zwickau=Цвикау",
+    "FR": "Bordeaux=Бордо Toulouse=Тулуз Roubaix=Рубе Rouen=Руен Saint-Étienne=Сен-Этьенн",
+    "ES": "Málaga=Малага Zaragoza=Сарагоса Gijón=Хихон",
+    "IT": "Bologna=Болонья Arezzo=Ареццо Alghero=Альгеро Bergamo=Бергамо",
+    "BR": "São_Paulo=Сан-Паулу Porto_Alegre=Порту-Алегре Curitiba=Куритиба",
+    "PL": "Szczecin=Щецин Rzeszów=Жешув Bydgoszcz=Быдгощ Katowice=Катовице",
+    "TR": "Eskişehir=Эскишехир Bursa=Бурса",
+    "JP": "Osaka=Осака Sapporo=Саппоро Fukuoka=Фукуока Hiroshima=Хиросима Chōfu=Тёфу",
+    "CN": "Shenzhen=Шэньчжэнь Chengdu=Чэнду Qingdao=Циндао Suzhou=Сучжоу Xiamen=Сямэнь",
+    "KR": "Suwon=Сувон Daejeon=Тэджон",
+}
+
+
+@pytest.mark.parametrize(
+    ("country", "latin", "russian"),
+    [(country, *pair.split("=")) for country, pairs in KNOWN.items() for pair in pairs.split()],
+)
+def test_well_known_names(country: str, latin: str, russian: str) -> None:
+    """Names that everybody can check, by the rules of the country's language."""
+    assert transliterate(latin.replace("_", " "), country) == russian.replace("_", " ")
+
+
+@given(st.text("abcdefghijklmnopqrstuvwxyzäöüßéèñçşłø'- ", min_size=1, max_size=30), st.sampled_from(sorted(LANGUAGES)))
+def test_no_letter_soup(name: str, country: str) -> None:
+    """No Latin letter is ever left between Cyrillic ones."""
+    assert not re.search("[A-Za-zÀ-ɏ]", transliterate(name, country))
+
+
+@pytest.mark.parametrize("name", ["Москва", "東京", "القاهرة", "", "123"])
+def test_other_scripts_are_left_alone(name: str) -> None:
+    """What is not Latin is returned as it came."""
+    assert transliterate(name, "RU") == name
+
+
+def test_every_language_has_rules() -> None:
+    """A country never points at rules that do not exist."""
+    assert set(LANGUAGES.values()) | {"plain"} == set(RULES)
+
+
+def test_capitals_are_kept() -> None:
+    """Capital letters stand where they stood; small words stay small."""
+    assert transliterate("Villa del Mar", "ES") == "Вилья-дель-Мар"
