@@ -9,7 +9,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
 from prodict import Prodict
 
 import band
@@ -98,6 +97,8 @@ async def test_execute_gives_what_redis_gives(factory):
     assert await client.execute("HGETALL", "h") == [b"f", b"1", b"g", b"\xff"]
     assert await client.execute("INCR", "n") == 1
     assert await client.execute("PING") == b"PONG"
+    with pytest.raises(AttributeError, match="inner"):
+        client.multi_exec()
     assert client.closed is False
     client.close()
     await client.wait_closed()

@@ -58,7 +58,7 @@ def test_later_files_win_and_mappings_are_merged(tmp_path):
 
 def test_environment_files_lose_to_the_real_environment(tmp_path, monkeypatch):
     """Process > .env.local > .env."""
-    write(tmp_path, **{"__env": "A=env\nB=env\nC=env\n", "__env__local": "A=local\nB=local\n"})
+    write(tmp_path, __env="A=env\nB=env\nC=env\n", __env__local="A=local\nB=local\n")
     monkeypatch.setenv("A", "process")
     monkeypatch.delenv("B", raising=False)
     monkeypatch.delenv("C", raising=False)
@@ -179,8 +179,15 @@ def test_dsn_forms(dsn, expected):
 
 @pytest.mark.parametrize(
     "dsn",
-    ["redis://:hunter/2@h:6379", "redis://u:hunter@h:hunter", "redis://h/hunter", "http://u:hunter@h", "redis://[hunter", "hunter"],
-)  # fmt: skip
+    [
+        "redis://:hunter/2@h:6379",
+        "redis://u:hunter@h:hunter",
+        "redis://h/hunter",
+        "http://u:hunter@h",
+        "redis://[hunter",
+        "hunter",
+    ],
+)
 def test_wrong_dsn_is_told_without_any_piece_of_it(dsn):
     """A DSN that cannot be read may hold a password in any place."""
     with pytest.raises(SettingsError) as caught:

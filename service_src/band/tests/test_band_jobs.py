@@ -1,5 +1,7 @@
 """Background work: the scheduler, threads and the crontab."""
 
+# ruff: noqa: ASYNC110 - waits poll what has no event
+
 from __future__ import annotations
 
 import asyncio

@@ -17,7 +17,7 @@ SRC = Path(__file__).parents[1] / "src"
 
 
 def get(process, path, timeout=5):
-    with urllib.request.urlopen(f"http://127.0.0.1:{process.port}{path}", timeout=timeout) as answer:  # noqa: S310
+    with urllib.request.urlopen(f"http://127.0.0.1:{process.port}{path}", timeout=timeout) as answer:
         return answer.status, answer.read()
 
 

@@ -226,7 +226,8 @@ async def test_message_to_somebody_else_is_dropped(asker, lab):
     "garbage",
     [
         b"", b"{", b"null", b"5", b'"text"', b"[1, 2]", b"[[]]", b"[]", b"\xff\xfe\x00{", b"{}", b'{"method": null}',
-        b"[" * 5000, b'{"a":' * 5000, b"\x00" * 100, b'{"jsonrpc":"2.0","id":{"a":1},"result":1}', b'{"id":null,"error":null}',
+        b"[" * 5000, b'{"a":' * 5000, b"\x00" * 100,
+        b'{"jsonrpc":"2.0","id":{"a":1},"result":1}', b'{"id":null,"error":null}',
         b'{"jsonrpc":"2.0","method":"labsvc:echo:asker","params":{}', b"NaN",
     ],
     ids=range(18),
@@ -284,7 +285,7 @@ async def test_fan_out_methods_answer_with_the_services_own_name(run_service, pe
     front = await peer("front")
     reply = await front.ask(
         "enrich",
-        '{"jsonrpc":"2.0","from":"front","to":"enrich","id":"ci4","method":"enrich:enrich:front","params":{"key":"in.gen.track.page","ip":"2.125.160.216"}}',  # noqa: E501
+        '{"jsonrpc":"2.0","from":"front","to":"enrich","id":"ci4","method":"enrich:enrich:front","params":{"key":"in.gen.track.page","ip":"2.125.160.216"}}',
     )
     assert reply == b'{"jsonrpc":"2.0","result":{"ip":"2.125.160.216"},"id":"ci4","from":"mmgeo","to":"front"}'
 

@@ -152,7 +152,7 @@ async def test_loading_redis_is_waited_for(run_service, own_redis, eventually, t
 async def test_full_redis_refuses_events_but_not_calls(run_service, own_redis, eventually):
     """maxmemory with noeviction: writes end with the error OOM, calls still go through, and it all heals."""
     redis_server = own_redis("--maxmemory-policy", "noeviction")
-    server, caller = await start_pair(run_service, redis_server)
+    _, caller = await start_pair(run_service, redis_server)
     got = []
 
     listener = Service()

@@ -93,6 +93,8 @@ class Client:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
             raise AttributeError(name)
+        if name in ("multi_exec", "pipeline"):
+            raise AttributeError(f"{name} of aioredis 1 is not there; use redis-py's own client: `client.inner.pipeline()`")
         return functools.partial(self._command, {"delete": "DEL"}.get(name, name.rstrip("_").upper()))
 
     async def _command(self, name: str, *args: Any, encoding: Any = _SAME) -> Any:

@@ -1,0 +1,205 @@
+"""A real Redis, raw peers that see every byte, and the services of this folder as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import hiredis
+import pytest
+
+from band.service import Service, ServiceConfig
+
+ROOT = Path(__file__).parents[2]
+SERVICES = Path(__file__).parent / "services"
+BAND_SRC = ROOT / "service_src/band/src"
+GENEROUS = 15.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """One Redis for the tests of a module."""
+    port = free_port()
+    binary = shutil.which("redis-server")
+    assert binary, "redis-server is missing; bin/test installs Debian's package"
+    process = subprocess.Popen(
+        [binary, "--port", str(port), "--save", "", "--bind", "127.0.0.1", "--dir", str(tmp_path_factory.mktemp("r"))],
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + GENEROUS
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    yield port
+    process.kill()
+    process.wait()
+
+
+class Peer:
+    """A raw client of Redis: what a service of the original platform does on the wire, byte for byte."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.messages: asyncio.Queue[bytes] = asyncio.Queue()
+        self._reader = hiredis.Reader()
+        self._replies: asyncio.Queue[Any] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self, *channels: str) -> Peer:
+        self._in, self._out = await asyncio.open_connection("127.0.0.1", self.port)
+        self._task = asyncio.create_task(self._read())
+        await self.command("HELLO", 3)
+        for channel in channels:
+            await self.command("SUBSCRIBE", channel)
+        return self
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._out.close()
+            await self._out.wait_closed()
+
+    async def _read(self) -> None:
+        while data := await self._in.read(65536):
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not False:
+                if isinstance(reply, hiredis.PushNotification) and reply[0] == b"message":
+                    self.messages.put_nowait(reply[2])
+                else:
+                    self._replies.put_nowait(reply)
+
+    async def command(self, *parts: Any) -> Any:
+        self._out.write(hiredis.pack_command(parts))
+        async with asyncio.timeout(GENEROUS):
+            return await self._replies.get()
+
+    async def publish(self, channel: str, payload: bytes | str | dict[str, Any]) -> int:
+        data = json.dumps(payload) if isinstance(payload, dict) else payload
+        return int(await self.command("PUBLISH", channel, data))
+
+    async def next(self, timeout: float = GENEROUS) -> bytes:
+        async with asyncio.timeout(timeout):
+            return await self.messages.get()
+
+    async def next_json(self) -> Any:
+        return json.loads(await self.next())
+
+    async def ask(self, channel: str, payload: bytes | str | dict[str, Any]) -> bytes:
+        assert await self.publish(channel, payload) > 0, f"nobody listens on {channel}"
+        return await self.next()
+
+    async def call(self, to: str, method: str, /, **params: Any) -> Any:
+        """Call as the original's Python framework does, from the name `lab`; returns the whole reply."""
+        message = {"jsonrpc": "2.0", "method": f"{to}:{method}:lab", "params": params, "id": "7"}
+        return json.loads(await self.ask(to, message))
+
+
+@pytest.fixture
+async def peer(redis_port: int) -> AsyncIterator[Callable[..., Coroutine[Any, Any, Peer]]]:
+    """Make raw peers subscribed to the given channels."""
+    made: list[Peer] = []
+
+    async def make(*channels: str) -> Peer:
+        made.append(Peer(redis_port))
+        return await made[-1].open(*channels)
+
+    yield make
+    for client in made:
+        await client.close()
+
+
+@pytest.fixture
+async def run_service(redis_port: int) -> AsyncIterator[Callable[..., Coroutine[Any, Any, Service]]]:
+    """Start services of ours in this process."""
+    started: list[Service] = []
+
+    async def run(service: Service, name: str, **config: Any) -> Service:
+        dsn = f"redis://127.0.0.1:{redis_port}"
+        started.append(service)
+        given = {"host": "127.0.0.1", "port": 0, "redis_dsn": dsn, "stop_timeout": 2.0, **config}
+        await service.start(ServiceConfig(name=name, **given))
+        await service.link.ready(GENEROUS)
+        return service
+
+    yield run
+    for service in reversed(started):
+        await service.stop()
+
+
+class Running:
+    """One service of `services/`, run as its image would run it: `python -m NAME` in its own folder."""
+
+    def __init__(self, folder: Path, redis_port: int) -> None:
+        self.name = folder.name
+        self.port = free_port()
+        self.log = folder / "service.log"
+        env = {
+            "PATH": os.environ["PATH"], "PYTHONPATH": str(BAND_SRC), "HOST": "127.0.0.1", "PORT": str(self.port),
+            "REDIS_DSN": f"redis://127.0.0.1:{redis_port}", "LOG_LEVEL": "debug", "SINK_TOKEN": "canary-token-1",
+        }  # fmt: skip
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", self.name], cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=GENEROUS) as answer:
+            return bytes(answer.read())
+
+    def wait_ready(self) -> None:
+        deadline = time.monotonic() + 2 * GENEROUS
+        while True:
+            assert self.process.poll() is None, self.output
+            with contextlib.suppress(OSError):
+                if b'"redis":{"status":"ok"' in self.get("/health"):
+                    return
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.05)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(GENEROUS)
+
+
+@pytest.fixture(scope="module")
+def services(redis_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Running]]:
+    """All services of this folder, running from copies of their folders."""
+    base = tmp_path_factory.mktemp("services")
+    shutil.copytree(SERVICES, base, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    (base / "eventsink/.env").write_text("SINK_FROM_FILE=from the file\n")
+    running = {folder.name: Running(folder, redis_port) for folder in sorted(base.iterdir()) if folder.is_dir()}
+    try:
+        for service in running.values():
+            service.wait_ready()
+        yield running
+    finally:
+        for service in running.values():
+            if service.process.poll() is None:
+                service.process.kill()
+            service.process.wait()
