@@ -60,12 +60,12 @@ def until(found: Callable[[], Any], seconds: float = 20.0) -> Any:
 
 
 def remove_everything() -> None:
-    """Remove what an earlier run left, and nothing else."""
+    """Remove what an earlier run left, and nothing else; the director first, or it puts the others back."""
+    docker("rm", "-f", f"{NAME}-band", f"{NAME}-redis", check=False)
     for kind, remove in (("container", "rm -f"), ("volume", "volume rm -f"), ("network", "network rm")):
         listing = ["ps", "-aq"] if kind == "container" else [kind, "ls", "-q"]
         for identity in docker(*listing, "--filter", f"label=band.namespace={NAME}").split():
             docker(*remove.split(), identity, check=False)
-    docker("rm", "-f", f"{NAME}-band", f"{NAME}-redis", check=False)
     docker("network", "rm", NAME, check=False)
 
 
@@ -81,6 +81,8 @@ def readme_service(folder: Path) -> None:
 def front_on_another_port(folder: Path) -> None:
     """Lay a copy of front's image folder that publishes where nothing else of this host does."""
     shutil.copytree(ROOT / "band_images" / "front", folder / "front")
+    left_out = shutil.ignore_patterns("tests", "__pycache__")
+    shutil.copytree(ROOT / "service_src" / "front", folder / "front" / "src", ignore=left_out)
     path = folder / "front" / "band.yml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "ports": {FRONT.rpartition(":")[2]: 8080}}))
 
