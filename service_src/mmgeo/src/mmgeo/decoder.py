@@ -18,7 +18,8 @@ BOOLEAN, FLOAT = 14, 15
 _UNSIGNED: Final = {UINT16: 2, UINT32: 4, UINT64: 8, UINT128: 16}
 _DOUBLE = struct.Struct(">d")
 _FLOAT = struct.Struct(">f")
-_POINTER_BASE = (0, 2048, 526_336, 0)
+_POINTER_BASE = (0, 2048, 526_336)
+_MISSING: Final = object()
 _MAX_DEPTH = 32
 _MAX_VALUES = 20_000
 _MAX_CACHED = 20_000
@@ -62,18 +63,23 @@ class Decoder:
             raise BadData(f"damaged data at {offset}: {error}") from error
 
     def _value(self, at: int, depth: int) -> tuple[Any, int]:
+        buffer = self._buffer
+        control = buffer[at]
+        if control >> 5 == POINTER:  # most of a record is pointers to what was read before: no call for those
+            after = at + (control >> 3 & 3) + 2
+            target = self._target(control, at + 1, after)
+            known = self._cache.get(target, _MISSING)
+            return (self._pointed(target, depth) if known is _MISSING else known), after
         kind, size, at = self._control(at)
-        if kind == POINTER:
-            return self._pointed(size, depth), at
         if kind == TEXT:
             return self._slice(at, size).decode(), at + size
         if kind == MAP:
             return self._map(at, size, depth, None)
         if kind == ARRAY:
             return self._array(at, size, depth)
-        return self._scalar(kind, self._slice(at, size) if kind != BOOLEAN else b"", size), at + (
-            0 if kind == BOOLEAN else size
-        )
+        if kind == BOOLEAN:
+            return self._scalar(kind, b"", size), at
+        return self._scalar(kind, self._slice(at, size), size), at + size
 
     def _scalar(self, kind: int, raw: bytes, size: int) -> Any:
         if kind in _UNSIGNED and size <= _UNSIGNED[kind]:
@@ -94,11 +100,12 @@ class Decoder:
         if depth > _MAX_DEPTH:
             raise ValueError("nested too deeply")
         found: dict[str, Any] = {}
+        ignored = self._ignored
         for _ in range(size):
             key, at = self._value(at, depth + 1)
             if not isinstance(key, str):
                 raise TypeError(f"a key of type {type(key).__name__}")
-            if key in self._ignored or (wanted is not None and key not in wanted):
+            if key in ignored or (wanted is not None and key not in wanted):
                 at = self._skip(at, depth + 1)
             elif key == "names" and self._languages is not None:
                 found[key], at = self._names(at, depth + 1)
@@ -128,10 +135,6 @@ class Decoder:
         return found, at
 
     def _pointed(self, target: int, depth: int) -> Any:
-        try:
-            return self._cache[target]
-        except KeyError:
-            pass
         kind, _size, _after = self._control(self._start + target)
         if kind == POINTER:
             raise ValueError("a pointer to a pointer")
@@ -163,10 +166,8 @@ class Decoder:
         control = buffer[at]
         kind, size, at = control >> 5, control & 0x1F, at + 1
         if kind == POINTER:
-            width = (size >> 3) + 1
-            raw = int.from_bytes(self._slice(at, width), "big")
-            high = 0 if width == 4 else (size & 7) << (8 * width)
-            return kind, (high | raw) + _POINTER_BASE[width - 1], at + width
+            after = at + (size >> 3) + 1
+            return kind, self._target(control, at, after), after
         if kind == 0:
             kind, at = buffer[at] + 7, at + 1
         if size >= 29:
@@ -174,6 +175,15 @@ class Decoder:
             size = int.from_bytes(self._slice(at, width), "big") + (29, 285, 65_821)[width - 1]
             at += width
         return kind, size, at
+
+    def _target(self, control: int, at: int, after: int) -> int:
+        """Return where a pointer points, whose payload lies from ``at`` to ``after``."""
+        self._budget -= 1
+        if self._budget < 0 or at <= self._start or after > self._end:
+            raise ValueError("more values than a record can have" if self._budget < 0 else "beyond the section")
+        width = after - at
+        raw = int.from_bytes(self._buffer[at:after], "big")
+        return raw if width == 4 else ((control & 7) << 8 * width) + raw + _POINTER_BASE[width - 1]
 
     def _slice(self, at: int, size: int) -> bytes:
         if at + size > self._end:

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import pycountry
@@ -20,6 +20,7 @@ _NOISE = re.compile(
     r"wilayat|emirate|parish|special|administrative|autonomous|voivodeship|judetul|kraj|zupanija|qarku|apskritis)\b"
 )
 _RUSSIAN: Final = "ru"
+_MAX_REGIONS: Final = 20_000
 
 
 class _Division(msgspec.Struct):
@@ -53,6 +54,9 @@ class RussianNames:
                 self._codes[country, _folded(name)] = code
             if russian:
                 self._russian_regions[full] = russian
+        # Regions are few and asked for with every record; each takes several spellings to find.
+        self._known_codes: dict[tuple[str, str], str] = {}
+        self._known_names: dict[tuple[str, str, str], str] = {}
 
     def country_ru(self, iso: str, english: str) -> str:
         """Return the Russian name of a country."""
@@ -62,13 +66,22 @@ class RussianNames:
 
     def region_iso(self, country: str, english: str) -> str:
         """Return the part after the dash of ISO 3166-2 of a region that is only named, or an empty string."""
-        for name in _spellings(english):
-            if code := self._codes.get((country, name)):
-                return code
-        return ""
+        key = (country, english)
+        if key not in self._known_codes:
+            _bound(self._known_codes)
+            codes = (self._codes.get((country, name), "") for name in _spellings(english))
+            self._known_codes[key] = next(filter(None, codes), "")
+        return self._known_codes[key]
 
     def region_ru(self, country: str, iso: str, english: str) -> str:
         """Return the Russian name of a region."""
+        key = (country, iso, english)
+        if key not in self._known_names:
+            _bound(self._known_names)
+            self._known_names[key] = self._find_region_ru(*key)
+        return self._known_names[key]
+
+    def _find_region_ru(self, country: str, iso: str, english: str) -> str:
         full = f"{country}-{iso}"
         if known := self._russian_regions.get(full):
             return known
@@ -79,6 +92,12 @@ class RussianNames:
     def city_ru(self, country: str, english: str) -> str:
         """Return the Russian name of a city."""
         return self._cities.get(f"{country} {english}") or transliterate(english, country)
+
+
+def _bound(cache: dict[Any, str]) -> None:
+    """Empty a cache that has grown beyond what any database has of regions."""
+    if len(cache) > _MAX_REGIONS:
+        cache.clear()
 
 
 def _lines(name: str) -> list[list[str]]:

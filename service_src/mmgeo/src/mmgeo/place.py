@@ -90,7 +90,7 @@ def _add_point(place: dict[str, Any], location: Mapping[str, Any]) -> None:
 
 
 def _map(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = record.get(key)
+    value = record.get(key, _NOTHING)
     return value if isinstance(value, dict) else _NOTHING
 
 
