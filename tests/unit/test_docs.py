@@ -43,3 +43,19 @@ def test_links_of_the_documents_lead_somewhere() -> None:
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_the_api_reference_is_that_of_the_code() -> None:
+    """docs/api.md is what the docstrings say now."""
+    command = [sys.executable, str(ROOT / "docs" / "tools" / "api_reference.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, f"run {' '.join(command[:2])}\n{done.stderr}"
+
+
+def test_the_api_reference_names_everything_that_is_imported() -> None:
+    """Each public name of band has its place in the page, but for aiohttp's own `web`, `app` and the plain `loop`."""
+    import band
+
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    titles = {word for line in re.findall(r"^## (.+)$", text, re.MULTILINE) for word in line.split(", ")}
+    assert set(band.__all__) - {"web", "app", "loop", "logger"} <= titles
