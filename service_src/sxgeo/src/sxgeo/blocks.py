@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_right
+from mmap import mmap
 
 from band.dataset import BadData
 from sxgeo.header import Header
@@ -21,34 +22,30 @@ _STEP = 1 << 15
 class Blocks:
     """All ranges of a database, in order. ``repaired`` counts the octets whose ranges had to be sorted."""
 
-    def __init__(self, raw: bytes, b_idx: list[int], id_len: int) -> None:
+    def __init__(self, data: bytes | mmap, begin: int, count: int, b_idx: list[int], id_len: int) -> None:
+        self._lows, self._id_lows = array("H", bytes(2 * count)), array("H", bytes(2 * count))
+        self._id_highs, middle, repaired = bytearray(count), bytearray(count), 0
         width = 3 + id_len
-        middle, repaired = bytearray(raw[0::width]), 0
-        lows = bytearray(2 * len(middle))
-        low, high = (0, 1) if sys.byteorder == "little" else (1, 0)
-        lows[high::2], lows[low::2] = raw[1::width], raw[2::width]
-        self._lows = array("H")
-        self._lows.frombytes(lows)
-        columns = [raw[3 + place :: width] for place in range(id_len)]
-        columns = [bytes(len(middle))] * (3 - id_len) + columns
-        self._id_highs = columns[0]
-        id_lows = bytearray(2 * len(middle))
-        id_lows[high::2], id_lows[low::2] = columns[1], columns[2]
-        self._id_lows = array("H")
-        self._id_lows.frombytes(id_lows)
+        for at in range(0, count, _STEP):  # in steps: one long call would keep all other threads waiting
+            raw = data[begin + at * width : begin + min(at + _STEP, count) * width]
+            columns = [raw[place::width] for place in range(width)]
+            columns[3:3] = [bytes(len(columns[0]))] * (3 - id_len)
+            there = slice(at, at + len(columns[0]))
+            middle[there], self._id_highs[there] = columns[0], columns[3]
+            self._lows[there], self._id_lows[there] = _paired(columns[1], columns[2]), _paired(columns[4], columns[5])
         self._octets = len(b_idx)
         self._borders = array("I", bytes(4 * (_GROUPS + 1)))
-        begin = 0
+        first = 0
         for octet, end in enumerate(b_idx):
-            if not begin <= end <= len(middle):
-                raise BadData(f"its first-octet index goes back at {octet}.0.0.0, or beyond its {len(middle)} ranges")
-            if not self._mark(octet, begin, end, middle):
-                self._sort(begin, end, middle)
+            if not first <= end <= count:
+                raise BadData(f"its first-octet index goes back at {octet}.0.0.0, or beyond its {count} ranges")
+            if not self._mark(octet, first, end, middle):
+                self._sort(first, end, middle)
                 repaired += 1
-                self._mark(octet, begin, end, middle)
-            begin = end
+                self._mark(octet, first, end, middle)
+            first = end
         rest = _GROUPS + 1 - (self._octets << 8)
-        self._borders[self._octets << 8 :] = array("I", [begin]) * rest
+        self._borders[self._octets << 8 :] = array("I", [first]) * rest
         self.repaired = repaired
 
     def __len__(self) -> int:
@@ -77,7 +74,7 @@ class Blocks:
         lows = array("H", [self._lows[at] for at in order])
         id_lows = array("H", [self._id_lows[at] for at in order])
         id_highs = bytes(self._id_highs[at] for at in order)
-        self._id_highs = self._id_highs[:begin] + id_highs + self._id_highs[end:]
+        self._id_highs[begin:end] = id_highs
         self._id_lows[begin:end] = id_lows
         middle[begin:end] = seconds
         self._lows[begin:end] = lows
@@ -103,7 +100,7 @@ class Blocks:
         """Return all ids that occur."""
         found: set[int] = set()
         whole = array("I", bytes(4 * _STEP)).tobytes()
-        for at in range(0, len(self), _STEP):  # in steps: one long call would keep all other threads waiting
+        for at in range(0, len(self), _STEP):
             wide = bytearray(whole)
             highs, lows = self._id_highs[at : at + _STEP], self._id_lows[at : at + _STEP].tobytes()
             used = 4 * len(highs)
@@ -117,13 +114,23 @@ class Blocks:
         return found
 
 
-def read_blocks(data: memoryview, header: Header) -> Blocks:
+def _paired(high: bytes, low: bytes) -> array[int]:
+    """Return 16-bit numbers of their high and low bytes."""
+    wide = bytearray(2 * len(high))
+    little = sys.byteorder == "little"
+    wide[1 if little else 0 :: 2], wide[0 if little else 1 :: 2] = high, low
+    numbers = array("H")
+    numbers.frombytes(wide)
+    return numbers
+
+
+def read_blocks(data: bytes | mmap, header: Header) -> Blocks:
     """Read the ranges of a file.
 
     Raises:
         BadData: the first-octet index makes no sense.
     """
-    index = array("I", bytes(data[header.b_idx_at : header.b_idx_at + 4 * header.b_idx_len]))
+    index = array("I", data[header.b_idx_at : header.b_idx_at + 4 * header.b_idx_len])
     if sys.byteorder == "little":
         index.byteswap()
-    return Blocks(bytes(data[header.blocks_at : header.regions_at]), index.tolist(), header.id_len)
+    return Blocks(data, header.blocks_at, header.db_items, index.tolist(), header.id_len)

@@ -122,16 +122,10 @@ def open_sypex(path: Path) -> Loaded[SypexReader]:
         raise BadData(f"{size} bytes are no Sypex Geo database")
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
         header = read_header(mapped[: HEADER.size], size)
-        with memoryview(mapped) as view:
-            blocks = read_blocks(view, header)
-            middle = header.regions_at + header.region_size
-            reader = SypexReader(
-                header,
-                blocks,
-                bytes(view[HEADER.size : header.b_idx_at]),
-                bytes(view[header.regions_at : middle]),
-                bytes(view[middle : header.file_size]),
-            )
+        blocks = read_blocks(mapped, header)
+        middle = header.regions_at + header.region_size
+        packs, regions = mapped[HEADER.size : header.b_idx_at], mapped[header.regions_at : middle]
+        reader = SypexReader(header, blocks, packs, regions, mapped[middle : header.file_size])
     _check(reader)
     _give_back()
     about = {
