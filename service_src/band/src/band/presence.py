@@ -13,7 +13,7 @@ import itertools
 import time
 from typing import Any, Final
 
-from band.errors import RedisError
+from band.errors import RedisError, RedisReplyError
 from band.redis.link import RedisLink
 
 CHANNEL: Final = "band:presence"
@@ -39,6 +39,8 @@ class Presence:
         self._link = link
         self._known: dict[str, list[str]] = {}
         self._fetching: set[str] = set()
+        self._changed: set[str] = set()
+        self._left = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = itertools.count()
         self.service = ""
@@ -63,16 +65,23 @@ class Presence:
         return bool(instances)
 
     def replicas(self) -> list[str]:
-        """Return the instances of this service, this one among them, sorted."""
-        others = self._known.get(self.service) or []
-        return others if self.instance in others else sorted([*others, self.instance])
+        """Return the instances of this service that share its work, sorted: this one among them until it leaves."""
+        known = self._known.get(self.service) or []
+        if self._left:
+            return [other for other in known if other != self.instance]
+        return known if self.instance in known else sorted([*known, self.instance])
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other instance of this service is known."""
+        return all(instance == self.instance for instance in self.replicas())
 
     def forget(self, service: str, instance: str) -> None:
-        """Take an instance that does not listen any more out of what is known."""
+        """Take an instance that does not listen any more out of what is known, and have everybody look again."""
         instances = self._known.get(service)
         if instances and instance in instances:
             self._known[service] = [other for other in instances if other != instance]
-            self._look(service)
+            self._link.publish(CHANNEL, service.encode())
 
     def on_change(self, data: bytes) -> None:
         """Look again at a service that said on :data:`CHANNEL` that it changed."""
@@ -86,8 +95,8 @@ class Presence:
         """Show this instance until cancelled, and keep what is known of others fresh."""
         self.service, self.instance = service, instance
         self._known.setdefault(service, [])
-        shown = False
-        while True:
+        self._left = shown = False
+        while not self._left:
             try:
                 await self._link.ready(60)
                 await self._show()
@@ -102,6 +111,7 @@ class Presence:
 
     async def leave(self) -> None:
         """Take this instance out, so that callers turn to others at once."""
+        self._left = True
         try:
             await self._link.command("ZREM", KEY.format(service=self.service), self.instance, timeout=1.0)
             self._say()
@@ -121,7 +131,10 @@ class Presence:
         self._link.publish(CHANNEL, self.service.encode())
 
     def _look(self, service: str) -> None:
-        if service in self._fetching or not self._link.connected:
+        if service in self._fetching:
+            self._changed.add(service)  # what is being fetched may be from before the change
+            return
+        if not self._link.connected:
             return
         self._fetching.add(service)
         task = asyncio.get_running_loop().create_task(self._fetch_quietly(service))
@@ -131,11 +144,25 @@ class Presence:
     async def _fetch_quietly(self, service: str) -> None:
         try:
             await self._fetch(service)
+            while service in self._changed:
+                self._changed.discard(service)
+                await self._fetch(service)
         except RedisError:
             self._known.setdefault(service, [])
         finally:
+            self._changed.discard(service)
             self._fetching.discard(service)
 
     async def _fetch(self, service: str) -> None:
         found: list[Any] = await self._link.command("ZRANGEBYSCORE", KEY.format(service=service), time.time(), "+inf")
-        self._known[service] = sorted(instance.decode() for instance in found)
+        named = sorted(instance.decode("utf-8", "replace") for instance in found)
+        self._known[service] = await self._listening(service, named) if named else []
+
+    async def _listening(self, service: str, instances: list[str]) -> list[str]:
+        """Return those that are subscribed: one that was killed said no farewell, but Redis knows that it is gone."""
+        try:
+            channels = [instance_channel(service, instance) for instance in instances]
+            counts = (await self._link.command("PUBSUB", "NUMSUB", *channels))[1::2]
+        except RedisReplyError:  # a Redis user that may not ask: the time limit alone has to do
+            return instances
+        return [instance for instance, count in zip(instances, counts, strict=True) if count]

@@ -48,6 +48,8 @@ from band.responses import response
 VERSION: Final = "0.1.0"
 HEARTBEAT: Final = 5.0
 FIRST_HEARTBEAT: Final = 1.0
+LEAVE_TIME: Final = 0.5
+"""Seconds in which an instance that stops still takes calls, when there are others to take the next ones."""
 STOP_TIMEOUT: Final = 8.0
 """Seconds from SIGTERM to the end; Docker kills after 10."""
 
@@ -224,6 +226,8 @@ class Service:
         self._start_listener(service_config)
         self._tasks.append(loop.create_task(self._beat(), name="heartbeat"))
         self._tasks.append(loop.create_task(self.presence.run(service_config.name, self.instance), name="presence"))
+        for task in self._tasks:
+            task.add_done_callback(self._on_task_end)
         self._working = True
         await self.scheduler.spawn_tasks(self.registry.workers)
         self.state = STATUS_RUNNING
@@ -245,6 +249,8 @@ class Service:
         begun = time.monotonic()
         budget = self.config.stop_timeout
         await self.presence.leave()
+        if not self.presence.alone:  # callers turn to the other instances; what they sent before is still answered
+            await asyncio.sleep(min(LEAVE_TIME, budget / 8))
         self.link.unsubscribe(ENRICH, BROADCAST)
         cut_listener = self._listener is not None and not await self._listener.stop(budget / 2)
         cut_calls = await self.server.drain(max(0.5, budget / 4))
@@ -337,7 +343,6 @@ class Service:
             start=service_config.events_from,
         )  # fmt: skip
         task = asyncio.get_running_loop().create_task(self._listener.run(self.link.address), name="events")
-        task.add_done_callback(self._on_task_end)
         self._tasks.append(task)
 
     def _on_task_end(self, task: asyncio.Task[Any]) -> None:

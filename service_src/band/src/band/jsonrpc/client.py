@@ -194,8 +194,10 @@ class RpcClient:
     def _on_batch_receivers(self, batch: GatherBatch, payload: bytes, instance: str | None, receivers: Any) -> None:
         if receivers == 0 and instance is not None:
             self._presence.forget(batch.service, instance)
-            heard = functools.partial(self._on_batch_receivers, batch, payload, None)
-            if self._link.publish(batch.service, payload, heard):
+            other = self._presence.pick(batch.service)
+            channel = batch.service if other is None else instance_channel(batch.service, other)
+            heard = functools.partial(self._on_batch_receivers, batch, payload, other)
+            if self._link.publish(channel, payload, heard):
                 return
         if not isinstance(receivers, int) or receivers == 0:
             batch.give_up()
@@ -232,7 +234,7 @@ class RpcClient:
 
     def _plain_sender(self) -> str:
         """Return where an original peer answers to: the service's channel, or ours alone when it has replicas."""
-        return self.name if len(self._presence.replicas()) < 2 else self.reply_channel
+        return self.name if self._presence.alone else self.reply_channel
 
     def _publish_plain(self, call: Call, payload: bytes) -> None:
         if not self._link.publish(call.to, payload, functools.partial(self._on_plain_receivers, call)):
@@ -245,10 +247,14 @@ class RpcClient:
             call.fail(str(error))
 
     def _on_receivers(self, receivers: Any, sent: tuple[bytes, tuple[Call, str]]) -> None:
-        """An instance is gone: turn to whoever listens under the service's name."""
+        """An instance is gone: turn to another one, or to whoever listens under the service's name."""
         payload, (call, instance) = sent
         if receivers == 0:
             self._presence.forget(call.to, instance)
+            other = self._presence.pick(call.to)
+            if other is not None and not call.future.done():
+                self._batches.put(instance_channel(call.to, other), payload, (call, other))
+                return
         if not call.future.done() and not isinstance(receivers, RedisUnavailable):
             self._publish_plain(call, payload)
 
