@@ -44,7 +44,9 @@ class ActionModule(ActionBase):
     def _argument(self, name: str) -> str:
         value = self._task.args.get(name)
         if not value:
-            raise AnsibleActionFail(f"band_sources needs {name}: src (a folder here), folders (in it), dest (a folder on the host).")
+            raise AnsibleActionFail(
+                f"band_sources needs {name}: src (a folder here), folders (in it), dest (a folder on the host)."
+            )
         return str(value)
 
     def _files(self, src: str, folders: list[str]) -> list[str]:
@@ -76,15 +78,20 @@ class ActionModule(ActionBase):
             with tarfile.open(archive.name, "w:gz", compresslevel=6) as tar:
                 for name in files:
                     tar.add(os.path.join(src, name), arcname=name, recursive=False, filter=_plain)
-            remote = self._connection._shell.join_path(self._connection._shell.tmpdir or self._make_tmp_path(), "sources.tar.gz")
+            remote = self._connection._shell.join_path(
+                self._connection._shell.tmpdir or self._make_tmp_path(), "sources.tar.gz"
+            )
             self._transfer_file(archive.name, remote)
         command = (
-            "set -eu; rm -rf {0}.new; mkdir -p {0}.new; tar -xzf {1} -C {0}.new --no-same-owner; printf '%s\\n' {2} > {0}.new/{3}; "
+            "set -eu; rm -rf {0}.new; mkdir -p {0}.new; tar -xzf {1} -C {0}.new --no-same-owner; "
+            "printf '%s\\n' {2} > {0}.new/{3}; "
             "rm -rf {0}; mv {0}.new {0}; rm -f {1}"
         ).format(self._quote(dest), self._quote(remote), stamp, STAMP)
         answer = self._module("ansible.legacy.command", _raw_params=command, _uses_shell=True)
         if answer.get("failed"):
-            raise AnsibleActionFail(f"The sources could not be unpacked to {dest}: {answer.get('stderr') or answer.get('msg')}")
+            raise AnsibleActionFail(
+                f"The sources could not be unpacked to {dest}: {answer.get('stderr') or answer.get('msg')}"
+            )
 
     def _quote(self, text: str) -> str:
         return str(self._connection._shell.quote(text))

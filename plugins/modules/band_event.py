@@ -8,8 +8,10 @@ module: band_event
 short_description: Prove with a real event that the platform works
 version_added: 0.1.0
 description:
-  - Sends an event to front as a phone somewhere would, finds it by its id among the director's newest events, and looks for the data of each enricher.
-  - Sends another one after a while when data is missing, since a geo service fetches its database when it runs for the first time.
+  - Sends an event to front as a phone somewhere would, finds it by its id among the director's newest events,
+    and looks for the data of each enricher.
+  - Sends another one after a while when data is missing, since a geo service fetches its database when it runs
+    for the first time.
   - Never reports a change, although the stream of events has one or a few more afterwards.
 options:
   front_url:
@@ -60,7 +62,9 @@ EXAMPLES = r"""
 - name: Send an event through everything
   rockstat.band.band_event:
     ip: 77.88.8.8
-    user_agent: Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1
+    user_agent: >-
+      Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)
+      Version/17.5 Mobile/15E148 Safari/604.1
     enrichers: [mmgeo, uaparser]
 """
 

@@ -8,7 +8,8 @@ module: band_image
 short_description: Build a Docker image whose tag is the hash of what it is made of
 version_added: 0.1.0
 description:
-  - Hashes the build context, the build arguments and the identity of the base image, and builds C(name:hash) with BuildKit when there is none.
+  - Hashes the build context, the build arguments and the identity of the base image, and builds C(name:hash)
+    with BuildKit when there is none.
   - An image that is there is never built again, so a run without changes takes one C(docker image inspect).
   - Needs the C(docker) client on the host, with BuildKit (the buildx plugin from Docker 23 on).
 options:
@@ -114,7 +115,9 @@ class Image:
     def docker(self, *args: str) -> tuple[int, str, str]:
         """Run the Docker client within the time allowed; exit code (124: out of time), output, error output."""
         environment = {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain", "DOCKER_CLI_HINTS": "false"}
-        code, out, err = self.module.run_command(["timeout", str(self.args["timeout"]), "docker", *args], environ_update=environment)
+        code, out, err = self.module.run_command(
+            ["timeout", str(self.args["timeout"]), "docker", *args], environ_update=environment
+        )
         return code, out, err
 
     def identity(self, name: str) -> str:
@@ -135,7 +138,9 @@ class Image:
                     self.copy(os.path.join(entry["src"], name), os.path.join(target, name))
             elif os.path.isfile(entry["src"]):
                 self.copy(entry["src"], target)
-            elif not entry["optional"] and not self.module.check_mode:  # in check mode an earlier task would have laid it
+            elif (
+                not entry["optional"] and not self.module.check_mode
+            ):  # in check mode an earlier task would have laid it
                 self.module.fail_json(msg=f"{entry['src']} is not there, and {self.args['name']} is built from it.")
 
     @staticmethod
@@ -193,7 +198,12 @@ class Image:
 
 def main() -> None:
     """Entry point."""
-    entry = {"src": {"type": "path"}, "text": {"type": "str"}, "dest": {"type": "str", "default": "."}, "optional": {"type": "bool", "default": False}}
+    entry = {
+        "src": {"type": "path"},
+        "text": {"type": "str"},
+        "dest": {"type": "str", "default": "."},
+        "optional": {"type": "bool", "default": False},
+    }
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
@@ -214,7 +224,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     if not module.check_mode and not module.get_bin_path("docker"):
-        module.fail_json(msg="There is no docker client on this host. Install Docker with the role rockstat.band.docker first.")
+        module.fail_json(
+            msg="There is no docker client on this host. Install Docker with the role rockstat.band.docker first."
+        )
     module.exit_json(**Image(module).ensure())
 
 

@@ -9,7 +9,8 @@ short_description: Run, stop or remove a service of the director
 version_added: 0.1.0
 description:
   - Asks the director what running the service with these settings would do, and does it only when that is something.
-  - The director builds the image when its contents changed, starts the new container beside the old one, waits until it answers and only then stops the old one.
+  - The director builds the image when its contents changed, starts the new container beside the old one,
+    waits until it answers and only then stops the old one.
 options:
   name:
     description: Name of the service, which is the name of its image folder.
