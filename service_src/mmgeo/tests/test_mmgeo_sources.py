@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import BaseTestServer, TestServer
 
 from band.dataset import Dataset, DatasetError
 from mmgeo.reader import CityReader, open_city
@@ -41,7 +41,7 @@ class MaxMindDouble:
         self.seen: list[tuple[str, str]] = []
         self.half = False
         self.limit = False
-        self.storage: TestServer | None = None
+        self.storage: BaseTestServer | None = None
 
     def app(self) -> web.Application:
         app = web.Application()
