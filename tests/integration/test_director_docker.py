@@ -180,7 +180,7 @@ class Director:
         url = f"http://127.0.0.1:{self.port}{path}"
         request = urllib.request.Request(url, data, {**more, **(headers or {})})
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - our own URL
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, _read(answer.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -190,7 +190,7 @@ class Director:
 
     def ok(self, path: str, body: Any = None) -> Any:
         status, answer = self.ask(path, body)
-        assert status == 200, (status, answer, self.log.read_text()[-3000:])
+        assert status == 200, f"{path}: {status} {answer}\n{self.log.read_text()[-3000:]}"
         return answer
 
     def write(

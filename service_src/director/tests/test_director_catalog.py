@@ -68,11 +68,13 @@ def test_the_originals_meta_and_labels_are_read(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_band_yml_may_write(tmp_path: Path) -> None:
-    """Original folders get a writable root and their own user; ours are read-only and run as 10001."""
+    """Original folders get a writable root, those on another base their own user too; ours are read-only, as 10001."""
     put(tmp_path / "user" / "original")
+    put(tmp_path / "user" / "foreign", "FROM debian:trixie\n")
     put(tmp_path / "user" / "ours", band_yml="{}")
     catalog = Catalog(tmp_path, None)
-    assert (catalog.get("original").band.read_only, catalog.get("original").band.user) == (False, None)
+    assert (catalog.get("original").band.read_only, catalog.get("original").band.user) == (False, "10001:10001")
+    assert (catalog.get("foreign").band.read_only, catalog.get("foreign").band.user) == (False, None)
     assert (catalog.get("ours").band.read_only, catalog.get("ours").band.user) == (True, "10001:10001")
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 from band import logger
 from band.errors import RedisError
+from band.presence import CHANNEL, KEY, instance_channel
 from band.redis import RedisLink
+from director.desired import pairs
 from director.probe import Prober
 from director.registrations import Registrations, Row, state_hash
 from director.supervisor import Supervisor
@@ -16,6 +20,7 @@ from director.supervisor import Supervisor
 FRONT = "front"
 STATUS_TIMEOUT = 2.0
 SWEEP_TIMEOUT = 3.0
+START_TIMEOUT = 20.0
 LOOK_EVERY = 5.0
 
 
@@ -34,6 +39,7 @@ class Announcer:
         self._pushed: int | None = None
         self._changed = asyncio.Event()
         self._asking: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def rows(self) -> list[Row]:
         """Return the rows of the services that are there."""
@@ -55,6 +61,45 @@ class Announcer:
     def changed(self) -> None:
         """Look soon whether front must be told something."""
         self._changed.set()
+
+    def ended(self, service: str) -> None:
+        """Take it that a service's container died without a word: nothing of it counts any more."""
+        self._registrations.drop(service)
+        self._spawn(self._bury(service))
+
+    def started(self, service: str) -> None:
+        """Take it that a container was started by nobody who waits for it: ask it until it answers."""
+        if service not in self._asking:
+            self._spawn(self._await_start(service))
+
+    async def _await_start(self, service: str) -> None:
+        self._asking.add(service)
+        try:
+            await self._ask(service, START_TIMEOUT, interval=0.25)
+        finally:
+            self._asking.discard(service)
+
+    async def _bury(self, service: str) -> None:
+        """Take instances that nobody listens for out of band's list, in which they would stay for ten seconds.
+
+        Replicas share the work by that list, and what falls to a dead one waits for nobody.
+        """
+        with contextlib.suppress(RedisError):
+            key = KEY.format(service=service)
+            instances = [item.decode() for item in await self._link.command("ZRANGE", key, "0", "-1")]
+            channels = [instance_channel(service, instance) for instance in instances]
+            reply = await self._link.command("PUBSUB", "NUMSUB", *channels) if channels else []
+            heard = dict(pairs(reply))
+            dead = [name for name, channel in zip(instances, channels, strict=True) if not heard.get(channel)]
+            if dead:
+                await self._link.command("ZREM", key, *dead)
+                self._link.publish(CHANNEL, service.encode())
+                logger.info("instances_removed", service=service, instances=len(dead))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def run(self) -> None:
         """Sweep once, then push whenever the rows differ from what front was last told."""
@@ -89,8 +134,8 @@ class Announcer:
                 self._registrations.touch(FRONT, time.time())
             logger.debug("front_told", rows=len(rows), state_hash=value)
 
-    async def _ask(self, service: str, timeout: float) -> None:
-        status = await self._prober.ask(service, timeout=timeout)
+    async def _ask(self, service: str, timeout: float, interval: float | None = None) -> None:
+        status = await self._prober.ask(service, timeout=timeout, interval=interval)
         if status:
             self._registrations.note(service, status, time.time())
             self.changed()
@@ -104,7 +149,8 @@ class Announcer:
         running = sorted(
             {item.service for item in self._supervisor.observed if item.state == "running"} - {"redis", "director"}
         )
-        await asyncio.gather(*(self._ask(service, SWEEP_TIMEOUT) for service in running))
+        await asyncio.gather(*(self._bury(service) for service in running))
+        await asyncio.gather(*(self._ask(service, SWEEP_TIMEOUT, interval=0.25) for service in running))
         self._swept = True
         self.changed()
         logger.info("registrations_swept", asked=len(running), rows=len(self.rows()))

@@ -128,7 +128,9 @@ class Director:
             locks=self.locks,
             surroundings=around,
         )
-        self.supervisor.attach(self.operations.revive, self.announcer.changed)
+        self.supervisor.attach(
+            self.operations.revive, self.announcer.changed, self.announcer.ended, self.announcer.started
+        )
         self.handlers = Handlers(
             runtime=runtime,
             catalog=self.catalog,

@@ -38,9 +38,11 @@ class BandYml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stop_timeout: float = 10.0
 
 
-ORIGINAL_DEFAULTS = BandYml(read_only=False, user=None)
-"""Folders written for the original platform have no band.yml: they may write to their own folder, and run as the user
-their Dockerfile names. Capabilities, privileges, memory and processes are limited for them too."""
+ORIGINAL = BandYml(read_only=False)
+ORIGINAL_FOREIGN = BandYml(read_only=False, user=None)
+"""Folders written for the original platform have no band.yml: they may write to their working directory, and where they
+do not stand on our base they run as the user their Dockerfile names. Capabilities, privileges, memory and processes are
+limited for them too."""
 
 
 class ImageFolder(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +125,9 @@ class Catalog:
         labels = {match["key"]: match["value"].strip("\"'") for match in _LABEL.finditer(dockerfile)}
         meta = _read_meta(path)
         has_band_yml = (path / "band.yml").is_file()
-        band, problem = _read_band_yml(path / "band.yml") if has_band_yml else (ORIGINAL_DEFAULTS, "")
+        uses_base = BASE_PLACEHOLDER in dockerfile or bool(_BASE_ARG.search(dockerfile))
+        original = ORIGINAL if uses_base else ORIGINAL_FOREIGN
+        band, problem = _read_band_yml(path / "band.yml") if has_band_yml else (original, "")
         pos = band.pos or _pos(meta.get("pos")) or _pos(labels.get("def_position"))
         return ImageFolder(
             name=path.name,
@@ -132,7 +136,7 @@ class Catalog:
             band=band,
             title=str(band.title or meta.get("title") or labels.get("title") or path.name),
             pos=pos,
-            uses_base=BASE_PLACEHOLDER in dockerfile or bool(_BASE_ARG.search(dockerfile)),
+            uses_base=uses_base,
             source=self._source(path.name, collection),
             has_band_yml=has_band_yml,
             problem=problem,

@@ -23,6 +23,7 @@ from director.spec import RESERVED
 
 LOG_LINES = 20
 PROBE_INTERVAL = 0.1
+LAST_WORDS = 3.0
 PORT_ATTEMPTS = 10
 
 
@@ -83,7 +84,7 @@ class Deployer:
             await commit()
             return msgspec.structs.replace(started, container=await self._switch(started.container, old, primary))
         except BaseException:
-            await asyncio.shield(self._discard(started.container.id, started.container.ports))
+            await asyncio.shield(self._give_up(started.container.id, started.container.ports))
             raise
 
     async def start(self, container: Observed, wanted: Wanted) -> Started:
@@ -113,7 +114,7 @@ class Deployer:
         old = keeper(wanted, alive or present, primary)
         for item in present:
             if item is not old:
-                await self._discard(item.id, item.ports)
+                await self.retire(item)
         if old is None:
             foreign = await self._runtime.inspect(primary)
             if foreign is not None:
@@ -129,7 +130,7 @@ class Deployer:
         if old.config != wanted.spec.hash():
             trial = msgspec.structs.replace(wanted, spec=msgspec.structs.replace(wanted.spec, ports={}))
             proven = await self._bring_up(trial, f"{primary}.next")
-            await self._discard(proven.container.id, proven.container.ports)
+            await self.retire(proven.container)
         new = await self._create(wanted, f"{primary}.next", self._fixed(wanted))
         since = time.time()
         try:
@@ -147,7 +148,7 @@ class Deployer:
 
     async def _restore(self, new: str, old: Observed) -> None:
         with suppress(DirectorError):
-            await self._runtime.remove(new)
+            await self._give_up(new, {})
         await self._runtime.start(old.id)
         logger.warning("service_restored", service=old.service, container=old.short_id)
 
@@ -157,7 +158,7 @@ class Deployer:
         try:
             return await self._ready(container, wanted, 0.0)
         except BaseException:
-            await asyncio.shield(self._discard(container, ports))
+            await asyncio.shield(self._give_up(container, ports))
             raise
 
     async def _create_started(self, wanted: Wanted, container_name: str) -> tuple[str, Mapping[int, int]]:
@@ -286,6 +287,13 @@ class Deployer:
             await self.retire(old)
         except DirectorError as error:  # the reconciler finds it again and removes it
             logger.warning("retire_failed", service=old.service, container=old.short_id, reason=error.message)
+
+    async def _give_up(self, container: str, ports: Mapping[int, int]) -> None:
+        """Remove a container that may already share the service's work: it gets a moment to take leave of its peers."""
+        try:
+            await self._runtime.stop(container, LAST_WORDS)
+        finally:
+            await self._discard(container, ports)
 
     async def _discard(self, container: str, ports: Mapping[int, int]) -> None:
         try:

@@ -84,8 +84,8 @@ class Desired:
             raise RedisUnavailable("what should run could not be read from Redis yet", "is Redis up? GET /health tells")
 
 
-def pairs(reply: Any) -> list[tuple[str, bytes]]:
-    """Return (field, value) of an HGETALL reply, as a flat list (RESP2) or a map (RESP3)."""
+def pairs(reply: Any) -> list[tuple[str, Any]]:
+    """Return (field, value) of a reply in pairs, which is a flat list (RESP2) or a map (RESP3)."""
     if isinstance(reply, dict):
         items = list(reply.items())
     else:

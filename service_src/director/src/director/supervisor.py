@@ -19,6 +19,7 @@ from director.runtime.container import spec_of
 from director.runtime.face import LABEL_POS, LABEL_TITLE, Event, Observed, Runtime
 
 INTERVAL = 5.0
+SOON = 0.5
 FRESH_EVERY = 60.0
 LONGEST_BACKOFF = 10.0
 AT_ONCE = 4
@@ -41,15 +42,30 @@ class Supervisor:
         self._locks = locks
         self._namespace = namespace
         self._wake = asyncio.Event()
+        self._camera = asyncio.Lock()
         self._working: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._redeploy: Redeploy | None = None
         self._on_change: Callable[[], None] = lambda: None
+        self._on_end: Callable[[str], None] = lambda _: None
+        self._on_start: Callable[[str], None] = lambda _: None
 
-    def attach(self, redeploy: Redeploy, on_change: Callable[[], None]) -> None:
-        """Say how a service is brought up anew (its image built if it is gone), and whom to tell of a new picture."""
+    def attach(
+        self,
+        redeploy: Redeploy,
+        on_change: Callable[[], None],
+        on_end: Callable[[str], None],
+        on_start: Callable[[str], None],
+    ) -> None:
+        """Say how a service is brought up anew (its image built if it is gone), and whom to tell of what is seen.
+
+        `on_change` is told of every new picture, `on_end` of a service whose container ended by itself, `on_start` of
+        one that Docker or the reconciler started.
+        """
         self._redeploy = redeploy
         self._on_change = on_change
+        self._on_end = on_end
+        self._on_start = on_start
 
     def poke(self) -> None:
         """Look again now."""
@@ -90,7 +106,8 @@ class Supervisor:
     async def refresh(self, *, fresh: bool = False) -> None:
         """Take a new picture; raises DockerUnavailable and keeps the old one when the engine is away."""
         try:
-            self.observed = await self._runtime.containers(fresh=fresh)
+            async with self._camera:  # an older picture must not come after a newer one
+                self.observed = await self._runtime.containers(fresh=fresh)
             self.docker_error = ""
             self.pictured.set()
         except DockerUnavailable as error:
@@ -112,7 +129,9 @@ class Supervisor:
                 logger.warning("docker_away", reason=error.message)
             except Exception:  # noqa: BLE001 - whatever one turn meets, the next one is taken
                 logger.exception("reconcile_failed")
-            pause = INTERVAL if due is None else min(INTERVAL, max(0.05, due - time.time()))
+            pause = INTERVAL if self._desired.loaded else SOON
+            if due is not None:
+                pause = min(pause, max(0.05, due - time.time()))
             try:
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
@@ -236,11 +255,14 @@ class Supervisor:
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
     def _on_event(self, event: Event) -> None:
+        if event.action == "start" and event.service:
+            self._on_start(event.service)
         if event.action == "die" and event.service:
             busy = event.service in self._locks.busy or event.service in self._deployer.retiring
             wanted = self._desired.get(event.service)
             if not busy and (wanted is None or wanted.state == "running"):
                 self.note_failure(event.service)
+                self._on_end(event.service)
                 logger.warning(
                     "container_ended", service=event.service, container=event.container[:12], exit_code=event.exit_code
                 )

@@ -49,6 +49,7 @@ class DockerRuntime:
         self._url = url
         self._docker: Docker | None = None
         self._seen: dict[str, face.Observed] = {}
+        self._listing = asyncio.Lock()
 
     @property
     def _filters(self) -> str:
@@ -60,13 +61,12 @@ class DockerRuntime:
 
     async def containers(self, *, fresh: bool = False) -> list[face.Observed]:
         """Return the containers of this namespace; without `fresh` only those that look changed are inspected."""
-        listed = await self._json("containers/json", params={"all": "1", "filters": self._filters})
-        changed = [item for item in listed if fresh or not self._unchanged(item)]
-        details = await asyncio.gather(*(self._inspect(item["Id"]) for item in changed))
-        found = {item.id: item for item in details if item is not None}
-        kept = {item["Id"]: self._seen[item["Id"]] for item in listed if item["Id"] in self._seen}
-        self._seen = {**kept, **found}
-        return list(self._seen.values())
+        async with self._listing:
+            listed = await self._json("containers/json", params={"all": "1", "filters": self._filters})
+            kept = {item["Id"]: self._seen[item["Id"]] for item in listed if not fresh and self._unchanged(item)}
+            details = await asyncio.gather(*(self._inspect(item["Id"]) for item in listed if item["Id"] not in kept))
+            self._seen = {**kept, **{item.id: item for item in details if item is not None}}
+            return list(self._seen.values())
 
     def _unchanged(self, item: Mapping[str, Any]) -> bool:
         known = self._seen.get(item["Id"])
