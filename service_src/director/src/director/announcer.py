@@ -10,9 +10,8 @@ from typing import Any
 
 from band import logger
 from band.errors import RedisError
-from band.presence import CHANNEL, KEY, instance_channel
+from band.presence import CHANNEL as PRESENCE
 from band.redis import RedisLink
-from director.desired import pairs
 from director.probe import Prober
 from director.registrations import Registrations, Row, state_hash
 from director.supervisor import Supervisor
@@ -63,9 +62,9 @@ class Announcer:
         self._changed.set()
 
     def ended(self, service: str) -> None:
-        """Take it that a service's container died without a word: nothing of it counts any more."""
+        """Take it that a service's container died without a word: its peers look at once who is left of it."""
         self._registrations.drop(service)
-        self._spawn(self._bury(service))
+        self._link.publish(PRESENCE, service.encode())
 
     def started(self, service: str) -> None:
         """Take it that a container was started by nobody who waits for it: ask it until it answers."""
@@ -78,23 +77,6 @@ class Announcer:
             await self._ask(service, START_TIMEOUT, interval=0.25)
         finally:
             self._asking.discard(service)
-
-    async def _bury(self, service: str) -> None:
-        """Take instances that nobody listens for out of band's list, in which they would stay for ten seconds.
-
-        Replicas share the work by that list, and what falls to a dead one waits for nobody.
-        """
-        with contextlib.suppress(RedisError):
-            key = KEY.format(service=service)
-            instances = [item.decode() for item in await self._link.command("ZRANGE", key, "0", "-1")]
-            channels = [instance_channel(service, instance) for instance in instances]
-            reply = await self._link.command("PUBSUB", "NUMSUB", *channels) if channels else []
-            heard = dict(pairs(reply))
-            dead = [name for name, channel in zip(instances, channels, strict=True) if not heard.get(channel)]
-            if dead:
-                await self._link.command("ZREM", key, *dead)
-                self._link.publish(CHANNEL, service.encode())
-                logger.info("instances_removed", service=service, instances=len(dead))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -149,7 +131,6 @@ class Announcer:
         running = sorted(
             {item.service for item in self._supervisor.observed if item.state == "running"} - {"redis", "director"}
         )
-        await asyncio.gather(*(self._bury(service) for service in running))
         await asyncio.gather(*(self._ask(service, SWEEP_TIMEOUT, interval=0.25) for service in running))
         self._swept = True
         self.changed()
