@@ -125,11 +125,11 @@ def test_the_hash_changes_with_contents_mode_and_base_only(tmp_path: Path) -> No
 
 
 def test_moving_bytes_between_files_changes_the_hash(tmp_path: Path) -> None:
-    """The same bytes cut into files differently are another context."""
-    one = put(tmp_path / "a" / "svc", x="ab", y="c")
+    """A file that holds what another file's name and contents would look like is another context."""
+    one = put(tmp_path / "a" / "svc", x="1y-2")
     first = context_hash(read_entries(Catalog(tmp_path, None).get("svc"), "b"), "")
-    (one / "x").write_text("a")
-    (one / "y").write_text("bc")
+    (one / "x").write_text("1")
+    (one / "y").write_text("2")
     assert context_hash(read_entries(Catalog(tmp_path, None).get("svc"), "b"), "") != first
 
 
