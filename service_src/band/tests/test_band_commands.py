@@ -1,0 +1,167 @@
+"""`band new`, `run`, `call` and `tail`, as typed in a shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from band import testing
+from band.commands.ask import read_pairs
+from band.errors import RpcRemoteError
+from band.service import Service
+
+BAND = [sys.executable, "-m", "band"]
+
+
+def run_band(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*BAND, *words], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def until(found: Callable[[], Any], seconds: float = 30.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := found():
+            return value
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds} s")
+
+
+def test_new_refuses_what_cannot_be_a_name_and_what_is_there(tmp_path: Path) -> None:
+    """A name that is no package's, or a folder that exists, is refused with the reason; nothing is written."""
+    refused = run_band("new", "../evil", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "cannot be a service's name" in refused.stderr
+    (tmp_path / "mine").mkdir()
+    taken = run_band("new", "mine", cwd=tmp_path)
+    assert taken.returncode == 1
+    assert "is there already" in taken.stderr
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_run_starts_the_folders_package_and_again_after_a_change(tmp_path: Path, redis: Any) -> None:
+    """`band run` starts the service with its .env, restarts it when a file changes, and ends with it on SIGINT."""
+    assert run_band("new", "visits", cwd=tmp_path).returncode == 0
+    home = tmp_path / "visits"
+    (home / ".env").write_text(f"REDIS_DSN={redis.dsn}\nHOST=127.0.0.1\nPORT=0\nGREETING=Servus\n")
+    log = tmp_path / "log"
+    env = {key: value for key, value in os.environ.items() if key != "REDIS_DSN"}
+    with log.open("wb") as out:
+        child = subprocess.Popen([*BAND, "run", "visits"], cwd=tmp_path, env=env, stdout=out, stderr=out)
+    try:
+        until(lambda: "service_started" in log.read_text())
+        answer = run_band("call", "visits", "hello", "name=Ada", cwd=home)
+        assert json.loads(answer.stdout) == {"text": "Servus, Ada!"}, answer.stderr
+        handlers = home / "visits" / "handlers.py"
+        handlers.write_text(handlers.read_text().replace("{name}!", "{name}?"))
+        until(lambda: log.read_text().count("service_started") == 2)
+        assert json.loads(run_band("call", "visits", "hello", "name=Ada", cwd=home).stdout) == {"text": "Servus, Ada?"}
+    finally:
+        child.send_signal(signal.SIGINT)
+        assert child.wait(30) == 0
+    assert "a file changed" in log.read_text()
+
+
+def test_run_without_a_package_says_so(tmp_path: Path) -> None:
+    """A folder with nothing to run is named in the error."""
+    done = run_band("run", str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 1
+    assert str(tmp_path) in done.stderr
+
+
+async def test_call_prints_results_and_errors(tmp_path: Path, run_service: Any, redis: Any) -> None:
+    """A result is JSON on standard output; an error is a sentence on standard error and status 1."""
+    import asyncio
+
+    service = Service()
+
+    @service.expose()
+    async def add(a: int = 0, b: int = 0) -> int:
+        return a + b
+
+    await run_service(service, name="sums")
+    done = await asyncio.to_thread(run_band, "call", "sums", "add", "a:=2", "b:=3", cwd=tmp_path, REDIS_DSN=redis.dsn)
+    assert (done.returncode, done.stdout) == (0, "5\n")
+    wrong = await asyncio.to_thread(run_band, "call", "sums", "nope", cwd=tmp_path, REDIS_DSN=redis.dsn)
+    assert wrong.returncode == 1
+    assert "sums has no method 'nope'" in wrong.stderr
+    nobody = await asyncio.to_thread(run_band, "call", "sum", "add", cwd=tmp_path, REDIS_DSN=redis.dsn)
+    assert nobody.returncode == 1
+    assert "nobody listens under the name 'sum'" in nobody.stderr
+
+
+def test_parameters_are_texts_or_json() -> None:
+    """key=value is a text, key:=value is JSON; anything else is refused."""
+    assert read_pairs(["a=1", "b:=1", 'c:={"d": [true]}', "e=x=y"]) == {
+        "a": "1",
+        "b": 1,
+        "c": {"d": [True]},
+        "e": "x=y",
+    }
+    with pytest.raises(ValueError, match="write key=text or key:=json"):
+        read_pairs(["nothing"])
+
+
+def test_tail_prints_the_events_of_a_key(tmp_path: Path, redis: Any) -> None:
+    """Events that are accepted from now on are printed, one JSON object a line; others keys are left out."""
+    log = tmp_path / "events"
+    with log.open("wb") as out:
+        words = [*BAND, "tail", "--key", "in.gen.track", "--count", "1"]
+        child = subprocess.Popen(words, cwd=tmp_path, env={**os.environ, "REDIS_DSN": redis.dsn}, stdout=out)
+
+    def accepted() -> bool:
+        for key in ("in.gen.other.x", "in.gen.track.page"):
+            event = json.dumps({"key": key})
+            subprocess.run(
+                ["redis-cli", "-u", redis.dsn, "XADD", "events", "*", "event", event], capture_output=True, check=True
+            )
+        return child.poll() is not None
+
+    try:
+        until(accepted)
+    finally:
+        child.kill()
+        child.wait()
+    assert [json.loads(line)["key"] for line in log.read_text().splitlines()] == ["in.gen.track.page"]
+
+
+async def test_the_bench_calls_enriches_listens_and_stands_in() -> None:
+    """band.testing does what a platform would do to a service, without one."""
+    subject = Service()
+    heard: list[Any] = []
+
+    @subject.expose.enricher(keys=["in.gen.track"], props={"ip": "td.ip", "absent": "td.nothing"})
+    async def enrich(ip: str = "", **params: Any) -> dict[str, Any]:
+        return {"ip": ip, "more": sorted(params)}
+
+    @subject.expose.listener(batch=10)
+    async def broadcast(events: list[dict[str, Any]]) -> None:
+        heard.extend(event["id"] for event in events)
+
+    @subject.expose()
+    async def where(ip: str) -> Any:
+        return await subject.rpc.call("mmgeo", "get", {"ip": ip})
+
+    @subject.expose()
+    async def broken() -> None:
+        raise ValueError("no luck")
+
+    async with testing.running(subject=subject) as bench:
+        await bench.peer("mmgeo", get=lambda ip: {"country_iso": "GB", "ip": ip})
+        assert await bench.enrich(testing.make_event(td={"ip": "192.0.2.1"})) == {"ip": "192.0.2.1", "more": []}
+        assert await bench.enrich(testing.make_event("in.gen.other.x")) is None
+        await bench.listen(testing.make_event(id="1"), testing.make_event(id="2"))
+        assert heard == ["1", "2"]
+        assert await bench.call("where", ip="192.0.2.9") == {"country_iso": "GB", "ip": "192.0.2.9"}
+        with pytest.raises(RpcRemoteError, match="no luck"):
+            await bench.call("broken")
