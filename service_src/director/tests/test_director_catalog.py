@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from director.catalog import Catalog
-from director.context import context_hash, pack, read_entries
-from director.errors import InvalidValue, NotFound
+from director.context import Entry, adapt_requirements, context_hash, pack, read_entries
+from director.errors import BuildFailed, InvalidValue, NotFound
 
 
 def put(folder: Path, dockerfile: str = "FROM {band-base-py-image}\n", **files: str) -> Path:
@@ -147,3 +147,19 @@ def test_the_tar_is_the_same_every_time_and_names_the_base(tmp_path: Path) -> No
         assert found.read() == b"FROM base:1\n"
         assert archive.getmember("link").linkname == "/etc/shadow"
         assert {member.mtime for member in archive.getmembers()} == {0}
+
+
+def test_requirements_of_2018_install_today_and_hashed_ones_stay() -> None:
+    """Pins that would take band's own libraries back are set aside with a reason; a hashed file is left alone."""
+    old = [Entry("Dockerfile"), Entry("requirements.txt", b"aiohttp==3.4.4\nhumanize==0.5.1\n")]
+    entries, notes = adapt_requirements(old)
+    assert entries[1].content == b"# the base image brings it: aiohttp==3.4.4\nhumanize==0.5.1\n"
+    assert notes == ["requirements.txt, line 1: `aiohttp==3.4.4` was set aside: the base image brings aiohttp"]
+    ours = [Entry("requirements.txt", b"aiohttp==3.4.4 --hash=sha256:00\n")]
+    assert adapt_requirements(ours) == (ours, [])
+
+
+def test_a_requirement_that_cannot_be_had_is_named() -> None:
+    """The error of the build names the file, the line and the reason."""
+    with pytest.raises(BuildFailed, match=r"requirements.txt, line 2: `cchardet==2.1.4` cannot be had"):
+        adapt_requirements([Entry("requirements.txt", b"humanize\ncchardet==2.1.4\n")])

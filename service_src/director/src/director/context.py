@@ -10,7 +10,11 @@ from pathlib import Path
 
 import msgspec
 
+from band.compat.requirements import adapt, explain
 from director.catalog import BASE_PLACEHOLDER, ImageFolder
+from director.errors import BuildFailed
+
+REQUIREMENTS = "requirements.txt"
 
 _SKIPPED = frozenset({".git", "__pycache__", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"})
 _SKIPPED_IN_SOURCE = frozenset({"tests", "dist", "build"})
@@ -34,6 +38,25 @@ def read_entries(folder: ImageFolder, base_image: str) -> list[Entry]:
     content = dockerfile.content.replace(BASE_PLACEHOLDER.encode(), base_image.encode())
     entries["Dockerfile"] = msgspec.structs.replace(dockerfile, content=content)
     return [entries[path] for path in sorted(entries)]
+
+
+def adapt_requirements(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
+    """Return the entries with a `requirements.txt` of the original's days as it installs today, and what was set aside.
+
+    Pins of 2018 would take band's own libraries back; a file with hashes is of our days and stays as it is.
+
+    Raises:
+        BuildFailed: a line cannot be had on today's Python; the text names file, line and reason.
+    """
+    found = next((entry for entry in entries if entry.path == REQUIREMENTS and not entry.link), None)
+    if found is None or b"--hash=" in found.content:
+        return entries, []
+    adapted = adapt(found.content.decode("utf-8", "replace"))
+    told = explain(adapted)
+    if adapted.refused:
+        raise BuildFailed(told[-len(adapted.refused)], "change that line, then /run again", log=told)
+    changed = msgspec.structs.replace(found, content=adapted.text.encode())
+    return [changed if entry is found else entry for entry in entries], told
 
 
 def context_hash(entries: list[Entry], base_id: str) -> str:

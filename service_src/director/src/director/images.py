@@ -9,18 +9,22 @@ import msgspec
 from band import logger
 from director.build import Builder, BuildRequest
 from director.catalog import Catalog, ImageFolder
-from director.context import Entry, context_hash, pack, read_entries
+from director.context import Entry, adapt_requirements, context_hash, pack, read_entries
 from director.errors import Conflict
 from director.runtime import face
 
 
 class ImagePlan(msgspec.Struct, frozen=True):
-    """An image as it would be built now. `present`: one with these contents is there already."""
+    """An image as it would be built now.
+
+    `present`: one with these contents is there already. `notes`: what was changed in its requirements, in words.
+    """
 
     folder: ImageFolder
     tag: str
     entries: list[Entry]
     present: bool
+    notes: list[str] = []
 
 
 class Images:
@@ -41,6 +45,7 @@ class Images:
         Raises:
             NotFound: there is no such image folder.
             Conflict: it is an image of the platform itself, or the base image is not there.
+            BuildFailed: a requirement of it cannot be had on today's Python.
         """
         folder = await asyncio.to_thread(self._catalog.get, name)
         if not folder.runnable:
@@ -48,9 +53,12 @@ class Images:
                 f"{name} is an image of the platform itself, not a service", "GET /list_images shows what can be run"
             )
         entries = await asyncio.to_thread(read_entries, folder, self._base_image)
-        base_id = await self._base_id() if folder.uses_base else ""
+        base_id, notes = "", list[str]()
+        if folder.uses_base:
+            base_id = await self._base_id()
+            entries, notes = adapt_requirements(entries)
         tag = f"{self._namespace}/{name}:{context_hash(entries, base_id)}"
-        return ImagePlan(folder, tag, entries, await self._runtime.image(tag) is not None)
+        return ImagePlan(folder, tag, entries, await self._runtime.image(tag) is not None, notes)
 
     async def ensure(self, plan: ImagePlan, *, nocache: bool = False) -> bool:
         """Build the planned image unless it is there; returns whether it was built.
@@ -69,6 +77,8 @@ class Images:
         }
         request = BuildRequest(tag=plan.tag, base_image=self._base_image, labels=labels, nocache=nocache)
         logger.info("build_started", service=name, image=plan.tag, files=len(plan.entries))
+        for note in plan.notes:
+            logger.warning("build_requirement", service=name, note=note)
         context = await asyncio.to_thread(pack, plan.entries)
         begun = asyncio.get_running_loop().time()
         await self._builder.build(request, context, lambda line: logger.info("build", service=name, line=line))
