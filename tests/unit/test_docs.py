@@ -59,3 +59,17 @@ def test_the_api_reference_names_everything_that_is_imported() -> None:
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     titles = {word for line in re.findall(r"^## (.+)$", text, re.MULTILINE) for word in line.split(", ")}
     assert set(band.__all__) - {"web", "app", "loop", "logger"} <= titles
+
+
+def test_the_directors_page_lists_its_endpoints() -> None:
+    """docs/director.md has one row for each endpoint, with its parameters."""
+    import msgspec
+
+    from director.endpoints import ENDPOINTS
+
+    text = (ROOT / "docs" / "director.md").read_text(encoding="utf-8")
+    rows = {row.split("`")[1]: row for row in re.findall(r"^\| `/.*$", text, re.MULTILINE)}
+    assert set(rows) == {endpoint.path for endpoint in ENDPOINTS}
+    for endpoint in ENDPOINTS:
+        for field in msgspec.structs.fields(endpoint.params):
+            assert f"{{{field.encode_name}}}" in endpoint.path or f"`{field.encode_name}`" in rows[endpoint.path]
