@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import NoReturn
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from band.geoip import Address, Locator, check_address
+from band.geoip import Address, Locator, Recent, check_address
 
 
 @pytest.mark.parametrize(
@@ -97,8 +98,40 @@ def test_a_locator_survives_its_reader() -> None:
         value: object | None = object()
         source = build_date = ""
 
-    def broken(_database: object, _address: Address) -> dict[str, object]:
+    def broken(_database: object, _of: object) -> NoReturn:
         raise BadData("damaged")
 
-    locator = Locator(Held(), broken)
-    assert locator.locate("8.8.8.8")["reason"] == "bad record" and locator.bad_records == 1
+    for find, read in ((broken, broken), (lambda _database, _address: 7, broken)):
+        locator = Locator(Held(), find, read)
+        assert locator.locate("8.8.8.8")["reason"] == "bad record" and locator.bad_records == 1
+
+
+def test_a_record_is_read_once_for_all_its_addresses() -> None:
+    """Addresses of one network share one answer, which says where it is from."""
+
+    class Held:
+        value: object | None = object()
+        source, build_date = "file", "2026-01-01"
+
+    read: list[int] = []
+
+    def note(_database: object, key: int) -> dict[str, object]:
+        read.append(key)
+        return {"country_iso": "GB"}
+
+    locator = Locator(Held(), lambda _database, address: address.number >> 8, note)
+    first, second = locator.locate("81.2.69.1"), locator.locate("81.2.69.2")
+    assert first is second
+    assert first == {"country_iso": "GB", "source": "file", "build_date": "2026-01-01"}
+    assert read == [81 << 16 | 2 << 8 | 69]
+
+
+def test_recent_keeps_what_is_used_and_is_bounded() -> None:
+    """What is asked for again stays; what is not is forgotten; there are never more than the size."""
+    recent: Recent[int, int] = Recent(10)
+    for number in range(1, 100):
+        recent.put(number, number)
+        assert recent.get(1) == 1
+        assert len(recent) <= 10
+    assert recent.get(99) == 99
+    assert recent.get(50) is None

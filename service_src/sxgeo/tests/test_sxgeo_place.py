@@ -10,7 +10,7 @@ import pytest
 
 from band.dataset import DatasetError
 from band.geoip import Locator, check_address
-from sxgeo.place import look_up
+from sxgeo.place import find, read
 from sxgeo.reader import SypexReader, open_sypex
 from sxgeo.sources import make_sources
 from sxgeo.writer import CityFile
@@ -27,7 +27,7 @@ class Held:
 
 @pytest.fixture
 def locator(test_data: Path) -> Locator[SypexReader]:
-    return Locator(Held(open_sypex(test_data / "sypex" / "synthetic_city.dat").value), look_up)
+    return Locator(Held(open_sypex(test_data / "sypex" / "synthetic_city.dat").value), find, read)
 
 
 def test_a_city_has_all_keys(locator: Locator[SypexReader]) -> None:
@@ -80,7 +80,7 @@ def test_mapped_ipv4_is_found(locator: Locator[SypexReader]) -> None:
 def test_without_a_database_the_answer_says_so() -> None:
     """Before the first download every public address is answered, with the reason, and nothing is remembered."""
     held = Held(None)
-    locator = Locator(held, look_up)
+    locator = Locator(held, find, read)
     assert locator.locate("8.8.8.8") == {"reason": "no database yet"}
 
 
@@ -95,7 +95,10 @@ def test_latin_names_are_transliterated(tmp_path: Path) -> None:
     path.write_bytes(file.build())
     address = check_address("5.5.5.5")
     assert not isinstance(address, str)
-    assert look_up(open_sypex(path).value, address)["city_ru"] == "Коменда"
+    reader = open_sypex(path).value
+    key = find(reader, address)
+    assert key is not None
+    assert read(reader, key)["city_ru"] == "Коменда"
 
 
 def test_unknown_source_names_what_is_known(settings_of: Callable[..., object]) -> None:

@@ -9,6 +9,8 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, TypedDict, TypeVar
 
 from band.dataset import BadData
 
+K = TypeVar("K")
+T = TypeVar("T")
 V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
 
@@ -188,23 +190,65 @@ class Database(Protocol[V_co]):
         """The open database."""
 
 
+class Recent(Generic[K, T]):
+    """A cache in two generations: when the young one is full it becomes the old one, and what was old is forgotten.
+
+    What is used stays. (Deleting the first key of a dict, the obvious way, takes longer the more were deleted before.)
+
+    Args:
+        size: values that are remembered at most.
+    """
+
+    __slots__ = ("_half", "_old", "_young")
+
+    def __init__(self, size: int) -> None:
+        self._half = max(1, size // 2)
+        self._young: dict[K, T] = {}
+        self._old: dict[K, T] = {}
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def get(self, key: K) -> T | None:
+        """Return what is remembered of ``key``, or None."""
+        value = self._young.get(key)
+        if value is None and (value := self._old.pop(key, None)) is not None:
+            self.put(key, value)
+        return value
+
+    def put(self, key: K, value: T) -> None:
+        """Remember a value."""
+        if len(self._young) >= self._half:
+            self._old, self._young = self._young, {}
+        self._young[key] = value
+
+
 class Locator(Generic[V]):
-    """Answers places: checks the address, looks it up, remembers the newest answers until the database changes.
+    """Answers places: checks the address, looks it up, remembers addresses and places until the database changes.
+
+    Many addresses share a record, so the places of records are made once and shared by their addresses.
 
     Args:
         database: its ``value`` is None while there is none.
-        look_up: returns the place of a public address in an open database, ``nowhere(UNKNOWN)`` if it is not there; may
-            raise BadData for a damaged record.
-        cache_size: addresses that are remembered.
+        find: returns the key of a public address's record in an open database, None if it is not there; raises
+            LookupError when the database has no such addresses (IPv6).
+        read: returns the place behind a key; may raise BadData for a damaged record.
+        cache_size: addresses and places that are remembered, each.
     """
 
     def __init__(
-        self, database: Database[V], look_up: Callable[[V, Address], dict[str, Any]], cache_size: int = 10_000
+        self,
+        database: Database[V],
+        find: Callable[[V, Address], int | None],
+        read: Callable[[V, int], dict[str, Any]],
+        cache_size: int = 10_000,
     ) -> None:
         self._database = database
-        self._look_up = look_up
-        self._size = max(1, cache_size)
-        self._cache: dict[str, dict[str, Any]] = {}
+        self._find = find
+        self._read = read
+        self._size = cache_size
+        self._addresses: Recent[str, dict[str, Any]] = Recent(cache_size)
+        self._places: Recent[int, dict[str, Any]] = Recent(cache_size)
         self._cached_of: V | None = None
         self.bad_records = 0
 
@@ -215,27 +259,42 @@ class Locator(Generic[V]):
         """
         database = self._database.value
         if database is not self._cached_of:
-            self._cache, self._cached_of = {}, database
-        if isinstance(ip, str) and (known := self._cache.get(ip)) is not None:
+            self._addresses, self._places, self._cached_of = Recent(self._size), Recent(self._size), database
+        if isinstance(ip, str) and (known := self._addresses.get(ip)) is not None:
             return known
         address = check_address(ip)
         if isinstance(address, str):
             return nowhere(address)
         if database is None:
             return nowhere(NO_DATABASE)
-        place = self._find(database, address)
-        self._remember(str(ip), place)
+        place = self._look_up(database, address)
+        if isinstance(ip, str):
+            self._addresses.put(ip, place)
         return place
 
-    def _find(self, database: V, address: Address) -> dict[str, Any]:
+    def _look_up(self, database: V, address: Address) -> dict[str, Any]:
         try:
-            place = self._look_up(database, address)
+            key = self._find(database, address)
+        except LookupError:
+            return self._signed(nowhere(IPV6 if address.version == 6 else UNKNOWN))
         except BadData:
             self.bad_records += 1
-            place = nowhere(BAD_RECORD)
-        return {**place, "source": self._database.source, "build_date": self._database.build_date}
+            return self._signed(nowhere(BAD_RECORD))
+        if key is None:
+            return self._signed(nowhere(UNKNOWN))
+        place = self._places.get(key)
+        if place is None:
+            place = self._signed(self._make(database, key))
+            self._places.put(key, place)
+        return place
 
-    def _remember(self, ip: str, place: dict[str, Any]) -> None:
-        if len(self._cache) >= self._size:  # the oldest goes: cheaper than order of use, nearly as good
-            del self._cache[next(iter(self._cache))]
-        self._cache[ip] = place
+    def _make(self, database: V, key: int) -> dict[str, Any]:
+        try:
+            return self._read(database, key)
+        except BadData:
+            self.bad_records += 1
+            return nowhere(BAD_RECORD)
+
+    def _signed(self, place: dict[str, Any]) -> dict[str, Any]:
+        """Return a place with where it is from."""
+        return {**place, "source": self._database.source, "build_date": self._database.build_date}

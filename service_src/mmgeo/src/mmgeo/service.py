@@ -8,9 +8,8 @@ from typing import Any
 from band import expose, health, settings, worker
 from band.config import words
 from band.dataset import Dataset
-from band.geoip import Locator
 from band.service import service as running
-from mmgeo.locator import LookUp
+from mmgeo.locator import make_locator
 from mmgeo.names import RussianNames
 from mmgeo.reader import CityReader, open_city
 from mmgeo.sources import make_sources
@@ -24,9 +23,7 @@ dataset: Dataset[CityReader] = Dataset(
     stale_days=float(settings.stale_days or 60),
 )
 dataset.show(running.metrics)
-locator = Locator(
-    dataset, LookUp(RussianNames(), int(settings.cache_size or 10_000)), int(settings.cache_size or 10_000)
-)
+locator = make_locator(dataset, RussianNames(), int(settings.cache_size or 20_000))
 
 
 @worker()
@@ -42,13 +39,13 @@ def database_health() -> dict[str, Any]:
 
 
 @expose.enricher(keys=words(settings.enrich_keys), props={"ip": "td.ip"})
-async def enrich(ip: Any = None, **_params: Any) -> dict[str, Any]:
+def enrich(ip: Any = None, **_params: Any) -> dict[str, Any]:
     """Return the place of an event's address; without one, an empty answer with ``reason``."""
     return locator.locate(ip)
 
 
 @expose()
-async def get(ip: Any = None, **_params: Any) -> dict[str, Any]:
+def get(ip: Any = None, **_params: Any) -> dict[str, Any]:
     """Return the place of any address."""
     return locator.locate(ip)
 

@@ -6,22 +6,31 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from band.geoip import IPV6, UNKNOWN, Address, nowhere
+from band.geoip import UNKNOWN, Address, nowhere
 from band.translit import transliterate
 from sxgeo.reader import Found, SypexReader
 
 _CYRILLIC = re.compile("[а-яё]", re.IGNORECASE)
 
 
-def look_up(reader: SypexReader, address: Address) -> dict[str, Any]:
-    """Return the place of an address; Sypex Geo knows IPv4 only.
+def find(reader: SypexReader, address: Address) -> int | None:
+    """Return the key of an address's record, None when it has none.
 
     Raises:
-        BadData: the record of the address is damaged.
+        LookupError: an IPv6 address; Sypex Geo knows IPv4 only.
     """
     if address.version != 4:
-        return nowhere(IPV6)
-    found = reader.find(address.number)
+        raise LookupError("Sypex Geo has no IPv6 addresses")
+    return reader.blocks.find(address.number) or None
+
+
+def read(reader: SypexReader, key: int) -> dict[str, Any]:
+    """Return the place behind a key.
+
+    Raises:
+        BadData: the record is damaged.
+    """
+    found = reader.record(key)
     return make_place(found) if found and found.country.get("iso") else nowhere(UNKNOWN)
 
 

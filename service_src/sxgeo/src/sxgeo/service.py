@@ -10,7 +10,7 @@ from band.config import words
 from band.dataset import Dataset
 from band.geoip import Locator
 from band.service import service as running
-from sxgeo.place import look_up
+from sxgeo.place import find, read
 from sxgeo.reader import SypexReader, open_sypex
 from sxgeo.sources import make_sources
 
@@ -23,7 +23,7 @@ dataset: Dataset[SypexReader] = Dataset(
     stale_days=float(settings.stale_days or 60),
 )
 dataset.show(running.metrics)
-locator = Locator(dataset, look_up, int(settings.cache_size or 10_000))
+locator: Locator[SypexReader] = Locator(dataset, find, read, int(settings.cache_size or 20_000))
 
 
 @worker()
@@ -39,13 +39,13 @@ def database_health() -> dict[str, Any]:
 
 
 @expose.enricher(keys=words(settings.enrich_keys), props={"ip": "td.ip"})
-async def enrich(ip: Any = None, **_params: Any) -> dict[str, Any]:
+def enrich(ip: Any = None, **_params: Any) -> dict[str, Any]:
     """Return the place of an event's address; without one, an empty answer with ``reason``."""
     return locator.locate(ip)
 
 
 @expose()
-async def get(ip: Any = None, **_params: Any) -> dict[str, Any]:
+def get(ip: Any = None, **_params: Any) -> dict[str, Any]:
     """Return the place of any address."""
     return locator.locate(ip)
 

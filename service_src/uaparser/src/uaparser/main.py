@@ -12,15 +12,15 @@ _keys = [key for key in str(settings.enrich_keys or "in.gen.track").replace(",",
 
 
 @expose.enricher(keys=_keys, props={"ua": "td.ua"})
-async def enrich(ua: Any = None, **_params: Any) -> dict[str, Any]:
+def enrich(ua: Any = None, **_params: Any) -> dict[str, Any]:
     """System, browser, device and bot verdict of `ua`. Without one, an answer that says so."""
     return parser.parse(ua) if isinstance(ua, str) and ua else NO_UA
 
 
 @expose()
-async def parse(ua: str = "", **_params: Any) -> dict[str, Any]:
+def parse(ua: str = "", **_params: Any) -> dict[str, Any]:
     """The same for a person: `/call/uaparser/parse?ua=…`."""
-    return await enrich(ua=ua)
+    return enrich(ua=ua)
 
 
 @health

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
 
 from band import jsonio
 from band.errors import RpcError
 from band.jsonrpc import messages
-from band.jsonrpc.calling import InvalidParams, describe, invoke
+from band.jsonrpc.calling import InvalidParams, describe, finish, misfit
 from band.logs import logger
 from band.metrics import Metrics
-from band.registry import Exposed, Registry
+from band.registry import Registry
+from band.responses import BaseBandResponse
+
+_PLAIN: Final = frozenset({dict, list, str, int, float, bool, type(None)})
 
 
-async def run_batch(registry: Registry, metrics: Metrics, method: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+async def run_batch(registry: Registry, metrics: Metrics, method: str, items: list[dict[str, Any]]) -> msgspec.Raw:
     """Call ``method`` once for each of ``items`` (its keyword arguments).
 
+    A plain function is called, no more; a coroutine gets a task of its own, so that all of them wait at once.
+
     Returns ``{"results": [one a call, None where it failed], "errors": {"<index>": {"code", "message", "data"}}}``, so
-    that one bad item harms no other.
+    that one bad item harms no other; it is JSON already, because only writing it tells whether all of it can be.
 
     Raises:
         InvalidParams: there is no such method.
@@ -29,46 +38,63 @@ async def run_batch(registry: Registry, metrics: Metrics, method: str, items: li
     if exposed is None or method.startswith("__"):
         raise InvalidParams(f"there is no method {method!r} to call for each item")
     begun = time.perf_counter()
-    results, errors = await _call_each(exposed, items)
+    results, errors = await _call_each(exposed.func, items)
+    try:
+        written = jsonio.encode(results)
+    except TypeError:
+        _drop_unencodable(results, errors)
+        written = jsonio.encode(results)
     if errors:
+        logger.warning("rpc_batch_errors", method=exposed.name, count=len(errors), first=next(iter(errors.values())))
         metrics.called(method, "error", 0.0, len(errors))
     metrics.called(method, "ok", time.perf_counter() - begun, len(items) - len(errors))
-    return {"results": results, "errors": errors}
+    return msgspec.Raw(b'{"results":%b,"errors":%b}' % (written, jsonio.encode(errors)))
 
 
-async def _call_each(exposed: Exposed, items: list[dict[str, Any]]) -> tuple[list[Any], dict[str, Any]]:
-    results: list[Any] = [None] * len(items)
-    errors: dict[str, Any] = {}
+async def _call_each(
+    func: Callable[..., Any], items: list[dict[str, Any]]
+) -> tuple[list[Any], dict[str, dict[str, Any]]]:
+    results: list[Any] = []
+    errors: dict[str, dict[str, Any]] = {}
     late: list[tuple[int, asyncio.Task[Any]]] = []
-    loop = asyncio.get_running_loop()
     for number, params in enumerate(items):
-        if sys.version_info >= (3, 12):
-            task = asyncio.Task(invoke(exposed.func, params), loop=loop, eager_start=True)
-        else:
-            task = loop.create_task(invoke(exposed.func, params))
-        if task.done():
-            _keep(number, task, results, errors)
-        else:
-            late.append((number, task))
+        try:
+            result = func(**params)
+        except Exception as error:  # noqa: BLE001 - whatever one call does, the others are answered
+            fault = misfit(func, params, error) if isinstance(error, TypeError) else error
+            errors[str(number)] = error_object(fault)
+            result = None
+        if type(result) not in _PLAIN and (task := _begin(result)) is not None:
+            if task.done():
+                result = _outcome(number, task, errors)
+            else:
+                late.append((number, task))
+                result = None
+        results.append(result)
     if late:
         await asyncio.wait([task for _, task in late])
         for number, task in late:
-            _keep(number, task, results, errors)
-    try:
-        jsonio.encode(results)
-    except TypeError:
-        _drop_unencodable(results, errors)
-    if errors:
-        logger.warning("rpc_batch_errors", method=exposed.name, count=len(errors), first=next(iter(errors.values())))
+            results[number] = _outcome(number, task, errors)
     return results, errors
 
 
-def _keep(number: int, task: asyncio.Task[Any], results: list[Any], errors: dict[str, Any]) -> None:
+def _begin(result: Any) -> asyncio.Task[Any] | None:
+    """Start what is still to be done for a result; None when it is a value that can be sent."""
+    if not (inspect.isawaitable(result) or inspect.isasyncgen(result) or isinstance(result, BaseBandResponse)):
+        return None
+    loop = asyncio.get_running_loop()
+    # Started at once: what has nothing to wait for is done without a turn of the loop.
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(finish(result), loop=loop, eager_start=True)
+    return loop.create_task(finish(result))
+
+
+def _outcome(number: int, task: asyncio.Task[Any], errors: dict[str, dict[str, Any]]) -> Any:
     error = task.exception()
     if error is None:
-        results[number] = task.result()
-    else:
-        errors[str(number)] = error_object(error)
+        return task.result()
+    errors[str(number)] = error_object(error)
+    return None
 
 
 def _drop_unencodable(results: list[Any], errors: dict[str, Any]) -> None:

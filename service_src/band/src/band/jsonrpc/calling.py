@@ -25,7 +25,17 @@ async def invoke(func: Callable[..., Any], params: dict[str, Any]) -> Any:
         InvalidParams: the arguments do not fit its signature; the text says which.
         Exception: whatever the function raises.
     """
-    result = await call_function(func, params)
+    return await finish(await call_function(func, params))
+
+
+async def finish(result: Any) -> Any:
+    """Return the JSON value of what an exposed function returned: awaited, a typed response written out.
+
+    Raises:
+        Exception: whatever awaiting it raises.
+    """
+    if inspect.isawaitable(result):
+        result = await result
     if isinstance(result, BaseBandResponse):
         return result.to_wire()
     if inspect.isasyncgen(result):
@@ -43,16 +53,16 @@ async def call_function(func: Callable[..., Any], params: dict[str, Any]) -> Any
     try:
         result = func(**params)
     except TypeError as error:
-        raise _misfit(func, params, error) from None
+        raise misfit(func, params, error) from None
     return await result if inspect.isawaitable(result) else result
 
 
-def _misfit(func: Callable[..., Any], params: dict[str, Any], error: TypeError) -> Exception:
-    """Tell a call that does not fit the signature from a TypeError inside the function."""
+def misfit(func: Callable[..., Any], params: dict[str, Any], error: TypeError) -> Exception:
+    """Return the error of a call: InvalidParams when its parameters did not fit, else the TypeError from inside."""
     try:
         inspect.signature(func).bind(**params)
-    except TypeError as misfit:
-        return InvalidParams(str(misfit))
+    except TypeError as unfit:
+        return InvalidParams(str(unfit))
     except ValueError:
         return InvalidParams(str(error))
     return error
