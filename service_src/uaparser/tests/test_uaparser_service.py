@@ -17,6 +17,8 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from uaparser.hints import PROPS
+
 CONFIG = Path(__file__).resolve().parents[3] / "band_images" / "uaparser" / "config.yaml"
 CHROME_MAC = (
     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) "
@@ -111,14 +113,21 @@ async def test_uaparser_without_a_user_agent(redis: Redis, params: dict[str, Any
 
 
 async def test_uaparser_registers(redis: Redis) -> None:
-    """The director learns the keys of the setting and the one property that is asked for."""
+    """The director learns the keys of the setting and the properties that are asked for, each a text of its own."""
     reply = await ask(redis, "uaparser", "uaparser:__status:front", {})
     row = {
         "method": "enrich",
         "role": "enricher",
-        "options": {"keys": ["in.gen.track", "in.gen.hook"], "props": {"ua": "td.ua"}},
+        "options": {"keys": ["in.gen.track", "in.gen.hook"], "props": {"ua": "td.ua", **PROPS}},
     }
     assert reply["result"]["data"]["register"] == [row]
+
+
+async def test_uaparser_takes_client_hints(redis: Redis) -> None:
+    """What front tells of `td.ch` corrects the answer."""
+    params = {"ua": CHROME_MAC, "ch_ua": '"Brave";v="120"', "ch_platform": '"macOS"', "ch_platform_version": '"14.4.1"'}
+    result = (await ask(redis, "enrich", "enrich:enrich:front", params))["result"]
+    assert (result["browser_family"], result["os_version"]) == ("Brave", [14, 4, 1])
 
 
 async def test_uaparser_for_people(redis: Redis, service: tuple[int, int]) -> None:

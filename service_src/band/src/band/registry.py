@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 import msgspec
 
 from band.constants import ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER
 from band.errors import RegistrationError
+from band.privacy import guarded
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -122,6 +123,7 @@ class Expose:
         batch: int = 0,
         linger: float = 0.0,
         max_attempts: int = 10,
+        personal: bool | None = None,
     ) -> Callable[[F], F]:
         """Take events away. Returning acknowledges what was given; raising has it delivered again.
 
@@ -135,8 +137,21 @@ class Expose:
             batch: 0: one event a call, as keyword arguments. N: a list of at most N events as the one argument.
             linger: seconds to wait for a batch to fill after its first event.
             max_attempts: after so many failures the events go to the stream ``dead:<service>`` with the reason.
+            personal: False: it takes no personal data, and gets events without any. True: it does, and gets no event
+                whose sender objected (Global Privacy Control, refused consent). None: it gets all, and decides itself.
         """
-        return self._record(name, path, ROLE_LISTENER, {}, batch=batch, linger=linger, max_attempts=max_attempts)
+        decorate = self._record(
+            name, path, ROLE_LISTENER, {"personal": personal}, batch=batch, linger=linger, max_attempts=max_attempts
+        )
+        return decorate if personal is None else self._guarded(decorate, personal=personal, batch=bool(batch))
+
+    @staticmethod
+    def _guarded(decorate: Callable[[F], F], *, personal: bool, batch: bool) -> Callable[[F], F]:
+        def guard(func: F) -> F:
+            decorate(cast("F", guarded(func, personal=personal, batch=batch)))
+            return func
+
+        return guard
 
     def _record(
         self, name: str | None, path: str | None, role: str | None, options: dict[str, Any], **listener: Any

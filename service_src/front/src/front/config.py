@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from front.address import Network
 from front.domains import cookie_domain_of
 from front.errors import BadSettings
+from front.fingerprint import FINGERPRINTS
 from front.privacy import MODES
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ class FrontSettings:
     events_maxlen: int = 1_000_000
     ip_privacy: str = "truncate"
     ip_hash_key: str = field(default="", repr=False)
+    fpid: str = "original"
     trusted_proxies: tuple[Network, ...] = ()
     redirect_hosts: tuple[str, ...] = ()
     redirect_key: str = field(default="", repr=False)
@@ -55,6 +57,7 @@ class FrontSettings:
             events_maxlen=reader.take("events_maxlen", 1_000_000, _between(1000, 1_000_000_000)),
             ip_privacy=reader.take("ip_privacy", "truncate", _one_of(MODES)),
             ip_hash_key=reader.take("ip_hash_key", "", str),
+            fpid=reader.take("fpid", "original", _one_of(FINGERPRINTS)),
             trusted_proxies=reader.take("trusted_proxies", DEFAULT_PROXIES, _networks),
             redirect_hosts=reader.take("redirect_hosts", "", lambda value: tuple(_items(value))),
             redirect_key=reader.take("redirect_key", "", str),

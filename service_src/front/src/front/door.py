@@ -21,7 +21,9 @@ from front.domains import host_of
 from front.errors import BadRequest, NotAccepted
 from front.flake import Flakes
 from front.heads import PREFLIGHT, allowed_origin, head
+from front.hints import read_hints
 from front.identity import UidCookie, cookie_uid
+from front.objection import mark_objection
 from front.operator_pages import OperatorPages
 from front.pages import page
 from front.pipeline import Pipeline
@@ -137,6 +139,7 @@ class Door:
             message.CHANNEL_PIXEL if "image" in content_type else message.CHANNEL_HTTP,
             service, name, place, query, body, visit.uid, self._td(visit, host), self._flakes,
         )  # fmt: skip
+        mark_objection(event, headers)
         own_hosts = (host_of(headers.get(hdrs.HOST, "")), visit.cookie_domain) if "to" in event["data"] else ()
         return answers.render(await self._pipeline.run(event, own_hosts), native=place.native)
 
@@ -150,6 +153,7 @@ class Door:
             user_agent if user_agent is None else message.clean(user_agent),
             referer if referer is None else message.clean(referer),
             host if host is None else message.clean(host),
+            read_hints(headers),
         )
 
     def _uid(self, visit: Visit, body: message.Message) -> Any:

@@ -9,9 +9,10 @@ from band.constants import ENRICH
 from band.errors import RedisError
 from band.jsonio import decode
 from band.jsonrpc.client import Scatter
+from band.privacy import objected
 from front.attendance import Attendance
 from front.enrichment import EnrichPlan
-from front.fingerprint import fpid
+from front.fingerprint import Fingerprint, fpid
 from front.message import KEY_PREFIX, Message
 
 _TRACK = f"{KEY_PREFIX}.track."
@@ -41,13 +42,21 @@ class Enricher:
     """Adds enrichments to the `data` of a message, in place. Never raises, never outlasts its deadline (seconds)."""
 
     def __init__(
-        self, rpc: Scatterer, link: Asker, attendance: Attendance, *, timeout: float, stored: bool = True
+        self,
+        rpc: Scatterer,
+        link: Asker,
+        attendance: Attendance,
+        *,
+        timeout: float,
+        stored: bool = True,
+        fingerprint: Fingerprint | None = fpid,
     ) -> None:
         self._rpc = rpc
         self._link = link
         self._attendance = attendance
         self._timeout = timeout
         self._stored = stored
+        self._fingerprint = fingerprint
 
     async def enrich(self, message: Message, plan: EnrichPlan) -> frozenset[str] | set[str]:
         """Enrich one message; the services that stayed silent. Overwrites what the client sent under the same names."""
@@ -58,11 +67,11 @@ class Enricher:
         reading = self._read_stored(message["uid"]) if tracked and self._stored else None
         missing = await self._ask_services(message, plan, loop)
         data = message["data"]
-        if tracked:
+        if tracked and self._fingerprint is not None:
             td = message.get("td") or {}
             ip, user_agent = td.get("ip"), td.get("ua")
-            if ip and user_agent:
-                data["fpid"] = fpid(ip, user_agent)
+            if ip and user_agent and not objected(message):
+                data["fpid"] = self._fingerprint(ip, user_agent)
         if reading is not None:
             stored = await _by(reading, deadline, loop)
             if stored:

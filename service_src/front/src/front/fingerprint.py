@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import xxhash
+
+Fingerprint = Callable[[str, str], str]
+
+FINGERPRINTS = ("original", "masked", "none")
+"""`original` of the whole address; `masked` of what may be kept of it; `none` makes no fingerprint."""
 
 _SEED = 0xCACA3ADA
 
@@ -11,3 +18,10 @@ def fpid(ip: str, user_agent: str) -> str:
     """xxHash64 of `<ip>:<ua>`, its eight bytes reversed, as an unsigned decimal number in text."""
     digest = xxhash.xxh64_digest(f"{ip}:{user_agent}".encode("utf-8", "replace"), seed=_SEED)
     return str(int.from_bytes(digest, "little"))
+
+
+def fingerprint_of(mode: str, mask: Callable[[str], str]) -> Fingerprint | None:
+    """The function that makes fingerprints. Whoever knows one of a whole address can find the address by trying."""
+    if mode == "none":
+        return None
+    return (lambda ip, user_agent: fpid(mask(ip), user_agent)) if mode == "masked" else fpid

@@ -22,6 +22,7 @@ from front.config import FrontSettings
 from front.counters import Counters, Metrics
 from front.door import Door
 from front.enricher import Enricher
+from front.fingerprint import fingerprint_of
 from front.flake import Flakes
 from front.http_log import http_logger
 from front.identity import UidCookie
@@ -85,11 +86,19 @@ class Front:
         counters = self._counters = Counters(metrics)
         flakes = Flakes(settings.worker_id)
         addresses = ClientAddresses(settings.trusted_proxies)
+        mask = masker(settings.ip_privacy, settings.ip_hash_key)
         self.pipeline = Pipeline(
             rpc,
-            Enricher(rpc, link, self.attendance, timeout=settings.enrich_timeout_ms / 1000, stored=settings.stored),
+            Enricher(
+                rpc,
+                link,
+                self.attendance,
+                timeout=settings.enrich_timeout_ms / 1000,
+                stored=settings.stored,
+                fingerprint=fingerprint_of(settings.fpid, mask),
+            ),
             StreamAcceptor(link, settings.events_maxlen, settings.accept_timeout_ms / 1000),
-            masker(settings.ip_privacy, settings.ip_hash_key),
+            mask,
             BuiltIn(Redirects(settings.redirect_hosts, settings.domain, settings.redirect_key)),
             counters,
             settings.handler_timeout_ms / 1000,

@@ -51,8 +51,10 @@ def uid_of(query: Message, body: Message, cookie: str, flakes: Flakes) -> Any:
     return str(flakes.next())
 
 
-def visit(ip: str, user_agent: str | None, referer: str | None, host: str | None) -> Message:
-    """The `td` of a message; what is missing is left out."""
+def visit(
+    ip: str, user_agent: str | None, referer: str | None, host: str | None, hints: Message | None = None
+) -> Message:
+    """The `td` of a message; what is missing is left out, client hints (`ch`) too."""
     td: Message = {}
     if ip:
         td["ip"] = ip
@@ -62,6 +64,8 @@ def visit(ip: str, user_agent: str | None, referer: str | None, host: str | None
         td["ref"] = referer
     if host is not None:
         td["host"] = host
+    if hints:
+        td["ch"] = hints
     return td
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -15,6 +16,7 @@ from front.body import decode_json
 from front.counters import Counters
 from front.errors import BadRequest, NotAccepted
 from front.flake import Flakes
+from front.objection import mark_objection
 from front.pipeline import Pipeline
 
 _BAD = answers.error("Bad Request", 400)
@@ -59,7 +61,7 @@ class Sockets:
             async for frame in socket:
                 if frame.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                     break
-                await socket.send_frame(await self._answer(frame.data, uid), WSMsgType.TEXT)
+                await socket.send_frame(await self._answer(frame.data, uid, request.headers), WSMsgType.TEXT)
         except ConnectionError:
             pass
         finally:
@@ -74,7 +76,7 @@ class Sockets:
         with contextlib.suppress(ConnectionError):
             await socket.close(code=WSCloseCode.GOING_AWAY, message=b"restart")
 
-    async def _answer(self, raw: str | bytes, uid: str) -> bytes:
+    async def _answer(self, raw: str | bytes, uid: str, headers: Mapping[str, str]) -> bytes:
         try:
             received = decode_json(raw)
         except BadRequest as error:
@@ -83,16 +85,18 @@ class Sockets:
         if not isinstance(received, dict):
             self._counters.add("rejected_not_an_object")
             return answers.ws_form(_BAD)
-        return answers.ws_form(await self._take(received, uid), received.get("id__"))
+        return answers.ws_form(await self._take(received, uid, headers), received.get("id__"))
 
-    async def _take(self, received: message.Message, uid: str) -> Answer:
+    async def _take(self, received: message.Message, uid: str, headers: Mapping[str, str]) -> Answer:
         service, name = received.get("service"), received.get("name")
         if not service or not name:
             self._counters.add("rejected_incomplete")
             return _INCOMPLETE
         try:
             key = message.event_key(service, name)
-            return await self._pipeline.run(message.ws_message(key, service, name, received, uid, self._flakes))
+            event = message.ws_message(key, service, name, received, uid, self._flakes)
+            mark_objection(event, headers)
+            return await self._pipeline.run(event)
         except BadRequest as error:
             self._counters.add(f"rejected_{error.code}")
             return answers.error(f"Bad Request: {error.reason}", 400)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from band import expose, health, settings
+from uaparser.hints import PROPS, Hints
 from uaparser.parser import UaParser
 
 NO_UA = {"reason": "no User-Agent in the event"}
@@ -11,16 +12,18 @@ parser = UaParser(cache_mb=float(settings.cache_mb or 32))
 _keys = [key for key in str(settings.enrich_keys or "in.gen.track").replace(",", " ").split() if key]
 
 
-@expose.enricher(keys=_keys, props={"ua": "td.ua"})
-def enrich(ua: Any = None, **_params: Any) -> dict[str, Any]:
-    """System, browser, device and bot verdict of `ua`. Without one, an answer that says so."""
-    return parser.parse(ua) if isinstance(ua, str) and ua else NO_UA
+@expose.enricher(keys=_keys, props={"ua": "td.ua", **PROPS})
+def enrich(ua: Any = None, **params: Any) -> dict[str, Any]:
+    """System, browser, device and bot verdict of `ua`, by client hints where there are any. Says so without a `ua`."""
+    if not isinstance(ua, str) or not ua:
+        return NO_UA
+    return parser.parse_with_hints(ua, Hints.of(params)) if "ch_ua" in params else parser.parse(ua)
 
 
 @expose()
-def parse(ua: str = "", **_params: Any) -> dict[str, Any]:
+def parse(ua: str = "", **params: Any) -> dict[str, Any]:
     """The same for a person: `/call/uaparser/parse?ua=…`."""
-    return enrich(ua=ua)
+    return enrich(ua=ua, **params)
 
 
 @health

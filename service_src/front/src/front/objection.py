@@ -1,0 +1,34 @@
+"""Whether a visitor objects to being tracked: Global Privacy Control, or a consent that was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from multidict import istr
+
+from band.privacy import MARK
+from front.message import Message
+
+_GPC = istr("Sec-GPC")
+_NO = frozenset({"0", "false", "no", "off", "denied", "refused"})
+
+
+def mark_objection(message: Message, headers: Mapping[str, str]) -> None:
+    """Add `privacy` as the last field of a message whose sender objects; others stay as they are.
+
+    Reasons: `gpc` for the header `Sec-GPC: 1`, `consent` for a `consent` in the data that is a refusal.
+    """
+    reasons = []
+    if headers.get(_GPC) == "1":
+        reasons.append("gpc")
+    if "consent" in message["data"] and _refuses(message["data"]["consent"]):
+        reasons.append("consent")
+    if reasons:
+        message[MARK] = reasons
+
+
+def _refuses(consent: Any) -> bool:
+    if isinstance(consent, str):
+        return consent.strip().lower() in _NO
+    return consent is False or (type(consent) is int and consent == 0)
