@@ -7,7 +7,7 @@ from mmgeo.place import Names, make_place
 from mmgeo.reader import CityReader
 
 
-def make_locator(database: Database[CityReader], names: Names, cache_size: int = 20_000) -> Locator[CityReader]:
+def make_locator(database: Database[CityReader], names: Names, cache_size: int = 40_000) -> Locator[CityReader]:
     """Return what answers the places of addresses, with the names filled that the database leaves out."""
     return Locator(
         database,

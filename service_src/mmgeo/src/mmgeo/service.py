@@ -23,7 +23,7 @@ dataset: Dataset[CityReader] = Dataset(
     stale_days=float(settings.stale_days or 60),
 )
 dataset.show(running.metrics)
-locator = make_locator(dataset, RussianNames(), int(settings.cache_size or 20_000))
+locator = make_locator(dataset, RussianNames(), int(settings.cache_size or 40_000))
 
 
 @worker()

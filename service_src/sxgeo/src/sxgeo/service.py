@@ -23,7 +23,7 @@ dataset: Dataset[SypexReader] = Dataset(
     stale_days=float(settings.stale_days or 60),
 )
 dataset.show(running.metrics)
-locator: Locator[SypexReader] = Locator(dataset, find, read, int(settings.cache_size or 20_000))
+locator: Locator[SypexReader] = Locator(dataset, find, read, int(settings.cache_size or 10_000))
 
 
 @worker()
