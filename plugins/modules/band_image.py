@@ -102,6 +102,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils.tree import add_file, add_text, files_of
 
 TAG_LENGTH = 12
+ATTEMPTS = 3
+# The engine could not start a step at all, which passes: runc lost its own child on a busy host.
+ENGINE_FAULTS = ("runc run failed: unable to start container process: waiting for init", "failed to create shim task")
 LOG_LINES = 40
 
 
@@ -169,7 +172,10 @@ class Image:
             options += ["--build-arg", f"{key}={value}"]
         for key, value in self.args["labels"].items():
             options += ["--label", f"{key}={value}"]
-        code, out, err = self.docker("build", *options, folder)
+        for _ in range(ATTEMPTS):
+            code, out, err = self.docker("build", *options, folder)
+            if not code or not any(mark in err for mark in ENGINE_FAULTS):
+                break
         if code:
             why = f"was not built within {self.args['timeout']} s" if code == 124 else "could not be built"
             log = "\n".join((out + err).strip().splitlines()[-LOG_LINES:])

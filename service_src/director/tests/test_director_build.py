@@ -126,3 +126,33 @@ async def test_builds_are_bounded_and_one_a_tag(tmp_path: Path) -> None:
         depth += 1 if sign == "+" else -1
         most = max(most, depth)
     assert most == 2
+
+
+RUNC = (
+    "#5 0.1 runc run failed: unable to start container process: waiting for init preliminary setup: read init-p: reset"
+)
+
+
+@pytest.mark.parametrize(("faults", "succeeds"), [(2, True), (3, False)])
+async def test_a_step_that_the_engine_could_not_start_is_tried_again(
+    tmp_path: Path, faults: int, *, succeeds: bool
+) -> None:
+    """A fault of the engine itself passes, so the build begins again, at most twice."""
+    count = tmp_path / "count"
+    body = (
+        f"cat >/dev/null; echo x >> {count}; [ $(wc -l < {count}) -gt {faults} ] && exit 0\n"
+        f'echo "#5 [2/3] RUN pip install x"; echo "{RUNC}"; echo "#5 ERROR: exit code: 1"; exit 1'
+    )
+    outcome = contextlib.nullcontext() if succeeds else pytest.raises(BuildFailed)
+    with contextlib.closing(Builder(docker=fake_cli(tmp_path, body))) as builder, outcome:
+        await builder.build(REQUEST, b"tar", lambda line: None)
+    assert count.read_text().count("x") == 3
+
+
+async def test_a_step_that_ran_and_failed_is_not_tried_again(tmp_path: Path) -> None:
+    """What is wrong in the image folder stays wrong."""
+    count = tmp_path / "count"
+    body = f'cat >/dev/null; echo x >> {count}; echo "#5 [2/3] RUN false"; echo "#5 ERROR: exit code: 1"; exit 1'
+    with contextlib.closing(Builder(docker=fake_cli(tmp_path, body))) as builder, pytest.raises(BuildFailed):
+        await builder.build(REQUEST, b"tar", lambda line: None)
+    assert count.read_text().count("x") == 1

@@ -16,6 +16,9 @@ import msgspec
 from director.errors import BuildFailed
 
 LOG_LINES = 20
+ATTEMPTS = 3
+# Seen on a busy two-core host: runc lost its own child before the step began ("read init-p: connection reset by peer").
+ENGINE_FAULTS = ("runc run failed: unable to start container process: waiting for init", "failed to create shim task")
 _STEP = re.compile(r"^#(?P<step>\d+) (?P<rest>.*)$")
 _TIMED = re.compile(r"^\d+\.\d+ ")
 
@@ -95,7 +98,15 @@ class Builder:
         """
         lock = self._by_tag.setdefault(request.tag, asyncio.Lock())
         async with lock, self._slots:
-            await self._run(request, context, log)
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    await self._run(request, context, log)
+                except BuildFailed as error:
+                    if attempt == ATTEMPTS or not is_engine_fault(error.facts["log"]):
+                        raise
+                    log(f"the engine could not start a step, trying again ({attempt} of {ATTEMPTS - 1})")
+                else:
+                    return
 
     async def _run(self, request: BuildRequest, context: bytes, log: Callable[[str], None]) -> None:
         progress = Progress()
@@ -135,6 +146,11 @@ class Builder:
     def _environ(self) -> dict[str, str]:
         # buildx writes its own state; the director's root is read-only, and a user's ~/.docker is not ours to change.
         return {**os.environ, "BUILDX_CONFIG": self._config.name, "DOCKER_CLI_HINTS": "false"}
+
+
+def is_engine_fault(lines: list[str]) -> bool:
+    """Tell a failure of the engine to start a step at all, which passes, from a step that ran and failed."""
+    return any(mark in line for line in lines for mark in ENGINE_FAULTS)
 
 
 async def _feed(process: asyncio.subprocess.Process, context: bytes) -> None:
