@@ -8,7 +8,7 @@
 
 Geo: 200,000 random public addresses on the databases that the services fetch for themselves (kept in .cache/). Device:
 160,000 draws of a corpus of User-Agents of which 94 % came before, as in real traffic. Each process starts with empty
-caches. Rounds alternate, the median counts.
+caches; before `all_three` is counted, events with other addresses go through. Rounds alternate, the median counts.
 """
 
 from __future__ import annotations

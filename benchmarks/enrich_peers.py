@@ -140,6 +140,7 @@ async def batches(port: str, *pids: str) -> dict[str, float]:
         answers = await caller.rpc.scatter("enrich", "enrich", params, expect=NAMES, timeout=30)
         assert len(answers.results) == len(NAMES), answers
 
+    await flood(ask, warm_up(), pids)
     result = await flood(ask, events(USER_AGENTS), pids)
     await caller.stop()
     return result
@@ -173,6 +174,7 @@ async def singles(port: str, *pids: str) -> dict[str, float]:
     while (await redis.pubsub_numsub("enrich"))[0][1] < len(NAMES):
         await asyncio.sleep(0.05)
     reader = asyncio.create_task(read())
+    await flood(ask, warm_up()[: SINGLES // 2], pids)
     result = await flood(ask, events(SINGLES), pids)
     reader.cancel()
     return result
@@ -180,8 +182,20 @@ async def singles(port: str, *pids: str) -> dict[str, float]:
 
 def events(count: int) -> list[dict[str, Any]]:
     """Return the arguments of so many events."""
-    pairs = zip(addresses(), user_agents(), strict=False)
-    return [{"key": "in.gen.track.page", "ip": ip, "ua": ua} for ip, ua in itertools.islice(pairs, count)]
+    return [event(ip, ua) for ip, ua in itertools.islice(zip(addresses(), user_agents(), strict=False), count)]
+
+
+def warm_up() -> list[dict[str, Any]]:
+    """Return events with addresses that :func:`events` does not have, all of one User-Agent.
+
+    The first seconds of a service's life, in which it reads each record for the first time, are not counted.
+    """
+    return [event(ip, "warm-up") for ip in addresses()[USER_AGENTS:]]
+
+
+def event(ip: str, ua: str) -> dict[str, Any]:
+    """Return the arguments of one event, as front sends them to all three."""
+    return {"key": "in.gen.track.page", "ip": ip, "ua": ua}
 
 
 async def flood(
