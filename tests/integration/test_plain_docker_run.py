@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,6 +25,8 @@ DIRECTOR = "http://127.0.0.1:10990"
 FRONT = "http://127.0.0.1:10991"
 UA = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1"  # noqa: E501
 TOKEN = "canary-mixpanel-token"
+# Services in the original's style and folders; `overseer` is left out, because it plays the director.
+ORIGINALS = ["asker", "cookiejar", "eventsink", "talker", "ticker", "uadetect", "wildlinks"]
 
 
 def docker(*words: str, check: bool = True) -> str:
@@ -113,6 +115,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         (images / collection).mkdir()
     readme_service(images / "band_collection")
     front_on_another_port(images / "band_collection")
+    for folder in ORIGINALS:
+        shutil.copytree(ROOT / "tests" / "interop" / "services" / folder, images / "band" / folder)
     redis_image = docker(
         "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=rockstat/redis"
     ).split()[0]
@@ -157,6 +161,24 @@ def test_an_event_is_enriched_kept_and_delivered_once() -> None:
     assert event["data"]["uaparser"]["is_mob"] == 1
     stored = until(lambda: ask(f"{DIRECTOR}/call/mixpanel_double/stats").get("unique"))
     assert stored >= 1
+
+
+def test_services_of_the_original_are_built_and_join_ours() -> None:
+    """Both forms of its Dockerfile build on our base; alias, time-out, enricher and listener work with our front."""
+    for name in ["front", *ORIGINALS]:
+        assert ask(f"{DIRECTOR}/run/{name}")["state"] == "running", name
+    until(lambda: ask(f"{FRONT}/go/hello") == {"wild": "hello"})
+    assert ask(f"{FRONT}/go/slow") == {"slow": True}
+    with pytest.raises(AssertionError, match="404 .*not here"):
+        ask(f"{FRONT}/go/missing")
+
+    def enriched() -> Any:
+        sent = ask(f"{FRONT}/track/page.json", {"sess": {"num": 3}}, {"User-Agent": UA})
+        rows = ask(f"{DIRECTOR}/events?limit=5")["events"]
+        return next(row["event"] for row in rows if row["event"]["id"] == sent["id"])["data"].get("uadetect")
+
+    assert until(enriched) == {"is_bot": 0, "length": len(UA), "url": "https://rock.st/docs/"}
+    assert ["in.gen.track.page", 3] in [[row[0], row[2]] for row in ask(f"{DIRECTOR}/call/eventsink/seen")]
 
 
 def test_a_killed_service_and_a_restarted_director_come_back() -> None:
