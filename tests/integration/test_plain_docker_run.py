@@ -169,7 +169,7 @@ def test_services_of_the_original_are_built_and_join_ours() -> None:
         assert ask(f"{DIRECTOR}/run/{name}")["state"] == "running", name
     until(lambda: ask(f"{FRONT}/go/hello") == {"wild": "hello"})
     assert ask(f"{FRONT}/go/slow") == {"slow": True}
-    with pytest.raises(AssertionError, match="404 .*not here"):
+    with pytest.raises(AssertionError, match=r"404 .*not here"):
         ask(f"{FRONT}/go/missing")
 
     def enriched() -> Any:

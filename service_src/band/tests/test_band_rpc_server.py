@@ -387,3 +387,23 @@ async def test_service_announces_itself_as_the_original_does(run_service, peer):
     assert message["params"]["name"] == "labsvc"
     assert message["jsonrpc"] == "2.0"
     assert "id" not in message
+
+
+async def test_calls_in_progress_are_shown_by_method(run_service, peer):
+    """A method that waits is seen in the metrics while it does, and no longer afterwards."""
+    service = Service()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    @service.expose()
+    async def wait():
+        asyncio.get_running_loop().call_soon(begun.set)  # once it waits, it is in progress
+        await go_on.wait()
+
+    await run_service(service)
+    asker = await peer("asker")
+    await asker.publish("labsvc", {"jsonrpc": "2.0", "method": "labsvc:wait:asker", "params": {}, "id": "1"})
+    await begun.wait()
+    assert b'band_calls_in_progress{method="wait"} 1.0' in service.metrics.render()
+    go_on.set()
+    await asker.next()
+    assert b'band_calls_in_progress{method="wait"} 0.0' in service.metrics.render()

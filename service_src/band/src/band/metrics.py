@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds in seconds."""
 
-Gauge = Callable[[], float]
+Gauge = Callable[[], float | Mapping[str, float]]
 
 
 class _Latency(msgspec.Struct):
@@ -63,7 +63,7 @@ class Metrics:
         self._counters[name] = self._counters.get(name, 0) + value
 
     def gauge(self, name: str, read: Gauge, text: str) -> None:
-        """Show ``read()`` as the gauge ``band_<name>`` at every scrape."""
+        """Show ``read()`` as the gauge ``band_<name>`` at every scrape; a mapping is shown by method."""
         self._gauges[name] = (text, read)
 
     def render(self) -> bytes:
@@ -89,4 +89,11 @@ class Metrics:
         for name, value in sorted(self._counters.items()):
             yield CounterMetricFamily(f"band_{name}", name.replace("_", " "), value=value)
         for name, (text, read) in sorted(self._gauges.items()):
-            yield GaugeMetricFamily(f"band_{name}", text, value=read())
+            shown = read()
+            if isinstance(shown, Mapping):
+                family = GaugeMetricFamily(f"band_{name}", text, labels=["method"])
+                for method, number in sorted(shown.items()):
+                    family.add_metric([method], number)
+                yield family
+            else:
+                yield GaugeMetricFamily(f"band_{name}", text, value=shown)

@@ -305,6 +305,7 @@ class Service:
         self.metrics.gauge(
             "messages_malformed", lambda: float(self.server.malformed), "Messages that were no JSON-RPC."
         )
+        self.metrics.gauge("calls_in_progress", self.server.in_progress, "Calls in progress, by method.")
         self.metrics.gauge("calls_in_flight", lambda: float(self.server.in_flight), "Calls in progress.")
         self.metrics.gauge("uptime_seconds", lambda: time.time() - self.started_at, "Seconds since the start.")
 

@@ -65,6 +65,10 @@ class RpcServer:
         """Number of calls in progress."""
         return len(self._tasks)
 
+    def in_progress(self) -> dict[str, float]:
+        """Return method → number of its calls in progress."""
+        return {method: float(count) for method, count in self._busy.items()}
+
     def on_message(self, channel: str, data: bytes) -> None:
         """Take one message. Nothing that it holds can stop the reader."""
         try:
