@@ -66,6 +66,8 @@ def ratios(found: dict[str, dict[int, dict[str, float]]]) -> dict[str, float]:
     for other in ("nats", "naive"):
         for window in (100, 1000):
             ratio[f"vs_{other}_w{window}"] = ours[window]["per_s"] / found[other][window]["per_s"]
+    for window in (100, 1000):
+        ratio[f"batch_vs_nats_w{window}"] = found["ours_batch"][window]["per_s"] / found["nats"][window]["per_s"]
     ratio["batch_vs_ours_w1000"] = found["ours_batch"][1000]["per_s"] / ours[1000]["per_s"]
     return {key: round(value, 2) for key, value in ratio.items()}
 
