@@ -35,12 +35,12 @@ class RedisServer:
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
         self.dsn = f"redis://127.0.0.1:{self.port}"
-        self._folder = folder
+        self.folder = folder
         self.start()
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--save", "", "--bind", "127.0.0.1", "--dir", str(self._folder)],
+            ["redis-server", "--port", str(self.port), "--save", "", "--bind", "127.0.0.1", "--dir", str(self.folder)],
             stdout=subprocess.DEVNULL,
         )
         wait_for(self._answers, "redis-server")

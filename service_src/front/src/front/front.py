@@ -30,7 +30,8 @@ from front.operator_pages import OperatorPages
 from front.pipeline import Pipeline
 from front.privacy import masker
 from front.redirects import Redirects
-from front.registrations import compile_table
+from front.registrations import EMPTY, compile_table
+from front.remembered import Registrations, Remembered
 from front.side_door import SideDoor
 from front.sockets import Sockets
 
@@ -61,6 +62,9 @@ class Link(Protocol):
     def connected(self) -> bool:
         """Whether commands go through now."""
 
+    async def ready(self, timeout: float) -> None:
+        """Wait until there is a connection; RedisUnavailable after `timeout` seconds."""
+
     def ask(self, *parts: Any, timeout: float = ...) -> asyncio.Future[Any]:
         """Send one command; the future has its reply."""
 
@@ -83,6 +87,7 @@ class Front:
         self.settings = settings
         self.attendance = Attendance()
         self._rpc = rpc
+        self._remembered = Remembered(link)
         counters = self._counters = Counters(metrics)
         flakes = Flakes(settings.worker_id)
         addresses = ClientAddresses(settings.trusted_proxies)
@@ -120,15 +125,37 @@ class Front:
     def register(self, rows: Any, state_hash: Any) -> bool:
         """Take the registrations of all services; False when they are the ones that it has.
 
-        An empty hash means that the director does not know them yet: nothing changes.
+        An empty hash means that the director does not know them yet: nothing changes. New ones are kept for the next
+        start.
         """
         if not state_hash or not isinstance(rows, list):
             return True
         if state_hash == self.pipeline.table.state_hash:
             return False
-        self.pipeline.table = compile_table(rows, state_hash)
-        self.attendance.forget()
+        self._apply(Registrations(rows, state_hash))
+        self._remembered.keep(Registrations(rows, state_hash))
         return True
+
+    async def recall(self, within: float) -> bool:
+        """Take the registrations that a front before kept, in at most `within` seconds; False when there are none.
+
+        What the director said in the meantime is newer and stays.
+        """
+        kept = await self._remembered.recall(within)
+        if kept is None or self.knows_registrations:
+            return False
+        self._apply(kept)
+        return True
+
+    @property
+    def may_recall(self) -> bool:
+        """Whether there is no table yet, and Redis has not been heard about what is kept."""
+        return not self.knows_registrations and not self._remembered.told
+
+    @property
+    def knows_registrations(self) -> bool:
+        """Whether there is a table, from the director or from the front before."""
+        return self.pipeline.table is not EMPTY
 
     async def open(self) -> None:
         """Open the ports. OSError when one is taken."""
@@ -147,6 +174,10 @@ class Front:
     async def watch_enrichers(self) -> None:
         """Look for absent enrichers for ever; a background task."""
         await self.attendance.watch(self._rpc)
+
+    def _apply(self, known: Registrations) -> None:
+        self.pipeline.table = compile_table(known.rows, known.state_hash)
+        self.attendance.forget()
 
     async def _listen(self, handler: Handler, port: int) -> int:
         server = web.Server(

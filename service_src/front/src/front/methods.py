@@ -32,6 +32,11 @@ def _front() -> Front:
 front = _front()
 """The front of this process."""
 
+RECALL_WITHIN_S = 2.0
+"""How long the event port waits for Redis at a start: a Redis that is away must not keep it shut."""
+RECALL_LATE_S = 3600.0
+"""How long it waits in the background when Redis was away at the start."""
+
 _prefix = front.settings.http_prefix
 
 
@@ -66,7 +71,8 @@ def enrichers_health() -> dict[str, Any]:
 
 
 async def open_doors() -> None:
-    """Open the event port, then look after the enrichers."""
+    """Recall the registrations, open the event port, then look after the enrichers."""
+    await recall_registrations(RECALL_WITHIN_S)
     try:
         await front.open()
     except OSError as error:
@@ -76,7 +82,17 @@ async def open_doors() -> None:
         return
     _service.metrics.gauge("front_websockets", lambda: float(front.sockets.count), "Open WebSocket connections.")
     logger.info("front_open", port=front.port, ip_privacy=front.settings.ip_privacy)
+    if front.may_recall:
+        # Redis comes later than front, as after a boot of the host: its first events are to be enriched too.
+        await recall_registrations(RECALL_LATE_S)
     await front.watch_enrichers()
+
+
+async def recall_registrations(within: float) -> None:
+    """Take what the front before this one kept, and say so."""
+    if await front.recall(within):
+        table = front.pipeline.table
+        logger.info("registrations_recalled", handlers=len(table.handlers), enrichers=sorted(table.enrichers))
 
 
 async def close_doors() -> None:
