@@ -178,6 +178,10 @@ async def test_options_answer_without_an_event(http: aiohttp.ClientSession, peer
         (b"{bad", {"Content-Type": "application/json"}, 400, "malformed_json"),
         (b"", {"Content-Type": "application/json"}, 400, "empty_body"),
         (b'{"a":"\xff"}', {"Content-Type": "application/json"}, 400, "malformed_json"),
+        (b"[1,2]", {"Content-Type": "application/json"}, 400, "not_an_object"),
+        (b'"str"', {"Content-Type": "application/json"}, 400, "not_an_object"),
+        (b"null", {"Content-Type": "application/json"}, 400, "not_an_object"),
+        (b"5", {"Content-Type": "application/json"}, 400, "not_an_object"),
         (b"[" * 90_000, {"Content-Type": "application/json"}, 400, "nested_json"),
         (b'{"service":{"a":1},"name":"x"}', {"Content-Type": "application/json"}, 400, "bad_name"),
         (b'{"service":"' + b"x" * 400 + b'","name":"x"}', {"Content-Type": "application/json"}, 400, "long_name"),
@@ -199,6 +203,23 @@ async def test_bad_bodies_are_refused_with_a_reason(
         assert "Traceback" not in str(refusal)
         assert answer.headers["Access-Control-Allow-Origin"] == "https://a.example"
         assert answer.headers["Set-Cookie"]
+    assert await peers.redis.exists("events") == 0
+
+
+async def test_json_that_is_no_object_is_told_what_it_is(http: aiohttp.ClientSession, peers: Any) -> None:
+    """On a whole path too, where the original said 200: the reason names the type, the metrics count the refusal."""
+
+    async def counted() -> float:
+        async with http.get("/_band/metrics") as page:
+            lines = [line for line in (await page.text()).splitlines() if "front_rejected_not_an_object" in line]
+        return float(lines[-1].split()[-1]) if lines else 0.0
+
+    before = await counted()
+    for body, kind in (("[1,2]", "an array"), ('"str"', "a string"), ("null", "null"), ("5", "a number")):
+        async with http.post("/track/page.json", data=body) as answer:
+            assert answer.status == 400
+            assert kind in (await answer.json())["reason"]
+    assert await counted() == before + 4
     assert await peers.redis.exists("events") == 0
 
 

@@ -16,16 +16,22 @@ _decode = msgspec.json.Decoder().decode
 
 
 def parse_body(raw: bytes, content_type: str) -> dict[str, Any]:
-    """Read a POST body. JSON that is not an object gives {}; BadRequest says what is malformed."""
+    """Read a POST body; BadRequest says what is malformed, and what JSON it is when it is no object."""
     if "json" in content_type:
         return parse_json(raw)
     return parse_form(raw.decode("utf-8", "replace")) if raw else {}
 
 
 def parse_json(raw: bytes | str) -> dict[str, Any]:
-    """Read JSON text; {} when it is not an object; BadRequest when it is no JSON or nests too deeply."""
+    """Read JSON text to an object; BadRequest when it is no JSON, nests too deeply or is another type.
+
+    The original took `[1,2]`, `"text"`, `null` and `5` as `{}`: it answered 200 and threw away what was sent. Here a
+    200 means that the event is kept, and so a client that sends what nobody can keep hears of it.
+    """
     value = decode_json(raw)
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        raise BadRequest("not_an_object", f'the body is JSON, but {_kind(value)}; send one object: {{"name": …}}')
+    return value
 
 
 def decode_json(raw: bytes | str) -> Any:
@@ -41,6 +47,15 @@ def decode_json(raw: bytes | str) -> Any:
     if _openings(raw) > MAX_NESTING and _deeper_than(value, MAX_NESTING):
         raise _too_deep()
     return value
+
+
+def _kind(value: Any) -> str:
+    """What a JSON value that is no object is, in words."""
+    if isinstance(value, list):
+        return "an array (events are sent one by one)"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return "a string" if isinstance(value, str) else "a number"
 
 
 def _reason(error: Exception) -> str:
