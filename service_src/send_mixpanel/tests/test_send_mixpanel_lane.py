@@ -11,6 +11,7 @@ from send_mixpanel.condition import lane_health
 from send_mixpanel.lane import Lane, split
 from send_mixpanel.mapping import Record
 from send_mixpanel.options import Options, Project
+from send_mixpanel.trouble import TroubleLog
 from send_mixpanel.verdict import Failure, Meaning, Verdict
 
 Script = Callable[[Sequence[Record]], Verdict]
@@ -41,10 +42,27 @@ def records(count: int, size: int = 10) -> list[Record]:
     return [Record(str(number), b"x" * size, {"id": str(number)}) for number in range(count)]
 
 
-def lane(mixpanel: ScriptedMixpanel, **changes: Any) -> Lane:
+class Lines:
+    """A log that keeps its lines: (level, event, facts)."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, dict[str, Any]]] = []
+
+    def warning(self, event: str, **facts: Any) -> None:
+        self.lines.append(("warning", event, facts))
+
+    def info(self, event: str, **facts: Any) -> None:
+        self.lines.append(("info", event, facts))
+
+    @property
+    def events(self) -> list[tuple[str, str]]:
+        return [(level, event) for level, event, _ in self.lines]
+
+
+def lane(mixpanel: ScriptedMixpanel, log: Lines | None = None, **changes: Any) -> Lane:
     quick: dict[str, Any] = {"backoff_first": 0.02, "backoff_most": 0.08, "jitter": (0, 0), "refused_retry": 0.05}
     project = Project("default", "https://example.com", "Basic eA==", "token")
-    return Lane(project, mixpanel, Options(project, **{**quick, **changes}))
+    return Lane(project, mixpanel, Options(project, **{**quick, **changes}), log=log or Lines())
 
 
 def later(status: int) -> Verdict:
@@ -161,6 +179,56 @@ async def test_send_mixpanel_health_tells_the_trouble(meaning: Meaning, status: 
     assert len(mixpanel.sent) == 1
     assert await job == []
     assert lane_health(one_lane) == {"status": "ok"}
+
+
+BEGAN, OVER = ("warning", "mixpanel_trouble"), ("info", "mixpanel_trouble_over")
+
+
+async def test_send_mixpanel_trouble_is_one_line_and_its_end_another() -> None:
+    """However often it is tried: a warning with the reason when it begins, an info when it is over, nothing secret."""
+    log = Lines()
+    one_lane = lane(ScriptedMixpanel(*[Verdict(Meaning.LATER, 0, "no connection within 10 s")] * 3), log)
+    await one_lane.deliver(records(1))
+    assert log.events == [BEGAN, OVER]
+    facts = log.lines[0][2]
+    assert (facts["project"], facts["reason"]) == ("default", "no connection within 10 s")
+    assert log.lines[1][2]["lasted_s"] >= 0
+    assert "eA==" not in str(log.lines)
+    await one_lane.deliver(records(1))
+    assert len(log.lines) == 2
+
+
+async def test_send_mixpanel_another_trouble_is_told_too() -> None:
+    """Unreachable, then refused credentials: two warnings, for these want different hands; one end."""
+    log = Lines()
+    script = [later(503), later(503), *[Verdict(Meaning.CREDENTIALS, 401, "Invalid credentials")] * 2]
+    await lane(ScriptedMixpanel(*script), log).deliver(records(1))
+    assert log.events == [BEGAN, BEGAN, OVER]
+    assert [facts["reason"] for _, _, facts in log.lines[:2]] == ["503: slow down", "401: Invalid credentials"]
+
+
+def test_send_mixpanel_trouble_that_comes_and_goes_fills_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a minute of a warning, the next trouble is told only when it still goes on after that minute."""
+    now = 1000.0
+    monkeypatch.setattr("send_mixpanel.trouble.time.monotonic", lambda: now)
+    log = Lines()
+    told = TroubleLog(Project("default", "https://example.com"), log)
+    for _ in range(5):
+        told.goes_on(later(429), 2.0)
+        told.over(1.0)
+    assert log.events == [BEGAN, OVER]
+    now += 61
+    told.goes_on(later(429), 2.0)
+    assert log.events == [BEGAN, OVER, BEGAN]
+
+
+async def test_send_mixpanel_health_shows_no_status_where_there_was_none() -> None:
+    """Status 0 is ours, not Mixpanel's: health says only what happened."""
+    one_lane = lane(ScriptedMixpanel(Verdict(Meaning.LATER, 0, "no connection within 10 s")), backoff_first=0.3)
+    job = asyncio.create_task(one_lane.deliver(records(1)))
+    await asyncio.sleep(0.05)
+    assert lane_health(one_lane)["reason"] == "Mixpanel takes no events now (no connection within 10 s); they wait"
+    job.cancel()
 
 
 async def test_send_mixpanel_without_credentials_sends_nothing() -> None:

@@ -317,6 +317,40 @@ async def test_send_mixpanel_filters_by_key(sender: Callable[..., Any], redis: R
     assert len(double.store.ids()) == 2
 
 
+async def test_send_mixpanel_says_when_mixpanel_cannot_be_reached(
+    sender: Callable[..., Any], redis: Redis, double: Double
+) -> None:
+    """Nobody listens at the address: one warning with the true reason, the same in health, and no secret."""
+    await accept(redis, [event(1)])
+    async with sender(MIXPANEL_URL=f"http://127.0.0.1:{_free_port()}") as running:
+        await until(lambda: _requests(running, 3))
+        health = await running.mixpanel_health()
+        await running.stop()
+    assert "Connect call failed" in health["reason"]
+    assert "(0" not in health["reason"]
+    output = running.output.decode()
+    assert output.count("mixpanel_trouble") == 1
+    assert "Connect call failed" in output
+    assert CANARY not in output + str(health)
+
+
+async def _requests(running: Sender, least: int) -> bool:
+    return bool((await running.get("/stats"))["projects"]["default"]["requests"] >= least)
+
+
+async def test_send_mixpanel_says_when_trouble_is_over(
+    sender: Callable[..., Any], redis: Redis, double: Double
+) -> None:
+    """Three failures are one warning; what Mixpanel takes then is the end, said once."""
+    double.faults.order({"status": 503, "times": 3})
+    await accept(redis, [event(1)])
+    async with sender() as running:
+        await until(lambda: acknowledged(redis))
+        await running.stop()
+    output = running.output.decode()
+    assert (output.count("mixpanel_trouble "), output.count("mixpanel_trouble_over")) == (1, 1)
+
+
 async def test_send_mixpanel_stops_in_time_and_tells_no_secret(
     sender: Callable[..., Any], redis: Redis, double: Double
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from send_mixpanel.lane import Lane
 from send_mixpanel.options import SECRET_RETIRED
-from send_mixpanel.verdict import Meaning
+from send_mixpanel.verdict import Meaning, said
 
 
 def lane_health(lane: Lane) -> dict[str, Any]:
@@ -18,24 +18,25 @@ def lane_health(lane: Lane) -> dict[str, Any]:
             "hint": lane.project.hint,
         }
     state = lane.state
+    reason = said(state.trouble_status, state.trouble_text)
     if state.trouble is Meaning.CREDENTIALS:
         return {
             "status": "failing",
-            "reason": f"Mixpanel refuses the credentials ({state.trouble_status}: {state.trouble_text}); events wait",
+            "reason": f"Mixpanel refuses the credentials ({reason}); events wait",
             "hint": f"check the {lane.project.kind} and the region ({lane.project.url}), then run the service again",
             "next_try_s": _left(state.next_try),
         }
     if state.trouble is Meaning.ADDRESS:
         return {
             "status": "failing",
-            "reason": f"{lane.project.url} does not answer as Mixpanel ({state.trouble_status}: {state.trouble_text})",
+            "reason": f"{lane.project.url} does not answer as Mixpanel ({reason})",
             "hint": "check MIXPANEL_URL, and whether a proxy stands in between; events wait",
             "next_try_s": _left(state.next_try),
         }
     if state.trouble is not None:
         return {
             "status": "degraded",
-            "reason": f"Mixpanel takes no events now ({state.trouble_status}: {state.trouble_text}); they wait",
+            "reason": f"Mixpanel takes no events now ({reason}); they wait",
             "since": datetime.fromtimestamp(state.trouble_since, UTC).isoformat(timespec="seconds"),
             "next_try_s": _left(state.next_try),
         }

@@ -12,8 +12,10 @@ from typing import Protocol
 
 import msgspec
 
+from band import logger
 from send_mixpanel.mapping import Record
 from send_mixpanel.options import Options, Project
+from send_mixpanel.trouble import Log, TroubleLog
 from send_mixpanel.verdict import Meaning, Verdict
 
 
@@ -55,12 +57,20 @@ Taken = Callable[[Sequence[Record], Verdict], None]
 class Lane:
     """Delivers to one project. All its requests share one back-off: what slows one slows the others."""
 
-    def __init__(self, project: Project, client: Poster, options: Options, on_taken: Taken | None = None) -> None:
+    def __init__(
+        self,
+        project: Project,
+        client: Poster,
+        options: Options,
+        on_taken: Taken | None = None,
+        log: Log = logger,
+    ) -> None:
         self.project = project
         self.state = LaneState()
         self._client = client
         self._options = options
         self._on_taken = on_taken
+        self._trouble_log = TroubleLog(project, log)
         self._in_flight = asyncio.Semaphore(options.in_flight)
         self._not_before = 0.0
         self._failures = 0
@@ -154,10 +164,12 @@ class Lane:
             state.trouble_since = time.time()
         state.trouble, state.trouble_text, state.trouble_status = verdict.meaning, verdict.text, verdict.status
         state.next_try = time.time() + seconds
+        self._trouble_log.goes_on(verdict, seconds)
 
     def _recovered(self) -> None:
         self._failures = 0
         self._not_before = 0.0
+        self._trouble_log.over(self.stuck_for())
         self.state.trouble = None
         self.state.next_try = 0.0
 

@@ -42,6 +42,16 @@ class Verdict(msgspec.Struct, frozen=True):
     failed: tuple[Failure, ...] = ()
     imported: int | None = None
 
+    @property
+    def reason(self) -> str:
+        """Status and words; only the words when there was no answer at all."""
+        return said(self.status, self.text)
+
+
+def said(status: int, text: str) -> str:
+    """The HTTP status and what was said; status 0 stands for no answer and is not shown."""
+    return f"{status}: {text}" if status else text
+
 
 _LATER = frozenset({408, 425, 429})
 
