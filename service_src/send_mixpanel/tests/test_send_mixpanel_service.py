@@ -335,7 +335,8 @@ async def test_send_mixpanel_says_when_mixpanel_cannot_be_reached(
 
 
 async def _requests(running: Sender, least: int) -> bool:
-    return bool((await running.get("/stats"))["projects"]["default"]["requests"] >= least)
+    stats = await running.get("/stats")  # an error until the service is connected to Redis
+    return "projects" in stats and bool(stats["projects"]["default"]["requests"] >= least)
 
 
 async def test_send_mixpanel_says_when_trouble_is_over(
