@@ -19,7 +19,7 @@ PARTS: list[tuple[str, str, list[str]]] = [
     ("start_server", "band.service:start_server", []),
     ("settings", "band.config:Settings", []),
     ("expose", "band.registry:Expose", ["__call__", "handler", "enricher", "listener"]),
-    ("worker, cleanup", "band.registry:Worker", ["__call__"]),
+    ("setup, worker, cleanup", "band.registry:Worker", ["__call__"]),
     ("health", "band.registry:Health", ["__call__"]),
     ("rpc", "band.jsonrpc.client:RpcClient", ["call", "request", "notify", "__getattr__", "call_many", "scatter"]),
     ("Scatter", "band.jsonrpc.waiting:Scatter", []),

@@ -224,3 +224,12 @@ def test_truth_and_small_helpers():
     assert first(None, "", 0, 1) == 0
     assert words("a, b c") == words(["a", "b", "c"]) == ["a", "b", "c"]
     assert words(None) == []
+
+
+def test_a_folder_run_under_another_name_does_not_start() -> None:
+    """What the director runs as one service must not answer as another because of a name in config.yaml."""
+    assert ServiceConfig.read({"name": "mmgeo"}, {"BAND_SERVICE": "mmgeo"}).name == "mmgeo"
+    with pytest.raises(
+        SettingsError, match=r"config.yaml says `name: mmgeo`, but the director runs this folder as 'mine'"
+    ):
+        ServiceConfig.read({"name": "mmgeo"}, {"BAND_SERVICE": "mine"})

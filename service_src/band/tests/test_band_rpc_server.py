@@ -407,3 +407,21 @@ async def test_calls_in_progress_are_shown_by_method(run_service, peer):
     go_on.set()
     await asker.next()
     assert b'band_calls_in_progress{method="wait"} 0.0' in service.metrics.render()
+
+
+async def test_a_setup_ends_before_anybody_can_call(run_service):
+    """Until its setups ended nobody reaches a service; one that fails does not keep it from starting."""
+    service = Service()
+    seen = []
+
+    @service.setup()
+    async def load():
+        seen.append((service.port, service.link.connected))
+
+    @service.setup()
+    def broken():
+        raise OSError("no such file")
+
+    await run_service(service)
+    assert seen == [(0, False)]
+    assert service.state == "running"

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     rpc: RpcClient
     scheduler: Scheduler
     settings: Settings
+    setup: Worker
     worker: Worker
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "rpc",
     "scheduler",
     "settings",
+    "setup",
     "start_server",
     "web",
     "worker",
@@ -70,7 +72,7 @@ __all__ = [
 
 install()
 
-_PARTS = frozenset({"app", "cleanup", "dome", "expose", "health", "link", "rpc", "scheduler", "worker"})
+_PARTS = frozenset({"app", "cleanup", "dome", "expose", "health", "link", "rpc", "scheduler", "setup", "worker"})
 
 
 def __getattr__(name: str) -> Any:

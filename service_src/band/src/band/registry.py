@@ -49,6 +49,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.methods: dict[str, Exposed] = {}
+        self.setups: list[Callable[[], Any]] = []
         self.workers: list[Callable[[], Any]] = []
         self.cleanups: list[Callable[[], Any]] = []
         self.health_checks: list[HealthCheck] = []
@@ -168,7 +169,11 @@ class Expose:
 
 
 class Worker:
-    """The ``worker`` and ``cleanup`` decorators: functions to run when the service starts and stops."""
+    """The ``setup``, ``worker`` and ``cleanup`` decorators: functions to run before, beside and after the work.
+
+    A ``setup`` ends before the service can be called: what it needs in order to answer rightly is loaded there. One
+    that fails is logged and keeps nothing from starting.
+    """
 
     def __init__(self, functions: list[Callable[[], Any]]) -> None:
         self._functions = functions

@@ -50,6 +50,8 @@ HEARTBEAT: Final = 5.0
 FIRST_HEARTBEAT: Final = 1.0
 LEAVE_TIME: Final = 0.5
 """Seconds in which an instance that stops still takes calls, when there are others to take the next ones."""
+SETUP_TIMEOUT: Final = 40.0
+"""Seconds that one setup may take; the director waits 60 for a service to answer."""
 STOP_TIMEOUT: Final = 8.0
 """Seconds from SIGTERM to the end; Docker kills after 10."""
 
@@ -120,6 +122,12 @@ class ServiceConfig(msgspec.Struct, frozen=True):
             RedisAddress.parse(read.redis_dsn)
         except SettingsError as error:
             problems.append(str(error))
+        wanted = env.get("BAND_SERVICE")
+        if wanted and wanted != read.name:
+            problems.append(
+                f"config.yaml says `name: {read.name}`, but the director runs this folder as {wanted!r}; "
+                f"write `name: {wanted}` there, or rename the folder"
+            )
         if ":" in read.name or not read.name.strip():
             problems.append(f"name={read.name!r} cannot be a service's name: it must be a text without ':'")
         if problems:
@@ -151,6 +159,7 @@ class Service:
     def __init__(self) -> None:
         self.registry = Registry()
         self.expose = Expose(self.registry)
+        self.setup = Worker(self.registry.setups)
         self.worker = Worker(self.registry.workers)
         self.cleanup = Worker(self.registry.cleanups)
         self.health = Health(self.registry)
@@ -218,6 +227,7 @@ class Service:
         self._name_parts(service_config)
         self._add_status()
         self._add_gauges()
+        await self._prepare()
         await self._open_port(service_config)
         channels = self._channels(service_config)
         self.server.listen(service_config.name, channels)
@@ -235,6 +245,15 @@ class Service:
             "service_started", name=service_config.name, port=self.port, redis=str(self.link.address),
             methods=len(self.registry.methods), ms=int((time.time() - self.started_at) * 1000),
         )  # fmt: skip
+
+    async def _prepare(self) -> None:
+        """Run the setups before anybody can call: a replica that is not ready must not be asked."""
+        for function in self.registry.setups:
+            try:
+                async with asyncio.timeout(SETUP_TIMEOUT):
+                    await resolve(function())
+            except Exception as error:  # noqa: BLE001 - the service may still be of use, and its health tells
+                logger.exception("setup_failed", function=getattr(function, "__name__", "?"), reason=repr(error))
 
     def request_stop(self, why: str = "asked to") -> None:
         """Begin to stop; returns at once."""

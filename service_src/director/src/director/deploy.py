@@ -190,7 +190,8 @@ class Deployer:
         placement = Placement(
             namespace=self._around.namespace,
             ports=ports,
-            env={**self._around.env, "NAME": wanted.spec.name},
+            # BAND_SERVICE: a config.yaml with another name must fail, not answer as that other service.
+            env={**self._around.env, "NAME": wanted.spec.name, "BAND_SERVICE": wanted.spec.name},
             memory=self._around.memory,
             title=wanted.title,
             pos=wanted.pos,

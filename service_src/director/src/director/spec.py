@@ -17,7 +17,7 @@ ENV_KEY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$(?!\n)"
 MEMORY_PATTERN = r"^[0-9]{1,12}(\.[0-9]+)?[bkmgBKMG]?$(?!\n)"
 RESERVED = frozenset({"base", "director", "redis", "enrich", "broadcast"})
 """Names that are not services: images of the platform itself, and channels of the wire."""
-OWN_ENV = frozenset({"HOST", "PORT", "NAME"})
+OWN_ENV = frozenset({"HOST", "PORT", "NAME", "BAND_SERVICE"})
 """Environment variables that only the director sets."""
 
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="name of a service or image folder")]
@@ -95,7 +95,9 @@ def check_env(env: dict[str, Any]) -> dict[str, str]:
                 f"env key {key[:80]!r} is not a name of an environment variable", "use letters, digits and _"
             )
         if key in OWN_ENV:
-            raise InvalidValue(f"env key {key} is set by the director", "leave HOST, PORT and NAME out of env")
+            raise InvalidValue(
+                f"env key {key} is set by the director", f"leave {', '.join(sorted(OWN_ENV))} out of env"
+            )
         if isinstance(value, bool):
             result[key] = "true" if value else "false"
         elif isinstance(value, str | int | float):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from band import expose, health, settings, worker
+from band import expose, health, settings, setup, worker
 from band.config import words
 from band.dataset import Dataset
 from band.service import service as running
@@ -26,9 +26,15 @@ dataset.show(running.metrics)
 locator = make_locator(dataset, RussianNames(), int(settings.cache_size or 40_000))
 
 
+@setup()
+async def open_database() -> None:
+    """Open the database that is there before anybody asks: a new container must not answer worse than the old one."""
+    await dataset.open()
+
+
 @worker()
 async def keep_fresh() -> None:
-    """Open the database that is there, fetch newer ones."""
+    """Fetch newer databases."""
     await dataset.run()
 
 

@@ -80,8 +80,9 @@ class Dataset(Generic[T]):
         self._metrics: Metrics | None = None
 
     async def run(self) -> None:
-        """Open the file that is there, then keep it fresh until cancelled."""
-        await self.open()
+        """Open the file that is there unless it is open, then keep it fresh until cancelled."""
+        if self.value is None:
+            await self.open()
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), self._wait_seconds())
