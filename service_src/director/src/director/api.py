@@ -33,13 +33,25 @@ class Json(msgspec.Struct, frozen=True):
     status: int = 200
 
 
-def routes(endpoints: Iterable[Endpoint], handlers: object) -> list[web.RouteDef]:
-    """Return the routes of the table, GET and POST, with the methods of `handlers` behind them."""
+def routes(endpoints: Iterable[Endpoint], *handlers: object) -> list[web.RouteDef]:
+    """Return the routes of the table, GET and POST, each with the method of that name of the first object that has it.
+
+    Raises:
+        LookupError: no object has a handler that the table names.
+    """
     found: list[web.RouteDef] = []
     for endpoint in endpoints:
-        function = _handle(endpoint, getattr(handlers, endpoint.handler))
+        function = _handle(endpoint, _handler(endpoint.handler, handlers))
         found += [web.get(endpoint.path, function), web.post(endpoint.path, function)]
     return found
+
+
+def _handler(name: str, handlers: Iterable[object]) -> HandlerFunction:
+    for candidate in handlers:
+        function: HandlerFunction | None = getattr(candidate, name, None)
+        if function is not None:
+            return function
+    raise LookupError(f"no handler is called {name!r}")
 
 
 def error_middleware(guard: Callable[[], Guard]) -> Any:
