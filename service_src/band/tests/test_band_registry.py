@@ -56,6 +56,32 @@ def test_enricher_without_keys_is_refused(keys):
     assert isinstance(caught.value, RegistrationError)
 
 
+def test_answers_that_may_be_kept_say_so():
+    """The row names the props, the seconds and the version of the data, read each time; none while there is none."""
+    service = Service()
+    version = ["dbip 2026-11-01"]
+
+    @service.expose.enricher(keys=["*"], props={"ip": "td.ip"}, cache=300, cache_version=lambda: version[0])
+    def enrich(ip):
+        return ip
+
+    def told():
+        return service.registry.rows()[0]["options"].get("cache")
+
+    assert told() == {"props": ["ip"], "ttl": 300, "version": "dbip 2026-11-01"}
+    version[0] = "dbip 2026-12-01"
+    assert told()["version"] == "dbip 2026-12-01"
+    version[0] = ""
+    assert told() is None
+
+
+@pytest.mark.parametrize("wrong", [{"cache": 0, "props": {"ip": "td.ip"}}, {"cache": 300}])
+def test_answers_kept_for_nothing_are_refused(wrong):
+    """Without props every event would get the first answer; not above 0 seconds means not at all."""
+    with pytest.raises(RegistrationError, match="props"):
+        Service().expose.enricher(keys=["*"], **wrong)
+
+
 def test_only_functions_can_be_exposed():
     """`expose()(None)` is told at once, not at the first call."""
     with pytest.raises(RegistrationError, match="not a function"):

@@ -118,7 +118,11 @@ async def test_uaparser_registers(redis: Redis) -> None:
     row = {
         "method": "enrich",
         "role": "enricher",
-        "options": {"keys": ["in.gen.track", "in.gen.hook"], "props": {"ua": "td.ua", **PROPS}},
+        "options": {
+            "keys": ["in.gen.track", "in.gen.hook"],
+            "props": {"ua": "td.ua", **PROPS},
+            "cache": {"props": sorted(["ua", *PROPS]), "ttl": 3600},
+        },
     }
     assert reply["result"]["data"]["register"] == [row]
 

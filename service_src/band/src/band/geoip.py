@@ -252,6 +252,11 @@ class Locator(Generic[V]):
         self._cached_of: V | None = None
         self.bad_records = 0
 
+    @property
+    def version(self) -> str:
+        """Which database answers come from now; empty while there is none."""
+        return "" if self._database.value is None else f"{self._database.source} {self._database.build_date}"
+
     def locate(self, ip: object) -> dict[str, Any]:
         """Return the place of an address, or ``{"reason": …}``; never raises.
 

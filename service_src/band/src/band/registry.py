@@ -26,6 +26,7 @@ class Exposed(msgspec.Struct, frozen=True):
     batch: int = 0
     linger: float = 0.0
     max_attempts: int = 10
+    cache_version: Callable[[], str] | None = None
 
     @property
     def listed(self) -> bool:
@@ -34,7 +35,16 @@ class Exposed(msgspec.Struct, frozen=True):
 
     def row(self) -> dict[str, Any]:
         """Return the registration as it stands in the answer to ``__status``."""
-        return {"method": self.name, "role": self.role, "options": self.options}
+        return {"method": self.name, "role": self.role, "options": self._options_now()}
+
+    def _options_now(self) -> dict[str, Any]:
+        """Return the options; while there is no version of the data, answers are not to be kept."""
+        if self.cache_version is None or "cache" not in self.options:
+            return self.options
+        version = self.cache_version()
+        if version:
+            return {**self.options, "cache": {**self.options["cache"], "version": version}}
+        return {key: value for key, value in self.options.items() if key != "cache"}
 
 
 class HealthCheck(msgspec.Struct, frozen=True):
@@ -97,6 +107,8 @@ class Expose:
         alias: str | None = None,
         name: str | None = None,
         path: str | None = None,
+        cache: float | None = None,
+        cache_version: Callable[[], str] | None = None,
     ) -> Callable[[F], F]:
         """Add data to events: the answer is stored as ``data.<service>``.
 
@@ -106,16 +118,28 @@ class Expose:
             alias: kept for the original's services.
             name: the method's name; front always calls ``enrich``, so leave it alone.
             path: the path on the service's own port.
+            cache: seconds that front may keep an answer and give it to other events with the same ``props``, which
+                must be all that it depends on. Default: none, every event is asked for.
+            cache_version: returns which data answers are made of now; when it changes, front forgets what it kept,
+                and while it is an empty text, front keeps nothing.
 
         Raises:
-            RegistrationError: there are no keys.
+            RegistrationError: there are no keys, or ``cache`` without ``props`` or not above 0.
         """
         if not keys:
             raise RegistrationError(
                 "An enricher needs the keys of the events that it wants; write "
                 'expose.enricher(keys=["in.gen.track"], …)'
             )
-        return self._record(name, path, ROLE_ENRICHER, {"keys": list(keys), "props": props, "alias": alias})
+        options: dict[str, Any] = {"keys": list(keys), "props": props, "alias": alias}
+        if cache is not None:
+            if not props or cache <= 0:
+                raise RegistrationError(
+                    "Answers can be kept for the same props only, and for more than 0 seconds; write "
+                    'expose.enricher(keys=[…], props={"ip": "td.ip"}, cache=300)'
+                )
+            options["cache"] = {"props": sorted(props), "ttl": cache}
+        return self._record(name, path, ROLE_ENRICHER, options, cache_version=cache_version)
 
     def listener(
         self,
@@ -155,14 +179,14 @@ class Expose:
         return guard
 
     def _record(
-        self, name: str | None, path: str | None, role: str | None, options: dict[str, Any], **listener: Any
+        self, name: str | None, path: str | None, role: str | None, options: dict[str, Any], **more: Any
     ) -> Callable[[F], F]:
         def decorate(func: F) -> F:
             if not callable(func):
                 raise RegistrationError(f"{func!r} cannot be exposed: it is not a function")
             method = name or str(getattr(func, "__name__", type(func).__name__))
             given = {key: value for key, value in options.items() if value is not None}
-            self._registry.add(Exposed(method, func, path or f"/{method}", role, given, **listener))
+            self._registry.add(Exposed(method, func, path or f"/{method}", role, given, **more))
             return func
 
         return decorate

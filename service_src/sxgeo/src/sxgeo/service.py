@@ -44,7 +44,9 @@ def database_health() -> dict[str, Any]:
     return {**dataset.health(), "bad_records": locator.bad_records}
 
 
-@expose.enricher(keys=words(settings.enrich_keys), props={"ip": "td.ip"})
+@expose.enricher(
+    keys=words(settings.enrich_keys), props={"ip": "td.ip"}, cache=300, cache_version=lambda: locator.version
+)
 def enrich(ip: Any = None, **_params: Any) -> dict[str, Any]:
     """Return the place of an event's address; without one, an empty answer with ``reason``."""
     return locator.locate(ip)

@@ -12,7 +12,7 @@ parser = UaParser(cache_mb=float(settings.cache_mb or 32))
 _keys = [key for key in str(settings.enrich_keys or "in.gen.track").replace(",", " ").split() if key]
 
 
-@expose.enricher(keys=_keys, props={"ua": "td.ua", **PROPS})
+@expose.enricher(keys=_keys, props={"ua": "td.ua", **PROPS}, cache=3600)
 def enrich(ua: Any = None, **params: Any) -> dict[str, Any]:
     """System, browser, device and bot verdict of `ua`, by client hints where there are any. Says so without a `ua`."""
     if not isinstance(ua, str) or not ua:
