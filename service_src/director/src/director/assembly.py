@@ -27,11 +27,13 @@ from director.ports import PortPool
 from director.probe import Prober
 from director.registrations import Registrations
 from director.resolve import service_env
+from director.rows import Rows
 from director.runtime.docker import DockerRuntime
 from director.runtime.face import OwnContainer
 from director.runtime.inspection import own_id
 from director.settings import DirectorSettings
 from director.supervisor import Supervisor
+from director.usage import UsageMeter
 
 HTTP_PREFIX = "/_band"
 DOCKER_PATIENCE = 60.0
@@ -131,6 +133,8 @@ class Director:
         self.supervisor.attach(
             self.operations.revive, self.announcer.changed, self.announcer.ended, self.announcer.started
         )
+        self.usage = UsageMeter(runtime, lambda: self.supervisor.observed)
+        self.rows = Rows(self.supervisor, self.desired, self.registrations, self.usage)
         self.handlers = Handlers(
             runtime=runtime,
             catalog=self.catalog,
@@ -143,6 +147,7 @@ class Director:
             prober=self.prober,
             rpc=rpc,
             link=link,
+            rows=self.rows,
         )
         logger.info(
             "director_assembled", namespace=settings.namespace, network=around.network, in_container=own is not None
@@ -153,7 +158,7 @@ class Director:
         app.middlewares.append(error_middleware(lambda: self.guard))
         dome.routes += routes(ENDPOINTS, self.handlers)
         expose(name="__iamalive")(self._on_heartbeat)
-        for work in (self._listen_for_answers, self.supervisor.run, self.announcer.run):
+        for work in (self._listen_for_answers, self.supervisor.run, self.announcer.run, self.usage.run):
             worker(work)
         cleanup(self._close)
 

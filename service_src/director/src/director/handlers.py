@@ -20,6 +20,7 @@ from director.masking import mask_tree
 from director.operations import Operations, RunOptions
 from director.probe import Prober
 from director.registrations import Registrations, state_hash
+from director.rows import Rows
 from director.runtime.face import LABEL_SERVICE, ImageInfo, Observed, Runtime
 from director.spec import check_env
 from director.supervisor import Supervisor
@@ -45,6 +46,7 @@ class Handlers:
         prober: Prober,
         rpc: RpcClient,
         link: RedisLink,
+        rows: Rows,
     ) -> None:
         self._runtime = runtime
         self._catalog = catalog
@@ -57,6 +59,7 @@ class Handlers:
         self._prober = prober
         self._rpc = rpc
         self._link = link
+        self._rows = rows
 
     async def run(self, given: params.RunParams, _rest: Rest) -> Any:
         """`/run/<name>`."""
@@ -93,24 +96,24 @@ class Handlers:
 
     async def list_services(self, _given: params.Nothing, _rest: Rest) -> Any:
         """`/list`."""
-        return [self._row(name) for name in self._names()]
+        return self._rows.all()
 
     async def state(self, given: params.StateParams, _rest: Rest) -> Any:
         """`/state`."""
         if given.name is None:
-            return {name: self._row(name) for name in self._names()}
-        self._known(given.name)
-        return self._row(given.name)
+            return {row["name"]: row for row in self._rows.all()}
+        self._rows.check(given.name)
+        return self._rows.one(given.name)
 
     async def show(self, given: params.ServiceParams, _rest: Rest) -> Any:
         """`/show/<name>`."""
         name = given.name
-        self._known(name)
+        self._rows.check(name)
         seen = self._supervisor.primary(name)
         if seen is not None:
             seen = await self._fresh(seen)
         wanted, status = self._desired.get(name), self._registrations.status(name)
-        return views.detail(self._row(name), wanted, seen, status)
+        return views.detail(self._rows.one(name), wanted, seen, status)
 
     async def list_images(self, _given: params.Nothing, _rest: Rest) -> Any:
         """`/list_images`."""
@@ -127,7 +130,7 @@ class Handlers:
 
     async def ask_state(self, given: params.ServiceParams, _rest: Rest) -> Any:
         """`/ask_state/<name>`."""
-        self._known(given.name)
+        self._rows.check(given.name)
         status = await self._prober.ask(given.name, timeout=STATUS_TIMEOUT)
         if status is None:
             raise TimedOut(
@@ -145,7 +148,7 @@ class Handlers:
             given.method,
             rest,
             timeout=given.timeout__,
-            known=given.name in self._names(),
+            known=given.name in self._rows.names(),
             connected=self._link.connected,
         )
 
@@ -168,7 +171,7 @@ class Handlers:
 
     async def logs(self, given: params.LogsParams, _rest: Rest) -> Any:
         """`/logs/<name>`."""
-        self._known(given.name)
+        self._rows.check(given.name)
         seen = self._supervisor.primary(given.name)
         if seen is None:
             raise NotFound(f"service {given.name!r} has no container", f"GET /run/{given.name}")
@@ -183,7 +186,7 @@ class Handlers:
 
     async def health(self, _given: params.Nothing, _rest: Rest) -> Any:
         """`/health`: 200 while Docker is there, 503 without it; Redis away is `degraded`."""
-        rows = [self._row(name) for name in self._names()]
+        rows = self._rows.all()
         troubled = sorted(
             row["name"] for row in rows if row["health"] not in {"ok", "starting"} and row["wanted"] == "running"
         )
@@ -213,24 +216,6 @@ class Handlers:
     async def _answer(self, seen: Observed) -> dict[str, str]:
         await self._announcer.push()
         return {"name": seen.service, "short_id": seen.short_id, "state": seen.state}
-
-    def _names(self) -> list[str]:
-        observed = {item.service for item in self._supervisor.observed if item.kind == "service"}
-        return sorted(observed | {name for name, wanted in self._desired.all().items() if wanted.state != "removed"})
-
-    def _known(self, name: str) -> None:
-        if name not in self._names():
-            raise NotFound(
-                f"there is no service {name!r}",
-                f"GET /list shows those there are; GET /run/{name} runs one",
-                service=name,
-            )
-
-    def _row(self, name: str) -> dict[str, Any]:
-        seen, wanted = self._supervisor.primary(name), self._desired.get(name)
-        return views.row(
-            name, wanted, seen, self._registrations.status(name), self._supervisor.crashes(name), time.time()
-        )
 
     async def _fresh(self, seen: Observed) -> Observed:
         try:

@@ -77,10 +77,20 @@ class Supervisor:
 
     def primary(self, service: str) -> Observed | None:
         """Return the container that serves a service, or was the last to."""
-        name = primary_name(self._namespace, service)
-        return max(
-            self.of_service(service), key=lambda item: (item.name == name, item.alive, item.created_at), default=None
-        )
+        return max(self.of_service(service), key=self._rank, default=None)
+
+    def primaries(self) -> dict[str, Observed]:
+        """Return the primary container of every service, in one pass."""
+        found: dict[str, Observed] = {}
+        for item in self.observed:
+            if item.kind == "service" and (
+                item.service not in found or self._rank(item) > self._rank(found[item.service])
+            ):
+                found[item.service] = item
+        return found
+
+    def _rank(self, item: Observed) -> tuple[bool, bool, float]:
+        return (item.name == primary_name(self._namespace, item.service), item.alive, item.created_at)
 
     def ended(self) -> frozenset[str]:
         """Return the services that have containers, none of which runs."""

@@ -12,12 +12,22 @@ from director.desired import Wanted
 from director.health import verdict
 from director.masking import mask_env, mask_tree
 from director.runtime.face import ImageInfo, Observed
+from director.usage import Usage
 
 
 def row(
-    name: str, wanted: Wanted | None, seen: Observed | None, status: Mapping[str, Any] | None, crashes: int, now: float
+    name: str,
+    wanted: Wanted | None,
+    seen: Observed | None,
+    status: Mapping[str, Any] | None,
+    crashes: int,
+    now: float,
+    usage: Usage | None = None,
 ) -> dict[str, Any]:
-    """Return a service as it stands in `/list`. `uptime` is in seconds, `app_uptime` in ms as services say it."""
+    """Return a service as it stands in `/list`. `uptime` is in seconds, `app_uptime` in ms as services say it.
+
+    `memory` is in bytes, `cpu_percent` in percent of one CPU; both are null while nothing runs.
+    """
     alive = seen is not None and seen.state == "running"
     state = seen.state if seen else "missing"
     told = status if alive and status else {}
@@ -36,6 +46,10 @@ def row(
         "wanted": wanted.state if wanted else "unknown",
         "crashes": crashes,
         "exit_code": seen.exit_code if seen and not alive else None,
+        "memory": usage.memory if usage and alive else None,
+        "memory_limit": usage.memory_limit if usage and alive else None,
+        "cpu_percent": usage.cpu_percent if usage and alive else None,
+        "data": data_facts(told),
         "app_state": told.get("app_state"),
         "app_uptime": told.get("app_uptime"),
         "register": told.get("register", []),
@@ -68,6 +82,16 @@ def reported(status: Mapping[str, Any] | None) -> str | None:
     health = (status or {}).get("health")
     word = health.get("status") if isinstance(health, Mapping) else None
     return word if isinstance(word, str) else None
+
+
+def data_facts(status: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what a service says of its data (geo databases): source, build date, age in days, warning; else None."""
+    health = (status or {}).get("health")
+    checks = health.get("checks") if isinstance(health, Mapping) else None
+    for facts in checks.values() if isinstance(checks, Mapping) else ():
+        if isinstance(facts, Mapping) and isinstance(facts.get("age_days"), int | float):
+            return {key: facts.get(key) for key in ("source", "build_date", "age_days", "warning")}
+    return None
 
 
 def image_row(folder: ImageFolder, built: list[ImageInfo]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from aiodocker.exceptions import DockerError
 
 from director.errors import DockerUnavailable
 from director.runtime import face
-from director.runtime.inspection import image_info, is_port_taken, observed, own_container, own_id
+from director.runtime.inspection import image_info, is_port_taken, observed, own_container, own_id, usage_sample
 
 T = TypeVar("T")
 _CALL = aiohttp.ClientTimeout(total=20, sock_connect=5)
@@ -181,6 +181,12 @@ class DockerRuntime:
                 yield event
         finally:
             response.close()
+
+    async def sample(self, container: str) -> face.Sample | None:
+        """Return what a container uses, read once (two readings take the engine a second); None when it is gone."""
+        params = {"stream": "0", "one-shot": "1"}
+        details = await self._found(self._json(f"containers/{container}/stats", params=params))
+        return None if details is None else usage_sample(details)
 
     async def image(self, reference: str) -> face.ImageInfo | None:
         """Return an image that is present, else None."""

@@ -64,6 +64,15 @@ class ImageInfo(msgspec.Struct, frozen=True, kw_only=True):
     created: float = 0.0
 
 
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """What a running container used up to `at` (seconds since 1970): CPU seconds in all, and bytes of memory now."""
+
+    at: float
+    cpu_seconds: float
+    memory: int
+    memory_limit: int | None = None
+
+
 class Event(msgspec.Struct, frozen=True):
     """Something happened to a container of ours: `action` is Docker's word (`die`, `start`, `oom` …)."""
 
@@ -125,6 +134,9 @@ class Runtime(Protocol):
 
     def events(self) -> AsyncIterator[Event]:
         """Yield what happens to containers of this namespace, until the stream ends."""
+
+    async def sample(self, container: str) -> Sample | None:
+        """Return what a container uses; None when it does not run."""
 
     async def image(self, reference: str) -> ImageInfo | None:
         """Return an image that is present, else None."""

@@ -66,6 +66,27 @@ def image_info(details: Mapping[str, Any]) -> face.ImageInfo:
     )
 
 
+def usage_sample(details: Mapping[str, Any]) -> face.Sample | None:
+    """Return what a container uses out of `GET /containers/<id>/stats`; None when it does not run.
+
+    Memory is without the page cache that the kernel gives back first, as `docker stats` counts it: the cache has
+    another name in cgroup v1 (`total_inactive_file`) than in v2 (`inactive_file`).
+    """
+    memory = details.get("memory_stats") or {}
+    used = memory.get("usage")
+    cpu = ((details.get("cpu_stats") or {}).get("cpu_usage") or {}).get("total_usage")
+    if not isinstance(used, int) or not isinstance(cpu, int):
+        return None
+    facts = memory.get("stats") or {}
+    cache = int(facts.get("total_inactive_file", facts.get("inactive_file", 0)))
+    return face.Sample(
+        at=timestamp(details.get("read")),
+        cpu_seconds=cpu / 1e9,
+        memory=used - cache if cache < used else used,
+        memory_limit=memory.get("limit"),
+    )
+
+
 def own_container(details: Mapping[str, Any]) -> face.OwnContainer:
     """Return the director's own container out of `GET /containers/<id>/json`."""
     bindings = (details["HostConfig"].get("PortBindings") or {}).values()

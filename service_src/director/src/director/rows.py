@@ -1,0 +1,69 @@
+"""The table of services, from memory: what `/list`, `/state`, `/health` and `/metrics` show. No row costs I/O."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from director import views
+from director.desired import Desired
+from director.errors import NotFound
+from director.registrations import Registrations
+from director.runtime.face import Observed
+from director.supervisor import Supervisor
+from director.usage import UsageMeter
+
+Row = dict[str, Any]
+
+
+class Rows:
+    """Joins what should be, what is, what services say and what they use."""
+
+    def __init__(
+        self, supervisor: Supervisor, desired: Desired, registrations: Registrations, usage: UsageMeter
+    ) -> None:
+        self._supervisor = supervisor
+        self._desired = desired
+        self._registrations = registrations
+        self._usage = usage
+
+    def names(self) -> list[str]:
+        """Return the services there are: wanted, or seen."""
+        observed = {item.service for item in self._supervisor.observed if item.kind == "service"}
+        return sorted(observed | {name for name, wanted in self._desired.all().items() if wanted.state != "removed"})
+
+    def check(self, name: str) -> None:
+        """Return if there is a service of that name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if name not in self.names():
+            raise NotFound(
+                f"there is no service {name!r}",
+                f"GET /list shows those there are; GET /run/{name} runs one",
+                service=name,
+            )
+
+    def one(self, name: str) -> Row:
+        """Return the row of one service."""
+        self._usage.looked()
+        return self._row(name, self._supervisor.primary(name), time.time())
+
+    def all(self) -> list[Row]:
+        """Return the rows of all services, sorted by name."""
+        self._usage.looked()
+        now = time.time()
+        primaries = self._supervisor.primaries()
+        return [self._row(name, primaries.get(name), now) for name in self.names()]
+
+    def _row(self, name: str, seen: Observed | None, now: float) -> Row:
+        return views.row(
+            name,
+            self._desired.get(name),
+            seen,
+            self._registrations.status(name),
+            self._supervisor.crashes(name),
+            now,
+            self._usage.of(seen.id) if seen else None,
+        )
