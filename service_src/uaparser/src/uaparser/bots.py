@@ -4,10 +4,10 @@ ua-parser knows some hundred crawlers by name (device family `Spider`). New ones
 few habits of naming; those are the patterns below. The reason lets whoever reads the event disagree.
 """
 
-import re
+from uaparser.words import Words, split
 
-# Phones whose maker's or model's name ends in "bot": not crawlers.
-_NOT_A_BOT = re.compile(r"cubot", re.IGNORECASE)
+# A phone whose maker's name ends in "bot": no crawler.
+_NOT_A_BOT = "cubot"
 
 # reason: regular expressions, separated by white space, looked for in the lower-cased text; first match wins.
 _HABITS = {
@@ -46,17 +46,15 @@ _HABITS = {
         \brss\b feedly inoreader newsblur feedparser simplepie \bfeed(?:bin|demon|validator)
     """,
 }
-_RULES = [(reason, re.compile("|".join(patterns.split()))) for reason, patterns in _HABITS.items()]
+_RULES = Words(rule for reason, patterns in _HABITS.items() for rule in split(reason, patterns))
 
 
-def bot_reason(ua: str, device_family: str | None) -> str:
-    """Why `ua` is taken for a program; an empty text when it is taken for a person.
+def bot_reason(lowered: str, device_family: str | None) -> str:
+    """Why a User-Agent, given in lower case, is taken for a program; an empty text when it is taken for a person.
 
     `device_family` is what ua-parser found, which says `Spider` for the crawlers it knows by name. Our own reasons come
     first, being more exact.
     """
-    lowered = _NOT_A_BOT.sub("", ua.lower())
-    for reason, pattern in _RULES:
-        if pattern.search(lowered):
-            return reason
-    return "known crawler" if device_family == "Spider" else ""
+    if _NOT_A_BOT in lowered:
+        lowered = lowered.replace(_NOT_A_BOT, "")
+    return _RULES.find(lowered) or ("known crawler" if device_family == "Spider" else "")

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from ua_parser import Parser
 from ua_parser.caching import S3Fifo
 from ua_parser.loaders import load_lazy_builtins
 from ua_parser.regex import Resolver
@@ -35,7 +34,9 @@ class UaParser:
         self.parsed = 0
         # Written for the library's own partial results; any value does.
         self._cache: Any = S3Fifo(self.capacity)
-        self._parser = Parser(Resolver(load_lazy_builtins()))
+        # Its engines are asked directly: what the library wraps around their answers takes as long as one of them.
+        engines = Resolver(load_lazy_builtins())
+        self._browsers, self._systems, self._devices = engines.ua, engines.os, engines.de
 
     def parse(self, ua: str) -> Answer:
         """The answer for one User-Agent; only its first 1,024 characters count. Never raises."""
@@ -61,13 +62,17 @@ class UaParser:
     def _parse(self, ua: str) -> Answer:
         # A lone surrogate (half of an emoji, cut by someone) has no UTF-8 form and the Rust engine wants UTF-8.
         clean = ua.encode("utf-8", "replace").decode("utf-8")
-        result = self._parser.parse(clean)
-        system, browser, device = result.os, result.user_agent, result.device
+        system, browser, device = (
+            self._systems.extract(clean),
+            self._browsers.extract(clean),
+            self._devices.extract(clean),
+        )
         system_family = system.family if system else _OTHER
         browser_family = browser.family if browser else _OTHER
         device_family = device.family if device else _OTHER
-        kind = kind_of(clean, browser_family, system_family, device_family)
-        reason = bot_reason(clean, device_family)
+        lowered = clean.lower()
+        kind = kind_of(clean, lowered, browser_family, system_family, device_family)
+        reason = bot_reason(lowered, device_family)
         return {
             "os_family": system_family,
             "os_version": version(system.major, system.minor, system.patch) if system else [],
