@@ -1,0 +1,249 @@
+#!/usr/bin/python
+"""Everything of ours on a host, and whether anything else stands on the same Docker."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: band_footprint
+short_description: List everything of the platform on a host
+version_added: 0.1.0
+description:
+  - Lists containers, volumes, networks and images that carry the labels of a namespace, the files that are there,
+    and the packages on record. Changes nothing.
+  - Images without a namespace (base, Redis, director, rootfs) are listed unless another namespace lives on the same
+    engine.
+options:
+  namespace:
+    description: Namespace of the labels.
+    type: str
+    default: rockstat
+  images:
+    description: Repositories of images that are ours although they carry no label.
+    type: list
+    elements: str
+    default: [rockstat/rootfs]
+  paths:
+    description: Files and folders on the host to look at.
+    type: list
+    elements: path
+    default: []
+  record:
+    description: File with the packages that were installed, as M(rockstat.band.band_packages) writes it.
+    type: path
+    default: /srv/rockstat/etc/packages.json
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing.
+author: The Rockstat Band founders (@rockstat)
+"""
+
+EXAMPLES = r"""
+- name: Look for everything of ours
+  rockstat.band.band_footprint:
+    paths: [/srv/rockstat]
+  register: ours
+"""
+
+RETURN = r"""
+docker:
+  description: Version of the engine; empty when none answers.
+  type: str
+  returned: always
+containers:
+  description: Containers with name, service, kind, image, state and volumes; the director first.
+  type: list
+  elements: dict
+  returned: always
+volumes:
+  description: Names of volumes.
+  type: list
+  elements: str
+  returned: always
+networks:
+  description: Names of networks.
+  type: list
+  elements: str
+  returned: always
+images:
+  description: Images with id, tags and bytes; an image stands before the one that it is built on.
+  type: list
+  elements: dict
+  returned: always
+files:
+  description: Those of O(paths) that are there, with their bytes.
+  type: list
+  elements: dict
+  returned: always
+packages:
+  description: Packages that were installed by us.
+  type: list
+  elements: str
+  returned: always
+others:
+  description: How many containers, volumes, networks and images on the same engine are not ours.
+  type: dict
+  returned: always
+"""
+
+import json
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+BUILT_IN_NETWORKS = frozenset({"bridge", "host", "none"})
+ORDER = {"director": 0, "redis": 2}
+
+
+class Engine:
+    """What the Docker client tells, as objects."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self._module = module
+        self._docker = module.get_bin_path("docker")
+
+    def version(self) -> str:
+        """The engine's version; empty when there is no client or no answer."""
+        if not self._docker:
+            return ""
+        code, out, _ = self._module.run_command([self._docker, "version", "--format", "{{.Server.Version}}"])
+        return str(out.strip()) if code == 0 else ""
+
+    def all(self, kind: str, *listing: str) -> list[dict[str, Any]]:
+        """Every object of a kind (container, volume, network, image), inspected."""
+        _, out, _ = self._module.run_command([self._docker, kind, "ls", "--quiet", *listing], check_rc=True)
+        names = sorted(set(out.split()))
+        if not names:
+            return []
+        # One that goes away meanwhile makes the exit code 1; the others are told all the same.
+        _, out, _ = self._module.run_command([self._docker, kind, "inspect", *names])
+        found: list[dict[str, Any]] = json.loads(out or "[]")
+        return found
+
+
+class Footprint:
+    """The objects of one namespace among all."""
+
+    def __init__(self, namespace: str, images: list[str]) -> None:
+        self._namespace = namespace
+        self._images = images
+        self.others: dict[str, int] = {}
+
+    def _is_ours(self, labels: dict[str, str] | None) -> bool:
+        labels = labels or {}
+        return labels.get("band.managed") == "true" and labels.get("band.namespace") == self._namespace
+
+    def split(self, kind: str, objects: list[dict[str, Any]], ours: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Count those that are not ours, and return ours."""
+        self.others[kind] = len(objects) - len(ours)
+        return ours
+
+    def containers(self, objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Ours, in the order in which they are to be stopped: the director brings the others back."""
+        ours = self.split("containers", objects, [one for one in objects if self._is_ours(one["Config"]["Labels"])])
+        return sorted((_container(one) for one in ours), key=lambda row: (ORDER.get(row["service"], 1), row["name"]))
+
+    def volumes(self, objects: list[dict[str, Any]], containers: list[dict[str, Any]]) -> list[str]:
+        """By label, by a container of ours that mounts it, or Redis' one, whose name says it."""
+        mounted = {name for row in containers for name in row["volumes"]} | {f"{self._namespace}-redis-data"}
+        ours = [one for one in objects if self._is_ours(one.get("Labels")) or one["Name"] in mounted]
+        return sorted(one["Name"] for one in self.split("volumes", objects, ours))
+
+    def networks(self, objects: list[dict[str, Any]]) -> list[str]:
+        """By label."""
+        made = [one for one in objects if one["Name"] not in BUILT_IN_NETWORKS]
+        ours = [one for one in made if self._is_ours(one.get("Labels"))]
+        return sorted(one["Name"] for one in self.split("networks", made, ours))
+
+    def images(self, objects: list[dict[str, Any]], *, shared: bool) -> list[dict[str, Any]]:
+        """By label or name; those of no namespace only where no other namespace stands on them."""
+        ours = []
+        for one in objects:
+            labels = (one.get("Config") or {}).get("Labels") or {}
+            named = any(_repository(tag) in self._images for tag in one.get("RepoTags") or [])
+            common = named or (labels.get("band.managed") == "true" and "band.namespace" not in labels)
+            if self._is_ours(labels) or (common and not shared):
+                ours.append(one)
+        self.split("images", objects, ours)
+        rows = [{"id": one["Id"], "tags": sorted(one.get("RepoTags") or []), "bytes": one["Size"]} for one in ours]
+        # What stands on another image is larger than it.
+        return sorted(rows, key=lambda row: (-row["bytes"], row["id"]))
+
+
+def _container(one: dict[str, Any]) -> dict[str, Any]:
+    labels = one["Config"]["Labels"]
+    return {
+        "name": one["Name"].lstrip("/"),
+        "service": labels.get("band.service", ""),
+        "kind": labels.get("band.kind", ""),
+        "image": one["Config"]["Image"],
+        "image_id": one["Image"],
+        "state": one["State"]["Status"],
+        "volumes": sorted(mount["Name"] for mount in one.get("Mounts", []) if mount.get("Type") == "volume"),
+    }
+
+
+def _repository(tag: str) -> str:
+    return tag.rsplit(":", 1)[0]
+
+
+def bytes_of(path: str) -> int:
+    """The bytes of a file, or of all files below a folder."""
+    if not os.path.isdir(path) or os.path.islink(path):
+        return os.lstat(path).st_size
+    return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)
+
+
+def packages_of(record: str) -> list[str]:
+    """The packages on record."""
+    try:
+        with open(record, encoding="utf-8") as file:
+            return sorted(json.load(file)["packages"])
+    except FileNotFoundError:
+        return []
+
+
+def look(module: AnsibleModule) -> dict[str, Any]:
+    """Everything of ours, as this module returns it."""
+    args = module.params
+    engine, footprint = Engine(module), Footprint(args["namespace"], args["images"])
+    result: dict[str, Any] = {
+        "docker": engine.version(),
+        "containers": [],
+        "volumes": [],
+        "networks": [],
+        "images": [],
+        "files": [{"path": path, "bytes": bytes_of(path)} for path in args["paths"] if os.path.lexists(path)],
+        "packages": packages_of(args["record"]),
+    }
+    if result["docker"]:
+        containers = engine.all("container", "--all", "--no-trunc")
+        shared = any(
+            labels.get("band.managed") == "true" and labels.get("band.namespace") != args["namespace"]
+            for labels in (one["Config"]["Labels"] or {} for one in containers)
+        )
+        result["containers"] = footprint.containers(containers)
+        result["volumes"] = footprint.volumes(engine.all("volume"), result["containers"])
+        result["networks"] = footprint.networks(engine.all("network", "--no-trunc"))
+        result["images"] = footprint.images(engine.all("image", "--no-trunc"), shared=shared)
+    result["others"] = footprint.others
+    return result
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "namespace": {"type": "str", "default": "rockstat"},
+            "images": {"type": "list", "elements": "str", "default": ["rockstat/rootfs"]},
+            "paths": {"type": "list", "elements": "path", "default": []},
+            "record": {"type": "path", "default": "/srv/rockstat/etc/packages.json"},
+        },
+        supports_check_mode=True,
+    )
+    module.exit_json(changed=False, **look(module))
+
+
+if __name__ == "__main__":
+    main()
