@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
@@ -10,13 +11,17 @@ from aiohttp import web
 
 from band import logger
 from band.errors import RedisError
+from director.counts import RequestCounts
 from director.endpoints import Endpoint
 from director.errors import BadParameter, DirectorError, RedisUnavailable
 from director.guard import Guard
 from director.params import read_params
 
 Answer = Any
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HandlerFunction = Callable[[Any, dict[str, Any]], Awaitable[Answer]]
+CLIENT_GONE = 499
+"""The status under which a request is counted whose client went before the answer."""
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -24,6 +29,7 @@ class Text(msgspec.Struct, frozen=True):
     """A handler's answer that is text, whole or as it comes."""
 
     body: str | AsyncIterator[bytes]
+    content_type: str = "text/plain; charset=utf-8"
 
 
 class Json(msgspec.Struct, frozen=True):
@@ -42,7 +48,8 @@ def routes(endpoints: Iterable[Endpoint], *handlers: object) -> list[web.RouteDe
     found: list[web.RouteDef] = []
     for endpoint in endpoints:
         function = _handle(endpoint, _handler(endpoint.handler, handlers))
-        found += [web.get(endpoint.path, function), web.post(endpoint.path, function)]
+        # A HEAD would do what GET does, and that changes state here.
+        found += [web.get(endpoint.path, function, allow_head=False), web.post(endpoint.path, function)]
     return found
 
 
@@ -54,39 +61,64 @@ def _handler(name: str, handlers: Iterable[object]) -> HandlerFunction:
     raise LookupError(f"no handler is called {name!r}")
 
 
-def error_middleware(guard: Callable[[], Guard]) -> Any:
-    """Return the outermost middleware: the guard first, then every error as JSON. `guard` is asked at each request."""
+def error_middleware(guard: Callable[[], Guard], requests: RequestCounts | None = None) -> Any:
+    """Return the outermost middleware: the guard first, then every error as JSON, each answer counted.
+
+    Args:
+        guard: asked for at each request.
+        requests: where answers are counted, by the path's template.
+    """
 
     @web.middleware
-    async def middleware(
-        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        begun = time.perf_counter()
+        answer: web.StreamResponse | None = None
         try:
-            guard().check(request.path, request.headers)
-            return await handler(request)
-        except DirectorError as error:
-            return _json(error.body(), error.status)
-        except RedisError as error:
-            away = RedisUnavailable(str(error), "is Redis up? GET /health tells")
-            return _json(away.body(), away.status)
-        except web.HTTPException as error:
-            if error.status < 400:
-                raise
-            body = {
-                "error": {
-                    "code": "http",
-                    "message": f"{error.status} {error.reason}: {request.path[:200]}",
-                    "hint": "GET /openapi.json",
-                }
-            }
-            return _json(body, error.status)
-        except Exception:  # noqa: BLE001 - the client gets an answer, the log the reason
-            logger.exception("request_failed", path=request.path)
-            return _json(
-                {"error": {"code": "internal", "message": "the director failed", "hint": "its log says why"}}, 500
-            )
+            answer = await _answer(guard(), request, handler)
+            return answer
+        finally:
+            if requests is not None:
+                whole = answer is None or isinstance(answer, web.Response)
+                seconds = time.perf_counter() - begun if whole else None
+                requests.answered(_endpoint(request), answer.status if answer else CLIENT_GONE, seconds)
 
     return middleware
+
+
+async def _answer(guard: Guard, request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        guard.check(request.path, request.headers)
+        return await handler(request)
+    except DirectorError as error:
+        return _json(error.body(), error.status)
+    except RedisError as error:
+        away = RedisUnavailable(str(error), "is Redis up? GET /health tells")
+        return _json(away.body(), away.status)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return _http_error(request, error)
+    except Exception:  # noqa: BLE001 - the client gets an answer, the log the reason
+        logger.exception("request_failed", path=request.path)
+        body = {"error": {"code": "internal", "message": "the director failed", "hint": "its log says why"}}
+        return _json(body, 500)
+
+
+def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
+    """Return what aiohttp itself refuses in the director's form; 405 keeps its Allow header."""
+    message = f"{error.status} {error.reason}: {request.path[:200]}"
+    answer = _json(
+        {"error": {"code": "http", "message": message, "hint": "GET /openapi.json shows what there is"}}, error.status
+    )
+    if "Allow" in error.headers:
+        answer.headers["Allow"] = error.headers["Allow"]
+    return answer
+
+
+def _endpoint(request: web.Request) -> str:
+    """Return the template of the path that was asked for; one word for all paths that there are not."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"
 
 
 def _handle(endpoint: Endpoint, function: HandlerFunction) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -125,8 +157,8 @@ async def _write(request: web.Request, answer: Answer) -> web.StreamResponse:
     if not isinstance(answer, Text):
         return _json(answer)
     if isinstance(answer.body, str):
-        return web.Response(text=answer.body, headers=_HEADERS)
-    stream = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/plain; charset=utf-8"})
+        return web.Response(body=answer.body.encode(), headers={**_HEADERS, "Content-Type": answer.content_type})
+    stream = web.StreamResponse(headers={**_HEADERS, "Content-Type": answer.content_type})
     await stream.prepare(request)
     async for chunk in answer.body:
         await stream.write(chunk)

@@ -14,14 +14,17 @@ from director.api import error_middleware, routes
 from director.build import Builder
 from director.catalog import Catalog
 from director.configs import Configs
+from director.counts import RequestCounts
 from director.deploy import Deployer, Surroundings
 from director.desired import Desired
 from director.endpoints import ENDPOINTS
 from director.errors import ConfigError, DockerUnavailable
 from director.guard import Guard, allowed_hosts, check_exposure
 from director.handlers import Handlers
+from director.handlers_metrics import MetricsHandlers
 from director.images import Images
 from director.locks import Locks
+from director.metrics import Metrics
 from director.operations import Operations
 from director.ports import PortPool
 from director.probe import Prober
@@ -149,18 +152,23 @@ class Director:
             link=link,
             rows=self.rows,
         )
+        self.requests = RequestCounts()
+        self.metrics = Metrics(self.rows, self.requests, self.images.builds, self._reached)
         logger.info(
             "director_assembled", namespace=settings.namespace, network=around.network, in_container=own is not None
         )
 
     def install(self) -> None:
         """Give band the routes, the guard, the heartbeat's receiver and the background work."""
-        app.middlewares.append(error_middleware(lambda: self.guard))
-        dome.routes += routes(ENDPOINTS, self.handlers)
+        app.middlewares.append(error_middleware(lambda: self.guard, self.requests))
+        dome.routes += routes(ENDPOINTS, self.handlers, MetricsHandlers(self.metrics))
         expose(name="__iamalive")(self._on_heartbeat)
         for work in (self._listen_for_answers, self.supervisor.run, self.announcer.run, self.usage.run):
             worker(work)
         cleanup(self._close)
+
+    def _reached(self) -> dict[str, float]:
+        return {"docker": float(not self.supervisor.docker_error), "redis": float(link.connected)}
 
     async def _on_heartbeat(self, name: str = "", **_more: Any) -> None:
         if isinstance(name, str) and name and name != "director":

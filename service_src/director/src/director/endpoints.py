@@ -70,6 +70,30 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "a list of results",
         (502,),
     ),
+    Endpoint(
+        "/releases/{name}",
+        "releases",
+        params.ServiceParams,
+        "What was deployed of a service, newest first; secrets masked",
+        '`{"name", "keep", "releases": [{"id", "image", "spec_hash", "at", "state", "reason", …}]}`',
+        (404, 422, 502),
+    ),
+    Endpoint(
+        "/rollback/{name}",
+        "rollback",
+        params.RollbackParams,
+        "Go back to an earlier release; without `to` to the last good one before the current",
+        "name, short_id, state, release",
+        (*_SERVICE, 504),
+    ),
+    Endpoint(
+        "/prune",
+        "prune",
+        params.PruneParams,
+        "What may be thrown away; with `apply` it is",
+        '`{"applied", "images", "containers", "bytes"}`',
+        (409, 422, 502),
+    ),
     Endpoint("/list", "list_services", params.Nothing, "All services", "a list of services"),
     Endpoint(
         "/list_images",
@@ -158,6 +182,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "/health", "health", params.Nothing, "How the director, Docker, Redis and the services are", "an object", (503,)
+    ),
+    Endpoint(
+        "/metrics", "metrics", params.Nothing, "Figures of services and director for Prometheus", "text", text=True
     ),
     Endpoint("/openapi.json", "openapi", params.Nothing, "This description", "an OpenAPI document"),
 )

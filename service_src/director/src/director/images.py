@@ -10,6 +10,7 @@ from band import logger
 from director.build import Builder, BuildRequest
 from director.catalog import Catalog, ImageFolder
 from director.context import Entry, adapt_requirements, context_hash, pack, read_entries
+from director.counts import BuildCounts
 from director.errors import Conflict
 from director.runtime import face
 
@@ -38,6 +39,7 @@ class Images:
         self._builder = builder
         self._namespace = namespace
         self._base_image = base_image
+        self.builds = BuildCounts()
 
     async def plan(self, name: str) -> ImagePlan:
         """Return what the image of a service would be now.
@@ -81,8 +83,13 @@ class Images:
             logger.warning("build_requirement", service=name, note=note)
         context = await asyncio.to_thread(pack, plan.entries)
         begun = asyncio.get_running_loop().time()
-        await self._builder.build(request, context, lambda line: logger.info("build", service=name, line=line))
-        seconds = round(asyncio.get_running_loop().time() - begun, 2)
+        outcome = "failed"
+        try:
+            await self._builder.build(request, context, lambda line: logger.info("build", service=name, line=line))
+            outcome = "ok"
+        finally:
+            seconds = round(asyncio.get_running_loop().time() - begun, 2)
+            self.builds.ended(outcome, seconds)
         logger.info("build_done", service=name, image=plan.tag, seconds=seconds)
         return True
 

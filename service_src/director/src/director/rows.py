@@ -11,7 +11,7 @@ from director.errors import NotFound
 from director.registrations import Registrations
 from director.runtime.face import Observed
 from director.supervisor import Supervisor
-from director.usage import UsageMeter
+from director.usage import Usage, UsageMeter
 
 Row = dict[str, Any]
 
@@ -56,6 +56,11 @@ class Rows:
         now = time.time()
         primaries = self._supervisor.primaries()
         return [self._row(name, primaries.get(name), now) for name in self.names()]
+
+    def usage(self) -> dict[str, Usage]:
+        """Return what the services that run use, by name."""
+        primaries = sorted(self._supervisor.primaries().items())
+        return {name: usage for name, seen in primaries if (usage := self._usage.of(seen.id)) is not None}
 
     def _row(self, name: str, seen: Observed | None, now: float) -> Row:
         return views.row(
