@@ -16,20 +16,25 @@ from director.catalog import Catalog
 from director.configs import Configs
 from director.counts import RequestCounts
 from director.deploy import Deployer, Surroundings
+from director.deployments import Deployments
 from director.desired import Desired
 from director.endpoints import ENDPOINTS
 from director.errors import ConfigError, DockerUnavailable
 from director.guard import Guard, allowed_hosts, check_exposure
 from director.handlers import Handlers
 from director.handlers_metrics import MetricsHandlers
+from director.handlers_releases import ReleaseHandlers
 from director.images import Images
 from director.locks import Locks
 from director.metrics import Metrics
 from director.operations import Operations
 from director.ports import PortPool
 from director.probe import Prober
+from director.pruner import Pruner, PruneSettings
 from director.registrations import Registrations
-from director.resolve import service_env
+from director.releases import Releases
+from director.resolve import platform_hash, service_env
+from director.rollback import Rollback
 from director.rows import Rows
 from director.runtime.docker import DockerRuntime
 from director.runtime.face import OwnContainer
@@ -110,24 +115,56 @@ class Director:
         )
         self.locks = Locks()
         self.desired = Desired(link, settings.namespace)
+        self.releases = Releases(link, settings.namespace, keep=settings.keep_releases)
         self.configs = Configs(link, settings.namespace)
         self.registrations = Registrations()
         self.prober = Prober(link)
         self.probe_link = RedisLink("director-probe", on_message=self.prober.on_message)
         self.deployer = Deployer(runtime, PortPool(*settings.ports), self.prober, around)
-        self.supervisor = Supervisor(runtime, self.desired, self.deployer, self.locks, settings.namespace)
+        self.supervisor = Supervisor(
+            runtime, self.desired, self.releases, self.deployer, self.locks, settings.namespace
+        )
         self.supervisor.self_id = own.id if own else ""
         self.announcer = Announcer(link, self.prober, self.registrations, self.supervisor)
         self.builder = Builder(timeout=settings.build_timeout)
         self.images = Images(
             runtime, self.catalog, self.builder, namespace=settings.namespace, base_image=settings.base_image
         )
+        self.deployments = Deployments(
+            runtime=runtime,
+            images=self.images,
+            desired=self.desired,
+            releases=self.releases,
+            deployer=self.deployer,
+            supervisor=self.supervisor,
+            registrations=self.registrations,
+            platform=platform_hash(around.env, around.memory),
+            watch=settings.watch,
+        )
+        self.rollback = Rollback(
+            runtime=runtime,
+            images=self.images,
+            desired=self.desired,
+            releases=self.releases,
+            deployments=self.deployments,
+            locks=self.locks,
+        )
+        self.pruner = Pruner(
+            runtime=runtime,
+            desired=self.desired,
+            releases=self.releases,
+            locks=self.locks,
+            namespace=settings.namespace,
+            settings=PruneSettings(age=settings.prune_age, disk=settings.prune_disk),
+        )
         self.operations = Operations(
             runtime=runtime,
             images=self.images,
             desired=self.desired,
+            releases=self.releases,
             configs=self.configs,
             deployer=self.deployer,
+            deployments=self.deployments,
             supervisor=self.supervisor,
             registrations=self.registrations,
             locks=self.locks,
@@ -152,6 +189,14 @@ class Director:
             link=link,
             rows=self.rows,
         )
+        self.release_handlers = ReleaseHandlers(
+            runtime=runtime,
+            releases=self.releases,
+            rollback=self.rollback,
+            pruner=self.pruner,
+            rows=self.rows,
+            announcer=self.announcer,
+        )
         self.requests = RequestCounts()
         self.metrics = Metrics(self.rows, self.requests, self.images.builds, self._reached)
         logger.info(
@@ -161,9 +206,15 @@ class Director:
     def install(self) -> None:
         """Give band the routes, the guard, the heartbeat's receiver and the background work."""
         app.middlewares.append(error_middleware(lambda: self.guard, self.requests))
-        dome.routes += routes(ENDPOINTS, self.handlers, MetricsHandlers(self.metrics))
+        dome.routes += routes(ENDPOINTS, self.handlers, MetricsHandlers(self.metrics), self.release_handlers)
         expose(name="__iamalive")(self._on_heartbeat)
-        for work in (self._listen_for_answers, self.supervisor.run, self.announcer.run, self.usage.run):
+        for work in (
+            self._listen_for_answers,
+            self.supervisor.run,
+            self.announcer.run,
+            self.usage.run,
+            self.pruner.run,
+        ):
             worker(work)
         cleanup(self._close)
 

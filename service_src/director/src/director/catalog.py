@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import yaml
@@ -36,6 +36,7 @@ class BandYml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user: str | None = "10001:10001"
     health: HealthCheck | bool | None = None
     stop_timeout: float = 10.0
+    watch: Annotated[float, msgspec.Meta(ge=0, le=3600)] | None = None
 
 
 ORIGINAL = BandYml(read_only=False)

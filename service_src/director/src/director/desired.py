@@ -23,13 +23,17 @@ class Store(Protocol):
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What should be of one service. `removed` is kept only until its containers are gone."""
+    """What should be of one service. `removed` is kept only until its containers are gone.
+
+    `watch`: seconds for which a new release is watched, None for the director's own setting.
+    """
 
     spec: Spec
     state: State = "running"
     title: str = ""
     pos: str | None = None
     since: float = 0.0
+    watch: float | None = None
 
 
 class Desired:

@@ -8,15 +8,16 @@ from typing import Any, Literal
 
 import msgspec
 
-from band import logger
-from director import configs
+from director import configs, history
 from director.configs import Configs, Document
-from director.deploy import Deployer, Started, Surroundings
+from director.deploy import Deployer, Surroundings
+from director.deployments import Deployments
 from director.desired import Desired, Wanted
-from director.errors import Conflict, DirectorError, NotFound
+from director.errors import BuildFailed, Conflict, DirectorError, NotFound
 from director.images import ImagePlan, Images
 from director.locks import Locks
 from director.registrations import Registrations
+from director.releases import Releases
 from director.resolve import platform_hash, resolve
 from director.runtime.face import Observed, Runtime
 from director.spec import Limits, check_env, check_name
@@ -44,8 +45,10 @@ class Operations:
         runtime: Runtime,
         images: Images,
         desired: Desired,
+        releases: Releases,
         configs: Configs,
         deployer: Deployer,
+        deployments: Deployments,
         supervisor: Supervisor,
         registrations: Registrations,
         locks: Locks,
@@ -54,8 +57,10 @@ class Operations:
         self._runtime = runtime
         self._images = images
         self._desired = desired
+        self._releases = releases
         self._configs = configs
         self._deployer = deployer
+        self._deployments = deployments
         self._supervisor = supervisor
         self._registrations = registrations
         self._locks = locks
@@ -67,17 +72,20 @@ class Operations:
         async with self._locks.hold(name):
             plan = await self._images.plan(name)
             document = self._with(await self._configs.get(name), options)
-            await self._images.ensure(plan, nocache=options.nocache)
             wanted = self._resolve(plan, document)
+            try:
+                await self._images.ensure(plan, nocache=options.nocache)
+            except BuildFailed as error:
+                await self._deployments.failed(wanted, "run", error)
+                raise
+            return await self._deployments.deploy(wanted, "run", lambda: self._configs.put(name, document))
 
-            async def commit() -> None:
-                await self._configs.put(name, document)
-                await self._desired.put(wanted)
+    async def would_run(self, name: str, options: RunOptions) -> dict[str, Any]:
+        """Tell what has to be done to reach what is asked for: `nothing`, `build`, `restart` or `start`.
 
-            return await self._deployed(await self._deployer.deploy(wanted, commit))
-
-    async def would_run(self, name: str, options: RunOptions) -> dict[str, str]:
-        """Tell what `run` would change, without changing it: `nothing`, `build`, `restart` or `start`."""
+        Contents that were rolled back are not asked for any more until they change: `held` (`id`, `reason`) says so,
+        and `would` is about the release that serves instead (`nothing`; `/start` it; `/restart` it).
+        """
         check_name(name)
         plan = await self._images.plan(name)
         wanted = self._resolve(plan, self._with(await self._configs.get(name), options))
@@ -85,6 +93,12 @@ class Operations:
         current = self._supervisor.primary(name)
         before = self._desired.get(name)
         would: Would = "nothing"
+        held = None if options.nocache else history.is_held(self._releases.of(name), wanted.spec)
+        if held is not None and before is not None:
+            stale = before.spec.platform != wanted.spec.platform
+            would = "start" if before.state != "running" else "restart" if stale else "nothing"
+            facts = {"id": held.id, "reason": held.reason}
+            return {"name": name, "would": would, "image": before.spec.image, "held": facts}
         if not plan.present or options.nocache:
             would = "build"
         elif current is None or not current.alive or before is None or before.state != "running":
@@ -98,7 +112,8 @@ class Operations:
         check_name(name)
         async with self._locks.hold(name):
             wanted = self._wanted(name)
-            return await self._bring(msgspec.structs.replace(wanted, state="running"))
+            wanted = msgspec.structs.replace(wanted, spec=self._deployments.of_today(wanted.spec), state="running")
+            return await self._deployments.bring(wanted, "restart")
 
     async def start(self, name: str) -> Observed:
         """Start a service that was stopped; one that runs is left as it is."""
@@ -108,11 +123,11 @@ class Operations:
             await self._supervisor.refresh()
             current = self._supervisor.primary(name)
             if current is None or current.config != wanted.spec.hash():
-                return await self._bring(wanted)
+                return await self._deployments.bring(wanted, "restart")
             await self._desired.put(wanted)
             if current.state == "running":
                 return current
-            return await self._deployed(await self._deployer.start(current, wanted))
+            return await self._deployments.serves(await self._deployer.start(current, wanted))
 
     async def stop(self, name: str) -> dict[str, Any]:
         """Stop a service; it stays stopped until somebody starts it."""
@@ -144,6 +159,7 @@ class Operations:
             for item in present:
                 await self._deployer.retire(item)
             await self._configs.put(name, {})
+            await self._releases.forget(name)
             await self._desired.forget(name)
             self._registrations.drop(name)
             self._supervisor.failures.pop(name, None)
@@ -158,8 +174,9 @@ class Operations:
                 continue
             try:
                 plan = await self._images.plan(name)
-                if plan.tag == wanted.spec.image and plan.present and not nocache:
-                    results.append({"name": name, "result": "unchanged"})
+                held = self._held(name, plan.tag)
+                if (plan.tag == wanted.spec.image or held) and plan.present and not nocache:
+                    results.append({"name": name, "result": "held" if held else "unchanged"})
                     continue
                 seen = await self.run(name, RunOptions(nocache=nocache))
                 results.append({"name": name, "result": "rebuilt", "short_id": seen.short_id})
@@ -187,23 +204,12 @@ class Operations:
 
     async def revive(self, wanted: Wanted) -> None:
         """Bring a service up as it should be; called by the supervisor, which holds the lock."""
-        await self._bring(wanted)
+        await self._deployments.bring(wanted, "revive")
 
-    async def _bring(self, wanted: Wanted) -> Observed:
-        if await self._runtime.image(wanted.spec.image) is None:
-            # Somebody removed the image. What the folder holds now is all there is to make it from.
-            plan = await self._images.plan(wanted.spec.name)
-            await self._images.ensure(plan)
-            logger.warning("image_was_gone", service=wanted.spec.name, image=wanted.spec.image, rebuilt=plan.tag)
-            wanted = msgspec.structs.replace(wanted, spec=msgspec.structs.replace(wanted.spec, image=plan.tag))
-        final = wanted
-        return await self._deployed(await self._deployer.deploy(final, lambda: self._desired.put(final)))
-
-    async def _deployed(self, started: Started) -> Observed:
-        name = started.container.service
-        self._registrations.note(name, started.status, time.time())
-        await self._supervisor.refresh()
-        return started.container
+    def _held(self, name: str, image: str) -> bool:
+        """Tell whether the contents of a folder were rolled back: they run again when somebody runs that service."""
+        states = {item.state for item in self._releases.of(name) if item.spec.image == image}
+        return "rolled_back" in states and "current" not in states
 
     def _resolve(self, plan: ImagePlan, document: Document) -> Wanted:
         platform = platform_hash(self._around.env, self._around.memory)

@@ -36,6 +36,19 @@ class RunParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     dry_run: bool = False
 
 
+class RollbackParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service, and the release to go back to: its id or spec hash; without one the last good one."""
+
+    name: Name
+    to: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$(?!\n)")] | None = None
+
+
+class PruneParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether to remove what may go; without it, only tell."""
+
+    apply: bool = False
+
+
 class StateParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which service; without a name all of them."""
 

@@ -54,7 +54,7 @@ def resolve(
         auto_remove=given.auto_remove,
         platform=platform,
     )
-    return Wanted(spec=spec, title=folder.title, pos=given.pos or folder.pos, since=now)
+    return Wanted(spec=spec, title=folder.title, pos=given.pos or folder.pos, since=now, watch=band.watch)
 
 
 def _ports(folder: ImageFolder) -> dict[str, int]:

@@ -19,7 +19,7 @@ _NAMESPACE = r"[a-z][a-z0-9-]{0,31}"
 
 
 class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the director was told. Durations in seconds."""
+    """What the director was told. Durations in seconds, `prune_age` in days, `prune_disk` in percent."""
 
     host: str = "127.0.0.1"
     port: int = 10000
@@ -39,6 +39,14 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
     docker_url: str | None = None
     build_timeout: float = 900.0
     ready_timeout: float = 60.0
+    keep_releases: int = 5
+    watch: float = 60.0
+    crashes: int = 5
+    crash_window: float = 300.0
+    crash_cooldown: float = 1800.0
+    webhook_url: str | None = None
+    prune_age: float = 14.0
+    prune_disk: float = 85.0
     log_level: str = "INFO"
     json_logs: str = ""
 
@@ -80,6 +88,14 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
             docker_url=reader.text("DOCKER_HOST"),
             build_timeout=reader.number("BAND_BUILD_TIMEOUT", 900),
             ready_timeout=reader.number("BAND_READY_TIMEOUT", 60),
+            keep_releases=int(reader.number("BAND_KEEP_RELEASES", 5, least=1)),
+            watch=reader.number("BAND_WATCH", 60, least=0),
+            crashes=int(reader.number("BAND_CRASHES", 5, least=1)),
+            crash_window=reader.number("BAND_CRASH_WINDOW", 300),
+            crash_cooldown=reader.number("BAND_CRASH_COOLDOWN", 1800, least=0),
+            webhook_url=reader.url("BAND_WEBHOOK_URL"),
+            prune_age=reader.number("BAND_PRUNE_AGE", 14, least=0),
+            prune_disk=reader.number("BAND_PRUNE_DISK", 85, least=0),
             log_level=env.get("LOG_LEVEL") or "INFO",
             json_logs=env.get("JSON_LOGS") or "",
         )
@@ -109,14 +125,14 @@ class _Reader:
             self._problems.append(f"{key}={value} is not a folder")
         return Path(value)
 
-    def number(self, key: str, default: float) -> float:
+    def number(self, key: str, default: float, *, least: float = 1e-9) -> float:
         value = self.text(key)
         try:
             number = float(value) if value else float(default)
         except ValueError:
             self._problems.append(f"{key}={value} is not a number")
             return default
-        if not 0 < number < 100_000:
+        if not least <= number < 100_000:
             self._problems.append(f"{key}={value} is out of range")
         return number
 
@@ -146,6 +162,13 @@ class _Reader:
         except OSError as error:
             self._problems.append(f"{key}_FILE={file} cannot be read: {error.strerror}")
             return None
+
+    def url(self, key: str) -> str | None:
+        """Read a secret that is an http(s) address; it stands in no error."""
+        value = self.secret(key)
+        if value is not None and not value.startswith(("http://", "https://")):
+            self._problems.append(f"{key} is not an http or https address")
+        return value
 
     def redis_dsn(self) -> str:
         try:

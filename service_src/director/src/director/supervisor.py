@@ -15,6 +15,7 @@ from director.errors import DirectorError, DockerUnavailable
 from director.health import in_window
 from director.locks import Locks
 from director.reconcile import Action, World, primary_name, reconcile
+from director.releases import Releases
 from director.runtime.container import spec_of
 from director.runtime.face import LABEL_POS, LABEL_TITLE, Event, Observed, Runtime
 
@@ -30,7 +31,9 @@ Redeploy = Callable[[Wanted], Awaitable[None]]
 class Supervisor:
     """Watches one namespace. `observed` is the newest picture of it; `docker_error` says why it is old, when it is."""
 
-    def __init__(self, runtime: Runtime, desired: Desired, deployer: Deployer, locks: Locks, namespace: str) -> None:
+    def __init__(
+        self, runtime: Runtime, desired: Desired, releases: Releases, deployer: Deployer, locks: Locks, namespace: str
+    ) -> None:
         self.observed: list[Observed] = []
         self.docker_error = "not asked yet"
         self.pictured = asyncio.Event()
@@ -38,6 +41,7 @@ class Supervisor:
         self.failures: dict[str, tuple[float, ...]] = {}
         self._runtime = runtime
         self._desired = desired
+        self._releases = releases
         self._deployer = deployer
         self._locks = locks
         self._namespace = namespace
@@ -172,7 +176,9 @@ class Supervisor:
 
     async def _load_desired(self) -> None:
         try:
+            await self._releases.load()
             await self._desired.load()
+            await self._releases.complete(self._desired.all())
             logger.info("desired_loaded", services=len(self._desired.all()))
         except (DirectorError, RedisError) as error:
             logger.warning("desired_unknown", reason=str(error))

@@ -193,10 +193,19 @@ class DockerRuntime:
         details = await self._found(self._json(f"images/{reference}/json"))
         return None if details is None else image_info(details)
 
-    async def images(self) -> list[face.ImageInfo]:
-        """Return the images of this namespace."""
-        listed = await self._json("images/json", params={"filters": self._filters})
+    async def images(self, *, sizes: bool = False) -> list[face.ImageInfo]:
+        """Return the images of this namespace; `sizes` has the engine find out what they share."""
+        listed = await self._json("images/json", params={"filters": self._filters, "shared-size": str(int(sizes))})
         return [image_info(item) for item in listed]
+
+    async def used_images(self) -> frozenset[str]:
+        """Return the ids of the images of all containers of the host, whoever they belong to."""
+        listed = await self._json("containers/json", params={"all": "1"})
+        return frozenset(str(item["ImageID"]) for item in listed)
+
+    async def remove_image(self, reference: str) -> None:
+        """Remove a tag, or an image that has none. One that is gone is removed; one in use is refused."""
+        await self._found(self._json(f"images/{reference}", method="DELETE"))
 
     async def ensure_network(self, name: str) -> None:
         """Make a bridge network unless it is there."""
@@ -219,6 +228,12 @@ class DockerRuntime:
         docker, self._docker = self._docker, None
         if docker is not None:
             await docker.close()
+
+    async def open(
+        self, path: str, *, params: Mapping[str, Any], timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        """Begin an answer that comes bit by bit; whoever asked closes it."""
+        return await self._guard(self._client()._query(path, params=dict(params), timeout=timeout).__aenter__())  # noqa: SLF001
 
     def _client(self) -> Docker:
         if self._docker is None:

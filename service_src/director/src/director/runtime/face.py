@@ -55,12 +55,13 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImageInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """An image that is present: id, labels, size in bytes, time it was made in seconds since 1970."""
+    """An image that is present: id, labels, size and what of it other images share (bytes), time it was made."""
 
     id: str
     tags: list[str] = []
     labels: dict[str, str] = {}
     size: int = 0
+    shared: int = 0
     created: float = 0.0
 
 
@@ -141,8 +142,14 @@ class Runtime(Protocol):
     async def image(self, reference: str) -> ImageInfo | None:
         """Return an image that is present, else None."""
 
-    async def images(self) -> list[ImageInfo]:
-        """Return the images of this namespace."""
+    async def images(self, *, sizes: bool = False) -> list[ImageInfo]:
+        """Return the images of this namespace; `sizes` has the engine find out what they share."""
+
+    async def used_images(self) -> frozenset[str]:
+        """Return the ids of the images of all containers of the host, whoever they belong to."""
+
+    async def remove_image(self, reference: str) -> None:
+        """Remove a tag, or an image that has none. One that is gone is removed; one in use is refused."""
 
     async def ensure_network(self, name: str) -> None:
         """Make a bridge network unless it is there."""

@@ -59,9 +59,10 @@ def image_info(details: Mapping[str, Any]) -> face.ImageInfo:
     labels = (details.get("Config") or {}).get("Labels") or details.get("Labels") or {}
     return face.ImageInfo(
         id=details["Id"],
-        tags=list(details.get("RepoTags") or []),
+        tags=[tag for tag in details.get("RepoTags") or [] if tag != "<none>:<none>"],
         labels=labels,
         size=int(details.get("Size") or 0),
+        shared=max(0, int(details.get("SharedSize") or 0)),  # -1: not found out
         created=timestamp(details.get("Created")),
     )
 

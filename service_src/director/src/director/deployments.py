@@ -1,0 +1,140 @@
+"""A deploy with everything that belongs to it: the image, the desired state, the history, and who has to be told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from band import logger
+from band.errors import RedisError
+from director import history
+from director.deploy import Commit, Deployer, Started
+from director.desired import Desired, Wanted
+from director.errors import BuildFailed, DirectorError, DockerUnavailable, RedisUnavailable, ServiceFailed, TimedOut
+from director.history import By, History, Release
+from director.images import Images
+from director.registrations import Registrations
+from director.releases import Releases
+from director.runtime.face import Observed, Runtime
+from director.spec import Spec
+from director.supervisor import Supervisor
+
+Change = Callable[[History], History]
+
+
+async def _nothing() -> None:
+    return None
+
+
+class Deployments:
+    """Deploys, and remembers it. The caller holds the service's lock; `watch` is in seconds, 0 for none."""
+
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        images: Images,
+        desired: Desired,
+        releases: Releases,
+        deployer: Deployer,
+        supervisor: Supervisor,
+        registrations: Registrations,
+        platform: str,
+        watch: float,
+    ) -> None:
+        self._runtime = runtime
+        self._images = images
+        self._desired = desired
+        self._releases = releases
+        self._deployer = deployer
+        self._supervisor = supervisor
+        self._registrations = registrations
+        self._platform = platform
+        self._watch = watch
+
+    def of_today(self, spec: Spec) -> Spec:
+        """Return an earlier spec with what the director gives every service now."""
+        return msgspec.structs.replace(spec, platform=self._platform)
+
+    def watch_of(self, wanted: Wanted) -> float:
+        """Return for how many seconds a new release of a service is watched."""
+        return self._watch if wanted.watch is None else wanted.watch
+
+    async def deploy(self, wanted: Wanted, by: By, also: Commit = _nothing) -> Observed:
+        """Put a fresh container of `wanted` in place and remember the release; `also` is written before the switch.
+
+        Raises:
+            DirectorError: it did not come up; what served before still does, and the failure is remembered.
+        """
+        watch = self.watch_of(wanted)
+        return await self._deploy(
+            wanted, by, lambda before: history.deployed(before, wanted, by, time.time(), watch), also
+        )
+
+    async def go_back(self, wanted: Wanted, target: Release, by: By, reason: str) -> Observed:
+        """Put a fresh container of an earlier release in place; `wanted` is what should be, with its spec.
+
+        Raises:
+            DirectorError: it did not come up; what served before still does.
+        """
+        watch = self.watch_of(wanted)
+        return await self._deploy(
+            wanted, by, lambda before: history.rolled_back(before, target, by, reason, time.time(), watch)
+        )
+
+    async def bring(self, wanted: Wanted, by: By) -> Observed:
+        """Deploy what should be, its image made from the folder if somebody removed it."""
+        if await self._runtime.image(wanted.spec.image) is None:
+            # What the folder holds now is all there is to make it from.
+            plan = await self._images.plan(wanted.spec.name)
+            await self._images.ensure(plan)
+            logger.warning("image_was_gone", service=wanted.spec.name, image=wanted.spec.image, rebuilt=plan.tag)
+            wanted = msgspec.structs.replace(wanted, spec=msgspec.structs.replace(wanted.spec, image=plan.tag))
+        return await self.deploy(wanted, by)
+
+    async def serves(self, started: Started) -> Observed:
+        """Take note of a container that answered, and return it."""
+        name = started.container.service
+        self._registrations.note(name, started.status, time.time())
+        await self._supervisor.refresh()
+        return started.container
+
+    async def failed(self, wanted: Wanted, by: By, error: DirectorError) -> None:
+        """Remember that a release failed; an engine or a Redis that was away is no failure of the release."""
+        own = isinstance(error, ServiceFailed | TimedOut) and not isinstance(
+            error, DockerUnavailable | RedisUnavailable
+        )
+        if not own:
+            return
+        name, code = wanted.spec.name, error.facts.get("exit_code")
+        try:
+            before = self._releases.of(name)
+            await self._releases.put(name, history.failed(before, wanted, by, error.message, code, time.time()))
+        except (RedisError, RedisUnavailable) as away:
+            logger.warning("release_not_remembered", service=name, reason=str(away))
+        logger.warning(
+            "release_failed",
+            service=name,
+            release=history.release_id(wanted.spec.image),
+            build=isinstance(error, BuildFailed),
+            exit_code=code,
+            reason=error.message,
+        )
+
+    async def _deploy(self, wanted: Wanted, by: By, change: Change, also: Commit = _nothing) -> Observed:
+        name = wanted.spec.name
+
+        async def commit() -> None:
+            await also()
+            # The history before the desired state: should Redis die between, the one that runs is taken for current.
+            await self._releases.put(name, change(self._releases.of(name)))
+            await self._desired.put(wanted)
+
+        try:
+            started = await self._deployer.deploy(wanted, commit)
+        except DirectorError as error:
+            await self.failed(wanted, by, error)
+            raise
+        return await self.serves(started)

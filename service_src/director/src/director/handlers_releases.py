@@ -1,0 +1,58 @@
+"""Handlers of the endpoints about releases and what is left of them: `/releases`, `/rollback`, `/prune`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from director import params
+from director.announcer import Announcer
+from director.pruner import Pruner
+from director.releases import Releases, shown
+from director.rollback import Rollback
+from director.rows import Rows
+from director.runtime.face import Runtime
+
+Rest = dict[str, Any]
+
+
+class ReleaseHandlers:
+    """One method an endpoint; the names are those of the table's column `handler`."""
+
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        releases: Releases,
+        rollback: Rollback,
+        pruner: Pruner,
+        rows: Rows,
+        announcer: Announcer,
+    ) -> None:
+        self._runtime = runtime
+        self._releases = releases
+        self._rollback = rollback
+        self._pruner = pruner
+        self._rows = rows
+        self._announcer = announcer
+
+    async def releases(self, given: params.ServiceParams, _rest: Rest) -> Any:
+        """`/releases/<name>`: newest first."""
+        self._rows.check(given.name)
+        present = {tag for image in await self._runtime.images() for tag in image.tags}
+        return {
+            "name": given.name,
+            "keep": self._releases.keep,
+            "releases": [shown(item, present) for item in self._releases.of(given.name)],
+        }
+
+    async def rollback(self, given: params.RollbackParams, _rest: Rest) -> Any:
+        """`/rollback/<name>[?to=]`."""
+        seen, release = await self._rollback.to(given.name, given.to)
+        await self._announcer.push()
+        return {"name": seen.service, "short_id": seen.short_id, "state": seen.state, "release": release.id}
+
+    async def prune(self, given: params.PruneParams, _rest: Rest) -> Any:
+        """`/prune[?apply=1]`."""
+        if given.apply:
+            return await self._pruner.prune()
+        return {"applied": False, **(await self._pruner.look()).shown()}

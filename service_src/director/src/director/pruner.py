@@ -1,0 +1,143 @@
+"""Throws away what nobody needs: by request, and by itself when images are old or the disk is nearly full."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from band import logger
+from director.desired import Desired
+from director.errors import Conflict, DirectorError
+from director.locks import Locks
+from director.prune import UnusedImage, Waste, World, waste
+from director.releases import Releases
+from director.runtime.face import Runtime
+
+EVERY = 3600.0
+FIRST = 300.0
+"""Seconds after the start of the director at which it looks for the first time."""
+DAY = 86_400.0
+
+
+class PruneSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """When to throw away without being asked: `age` in days and `disk` in percent used, 0 for never."""
+
+    age: float = 14.0
+    disk: float = 85.0
+
+
+def disk_used(path: str = "/") -> float:
+    """Return how full the disk is in percent. In a container `/` lies on the disk that Docker keeps images on."""
+    usage = shutil.disk_usage(path)
+    return 100.0 * usage.used / usage.total
+
+
+class Pruner:
+    """Finds what may go, and removes it service by service under that service's lock."""
+
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        desired: Desired,
+        releases: Releases,
+        locks: Locks,
+        namespace: str,
+        settings: PruneSettings,
+        disk: Callable[[], float] = disk_used,
+    ) -> None:
+        self._runtime = runtime
+        self._desired = desired
+        self._releases = releases
+        self._locks = locks
+        self._namespace = namespace
+        self._settings = settings
+        self._disk = disk
+
+    async def look(self, older_than: float = float("inf")) -> Waste:
+        """Return what may go.
+
+        Raises:
+            Conflict: what should run is not known yet, so that nothing may be thrown away.
+            DockerUnavailable: the engine does not answer.
+        """
+        return waste(await self._world(older_than))
+
+    async def prune(self, older_than: float = float("inf")) -> dict[str, Any]:
+        """Remove what may go, and tell what went; what the engine refuses is told under `failed`."""
+        found = await self.look(older_than)
+        failed: list[dict[str, str]] = []
+        for container in found.containers:
+            try:
+                async with self._locks.hold(container.service):
+                    await self._runtime.remove(container.id)
+            except DirectorError as error:
+                failed.append({"name": container.name, "reason": error.message})
+        gone = [image for image in found.images if await self._remove(image, older_than, failed)]
+        removed = Waste(gone, [item for item in found.containers if all(item.name != f.get("name") for f in failed)])
+        if gone or removed.containers or failed:
+            logger.info(
+                "pruned",
+                images=[image.references[0] for image in gone],
+                containers=[item.name for item in removed.containers],
+                bytes=removed.bytes,
+                failed=len(failed),
+            )
+        return {"applied": True, **removed.shown(), "failed": failed}
+
+    async def run(self) -> None:
+        """Look every hour, until cancelled; with both thresholds off, never."""
+        if not (self._settings.age or self._settings.disk):
+            return
+        pause = FIRST
+        while True:
+            await asyncio.sleep(pause)
+            pause = EVERY
+            try:
+                await self.once()
+            except Exception as error:  # noqa: BLE001 - it tries again in an hour, whatever it was
+                logger.warning("prune_failed", reason=str(error))
+
+    async def once(self) -> dict[str, Any] | None:
+        """Prune if the disk is too full (everything that may go) or by age; None when there was no reason to."""
+        used = self._disk() if self._settings.disk else 0.0
+        if self._settings.disk and used >= self._settings.disk:
+            logger.warning("disk_nearly_full", percent=round(used, 1), threshold=self._settings.disk)
+            return await self.prune()
+        if self._settings.age:
+            return await self.prune(time.time() - self._settings.age * DAY)
+        return None
+
+    async def _remove(self, image: UnusedImage, older_than: float, failed: list[dict[str, str]]) -> bool:
+        try:
+            async with self._locks.hold(image.service):
+                # While the lock was waited for, somebody may have run it.
+                world = await self._world(older_than, working=image.service)
+                if image.id not in {item.id for item in waste(world).images}:
+                    return False
+                for reference in image.references:
+                    await self._runtime.remove_image(reference)
+        except DirectorError as error:
+            failed.append({"image": image.references[0], "reason": error.message})
+            return False
+        return True
+
+    async def _world(self, older_than: float, working: str = "") -> World:
+        if not (self._desired.loaded and self._releases.loaded):
+            raise Conflict("what should run could not be read from Redis yet", "is Redis up? GET /health tells")
+        used = await self._runtime.used_images()  # before the images: one that is used in between is seen as used
+        return World(
+            namespace=self._namespace,
+            images=await self._runtime.images(sizes=True),
+            used=used,
+            kept=self._releases.kept_images() | {item.spec.image for item in self._desired.all().values()},
+            desired=self._desired.all(),
+            containers=await self._runtime.containers(),
+            busy=self._locks.busy - {working},
+            older_than=older_than,
+        )

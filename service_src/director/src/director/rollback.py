@@ -1,0 +1,153 @@
+"""Going back to an earlier release: by request, or by the watch after a switch."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from band import logger
+from director import history
+from director.deployments import Deployments
+from director.desired import Desired, Wanted
+from director.errors import Conflict, DirectorError, NotFound
+from director.history import Release
+from director.images import Images
+from director.locks import Locks
+from director.releases import Releases
+from director.runtime.face import Observed, Runtime
+from director.spec import check_name
+
+
+class Rollback:
+    """Brings earlier releases back through the same steps as any deploy: start beside, check, switch."""
+
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        images: Images,
+        desired: Desired,
+        releases: Releases,
+        deployments: Deployments,
+        locks: Locks,
+    ) -> None:
+        self._runtime = runtime
+        self._images = images
+        self._desired = desired
+        self._releases = releases
+        self._deployments = deployments
+        self._locks = locks
+
+    async def to(self, name: str, release: str | None) -> tuple[Observed, Release]:
+        """Go back to a release, by its id or spec hash; without one to the last good one before the current.
+
+        Raises:
+            NotFound: the service was never run, or there is no such release.
+            Conflict: there is nothing to go back to, or its image is gone and cannot be made.
+            DirectorError: it did not come up; what served before still does.
+        """
+        check_name(name)
+        async with self._locks.hold(name):
+            wanted = self._wanted(name)
+            target = self._choose(name, release)
+            await self._have_image(target)
+            seen = await self._go(wanted, target, "rollback", "rolled back by request")
+            return seen, target
+
+    async def away(self, name: str, reason: str) -> Release | None:
+        """Go back by itself from a release that did not stand the watch; called with the service's lock held.
+
+        Returns the release that serves now; None when no earlier one came up: then the release is no longer watched,
+        and what becomes of it is the crash window's affair.
+        """
+        wanted = self._wanted(name)
+        tried: set[str] = set()
+        while True:
+            target = self._earlier(name, tried)
+            if target is None:
+                before = self._releases.of(name)
+                await self._releases.put(name, history.proven(before, float("inf")))
+                logger.error("rollback_impossible", service=name, reason=reason)
+                return None
+            tried.add(target.spec.hash())
+            try:
+                await self._have_image(target)
+                await self._go(wanted, target, "watch", reason)
+            except DirectorError as error:
+                if error.facts.get("status") in {None, 900} and error.code == "docker_unavailable":
+                    raise  # the engine is away, not the release bad: the reconciler asks again
+                logger.warning("rollback_failed", service=name, release=target.id, reason=error.message)
+            else:
+                return target
+
+    async def _go(self, wanted: Wanted, target: Release, by: history.By, reason: str) -> Observed:
+        name = wanted.spec.name
+        before = history.current(self._releases.of(name))
+        back = msgspec.structs.replace(
+            wanted,
+            spec=self._deployments.of_today(target.spec),
+            title=target.title or wanted.title,
+            state="running",
+            since=time.time(),
+        )
+        seen = await self._deployments.go_back(back, target, by, reason)
+        logger.warning(
+            "service_rolled_back",
+            service=name,
+            release=target.id,
+            instead_of=before.id if before else None,
+            by=by,
+            reason=reason,
+        )
+        return seen
+
+    def _choose(self, name: str, release: str | None) -> Release:
+        found = self._releases.of(name)
+        if release is None:
+            target = history.previous(found)
+            if target is None:
+                raise Conflict(f"{name} has no earlier good release to go back to", _others(name, found), service=name)
+            return target
+        target = history.find(found, release)
+        if target is None:
+            raise NotFound(f"{name} has no release {release!r}", _others(name, found), service=name)
+        if target.state == "current":
+            raise Conflict(f"release {release} of {name} is the current one", _others(name, found), service=name)
+        if target.state == "failed":
+            raise Conflict(f"release {release} of {name} never served: {target.reason}", _others(name, found))
+        return target
+
+    def _earlier(self, name: str, tried: set[str]) -> Release | None:
+        found = self._releases.of(name)
+        untried = tuple(item for item in found if item.spec.hash() not in tried)
+        return history.previous(untried)
+
+    async def _have_image(self, target: Release) -> None:
+        """Make sure that the image of a release is there: kept, or made anew where the folder still holds the same."""
+        image, name = target.spec.image, target.spec.name
+        if await self._runtime.image(image) is not None:
+            return
+        hint = f"GET /releases/{name} shows the releases whose images are there; GET /run/{name} deploys the folder"
+        try:
+            plan = await self._images.plan(name)
+        except DirectorError as error:
+            raise Conflict(f"image {image} of release {target.id} is gone: {error.message}", hint) from error
+        if plan.tag != image:
+            raise Conflict(f"image {image} of release {target.id} is gone, and the folder holds other contents", hint)
+        await self._images.ensure(plan)
+
+    def _wanted(self, name: str) -> Wanted:
+        wanted = self._desired.get(name)
+        if wanted is None or wanted.state == "removed":
+            if not self._desired.loaded:
+                raise Conflict("what should run could not be read from Redis yet", "is Redis up? GET /health tells")
+            raise NotFound(f"service {name!r} was never run", f"GET /run/{name} runs it", service=name)
+        return wanted
+
+
+def _others(name: str, found: history.History) -> str:
+    ids = list(dict.fromkeys(item.id for item in found if item.state in {"good", "rolled_back"}))
+    if not ids:
+        return f"GET /releases/{name} shows what there is; an earlier release is kept from the second /run on"
+    return f"GET /rollback/{name}?to= takes one of: {', '.join(ids)}"
