@@ -1,0 +1,215 @@
+"""Accepting with a journal behind the stream: Redis may go away, the promise stays.
+
+While nothing waits in the journal, an event goes straight into the stream. From the first one that Redis does not take,
+all go to the journal, those that come later too, so that the events of a visitor stay in their order; a background task
+brings them into the stream as soon as Redis takes them. When only a few are left, new ones wait these few
+milliseconds, and the straight way is open again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from typing import Any, Protocol
+
+from band.constants import BROADCAST
+from band.errors import RedisError
+from band.logs import logger
+from front.errors import NotAccepted
+from front.journal import Journal
+from front.journal_replay import Replayer
+from front.journal_writer import Segment
+from front.message import broadcast_of
+
+_FEW = 2000
+"""When fewer events than this are left, new ones wait for them instead of queueing behind on the disk."""
+_HOLD_S = 1.0
+"""New events wait at most so long for them."""
+_LOOK_S = 0.1
+_LONGEST_PAUSE_S = 2.0
+_ADOPT_EVERY_S = 10.0
+
+
+class Link(Protocol):
+    """What is needed of band's connection to Redis."""
+
+    def publish(self, channel: str, payload: bytes) -> bool:
+        """Publish a message without waiting."""
+
+    async def ready(self, timeout: float) -> None:
+        """Wait until there is a connection; RedisUnavailable after `timeout` seconds."""
+
+    async def command(self, *parts: Any, timeout: float = ...) -> Any:
+        """Send one command and return its reply."""
+
+
+class Stream(Protocol):
+    """The straight way: appends to the stream and waits for Redis' word."""
+
+    def accept(self, payload: bytes, trace: bytes) -> Awaitable[Any]:
+        """Wait until the event is in the stream; NotAccepted when it is not, or when nobody knows."""
+
+    def refusal(self) -> str:
+        """Why it cannot be tried now; empty when it can."""
+
+
+class JournalAcceptor:
+    """An acceptor that says no only when neither Redis nor the disk takes the event."""
+
+    def __init__(self, stream: Stream, journal: Journal, link: Link, max_length: int) -> None:
+        self.journal = journal
+        self._stream = stream
+        self._link = link
+        self._replayer = Replayer(link, max_length, lambda payload: link.publish(BROADCAST, broadcast_of(payload)))
+        self._behind = False
+        self._gate = asyncio.Event()
+        self._gate.set()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._reason = ""
+
+    # --- life
+
+    def open(self) -> None:
+        """Take a folder of the disk; what lies there goes into the stream first."""
+        self.journal.open()
+        if self.journal.trouble:
+            logger.error("journal_unusable", reason=self.journal.trouble)
+        if self.journal.waits:
+            self._fall_behind("a front before this one left events")
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="journal")
+
+    async def close(self) -> None:
+        """Write what waits; what is not in the stream yet is brought there by the next front."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        self._gate.set()
+        await self.journal.close()
+
+    # --- accepting
+
+    async def accept(self, payload: bytes, trace: bytes = b"") -> Any:
+        """Wait until the event is in the stream or on the disk. NotAccepted when neither takes it."""
+        if not self._gate.is_set():
+            await self._gate.wait()
+        if not self._behind:
+            try:
+                return await self._stream.accept(payload, trace)
+            except NotAccepted as error:
+                self._fall_behind(str(error.__cause__ or error))
+        await self.journal.append(payload, trace)
+        return None
+
+    def refusal(self) -> str:
+        """Why events cannot be accepted now; empty when they can."""
+        away = self._stream.refusal()
+        if not away and not self._behind:
+            return ""
+        unable = self.journal.refusal()
+        return f"{away or 'older events wait'}, and {unable}" if unable else ""
+
+    def health(self) -> dict[str, Any]:
+        """`degraded` while events wait or the disk refuses; `failing` when neither Redis nor the disk takes any."""
+        journal = self.journal
+        facts: dict[str, Any] = {
+            "waiting": journal.depth,
+            "bytes": journal.used_bytes,
+            "most_bytes": journal.most_bytes,
+            "oldest_s": round(journal.age_s, 1),
+            "written": journal.written,
+            "replayed": self._replayer.replayed,
+            "refused": journal.refused,
+            "torn": journal.torn,
+            "damaged": journal.damaged,
+        }
+        if refusal := self.refusal():
+            return {"status": "failing", "reason": f"events are refused with 503: {refusal}", **facts}
+        if journal.trouble:
+            hint = "free space on the disk that holds JOURNAL_DIR, or mend it; events still go straight to Redis"
+            return {"status": "degraded", "reason": journal.trouble, "hint": hint, **facts}
+        if self._behind:
+            return {"status": "degraded", "reason": f"events wait on the disk: {self._reason}", **facts}
+        return {"status": "ok", **facts}
+
+    @property
+    def replayed(self) -> int:
+        """Events that came into the stream from the journal."""
+        return self._replayer.replayed
+
+    # --- the background
+
+    def _fall_behind(self, reason: str) -> None:
+        self._reason = reason
+        if not self._behind:
+            self._behind = True
+            logger.warning("journal_begins", reason=reason)
+        self._wake.set()
+
+    async def _run(self) -> None:
+        adopt_at = asyncio.get_running_loop().time() + _ADOPT_EVERY_S
+        pause = _LOOK_S
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), _ADOPT_EVERY_S if not self._behind else pause)
+            try:
+                if asyncio.get_running_loop().time() >= adopt_at:
+                    adopt_at = asyncio.get_running_loop().time() + _ADOPT_EVERY_S
+                    if self.journal.adopt():
+                        self._fall_behind("another front left events")
+                self.journal.remove_replayed()
+                if self._behind:
+                    await self._link.ready(30)
+                    await self._catch_up()
+                pause = _LOOK_S
+            except (RedisError, TimeoutError) as error:
+                self._reason = str(error) or "Redis is slow"
+                pause = min(_LONGEST_PAUSE_S, pause * 2)
+                await asyncio.sleep(pause)
+            except OSError as error:
+                self._reason = f"the journal cannot be read: {error.strerror or error}"
+                logger.error("journal_unreadable", reason=self._reason)
+                pause = _LONGEST_PAUSE_S
+                await asyncio.sleep(pause)
+
+    async def _catch_up(self) -> None:
+        """Bring everything into the stream; at the end nothing waits and the straight way is open."""
+        await self._link.command("PING")  # a Redis that hangs shows here, before anybody waits for it
+        await self._bring_all()
+        while self.journal.depth > _FEW:
+            await self._bring_all()
+        # Redis takes events, and few came in the meantime: those that come now wait for these instead of the disk.
+        self._gate.clear()
+        try:
+            async with asyncio.timeout(_HOLD_S):
+                # Who was past the gate already may still append.
+                while self.journal.busy or self.journal.waits:
+                    await self.journal.idle()
+                    await self._bring_all()
+            self._behind = False
+            self._wake.clear()
+        finally:
+            self._gate.set()
+        logger.info("journal_empty", replayed=self._replayer.replayed)
+
+    async def _bring_all(self) -> None:
+        for segment in await self.journal.sealed():
+            await self._bring(segment)
+
+    async def _bring(self, segment: Segment) -> None:
+        try:
+            found = await asyncio.to_thread(self.journal.read, segment)
+        except FileNotFoundError:
+            logger.error("journal_segment_gone", segment=segment.path.name, events=segment.records)
+            self.journal.done(segment)
+            return
+        if found.damaged or found.torn:
+            logger.error(
+                "journal_damaged", segment=segment.path.name, damaged=len(found.damaged), torn_bytes=found.torn,
+                hint="damaged records are kept beside the journal, in the folder `damaged`",
+            )  # fmt: skip
+        await self._replayer.replay(segment.key, found.entries)
+        self.journal.done(segment)
