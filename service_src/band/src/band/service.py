@@ -199,6 +199,7 @@ class Service:
             "app_uptime": int((time.time() - self.started_at) * 1000),
             "app_state": self.state,
             "register": self.registry.rows(),
+            "methods": sorted(name for name in self.registry.methods if not name.startswith("__")),
             "version": VERSION,
             "instance": self.instance,
         }

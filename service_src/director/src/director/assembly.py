@@ -24,6 +24,7 @@ from director.guard import Guard, allowed_hosts, check_exposure
 from director.handlers import Handlers
 from director.handlers_metrics import MetricsHandlers
 from director.handlers_releases import ReleaseHandlers
+from director.handlers_trace import TraceHandlers
 from director.images import Images
 from director.locks import Locks
 from director.metrics import Metrics
@@ -197,6 +198,7 @@ class Director:
             rows=self.rows,
             announcer=self.announcer,
         )
+        self.tracing = TraceHandlers(rpc=rpc, link=link, rows=self.rows, registrations=self.registrations)
         self.requests = RequestCounts()
         self.metrics = Metrics(self.rows, self.requests, self.images.builds, self._reached)
         logger.info(
@@ -206,7 +208,9 @@ class Director:
     def install(self) -> None:
         """Give band the routes, the guard, the heartbeat's receiver and the background work."""
         app.middlewares.append(error_middleware(lambda: self.guard, self.requests))
-        dome.routes += routes(ENDPOINTS, self.handlers, MetricsHandlers(self.metrics), self.release_handlers)
+        dome.routes += routes(
+            ENDPOINTS, self.handlers, MetricsHandlers(self.metrics), self.tracing, self.release_handlers
+        )
         expose(name="__iamalive")(self._on_heartbeat)
         for work in (
             self._listen_for_answers,

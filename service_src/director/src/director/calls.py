@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
 from typing import Any
 
 from band.constants import NOTIFY_ALIVE
@@ -12,11 +14,19 @@ from band.responses import BaseBandResponse, from_wire
 from director.errors import BadParameter, Conflict, NotFound, RedisUnavailable, ServiceFailed, TimedOut
 
 SILENT_ON_UNKNOWN = frozenset({"front"})
-"""The original front does not answer a call of a method that it has not (it is taken for a time-out)."""
+"""The original front does not answer a call of a method that it has not."""
 
 
 async def call(
-    rpc: RpcClient, name: str, method: str, arguments: dict[str, Any], *, timeout: float, known: bool, connected: bool
+    rpc: RpcClient,
+    name: str,
+    method: str,
+    arguments: dict[str, Any],
+    *,
+    timeout: float,
+    known: bool,
+    connected: bool,
+    methods: Collection[str] | None = None,
 ) -> Any:
     """Return what the method returns: plain JSON, or a typed response as it stands on the wire.
 
@@ -28,6 +38,7 @@ async def call(
         timeout: seconds to wait.
         known: whether the director knows that service.
         connected: whether Redis is there.
+        methods: those that the service says it has, None when it does not tell.
     """
     if method == NOTIFY_ALIVE:
         raise NotFound(f"{method} is not a method to be called", service=name, method=method)
@@ -36,6 +47,8 @@ async def call(
     try:
         result = from_wire(await rpc.call(name, method, arguments, timeout))
     except RpcTimeout as error:
+        if name in SILENT_ON_UNKNOWN and methods is not None and method not in methods:
+            raise no_such_method(name, method, methods) from error
         raise TimedOut(str(error), "GET /show tells how the service is; timeout__ gives it longer") from error
     except RpcUnavailable as error:
         if known:
@@ -43,9 +56,7 @@ async def call(
         raise NotFound(f"there is no service {name!r}", "GET /list shows those there are", service=name) from error
     except RpcRemoteError as error:
         if error.code == METHOD_NOT_FOUND:
-            raise NotFound(
-                f"service {name!r} has no method {method!r}", "GET /registrations shows what is offered", method=method
-            ) from error
+            raise no_such_method(name, method, methods) from error
         if error.code == INVALID_PARAMS:
             raise BadParameter(f"{name}.{method}: {error.text}", "look at the method's arguments") from error
         raise ServiceFailed(f"{name}.{method}: {error.text}", f"GET /logs/{name} may say more") from error
@@ -56,3 +67,21 @@ async def call(
             )
         return result.to_wire()
     return result
+
+
+def no_such_method(name: str, method: str, methods: Collection[str] | None) -> NotFound:
+    """Return the error for a method that a service has not; it names those that it has, and the nearest one."""
+    if not methods:
+        return NotFound(
+            f"service {name!r} has no method {method!r}",
+            f"it does not tell which it has; GET /ask_state/{name} shows its registrations",
+            method=method,
+        )
+    near = difflib.get_close_matches(method, methods, n=1, cutoff=0.5)
+    meant = f"did you mean {near[0]!r}? " if near else ""
+    return NotFound(
+        f"service {name!r} has no method {method!r}",
+        f"{meant}It has: {', '.join(sorted(methods))}",
+        method=method,
+        methods=sorted(methods),
+    )

@@ -181,6 +181,38 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         (422, 502),
     ),
     Endpoint(
+        "/trace/{id}",
+        "trace",
+        params.TraceParams,
+        "The road of an event: as it came, what each enricher took, which listener took it when, what that one said",
+        '`{"id", "time", "stream_id", "event", "trace", "groups": [{"group", "state", "at", "ms", "answer"}]}`',
+        (404, 422, 502),
+    ),
+    Endpoint(
+        "/dead_letters/{name}",
+        "dead_letters",
+        params.LettersParams,
+        "Events that a service could not deliver, newest first, each with the reason",
+        '`{"count", "letters"}`',
+        (404, 409, 422, 502, 504),
+    ),
+    Endpoint(
+        "/replay_dead_letters/{name}",
+        "replay_dead_letters",
+        params.ReplayParams,
+        "Send dead letters again: those named, else the oldest",
+        "what the service says",
+        (404, 409, 422, 502, 504),
+    ),
+    Endpoint(
+        "/delete_dead_letters/{name}",
+        "delete_dead_letters",
+        params.DeleteLettersParams,
+        "Throw dead letters away: those named, or all of them",
+        '`{"deleted"}`',
+        (404, 409, 422, 502, 504),
+    ),
+    Endpoint(
         "/health", "health", params.Nothing, "How the director, Docker, Redis and the services are", "an object", (503,)
     ),
     Endpoint(

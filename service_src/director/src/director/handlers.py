@@ -150,6 +150,7 @@ class Handlers:
             timeout=given.timeout__,
             known=given.name in self._rows.names(),
             connected=self._link.connected,
+            methods=self._registrations.methods(given.name),
         )
 
     async def set_pos(self, given: params.SetPosParams, _rest: Rest) -> Any:

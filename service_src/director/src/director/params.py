@@ -82,6 +82,53 @@ class EventsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
 
 
+EventId = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^[0-9]{1,20}$(?!\n)", description="id of an event, as front answered it: decimal digits"),
+]
+StreamId = Annotated[
+    str, msgspec.Meta(pattern=r"^[0-9]{1,19}(-[0-9]{1,19})?$(?!\n)", description="id of an entry of the stream")
+]
+StreamIds = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[0-9]{1,19}-[0-9]{1,19}(,[0-9]{1,19}-[0-9]{1,19}){0,999}$(?!\n)",
+        description="stream ids of dead letters, joined by commas",
+    ),
+]
+
+
+class TraceParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The event; how many entries to look at, and behind which entry to go on."""
+
+    id: EventId
+    after: StreamId | None = None
+    scan: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100_000
+
+
+class LettersParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service, and how many of its newest dead letters."""
+
+    name: Name
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+
+
+class ReplayParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service, and which dead letters: those named, else the oldest `limit`, else all."""
+
+    name: Name
+    id: StreamIds | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+
+
+class DeleteLettersParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service, and which dead letters: those named, or `all` of them."""
+
+    name: Name
+    id: StreamIds | None = None
+    all: bool = False
+
+
 class CallParams(msgspec.Struct, frozen=True):
     """The service and method to call; all other parameters of the request go to the method."""
 

@@ -45,6 +45,15 @@ class Registrations:
         seen = self._seen.get(service)
         return seen.status if seen else None
 
+    def methods(self, service: str) -> tuple[str, ...] | None:
+        """Return the methods that a service says it has; None for one that does not tell (the original's)."""
+        status = self.status(service) or {}
+        told, rows = status.get("methods"), status.get("register")
+        if not isinstance(told, list) or not told:
+            return None
+        named = [row.get("method") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+        return tuple(sorted({name for name in [*told, *named] if isinstance(name, str)}))
+
     def active(self, now: float, ended: Collection[str] = ()) -> list[str]:
         """Return the services that are there: heard of lately, and not among the `ended` ones."""
         return sorted(name for name, seen in self._seen.items() if now - seen.at <= ACTIVE_FOR and name not in ended)

@@ -1,0 +1,217 @@
+"""`/trace` and the dead letters: over a real Redis, with entries as front, listeners and their groups write them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from band.errors import RpcRemoteError, RpcTimeout
+from band.redis import RedisLink
+from director import params, trace
+from director.errors import BadParameter, Conflict, DirectorError, NotFound, TimedOut
+from director.handlers_trace import TraceHandlers
+from director.registrations import Registrations
+
+NOW = 1_795_470_000_000
+MADE = {"at": NOW, "ms": 3.5, "enrichers": {"mmgeo": {"ms": 1.2, "status": "ok"}}, "handler": None}
+
+
+def flake(ms: int, sequence: int = 0) -> str:
+    """Return an event's id as front draws it."""
+    return str(ms << 22 | sequence)
+
+
+async def accept(store: RedisLink, event_id: str, at: int, *, made: Any = MADE) -> str:
+    """Append an event as front does, at a time of the test's choice; returns the entry's id."""
+    event = json.dumps({"id": event_id, "key": "in.gen.track.page", "data": {"seen": event_id}}).encode()
+    more = ["trace", json.dumps(made)] if made else []
+    return (await store.command("XADD", "events", f"{at}-*", "event", event, *more)).decode()
+
+
+async def group(store: RedisLink, name: str, take: int = 0, *, acknowledge: bool = True) -> None:
+    """Make a listener's group that was given the first `take` entries."""
+    await store.command("XGROUP", "CREATE", "events", name, "0", "MKSTREAM")
+    if not take:
+        return
+    reply = await store.command("XREADGROUP", "GROUP", name, "c1", "COUNT", str(take), "STREAMS", "events", ">")
+    rows = reply[b"events"] if isinstance(reply, dict) else reply[0][1]
+    if acknowledge:
+        await store.command("XACK", "events", name, *(row[0] for row in rows))
+
+
+async def test_an_event_is_found_by_its_id_with_what_front_noted(store: RedisLink) -> None:
+    """The entry, its event and the enrichers' times; another event that only mentions the id is not it."""
+    wanted = flake(NOW)
+    for number in range(50):
+        await accept(store, flake(NOW - 100, number), NOW - 100)
+    await store.command("XADD", "events", f"{NOW}-*", "event", json.dumps({"id": "1", "data": {"ref": wanted}}))
+    entry = await accept(store, wanted, NOW + 4)
+    found = await trace.find(store, wanted)
+    assert (found.stream_id, found.event["id"], found.trace) == (entry, wanted, MADE)
+    plain = flake(NOW, 9)
+    await accept(store, plain, NOW + 5, made=None)
+    assert (await trace.find(store, plain)).trace is None
+
+
+async def test_an_event_that_lay_in_the_journal_is_found_later_and_only_so_far(store: RedisLink) -> None:
+    """The search goes on behind the id's own time, up to its bound, and says where to go on."""
+    wanted = flake(NOW)
+    for number in range(1200):
+        await accept(store, flake(NOW + 1000, number), NOW + 1000 + number, made=None)
+    await accept(store, wanted, NOW + 3_600_000)
+    assert (await trace.find(store, wanted)).event["id"] == wanted
+    with pytest.raises(NotFound) as caught:
+        await trace.find(store, wanted, scan=700)
+    last = f"{NOW + 1000 + 699}-0"
+    assert f"after={last}" in caught.value.hint
+    assert (await trace.find(store, wanted, after=last, scan=700)).event["id"] == wanted
+
+
+async def test_an_event_that_is_not_there_says_why(store: RedisLink) -> None:
+    """Nothing accepted yet, trimmed away, or unknown: each has its own hint."""
+    for ask, hint in (
+        (flake(NOW), "empty"),
+        (flake(NOW - 86_400_000), "trimmed"),
+        (flake(NOW), "no event has this id"),
+    ):
+        with pytest.raises(NotFound) as caught:
+            await trace.find(store, ask)
+        assert hint in caught.value.hint
+        await accept(store, flake(NOW, 7), NOW)
+    with pytest.raises(NotFound):
+        await trace.find(store, "9" * 20)
+
+
+async def test_each_group_says_what_became_of_the_entry(store: RedisLink) -> None:
+    """Not yet given, given and pending, acknowledged with its record, acknowledged without, given up."""
+    first = await accept(store, flake(NOW), NOW)
+    second = await accept(store, flake(NOW, 1), NOW + 1)
+    await group(store, "waits")
+    await group(store, "holds", 2, acknowledge=False)
+    await group(store, "took", 2)
+    await group(store, "quiet", 2)
+    await group(store, "buried", 2)
+    await store.command("XADD", "events:taken:took", f"{NOW + 40}-0", "ids", f"{first},{second}", "ms", "12.5")
+    await store.command("XADD", "dead:buried", f"{NOW + 90}-0", "event", "{}", "reason", "boom", "stream_id", first)
+    found = {item["group"]: item for item in await trace.groups(store, first)}
+    assert found["waits"] == {"group": "waits", "state": "waiting"}
+    assert (found["holds"]["state"], found["holds"]["consumer"], found["holds"]["deliveries"]) == ("pending", "c1", 1)
+    assert found["took"] == {"group": "took", "state": "taken", "at": NOW + 40, "ms": 12.5}
+    assert found["quiet"] == {"group": "quiet", "state": "taken", "at": None, "ms": None}
+    assert found["buried"] == {"group": "buried", "state": "dead_letter", "at": NOW + 90, "reason": "boom"}
+    assert list(found) == sorted(found)
+    other = {item["group"]: item for item in await trace.groups(store, second)}
+    assert (other["took"]["state"], other["buried"]["state"]) == ("taken", "taken")
+
+
+async def test_without_a_stream_there_are_no_groups(store: RedisLink) -> None:
+    """A platform that has not taken an event yet has nobody to ask."""
+    assert await trace.groups(store, f"{NOW}-0") == []
+
+
+class FakeRpc:
+    """Services by name, each a table of methods; an exception is raised, everything else is the answer."""
+
+    def __init__(self, **services: dict[str, Any]) -> None:
+        self.services = services
+        self.calls: list[tuple[str, str, dict[str, Any]]] = []
+
+    async def call(self, to: str, method: str, given: dict[str, Any], _timeout: float) -> Any:
+        self.calls.append((to, method, given))
+        if method not in self.services[to]:
+            raise RpcRemoteError(-32601, "Method not found")
+        answer = self.services[to][method]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class FakeRows:
+    """The names of the services there are."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = list(names)
+
+    def names(self) -> list[str]:
+        return self._names
+
+
+def handlers(rpc: FakeRpc, link: Any, registrations: Registrations | None = None) -> TraceHandlers:
+    fake_rpc: Any = rpc
+    rows: Any = FakeRows(*rpc.services)
+    return TraceHandlers(rpc=fake_rpc, link=link, rows=rows, registrations=registrations or Registrations())
+
+
+async def test_a_listener_that_knows_more_is_asked(store: RedisLink) -> None:
+    """Mixpanel's answer stands beside the group; one that says it has no `trace`, or does not answer, has none."""
+    wanted = flake(NOW)
+    await accept(store, wanted, NOW)
+    for name in ("send_mixpanel", "plain", "silent", "gone"):
+        await group(store, name, 1)
+    said = {"outcome": "accepted", "answer": "1 record imported"}
+    rpc = FakeRpc(send_mixpanel={"trace": said}, plain={}, silent={"trace": RpcTimeout("late")})
+    registrations = Registrations()
+    registrations.note("plain", {"methods": ["listen"]}, 0.0)
+    answer = await handlers(rpc, store, registrations).trace(params.TraceParams(id=wanted), {})
+    assert {item["group"]: item["answer"] for item in answer["groups"]} == {
+        "send_mixpanel": said,
+        "plain": None,
+        "silent": None,
+        "gone": None,
+    }
+    assert {to for to, _, _ in rpc.calls} == {"send_mixpanel", "silent"}
+    assert (answer["time"], answer["event"]["id"], answer["trace"]) == (NOW, wanted, MADE)
+
+
+class FakeLink:
+    """A link that is connected."""
+
+    connected = True
+
+
+async def test_dead_letters_are_the_services_own() -> None:
+    """List, replay and delete become calls of the service's methods with the arguments it knows."""
+    rpc = FakeRpc(
+        one={
+            "dead_letters": {"count": 0, "letters": []},
+            "replay_dead_letters": {},
+            "delete_dead_letters": {"deleted": 2},
+        }
+    )
+    found = handlers(rpc, FakeLink())
+    assert await found.dead_letters(params.LettersParams(name="one", limit=5), {}) == {"count": 0, "letters": []}
+    await found.replay_dead_letters(params.ReplayParams(name="one"), {})
+    await found.replay_dead_letters(params.ReplayParams(name="one", id="1-0"), {})
+    await found.delete_dead_letters(params.DeleteLettersParams(name="one", id="1-0,2-0"), {})
+    await found.delete_dead_letters(params.DeleteLettersParams(name="one", all=True), {})
+    assert [(method, given) for _, method, given in rpc.calls] == [
+        ("dead_letters", {"limit": 5}),
+        ("replay_dead_letters", {}),
+        ("replay_dead_letters", {"ids": "1-0"}),
+        ("delete_dead_letters", {"ids": "1-0,2-0"}),
+        ("delete_dead_letters", {"ids": ""}),
+    ]
+
+
+@pytest.mark.parametrize("given", [{}, {"id": "1-0", "all": True}])
+async def test_deleting_needs_to_be_told_what(given: dict[str, Any]) -> None:
+    """Neither a name nor `all`, or both, deletes nothing."""
+    rpc = FakeRpc(one={"delete_dead_letters": {"deleted": 1}})
+    with pytest.raises(BadParameter):
+        await handlers(rpc, FakeLink()).delete_dead_letters(params.DeleteLettersParams(name="one", **given), {})
+    assert rpc.calls == []
+
+
+@pytest.mark.parametrize(("table", "expected"), [({}, NotFound), ({"dead_letters": RpcTimeout("late")}, TimedOut)])
+async def test_a_service_without_dead_letters_is_a_404(table: dict[str, Any], expected: type[DirectorError]) -> None:
+    """One that has no such method is 404 and says which it has, one that is silent 504."""
+    registrations = Registrations()
+    registrations.note("one", {"methods": ["dead_letter", "stats"]}, 0.0)
+    with pytest.raises(expected) as caught:
+        await handlers(FakeRpc(one=table), FakeLink(), registrations).dead_letters(params.LettersParams(name="one"), {})
+    assert not isinstance(caught.value, Conflict)
+    if expected is NotFound:
+        assert caught.value.facts["methods"] == ["dead_letter", "stats"]
+        assert "did you mean 'dead_letter'?" in caught.value.hint
