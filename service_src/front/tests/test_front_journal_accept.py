@@ -68,9 +68,9 @@ async def look(own_redis: Any) -> AsyncIterator[aioredis.Redis]:
     await client.aclose()
 
 
-async def until(condition: Callable[[], bool], what: str = "the journal is empty") -> None:
+async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(15):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for is in another task's hands
             await asyncio.sleep(0.02)
 
 
@@ -87,7 +87,7 @@ def well(acceptor: JournalAcceptor) -> bool:
 
 
 async def connected(acceptor: JournalAcceptor) -> None:
-    await until(lambda: not acceptor.refusal() and acceptor._stream.refusal() == "", "Redis is there")
+    await until(lambda: not acceptor.refusal() and acceptor._stream.refusal() == "")
 
 
 async def test_without_trouble_the_disk_is_not_touched(make: Make, look: aioredis.Redis, tmp_path: Path) -> None:
