@@ -34,7 +34,7 @@ SINGLES = 20_000
 """Events that are sent one a message: enough to measure, and no endless wait."""
 DATA = Path(os.environ.get("BAND_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 CORPUS = DATA / "ua-corpus" / "ua_10k.txt"
-NAMES = ("mmgeo", "sxgeo", "uaparser")
+NAMES = frozenset({"mmgeo", "sxgeo", "uaparser"})
 
 
 def addresses() -> list[str]:
@@ -137,7 +137,7 @@ async def batches(port: str, *pids: str) -> dict[str, float]:
     caller = await start_caller(int(port), *NAMES)
 
     async def ask(params: dict[str, Any]) -> None:
-        answers = await caller.rpc.scatter("enrich", "enrich", params, expect=NAMES, timeout=30)
+        answers = await caller.rpc.scatter("enrich", "enrich", params, expect=NAMES, timeout=30, raw=True)
         assert len(answers.results) == len(NAMES), answers
 
     await flood(ask, warm_up(), pids)

@@ -10,7 +10,7 @@ import msgspec
 _encoder = msgspec.json.Encoder()
 
 
-def decode(data: bytes | str) -> Any:
+def decode(data: bytes | str | msgspec.Raw) -> Any:
     """Return the value of a JSON text.
 
     Raises:
@@ -19,7 +19,9 @@ def decode(data: bytes | str) -> Any:
     try:
         return msgspec.json.decode(data)
     except msgspec.DecodeError:
-        return json.loads(data)  # NaN and lone surrogates: Python peers send them
+        return json.loads(
+            bytes(data) if isinstance(data, msgspec.Raw) else data
+        )  # NaN and lone surrogates: Python peers send them
 
 
 def encode(value: Any) -> bytes:
@@ -31,4 +33,11 @@ def encode(value: Any) -> bytes:
     try:
         return _encoder.encode(value)
     except (OverflowError, TypeError, ValueError, UnicodeEncodeError):
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode()
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=True, default=_from_raw).encode()
+
+
+def _from_raw(value: Any) -> Any:
+    """Return the value of what is JSON already; all else has no JSON form."""
+    if isinstance(value, msgspec.Raw):
+        return decode(bytes(value))
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -9,13 +9,13 @@ import secrets
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
-from band import jsonio
 from band.constants import RPC_TIMEOUT
 from band.errors import RedisUnavailable, RpcTimeout, RpcUnavailable
 from band.jsonrpc import messages
 from band.jsonrpc.messages import Envelope
-from band.jsonrpc.outbox import MAX_BATCH, Outbox
-from band.jsonrpc.waiting import Call, Gather, GatherBatch, Scatter, Waiting, remote_error
+from band.jsonrpc.outbox import Outbox
+from band.jsonrpc.scattering import Scatterer
+from band.jsonrpc.waiting import Call, Gather, Scatter, Waiting, remote_error
 from band.logs import logger
 from band.presence import Presence, instance_channel
 from band.redis.link import RedisLink, reply_error
@@ -32,11 +32,22 @@ class RpcClient:
         # Not from 1: an answer to an earlier life of this service must not be taken for one to this life.
         self._ids = itertools.count(secrets.randbelow(1 << 40))
         self._waiting: dict[str, Waiting] = {}
-        self._scatters: dict[tuple[str, str], list[tuple[bytes, Gather]]] = {}
+        self._scatterer = Scatterer(link, presence, self._next_id, self._waiting)
         self.name = ""
-        self.reply_channel = ""
         self.timeouts = 0
         self.late = 0
+
+    def _next_id(self) -> str:
+        return str(next(self._ids))
+
+    @property
+    def reply_channel(self) -> str:
+        """The channel of this instance, on which answers of services of ours arrive."""
+        return self._scatterer.reply_channel
+
+    @reply_channel.setter
+    def reply_channel(self, channel: str) -> None:
+        self._scatterer.reply_channel = channel
 
     @property
     def waiting(self) -> int:
@@ -66,7 +77,7 @@ class RpcClient:
         deadline = loop.time() + timeout
         if not self._link.connected:
             await self._connected(timeout, to, method)
-        request_id = str(next(self._ids))
+        request_id = self._next_id()
         call = Call(loop.create_future(), to, method)
         self._waiting[request_id] = call
         timer = loop.call_at(deadline, self._expire, call, timeout)
@@ -124,7 +135,14 @@ class RpcClient:
     # --- several services
 
     async def scatter(
-        self, channel: str, method: str, params: dict[str, Any], *, expect: Iterable[str], timeout: float
+        self,
+        channel: str,
+        method: str,
+        params: dict[str, Any],
+        *,
+        expect: Iterable[str],
+        timeout: float,
+        raw: bool = False,
     ) -> Scatter:
         """Ask several services the same, and gather the answers of those in ``expect``.
 
@@ -138,24 +156,24 @@ class RpcClient:
             params: the keyword arguments, any JSON values.
             expect: names of the services to wait for.
             timeout: seconds.
+            raw: leave each result as JSON (``msgspec.Raw``), for those who only pass it on: no objects are made of it.
+                Results of one message share its memory; ``copy()`` what is to be kept.
 
         Raises:
             TypeError: the params have no JSON form.
         """
-        loop = asyncio.get_running_loop()
-        gather = Gather(loop, expect, method)
-        services = list(gather.scatter.missing)
+        services = expect if isinstance(expect, frozenset) else frozenset(expect)
         if not services or not self._link.connected:
-            return gather.scatter
-        request_id = ""
-        unknown = [service for service in services if not self._presence.knows(service)]
-        if not unknown:
-            self._scatter_in_batch(gather, services, method, params)
-        else:
-            request_id = str(next(self._ids))
-            payload = messages.request(channel, method, self._plain_sender(), params, request_id)
-            self._waiting[request_id] = gather
-            self._link.publish(channel, payload, functools.partial(_finish_unheard, gather))
+            return Scatter({}, {}, set(services), {})
+        together = self._scatterer.ask((method, services, timeout, raw), params)
+        if together is not None:
+            return await together
+        loop = asyncio.get_running_loop()
+        gather = Gather(loop, services, method, raw=raw)
+        request_id = self._next_id()
+        payload = messages.request(channel, method, self._plain_sender(), params, request_id)
+        self._waiting[request_id] = gather
+        self._link.publish(channel, payload, functools.partial(_finish_unheard, gather))
         timer = loop.call_later(timeout, gather.finish)
         try:
             await gather.future
@@ -163,44 +181,6 @@ class RpcClient:
             timer.cancel()
             self._waiting.pop(request_id, None)
         return gather.scatter
-
-    def _scatter_in_batch(self, gather: Gather, services: list[str], method: str, params: dict[str, Any]) -> None:
-        item = jsonio.encode(params)
-        if not self._scatters:
-            asyncio.get_running_loop().call_soon(self._send_scatters)
-        for service in services:
-            self._scatters.setdefault((service, method), []).append((item, gather))
-
-    def _send_scatters(self) -> None:
-        gathered, self._scatters = self._scatters, {}
-        for (service, method), items in gathered.items():
-            for start in range(0, len(items), MAX_BATCH):
-                self._send_scatter(service, method, items[start : start + MAX_BATCH])
-
-    def _send_scatter(self, service: str, method: str, items: list[tuple[bytes, Gather]]) -> None:
-        batch = GatherBatch(service, [gather for _, gather in items])
-        request_id = str(next(self._ids))
-        params = b'{"method":%b,"items":[%b]}' % (jsonio.encode(method), b",".join([item for item, _ in items]))
-        payload = messages.request_raw(service, messages.BATCH, self.reply_channel, params, request_id)
-        self._waiting[request_id] = batch
-        # Whoever still waits in it has its own deadline; this only forgets an answer that never came.
-        asyncio.get_running_loop().call_later(RPC_TIMEOUT, self._waiting.pop, request_id, None)
-        instance = self._presence.pick(service)
-        channel = service if instance is None else instance_channel(service, instance)
-        heard = functools.partial(self._on_batch_receivers, batch, payload, instance)
-        if not self._link.publish(channel, payload, heard):
-            batch.give_up()
-
-    def _on_batch_receivers(self, batch: GatherBatch, payload: bytes, instance: str | None, receivers: Any) -> None:
-        if receivers == 0 and instance is not None:
-            self._presence.forget(batch.service, instance)
-            other = self._presence.pick(batch.service)
-            channel = batch.service if other is None else instance_channel(batch.service, other)
-            heard = functools.partial(self._on_batch_receivers, batch, payload, other)
-            if self._link.publish(channel, payload, heard):
-                return
-        if not isinstance(receivers, int) or receivers == 0:
-            batch.give_up()
 
     # --- answers
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from typing import Any, Final
 
 import msgspec
@@ -31,7 +32,10 @@ MESSAGES: Final = {
 
 
 class Envelope(msgspec.Struct):
-    """One message as it came. ``id`` is UNSET for a notification; ``result`` and ``error`` mark a reply."""
+    """One message as it came. ``id`` is UNSET for a notification; ``result`` and ``error`` mark a reply.
+
+    ``result`` stays JSON: some only pass it on.
+    """
 
     jsonrpc: Any = None
     method: Any = msgspec.UNSET
@@ -39,7 +43,7 @@ class Envelope(msgspec.Struct):
     id: Any = msgspec.UNSET
     sender: Any = msgspec.field(default=None, name="from")
     to: Any = None
-    result: Any = msgspec.UNSET
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     error: Any = msgspec.UNSET
 
     @property
@@ -77,6 +81,9 @@ def decode(data: bytes) -> list[Envelope]:
     except msgspec.DecodeError:
         value = jsonio.decode(data)
     items = value if isinstance(value, list) else [value]
+    for item in items:
+        if isinstance(item, dict) and "result" in item:
+            item["result"] = msgspec.Raw(json.dumps(item["result"]).encode())  # keeps NaN
     try:
         return [msgspec.convert(item, Envelope) for item in items]
     except msgspec.ValidationError as error:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
+from band import jsonio
 from band.errors import RpcRemoteError, RpcUnavailable
 from band.jsonrpc import messages
 from band.jsonrpc.messages import Envelope
+
+NULL: Final = msgspec.Raw(b"null")
 
 
 class Waiting(Protocol):
@@ -46,10 +49,10 @@ def remote_error(error: Any, to: str, method: str) -> RpcRemoteError:
     return RpcRemoteError(number, str(error.get("message") or "unknown error"), error.get("data"), to=to, method=method)
 
 
-def outcome(reply: Envelope) -> tuple[Any, Any]:
-    """Return (result, error) of a reply; error is None when it succeeded."""
+def outcome(reply: Envelope) -> tuple[msgspec.Raw, Any]:
+    """Return (result as JSON, error) of a reply; error is None when it succeeded."""
     error = None if reply.error is msgspec.UNSET else reply.error
-    return (None if reply.result is msgspec.UNSET else reply.result), error
+    return (NULL if reply.result is msgspec.UNSET else reply.result), error
 
 
 class Call:
@@ -67,7 +70,7 @@ class Call:
         if not self.future.done():
             result, error = outcome(reply)
             if error is None:
-                self.future.set_result(result)
+                self.future.set_result(jsonio.decode(result))
             else:
                 self.future.set_exception(remote_error(error, self.to, self.method))
         return True
@@ -88,11 +91,14 @@ class Call:
 class Gather:
     """One request that waits for the answers of several services."""
 
-    __slots__ = ("_begun", "_method", "_open", "future", "scatter")
+    __slots__ = ("_begun", "_method", "_open", "_raw", "future", "scatter")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, expect: Iterable[str], method: str) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, expect: Iterable[str], method: str, *, raw: bool = False
+    ) -> None:
         self._begun = time.perf_counter()
         self._method = method
+        self._raw = raw
         self._open = set(expect)
         self.future: asyncio.Future[None] = loop.create_future()
         self.scatter = Scatter({}, {}, set(self._open), {})
@@ -101,7 +107,7 @@ class Gather:
         """Take one service's answer, result or error; True: nothing more is expected."""
         return self.settle(str(reply.sender), *outcome(reply))
 
-    def settle(self, service: str, result: Any, error: Any) -> bool:
+    def settle(self, service: str, result: msgspec.Raw, error: Any) -> bool:
         """Note what ``service`` answered; True: nothing more is expected."""
         scatter = self.scatter
         if service not in self._open:
@@ -109,7 +115,7 @@ class Gather:
         scatter.missing.discard(service)
         scatter.elapsed_ms[service] = round((time.perf_counter() - self._begun) * 1000, 3)
         if error is None:
-            scatter.results[service] = result
+            scatter.results[service] = result if self._raw else jsonio.decode(result)
         else:
             scatter.errors[service] = remote_error(error, service, self._method)
         return self.give_up(service)
@@ -132,35 +138,3 @@ class Gather:
         waited = not self.future.done()
         self.finish()
         return waited
-
-
-class GatherBatch:
-    """The answer of one service to the requests of many :class:`Gather` that went to it as one message."""
-
-    __slots__ = ("gathers", "service")
-
-    def __init__(self, service: str, gathers: list[Gather]) -> None:
-        self.service = service
-        self.gathers = gathers
-
-    def take(self, reply: Envelope) -> bool:
-        """Share the answers out; an error of the whole is everybody's error."""
-        result, error = outcome(reply)
-        if error is None and isinstance(result, dict) and isinstance(result.get("results"), list):
-            errors = result.get("errors") or {}
-            for number, (gather, value) in enumerate(zip(self.gathers, result["results"], strict=False)):
-                gather.settle(self.service, value, errors.get(str(number)) if errors else None)
-        else:
-            for gather in self.gathers:
-                gather.settle(self.service, None, error or {"message": "not the answer to a batch"})
-        return True
-
-    def give_up(self) -> None:
-        """Nobody got the batch."""
-        for gather in self.gathers:
-            gather.give_up(self.service)
-
-    def end(self, reason: str) -> bool:
-        """End the wait of each because the service stops."""
-        ended = [gather.end(reason) for gather in self.gathers]  # every one of them, not only up to the first
-        return any(ended)

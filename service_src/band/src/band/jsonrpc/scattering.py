@@ -1,0 +1,242 @@
+"""Requests to several services of ours at once: those of one turn of the loop reach each service as one message."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from band import jsonio
+from band.constants import RPC_TIMEOUT
+from band.jsonrpc import messages
+from band.jsonrpc.messages import Envelope
+from band.jsonrpc.outbox import MAX_BATCH
+from band.jsonrpc.waiting import Scatter, Waiting, outcome, remote_error
+from band.presence import Presence, instance_channel
+from band.redis.link import RedisLink
+
+Key = tuple[str, frozenset[str], float, bool]
+"""What requests must have in common to be sent together: method, services, timeout, whether results stay JSON."""
+
+
+class _Answers(msgspec.Struct):
+    """The result of a batch; each result is still JSON."""
+
+    results: list[msgspec.Raw]
+    errors: dict[str, Any] = {}
+
+
+_answers = msgspec.json.Decoder(_Answers)
+
+
+def _read(answer: msgspec.Raw) -> _Answers:
+    """Return the parts of an answer.
+
+    Raises:
+        ValueError: it is not the answer to a batch.
+    """
+    try:
+        return _answers.decode(answer)
+    except msgspec.DecodeError:
+        loose = jsonio.decode(answer)  # what only Python's own reader takes: NaN, lone surrogates
+    if not isinstance(loose, dict) or not isinstance(loose.get("results"), list):
+        raise ValueError("no list of results")  # noqa: TRY004 - a ValueError is what the caller answers
+    return _Answers([msgspec.Raw(jsonio.encode(one)) for one in loose["results"]], loose.get("errors") or {})
+
+
+class Turn:
+    """At most 500 requests that ask the same services at the same moment, and so are answered together.
+
+    Everything that can be is kept once for all of them: who is missing, the times, the deadline.
+    """
+
+    __slots__ = ("_begun", "_columns", "_elapsed", "_faults", "_open", "_raw", "futures", "items", "method", "timer")
+
+    def __init__(self, method: str, services: frozenset[str], *, raw: bool) -> None:
+        self._begun = time.perf_counter()
+        self._open = set(services)
+        self._raw = raw
+        self._columns: dict[str, list[Any]] = {}
+        self._faults: dict[str, dict[str, Any]] = {}
+        self._elapsed: dict[str, float] = {}
+        self.method = method
+        self.items: list[bytes] = []
+        self.futures: list[asyncio.Future[Scatter]] = []
+        self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def services(self) -> list[str]:
+        """Who has not answered yet."""
+        return list(self._open)
+
+    def ask(self, loop: asyncio.AbstractEventLoop, item: bytes) -> asyncio.Future[Scatter]:
+        """Add a request (its params as JSON); the future has what came back."""
+        future: asyncio.Future[Scatter] = loop.create_future()
+        self.items.append(item)
+        self.futures.append(future)
+        return future
+
+    def settle(self, service: str, answer: Any, error: Any) -> None:
+        """Take what a service answered to all of them: the result as JSON, or an error of the whole."""
+        if service not in self._open:
+            return
+        self._elapsed[service] = round((time.perf_counter() - self._begun) * 1000, 3)
+        if error is None:
+            try:
+                found = _answers.decode(answer)
+                self._columns[service] = (
+                    [*found.results] if self._raw else [jsonio.decode(one) for one in found.results]
+                )
+                self._faults[service] = found.errors
+            except (msgspec.DecodeError, ValueError):
+                error = {"message": "not the answer to a batch"}
+        if error is not None:
+            self._columns[service] = []
+            self._faults[service] = {"": error}
+        self.give_up(service)
+
+    def give_up(self, service: str) -> None:
+        """Expect nothing more of a service."""
+        self._open.discard(service)
+        if not self._open:
+            self.finish()
+
+    def finish(self) -> None:
+        """Tell everybody who still waits what has come so far."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        missing, self._open = self._open, set()
+        futures, self.futures = self.futures, []
+        columns = list(self._columns.items())
+        faulty = any(self._faults.values())
+        for number, future in enumerate(futures):
+            if future.done():
+                continue
+            if faulty or any(len(column) != len(futures) for _, column in columns):
+                future.set_result(self._careful(number, missing))
+            else:
+                results = {service: column[number] for service, column in columns}
+                future.set_result(Scatter(results, {}, set(missing), self._elapsed))
+
+    def _careful(self, number: int, missing: set[str]) -> Scatter:
+        """Return what came for one request when some of the answers are errors."""
+        scatter = Scatter({}, {}, set(missing), self._elapsed)
+        for service, column in self._columns.items():
+            faults = self._faults[service]
+            error = faults.get(str(number), faults.get(""))
+            if error is None and number < len(column):
+                scatter.results[service] = column[number]
+            else:
+                error = error or {"message": "fewer answers than questions"}
+                scatter.errors[service] = remote_error(error, service, self.method)
+        return scatter
+
+    def end(self) -> bool:
+        """End the wait because the service stops; whether somebody still waited."""
+        waited = any(not future.done() for future in self.futures)
+        self.finish()
+        return waited
+
+
+class _Part:
+    """The answer of one service to a turn's requests."""
+
+    __slots__ = ("service", "turn")
+
+    def __init__(self, service: str, turn: Turn) -> None:
+        self.service = service
+        self.turn = turn
+
+    def take(self, reply: Envelope) -> bool:
+        """Share the answers out; an error of the whole is everybody's error."""
+        self.turn.settle(self.service, reply.result, outcome(reply)[1])
+        return True
+
+    def end(self, _reason: str) -> bool:
+        """End the wait of each because the service stops."""
+        return self.turn.end()
+
+
+class Scatterer:
+    """Gathers the requests of one turn of the loop and sends them.
+
+    Args:
+        link: the connection.
+        presence: which instances of ours there are.
+        next_id: returns a new request id.
+        waiting: where replies are looked up by request id.
+    """
+
+    def __init__(
+        self, link: RedisLink, presence: Presence, next_id: Callable[[], str], waiting: dict[str, Waiting]
+    ) -> None:
+        self._link = link
+        self._presence = presence
+        self._next_id = next_id
+        self._waiting = waiting
+        self._turns: dict[Key, Turn] = {}
+        self._full: list[tuple[Key, Turn]] = []
+        self.reply_channel = ""
+
+    def ask(self, key: Key, params: dict[str, Any]) -> asyncio.Future[Scatter] | None:
+        """Add a request to those of this turn; None when one of the services is not known to be of ours.
+
+        Raises:
+            TypeError: the params have no JSON form.
+        """
+        loop = asyncio.get_running_loop()
+        turn = self._turns.get(key)
+        if turn is None:
+            method, services, _timeout, raw = key
+            unknown = [service for service in services if not self._presence.knows(service)]  # looks for all of them
+            if unknown:
+                return None
+            item = jsonio.encode(params)
+            if not self._turns and not self._full:
+                loop.call_soon(self._send_all)
+            turn = self._turns[key] = Turn(method, services, raw=raw)
+        else:
+            item = jsonio.encode(params)
+        future = turn.ask(loop, item)
+        if len(turn.items) >= MAX_BATCH:
+            self._full.append((key, self._turns.pop(key)))
+        return future
+
+    def _send_all(self) -> None:
+        turns = [*self._full, *self._turns.items()]
+        self._full, self._turns = [], {}
+        loop = asyncio.get_running_loop()
+        for (_method, _services, timeout, _raw), turn in turns:
+            turn.timer = loop.call_later(timeout, turn.finish)
+            params = b'{"method":%b,"items":[%b]}' % (jsonio.encode(turn.method), b",".join(turn.items))
+            turn.items = []
+            for service in turn.services:
+                self._send(_Part(service, turn), params)
+
+    def _send(self, part: _Part, params: bytes) -> None:
+        request_id = self._next_id()
+        payload = messages.request_raw(part.service, messages.BATCH, self.reply_channel, params, request_id)
+        self._waiting[request_id] = part
+        # Whoever still waits in it has its own deadline; this only forgets an answer that never came.
+        asyncio.get_running_loop().call_later(RPC_TIMEOUT, self._waiting.pop, request_id, None)
+        instance = self._presence.pick(part.service)
+        channel = part.service if instance is None else instance_channel(part.service, instance)
+        heard = functools.partial(self._on_receivers, part, payload, instance)
+        if not self._link.publish(channel, payload, heard):
+            part.turn.give_up(part.service)
+
+    def _on_receivers(self, part: _Part, payload: bytes, instance: str | None, receivers: Any) -> None:
+        if receivers == 0 and instance is not None:
+            self._presence.forget(part.service, instance)
+            other = self._presence.pick(part.service)
+            channel = part.service if other is None else instance_channel(part.service, other)
+            heard = functools.partial(self._on_receivers, part, payload, other)
+            if self._link.publish(channel, payload, heard):
+                return
+        if not isinstance(receivers, int) or receivers == 0:
+            part.turn.give_up(part.service)

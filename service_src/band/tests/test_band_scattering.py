@@ -1,0 +1,123 @@
+"""Requests of one turn of the loop to services of ours: sent together, answered one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import msgspec
+import pytest
+
+from band import jsonio
+from band.jsonrpc.messages import decode
+from band.jsonrpc.scattering import Turn
+from band.service import Service
+
+BOTH = frozenset({"good", "odd"})
+
+
+def enricher(answer):
+    """A service whose `enrich` is the given function."""
+    service = Service()
+
+    @service.expose.enricher(keys=["*"])
+    def enrich(**params):
+        return answer(**params)
+
+    return service
+
+
+@pytest.fixture
+async def caller(run_service, eventually):
+    """A caller and two enrichers that it knows: one is always right, one fails for odd numbers."""
+
+    def odd(n):
+        if n % 2:
+            raise ValueError("odd")
+        return {"n": n, "x": float("nan") if n == 4 else n, "y": 1 << 70 if n == 6 else 0}
+
+    await run_service(enricher(lambda n: {"n": n, "город": "Ё"}), name="good", listen_enrich=True)
+    await run_service(enricher(odd), name="odd", listen_enrich=True)
+    caller = await run_service(Service(), name="caller")
+    await eventually(lambda: all(map(caller.presence.knows, sorted(BOTH))))
+    return caller
+
+
+async def test_each_request_gets_its_own_answers(caller):
+    """A thousand at once, more than one message holds: results and errors stand where they belong."""
+    found = await asyncio.gather(
+        *(caller.rpc.scatter("enrich", "enrich", {"n": n}, expect=BOTH, timeout=20) for n in range(1100))
+    )
+    for n, one in enumerate(found):
+        assert one.results["good"] == {"n": n, "город": "Ё"}
+        assert one.missing == set()
+        if n % 2:
+            assert "ValueError: odd" in str(one.errors["odd"])
+        else:
+            assert one.results["odd"]["n"] == n
+    assert found[4].results["odd"]["x"] is None or found[4].results["odd"]["x"] != found[4].results["odd"]["x"]
+    assert found[6].results["odd"]["y"] == 1 << 70
+    assert caller.rpc.waiting == 0
+
+
+async def test_raw_results_stay_json(caller):
+    """Who only passes results on gets the text, which goes into further JSON as it is."""
+    one = await caller.rpc.scatter("enrich", "enrich", {"n": 2}, expect=BOTH, timeout=20, raw=True)
+    assert all(type(result) is msgspec.Raw for result in one.results.values())
+    assert jsonio.decode(jsonio.encode({"data": one.results})) == {
+        "data": {"good": {"n": 2, "город": "Ё"}, "odd": {"n": 2, "x": 2, "y": 0}}
+    }
+    # A number that only Python's writer can write: the raw result beside it is still written.
+    assert jsonio.decode(jsonio.encode({"big": 1 << 70, **one.results}))["good"]["n"] == 2
+
+
+async def test_who_leaves_takes_nobody_along(caller):
+    """A request that is cancelled harms none of those that were sent with it."""
+    first = asyncio.ensure_future(caller.rpc.scatter("enrich", "enrich", {"n": 0}, expect=BOTH, timeout=20))
+    second = asyncio.ensure_future(caller.rpc.scatter("enrich", "enrich", {"n": 2}, expect=BOTH, timeout=20))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).results["good"]["n"] == 2
+    with contextlib.suppress(asyncio.CancelledError):
+        await first
+
+
+async def test_the_deadline_tells_what_has_come() -> None:
+    """At the deadline the answered stand in results, the silent in missing; what comes later changes nothing."""
+    turn = Turn("enrich", BOTH, raw=False)
+    asked = [turn.ask(asyncio.get_running_loop(), b"{}") for _ in range(2)]
+    turn.settle("good", msgspec.Raw(b'{"results":[1,2],"errors":{}}'), None)
+    turn.finish()
+    turn.settle("odd", msgspec.Raw(b'{"results":[3,4]}'), None)
+    told = [await one for one in asked]
+    assert [one.results for one in told] == [{"good": 1}, {"good": 2}]
+    assert all(one.missing == {"odd"} and set(one.elapsed_ms) == {"good"} for one in told)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"null", b"[]", b"{}", b'{"results":{}}', b'{"results":[NaN],"errors":[]}', b'{"results":[1],"errors":7}', b"x"],
+)
+async def test_what_is_no_answer_is_everybodys_error(answer: bytes) -> None:
+    """A peer that answers a batch with something else harms nobody: each request gets an error."""
+    turn = Turn("enrich", frozenset({"odd"}), raw=False)
+    asked = [turn.ask(asyncio.get_running_loop(), b"{}") for _ in range(2)]
+    turn.settle("odd", msgspec.Raw(answer), None)
+    for one in asked:
+        assert set((await one).errors) == {"odd"}
+
+
+async def test_too_few_answers_are_an_error_for_the_rest() -> None:
+    """Answers are matched by place; who has none is told so."""
+    turn = Turn("enrich", frozenset({"odd"}), raw=False)
+    asked = [turn.ask(asyncio.get_running_loop(), b"{}") for _ in range(2)]
+    turn.settle("odd", msgspec.Raw(b'{"results":[1]}'), None)
+    assert (await asked[0]).results == {"odd": 1}
+    assert "fewer answers" in str((await asked[1]).errors["odd"])
+
+
+def test_results_that_only_python_reads_are_kept() -> None:
+    """An envelope with NaN, as Python peers send them, still carries its result."""
+    (reply,) = decode(b'{"jsonrpc":"2.0","id":"1","from":"a","result":{"x":NaN}}')
+    value = jsonio.decode(reply.result)
+    assert value["x"] != value["x"]
