@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from aiohttp import web
@@ -13,13 +15,14 @@ from band import logger
 from band.errors import RedisError
 from director.counts import RequestCounts
 from director.endpoints import Endpoint
-from director.errors import BadParameter, DirectorError, RedisUnavailable
+from director.errors import BadParameter, DirectorError, RedisUnavailable, TokenMissing
 from director.guard import Guard
 from director.params import read_params
 
 Answer = Any
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HandlerFunction = Callable[[Any, dict[str, Any]], Awaitable[Answer]]
+LOGIN = "/dashboard/login"
 CLIENT_GONE = 499
 """The status under which a request is counted whose client went before the answer."""
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -28,7 +31,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 class Text(msgspec.Struct, frozen=True):
     """A handler's answer that is text, whole or as it comes."""
 
-    body: str | AsyncIterator[bytes]
+    body: str | AsyncGenerator[bytes, None]
     content_type: str = "text/plain; charset=utf-8"
 
 
@@ -89,6 +92,8 @@ async def _answer(guard: Guard, request: web.Request, handler: Handler) -> web.S
     try:
         guard.check(request.path, request.headers)
         return await handler(request)
+    except TokenMissing as error:
+        return _to_login(request) or _json(error.body(), error.status)
     except DirectorError as error:
         return _json(error.body(), error.status)
     except RedisError as error:
@@ -102,6 +107,13 @@ async def _answer(guard: Guard, request: web.Request, handler: Handler) -> web.S
         logger.exception("request_failed", path=request.path)
         body = {"error": {"code": "internal", "message": "the director failed", "hint": "its log says why"}}
         return _json(body, 500)
+
+
+def _to_login(request: web.Request) -> web.Response | None:
+    """Return the way to the login page for a person who opens a page; None for a program."""
+    if request.method != "GET" or "text/html" not in request.headers.get("Accept", ""):
+        return None
+    return web.Response(status=303, headers={**_HEADERS, "Location": f"{LOGIN}?next={quote(request.path)}"})
 
 
 def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
@@ -160,8 +172,12 @@ async def _write(request: web.Request, answer: Answer) -> web.StreamResponse:
         return web.Response(body=answer.body.encode(), headers={**_HEADERS, "Content-Type": answer.content_type})
     stream = web.StreamResponse(headers={**_HEADERS, "Content-Type": answer.content_type})
     await stream.prepare(request)
-    async for chunk in answer.body:
-        await stream.write(chunk)
+    async with aclosing(answer.body):
+        async for chunk in answer.body:
+            if request.transport is None or request.transport.is_closing():
+                return stream  # who asked is gone; an empty chunk is how a silent source lets us see it
+            if chunk:
+                await stream.write(chunk)
     await stream.write_eof()
     return stream
 

@@ -15,11 +15,14 @@ from director.build import Builder
 from director.catalog import Catalog
 from director.configs import Configs
 from director.counts import RequestCounts
+from director.dashboard.assembled import OPEN, Dashboard
+from director.dashboard.inside import Inside
 from director.deploy import Deployer, Surroundings
 from director.deployments import Deployments
 from director.desired import Desired
 from director.endpoints import ENDPOINTS
 from director.errors import ConfigError, DockerUnavailable
+from director.feed import Feed
 from director.guard import Guard, allowed_hosts, check_exposure
 from director.handlers import Handlers
 from director.handlers_metrics import MetricsHandlers
@@ -31,6 +34,7 @@ from director.metrics import Metrics
 from director.operations import Operations
 from director.ports import PortPool
 from director.probe import Prober
+from director.progress import Progress
 from director.pruner import Pruner, PruneSettings
 from director.registrations import Registrations
 from director.releases import Releases
@@ -40,9 +44,11 @@ from director.rows import Rows
 from director.runtime.docker import DockerRuntime
 from director.runtime.face import OwnContainer
 from director.runtime.inspection import own_id
+from director.runtime.output import DockerOutput
 from director.settings import DirectorSettings
 from director.supervisor import Supervisor
 from director.usage import UsageMeter
+from director.ws import LogSocket
 
 HTTP_PREFIX = "/_band"
 DOCKER_PATIENCE = 60.0
@@ -110,7 +116,7 @@ class Director:
         around = surroundings(settings, own)
         self.settings = settings
         self.runtime = runtime
-        self.guard = Guard(self._hosts(own), settings.token, frozenset({f"{HTTP_PREFIX}/health"}))
+        self.guard = Guard(self._hosts(own), settings.token, frozenset({f"{HTTP_PREFIX}/health"}), OPEN)
         self.catalog = Catalog(
             settings.images, settings.builtin_images, (settings.service_src,) if settings.service_src else ()
         )
@@ -128,8 +134,15 @@ class Director:
         self.supervisor.self_id = own.id if own else ""
         self.announcer = Announcer(link, self.prober, self.registrations, self.supervisor)
         self.builder = Builder(timeout=settings.build_timeout)
+        self.feed = Feed(DockerOutput(runtime), lambda: self.supervisor.observed, self._declared)
+        self.progress = Progress(self.feed)
         self.images = Images(
-            runtime, self.catalog, self.builder, namespace=settings.namespace, base_image=settings.base_image
+            runtime,
+            self.catalog,
+            self.builder,
+            namespace=settings.namespace,
+            base_image=settings.base_image,
+            progress=self.progress,
         )
         self.deployments = Deployments(
             runtime=runtime,
@@ -171,9 +184,7 @@ class Director:
             locks=self.locks,
             surroundings=around,
         )
-        self.supervisor.attach(
-            self.operations.revive, self.announcer.changed, self.announcer.ended, self.announcer.started
-        )
+        self.supervisor.attach(self.operations.revive, self._changed, self.announcer.ended, self.announcer.started)
         self.usage = UsageMeter(runtime, lambda: self.supervisor.observed)
         self.rows = Rows(self.supervisor, self.desired, self.registrations, self.usage)
         self.handlers = Handlers(
@@ -201,6 +212,16 @@ class Director:
         self.tracing = TraceHandlers(rpc=rpc, link=link, rows=self.rows, registrations=self.registrations)
         self.requests = RequestCounts()
         self.metrics = Metrics(self.rows, self.requests, self.images.builds, self._reached)
+        self._endpoints = (self.handlers, MetricsHandlers(self.metrics), self.tracing, self.release_handlers)
+        self.dashboard = Dashboard(
+            Inside(ENDPOINTS, *self._endpoints),
+            progress=self.progress,
+            locks=self.locks,
+            feed=self.feed,
+            store=link,
+            namespace=settings.namespace,
+            token=settings.token,
+        )
         logger.info(
             "director_assembled", namespace=settings.namespace, network=around.network, in_container=own is not None
         )
@@ -208,9 +229,8 @@ class Director:
     def install(self) -> None:
         """Give band the routes, the guard, the heartbeat's receiver and the background work."""
         app.middlewares.append(error_middleware(lambda: self.guard, self.requests))
-        dome.routes += routes(
-            ENDPOINTS, self.handlers, MetricsHandlers(self.metrics), self.tracing, self.release_handlers
-        )
+        dome.routes += routes(ENDPOINTS, *self._endpoints)
+        dome.routes += [*self.dashboard.routes(), *LogSocket(self.feed).routes()]
         expose(name="__iamalive")(self._on_heartbeat)
         for work in (
             self._listen_for_answers,
@@ -218,9 +238,18 @@ class Director:
             self.announcer.run,
             self.usage.run,
             self.pruner.run,
+            self.feed.run,
+            self.dashboard.work,
         ):
             worker(work)
         cleanup(self._close)
+
+    def _changed(self) -> None:
+        self.announcer.changed()
+        self.feed.pictured(self.supervisor.observed)
+
+    async def _declared(self, name: str) -> tuple[str, ...]:
+        return await self.handlers.declared(name)
 
     def _reached(self) -> dict[str, float]:
         return {"docker": float(not self.supervisor.docker_error), "redis": float(link.connected)}

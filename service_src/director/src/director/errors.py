@@ -3,6 +3,7 @@
 DirectorError
 ├── BadParameter 400      a parameter is unknown, missing or of the wrong type
 ├── Refused 403           the guard does not let this request in
+│   └── TokenMissing      … because it shows no token
 ├── NotFound 404          no such service, image, method or route
 ├── Conflict 409          not possible in this state
 ├── InvalidValue 422      a parameter has the right type and an impossible value
@@ -46,6 +47,10 @@ class Refused(DirectorError):
     """The guard does not let this request in."""
 
     status, code = 403, "refused"
+
+
+class TokenMissing(Refused):
+    """The request shows neither the token nor a session of the page."""
 
 
 class NotFound(DirectorError):

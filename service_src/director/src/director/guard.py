@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import time
 from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import urlsplit
 
 import msgspec
 
-from director.errors import ConfigError, Refused
+from director import sessions
+from director.errors import ConfigError, Refused, TokenMissing
 from director.settings import LOOPBACK
 
 _OWN_SITE = frozenset({"same-origin", "none"})
@@ -20,12 +22,14 @@ class Guard(msgspec.Struct, frozen=True):
     hosts: frozenset[str]
     token: str | None = None
     open_paths: frozenset[str] = frozenset()
+    open_prefixes: tuple[str, ...] = ()
 
     def check(self, path: str, headers: Mapping[str, str]) -> None:
         """Return if the request may pass.
 
         Raises:
-            Refused: a foreign Host (DNS rebinding) or Origin, a request of another site's page, or no token.
+            Refused: a foreign Host (DNS rebinding) or Origin, or a request of another site's page.
+            TokenMissing: neither the token nor a session of the page.
         """
         host = headers.get("Host", "")
         if hostname(host) not in self.hosts:
@@ -36,15 +40,20 @@ class Guard(msgspec.Struct, frozen=True):
         site = headers.get("Sec-Fetch-Site")
         if site is not None and site.lower() not in _OWN_SITE:
             raise Refused("requests from pages of other sites are refused", "open the director's own page")
-        if self.token is not None and path not in self.open_paths and not self._has_token(headers):
-            raise Refused(
+        if self.token is not None and not self._is_open(path) and not self._has_token(self.token, headers):
+            raise TokenMissing(
                 "the token is missing or wrong", "send `Authorization: Bearer <token>` or `X-Band-Token: <token>`"
             )
 
-    def _has_token(self, headers: Mapping[str, str]) -> bool:
+    def _is_open(self, path: str) -> bool:
+        return path in self.open_paths or path.startswith(self.open_prefixes)
+
+    def _has_token(self, token: str, headers: Mapping[str, str]) -> bool:
         scheme, _, bearer = headers.get("Authorization", "").partition(" ")
         given = bearer.strip() if scheme.lower() == "bearer" else headers.get("X-Band-Token", "")
-        return hmac.compare_digest(given.encode(), (self.token or "").encode())
+        if hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode()):
+            return True
+        return sessions.valid(sessions.cookie_of(headers), token, time.time())
 
 
 def hostname(host: str) -> str:

@@ -163,12 +163,12 @@ class Handlers:
 
     async def get_config(self, given: params.ServiceParams, _rest: Rest) -> Any:
         """`/get_config/<name>`."""
-        return mask_tree(await self._configs.get(given.name), await self._declared(given.name))
+        return mask_tree(await self._configs.get(given.name), await self.declared(given.name))
 
     async def update_config(self, given: params.ConfigParams, rest: Rest) -> Any:
         """`/update_config/<name>`."""
         document = await self._operations.update_config(given.name, rest)
-        return mask_tree(document, await self._declared(given.name))
+        return mask_tree(document, await self.declared(given.name))
 
     async def logs(self, given: params.LogsParams, _rest: Rest) -> Any:
         """`/logs/<name>`."""
@@ -176,7 +176,7 @@ class Handlers:
         seen = self._supervisor.primary(given.name)
         if seen is None:
             raise NotFound(f"service {given.name!r} has no container", f"GET /run/{given.name}")
-        declared = await self._declared(given.name)
+        declared = await self.declared(given.name)
         if given.follow:
             return Text(logs.follow(self._runtime, seen, given.tail, declared))
         return Text(await logs.tail(self._runtime, seen, given.tail, declared))
@@ -224,7 +224,7 @@ class Handlers:
         except DockerUnavailable:
             return seen
 
-    async def _declared(self, name: str) -> tuple[str, ...]:
+    async def declared(self, name: str) -> tuple[str, ...]:
         """Return the env keys that are secret for a service: of what runs, and of its image folder."""
         wanted = self._desired.get(name)
         folder = await asyncio.to_thread(self._catalog.find, name)

@@ -12,6 +12,7 @@ from director.catalog import Catalog, ImageFolder
 from director.context import Entry, adapt_requirements, context_hash, pack, read_entries
 from director.counts import BuildCounts
 from director.errors import Conflict
+from director.progress import Progress
 from director.runtime import face
 
 
@@ -32,13 +33,21 @@ class Images:
     """Plans and builds the images of services."""
 
     def __init__(
-        self, runtime: face.Runtime, catalog: Catalog, builder: Builder, *, namespace: str, base_image: str
+        self,
+        runtime: face.Runtime,
+        catalog: Catalog,
+        builder: Builder,
+        *,
+        namespace: str,
+        base_image: str,
+        progress: Progress,
     ) -> None:
         self._runtime = runtime
         self._catalog = catalog
         self._builder = builder
         self._namespace = namespace
         self._base_image = base_image
+        self._progress = progress
         self.builds = BuildCounts()
 
     async def plan(self, name: str) -> ImagePlan:
@@ -85,13 +94,18 @@ class Images:
         begun = asyncio.get_running_loop().time()
         outcome = "failed"
         try:
-            await self._builder.build(request, context, lambda line: logger.info("build", service=name, line=line))
+            with self._progress.building(name, plan.tag):
+                await self._builder.build(request, context, lambda line: self._printed(name, line))
             outcome = "ok"
         finally:
             seconds = round(asyncio.get_running_loop().time() - begun, 2)
             self.builds.ended(outcome, seconds)
         logger.info("build_done", service=name, image=plan.tag, seconds=seconds)
         return True
+
+    def _printed(self, name: str, line: str) -> None:
+        logger.info("build", service=name, line=line)
+        self._progress.line(name, line)
 
     async def _base_id(self) -> str:
         base = await self._runtime.image(self._base_image)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 
 from director.masking import scrub, secret_values
 from director.runtime.face import Observed, Runtime
+
+SILENCE = 5.0
 
 
 async def tail(runtime: Runtime, container: Observed, lines: int, declared: Collection[str]) -> str:
@@ -14,8 +17,35 @@ async def tail(runtime: Runtime, container: Observed, lines: int, declared: Coll
     return "".join(f"{scrub(line, secrets)}\n" for line in await runtime.logs(container.id, lines))
 
 
-async def follow(runtime: Runtime, container: Observed, lines: int, declared: Collection[str]) -> AsyncIterator[bytes]:
-    """Yield the last lines and then each new one, until the container ends."""
+async def follow(
+    runtime: Runtime, container: Observed, lines: int, declared: Collection[str]
+) -> AsyncGenerator[bytes, None]:
+    """Yield the last lines and then each new one, until the container ends.
+
+    While it prints nothing there is an empty chunk every few seconds: whoever writes them finds out that nobody reads.
+    """
     secrets = secret_values(container.env, declared)
-    async for line in runtime.follow(container.id, lines):
-        yield f"{scrub(line, secrets)}\n".encode()
+    source = runtime.follow(container.id, lines)
+    coming: asyncio.Task[str | None] | None = None
+    try:
+        while True:
+            coming = coming or asyncio.create_task(_next(source))
+            await asyncio.wait({coming}, timeout=SILENCE)
+            if not coming.done():
+                yield b""
+                continue
+            line = coming.result()
+            coming = None
+            if line is None:
+                return
+            yield f"{scrub(line, secrets)}\n".encode()
+    finally:
+        if coming is not None:
+            coming.cancel()
+            await asyncio.wait({coming})
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
+
+
+async def _next(source: AsyncIterator[str]) -> str | None:
+    return await anext(source, None)

@@ -1,0 +1,137 @@
+"""What the page shows, gathered from the director's own endpoints: for a whole page, and for the parts kept fresh."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import msgspec
+
+from band.errors import RedisError
+from director.dashboard import dead
+from director.dashboard.cards import Card, card
+from director.dashboard.grid import Cell, place
+from director.dashboard.happened import EventItem, item
+from director.dashboard.inside import Inside
+from director.dashboard.shelf import Folder
+from director.desired import Store, pairs
+from director.errors import DirectorError
+from director.events import STREAM
+from director.locks import Locks
+from director.progress import Progress
+
+EVENTS = 50
+FOLDERS_AGE = 5.0
+"""Seconds for which the list of folders is good: it reads the disk and asks Docker."""
+DEAD_AGE = 5.0
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """The line at the head of the page. `docker` and `redis` say why they do not answer, when they do not."""
+
+    running: int
+    stopped: int
+    troubled: list[str]
+    docker: str
+    redis: str
+
+
+class Board:
+    """Asks the endpoints; nothing it returns is HTML."""
+
+    def __init__(self, inside: Inside, progress: Progress, locks: Locks, store: Store) -> None:
+        self._inside = inside
+        self._store = store
+        self._progress = progress
+        self._locks = locks
+        self._folders: list[Mapping[str, Any]] = []
+        self._folders_at = float("-inf")
+        self._queues: list[dead.Queue] = []
+        self._dead_at = float("-inf")
+        self._asking = asyncio.Lock()
+
+    async def cards(self) -> list[tuple[Card, Cell]]:
+        """Return the services, column by column as events pass them."""
+        rows = await self._inside.ask("list")
+        cells = place({row["name"]: row["pos"] for row in rows})
+        busy = self._locks.busy
+        made = [
+            (card(row, building=self._progress.of(row["name"]), busy=row["name"] in busy), cells[row["name"]])
+            for row in rows
+        ]
+        return sorted(made, key=lambda pair: (*pair[1], pair[0].name))
+
+    async def facts(self, cards: Collection[tuple[Card, Cell]]) -> Facts:
+        """Return the head line."""
+        health = await self._inside.ask("health")
+        return Facts(
+            running=sum(one.look.tone in {"ok", "info"} for one, _ in cards),
+            stopped=sum(one.look.tone == "idle" for one, _ in cards),
+            troubled=[one.name for one, _ in cards if one.look.trouble],
+            docker=_away(health.get("docker")),
+            redis=_away(health.get("redis")),
+        )
+
+    async def folders(self, running: Collection[str], *, fresh: bool = False) -> list[Folder]:
+        """Return the image folders that are no service yet."""
+        if fresh or time.monotonic() - self._folders_at > FOLDERS_AGE:
+            with contextlib.suppress(DirectorError):  # Docker is away: what was seen last, and the head line says so
+                self._folders = await self._inside.ask("list_images")
+            self._folders_at = time.monotonic()
+        busy = self._locks.busy
+        return [
+            Folder(
+                name=folder["name"],
+                title=folder["title"],
+                collection=folder["collection"],
+                problem=folder["problem"],
+                building=self._progress.of(folder["name"]),
+                busy=folder["name"] in busy,
+            )
+            for folder in self._folders
+            if folder["name"] not in running and (folder["runnable"] or folder["problem"])
+        ]
+
+    async def events(self) -> list[EventItem]:
+        """Return the newest events, newest first; none while Redis is away."""
+        try:
+            found = (await self._inside.ask("events", limit=EVENTS))["events"]
+        except (DirectorError, RedisError):
+            return []
+        return [item(stored) for stored in found]
+
+    async def events_added(self) -> int | None:
+        """Return how many events came in since the stream began; None when it is not there or Redis is away."""
+        try:
+            answer = await self._store.command("XINFO", "STREAM", STREAM)
+        except RedisError:
+            return None
+        found = dict(pairs(answer)).get("entries-added")
+        return int(found) if found is not None else None
+
+    async def queues(self, *, fresh: bool = False) -> list[dead.Queue]:
+        """Return the services that hold dead letters, with the newest of them."""
+        async with self._asking:
+            if fresh or time.monotonic() - self._dead_at > DEAD_AGE:
+                rows = await self._inside.ask("list")
+                names = [row["name"] for row in rows if row["state"] == "running" and dead.may_have(row)]
+                found = await asyncio.gather(*(self.queue(name) for name in names))
+                self._queues = [queue for queue in found if queue is not None and queue.total]
+                self._dead_at = time.monotonic()
+            return self._queues
+
+    async def queue(self, name: str) -> dead.Queue | None:
+        """Return the dead letters of a service; None when it has none to tell of."""
+        try:
+            return dead.queue(name, await self._inside.ask("dead_letters", name=name))
+        except (DirectorError, RedisError, KeyError):
+            return None
+
+
+def _away(part: Any) -> str:
+    if not isinstance(part, Mapping) or part.get("status") == "ok":
+        return ""
+    return str(part.get("reason") or "no answer")

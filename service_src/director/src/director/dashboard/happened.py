@@ -1,0 +1,54 @@
+"""Events of the stream as the page lists them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class EventItem(msgspec.Struct, frozen=True):
+    """One event: its place in the stream, when it came (seconds since 1970), its key, what is known of its sender."""
+
+    stream_id: str
+    at: float
+    key: str
+    about: str
+    id: str
+    event: Any
+
+
+def item(stored: Mapping[str, Any]) -> EventItem:
+    """Return an entry of `/events` as the page shows it; whatever an event holds, this does not fail."""
+    stream_id = str(stored["stream_id"])
+    event = stored.get("event")
+    body: Mapping[str, Any] = event if isinstance(event, Mapping) else {}
+    number = body.get("id")
+    return EventItem(
+        stream_id=stream_id,
+        at=_milliseconds(stream_id) / 1000,
+        key=str(body.get("key") or "no key").removeprefix("in.gen."),
+        about=" · ".join(_about(body)),
+        id=number if isinstance(number, str) and number.isascii() and number.isdigit() else "",
+        event=event,
+    )
+
+
+def _milliseconds(stream_id: str) -> int:
+    digits = stream_id.partition("-")[0]
+    return min(int(digits), 253_402_300_000_000) if digits.isascii() and digits.isdigit() else 0
+
+
+def _about(body: Mapping[str, Any]) -> Any:
+    data = body.get("data")
+    if not isinstance(data, Mapping):
+        return
+    for service in ("mmgeo", "sxgeo"):
+        place = data.get(service)
+        if isinstance(place, Mapping) and (place.get("city_en") or place.get("country_en")):
+            yield ", ".join(str(place[key]) for key in ("city_en", "country_en") if place.get(key))
+            break
+    device = data.get("uaparser")
+    if isinstance(device, Mapping) and device.get("browser_family"):
+        yield " on ".join(str(device[key]) for key in ("browser_family", "os_family") if device.get(key))

@@ -1,0 +1,96 @@
+"""Where a director with a token lets browsers in: the token once, then a session cookie. Guesses are slowed down."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections import deque
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from director import sessions
+from director.api import LOGIN
+from director.dashboard.rendering import Renderer
+
+PATH = LOGIN
+WINDOW = 60.0
+MOST_WRONG = 10
+"""Wrong tokens within the window, over all callers: a token is 32 characters of chance, nobody types it ten times."""
+
+
+class Login:
+    """The login page. `token` None: there is nothing to log in to, and everybody is sent on."""
+
+    def __init__(self, token: str | None, renderer: Renderer, clock: Callable[[], float] = time.time) -> None:
+        self._token = token
+        self._renderer = renderer
+        self._clock = clock
+        self._wrong: deque[float] = deque(maxlen=MOST_WRONG)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes of coming and going."""
+        return [
+            web.get(PATH, self.show, allow_head=False),
+            web.post(PATH, self.enter),
+            web.post("/dashboard/logout", self.leave),
+        ]
+
+    async def show(self, request: web.Request) -> web.StreamResponse:
+        """Show the form."""
+        if self._token is None:
+            raise web.HTTPSeeOther("/")
+        return self._page(request, "", _own(request.query.get("next", "/")))
+
+    async def enter(self, request: web.Request) -> web.StreamResponse:
+        """Take the token: a cookie and on to the page, or the form again."""
+        if self._token is None:
+            raise web.HTTPSeeOther("/")
+        form = await request.post()
+        given, after = form.get("token"), _own(str(form.get("next") or "/"))
+        now = self._clock()
+        if len(self._wrong) == MOST_WRONG and now - self._wrong[0] < WINDOW:
+            wait = int(self._wrong[0] + WINDOW - now) + 1
+            page = self._page(request, f"Too many wrong tokens; try again in {wait} s.", after, 429)
+            page.headers["Retry-After"] = str(wait)
+            return page
+        if not isinstance(given, str) or not self._right(given):
+            self._wrong.append(now)
+            return self._page(request, "That is not the token.", after, 403)
+        answer = web.Response(status=303, headers={"Location": after, "Cache-Control": "no-store"})
+        answer.set_cookie(
+            sessions.COOKIE,
+            sessions.issue(self._token, now),
+            max_age=sessions.LIFETIME,
+            httponly=True,
+            samesite="Strict",
+            secure=_encrypted(request),
+            path="/",
+        )
+        return answer
+
+    async def leave(self, _request: web.Request) -> web.StreamResponse:
+        """Forget the cookie."""
+        answer = web.Response(status=303, headers={"Location": PATH, "Cache-Control": "no-store"})
+        answer.del_cookie(sessions.COOKIE, path="/", httponly=True, samesite="Strict")
+        return answer
+
+    def _right(self, given: str) -> bool:
+        right = (self._token or "").encode()
+        return hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), right)
+
+    def _page(self, request: web.Request, error: str, after: str, status: int = 200) -> web.Response:
+        return self._renderer.page(request, "login.html", status=status, error=error, next=after, inside=False)
+
+
+def _own(path: str) -> str:
+    """Return a path of this director to go on to; whatever is no such thing becomes `/`."""
+    parts = urlsplit(path)
+    plain = path.isascii() and path.isprintable() and "\\" not in path
+    return path if plain and path.startswith("/") and not path.startswith("//") and not parts.netloc else "/"
+
+
+def _encrypted(request: web.Request) -> bool:
+    """Tell whether the browser speaks TLS to us or to the proxy before us; a lie only harms the liar's own cookie."""
+    return request.secure or request.headers.get("X-Forwarded-Proto", "") == "https"

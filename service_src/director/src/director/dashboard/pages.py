@@ -1,0 +1,154 @@
+"""The pages and the fragments of dialogs: each gathers what it shows and gives it to a template."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from band.errors import RedisError
+from director.dashboard import trace
+from director.dashboard.board import EVENTS, Board
+from director.dashboard.inside import Inside
+from director.dashboard.rendering import Renderer, answer
+from director.dashboard.shelf import fields, releases
+from director.errors import DirectorError, RedisUnavailable
+from director.feed import Feed
+
+Page = Callable[[web.Request], Awaitable[web.Response]]
+LINES = 60
+"""Log lines in a page as the server makes it; those who have JavaScript get more at once."""
+TAIL = 200
+
+
+class Pages:
+    """The overview, a service, a trace, and what stands in the dialogs."""
+
+    def __init__(self, board: Board, inside: Inside, renderer: Renderer, feed: Feed) -> None:
+        self._board = board
+        self._inside = inside
+        self._renderer = renderer
+        self._feed = feed
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the pages' routes; none of them changes anything."""
+        table: dict[str, Page] = {
+            "/": self.overview,
+            "/dashboard/service/{name}": self.service,
+            "/dashboard/trace/{id}": self.trace,
+            "/dashboard/form/run/{name}": self.run_form,
+            "/dashboard/form/rollback/{name}": self.rollback_form,
+            "/dashboard/dead": self.dead,
+        }
+        return [web.get(path, self._shown(page), allow_head=False) for path, page in table.items()]
+
+    async def overview(self, request: web.Request) -> web.Response:
+        """`/`: everything at a glance."""
+        cards = await self._board.cards()
+        return self._renderer.page(
+            request,
+            "overview.html",
+            cards=cards,
+            columns=max((cell[0] for _, cell in cards), default=1),
+            facts=await self._board.facts(cards),
+            folders=await self._board.folders({one.name for one, _ in cards}),
+            events=await self._board.events(),
+            most_events=EVENTS,
+            lines=self._feed.recent()[-LINES:],
+            queues=await self._board.queues(),
+        )
+
+    async def service(self, request: web.Request) -> web.Response:
+        """`/dashboard/service/<name>`: all about one service."""
+        name = request.match_info["name"]
+        shown = await self._inside.ask("show", name=name)
+        cards = await self._board.cards()
+        queue = await self._board.queue(name)
+        return self._renderer.page(
+            request,
+            "service.html",
+            card=next(one for one, _ in cards if one.name == name),
+            facts=await self._board.facts(cards),
+            releases=releases(await self._releases(name)),
+            env=sorted((shown.get("spec") or {}).get("env", {}).items()),
+            health=(shown.get("status") or {}).get("health"),
+            register=[_registered(item) for item in shown.get("register") or [] if isinstance(item, Mapping)],
+            queues=[queue] if queue is not None and queue.total else [],
+            tail=await self._tail(name),
+        )
+
+    async def trace(self, request: web.Request) -> web.Response:
+        """`/dashboard/trace/<id>`: the road of one event."""
+        number = request.match_info["id"]
+        found = await self._inside.ask("trace", id=number)
+        return self._renderer.page(request, "trace.html", id=number, **trace.timeline(found))
+
+    async def run_form(self, request: web.Request) -> web.Response:
+        """The dialog of running a service: what it can be told."""
+        name = request.match_info["name"]
+        folders = {folder["name"]: folder for folder in await self._inside.ask("list_images")}
+        folder = folders.get(name, {"title": name, "secrets": []})
+        config = await self._inside.ask("get_config", name=name)
+        env = config.get("env") or {}
+        rows = {row["name"]: row for row in await self._inside.ask("list")}
+        return self._part(
+            "run",
+            name,
+            folder["title"],
+            fields(folder["secrets"], env, {}),
+            stored=bool(env),
+            running=rows.get(name, {}).get("state") == "running",
+        )
+
+    async def rollback_form(self, request: web.Request) -> web.Response:
+        """The dialog of rolling back: which releases there are."""
+        name = request.match_info["name"]
+        return self._part("rollback", name, releases(await self._releases(name)))
+
+    async def dead(self, _request: web.Request) -> web.Response:
+        """The dead letters as they are now, after some were replayed or deleted."""
+        queues = await self._board.queues(fresh=True)
+        return answer(self._renderer.macro("parts.html", "dead")(queues))
+
+    def _part(self, macro: str, *values: Any, **named: Any) -> web.Response:
+        return answer(self._renderer.macro("forms.html", macro)(*values, **named))
+
+    async def _releases(self, name: str) -> list[Mapping[str, Any]]:
+        try:
+            found: list[Mapping[str, Any]] = (await self._inside.ask("releases", name=name))["releases"]
+        except (DirectorError, RedisError):
+            return []
+        return found
+
+    async def _tail(self, name: str) -> str:
+        try:
+            text = await self._inside.ask("logs", name=name, tail=TAIL)
+        except DirectorError as error:
+            return error.message
+        return str(text.body)
+
+    def _shown(self, page: Page) -> Page:
+        """Return a page whose errors are pages too: people read them."""
+
+        @functools.wraps(page)
+        async def handle(request: web.Request) -> web.Response:
+            try:
+                return await page(request)
+            except RedisError as away:
+                error: DirectorError = RedisUnavailable(str(away), "is Redis up? GET /health tells")
+            except DirectorError as failed:
+                error = failed
+            return self._renderer.page(
+                request, "error.html", status=error.status, message=error.message, hint=error.hint
+            )
+
+        return handle
+
+
+def _registered(item: Mapping[str, Any]) -> dict[str, str]:
+    options = item.get("options") or {}
+    about = [", ".join(map(str, options["keys"]))] if options.get("keys") else []
+    about += [f"as {options['alias']}"] if options.get("alias") else []
+    return {"method": str(item.get("method", "")), "role": str(item.get("role", "")), "about": " ".join(about)}

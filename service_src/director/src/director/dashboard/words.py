@@ -1,0 +1,91 @@
+"""Numbers, times and states as people read them. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+_MIB = 1024 * 1024
+
+
+class Look(msgspec.Struct, frozen=True):
+    """How a state is shown: a word, a tone (colour) and an icon (shape), so that no one of them is needed alone."""
+
+    word: str
+    tone: str
+    icon: str
+    trouble: bool = False
+
+
+_LOOKS = {
+    "ok": Look("running", "ok", "ok"),
+    "starting": Look("starting", "info", "wait"),
+    "degraded": Look("degraded", "warn", "warn", trouble=True),
+    "failing": Look("failing", "bad", "bad", trouble=True),
+    "crashing": Look("crashing", "bad", "crash", trouble=True),
+    "crashed": Look("crashed", "bad", "crash", trouble=True),
+    "stopped": Look("stopped", "idle", "stop"),
+}
+_LOST = Look("missing", "bad", "bad", trouble=True)
+
+
+def look(health: str, wanted: str) -> Look:
+    """Return how a service is shown, from `/list`'s `health` and what is wanted of it."""
+    found = _LOOKS.get(health) or Look(health or "unknown", "warn", "warn", trouble=True)
+    return _LOST if health == "stopped" and wanted == "running" else found
+
+
+def duration(seconds: float | None) -> str:
+    """Return `42 s`, `12 min`, `3 h 12 min`, `5 d 3 h`; a dash for none."""
+    if seconds is None or seconds < 0:
+        return "–"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def mebibytes(size: float | None) -> str:
+    """Return bytes as MiB or GiB with as many digits as matter."""
+    if size is None:
+        return "–"
+    if size >= 1024 * _MIB:
+        return f"{size / _MIB / 1024:.1f} GiB"
+    return f"{size / _MIB:.1f} MiB" if size < 10 * _MIB else f"{size / _MIB:.0f} MiB"
+
+
+def percent(value: float | None) -> str:
+    """Return a share such as `0.4 %`; a dash for none."""
+    if value is None:
+        return "–"
+    return f"{value:.1f} %" if value < 10 else f"{value:.0f} %"
+
+
+def milliseconds(value: Any) -> str:
+    """Return `0.42 ms`, `12 ms`, `1.3 s`; a dash for what is no number."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return "–"
+    if value >= 1000:
+        return f"{value / 1000:.1f} s" if value < 60_000 else duration(value / 1000)
+    return f"{value:.2f} ms" if value < 1 else f"{value:.1f} ms" if value < 10 else f"{value:.0f} ms"
+
+
+def count(value: Any, one: str, many: str = "") -> str:
+    """Return `1 restart`, `1,200 restarts`."""
+    return f"{value:,} {one if value == 1 else many or one + 's'}"
+
+
+def clock(moment: float) -> str:
+    """Return a moment (seconds since 1970) as `2026-11-24 02:35:10 UTC`; scripts make it local time."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def stamp(moment: float) -> str:
+    """Return a moment (seconds since 1970) in ISO 8601, for machines."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")

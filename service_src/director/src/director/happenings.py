@@ -1,0 +1,45 @@
+"""What changed between two pictures of the containers, in words: the lines of source `director`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from director.runtime.face import Observed
+
+
+class Happening(msgspec.Struct, frozen=True):
+    """Something that happened to a container of a service."""
+
+    service: str
+    container: str
+    text: str
+
+
+def between(before: Mapping[str, Observed], now: Iterable[Observed]) -> Iterator[Happening]:
+    """Yield what happened from one picture (by container id) to the next."""
+    present = {item.id: item for item in now if item.kind == "service"}
+    for key, item in present.items():
+        yield from _about(before.get(key), item)
+    for key, item in before.items():
+        if key not in present and item.kind == "service":
+            yield Happening(item.service, key, f"container {item.short_id} removed")
+
+
+def _about(was: Observed | None, item: Observed) -> Iterator[Happening]:
+    if was is None or (was.state, was.started_at) != (item.state, item.started_at):
+        text = _state(item)
+        if text:
+            yield Happening(item.service, item.id, text)
+    if was is not None and was.health != item.health and item.health in {"healthy", "unhealthy"} and item.alive:
+        yield Happening(item.service, item.id, f"Docker's check says {item.health}")
+
+
+def _state(item: Observed) -> str:
+    if item.state == "running":
+        return f"container {item.short_id} started, image {item.image}"
+    if item.state in {"exited", "dead"}:
+        how = ", out of memory" if item.oom_killed else ""
+        return f"container {item.short_id} ended with exit code {item.exit_code}{how}"
+    return f"container {item.short_id} is {item.state}" if item.state != "created" else ""
