@@ -1,0 +1,390 @@
+#!/usr/bin/python
+"""Run a container of the platform's core; one that does not answer is replaced by the one of before."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: band_container
+short_description: Run a container, and keep the one of before until the new one answers
+version_added: 0.1.0
+description:
+  - Compares one label with the hash of everything that the container should be, and does nothing when they agree.
+  - Otherwise stops the container of before, runs the new one and waits until it answers. When it does not, its last
+    words become the error, it is removed, and the one of before runs again.
+  - A container of this name that does not carry our label is not touched.
+  - Needs the C(docker) client on the host, and nothing else.
+options:
+  name:
+    description: Name of the container.
+    type: str
+    required: true
+  image:
+    description: Full name of an image that is on the host.
+    type: str
+    required: true
+  hostname:
+    description: Its host name.
+    type: str
+  network:
+    description: The network that it joins.
+    type: str
+  aliases:
+    description: Further names in the network.
+    type: list
+    elements: str
+    default: []
+  ports:
+    description: Published ports, C(address:port:port).
+    type: list
+    elements: str
+    default: []
+  volumes:
+    description: Mounts, C(source:target[:ro]).
+    type: list
+    elements: str
+    default: []
+  env:
+    description: Environment. Not for secrets, since C(docker inspect) shows it.
+    type: dict
+    default: {}
+  user:
+    description: User and group.
+    type: str
+  groups:
+    description: Further groups of the user.
+    type: list
+    elements: str
+    default: []
+  groups_of:
+    description: Paths on the host whose groups the user joins, such as Docker's socket.
+    type: list
+    elements: path
+    default: []
+  read_only:
+    description: Whether the root is read-only.
+    type: bool
+    default: true
+  tmpfs:
+    description: File systems in memory, C(path:options).
+    type: list
+    elements: str
+    default: []
+  cap_drop:
+    description: Capabilities to drop.
+    type: list
+    elements: str
+    default: [ALL]
+  security_opts:
+    description: Security options.
+    type: list
+    elements: str
+    default: [no-new-privileges]
+  memory:
+    description: Limit of memory, with swap.
+    type: str
+  pids_limit:
+    description: Limit of processes and threads.
+    type: int
+  init:
+    description: Whether a small init reaps its children.
+    type: bool
+    default: false
+  restart_policy:
+    description: When the engine starts it again by itself.
+    type: str
+    default: always
+  stop_timeout:
+    description: Seconds that it has to stop.
+    type: int
+    default: 10
+  healthcheck:
+    description: The health check of the engine.
+    type: dict
+    default: {}
+    suboptions:
+      command:
+        description: What is run in the container.
+        type: str
+      interval:
+        description: Time between two checks, such as C(10s).
+        type: str
+      timeout:
+        description: Time that one may take.
+        type: str
+      retries:
+        description: Failures in a row that make it unhealthy.
+        type: int
+      start_period:
+        description: Time in which failures do not count.
+        type: str
+  log_options:
+    description: Options of the engine's log driver.
+    type: dict
+    default: {max-size: 10m, max-file: "5"}
+  labels:
+    description: Labels. C(band.managed=true) is always among them.
+    type: dict
+    default: {}
+  contents:
+    description: Checksums of mounted files and whatever else the container is made anew for.
+    type: list
+    elements: str
+    default: []
+  ready_command:
+    description: Command in the container that succeeds as soon as it answers.
+    type: list
+    elements: str
+    default: []
+  ready_url:
+    description: Address that answers with 200 as soon as the container does.
+    type: str
+    default: ""
+  ready_token:
+    description: Token sent to O(ready_url).
+    type: str
+    default: ""
+  ready_timeout:
+    description: Seconds in which it has to answer.
+    type: int
+    default: 60
+attributes:
+  check_mode:
+    support: full
+    description: Says what would be done.
+  diff_mode:
+    support: full
+    description: Shows the options of C(docker run) before and after.
+author: The Rockstat Band founders (@rockstat)
+"""
+
+EXAMPLES = r"""
+- name: Run Redis
+  rockstat.band.band_container:
+    name: redis
+    image: rockstat/redis:0123456789ab
+    network: rockstat
+    volumes: ["rockstat-redis-data:/data"]
+    memory: 768m
+    ready_command: [redis-health]
+"""
+
+RETURN = r"""
+action:
+  description: What was done, or would be in check mode (V(nothing), V(start), V(create), V(replace)).
+  type: str
+  returned: always
+container_id:
+  description: The container's identity; empty in check mode when there is none.
+  type: str
+  returned: always
+seconds:
+  description: How long it took until the container answered.
+  type: float
+  returned: always
+"""
+
+import json
+import os
+import time
+from typing import Any
+from urllib.error import HTTPError
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
+from ansible_collections.rockstat.band.plugins.module_utils.container import (
+    CONFIG,
+    DECLARED,
+    arguments,
+    config_of,
+    declared,
+)
+
+LOG_LINES = 30
+PAUSE = 0.3
+BEFORE = "-before"
+
+
+class Container:
+    """The container that a module call speaks of."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self._module = module
+        self._spec: dict[str, Any] = dict(module.params)
+        self._spec["labels"] = {"band.managed": "true", **self._spec["labels"]}
+        self._spec["groups"] = [*self._spec["groups"], *(_group_of(path) for path in self._spec["groups_of"])]
+        self._name: str = self._spec["name"]
+        self._kept = self._name + BEFORE
+
+    def ensure(self) -> dict[str, Any]:
+        """Bring the container to what it should be; fails the module when it cannot."""
+        started = time.monotonic()
+        current = self._recovered()
+        labels = (current.get("Config") or {}).get("Labels") or {}
+        if current and labels.get("band.managed") != "true":
+            self._module.fail_json(
+                msg=f"A container named {self._name} is there that is not ours (it has no label band.managed), "
+                "so it is left alone. Rename or remove it, or choose another band_namespace."
+            )
+        action = self._action(current, labels)
+        if not self._module.check_mode:
+            if action in ("create", "replace"):
+                self._replace(bool(current))
+            elif action == "start":
+                self._docker("start", self._name, must=True)
+            if action in ("nothing", "start") and (problem := self._wait()):
+                self._module.fail_json(msg=f"{self._name} {problem}{self._words()}")
+        result: dict[str, Any] = {"changed": action != "nothing", "action": action}
+        result["container_id"] = str(self._inspect(self._name).get("Id", ""))
+        result["seconds"] = round(time.monotonic() - started, 1)
+        if self._module._diff and action != "nothing":
+            result["diff"] = self._difference(current, labels)
+        return result
+
+    def _action(self, current: dict[str, Any], labels: dict[str, str]) -> str:
+        if not current:
+            return "create"
+        if labels.get(CONFIG) != config_of(self._spec):
+            return "replace"
+        return "nothing" if current["State"]["Running"] else "start"
+
+    def _recovered(self) -> dict[str, Any]:
+        """The container of now; one that an interrupted run set aside takes its place again."""
+        current = self._inspect(self._name)
+        if not current and self._inspect(self._kept):
+            if self._module.check_mode:
+                return self._inspect(self._kept)
+            self._docker("rename", self._kept, self._name, must=True)
+            current = self._inspect(self._name)
+        return current
+
+    def _replace(self, existed: bool) -> None:
+        self._docker("rm", "--force", self._kept)
+        if existed:
+            self._docker("rename", self._name, self._kept, must=True)
+            self._docker("stop", self._kept, must=True)
+        code, _, err = self._docker(*arguments(self._spec))
+        problem = f"could not be started: {err.strip()}" if code else self._wait()
+        if not problem:
+            self._docker("rm", "--force", self._kept)
+            return
+        words = self._words() if not code else ""
+        self._docker("rm", "--force", self._name)
+        if existed:
+            self._docker("rename", self._kept, self._name, must=True)
+            self._docker("start", self._name, must=True)
+        after = "The one of before runs again" if existed else "It was removed"
+        self._module.fail_json(
+            msg=f"The new container {self._name} ({self._spec['image']}) {problem} {after}.{words}", rolled_back=existed
+        )
+
+    def _wait(self) -> str:
+        """Wait until it answers; what is wrong when it does not, else nothing."""
+        deadline = time.monotonic() + self._spec["ready_timeout"]
+        problem = self._problem()
+        while problem and time.monotonic() < deadline:
+            time.sleep(PAUSE)
+            problem = self._problem()
+        return f"did not answer within {self._spec['ready_timeout']} s ({problem})." if problem else ""
+
+    def _problem(self) -> str:
+        if self._spec["ready_command"]:
+            code, out, err = self._docker("exec", self._name, *self._spec["ready_command"])
+            return (err or out).strip()[-300:] or f"exit code {code}" if code else ""
+        return self._ask(self._spec["ready_url"]) if self._spec["ready_url"] else ""
+
+    def _ask(self, url: str) -> str:
+        headers = {"Authorization": f"Bearer {self._spec['ready_token']}"} if self._spec["ready_token"] else {}
+        try:
+            open_url(url, headers=headers, timeout=5, use_proxy=False)
+        except HTTPError as error:
+            return f"{url} answers {error.code}"
+        except OSError as error:
+            return f"{url}: {getattr(error, 'reason', error)}"
+        return ""
+
+    def _words(self) -> str:
+        _, out, err = self._docker("logs", "--tail", str(LOG_LINES), self._name)
+        lines = (out + err).strip().splitlines()[-LOG_LINES:]
+        return "\n".join(["", f"The end of its log (docker logs {self._name}):", *lines])
+
+    def _difference(self, current: dict[str, Any], labels: dict[str, str]) -> dict[str, str]:
+        image = (current.get("Config") or {}).get("Image", "")
+        before = [f"image={image}", f"config={labels.get(CONFIG, '')}", *labels.get(DECLARED, "").splitlines()]
+        after = [f"image={self._spec['image']}", f"config={config_of(self._spec)}", *declared(self._spec)]
+        return {
+            "before_header": self._name,
+            "after_header": self._name,
+            "before": "".join(f"{line}\n" for line in (before if current else [])),
+            "after": "".join(f"{line}\n" for line in after),
+        }
+
+    def _inspect(self, name: str) -> dict[str, Any]:
+        code, out, _ = self._docker("container", "inspect", name)
+        return dict(json.loads(out)[0]) if code == 0 else {}
+
+    def _docker(self, *args: str, must: bool = False) -> tuple[int, str, str]:
+        binary = self._module.get_bin_path("docker")
+        if not binary:  # in check mode on a host that has none yet
+            return 127, "", "there is no docker client"
+        code, out, err = self._module.run_command([binary, *args])
+        if code and must:
+            self._module.fail_json(msg=f"docker {args[0]} {self._name} failed: {err.strip()}", rc=code)
+        return code, out, err
+
+
+def _group_of(path: str) -> str:
+    try:
+        return str(os.stat(path).st_gid)
+    except FileNotFoundError:  # in check mode an earlier task would have made it
+        return "0"
+
+
+def main() -> None:
+    """Entry point."""
+    texts = {"type": "list", "elements": "str"}
+    health = {
+        key: {"type": "int" if key == "retries" else "str"}
+        for key in ("command", "interval", "timeout", "retries", "start_period")
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "image": {"type": "str", "required": True},
+            "hostname": {"type": "str"},
+            "network": {"type": "str"},
+            "aliases": {**texts, "default": []},
+            "ports": {**texts, "default": []},
+            "volumes": {**texts, "default": []},
+            "env": {"type": "dict", "default": {}},
+            "user": {"type": "str"},
+            "groups": {**texts, "default": []},
+            "groups_of": {"type": "list", "elements": "path", "default": []},
+            "read_only": {"type": "bool", "default": True},
+            "tmpfs": {**texts, "default": []},
+            "cap_drop": {**texts, "default": ["ALL"]},
+            "security_opts": {**texts, "default": ["no-new-privileges"]},
+            "memory": {"type": "str"},
+            "pids_limit": {"type": "int"},
+            "init": {"type": "bool", "default": False},
+            "restart_policy": {"type": "str", "default": "always"},
+            "stop_timeout": {"type": "int", "default": 10},
+            "healthcheck": {"type": "dict", "default": {}, "options": health},
+            "log_options": {"type": "dict", "default": {"max-size": "10m", "max-file": "5"}},
+            "labels": {"type": "dict", "default": {}},
+            "contents": {**texts, "default": []},
+            "ready_command": {**texts, "default": []},
+            "ready_url": {"type": "str", "default": ""},
+            "ready_token": {"type": "str", "no_log": True, "default": ""},
+            "ready_timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    if not module.check_mode and not module.get_bin_path("docker"):
+        module.fail_json(
+            msg="There is no docker client on this host. Install Docker with the role rockstat.band.docker first."
+        )
+    module.exit_json(**Container(module).ensure())
+
+
+if __name__ == "__main__":
+    main()
