@@ -1,0 +1,195 @@
+#!/usr/bin/python
+"""Look into a backup, or put it in place of what a host has."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: band_restore
+short_description: Check a backup and put its contents on this host
+version_added: 0.1.0
+description:
+  - Opens an archive that M(rockstat.band.band_backup) made, compares every part with the manifest, and with
+    O(apply=true) replaces Redis' data, the platform's folders and the volumes by what it holds.
+  - The containers that use the volumes have to be gone then.
+options:
+  archive:
+    description: The archive on this host.
+    type: path
+    required: true
+  passphrase:
+    description: What it was encrypted with.
+    type: str
+    default: ""
+  apply:
+    description: Put it in place; otherwise the archive is only looked into.
+    type: bool
+    default: false
+  home:
+    description: Folder of the platform on the host.
+    type: path
+    default: /srv/rockstat
+  namespace:
+    description: Namespace of the platform on this host.
+    type: str
+    default: rockstat
+  helper_image:
+    description: Image with tar, which is on the host, to write volumes with.
+    type: str
+    default: rockstat/rootfs:trixie
+  redis_uid:
+    description: User and group number of Redis in its container.
+    type: int
+    default: 10002
+attributes:
+  check_mode:
+    support: full
+    description: Opens and checks the archive, and changes nothing.
+author: The Rockstat Band founders (@rockstat)
+"""
+
+EXAMPLES = r"""
+- name: Look into a backup
+  rockstat.band.band_restore:
+    archive: /srv/rockstat/backups/rockstat-20261124T020000Z.tar.gz
+"""
+
+RETURN = r"""
+manifest:
+  description: What is in the archive.
+  type: dict
+  returned: always
+"""
+
+import io
+import os
+import shutil
+import tarfile
+import tempfile
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rockstat.band.plugins.module_utils import archive
+from ansible_collections.rockstat.band.plugins.module_utils.engine import EngineError, Volume
+
+BASE = "appendonly.aof.1.base.rdb"
+INCREMENT = "appendonly.aof.1.incr.aof"
+AOF_MANIFEST = f"file {BASE} seq 1 type b\nfile {INCREMENT} seq 1 type i\n"
+
+
+class Restore:
+    """An archive that was opened into a folder of its own."""
+
+    def __init__(self, args: dict[str, Any], folder: str) -> None:
+        self._args = args
+        self._folder = folder
+
+    def open(self) -> dict[str, Any]:
+        """Unseal, unpack and compare; the manifest. Raises ArchiveError."""
+        path = self._args["archive"]
+        if not os.path.isfile(path):
+            raise archive.ArchiveError(f"There is no {path} on this host.")
+        if archive.is_sealed(path):
+            if not self._args["passphrase"]:
+                raise archive.ArchiveError(f"{path} is encrypted. Give its passphrase (band_backup_passphrase).")
+            plain = os.path.join(self._folder, "plain.tar.gz")
+            archive.unseal(path, plain, self._args["passphrase"])
+            path = plain
+        return archive.unpack(path, os.path.join(self._folder, "content"))
+
+    def apply(self, manifest: dict[str, Any]) -> None:
+        """Put everything in place; raises EngineError, OSError."""
+        for name in sorted(os.listdir(self._content())):
+            if name.endswith(".tar"):
+                self._unpack_folder(self._content(name))
+        self._fill("redis-data", self._redis_tar(), "redis")
+        for name in manifest["volumes"]:
+            own = name.removeprefix(f"{manifest['namespace']}-")
+            with open(self._content("volumes", f"{name}.tar"), "rb") as file:
+                self._fill(own, file, own.rsplit("-", 1)[0])
+
+    def _content(self, *names: str) -> str:
+        return os.path.join(self._folder, "content", *names)
+
+    def _unpack_folder(self, path: str) -> None:
+        home = self._args["home"]
+        os.makedirs(home, mode=0o755, exist_ok=True)
+        with tarfile.open(path) as tar:
+            for entry in tar:
+                _extract(tar, entry, home)
+
+    def _fill(self, volume: str, file: Any, service: str) -> None:
+        namespace = self._args["namespace"]
+        target = Volume(f"{namespace}-{volume}", self._args["helper_image"])
+        target.create({"band.managed": "true", "band.namespace": namespace, "band.service": service})
+        target.load(file)
+
+    def _redis_tar(self) -> Any:
+        """Redis with an append-only file reads nothing else: the snapshot becomes its base."""
+        path = os.path.join(self._folder, "redis.tar")
+        with tarfile.open(path, "w") as tar:
+            for name, size, mode, source in self._redis_files():
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = size, mode
+                entry.uid = entry.gid = self._args["redis_uid"]
+                entry.type = tarfile.REGTYPE if source else tarfile.DIRTYPE
+                tar.addfile(entry, source)
+        return open(path, "rb")
+
+    def _redis_files(self) -> list[tuple[str, int, int, Any]]:
+        snapshot = self._content("redis.rdb")
+        return [
+            (".", 0, 0o700, None),
+            ("appendonlydir", 0, 0o700, None),
+            (f"appendonlydir/{BASE}", os.path.getsize(snapshot), 0o600, open(snapshot, "rb")),
+            (f"appendonlydir/{INCREMENT}", 0, 0o600, io.BytesIO()),
+            ("appendonlydir/appendonly.aof.manifest", len(AOF_MANIFEST), 0o600, io.BytesIO(AOF_MANIFEST.encode())),
+        ]
+
+
+def _extract(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: str) -> None:
+    """A folder, file or link with its owner and mode; nothing outside of the folder, no device."""
+    path = os.path.normpath(os.path.join(folder, entry.name))
+    if not path.startswith(os.path.join(folder, "")) or not (entry.isreg() or entry.isdir() or entry.issym()):
+        raise archive.ArchiveError(f"{entry.name} has no place in a backup")
+    if entry.isdir():
+        os.makedirs(path, exist_ok=True)
+    elif os.path.lexists(path):
+        os.unlink(path)
+    if entry.issym():
+        os.symlink(entry.linkname, path)
+    elif entry.isreg() and (source := tar.extractfile(entry)):
+        with open(path, "wb") as file:
+            shutil.copyfileobj(source, file)
+    os.lchown(path, entry.uid, entry.gid)
+    if not entry.issym():
+        os.chmod(path, entry.mode)
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "archive": {"type": "path", "required": True},
+            "passphrase": {"type": "str", "default": "", "no_log": True},
+            "apply": {"type": "bool", "default": False},
+            "home": {"type": "path", "default": "/srv/rockstat"},
+            "namespace": {"type": "str", "default": "rockstat"},
+            "helper_image": {"type": "str", "default": "rockstat/rootfs:trixie"},
+            "redis_uid": {"type": "int", "default": 10002},
+        },
+        supports_check_mode=True,
+    )
+    os.umask(0o077)
+    with tempfile.TemporaryDirectory(prefix="rockstat-restore-") as folder:
+        restore = Restore(module.params, folder)
+        try:
+            manifest = restore.open()
+            if module.params["apply"] and not module.check_mode:
+                restore.apply(manifest)
+        except (archive.ArchiveError, EngineError, OSError) as error:
+            module.fail_json(msg=str(error))
+    module.exit_json(changed=module.params["apply"], manifest=manifest)
+
+
+if __name__ == "__main__":
+    main()
