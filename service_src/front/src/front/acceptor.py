@@ -1,4 +1,4 @@
-"""Accepting an event: after that it survives, and only then the client hears of success."""
+"""Accepting events: after that they survive, and only then the client hears of success."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
+import hiredis
+
 from band.constants import BROADCAST, EVENTS_STREAM
-from band.errors import RedisError, RedisUnavailable
+from band.errors import RedisUnavailable
 from front.errors import NotAccepted
 from front.message import broadcast_of
+
+OnReply = Any
 
 
 class Link(Protocol):
@@ -19,8 +23,8 @@ class Link(Protocol):
     def connected(self) -> bool:
         """Whether commands go through now."""
 
-    def ask(self, *parts: Any, timeout: float = ...) -> asyncio.Future[Any]:
-        """Send one command; the future has its reply."""
+    def send(self, *parts: Any, on_reply: Any, timeout: float = ...) -> None:
+        """Send one command; `on_reply` gets its reply, or an exception as a value. RedisUnavailable when it cannot."""
 
     def publish(self, channel: str, payload: bytes) -> bool:
         """Publish a message without waiting."""
@@ -29,44 +33,105 @@ class Link(Protocol):
 class Acceptor(Protocol):
     """Takes encoded messages into keeping. A journal on disk is another one of these."""
 
-    def accept(self, payload: bytes) -> Awaitable[Any]:
-        """Wait until the event is safe; NotAccepted when it is not."""
+    def accept(self, payload: bytes, trace: bytes = b"") -> Awaitable[Any]:
+        """Wait until the event is safe; NotAccepted when it is not.
+
+        `payload` is the event, `trace` what happened to it on its way, both a JSON object.
+        """
 
     def refusal(self) -> str:
         """Why events cannot be accepted now; empty when they can."""
 
 
 class StreamAcceptor:
-    """Appends to the Redis stream `events` and tells channel `broadcast`, where listeners of the original wait."""
+    """Appends to the Redis stream `events` and tells channel `broadcast`, where listeners of the original wait.
+
+    All events of one turn of the loop leave in one write, with one question behind them: does anybody listen to
+    `broadcast`? Redis answers it after it has appended the events, so whoever was subscribed by then is told of each;
+    while nobody is, no event travels twice.
+    """
 
     def __init__(self, link: Link, max_length: int, timeout: float) -> None:
         self._link = link
         self._max_length = str(max_length)
         self._timeout = timeout
+        self._turn: _Turn | None = None
 
-    async def accept(self, payload: bytes) -> Any:
-        """Append and wait for Redis' word; the stream's entry id. NotAccepted within the time limit."""
-        try:
-            appended = self._link.ask(
-                "XADD", EVENTS_STREAM, "MAXLEN", "~", self._max_length, "*", "event", payload, timeout=self._timeout
-            )
-            # The connection notices a silent Redis only once its oldest command is overdue; a client shall not wait
-            # for that.
-            timer = asyncio.get_running_loop().call_later(self._timeout, _give_up, appended)
-            try:
-                entry = await appended
-            finally:
-                timer.cancel()
-        except RedisError as error:
-            raise NotAccepted("the event could not be stored; send it again") from error
-        self._link.publish(BROADCAST, broadcast_of(payload))
-        return entry
+    def accept(self, payload: bytes, trace: bytes = b"") -> asyncio.Future[Any]:
+        """Append; the future has the entry's id once Redis has said so, or NotAccepted after the time limit."""
+        turn = self._turn
+        if turn is None:
+            turn = self._turn = _Turn(self._link, self._timeout)
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        parts = ("XADD", EVENTS_STREAM, "MAXLEN", "~", self._max_length, "*", "event", payload)
+        return turn.add((*parts, "trace", trace) if trace else parts, payload)
 
     def refusal(self) -> str:
         """Why events cannot be accepted now; empty when they can."""
         return "" if self._link.connected else "there is no connection to Redis"
 
+    def _end_turn(self) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.end()
 
-def _give_up(appended: asyncio.Future[Any]) -> None:
-    if not appended.done():
-        appended.set_exception(RedisUnavailable("Redis did not store the event in time"))
+
+class _Turn:
+    """The events of one turn of the loop, on their way to Redis."""
+
+    __slots__ = ("_accepted", "_futures", "_link", "_loop", "_timeout", "_timer")
+
+    def __init__(self, link: Link, timeout: float) -> None:
+        self._link = link
+        self._loop = asyncio.get_running_loop()
+        self._timeout = timeout
+        self._futures: list[asyncio.Future[Any]] = []
+        self._accepted: list[bytes] = []
+        # The connection notices a silent Redis only once its oldest command is overdue; a client shall not wait for
+        # that.
+        self._timer = self._loop.call_later(timeout, self._give_up)
+
+    def add(self, command: tuple[Any, ...], payload: bytes) -> asyncio.Future[Any]:
+        """Send one event; the future ends with Redis' word."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+
+        def on_reply(reply: Any) -> None:
+            if type(reply) is bytes:
+                self._accepted.append(payload)
+                if not future.done():
+                    future.set_result(reply)
+            elif not future.done():
+                future.set_exception(_refused(reply))
+
+        try:
+            self._link.send(*command, on_reply=on_reply, timeout=self._timeout)
+        except RedisUnavailable as error:
+            future.set_exception(_refused(error))
+        else:
+            self._futures.append(future)
+        return future
+
+    def end(self) -> None:
+        """Ask who listens, behind the events."""
+        try:
+            self._link.send("PUBSUB", "NUMSUB", BROADCAST, on_reply=self._on_listeners, timeout=self._timeout)
+        except RedisUnavailable:
+            self._timer.cancel()
+
+    def _on_listeners(self, reply: Any) -> None:
+        """Tell those who listen; a Redis that does not say whether anybody does is told to publish all the same."""
+        self._timer.cancel()
+        if isinstance(reply, hiredis.ReplyError) or (isinstance(reply, list) and reply[1]):
+            for payload in self._accepted:
+                self._link.publish(BROADCAST, broadcast_of(payload))
+
+    def _give_up(self) -> None:
+        for future in self._futures:
+            if not future.done():
+                future.set_exception(_refused(RedisUnavailable("Redis did not store the event in time")))
+
+
+def _refused(reason: Any) -> NotAccepted:
+    error = NotAccepted("the event could not be stored; send it again")
+    error.__cause__ = reason if isinstance(reason, BaseException) else None
+    return error

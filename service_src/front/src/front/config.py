@@ -38,6 +38,10 @@ class FrontSettings:
     redirect_key: str = field(default="", repr=False)
     stored: bool = True
     worker_id: int = 0
+    workers: int = 1
+    """Processes that take events."""
+    worker: int = 0
+    """Which of them this one is, from 0."""
     ws_port: int = 0
     """A second port for WebSocket clients of the original (it used its port + 2); 0: only `/wss` on the main port."""
     http_prefix: str = "/_band"

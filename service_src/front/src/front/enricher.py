@@ -14,6 +14,7 @@ from front.attendance import Attendance
 from front.enrichment import EnrichPlan
 from front.fingerprint import Fingerprint, fpid
 from front.message import KEY_PREFIX, Message
+from front.trace import Trace
 
 _TRACK = f"{KEY_PREFIX}.track."
 
@@ -58,14 +59,14 @@ class Enricher:
         self._stored = stored
         self._fingerprint = fingerprint
 
-    async def enrich(self, message: Message, plan: EnrichPlan) -> frozenset[str] | set[str]:
+    async def enrich(self, message: Message, plan: EnrichPlan, trace: Trace | None = None) -> frozenset[str] | set[str]:
         """Enrich one message; the services that stayed silent. Overwrites what the client sent under the same names."""
         key: str = message["key"]
         tracked = key.startswith(_TRACK)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
         reading = self._read_stored(message["uid"]) if tracked and self._stored else None
-        missing = await self._ask_services(message, plan, loop)
+        missing = await self._ask_services(message, plan, loop, trace or Trace(0))
         data = message["data"]
         if tracked and self._fingerprint is not None:
             td = message.get("td") or {}
@@ -79,7 +80,7 @@ class Enricher:
         return missing
 
     async def _ask_services(
-        self, message: Message, plan: EnrichPlan, loop: asyncio.AbstractEventLoop
+        self, message: Message, plan: EnrichPlan, loop: asyncio.AbstractEventLoop, trace: Trace
     ) -> frozenset[str] | set[str]:
         expected = plan.expected(message["key"])
         if not expected:

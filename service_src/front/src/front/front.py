@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
-
-from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import RequestHandler
 
 from band.jsonrpc.client import Scatter
 from front.acceptor import StreamAcceptor
@@ -24,23 +19,15 @@ from front.door import Door
 from front.enricher import Enricher
 from front.fingerprint import fingerprint_of
 from front.flake import Flakes
-from front.http_log import http_logger
 from front.identity import UidCookie
 from front.operator_pages import OperatorPages
 from front.pipeline import Pipeline
+from front.ports import Ports
 from front.privacy import masker
 from front.redirects import Redirects
 from front.registrations import EMPTY, compile_table
 from front.remembered import Registrations, Remembered
-from front.side_door import SideDoor
 from front.sockets import Sockets
-
-_KEEP_ALIVE_S = 75.0
-"""Longer than a reverse proxy keeps its connections, so that it is never us who closes one that it just uses."""
-_LONGEST_LINE = 16_384
-_CLOSE_WITHIN_S = 1.5
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Rpc(Protocol):
@@ -68,6 +55,9 @@ class Link(Protocol):
     def ask(self, *parts: Any, timeout: float = ...) -> asyncio.Future[Any]:
         """Send one command; the future has its reply."""
 
+    def send(self, *parts: Any, on_reply: Any, timeout: float = ...) -> None:
+        """Send one command; `on_reply` gets its reply."""
+
     def publish(self, channel: str, payload: bytes) -> bool:
         """Publish a message without waiting."""
 
@@ -88,7 +78,7 @@ class Front:
         self.attendance = Attendance()
         self._rpc = rpc
         self._remembered = Remembered(link)
-        counters = self._counters = Counters(metrics)
+        counters = Counters(metrics)
         flakes = Flakes(settings.worker_id)
         addresses = ClientAddresses(settings.trusted_proxies)
         mask = masker(settings.ip_privacy, settings.ip_hash_key)
@@ -109,18 +99,16 @@ class Front:
             settings.handler_timeout_ms / 1000,
         )
         self.sockets = Sockets(self.pipeline, flakes, counters, settings.body_limit)
-        self._door = Door(
+        door = Door(
             self.pipeline,
             flakes,
             addresses,
             UidCookie(settings.domain, time.time()),
-            self.sockets,
             OperatorPages(settings.http_prefix, addresses, health, show_metrics),
             counters,
             settings.body_limit,
         )
-        self._runners: list[web.ServerRunner] = []
-        self.port = 0
+        self._ports = Ports(settings, door.answer, self.sockets, counters)
 
     def register(self, rows: Any, state_hash: Any) -> bool:
         """Take the registrations of all services; False when they are the ones that it has.
@@ -157,19 +145,18 @@ class Front:
         """Whether there is a table, from the director or from the front before."""
         return self.pipeline.table is not EMPTY
 
-    async def open(self) -> None:
+    @property
+    def port(self) -> int:
+        """The number of the event port once it is open."""
+        return self._ports.number
+
+    async def open(self, listening: socket.socket | None = None) -> None:
         """Open the ports. OSError when one is taken."""
-        settings = self.settings
-        self.port = await self._listen(self._door.handle, settings.event_port)
-        if settings.ws_port:
-            await self._listen(SideDoor(self.sockets).handle, settings.ws_port)
+        await self._ports.open(listening)
 
     async def close(self) -> None:
         """Take no more connections and let requests in progress end."""
-        await self.sockets.close()
-        for runner in self._runners:
-            await runner.cleanup()
-        self._runners.clear()
+        await self._ports.close()
 
     async def watch_enrichers(self) -> None:
         """Look for absent enrichers for ever; a background task."""
@@ -178,34 +165,3 @@ class Front:
     def _apply(self, known: Registrations) -> None:
         self.pipeline.table = compile_table(known.rows, known.state_hash)
         self.attendance.forget()
-
-    async def _listen(self, handler: Handler, port: int) -> int:
-        server = web.Server(
-            handler,
-            request_factory=_request_factory(self.settings.body_limit),
-            access_log=None,
-            logger=http_logger(self._counters),
-            keepalive_timeout=_KEEP_ALIVE_S,
-            max_line_size=_LONGEST_LINE,
-            max_field_size=_LONGEST_LINE,
-        )
-        runner = web.ServerRunner(server, shutdown_timeout=_CLOSE_WITHIN_S)
-        await runner.setup()
-        self._runners.append(runner)
-        await web.TCPSite(runner, self.settings.event_host, port, backlog=1024).start()
-        address = runner.addresses[0]
-        return int(address[1])
-
-
-def _request_factory(limit: int) -> Callable[..., web.BaseRequest]:
-    def make(
-        message: RawRequestMessage,
-        payload: StreamReader,
-        protocol: RequestHandler,
-        writer: AbstractStreamWriter,
-        task: asyncio.Task[None],
-    ) -> web.BaseRequest:
-        loop = asyncio.get_running_loop()
-        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=limit)
-
-    return make

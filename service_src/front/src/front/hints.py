@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from front.request import Request
 
-from multidict import istr
-
-from front.message import clean
-
-_FIRST = istr("Sec-CH-UA")
+_FIRST = b"sec-ch-ua"
 _NAMES = {
     "ua": _FIRST,
-    "mobile": istr("Sec-CH-UA-Mobile"),
-    "platform": istr("Sec-CH-UA-Platform"),
-    "platform_version": istr("Sec-CH-UA-Platform-Version"),
-    "model": istr("Sec-CH-UA-Model"),
-    "full_version_list": istr("Sec-CH-UA-Full-Version-List"),
+    "mobile": b"sec-ch-ua-mobile",
+    "platform": b"sec-ch-ua-platform",
+    "platform_version": b"sec-ch-ua-platform-version",
+    "model": b"sec-ch-ua-model",
+    "full_version_list": b"sec-ch-ua-full-version-list",
 }
 _LONGEST = 512
 
 
-def read_hints(headers: Mapping[str, str]) -> dict[str, str] | None:
+def read_hints(request: Request) -> dict[str, str] | None:
     """The hints of a request as sent, by their short names; None without any. They come all or none."""
-    if _FIRST not in headers:
+    if _FIRST not in request.headers:
         return None
-    found = {short: headers.get(name) for short, name in _NAMES.items()}
-    return {short: clean(value[:_LONGEST]) for short, value in found.items() if value}
+    found = {short: request.header(name) for short, name in _NAMES.items()}
+    return {short: value[:_LONGEST] for short, value in found.items() if value}

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
-
-from multidict import istr
 
 from band.privacy import MARK
 from front.message import Message
 
-_GPC = istr("Sec-GPC")
 _NO = frozenset({"0", "false", "no", "off", "denied", "refused"})
 
 
-def mark_objection(message: Message, headers: Mapping[str, str]) -> None:
+def mark_objection(message: Message, gpc: str | None) -> None:
     """Add `privacy` as the last field of a message whose sender objects; others stay as they are.
 
-    Reasons: `gpc` for the header `Sec-GPC: 1`, `consent` for a `consent` in the data that is a refusal.
+    `gpc` is the value of the header `Sec-GPC`. Reasons: `gpc` when it is 1, `consent` for a `consent` in the data that
+    is a refusal.
     """
     reasons = []
-    if headers.get(_GPC) == "1":
+    if gpc == "1":
         reasons.append("gpc")
     if "consent" in message["data"] and _refuses(message["data"]["consent"]):
         reasons.append("consent")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttp import web
-
 from band.jsonio import encode
 from front.address import ClientAddresses
 from front.answers import JSON, Rendered
+from front.request import Request
 
-_PROXIED = ("X-Real-IP", "X-Forwarded-For", "Forwarded")
+_PROXIED = (b"x-real-ip", b"x-forwarded-for", b"forwarded")
 
 
 class OperatorPages:
@@ -32,9 +31,9 @@ class OperatorPages:
         self._health = health
         self._metrics = metrics
 
-    async def page(self, path: str, request: web.BaseRequest, peer: str) -> Rendered:
+    async def page(self, path: str, request: Request) -> Rendered:
         """The page under the prefix; 404 for those whom it is not for."""
-        name = path.removeprefix(self.prefix) if self._may_see(request, peer) else ""
+        name = path.removeprefix(self.prefix) if self._may_see(request) else ""
         if name == "health":
             facts = await self._health()
             return Rendered(503 if facts.get("status") == "failing" else 200, encode(facts), JSON)
@@ -42,5 +41,5 @@ class OperatorPages:
             return Rendered(200, self._metrics(), "text/plain; charset=utf-8")
         return Rendered(404, b'{"message":"Not Found"}', JSON)
 
-    def _may_see(self, request: web.BaseRequest, peer: str) -> bool:
-        return self._addresses.trusts(peer) and not any(name in request.headers for name in _PROXIED)
+    def _may_see(self, request: Request) -> bool:
+        return self._addresses.trusts(request.peer) and not any(name in request.headers for name in _PROXIED)

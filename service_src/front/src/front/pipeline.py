@@ -16,6 +16,7 @@ from front.message import Message, encode
 from front.privacy import Masker
 from front.registrations import EMPTY, Table
 from front.routes import Remote
+from front.trace import Trace
 
 
 class Caller(Protocol):
@@ -56,22 +57,24 @@ class Pipeline:
         if refusal:
             raise NotAccepted(f"events cannot be stored now: {refusal}")
         table = self.table
-        for service in await self._enricher.enrich(message, table.plan):
+        trace = Trace(message["time"])
+        for service in await self._enricher.enrich(message, table.plan, trace):
             self._counters.add(f"enricher_silent_{service}")
         td = message.get("td")
         if td is not None and "ip" in td:
             td["ip"] = self._mask(td["ip"])
-        answer = await self._answer(message, table, own_hosts)
-        await self._acceptor.accept(encode(message))
+        answer = await self._answer(message, table, own_hosts, trace)
+        await self._acceptor.accept(encode(message), trace.encode())
         self._counters.add("accepted")
         return answer
 
-    async def _answer(self, message: Message, table: Table, own_hosts: tuple[str, ...]) -> Answer:
+    async def _answer(self, message: Message, table: Table, own_hosts: tuple[str, ...], trace: Trace) -> Answer:
         target, known = table.routes.find(message["key"])
         if target is None:
             return default_answer(known, message)
         if isinstance(target, str):
             return self._builtin.answer(target, message, own_hosts)
+        trace.handler = target.service
         return await self._call(target, message)
 
     async def _call(self, target: Remote, message: Message) -> Answer:

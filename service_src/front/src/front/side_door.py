@@ -24,7 +24,7 @@ class SideDoor:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         try:
-            path, query = target_of(request)
+            path, query = target_of(request.raw_path.encode("utf-8", "surrogateescape"))
             if path == "/wss" and request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
                 return await self._sockets.serve(request, parse_query(query))
         except BadRequest:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -22,6 +21,7 @@ from front.pipeline import Pipeline
 _BAD = answers.error("Bad Request", 400)
 # The text of the original, its missing quote included: clients compare it.
 _INCOMPLETE = answers.error('Request must contains "service" and "name', 400)
+_GPC = "Sec-GPC"
 _HEARTBEAT_S = 30.0
 _GOODBYE_S = 1.0
 """How long a client may take to answer a close; a stopping front has little time."""
@@ -56,12 +56,13 @@ class Sockets:
             await socket.send_frame(b"", WSMsgType.CLOSE)
             await socket.close()
             return socket
+        gpc = request.headers.get(_GPC)
         self._open.add(socket)
         try:
             async for frame in socket:
                 if frame.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                     break
-                await socket.send_frame(await self._answer(frame.data, uid, request.headers), WSMsgType.TEXT)
+                await socket.send_frame(await self._answer(frame.data, uid, gpc), WSMsgType.TEXT)
         except ConnectionError:
             pass
         finally:
@@ -76,7 +77,7 @@ class Sockets:
         with contextlib.suppress(ConnectionError):
             await socket.close(code=WSCloseCode.GOING_AWAY, message=b"restart")
 
-    async def _answer(self, raw: str | bytes, uid: str, headers: Mapping[str, str]) -> bytes:
+    async def _answer(self, raw: str | bytes, uid: str, gpc: str | None) -> bytes:
         try:
             received = decode_json(raw)
         except BadRequest as error:
@@ -85,9 +86,9 @@ class Sockets:
         if not isinstance(received, dict):
             self._counters.add("rejected_not_an_object")
             return answers.ws_form(_BAD)
-        return answers.ws_form(await self._take(received, uid, headers), received.get("id__"))
+        return answers.ws_form(await self._take(received, uid, gpc), received.get("id__"))
 
-    async def _take(self, received: message.Message, uid: str, headers: Mapping[str, str]) -> Answer:
+    async def _take(self, received: message.Message, uid: str, gpc: str | None) -> Answer:
         service, name = received.get("service"), received.get("name")
         if not service or not name:
             self._counters.add("rejected_incomplete")
@@ -95,7 +96,7 @@ class Sockets:
         try:
             key = message.event_key(service, name)
             event = message.ws_message(key, service, name, received, uid, self._flakes)
-            mark_objection(event, headers)
+            mark_objection(event, gpc)
             return await self._pipeline.run(event)
         except BadRequest as error:
             self._counters.add(f"rejected_{error.code}")

@@ -121,6 +121,17 @@ class RedisLink:
             raise self._unavailable()
         return wire.ask(*parts, timeout=timeout)
 
+    def send(self, *parts: Any, on_reply: OnReply, timeout: float = COMMAND_TIMEOUT) -> None:
+        """Send one command; ``on_reply`` gets its reply, or an exception as a value, in the same turn of the loop.
+
+        Raises:
+            RedisUnavailable: there is no connection.
+        """
+        wire = self._wire
+        if wire is None:
+            raise self._unavailable()
+        wire.send(parts, on_reply, asyncio.get_running_loop().time() + timeout)
+
     def publish(self, channel: str, payload: bytes, on_reply: OnReply | None = None, *, keep: bool = False) -> bool:
         """Publish a message; ``on_reply`` gets the number of receivers, or an exception as a value.
 

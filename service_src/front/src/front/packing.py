@@ -1,0 +1,45 @@
+"""Bodies that a client packed: `Content-Encoding: gzip` or `deflate`."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+from front.errors import BadRequest
+
+_GZIP: Final = 16 + zlib.MAX_WBITS
+_WINDOWS: Final = {"gzip": (_GZIP,), "x-gzip": (_GZIP,), "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS)}
+"""What zlib is told of each format; `deflate` is written in two ways."""
+
+
+def unpacked(body: bytes, encoding: str | None, limit: int) -> bytes:
+    """The body as it was before it was packed, of at most `limit` bytes.
+
+    BadRequest when it is larger (413), broken, or packed in a way that is not known here.
+    """
+    if encoding is None:
+        return body
+    name = encoding.strip().lower()
+    if name in ("", "identity"):
+        return body
+    if name not in _WINDOWS:
+        raise BadRequest(
+            "content_encoding", f"Content-Encoding {name[:20]} is not known here; use gzip, deflate or none"
+        )
+    for window in _WINDOWS[name]:
+        plain = _inflate(body, window, limit)
+        if plain is not None:
+            return plain
+    raise BadRequest("broken_body", f"the body is not what its Content-Encoding says ({name})")
+
+
+def _inflate(body: bytes, window: int, limit: int) -> bytes | None:
+    """Unpack; None when it is not this format, or ends too early."""
+    unpacking = zlib.decompressobj(window)
+    try:
+        plain = unpacking.decompress(body, limit + 1)
+    except zlib.error:
+        return None
+    if len(plain) > limit:
+        raise BadRequest("too_large", f"the unpacked body is larger than {limit} bytes; send smaller events", 413)
+    return plain if unpacking.eof else None

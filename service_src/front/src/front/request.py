@@ -1,0 +1,48 @@
+"""One HTTP request as its connection read it, and the answer that goes back."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+Headers = dict[bytes, bytes]
+"""Header name in lower case -> value; the values of a name that came several times are joined by a comma."""
+
+TOO_LARGE: Final = "too_large"
+BROKEN: Final = "broken_http"
+
+
+class Request:
+    """A request whose head and body are complete, or one that has a fault and is to be refused for it."""
+
+    __slots__ = ("body", "fault", "headers", "keep_alive", "method", "peer", "target")
+
+    def __init__(self, method: str, target: bytes, headers: Headers, peer: str) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.peer = peer
+        """The address of the socket's other end; empty when it is not known."""
+        self.body = b""
+        self.fault = ""
+        """`too_large` or `broken_http`: then the body is not here, and the connection ends with the answer."""
+        self.keep_alive = True
+
+    def header(self, name: bytes) -> str | None:
+        """The value of a header as valid text; None when the client did not send it. `name` is in lower case."""
+        value = self.headers.get(name)
+        return None if value is None else text_of(value)
+
+
+class Reply(NamedTuple):
+    """An answer as bytes, head and body; whether the connection stays open after it."""
+
+    payload: bytes
+    keep_alive: bool
+
+
+def text_of(raw: bytes) -> str:
+    """Bytes of a head as text: UTF-8 where it is, else Latin-1."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")

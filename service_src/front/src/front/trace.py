@@ -1,0 +1,51 @@
+"""What happened to one event on its way through front, as the stream keeps it beside the event."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import Final
+
+from band.jsonio import encode
+
+OK: Final = "ok"
+CACHED: Final = "cached"
+ERROR: Final = "error"
+TIMEOUT: Final = "timeout"
+ABSENT: Final = "absent"
+"""Not asked: it has been silent for a while."""
+
+
+class Trace:
+    """Notes of one event; written by hand as JSON, because it is made for every event."""
+
+    __slots__ = ("_at", "_begun", "_enrichers", "handler")
+
+    def __init__(self, at: int) -> None:
+        self._at = at
+        self._begun = time.perf_counter()
+        self._enrichers: list[str] = []
+        self.handler = ""
+        """The service that answered the client; empty for front itself."""
+
+    def enriched(self, service: str, status: str, ms: float = 0.0) -> None:
+        """Note how an enricher did: one of this module's words, and the milliseconds until its answer."""
+        note = f'{_name(service)}:{{"ms":{ms:.3f},"status":"{status}"}}' if ms else _at_once(service, status)
+        self._enrichers.append(note)
+
+    def encode(self) -> bytes:
+        """`{"at": ms since 1970, "ms": until now, "enrichers": {name: {"ms", "status"}}, "handler": name or null}`."""
+        ms = (time.perf_counter() - self._begun) * 1000
+        handler = _name(self.handler) if self.handler else "null"
+        enrichers = ",".join(self._enrichers)
+        return f'{{"at":{self._at},"ms":{ms:.3f},"enrichers":{{{enrichers}}},"handler":{handler}}}'.encode()
+
+
+@lru_cache(maxsize=1024)
+def _name(text: str) -> str:
+    return encode(text).decode()
+
+
+@lru_cache(maxsize=1024)
+def _at_once(service: str, status: str) -> str:
+    return f'{_name(service)}:{{"ms":0,"status":"{status}"}}'
