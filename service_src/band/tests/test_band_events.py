@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from band import events as events_module
+from band import stream_group
 from band.errors import SettingsError
 from band.service import Service
 
@@ -336,3 +337,114 @@ async def test_plain_functions_can_listen(run_service, raw, eventually):
     await add(raw, 1, 2)
     await run_listener(run_service, service)
     await eventually(lambda: sum(got) == 2)
+
+
+async def test_the_next_batch_is_read_while_this_one_is_worked_on(run_service, raw, eventually):
+    """A slow listener does not keep the next events in Redis: they are in hand when it is done, and not before."""
+    service = Service()
+    got, release = [], asyncio.Event()
+
+    @service.expose.listener(batch=2)
+    async def broadcast(events):
+        got.append([event["n"] for event in events])
+        await release.wait()
+
+    await add(raw, *range(6))
+    await run_listener(run_service, service)
+    await eventually(lambda: got == [[0, 1]])
+    await eventually(lambda: pending_is(raw, 4))
+    assert got == [[0, 1]]
+    release.set()
+    await eventually(lambda: got == [[0, 1], [2, 3], [4, 5]])
+    await eventually(lambda: pending_is(raw, 0))
+
+
+async def test_what_was_taken_is_noted_beside_the_acknowledgement(run_service, raw, eventually):
+    """`events:taken:<group>` tells the ids of each batch and how long it took."""
+    service = await run_listener(run_service, listening(batch=2))
+    await add(raw, 1, 2, 3)
+    await eventually(lambda: flat(service.got) == [1, 2, 3])
+    await eventually(lambda: pending_is(raw, 0))
+    ids = [entry[0] for entry in await raw.command("XRANGE", "events", "-", "+")]
+    notes = [
+        dict(zip(fields[::2], fields[1::2], strict=True))
+        for _, fields in await raw.command("XRANGE", "events:taken:listen", "-", "+")
+    ]
+    assert b",".join(note[b"ids"] for note in notes) == b",".join(ids)
+    assert all(float(note[b"ms"]) >= 0 for note in notes)
+
+
+async def test_a_full_redis_does_not_keep_listeners_from_emptying_it(run_service, raw, eventually):
+    """Out of memory: events are still delivered and acknowledged, only the note of it is missing."""
+    service = await run_listener(run_service, listening())
+    await add(raw, 1)
+    await eventually(lambda: service.got == [1])
+    await raw.command("CONFIG", "SET", "appendonly", "no")
+    await add(raw, 2, 3)
+    await raw.command("CONFIG", "SET", "maxmemory", "1")
+    try:
+        await eventually(lambda: service.got == [1, 2, 3])
+        await eventually(lambda: pending_is(raw, 0))
+    finally:
+        await raw.command("CONFIG", "SET", "maxmemory", "0")
+
+
+async def test_an_event_that_ends_the_process_each_time_is_given_up(run_service, raw, eventually):
+    """Delivered to many lives of a service that all ended over it: a dead letter; its neighbours are delivered."""
+    await raw.command("XGROUP", "CREATE", "events", "listen", "0", "MKSTREAM")
+    await add(raw, 1, 2)
+    consumer = f"listen-{socket.gethostname()}"
+    reading = ("XREADGROUP", "GROUP", "listen", consumer, "COUNT", 1, "STREAMS", "events")
+    await raw.command(*reading, ">")
+    for _ in range(events_module.SUSPECT_AFTER + 2):
+        await raw.command(*reading, "0")
+    service = await run_listener(run_service, listening(max_attempts=3))
+    await eventually(lambda: service.got == [2])
+    ((_, fields),) = await raw.command("XRANGE", "dead:listen", "-", "+")
+    assert b"the service ended 6 times" in fields[3]
+
+
+async def test_suspects_come_one_by_one(run_service, raw, eventually):
+    """A batch over which several lives ended is taken apart, so that one bad event does not take all along."""
+    await raw.command("XGROUP", "CREATE", "events", "listen", "0", "MKSTREAM")
+    await add(raw, *range(4))
+    consumer = f"listen-{socket.gethostname()}"
+    await raw.command("XREADGROUP", "GROUP", "listen", consumer, "STREAMS", "events", ">")
+    for _ in range(events_module.SUSPECT_AFTER):
+        await raw.command("XREADGROUP", "GROUP", "listen", consumer, "STREAMS", "events", "0")
+    service = await run_listener(run_service, listening(batch=100))
+    await eventually(lambda: service.got == [[0], [1], [2], [3]])
+
+
+async def test_a_stop_lets_others_have_what_it_could_not_finish(run_service, raw, eventually, monkeypatch):
+    """What is in hand at the stop and cannot end is claimed by the next instance at once, not after a silence."""
+    service = Service()
+
+    @service.expose.listener()
+    async def broadcast(n, **event):
+        await asyncio.sleep(60)
+
+    await run_listener(run_service, service, stop_timeout=0.6)
+    await add(raw, 1)
+    await eventually(lambda: pending_is(raw, 1))
+    await service.stop()
+    monkeypatch.setattr(socket, "gethostname", lambda: "other-host")
+    following = await run_listener(run_service, listening())
+    await eventually(lambda: following.got == [1])
+
+
+async def test_consumers_of_long_ago_are_forgotten(run_service, raw, eventually, monkeypatch):
+    """Containers that are gone and hold nothing do not stay in the group for ever."""
+    monkeypatch.setattr(stream_group, "_FORGET_CONSUMERS_MS", 50)
+    await raw.command("XGROUP", "CREATE", "events", "listen", "0", "MKSTREAM")
+    await add(raw, 1)
+    for name in ("empty", "busy"):
+        await raw.command("XGROUP", "CREATECONSUMER", "events", "listen", name)
+    await raw.command("XREADGROUP", "GROUP", "listen", "busy", "STREAMS", "events", ">")
+    await asyncio.sleep(0.1)
+    await run_listener(run_service, listening())
+    await eventually(lambda: consumers_are(raw, {"busy", f"listen-{socket.gethostname()}"}))
+
+
+async def consumers_are(raw, names):
+    return {row[b"name"].decode() for row in await raw.command("XINFO", "CONSUMERS", "events", "listen")} == names

@@ -361,7 +361,7 @@ class Service:
             raise SettingsError(f"A service is one listener, this one has several ({names}); make one function of them")
         self._listener = StreamListener(
             service_config.name, f"{service_config.name}-{socket.gethostname()}", listeners[0], self.metrics,
-            start=service_config.events_from,
+            start=service_config.events_from, commands=self.link,
         )  # fmt: skip
         task = asyncio.get_running_loop().create_task(self._listener.run(self.link.address), name="events")
         self._tasks.append(task)

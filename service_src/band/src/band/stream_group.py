@@ -1,0 +1,138 @@
+"""What a consumer asks of Redis: its group's commands on the stream ``events``, and what their answers mean.
+
+Reading blocks a connection, so it has one of its own; what acknowledges goes over the service's other one and need not
+wait behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from band import jsonio
+from band.constants import DEAD_LETTERS, EVENTS_STREAM
+from band.errors import RedisReplyError
+from band.logs import logger
+from band.redis.link import RedisLink
+
+TAKEN: Final = "events:taken:{group}"
+"""Stream of what a group acknowledged: fields ``ids`` (comma-joined) and ``ms`` (how long it took)."""
+TAKEN_KEPT: Final = 10_000
+_RELEASED_IDLE_MS: Final = 3_600_000
+_FORGET_CONSUMERS_MS: Final = 3_600_000
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One entry of the stream: its id, and the event or None when the entry is not readable."""
+
+    stream_id: str
+    event: dict[str, Any] | None
+    raw: bytes
+
+
+def read_entries(entries: Iterable[Any]) -> list[Delivery]:
+    """Return the deliveries in what XREADGROUP, XAUTOCLAIM or XRANGE answered; deleted entries are left out."""
+    found = []
+    for stream_id, fields in entries:
+        if not fields:
+            continue
+        named = dict(zip(fields[::2], fields[1::2], strict=False))
+        raw = named.get(b"event", b"")
+        try:
+            event = jsonio.decode(raw)
+        except (ValueError, RecursionError):
+            event = None
+        found.append(Delivery(stream_id.decode(), event if isinstance(event, dict) else None, raw))
+    return found
+
+
+class StreamGroup:
+    """The group ``name`` as its consumer ``consumer`` uses it. Every method may raise RedisError."""
+
+    def __init__(self, name: str, consumer: str, reader: RedisLink, commands: RedisLink) -> None:
+        self.name = name
+        self.consumer = consumer
+        self._reader = reader
+        self._commands = commands
+
+    async def ensure(self, start: str) -> None:
+        """Make the group where it is missing, beginning at ``start``."""
+        try:
+            await self._reader.command("XGROUP", "CREATE", EVENTS_STREAM, self.name, start, "MKSTREAM")
+        except RedisReplyError as error:
+            if error.code != "BUSYGROUP":
+                raise
+
+    async def read(self, after: str, block_ms: int | None, count: int) -> tuple[list[Delivery], list[bytes]]:
+        """Return the next deliveries, and the ids of those that were trimmed from the stream meanwhile."""
+        block: tuple[Any, ...] = () if block_ms is None else ("BLOCK", block_ms)
+        reply = await self._reader.command(
+            "XREADGROUP", "GROUP", self.name, self.consumer, "COUNT", count, *block, "STREAMS", EVENTS_STREAM, after,
+            timeout=(block_ms or 0) / 1000 + 5,
+        )  # fmt: skip
+        entries = next(iter(reply.values())) if reply else []
+        return read_entries(entries), [stream_id for stream_id, fields in entries if not fields]
+
+    async def claim(self, idle_ms: int, count: int) -> tuple[list[Delivery], int]:
+        """Take over what other consumers hold and show no sign of; and how many of it were trimmed."""
+        reply = await self._reader.command(
+            "XAUTOCLAIM", EVENTS_STREAM, self.name, self.consumer, idle_ms, "0", "COUNT", count
+        )
+        return read_entries(reply[1]), len(reply[2]) if len(reply) > 2 else 0
+
+    async def tries(self) -> int:
+        """How often the oldest entry that this consumer holds was delivered; 0 when it holds none."""
+        rows = await self._reader.command("XPENDING", EVENTS_STREAM, self.name, "-", "+", 1, self.consumer)
+        return int(rows[0][3]) if rows else 0
+
+    async def acknowledge(self, ids: Sequence[str | bytes], took_ms: float | None = None) -> None:
+        """Acknowledge; with ``took_ms`` the taking is noted for whoever traces an event, in the same write."""
+        acknowledged = self._commands.ask("XACK", EVENTS_STREAM, self.name, *ids)
+        if took_ms is not None:
+            noted = self._commands.ask(
+                "XADD", TAKEN.format(group=self.name), "MAXLEN", "~", TAKEN_KEPT, "*",
+                "ids", ",".join(str(one) for one in ids), "ms", f"{took_ms:.1f}",
+            )  # fmt: skip
+            results = await asyncio.gather(acknowledged, noted, return_exceptions=True)
+            if isinstance(results[0], BaseException):
+                raise results[0]
+            return  # a note that a full Redis refused is no reason to deliver again
+        await acknowledged
+
+    async def bury(self, deliveries: Sequence[Delivery], reason: str) -> None:
+        """Put events that cannot be delivered into the dead letters, then acknowledge them."""
+        stream = DEAD_LETTERS.format(name=self.name)
+        await asyncio.gather(
+            *(
+                self._commands.ask(
+                    "XADD", stream, "*", "event", delivery.raw, "reason", reason, "stream_id", delivery.stream_id
+                )
+                for delivery in deliveries
+            )
+        )
+        await self.acknowledge([delivery.stream_id for delivery in deliveries])
+        logger.error("events_given_up", group=self.name, count=len(deliveries), stream=stream, reason=reason)
+
+    async def hold(self, ids: Sequence[str]) -> None:
+        """Show that these are still worked on, so that nobody claims them."""
+        await self._commands.command("XCLAIM", EVENTS_STREAM, self.name, self.consumer, 0, *ids, "JUSTID")
+
+    async def release(self, ids: Sequence[str]) -> None:
+        """Let others claim these at once: this consumer ends before it handled them."""
+        await self._commands.command(
+            "XCLAIM", EVENTS_STREAM, self.name, self.consumer, 0, *ids, "IDLE", _RELEASED_IDLE_MS, "JUSTID"
+        )
+
+    async def forget_consumers(self) -> None:
+        """Remove consumers that hold nothing and were not seen for an hour: each new container has a new name."""
+        try:
+            rows = await self._reader.command("XINFO", "CONSUMERS", EVENTS_STREAM, self.name)
+            for row in rows:
+                name = row[b"name"].decode()
+                if name != self.consumer and not row[b"pending"] and row[b"idle"] > _FORGET_CONSUMERS_MS:
+                    await self._reader.command("XGROUP", "DELCONSUMER", EVENTS_STREAM, self.name, name)
+        except RedisReplyError as error:
+            logger.warning("consumers_not_forgotten", group=self.name, reason=str(error))
