@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from director.crashes import End, Record
 from director.desired import Wanted
-from director.health import LONGEST_DELAY, WINDOW, restart_delay, verdict
+from director.health import LONGEST_DELAY, restart_delay, verdict
 from director.reconcile import Action, Plan, World, primary_name, reconcile
 from director.runtime.container import Placement, container_config, spec_of
 from director.runtime.face import LABEL_SPEC, Observed
@@ -97,14 +98,18 @@ def test_containers_nobody_asked_for_are_taken_in_not_removed() -> None:
     assert verbs(plan) == [("adopt", "c1")]
 
 
-def test_a_crash_loop_backs_off_and_forgets() -> None:
-    """The first end is put right at once, further ones after 1, 2, 4 … 60 s; after the window it begins anew."""
-    delays = [restart_delay([NOW] * count, NOW) for count in range(1, 10)]
-    assert delays == [0, 1, 2, 4, 8, 16, 32, LONGEST_DELAY, LONGEST_DELAY]
-    assert restart_delay([NOW - WINDOW - 1] * 9, NOW) == 0
-    failures = {"one": (NOW - 3, NOW - 1.5, NOW - 0.5)}
-    assert decide([wanted()], seen(state="exited"), failures=failures) == Plan([], NOW + 1.5)
-    assert verbs(decide([wanted()], seen(state="exited"), failures=failures, now=NOW + 1.6)) == [("start", "c1")]
+def ends(*ago: float, kind: Any = "crash") -> Record:
+    """Return a record of ends so many seconds before NOW."""
+    return Record(ends=tuple(End(NOW - seconds, kind, 3) for seconds in ago))
+
+
+def test_ends_back_off_and_are_forgotten() -> None:
+    """The first end is put right at once, further ones after 1, 2, 4 … 60 s; out of the window they do not count."""
+    assert [restart_delay([NOW] * count) for count in range(1, 10)] == [0, 1, 2, 4, 8, 16, 32, LONGEST_DELAY, 60]
+    records = {"one": ends(3, 1.5, 0.5)}
+    assert decide([wanted()], seen(state="exited"), records=records) == Plan([], NOW + 1.5)
+    assert verbs(decide([wanted()], seen(state="exited"), records=records, now=NOW + 1.6)) == [("start", "c1")]
+    assert verbs(decide([wanted()], seen(state="exited"), records={"one": ends(*[301.0] * 9)})) == [("start", "c1")]
 
 
 def test_the_word_for_how_a_service_is() -> None:
@@ -143,7 +148,7 @@ class Engine:
     def __init__(self) -> None:
         self.desired: dict[str, Wanted] = {}
         self.containers: dict[str, Observed] = {}
-        self.failures: dict[str, tuple[float, ...]] = {}
+        self.records: dict[str, Record] = {}
         self.now = NOW
         self._ids = itertools.count(1)
 
@@ -159,7 +164,7 @@ class Engine:
 
     def plan(self) -> Plan:
         return reconcile(
-            World(desired=self.desired, observed=self.containers.values(), now=self.now, failures=self.failures)
+            World(desired=self.desired, observed=self.containers.values(), now=self.now, records=self.records)
         )
 
     def do(self, action: Action) -> None:
@@ -222,7 +227,8 @@ def _state(engine: Engine, name: str, state: Any) -> None:
 def _end(engine: Engine, name: str, number: int, state: Any) -> None:
     for item in engine.of(name)[: number + 1]:
         engine.change(item.id, state=state, finished_at=engine.now)
-        engine.failures[name] = (*engine.failures.get(name, ()), engine.now)
+        before = engine.records.get(name, Record())
+        engine.records[name] = Record(ends=(*before.ends, End(engine.now, "quit", 0)))
 
 
 def _vanish(engine: Engine, name: str, number: int) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 
 from band import app, cleanup, dome, expose, link, logger, rpc, worker
 from band.redis import RedisAddress, RedisLink
+from director.actor import Actor
 from director.announcer import Announcer
 from director.api import error_middleware, routes
 from director.build import Builder
 from director.catalog import Catalog
 from director.configs import Configs
 from director.counts import RequestCounts
+from director.crashes import Crashes, CrashLimits
 from director.dashboard.assembled import OPEN, Dashboard
 from director.dashboard.inside import Inside
 from director.deploy import Deployer, Surroundings
@@ -29,6 +31,7 @@ from director.handlers_metrics import MetricsHandlers
 from director.handlers_releases import ReleaseHandlers
 from director.handlers_trace import TraceHandlers
 from director.images import Images
+from director.incidents import Incidents
 from director.locks import Locks
 from director.metrics import Metrics
 from director.operations import Operations
@@ -48,6 +51,8 @@ from director.runtime.output import DockerOutput
 from director.settings import DirectorSettings
 from director.supervisor import Supervisor
 from director.usage import UsageMeter
+from director.watch import Watch
+from director.webhook import Webhook
 from director.ws import LogSocket
 
 HTTP_PREFIX = "/_band"
@@ -109,6 +114,11 @@ def surroundings(settings: DirectorSettings, own: OwnContainer | None) -> Surrou
     )
 
 
+def crash_limits(settings: DirectorSettings) -> CrashLimits:
+    """Return how many crashes are too many."""
+    return CrashLimits(count=settings.crashes, window=settings.crash_window, cooldown=settings.crash_cooldown)
+
+
 class Director:
     """All parts of one director; `install` gives them to band, which starts and stops them."""
 
@@ -128,9 +138,21 @@ class Director:
         self.prober = Prober(link)
         self.probe_link = RedisLink("director-probe", on_message=self.prober.on_message)
         self.deployer = Deployer(runtime, PortPool(*settings.ports), self.prober, around)
+        self.crashes = Crashes(link, settings.namespace, crash_limits(settings))
+        self.watch = Watch(self.desired, self.releases, self.prober, lambda: link.connected)
+        self.webhook = Webhook(settings.webhook_url, settings.namespace)
+        self.incidents = Incidents(runtime, self.crashes, self.deployer, self.webhook)
         self.supervisor = Supervisor(
-            runtime, self.desired, self.releases, self.deployer, self.locks, settings.namespace
+            runtime=runtime,
+            desired=self.desired,
+            releases=self.releases,
+            crashes=self.crashes,
+            deployer=self.deployer,
+            watch=self.watch,
+            locks=self.locks,
+            namespace=settings.namespace,
         )
+        self.watch.attach(self.supervisor.primary, self.supervisor.poke)
         self.supervisor.self_id = own.id if own else ""
         self.announcer = Announcer(link, self.prober, self.registrations, self.supervisor)
         self.builder = Builder(timeout=settings.build_timeout)
@@ -150,7 +172,8 @@ class Director:
             desired=self.desired,
             releases=self.releases,
             deployer=self.deployer,
-            supervisor=self.supervisor,
+            incidents=self.incidents,
+            refresh=self.supervisor.refresh,
             registrations=self.registrations,
             platform=platform_hash(around.env, around.memory),
             watch=settings.watch,
@@ -179,12 +202,23 @@ class Director:
             configs=self.configs,
             deployer=self.deployer,
             deployments=self.deployments,
+            incidents=self.incidents,
             supervisor=self.supervisor,
             registrations=self.registrations,
             locks=self.locks,
             surroundings=around,
         )
-        self.supervisor.attach(self.operations.revive, self._changed, self.announcer.ended, self.announcer.started)
+        self.actor = Actor(
+            runtime=runtime,
+            desired=self.desired,
+            releases=self.releases,
+            deployer=self.deployer,
+            rollback=self.rollback,
+            incidents=self.incidents,
+            redeploy=self.operations.revive,
+            namespace=settings.namespace,
+        )
+        self.supervisor.attach(self.actor, self.incidents, self._changed, self.announcer.ended, self.announcer.started)
         self.usage = UsageMeter(runtime, lambda: self.supervisor.observed)
         self.rows = Rows(self.supervisor, self.desired, self.registrations, self.usage)
         self.handlers = Handlers(
@@ -238,6 +272,8 @@ class Director:
             self.announcer.run,
             self.usage.run,
             self.pruner.run,
+            self.watch.run,
+            self.webhook.run,
             self.feed.run,
             self.dashboard.work,
         ):
@@ -264,6 +300,7 @@ class Director:
 
     async def _close(self) -> None:
         await self.supervisor.close()
+        await self.incidents.close()
         await self.deployer.close()
         await self.probe_link.close()
         await self.runtime.close()

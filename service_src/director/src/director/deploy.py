@@ -56,11 +56,17 @@ class Deployer:
         self._prober = prober
         self._around = surroundings
         self._retiring: dict[str, set[asyncio.Task[None]]] = {}
+        self._proving: set[str] = set()
 
     @property
     def retiring(self) -> frozenset[str]:
         """Services whose old container is still being stopped."""
         return frozenset(self._retiring)
+
+    @property
+    def proving(self) -> frozenset[str]:
+        """Ids of containers that are being started: their end is told to whoever asked for the start."""
+        return frozenset(self._proving)
 
     async def deploy(self, wanted: Wanted, commit: Commit) -> Started:
         """Replace whatever runs of a service by a fresh container of `wanted`; `commit` is called before the switch.
@@ -90,8 +96,12 @@ class Deployer:
     async def start(self, container: Observed, wanted: Wanted) -> Started:
         """Start a container that is there, and wait until it answers."""
         since = time.time()
-        await self._runtime.start(container.id)
-        return await self._ready(container.id, wanted, since)
+        self._proving.add(container.id)
+        try:
+            await self._runtime.start(container.id)
+            return await self._ready(container.id, wanted, since)
+        finally:
+            self._proving.discard(container.id)
 
     async def retire(self, container: Observed) -> None:
         """Stop and remove a container and give its ports back."""
@@ -197,12 +207,14 @@ class Deployer:
             pos=wanted.pos,
         )
         try:
-            return await self._runtime.create(container_name, container_config(wanted.spec, placement))
+            container = await self._runtime.create(container_name, container_config(wanted.spec, placement))
         except DockerUnavailable as error:
             if error.facts.get("status") == 409:
                 hint = "rename or remove the container that has it, or give the service another name"
                 raise Conflict(f"container name {container_name} is taken by somebody else", hint) from error
             raise
+        self._proving.add(container)
+        return container
 
     async def _ready(self, container: str, wanted: Wanted, since: float) -> Started:
         """Wait until this very container answers `__status`, and not an older one of the same service."""
@@ -231,11 +243,12 @@ class Deployer:
             raise TimedOut(
                 f"{wanted.spec.name} did not answer __status within {self._around.ready_timeout:.0f} s",
                 "does it reach Redis, and is its name right? The log holds its last lines",
-                log=await self._last_lines(container, wanted),
+                log=await self.last_lines(container, wanted),
             )
         seconds = round(time.monotonic() - begun, 3)
         if not wanted.spec.auto_remove:
             await self._runtime.keep_running(container)
+        self._proving.discard(container)
         logger.info("service_ready", service=wanted.spec.name, container=container[:12], seconds=seconds)
         return Started(await self._look(container), status)
 
@@ -249,10 +262,12 @@ class Deployer:
             f"{wanted.spec.name} {why} before it was ready",
             "the log holds its last lines",
             exit_code=code,
-            log=await self._last_lines(container, wanted),
+            oom_killed=bool(seen and seen.oom_killed),
+            log=await self.last_lines(container, wanted),
         )
 
-    async def _last_lines(self, container: str, wanted: Wanted) -> list[str]:
+    async def last_lines(self, container: str, wanted: Wanted) -> list[str]:
+        """Return the last lines of a container's output, secrets masked; none when the engine cannot be asked."""
         secrets = secret_values({**self._around.env, **wanted.spec.env}, wanted.spec.secrets)
         try:
             return [scrub(line, secrets) for line in await self._runtime.logs(container, LOG_LINES)]
@@ -300,6 +315,7 @@ class Deployer:
         try:
             await self._runtime.remove(container)
         finally:
+            self._proving.discard(container)
             self._release(ports)
 
     async def _look(self, container: str) -> Observed:

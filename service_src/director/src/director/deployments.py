@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -15,13 +15,15 @@ from director.desired import Desired, Wanted
 from director.errors import BuildFailed, DirectorError, DockerUnavailable, RedisUnavailable, ServiceFailed, TimedOut
 from director.history import By, History, Release
 from director.images import Images
+from director.incidents import Incidents
 from director.registrations import Registrations
 from director.releases import Releases
 from director.runtime.face import Observed, Runtime
 from director.spec import Spec
-from director.supervisor import Supervisor
 
 Change = Callable[[History], History]
+_BY_ITSELF: frozenset[By] = frozenset({"revive", "adopted"})
+"""Deploys that nobody asked for: they do not make the crashes before them forgotten."""
 
 
 async def _nothing() -> None:
@@ -39,7 +41,8 @@ class Deployments:
         desired: Desired,
         releases: Releases,
         deployer: Deployer,
-        supervisor: Supervisor,
+        incidents: Incidents,
+        refresh: Callable[[], Awaitable[None]],
         registrations: Registrations,
         platform: str,
         watch: float,
@@ -49,7 +52,8 @@ class Deployments:
         self._desired = desired
         self._releases = releases
         self._deployer = deployer
-        self._supervisor = supervisor
+        self._incidents = incidents
+        self._refresh = refresh
         self._registrations = registrations
         self._platform = platform
         self._watch = watch
@@ -94,11 +98,27 @@ class Deployments:
             wanted = msgspec.structs.replace(wanted, spec=msgspec.structs.replace(wanted.spec, image=plan.tag))
         return await self.deploy(wanted, by)
 
+    async def start(self, container: Observed, wanted: Wanted) -> Observed:
+        """Start the container that is there, because somebody wants the service again.
+
+        Raises:
+            DirectorError: it did not come up.
+        """
+        name = wanted.spec.name
+        before = self._incidents.begins_anew(name)
+        try:
+            started = await self._deployer.start(container, wanted)
+        except BaseException:
+            self._incidents.never_mind(name, before)
+            raise
+        self._incidents.serves(name, before)
+        return await self.serves(started)
+
     async def serves(self, started: Started) -> Observed:
         """Take note of a container that answered, and return it."""
         name = started.container.service
         self._registrations.note(name, started.status, time.time())
-        await self._supervisor.refresh()
+        await self._refresh()
         return started.container
 
     async def failed(self, wanted: Wanted, by: By, error: DirectorError) -> None:
@@ -124,17 +144,25 @@ class Deployments:
         )
 
     async def _deploy(self, wanted: Wanted, by: By, change: Change, also: Commit = _nothing) -> Observed:
-        name = wanted.spec.name
+        name, before = wanted.spec.name, None
 
         async def commit() -> None:
+            nonlocal before
             await also()
             # The history before the desired state: should Redis die between, the one that runs is taken for current.
             await self._releases.put(name, change(self._releases.of(name)))
             await self._desired.put(wanted)
+            if by not in _BY_ITSELF:
+                before = self._incidents.begins_anew(name)
 
         try:
             started = await self._deployer.deploy(wanted, commit)
-        except DirectorError as error:
-            await self.failed(wanted, by, error)
+        except BaseException as error:
+            if before is not None:
+                self._incidents.never_mind(name, before)
+            if isinstance(error, DirectorError):
+                await self.failed(wanted, by, error)
             raise
+        if before is not None:
+            self._incidents.serves(name, before)
         return await self.serves(started)

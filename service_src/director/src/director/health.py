@@ -1,35 +1,30 @@
-"""How a service is: a window of crashes with its back-off, and one word for what people should think."""
+"""How a service is: the back-off between its starts, and one word for what people should think."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-WINDOW = 600.0
-"""Seconds for which a crash is remembered. Clean stops and deploys are never recorded."""
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 60.0
 
 
-def in_window(crashes: Iterable[float], now: float) -> tuple[float, ...]:
-    """Return the times of the crashes that still count."""
-    return tuple(at for at in crashes if now - at < WINDOW)
+def restart_delay(ends: Sequence[float]) -> float:
+    """Return the seconds to wait after the newest of several ends: none for the first, then 1, 2, 4 … 60."""
+    return 0.0 if len(ends) <= 1 else min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(len(ends) - 2, 16))
 
 
-def restart_delay(crashes: Iterable[float], now: float) -> float:
-    """Return the seconds to wait after the newest crash: none for the first, then 1, 2, 4 … 60."""
-    count = len(in_window(crashes, now))
-    return 0.0 if count <= 1 else min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(count - 2, 16))
-
-
-def verdict(state: str, docker_health: str, reported: str | None, crashes: int) -> str:
-    """Return `ok`, `starting`, `degraded`, `failing`, `crashing` or `stopped`.
+def verdict(state: str, docker_health: str, reported: str | None, crashes: int, *, crashed: bool = False) -> str:
+    """Return `ok`, `starting`, `degraded`, `failing`, `crashing`, `crashed` or `stopped`.
 
     Args:
         state: Docker's word for the container.
         docker_health: `healthy`, `unhealthy`, `starting`, or empty without a check.
         reported: what the service says of itself in `__status`.
         crashes: how many crashes are in the window.
+        crashed: they were too many, and it is not started any more.
     """
+    if crashed:
+        return "crashed"
     if state in {"exited", "created", "dead", "removing"}:
         return "crashing" if crashes else "stopped"
     if state == "restarting" or crashes >= 3:

@@ -15,6 +15,7 @@ from director.deployments import Deployments
 from director.desired import Desired, Wanted
 from director.errors import BuildFailed, Conflict, DirectorError, NotFound
 from director.images import ImagePlan, Images
+from director.incidents import Incidents
 from director.locks import Locks
 from director.registrations import Registrations
 from director.releases import Releases
@@ -49,6 +50,7 @@ class Operations:
         configs: Configs,
         deployer: Deployer,
         deployments: Deployments,
+        incidents: Incidents,
         supervisor: Supervisor,
         registrations: Registrations,
         locks: Locks,
@@ -61,6 +63,7 @@ class Operations:
         self._configs = configs
         self._deployer = deployer
         self._deployments = deployments
+        self._incidents = incidents
         self._supervisor = supervisor
         self._registrations = registrations
         self._locks = locks
@@ -127,7 +130,7 @@ class Operations:
             await self._desired.put(wanted)
             if current.state == "running":
                 return current
-            return await self._deployments.serves(await self._deployer.start(current, wanted))
+            return await self._deployments.start(current, wanted)
 
     async def stop(self, name: str) -> dict[str, Any]:
         """Stop a service; it stays stopped until somebody starts it."""
@@ -140,6 +143,7 @@ class Operations:
             for item in self._supervisor.of_service(name):
                 await self._runtime.stop(item.id, item.stop_timeout)
             self._registrations.drop(name)
+            self._incidents.begins_anew(name)
             await self._supervisor.refresh(fresh=True)
             current = self._supervisor.primary(name)
             short = current.short_id if current else ""
@@ -162,7 +166,7 @@ class Operations:
             await self._releases.forget(name)
             await self._desired.forget(name)
             self._registrations.drop(name)
-            self._supervisor.failures.pop(name, None)
+            self._incidents.begins_anew(name)
             await self._supervisor.refresh()
             return {"name": name, "state": "removed"}
 

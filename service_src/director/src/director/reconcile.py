@@ -8,11 +8,20 @@ from typing import Literal
 
 import msgspec
 
+from director.crashes import NO_RECORD, CrashLimits, Record
 from director.desired import Wanted
 from director.health import restart_delay
 from director.runtime.face import LABEL_SPEC, Observed
+from director.verdicts import STEADY, Trial, misbehaviour, standing, too_many
 
-Verb = Literal["deploy", "start", "stop", "remove", "rename", "forget", "adopt"]
+Verb = Literal[
+    "deploy", "start", "stop", "remove", "rename", "forget", "adopt",
+    "roll_back", "prove", "crash", "retry", "recover", "curb", "uncurb",
+]  # fmt: skip
+"""What can be done. `prove`: the watch over a release ended well. `crash`: call the service crashed and have it lie
+still; `retry`: try such a one again; `recover`: it is well again. `curb`, `uncurb`: have the engine itself restart it no
+more, or again, so that one that crashes is started with back-off.
+"""
 CORE_PATIENCE = 1.0
 """Seconds before a core container that ended is started: whoever replaces it on purpose gets to it first."""
 
@@ -33,7 +42,9 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
         desired: what should be, None while it could not be read from Redis.
         observed: the containers of the namespace.
         busy: services that somebody is working on; they are left alone.
-        failures: times (seconds since 1970) at which a service's container ended by itself, or starting it failed.
+        records: how services ended of late, and which of them crashed too often.
+        limits: how often is too often.
+        trials: the releases under watch.
         now: the present time, seconds since 1970.
         self_id: the director's own container.
     """
@@ -43,7 +54,9 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     now: float
     namespace: str = "rockstat"
     busy: frozenset[str] = frozenset()
-    failures: Mapping[str, tuple[float, ...]] = {}
+    records: Mapping[str, Record] = {}
+    limits: CrashLimits = CrashLimits()
+    trials: Mapping[str, Trial] = {}
     self_id: str = ""
 
 
@@ -89,7 +102,8 @@ def keeper(wanted: Wanted, containers: Iterable[Observed], primary: str) -> Obse
 def _core(world: World, item: Observed, actions: list[Action], waits: list[float]) -> None:
     if item.id == world.self_id or item.state not in {"exited", "dead"} or item.service in world.busy:
         return
-    due = item.finished_at + max(CORE_PATIENCE, restart_delay(world.failures.get(item.service, ()), world.now))
+    recent = world.records.get(item.service, NO_RECORD).recent(world.now, world.limits.window)
+    due = item.finished_at + max(CORE_PATIENCE, restart_delay(recent))
     _when(world, due, Action("start", item.service, item.id, f"ended with {item.exit_code}"), actions, waits)
 
 
@@ -135,10 +149,15 @@ def _running(
 ) -> None:
     primary = primary_name(world.namespace, name)
     keep = keeper(wanted, containers, primary)
-    failures = world.failures.get(name, ())
-    due = max(failures, default=0.0) + restart_delay(failures, world.now)
+    record = world.records.get(name, NO_RECORD)
+    recent = record.recent(world.now, world.limits.window)
+    due = max(recent, default=0.0) + restart_delay(recent)
     if keep is None and wanted.spec.auto_remove:
         actions.append(Action("forget", name, reason="ended, and was to be removed then"))
+        return
+    if _rolls_back(world, name, record, _matching(keep, wanted), actions, waits):
+        return
+    if _lies_still(world, name, record, keep, containers, actions, waits):
         return
     if keep is None or keep.config != wanted.spec.hash():
         reason = "is not there" if keep is None else "is not what it should be"
@@ -151,6 +170,64 @@ def _running(
     if not keep.alive and not keep.auto_remove:
         reason = f"is {keep.state}, ended with {keep.exit_code}{' (out of memory)' if keep.oom_killed else ''}"
         _when(world, due, Action("start", name, keep.id, reason), actions, waits)
+    elif keep.restart_policy == "unless-stopped" and recent:
+        actions.append(Action("curb", name, keep.id, "ended by itself"))
+    elif keep.restart_policy == "no" and keep.state == "running" and not recent and not keep.auto_remove:
+        actions.append(Action("uncurb", name, keep.id, "has been steady"))
+
+
+def _matching(keep: Observed | None, wanted: Wanted) -> Observed | None:
+    return keep if keep is not None and keep.config == wanted.spec.hash() else None
+
+
+def _rolls_back(
+    world: World, name: str, record: Record, keep: Observed | None, actions: list[Action], waits: list[float]
+) -> bool:
+    """Decide over a release on trial; returns whether it is left for the one before."""
+    trial = world.trials.get(name)
+    if trial is None:
+        return False
+    wrong = misbehaviour(trial, record, keep, world.now)
+    if wrong:
+        actions.append(Action("roll_back", name, keep.id if keep else "", wrong))
+        return True
+    _when(world, trial.until, Action("prove", name, "", "stood the watch"), actions, waits)
+    return False
+
+
+def _lies_still(
+    world: World,
+    name: str,
+    record: Record,
+    keep: Observed | None,
+    containers: list[Observed],
+    actions: list[Action],
+    waits: list[float],
+) -> bool:
+    """Decide over a service that crashed too often; returns whether it is left alone."""
+    found, there = standing(record, world.limits, world.now), keep.id if keep else ""
+    if found == "fine" or (record.crash is None and found != "too_many"):
+        return False
+    if found in {"too_many", "again"}:
+        actions.append(Action("crash", name, there, too_many(record, world.limits, world.now)))
+        return True
+    assert record.crash is not None  # noqa: S101 - the two without are above
+    if found == "recovered":
+        if keep is not None and keep.alive:
+            actions.append(Action("recover", name, there, "has been steady since it was tried again"))
+        return False
+    if found == "trying":
+        waits.append(record.tried_at + STEADY)
+        return False
+    actions += [Action("remove", name, item.id, "is left over") for item in containers if item is not keep]
+    if keep is not None and keep.alive and keep.started_at > record.crash.at:
+        actions.append(Action("retry", name, keep.id, "was started by somebody"))
+    elif keep is not None and keep.alive:
+        actions.append(Action("stop", name, keep.id, "has crashed, and is not to run"))
+    elif world.limits.cooldown:
+        retry = Action("retry", name, there, "may be well again after the cool-down")
+        _when(world, record.crash.at + world.limits.cooldown, retry, actions, waits)
+    return True
 
 
 def _when(world: World, due: float, action: Action, actions: list[Action], waits: list[float]) -> None:

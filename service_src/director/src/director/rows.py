@@ -71,4 +71,6 @@ class Rows:
             self._supervisor.crashes(name),
             now,
             self._usage.of(seen.id) if seen else None,
+            self._supervisor.record(name),
+            self._supervisor.release(name),
         )

@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from band import logger
 from band.errors import RedisError
+from director import history
+from director.actor import Actor
+from director.crashes import Crashes, End, Record
 from director.deploy import Deployer
-from director.desired import Desired, State, Wanted
-from director.errors import DirectorError, DockerUnavailable
-from director.health import in_window
+from director.desired import Desired
+from director.ends import Ends
+from director.errors import DirectorError, DockerUnavailable, RedisUnavailable, ServiceFailed, TimedOut
+from director.history import Release
+from director.incidents import Incidents
 from director.locks import Locks
 from director.reconcile import Action, World, primary_name, reconcile
 from director.releases import Releases
-from director.runtime.container import spec_of
-from director.runtime.face import LABEL_POS, LABEL_TITLE, Event, Observed, Runtime
+from director.runtime.face import Event, Observed, Runtime
+from director.watch import Watch
 
 INTERVAL = 5.0
 SOON = 0.5
@@ -25,48 +30,60 @@ FRESH_EVERY = 60.0
 LONGEST_BACKOFF = 10.0
 AT_ONCE = 4
 
-Redeploy = Callable[[Wanted], Awaitable[None]]
-
 
 class Supervisor:
     """Watches one namespace. `observed` is the newest picture of it; `docker_error` says why it is old, when it is."""
 
     def __init__(
-        self, runtime: Runtime, desired: Desired, releases: Releases, deployer: Deployer, locks: Locks, namespace: str
+        self,
+        *,
+        runtime: Runtime,
+        desired: Desired,
+        releases: Releases,
+        crashes: Crashes,
+        deployer: Deployer,
+        watch: Watch,
+        locks: Locks,
+        namespace: str,
     ) -> None:
         self.observed: list[Observed] = []
         self.docker_error = "not asked yet"
         self.pictured = asyncio.Event()
         self.self_id = ""
-        self.failures: dict[str, tuple[float, ...]] = {}
         self._runtime = runtime
         self._desired = desired
         self._releases = releases
+        self._crashes = crashes
         self._deployer = deployer
+        self._watch = watch
         self._locks = locks
         self._namespace = namespace
+        self._ends = Ends()
         self._wake = asyncio.Event()
         self._camera = asyncio.Lock()
         self._working: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._redeploy: Redeploy | None = None
+        self._actor: Actor | None = None
+        self._incidents: Incidents | None = None
         self._on_change: Callable[[], None] = lambda: None
         self._on_end: Callable[[str], None] = lambda _: None
         self._on_start: Callable[[str], None] = lambda _: None
 
     def attach(
         self,
-        redeploy: Redeploy,
+        actor: Actor,
+        incidents: Incidents,
         on_change: Callable[[], None],
         on_end: Callable[[str], None],
         on_start: Callable[[str], None],
     ) -> None:
-        """Say how a service is brought up anew (its image built if it is gone), and whom to tell of what is seen.
+        """Say who does what is decided, and whom to tell of what is seen.
 
         `on_change` is told of every new picture, `on_end` of a service whose container ended by itself, `on_start` of
         one that Docker or the reconciler started.
         """
-        self._redeploy = redeploy
+        self._actor = actor
+        self._incidents = incidents
         self._on_change = on_change
         self._on_end = on_end
         self._on_start = on_start
@@ -102,9 +119,17 @@ class Supervisor:
         names |= {name for name, wanted in self._desired.all().items() if wanted.state != "running"}
         return frozenset(names - {item.service for item in self.observed if item.state == "running"})
 
+    def record(self, service: str) -> Record:
+        """Return how a service ended of late, whether it is called crashed, and its last rollback."""
+        return self._crashes.of(service)
+
+    def release(self, service: str) -> Release | None:
+        """Return the current release of a service."""
+        return history.current(self._releases.of(service))
+
     def crashes(self, service: str) -> int:
-        """Return how often a service ended by itself within the window."""
-        return len(in_window(self.failures.get(service, ()), time.time()))
+        """Return how often a service crashed within the window."""
+        return len(self._crashes.of(service).crashes(time.time(), self._crashes.limits.window))
 
     async def run(self) -> None:
         """Follow events and reconcile, until cancelled."""
@@ -156,13 +181,17 @@ class Supervisor:
     async def _turn(self) -> float | None:
         if not self._desired.loaded:
             await self._load_desired()
+        if self._desired.loaded:
+            await self._keep_books()
         world = World(
             desired=self._desired.all() if self._desired.loaded else None,
             observed=self.observed,
             now=time.time(),
             namespace=self._namespace,
             busy=self._locks.busy | frozenset(self._working) | self._deployer.retiring,
-            failures=self.failures,
+            records=self._crashes.all(),
+            limits=self._crashes.limits,
+            trials=self._watch.trials(),
             self_id=self.self_id,
         )
         plan = reconcile(world)
@@ -176,84 +205,51 @@ class Supervisor:
 
     async def _load_desired(self) -> None:
         try:
+            await self._crashes.load()
             await self._releases.load()
             await self._desired.load()
-            await self._releases.complete(self._desired.all())
             logger.info("desired_loaded", services=len(self._desired.all()))
         except (DirectorError, RedisError) as error:
             logger.warning("desired_unknown", reason=str(error))
+
+    async def _keep_books(self) -> None:
+        busy = self._locks.busy | frozenset(self._working)
+        try:
+            await self._crashes.save()
+            await self._releases.complete({k: v for k, v in self._desired.all().items() if k not in busy})
+        except (DirectorError, RedisError) as error:
+            logger.debug("books_not_kept", reason=str(error))
 
     async def _act(self, service: str, actions: list[Action]) -> None:
         try:
             async with self._slots, self._locks.hold(service):
                 for action in actions:
-                    logger.info(
-                        "action",
-                        verb=action.verb,
-                        service=service,
-                        container=action.container[:12],
-                        reason=action.reason,
-                    )
-                    await self._do(action)
+                    told = {"container": action.container[:12], "reason": action.reason}
+                    logger.info("action", verb=action.verb, service=service, **told)
+                    container = next((item for item in self.observed if item.id == action.container), None)
+                    assert self._actor is not None  # noqa: S101 - attached before anything runs
+                    await self._actor.do(action, container)
+        except (ServiceFailed, TimedOut) as error:
+            self._note_refusal(service, error)
         except (DirectorError, RedisError) as error:
-            self.note_failure(service)
+            self._crashes.note(service, End(time.time(), "refused"))
             logger.warning("action_failed", service=service, reason=str(error))
         except Exception:  # noqa: BLE001 - one service's trouble must not end the loop for the others
-            self.note_failure(service)
+            self._crashes.note(service, End(time.time(), "refused"))
             logger.exception("action_failed", service=service)
         finally:
             self._working.pop(service, None)
             self.poke()
 
-    async def _do(self, action: Action) -> None:
-        wanted = self._desired.get(action.service)
-        container = next((item for item in self.observed if item.id == action.container), None)
-        match action.verb:
-            case "start" if container is not None:
-                await self._start(container, wanted)
-            case "deploy" if wanted is not None:
-                await self._bring(wanted)
-            case "stop" if container is not None:
-                await self._runtime.stop(container.id, container.stop_timeout)
-            case "remove" if container is not None:
-                await self._deployer.retire(container)
-            case "rename":
-                await self._runtime.rename(action.container, primary_name(self._namespace, action.service))
-            case "forget":
-                await self._desired.forget(action.service)
-            case "adopt" if container is not None:
-                await self._adopt(container)
-            case _:
-                logger.debug("action_outdated", verb=action.verb, service=action.service)
-
-    async def _start(self, container: Observed, wanted: Wanted | None) -> None:
-        if container.kind == "core" or wanted is None:
-            await self._runtime.start(container.id)
-            return
-        try:
-            await self._runtime.start(container.id)  # its heartbeat tells when it is ready; nobody waits for it here
-        except DockerUnavailable as error:
-            if error.facts.get("status") in {None, 900}:
-                raise
-            # Its port or network is no longer to be had: a fresh container gets others.
-            logger.warning("start_refused", service=container.service, reason=error.message)
-            await self._bring(wanted)
-
-    async def _bring(self, wanted: Wanted) -> None:
-        if self._redeploy is not None:
-            await self._redeploy(wanted)
-
-    async def _adopt(self, container: Observed) -> None:
-        spec = spec_of(container)
-        if spec is not None:
-            title, pos = container.labels.get(LABEL_TITLE, ""), container.labels.get(LABEL_POS) or None
-            state: State = "running" if container.alive else "stopped"
-            await self._desired.put(Wanted(spec=spec, state=state, title=title, pos=pos, since=time.time()))
-
-    def note_failure(self, service: str) -> None:
-        """Remember that a service ended by itself, or could not be started, just now."""
-        now = time.time()
-        self.failures[service] = (*in_window(self.failures.get(service, ()), now), now)
+    def _note_refusal(self, service: str, error: DirectorError) -> None:
+        """Take note of a start that failed: a crash if it was the service's own doing."""
+        own = not isinstance(error, DockerUnavailable | RedisUnavailable)
+        code = error.facts.get("exit_code")
+        oom = bool(error.facts.get("oom_killed"))
+        self._crashes.note(service, End(time.time(), "crash" if own else "refused", code, oom_killed=oom))
+        if own and self._incidents is not None:
+            self._incidents.said(service, list(error.facts.get("log") or []))
+        logger.warning("action_failed", service=service, reason=error.message)
 
     async def _follow_events(self) -> None:
         delay = 0.0
@@ -271,16 +267,22 @@ class Supervisor:
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
     def _on_event(self, event: Event) -> None:
-        if event.action == "start" and event.service:
-            self._on_start(event.service)
-        if event.action == "die" and event.service:
-            busy = event.service in self._locks.busy or event.service in self._deployer.retiring
-            wanted = self._desired.get(event.service)
-            if not busy and (wanted is None or wanted.state == "running"):
-                self.note_failure(event.service)
-                self._on_end(event.service)
-                logger.warning(
-                    "container_ended", service=event.service, container=event.container[:12], exit_code=event.exit_code
-                )
+        service = event.service
+        if event.action == "start" and service:
+            self._on_start(service)
+        if event.action == "oom" and service:
+            self._watch.out_of_memory(service)
+        end = self._ends.read(event, time.time())
+        if end is not None and service and event.container not in self._deployer.proving:
+            self._crashes.note(service, end)
+            self._on_end(service)
+            logger.warning(
+                "container_ended",
+                service=service,
+                container=event.container[:12],
+                exit_code=end.exit_code,
+                oom_killed=end.oom_killed,
+                how=end.kind,
+            )
         if not event.action.startswith("exec_"):
             self.poke()

@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 
 from director.catalog import ImageFolder
+from director.crashes import NO_RECORD, Record
 from director.desired import Wanted
 from director.health import verdict
+from director.history import Release
 from director.masking import mask_env, mask_tree
 from director.runtime.face import ImageInfo, Observed
 from director.usage import Usage
@@ -23,6 +25,8 @@ def row(
     crashes: int,
     now: float,
     usage: Usage | None = None,
+    record: Record = NO_RECORD,
+    release: Release | None = None,
 ) -> dict[str, Any]:
     """Return a service as it stands in `/list`. `uptime` is in seconds, `app_uptime` in ms as services say it.
 
@@ -42,9 +46,19 @@ def row(
         "uptime": round(now - seen.started_at, 1) if seen and alive else 0,
         "image": seen.image if seen else (wanted.spec.image if wanted else ""),
         "restarts": seen.restarts if seen else 0,
-        "health": verdict(state if seen else "exited", seen.health if seen else "", reported(told), crashes),
+        "health": verdict(
+            state if seen else "exited",
+            seen.health if seen else "",
+            reported(told),
+            crashes,
+            crashed=record.crash is not None and not alive,
+        ),
         "wanted": wanted.state if wanted else "unknown",
         "crashes": crashes,
+        "crash": msgspec.to_builtins(record.crash),
+        "rolled_back": msgspec.to_builtins(record.rolled_back),
+        "release": release.id if release else None,
+        "watch_until": (release.watch_until or None) if release else None,
         "exit_code": seen.exit_code if seen and not alive else None,
         "memory": usage.memory if usage and alive else None,
         "memory_limit": usage.memory_limit if usage and alive else None,

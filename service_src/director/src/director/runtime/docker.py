@@ -10,6 +10,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar, cast
 
 import aiohttp
+import msgspec
 from aiodocker import Docker
 from aiodocker.exceptions import DockerError
 
@@ -49,6 +50,7 @@ class DockerRuntime:
         self._url = url
         self._docker: Docker | None = None
         self._seen: dict[str, face.Observed] = {}
+        self._asked: set[str] = set()
         self._listing = asyncio.Lock()
 
     @property
@@ -110,12 +112,14 @@ class DockerRuntime:
 
     async def stop(self, container: str, timeout: float) -> None:
         """Stop a container: SIGTERM, `timeout` seconds, SIGKILL. One that is gone is stopped."""
+        self._asked.add(container)
         limit = aiohttp.ClientTimeout(total=timeout + 15, sock_connect=5)
         params = {"t": str(int(timeout))}
         await self._found(self._empty(f"containers/{container}/stop", "POST", params=params, timeout=limit))
 
     async def remove(self, container: str) -> None:
         """Remove a container with its anonymous volumes, running or not. One that is gone is removed."""
+        self._asked.add(container)
         params = {"force": "1", "v": "1"}
         try:
             await self._found(self._empty(f"containers/{container}", "DELETE", params=params))
@@ -127,9 +131,10 @@ class DockerRuntime:
         """Give a container another name."""
         await self._empty(f"containers/{container}/rename", "POST", params={"name": name})
 
-    async def keep_running(self, container: str) -> None:
-        """Have the engine start a container again whenever it ends, also after the engine itself was away."""
-        body = json.dumps({"RestartPolicy": {"Name": "unless-stopped"}})
+    async def keep_running(self, container: str, *, on: bool = True) -> None:
+        """Have the engine start a container again whenever it ends, also after the engine itself was away; or not."""
+        body = json.dumps({"RestartPolicy": {"Name": "unless-stopped" if on else "no"}})
+        self._seen.pop(container, None)
         await self._json(f"containers/{container}/update", method="POST", data=body)
 
     async def logs(self, container: str, tail: int) -> list[str]:
@@ -174,7 +179,7 @@ class DockerRuntime:
                 line = await self._guard(response.content.readline())
                 if not line:
                     return
-                event = _event(json.loads(line))
+                event = self._mine(_event(json.loads(line)))
                 known = self._seen.get(event.container)
                 if known is not None:
                     del self._seen[event.container]  # look into it anew at the next listing
@@ -187,6 +192,13 @@ class DockerRuntime:
         params = {"stream": "0", "one-shot": "1"}
         details = await self._found(self._json(f"containers/{container}/stats", params=params))
         return None if details is None else usage_sample(details)
+
+    def _mine(self, event: face.Event) -> face.Event:
+        """Return an event with the mark of an end that this director asked for."""
+        asked = event.container in self._asked
+        if event.action in {"start", "destroy"}:
+            self._asked.discard(event.container)
+        return msgspec.structs.replace(event, asked=asked)
 
     async def image(self, reference: str) -> face.ImageInfo | None:
         """Return an image that is present, else None."""
@@ -313,11 +325,12 @@ def _text(error: DockerError) -> str:
 def _event(data: Mapping[str, Any]) -> face.Event:
     actor = data.get("Actor") or {}
     attributes = actor.get("Attributes") or {}
-    code = attributes.get("exitCode")
+    code, signal = attributes.get("exitCode"), str(attributes.get("signal") or "")
     return face.Event(
         action=str(data.get("Action") or data.get("status") or ""),
         container=str(actor.get("ID") or data.get("id") or ""),
         service=str(attributes.get(face.LABEL_SERVICE) or ""),
         exit_code=int(code) if code is not None else None,
         time=float(data.get("timeNano", 0)) / 1e9 or float(data.get("time", 0)),
+        signal=int(signal) if signal.isdigit() else None,
     )

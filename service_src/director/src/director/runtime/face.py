@@ -36,6 +36,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     oom_killed: bool = False
     restarts: int = 0
     health: str = ""
+    restart_policy: str = ""
     ports: dict[int, int] = {}
     address: str = ""
     labels: dict[str, str] = {}
@@ -75,13 +76,18 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something happened to a container of ours: `action` is Docker's word (`die`, `start`, `oom` …)."""
+    """Something happened to a container of ours: `action` is Docker's word (`die`, `start`, `oom` …).
+
+    `asked`: this director told the engine to end that container. `signal`: of a `kill`, whoever sent it.
+    """
 
     action: str
     container: str
     service: str
     exit_code: int | None
     time: float
+    asked: bool = False
+    signal: int | None = None
 
 
 class OwnContainer(msgspec.Struct, frozen=True):
@@ -124,8 +130,8 @@ class Runtime(Protocol):
     async def rename(self, container: str, name: str) -> None:
         """Give a container another name."""
 
-    async def keep_running(self, container: str) -> None:
-        """Have the engine start a container again whenever it ends, also after the engine itself was away."""
+    async def keep_running(self, container: str, *, on: bool = True) -> None:
+        """Have the engine start a container again whenever it ends, also after the engine itself was away; or not."""
 
     async def logs(self, container: str, tail: int) -> list[str]:
         """Return the last lines of a container's output."""

@@ -45,6 +45,7 @@ def observed(details: Mapping[str, Any]) -> face.Observed:
         oom_killed=bool(state.get("OOMKilled")),
         restarts=int(details.get("RestartCount") or 0),
         health=_health(state),
+        restart_policy=str((host.get("RestartPolicy") or {}).get("Name") or "no"),
         ports=_ports(host.get("PortBindings") or {}),
         address=addresses[0] if addresses else "",
         labels=labels,

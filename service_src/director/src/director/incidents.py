@@ -1,0 +1,95 @@
+"""What is done when a service crashed too often, was rolled back or is well again: remember it, log it, tell it."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from band import logger
+from director.crashes import NO_RECORD, Crash, Crashes, Record, RolledBack
+from director.deploy import Deployer
+from director.desired import Wanted
+from director.errors import DirectorError
+from director.history import Release
+from director.runtime.face import Observed, Runtime
+from director.webhook import Webhook
+
+
+class Incidents:
+    """Writes the records of `Crashes`; the caller holds the service's lock."""
+
+    def __init__(self, runtime: Runtime, crashes: Crashes, deployer: Deployer, webhook: Webhook) -> None:
+        self._runtime = runtime
+        self._crashes = crashes
+        self._deployer = deployer
+        self._webhook = webhook
+        self._said: dict[str, list[str]] = {}
+
+    def said(self, service: str, lines: list[str]) -> None:
+        """Remember what a container printed that was removed before anybody could ask it (secrets masked)."""
+        self._said[service] = lines
+
+    async def crashed(self, service: str, container: Observed | None, wanted: Wanted, reason: str) -> None:
+        """Call a service crashed: its container lies still from now on and is kept, so that people can look at it."""
+        lines = self._said.pop(service, [])
+        if container is not None:
+            await self._runtime.stop(container.id, container.stop_timeout)  # also ends the engine's own restarts
+            lines = await self._deployer.last_lines(container.id, wanted)
+        record = self._crashes.of(service)
+        last = next((end for end in reversed(record.ends) if end.kind == "crash"), None)
+        crash = Crash(
+            reason=reason,
+            exit_code=last.exit_code if last else None,
+            oom_killed=last.oom_killed if last else False,
+            at=time.time(),
+            last_lines=lines,
+        )
+        self._crashes.put(service, msgspec.structs.replace(record, crash=crash, tried_at=0.0))
+        facts = {"reason": reason, "exit_code": crash.exit_code, "oom_killed": crash.oom_killed}
+        logger.error("service_crashed", service=service, **facts)
+        self._webhook.tell("service_crashed", service, **facts)
+
+    def rolled_back(self, service: str, source: Release | None, target: Release, reason: str) -> None:
+        """Take note that the watch left a release for an earlier one, which begins with a clean record."""
+        ids = {"from": source.id if source else "", "to": target.id}
+        found = RolledBack(at=time.time(), source=ids["from"], target=ids["to"], reason=reason)
+        self._crashes.put(service, Record(rolled_back=found))
+        self._webhook.tell("service_rolled_back", service, reason=reason, **ids)
+
+    def begins_anew(self, service: str) -> Record:
+        """Forget how a service ended: somebody runs it. Returns what was known, for `never_mind` or `serves`."""
+        before = self._crashes.of(service)
+        self._crashes.put(service, NO_RECORD)
+        return before
+
+    def never_mind(self, service: str, before: Record) -> None:
+        """Take `begins_anew` back: it did not come up."""
+        self._crashes.put(service, before)
+
+    def serves(self, service: str, before: Record) -> None:
+        """Tell that a service which had crashed answers again."""
+        self._said.pop(service, None)
+        if before.crash is not None:
+            self._recovered(service, "was started and answers again")
+
+    def tried(self, service: str, at: float) -> None:
+        """Take note that a crashed service is tried again."""
+        self._crashes.put(service, msgspec.structs.replace(self._crashes.of(service), tried_at=at))
+
+    def recovered(self, service: str, reason: str) -> None:
+        """Take note that a crashed service is steady again."""
+        record = self._crashes.of(service)
+        self._crashes.put(service, Record(rolled_back=record.rolled_back))
+        self._recovered(service, reason)
+
+    def _recovered(self, service: str, reason: str) -> None:
+        logger.info("service_recovered", service=service, reason=reason)
+        self._webhook.tell("service_recovered", service, reason=reason)
+
+    async def close(self) -> None:
+        """Write what was not written yet."""
+        try:
+            await self._crashes.save()
+        except DirectorError as error:
+            logger.warning("crashes_not_saved", reason=error.message)

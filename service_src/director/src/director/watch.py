@@ -1,0 +1,93 @@
+"""The watch after a switch: a new release is asked for its status again and again until it has proved itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+from director import history
+from director.desired import Desired
+from director.probe import Prober
+from director.releases import Releases
+from director.runtime.face import Observed
+from director.verdicts import SILENT_ASKS, Trial
+
+EVERY = 2.0
+TIMEOUT = 2.0
+
+
+class Watch:
+    """Keeps count of the questions that releases on trial left unanswered. What follows of it, `reconcile` decides."""
+
+    def __init__(
+        self,
+        desired: Desired,
+        releases: Releases,
+        prober: Prober,
+        connected: Callable[[], bool],
+        *,
+        every: float = EVERY,
+    ) -> None:
+        self._desired = desired
+        self._releases = releases
+        self._prober = prober
+        self._connected = connected
+        self._every = every
+        self._unanswered: dict[str, int] = {}
+        self._out_of_memory: dict[str, float] = {}
+        self._primary: Callable[[str], Observed | None] = lambda _: None
+        self._poke: Callable[[], None] = lambda: None
+
+    def attach(self, primary: Callable[[str], Observed | None], poke: Callable[[], None]) -> None:
+        """Say where the container of a service is found, and whom to wake when one is silent."""
+        self._primary = primary
+        self._poke = poke
+
+    def trials(self) -> Mapping[str, Trial]:
+        """Return the releases that are on trial, or were until now, by service."""
+        found: dict[str, Trial] = {}
+        for name, releases in self._releases.all().items():
+            release, wanted = history.current(releases), self._desired.get(name)
+            if release is None or not release.watch_until or wanted is None or wanted.state != "running":
+                continue
+            found[name] = Trial(
+                since=release.since,
+                until=release.watch_until,
+                unanswered=self._unanswered.get(name, 0),
+                out_of_memory=self._out_of_memory.get(name, 0.0) > release.since,
+            )
+        return found
+
+    def out_of_memory(self, service: str) -> None:
+        """Take note that a process of a service was killed for memory, though the service may live on."""
+        self._out_of_memory[service] = time.time()
+
+    async def run(self) -> None:
+        """Ask, until cancelled."""
+        while True:
+            await asyncio.sleep(self._every)
+            trials = self.trials()
+            for name in set(self._unanswered) - set(trials):
+                del self._unanswered[name]
+            await asyncio.gather(*(self._ask(name) for name in trials))
+
+    async def _ask(self, service: str) -> None:
+        seen = self._primary(service)
+        if seen is None or seen.state != "running":
+            return  # that it ended is seen by other means
+        threshold = int(seen.created_at * 1000)
+        connected = self._connected()
+        status = await self._prober.ask(
+            service, timeout=TIMEOUT, accept=lambda status: _started(status.get("app_started")) >= threshold
+        )
+        if status is not None or not (connected and self._connected()):
+            self._unanswered[service] = 0  # without Redis nobody can answer
+            return
+        self._unanswered[service] = self._unanswered.get(service, 0) + 1
+        if self._unanswered[service] >= SILENT_ASKS:
+            self._poke()
+
+
+def _started(value: object) -> float:
+    return value if isinstance(value, int | float) else 0.0

@@ -1,0 +1,85 @@
+"""Tells somebody outside what happened to a service: POST of a JSON object, tried again with back-off, never awaited.
+
+The address may hold a secret (chat services put a token into the path): it stands in no log line and no error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Any, Literal
+
+import aiohttp
+import msgspec
+
+from band import logger
+
+Happened = Literal["service_crashed", "service_rolled_back", "service_recovered"]
+WAITING = 100
+"""Messages that wait at most; then the oldest is dropped."""
+TIMEOUT = 10.0
+FIRST_DELAY = 1.0
+LONGEST_DELAY = 300.0
+ATTEMPTS = 8
+"""With delays of 1, 2, 4 … 64 s: what cannot be told for two minutes is dropped."""
+
+
+class Webhook:
+    """Sends to one address, one message after another; without an address it is silent."""
+
+    def __init__(self, url: str | None, namespace: str, *, first_delay: float = FIRST_DELAY) -> None:
+        self._url = url
+        self._namespace = namespace
+        self._first_delay = first_delay
+        self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(WAITING)
+        self.sent = 0
+        self.dropped = 0
+
+    def tell(self, event: Happened, service: str, **facts: Any) -> None:
+        """Have it told that something happened; returns at once. `facts` hold no secret: they leave the host."""
+        if self._url is None:
+            return
+        if self._queue.full():
+            lost = self._queue.get_nowait()
+            self._drop(lost, "too many wait")
+        self._queue.put_nowait(
+            {"event": event, "service": service, "namespace": self._namespace, "at": time.time(), **facts}
+        )
+
+    async def run(self) -> None:
+        """Send what is to be told, until cancelled."""
+        if self._url is None:
+            return
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+        async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session:
+            while True:
+                await self._deliver(session, await self._queue.get())
+
+    async def _deliver(self, session: aiohttp.ClientSession, message: dict[str, Any]) -> None:
+        delay, reason = self._first_delay, ""
+        for attempt in range(1, ATTEMPTS + 1):
+            status, reason = await self._post(session, message)
+            if 200 <= status < 300:
+                self.sent += 1
+                logger.info("webhook_sent", happened=message["event"], service=message["service"], attempt=attempt)
+                return
+            if 300 <= status < 500 and status not in {408, 425, 429}:
+                break  # it was understood and is not wanted
+            if attempt < ATTEMPTS:
+                await asyncio.sleep(min(LONGEST_DELAY, delay) * random.uniform(0.8, 1.0))  # noqa: S311 - jitter
+                delay *= 2
+        self._drop(message, reason)
+
+    async def _post(self, session: aiohttp.ClientSession, message: dict[str, Any]) -> tuple[int, str]:
+        """Return the status of the answer (0 without one) and what is to be said of it."""
+        body, headers = msgspec.json.encode(message), {"Content-Type": "application/json"}
+        try:
+            async with session.post(self._url or "", data=body, headers=headers, allow_redirects=False) as answer:
+                return answer.status, f"answered {answer.status}"
+        except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
+            return 0, type(error).__name__  # its text may name the address
+
+    def _drop(self, message: dict[str, Any], reason: str) -> None:
+        self.dropped += 1
+        logger.warning("webhook_dropped", happened=message["event"], service=message["service"], reason=reason)
