@@ -39,6 +39,10 @@ options:
     type: list
     elements: str
     default: []
+  only_running:
+    description: Whether those of O(enrichers) that should not be running are left out.
+    type: bool
+    default: false
   timeout:
     description: Seconds in which such an event has to appear.
     type: int
@@ -54,7 +58,9 @@ options:
 attributes:
   check_mode:
     support: partial
-    description: Sends nothing.
+    description: Says whether it would work.
+    details:
+      - Sends nothing, since an event that is accepted stays in the stream, so it proves nothing either.
 author: The Rockstat Band founders (@rockstat)
 """
 
@@ -119,6 +125,13 @@ class Probe:
             if not problem or time.monotonic() >= deadline:
                 return {"problem": problem, "event": event, "attempts": self.attempts, "latency_ms": self.latency_ms}
             time.sleep(PAUSE)
+
+    def prepare(self) -> None:
+        """Wait for the director, and leave out enrichers that should not be running; raises DirectorError."""
+        self._director.wait(min(60.0, float(self._args["timeout"])))
+        if self._args["only_running"]:
+            states: dict[str, Any] = self._director.get("/state")
+            self._expected = [name for name in self._expected if states.get(name, {}).get("wanted") == "running"]
 
     def _try(self) -> tuple[dict[str, Any] | None, str]:
         self.attempts += 1
@@ -197,6 +210,7 @@ def main() -> None:
             "user_agent": {"type": "str", "required": True},
             "data": {"type": "dict", "default": {}},
             "enrichers": {"type": "list", "elements": "str", "default": []},
+            "only_running": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
@@ -205,6 +219,10 @@ def main() -> None:
         module.exit_json(changed=False, attempts=0, latency_ms=0.0, seconds=0.0)
     started = time.monotonic()
     probe = Probe(module.params)
+    try:
+        probe.prepare()
+    except DirectorError as error:
+        module.fail_json(msg=str(error), attempts=0, latency_ms=0.0, seconds=round(time.monotonic() - started, 1))
     outcome = probe.run()
     outcome["seconds"] = round(time.monotonic() - started, 1)
     problem = outcome.pop("problem")

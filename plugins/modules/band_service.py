@@ -1,11 +1,11 @@
 #!/usr/bin/python
-"""A service of the director: running as told, stopped or absent."""
+"""Bring a service of the director to a state: running with these settings, stopped or absent, or back to a release."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: band_service
-short_description: Run, stop or remove a service of the director
+short_description: Run, stop, remove or roll back a service of the director
 version_added: 0.1.0
 description:
   - Asks the director what running the service with these settings would do, and does it only when that is something.
@@ -17,7 +17,7 @@ options:
     type: str
     required: true
   state:
-    description: What the service should be. An C(absent) one keeps its volumes and images.
+    description: What the service should be. An V(absent) one keeps its volumes and images.
     type: str
     choices: [running, stopped, absent]
     default: running
@@ -30,8 +30,20 @@ options:
     type: dict
     default: {}
   pos:
-    description: Place on the dashboard's grid, such as C(2x3). Left out, it stays where it is.
+    description: Place on the dashboard's grid, such as V(2x3). Left out, it stays where it is.
     type: str
+  wait:
+    description: Whether to wait until the director calls the service well, beyond its first answer.
+    type: bool
+    default: true
+  rollback:
+    description: Go back to an earlier release instead. Settings given here are not used then.
+    type: bool
+    default: false
+  release:
+    description: The release to go back to. Left out, the last good one before the current.
+    type: str
+    default: ""
   timeout:
     description: Seconds that building, starting and the first answer may take together.
     type: int
@@ -48,6 +60,9 @@ attributes:
   check_mode:
     support: full
     description: The director says what would be done, and does nothing.
+  diff_mode:
+    support: full
+    description: Shows the state and the names in the environment, no values.
 author: The Rockstat Band founders (@rockstat)
 """
 
@@ -61,9 +76,19 @@ EXAMPLES = r"""
     limits:
       memory: 256m
 
+- name: Go back to the last good release
+  rockstat.band.band_service:
+    name: send_mixpanel
+    rollback: true
+
+- name: Stop it, until somebody starts it
+  rockstat.band.band_service:
+    name: send_mixpanel
+    state: stopped
+
 - name: Take away a service that is not used any more
   rockstat.band.band_service:
-    name: tg_hellobot
+    name: send_mixpanel
     state: absent
 """
 
@@ -76,72 +101,41 @@ action:
 short_id:
   description: The container's short id.
   type: str
-  returned: when something was done
+  returned: when it was run
 service_state:
   description: What the director says of the service.
   type: str
   returned: when something was done
+from_release:
+  description: The release of before.
+  type: str
+  returned: with rollback
+to_release:
+  description: The release of now.
+  type: str
+  returned: with rollback
 """
 
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError, connection_spec
-
-LOG_LINES = 30
-
-
-class Service:
-    """The service that a module call speaks of."""
-
-    def __init__(self, module: AnsibleModule) -> None:
-        self._args: dict[str, Any] = module.params
-        self._name: str = self._args["name"]
-        self._check = bool(module.check_mode)
-        self._director = Director(self._args["url"], self._args["token"])
-
-    def ensure(self) -> dict[str, Any]:
-        """Bring the service to its state; raises DirectorError."""
-        if self._args["state"] == "running":
-            return self._run()
-        return self._end(self._args["state"])
-
-    def _run(self) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            # A number or a boolean of YAML is text in an environment.
-            "env": {key: _text(value) for key, value in self._args["env"].items()},
-            "limits": {key: value for key, value in self._args["limits"].items() if value is not None},
-        }
-        if self._args["pos"]:
-            body["pos"] = self._args["pos"]
-        path = f"/run/{self._name}"
-        would = self._director.post(f"{path}?dry_run=1", body, timeout=60.0)["would"]
-        if would == "nothing" or self._check:
-            return {"changed": would != "nothing", "action": would}
-        answer = self._director.post(path, body, timeout=float(self._args["timeout"]))
-        return {"changed": True, "action": would, "short_id": answer["short_id"], "service_state": answer["state"]}
-
-    def _end(self, state: str) -> dict[str, Any]:
-        current = self._current()
-        done = current is None or (state == "stopped" and current["wanted"] == "stopped")
-        if done or self._check:
-            return {"changed": not done, "action": "nothing" if done else state}
-        verb = "stop" if state == "stopped" else "rm"
-        answer = self._director.post(f"/{verb}/{self._name}", timeout=float(self._args["timeout"]))
-        return {"changed": True, "action": state, "service_state": answer["state"]}
-
-    def _current(self) -> dict[str, Any] | None:
-        try:
-            answer: dict[str, Any] = self._director.get(f"/state?name={self._name}")
-        except DirectorError as error:
-            if error.status == 404:
-                return None
-            raise
-        return answer
+from ansible_collections.rockstat.band.plugins.module_utils.service import Service, explained, service_spec
 
 
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def ensure(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the arguments say; raises DirectorError."""
+    args: dict[str, Any] = module.params
+    director = Director(args["url"], args["token"])
+    service = Service(director, args, check=module.check_mode, timeout=float(args["timeout"]), wait=args["wait"])
+    if args["rollback"]:
+        return service.rollback(args["release"])
+    difference = service.difference if module._diff else None
+    diff = difference("run") if difference else None
+    result = service.ensure()
+    if diff and result["changed"]:
+        result["diff"] = {**diff, "after": diff["after"].replace("action: run", f"action: {result['action']}")}
+    return result
 
 
 def main() -> None:
@@ -149,22 +143,20 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **connection_spec(),
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["running", "stopped", "absent"], "default": "running"},
-            "env": {"type": "dict", "default": {}, "no_log": True},
-            "limits": {"type": "dict", "default": {}},
-            "pos": {"type": "str"},
+            **service_spec(),
+            "wait": {"type": "bool", "default": True},
+            "rollback": {"type": "bool", "default": False},
+            "release": {"type": "str", "default": ""},
             "timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**Service(module).ensure())
+        module.exit_json(**ensure(module))
     except DirectorError as error:
         if module.check_mode and error.status == 0:
             module.exit_json(changed=module.params["state"] == "running", action="start", skipped_reason=str(error))
-        log = "\n".join(["", "The end of its log:", *error.log[-LOG_LINES:]]) if error.log else ""
-        module.fail_json(msg=f"{module.params['name']}: {error}{log}", status=error.status)
+        module.fail_json(msg=explained(module.params["name"], error), status=error.status)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: band_info
+module: band_service_info
 short_description: State of the director and its services
 version_added: 0.1.0
 description:
@@ -17,10 +17,14 @@ options:
     choices: [nothing, director, services]
     default: nothing
   services:
-    description: Names of services to wait for.
+    description: Names of services to wait for; left empty, all that should be running.
     type: list
     elements: str
     default: []
+  settle:
+    description: Seconds that a degraded service gets to become ok, since a health word may be of a minute ago.
+    type: int
+    default: 0
   timeout:
     description: Seconds to wait.
     type: int
@@ -42,7 +46,7 @@ author: The Rockstat Band founders (@rockstat)
 
 EXAMPLES = r"""
 - name: Wait until the geo services are well
-  rockstat.band.band_info:
+  rockstat.band.band_service_info:
     wait_for: services
     services: [mmgeo, sxgeo]
     timeout: 300
@@ -72,16 +76,20 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError, connection_spec
+from ansible_collections.rockstat.band.plugins.module_utils.service import WELL
 
-# A degraded service works, with something to say (a geo database that is old).
-WELL = frozenset({"ok", "degraded"})
 PAUSE = 1.0
 
 
-def troubled(states: dict[str, Any], names: list[str]) -> dict[str, str]:
+def awaited(states: dict[str, Any], names: list[str]) -> list[str]:
+    """The services that are waited for: those named, else all that should be running."""
+    return names or sorted(name for name, row in states.items() if row.get("wanted") == "running")
+
+
+def troubled(states: dict[str, Any], names: list[str], well: frozenset[str] = WELL) -> dict[str, str]:
     """Those of the named services that are not well, with the reason in a word."""
     found = {name: str(states.get(name, {}).get("health", "missing")) for name in names}
-    return {name: word for name, word in found.items() if word not in WELL}
+    return {name: word for name, word in found.items() if word not in well}
 
 
 def look(director: Director, args: dict[str, Any]) -> dict[str, Any]:
@@ -89,15 +97,17 @@ def look(director: Director, args: dict[str, Any]) -> dict[str, Any]:
     started = time.monotonic()
     health = director.wait(args["timeout"]) if args["wait_for"] != "nothing" else director.get("/health")
     states: dict[str, Any] = director.get("/state")
-    while args["wait_for"] == "services" and troubled(states, args["services"]):
-        if time.monotonic() - started >= args["timeout"]:
+    while args["wait_for"] == "services":
+        waited = time.monotonic() - started
+        well = WELL if waited >= args["settle"] else WELL - {"degraded"}
+        if not troubled(states, awaited(states, args["services"]), well) or waited >= args["timeout"]:
             break
         time.sleep(PAUSE)
         states = director.get("/state")
     return {
         "health": health,
         "services": states,
-        "troubled": troubled(states, args["services"]),
+        "troubled": troubled(states, awaited(states, args["services"])),
         "seconds": round(time.monotonic() - started, 1),
     }
 
@@ -109,6 +119,7 @@ def main() -> None:
             **connection_spec(),
             "wait_for": {"type": "str", "choices": ["nothing", "director", "services"], "default": "nothing"},
             "services": {"type": "list", "elements": "str", "default": []},
+            "settle": {"type": "int", "default": 0},
             "timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,

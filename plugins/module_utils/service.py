@@ -1,0 +1,164 @@
+"""A service as a module call wants it: asks the director what would be done, and has it done when that is something."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError
+
+LOG_LINES = 30
+PAUSE = 0.5
+# A degraded service works, with something to say (a geo database that is old).
+WELL = frozenset({"ok", "degraded"})
+GOOD = frozenset({"good", "current"})
+
+
+def service_spec() -> dict[str, dict[str, Any]]:
+    """Arguments that say what one service should be."""
+    return {
+        "name": {"type": "str", "required": True},
+        "state": {"type": "str", "choices": ["running", "stopped", "absent"], "default": "running"},
+        "env": {"type": "dict", "default": {}, "no_log": True},
+        "limits": {"type": "dict", "default": {}},
+        "pos": {"type": "str"},
+    }
+
+
+class Service:
+    """One service of a director."""
+
+    def __init__(
+        self, director: Director, args: dict[str, Any], *, check: bool, timeout: float, wait: bool = True
+    ) -> None:
+        self._director = director
+        self._args = args
+        self._name: str = args["name"]
+        self._check = check
+        self._timeout = timeout
+        self._wait = wait
+
+    def ensure(self) -> dict[str, Any]:
+        """Bring the service to its state.
+
+        Returns:
+            `changed`, `action`, and what the director said where something was done.
+
+        Raises:
+            DirectorError: the director refused, failed or did not answer.
+        """
+        if self._args["state"] == "running":
+            return self._run()
+        return self._end(self._args["state"])
+
+    def rollback(self, release: str = "") -> dict[str, Any]:
+        """Go back to a release: the named one, or the last good one before the current. Raises as `ensure` does."""
+        releases = self.releases()
+        current = next((row["id"] for row in releases if row["state"] == "current"), "")
+        target = release or self._good_before(releases, current)
+        result = {"action": "nothing", "from_release": current, "to_release": target}
+        if target == current:
+            return {"changed": False, **result}
+        if not any(row["id"] == target for row in releases):
+            known = ", ".join(row["id"] for row in releases) or "none"
+            raise DirectorError(f"there is no release {target} to go back to. Known releases: {known}.", 404)
+        result["action"] = "rollback"
+        if not self._check:
+            self._director.post(f"/rollback/{self._name}?to={target}", timeout=self._timeout)
+            self._await_health()
+        return {"changed": True, **result}
+
+    def releases(self) -> list[dict[str, Any]]:
+        """The releases that the director knows, newest first."""
+        answer: dict[str, Any] = self._director.get(f"/releases/{self._name}")
+        return list(answer["releases"])
+
+    def current_release(self) -> str:
+        """The id of what runs now; nothing when there is none."""
+        try:
+            return next((str(row["id"]) for row in self.releases() if row["state"] == "current"), "")
+        except DirectorError as error:
+            if error.status == 404:
+                return ""
+            raise
+
+    def difference(self, action: str) -> dict[str, str]:
+        """What a diff shows: names, not values, since an environment holds secrets."""
+        now = self._current() or {}
+        before = [f"state: {now.get('state', 'absent')}"]
+        if self._args["state"] != "running":
+            after = [f"state: {self._args['state']}"]
+        else:
+            after = [
+                "state: running",
+                f"action: {action}",
+                f"env: {', '.join(sorted(self._args['env'])) or '(its defaults)'}",
+            ]
+            after += [f"limits.{key}: {value}" for key, value in sorted(self._limits().items())]
+        header = {"before_header": self._name, "after_header": self._name}
+        return {**header, "before": "\n".join([*before, ""]), "after": "\n".join([*after, ""])}
+
+    def _limits(self) -> dict[str, Any]:
+        return {key: value for key, value in (self._args["limits"] or {}).items() if value is not None}
+
+    def _run(self) -> dict[str, Any]:
+        # A number or a boolean of YAML is text in an environment.
+        body: dict[str, Any] = {
+            "env": {k: _text(v) for k, v in (self._args["env"] or {}).items()},
+            "limits": self._limits(),
+        }
+        if self._args["pos"]:
+            body["pos"] = self._args["pos"]
+        path = f"/run/{self._name}"
+        would = str(self._director.post(f"{path}?dry_run=1", body, timeout=60.0)["would"])
+        if would == "nothing" or self._check:
+            return {"changed": would != "nothing", "action": would}
+        answer = self._director.post(path, body, timeout=self._timeout)
+        self._await_health()
+        return {"changed": True, "action": would, "short_id": answer["short_id"], "service_state": answer["state"]}
+
+    def _end(self, state: str) -> dict[str, Any]:
+        current = self._current()
+        done = current is None or (state == "stopped" and current["wanted"] == "stopped")
+        if done or self._check:
+            return {"changed": not done, "action": "nothing" if done else state}
+        verb = "stop" if state == "stopped" else "rm"
+        answer = self._director.post(f"/{verb}/{self._name}", timeout=self._timeout)
+        return {"changed": True, "action": state, "service_state": answer["state"]}
+
+    def _current(self) -> dict[str, Any] | None:
+        try:
+            answer: dict[str, Any] = self._director.get(f"/state?name={self._name}")
+        except DirectorError as error:
+            if error.status == 404:
+                return None
+            raise
+        return answer
+
+    def _await_health(self) -> None:
+        """Wait until the director calls it well; it answered its first call already."""
+        deadline = time.monotonic() + self._timeout
+        word = ""
+        while self._wait:
+            word = str((self._current() or {}).get("health", "missing"))
+            if word in WELL:
+                return
+            if time.monotonic() >= deadline:
+                raise DirectorError(f"it runs, and is {word} after {self._timeout:g} s", 504)
+            time.sleep(PAUSE)
+
+    def _good_before(self, releases: list[dict[str, Any]], current: str) -> str:
+        for row in releases:
+            if row["id"] != current and row["state"] in GOOD and row.get("images_present", True):
+                return str(row["id"])
+        raise DirectorError("there is no earlier good release whose image is still there, so it stays as it is.", 409)
+
+
+def explained(name: str, error: DirectorError) -> str:
+    """The error of a service with the end of its log."""
+    log = "\n".join(["", "The end of its log:", *error.log[-LOG_LINES:]]) if error.log else ""
+    return f"{name}: {error}{log}"
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,175 @@
+#!/usr/bin/python
+"""All services of a host in one call; where one fails, those replaced before it can go back."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: band_services
+short_description: Bring all services of a host to their states
+version_added: 0.1.0
+description:
+  - Does for each entry what M(rockstat.band.band_service) does, one after the other, in one call.
+  - Ends at the first one that fails. With O(rollback=true) those that this call replaced before it go back to the
+    release that they ran. The one that failed never left its old release, since the director swaps only what answers.
+options:
+  services:
+    description: What should run.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the service.
+        type: str
+        required: true
+      state:
+        description: What it should be.
+        type: str
+        choices: [running, stopped, absent]
+        default: running
+      env:
+        description: Its environment; secrets may stand here.
+        type: dict
+        default: {}
+      limits:
+        description: Its limits.
+        type: dict
+        default: {}
+      pos:
+        description: Its place on the dashboard's grid.
+        type: str
+  rollback:
+    description: Whether those replaced before a failure go back.
+    type: bool
+    default: false
+  timeout:
+    description: Seconds that one service may take.
+    type: int
+    default: 600
+  url:
+    description: Address of the director.
+    type: str
+    default: http://127.0.0.1:10000
+  token:
+    description: Token of the director, when it has one.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    support: full
+    description: The director says what would be done, and does nothing.
+  diff_mode:
+    support: full
+    description: Shows states and names, no values.
+author: The Rockstat Band founders (@rockstat)
+"""
+
+EXAMPLES = r"""
+- name: Run what the inventory names
+  rockstat.band.band_services:
+    services:
+      - name: front
+        limits: {memory: 500m}
+      - name: tg_hellobot
+        state: absent
+"""
+
+RETURN = r"""
+actions:
+  description: What was done with each service, or would be in check mode.
+  type: dict
+  returned: always
+  sample: {front: nothing, mmgeo: build}
+before:
+  description: The releases that changed services ran before.
+  type: dict
+  returned: always
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError, connection_spec
+from ansible_collections.rockstat.band.plugins.module_utils.service import Service, explained, service_spec
+
+
+class Services:
+    """The services that a module call speaks of."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self._module = module
+        self._args: dict[str, Any] = module.params
+        self._director = Director(self._args["url"], self._args["token"])
+        self.actions: dict[str, str] = {}
+        self.before: dict[str, str] = {}
+        self.diffs: list[dict[str, str]] = []
+
+    def ensure(self) -> None:
+        """Bring each to its state; fails the module at the first that cannot be."""
+        for entry in self._args["services"]:
+            try:
+                self._one(entry)
+            except DirectorError as error:
+                if self._module.check_mode and error.status == 0:
+                    self.actions[entry["name"]] = "start" if entry["state"] == "running" else "nothing"
+                    continue
+                undone = self._undo() if self._args["rollback"] else []
+                message = "\n".join([explained(entry["name"], error), *undone])
+                self._module.fail_json(msg=message, service=entry["name"], status=error.status, **self.result())
+
+    def result(self) -> dict[str, Any]:
+        """What was done."""
+        changed = any(action != "nothing" for action in self.actions.values())
+        shown = {"diff": self.diffs} if self._module._diff else {}
+        return {"changed": changed, "actions": self.actions, "before": self.before, **shown}
+
+    def _service(self, entry: dict[str, Any]) -> Service:
+        return Service(
+            self._director, entry, check=self._module.check_mode, timeout=float(self._args["timeout"]), wait=False
+        )
+
+    def _one(self, entry: dict[str, Any]) -> None:
+        service = self._service(entry)
+        release = service.current_release() if self._args["rollback"] else ""
+        diff = service.difference("run") if self._module._diff else {}
+        result = service.ensure()
+        self.actions[entry["name"]] = result["action"]
+        if result["changed"]:
+            self.before[entry["name"]] = release
+            if diff:
+                diff["after"] = diff["after"].replace("action: run", f"action: {result['action']}")
+                self.diffs.append(diff)
+
+    def _undo(self) -> list[str]:
+        """Take back what this call replaced, newest first; a line about each."""
+        lines = []
+        for name, release in reversed(self.before.items()):
+            if not release or self.actions[name] in ("stopped", "absent"):
+                continue
+            entry = next(row for row in self._args["services"] if row["name"] == name)
+            try:
+                self._service(entry).rollback(release)
+                lines.append(f"{name} went back to release {release}.")
+            except DirectorError as error:
+                lines.append(f"{name} could not go back to release {release}: {error}")
+        return lines
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            **connection_spec(),
+            "services": {"type": "list", "elements": "dict", "required": True, "options": service_spec()},
+            "rollback": {"type": "bool", "default": False},
+            "timeout": {"type": "int", "default": 600},
+        },
+        supports_check_mode=True,
+    )
+    services = Services(module)
+    services.ensure()
+    module.exit_json(**services.result())
+
+
+if __name__ == "__main__":
+    main()
