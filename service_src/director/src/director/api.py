@@ -15,9 +15,10 @@ from band import logger
 from band.errors import RedisError
 from director.counts import RequestCounts
 from director.endpoints import Endpoint
-from director.errors import BadParameter, DirectorError, RedisUnavailable, TokenMissing
+from director.errors import DirectorError, RedisUnavailable, TokenMissing
 from director.guard import Guard
 from director.params import read_params
+from director.reading import read_body, read_query
 
 Answer = Any
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -135,32 +136,10 @@ def _endpoint(request: web.Request) -> str:
 
 def _handle(endpoint: Endpoint, function: HandlerFunction) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
-        params, rest = read_params(endpoint.params, request.match_info, request.query, await _body(request))
+        params, rest = read_params(endpoint.params, request.match_info, read_query(request), await read_body(request))
         return await _write(request, await function(params, rest))
 
     return handle
-
-
-async def _body(request: web.Request) -> dict[str, Any]:
-    """Return the JSON or form body as an object.
-
-    Raises:
-        BadParameter: it is neither.
-    """
-    if not request.can_read_body:
-        return {}
-    if "json" not in request.content_type:
-        return {key: value for key, value in (await request.post()).items() if isinstance(value, str)}
-    raw = await request.read()
-    if not raw.strip():
-        return {}
-    try:
-        value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise BadParameter(f"the body is not JSON: {error}", 'send an object: {"env": {…}}') from error
-    if not isinstance(value, dict):
-        raise BadParameter("the body is not a JSON object", 'send an object: {"env": {…}}')
-    return value
 
 
 async def _write(request: web.Request, answer: Answer) -> web.StreamResponse:

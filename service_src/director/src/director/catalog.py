@@ -11,7 +11,8 @@ import msgspec
 import yaml
 
 from director.errors import InvalidValue, NotFound
-from director.spec import NAME_PATTERN, RESERVED, HealthCheck, Limits, Port, Pos, check_env, check_name
+from director.spec import NAME_PATTERN, RESERVED, HealthCheck, Limits, Port, Pos, check_env, check_limits, check_name
+from director.wording import explain
 
 BUILTIN = "builtin"
 BASE_PLACEHOLDER = "{band-base-py-image}"
@@ -182,10 +183,13 @@ def _read_band_yml(path: Path) -> tuple[BandYml, str]:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         band = msgspec.convert(data, BandYml, strict=False)
         check_env(band.env)
+        check_limits(band.limits)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         return BandYml(), f"band.yml{f' line {mark.line + 1}' if mark else ''}: not valid YAML"
-    except (msgspec.ValidationError, InvalidValue, OSError, UnicodeDecodeError) as error:
+    except msgspec.ValidationError as error:
+        return BandYml(), f"band.yml: {explain(str(error))}"
+    except (InvalidValue, OSError, UnicodeDecodeError) as error:
         return BandYml(), f"band.yml: {error}"
     return band, ""
 

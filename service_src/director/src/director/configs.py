@@ -13,7 +13,8 @@ import msgspec
 
 from director.desired import Store, pairs
 from director.errors import InvalidValue
-from director.spec import Limits, Pos, check_env
+from director.spec import Limits, Pos, check_env, check_limits
+from director.wording import explain
 
 Document = dict[str, Any]
 
@@ -60,8 +61,11 @@ def shaping(document: Mapping[str, Any]) -> Shaping:
     try:
         found = msgspec.convert(dict(document), Shaping, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidValue(f"the service's config is not valid: {error}", "correct it with /update_config") from error
+        raise InvalidValue(
+            f"the service's config is not valid: {explain(str(error))}", "correct it with /update_config"
+        ) from error
     check_env(found.env)
+    check_limits(found.limits)
     return found
 
 

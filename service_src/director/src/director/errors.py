@@ -52,6 +52,8 @@ class Refused(DirectorError):
 class TokenMissing(Refused):
     """The request shows neither the token nor a session of the page."""
 
+    code = "token_missing"
+
 
 class NotFound(DirectorError):
     """There is no such service, image, method or route."""

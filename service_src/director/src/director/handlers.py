@@ -22,7 +22,7 @@ from director.probe import Prober
 from director.registrations import Registrations, state_hash
 from director.rows import Rows
 from director.runtime.face import LABEL_SERVICE, ImageInfo, Observed, Runtime
-from director.spec import check_env
+from director.spec import check_env, check_limits
 from director.supervisor import Supervisor
 
 Rest = dict[str, Any]
@@ -66,7 +66,7 @@ class Handlers:
         options = RunOptions(
             env=None if given.env is None else check_env(given.env),
             pos=given.pos,
-            limits=given.limits,
+            limits=None if given.limits is None else check_limits(given.limits),
             auto_remove=given.auto_remove,
             nocache=given.nocache,
         )

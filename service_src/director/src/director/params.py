@@ -8,10 +8,17 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from director import spec
 from director.errors import BadParameter, InvalidValue
 from director.spec import Limits, Name, Pos
+from director.wording import explain
 
 P = TypeVar("P", bound=msgspec.Struct)
+
+
+EnvKey = Annotated[str, msgspec.Meta(pattern=spec.ENV_KEY_PATTERN)]
+EnvText = Annotated[str, msgspec.Meta(pattern=spec.ENV_VALUE_PATTERN, max_length=spec.ENV_VALUE_LENGTH)]
+EnvValue = EnvText | int | float | bool
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,7 +35,7 @@ class RunParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """What to run, and how from now on. `env` and `limits` replace what was given before; left out, that stays."""
 
     name: Name
-    env: dict[str, Any] | None = None
+    env: dict[EnvKey, EnvValue] | None = None
     pos: Pos | None = None
     limits: Limits | None = None
     auto_remove: bool | None = None
@@ -40,7 +47,7 @@ class RollbackParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The service, and the release to go back to: its id or spec hash; without one the last good one."""
 
     name: Name
-    to: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$(?!\n)")] | None = None
+    to: Annotated[str, msgspec.Meta(pattern=spec.RELEASE_PATTERN)] | None = None
 
 
 class PruneParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,18 +90,12 @@ class EventsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 EventId = Annotated[
-    str,
-    msgspec.Meta(pattern=r"^[0-9]{1,20}$(?!\n)", description="id of an event, as front answered it: decimal digits"),
+    str, msgspec.Meta(pattern=spec.EVENT_ID_PATTERN, description="id of an event, as front answered it")
 ]
-StreamId = Annotated[
-    str, msgspec.Meta(pattern=r"^[0-9]{1,19}(-[0-9]{1,19})?$(?!\n)", description="id of an entry of the stream")
-]
+StreamId = Annotated[str, msgspec.Meta(pattern=spec.STREAM_ID_PATTERN, description="id of an entry of the stream")]
 StreamIds = Annotated[
     str,
-    msgspec.Meta(
-        pattern=r"^[0-9]{1,19}-[0-9]{1,19}(,[0-9]{1,19}-[0-9]{1,19}){0,999}$(?!\n)",
-        description="stream ids of dead letters, joined by commas",
-    ),
+    msgspec.Meta(pattern=spec.STREAM_IDS_PATTERN, description="stream ids of dead letters, joined by commas"),
 ]
 
 
@@ -133,7 +134,7 @@ class CallParams(msgspec.Struct, frozen=True):
     """The service and method to call; all other parameters of the request go to the method."""
 
     name: Name
-    method: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$(?!\n)")]
+    method: Annotated[str, msgspec.Meta(pattern=spec.METHOD_PATTERN)]
     timeout__: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
 
 
@@ -162,7 +163,10 @@ def read_params(
     unknown = sorted(set(merged) - fields)
     if strict and unknown:
         known = ", ".join(sorted(fields - set(path))) or "none"
-        raise BadParameter(f"unknown parameter {unknown[0][:80]!r}", f"parameters here: {known}")
+        hint = f"parameters here: {known}"
+        if unknown[0].lstrip().startswith("{"):
+            hint += "; that looks like JSON: send it with Content-Type: application/json"
+        raise BadParameter(f"unknown parameter {unknown[0][:80]!r}", hint)
     named = {key: _parsed(key, value) for key, value in merged.items() if key in fields}
     try:
         params = msgspec.convert(named, kind, strict=False)
@@ -185,7 +189,6 @@ def _parsed(key: str, value: Any) -> Any:
 
 def _explain(message: str) -> BadParameter | InvalidValue:
     # msgspec says "Expected `int`, got `str`" for a wrong type, and "Expected `int` >= 1" for an impossible value.
-    text = message.replace("$.", "")
     wrong_type = "got `" in message or "missing required" in message or "unknown field" in message
     kind = BadParameter if wrong_type else InvalidValue
-    return kind(f"bad parameter: {text}", "GET /openapi.json describes the parameters")
+    return kind(f"bad parameter: {explain(message)}", "GET /openapi.json describes the parameters")

@@ -15,6 +15,14 @@ NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$(?!\n)"
 POS_PATTERN = r"^[0-9]{1,2}x[0-9]{1,2}$(?!\n)"
 ENV_KEY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$(?!\n)"
 MEMORY_PATTERN = r"^[0-9]{1,12}(\.[0-9]+)?[bkmgBKMG]?$(?!\n)"
+ENV_VALUE_PATTERN = r"^[^\x00]*$"
+ENV_VALUE_LENGTH = 100_000
+"""Characters of one value; Linux starts no program with a longer one than 128 KiB."""
+RELEASE_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$(?!\n)"
+METHOD_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$(?!\n)"
+EVENT_ID_PATTERN = r"^[0-9]{1,20}$(?!\n)"
+STREAM_ID_PATTERN = r"^[0-9]{1,19}(-[0-9]{1,19})?$(?!\n)"
+STREAM_IDS_PATTERN = r"^[0-9]{1,19}-[0-9]{1,19}(,[0-9]{1,19}-[0-9]{1,19}){0,999}$(?!\n)"
 RESERVED = frozenset({"base", "director", "redis", "enrich", "broadcast"})
 """Names that are not services: images of the platform itself, and channels of the wire."""
 OWN_ENV = frozenset({"HOST", "PORT", "NAME", "BAND_SERVICE"})
@@ -24,6 +32,8 @@ Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="name of a 
 Pos = Annotated[str, msgspec.Meta(pattern=POS_PATTERN, description="place on the dashboard's grid, column x row")]
 Memory = Annotated[str, msgspec.Meta(pattern=MEMORY_PATTERN, description="bytes, or with a suffix k, m, g")]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+SMALLEST_MEMORY, LARGEST_MEMORY = 6 * 1024**2, 10**6 * 1024**3
+SMALLEST_CPUS = 0.01
 _UNITS = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
@@ -86,6 +96,18 @@ def memory_bytes(text: str) -> int:
     return int(float(number) * _UNITS[unit])
 
 
+def check_limits(limits: Limits) -> Limits:
+    """Return `limits`; raise InvalidValue for what Docker would refuse."""
+    if limits.memory is not None and not SMALLEST_MEMORY <= memory_bytes(limits.memory) <= LARGEST_MEMORY:
+        raise InvalidValue(
+            f"limits.memory: {limits.memory} is out of range",
+            "give from 6m (Docker takes no less) to 1000000g; services here need about 60m",
+        )
+    if limits.cpus is not None and limits.cpus < SMALLEST_CPUS:
+        raise InvalidValue(f"limits.cpus: {limits.cpus} is out of range", f"give at least {SMALLEST_CPUS}")
+    return limits
+
+
 def check_env(env: dict[str, Any]) -> dict[str, str]:
     """Return an env object with string values; raise InvalidValue for a bad key or a value that is not a scalar."""
     result = {}
@@ -105,6 +127,11 @@ def check_env(env: dict[str, Any]) -> dict[str, str]:
         else:
             raise InvalidValue(
                 f"env key {key} has a value that is not a text or a number", "give a text, a number or true/false"
+            )
+        if len(result[key]) > ENV_VALUE_LENGTH:
+            raise InvalidValue(
+                f"env key {key} has a value of {len(result[key])} characters",
+                f"give at most {ENV_VALUE_LENGTH}; larger things belong into a volume or an image",
             )
         if "\x00" in result[key]:
             raise InvalidValue(f"env key {key} holds a NUL character", "an environment variable cannot carry it")
