@@ -30,6 +30,10 @@ class FrontSettings:
     accept_timeout_ms: int = 3000
     body_limit: int = 100 * 1024
     events_maxlen: int = 1_000_000
+    journal_dir: str = ""
+    """Folder on front's own disk for events that Redis does not take; empty: there is no journal."""
+    journal_max_mb: int = 256
+    """MiB that the journal of one worker may take."""
     ip_privacy: str = "truncate"
     ip_hash_key: str = field(default="", repr=False)
     fpid: str = "original"
@@ -59,6 +63,8 @@ class FrontSettings:
             accept_timeout_ms=reader.take("accept_timeout_ms", 3000, _between(10, 60_000)),
             body_limit=reader.take("body_limit", 100 * 1024, _between(1024, 64 * 1024 * 1024)),
             events_maxlen=reader.take("events_maxlen", 1_000_000, _between(1000, 1_000_000_000)),
+            journal_dir=reader.take("journal_dir", "", str),
+            journal_max_mb=reader.take("journal_max_mb", 256, _between(1, 1_000_000)),
             ip_privacy=reader.take("ip_privacy", "truncate", _one_of(MODES)),
             ip_hash_key=reader.take("ip_hash_key", "", str),
             fpid=reader.take("fpid", "original", _one_of(FINGERPRINTS)),

@@ -6,10 +6,11 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from band.jsonrpc.client import Scatter
-from front.acceptor import StreamAcceptor
+from front.acceptor import Acceptor, StreamAcceptor
 from front.address import ClientAddresses
 from front.attendance import Attendance
 from front.builtin import BuiltIn
@@ -20,6 +21,8 @@ from front.enricher import Enricher
 from front.fingerprint import fingerprint_of
 from front.flake import Flakes
 from front.identity import UidCookie
+from front.journal import Journal
+from front.journal_acceptor import JournalAcceptor
 from front.operator_pages import OperatorPages
 from front.pipeline import Pipeline
 from front.ports import Ports
@@ -28,6 +31,7 @@ from front.redirects import Redirects
 from front.registrations import EMPTY, compile_table
 from front.remembered import Registrations, Remembered
 from front.sockets import Sockets
+from front.visitors import KeyWatch
 
 
 class Rpc(Protocol):
@@ -37,7 +41,7 @@ class Rpc(Protocol):
         """Call a service's method and return its result as sent."""
 
     async def scatter(
-        self, channel: str, method: str, params: dict[str, Any], *, expect: Any, timeout: float
+        self, channel: str, method: str, params: dict[str, Any], *, expect: Any, timeout: float, raw: bool = False
     ) -> Scatter:
         """Ask several services at once."""
 
@@ -52,6 +56,9 @@ class Link(Protocol):
     async def ready(self, timeout: float) -> None:
         """Wait until there is a connection; RedisUnavailable after `timeout` seconds."""
 
+    async def command(self, *parts: Any, timeout: float = ...) -> Any:
+        """Send one command and return its reply."""
+
     def ask(self, *parts: Any, timeout: float = ...) -> asyncio.Future[Any]:
         """Send one command; the future has its reply."""
 
@@ -60,6 +67,10 @@ class Link(Protocol):
 
     def publish(self, channel: str, payload: bytes) -> bool:
         """Publish a message without waiting."""
+
+    @property
+    def keys(self) -> KeyWatch:
+        """Who tells of changed keys."""
 
 
 class Front:
@@ -82,17 +93,24 @@ class Front:
         flakes = Flakes(settings.worker_id)
         addresses = ClientAddresses(settings.trusted_proxies)
         mask = masker(settings.ip_privacy, settings.ip_hash_key)
+        stream = StreamAcceptor(link, settings.events_maxlen, settings.accept_timeout_ms / 1000)
+        self.journal: JournalAcceptor | None = None
+        if settings.journal_dir:
+            journal = Journal(Path(settings.journal_dir), settings.journal_max_mb << 20)
+            self.journal = JournalAcceptor(stream, journal, link, settings.events_maxlen)
+        acceptor: Acceptor = self.journal or stream
+        self.enricher = Enricher(
+            rpc,
+            link,
+            self.attendance,
+            timeout=settings.enrich_timeout_ms / 1000,
+            stored=settings.stored,
+            fingerprint=fingerprint_of(settings.fpid, mask),
+        )
         self.pipeline = Pipeline(
             rpc,
-            Enricher(
-                rpc,
-                link,
-                self.attendance,
-                timeout=settings.enrich_timeout_ms / 1000,
-                stored=settings.stored,
-                fingerprint=fingerprint_of(settings.fpid, mask),
-            ),
-            StreamAcceptor(link, settings.events_maxlen, settings.accept_timeout_ms / 1000),
+            self.enricher,
+            acceptor,
             mask,
             BuiltIn(Redirects(settings.redirect_hosts, settings.domain, settings.redirect_key)),
             counters,
@@ -151,12 +169,16 @@ class Front:
         return self._ports.number
 
     async def open(self, listening: socket.socket | None = None) -> None:
-        """Open the ports. OSError when one is taken."""
+        """Open the journal, then the ports. OSError when one is taken."""
+        if self.journal is not None:
+            self.journal.open()
         await self._ports.open(listening)
 
     async def close(self) -> None:
         """Take no more connections and let requests in progress end."""
         await self._ports.close()
+        if self.journal is not None:
+            await self.journal.close()
 
     async def watch_enrichers(self) -> None:
         """Look for absent enrichers for ever; a background task."""
@@ -165,3 +187,4 @@ class Front:
     def _apply(self, known: Registrations) -> None:
         self.pipeline.table = compile_table(known.rows, known.state_hash)
         self.attendance.forget()
+        self.enricher.cache.clear()

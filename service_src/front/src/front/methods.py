@@ -10,6 +10,7 @@ from band.checks import read_health
 from front.config import FrontSettings
 from front.errors import BadSettings
 from front.front import Front
+from front.journal_acceptor import JournalAcceptor
 
 _service = band_service.service
 
@@ -70,6 +71,23 @@ def enrichers_health() -> dict[str, Any]:
     return {"status": "ok", "registered": sorted(front.pipeline.table.enrichers)}
 
 
+def journal_health() -> dict[str, Any]:
+    """Whether events wait on the disk, and whether it could take some."""
+    return front.journal.health() if front.journal is not None else {"status": "ok", "reason": "there is no journal"}
+
+
+def show_journal(journal: JournalAcceptor) -> None:
+    """Add the journal's figures to the metrics."""
+    gauge, kept = _service.metrics.gauge, journal.journal
+    gauge("front_journal_events", lambda: float(kept.depth), "Events on the disk that are not in Redis yet.")
+    gauge("front_journal_bytes", lambda: float(kept.used_bytes), "Bytes that the journal takes.")
+    gauge("front_journal_oldest_seconds", lambda: kept.age_s, "Age of the oldest event that waits on the disk.")
+    gauge("front_journal_written", lambda: float(kept.written), "Events that went to the disk.")
+    gauge("front_journal_replayed", lambda: float(journal.replayed), "Events that came from the disk into Redis.")
+    gauge("front_journal_refused", lambda: float(kept.refused), "Events that the disk had no room for.")
+    gauge("front_journal_damaged", lambda: float(kept.damaged + kept.torn), "Damaged records and torn tails.")
+
+
 async def open_doors() -> None:
     """Recall the registrations, open the event port, then look after the enrichers."""
     await recall_registrations(RECALL_WITHIN_S)
@@ -101,5 +119,8 @@ async def close_doors() -> None:
 
 
 health("enrichers")(enrichers_health)
+health("journal")(journal_health)
+if front.journal is not None:
+    show_journal(front.journal)
 worker(open_doors)
 cleanup(close_doors)
