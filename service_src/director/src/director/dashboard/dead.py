@@ -37,24 +37,21 @@ def queue(name: str, answer: Any) -> Queue | None:
     """Return the answer of `/dead_letters/<name>` as the page shows it; None when it is no such answer."""
     if not isinstance(answer, Mapping):
         return None
-    listed = answer.get("dead_letters", answer.get("letters"))
+    listed = answer.get("letters")
     if not isinstance(listed, list):
         return None
     letters = [_letter(item) for item in listed[:SHOWN] if isinstance(item, Mapping)]
-    total = answer.get("total", answer.get("count"))
+    total = answer.get("count")
     return Queue(name, total if isinstance(total, int) else len(listed), letters)
 
 
 def _letter(item: Mapping[str, Any]) -> Letter:
-    number = str(item.get("id", ""))
+    number = str(item.get("stream_id") or item.get("id") or "")
     reason = item.get("reason") or item.get("error") or "no reason was given"
-    return Letter(number, _moment(item, number), str(reason), item)
+    return Letter(number, _moment(item.get("at"), number), str(reason), item)
 
 
-def _moment(item: Mapping[str, Any], number: str) -> float:
-    """Return when it was put aside: as it says (ms or s), else by its stream id."""
-    at = item.get("at", item.get("time"))
-    if isinstance(at, int | float) and not isinstance(at, bool) and 0 < at < 10**14:
-        return at / 1000 if at > 10**11 else float(at)
-    digits = number.partition("-")[0]
+def _moment(at: Any, number: str) -> float:
+    """Return when it was put aside: as it says (milliseconds), else by its stream id."""
+    digits = str(at) if at is not None else number.partition("-")[0]
     return int(digits) / 1000 if digits.isascii() and digits.isdigit() and len(digits) == 13 else 0.0

@@ -1,0 +1,169 @@
+// What can be done: each action is one POST to the director's API, asked for first where something is lost.
+
+import { $, $$, element, localTimes, notice, parse } from "./dom.js";
+import { choose } from "./log.js";
+import { morph } from "./morph.js";
+
+const DONE = { run: "runs", start: "started", restart: "restarted", stop: "stopped", rm: "removed", rollback: "rolled back" };
+
+const QUESTIONS = {
+  stop: (name) => ({ title: `Stop ${name}?`, text: "It stays stopped until somebody starts it, also after the host was started anew.", yes: "Stop" }),
+  restart: (name) => ({ title: `Restart ${name}?`, text: "A fresh container of the same image takes over when it answers.", yes: "Restart" }),
+  rm: (name) => ({ title: `Remove ${name}?`, text: "Its containers and its settings go, secrets included. Its volumes and images stay.", yes: "Remove", danger: true }),
+  rebuild: () => ({ title: "Rebuild what changed?", text: "Every running service whose folder changed is built and replaced, one after the other. The others are left alone.", yes: "Rebuild" }),
+  "replay-all": (name) => ({ title: `Replay all dead letters of ${name}?`, text: "Each is sent once more; what is refused again comes back here with the new reason.", yes: "Replay" }),
+  "delete-all": (name) => ({ title: `Delete all dead letters of ${name}?`, text: "They are lost for good.", yes: "Delete all", danger: true }),
+  delete: () => ({ title: "Delete this dead letter?", text: "It is lost for good.", yes: "Delete", danger: true }),
+};
+
+export async function act(button) {
+  const { act: verb, name, id } = button.dataset;
+  button.closest(".menu")?.removeAttribute("open");
+  const back = button.closest(".menu")?.querySelector("summary") ?? button;
+  if (verb === "log") return showLog(name);
+  if (verb === "run") return runForm(name, back);
+  if (verb === "rollback") return rollbackForm(name, back);
+  if (verb === "move") return moveForm(name, back);
+  const question = QUESTIONS[verb]?.(name);
+  if (question && !(await confirmed(question, back))) return undefined;
+  if (verb === "rebuild") return rebuild(button);
+  if (verb.startsWith("replay")) return letters(button, "replay_dead_letters", name, id ? { id } : {});
+  if (verb.startsWith("delete")) return letters(button, "delete_dead_letters", name, id ? { id } : { all: true });
+  return change(verb, name, {}, button);
+}
+
+// POST, and say what came of it. Returns the answer, or null when it failed.
+async function post(path, body, what) {
+  let answer;
+  try {
+    answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  } catch {
+    notice("bad", `${what}: the director does not answer`, { text: "It may still carry it out; the page shows what is, as soon as it is back." });
+    return null;
+  }
+  const found = await answer.json().catch(() => ({}));
+  if (answer.ok) return found;
+  const { message = `status ${answer.status}`, hint = "", log = [], exit_code: code } = found.error ?? {};
+  const ended = code === undefined || code === null ? "" : ` Exit code ${code}.`;
+  notice("bad", `${what}: ${message}`, { text: `${hint}${ended}`, lines: Array.isArray(log) ? log.map(String) : [] });
+  return null;
+}
+
+async function change(verb, name, body, button) {
+  button?.setAttribute("aria-busy", "true");
+  const done = await post(`/${verb}/${encodeURIComponent(name)}`, body, `${name} was not ${verb === "run" ? "run" : DONE[verb]}`);
+  button?.removeAttribute("aria-busy");
+  if (done) notice("ok", `${name} ${DONE[verb]}`);
+  if (done && verb === "rm" && $("#grid")?.dataset.only === name) location.assign("/");
+  return done;
+}
+
+async function rebuild(button) {
+  button.setAttribute("aria-busy", "true");
+  const results = await post("/rebuild_all", {}, "Nothing was rebuilt");
+  button.removeAttribute("aria-busy");
+  if (!results) return;
+  const failed = results.filter((one) => one.result === "failed");
+  const rebuilt = results.filter((one) => one.result === "rebuilt").map((one) => one.name);
+  for (const one of failed) notice("bad", `${one.name}: ${one.error?.message ?? "failed"}`, { text: one.error?.hint, lines: one.error?.log ?? [] });
+  notice("ok", rebuilt.length ? `Rebuilt: ${rebuilt.join(", ")}` : "Nothing had changed");
+}
+
+async function letters(button, path, name, body) {
+  button.setAttribute("aria-busy", "true");
+  const done = await post(`/${path}/${encodeURIComponent(name)}`, body, "The dead letters are as they were");
+  button.removeAttribute("aria-busy");
+  if (!done) return;
+  const deleted = done.deleted ?? 0;
+  notice("ok", path.startsWith("replay") ? "They are on their way again" : `${deleted} deleted`);
+  const fresh = await fetch("/dashboard/dead").then((answer) => answer.text());
+  morph($("#dead"), parse(fresh)[0]);
+}
+
+function showLog(name) {
+  if (!$("#log")) return location.assign(`/#log=${name}`);
+  choose(name);
+  $("#log").scrollIntoView({ block: "start" });
+  return $("#lines").focus({ preventScroll: true });
+}
+
+// --- dialogs
+
+// Show a dialog; resolves with the value of the button it was closed by ("" for Esc), focus goes back where it was.
+export function ask(content, back) {
+  const dialog = $("#dialog");
+  dialog.replaceChildren(...content);
+  localTimes(dialog);
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      resolve(dialog.returnValue === "cancel" ? "" : dialog.returnValue);
+      if (back?.isConnected) back.focus();
+    }, { once: true });
+  });
+}
+
+async function confirmed({ title, text, yes, danger = false }, back) {
+  const form = element("form", { method: "dialog" },
+    element("h2", { id: "dialog-title" }, title),
+    element("p", { class: "muted" }, text),
+    element("div", { class: "dialog-acts" },
+      element("button", { value: "cancel", autofocus: true }, "Cancel"),
+      element("button", { value: "go", class: danger ? "primary danger" : "primary" }, yes)));
+  return (await ask([form], back)) === "go";
+}
+
+async function form(path, back) {
+  const answer = await fetch(path).catch(() => null);
+  if (!answer?.ok) {
+    notice("bad", "The director did not answer", { text: "Try again in a moment." });
+    return null;
+  }
+  const content = parse(await answer.text());
+  return (await ask(content, back)) === "go" ? new FormData(content[0]) : null;
+}
+
+async function runForm(name, back) {
+  const given = await form(`/dashboard/form/run/${encodeURIComponent(name)}`, back);
+  if (!given) return;
+  const stored = Boolean($("#dialog form")?.dataset.stored);
+  const env = {};
+  for (const [key, value] of given) if (key.startsWith("env.") && value) env[key.slice(4)] = value;
+  if (given.get("more-key") && given.get("more-value")) env[given.get("more-key")] = given.get("more-value");
+  $("#dialog").replaceChildren();
+  const body = given.get("nocache") ? { nocache: true } : {};
+  if (Object.keys(env).length && stored) {
+    // What was given before stays: single keys are changed, where `env` of /run would replace them all.
+    const changes = Object.fromEntries(Object.entries(env).map(([key, value]) => [`env.${key}`, value]));
+    if (!(await post(`/update_config/${encodeURIComponent(name)}`, changes, `${name} was not run`))) return;
+  } else if (Object.keys(env).length) {
+    body.env = env;
+  }
+  notice("info", `${name}: building if it changed, then starting`);
+  await change("run", name, body, null);
+}
+
+async function rollbackForm(name, back) {
+  const given = await form(`/dashboard/form/rollback/${encodeURIComponent(name)}`, back);
+  if (given?.get("to")) await change("rollback", name, { to: given.get("to") }, null);
+}
+
+async function moveForm(name, back) {
+  const card = document.getElementById(`card-${name}`);
+  const number = (label, value) => element("label", { class: "field" }, element("span", {}, label),
+    element("input", { name: label.toLowerCase(), type: "number", min: "1", max: "99", value, required: true, inputmode: "numeric" }));
+  const content = element("form", { method: "dialog" },
+    element("h2", { id: "dialog-title" }, `Move ${name}`),
+    element("p", { class: "muted" }, "Columns go from left to right as events do, rows from top to bottom. Empty ones are left out."),
+    element("div", { class: "pair-fields" }, number("Column", card?.dataset.col ?? 1), number("Row", card?.dataset.row ?? 1)),
+    element("div", { class: "dialog-acts" }, element("button", { value: "cancel", formnovalidate: true }, "Cancel"), element("button", { value: "go", class: "primary" }, "Move")));
+  if ((await ask([content], back)) !== "go") return;
+  const given = new FormData(content);
+  const pos = `${given.get("column")}x${given.get("row")}`;
+  if (await post(`/set_pos/${encodeURIComponent(name)}`, { pos }, `${name} was not moved`)) notice("ok", `${name} stands at ${pos}`);
+}
+
+export function closeMenus(except = null) {
+  for (const menu of $$(".menu[open]")) if (menu !== except) menu.removeAttribute("open");
+}
