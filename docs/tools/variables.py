@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Writes docs/variables.md from the roles' argument specifications; with --check says whether it is current."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "variables.md"
+FIRST = ["settings", "docker", "base_image", "redis", "director", "services", "verify"]
+HEAD = """# Variables
+
+Generated from `roles/*/meta/argument_specs.yml` by `docs/tools/variables.py`; a test compares the two. Set them in an inventory, in `group_vars`, or with `-e`. A variable that begins with `band_` and
+stands on no page of ours is refused before anything is touched, with the nearest name that exists.
+"""
+
+
+def cell(value: Any) -> str:
+    """A value as a cell of a table."""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if value in ("", [], {}, None):
+        return {"": '`""`', "[]": "`[]`", "{}": "`{}`", "None": ""}[str(value)]
+    if isinstance(value, list):
+        names = [str(row["name"]) if isinstance(row, dict) and "name" in row else str(row) for row in value]
+        return f"`[{', '.join(names)}]`"
+    return f"`{str(value).replace('|', chr(92) + '|')}`"
+
+
+def text(value: Any) -> str:
+    """A description as one line."""
+    lines = value if isinstance(value, list) else [value]
+    joined = " ".join(" ".join(str(line).split()) for line in lines)
+    for mark in ("C", "V", "O", "I"):
+        while f"{mark}(" in joined:
+            head, rest = joined.split(f"{mark}(", 1)
+            inner, tail = rest.split(")", 1)
+            joined = f"{head}`{inner}`{tail}"
+    return joined.replace("|", "\\|")
+
+
+def rows(options: dict[str, Any], prefix: str = "") -> list[str]:
+    """A row for each option, and for what is in it."""
+    lines = []
+    for name, option in options.items():
+        kind = option["type"] + (f" of {option['elements']}" if "elements" in option else "")
+        choices = f" One of {', '.join(f'`{choice}`' for choice in option['choices'])}." if "choices" in option else ""
+        default = "*(required)*" if option.get("required") else cell(option.get("default"))
+        lines.append(f"| `{prefix}{name}` | {kind} | {default} | {text(option['description'])}{choices} |")
+        lines += rows(option.get("options") or {}, f"{prefix}{name}.")
+    return lines
+
+
+def page() -> str:
+    """The whole page."""
+    roles = sorted(path.parents[1].name for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
+    parts = [HEAD]
+    for role in [*FIRST, *(name for name in roles if name not in FIRST)]:
+        specs = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
+        main = specs["argument_specs"]["main"]
+        table = ["| variable | type | default | what it is |", "|---|---|---|---|", *rows(main.get("options") or {})]
+        parts.append(
+            "\n".join(
+                [f"## {role}: {main['short_description'][0].lower()}{main['short_description'][1:]}", "", *table, ""]
+            )
+        )
+    return "\n".join(parts)
+
+
+def main() -> int:
+    """Write the page, or compare it."""
+    wanted = page()
+    if "--check" in sys.argv:
+        if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == wanted:
+            return 0
+        print("docs/variables.md is not what the roles say: run docs/tools/variables.py", file=sys.stderr)
+        return 1
+    PAGE.write_text(wanted, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

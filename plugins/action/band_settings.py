@@ -1,0 +1,47 @@
+"""Action of rockstat.band.band_settings: the host's variables against what the roles know."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.rockstat.band.plugins.module_utils.settings import PREFIX, known_settings, unknown, wrong_kind
+
+ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))), "roles")
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _load(text: str) -> Any:
+    return yaml.load(text, Loader=LOADER)  # noqa: S506 - a safe loader, the fast one where it is there
+
+
+class ActionModule(ActionBase):
+    """Reads variables on the controller; no host is touched."""
+
+    _VALID_ARGS = frozenset({"renamed", "refused_secrets"})
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Compare, and fail with everything that is wrong."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        given = {name: value for name, value in (task_vars or {}).items() if name.startswith(PREFIX)}
+        known = known_settings(ROLES, _load)
+        problems = unknown(list(given), known, self._task.args.get("renamed") or {})
+        refused = self._task.args.get("refused_secrets") or []
+        for name in sorted(set(given) & set(known)):
+            if problem := self._wrong(name, given[name], known[name], refused):
+                problems.append(problem)
+        result.update(changed=False, known=len(known))
+        if problems:
+            result.update(failed=True, msg="\n".join(["These settings cannot be meant so:", *problems]))
+        return result
+
+    def _wrong(self, name: str, raw: Any, option: dict[str, Any], refused: list[str]) -> str:
+        try:
+            value = self._templar.template(raw)
+        except AnsibleError as error:
+            return f"{name} cannot be worked out: {error}"
+        return wrong_kind(name, value, option, refused)
