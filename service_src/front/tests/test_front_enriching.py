@@ -1,6 +1,7 @@
 """Enriching with hand-made services: deadlines, silence, absence, what is stored."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ class Services:
         self.called: list[tuple[str, dict[str, Any] | None]] = []
 
     async def scatter(
-        self, channel: str, method: str, params: dict[str, Any], *, expect: Any, timeout: float
+        self, channel: str, method: str, params: dict[str, Any], *, expect: Any, timeout: float, raw: bool = False
     ) -> Scatter:
         self.asked.append(set(expect))
         answered = {name: value for name, value in self.results.items() if name in expect}
@@ -42,23 +43,30 @@ class Services:
 
 
 class Store:
-    """Stands for `link`: one hash, an answer that never comes, or no connection."""
+    """Stands for `link`: one hash, an answer that never comes, or no connection; and for its watch over keys."""
 
-    def __init__(self, stored: Any = None, *, connected: bool = True) -> None:
+    def __init__(self, stored: Any = None, *, connected: bool = True, active: bool = True) -> None:
         self.stored = stored
         self.connected = connected
+        self.active = active
         self.asked: list[tuple[Any, ...]] = []
+        self.replies: list[Any] = []
 
-    def ask(self, *parts: Any, timeout: float = 5.0) -> asyncio.Future[Any]:
+    @property
+    def keys(self) -> "Store":
+        return self
+
+    def add(self, prefix: str, on_change: Any) -> None:
+        self.change = on_change
+
+    def send(self, *parts: Any, on_reply: Any, timeout: float = 5.0) -> None:
         self.asked.append(parts)
         if not self.connected:
             raise RedisUnavailable("away")
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if isinstance(self.stored, Exception):
-            future.set_exception(self.stored)
-        elif self.stored is not None:
-            future.set_result(self.stored)
-        return future
+        if self.stored is None:
+            self.replies.append(on_reply)
+        else:
+            on_reply(self.stored)
 
 
 def event(name: str = "track", **data: Any) -> dict[str, Any]:
@@ -84,7 +92,7 @@ async def test_results_are_stored_as_sent_and_overwrite_what_the_client_sent() -
     assert list(message["data"]) == ["text", "fpid", "other", "nil", "typed", "stored"]
     assert message["data"]["text"] == "t"
     assert message["data"]["typed"] == {"type__": "error", "statusCode": 404}
-    assert message["data"]["stored"] == {"a": {"b": 1}, "c": [1]}
+    assert json.loads(bytes(message["data"]["stored"])) == {"a": {"b": 1}, "c": [1]}
 
 
 async def test_only_track_events_get_fingerprint_and_stored_data() -> None:

@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from typing import Any, Protocol
 
+import msgspec
+
 from band.constants import ENRICH
-from band.errors import RedisError
-from band.jsonio import decode
+from band.jsonio import encode
 from band.jsonrpc.client import Scatter
 from band.privacy import objected
+from front.answer_cache import AnswerCache
 from front.attendance import Attendance
-from front.enrichment import EnrichPlan
+from front.enrichment import EnrichPlan, Wish
 from front.fingerprint import Fingerprint, fpid
 from front.message import KEY_PREFIX, Message
-from front.trace import Trace
+from front.trace import ABSENT, CACHED, ERROR, OK, TIMEOUT, Trace
+from front.visitors import Asker, Stored, Visitors
 
 _TRACK = f"{KEY_PREFIX}.track."
+_NOBODY: frozenset[str] = frozenset()
 
 
 class Scatterer(Protocol):
     """The part of band's `rpc` that enriching needs."""
 
     async def scatter(
-        self, channel: str, method: str, params: dict[str, Any], *, expect: Any, timeout: float
+        self, channel: str, method: str, params: dict[str, Any], *, expect: Any, timeout: float, raw: bool = False
     ) -> Scatter:
         """Ask several services at once."""
 
 
-class Asker(Protocol):
-    """The part of band's `link` that reading needs."""
+class Link(Asker, Protocol):
+    """The part of band's `link` that enriching needs."""
 
     @property
     def connected(self) -> bool:
         """Whether commands go through now."""
-
-    def ask(self, *parts: Any, timeout: float = ...) -> asyncio.Future[Any]:
-        """Send one command; the future has its reply."""
 
 
 class Enricher:
@@ -45,28 +47,35 @@ class Enricher:
     def __init__(
         self,
         rpc: Scatterer,
-        link: Asker,
+        link: Link,
         attendance: Attendance,
         *,
         timeout: float,
         stored: bool = True,
         fingerprint: Fingerprint | None = fpid,
+        cache: AnswerCache | None = None,
     ) -> None:
+        self.cache = cache or AnswerCache()
         self._rpc = rpc
         self._link = link
         self._attendance = attendance
         self._timeout = timeout
-        self._stored = stored
+        self._visitors = Visitors(link) if stored else None
         self._fingerprint = fingerprint
 
     async def enrich(self, message: Message, plan: EnrichPlan, trace: Trace | None = None) -> frozenset[str] | set[str]:
         """Enrich one message; the services that stayed silent. Overwrites what the client sent under the same names."""
-        key: str = message["key"]
-        tracked = key.startswith(_TRACK)
+        tracked = message["key"].startswith(_TRACK)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
-        reading = self._read_stored(message["uid"]) if tracked and self._stored else None
-        missing = await self._ask_services(message, plan, loop, trace or Trace(0))
+        stored: Stored = None
+        reading: asyncio.Future[Stored] | None = None
+        if tracked and self._visitors is not None:
+            uid = str(message["uid"])
+            known, stored = self._visitors.known(uid)
+            if not known:
+                reading = self._visitors.read(uid)
+        silent = await self._ask_services(message, plan, trace or Trace(0))
         data = message["data"]
         if tracked and self._fingerprint is not None:
             td = message.get("td") or {}
@@ -75,47 +84,84 @@ class Enricher:
                 data["fpid"] = self._fingerprint(ip, user_agent)
         if reading is not None:
             stored = await _by(reading, deadline, loop)
-            if stored:
-                data["stored"] = stored
-        return missing
+        if stored is not None:
+            data["stored"] = stored
+        return silent
 
-    async def _ask_services(
-        self, message: Message, plan: EnrichPlan, loop: asyncio.AbstractEventLoop, trace: Trace
-    ) -> frozenset[str] | set[str]:
-        expected = plan.expected(message["key"])
-        if not expected:
-            return expected
-        attendance = self._attendance
-        waited = expected - attendance.absent if attendance.absent else expected
-        if not waited:
-            return expected
+    async def _ask_services(self, message: Message, plan: EnrichPlan, trace: Trace) -> frozenset[str] | set[str]:
+        """Lay the services' answers into the message, in the order of their registrations; who stayed silent."""
+        wishes = plan.wishes(message["key"])
+        if not wishes:
+            return _NOBODY
         params = plan.params(message)
-        answers = await self._rpc.scatter(ENRICH, ENRICH, params, expect=waited, timeout=self._timeout)
+        now = asyncio.get_running_loop().time()
+        found: dict[str, Any] = {}
+        asked: list[str] = []
+        silent: set[str] = set()
+        for service, rule in wishes:
+            key = rule.key(params) if rule is not None else None
+            answer = self.cache.get(key, now) if key is not None else None
+            if answer is not None:
+                found[service] = answer
+                trace.enriched(service, CACHED)
+            elif service in self._attendance.absent:
+                silent.add(service)
+                trace.enriched(service, ABSENT)
+            else:
+                asked.append(service)
+        if asked:
+            epoch = self.cache.epoch
+            answers = await self._ask(frozenset_of(tuple(asked)), params, trace)
+            silent |= answers.missing
+            if epoch == self.cache.epoch:
+                self._keep(answers, wishes, params, now)
+            found |= answers.results
+        data = message["data"]
+        for service, _ in wishes:
+            if service in found:
+                data[service] = found[service]
+        return silent
+
+    async def _ask(self, services: frozenset[str], params: dict[str, Any], trace: Trace) -> Scatter:
+        answers = await self._rpc.scatter(ENRICH, ENRICH, params, expect=services, timeout=self._timeout, raw=True)
+        missing = answers.missing
         if self._link.connected:
-            attendance.note(waited - answers.missing, answers.missing, params, loop.time())
-        message["data"].update(answers.results)
-        return answers.missing
+            now = asyncio.get_running_loop().time()
+            self._attendance.note(services - missing if missing else services, missing, params, now)
+        elapsed = answers.elapsed_ms
+        for service in services:
+            status = TIMEOUT if service in missing else ERROR if service in answers.errors else OK
+            trace.enriched(service, status, elapsed.get(service, 0.0))
+        return answers
 
-    def _read_stored(self, uid: Any) -> asyncio.Future[Any] | None:
-        try:
-            return self._link.ask("HGETALL", f"s:{uid}", timeout=self._timeout + 2)
-        except RedisError:
-            return None
+    def _keep(self, answers: Scatter, wishes: tuple[Wish, ...], params: dict[str, Any], asked_at: float) -> None:
+        """Keep the answers that may be used again. Errors are none."""
+        results = answers.results
+        for service, rule in wishes:
+            if rule is not None and service in results and (key := rule.key(params)) is not None:
+                result = results[service]
+                # A copy: what came is a part of one message with the answers to many events.
+                answer = bytes(result) if isinstance(result, msgspec.Raw) else encode(result)
+                self.cache.put(key, answer, rule.ttl, asked_at)
 
 
-async def _by(reading: asyncio.Future[Any], deadline: float, loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
-    """What is stored, as far as Redis tells it before the deadline. One value that is no JSON spoils all."""
-    timer = None if reading.done() else loop.call_at(deadline, _give_up, reading)
+@lru_cache(maxsize=1024)
+def frozenset_of(services: tuple[str, ...]) -> frozenset[str]:
+    """The same object for the same services: it is the key under which events of one turn are asked together."""
+    return frozenset(services)
+
+
+async def _by(reading: asyncio.Future[Stored], deadline: float, loop: asyncio.AbstractEventLoop) -> Stored:
+    """What is stored, if Redis tells it before the deadline."""
+    if reading.done():
+        return reading.result()
+    timer = loop.call_at(deadline, _give_up, reading)
     try:
-        pairs = await reading
-        return {name.decode(): decode(value) for name, value in pairs.items()} if pairs else {}
-    except (RedisError, ValueError, RecursionError):
-        return {}
+        return await reading
     finally:
-        if timer is not None:
-            timer.cancel()
+        timer.cancel()
 
 
-def _give_up(reading: asyncio.Future[Any]) -> None:
+def _give_up(reading: asyncio.Future[Stored]) -> None:
     if not reading.done():
         reading.set_result(None)

@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
+
+from front.answer_cache import Rule
 
 _MISSING = object()
 _NOBODY: frozenset[str] = frozenset()
+_MAX_REMEMBERED = 4096
+
+
+class Wish(NamedTuple):
+    """A service that wants to hear of an event, and how its answers may be used again (None: not at all)."""
+
+    service: str
+    rule: Rule | None
 
 
 class EnrichPlan:
     """Enricher keys as prefixes, and the union of the properties that all enrichers asked for."""
 
-    __slots__ = ("_by_prefix", "_for_all", "_longest", "_props", "services")
+    __slots__ = ("_by_prefix", "_for_all", "_longest", "_props", "_remembered", "_rules", "services")
 
     def __init__(
-        self, by_prefix: dict[str, frozenset[str]], for_all: frozenset[str], props: list[tuple[str, tuple[str, ...]]]
+        self,
+        by_prefix: dict[str, frozenset[str]],
+        for_all: frozenset[str],
+        props: list[tuple[str, tuple[str, ...]]],
+        rules: dict[str, Rule | None],
     ) -> None:
         self._by_prefix = by_prefix
         self._for_all = for_all
         self._props = props
+        self._rules = rules
+        self._remembered: dict[str, tuple[Wish, ...]] = {}
         self._longest = max((prefix.count(".") + 1 for prefix in by_prefix), default=0)
         self.services = for_all.union(*by_prefix.values())
         """Every service that may be asked."""
@@ -35,6 +51,17 @@ class EnrichPlan:
             hit = self._by_prefix.get(prefix)
             if hit is not None:
                 found = found | hit if found else hit
+        return found
+
+    def wishes(self, key: str) -> tuple[Wish, ...]:
+        """The services that must hear of an event key, in the order of their registrations."""
+        found = self._remembered.get(key)
+        if found is None:
+            if len(self._remembered) >= _MAX_REMEMBERED:  # keys are the clients' choice: forget rather than grow
+                self._remembered.clear()
+            expected = self.expected(key)
+            found = tuple([Wish(service, rule) for service, rule in self._rules.items() if service in expected])
+            self._remembered[key] = found
         return found
 
     def params(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +83,9 @@ def compile_plan(rows: Iterable[tuple[str, dict[str, Any]]]) -> EnrichPlan:
     by_prefix: dict[str, set[str]] = {}
     for_all: set[str] = set()
     props: dict[str, tuple[str, ...]] = {}
+    rules: dict[str, Rule | None] = {}
     for service, options in rows:
+        rules[service] = Rule.read(service, options.get("cache"))
         for key in options.get("keys") or ():
             if key == "*":
                 for_all.add(service)
@@ -66,4 +95,4 @@ def compile_plan(rows: Iterable[tuple[str, dict[str, Any]]]) -> EnrichPlan:
         if isinstance(wanted, dict):
             props.update({str(name): tuple(path.split(".")) for name, path in wanted.items() if isinstance(path, str)})
     frozen = {key: frozenset(services) for key, services in by_prefix.items()}
-    return EnrichPlan(frozen, frozenset(for_all) or _NOBODY, list(props.items()))
+    return EnrichPlan(frozen, frozenset(for_all) or _NOBODY, list(props.items()), rules)

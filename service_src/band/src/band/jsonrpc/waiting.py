@@ -115,7 +115,9 @@ class Gather:
         scatter.missing.discard(service)
         scatter.elapsed_ms[service] = round((time.perf_counter() - self._begun) * 1000, 3)
         if error is None:
-            scatter.results[service] = result if self._raw else jsonio.decode(result)
+            value = jsonio.decode(result)
+            # Written anew: peers of the original space and escape JSON as they like, and who passes it on should not.
+            scatter.results[service] = msgspec.Raw(jsonio.encode(value)) if self._raw else value
         else:
             scatter.errors[service] = remote_error(error, service, self._method)
         return self.give_up(service)

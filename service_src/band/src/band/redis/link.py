@@ -21,6 +21,7 @@ from band.logs import logger
 from band.redis.backoff import Backoff
 from band.redis.dsn import RedisAddress
 from band.redis.memory import MemoryWire
+from band.redis.tracking import KeyWatch
 from band.redis.wire import OnReply, Wire, settle
 
 OnMessage = Callable[[str, bytes], None]
@@ -42,6 +43,7 @@ class RedisLink:
         self.reconnects = 0
         self.dropped = 0
         self.last_error = "the service has not started"
+        self.keys = KeyWatch()
         self._on_message = on_message
         self._address: RedisAddress | None = None
         self._wire: Wire | None = None
@@ -258,12 +260,14 @@ class RedisLink:
             logger.info("redis_back", connection=self.name, address=str(self._address))
         self._was_connected = True
         self._wire = wire
+        self.keys.begin(wire)
         self._send_outbox(wire)
         if self._ready is not None:
             self._ready.set()
 
     def _detach(self) -> None:
         self._wire = None
+        self.keys.end()
         if self._ready is not None:
             self._ready.clear()
 
@@ -315,6 +319,8 @@ class RedisLink:
             future = self._channels.get(push[1].decode())
             if future is not None and not future.done():
                 future.set_result(None)
+        elif kind == b"invalidate":
+            self.keys.take(push[1])
 
     def _unavailable(self) -> RedisUnavailable:
         where = f" at {self._address}" if self._address else ""

@@ -1,0 +1,67 @@
+"""Being told by Redis when keys change, so that what was read of them may be kept (client-side caching)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import hiredis
+
+from band.logs import logger
+from band.redis.wire import Wire
+
+OnChange = Callable[[list[bytes] | None], None]
+
+_ANSWER_WITHIN: Final = 3.0
+
+
+class KeyWatch:
+    """The prefixes that one connection watches. Redis remembers no key for it: it tells of every write to a prefix."""
+
+    def __init__(self) -> None:
+        self._watched: dict[str, OnChange] = {}
+        self._wire: Wire | None = None
+        self.active = False
+        """Whether Redis has promised to tell; while it has not, nothing that was read may be kept."""
+
+    def add(self, prefix: str, on_change: OnChange) -> None:
+        """Watch the keys that begin with ``prefix`` on this and every later connection.
+
+        ``on_change`` gets the keys that changed, or None: any may have, because there was no connection for a while.
+        """
+        self._watched[prefix] = on_change
+        if self._wire is not None:
+            self.begin(self._wire)
+
+    def begin(self, wire: Wire) -> None:
+        """Ask a new connection to tell."""
+        self._wire = wire
+        if not self._watched:
+            return
+        prefixes = [part for prefix in self._watched for part in ("PREFIX", prefix)]
+        deadline = asyncio.get_running_loop().time() + _ANSWER_WITHIN
+        wire.send(("CLIENT", "TRACKING", "OFF"), None, deadline)
+        wire.send(("CLIENT", "TRACKING", "ON", "BCAST", *prefixes), self._on_reply, deadline)
+
+    def end(self) -> None:
+        """The connection is gone: whatever was read may be old."""
+        self._wire = None
+        self.active = False
+        self.take(None)
+
+    def take(self, keys: list[bytes] | None) -> None:
+        """Hand on what Redis told: the keys that changed, None when all may have."""
+        for prefix, on_change in self._watched.items():
+            if keys is None:
+                on_change(None)
+                continue
+            start = prefix.encode()
+            own = [key for key in keys if key.startswith(start)]
+            if own:
+                on_change(own)
+
+    def _on_reply(self, reply: Any) -> None:
+        self.active = not isinstance(reply, Exception)
+        if isinstance(reply, hiredis.ReplyError):  # a Redis user that may not ask, or an old Redis: reads are not kept
+            logger.info("redis_does_not_track", reason=str(reply))
