@@ -105,6 +105,9 @@ class Stage(FakeEngine):
             self._come.clear()
             await self._come.wait()
 
+    async def keep_running(self, container: str, **_how: Any) -> None:
+        return
+
     async def logs(self, container: str, tail: int) -> list[str]:
         name = observed(self.details[container]).service
         return [line.text for line in self.printed.get(name, [])][-tail:]

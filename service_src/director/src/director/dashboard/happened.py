@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -40,15 +40,18 @@ def _milliseconds(stream_id: str) -> int:
     return min(int(digits), 253_402_300_000_000) if digits.isascii() and digits.isdigit() else 0
 
 
-def _about(body: Mapping[str, Any]) -> Any:
+def _about(body: Mapping[str, Any]) -> Iterator[str]:
+    place = about_of("mmgeo", body) or about_of("sxgeo", body)
+    yield from [place] if place else []
+    device = about_of("uaparser", body)
+    yield from [device] if device else []
+
+
+def about_of(service: str, body: Mapping[str, Any]) -> str:
+    """Return what an enricher found, in a few words; nothing for what it does not know."""
     data = body.get("data")
-    if not isinstance(data, Mapping):
-        return
-    for service in ("mmgeo", "sxgeo"):
-        place = data.get(service)
-        if isinstance(place, Mapping) and (place.get("city_en") or place.get("country_en")):
-            yield ", ".join(str(place[key]) for key in ("city_en", "country_en") if place.get(key))
-            break
-    device = data.get("uaparser")
-    if isinstance(device, Mapping) and device.get("browser_family"):
-        yield " on ".join(str(device[key]) for key in ("browser_family", "os_family") if device.get(key))
+    found = data.get(service) if isinstance(data, Mapping) else None
+    if not isinstance(found, Mapping):
+        return ""
+    place = ", ".join(str(found[key]) for key in ("city_en", "country_en") if found.get(key))
+    return place or " on ".join(str(found[key]) for key in ("browser_family", "os_family") if found.get(key))

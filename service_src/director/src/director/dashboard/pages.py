@@ -107,10 +107,12 @@ class Pages:
         name = request.match_info["name"]
         return self._part("rollback", name, releases(await self._releases(name)))
 
-    async def dead(self, _request: web.Request) -> web.Response:
-        """The dead letters as they are now, after some were replayed or deleted."""
-        queues = await self._board.queues(fresh=True)
-        return answer(self._renderer.macro("parts.html", "dead")(queues))
+    async def dead(self, request: web.Request) -> web.Response:
+        """The dead letters as they are now, after some were replayed or deleted; `?name=`: of one service."""
+        only = request.query.get("name", "")
+        queues = [await self._board.queue(only)] if only else await self._board.queues(fresh=True)
+        there = [queue for queue in queues if queue is not None and queue.total]
+        return answer(self._renderer.macro("parts.html", "dead")(there, only))
 
     def _part(self, macro: str, *values: Any, **named: Any) -> web.Response:
         return answer(self._renderer.macro("forms.html", macro)(*values, **named))

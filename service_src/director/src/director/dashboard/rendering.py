@@ -55,8 +55,8 @@ class Renderer:
 
     def macro(self, template: str, name: str) -> Callable[..., str]:
         """Return a macro of a template, to render a part of a page by itself."""
-        found: Callable[..., str] = getattr(self._environment.get_template(template).module, name)
-        return found
+        found = getattr(self._environment.get_template(template).module, name)
+        return lambda *values, **named: str(found(*values, **named)).strip()
 
     def html(self, template: str, **values: Any) -> str:
         """Return a template filled with values."""

@@ -76,8 +76,9 @@ async function letters(button, path, name, body) {
   if (!done) return;
   const deleted = done.deleted ?? 0;
   notice("ok", path.startsWith("replay") ? "They are on their way again" : `${deleted} deleted`);
-  const fresh = await fetch("/dashboard/dead").then((answer) => answer.text());
-  morph($("#dead"), parse(fresh)[0]);
+  const only = $("#dead").dataset.only;
+  const fresh = await fetch(only ? `/dashboard/dead?name=${encodeURIComponent(only)}` : "/dashboard/dead");
+  if (fresh.ok) morph($("#dead"), parse(await fresh.text())[0]);
 }
 
 function showLog(name) {

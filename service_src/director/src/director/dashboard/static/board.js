@@ -53,6 +53,7 @@ function showBoard({ parts, order, troubled }) {
   const only = grid?.dataset.only;
   const waiting = new Map();
   for (const [id, html] of Object.entries(parts)) {
+    if (id === "dead" && $("#dead")?.dataset.only) continue;
     const [fresh] = parse(html);
     const old = document.getElementById(id);
     if (old && fresh) morph(old, fresh);
