@@ -1,0 +1,81 @@
+"""A steady load of real HTTP events with ids of their own, and the memory of what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+import aiohttp
+
+ANSWER_WITHIN_S = 15.0
+UA = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
+
+
+@dataclass
+class Sent:
+    """One event: which one of which visitor, when it was answered and how; `event_id` when it was accepted."""
+
+    user: int
+    number: int
+    at: float
+    status: int = 0
+    event_id: str = ""
+
+
+@dataclass
+class Load:
+    """`users` visitors who each send an event, wait for the answer, and go on; together `rate` a second."""
+
+    front: str
+    users: int
+    rate: float
+    first_user: int = 1_000_000_000
+    sent: list[Sent] = field(default_factory=list)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was told to end."""
+        return self._stop.is_set()
+
+    def begin(self) -> None:
+        """Start to send."""
+        self._tasks = [asyncio.create_task(self._visit(self.first_user + index)) for index in range(self.users)]
+
+    async def end(self) -> None:
+        """Send no more; returns when every answer is there."""
+        self._stop.set()
+        await asyncio.gather(*self._tasks)
+
+    def accepted(self) -> list[Sent]:
+        """The events that were answered with 200, in the order of the answers."""
+        return [one for one in self.sent if one.status == 200]
+
+    async def _visit(self, user: int) -> None:
+        pause = self.users / self.rate
+        number = 0
+        await asyncio.sleep(pause * (user - self.first_user) / self.users)
+        # One connection each, as a browser has it.
+        timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1), timeout=timeout) as session:
+            due = time.monotonic()
+            while not self._stop.is_set():
+                number += 1
+                self.sent.append(await self._send(session, user, number))
+                due = max(due + pause, time.monotonic())
+                await asyncio.sleep(due - time.monotonic())
+
+    async def _send(self, session: aiohttp.ClientSession, user: int, number: int) -> Sent:
+        body = {"uid": str(user), "chaos": {"user": user, "number": number}, "pad": "x" * 300}
+        one = Sent(user, number, 0.0)
+        try:
+            async with session.post(f"{self.front}/track/chaos.json", json=body, headers={"User-Agent": UA}) as answer:
+                one.status = answer.status
+                if answer.status == 200:
+                    one.event_id = (await answer.json(content_type=None))["id"]
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            one.status = 0  # nobody knows: it was not accepted, and may arrive all the same
+        one.at = time.monotonic()
+        return one

@@ -1,0 +1,156 @@
+"""Runs scenarios under load and prints the table: `bin/test chaos --long`, or with names of scenarios."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import redis.asyncio as aioredis
+from chaos_judge import Row, doubled, longest_gap, lost, out_of_order, table
+from chaos_load import Load
+from chaos_scenarios import SCENARIOS, Scenario
+from chaos_stage import FRONT, REDIS, Stage
+
+BEFORE_S = 2.0
+SETTLED_S = 4.0
+"""An event that has not arrived so long after its 200 means that something is still amiss."""
+
+
+class Watch:
+    """Looks at the stream and at the double all the time: what is where, and since when all is well."""
+
+    def __init__(self, stage: Stage, load: Load) -> None:
+        self.stream: list[str] = []
+        self.arrived: list[str] = []
+        self.last_amiss = time.monotonic()
+        self._stage = stage
+        self._load = load
+        self._redis = aioredis.Redis.from_url(REDIS, socket_timeout=2, socket_connect_timeout=2)
+        self._after = "-"
+
+    async def begin(self) -> None:
+        """Look only at what comes from now on."""
+        newest = await self._redis.xrevrange("events", count=1)
+        self._after = f"({newest[0][0].decode()}" if newest else "-"
+
+    async def run(self) -> None:
+        """Look twice a second, for ever."""
+        while True:
+            await self.look()
+            await asyncio.sleep(0.5)
+
+    async def look(self) -> None:
+        """Look once."""
+        now = time.monotonic()
+        try:
+            while rows := await self._redis.xrange("events", min=self._after, count=5000):
+                self._after = f"({rows[-1][0].decode()}"
+                self.stream += [json.loads(fields[b"event"])["id"] for _, fields in rows]
+            self.arrived = await asyncio.to_thread(self._stage.arrived)
+        except (aioredis.RedisError, OSError, AssertionError):
+            self.last_amiss = now
+            return
+        accepted = self._load.accepted()
+        due = [one for one in accepted if one.at < now - SETTLED_S]
+        quiet = not accepted or accepted[-1].at < now - 1.0
+        if lost(due, self.arrived) or (quiet and not self._load.ended):
+            self.last_amiss = now
+
+    async def close(self) -> None:
+        """Let the connection go."""
+        await self._redis.aclose()
+
+
+async def play(stage: Stage, scenario: Scenario, users: int, rate: float, first_user: int) -> Row:
+    """Run one scenario; the row of its figures."""
+    load = Load(FRONT, users, rate, first_user)
+    watch = Watch(stage, load)
+    before = set(await asyncio.to_thread(stage.arrived))
+    await watch.begin()
+    begun = time.monotonic()
+    load.begin()
+    watching = asyncio.create_task(watch.run())
+    await asyncio.sleep(BEFORE_S)
+    hurt = watch.last_amiss = time.monotonic()
+    await asyncio.to_thread(scenario.act, stage)
+    await asyncio.sleep(scenario.after_s)
+    await load.end()
+    ended = time.monotonic()
+    accepted = load.accepted()
+    while lost(accepted, watch.arrived) and time.monotonic() < ended + scenario.drain_s:  # noqa: ASYNC110
+        await asyncio.sleep(0.2)
+    # What comes a second time comes a little later.
+    await asyncio.sleep(2.0)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    await watch.look()
+    await watch.close()
+    ours = [one for one in watch.arrived if one not in before]
+    mine = {one.event_id for one in accepted}
+    return Row(
+        scenario=scenario.name,
+        sent=len(load.sent),
+        accepted=len(accepted),
+        refused=sum(one.status not in {0, 200} for one in load.sent),
+        unanswered=sum(one.status == 0 for one in load.sent),
+        arrived=len(mine & set(ours)),
+        lost=len(lost(accepted, watch.arrived)),
+        doubled=doubled(ours),
+        twice_in_stream=doubled(watch.stream),
+        out_of_order=out_of_order(accepted, watch.stream),
+        longest_gap=longest_gap(accepted, begun, ended),
+        whole_after=max(0.0, watch.last_amiss - hurt),
+    )
+
+
+def play_all(stage: Stage, scenarios: list[Scenario], users: int, rate: float, tell: Any = None) -> list[Row]:
+    """Run scenarios one after the other, each with visitors of its own."""
+    rows = []
+    for number, scenario in enumerate(scenarios):
+        if scenario.front_env:
+            stage.run("front", **dict(scenario.front_env))
+        rows.append(asyncio.run(play(stage, scenario, users, rate, 1_000_000_000 + (number + 1) * 10_000)))
+        if scenario.front_env:
+            stage.run("front", **dict.fromkeys(dict(scenario.front_env), ""))
+        if tell is not None:
+            tell(rows[-1])
+    return rows
+
+
+def main() -> int:
+    """Exit code 0 when every promise was kept."""
+    parser = argparse.ArgumentParser(description="Hurts a platform under load and counts what arrived.")
+    parser.add_argument("names", nargs="*", help="scenarios that contain one of these words; default: all")
+    parser.add_argument("--rate", type=float, default=150.0, help="events a second (default 150)")
+    parser.add_argument("--users", type=int, default=40, help="visitors at once (default 40)")
+    parser.add_argument("--fsync", choices=["everysec", "always"], default="everysec", help="Redis' appendfsync")
+    parser.add_argument("--keep", action="store_true", help="leave the platform running afterwards")
+    given = parser.parse_args()
+    chosen = [one for one in SCENARIOS if not given.names or any(word in one.name for word in given.names)]
+    with tempfile.TemporaryDirectory(prefix="t-chaos-") as folder:
+        stage = Stage(Path(folder), given.fsync)
+        try:
+            begun = time.monotonic()
+            stage.up()
+            print(
+                f"up after {time.monotonic() - begun:.0f} s; {given.rate:g} events/s, appendfsync {given.fsync}",
+                flush=True,
+            )
+            rows = play_all(stage, chosen, given.users, given.rate, lambda row: print(row, flush=True))
+            print(f"\n{table(rows)}\n")
+            if broken := [row.scenario for row in rows if not row.kept]:
+                print(f"promise broken by: {', '.join(broken)}\n{stage.said()}", file=sys.stderr)
+            return 1 if broken else 0
+        finally:
+            if not given.keep:
+                stage.down()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

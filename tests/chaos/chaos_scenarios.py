@@ -1,0 +1,115 @@
+"""What is done to the platform while events come in. Each returns when the fault is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chaos_stage import Stage
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A fault: its name, what does it, seconds of load behind it, and settings that it needs."""
+
+    name: str
+    act: Callable[[Stage], None]
+    after_s: float = 8.0
+    drain_s: float = 90.0
+    front_env: tuple[tuple[str, str], ...] = ()
+    small: bool = False
+
+
+def _kill(name: str) -> Callable[[Stage], None]:
+    return lambda stage: stage.kill(name)
+
+
+def _restart(name: str) -> Callable[[Stage], None]:
+    return lambda stage: stage.restart(name)
+
+
+def _nothing(stage: Stage) -> None:
+    time.sleep(2)
+
+
+def _kill_worker(stage: Stage) -> None:
+    stage.kill_child("front")
+
+
+def _pause_redis(seconds: float) -> Callable[[Stage], None]:
+    def act(stage: Stage) -> None:
+        stage.pause("redis")
+        time.sleep(seconds)
+        stage.unpause("redis")
+
+    return act
+
+
+def _redis_away(seconds: float) -> Callable[[Stage], None]:
+    def act(stage: Stage) -> None:
+        stage.stop_redis()
+        time.sleep(seconds)
+        stage.start_redis()
+
+    return act
+
+
+def _front_killed_without_redis(stage: Stage) -> None:
+    """The journal of a dead front, brought by the next one."""
+    stage.stop_redis()
+    time.sleep(3)
+    stage.kill("front")
+    time.sleep(3)
+    stage.start_redis()
+
+
+def _uploads(**fault: float) -> Callable[[Stage], None]:
+    def act(stage: Stage) -> None:
+        stage.order(**fault)
+        time.sleep(3)
+
+    return act
+
+
+def _killed_in_the_middle_of_uploads(stage: Stage) -> None:
+    """Records are counted, the answer never comes, and the sender dies before it tries again."""
+    stage.order(cut_after_store=True, times=2)
+    time.sleep(1.5)
+    stage.kill("send_mixpanel")
+
+
+def _wrong_credentials(stage: Stage) -> None:
+    stage.close_double("another-token")
+    time.sleep(6)
+    stage.close_double()
+    stage.restart("send_mixpanel")
+
+
+SCENARIOS = [
+    Scenario("nothing", _nothing, after_s=4),
+    Scenario("kill -9 front", _kill("front"), small=True),
+    Scenario("kill -9 a worker of front", _kill_worker),
+    Scenario("restart front", _restart("front")),
+    Scenario("kill -9 Redis", _kill("redis"), small=True),
+    Scenario("restart Redis", _restart("redis")),
+    Scenario("Redis away for 10 s", _redis_away(10)),
+    Scenario("Redis paused for 8 s", _pause_redis(8)),
+    Scenario("Redis paused for 3 s", _pause_redis(3), after_s=4, small=True),
+    Scenario("front killed while Redis is away", _front_killed_without_redis, after_s=12),
+    Scenario("kill -9 an enricher", _kill("uaparser")),
+    Scenario("restart an enricher", _restart("uaparser")),
+    Scenario("kill -9 send_mixpanel", _kill("send_mixpanel")),
+    Scenario("restart send_mixpanel", _restart("send_mixpanel")),
+    Scenario("kill -9 the director", _kill("band")),
+    Scenario("restart the director", _restart("band")),
+    Scenario("journal full (1 MiB), Redis away for 12 s", _redis_away(12), front_env=(("JOURNAL_MAX_MB", "1"),)),
+    Scenario("Mixpanel answers 429", _uploads(status=429, times=3)),
+    Scenario("Mixpanel answers 500", _uploads(status=500, times=3)),
+    Scenario("Mixpanel hangs", _uploads(hang=20, times=2)),
+    Scenario("Mixpanel cuts after it stored", _uploads(cut_after_store=True, times=3)),
+    Scenario("Mixpanel sends half an answer", _uploads(half_body=True, times=2)),
+    Scenario("send_mixpanel killed after Mixpanel stored", _killed_in_the_middle_of_uploads, small=True),
+    Scenario("Mixpanel refuses the credentials for 6 s", _wrong_credentials),
+]
+"""All of them; the small ones are part of `bin/test`."""

@@ -1,0 +1,233 @@
+"""A platform to hurt: Redis, the director and its services in real containers, in a namespace of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "t-chaos"
+DIRECTOR_PORT, FRONT_PORT, REDIS_PORT = 10160, 10161, 8819
+DIRECTOR = f"http://127.0.0.1:{DIRECTOR_PORT}"
+FRONT = f"http://127.0.0.1:{FRONT_PORT}"
+REDIS = f"redis://127.0.0.1:{REDIS_PORT}"
+SERVICES = ["front", "uaparser", "mixpanel_double", "send_mixpanel"]
+DIRECTOR_IMAGE = os.environ.get("BAND_TEST_DIRECTOR_IMAGE", "rst/band:latest")
+BASE_IMAGE = os.environ.get("BAND_TEST_BASE_IMAGE", "rockstat/band-base-py:latest")
+REDIS_CONF = """
+bind * -::*
+protected-mode no
+dir /data
+appendonly yes
+appendfsync {fsync}
+aof-use-rdb-preamble yes
+save ""
+maxmemory 256mb
+maxmemory-policy noeviction
+"""
+
+
+def docker(*words: str, check: bool = True) -> str:
+    """Run the Docker CLI and return its output."""
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=120, check=False)
+    assert not check or done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
+    return done.stdout.strip()
+
+
+def ask(url: str, body: Any = None, timeout: float = 240) -> Any:
+    """Send a GET, or a POST of JSON, and return the JSON answer."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            return json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{url}: {error.code} {error.read().decode()[:3000]}") from None
+
+
+def until(found: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Return the first true value of `found`; fail when there is none in time."""
+    deadline = time.monotonic() + seconds
+    error: Exception | None = None
+    while time.monotonic() < deadline:
+        try:
+            if value := found():
+                return value
+        except (AssertionError, OSError) as failed:
+            error = failed
+        time.sleep(0.1)
+    raise AssertionError(f"{what}: not within {seconds} s; last error: {error}")
+
+
+class Stage:
+    """The platform under test. `fsync` is Redis' appendfsync; `env` is given to services by name."""
+
+    def __init__(self, folder: Path, fsync: str = "everysec", env: dict[str, dict[str, str]] | None = None) -> None:
+        self.folder = folder
+        self.fsync = fsync
+        self.env = {
+            "send_mixpanel": {
+                "MIXPANEL_TOKEN": "canary-chaos-token",
+                "MIXPANEL_URL": f"http://{NAME}-mixpanel_double:8080",
+                "MIXPANEL_TIMEOUT": "5",
+            },
+            **(env or {}),
+        }
+        self.double = ""
+
+    # --- up and down
+
+    def up(self) -> None:
+        """Start everything; returns when an event arrives at the double of Mixpanel."""
+        self.down()
+        images = self.folder / "images" / "user"
+        for name in SERVICES:
+            self._lay_image(images / name, name)
+        docker("network", "create", "--label", f"band.namespace={NAME}", NAME)
+        self._start_redis()
+        self._start_director()
+        for name in SERVICES:
+            self.run(name)
+        port = docker("port", self.container("mixpanel_double"), "8080").rpartition(":")[2]
+        self.double = f"http://127.0.0.1:{port}"
+        until(self._takes_an_event, 40, "an enriched event at the double")
+
+    def down(self) -> None:
+        """Remove everything of the namespace; the director first, or it puts the others back."""
+        docker("rm", "-f", "-v", f"{NAME}-band", check=False)
+        for kind, remove in (("container", "rm -f -v"), ("volume", "volume rm -f"), ("network", "network rm")):
+            listing = ["ps", "-aq"] if kind == "container" else [kind, "ls", "-q"]
+            found = docker(*listing, "--filter", f"label=band.namespace={NAME}").split()
+            if found:
+                docker(*remove.split(), *found, check=False)
+        docker("network", "rm", NAME, check=False)
+
+    def run(self, name: str, **env: str) -> None:
+        """`/run` a service, with further environment."""
+        given = {**self.env.get(name, {}), **env}
+        answer = ask(f"{DIRECTOR}/run/{name}", {"env": given})
+        assert answer["state"] == "running", answer
+
+    def _takes_an_event(self) -> bool:
+        sent = ask(f"{FRONT}/track/ready.json", {"uid": "1000000000"}, timeout=5)
+        time.sleep(1.5)
+        return sent["id"] in self.arrived()
+
+    def _lay_image(self, folder: Path, name: str) -> None:
+        """A copy of an image folder, with its source; front publishes where nothing else of this host does."""
+        left_out = shutil.ignore_patterns("tests", "__pycache__")
+        shutil.copytree(ROOT / "band_images" / name, folder)
+        shutil.copytree(ROOT / "service_src" / name, folder / "src", ignore=left_out)
+        if name == "front":
+            path = folder / "band.yml"
+            path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "ports": {str(FRONT_PORT): 8080}}))
+
+    def _start_redis(self) -> None:
+        conf = self.folder / "redis.conf"
+        conf.write_text(REDIS_CONF.format(fsync=self.fsync))
+        conf.chmod(0o644)
+        image = docker(
+            "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=rockstat/redis"
+        ).split()[0]
+        docker(
+            "run", "-d", "--name", f"{NAME}-redis", "--network", NAME, "--restart", "always",
+            "--label", f"band.namespace={NAME}", "-p", f"127.0.0.1:{REDIS_PORT}:6379",
+            "-v", f"{conf}:/etc/redis/redis.conf:ro", image,
+        )  # fmt: skip
+
+    def _start_director(self) -> None:
+        own = {
+            "REDIS_HOST": f"{NAME}-redis", "BAND_URL": f"http://{NAME}-band:8080", "BAND_IMAGES": "/images",
+            "BAND_NAMESPACE": NAME, "BAND_PORTS": f"8800-{REDIS_PORT - 1}", "BAND_BASE_IMAGE": BASE_IMAGE,
+        }  # fmt: skip
+        env = [word for name, value in own.items() for word in ("-e", f"{name}={value}")]
+        docker(
+            "run", "-d", "--name", f"{NAME}-band", "--hostname", f"{NAME}-band", "--network", NAME,
+            "--restart", "always", "--label", f"band.namespace={NAME}", "-p", f"127.0.0.1:{DIRECTOR_PORT}:8080",
+            "-v", "/var/run/docker.sock:/var/run/docker.sock", "-v", f"{self.folder / 'images'}:/images:ro",
+            *env, DIRECTOR_IMAGE,
+        )  # fmt: skip
+        until(lambda: ask(f"{DIRECTOR}/health"), 60, "the director")
+
+    # --- what is done to it
+
+    def container(self, name: str) -> str:
+        """The container of a service, of `redis` or of the director (`band`)."""
+        if name in {"redis", "band"}:
+            return f"{NAME}-{name}"
+        filters = [f"--filter=label=band.namespace={NAME}", f"--filter=label=band.service={name}"]
+        return docker("ps", "-q", *filters).split()[0]
+
+    def kill(self, name: str) -> None:
+        """kill -9 of a container's first process, as a crash would end it."""
+        pid = int(docker("inspect", "-f", "{{.State.Pid}}", self.container(name)))
+        os.kill(pid, signal.SIGKILL)
+
+    def kill_child(self, name: str) -> bool:
+        """kill -9 of a process that is not the first one; False when there is only one."""
+        first = docker("inspect", "-f", "{{.State.Pid}}", self.container(name))
+        pids = [line.split()[1] for line in docker("top", self.container(name)).splitlines()[1:]]
+        children = [int(pid) for pid in pids if pid != first]
+        if children:
+            os.kill(children[-1], signal.SIGKILL)
+        return bool(children)
+
+    def restart(self, name: str) -> None:
+        """Restart as an operator does: services by the director, the two others by Docker."""
+        if name in {"redis", "band"}:
+            docker("restart", "-t", "10", f"{NAME}-{name}")
+        else:
+            ask(f"{DIRECTOR}/restart/{name}")
+
+    def pause(self, name: str) -> None:
+        docker("pause", self.container(name))
+
+    def unpause(self, name: str) -> None:
+        docker("unpause", self.container(name))
+
+    def stop_redis(self) -> None:
+        docker("stop", "-t", "5", f"{NAME}-redis")
+
+    def start_redis(self) -> None:
+        docker("start", f"{NAME}-redis")
+
+    def order(self, **fault: Any) -> None:
+        """Tell the double to fail: `status=429, times=5`."""
+        ask(f"{self.double}/_double/fail", fault, timeout=10)
+
+    def close_double(self, *tokens: str) -> None:
+        """Let only these tokens in; none: everybody."""
+        ask(f"{self.double}/_double/settings", {"tokens": list(tokens)}, timeout=10)
+
+    # --- what is seen
+
+    def arrived(self) -> list[str]:
+        """The $insert_id of each record that the double counts: unique by event, time, distinct_id and $insert_id."""
+        return list(ask(f"{self.double}/_double/ids", timeout=20)["ids"])
+
+    def said(self) -> str:
+        """The last words of all containers, for a failure's message."""
+        names = docker("ps", "-a", "--filter", f"label=band.namespace={NAME}", "--format", "{{.Names}}").split()
+        return "\n".join(f"--- {name}\n{_logs(name)}" for name in names)
+
+
+def _logs(name: str) -> str:
+    done = subprocess.run(
+        ["docker", "logs", "--tail", "25", name],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.stdout
