@@ -130,6 +130,10 @@ options:
     type: list
     elements: str
     default: []
+  watched:
+    description: Whether a systemd unit C(rockstat@NAME.service) starts it again after C(docker kill).
+    type: bool
+    default: true
   ready_command:
     description: Command in the container that succeeds as soon as it answers.
     type: list
@@ -170,7 +174,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 action:
-  description: What was done, or would be in check mode (V(nothing), V(start), V(create), V(replace)).
+  description: What was done, or would be in check mode (V(nothing), V(watch), V(start), V(create), V(replace)).
   type: str
   returned: always
 container_id:
@@ -198,6 +202,7 @@ from ansible_collections.rockstat.band.plugins.module_utils.container import (
     config_of,
     declared,
 )
+from ansible_collections.rockstat.band.plugins.module_utils.watch import Watch
 
 LOG_LINES = 30
 PAUSE = 0.3
@@ -214,6 +219,7 @@ class Container:
         self._spec["groups"] = [*self._spec["groups"], *(_group_of(path) for path in self._spec["groups_of"])]
         self._name: str = self._spec["name"]
         self._kept = self._name + BEFORE
+        self._watch = Watch(module, self._name)
 
     def ensure(self) -> dict[str, Any]:
         """Bring the container to what it should be; fails the module when it cannot."""
@@ -229,10 +235,10 @@ class Container:
         if not self._module.check_mode:
             if action in ("create", "replace"):
                 self._replace(bool(current))
-            elif action == "start":
-                self._docker("start", self._name, must=True)
-            if action in ("nothing", "start") and (problem := self._wait()):
-                self._module.fail_json(msg=f"{self._name} {problem}{self._words()}")
+            else:
+                self._keep_up(action)
+            if action != "nothing" and self._spec["watched"]:
+                self._watch.ensure()
         result: dict[str, Any] = {"changed": action != "nothing", "action": action}
         result["container_id"] = str(self._inspect(self._name).get("Id", ""))
         result["seconds"] = round(time.monotonic() - started, 1)
@@ -240,12 +246,20 @@ class Container:
             result["diff"] = self._difference(current, labels)
         return result
 
+    def _keep_up(self, action: str) -> None:
+        if action == "start":
+            self._docker("start", self._name, must=True)
+        if problem := self._wait():
+            self._module.fail_json(msg=f"{self._name} {problem}{self._words()}")
+
     def _action(self, current: dict[str, Any], labels: dict[str, str]) -> str:
         if not current:
             return "create"
         if labels.get(CONFIG) != config_of(self._spec):
             return "replace"
-        return "nothing" if current["State"]["Running"] else "start"
+        if not current["State"]["Running"]:
+            return "start"
+        return "watch" if self._spec["watched"] and self._watch.missing() else "nothing"
 
     def _recovered(self) -> dict[str, Any]:
         """The container of now; one that an interrupted run set aside takes its place again."""
@@ -259,6 +273,7 @@ class Container:
 
     def _replace(self, existed: bool) -> None:
         self._docker("rm", "--force", self._kept)
+        self._watch.pause()
         if existed:
             self._docker("rename", self._name, self._kept, must=True)
             self._docker("stop", self._kept, must=True)
@@ -272,6 +287,8 @@ class Container:
         if existed:
             self._docker("rename", self._kept, self._name, must=True)
             self._docker("start", self._name, must=True)
+            if self._spec["watched"]:
+                self._watch.ensure()
         after = "The one of before runs again" if existed else "It was removed"
         self._module.fail_json(
             msg=f"The new container {self._name} ({self._spec['image']}) {problem} {after}.{words}", rolled_back=existed
@@ -372,6 +389,7 @@ def main() -> None:
             "log_options": {"type": "dict", "default": {"max-size": "10m", "max-file": "5"}},
             "labels": {"type": "dict", "default": {}},
             "contents": {**texts, "default": []},
+            "watched": {"type": "bool", "default": True},
             "ready_command": {**texts, "default": []},
             "ready_url": {"type": "str", "default": ""},
             "ready_token": {"type": "str", "no_log": True, "default": ""},

@@ -1,0 +1,122 @@
+#!/usr/bin/python
+"""Which ports of ours other machines can reach, whatever a firewall says."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: band_exposure
+short_description: Say which ports of the platform can be reached from outside
+version_added: 0.1.0
+description:
+  - Lists what the namespace's containers publish on addresses other than loopback.
+  - Docker publishes ports by rules of its own, before those of UFW, firewalld or nftables' input chains are asked. So a
+    port that is published beyond loopback is open, even where the firewall says that it is not; this module says so.
+options:
+  namespace:
+    description: Namespace of the labels.
+    type: str
+    default: rockstat
+  intended:
+    description: Host ports that are meant to be reached from outside.
+    type: list
+    elements: int
+    default: []
+attributes:
+  check_mode:
+    support: full
+    description: Reads only.
+author: The Rockstat Band founders (@rockstat)
+"""
+
+EXAMPLES = r"""
+- name: Look at what other machines can reach
+  rockstat.band.band_exposure:
+    intended: [443]
+"""
+
+RETURN = r"""
+open:
+  description: Published ports that other machines can reach, with C(container), C(address), C(port).
+  type: list
+  elements: dict
+  returned: always
+unexpected:
+  description: Those of C(open) that are not intended.
+  type: list
+  elements: dict
+  returned: always
+firewalls:
+  description: Firewalls that are active on this host, and that Docker's rules go around.
+  type: list
+  elements: str
+  returned: always
+"""
+
+import json
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+LOOPBACK = ("127.", "::1")
+FIREWALLS = {
+    "ufw": (["ufw", "status"], "Status: active"),
+    "firewalld": (["firewall-cmd", "--state"], "running"),
+    "nftables": (["nft", "list", "ruleset"], "hook input"),
+}
+
+
+def published(containers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What containers publish beyond loopback; an address and port once."""
+    found = []
+    for one in containers:
+        bindings = (one.get("HostConfig") or {}).get("PortBindings") or {}
+        for hosts in bindings.values():
+            for binding in hosts or []:
+                address = binding.get("HostIp") or "0.0.0.0"  # noqa: S104 - Docker's word for all addresses
+                if not address.startswith(LOOPBACK):
+                    port = int(binding.get("HostPort") or 0)
+                    found.append({"container": one["Name"].lstrip("/"), "address": address, "port": port})
+    return sorted(found, key=lambda row: (row["port"], row["container"]))
+
+
+def containers_of(module: AnsibleModule, docker: str, namespace: str) -> list[dict[str, Any]]:
+    """The namespace's containers, inspected."""
+    label = f"label=band.namespace={namespace}"
+    code, out, _err = module.run_command([docker, "container", "ls", "--all", "--quiet", "--filter", label])
+    if code or not out.split():
+        return []
+    _code, out, _err = module.run_command([docker, "container", "inspect", *out.split()])
+    return list(json.loads(out or "[]"))
+
+
+def firewalls(module: AnsibleModule) -> list[str]:
+    """Names of the firewalls that are active."""
+    active = []
+    for name, (command, mark) in FIREWALLS.items():
+        binary = module.get_bin_path(command[0])
+        if binary and mark in module.run_command([binary, *command[1:]])[1]:
+            active.append(name)
+    return active
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "namespace": {"type": "str", "default": "rockstat"},
+            "intended": {"type": "list", "elements": "int", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    docker = module.get_bin_path("docker")
+    reachable = published(containers_of(module, docker, module.params["namespace"])) if docker else []
+    unexpected = [row for row in reachable if row["port"] not in module.params["intended"]]
+    active = firewalls(module)
+    for row in unexpected:
+        around = f" ({', '.join(active)} on this host does not stop it: Docker's rules come first)" if active else ""
+        module.warn(f"{row['container']} can be reached from outside on {row['address']}:{row['port']}{around}.")
+    module.exit_json(changed=False, open=reachable, unexpected=unexpected, firewalls=active)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The support bundle shows no secret: the filter that every text goes through."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load(name: str) -> ModuleType:
+    """Return a module of plugins/module_utils that needs nothing of Ansible's."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "plugins" / "module_utils" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+redact = load("redact")
+CANARY = "c4naryV4lue-0815"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"MIXPANEL_TOKEN={CANARY}",
+        f"mixpanel_token: {CANARY}",
+        f'{{"api_secret": "{CANARY}"}}',
+        f"redis://:{CANARY}@redis:6379/0",
+        f"https://user:{CANARY}@example.com/simple",
+        f"Authorization: Bearer {CANARY}",
+        f"GET /run/front?token={CANARY}&x=1",
+        f"requirepass {CANARY}",
+        f"MAXMIND_LICENSE_KEY='{CANARY}'",
+    ],
+)
+def test_no_secret_stays_in_a_line(line: str) -> None:
+    """Known by value, or by the name before it, or by its place in a URL: it goes."""
+    assert CANARY not in redact.Redactor([CANARY]).text(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [f"TG_TOKEN={CANARY}", f"redis://:{CANARY}@redis", f'"password": "{CANARY}"', f"Bearer {CANARY}"],
+)
+def test_a_secret_that_nobody_knew_goes_by_its_looks(line: str) -> None:
+    """Without knowing the value, the name or the form gives it away."""
+    assert CANARY not in redact.Redactor([]).text(line)
+
+
+def test_objects_are_masked_by_their_keys() -> None:
+    """In JSON a key or the name of an environment variable decides, however deep it stands."""
+    value = {
+        "Config": {"Env": [f"BOT_TOKEN={CANARY}", "PORT=8080"]},
+        "deep": [{"client_secret": CANARY, "name": "front"}],
+    }
+    shown = json.dumps(redact.Redactor([]).value(value))
+    assert CANARY not in shown
+    assert "PORT=8080" in shown
+    assert "front" in shown
+
+
+def test_what_is_no_secret_stays() -> None:
+    """Paths of secret files, short words and ordinary lines are what one looks for in a bundle."""
+    lines = (
+        "REDIS_PASSWORD_FILE=/run/secrets/redis_password\nfront running ok 127.0.0.1:10001\nlevel=INFO tokens are read"
+    )
+    assert redact.Redactor(["ok", "1"]).text(lines) == lines
+
+
+def test_secrets_of_an_environment_are_known_by_name() -> None:
+    """The values behind telling names are taken out of every other text too."""
+    lines = [
+        f"MIXPANEL_API_SECRET={CANARY}",
+        "NAME=front",
+        "REDIS_PASSWORD_FILE=/run/secrets/x",
+        f"REDIS_DSN=redis://:{CANARY}@r",
+    ]
+    assert redact.secrets_in_environment(lines) == [CANARY, f"redis://:{CANARY}@r"]
