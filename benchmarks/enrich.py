@@ -1,6 +1,7 @@
 """What a service adds to the cost of enriching: mmgeo, sxgeo and uaparser in process and through Redis, in one run.
 
-- `in_process`: the service's own function, called in a loop on one core: nothing can be faster than that.
+- `in_process`: the service's own function, called in a loop on one core: nothing can be faster than that. `new` is
+  what one call takes for a value that never came before, `known` for one that is remembered.
 - `ours`: the same function in its service, 500 calls a message (what front sends under load), counted per CPU second of
   the service, so that neighbours on the machine do not count. Its ratio to `in_process` is what Redis and JSON leave.
 - `all_three`: each event goes to all three services at once, in batches (`ours`) and one event a message, as the
@@ -155,10 +156,11 @@ def main() -> None:
     options = parser.parse_args()
     found = run(options.rounds)
     ratio = ratios(found)
-    print(f"{'system':14} {'part':10} {'per second':>11} {'per CPU second':>15}")
+    print(f"{'system':14} {'part':10} {'per second':>11} {'per CPU second':>15} {'new, µs':>9} {'known, µs':>10}")
     for system, parts in found.items():
         for part, figures in parts.items():
-            print(f"{system:14} {part:10} {figures['per_s']:11.0f} {figures['per_cpu_s']:15.0f}")
+            times = f"{figures['new_us']:9.1f} {figures['known_us']:10.2f}" if "new_us" in figures else ""
+            print(f"{system:14} {part:10} {figures['per_s']:11.0f} {figures['per_cpu_s']:15.0f} {times}")
     for key, value in ratio.items():
         print(f"{key:34} {value:6.2f}")
     if options.json:

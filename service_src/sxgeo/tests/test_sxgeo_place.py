@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from band.dataset import DatasetError
-from band.geoip import Locator, check_address
+from band.geoip import check_address
+from band.locator import Locator
 from sxgeo.place import find, read
 from sxgeo.reader import SypexReader, open_sypex
 from sxgeo.sources import make_sources

@@ -86,7 +86,7 @@ def test_uaparser_a_known_line_is_cheap(parser: UaParser) -> None:
 
 def test_uaparser_cache_is_bounded() -> None:
     """The cache never holds more than its size says, and keeps what is asked for again and again."""
-    small = UaParser(cache_mb=0.03)
+    small = UaParser(cache_mb=0.02)
     for number in range(200):
         small.parse(f"App/{number}")
         small.parse(CHROME_MAC)

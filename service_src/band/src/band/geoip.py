@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypedDict, TypeVar
-
-from band.dataset import BadData
-
-K = TypeVar("K")
-T = TypeVar("T")
-V = TypeVar("V")
-V_co = TypeVar("V_co", covariant=True)
+from typing import Any, Final, NamedTuple, TypedDict
 
 
 class Place(TypedDict, total=False):
@@ -43,6 +35,7 @@ class Place(TypedDict, total=False):
     city_geoname_id: int
     asn: int
     as_org: str
+    asn_source: str
     source: str
     build_date: str
     reason: str
@@ -177,129 +170,3 @@ def _embedded_v4(number: int) -> int | None:
 def nowhere(reason: str) -> dict[str, Any]:
     """Return the answer for an address without a place."""
     return {"reason": reason}
-
-
-class Database(Protocol[V_co]):
-    """The part of a :class:`band.dataset.Dataset` that look-ups need."""
-
-    source: str
-    build_date: str
-
-    @property
-    def value(self) -> V_co | None:
-        """The open database."""
-
-
-class Recent(Generic[K, T]):
-    """A cache in two generations: when the young one is full it becomes the old one, and what was old is forgotten.
-
-    What is used stays. (Deleting the first key of a dict, the obvious way, takes longer the more were deleted before.)
-
-    Args:
-        size: values that are remembered at most.
-    """
-
-    __slots__ = ("_half", "_old", "_young")
-
-    def __init__(self, size: int) -> None:
-        self._half = max(1, size // 2)
-        self._young: dict[K, T] = {}
-        self._old: dict[K, T] = {}
-
-    def __len__(self) -> int:
-        return len(self._young) + len(self._old)
-
-    def get(self, key: K) -> T | None:
-        """Return what is remembered of ``key``, or None."""
-        value = self._young.get(key)
-        if value is None and (value := self._old.pop(key, None)) is not None:
-            self.put(key, value)
-        return value
-
-    def put(self, key: K, value: T) -> None:
-        """Remember a value."""
-        if len(self._young) >= self._half:
-            self._old, self._young = self._young, {}
-        self._young[key] = value
-
-
-class Locator(Generic[V]):
-    """Answers places: checks the address, looks it up, remembers addresses and places until the database changes.
-
-    Many addresses share a record, so the places of records are made once and shared by their addresses.
-
-    Args:
-        database: its ``value`` is None while there is none.
-        find: returns the key of a public address's record in an open database, None if it is not there; raises
-            LookupError when the database has no such addresses (IPv6).
-        read: returns the place behind a key; may raise BadData for a damaged record.
-        cache_size: addresses and places that are remembered, each.
-    """
-
-    def __init__(
-        self,
-        database: Database[V],
-        find: Callable[[V, Address], int | None],
-        read: Callable[[V, int], dict[str, Any]],
-        cache_size: int = 10_000,
-    ) -> None:
-        self._database = database
-        self._find = find
-        self._read = read
-        self._size = cache_size
-        self._addresses: Recent[str, dict[str, Any]] = Recent(cache_size)
-        self._places: Recent[int, dict[str, Any]] = Recent(cache_size)
-        self._cached_of: V | None = None
-        self.bad_records = 0
-
-    @property
-    def version(self) -> str:
-        """Which database answers come from now; empty while there is none."""
-        return "" if self._database.value is None else f"{self._database.source} {self._database.build_date}"
-
-    def locate(self, ip: object) -> dict[str, Any]:
-        """Return the place of an address, or ``{"reason": …}``; never raises.
-
-        The answer is shared with later calls: do not change it.
-        """
-        database = self._database.value
-        if database is not self._cached_of:
-            self._addresses, self._places, self._cached_of = Recent(self._size), Recent(self._size), database
-        if isinstance(ip, str) and (known := self._addresses.get(ip)) is not None:
-            return known
-        address = check_address(ip)
-        if isinstance(address, str):
-            return nowhere(address)
-        if database is None:
-            return nowhere(NO_DATABASE)
-        place = self._look_up(database, address)
-        if isinstance(ip, str):
-            self._addresses.put(ip, place)
-        return place
-
-    def _look_up(self, database: V, address: Address) -> dict[str, Any]:
-        try:
-            key = self._find(database, address)
-        except LookupError:
-            return self._signed(nowhere(IPV6 if address.version == 6 else UNKNOWN))
-        except BadData:
-            self.bad_records += 1
-            return self._signed(nowhere(BAD_RECORD))
-        if key is None:
-            return self._signed(nowhere(UNKNOWN))
-        place = self._places.get(key)
-        if place is None:
-            place = self._signed(self._make(database, key))
-            self._places.put(key, place)
-        return place
-
-    def _make(self, database: V, key: int) -> dict[str, Any]:
-        try:
-            return self._read(database, key)
-        except BadData:
-            self.bad_records += 1
-            return nowhere(BAD_RECORD)
-
-    def _signed(self, place: dict[str, Any]) -> dict[str, Any]:
-        """Return a place with where it is from."""
-        return {**place, "source": self._database.source, "build_date": self._database.build_date}

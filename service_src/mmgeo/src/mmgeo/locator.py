@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from band.geoip import Database, Locator
+from band.locator import Database, Locator
 from mmgeo.place import Names, make_place
 from mmgeo.reader import CityReader
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from band import expose, health, settings, setup, worker
 from band.config import words
 from band.dataset import Dataset
-from band.geoip import Locator
+from band.locator import Locator
 from band.service import service as running
 from sxgeo.place import find, read
 from sxgeo.reader import SypexReader, open_sypex
@@ -47,9 +49,9 @@ def database_health() -> dict[str, Any]:
 @expose.enricher(
     keys=words(settings.enrich_keys), props={"ip": "td.ip"}, cache=300, cache_version=lambda: locator.version
 )
-def enrich(ip: Any = None, **_params: Any) -> dict[str, Any]:
-    """Return the place of an event's address; without one, an empty answer with ``reason``."""
-    return locator.locate(ip)
+def enrich(ip: Any = None, **_params: Any) -> msgspec.Raw:
+    """Return the place of an event's address, written already; without one, an empty answer with ``reason``."""
+    return locator.answer(ip)
 
 
 @expose()

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from uaparser.versions import Version, version
@@ -41,7 +40,6 @@ PROPS = {f"ch_{name}": f"td.ch.{name}" for name in Hints._fields}
 """Where front has them. Each is a text of its own: enrichers of the original cannot take objects."""
 
 
-@lru_cache(maxsize=4096)
 def changes(hints: Hints, system: str, browser: str, flags: tuple[int, int, int]) -> dict[str, Any]:
     """What to change in an answer.
 

@@ -20,7 +20,7 @@ from band.metrics import Metrics
 from band.registry import Registry
 from band.responses import BaseBandResponse
 
-_PLAIN: Final = frozenset({dict, list, str, int, float, bool, type(None)})
+_PLAIN: Final = frozenset({dict, msgspec.Raw, list, str, int, float, bool, type(None)})
 
 
 async def run_batch(registry: Registry, metrics: Metrics, method: str, items: list[dict[str, Any]]) -> msgspec.Raw:

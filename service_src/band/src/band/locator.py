@@ -1,0 +1,145 @@
+"""Places of addresses, answered from a database that may be exchanged at any moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from band import jsonio
+from band.dataset import BadData
+from band.geoip import BAD_RECORD, IPV6, NO_DATABASE, UNKNOWN, Address, check_address, nowhere
+from band.recent import Recent
+
+V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
+
+
+class Database(Protocol[V_co]):
+    """The part of a :class:`band.dataset.Dataset` that look-ups need."""
+
+    source: str
+    build_date: str
+
+    @property
+    def value(self) -> V_co | None:
+        """The open database."""
+
+
+class Addition(Protocol):
+    """Further keys of an address, from a database of their own."""
+
+    @property
+    def version(self) -> str:
+        """Which database they come from now; empty while there is none."""
+
+    def members(self, address: Address) -> bytes:
+        """Return the keys and values as JSON, each with a comma before it; nothing when nothing is known."""
+
+
+class Locator(Generic[V]):
+    """Answers places: checks the address, looks it up, remembers addresses and places until the database changes.
+
+    Many addresses share a record, so the places of records are made once, and kept as the JSON that leaves: a third of
+    the memory of a dict, and nothing to write for each answer.
+
+    Args:
+        database: its ``value`` is None while there is none.
+        find: returns the key of a public address's record in an open database, None if it is not there; raises
+            LookupError when the database has no such addresses (IPv6).
+        read: returns the place behind a key; may raise BadData for a damaged record.
+        cache_size: addresses and places that are remembered, each.
+        addition: what knows more of an address, if anything does.
+    """
+
+    def __init__(
+        self,
+        database: Database[V],
+        find: Callable[[V, Address], int | None],
+        read: Callable[[V, int], dict[str, Any]],
+        cache_size: int = 10_000,
+        addition: Addition | None = None,
+    ) -> None:
+        self._database = database
+        self._find = find
+        self._read = read
+        self._size = cache_size
+        self._addition = addition
+        self._addresses: Recent[str, msgspec.Raw] = Recent(cache_size)
+        self._places: Recent[int, msgspec.Raw] = Recent(cache_size)
+        self._cached_of: tuple[V | None, str] = (None, "")
+        self._nowhere: dict[str, msgspec.Raw] = {}
+        self.bad_records = 0
+
+    @property
+    def version(self) -> str:
+        """Which databases answers come from now; empty while there is none."""
+        if self._database.value is None:
+            return ""
+        parts = [self._database.source, self._database.build_date, self._addition.version if self._addition else ""]
+        return " ".join(filter(None, parts))
+
+    def locate(self, ip: object) -> dict[str, Any]:
+        """Return the place of an address, or ``{"reason": …}``; never raises."""
+        place: dict[str, Any] = jsonio.decode(self.answer(ip))
+        return place
+
+    def answer(self, ip: object) -> msgspec.Raw:
+        """Return the same as JSON, which is shared between calls."""
+        database = self._database.value
+        addition = self._addition.version if self._addition else ""
+        if database is not self._cached_of[0] or addition != self._cached_of[1]:
+            self._addresses, self._places, self._nowhere = Recent(self._size), Recent(self._size), {}
+            self._cached_of = database, addition
+        if type(ip) is str:
+            known = self._addresses.get(ip)
+            if known is not None:
+                return known
+        address = check_address(ip)
+        if isinstance(address, str):
+            return self._reason(address)
+        if database is None:
+            return self._reason(NO_DATABASE)
+        place = self._look_up(database, address)
+        if self._addition is not None and (members := self._addition.members(address)):
+            place = msgspec.Raw(b"%b%b}" % (bytes(place)[:-1], members))
+        if type(ip) is str:
+            self._addresses.put(ip, place)
+        return place
+
+    def _look_up(self, database: V, address: Address) -> msgspec.Raw:
+        try:
+            key = self._find(database, address)
+        except LookupError:
+            return self._reason(IPV6 if address.version == 6 else UNKNOWN, signed=True)
+        except BadData:
+            self.bad_records += 1
+            return self._reason(BAD_RECORD, signed=True)
+        if key is None:
+            return self._reason(UNKNOWN, signed=True)
+        place = self._places.get(key)
+        if place is None:
+            place = self._signed(self._make(database, key))
+            self._places.put(key, place)
+        return place
+
+    def _make(self, database: V, key: int) -> dict[str, Any]:
+        try:
+            return self._read(database, key)
+        except BadData:
+            self.bad_records += 1
+            return nowhere(BAD_RECORD)
+
+    def _reason(self, reason: str, *, signed: bool = False) -> msgspec.Raw:
+        known = self._nowhere.get(reason)
+        if known is None:
+            answer = nowhere(reason)
+            known = self._signed(answer) if signed else msgspec.Raw(jsonio.encode(answer))
+            self._nowhere[reason] = known
+        return known
+
+    def _signed(self, place: dict[str, Any]) -> msgspec.Raw:
+        """Return a place with where it is from."""
+        signature = {"source": self._database.source, "build_date": self._database.build_date}
+        return msgspec.Raw(jsonio.encode({**place, **signature}))
