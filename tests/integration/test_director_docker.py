@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
+from director_host import (
+    BASE_IMAGE,
+    PASSWORD,
+    Director,
+    EngineProxy,
+    Redis,
+    clean_up,
+    containers,
+    docker,
+    free_port,
+    start_redis,
+    until,
+)
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
 
-ROOT = Path(__file__).parents[2]
 NAMESPACE = "t-dir-it"
-BASE_IMAGE = os.environ.get("BAND_TEST_BASE_IMAGE", "rockstat/band-base-py:latest")
-PASSWORD = "canary-redis-password"
 SECRET = "canary-service-secret"
-MAIN = """
-import os, sys
-from band import expose, response, settings, start_server
-{extra}
-@expose()
-async def greet(who="world", **more):
-    return {{"hello": who, "greeting": os.environ.get("GREETING", ""), "release": "{release}"}}
-
-@expose.handler()
-async def page(**event):
-    return {{"ok": True}}
-
-start_server(**settings)
-"""
 FAKE_FRONT = """
 told = {}
 
@@ -56,193 +47,12 @@ async def what():
 """
 
 
-def docker(*words: str, check: bool = True) -> str:
-    """Run the Docker CLI and return its output."""
-    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60, check=False)
-    assert not check or done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def until(found: Callable[[], Any], seconds: float = 15.0) -> Any:
-    """Return the first true value of `found`; fail when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := found():
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s: {found}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Redis:
-    """A redis-server reachable from the host and from the test network."""
-
-    def __init__(self, gateway: str) -> None:
-        self.port = free_port()
-        self.gateway = gateway
-        self.process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    def dsn(self, host: str) -> str:
-        return f"redis://:{PASSWORD}@{host}:{self.port}"
-
-    def start(self) -> None:
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", self.gateway, "--save", ""]
-        self.process = subprocess.Popen([*command, "--requirepass", PASSWORD], stdout=subprocess.DEVNULL)
-
-    def stop(self) -> None:
-        assert self.process is not None
-        self.process.terminate()
-        self.process.wait(10)
-
-
-class EngineProxy:
-    """A socket between the director and the engine that can be cut, as when dockerd is restarted."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._pairs: list[socket.socket] = []
-        self._listener: socket.socket | None = None
-
-    def open(self) -> None:
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(self.path))
-        self._listener.listen(64)
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
-
-    def cut(self) -> None:
-        assert self._listener is not None
-        for found in [self._listener, *self._pairs]:
-            with contextlib.suppress(OSError):
-                found.shutdown(socket.SHUT_RDWR)
-            found.close()
-        self._pairs.clear()
-        self.path.unlink()
-
-    def _accept(self, listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = listener.accept()
-                far = socket.socket(socket.AF_UNIX)
-                far.connect("/var/run/docker.sock")
-                self._pairs += [near, far]
-                for source, target in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
-
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-        with contextlib.suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
-
-
-class Director:
-    """The director as a process of this host, and its HTTP face."""
-
-    def __init__(self, folder: Path, redis: Redis, gateway: str, **env: str) -> None:
-        self.port = free_port()
-        self.images = folder / "images" / "user"
-        self.images.mkdir(parents=True)
-        self._folder = folder
-        self.log = folder / "director.log"
-        self.env = {
-            "PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONUNBUFFERED": "1", "PORT": str(self.port),
-            "REDIS_DSN": redis.dsn("127.0.0.1"), "BAND_SERVICE_REDIS_DSN": redis.dsn(gateway),
-            "BAND_NAMESPACE": NAMESPACE, "BAND_PORTS": "8700-8749", "BAND_BASE_IMAGE": BASE_IMAGE,
-            "BAND_IMAGES": str(folder / "images"), "BAND_READY_TIMEOUT": "20", **env,
-        }  # fmt: skip
-        self.process: subprocess.Popen[bytes] | None = None
-        self.engine: EngineProxy | None = None
-        self.start()
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "director"], env=self.env, cwd=self._folder, stdout=log, stderr=log
-            )
-        until(lambda: self.ask("/health")[0] == 200 and self.ask("/health")[1]["redis"]["desired_loaded"], 30)
-
-    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
-        assert self.process is not None
-        self.process.send_signal(how)
-        self.process.wait(20)
-
-    def ask(self, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
-        """Return (status, JSON or text) of a request; status 0 when nobody answers."""
-        data = None if body is None else json.dumps(body).encode()
-        more = {"Content-Type": "application/json"} if data else {}
-        url = f"http://127.0.0.1:{self.port}{path}"
-        request = urllib.request.Request(url, data, {**more, **(headers or {})})
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.status, _read(answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, _read(error.read())
-        except (urllib.error.URLError, ConnectionError):
-            return 0, None
-
-    def ok(self, path: str, body: Any = None) -> Any:
-        status, answer = self.ask(path, body)
-        assert status == 200, f"{path}: {status} {answer}\n{self.log.read_text()[-3000:]}"
-        return answer
-
-    def write(
-        self, name: str, *, release: str = "1", extra: str = "", band_yml: str | None = "title: A test\n"
-    ) -> None:
-        """Write an image folder."""
-        folder = self.images / name
-        folder.mkdir(exist_ok=True)
-        (folder / "Dockerfile").write_text('FROM {band-base-py-image}\nCOPY . /app/\nCMD ["python", "main.py"]\n')
-        (folder / "main.py").write_text(MAIN.format(release=release, extra=extra))
-        if band_yml is not None:
-            (folder / "band.yml").write_text(band_yml)
-
-    def row(self, name: str) -> dict[str, Any]:
-        return next((row for row in self.ok("/list") if row["name"] == name), {})
-
-    def clear(self) -> None:
-        for row in self.ok("/list"):
-            self.ask(f"/rm/{row['name']}")
-
-
-def _read(raw: bytes) -> Any:
-    try:
-        return json.loads(raw)
-    except ValueError:
-        return raw.decode()
-
-
-def containers(service: str) -> list[str]:
-    filters = [f"label=band.namespace={NAMESPACE}", f"label=band.service={service}"]
-    return docker("ps", "-a", "--format", "{{.Names}} {{.State}}", *(f"--filter={item}" for item in filters)).split(
-        "\n"
-    )
-
-
-def clean_up() -> None:
-    for kind, remove in (("ps", ["rm", "-f", "-v"]), ("images", ["rmi", "-f"])):
-        for found in set(docker(kind, "-aq", f"--filter=label=band.namespace={NAMESPACE}").split()):
-            docker(*remove, found, check=False)
-    docker("network", "rm", NAMESPACE, check=False)
-
-
 @pytest.fixture(scope="module")
 def redis() -> Iterator[Redis]:
-    assert docker("images", "-q", BASE_IMAGE), f"{BASE_IMAGE} is not there: bin/test integration makes it"
-    clean_up()
-    docker("network", "create", NAMESPACE)
-    gateway = docker("network", "inspect", NAMESPACE, "--format", "{{(index .IPAM.Config 0).Gateway}}")
-    server = Redis(gateway)
+    server = start_redis(NAMESPACE)
     yield server
     server.stop()
-    clean_up()
+    clean_up(NAMESPACE)
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +60,9 @@ def running(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("director")
     proxy = EngineProxy(folder / "docker.sock")
     proxy.open()
-    found = Director(folder, redis, redis.gateway, DOCKER_HOST=f"unix://{proxy.path}")
+    found = Director(
+        folder, redis, redis.gateway, namespace=NAMESPACE, ports="8700-8749", DOCKER_HOST=f"unix://{proxy.path}"
+    )
     found.engine = proxy
     yield found
     found.end()
@@ -282,7 +94,9 @@ def test_run_answers_exactly_and_builds_once(director: Director) -> None:
     docker("run", "--rm", "--network", NAMESPACE, BASE_IMAGE, "python", "-c", "import band.service, aiohttp, aiojobs")
     assert min(took) < max(2.0, 2 * (time.monotonic() - begun)), took
     assert director.ok("/call/hello/greet?who=you") == {"hello": "you", "greeting": "", "release": "1"}
-    assert containers("hello") == [f"{NAMESPACE}-hello running"] or until(lambda: len(containers("hello")) == 1)
+    assert containers(NAMESPACE, "hello") == [f"{NAMESPACE}-hello running"] or until(
+        lambda: len(containers(NAMESPACE, "hello")) == 1
+    )
 
 
 def test_running_again_leaves_no_gap(director: Director) -> None:
@@ -328,7 +142,7 @@ def test_a_failing_release_keeps_the_old_one(director: Director) -> None:
     assert "no luck today" in "\n".join(answer["error"]["log"])
     assert director.row("hello")["short_id"] == before["short_id"]
     assert director.ok("/call/hello/greet")["release"] == "1"
-    assert len(containers("hello")) == 1
+    assert len(containers(NAMESPACE, "hello")) == 1
 
 
 def test_a_failing_build_is_told_with_its_last_lines(director: Director) -> None:
@@ -352,7 +166,7 @@ def test_whatever_dies_comes_back(director: Director) -> None:
     docker("rm", "-f", f"{NAMESPACE}-hello")
     until(lambda: director.ask("/call/hello/greet")[0] == 200, 10)
     until(lambda: director.row("hello")["state"] == "running")
-    assert len(containers("hello")) == 1
+    assert len(containers(NAMESPACE, "hello")) == 1
 
 
 def test_core_containers_are_started_again(director: Director) -> None:
@@ -391,11 +205,11 @@ def test_a_director_killed_in_the_middle_of_a_deploy_tidies_up(director: Directo
     director.write("hello", release="2", extra="import time; time.sleep(3)")
     with ThreadPoolExecutor() as pool:
         asking = pool.submit(director.ask, "/run/hello")
-        until(lambda: any(".next" in item for item in containers("hello")))
+        until(lambda: any(".next" in item for item in containers(NAMESPACE, "hello")))
         director.end(signal.SIGKILL)
         assert asking.result()[0] == 0
     director.start()
-    until(lambda: containers("hello") == [f"{NAMESPACE}-hello running"])
+    until(lambda: containers(NAMESPACE, "hello") == [f"{NAMESPACE}-hello running"])
     assert director.ok("/call/hello/greet")["release"] == "1"
 
 
@@ -439,7 +253,7 @@ def test_removed_is_gone_and_its_port_free(director: Director) -> None:
     director.write("hello")
     director.ok("/run/hello", {"env": {"GREETING": "hi"}})
     assert director.ok("/rm/hello") == {"name": "hello", "state": "removed"}
-    assert containers("hello") == [""]
+    assert containers(NAMESPACE, "hello") == [""]
     assert director.row("hello") == {}
     assert director.ok("/get_config/hello") == {}
     assert director.ask("/rm/hello")[0] == 404
@@ -453,7 +267,7 @@ def test_many_at_once_share_nothing(director: Director) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda name: director.ask(f"/run/{name}"), [*names, *names]))
     assert {status for status, _ in answers} == {200}, answers
-    until(lambda: all(len(containers(name)) == 1 for name in names))
+    until(lambda: all(len(containers(NAMESPACE, name)) == 1 for name in names))
     ports = [port["host"] for name in names for port in director.row(name)["ports"]]
     assert len(set(ports)) == len(names)
     assert all(8700 <= port <= 8749 for port in ports)
@@ -513,7 +327,7 @@ def test_a_fixed_port_survives_a_bad_release(director: Director) -> None:
     assert director.ok("/call/door/greet")["release"] == "2"
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/greet", timeout=5) as answer:
         assert json.loads(answer.read())["release"] == "2"
-    until(lambda: containers("door") == [f"{NAMESPACE}-door running"])
+    until(lambda: containers(NAMESPACE, "door") == [f"{NAMESPACE}-door running"])
 
 
 def test_front_is_told_what_there_is_and_what_is_gone(director: Director) -> None:

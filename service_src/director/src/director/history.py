@@ -99,7 +99,7 @@ def deployed(history: History, wanted: Wanted, by: By, now: float, watch: float)
     if known is not None and known is before:
         kept = msgspec.structs.replace(known, title=wanted.title, since=now, watch_until=until)
         return tuple(kept if item is known else item for item in history)
-    new = Release(spec=wanted.spec, title=wanted.title, at=now, by=by, state="current", since=now, watch_until=until)
+    new = Release(spec=spec, title=wanted.title, at=now, by=by, state="current", since=now, watch_until=until)
     return (new, *rest)
 
 

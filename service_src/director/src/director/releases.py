@@ -70,16 +70,20 @@ class Releases:
             await self._store.command("HDEL", self._key, service)
             self._histories.pop(service, None)
 
-    async def complete(self, wanted: Mapping[str, Wanted]) -> None:
-        """Write down what should run and has no current release: it is older than histories, or Redis lost them.
+    def lacks(self, wanted: Wanted) -> bool:
+        """Tell whether what should run has no current release: it is older than histories, or Redis lost them."""
+        serving = history.current(self.of(wanted.spec.name))
+        return wanted.state != "removed" and (serving is None or serving.spec != history.bare(wanted.spec))
+
+    async def adopt(self, wanted: Wanted) -> None:
+        """Write down what should run as the current release; the caller holds the service's lock.
 
         Raises:
             RedisUnavailable: Redis does not answer.
         """
-        for name, item in wanted.items():
-            serving = history.current(self.of(name))
-            if item.state != "removed" and (serving is None or serving.spec != history.bare(item.spec)):
-                await self.put(name, history.deployed(self.of(name), item, "adopted", item.since, 0.0))
+        if self.lacks(wanted):
+            name = wanted.spec.name
+            await self.put(name, history.deployed(self.of(name), wanted, "adopted", wanted.since, 0.0))
 
 
 def shown(release: Release, present: Collection[str]) -> dict[str, Any]:

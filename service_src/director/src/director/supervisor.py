@@ -213,10 +213,12 @@ class Supervisor:
             logger.warning("desired_unknown", reason=str(error))
 
     async def _keep_books(self) -> None:
-        busy = self._locks.busy | frozenset(self._working)
         try:
             await self._crashes.save()
-            await self._releases.complete({k: v for k, v in self._desired.all().items() if k not in busy})
+            for name, wanted in self._desired.all().items():
+                if name not in self._locks.busy and self._releases.lacks(wanted):
+                    async with self._locks.hold(name):
+                        await self._releases.adopt(self._desired.get(name) or wanted)
         except (DirectorError, RedisError) as error:
             logger.debug("books_not_kept", reason=str(error))
 

@@ -9,8 +9,9 @@ import msgspec
 from director.crashes import CrashLimits, Record
 from director.runtime.face import Observed
 
-SILENT_ASKS = 6
-"""So many questions in a row without an answer are silence; they are asked every 2 s and waited for 2 s each."""
+SILENT_ASKS = 4
+"""So many questions in a row without an answer are silence. With 5 s for an answer and 2 s between that takes half a
+minute: on a host that has much to do, a wrong rollback would be worse than a late one."""
 STEADY = 60.0
 """Seconds that a crashed service has to run, after it was tried again, to count as recovered."""
 

@@ -14,7 +14,7 @@ from director.runtime.face import Observed
 from director.verdicts import SILENT_ASKS, Trial
 
 EVERY = 2.0
-TIMEOUT = 2.0
+TIMEOUT = 5.0
 
 
 class Watch:
