@@ -18,7 +18,7 @@ from mmgeo.decoder import Decoder
 from mmgeo.names import RussianNames
 from mmgeo.place import make_place
 from mmgeo.reader import _IGNORED, CityReader, open_city
-from mmgeo.tree import READERS, Tree
+from mmgeo.tree import WALKS, Tree
 
 _TEXTS = {"country_en", "country_ru", "country_iso", "region_en", "region_ru", "region_iso", "city_en", "city_ru"} | {
     *("district_en", "time_zone", "postal", "as_org", "reason")
@@ -196,7 +196,7 @@ def test_agrees_with_maxminddb(mmdb: Path, name: str, table_bits: int) -> None:
     path = mmdb / "test-data" / f"{name}.mmdb"
     reader = open_city(path).value
     whole = reader._tree
-    bits = next(bits for bits, read in READERS.items() if read is whole._read)
+    bits = next(bits for bits, walk in WALKS.items() if walk is whole._walk)
     reader._tree = Tree(whole._buffer, whole._nodes, bits, whole.version, table_bits)
     draw = random.Random(3)  # noqa: S311
     with maxminddb.open_database(path) as theirs:

@@ -17,7 +17,7 @@ import msgspec
 from band.dataset import BadData, Loaded
 from band.geoip import Address, check_address
 from mmgeo.decoder import Buffer, Decoder
-from mmgeo.tree import READERS, Tree
+from mmgeo.tree import WALKS, Tree
 
 _MARKER = b"\xab\xcd\xefMaxMind.com"
 _MARKER_WITHIN = 128 * 1024
@@ -132,7 +132,7 @@ def _check_metadata(metadata: Metadata, end: int) -> datetime:
         raise BadData(
             f"a database of type {metadata.database_type[:80]!r}; one with City or Country in its type is needed"
         )
-    if metadata.record_size not in READERS or metadata.ip_version not in (4, 6):
+    if metadata.record_size not in WALKS or metadata.ip_version not in (4, 6):
         raise BadData(f"record size {metadata.record_size}, IP version {metadata.ip_version}: not a known format")
     tree = metadata.node_count * metadata.record_size // 4
     if not 0 < tree < end - _SEPARATOR:

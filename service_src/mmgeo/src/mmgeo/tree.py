@@ -10,28 +10,40 @@ from mmgeo.decoder import Buffer
 
 _TABLE_BITS = 16
 _LARGE = 100_000
-Reader = Callable[[Buffer, int, int], int]
-"""Reads one record of a node: (buffer, node, 0 left or 1 right)."""
+Walk = Callable[[Buffer, int, int, int, int], int]
+"""Follows an address: (buffer, number of nodes, node, address, its first bit that counts); returns where it ends.
+
+One for each size of records, written out: a call for each bit would take twice as long.
+"""
+_number = int.from_bytes
 
 
-def _read24(buffer: Buffer, node: int, side: int) -> int:
-    at = node * 6 + side * 3
-    return int.from_bytes(buffer[at : at + 3], "big")
+def _walk24(buffer: Buffer, nodes: int, node: int, number: int, bit: int) -> int:
+    while node < nodes and bit >= 0:
+        at = node * 6 + 3 * (number >> bit & 1)
+        node, bit = _number(buffer[at : at + 3]), bit - 1
+    return node
 
 
-def _read28(buffer: Buffer, node: int, side: int) -> int:
-    at = node * 7
-    if side:
-        return int.from_bytes(buffer[at + 3 : at + 7], "big") & 0x0FFFFFFF
-    return (buffer[at + 3] & 0xF0) << 20 | int.from_bytes(buffer[at : at + 3], "big")
+def _walk28(buffer: Buffer, nodes: int, node: int, number: int, bit: int) -> int:
+    while node < nodes and bit >= 0:
+        at = node * 7
+        if number >> bit & 1:
+            node = _number(buffer[at + 3 : at + 7]) & 0x0FFFFFFF
+        else:
+            node = (buffer[at + 3] & 0xF0) << 20 | _number(buffer[at : at + 3])
+        bit -= 1
+    return node
 
 
-def _read32(buffer: Buffer, node: int, side: int) -> int:
-    at = node * 8 + side * 4
-    return int.from_bytes(buffer[at : at + 4], "big")
+def _walk32(buffer: Buffer, nodes: int, node: int, number: int, bit: int) -> int:
+    while node < nodes and bit >= 0:
+        at = node * 8 + 4 * (number >> bit & 1)
+        node, bit = _number(buffer[at : at + 4]), bit - 1
+    return node
 
 
-READERS: Final[dict[int, Reader]] = {24: _read24, 28: _read28, 32: _read32}
+WALKS: Final[dict[int, Walk]] = {24: _walk24, 28: _walk28, 32: _walk32}
 
 
 class Tree:
@@ -46,7 +58,7 @@ class Tree:
     """
 
     def __init__(self, buffer: Buffer, nodes: int, bits: int, version: int, table_bits: int | None = None) -> None:
-        self._buffer, self._nodes, self._read, self.version = buffer, nodes, READERS[bits], version
+        self._buffer, self._nodes, self._walk, self.version = buffer, nodes, WALKS[bits], version
         start = 0
         for _ in range(96 if version == 6 else 0):
             start = self._child(start, 0)
@@ -70,11 +82,7 @@ class Tree:
             node, bit = 0, 127
         else:
             raise LookupError("this database knows IPv4 addresses only")
-        nodes, read, buffer = self._nodes, self._read, self._buffer
-        while node < nodes and bit >= 0:
-            node = read(buffer, node, number >> bit & 1)
-            bit -= 1
-        return self._offset(node)
+        return self._offset(self._walk(self._buffer, self._nodes, node, number, bit))
 
     def records(self, limit: int) -> Iterator[int]:
         """Yield the offsets of the first records on the way from left to right, IPv4 first, at most ``limit``."""
@@ -88,7 +96,7 @@ class Tree:
                 yield offset
 
     def _child(self, node: int, side: int) -> int:
-        return self._read(self._buffer, node, side) if node < self._nodes else node
+        return self._walk(self._buffer, self._nodes, node, side, 0)
 
     def _offset(self, node: int) -> int | None:
         """Return where the data of a leaf lies; a node itself means that the tree is damaged, and has no data."""
