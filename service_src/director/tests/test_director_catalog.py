@@ -36,12 +36,37 @@ def test_user_wins_over_others_over_node_over_builtin(tmp_path: Path) -> None:
     assert found == {"one": ("from user", "user"), "two": ("from extra", "extra"), "three": ("three", "builtin")}
 
 
-@pytest.mark.parametrize("name", ["__hidden", ".hidden", "Upper", "9digit", "a b", "x" * 64])
-def test_names_that_are_no_names_are_skipped(tmp_path: Path, name: str) -> None:
-    """Folders beginning with __ or a dot, or whose name could not be a tag, are not in the catalog."""
+@pytest.mark.parametrize("name", ["__hidden", ".hidden"])
+def test_hidden_folders_are_skipped(tmp_path: Path, name: str) -> None:
+    """Folders beginning with __ or a dot are not in the catalog."""
     put(tmp_path / "user" / name)
     put(tmp_path / "__collection" / "fine")
     assert Catalog(tmp_path, None).images() == []
+
+
+@pytest.mark.parametrize("name", ["Upper", "9digit", "a b", "x" * 64])
+def test_a_folder_whose_name_could_not_be_a_tag_says_so(tmp_path: Path, name: str) -> None:
+    """It stands in the list with the reason, and cannot be run."""
+    put(tmp_path / "user" / name)
+    (found,) = Catalog(tmp_path, None).images()
+    assert (found.name, "its name" in found.problem) == (name, True)
+    with pytest.raises(InvalidValue):
+        Catalog(tmp_path, None).get(name)
+
+
+def test_a_folder_without_a_dockerfile_says_so(tmp_path: Path) -> None:
+    """It is listed with its problem and cannot be run, unless another collection has a whole one; files are none."""
+    (tmp_path / "user" / "half").mkdir(parents=True)
+    (tmp_path / "user" / "whole").mkdir()
+    (tmp_path / "user" / "notes.txt").write_text("x")
+    put(tmp_path / "other" / "whole")
+    catalog = Catalog(tmp_path, None)
+    found = {item.name: (item.collection, item.problem) for item in catalog.images()}
+    assert found == {"half": ("user", "there is no Dockerfile in it"), "whole": ("other", "")}
+    assert catalog.get("whole").collection == "other"
+    with pytest.raises(InvalidValue, match="no Dockerfile") as caught:
+        catalog.get("half")
+    assert caught.value.hint == "give it one"
 
 
 @pytest.mark.parametrize("name", ["../etc", "a/b", "", "A", "a\n", "a.b", "-a", "é"])

@@ -73,6 +73,8 @@ JSON, FORM = "application/json", "application/x-www-form-urlencoded"
         (JSON, b'{"env": ' * (DEPTH + 1) + b"1" + b"}" * (DEPTH + 1)),
         (JSON, b'{"env": {"A": null}}'),
         (JSON, b'{"pos": NaN}'),
+        (JSON, b'{"nocache": 1}'),
+        (JSON, b'{"auto_remove": 0}'),
     ],
 )
 async def test_what_cannot_be_read_is_a_bad_parameter(
@@ -122,7 +124,7 @@ async def test_json_sent_as_a_form_is_explained(client: TestClient[Any, Any]) ->
         ("/set_pos/one", "'pos' is missing"),
         ("/logs/one?tail=-1", "tail: must be at least 0"),
         ("/logs/one?tail=99999", "tail: must be at most 10000"),
-        ("/call/one/m?timeout__=0", "timeout__: must be more than 0"),
+        ("/call/one/m?timeout__=0", "timeout__: must be at least 0.01"),
         ('/run/one?env={"A B":"c"}', "env (a key): must be a name of letters, digits and _"),
         ("/trace/abc", "id: must be an event's id"),
         ("/logs/one?tail=" + "9" * 400, "tail: "),

@@ -10,7 +10,7 @@ import pytest
 from band.errors import RpcRemoteError, RpcTimeout
 from band.redis import RedisLink
 from director import params, trace
-from director.errors import BadParameter, Conflict, DirectorError, NotFound, TimedOut
+from director.errors import Conflict, DirectorError, InvalidValue, NotFound, TimedOut
 from director.handlers_trace import TraceHandlers
 from director.registrations import Registrations
 
@@ -199,7 +199,7 @@ async def test_dead_letters_are_the_services_own() -> None:
 async def test_deleting_needs_to_be_told_what(given: dict[str, Any]) -> None:
     """Neither a name nor `all`, or both, deletes nothing."""
     rpc = FakeRpc(one={"delete_dead_letters": {"deleted": 1}})
-    with pytest.raises(BadParameter):
+    with pytest.raises(InvalidValue):
         await handlers(rpc, FakeLink()).delete_dead_letters(params.DeleteLettersParams(name="one", **given), {})
     assert rpc.calls == []
 

@@ -27,6 +27,8 @@ from director.errors import ConfigError, DockerUnavailable
 from director.feed import Feed
 from director.guard import Guard, allowed_hosts, check_exposure
 from director.handlers import Handlers
+from director.handlers_configs import ConfigHandlers
+from director.handlers_health import HealthHandlers
 from director.handlers_metrics import MetricsHandlers
 from director.handlers_releases import ReleaseHandlers
 from director.handlers_trace import TraceHandlers
@@ -227,7 +229,6 @@ class Director:
             operations=self.operations,
             supervisor=self.supervisor,
             desired=self.desired,
-            configs=self.configs,
             registrations=self.registrations,
             announcer=self.announcer,
             prober=self.prober,
@@ -244,9 +245,32 @@ class Director:
             announcer=self.announcer,
         )
         self.tracing = TraceHandlers(rpc=rpc, link=link, rows=self.rows, registrations=self.registrations)
+        self.config_handlers = ConfigHandlers(
+            operations=self.operations,
+            configs=self.configs,
+            catalog=self.catalog,
+            desired=self.desired,
+            rows=self.rows,
+            declared=self._declared,
+        )
+        self.health_handlers = HealthHandlers(
+            supervisor=self.supervisor,
+            desired=self.desired,
+            rows=self.rows,
+            link=link,
+            prober=self.prober,
+            registrations=self.registrations,
+        )
         self.requests = RequestCounts()
         self.metrics = Metrics(self.rows, self.requests, self.images.builds, self._reached)
-        self._endpoints = (self.handlers, MetricsHandlers(self.metrics), self.tracing, self.release_handlers)
+        self._endpoints = (
+            self.handlers,
+            self.config_handlers,
+            self.health_handlers,
+            MetricsHandlers(self.metrics),
+            self.tracing,
+            self.release_handlers,
+        )
         self.dashboard = Dashboard(
             Inside(ENDPOINTS, *self._endpoints),
             progress=self.progress,

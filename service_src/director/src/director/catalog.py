@@ -48,7 +48,7 @@ limited for them too."""
 
 
 class ImageFolder(msgspec.Struct, frozen=True, kw_only=True):
-    """One folder with a Dockerfile. `problem` says why it cannot be run, when its band.yml is wrong."""
+    """One folder. `problem` says why it cannot be run: a wrong band.yml, or (`incomplete`) it is no image folder."""
 
     name: str
     path: Path
@@ -60,6 +60,7 @@ class ImageFolder(msgspec.Struct, frozen=True, kw_only=True):
     source: Path | None = None
     has_band_yml: bool = False
     problem: str = ""
+    incomplete: bool = False
 
     @property
     def runnable(self) -> bool:
@@ -92,21 +93,26 @@ class Catalog:
         return found
 
     def images(self) -> list[ImageFolder]:
-        """Return every image folder, one a name, sorted by name."""
+        """Return every image folder, one a name, sorted by name; what cannot be one is there with its `problem`."""
         chosen: dict[str, ImageFolder] = {}
         for collection, folder in self.collections():
             for path in _listdir(folder):
-                if path.name not in chosen and _is_image_folder(path):
+                if _is_image_folder(path) and (path.name not in chosen or chosen[path.name].incomplete):
                     chosen[path.name] = self._read(path, collection)
+                elif path.name not in chosen and _visible(path) and path.is_dir():
+                    chosen[path.name] = _incomplete(path, collection)
         return [chosen[name] for name in sorted(chosen)]
 
     def find(self, name: str) -> ImageFolder | None:
         """Return the image folder of a name, or None; raise InvalidValue for a name that may not reach a path."""
         check_name(name)
+        incomplete: ImageFolder | None = None
         for collection, folder in self.collections():
             if _is_image_folder(folder / name):
                 return self._read(folder / name, collection)
-        return None
+            if incomplete is None and (folder / name).is_dir():
+                incomplete = _incomplete(folder / name, collection)
+        return incomplete
 
     def get(self, name: str) -> ImageFolder:
         """Return the image folder of a name.
@@ -119,7 +125,8 @@ class Catalog:
         if folder is None:
             raise NotFound(f"there is no image folder {name!r}", "GET /list_images shows those there are", service=name)
         if folder.problem:
-            raise InvalidValue(f"image folder {name}: {folder.problem}", f"correct {folder.path / 'band.yml'}")
+            what = "give it one" if folder.incomplete else f"correct {folder.path / 'band.yml'}"
+            raise InvalidValue(f"image folder {name}: {folder.problem}", what)
         return folder
 
     def _read(self, path: Path, collection: str) -> ImageFolder:
@@ -176,6 +183,25 @@ def _listdir(folder: Path) -> list[Path]:
 
 def _is_image_folder(path: Path) -> bool:
     return bool(re.fullmatch(NAME_PATTERN, path.name)) and (path / "Dockerfile").is_file()
+
+
+def _incomplete(path: Path, collection: str) -> ImageFolder:
+    """Return a folder that is no image folder, with the reason: people look for it in the list."""
+    if re.fullmatch(NAME_PATTERN, path.name):
+        problem = "there is no Dockerfile in it"
+    else:
+        problem = "its name cannot be a service's: use a-z, 0-9, _ and -, beginning with a letter"
+    return ImageFolder(
+        name=path.name,
+        path=path,
+        collection=collection,
+        band=BandYml(),
+        title=path.name,
+        pos=None,
+        uses_base=False,
+        problem=problem,
+        incomplete=True,
+    )
 
 
 def _read_band_yml(path: Path) -> tuple[BandYml, str]:

@@ -1,11 +1,12 @@
 """What the operator set for a service, until it is removed with /rm: one JSON document a service in a Redis hash.
 
-`env`, `pos`, `limits` and `auto_remove` shape the next run; other keys are the service's own and mean nothing here.
+`env`, `pos`, `limits` and `auto_remove` shape the next run; `/update_config` takes no other keys.
 The document of a service that was never configured is empty.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +14,13 @@ import msgspec
 
 from director.desired import Store, pairs
 from director.errors import InvalidValue
-from director.spec import Limits, Pos, check_env, check_limits
+from director.spec import ENV_KEY_PATTERN, Limits, Pos, check_env, check_limits
 from director.wording import explain
 
 Document = dict[str, Any]
+
+
+KEYS = "env.<NAME>, limits.memory, limits.cpus, limits.pids, pos, auto_remove"
 
 
 class Shaping(msgspec.Struct, frozen=True):
@@ -67,6 +71,25 @@ def shaping(document: Mapping[str, Any]) -> Shaping:
     check_env(found.env)
     check_limits(found.limits)
     return found
+
+
+def check_keys(document: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+    """Return if every key of `changes` is one that shapes a run; what stands there already may always be removed.
+
+    Raises:
+        InvalidValue: one is not; the hint names those there are.
+    """
+    for key, value in changes.items():
+        root, _, below = key.partition(".")
+        if value in ("", None) and root in document:
+            continue
+        known = (
+            (root == "env" and (not below or re.fullmatch(ENV_KEY_PATTERN, below)))
+            or (root == "limits" and below in {"", "memory", "cpus", "pids"})
+            or (root in {"pos", "auto_remove"} and not below)
+        )
+        if not known:
+            raise InvalidValue(f"{key[:80]!r} is not a key of a service's config", f"keys: {KEYS}")
 
 
 def update(document: Mapping[str, Any], changes: Mapping[str, Any]) -> Document:

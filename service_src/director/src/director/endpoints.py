@@ -159,7 +159,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         params.ServiceParams,
         "The config of a service; secrets masked",
         "an object",
-        (422, 502),
+        (404, 422, 502),
     ),
     Endpoint(
         "/update_config/{name}",
@@ -167,7 +167,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         params.ConfigParams,
         "Change a service's config: dotted keys (env.TZ), an empty value removes; shapes the next run",
         "the config",
-        (422, 502),
+        (404, 409, 422, 502),
     ),
     Endpoint(
         "/logs/{name}", "logs", params.LogsParams, "The output of a service as text", "text", (404, 422, 502), text=True

@@ -8,11 +8,10 @@ from typing import Any
 
 from band.jsonrpc.client import RpcClient
 from band.redis import RedisLink
-from director import calls, events, logs, openapi, params, views
+from director import calls, events, logs, openapi, params, places, views
 from director.announcer import Announcer
-from director.api import Json, Text
+from director.api import Text
 from director.catalog import Catalog
-from director.configs import Configs
 from director.desired import Desired
 from director.endpoints import ENDPOINTS
 from director.errors import DockerUnavailable, NotFound, TimedOut
@@ -27,6 +26,7 @@ from director.supervisor import Supervisor
 
 Rest = dict[str, Any]
 STATUS_TIMEOUT = 2.0
+CORE = frozenset({"director", "redis"})
 
 
 class Handlers:
@@ -40,7 +40,6 @@ class Handlers:
         operations: Operations,
         supervisor: Supervisor,
         desired: Desired,
-        configs: Configs,
         registrations: Registrations,
         announcer: Announcer,
         prober: Prober,
@@ -53,7 +52,6 @@ class Handlers:
         self._operations = operations
         self._supervisor = supervisor
         self._desired = desired
-        self._configs = configs
         self._registrations = registrations
         self._announcer = announcer
         self._prober = prober
@@ -63,6 +61,8 @@ class Handlers:
 
     async def run(self, given: params.RunParams, _rest: Rest) -> Any:
         """`/run/<name>`."""
+        if given.pos is not None:
+            places.check_free(given.pos, given.name, self._desired.all())
         options = RunOptions(
             env=None if given.env is None else check_env(given.env),
             pos=given.pos,
@@ -153,62 +153,32 @@ class Handlers:
             methods=self._registrations.methods(given.name),
         )
 
-    async def set_pos(self, given: params.SetPosParams, _rest: Rest) -> Any:
-        """`/set_pos/<name>`."""
-        return await self._operations.set_pos(given.name, given.pos)
-
-    async def configs_list(self, _given: params.Nothing, _rest: Rest) -> Any:
-        """`/configs_list`."""
-        return await self._configs.names()
-
-    async def get_config(self, given: params.ServiceParams, _rest: Rest) -> Any:
-        """`/get_config/<name>`."""
-        return mask_tree(await self._configs.get(given.name), await self.declared(given.name))
-
-    async def update_config(self, given: params.ConfigParams, rest: Rest) -> Any:
-        """`/update_config/<name>`."""
-        document = await self._operations.update_config(given.name, rest)
-        return mask_tree(document, await self.declared(given.name))
-
     async def logs(self, given: params.LogsParams, _rest: Rest) -> Any:
-        """`/logs/<name>`."""
-        self._rows.check(given.name)
-        seen = self._supervisor.primary(given.name)
-        if seen is None:
-            raise NotFound(f"service {given.name!r} has no container", f"GET /run/{given.name}")
-        declared = await self.declared(given.name)
+        """`/logs/<name>`: of a service, of Redis, of the director itself."""
+        seen = self._core(given.name) if given.name in CORE else self._container(given.name)
+        declared = () if given.name in CORE else await self.declared(given.name)
         if given.follow:
             return Text(logs.follow(self._runtime, seen, given.tail, declared))
         return Text(await logs.tail(self._runtime, seen, given.tail, declared))
 
+    def _container(self, name: str) -> Observed:
+        self._rows.check(name)
+        seen = self._supervisor.primary(name)
+        if seen is None:
+            raise NotFound(f"service {name!r} has no container", f"GET /run/{name}")
+        return seen
+
+    def _core(self, name: str) -> Observed:
+        """Return the container of the director or of Redis, which stand beside the services."""
+        found = [item for item in self._supervisor.observed if item.kind == "core" and item.service == name]
+        if not found:
+            hint = "where it was started its output is, or in that host's journal; `docker ps -a` shows all containers"
+            raise NotFound(f"{name} runs in no container of this namespace", hint, service=name)
+        return max(found, key=lambda item: (item.alive, item.created_at))
+
     async def events(self, given: params.EventsParams, _rest: Rest) -> Any:
         """`/events`."""
         return {"events": await events.newest(self._link, given.limit)}
-
-    async def health(self, _given: params.Nothing, _rest: Rest) -> Any:
-        """`/health`: 200 while Docker is there, 503 without it; Redis away is `degraded`."""
-        rows = self._rows.all()
-        troubled = sorted(
-            row["name"] for row in rows if row["health"] not in {"ok", "starting"} and row["wanted"] == "running"
-        )
-        docker = (
-            {"status": "away", "reason": self._supervisor.docker_error}
-            if self._supervisor.docker_error
-            else {"status": "ok"}
-        )
-        redis = {"status": "ok"} if self._link.connected else {"status": "away", "reason": self._link.last_error}
-        word = "failing" if docker["status"] != "ok" else "degraded" if troubled or redis["status"] != "ok" else "ok"
-        body = {
-            "status": word,
-            "docker": docker,
-            "redis": {**redis, "desired_loaded": self._desired.loaded},
-            "services": {
-                "total": len(rows),
-                "running": sum(row["state"] == "running" for row in rows),
-                "troubled": troubled,
-            },
-        }
-        return Json(body, 503 if word == "failing" else 200)
 
     async def openapi(self, _given: params.Nothing, _rest: Rest) -> Any:
         """`/openapi.json`."""

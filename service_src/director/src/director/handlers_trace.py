@@ -9,7 +9,7 @@ from band.errors import BandError
 from band.jsonrpc.client import RpcClient
 from band.redis import RedisLink
 from director import calls, params, trace
-from director.errors import BadParameter, DirectorError
+from director.errors import DirectorError, InvalidValue
 from director.registrations import Registrations
 from director.rows import Rows
 
@@ -55,7 +55,7 @@ class TraceHandlers:
     async def delete_dead_letters(self, given: params.DeleteLettersParams, _rest: Rest) -> Any:
         """`/delete_dead_letters/<name>`."""
         if bool(given.id) == given.all:
-            raise BadParameter(
+            raise InvalidValue(
                 "say which dead letters to delete", "id=<stream id>[,<stream id>…], or all=1 for all of them"
             )
         return await self._letters(given.name, "delete_dead_letters", {"ids": given.id or ""})

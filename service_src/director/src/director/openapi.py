@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the table of endpoints."""
+"""The OpenAPI document, made from the table of endpoints, the types of their parameters and of their answers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from typing import Any
 import msgspec
 
 from director import __version__
+from director.answers import ANSWERS
 from director.endpoints import Endpoint
 
+_OBJECTS = frozenset({"env", "limits"})
+"""Parameters that are objects: in a query they stand as JSON."""
+_ALWAYS = frozenset({400, 403})
 _ERRORS = {
     400: "a parameter is unknown, missing or of the wrong type",
     403: "the guard refuses the request",
@@ -28,36 +32,71 @@ _ERROR_SCHEMA: dict[str, Any] = {
         "error": {
             "type": "object",
             "required": ["code", "message", "hint"],
-            "properties": {key: {"type": "string"} for key in ("code", "message", "hint")},
+            "properties": {
+                **{key: {"type": "string"} for key in ("code", "message", "hint")},
+                "log": {"type": "array", "items": {"type": "string"}, "description": "last lines, secrets masked"},
+                "exit_code": {"type": ["integer", "null"]},
+            },
         }
     },
+}
+
+
+_ABOUT = (
+    "Every path answers GET and POST alike. Parameters come from the path, the query and a JSON or form body; the body "
+    "wins over the query. Another method is 405, a body over 2 MB 413, both with the body of an error."
+)
+_FREE: dict[str, Any] = {
+    "name": "arguments",
+    "in": "query",
+    "required": False,
+    "style": "form",
+    "explode": True,
+    "description": "any other parameters, each one argument",
+    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
 }
 
 
 def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of these endpoints."""
     rows = list(endpoints)
-    kinds = list({row.params: None for row in rows})
-    schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
-    resolved = {kind: components.get(kind.__name__, schema) for kind, schema in zip(kinds, schemas, strict=True)}
+    kinds = [row.params for row in rows]
+    answers = [kind for row in rows for kind in ANSWERS.get(row.handler, (Any,))]
+    schemas, components = msgspec.json.schema_components([*kinds, *answers], ref_template="#/components/schemas/{name}")
+    shapes = iter(schemas[len(kinds) :])
+    operations = {}
+    for row, schema in zip(rows, schemas, strict=False):
+        found = components[schema["$ref"].rpartition("/")[2]]
+        answer = [next(shapes) for _ in ANSWERS.get(row.handler, (Any,))]
+        shape = answer[0] if len(answer) == 1 else {"anyOf": answer}
+        operations[row.path] = {verb: _operation(row, verb, found, shape) for verb in ("get", "post")}
+    named = {kind.__name__ for kind in kinds}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Rockstat Band director", "version": __version__},
-        "paths": {
-            row.path: {verb: _operation(row, verb, resolved[row.params]) for verb in ("get", "post")} for row in rows
-        },
+        "info": {"title": "Rockstat Band director", "version": __version__, "description": _ABOUT},
+        "paths": operations,
         "components": {
-            "schemas": {**components, "Error": _ERROR_SCHEMA},
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": {
+                **{key: value for key, value in components.items() if key not in named},
+                "Error": _ERROR_SCHEMA,
+            },
+            "responses": {f"Error{code}": _error(code) for code in _ERRORS},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "X-Band-Token"},
+            },
         },
+        "security": [{}, {"bearer": []}, {"header": []}],
     }
 
 
-def _operation(row: Endpoint, verb: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _operation(row: Endpoint, verb: str, schema: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
     in_path = set(re.findall(r"\{(\w+)\}", row.path))
     properties: dict[str, Any] = schema.get("properties", {})
-    required = set(schema.get("required", ()))
     outside = {key: value for key, value in properties.items() if key not in in_path}
+    required = set(schema.get("required", ())) - in_path
+    closed = schema.get("additionalProperties") is False
+    content = {"text/plain" if row.text else "application/json": {"schema": answer}}
     operation: dict[str, Any] = {
         "operationId": f"{verb}_{row.handler}",
         "summary": row.summary,
@@ -67,19 +106,35 @@ def _operation(row: Endpoint, verb: str, schema: dict[str, Any]) -> dict[str, An
             if key in in_path
         ],
         "responses": {
-            "200": {"description": row.answer, "content": {"text/plain" if row.text else "application/json": {}}},
-            **{str(code): _error(code) for code in sorted({400, 403, *row.errors})},
+            "200": {"description": row.answer, "content": content},
+            **{str(code): {"$ref": f"#/components/responses/Error{code}"} for code in sorted({*_ALWAYS, *row.errors})},
         },
     }
+    if 503 in row.errors:  # /health tells the same either way
+        operation["responses"]["503"] = {"description": _ERRORS[503], "content": content}
     if verb == "get":
-        operation["parameters"] += [
-            {"name": key, "in": "query", "required": key in required, "schema": value} for key, value in outside.items()
-        ]
-    elif outside:
-        body = {"type": "object", "properties": outside, "required": sorted(required - in_path)}
-        needed = bool(required - in_path)
-        operation["requestBody"] = {"required": needed, "content": {"application/json": {"schema": body}}}
+        operation["parameters"] += [_in_query(key, value, key in required) for key, value in outside.items()]
+        if not closed:
+            operation["parameters"].append(_FREE)
+        return operation
+    if outside or not closed:
+        body: dict[str, Any] = {"type": "object", "properties": outside, "required": sorted(required)}
+        body["additionalProperties"] = not closed
+        media = {"application/json": {"schema": body}}
+        operation["requestBody"] = {"required": bool(required), "content": media}
     return operation
+
+
+def _in_query(key: str, schema: dict[str, Any], required: bool) -> dict[str, Any]:
+    """Return a parameter of the query. There is no null in a query: what may be null is left out."""
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    if options:
+        rest = {word: value for word, value in schema.items() if word not in {"anyOf", "default"}}
+        schema = {**rest, **(options[0] if len(options) == 1 else {"anyOf": options})}
+    found: dict[str, Any] = {"name": key, "in": "query", "required": required}
+    if key in _OBJECTS:
+        return {**found, "content": {"application/json": {"schema": schema}}}
+    return {**found, "schema": schema}
 
 
 def _error(code: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 
@@ -14,10 +14,11 @@ from director.spec import Limits, Name, Pos
 from director.wording import explain
 
 P = TypeVar("P", bound=msgspec.Struct)
+_SEE = "GET /openapi.json describes the parameters"
 
 
 EnvKey = Annotated[str, msgspec.Meta(pattern=spec.ENV_KEY_PATTERN)]
-EnvText = Annotated[str, msgspec.Meta(pattern=spec.ENV_VALUE_PATTERN, max_length=spec.ENV_VALUE_LENGTH)]
+EnvText = Annotated[str, msgspec.Meta(pattern=spec.ENV_VALUE_PATTERN)]
 EnvValue = EnvText | int | float | bool
 
 
@@ -135,7 +136,7 @@ class CallParams(msgspec.Struct, frozen=True):
 
     name: Name
     method: Annotated[str, msgspec.Meta(pattern=spec.METHOD_PATTERN)]
-    timeout__: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
+    timeout__: Annotated[float, msgspec.Meta(ge=0.01, le=60)] = 2.0
 
 
 class ConfigParams(msgspec.Struct, frozen=True):
@@ -168,6 +169,11 @@ def read_params(
             hint += "; that looks like JSON: send it with Content-Type: application/json"
         raise BadParameter(f"unknown parameter {unknown[0][:80]!r}", hint)
     named = {key: _parsed(key, value) for key, value in merged.items() if key in fields}
+    for field in msgspec.structs.fields(kind):
+        value = named.get(field.encode_name)
+        switch = bool in {field.type, *get_args(field.type)}
+        if switch and isinstance(value, int | float) and not isinstance(value, bool):
+            raise BadParameter(f"bad parameter: {field.encode_name}: must be true or false, not a number", _SEE)
     try:
         params = msgspec.convert(named, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -191,4 +197,4 @@ def _explain(message: str) -> BadParameter | InvalidValue:
     # msgspec says "Expected `int`, got `str`" for a wrong type, and "Expected `int` >= 1" for an impossible value.
     wrong_type = "got `" in message or "missing required" in message or "unknown field" in message
     kind = BadParameter if wrong_type else InvalidValue
-    return kind(f"bad parameter: {explain(message)}", "GET /openapi.json describes the parameters")
+    return kind(f"bad parameter: {explain(message)}", _SEE)

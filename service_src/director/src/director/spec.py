@@ -22,7 +22,7 @@ RELEASE_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$(?!\n)"
 METHOD_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$(?!\n)"
 EVENT_ID_PATTERN = r"^[0-9]{1,20}$(?!\n)"
 STREAM_ID_PATTERN = r"^[0-9]{1,19}(-[0-9]{1,19})?$(?!\n)"
-STREAM_IDS_PATTERN = r"^[0-9]{1,19}-[0-9]{1,19}(,[0-9]{1,19}-[0-9]{1,19}){0,999}$(?!\n)"
+STREAM_IDS_PATTERN = r"^[0-9]{1,19}-[0-9]{1,19}(,[0-9]{1,19}-[0-9]{1,19}){0,99}$(?!\n)"
 RESERVED = frozenset({"base", "director", "redis", "enrich", "broadcast"})
 """Names that are not services: images of the platform itself, and channels of the wire."""
 OWN_ENV = frozenset({"HOST", "PORT", "NAME", "BAND_SERVICE"})
@@ -41,7 +41,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """What a service may use; None means the director's default."""
 
     memory: Memory | None = None
-    cpus: Annotated[float, msgspec.Meta(gt=0, le=1024)] | None = None
+    cpus: Annotated[float, msgspec.Meta(ge=0.01, le=1024)] | None = None
     pids: Annotated[int, msgspec.Meta(ge=4, le=1_000_000)] | None = None
 
 

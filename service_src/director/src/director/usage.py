@@ -70,7 +70,7 @@ class UsageMeter:
                 logger.debug("usage_unknown", reason=error.message)
             await asyncio.sleep(SHORTEST_SPAN)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(IDLE_INTERVAL if self._idle() else INTERVAL):
+                async with asyncio.timeout(IDLE_INTERVAL if self._idle() and self._usage else INTERVAL):
                     await self._wake.wait()
 
     async def sample(self) -> None:

@@ -1,0 +1,33 @@
+"""The grid's places: one service each, as far as the operator places them. Folders may well name the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from director.desired import Wanted
+from director.errors import Conflict
+
+ROWS = 100
+
+
+def check_free(pos: str, name: str, wanted: Mapping[str, Wanted]) -> None:
+    """Return if service `name` may be put at `pos`: nobody else is there, or it is there already.
+
+    Raises:
+        Conflict: somebody else is there; the hint names a free place in the same column.
+    """
+    taken = {item.pos: other for other, item in wanted.items() if item.state != "removed" and other != name}
+    own = wanted.get(name)
+    if pos not in taken or (own is not None and own.pos == pos):
+        return
+    raise Conflict(
+        f"place {pos} is taken by {taken[pos]!r}",
+        f"{_free(pos, set(taken))} is free; /set_pos/{taken[pos]} moves the other one",
+        service=taken[pos],
+    )
+
+
+def _free(pos: str, taken: set[str | None]) -> str:
+    column, _, row = pos.partition("x")
+    spots = (f"{column}x{number % ROWS}" for number in range(int(row) + 1, int(row) + ROWS))
+    return next((spot for spot in spots if spot not in taken), "another column")

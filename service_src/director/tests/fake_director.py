@@ -1,0 +1,236 @@
+"""The whole director in a process of its own, over a real Redis, with an engine and services that exist in memory only.
+
+`python fake_director.py` with the director's own environment; FAKE_SERVICES=100 begins with so many services running.
+Services of this engine answer `__status` and a few methods over RPC; each prints its environment, secrets included,
+into its log, and one with the variable CRASH ends with exit code 3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import msgspec
+
+from band import loop, start_server, worker
+from band.logs import configure_logs
+from band.redis import RedisAddress, RedisLink
+from director.assembly import Director, server_settings
+from director.errors import BuildFailed, DockerUnavailable
+from director.runtime.container import Placement, container_config
+from director.runtime.face import LABEL_NAMESPACE, Event, ImageInfo, Observed, OwnContainer, Sample
+from director.runtime.inspection import observed
+from director.settings import DirectorSettings
+from director.spec import Spec
+
+METHODS = ("dead_letters", "delete_dead_letters", "echo", "fail", "replay_dead_letters", "silent", "trace")
+
+
+class FakeEngine:
+    """An engine whose containers are entries of a dictionary; what runs among them answers over Redis."""
+
+    def __init__(self, settings: DirectorSettings) -> None:
+        self.namespace = settings.namespace
+        self.details: dict[str, dict[str, Any]] = {}
+        self.tags: dict[str, ImageInfo] = {settings.base_image: ImageInfo(id="sha256:" + "b" * 64)}
+        self.asked: dict[str, int] = {}
+        self._dsn = settings.redis_dsn
+        self._link = RedisLink("fake-services", on_message=self._on_message)
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+
+    async def answer(self) -> None:
+        """Connect, and let what runs already be heard."""
+        await self._link.subscribe("fake-services", *(item.service for item in self._all() if item.state == "running"))
+        self._link.start(RedisAddress.parse(self._dsn))
+
+    def _all(self) -> list[Observed]:
+        return [observed(item) for item in self.details.values()]
+
+    def _count(self, what: str) -> None:
+        self.asked[what] = self.asked.get(what, 0) + 1
+
+    def _find(self, container: str) -> dict[str, Any] | None:
+        named = (item for item in self.details.values() if item["Name"] == f"/{container}")
+        return self.details.get(container) or next(named, None)
+
+    async def ping(self) -> str:
+        return "fake"
+
+    async def containers(self, *, fresh: bool = False) -> list[Observed]:
+        self._count("containers")
+        return self._all()
+
+    async def inspect(self, container: str) -> Observed | None:
+        self._count("inspect")
+        found = self._find(container)
+        return observed(found) if found else None
+
+    async def used_ports(self) -> set[int]:
+        return {port for item in self._all() for port in item.ports}
+
+    async def create(self, name: str, config: Mapping[str, Any]) -> str:
+        if self._find(name):
+            raise DockerUnavailable("the name is taken", "", status=409)
+        container = secrets.token_hex(32)
+        self.details[container] = {
+            "Id": container, "Name": f"/{name}", "Created": _clock(), "State": {"Status": "created"},
+            "Config": dict(config), "HostConfig": config["HostConfig"], "RestartCount": 0,
+        }  # fmt: skip
+        return container
+
+    async def start(self, container: str) -> None:
+        details = self.details[container]
+        details["State"] = {"Status": "running", "StartedAt": _clock(), "Health": {"Status": "healthy"}}
+        details["Started"] = int(time.time() * 1000) + 1
+        seen = observed(details)
+        self._tell("start", seen)
+        if "CRASH" in seen.env:
+            self._end(details, 3)
+        else:
+            await self._link.subscribe(seen.service)
+
+    async def stop(self, container: str, timeout: float) -> None:
+        if container in self.details:
+            self._end(self.details[container], 0, asked=True)
+
+    def _end(self, details: dict[str, Any], code: int, *, asked: bool = False) -> None:
+        details["State"] = {"Status": "exited", "ExitCode": code, "FinishedAt": _clock()}
+        seen = observed(details)
+        if not [item for item in self._all() if item.service == seen.service and item.state == "running"]:
+            self._link.unsubscribe(seen.service)
+        self._tell("die", seen, code, asked=asked)
+
+    async def remove(self, container: str) -> None:
+        if container in self.details:
+            await self.stop(container, 0)
+            self.details.pop(container, None)
+
+    async def rename(self, container: str, name: str) -> None:
+        self.details[container]["Name"] = f"/{name}"
+
+    async def keep_running(self, container: str, *, on: bool = True) -> None:
+        return
+
+    async def logs(self, container: str, tail: int) -> list[str]:
+        self._count("logs")
+        env = observed(self.details[container]).env
+        return [f"{key}={value}" for key, value in env.items()][-tail:]
+
+    async def follow(self, container: str, tail: int) -> AsyncIterator[str]:
+        for line in await self.logs(container, tail):
+            yield line
+
+    async def events(self) -> AsyncIterator[Event]:
+        while True:
+            yield await self._events.get()
+
+    def _tell(self, action: str, seen: Observed, code: int | None = None, *, asked: bool = False) -> None:
+        self._events.put_nowait(Event(action, seen.id, seen.service, code, time.time(), asked=asked))
+
+    async def sample(self, container: str) -> Sample | None:
+        self._count("sample")
+        return Sample(at=time.time(), cpu_seconds=time.process_time(), memory=50_000_000, memory_limit=367_001_600)
+
+    async def image(self, reference: str) -> ImageInfo | None:
+        return self.tags.get(reference)
+
+    async def images(self, *, sizes: bool = False) -> list[ImageInfo]:
+        return [item for item in self.tags.values() if item.labels]
+
+    async def used_images(self) -> frozenset[str]:
+        return frozenset()
+
+    async def remove_image(self, reference: str) -> None:
+        self.tags.pop(reference, None)
+
+    async def ensure_network(self, name: str) -> None:
+        return
+
+    async def own_container(self) -> OwnContainer | None:
+        return None
+
+    async def close(self) -> None:
+        await self._link.close()
+
+    def _on_message(self, channel: str, payload: bytes) -> None:
+        message = msgspec.json.decode(payload)
+        to, method, sender = message["method"].split(":")
+        if "id" not in message or method == "silent":
+            return
+        reply: dict[str, Any] = {"jsonrpc": "2.0", "id": message["id"], "from": to, "to": sender}
+        if method == "__status":
+            reply["result"] = {"type__": "data", "statusCode": 200, "data": self._status(to)}
+        elif method == "fail":
+            reply["error"] = {"code": -32000, "message": "Server error", "data": {"message": "bang"}}
+        elif method in METHODS:
+            reply["result"] = {"letters": [], "count": 0} if method == "dead_letters" else message["params"]
+        else:
+            reply["error"] = {"code": -32601, "message": "Method not found"}
+        self._link.publish(sender, msgspec.json.encode(reply))
+
+    def _status(self, service: str) -> dict[str, Any]:
+        alive = [item for item in self.details.values() if item["State"]["Status"] == "running"]
+        started = max((item["Started"] for item in alive if observed(item).service == service), default=0)
+        facts = {"status": "ok", "source": "fake.mmdb", "build_date": "2026-11-01", "age_days": 23.5}
+        row = {"method": "enrich", "role": "enricher", "options": {"keys": ["in.gen.track"], "props": {"ip": "td.ip"}}}
+        return {
+            "name": service, "app_started": started, "app_uptime": 1, "app_state": "running", "register": [row],
+            "methods": list(METHODS), "health": {"status": "ok", "checks": {"database": facts}},
+        }  # fmt: skip
+
+
+class FakeBuilder:
+    """Builds by saying so; a context that holds `FAIL BUILD` fails."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self._engine = engine
+
+    async def build(self, request: Any, context: bytes, log: Any) -> None:
+        log("#1 [1/1] FROM nothing")
+        if b"FAIL BUILD" in context:
+            raise BuildFailed(f"building {request.tag} failed", "the log holds the step's last lines", log=["no"])
+        digest = f"sha256:{secrets.token_hex(32)}"
+        labels = dict(request.labels)
+        self._engine.tags[request.tag] = ImageInfo(
+            id=digest, tags=[request.tag], labels=labels, size=1000, created=time.time()
+        )
+
+    def close(self) -> None:
+        return
+
+
+async def populate(engine: FakeEngine, count: int) -> None:
+    """Have `count` services run, as an earlier life of the director would have left them."""
+    for number in range(count):
+        spec = Spec(name=f"svc{number:03}", image=f"{engine.namespace}/svc{number:03}:0", network=engine.namespace)
+        placement = Placement(namespace=engine.namespace, ports={20_000 + number: 8080}, env={}, memory="350m")
+        name = spec.name if engine.namespace == "rockstat" else f"{engine.namespace}-{spec.name}"
+        await engine.start(await engine.create(name, container_config(spec, placement)))
+    assert all(item.labels[LABEL_NAMESPACE] == engine.namespace for item in engine._all())
+
+
+def _clock() -> str:
+    now = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e9):09d}Z"
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    settings = DirectorSettings.read(os.environ)
+    configure_logs(settings.log_level, as_json=False)
+    engine = FakeEngine(settings)
+    fake: Any = engine
+    director = Director(settings, fake, None)
+    director.images._builder = FakeBuilder(engine)  # type: ignore[assignment]
+    loop.run_until_complete(populate(engine, int(os.environ.get("FAKE_SERVICES") or 0)))
+    worker(engine.answer)
+    director.install()
+    start_server(**server_settings(settings))
+
+
+if __name__ == "__main__":
+    main()
