@@ -77,6 +77,7 @@ class FrontProcess:
             "ADMIN_PORT": "0",
             "WS_PORT": str(self.ws_port),
             "HOST": "127.0.0.1",
+            "WORKERS": "1",
             **env,
         }
         with self.log.open("wb") as log:

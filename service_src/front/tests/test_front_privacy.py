@@ -79,7 +79,7 @@ async def test_the_whole_address_stays_inside(
 
 def marked(headers: dict[str, str], data: dict[str, Any]) -> dict[str, Any]:
     message: dict[str, Any] = {"key": "k", "data": data, "time": 1}
-    mark_objection(message, CIMultiDict(headers).get("Sec-GPC"))
+    mark_objection(message, gpc=CIMultiDict(headers).get("Sec-GPC") == "1")
     return message
 
 

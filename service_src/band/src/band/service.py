@@ -191,6 +191,11 @@ class Service:
             self._app = web.Application(client_max_size=BODY_LIMIT)
         return self._app
 
+    def renew(self) -> None:
+        """Become an instance of its own: what a process is after a fork."""
+        self.instance = secrets.token_hex(4)
+        self.rpc.renew()
+
     def status(self) -> dict[str, Any]:
         """Return the facts that ``__status`` answers (wire protocol, section 3), without health."""
         return {
@@ -399,6 +404,7 @@ def get_loop() -> asyncio.AbstractEventLoop:
 
 service = Service()
 """The service of this process."""
+os.register_at_fork(after_in_child=service.renew)
 
 
 def status() -> dict[str, Any]:

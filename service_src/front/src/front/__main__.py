@@ -1,7 +1,6 @@
 """Start front: `python -m front`, in the folder of its `config.yaml`."""
 
-import front.methods  # noqa: F401 - records what front offers
-from band import settings, start_server
+from front.start import start
 
 if __name__ == "__main__":
-    start_server(**settings)
+    start()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from front import place
 from front.address import Network
 from front.domains import cookie_domain_of
 from front.errors import BadSettings
@@ -17,6 +18,9 @@ T = TypeVar("T")
 
 DEFAULT_PROXIES = "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 """Loopback and private ranges: where a reverse proxy or a Docker bridge talks from."""
+
+
+MOST_WORKERS = 64
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,15 @@ class FrontSettings:
             redirect_key=reader.take("redirect_key", "", str),
             stored=reader.take("stored", True, _truth),
             worker_id=reader.take("worker_id", 0, _between(0, 1023)),
+            workers=reader.take("workers", "auto", _workers),
+            worker=place.current.number,
             ws_port=reader.take("ws_port", 0, _between(0, 65535)),
             http_prefix=reader.take("http_prefix", "/_band", str),
             event_host=reader.take("event_host", "0.0.0.0", str),  # noqa: S104 - see above
             event_port=reader.take("event_port", 8080, _between(0, 65535)),
         )
+        if settings.worker_id + settings.workers > 1024:
+            reader.problems.append("worker_id + workers is more than 1024: the ids of events have room for no more")
         if settings.ip_privacy == "hash" and len(settings.ip_hash_key) < 16:
             reader.problems.append(
                 "ip_privacy is `hash`, but ip_hash_key is missing or shorter than 16 characters: set IP_HASH_KEY to a "
@@ -117,6 +125,10 @@ def _between(low: int, high: int) -> Callable[[Any], int]:
         return number
 
     return read
+
+
+def _workers(value: Any) -> int:
+    return place.cores() if str(value).strip().lower() == "auto" else _between(1, MOST_WORKERS)(value)
 
 
 def _one_of(choices: tuple[str, ...]) -> Callable[[Any], str]:

@@ -114,8 +114,10 @@ class Connection(asyncio.Protocol):
             self._hand_over(self._upgrade, rest)
         elif rest:
             self.data_received(rest)  # it asked for a protocol that it does not get here: HTTP goes on
-        elif self._head_bytes + len(self._target) > LONGEST_HEAD:
-            self._refuse()
+        elif self._reading is None and self.began:
+            self._head_bytes += len(data)
+            if self._head_bytes > LONGEST_HEAD:
+                self._refuse()
 
     def eof_received(self) -> bool:
         """Close, unless an answer is still to be written."""
@@ -153,16 +155,16 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header."""
         headers = self._headers
-        self._head_bytes += len(name) + len(value)
-        if len(headers) >= MOST_HEADERS or self._head_bytes > LONGEST_HEAD:
-            raise ValueError("the head is too long")
         name = name.lower()
-        known = headers.get(name)
-        headers[name] = value if known is None else b"%b, %b" % (known, value)
+        if name in headers:
+            value = b"%b, %b" % (headers[name], value)
+        headers[name] = value
 
     def on_headers_complete(self) -> None:
         """Look at the head: is the body welcome?"""
         headers = self._headers
+        if len(headers) > MOST_HEADERS or sum(map(len, headers.values())) > LONGEST_HEAD:
+            raise ValueError("the head is too long")
         target = self._raw_target or self._target
         self._raw_target = b""
         request = self._reading = Request(self._parser.get_method().decode(), target, headers, self._peer)

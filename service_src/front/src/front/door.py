@@ -109,7 +109,9 @@ class Door:
         content_type = place.content_type or (request.header(b"content-type") or "").lower()
         body: message.Message = {}
         if has_body:
-            raw = unpacked(request.body, request.header(b"content-encoding"), self._body_limit)
+            raw = request.body
+            if b"content-encoding" in request.headers:
+                raw = unpacked(raw, request.header(b"content-encoding") or "", self._body_limit)
             if path != "/":
                 body = parse_body(raw, content_type)
         visit.uid = self._uid(visit, body)
@@ -123,7 +125,7 @@ class Door:
             message.CHANNEL_PIXEL if "image" in content_type else message.CHANNEL_HTTP,
             service, name, place, query, body, visit.uid, self._td(request), self._flakes,
         )  # fmt: skip
-        mark_objection(event, request.header(b"sec-gpc"))
+        mark_objection(event, gpc=request.headers.get(b"sec-gpc") == b"1")
         own_hosts = (host_of(request.header(b"host") or ""), visit.cookie_domain) if "to" in event["data"] else ()
         return answers.render(await self._pipeline.run(event, own_hosts), native=place.native)
 

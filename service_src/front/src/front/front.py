@@ -28,7 +28,7 @@ from front.pipeline import Pipeline
 from front.ports import Ports
 from front.privacy import masker
 from front.redirects import Redirects
-from front.registrations import EMPTY, compile_table
+from front.registrations import EMPTY, Push, compile_table
 from front.remembered import Registrations, Remembered
 from front.sockets import Sockets
 from front.visitors import KeyWatch
@@ -83,14 +83,17 @@ class Front:
         link: Link,
         metrics: Metrics,
         health: Callable[[], Awaitable[dict[str, Any]]],
-        show_metrics: Callable[[], bytes],
+        show_metrics: Callable[[], Awaitable[bytes]],
+        tell: Callable[[Push], None] = lambda _push: None,
     ) -> None:
         self.settings = settings
         self.attendance = Attendance()
         self._rpc = rpc
+        self._tell = tell
+        self._registered_at = 0.0
         self._remembered = Remembered(link)
         counters = Counters(metrics)
-        flakes = Flakes(settings.worker_id)
+        flakes = Flakes(settings.worker_id + settings.worker)
         addresses = ClientAddresses(settings.trusted_proxies)
         mask = masker(settings.ip_privacy, settings.ip_hash_key)
         stream = StreamAcceptor(link, settings.events_maxlen, settings.accept_timeout_ms / 1000)
@@ -138,9 +141,17 @@ class Front:
             return True
         if state_hash == self.pipeline.table.state_hash:
             return False
+        self._registered_at = time.monotonic()
         self._apply(Registrations(rows, state_hash))
         self._remembered.keep(Registrations(rows, state_hash))
+        self._tell(Push(rows, state_hash, self._registered_at))
         return True
+
+    def hear(self, push: Push) -> None:
+        """Take the registrations that another worker was told, unless newer ones are known."""
+        if push.at > self._registered_at and push.state_hash != self.pipeline.table.state_hash:
+            self._registered_at = push.at
+            self._apply(Registrations(push.register, push.state_hash))
 
     async def recall(self, within: float) -> bool:
         """Take the registrations that a front before kept, in at most `within` seconds; False when there are none.

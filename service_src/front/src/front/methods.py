@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from band import cleanup, expose, health, link, logger, rpc, settings, worker
 from band import service as band_service
 from band.checks import read_health
+from front import place
 from front.config import FrontSettings
 from front.errors import BadSettings
+from front.family import Family
 from front.front import Front
 from front.journal_acceptor import JournalAcceptor
 
 _service = band_service.service
+
+
+family = Family(place.current, lambda: read_health(_service.registry, link), _service.metrics.render)
+"""All workers of this front."""
 
 
 def _front() -> Front:
@@ -25,13 +32,15 @@ def _front() -> Front:
         rpc,
         link,
         _service.metrics,
-        lambda: read_health(_service.registry, link),
-        _service.metrics.render,
+        family.health,
+        family.metrics,
+        family.tell,
     )
 
 
 front = _front()
 """The front of this process."""
+family.on_push(front.hear)
 
 RECALL_WITHIN_S = 2.0
 """How long the event port waits for Redis at a start: a Redis that is away must not keep it shut."""
@@ -46,7 +55,7 @@ async def status(register: Any = None, state_hash: Any = None, **_more: Any) -> 
     """Take the registrations of all services and tell how front is; None when it has them already."""
     if not front.register(register, state_hash):
         return None
-    return {**band_service.status(), "methods": [], "health": await read_health(_service.registry, link)}
+    return {**band_service.status(), "methods": [], "health": await family.health()}
 
 
 @expose(name="handlers", path=f"{_prefix}/handlers")
@@ -90,20 +99,35 @@ def show_journal(journal: JournalAcceptor) -> None:
 
 async def open_doors() -> None:
     """Recall the registrations, open the event port, then look after the enrichers."""
+    stop_without_parent()
     await recall_registrations(RECALL_WITHIN_S)
     try:
-        await front.open()
+        await family.open()
+        await front.open(place.current.listening)
     except OSError as error:
         own = front.settings
         logger.error("event_port_failed", host=own.event_host, port=own.event_port, reason=str(error))
         _service.request_stop(f"the event port {own.event_port} cannot be opened: {error}")
         return
     _service.metrics.gauge("front_websockets", lambda: float(front.sockets.count), "Open WebSocket connections.")
-    logger.info("front_open", port=front.port, ip_privacy=front.settings.ip_privacy)
+    logger.info("front_open", port=front.port, ip_privacy=front.settings.ip_privacy, worker=place.current.number)
     if front.may_recall:
         # Redis comes later than front, as after a boot of the host: its first events are to be enriched too.
         await recall_registrations(RECALL_LATE_S)
     await front.watch_enrichers()
+
+
+def stop_without_parent() -> None:
+    """End as soon as the parent is gone, however it went: nobody else would end this worker."""
+    pipe = place.current.parent
+    if pipe is not None:
+        loop = asyncio.get_running_loop()
+
+        def gone() -> None:
+            loop.remove_reader(pipe)
+            _service.request_stop("the parent is gone")
+
+        loop.add_reader(pipe, gone)
 
 
 async def recall_registrations(within: float) -> None:
@@ -116,6 +140,7 @@ async def recall_registrations(within: float) -> None:
 async def close_doors() -> None:
     """Let requests in progress end before Redis goes."""
     await front.close()
+    await family.close()
 
 
 health("enrichers")(enrichers_health)

@@ -10,14 +10,14 @@ from front.message import Message
 _NO = frozenset({"0", "false", "no", "off", "denied", "refused"})
 
 
-def mark_objection(message: Message, gpc: str | None) -> None:
+def mark_objection(message: Message, *, gpc: bool) -> None:
     """Add `privacy` as the last field of a message whose sender objects; others stay as they are.
 
-    `gpc` is the value of the header `Sec-GPC`. Reasons: `gpc` when it is 1, `consent` for a `consent` in the data that
-    is a refusal.
+    `gpc` is whether the header `Sec-GPC` says 1. Reasons: `gpc`, and `consent` for a `consent` in the data that is a
+    refusal.
     """
     reasons = []
-    if gpc == "1":
+    if gpc:
         reasons.append("gpc")
     if "consent" in message["data"] and _refuses(message["data"]["consent"]):
         reasons.append("consent")

@@ -24,7 +24,7 @@ class OperatorPages:
         prefix: str,
         addresses: ClientAddresses,
         health: Callable[[], Awaitable[dict[str, Any]]],
-        metrics: Callable[[], bytes],
+        metrics: Callable[[], Awaitable[bytes]],
     ) -> None:
         self.prefix = f"{prefix.rstrip('/') or '/_band'}/"
         self._addresses = addresses
@@ -38,7 +38,7 @@ class OperatorPages:
             facts = await self._health()
             return Rendered(503 if facts.get("status") == "failing" else 200, encode(facts), JSON)
         if name == "metrics":
-            return Rendered(200, self._metrics(), "text/plain; charset=utf-8")
+            return Rendered(200, await self._metrics(), "text/plain; charset=utf-8")
         return Rendered(404, b'{"message":"Not Found"}', JSON)
 
     def _may_see(self, request: Request) -> bool:

@@ -12,13 +12,11 @@ _WINDOWS: Final = {"gzip": (_GZIP,), "x-gzip": (_GZIP,), "deflate": (zlib.MAX_WB
 """What zlib is told of each format; `deflate` is written in two ways."""
 
 
-def unpacked(body: bytes, encoding: str | None, limit: int) -> bytes:
+def unpacked(body: bytes, encoding: str, limit: int) -> bytes:
     """The body as it was before it was packed, of at most `limit` bytes.
 
     BadRequest when it is larger (413), broken, or packed in a way that is not known here.
     """
-    if encoding is None:
-        return body
     name = encoding.strip().lower()
     if name in ("", "identity"):
         return body

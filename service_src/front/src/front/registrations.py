@@ -10,6 +10,14 @@ from front.message import KEY_PREFIX
 from front.routes import Remote, RouteTable
 
 
+class Push(NamedTuple):
+    """What the director told a worker, and when: seconds of a clock that all workers of a host share."""
+
+    register: list[Any]
+    state_hash: Any
+    at: float
+
+
 class Table(NamedTuple):
     """One state of the registrations; replaced as a whole."""
 

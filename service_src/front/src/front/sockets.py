@@ -21,7 +21,6 @@ from front.pipeline import Pipeline
 _BAD = answers.error("Bad Request", 400)
 # The text of the original, its missing quote included: clients compare it.
 _INCOMPLETE = answers.error('Request must contains "service" and "name', 400)
-_GPC = "Sec-GPC"
 _HEARTBEAT_S = 30.0
 _GOODBYE_S = 1.0
 """How long a client may take to answer a close; a stopping front has little time."""
@@ -56,13 +55,13 @@ class Sockets:
             await socket.send_frame(b"", WSMsgType.CLOSE)
             await socket.close()
             return socket
-        gpc = request.headers.get(_GPC)
+        gpc = request.headers.get("Sec-GPC") == "1"
         self._open.add(socket)
         try:
             async for frame in socket:
                 if frame.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                     break
-                await socket.send_frame(await self._answer(frame.data, uid, gpc), WSMsgType.TEXT)
+                await socket.send_frame(await self._answer(frame.data, uid, gpc=gpc), WSMsgType.TEXT)
         except ConnectionError:
             pass
         finally:
@@ -77,7 +76,7 @@ class Sockets:
         with contextlib.suppress(ConnectionError):
             await socket.close(code=WSCloseCode.GOING_AWAY, message=b"restart")
 
-    async def _answer(self, raw: str | bytes, uid: str, gpc: str | None) -> bytes:
+    async def _answer(self, raw: str | bytes, uid: str, *, gpc: bool) -> bytes:
         try:
             received = decode_json(raw)
         except BadRequest as error:
@@ -86,9 +85,9 @@ class Sockets:
         if not isinstance(received, dict):
             self._counters.add("rejected_not_an_object")
             return answers.ws_form(_BAD)
-        return answers.ws_form(await self._take(received, uid, gpc), received.get("id__"))
+        return answers.ws_form(await self._take(received, uid, gpc=gpc), received.get("id__"))
 
-    async def _take(self, received: message.Message, uid: str, gpc: str | None) -> Answer:
+    async def _take(self, received: message.Message, uid: str, *, gpc: bool) -> Answer:
         service, name = received.get("service"), received.get("name")
         if not service or not name:
             self._counters.add("rejected_incomplete")
@@ -96,7 +95,7 @@ class Sockets:
         try:
             key = message.event_key(service, name)
             event = message.ws_message(key, service, name, received, uid, self._flakes)
-            mark_objection(event, gpc)
+            mark_objection(event, gpc=gpc)
             return await self._pipeline.run(event)
         except BadRequest as error:
             self._counters.add(f"rejected_{error.code}")

@@ -49,6 +49,10 @@ class RpcClient:
     def reply_channel(self, channel: str) -> None:
         self._scatterer.reply_channel = channel
 
+    def renew(self) -> None:
+        """Draw new ids: after a fork, two processes with the same ones would take each other's answers."""
+        self._ids = itertools.count(secrets.randbelow(1 << 40))
+
     @property
     def waiting(self) -> int:
         """Number of requests that wait for an answer."""
