@@ -25,12 +25,13 @@ class Sent:
 
 @dataclass
 class Load:
-    """`users` visitors who each send an event, wait for the answer, and go on; together `rate` a second."""
+    """`users` visitors who each send an event, wait for the answer, and go on: `rate` a second, of `pad` bytes more."""
 
     front: str
     users: int
     rate: float
     first_user: int = 1_000_000_000
+    pad: int = 300
     sent: list[Sent] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -68,7 +69,7 @@ class Load:
                 await asyncio.sleep(due - time.monotonic())
 
     async def _send(self, session: aiohttp.ClientSession, user: int, number: int) -> Sent:
-        body = {"uid": str(user), "chaos": {"user": user, "number": number}, "pad": "x" * 300}
+        body = {"uid": str(user), "chaos": {"user": user, "number": number}, "pad": "x" * self.pad}
         one = Sent(user, number, 0.0)
         try:
             async with session.post(f"{self.front}/track/chaos.json", json=body, headers={"User-Agent": UA}) as answer:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from chaos_judge import Row, doubled, longest_gap, lost, out_of_order, table
 from chaos_load import Load
 from chaos_scenarios import SCENARIOS, Scenario
 from chaos_stage import FRONT, REDIS, Stage
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 BEFORE_S = 2.0
 SETTLED_S = 4.0
@@ -31,7 +35,9 @@ class Watch:
         self.last_amiss = time.monotonic()
         self._stage = stage
         self._load = load
-        self._redis = aioredis.Redis.from_url(REDIS, socket_timeout=2, socket_connect_timeout=2)
+        self._redis = aioredis.Redis.from_url(
+            REDIS, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
+        )
         self._after = "-"
 
     async def begin(self) -> None:
@@ -41,35 +47,43 @@ class Watch:
 
     async def run(self) -> None:
         """Look twice a second, for ever."""
-        while True:
-            await self.look()
-            await asyncio.sleep(0.5)
+        async with asyncio.TaskGroup() as group:
+            for look in (self.look_at_stream, self.look_at_double, self._judge):
+                group.create_task(self._again(look))
 
-    async def look(self) -> None:
-        """Look once."""
-        now = time.monotonic()
-        try:
+    async def look_at_stream(self) -> None:
+        """Read what is new in the stream."""
+        with contextlib.suppress(aioredis.RedisError, OSError):
             while rows := await self._redis.xrange("events", min=self._after, count=5000):
                 self._after = f"({rows[-1][0].decode()}"
                 self.stream += [json.loads(fields[b"event"])["id"] for _, fields in rows]
+
+    async def look_at_double(self) -> None:
+        """Read what is counted."""
+        with contextlib.suppress(OSError, AssertionError):
             self.arrived = await asyncio.to_thread(self._stage.arrived)
-        except (aioredis.RedisError, OSError, AssertionError):
-            self.last_amiss = now
-            return
-        accepted = self._load.accepted()
-        due = [one for one in accepted if one.at < now - SETTLED_S]
-        quiet = not accepted or accepted[-1].at < now - 1.0
-        if lost(due, self.arrived) or (quiet and not self._load.ended):
-            self.last_amiss = now
 
     async def close(self) -> None:
         """Let the connection go."""
         await self._redis.aclose()
 
+    async def _judge(self) -> None:
+        now = time.monotonic()
+        accepted = self._load.accepted()
+        due = [one for one in accepted if one.at < now - SETTLED_S]
+        quiet = not accepted or max(one.at for one in accepted) < now - 1.0
+        if lost(due, self.arrived) or (quiet and not self._load.ended):
+            self.last_amiss = now
+
+    async def _again(self, look: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await look()
+            await asyncio.sleep(0.5)
+
 
 async def play(stage: Stage, scenario: Scenario, users: int, rate: float, first_user: int) -> Row:
     """Run one scenario; the row of its figures."""
-    load = Load(FRONT, users, rate, first_user)
+    load = Load(FRONT, users, rate, first_user, scenario.pad)
     watch = Watch(stage, load)
     before = set(await asyncio.to_thread(stage.arrived))
     await watch.begin()
@@ -89,7 +103,8 @@ async def play(stage: Stage, scenario: Scenario, users: int, rate: float, first_
     await asyncio.sleep(2.0)
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
-    await watch.look()
+    await watch.look_at_stream()
+    await watch.look_at_double()
     await watch.close()
     ours = [one for one in watch.arrived if one not in before]
     mine = {one.event_id for one in accepted}

@@ -18,6 +18,7 @@ class Scenario:
     after_s: float = 8.0
     drain_s: float = 90.0
     front_env: tuple[tuple[str, str], ...] = ()
+    pad: int = 300
     small: bool = False
 
 
@@ -103,7 +104,9 @@ SCENARIOS = [
     Scenario("restart send_mixpanel", _restart("send_mixpanel")),
     Scenario("kill -9 the director", _kill("band")),
     Scenario("restart the director", _restart("band")),
-    Scenario("journal full (1 MiB), Redis away for 12 s", _redis_away(12), front_env=(("JOURNAL_MAX_MB", "1"),)),
+    Scenario(
+        "journal full (1 MiB), Redis away for 12 s", _redis_away(12), front_env=(("JOURNAL_MAX_MB", "1"),), pad=6000
+    ),
     Scenario("Mixpanel answers 429", _uploads(status=429, times=3)),
     Scenario("Mixpanel answers 500", _uploads(status=500, times=3)),
     Scenario("Mixpanel hangs", _uploads(hang=20, times=2)),

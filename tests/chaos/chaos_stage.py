@@ -71,18 +71,16 @@ def until(found: Callable[[], Any], seconds: float, what: str) -> Any:
 
 
 class Stage:
-    """The platform under test. `fsync` is Redis' appendfsync; `env` is given to services by name."""
+    """The platform under test. `fsync` is Redis' appendfsync; `more` is environment for services by name."""
 
-    def __init__(self, folder: Path, fsync: str = "everysec", env: dict[str, dict[str, str]] | None = None) -> None:
+    def __init__(self, folder: Path, fsync: str = "everysec", more: dict[str, dict[str, str]] | None = None) -> None:
         self.folder = folder
         self.fsync = fsync
-        self.env = {
-            "send_mixpanel": {
-                "MIXPANEL_TOKEN": "canary-chaos-token",
-                "MIXPANEL_URL": f"http://{NAME}-mixpanel_double:8080",
-                "MIXPANEL_TIMEOUT": "5",
-            },
-            **(env or {}),
+        self.env = {name: dict((more or {}).get(name, {})) for name in SERVICES}
+        self.env["send_mixpanel"] |= {
+            "MIXPANEL_TOKEN": "canary-chaos-token",
+            "MIXPANEL_URL": f"http://{NAME}-mixpanel_double:8080",
+            "MIXPANEL_TIMEOUT": "5",
         }
         self.double = ""
 
