@@ -23,12 +23,12 @@ from band.redis.link import RedisLink
 from band.registry import Exposed, resolve
 from band.stream_group import Delivery, StreamGroup, read_entries
 
-BLOCK_MS: Final = 5_000
-CLAIM_AFTER_MS: Final = 15_000
+BLOCK_MS: Final = 2_000
+CLAIM_AFTER_MS: Final = 8_000
 """A message that a silent consumer holds for so long is given to another one."""
-CLAIM_INTERVAL: Final = 5.0
+CLAIM_INTERVAL: Final = 2.0
 """Seconds between two looks for such messages."""
-HOLD_INTERVAL: Final = 5.0
+HOLD_INTERVAL: Final = 2.0
 """Seconds between two signs that a consumer still works on what it holds."""
 RETRY_CAP: Final = 30.0
 SINGLE_COUNT: Final = 100
