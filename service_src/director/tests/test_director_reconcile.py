@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from director.crashes import End, Record
+from director.crashes import Crash, CrashLimits, End, Record
 from director.desired import Wanted
 from director.health import LONGEST_DELAY, restart_delay, verdict
-from director.reconcile import Action, Plan, World, primary_name, reconcile
+from director.reconcile import Plan, World, reconcile
 from director.runtime.container import Placement, container_config, spec_of
 from director.runtime.face import LABEL_SPEC, Observed
 from director.spec import Spec
+from director.verdicts import SILENT_ASKS, Trial
 
 NOW = 1_000_000.0
 
@@ -142,124 +138,82 @@ def test_the_container_is_hardened_by_default() -> None:
     assert host["PortBindings"] == {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8900"}]}
 
 
-class Engine:
-    """A simulated engine with services in it: things happen to it, and actions are done on it."""
-
-    def __init__(self) -> None:
-        self.desired: dict[str, Wanted] = {}
-        self.containers: dict[str, Observed] = {}
-        self.records: dict[str, Record] = {}
-        self.now = NOW
-        self._ids = itertools.count(1)
-
-    def create(self, name: str, service: str, config: str, state: Any = "running", want: Wanted | None = None) -> None:
-        found = f"c{next(self._ids)}"
-        labels = {LABEL_SPEC: msgspec.json.encode(want.spec).decode()} if want else {}
-        self.containers[found] = Observed(
-            id=found, name=name, service=service, config=config, state=state, created_at=self.now, labels=labels
-        )
-
-    def change(self, found: str, **more: Any) -> None:
-        self.containers[found] = msgspec.structs.replace(self.containers[found], **more)
-
-    def plan(self) -> Plan:
-        return reconcile(
-            World(desired=self.desired, observed=self.containers.values(), now=self.now, records=self.records)
-        )
-
-    def do(self, action: Action) -> None:
-        want = self.desired.get(action.service)
-        primary = primary_name("rockstat", action.service)
-        match action.verb:
-            case "deploy":
-                assert want is not None
-                for found in [item.id for item in self.of(action.service)]:
-                    del self.containers[found]
-                self.create(primary, action.service, want.spec.hash(), want=want)
-            case "start":
-                self.change(action.container, state="running")
-            case "stop":
-                self.change(action.container, state="exited")
-            case "remove":
-                del self.containers[action.container]
-            case "rename":
-                assert all(item.name != primary for item in self.containers.values()), "a name belongs to one"
-                self.change(action.container, name=primary)
-            case "forget":
-                del self.desired[action.service]
-            case "adopt":
-                item = self.containers[action.container]
-                found = msgspec.json.decode(item.labels[LABEL_SPEC], type=Spec)
-                self.desired[action.service] = Wanted(spec=found, state="running" if item.alive else "stopped")
-
-    def of(self, service: str) -> list[Observed]:
-        return [item for item in self.containers.values() if item.service == service]
-
-    def settle(self) -> None:
-        for _ in range(40):
-            plan = self.plan()
-            if not plan.actions and plan.due is None:
-                return
-            for action in plan.actions:
-                self.do(action)
-            self.now = max(self.now + 0.1, plan.due or 0.0)
-        raise AssertionError(f"it does not come to rest: {self.plan()}")
+CRASH = Crash(reason="crashed", exit_code=3, oom_killed=False, at=NOW - 10, last_lines=[])
 
 
-SERVICES = ("one", "two")
-HAPPENINGS: dict[str, Callable[[Engine, str, int], None]] = {
-    "want": lambda engine, name, n: engine.desired.update({name: wanted("running", name=name, image=f"i:{n}")}),
-    "unwant": lambda engine, name, n: _state(engine, name, "stopped"),
-    "remove": lambda engine, name, n: _state(engine, name, "removed"),
-    "kill": lambda engine, name, n: _end(engine, name, n, "exited"),
-    "vanish": lambda engine, name, n: _vanish(engine, name, n),
-    "half-deploy": lambda engine, name, n: _half(engine, name, n),
-    "amnesia": lambda engine, name, n: engine.desired.clear(),
-    "pass": lambda engine, name, n: engine.settle(),
-}
+def test_too_many_crashes_are_called_so_and_others_are_not() -> None:
+    """Five crashes within 300 s are a verdict; quits, ends from outside and old crashes are none."""
+    plan = decide([wanted()], seen(state="exited"), records={"one": ends(90, 60, 30, 20, 10)})
+    assert verbs(plan) == [("crash", "c1")]
+    assert plan.actions[0].reason == "crashed 5 times within 300 s, the last time it ended with exit code 3"
+    for record in (ends(400, 60, 30, 20, 10), ends(*[90] * 9, kind="quit"), ends(*[90] * 9, kind="outside")):
+        assert verbs(decide([wanted()], seen(state="exited"), records={"one": record})) == [("start", "c1")]
 
 
-def _state(engine: Engine, name: str, state: Any) -> None:
-    if name in engine.desired:
-        engine.desired[name] = msgspec.structs.replace(engine.desired[name], state=state)
+@pytest.mark.parametrize(
+    ("record", "observed", "ahead", "expected"),
+    [
+        (Record(crash=CRASH), [seen(state="exited")], 0, []),
+        (Record(crash=CRASH), [], 0, []),
+        (Record(crash=CRASH), [seen(state="exited", config="other")], 0, []),
+        (Record(crash=CRASH), [seen(started_at=NOW - 20)], 0, [("stop", "c1")]),
+        (Record(crash=CRASH), [seen(started_at=NOW - 5)], 0, [("retry", "c1")]),
+        (Record(crash=CRASH), [seen(state="exited")], 1800, [("retry", "c1")]),
+        (Record(crash=CRASH, tried_at=NOW - 5), [seen(state="exited")], 0, [("start", "c1")]),
+        (Record(crash=CRASH, tried_at=NOW - 5), [seen()], 0, []),
+        (Record(crash=CRASH, tried_at=NOW - 5), [seen()], 60, [("recover", "c1")]),
+        (Record(ends=(End(NOW - 1),), crash=CRASH, tried_at=NOW - 5), [seen(state="exited")], 0, [("crash", "c1")]),
+        (
+            Record(crash=CRASH), [seen(state="exited"), seen(id="c2", name="one.next")], 0,
+            [("remove", "c1"), ("stop", "c2")],
+        ),
+    ],
+)  # fmt: skip
+def test_a_crashed_service_lies_still(
+    record: Record, observed: list[Observed], ahead: float, expected: list[tuple[str, str]]
+) -> None:
+    """Nobody but a person or the cool-down starts it; tried again, one crash is enough, a minute makes it well."""
+    assert verbs(decide([wanted()], *observed, records={"one": record}, now=NOW + ahead)) == expected
 
 
-def _end(engine: Engine, name: str, number: int, state: Any) -> None:
-    for item in engine.of(name)[: number + 1]:
-        engine.change(item.id, state=state, finished_at=engine.now)
-        before = engine.records.get(name, Record())
-        engine.records[name] = Record(ends=(*before.ends, End(engine.now, "quit", 0)))
+def test_without_a_cool_down_it_lies_still_for_ever() -> None:
+    """With the setting 0 nothing is ever due."""
+    limits = CrashLimits(cooldown=0)
+    plan = decide([wanted()], seen(state="exited"), records={"one": Record(crash=CRASH)}, limits=limits, now=NOW + 1e6)
+    assert plan == Plan([], None)
 
 
-def _vanish(engine: Engine, name: str, number: int) -> None:
-    for item in engine.of(name)[: number + 1]:
-        del engine.containers[item.id]
+@pytest.mark.parametrize(
+    ("trial", "record", "more", "word"),
+    [
+        ({}, ends(3), {"state": "exited"}, "exit code 3, 7 s after the switch"),
+        ({}, ends(3, kind="quit"), {"state": "exited"}, "exit code 3"),
+        ({}, Record(ends=(End(NOW - 3, "crash", 137, oom_killed=True),)), {}, "out of memory"),
+        ({"out_of_memory": True}, Record(), {}, "out of memory"),
+        ({}, Record(), {"restarts": 1}, "restarted by the engine"),
+        ({}, Record(), {"health": "unhealthy"}, "unhealthy"),
+        ({"unanswered": SILENT_ASKS}, Record(), {}, "unanswered"),
+    ],
+)
+def test_a_release_on_trial_is_left_for_the_one_before(trial: Any, record: Record, more: Any, word: str) -> None:
+    """Each way to misbehave within the watch is a rollback that says why."""
+    trials = {"one": Trial(since=NOW - 10, until=NOW + 50, **trial)}
+    plan = decide([wanted()], seen(**more), trials=trials, records={"one": record})
+    assert verbs(plan) == [("roll_back", "c1")]
+    assert word in plan.actions[0].reason
 
 
-def _half(engine: Engine, name: str, number: int) -> None:
-    """What a director killed in the middle of a deploy leaves: before or after the switch was written."""
-    names = {item.name for item in engine.of(name)}
-    if f"{name}.next" not in names:
-        want = wanted(name=name, image=f"i:{number}")
-        engine.create(f"{name}.next", name, want.spec.hash(), want=want)
-        if number % 2:
-            engine.desired[name] = want
+def test_a_release_that_behaves_is_proven_when_its_time_is_over() -> None:
+    """Ends before the switch and from outside do not count; one unanswered question neither."""
+    trials = {"one": Trial(since=NOW - 10, until=NOW + 50, unanswered=SILENT_ASKS - 1)}
+    records = {"one": Record(ends=(End(NOW - 11, "crash", 3), End(NOW - 2, "outside", 137)))}
+    assert decide([wanted()], seen(), trials=trials, records=records) == Plan([], NOW + 50)
+    assert verbs(decide([wanted()], seen(), trials=trials, records=records, now=NOW + 50)) == [("prove", "")]
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(sorted(HAPPENINGS)), st.sampled_from(SERVICES), st.integers(0, 3))))
-def test_whatever_happens_what_is_asked_for_comes_to_be(history: list[tuple[str, str, int]]) -> None:
-    """After any history the plan becomes empty, and then each service is one container as it should be, or none."""
-    engine = Engine()
-    for what, name, number in history:
-        HAPPENINGS[what](engine, name, number)
-    engine.settle()
-    for name in SERVICES:
-        want, found = engine.desired.get(name), engine.of(name)
-        if want is None:
-            assert found == []
-        elif want.state == "running":
-            assert [(item.name, item.state, item.config) for item in found] == [(name, "running", want.spec.hash())]
-        else:
-            assert all(not item.alive for item in found)
-            assert len(found) <= 1
+def test_the_engine_does_not_restart_what_crashes_and_does_again_when_it_is_steady() -> None:
+    """After an end by itself the director alone starts it, with back-off; out of the window the engine may again."""
+    restless, quiet = seen(restart_policy="unless-stopped"), seen(restart_policy="no")
+    assert verbs(decide([wanted()], restless, records={"one": ends(5)})) == [("curb", "c1")]
+    assert verbs(decide([wanted()], quiet)) == [("uncurb", "c1")]
+    assert decide([wanted()], restless).actions == decide([wanted()], quiet, records={"one": ends(5)}).actions == []
