@@ -58,6 +58,7 @@ kept:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rockstat.band.plugins.module_utils.watch import Watch
 
 GONE = ("No such", "no such", "not found")
 IN_USE = ("has dependent child images", "is being used by", "must be forced")
@@ -85,6 +86,8 @@ def erase(module: AnsibleModule) -> list[str]:
     """Remove everything; the images that had to stay."""
     args, engine = module.params, Engine(module)
     for name in args["containers"]:
+        # Its unit would start it again.
+        Watch(module, name).pause()
         engine.docker("stop", "--time", str(args["stop_timeout"]), name)
         engine.remove("rm", "--force", "--volumes", name)
     for name in args["volumes"]:
