@@ -1,7 +1,7 @@
 """The director's page on a stage: the real director and page, a real Redis, and services that play their parts.
 
 Run as a program with the director's environment. The test tells it over the Redis channel `stage` what happens next:
-one JSON object a message, `{"do": "print", "name": "front", "text": "…", "stream": "stderr"}` and so on (see `Stage.do`).
+one JSON object a message, `{"do": "print", "name": "front", "text": "…"}` and so on (see `Stage.do`).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "service_src" / "director" / "tests"))
 
-from fake_director import METHODS, FakeBuilder, FakeEngine  # noqa: E402
+from fake_director import METHODS, FakeBuilder, FakeEngine
 
-from band import loop, start_server, worker  # noqa: E402
-from band.logs import configure_logs  # noqa: E402
-from band.redis import RedisAddress, RedisLink  # noqa: E402
-from director.assembly import Director, server_settings  # noqa: E402
-from director.runtime.container import Placement, container_config  # noqa: E402
-from director.runtime.face import ImageInfo, Sample  # noqa: E402
-from director.runtime.inspection import observed  # noqa: E402
-from director.runtime.output import Printed  # noqa: E402
-from director.settings import DirectorSettings  # noqa: E402
-from director.spec import Limits, Spec  # noqa: E402
+from band import loop, start_server, worker
+from band.logs import configure_logs
+from band.redis import RedisAddress, RedisLink
+from director.assembly import Director, server_settings
+from director.runtime.container import Placement, container_config
+from director.runtime.face import ImageInfo, Sample
+from director.runtime.inspection import observed
+from director.runtime.output import Printed
+from director.settings import DirectorSettings
+from director.spec import Limits, Spec
 
 MIB = 1024 * 1024
 CAST: dict[str, dict[str, Any]] = {
@@ -39,7 +39,8 @@ CAST: dict[str, dict[str, Any]] = {
     "sxgeo": {"pos": "2x2", "title": "Place of an address (Sypex Geo)", "memory": 58, "role": "enricher",
               "data": {"source": "Sypex Geo City", "build_date": "2026-06-14", "age_days": 162.9,
                        "warning": "the database is older than 60 days"}, "status": "degraded", "up": 92_400},
-    "uaparser": {"pos": "2x3", "title": "Device and browser (User-Agent)", "memory": 49, "role": "enricher", "up": 5_400},
+    "uaparser": {"pos": "2x3", "title": "Device and browser (User-Agent)", "memory": 49, "role": "enricher",
+                 "up": 5_400},
     "send_mixpanel": {"pos": "3x3", "title": "Mixpanel", "memory": 52, "role": "listener", "up": 93_002},
 }  # fmt: skip
 

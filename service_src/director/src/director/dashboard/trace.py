@@ -117,9 +117,14 @@ def _group(group: Mapping[str, Any], began: float) -> Step:
     text = f"Handled in {milliseconds(took)}." if took is not None else "When is no longer on record."
     tone, said = _said(answer)
     return Step(
-        at=since, what=f"Taken by {name}", text=f"{text} {said}".strip(), tone=tone, icon="bad" if tone == "bad" else "ok",
-        facts=answer if isinstance(answer, Mapping) else None, facts_title="Its own words",
-    )  # fmt: skip
+        at=since,
+        what=f"Taken by {name}",
+        text=f"{text} {said}".strip(),
+        tone=tone,
+        icon="bad" if tone == "bad" else "ok",
+        facts=answer if isinstance(answer, Mapping) else None,
+        facts_title="Its own words",
+    )
 
 
 def _said(answer: Any) -> tuple[str, str]:

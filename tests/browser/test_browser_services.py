@@ -1,0 +1,250 @@
+"""The services on the page: what is shown of them, and everything that can be done with them, clicked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Locator, Page, expect
+
+CANARY = "canary-5ecret-value"
+
+
+def card(page: Page, name: str) -> Locator:
+    return page.locator(f"#card-{name}")
+
+
+def menu(page: Page, name: str, item: str) -> None:
+    """Open a card's menu and choose an item."""
+    card(page, name).locator(".menu summary").click()
+    card(page, name).get_by_role("button", name=f"{item} {name}", exact=True).click()
+
+
+def answer(page: Page, button: str) -> None:
+    page.get_by_role("dialog").get_by_role("button", name=button, exact=True).click()
+
+
+def folder(root: Path, name: str, **files: str) -> None:
+    """Lay an image folder into the user collection."""
+    path = root / "user" / name
+    path.mkdir(parents=True)
+    (path / "Dockerfile").write_text(files.pop("dockerfile", "FROM scratch\n"))
+    for file, text in files.items():
+        (path / file.replace("_yml", ".yml")).write_text(text)
+
+
+def test_each_service_stands_at_its_place_with_its_state_in_words_and_figures(visit: Any) -> None:
+    """Cards stand in the columns and rows of their `pos`; words, icons and figures tell how they are."""
+    page = visit.open()
+    boxes = {name: card(page, name).bounding_box() for name in ("front", "mmgeo", "sxgeo", "uaparser", "send_mixpanel")}
+    assert boxes["front"]["x"] < boxes["mmgeo"]["x"] == boxes["sxgeo"]["x"] == boxes["uaparser"]["x"]
+    assert boxes["mmgeo"]["y"] < boxes["sxgeo"]["y"] < boxes["uaparser"]["y"] == boxes["send_mixpanel"]["y"]
+    assert boxes["uaparser"]["x"] < boxes["send_mixpanel"]["x"]
+    expect(card(page, "front")).to_contain_text("10001 → 8080")
+    expect(card(page, "front").locator(".state")).to_have_text("running")
+    expect(card(page, "front")).to_contain_text("61 MiB of 350 MiB")
+    expect(card(page, "front")).to_contain_text(re.compile(r"up\s*1 d 1 h"))
+    expect(card(page, "front")).to_contain_text(re.compile(r"cpu\s*3\.8 %"))
+    expect(card(page, "sxgeo").locator(".state")).to_have_text("degraded")
+    expect(card(page, "sxgeo").locator(".state-icon use")).to_have_attribute("href", "#i-warn")
+    expect(card(page, "sxgeo")).to_contain_text("162 days old")
+    expect(page.locator("#summary")).to_contain_text("1 needs attention")
+    expect(page).to_have_title("(1) Rockstat Band")
+    expect(page.locator("#shelf-tg_hellobot")).to_contain_text("Telegram bot")
+
+
+def test_stop_asks_first_and_start_brings_back(visit: Any, theatre: Any) -> None:
+    """Esc and Cancel change nothing; Stop stops; Start starts; focus goes back to where it was."""
+    page = visit.open()
+    stop = card(page, "uaparser").get_by_role("button", name="Stop uaparser")
+    stop.click()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(stop).to_be_focused()
+    stop.click()
+    answer(page, "Cancel")
+    assert theatre.state("uaparser") == "running"
+    stop.click()
+    answer(page, "Stop")
+    expect(card(page, "uaparser").locator(".state")).to_have_text("stopped")
+    expect(page.get_by_role("status").filter(has_text="uaparser stopped")).to_be_visible()
+    card(page, "uaparser").get_by_role("button", name="Start uaparser").click()
+    expect(card(page, "uaparser").locator(".state")).to_have_text("running")
+    assert theatre.state("uaparser") == "running"
+
+
+def test_restart_puts_a_fresh_container_in_place(visit: Any, theatre: Any) -> None:
+    """The container is another one afterwards, and the card says how long it is up."""
+    before = {row["name"]: row["short_id"] for row in theatre.ask("/list")}["uaparser"]
+    page = visit.open()
+    card(page, "uaparser").get_by_role("button", name="Restart uaparser").click()
+    answer(page, "Restart")
+    expect(card(page, "uaparser")).to_contain_text(re.compile(r"up\s*\d+ s"))
+    after = {row["name"]: row["short_id"] for row in theatre.ask("/list")}["uaparser"]
+    assert before != after
+
+
+def test_remove_takes_the_card_away_and_the_folder_can_be_run_again(visit: Any, theatre: Any) -> None:
+    """After Remove the service is gone from the grid and stands among those that do not run."""
+    page = visit.open()
+    menu(page, "uaparser", "Remove…")
+    expect(page.get_by_role("dialog")).to_contain_text("Its volumes and images stay")
+    answer(page, "Remove")
+    expect(card(page, "uaparser")).to_have_count(0)
+    expect(page.locator("#shelf-uaparser")).to_be_visible()
+    assert theatre.state("uaparser") == "missing"
+
+
+def test_run_with_a_secret_that_is_never_shown_again(visit: Any, theatre: Any, tmp_path: Path) -> None:
+    """A folder's declared secret is asked for in a password field, reaches the service, and stands in no page or answer."""
+    folder(tmp_path, "mailer", band_yml="title: Mails\nsecrets: [MAIL_CODE]\npos: '4x1'\n")
+    theatre.tell("build_pause", seconds=1.5)
+    page = visit.open()
+    page.locator("#shelf-mailer").get_by_role("button", name="Run mailer").click()
+    field = page.get_by_label("MAIL_CODE")
+    assert (field.get_attribute("type"), field.get_attribute("autocomplete")) == ("password", "new-password")
+    field.fill(CANARY)
+    answer(page, "Run")
+    expect(page.locator("#shelf-mailer .build-line")).to_contain_text("step")
+    expect(page.locator("#lines .s-build").filter(has_text="RUN pip install")).to_be_visible()
+    expect(card(page, "mailer").locator(".state")).to_have_text("running")
+    assert theatre.ask("/show/mailer")["env"]["MAIL_CODE"] == "***"
+    menu(page, "mailer", "Run with settings…")
+    expect(page.get_by_role("dialog")).to_contain_text("MAIL_CODE set")
+    assert page.get_by_label("MAIL_CODE").input_value() == ""
+    page.keyboard.press("Escape")
+    theatre.tell("print", name="mailer", text=f"my code is {CANARY}!")
+    expect(page.locator("#lines")).to_contain_text("my code is ***!")
+    assert CANARY not in page.content()
+    page.goto("/dashboard/service/mailer")
+    expect(page.locator(".env")).to_contain_text("MAIL_CODE***")
+    assert CANARY not in page.content() + theatre.log()
+
+
+def test_a_second_run_leaves_what_was_set_before(visit: Any, theatre: Any, tmp_path: Path) -> None:
+    """A field that stays empty keeps its value; one more variable joins those there are."""
+    folder(tmp_path, "mailer", band_yml="secrets: [MAIL_CODE]\n")
+    page = visit.open()
+    page.locator("#shelf-mailer").get_by_role("button", name="Run mailer").click()
+    page.get_by_label("MAIL_CODE").fill(CANARY)
+    answer(page, "Run")
+    expect(card(page, "mailer")).to_be_visible()
+    menu(page, "mailer", "Run with settings…")
+    page.get_by_label("Name").fill("COLOUR")
+    page.get_by_label("Value").fill("blue")
+    answer(page, "Run")
+    expect(page.get_by_role("status").filter(has_text="mailer runs").last).to_be_visible()
+    env = theatre.ask("/get_config/mailer")["env"]
+    assert (env["MAIL_CODE"], env["COLOUR"]) == ("***", "blue")
+
+
+def test_a_build_that_fails_says_what_why_and_the_last_lines(visit: Any, tmp_path: Path) -> None:
+    """The notice holds message, hint and log of the failed build, and stays until it is closed."""
+    visit.expected = ("502",)
+    folder(tmp_path, "broken", dockerfile="FROM scratch\n# FAIL BUILD\n")
+    page = visit.open()
+    page.locator("#shelf-broken").get_by_role("button", name="Run broken").click()
+    answer(page, "Run")
+    notice = page.get_by_role("alert")
+    expect(notice).to_contain_text("broken was not run: building")
+    expect(notice).to_contain_text("the log holds the step's last lines")
+    expect(notice.locator("pre")).to_have_text("no")
+    notice.get_by_role("button", name="Close this notice").click()
+    expect(notice).to_have_count(0)
+
+
+def test_roll_back_to_a_release_that_is_chosen(visit: Any, theatre: Any, tmp_path: Path) -> None:
+    """The dialog lists the releases with their state; the chosen one runs afterwards."""
+    folder(tmp_path, "mailer", band_yml="pos: '4x1'\n")
+    theatre.ask("/run/mailer")
+    first = theatre.ask("/releases/mailer")["releases"][0]["id"]
+    (tmp_path / "user" / "mailer" / "more").write_text("changed")
+    theatre.ask("/run/mailer")
+    page = visit.open()
+    menu(page, "mailer", "Roll back…")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator(".choice")).to_have_count(2)
+    expect(dialog.locator(".choice").first).to_contain_text("current")
+    dialog.get_by_text(first).click()
+    answer(page, "Roll back")
+    expect(card(page, "mailer").locator(".facts")).to_contain_text(first[:8])
+    states = {row["id"]: row["state"] for row in theatre.ask("/releases/mailer")["releases"]}
+    assert states[first] == "current"
+
+
+def test_move_puts_the_card_elsewhere(visit: Any, theatre: Any) -> None:
+    """Another column and row: the card stands there, and `/list` says so."""
+    page = visit.open()
+    menu(page, "front", "Move…")
+    page.get_by_label("Column").fill("3")
+    page.get_by_label("Row").fill("1")
+    answer(page, "Move")
+    expect(card(page, "front")).to_have_attribute("data-col", "2")
+    assert {row["name"]: row["pos"] for row in theatre.ask("/list")}["front"] == "3x1"
+
+
+def test_rebuild_says_what_changed(visit: Any, theatre: Any, tmp_path: Path) -> None:
+    """Only the service whose folder changed is built again."""
+    folder(tmp_path, "mailer")
+    theatre.ask("/run/mailer")
+    (tmp_path / "user" / "mailer" / "more").write_text("changed")
+    visit.expected = ("502",)
+    page = visit.open()
+    page.get_by_role("button", name="Rebuild what changed…").click()
+    answer(page, "Rebuild")
+    expect(page.get_by_role("status").filter(has_text="mailer")).to_be_visible()
+
+
+def test_a_service_that_crashed_says_why(visit: Any, theatre: Any, tmp_path: Path) -> None:
+    """One that ends by itself is shown as trouble, with its exit code, and the director's line in the log."""
+    page = visit.open()
+    theatre.tell("crash", name="uaparser", code=137)
+    expect(page.locator("#lines .s-director").filter(has_text="ended with exit code 137")).to_be_visible()
+    expect(card(page, "uaparser")).to_contain_text(re.compile(r"1 crash of late|crash"))
+
+
+def test_a_page_of_one_service_tells_everything(visit: Any, theatre: Any) -> None:
+    """Health, what it offers, releases, last lines: all in one page, and its card is kept fresh."""
+    theatre.tell("print", name="mmgeo", text="the database was opened")
+    page = visit.open()
+    card(page, "mmgeo").get_by_role("link", name="mmgeo", exact=True).click()
+    page.wait_for_url("**/dashboard/service/mmgeo")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Place of an address (MaxMind, DB-IP)")
+    expect(page.locator(".json")).to_contain_text("DB-IP City Lite")
+    expect(page.locator(".table")).to_contain_text("in.gen.track")
+    expect(page.locator(".tail")).to_contain_text("the database was opened")
+    page.get_by_role("button", name="Stop mmgeo").click()
+    answer(page, "Stop")
+    expect(card(page, "mmgeo").locator(".state")).to_have_text("stopped")
+    page.goto("/dashboard/service/nobody")
+    visit.expected = ("404",)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("there is no service 'nobody'")
+
+
+def test_without_javascript_everything_can_be_read(visitors: Callable[..., Any], theatre: Any) -> None:
+    """The server's own page holds services, events and folders; what cannot work is not shown."""
+    theatre.event()
+    page = visitors(java_script_enabled=False).page
+    page.goto("/")
+    expect(card(page, "front")).to_contain_text("61 MiB of 350 MiB")
+    expect(page.locator(".event-key").first).to_have_text("track.signup")
+    page.locator(".event summary").first.click()
+    expect(page.locator(".event .json").first).to_contain_text('"city_en": "London"')
+    expect(page.locator("#shelf-tg_hellobot")).to_be_visible()
+    assert page.locator("button:visible").count() == 0
+    expect(page.get_by_text("The live log needs JavaScript.")).to_be_visible()
+    page.get_by_role("link", name="mmgeo", exact=True).first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Place of an address")
+
+
+def test_an_empty_director_says_what_to_do(visitors: Callable[..., Any], theatre: Any) -> None:
+    """No service, no event, no line: each place tells what to do."""
+    for name in ("front", "mmgeo", "sxgeo", "uaparser", "send_mixpanel"):
+        theatre.ask(f"/rm/{name}")
+    page = visitors().open()
+    expect(page.locator("#none")).to_contain_text("front takes events in")
+    expect(page.locator("#no-events")).to_contain_text("curl")
+    expect(page.locator("#grid")).to_be_empty()
+    expect(page.locator("#shelf li")).to_have_count(7)
