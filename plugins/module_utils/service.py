@@ -110,12 +110,18 @@ class Service:
         if self._args["pos"]:
             body["pos"] = self._args["pos"]
         path = f"/run/{self._name}"
-        would = str(self._director.post(f"{path}?dry_run=1", body, timeout=60.0)["would"])
+        told: dict[str, Any] = self._director.post(f"{path}?dry_run=1", body, timeout=60.0)
+        would, result = str(told["would"]), {}
+        if held := told.get("held"):
+            # What the folder holds was rolled back: /run would deploy it again, so only what serves is kept up.
+            result["held"] = f"release {held.get('id')} was rolled back: {held.get('reason') or 'by hand'}"
+            path, body = f"/{would}/{self._name}", {}
+        result["action"] = would
         if would == "nothing" or self._check:
-            return {"changed": would != "nothing", "action": would}
+            return {"changed": would != "nothing", **result}
         answer = self._director.post(path, body, timeout=self._timeout)
         self._await_health()
-        return {"changed": True, "action": would, "short_id": answer["short_id"], "service_state": answer["state"]}
+        return {"changed": True, "short_id": answer["short_id"], "service_state": answer["state"], **result}
 
     def _end(self, state: str) -> dict[str, Any]:
         current = self._current()

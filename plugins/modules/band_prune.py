@@ -9,6 +9,7 @@ short_description: Remove what left the inventory
 version_added: 0.1.0
 description:
   - Lists the director's services that are not in O(keep), and what the director itself would throw away.
+  - Old images of the platform's core (base, Redis, director) that no container uses are among them.
   - With O(apply=true) it is removed. Volumes stay; what is not the director's is not seen at all.
 options:
   keep:
@@ -20,6 +21,11 @@ options:
     description: Whether to remove what was found.
     type: bool
     default: false
+  core_images:
+    description: Repositories of the core's images.
+    type: list
+    elements: str
+    default: [rockstat/band-base-py, rockstat/redis, rockstat/director]
   timeout:
     description: Seconds that a step may take.
     type: int
@@ -57,12 +63,12 @@ services:
 images:
   description: Images that nobody needs.
   type: list
-  elements: raw
+  elements: str
   returned: always
 containers:
   description: Containers that nobody needs.
   type: list
-  elements: raw
+  elements: str
   returned: always
 bytes:
   description: What the images take.
@@ -79,7 +85,10 @@ from ansible_collections.rockstat.band.plugins.module_utils.director import Dire
 class Prune:
     """What a module call may remove."""
 
-    def __init__(self, args: dict[str, Any]) -> None:
+    def __init__(self, module: AnsibleModule) -> None:
+        args: dict[str, Any] = module.params
+        self._module = module
+        self._core: list[str] = args["core_images"]
         self._director = Director(args["url"], args["token"])
         self._keep = frozenset(args["keep"])
         self._timeout = float(args["timeout"])
@@ -90,8 +99,8 @@ class Prune:
         loose: dict[str, Any] = self._director.get("/prune", timeout=self._timeout)
         return {
             "services": sorted(set(states) - self._keep),
-            "images": loose.get("images") or [],
-            "containers": loose.get("containers") or [],
+            "images": [*(_name(image) for image in loose.get("images") or []), *self._old_core_images()],
+            "containers": [_name(container) for container in loose.get("containers") or []],
             "bytes": int(loose.get("bytes") or 0),
         }
 
@@ -99,8 +108,37 @@ class Prune:
         """Remove the services first, since their images are not needed then; raises DirectorError."""
         for name in found["services"]:
             self._director.post(f"/rm/{name}", timeout=self._timeout)
-        gone: dict[str, Any] = self._director.post("/prune?apply=1", timeout=self._timeout)
-        return {**found, **{key: gone[key] for key in ("images", "containers", "bytes") if key in gone}}
+        self._director.post("/prune?apply=1", timeout=self._timeout)
+        for image in self._old_core_images():
+            self._docker("image", "rm", image)
+        return found
+
+    def _old_core_images(self) -> list[str]:
+        """Images of the core under a hash that no container uses and that no other name keeps."""
+        _code, out = self._docker("container", "ls", "--all", "--no-trunc", "--format", "{{.Image}}")
+        used = {self._identity(name) for name in set(out.split())}
+        old = []
+        for repository in self._core:
+            _code, out = self._docker(
+                "image", "ls", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}", repository
+            )
+            rows = [line.split(" ", 1) for line in out.splitlines()]
+            kept = used | {row[0] for row in rows if row[1].endswith(":latest")}
+            if not kept.intersection(row[0] for row in rows):
+                kept |= {row[0] for row in rows[:1]}
+            old += [name for identity, name in rows if identity not in kept]
+        return old
+
+    def _identity(self, name: str) -> str:
+        return self._docker("image", "inspect", "--format", "{{.Id}}", name)[1].strip()
+
+    def _docker(self, *args: str) -> tuple[int, str]:
+        code, out, _err = self._module.run_command(["docker", *args])
+        return int(code), str(out)
+
+
+def _name(row: Any) -> str:
+    return str(row.get("image") or row.get("name") or row) if isinstance(row, dict) else str(row)
 
 
 def main() -> None:
@@ -109,6 +147,11 @@ def main() -> None:
         argument_spec={
             **connection_spec(),
             "keep": {"type": "list", "elements": "str", "required": True},
+            "core_images": {
+                "type": "list",
+                "elements": "str",
+                "default": ["rockstat/band-base-py", "rockstat/redis", "rockstat/director"],
+            },
             "apply": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 300},
         },
@@ -118,7 +161,7 @@ def main() -> None:
         module.fail_json(
             msg="keep is empty, so every service would go. To take the platform away: playbooks/uninstall.yml."
         )
-    prune = Prune(module.params)
+    prune = Prune(module)
     try:
         found = prune.find()
         something = bool(found["services"] or found["images"] or found["containers"])

@@ -106,6 +106,10 @@ service_state:
   description: What the director says of the service.
   type: str
   returned: when something was done
+held:
+  description: Which release was rolled back, and why, where that is what the settings ask for.
+  type: str
+  returned: when the director holds it back
 from_release:
   description: The release of before.
   type: str
@@ -133,6 +137,10 @@ def ensure(module: AnsibleModule) -> dict[str, Any]:
     difference = service.difference if module._diff else None
     diff = difference("run") if difference else None
     result = service.ensure()
+    if "held" in result:
+        module.warn(
+            f"{args['name']}: {result['held']}. It stays so until the folder or the settings change, or /run is called."
+        )
     if diff and result["changed"]:
         result["diff"] = {**diff, "after": diff["after"].replace("action: run", f"action: {result['action']}")}
     return result

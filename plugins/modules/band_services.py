@@ -134,6 +134,8 @@ class Services:
         diff = service.difference("run") if self._module._diff else {}
         result = service.ensure()
         self.actions[entry["name"]] = result["action"]
+        if "held" in result:
+            self._module.warn(f"{entry['name']}: {result['held']}. It stays so until its folder or settings change.")
         if result["changed"]:
             self.before[entry["name"]] = release
             if diff:
