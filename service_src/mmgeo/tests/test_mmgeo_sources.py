@@ -17,7 +17,7 @@ from aiohttp.test_utils import BaseTestServer, TestServer
 
 from band.dataset import Dataset, DatasetError
 from mmgeo.reader import CityReader, open_city
-from mmgeo.sources import DbIp, MaxMind, make_sources
+from mmgeo.sources import DbIp, MaxMind, make_asn_sources, make_sources
 
 _LOGIN = "Basic " + b64encode(b"123:the-key").decode()
 
@@ -203,3 +203,22 @@ def test_all_default_sources_exist_and_unknown_ones_are_named(settings_of: Calla
     assert [source.name for source in sources] == order.split()
     with pytest.raises(DatasetError, match="'maxmid'; known are maxmind, dbip"):
         make_sources(settings_of(geo_sources="maxmid"))
+
+
+def test_sources_of_networks_are_a_list_of_their_own(settings_of: Callable[..., object]) -> None:
+    """The order of the setting is kept, a misspelt name is told with the setting; none is no fault."""
+    order = "file maxmind url dbip"
+    assert [source.name for source in make_asn_sources(settings_of(asn_sources=order))] == order.split()
+    assert make_asn_sources(settings_of()) == []
+    with pytest.raises(DatasetError, match="ASN_SOURCES names 'package'"):
+        make_asn_sources(settings_of(asn_sources="package"))
+
+
+def test_both_databases_share_the_downloads_of_a_day(settings_of: Callable[..., object]) -> None:
+    """MaxMind counts an account's downloads of all editions together: 20 and 10 with both, 30 for places alone."""
+    settings = settings_of(geo_sources="maxmind", asn_sources="maxmind")
+    (places,), (networks,) = make_sources(settings), make_asn_sources(settings)
+    assert isinstance(places, MaxMind) and isinstance(networks, MaxMind)
+    assert (places._daily, networks._daily) == (20, 10)
+    (alone,) = make_sources(settings_of(geo_sources="maxmind"))
+    assert isinstance(alone, MaxMind) and alone._daily == 30

@@ -34,8 +34,8 @@ class Addition(Protocol):
     def version(self) -> str:
         """Which database they come from now; empty while there is none."""
 
-    def members(self, address: Address) -> bytes:
-        """Return the keys and values as JSON, each with a comma before it; nothing when nothing is known."""
+    def add(self, place: msgspec.Raw, address: Address) -> msgspec.Raw:
+        """Return a place, which is a JSON object, with what more is known of its address. Never raises."""
 
 
 class Locator(Generic[V]):
@@ -102,8 +102,8 @@ class Locator(Generic[V]):
         if database is None:
             return self._reason(NO_DATABASE)
         place = self._look_up(database, address)
-        if self._addition is not None and (members := self._addition.members(address)):
-            place = msgspec.Raw(b"%b%b}" % (bytes(place)[:-1], members))
+        if self._addition is not None:
+            place = self._addition.add(place, address)
         if type(ip) is str:
             self._addresses.put(ip, place)
         return place

@@ -1,4 +1,4 @@
-"""A City or Country database in MaxMind's format: opened on a private copy, checked, asked."""
+"""A database in MaxMind's format, of places or of networks: opened on a private copy, checked, asked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -24,7 +24,8 @@ _MARKER_WITHIN = 128 * 1024
 _SEPARATOR = 16
 _LANGUAGES = frozenset({"en", "ru"})
 _IGNORED = frozenset({"continent", "registered_country", "represented_country"})
-_KNOWN_TYPE = re.compile(r"city|country|enterprise", re.IGNORECASE)
+_PLACES = re.compile(r"city|country|enterprise", re.IGNORECASE)
+_NETWORKS = re.compile(r"asn|isp|enterprise", re.IGNORECASE)
 _WELL_KNOWN = ("1.1.1.1", "2.125.160.216", "8.8.8.8", "77.88.8.8", "81.2.69.142", "2001:4860:4860::8888", "2a02:6b8::1")
 _WALKED = 2000
 _RANDOM = 2000
@@ -82,22 +83,35 @@ class CityReader:
 
 
 def open_city(path: Path) -> Loaded[CityReader]:
-    """Open a database and try it out.
+    """Open a database of places and try it out.
 
     Raises:
         BadData: it is no such database, is damaged, or has another schema; the text says which.
     """
+    return _open(path, _PLACES, "City or Country", _has_place, "a country with iso_code and names")
+
+
+def open_asn(path: Path) -> Loaded[CityReader]:
+    """Open a database of networks (autonomous systems) and try it out; raises as ``open_city`` does."""
+    return _open(path, _NETWORKS, "ASN or ISP", _has_network, "an autonomous_system_number")
+
+
+def _open(
+    path: Path, known: re.Pattern[str], wanted: str, has: Callable[[dict[str, Any]], bool], what: str
+) -> Loaded[CityReader]:
     if _find_marker(path) < 0:  # before the copy: the cheapest look is enough to refuse most of what is no database
         raise BadData("not a MaxMind DB, or cut short: it has no metadata at its end")
     buffer = _map_copy(path)
     at = buffer.rfind(_MARKER)
     metadata = _read_metadata(buffer, at + len(_MARKER))
+    if not known.search(metadata.database_type):
+        raise BadData(f"a database of type {metadata.database_type[:80]!r}; one with {wanted} in its type is needed")
     built = _check_metadata(metadata, at)
     begin = metadata.node_count * metadata.record_size // 4 + _SEPARATOR
     tree = Tree(buffer, metadata.node_count, metadata.record_size, metadata.ip_version)
     reader = CityReader(tree, Decoder(buffer, begin, at, _LANGUAGES, _IGNORED))
-    if not sum(_check_record(record) for record in reader.samples()):
-        raise BadData(f"{metadata.database_type}: not one test look-up has a country with iso_code and names")
+    if not sum(has(record) for record in reader.samples()):
+        raise BadData(f"{metadata.database_type}: not one test look-up has {what}")
     about = {"database": metadata.database_type, "ip_version": metadata.ip_version, "tree_nodes": metadata.node_count}
     return Loaded(reader, built, about)
 
@@ -128,10 +142,6 @@ def _read_metadata(buffer: Buffer, at: int) -> Metadata:
 
 def _check_metadata(metadata: Metadata, end: int) -> datetime:
     """Return the build date of a database whose numbers fit its file."""
-    if not _KNOWN_TYPE.search(metadata.database_type):
-        raise BadData(
-            f"a database of type {metadata.database_type[:80]!r}; one with City or Country in its type is needed"
-        )
     if metadata.record_size not in WALKS or metadata.ip_version not in (4, 6):
         raise BadData(f"record size {metadata.record_size}, IP version {metadata.ip_version}: not a known format")
     tree = metadata.node_count * metadata.record_size // 4
@@ -146,7 +156,7 @@ def _check_metadata(metadata: Metadata, end: int) -> datetime:
     return built
 
 
-def _check_record(record: dict[str, Any]) -> bool:
+def _has_place(record: dict[str, Any]) -> bool:
     """Tell whether a record has a country; raise when it is of another schema."""
     country = record.get("country")
     if country is None:
@@ -156,3 +166,7 @@ def _check_record(record: dict[str, Any]) -> bool:
     if not isinstance(country, dict):
         raise BadData(f"country is of type {type(country).__name__}, not a map as in MaxMind's City schema")
     return isinstance(country.get("iso_code"), str) and isinstance(country.get("names"), dict)
+
+
+def _has_network(record: dict[str, Any]) -> bool:
+    return type(record.get("autonomous_system_number")) is int

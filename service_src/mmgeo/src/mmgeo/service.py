@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from band.dataset import Dataset
 from band.service import service as running
 from mmgeo.locator import make_locator
 from mmgeo.names import RussianNames
-from mmgeo.reader import CityReader, open_city
-from mmgeo.sources import make_sources
+from mmgeo.networks import Networks
+from mmgeo.reader import CityReader, open_asn, open_city
+from mmgeo.sources import make_asn_sources, make_sources
 
 dataset: Dataset[CityReader] = Dataset(
     "mmgeo",
@@ -25,25 +27,48 @@ dataset: Dataset[CityReader] = Dataset(
     stale_days=float(settings.stale_days or 60),
 )
 dataset.show(running.metrics)
-locator = make_locator(dataset, RussianNames(), int(settings.cache_size or 40_000))
+asn_dataset: Dataset[CityReader] = Dataset(
+    "mmgeo-asn",
+    Path(settings.data_dir or "/data") / "asn.mmdb",
+    make_asn_sources(settings),
+    open_asn,
+    refresh_hours=float(settings.refresh_hours or 24),
+    stale_days=float(settings.stale_days or 60),
+)
+networks = Networks(asn_dataset)
+locator = make_locator(dataset, RussianNames(), int(settings.cache_size or 40_000), networks)
 
 
 @setup()
 async def open_database() -> None:
     """Open the database that is there before anybody asks: a new container must not answer worse than the old one."""
-    await dataset.open()
+    await asyncio.gather(dataset.open(), asn_dataset.open())
 
 
 @worker()
 async def keep_fresh() -> None:
-    """Fetch newer databases."""
+    """Fetch newer databases of places."""
     await dataset.run()
+
+
+@worker()
+async def keep_networks_fresh() -> None:
+    """Fetch newer databases of networks, if any source of them is named."""
+    if asn_dataset.wanted:
+        await asn_dataset.run()
 
 
 @health("database")
 def database_health() -> dict[str, Any]:
     """Tell source, build date, age and the last error of the database."""
     return {**dataset.health(), "bad_records": locator.bad_records}
+
+
+@health("asn")
+def asn_health() -> dict[str, Any]:
+    """Tell the same of the optional database of networks. Being without one is no fault."""
+    facts = {**asn_dataset.health(), "status": "ok", "bad_records": networks.bad_records}
+    return facts if asn_dataset.wanted else {"status": "ok", "reason": "ASN_SOURCES names no source that is set up"}
 
 
 @expose.enricher(
@@ -64,4 +89,5 @@ def get(ip: Any = None, **_params: Any) -> dict[str, Any]:
 async def refresh(**_params: Any) -> dict[str, Any]:
     """Ask the sources now, in the background; return what health knows at this moment."""
     dataset.wake()
+    asn_dataset.wake()
     return dataset.health()

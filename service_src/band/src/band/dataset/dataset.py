@@ -89,6 +89,11 @@ class Dataset(Generic[T]):
             self._woken.clear()
             await self.refresh()
 
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a source to ask, or a file already."""
+        return self.value is not None or bool(self._enabled())
+
     def wake(self) -> None:
         """Have ``run()`` ask the sources now instead of at the due time."""
         self._woken.set()

@@ -1,0 +1,124 @@
+"""The optional second database: networks of addresses, laid into places."""
+
+from __future__ import annotations
+
+import os
+import random
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import maxminddb
+import msgspec
+import pytest
+
+from band.dataset import BadData, Dataset, File
+from band.geoip import check_address
+from mmgeo.locator import make_locator
+from mmgeo.names import RussianNames
+from mmgeo.networks import Networks
+from mmgeo.reader import CityReader, open_asn, open_city
+
+_names = RussianNames()
+EMPTY = msgspec.Raw(b'{"reason":"unknown"}')
+
+
+class Held:
+    """A database that is there, or not."""
+
+    def __init__(self, value: CityReader | None, source: str = "file", build_date: str = "2026-01-01") -> None:
+        self.value, self.source, self.build_date = value, source, build_date
+
+
+@pytest.fixture
+def places(mmdb: Path) -> Held:
+    return Held(open_city(mmdb / "test-data" / "GeoLite2-City-Test.mmdb").value)
+
+
+@pytest.fixture
+def asn(mmdb: Path) -> Path:
+    return mmdb / "test-data" / "GeoLite2-ASN-Test.mmdb"
+
+
+def test_a_place_gets_its_network(places: Held, asn: Path) -> None:
+    """Number, owner, and where they are from; the place itself keeps its own source."""
+    networks = Networks(Held(open_asn(asn).value, "dbip", "2026-11-01"))
+    place = make_locator(places, _names, networks=networks).locate("89.160.20.112")
+    assert (place["asn"], place["as_org"]) == (29518, "Bredband2 AB")
+    assert place["asn_source"] == "dbip 2026-11-01"
+    assert (place["city_en"], place["source"], place["build_date"]) == ("Linköping", "file", "2026-01-01")
+
+
+def test_an_address_without_a_place_may_have_a_network(places: Held, asn: Path) -> None:
+    """The reason why there is no place stays."""
+    networks = Networks(Held(open_asn(asn).value))
+    answer = make_locator(places, _names, networks=networks).locate("1.128.0.0")
+    assert answer["reason"] == "unknown"
+    assert answer["asn"] == 1221
+
+
+def test_without_it_nothing_changes(places: Held) -> None:
+    """No database of networks is no error, and no address is asked twice of it."""
+    alone = make_locator(places, _names).locate("89.160.20.112")
+    assert make_locator(places, _names, networks=Networks(Held(None))).locate("89.160.20.112") == alone
+    assert "asn" not in alone
+
+
+def test_a_new_one_is_used_at_once(places: Held, asn: Path) -> None:
+    """Answers that are remembered are made anew; the version that front sees changes too."""
+    held = Held(None)
+    locator = make_locator(places, _names, networks=Networks(held))
+    assert "asn" not in locator.locate("89.160.20.112")
+    before = locator.version
+    held.value = open_asn(asn).value
+    assert locator.locate("89.160.20.112")["asn"] == 29518
+    assert locator.version != before
+
+
+def test_it_agrees_with_maxminddb(asn: Path) -> None:
+    """The same number and owner for every network and for random addresses."""
+    networks = Networks(Held(open_asn(asn).value))
+    draw = random.Random(7)  # noqa: S311
+    with maxminddb.open_database(asn) as theirs:
+        probes = [ip for network, _ in theirs for ip in (network[0], network[-1])]
+        probes += [IPv4Address(draw.randrange(1 << 24, 224 << 24)) for _ in range(2000)]
+        checked = 0
+        for ip in probes:
+            address = check_address(str(ip))
+            if isinstance(address, str) or address.text != str(ip):
+                continue
+            expected: Any = theirs.get(ip) or {}
+            found = networks.add(EMPTY, address)
+            assert (
+                (f'"asn":{expected["autonomous_system_number"]}' in bytes(found).decode())
+                if expected
+                else (found is EMPTY)
+            )
+            checked += bool(expected)
+    assert checked > 100
+
+
+def test_a_database_of_places_is_refused(mmdb: Path) -> None:
+    """By its type, so that the operator sees which file was taken for which."""
+    with pytest.raises(BadData, match=r"GeoLite2-City.*ASN or ISP"):
+        open_asn(mmdb / "test-data" / "GeoLite2-City-Test.mmdb")
+
+
+def test_cut_short_it_is_refused(asn: Path, tmp_path: Path) -> None:
+    """No beginning of it passes for a whole one."""
+    path = tmp_path / "cut.mmdb"
+    path.write_bytes(asn.read_bytes())
+    for length in reversed(range(path.stat().st_size)):
+        os.truncate(path, length)
+        with pytest.raises(BadData):
+            open_asn(path)
+
+
+async def test_it_has_an_age_and_a_source_of_its_own(asn: Path, tmp_path: Path) -> None:
+    """It is a dataset like the other; one without any source is not wanted at all."""
+    dataset = Dataset("mmgeo-asn", tmp_path / "asn.mmdb", [File(asn)], open_asn)
+    assert dataset.wanted
+    assert await dataset.refresh()
+    facts = dataset.health()
+    assert facts["source"] == "file" and facts["age_days"] > 0 and facts["database"] == "GeoLite2-ASN"
+    assert not Dataset("mmgeo-asn", tmp_path / "none.mmdb", [File(None)], open_asn).wanted
