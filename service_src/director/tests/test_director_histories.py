@@ -279,21 +279,37 @@ def by_hand(engine: Engine, name: str, _number: int) -> None:
             engine.change(item.id, state="running", started_at=engine.now)
 
 
+def crash_loop(engine: Engine, name: str, _number: int) -> None:
+    """It crashes whenever it was started again, as often as it takes."""
+    for _ in range(engine.limits.count):
+        end("crash", 3)(engine, name, 0)
+        engine.now += 2.5
+        engine.turn()
+
+
+def bad_run(engine: Engine, name: str, number: int) -> None:
+    """A release that answers, and misbehaves after the switch."""
+    run(engine, name, number)
+    engine.now += 5
+    (end("crash", 3), end("quit", 0), silent, unhealthy)[number](engine, name, 0)
+
+
 def passes(engine: Engine, _name: str, number: int) -> None:
     engine.now += (0.5, 5.0, 61.0, 2000.0)[number]
 
 
 HAPPENINGS: dict[str, Callable[[Engine, str, int], None]] = {
-    "run": run, "start": start, "stop": set_state("stopped"), "rm": set_state("removed"),
+    "run": run, "bad run": bad_run, "crash loop": crash_loop,
+    "start": start, "stop": set_state("stopped"), "rm": set_state("removed"),
     "crash": end("crash", 3), "quit": end("quit", 0), "docker kill": end("outside", 137), "docker start": by_hand,
     "half-deploy": half, "vanish": vanish, "engine dies": engine_dies, "amnesia": amnesia,
     "director restarts": director_restarts, "silent": silent, "unhealthy": unhealthy, "time passes": passes,
     "a turn": lambda engine, name, number: engine.turn() and None,
     "settles": lambda engine, name, number: engine.settle(),
 }  # fmt: skip
-HISTORY = st.lists(
-    st.tuples(st.sampled_from(sorted(HAPPENINGS)), st.sampled_from(SERVICES), st.integers(0, 3)), max_size=30
-)
+OFTEN = [*sorted(HAPPENINGS), *["run"] * 3, *["bad run"] * 2, *["crash loop"] * 2, *["settles"] * 2]
+HAPPENING = st.tuples(st.sampled_from(OFTEN), st.sampled_from(("one", "one", "two")), st.integers(0, 3))
+HISTORY = st.lists(HAPPENING, max_size=12) | st.lists(HAPPENING, min_size=8, max_size=30)
 
 
 @settings(max_examples=400, deadline=None)
@@ -323,6 +339,24 @@ def test_whatever_happens_what_is_asked_for_comes_to_be(lived: list[tuple[str, s
             assert [(item.name, item.state, item.config) for item in found] == [(name, "running", want.spec.hash())]
 
 
+@settings(max_examples=60, deadline=None)
+@given(HISTORY, st.integers(0, 3))
+def test_a_release_that_fails_its_watch_makes_room(lived: list[tuple[str, str, int]], number: int) -> None:
+    """Whatever was before: a proven release, then a bad one, and in the end the proven one serves; the bad is known."""
+    engine = Engine(600.0)
+    for what, name, other in lived:
+        HAPPENINGS[what](engine, name, other)
+    run(engine, "one", 77)
+    engine.settle()
+    bad_run(engine, "one", number)
+    engine.settle()
+    good, bad = spec("one", 77), spec("one", number)
+    states = {item.spec.image: item.state for item in engine.histories["one"]}
+    assert (states[good.image], states[bad.image]) == ("current", "rolled_back")
+    assert engine.desired["one"].spec == good
+    assert [item.config for item in engine.of("one") if item.alive] == [good.hash()]
+
+
 @settings(max_examples=200, deadline=None)
 @given(HISTORY)
 def test_the_histories_of_releases_stay_sound(lived: list[tuple[str, str, int]]) -> None:
@@ -337,7 +371,7 @@ def test_the_histories_of_releases_stay_sound(lived: list[tuple[str, str, int]])
         serving = history.current(found)
         assert serving is not None
         assert serving.spec == engine.desired[name].spec
-        assert serving.watch_until == 0
+        assert serving.watch_until == 0 or engine.desired[name].state != "running"
         assert len({item.spec.hash() for item in found}) == len(found)
         assert serving.spec.image in history.kept_images(found, 1)
         assert all(item in found for item in history.trimmed(found, 2))

@@ -86,14 +86,14 @@ def find(history: History, wanted: str) -> Release | None:
 def deployed(history: History, wanted: Wanted, by: By, now: float, watch: float) -> History:
     """Return the history after `wanted` was deployed and serves; what served before was good.
 
-    A new release is watched for `watch` seconds when there is something to go back to. One that served already, or
-    has proved itself, is not watched anew.
+    A switch to another release is watched for `watch` seconds when there is something to go back to. A fresh container
+    of the same release, once that has proved itself, is not.
     """
     spec, before = bare(wanted.spec), current(history)
     spec_hash = spec.hash()
     known = next((item for item in history if item.spec.hash() == spec_hash), None)
     rest = tuple(_replaced(item) for item in history if item is not known)
-    on_trial = known is None or known.state in {"failed", "rolled_back"} or known.watch_until > now
+    on_trial = known is None or known is not before or known.watch_until > now
     going_back = any(item.state == "good" for item in rest)
     until = now + watch if watch and on_trial and going_back else 0.0
     if known is not None and known is before:

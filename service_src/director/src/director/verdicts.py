@@ -35,8 +35,10 @@ def misbehaviour(trial: Trial, record: Record, seen: Observed | None, now: float
         now: the present time.
     """
     end = record.since(trial.since)
-    if end is not None:
+    if end is not None and end.at <= trial.until:
         return f"{end.words()}, {_seconds(end.at - trial.since)} after the switch"
+    if now >= trial.until:
+        return ""
     after = f"within {_seconds(now - trial.since)} after the switch"
     if trial.out_of_memory:
         return f"was out of memory {after}"
