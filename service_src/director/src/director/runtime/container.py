@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from director.runtime import face
-from director.spec import HealthCheck, Spec, memory_bytes
+from director.spec import HealthCheck, Spec, check_confined, memory_bytes
 
 SERVICE_PORT = 8080
 DEFAULT_PIDS = 256
@@ -28,7 +28,12 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def container_config(spec: Spec, placement: Placement) -> dict[str, Any]:
-    """Return the body of Docker's `POST /containers/create`."""
+    """Return the body of Docker's `POST /containers/create`.
+
+    Raises:
+        InvalidValue: the spec would reach out of its container.
+    """
+    check_confined(spec)
     exposed: dict[str, dict[str, str]] = {f"{inside}/tcp": {} for inside in placement.ports.values()}
     return {
         "Image": spec.image,
@@ -56,7 +61,7 @@ def _host_config(spec: Spec, placement: Placement) -> dict[str, Any]:
         "Init": True,  # reaps children, and SIGTERM works before the service has a handler for it
         "NetworkMode": spec.network,
         "PortBindings": bindings,
-        "Binds": [f"{_volume(spec, placement, volume)}:{path}" for volume, path in sorted(spec.volumes.items())],
+        "Mounts": [_mount(spec, placement, volume, path) for volume, path in sorted(spec.volumes.items())],
         "Memory": memory,
         "MemorySwap": memory,  # no swap: a service that outgrows its limit is ended, and does not slow the host
         "NanoCpus": int((spec.limits.cpus or 0) * 1e9),
@@ -69,8 +74,19 @@ def _host_config(spec: Spec, placement: Placement) -> dict[str, Any]:
     }
 
 
-def _volume(spec: Spec, placement: Placement, volume: str) -> str:
-    return f"{placement.namespace}-{spec.name}-{volume}"
+def _mount(spec: Spec, placement: Placement, volume: str, path: str) -> dict[str, Any]:
+    labels = {
+        face.LABEL_MANAGED: "true",
+        face.LABEL_NAMESPACE: placement.namespace,
+        face.LABEL_SERVICE: spec.name,
+    }
+    # The engine makes the volume with these labels when it is not there, so that uninstall and backup know whose it is.
+    return {
+        "Type": "volume",
+        "Source": f"{placement.namespace}-{spec.name}-{volume}",
+        "Target": path,
+        "VolumeOptions": {"Labels": labels},
+    }
 
 
 def _labels(spec: Spec, placement: Placement) -> dict[str, str]:
