@@ -45,7 +45,7 @@ class Metrics:
         self._calls: dict[tuple[str, str], int] = {}
         self._latency: dict[str, _Latency] = {}
         self._counters: dict[str, float] = {}
-        self._gauges: dict[str, tuple[str, Gauge]] = {}
+        self._gauges: dict[str, tuple[str, Gauge, str]] = {}
 
     def called(self, method: str, outcome: str, seconds: float, count: int = 1) -> None:
         """Count ``count`` calls of ``method`` that ended as ``outcome`` and took ``seconds`` together."""
@@ -62,9 +62,9 @@ class Metrics:
         """Add to the counter ``band_<name>_total``."""
         self._counters[name] = self._counters.get(name, 0) + value
 
-    def gauge(self, name: str, read: Gauge, text: str) -> None:
-        """Show ``read()`` as the gauge ``band_<name>`` at every scrape; a mapping is shown by method."""
-        self._gauges[name] = (text, read)
+    def gauge(self, name: str, read: Gauge, text: str, *, label: str = "method") -> None:
+        """Show ``read()`` as the gauge ``band_<name>`` at every scrape; of a mapping, each key is a ``label``."""
+        self._gauges[name] = (text, read, label)
 
     def render(self) -> bytes:
         """Return everything in the text format of Prometheus."""
@@ -88,12 +88,12 @@ class Metrics:
         yield seconds
         for name, value in sorted(self._counters.items()):
             yield CounterMetricFamily(f"band_{name}", name.replace("_", " "), value=value)
-        for name, (text, read) in sorted(self._gauges.items()):
+        for name, (text, read, label) in sorted(self._gauges.items()):
             shown = read()
             if isinstance(shown, Mapping):
-                family = GaugeMetricFamily(f"band_{name}", text, labels=["method"])
-                for method, number in sorted(shown.items()):
-                    family.add_metric([method], number)
+                family = GaugeMetricFamily(f"band_{name}", text, labels=[label])
+                for key, number in sorted(shown.items()):
+                    family.add_metric([key], number)
                 yield family
             else:
                 yield GaugeMetricFamily(f"band_{name}", text, value=shown)

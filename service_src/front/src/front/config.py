@@ -34,13 +34,16 @@ class FrontSettings:
     accept_timeout_ms: int = 3000
     body_limit: int = 100 * 1024
     events_maxlen: int = 1_000_000
+    """Hard bound of the stream: beyond it, Redis drops the oldest events."""
+    events_keep: int = 10_000
+    """Events that stay although every listener is done with them."""
     journal_dir: str = ""
     """Folder on front's own disk for events that Redis does not take; empty: there is no journal."""
     journal_max_mb: int = 256
     """MiB that the journal of one worker may take."""
     ip_privacy: str = "truncate"
     ip_hash_key: str = field(default="", repr=False)
-    fpid: str = "original"
+    fpid: str = "masked"
     trusted_proxies: tuple[Network, ...] = ()
     redirect_hosts: tuple[str, ...] = ()
     redirect_key: str = field(default="", repr=False)
@@ -69,9 +72,10 @@ class FrontSettings:
             events_maxlen=reader.take("events_maxlen", 1_000_000, _between(1000, 1_000_000_000)),
             journal_dir=reader.take("journal_dir", "", str),
             journal_max_mb=reader.take("journal_max_mb", 256, _between(1, 1_000_000)),
+            events_keep=reader.take("events_keep", 10_000, _between(0, 1_000_000_000)),
             ip_privacy=reader.take("ip_privacy", "truncate", _one_of(MODES)),
             ip_hash_key=reader.take("ip_hash_key", "", str),
-            fpid=reader.take("fpid", "original", _one_of(FINGERPRINTS)),
+            fpid=reader.take("fpid", "masked", _one_of(FINGERPRINTS)),
             trusted_proxies=reader.take("trusted_proxies", DEFAULT_PROXIES, _networks),
             redirect_hosts=reader.take("redirect_hosts", "", lambda value: tuple(_items(value))),
             redirect_key=reader.take("redirect_key", "", str),

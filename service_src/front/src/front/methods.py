@@ -14,6 +14,7 @@ from front.errors import BadSettings
 from front.family import Family
 from front.front import Front
 from front.journal_acceptor import JournalAcceptor
+from front.trimming import Trimmer
 
 _service = band_service.service
 
@@ -85,6 +86,25 @@ def journal_health() -> dict[str, Any]:
     return front.journal.health() if front.journal is not None else {"status": "ok", "reason": "there is no journal"}
 
 
+def show_stream(trimmer: Trimmer) -> None:
+    """Add the stream's figures to health and metrics."""
+    gauge = _service.metrics.gauge
+    gauge("front_stream_length", lambda: float(trimmer.length), "Events in the stream.")
+    gauge("front_stream_trimmed", lambda: float(trimmer.trimmed), "Events that every listener was done with.")
+    gauge("front_stream_alarm", lambda: float(trimmer.alarmed), "1 while the stream is near its bound.")
+    gauge("front_stream_lag", trimmer.lag, "Events that a listener has not acknowledged yet.", label="group")
+    health("stream")(trimmer.health)
+    worker(trimmer.run)
+
+
+def show_cache() -> None:
+    """Add the figures of the enrichers' answers that are used again."""
+    gauge, cache = _service.metrics.gauge, front.enricher.cache
+    gauge("front_answers_kept", lambda: float(len(cache)), "Answers of enrichers that are kept.")
+    gauge("front_answers_used_again", lambda: float(cache.hits), "Enrichments that took a kept answer.")
+    gauge("front_answers_not_kept", lambda: float(cache.misses), "Enrichments that found none.")
+
+
 def show_journal(journal: JournalAcceptor) -> None:
     """Add the journal's figures to the metrics."""
     gauge, kept = _service.metrics.gauge, journal.journal
@@ -145,6 +165,9 @@ async def close_doors() -> None:
 
 health("enrichers")(enrichers_health)
 health("journal")(journal_health)
+show_cache()
+if place.current.number == 0:
+    show_stream(Trimmer(link, front.settings.events_keep, front.settings.events_maxlen))
 if front.journal is not None:
     show_journal(front.journal)
 worker(open_doors)
