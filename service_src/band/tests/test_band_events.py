@@ -10,7 +10,7 @@ import pytest
 
 from band import events as events_module
 from band import stream_group
-from band.errors import SettingsError
+from band.errors import RedisUnavailable, SettingsError
 from band.service import Service
 
 
@@ -448,3 +448,57 @@ async def test_consumers_of_long_ago_are_forgotten(run_service, raw, eventually,
 
 async def consumers_are(raw, names):
     return {row[b"name"].decode() for row in await raw.command("XINFO", "CONSUMERS", "events", "listen")} == names
+
+
+async def test_several_batches_may_be_in_work_at_once(run_service, raw, eventually):
+    """With in_flight=2 a second batch is begun while the first one waits, a third is not."""
+    service = Service()
+    begun, release = [], asyncio.Event()
+
+    @service.expose.listener(batch=2, in_flight=2)
+    async def broadcast(events):
+        begun.append([event["n"] for event in events])
+        await release.wait()
+
+    await add(raw, *range(8))
+    await run_listener(run_service, service)
+    await eventually(lambda: begun == [[0, 1], [2, 3]])
+    await eventually(lambda: pending_is(raw, 6))
+    assert begun == [[0, 1], [2, 3]]
+    release.set()
+    await eventually(lambda: flat(begun) == list(range(8)))
+    await eventually(lambda: pending_is(raw, 0))
+
+
+async def test_a_batch_that_has_its_bytes_waits_no_longer(run_service, raw, eventually):
+    """batch_bytes: large events leave at once, however long the linger is and however many would fit."""
+    service = await run_listener(run_service, listening(batch=1000, batch_bytes=200, linger=60.0))
+    await add(raw, 1)
+    await asyncio.sleep(0.3)
+    assert service.got == []
+    await add(raw, *range(2, 6))
+    await eventually(lambda: flat(service.got)[:3] == [1, 2, 3])
+
+
+async def test_what_was_handled_when_redis_went_is_only_acknowledged(run_service, raw, eventually, monkeypatch):
+    """The function ended well, the acknowledgement did not go through: the events are not given to it again."""
+    await add(raw, 0)
+    service = await run_listener(run_service, listening(batch=10))
+    await eventually(lambda: service.got == [[0]])
+    await eventually(lambda: pending_is(raw, 0))
+    group = service._listener._group
+    acknowledge = group.acknowledge
+    failed = []
+
+    async def fails_once(ids, took_ms=None):
+        if not failed:
+            failed.append(list(ids))
+            raise RedisUnavailable("the connection was lost")
+        await acknowledge(ids, took_ms)
+
+    monkeypatch.setattr(group, "acknowledge", fails_once)
+    await add(raw, 1, 2)
+    await eventually(lambda: failed)
+    await eventually(lambda: pending_is(raw, 0))
+    await add(raw, 3)
+    await eventually(lambda: flat(service.got) == [0, 1, 2, 3])

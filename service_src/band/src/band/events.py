@@ -4,23 +4,23 @@ Front appends each accepted event to the Redis stream ``events``. Every listener
 stream: what it was given stays pending until its function returned, and is given again when the function raised, or
 when the process died. Events that keep failing end in the stream ``dead:<service>`` with the reason, not in the void.
 
-While the function works on one batch, the next one is read already.
+While the function works on one batch, or on as many as the listener allows at once, the next one is read already.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Final
+from typing import Any, Final
 
 from band.errors import RedisError, RedisReplyError
-from band.jsonrpc.calling import describe
+from band.event_batches import Batches
 from band.logs import logger
 from band.metrics import Metrics
 from band.redis.backoff import Backoff
 from band.redis.dsn import RedisAddress
 from band.redis.link import RedisLink
-from band.registry import Exposed, resolve
+from band.registry import Exposed
 from band.stream_group import Delivery, StreamGroup, read_entries
 
 BLOCK_MS: Final = 2_000
@@ -30,12 +30,13 @@ CLAIM_INTERVAL: Final = 2.0
 """Seconds between two looks for such messages."""
 HOLD_INTERVAL: Final = 2.0
 """Seconds between two signs that a consumer still works on what it holds."""
-RETRY_CAP: Final = 30.0
 SINGLE_COUNT: Final = 100
 LINGER_STEP: Final = 0.2
 """Seconds that one read of a filling batch may wait, so that a stop is noticed."""
 SUSPECT_AFTER: Final = 3
 """Lives of a service that ended over the same events; from then on they are given one by one."""
+_NEVER: Final = 1_000_000
+"""A listener with so many attempts gives nothing up."""
 
 
 class StreamListener:
@@ -56,22 +57,17 @@ class StreamListener:
     ) -> None:
         self.service = service
         self.consumer = consumer
-        self.delivered = 0
-        self.dead = 0
-        self.last_error = ""
         self._exposed = exposed
         self._metrics = metrics
         self._start = start
         self._link = RedisLink(f"{service}-events")
         self._commands = commands or RedisLink(f"{service}-taken")
         self._own_commands = commands is None
+        self._stopping = asyncio.Event()
         self._group = StreamGroup(service, consumer, self._link, self._commands)
-        self._held: dict[str, None] = {}
+        self._batches = Batches(exposed, self._group, metrics, self._stopping)
         self._claim_at = 0.0
         self._filling = False
-        self._stopping = asyncio.Event()
-        self._at_rest = asyncio.Event()
-        self._at_rest.set()
 
     async def run(self, address: RedisAddress) -> None:
         """Consume until cancelled. Redis going away is waited out."""
@@ -79,7 +75,7 @@ class StreamListener:
         if self._own_commands:
             self._commands.start(address)
         backoff = Backoff()
-        holder = asyncio.get_running_loop().create_task(self._hold())
+        holder = asyncio.get_running_loop().create_task(self._batches.hold(HOLD_INTERVAL))
         try:
             while not self._stopping.is_set():
                 try:
@@ -90,12 +86,10 @@ class StreamListener:
                 except RedisError as error:
                     if isinstance(error, RedisReplyError) and error.code == "NOGROUP":
                         logger.warning("events_group_gone", group=self.service)
-                    self.last_error = str(error)
-                    self._held.clear()  # still pending: they come again with the next connection
-                    self._at_rest.set()
-                    await self._pause(backoff.next())
+                    self._batches.drop_all()
+                    await self._batches.pause(backoff.next())
                 finally:
-                    self._at_rest.set()
+                    self._batches.at_rest.set()
         finally:
             holder.cancel()
             await self._link.close()
@@ -105,56 +99,58 @@ class StreamListener:
     async def stop(self, timeout: float) -> bool:
         """Take nothing new and let what was taken end; returns whether it did within ``timeout`` seconds."""
         self._stopping.set()
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                await self._at_rest.wait()
-        except TimeoutError:
-            pass
-        held = list(self._held)
+                await self._batches.at_rest.wait()
+        held = list(self._batches.held)
         if held and self._commands.connected:
             with contextlib.suppress(RedisError):
                 await self._group.release(held)
-        return self._at_rest.is_set()
+        return self._batches.at_rest.is_set()
 
-    async def _pause(self, seconds: float) -> bool:
-        """Wait, unless it stops; returns whether it stops."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        return self._stopping.is_set()
-
-    def _take(self, deliveries: list[Delivery]) -> None:
-        """Remember what is in hand."""
-        if deliveries:
-            self._held.update((delivery.stream_id, None) for delivery in deliveries)
-            self._at_rest.clear()
-
-    # --- reading
+    # --- the loop
 
     async def _consume(self) -> None:
         await self._group.ensure(self._start)
         await self._group.forget_consumers()
         await self._finish_own()
+        self._batches.forget_handled()
         loop = asyncio.get_running_loop()
+        working: set[asyncio.Task[None]] = set()
         following: asyncio.Task[list[Delivery]] | None = loop.create_task(self._next())
         try:
-            while following is not None and (batch := await self._unless_stopped(following)) is not None:
-                # The next one is read while this one is worked on; when it stops, nothing more is read.
+            while following is not None and (batch := await self._unless_stopped(following, working)) is not None:
+                while len(working) >= self._exposed.in_flight:
+                    await _ended(working)
+                # When it stops, nothing more is read.
                 following = None if self._stopping.is_set() else loop.create_task(self._next())
-                await self._handle_all(batch)
-                if not self._held:
-                    self._at_rest.set()
+                if batch:
+                    working.add(loop.create_task(self._batches.work(batch)))
+            while working:
+                await _ended(working)
+        except RedisError:
+            # What is being worked on ends: it is remembered, and only acknowledged when it comes again.
+            await asyncio.gather(*working, return_exceptions=True)
+            raise
         finally:
-            if following is not None:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
+            ends = [task for task in (following, *working) if task is not None]
+            for task in ends:
+                task.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
 
-    async def _unless_stopped(self, following: asyncio.Task[list[Delivery]]) -> list[Delivery] | None:
+    async def _unless_stopped(
+        self, following: asyncio.Task[list[Delivery]], working: set[asyncio.Task[None]]
+    ) -> list[Delivery] | None:
         """The batch that is being read; None when it stops and nothing of it came yet."""
         stopped = asyncio.get_running_loop().create_task(self._stopping.wait())
-        await asyncio.wait([following, stopped], return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
+        try:
+            while not following.done() and not stopped.done():
+                await _ended(working, following, stopped)
+        finally:
+            stopped.cancel()
         return await following if following.done() or self._filling else None
+
+    # --- reading
 
     async def _next(self) -> list[Delivery]:
         """The next batch: what silent consumers left, or what is new; empty when nothing came for a while."""
@@ -165,122 +161,61 @@ class StreamListener:
             claimed, trimmed = await self._group.claim(CLAIM_AFTER_MS, self._exposed.batch or SINGLE_COUNT)
             if trimmed:
                 self._count_trimmed(trimmed)
-            if claimed:
+            if claimed := self._batches.take(claimed):
                 logger.info("events_claimed", group=self.service, count=len(claimed))
-                self._take(claimed)
                 return claimed
         batch, _ = await self._group.read(">", BLOCK_MS, self._exposed.batch or SINGLE_COUNT)
-        self._take(batch)
+        self._batches.take(batch)
         if batch:
             self._filling = True
             await self._fill(batch)
         return batch
 
     async def _fill(self, batch: list[Delivery]) -> None:
-        """Add to a batch what comes within ``linger`` seconds."""
-        wanted = self._exposed.batch
+        """Add to a batch what comes within ``linger`` seconds, until it has its number of events or bytes."""
+        wanted, most = self._exposed.batch, self._exposed.batch_bytes
         loop = asyncio.get_running_loop()
         until = loop.time() + self._exposed.linger
+        size = sum(len(delivery.raw) for delivery in batch)
         while len(batch) < wanted and not self._stopping.is_set() and (left := until - loop.time()) > 0:
+            if most and size >= most:
+                return
             more, _ = await self._group.read(">", max(1, int(min(left, LINGER_STEP) * 1000)), wanted - len(batch))
-            self._take(more)
+            self._batches.take(more)
             batch += more
+            size += sum(len(delivery.raw) for delivery in more)
 
     async def _finish_own(self) -> None:
         """Handle what an earlier life of this consumer was given and did not finish."""
+        usual = self._exposed.batch or SINGLE_COUNT
+        may_give_up = self._exposed.max_attempts < _NEVER
         while not self._stopping.is_set():
-            tries = await self._group.tries()
-            suspect = tries >= SUSPECT_AFTER and self._exposed.batch != 1 and self._may_give_up
+            tries = await self._group.tries() if may_give_up else 0
             if tries >= SUSPECT_AFTER + self._exposed.max_attempts:
                 found, _ = await self._group.read("0", None, 1)
-                await self._bury(found, f"the service ended {tries} times while it handled this event")
+                self._batches.take(found)
+                await self._batches.bury(found, f"the service ended {tries} times while it handled this event")
                 continue
-            found, deleted = await self._group.read("0", None, 1 if suspect else self._exposed.batch or SINGLE_COUNT)
+            found, deleted = await self._group.read("0", None, 1 if tries >= SUSPECT_AFTER else usual)
             if deleted:
                 self._count_trimmed(len(deleted))
                 await self._group.acknowledge(deleted)
             if not found and not deleted:
                 return
-            self._take(found)
-            await self._handle_all(found)
-
-    @property
-    def _may_give_up(self) -> bool:
-        return self._exposed.max_attempts < 1_000_000
+            self._batches.take(found)
+            await self._batches.work(found)
 
     def _count_trimmed(self, count: int) -> None:
         logger.error("events_trimmed_before_delivery", group=self.service, count=count)
         self._metrics.add("listener_trimmed", count)
 
-    # --- one batch
 
-    async def _handle_all(self, deliveries: list[Delivery]) -> None:
-        readable = [delivery for delivery in deliveries if delivery.event is not None]
-        unreadable = [delivery for delivery in deliveries if delivery.event is None]
-        if unreadable:
-            await self._bury(unreadable, "the entry of the stream is not a JSON object")
-        if self._exposed.batch:
-            await self._handle(readable)
-        else:
-            for delivery in readable:
-                await self._handle([delivery])
-
-    async def _handle(self, deliveries: list[Delivery]) -> None:
-        if not deliveries:
-            return
-        backoff = Backoff(base=0.5, cap=RETRY_CAP)
-        loop = asyncio.get_running_loop()
-        while True:
-            begun = loop.time()
-            try:
-                await self._call(deliveries)
-            except Exception as error:  # noqa: BLE001 - whatever a listener does, its events are kept
-                self.last_error = describe(error)
-                self._metrics.called(self._exposed.name, "error", loop.time() - begun)
-                logger.exception(
-                    "listener_failed", method=self._exposed.name, events=len(deliveries), reason=self.last_error
-                )
-                if backoff.attempts + 1 >= self._exposed.max_attempts:
-                    await self._bury(deliveries, self.last_error)
-                    return
-                if await self._pause(backoff.next()):
-                    return  # they stay pending: the next life, or another consumer, gets them again
-                continue
-            took = loop.time() - begun
-            self._metrics.called(self._exposed.name, "ok", took)
-            ids = [delivery.stream_id for delivery in deliveries]
-            await self._group.acknowledge(ids, took * 1000)
-            self._let_go(ids)
-            self.delivered += len(deliveries)
-            self._metrics.add("listener_events", len(deliveries))
-            return
-
-    async def _call(self, deliveries: list[Delivery]) -> None:
-        events = [delivery.event or {} for delivery in deliveries]
-        await resolve(self._exposed.func(events) if self._exposed.batch else self._exposed.func(**events[0]))
-
-    async def _bury(self, deliveries: list[Delivery], reason: str) -> None:
-        if not deliveries:
-            return
-        await self._group.bury(deliveries, reason)
-        self._let_go([delivery.stream_id for delivery in deliveries])
-        self.dead += len(deliveries)
-        self._metrics.add("listener_dead_letters", len(deliveries))
-
-    def _let_go(self, ids: list[str]) -> None:
-        for stream_id in ids:
-            self._held.pop(stream_id, None)
-
-    async def _hold(self) -> None:
-        """Show that what is held is still worked on, so that nobody claims it meanwhile."""
-        while True:
-            await asyncio.sleep(HOLD_INTERVAL)
-            held = list(self._held)
-            if held and self._commands.connected and not self._stopping.is_set():
-                try:
-                    await self._group.hold(held)
-                except RedisError as error:
-                    logger.warning("events_hold_failed", group=self.service, reason=str(error))
+async def _ended(working: set[asyncio.Task[None]], *others: asyncio.Future[Any]) -> None:
+    """Wait until a task ends, and forget the ended ones among ``working``; what one of them raised is raised."""
+    await asyncio.wait([*working, *others], return_when=asyncio.FIRST_COMPLETED)
+    for task in [task for task in working if task.done()]:
+        working.discard(task)
+        task.result()
 
 
 __all__ = ["Delivery", "StreamListener", "read_entries"]

@@ -24,7 +24,9 @@ class Exposed(msgspec.Struct, frozen=True):
     role: str | None = None
     options: dict[str, Any] = {}
     batch: int = 0
+    batch_bytes: int = 0
     linger: float = 0.0
+    in_flight: int = 1
     max_attempts: int = 10
     cache_version: Callable[[], str] | None = None
 
@@ -149,6 +151,8 @@ class Expose:
         linger: float = 0.0,
         max_attempts: int = 10,
         personal: bool | None = None,
+        batch_bytes: int = 0,
+        in_flight: int = 1,
     ) -> Callable[[F], F]:
         """Take events away. Returning acknowledges what was given; raising has it delivered again.
 
@@ -164,10 +168,13 @@ class Expose:
             max_attempts: after so many failures the events go to the stream ``dead:<service>`` with the reason.
             personal: False: it takes no personal data, and gets events without any. True: it does, and gets no event
                 whose sender objected (Global Privacy Control, refused consent). None: it gets all, and decides itself.
+            batch_bytes: a batch with so many bytes of JSON waits no longer to fill. 0: only the number counts.
+            in_flight: so many batches may be in work at once; with more than one, they may end in any order.
         """
         decorate = self._record(
-            name, path, ROLE_LISTENER, {"personal": personal}, batch=batch, linger=linger, max_attempts=max_attempts
-        )
+            name, path, ROLE_LISTENER, {"personal": personal}, batch=batch, batch_bytes=batch_bytes, linger=linger,
+            in_flight=max(1, in_flight), max_attempts=max_attempts,
+        )  # fmt: skip
         return decorate if personal is None else self._guarded(decorate, personal=personal, batch=bool(batch))
 
     @staticmethod

@@ -21,6 +21,7 @@ from band.redis.link import RedisLink
 TAKEN: Final = "events:taken:{group}"
 """Stream of what a group acknowledged: fields ``ids`` (comma-joined) and ``ms`` (how long it took)."""
 TAKEN_KEPT: Final = 10_000
+_HOLD_MOST: Final = 1000
 _RELEASED_IDLE_MS: Final = 3_600_000
 _FORGET_CONSUMERS_MS: Final = 3_600_000
 
@@ -118,7 +119,9 @@ class StreamGroup:
 
     async def hold(self, ids: Sequence[str]) -> None:
         """Show that these are still worked on, so that nobody claims them."""
-        await self._commands.command("XCLAIM", EVENTS_STREAM, self.name, self.consumer, 0, *ids, "JUSTID")
+        for begin in range(0, len(ids), _HOLD_MOST):  # not all in one command: Redis does nothing else meanwhile
+            some = ids[begin : begin + _HOLD_MOST]
+            await self._commands.command("XCLAIM", EVENTS_STREAM, self.name, self.consumer, 0, *some, "JUSTID")
 
     async def release(self, ids: Sequence[str]) -> None:
         """Let others claim these at once: this consumer ends before it handled them."""

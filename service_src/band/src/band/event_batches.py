@@ -1,0 +1,136 @@
+"""What is done with a batch of events: the listener's function, again after a failure, then the acknowledgement."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from typing import Final
+
+from band.errors import RedisError
+from band.jsonrpc.calling import describe
+from band.logs import logger
+from band.metrics import Metrics
+from band.redis.backoff import Backoff
+from band.registry import Exposed, resolve
+from band.stream_group import Delivery, StreamGroup
+
+RETRY_CAP: Final = 30.0
+
+
+class Batches:
+    """Works on batches; `held` is what is in hand: read, and neither acknowledged nor buried yet."""
+
+    def __init__(self, exposed: Exposed, group: StreamGroup, metrics: Metrics, stopping: asyncio.Event) -> None:
+        self.held: dict[str, None] = {}
+        self.at_rest = asyncio.Event()
+        self.at_rest.set()
+        self.last_error = ""
+        self._exposed = exposed
+        self._group = group
+        self._metrics = metrics
+        self._stopping = stopping
+        # Handled, but Redis went away before the acknowledgement: given again, they are only acknowledged.
+        self._handled: dict[str, None] = {}
+
+    def take(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
+        """Remember what was read; returns what was not in hand already."""
+        new = [delivery for delivery in deliveries if delivery.stream_id not in self.held]
+        self.held.update((delivery.stream_id, None) for delivery in new)
+        if self.held:
+            self.at_rest.clear()
+        return new
+
+    def drop_all(self) -> None:
+        """Nothing is in hand any more: what was not acknowledged is still pending, and comes again."""
+        self.held.clear()
+        self.at_rest.set()
+
+    def forget_handled(self) -> None:
+        """All that is pending came again: what is remembered beyond that was claimed by another consumer."""
+        self._handled.clear()
+
+    async def work(self, deliveries: list[Delivery]) -> None:
+        """Have the function take a batch. RedisError when what became of it could not be written."""
+        known = [delivery.stream_id for delivery in deliveries if delivery.stream_id in self._handled]
+        if known:
+            await self._acknowledge(known)
+            deliveries = [delivery for delivery in deliveries if delivery.stream_id in self.held]
+        unreadable = [delivery for delivery in deliveries if delivery.event is None]
+        await self.bury(unreadable, "the entry of the stream is not a JSON object")
+        readable = [delivery for delivery in deliveries if delivery.event is not None]
+        if self._exposed.batch:
+            await self._try(readable)
+        else:
+            for delivery in readable:
+                await self._try([delivery])
+
+    async def bury(self, deliveries: list[Delivery], reason: str) -> None:
+        """Put a batch into the dead letters."""
+        if not deliveries:
+            return
+        await self._group.bury(deliveries, reason)
+        self._let_go([delivery.stream_id for delivery in deliveries])
+        self._metrics.add("listener_dead_letters", len(deliveries))
+
+    async def pause(self, seconds: float) -> bool:
+        """Wait, unless it stops; returns whether it stops."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        return self._stopping.is_set()
+
+    async def hold(self, interval: float) -> None:
+        """Show, for ever, that what is in hand is still worked on, so that nobody claims it meanwhile."""
+        while True:
+            await asyncio.sleep(interval)
+            held = list(self.held)
+            if held and not self._stopping.is_set():
+                try:
+                    await self._group.hold(held)
+                except RedisError as error:
+                    logger.warning("events_hold_failed", group=self._group.name, reason=str(error))
+
+    async def _try(self, deliveries: list[Delivery]) -> None:
+        if not deliveries:
+            return
+        backoff = Backoff(base=0.5, cap=RETRY_CAP)
+        loop = asyncio.get_running_loop()
+        while True:
+            begun = loop.time()
+            try:
+                await self._call(deliveries)
+            except Exception as error:  # noqa: BLE001 - whatever a listener does, its events are kept
+                self.last_error = describe(error)
+                self._metrics.called(self._exposed.name, "error", loop.time() - begun)
+                logger.exception(
+                    "listener_failed", method=self._exposed.name, events=len(deliveries), reason=self.last_error
+                )
+                if backoff.attempts + 1 >= self._exposed.max_attempts:
+                    await self.bury(deliveries, self.last_error)
+                    return
+                if await self.pause(backoff.next()):
+                    return  # they stay pending: the next life, or another consumer, gets them again
+                continue
+            took = loop.time() - begun
+            self._metrics.called(self._exposed.name, "ok", took)
+            self._metrics.add("listener_events", len(deliveries))
+            ids = [delivery.stream_id for delivery in deliveries]
+            self._handled.update(dict.fromkeys(ids))
+            await self._acknowledge(ids, took * 1000)
+            return
+
+    async def _call(self, deliveries: list[Delivery]) -> None:
+        events = [delivery.event or {} for delivery in deliveries]
+        await resolve(self._exposed.func(events) if self._exposed.batch else self._exposed.func(**events[0]))
+
+    async def _acknowledge(self, ids: list[str], took_ms: float | None = None) -> None:
+        await self._group.acknowledge(ids, took_ms)
+        self._let_go(ids)
+
+    def _let_go(self, ids: Iterable[str]) -> None:
+        for stream_id in ids:
+            self.held.pop(stream_id, None)
+            self._handled.pop(stream_id, None)
+        if not self.held:
+            self.at_rest.set()
