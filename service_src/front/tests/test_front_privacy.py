@@ -142,6 +142,30 @@ def test_hints_are_cut_and_all_or_none() -> None:
     assert read_hints(Request("GET", b"/", {b"sec-ch-ua": b"x" * 9000}, "")) == {"ua": "x" * 512}
 
 
+async def test_the_fingerprint_does_not_lead_to_the_address(
+    session: aiohttp.ClientSession, front: Any, peers: Any
+) -> None:
+    """By default it is of what is kept: all addresses of a network give one, so trying all of them finds none."""
+    found = set()
+    for address in (ADDRESS, "81.2.69.7"):
+        async with session.get(f"{front.url}/track/page", headers={"X-Real-IP": address}) as answer:
+            assert answer.status == 200
+        found.add((await peers.newest())["data"]["fpid"])
+    tried = {fpid(f"81.2.69.{last}", UA): last for last in range(256)}
+    assert [tried.get(one) for one in found] == [0]
+
+
+async def test_the_original_fingerprint_must_be_asked_for(
+    own_redis: Any, start_front: Any, speak: Any, session: aiohttp.ClientSession
+) -> None:
+    """`FPID=original` gives the value that services of the original know."""
+    front = start_front(own_redis.dsn, FPID="original")
+    peers = speak(own_redis.dsn)
+    async with session.get(f"{front.url}/track/page", headers={"X-Real-IP": ADDRESS}) as answer:
+        assert answer.status == 200
+    assert (await peers.newest())["data"]["fpid"] == fpid(ADDRESS, UA)
+
+
 def test_fingerprints_of_less() -> None:
     """`masked` is the same for all addresses of a network, `none` is none, `original` is the original's."""
     assert fingerprint_of("none", str) is None

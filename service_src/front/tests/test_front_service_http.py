@@ -14,6 +14,8 @@ import pytest
 from multidict import CIMultiDict
 from yarl import URL
 
+from front.fingerprint import fpid
+
 MAC = (
     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/120.0.0.0 Safari/537.36"
@@ -83,7 +85,7 @@ async def test_an_sdk_event_goes_the_whole_road(http: aiohttp.ClientSession, pee
         )
     event_id = json.loads(native)["data"]["id"]
     assert native == f'{{"type__":"data","statusCode":200,"data":{{"id":"{event_id}"}},"native__":true}}'
-    data = SDK_BODY[:-1].replace('"fpid":"from the client"', '"fpid":"8063120466863574367"')
+    data = SDK_BODY[:-1].replace('"fpid":"from the client"', f'"fpid":"{fpid("2.125.160.0", MAC)}"')
     ua_json, geo_json = (
         json.dumps(result, separators=(",", ":"), ensure_ascii=False) for result in (UA_RESULT, GEO_RESULT)
     )

@@ -1,4 +1,4 @@
-"""The fingerprint `fpid` of an address and a User-Agent, equal to the one that the original collector computed."""
+"""The fingerprint `fpid` of an address and a User-Agent; of the whole address it equals the original collector's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import xxhash
 Fingerprint = Callable[[str, str], str]
 
 FINGERPRINTS = ("original", "masked", "none")
-"""`original` of the whole address; `masked` of what may be kept of it; `none` makes no fingerprint."""
+"""`original` of the whole address; `masked` (default) of what may be kept of it; `none` makes no fingerprint."""
 
 _SEED = 0xCACA3ADA
 
