@@ -113,7 +113,9 @@ class Theatre:
         until(self._ready)
 
     def _ready(self) -> bool:
-        request = urllib.request.Request(f"{self.url}/health", headers={"X-Band-Token": self._env.get("BAND_TOKEN", "")})
+        request = urllib.request.Request(
+            f"{self.url}/health", headers={"X-Band-Token": self._env.get("BAND_TOKEN", "")}
+        )
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 return bool(json.load(answer)["redis"]["desired_loaded"])

@@ -124,7 +124,9 @@ def test_a_trace_tells_who_took_the_event_and_what_mixpanel_said(visit: Any, the
     store.xgroup_create("events", "archive", "0")
     store.xreadgroup("archive", "one", {"events": ">"})
     store.xgroup_create("events", "late", "0")
-    theatre.tell("trace", trace={"outcome": "taken", "at": int(time.time() * 1000), "answer": "200 OK, 212 in one batch"})
+    theatre.tell(
+        "trace", trace={"outcome": "taken", "at": int(time.time() * 1000), "answer": "200 OK, 212 in one batch"}
+    )
     page = visit.open(f"/dashboard/trace/{number}")
     expect(page.locator(".trace")).to_contain_text("Taken by send_mixpanel")
     expect(page.locator(".trace")).to_contain_text("Handled in 131 ms. taken: 200 OK, 212 in one batch")
@@ -142,7 +144,9 @@ def test_a_trace_of_an_event_that_is_not_there_says_why(visit: Any, theatre: Any
 
 def test_dead_letters_are_listed_replayed_and_deleted(visit: Any, theatre: Any) -> None:
     """Each letter with its reason and event; one or all can be sent again or deleted, deleting asks first."""
-    theatre.tell("letters", letters=[letter(1, "time is invalid"), letter(2, "distinct_id is refused"), letter(3, "no")])
+    theatre.tell(
+        "letters", letters=[letter(1, "time is invalid"), letter(2, "distinct_id is refused"), letter(3, "no")]
+    )
     page = visit.open()
     rows = page.locator(".letter")
     expect(rows).to_have_count(3)
@@ -185,7 +189,11 @@ def test_what_others_write_is_text_and_never_runs(visit: Any, theatre: Any) -> N
     """Output of services, events, titles and reasons with markup, scripts and terminal codes stay text."""
     bad = "<script>window.hit=1</script><img src=x onerror=window.hit=1></script><svg onload=window.hit=1>"
     theatre.tell("letters", letters=[letter(1, bad), {**letter(2, "x"), "stream_id": f"'\"><b id=hit>{bad}"}])
-    theatre.tell("print", name="front", text=[bad, "\x1b[31mred\x1b[0m \x1b]8;;http://evil.example/\x07link\x1b]8;;\x07 \x1b[2J\u202eend"])
+    theatre.tell(
+        "print",
+        name="front",
+        text=[bad, "\x1b[31mred\x1b[0m \x1b]8;;http://evil.example/\x07link\x1b]8;;\x07 \x1b[2J\u202eend"],
+    )
     number = theatre.event(key=f"in.gen.{bad}", data={bad: bad, "mmgeo": {"city_en": bad}}, channel=bad)
     theatre.redis.xadd("events", {"event": bad})
     page = visit.open()
@@ -198,7 +206,10 @@ def test_what_others_write_is_text_and_never_runs(visit: Any, theatre: Any) -> N
     expect(page.locator(".letter-reason").first).to_have_text(bad)
     theatre.event(key=f"in.gen.{bad}")  # one that comes over the socket
     expect(page.locator(".event")).to_have_count(3)
-    assert page.evaluate("[window.hit, document.querySelector('#hit, main script, main img, main [onerror]')]") == [None, None]
+    assert page.evaluate("[window.hit, document.querySelector('#hit, main script, main img, main [onerror]')]") == [
+        None,
+        None,
+    ]
     page.goto(f"/dashboard/trace/{number}")
     expect(page.get_by_role("heading", level=1)).to_have_text(bad)
     assert page.evaluate("window.hit") is None

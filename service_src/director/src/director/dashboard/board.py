@@ -59,7 +59,10 @@ class Board:
         cells = place({row["name"]: row["pos"] for row in rows})
         busy = self._locks.busy
         made = [
-            (card(row, building=self._progress.of(row["name"]), busy=row["name"] in busy), cells[row["name"]])
+            (
+                card(row, time.time(), building=self._progress.of(row["name"]), busy=row["name"] in busy),
+                cells[row["name"]],
+            )
             for row in rows
         ]
         return sorted(made, key=lambda pair: (*pair[1], pair[0].name))

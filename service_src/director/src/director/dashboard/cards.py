@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -48,23 +48,27 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     pos: str = ""
 
 
-def card(row: Row, *, building: Building | None = None, busy: bool = False) -> Card:
-    """Return the card of a row of `/list`; `busy` when a request for the service is being carried out."""
+def card(row: Row, now: float, *, building: Building | None = None, busy: bool = False) -> Card:
+    """Return the card of a row of `/list`; `busy` when a request for the service is being carried out.
+
+    `now` is seconds since 1970.
+    """
     running = row["state"] == "running"
     crash = row.get("crash")
+    rolled_back = row.get("rolled_back")
     return Card(
         name=row["name"],
         title=row["title"] if row["title"] != row["name"] else "",
         look=look(row["health"], row["wanted"]),
         role=_role(row),
-        facts=list(_facts(row, running)),
+        facts=list(_facts(row, running, now)),
         gauge=_gauge(row),
         crash=crash if isinstance(crash, Mapping) else None,
-        reason=_reason(row),
+        reason=_went_back(rolled_back) if isinstance(rolled_back, Mapping) else "",
         building=building,
         busy=busy,
         running=running or row["wanted"] == "running",
-        release=release(row["image"]),
+        release=row.get("release") or release(row["image"]),
         pos=row["pos"] or "",
     )
 
@@ -75,12 +79,17 @@ def release(image: str) -> str:
     return tag[:12] if colon and "/" not in tag else ""
 
 
-def _facts(row: Row, running: bool) -> Any:
+def _facts(row: Row, running: bool, now: float) -> Iterator[Fact]:
     if running:
         yield Fact("up", duration(row["uptime"]))
         yield Fact("cpu", percent(row.get("cpu_percent")), "of one CPU")
     elif row.get("exit_code") is not None:
         yield Fact("exit code", str(row["exit_code"]), tone="bad" if row["exit_code"] else "")
+    if row.get("watch_until"):
+        left = row["watch_until"] - now
+        yield Fact(
+            "watched", f"{duration(max(0.0, left))} more", "a new release that is not well in this time goes back"
+        )
     if row["restarts"] or row["crashes"]:
         noted = f", {count(row['crashes'], 'crash', 'crashes')} of late" if row["crashes"] else ""
         yield Fact("restarts", str(row["restarts"]) + noted, tone="warn" if row["crashes"] else "")
@@ -120,7 +129,8 @@ def _role(row: Row) -> str:
     return ", ".join(sorted(role for role in roles if isinstance(role, str)))
 
 
-def _reason(row: Row) -> str:
-    """Return why a service is not well, where somebody said so."""
-    reason = row.get("reason")
-    return reason if isinstance(reason, str) else ""
+def _went_back(record: Mapping[str, Any]) -> str:
+    """Return what the director did by itself to a release that was not well."""
+    return (
+        f"Rolled back from {str(record.get('from') or 'a release')[:8]} by itself: {record.get('reason') or 'not well'}"
+    )

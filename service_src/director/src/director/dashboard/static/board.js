@@ -28,19 +28,19 @@ function connection(state) {
     if ($("#link").dataset.state === "away") notice("ok", "The director is back");
     away = 0;
     link("live", "live");
-  } else if (!away) {
-    link("wait", "connecting");
-    away = setTimeout(() => link("away", "The director does not answer; trying again"), SAID_AFTER);
+  } else {
+    if (!away) {
+      link("wait", "connecting");
+      away = setTimeout(() => link("away", "The director does not answer; trying again"), SAID_AFTER);
+    }
     ended();
   }
 }
 
 // A session that has ended cannot be told from a director that is away by its socket alone.
 async function ended() {
-  const answer = await fetch("/_band/health").catch(() => null);
-  if (!answer?.ok) return;
-  const page = await fetch("/list", { headers: { Accept: "application/json" } }).catch(() => null);
-  if (page?.status === 403) location.assign(`/dashboard/login?next=${encodeURIComponent(location.pathname)}`);
+  const answer = await fetch("/list", { headers: { Accept: "application/json" } }).catch(() => null);
+  if (answer?.status === 403) location.assign(`/dashboard/login?next=${encodeURIComponent(location.pathname)}`);
 }
 
 function take(message) {
