@@ -1,0 +1,183 @@
+"""What is thrown away, and above all what is not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from band.redis import RedisLink
+from director import history
+from director.desired import Desired, Wanted
+from director.errors import Conflict, DockerUnavailable
+from director.locks import Locks
+from director.prune import Waste, World, waste
+from director.pruner import Pruner, PruneSettings
+from director.releases import Releases
+from director.runtime.face import LABEL_KIND, LABEL_SERVICE, LABEL_SPEC, ImageInfo, Observed
+from director.spec import Spec
+
+
+def image(tag: str, service: str = "one", **more: Any) -> ImageInfo:
+    labels = {LABEL_KIND: "service", LABEL_SERVICE: service, **more.pop("labels", {})}
+    given_tags = more.pop("tags", [f"ns/{service}:{tag}"])
+    return ImageInfo(**{"id": f"sha256:{tag}", "tags": given_tags, "labels": labels, "size": 100, "shared": 60, **more})
+
+
+def found(*images: ImageInfo, containers: Any = (), **more: Any) -> Waste:
+    world = {"namespace": "ns", "used": (), "kept": (), "desired": {}, **more}
+    return waste(World(images=images, containers=containers, **world))
+
+
+def refs(of: Waste) -> list[str]:
+    return [item.references[0] for item in of.images]
+
+
+def test_an_image_that_nobody_needs_may_go() -> None:
+    """It is told with what the disk gains: what it shares with no other."""
+    told = found(image("a")).shown()
+    assert [item["image"] for item in told["images"]] == ["ns/one:a"]
+    assert told["bytes"] == 40
+
+
+@pytest.mark.parametrize(
+    ("kept", "more"),
+    [
+        (image("a"), {"used": {"sha256:a"}}),
+        (image("a"), {"kept": {"ns/one:a"}}),
+        (image("a"), {"busy": {"one"}}),
+        (image("a", created=50.0), {"older_than": 50.0}),
+        (image("a", tags=["ns/one:a", "mine/one:keep"]), {}),
+        (image("a", tags=["other/one:a"]), {}),
+        (image("a", labels={LABEL_KIND: "core"}), {}),
+        (image("a", labels={LABEL_KIND: "base"}), {}),
+        (image("a", service=""), {}),
+    ],
+)
+def test_an_image_that_somebody_needs_stays(kept: ImageInfo, more: Any) -> None:
+    """In use, of a kept release, of a busy service, too young, tagged by somebody else, or of the platform itself."""
+    assert refs(found(kept, **more)) == []
+
+
+def test_an_image_without_a_tag_goes_by_its_id() -> None:
+    """A build with nocache leaves the one before without a name."""
+    assert refs(found(image("a", tags=[]))) == ["sha256:a"]
+
+
+def test_containers_that_ended_and_belong_to_nothing_go() -> None:
+    """One that lives, is wanted, or can be taken in by the reconciler stays."""
+    dead = Observed(id="c1", name="one", service="one", state="exited")
+    alive = Observed(id="c2", name="two", service="two")
+    known = Observed(id="c3", name="three", service="three", state="exited", labels={LABEL_SPEC: "{}"})
+    core = Observed(id="c4", name="redis", service="redis", kind="core", state="exited")
+    told = found(containers=[dead, alive, known, core])
+    assert [item.id for item in told.containers] == ["c1"]
+    wanted = {"one": Wanted(spec=Spec(name="one", image="x", network="n"))}
+    assert found(containers=[dead], desired=wanted).containers == []
+
+
+@given(st.sets(st.sampled_from("abcdef")), st.sets(st.sampled_from("abcdef")), st.sets(st.sampled_from("abcdef")))
+def test_what_is_used_or_kept_never_goes(there: set[str], used: set[str], kept: set[str]) -> None:
+    """Whatever is there, exactly what is neither used nor kept may go."""
+    told = found(
+        *(image(tag) for tag in there),
+        used={f"sha256:{tag}" for tag in used},
+        kept={f"ns/one:{tag}" for tag in kept},
+    )
+    assert set(refs(told)) == {f"ns/one:{tag}" for tag in there - used - kept}
+
+
+class Engine:
+    """The part of an engine that pruning needs."""
+
+    def __init__(self, *images: ImageInfo) -> None:
+        self.there = {item.id: item for item in images}
+        self.used: set[str] = set()
+        self.refuses = ""
+
+    async def images(self, *, sizes: bool = False) -> list[ImageInfo]:
+        return list(self.there.values())
+
+    async def used_images(self) -> frozenset[str]:
+        return frozenset(self.used)
+
+    async def containers(self, *, fresh: bool = False) -> list[Observed]:
+        return []
+
+    async def remove_image(self, reference: str) -> None:
+        if reference == self.refuses:
+            raise DockerUnavailable("image is being used", status=409)
+        self.there = {key: item for key, item in self.there.items() if reference not in (*item.tags, item.id)}
+
+
+def pruner(engine: Any, store: RedisLink, locks: Locks | None = None, full: float = 10.0, **settings: float) -> Pruner:
+    return Pruner(
+        runtime=engine, desired=Desired(store, "ns"), releases=Releases(store, "ns", keep=1), locks=locks or Locks(),
+        namespace="ns", settings=PruneSettings(**settings), disk=lambda: full,
+    )  # fmt: skip
+
+
+async def loaded(found: Pruner) -> Pruner:
+    await found._desired.load()
+    await found._releases.load()
+    return found
+
+
+async def test_nothing_goes_while_it_is_not_known_what_should_run(store: RedisLink) -> None:
+    """Without Redis every image might be needed: a conflict, and nothing is touched."""
+    with pytest.raises(Conflict):
+        await pruner(Engine(image("a")), store).look()
+
+
+async def test_looking_changes_nothing_and_pruning_tells_what_went(store: RedisLink) -> None:
+    """Kept releases and what is wanted stay; what the engine refuses is told."""
+    engine = Engine(image("a"), image("b"), image("c"), image("d", "two"))
+    found = await loaded(pruner(engine, store))
+    want = Wanted(spec=Spec(name="one", image="ns/one:a", network="n"))
+    await found._desired.put(want)
+    await found._releases.put("one", history.deployed((), want, "run", 1.0, 0))
+    assert set(refs(await found.look())) == {"ns/one:b", "ns/one:c", "ns/two:d"}
+    assert len(engine.there) == 4
+    engine.refuses = "ns/one:c"
+    told = await found.prune()
+    assert [item["image"] for item in told["images"]] == ["ns/one:b", "ns/two:d"]
+    assert told["failed"] == [{"image": "ns/one:c", "reason": "image is being used"}]
+    assert set(engine.there) == {"sha256:a", "sha256:c"}
+
+
+async def test_an_image_that_is_run_while_its_lock_is_waited_for_stays(store: RedisLink) -> None:
+    """What was waste at the first look is looked at again under the lock."""
+    engine, locks = Engine(image("a")), Locks()
+    found = await loaded(pruner(engine, store, locks))
+    hold = locks.hold("one")
+    looked = await found.look()
+    await hold.__aenter__()
+    pruning = asyncio.create_task(found._remove(looked.images[0], float("inf"), []))
+    await asyncio.sleep(0)
+    engine.used.add("sha256:a")
+    await hold.__aexit__(None, None, None)
+    assert await pruning is False
+    assert engine.there
+
+
+@pytest.mark.parametrize(
+    ("disk", "settings", "left"),
+    [
+        (10.0, {}, {"sha256:young"}),  # by age
+        (90.0, {}, set()),  # the disk is too full for patience
+        (90.0, {"disk": 0.0}, {"sha256:young"}),
+        (10.0, {"age": 0.0}, {"sha256:young", "sha256:old"}),
+        (99.0, {"age": 0.0, "disk": 0.0}, {"sha256:young", "sha256:old"}),
+    ],
+)
+async def test_by_itself_it_prunes_by_age_and_disk(
+    store: RedisLink, disk: float, settings: dict[str, float], left: set[str]
+) -> None:
+    """Old images go by age, all of them when the disk is nearly full, none with both switched off."""
+    engine = Engine(image("young", created=9e9), image("old", created=1.0))
+    found = await loaded(pruner(engine, store, full=disk, **settings))
+    await found.once()
+    assert set(engine.there) == left
