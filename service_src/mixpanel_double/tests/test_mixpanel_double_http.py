@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import time
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,58 @@ async def test_mixpanel_double_survives_many_at_once(client: TestClient[Any, Any
     """Ten requests at once are all counted."""
     answers = await asyncio.gather(*(send(client, [record(number)]) for number in range(10)))
     assert {status for status, _ in answers} == {200}
+
+
+ODD = [
+    record(), record(time=1_795_468_772), record(distinct_id=""), record(extra={"a": [1, 2]}),
+    record(time=1.5), record(time="1"), record(time=True), record(time=None), record(distinct_id=7),
+    record(**{"$insert_id": 5}), {**record(), "more": 1}, {"event": 5, "properties": record()["properties"]},
+    {"event": "x"}, {"properties": {}}, [], "text", None, 7, {"event": "x", "properties": []},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD, ids=[str(number) for number in range(len(ODD))])
+async def test_mixpanel_double_takes_nothing_that_the_specification_refuses(
+    client: TestClient[Any, Any], contract: dict[str, Any], odd: Any
+) -> None:
+    """What it answers with 200 is valid by Mixpanel's own document, and every answer has the form that it gives."""
+    schema = contract["paths"]["/import"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    status, answer = await send(client, [odd])
+    check_answer(contract, status, answer)
+    if status == 200:
+        OAS30Validator(schema).validate([odd])
+    valid = OAS30Validator(schema).is_valid([odd])
+    assert status == 200 or not valid or answer["failed_records"]
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        ({"strict": "2"}, {}),
+        ({"strict": "1"}, {"Content-Type": "text/plain"}),
+        ({"strict": "1"}, {"Content-Encoding": "deflate"}),
+    ],
+)
+async def test_mixpanel_double_holds_query_and_headers_against_the_specification(
+    client: TestClient[Any, Any], query: dict[str, str], headers: dict[str, str]
+) -> None:
+    """Values that the document does not list are a 400, and nothing is counted."""
+    body = zlib.compress(json.dumps([record()]).encode()) if "Content-Encoding" in headers else json.dumps([record()])
+    given = {"Content-Type": "application/json", **AUTH, **headers}
+    async with client.post("/import", params=query, data=body, headers=given) as answer:
+        assert answer.status == 400
+    assert (await (await client.get("/_double/stats")).json())["unique"] == 0
+
+
+async def test_mixpanel_double_refuses_on_command(client: TestClient[Any, Any], contract: dict[str, Any]) -> None:
+    """`refuse`: the first records of a request are found bad, the others are kept; wrong credentials, too large."""
+    for order, expected in (({"refuse": 2}, 400), ({"status": 401}, 401), ({"status": 413}, 413)):
+        assert (await client.post("/_double/fail", json=order)).status == 200
+        status, answer = await send(client, [record(number) for number in range(5)])
+        assert status == expected
+        check_answer(contract, status, answer)
+        if "refuse" in order:
+            assert [failed["index"] for failed in answer["failed_records"]] == [0, 1]
+            assert answer["num_records_imported"] == 3
+    stats = await (await client.get("/_double/stats")).json()
+    assert (stats["unique"], stats["refused"]) == (3, 2)

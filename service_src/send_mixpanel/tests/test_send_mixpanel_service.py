@@ -378,3 +378,32 @@ async def test_send_mixpanel_bad_settings_say_why(redis_port: int, tmp_path: Pat
     _, output = await asyncio.wait_for(process.communicate(), 10)
     assert process.returncode == 1
     assert output.decode().strip() == "send_mixpanel: MIXPANEL_REGION='mars' is not known; write one of us, eu, in"
+
+
+async def test_send_mixpanel_replays_only_what_is_asked_for(
+    sender: Callable[..., Any], redis: Redis, double: Double
+) -> None:
+    """With ids only these letters are sent again; ids that are none send nothing, not everything."""
+    keys = [
+        (await redis.xadd("dead:send_mixpanel", {"event": json.dumps(event(number)), "reason": "x"})).decode()
+        for number in range(3)
+    ]
+    async with sender() as running:
+        assert (await running.get("/replay_dead_letters", ids="nonsense,5-5"))["letters"] == 0
+        await until(lambda: _replayed(running))
+        assert (await running.get("/replay_dead_letters", ids=keys[1]))["letters"] == 1
+        await until(lambda: _replayed(running))
+        assert double.store.newest(5)[0]["properties"]["n"] == 1
+        assert (await running.get("/stats"))["dead_letters"] == 2
+        assert await running.get("/delete_dead_letters", ids=f"junk,{keys[0]}") == {"deleted": 1}
+
+
+async def test_send_mixpanel_full_batches_do_not_wait(sender: Callable[..., Any], redis: Redis, double: Double) -> None:
+    """So many events, or so many bytes, leave at once, several requests at a time; the rest waits for the linger."""
+    async with sender(BATCH_EVENTS="50", BATCH_BYTES="20000", LINGER="30"):
+        await accept(redis, [event(number) for number in range(120)])
+        await until(lambda: double.store.stats()["unique"] >= 100, timeout=8)
+        await asyncio.sleep(0.3)
+        assert double.store.stats()["unique"] < 120
+        await accept(redis, [event(500 + number, data={"pad": "x" * 5000}) for number in range(5)])
+        await until(lambda: double.store.stats()["unique"] >= 120, timeout=8)

@@ -14,6 +14,8 @@ from mixpanel_double.rules import MAX_BODY, MAX_EVENTS, complaint
 from mixpanel_double.store import Store
 
 _TRACK_MAX_AGE = 5 * 86400
+_CONTENT_TYPES = {"application/json", "application/x-ndjson"}
+_ORDERED = ("properties", "refused because somebody ordered it")
 
 
 class RefusedRequest(Exception):
@@ -39,11 +41,14 @@ class Double:
     async def import_events(self, request: web.Request) -> web.StreamResponse:
         """`POST /import`."""
         fault = self.faults.next()
+        refuse = fault.refuse if fault is not None else 0
+        if refuse:
+            fault = None
         if fault is not None and not fault.stores:
             self.store.count_request(fault.status)
             return await perform(fault, request, {})
         try:
-            status, answer = await self._import(request)
+            status, answer = await self._import(request, refuse)
         except RefusedRequest as refused:
             status, answer = refused.status, error_body(refused.status, str(refused))
         if fault is not None:
@@ -52,10 +57,11 @@ class Double:
         self.store.count_request(status)
         return web.json_response(answer, status=status)
 
-    async def _import(self, request: web.Request) -> tuple[int, dict[str, Any]]:
+    async def _import(self, request: web.Request, refuse: int) -> tuple[int, dict[str, Any]]:
         project = self.access.project_of(request)
         if project is None:
             raise RefusedRequest(401, "Invalid credentials")
+        check_form(request)
         body = await read_body(request, self.max_body)
         records = read_records(request.content_type, body)
         if not records:
@@ -65,12 +71,12 @@ class Double:
         self.store.bytes_unpacked += len(body)
         self.store.biggest_body = max(self.store.biggest_body, len(body))
         self.store.biggest_batch = max(self.store.biggest_batch, len(records))
-        return self._take(records, project, strict=request.query.get("strict", "1") == "1")
+        return self._take(records, project, refuse, strict=request.query.get("strict", "1") == "1")
 
-    def _take(self, records: list[Any], project: str, *, strict: bool) -> tuple[int, dict[str, Any]]:
+    def _take(self, records: list[Any], project: str, refuse: int, *, strict: bool) -> tuple[int, dict[str, Any]]:
         failed, good = [], []
         for index, record in enumerate(records):
-            found = complaint(record)
+            found = complaint(record) or (_ORDERED if index < refuse else None)
             if found is None:
                 good.append(record)
                 continue
@@ -181,6 +187,22 @@ def make_app(double: Double | None = None) -> web.Application:
     app = web.Application()
     app.add_routes(add_routes(double or Double()))
     return app
+
+
+def check_form(request: web.Request) -> None:
+    """Hold the query and the headers of `/import` against Mixpanel's specification.
+
+    Raises:
+        RefusedRequest: it does not allow them.
+    """
+    strict = request.query.get("strict", "1")
+    if strict not in {"0", "1"}:
+        raise RefusedRequest(400, f"'strict' is {strict!r}; it must be 0 or 1")
+    if request.content_type not in _CONTENT_TYPES:
+        raise RefusedRequest(400, f"Content-Type must be one of {', '.join(sorted(_CONTENT_TYPES))}")
+    encoding = request.headers.get("Content-Encoding", "gzip")
+    if encoding != "gzip":
+        raise RefusedRequest(400, f"Content-Encoding {encoding!r} is not supported; use gzip or none")
 
 
 async def read_body(request: web.Request, most: int) -> bytes:

@@ -13,7 +13,12 @@ class FaultError(ValueError):
 
 
 class Fault(msgspec.Struct, forbid_unknown_fields=True):
-    """One order. Exactly one of `status`, `hang`, `cut`, `cut_after_store`, `half_body`, `status_after_store`."""
+    """One order: exactly one of the fields before `times`, for so many requests.
+
+    `status`: answer it, keep nothing. `hang`: say nothing for so many seconds, then cut. `cut`: cut the connection.
+    `cut_after_store`, `half_body`, `status_after_store`: keep the records, and cut, send half an answer, or answer this
+    status. `refuse`: find fault with the first so many records, keep the others, answer 400 as for any bad record.
+    """
 
     status: int = 0
     hang: float = 0
@@ -21,6 +26,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
     cut_after_store: bool = False
     half_body: bool = False
     status_after_store: int = 0
+    refuse: int = 0
     times: int = 1
 
     @property

@@ -60,7 +60,7 @@ def seconds(value: float) -> float:
 
 def _time(value: Any, now: float) -> Complaint | None:
     field = "properties.time"
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if not isinstance(value, int) or isinstance(value, bool):
         return field, "'properties.time' is invalid: must be specified as seconds since epoch"
     if seconds(value) < _YEAR_1971:
         return field, "'properties.time' is invalid: must be after 1971-01-01"

@@ -11,7 +11,7 @@ from typing import Any
 
 from send_mixpanel.history import History
 from send_mixpanel.lane import Lane, Poster, Refused
-from send_mixpanel.letters import LetterStream, RedisLink
+from send_mixpanel.letters import Letter, LetterStream, RedisLink
 from send_mixpanel.mapping import Event, Record, UnusableEvent, to_record
 from send_mixpanel.options import Options, Project
 from send_mixpanel.verdict import Verdict
@@ -64,9 +64,8 @@ class Delivery:
             for name in self.lanes:
                 group.create_task(self._drain_lane(name))
 
-    async def replay(self, limit: int) -> dict[str, int]:
-        """Send dead letters again, oldest first; what is refused again comes back with the new reason."""
-        letters = await self.dead.read(limit)
+    async def replay(self, letters: Sequence[Letter]) -> dict[str, int]:
+        """Send dead letters again; what is refused again comes back with the new reason."""
         batches, unusable = await self._sort([letter.event for letter in letters])
         refused = [
             refusal

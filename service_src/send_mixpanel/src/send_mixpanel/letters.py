@@ -1,6 +1,7 @@
 """Redis streams of our own: dead letters, and events held for a project that takes none at the moment."""
 
 import asyncio
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from band import jsonio
 from send_mixpanel.mapping import Event
 
 RETRY_SECONDS = 1.0
+_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
 
 
 class RedisLink(Protocol):
@@ -69,13 +71,19 @@ class LetterStream:
         """The newest `count` entries, newest first."""
         return [_letter(row) for row in await self._redis.command("XREVRANGE", self.key, "+", "-", "COUNT", count)]
 
+    async def find(self, stream_ids: Iterable[str]) -> list[Letter]:
+        """The entries with these ids, those that there are. An id that cannot be one is left out."""
+        ids = [one for one in stream_ids if _ID.fullmatch(one)]
+        found = await asyncio.gather(*(self._redis.command("XRANGE", self.key, one, one) for one in ids))
+        return [_letter(row) for rows in found for row in rows]
+
     async def length(self) -> int:
         """How many there are."""
         return int(await self._redis.command("XLEN", self.key))
 
     async def remove(self, stream_ids: Iterable[str]) -> int:
         """Remove entries by id; returns how many there were."""
-        ids = list(stream_ids)
+        ids = [one for one in stream_ids if _ID.fullmatch(one)]
         return int(await self._redis.command("XDEL", self.key, *ids)) if ids else 0
 
     async def clear(self) -> int:

@@ -7,6 +7,7 @@ from band.errors import RedisError
 from send_mixpanel.client import Client
 from send_mixpanel.condition import lane_health
 from send_mixpanel.delivery import Delivery, describe
+from send_mixpanel.letters import Letter
 from send_mixpanel.options import SECRET_RETIRED, Options, OptionsError, read_options
 
 REPLAY_MOST = 2000
@@ -27,7 +28,13 @@ delivery = Delivery(options, client, link, (RedisError,))
 _replays: dict[str, Any] = {}
 
 
-@expose.listener(batch=options.batch_events * options.in_flight, linger=options.linger, max_attempts=_NEVER)
+@expose.listener(
+    batch=options.batch_events,
+    batch_bytes=options.batch_bytes,
+    linger=options.linger,
+    in_flight=options.in_flight,
+    max_attempts=_NEVER,
+)
 async def broadcast(events: list[dict[str, Any]]) -> None:
     """Take a batch of events; they are acknowledged when this returns."""
     await delivery.deliver(events)
@@ -80,20 +87,24 @@ async def dead_letters(limit: int = 100, **_params: Any) -> dict[str, Any]:
 
 
 @expose()
-async def replay_dead_letters(limit: int = REPLAY_MOST, **_params: Any) -> dict[str, Any]:
-    """Send the oldest dead letters again, in the background; `stats` shows the outcome."""
+async def replay_dead_letters(limit: int = REPLAY_MOST, ids: str | list[str] = "", **_params: Any) -> dict[str, Any]:
+    """Send the oldest dead letters again, or those with these stream ids, in the background; `stats` shows how it went.
+
+    When every letter there is was refused for the same reason, mending that reason and this call bring them all.
+    """
     if _replays.get("running"):
         return {"started": False, "reason": "a replay is running", **_replays}
-    waiting = min(await delivery.dead.length(), _count(limit, REPLAY_MOST))
+    chosen = _ids(ids)[:REPLAY_MOST]
+    letters = await (delivery.dead.find(chosen) if chosen else delivery.dead.read(_count(limit, REPLAY_MOST)))
     _replays.clear()
     _replays["running"] = True
-    await scheduler.spawn(_replay(waiting))
-    return {"started": True, "letters": waiting}
+    await scheduler.spawn(_replay(letters))
+    return {"started": True, "letters": len(letters)}
 
 
-async def _replay(count: int) -> None:
+async def _replay(letters: list[Letter]) -> None:
     try:
-        _replays.update(await delivery.replay(count) if count else {"replayed": 0})
+        _replays.update(await delivery.replay(letters) if letters else {"replayed": 0})
     finally:
         _replays["running"] = False
 
@@ -101,7 +112,7 @@ async def _replay(count: int) -> None:
 @expose()
 async def delete_dead_letters(ids: str | list[str] = "", **_params: Any) -> dict[str, int]:
     """Delete the dead letters with these stream ids (separated by commas); without ids, all of them."""
-    chosen = ids.replace(",", " ").split() if isinstance(ids, str) else [str(one) for one in ids]
+    chosen = _ids(ids)
     return {"deleted": await (delivery.dead.remove(chosen) if chosen else delivery.dead.clear())}
 
 
@@ -122,6 +133,10 @@ async def mixpanel() -> dict[str, Any]:
     if link.connected:
         facts["dead_letters"] = await delivery.dead.length()
     return facts
+
+
+def _ids(ids: str | list[str]) -> list[str]:
+    return ids.replace(",", " ").split() if isinstance(ids, str) else [str(one) for one in ids]
 
 
 def _count(value: Any, most: int) -> int:
