@@ -1,0 +1,276 @@
+"""The page's parts that need no browser: words, places, cards, JSON, time lines, files, colours."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from director.api import error_middleware
+from director.dashboard import dead, shelf, trace, words
+from director.dashboard.assets import FOLDER, Assets
+from director.dashboard.cards import card
+from director.dashboard.grid import MOST_COLUMNS, place
+from director.dashboard.happened import item
+from director.dashboard.login import _own
+from director.dashboard.pretty import LONGEST, pretty
+from director.dashboard.rendering import Renderer
+from director.guard import Guard
+from director.progress import Building
+
+STYLE = (FOLDER / "style.css").read_text(encoding="utf-8")
+NOW = 1_795_480_000.0
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)  # fmt: skip
+
+
+def row(**more: Any) -> dict[str, Any]:
+    """A row of `/list`."""
+    return {
+        "name": "one", "state": "running", "short_id": "a" * 12, "title": "One", "pos": "2x1", "uptime": 3 * 3600 + 720,
+        "ports": [{"host": 8901, "container": 8080}], "image": "ns/one:0123456789abcdef", "restarts": 0, "health": "ok",
+        "wanted": "running", "crashes": 0, "exit_code": None, "memory": 50 * 2**20, "memory_limit": 350 * 2**20,
+        "cpu_percent": 0.42, "data": None, "register": [], **more,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "–"), (-1, "–"), (0, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (3600, "1 h 0 min"),
+     (86399, "23 h 59 min"), (86400, "1 d 0 h"), (270_000, "3 d 3 h")],
+)  # fmt: skip
+def test_durations_read_as_people_say_them(seconds: float | None, text: str) -> None:
+    """The two largest units, never more."""
+    assert words.duration(seconds) == text
+
+
+def test_sizes_shares_and_times_have_as_many_digits_as_matter() -> None:
+    """Small ones get a decimal, large ones do not; what is not known is a dash."""
+    assert [words.mebibytes(size) for size in (None, 5_400_000, 61 * 2**20, 3 * 2**30)] == [
+        "–",
+        "5.1 MiB",
+        "61 MiB",
+        "3.0 GiB",
+    ]
+    assert [words.percent(share) for share in (None, 0.04, 9.96, 180.4)] == ["–", "0.0 %", "10.0 %", "180 %"]
+    assert [words.milliseconds(ms) for ms in ("x", True, 0.123, 3.14, 47, 1300, 90_000)] == [
+        "–", "–", "0.12 ms", "3.1 ms", "47 ms", "1.3 s", "1 min",
+    ]  # fmt: skip
+
+
+def test_places_keep_the_order_and_not_the_gaps() -> None:
+    """Column 5 of columns 1, 2, 5 is the third; two with one place do not cover each other; others take free cells."""
+    found = place({"front": "1x1", "geo": "2x4", "late": "5x1", "twin": "2x4", "odd": None, "wrong": "far"})
+    assert (found["front"], found["geo"], found["late"]) == ((1, 1), (2, 2), (3, 1))
+    assert len(set(found.values())) == len(found)
+
+
+@given(st.dictionaries(st.text("abc", min_size=1, max_size=4), st.none() | st.from_regex(r"[0-9]{1,2}x[0-9]{1,2}", fullmatch=True), max_size=40))  # fmt: skip
+def test_every_service_gets_a_cell_of_its_own(wanted: dict[str, str | None]) -> None:
+    """Whatever positions are asked for: each service has one cell, and no cell is outside the style sheet's columns."""
+    found = place(wanted)
+    assert set(found) == set(wanted)
+    assert len(set(found.values())) == len(found)
+    assert all(1 <= column <= MOST_COLUMNS and row >= 1 for column, row in found.values())
+
+
+def test_a_card_says_how_a_service_is_in_word_tone_and_shape() -> None:
+    """Every word of health has a tone and an icon, no two troubles look the same as being well; unknown words are shown."""
+    looks = {
+        word: card(row(health=word), NOW).look
+        for word in ("ok", "starting", "degraded", "failing", "crashed", "stopped", "new")
+    }
+    assert looks["ok"].word == "running" and not looks["ok"].trouble
+    assert {looks[word].icon for word in ("ok", "starting", "degraded", "failing", "crashed")} == {
+        "ok",
+        "wait",
+        "warn",
+        "bad",
+        "crash",
+    }
+    assert looks["new"].word == "new" and looks["new"].trouble
+    assert card(row(health="stopped", wanted="running"), NOW).look.word == "missing"
+    assert card(row(health="stopped", wanted="stopped"), NOW).look.trouble is False
+
+
+def test_a_card_tells_the_facts() -> None:
+    """Uptime, CPU, restarts, port, data, release, memory, as `/list` has them."""
+    data = {"source": "DB-IP", "build_date": "2026-11-01", "age_days": 22.6, "warning": None}
+    made = card(row(data=data, crashes=2, restarts=5, watch_until=NOW + 42), NOW)
+    facts = {fact.label: fact.value for fact in made.facts}
+    assert facts == {
+        "up": "3 h 12 min", "cpu": "0.4 %", "watched": "42 s more", "restarts": "5, 2 crashes of late",
+        "port": "8901 → 8080", "data": "22 days old",
+    }  # fmt: skip
+    assert made.gauge is not None
+    assert (made.gauge.text, made.release) == ("50 MiB of 350 MiB", "0123456789ab")
+    assert card(row(memory=None), NOW).gauge is None
+    gone = card(row(state="exited", exit_code=137, health="stopped", wanted="stopped"), NOW)
+    assert [(fact.label, fact.value, fact.tone) for fact in gone.facts][0] == ("exit code", "137", "bad")
+
+
+def test_a_card_with_everything_on_it_renders_and_escapes() -> None:
+    """Crash, rollback, build, hostile words: the template takes them all, and they stay text."""
+    bad = "<b onclick=x>'\"&"
+    crash = {"reason": bad, "exit_code": 3, "oom_killed": True, "at": NOW, "last_lines": [bad, "two"]}
+    render = Renderer(Assets(), namespace="t", guarded=False).macro("card.html", "render")
+    building = Building(began=NOW, step=2, steps=5, what=bad)
+    building.feed(f"#7 0.12 {bad}")
+    for one in (
+        card(row(title=bad, crash=crash), NOW),
+        card(row(rolled_back={"from": bad, "reason": bad}), NOW),
+        card(row(), NOW, building=building),
+    ):
+        html = render(one, (1, 1))
+        assert "<b onclick" not in html
+    assert "step 2 of 5" in render(card(row(), NOW, building=building), (1, 1))
+    assert "out of memory" in render(card(row(crash=crash), NOW), (1, 1))
+
+
+@given(JSON)
+def test_json_as_html_holds_the_same_and_no_markup_of_it(value: Any) -> None:
+    """Without its tags and escapes the HTML is the JSON again; only our own spans are in it."""
+    html = str(pretty(value))
+    assert set(re.findall(r"<[^>]*>", html)) <= {
+        "</span>",
+        *(f'<span class="j-{kind}">' for kind in ("key", "str", "num", "lit")),
+    }
+    text = re.sub(r"</?span[^>]*>", "", html)
+    for escaped, plain in (("&lt;", "<"), ("&gt;", ">"), ("&#34;", '"'), ("&#39;", "'"), ("&amp;", "&")):
+        text = text.replace(escaped, plain)
+    assert json.loads(text) == value
+
+
+def test_json_that_is_too_much_is_cut_and_says_so() -> None:
+    """Neither depth nor length can make a page of any size."""
+    deep: Any = "x"
+    for _ in range(500):
+        deep = [deep]
+    assert len(pretty(deep)) < 5000
+    long = str(pretty(["y" * 1000] * 1000))
+    assert len(long) < LONGEST + 2000 and "the rest is left out" in long
+
+
+@given(JSON, JSON)
+def test_whatever_an_event_holds_it_is_listed_and_traced(event: Any, noted: Any) -> None:
+    """No event, note or answer of a listener makes the page fail."""
+    shown = item({"stream_id": "1795480000000-0", "event": event})
+    assert shown.at == NOW
+    groups = [
+        {"group": "a", "state": "taken", "at": NOW * 1000, "ms": 1.0, "answer": noted},
+        {"group": "b", "state": "pending"},
+    ]
+    found = trace.timeline({"event": event, "trace": noted, "groups": groups, "stream_id": "1-0", "time": 1})
+    Renderer(Assets(), namespace="t", guarded=False).html("trace.html", theme="", id="1", **found)
+
+
+def test_dead_letters_are_read_and_nonsense_is_none() -> None:
+    """`count` and the newest letters, with their time; an answer of another shape is no list."""
+    found = dead.queue(
+        "one", {"count": 7, "letters": [{"stream_id": "1795480000000-0", "reason": "no", "at": "1795480000001"}, {}]}
+    )
+    assert found is not None
+    assert (found.total, [letter.at for letter in found.letters]) == (7, [NOW + 0.001, 0.0])
+    assert [dead.queue("one", answer) for answer in (None, [], {"letters": 3}, {"count": 1})] == [None] * 4
+    assert dead.may_have({"register": [{"role": "listener"}]}) and not dead.may_have({"register": None})
+
+
+def test_releases_the_newest_good_one_is_chosen_and_what_has_no_image_cannot_be() -> None:
+    """The current one is no choice; one whose image is gone neither."""
+    rows = [
+        {"id": "c" * 12, "state": "current", "at": NOW}, {"id": "f" * 12, "state": "failed", "at": NOW},
+        {"id": "g" * 12, "state": "good", "at": NOW, "images_present": False}, {"id": "h" * 12, "state": "good"},
+    ]  # fmt: skip
+    found = shelf.releases(rows)
+    assert [(one.choosable, one.first) for one in found] == [
+        (False, False),
+        (True, False),
+        (False, False),
+        (True, True),
+    ]
+
+
+def test_secrets_are_fields_without_a_value() -> None:
+    """Declared secrets come first; whatever is secret is a password field that shows nothing."""
+    found = shelf.fields(["CODE"], {"CODE": "***", "TZ": "UTC", "API_TOKEN": "***"}, {})
+    assert [(one.key, one.secret, one.set, one.shown) for one in found] == [
+        ("CODE", True, True, ""), ("API_TOKEN", True, True, ""), ("TZ", False, True, "UTC"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "path"),
+    [("/", "/"), ("/dashboard/service/x?a=1", "/dashboard/service/x?a=1"), ("//evil.example", "/"), ("/\\evil.example", "/"),
+     ("https://evil.example/", "/"), ("javascript:alert(1)", "/"), ("/a\r\nSet-Cookie: x", "/"), ("", "/"), ("/é", "/")],
+)  # fmt: skip
+def test_after_the_login_one_stays_on_this_director(asked: str, path: str) -> None:
+    """No address of another site, and nothing that could break a header, is gone on to."""
+    assert _own(asked) == path
+
+
+async def test_files_are_served_under_their_hash_only(tmp_path: Path) -> None:
+    """Another content is another address; other versions, other files and ways out of the folder are 404."""
+    for name, text in {"app.js": "1", "style.css": "2", "secret.txt": "3"}.items():
+        (tmp_path / name).write_text(text)
+    assets = Assets(tmp_path)
+    (tmp_path / "app.js").write_text("changed")
+    assert Assets(tmp_path).url("app.js") != assets.url("app.js")
+    guard = Guard(frozenset({"127.0.0.1"}))
+    app = web.Application(middlewares=[error_middleware(lambda: guard)])
+    app.add_routes(assets.routes())
+    async with TestClient(TestServer(app)) as client:
+        good = await client.get(assets.url("app.js"))
+        assert (good.status, await good.text()) == (200, "1")
+        folder = assets.url("app.js").rpartition("/")[0]
+        for path in (f"{folder}/secret.txt", f"{folder}/..%2fsecret.txt", "/dashboard/static/0/app.js"):
+            assert (await client.get(path)).status == 404
+
+
+def colours(theme: int) -> dict[str, str]:
+    """The variables of the style sheet in the light (0) or dark (1) theme."""
+    return {name: pair[theme] for name, *pair in re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", STYLE)}
+
+
+def contrast(one: str, other: str) -> float:
+    """The ratio of two colours as WCAG 2 counts it."""
+
+    def light(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    high, low = sorted((light(one), light(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_every_text_colour_stands_out_from_every_ground(theme: int) -> None:
+    """Text at least 4.5 against page, surface and sunken ground, in both themes; edges of fields at least 3."""
+    found = colours(theme)
+    grounds = ("bg", "surface", "sunken")
+    for text in ("text", "muted", "accent", "ok", "info", "warn", "bad", "idle"):
+        for ground in grounds:
+            assert contrast(found[text], found[ground]) >= 4.5, (text, ground)
+    for text, ground in (("accent-text", "accent"), ("accent-text", "bad"), ("mark-text", "mark")):
+        assert contrast(found[text], found[ground]) >= 4.5, (text, ground)
+    for ground in grounds:
+        assert contrast(found["edge"], found[ground]) >= 3, ground
+
+
+def test_the_style_sheet_names_every_colour_as_a_variable() -> None:
+    """Colours stand at one place: outside of it only shadows and the veil behind dialogs are written out."""
+    rest = STYLE[STYLE.index("/* --- ground */") :]
+    assert re.findall(r"#[0-9a-fA-F]{3,8}\b(?![^{]*\{)", rest) == []
+    used = set(re.findall(r"var\(--([\w-]+)", STYLE))
+    declared = set(re.findall(r"--([\w-]+):", STYLE))
+    assert used <= declared
