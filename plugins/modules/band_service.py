@@ -124,7 +124,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError, connection_spec
-from ansible_collections.rockstat.band.plugins.module_utils.service import Service, explained, service_spec
+from ansible_collections.rockstat.band.plugins.module_utils.service import (
+    Service,
+    explained,
+    service_spec,
+    spare_short_words,
+)
 
 
 def ensure(module: AnsibleModule) -> dict[str, Any]:
@@ -159,6 +164,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    spare_short_words(module)
     try:
         module.exit_json(**ensure(module))
     except DirectorError as error:

@@ -90,7 +90,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError, connection_spec
-from ansible_collections.rockstat.band.plugins.module_utils.service import Service, explained, service_spec
+from ansible_collections.rockstat.band.plugins.module_utils.service import (
+    Service,
+    explained,
+    service_spec,
+    spare_short_words,
+)
 
 
 class Services:
@@ -168,6 +173,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    spare_short_words(module)
     services = Services(module)
     services.ensure()
     module.exit_json(**services.result())

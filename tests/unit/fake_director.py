@@ -1,0 +1,129 @@
+"""A director and a front by hand, for the modules that speak with them, and a list of what was asked."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+RELEASE = "0123456789ab"
+OLDER = "ba9876543210"
+
+
+class FakeDirector:
+    """Services as a table; one whose name is in `broken` fails when it is run."""
+
+    def __init__(self) -> None:
+        self.services: dict[str, dict[str, Any]] = {}
+        self.env: dict[str, Any] = {}
+        self.current: dict[str, str] = {}
+        self.broken: set[str] = set()
+        self.asked: list[str] = []
+        self.events: list[dict[str, Any]] = []
+        handler = type("Handler", (_Handler,), {"director": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def changing(self) -> list[str]:
+        """The requests that changed something."""
+        verbs = ("/run/", "/stop/", "/rm/", "/start/", "/rollback/", "/track/", "/prune?apply")
+        return [path for path in self.asked if path.startswith(verbs) and "dry_run" not in path]
+
+    def answer(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        """Return status and answer of a request."""
+        self.asked.append(path)
+        url = urlsplit(path)
+        query = {key: values[-1] for key, values in parse_qs(url.query).items()}
+        verb, _, name = url.path.strip("/").partition("/")
+        return getattr(self, f"_{verb}", self._nothing)(name, query, body)
+
+    def _nothing(self, name: str, _query: dict[str, str], _body: dict[str, Any]) -> tuple[int, Any]:
+        return 404, {"error": {"code": "http", "message": f"404 {name}", "hint": ""}}
+
+    def _health(self, *_: Any) -> tuple[int, Any]:
+        return 200, {"status": "ok", "redis": {"status": "ok"}, "docker": {"status": "ok"}}
+
+    def _state(self, _name: str, query: dict[str, str], _body: dict[str, Any]) -> tuple[int, Any]:
+        if "name" not in query:
+            return 200, self.services
+        row = self.services.get(query["name"])
+        return (200, row) if row else (404, {"error": {"code": "unknown", "message": "no such service", "hint": ""}})
+
+    def _run(self, name: str, query: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+        same = self.env.get(name) == body and self.services.get(name, {}).get("wanted") == "running"
+        if "dry_run" in query:
+            return 200, {"name": name, "would": "nothing" if same else "build", "image": f"rockstat/{name}:{RELEASE}"}
+        if name in self.broken:
+            return 502, {"error": {"code": "failed", "message": "it ended", "hint": "", "log": ["its last word"]}}
+        self.env[name] = body
+        self.current[name] = RELEASE
+        self.services[name] = {"name": name, "state": "running", "wanted": "running", "health": "ok"}
+        return 200, {"name": name, "short_id": RELEASE, "state": "running"}
+
+    def _stop(self, name: str, *_: Any) -> tuple[int, Any]:
+        self.services[name].update(state="exited", wanted="stopped")
+        return 200, {"name": name, "short_id": RELEASE, "state": "exited"}
+
+    def _rm(self, name: str, *_: Any) -> tuple[int, Any]:
+        self.services.pop(name, None)
+        return 200, {"name": name, "state": "removed"}
+
+    def _releases(self, name: str, *_: Any) -> tuple[int, Any]:
+        if name not in self.services:
+            return 404, {"error": {"code": "unknown", "message": "no such service", "hint": ""}}
+        current = self.current.get(name, RELEASE)
+        states = {one: "current" if one == current else "good" for one in (RELEASE, OLDER)}
+        return 200, {"name": name, "releases": [{"id": one, "state": state} for one, state in states.items()]}
+
+    def _rollback(self, name: str, query: dict[str, str], _body: dict[str, Any]) -> tuple[int, Any]:
+        self.current[name] = query["to"]
+        return 200, {"name": name, "short_id": query["to"], "state": "running", "release": query["to"]}
+
+    def _prune(self, _name: str, query: dict[str, str], _body: dict[str, Any]) -> tuple[int, Any]:
+        images = [{"image": "rockstat/old:1", "bytes": 5}]
+        return 200, {"applied": "apply" in query, "images": images, "containers": [], "bytes": 5}
+
+    def _track(self, name: str, _query: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+        identity = str(len(self.events) + 1)
+        enriched = {one: {"place": 1} for one in ("mmgeo", "sxgeo", "uaparser")}
+        self.events.append({"id": identity, "name": name, "data": {**body, **enriched}})
+        return 200, {"id": identity}
+
+    def _events(self, *_: Any) -> tuple[int, Any]:
+        return 200, {"events": [{"stream_id": event["id"], "event": event} for event in reversed(self.events)]}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    director: FakeDirector
+
+    def do_GET(self) -> None:
+        """Answer a request without a body."""
+        self._answer({})
+
+    def do_POST(self) -> None:
+        """Answer a request with a body."""
+        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self._answer(json.loads(raw or b"{}"))
+
+    def _answer(self, body: dict[str, Any]) -> None:
+        status, answer = self.director.answer(self.path, body)
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_args: Any) -> None:
+        """Say nothing."""

@@ -1,0 +1,229 @@
+"""The modules do what they say: their examples run, check mode changes nothing, a second run finds nothing to do."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("band_*.py"))
+ACTIONS = {path.stem for path in (ROOT / "plugins" / "action").glob("band_*.py")}
+RUNNER = """
+import runpy, sys
+from ansible.module_utils import basic
+basic._ANSIBLE_PROFILE = "legacy"
+runpy.run_module("ansible_collections.rockstat.band.plugins.modules." + sys.argv.pop(1), run_name="__main__")
+"""
+SECRETS = {"mixpanel_token": "canary-token-1", "mixpanel_api_secret": "canary-secret-2"}
+DIRECTORS = {"band_service", "band_services", "band_service_info", "band_event", "band_prune"}
+
+
+def fake_director() -> Any:
+    """Return a new director of tests/unit/fake_director.py."""
+    spec = importlib.util.spec_from_file_location("fake_director", Path(__file__).with_name("fake_director.py"))
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.FakeDirector()
+
+
+@pytest.fixture
+def director() -> Iterator[Any]:
+    """A director and a front at one address."""
+    one = fake_director()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def docker(tmp_path: Path) -> Path:
+    """A folder with a docker client whose engine is a file in it."""
+    shutil.copy(Path(__file__).with_name("fake_docker.py"), tmp_path / "docker")
+    (tmp_path / "docker").chmod(0o755)
+    return tmp_path
+
+
+def text_of(module: str, name: str) -> Any:
+    """Return DOCUMENTATION, EXAMPLES or RETURN of a module, read as YAML."""
+    tree = ast.parse((ROOT / "plugins" / "modules" / f"{module}.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
+            return yaml.safe_load(ast.literal_eval(node.value))
+    raise AssertionError(f"{module} has no {name}")
+
+
+def run(module: str, args: dict[str, Any], *, check: bool = False, path: Path | None = None) -> dict[str, Any]:
+    """Run a module as Ansible does, with diff mode on; return what it said, and the raw text as `_text`."""
+    given = {"ANSIBLE_MODULE_ARGS": {**args, "_ansible_check_mode": check, "_ansible_diff": True}}
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "collections")}
+    if path:
+        env["PATH"] = f"{path}:{env['PATH']}"
+    command = [sys.executable, "-c", RUNNER, module]
+    done = subprocess.run(
+        command, input=json.dumps(given), capture_output=True, text=True, env=env, timeout=50, check=False
+    )
+    assert done.stdout.strip(), done.stderr
+    said: dict[str, Any] = json.loads(done.stdout)
+    return {**said, "_text": done.stdout}
+
+
+def examples() -> list[tuple[str, str, dict[str, Any]]]:
+    """Return every example that speaks with a director: module, title, arguments."""
+    found = []
+    for module in sorted(DIRECTORS):
+        for task in text_of(module, "EXAMPLES"):
+            text = jinja2.Template(yaml.safe_dump(task[f"rockstat.band.{module}"])).render(SECRETS)
+            found.append((module, task["name"], yaml.safe_load(text)))
+    return found
+
+
+def prepared(director: Any, module: str, args: dict[str, Any]) -> dict[str, Any]:
+    """Have the services run that an example speaks of; return its arguments with the director's address."""
+    for name in ("front", "mmgeo", "sxgeo", "uaparser", str(args.get("name", "front"))):
+        director.answer(f"/run/{name}", {"env": {"OLD": "1"}})
+    director.asked.clear()
+    front = {"front_url": director.url} if module == "band_event" else {}
+    return {**args, "url": director.url, **front}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_documents_what_it_takes(module: str) -> None:
+    """Options, examples and check mode are described, and each example names options that there are."""
+    doc = text_of(module, "DOCUMENTATION")
+    assert doc["module"] == module
+    assert doc["attributes"]["check_mode"]["support"] in ("full", "partial")
+    tasks = text_of(module, "EXAMPLES")
+    assert tasks
+    for task in tasks:
+        args = task[f"rockstat.band.{module}"] or {}
+        assert set(args) <= set(doc.get("options") or {}), task["name"]
+        required = {name for name, option in (doc.get("options") or {}).items() if option.get("required")}
+        assert required <= set(args), task["name"]
+
+
+@pytest.mark.parametrize(("module", "title", "args"), examples(), ids=lambda value: str(value)[:40])
+def test_examples_run_and_check_mode_tells_the_truth(
+    director: Any, module: str, title: str, args: dict[str, Any]
+) -> None:
+    """An example works as it stands; check mode said before whether it would change something, and changed nothing."""
+    args = prepared(director, module, args)
+    told = run(module, args, check=True)
+    assert not told.get("failed"), f"{title}: {told}"
+    assert director.changing == []
+    done = run(module, args)
+    assert not done.get("failed"), f"{title}: {done}"
+    assert done["changed"] == told["changed"]
+    for secret in SECRETS.values():
+        assert secret not in told["_text"] + done["_text"]
+
+
+def test_a_second_run_finds_nothing_to_do(director: Any) -> None:
+    """Running, stopped and absent are states: reached once, they are left alone."""
+    for state in ("running", "stopped", "absent"):
+        args = {"name": "front", "state": state, "env": {"LOG_LEVEL": "DEBUG"}, "url": director.url}
+        assert run("band_service", args)["changed"] is True
+        assert run("band_service", args)["changed"] is False
+
+
+def test_a_rollback_goes_to_the_last_good_release_and_no_further(director: Any) -> None:
+    """Without a release it takes the last good one; the current one is nothing to do, an unknown one an error."""
+    args = prepared(director, "band_service", {"name": "front", "rollback": True})
+    done = run("band_service", args)
+    assert (done["from_release"], done["to_release"]) == ("0123456789ab", "ba9876543210")
+    assert run("band_service", {**args, "release": "ba9876543210"})["changed"] is False
+    assert "Known releases" in run("band_service", {**args, "release": "ffffffffffff"})["msg"]
+
+
+def test_services_before_a_failed_one_go_back(director: Any) -> None:
+    """What this call replaced returns to its release, and the error carries the failed one's last words."""
+    args = prepared(director, "band_services", {})
+    director.current["front"] = "ba9876543210"
+    director.broken.add("mmgeo")
+    wanted = [{"name": "front", "env": {"NEW": "2"}}, {"name": "mmgeo", "env": {"NEW": "2"}}, {"name": "uaparser"}]
+    done = run("band_services", {**args, "services": wanted, "rollback": True})
+    assert done["failed"]
+    assert "its last word" in done["msg"]
+    assert "front went back to release ba9876543210" in done["msg"]
+    assert director.current["front"] == "ba9876543210"
+    assert not any(path.startswith("/run/uaparser") for path in director.changing)
+
+
+def container(image: str, **more: Any) -> dict[str, Any]:
+    """Return what band_container is told."""
+    return {
+        "name": "redis",
+        "image": image,
+        "watched": False,
+        "ready_command": ["redis-health"],
+        "ready_timeout": 1,
+        **more,
+    }
+
+
+def test_a_container_is_replaced_only_when_it_differs(docker: Path) -> None:
+    """The label says whether it is what it should be: the second call does nothing, another limit replaces it."""
+    assert run("band_container", container("redis:1"), check=True, path=docker)["action"] == "create"
+    assert run("band_container", container("redis:1"), path=docker)["action"] == "create"
+    assert run("band_container", container("redis:1"), path=docker)["changed"] is False
+    told = run("band_container", container("redis:1", memory="1g"), check=True, path=docker)
+    assert told["action"] == "replace"
+    assert "--memory=1g" in told["diff"]["after"]
+    assert run("band_container", container("redis:1", memory="1g"), path=docker)["action"] == "replace"
+
+
+def test_a_container_that_does_not_answer_gives_way_to_the_one_of_before(docker: Path) -> None:
+    """The new one's last words are the error, and the old one runs again under its name."""
+    run("band_container", container("redis:1"), path=docker)
+    done = run("band_container", container("redis:broken"), path=docker)
+    assert done["failed"]
+    assert done["rolled_back"] is True
+    assert "its last word" in done["msg"]
+    engine = json.loads((docker / "engine.json").read_text())["containers"]
+    assert set(engine) == {"redis"}
+    assert engine["redis"]["Config"]["Image"] == "redis:1"
+    assert engine["redis"]["State"]["Running"]
+
+
+def test_a_container_of_somebody_else_is_left_alone(docker: Path) -> None:
+    """Without our label it is not ours, whatever it is called."""
+    theirs = {"Id": "x", "Name": "/redis", "State": {"Running": True}, "Config": {"Image": "redis:7", "Labels": {}}}
+    (docker / "engine.json").write_text(json.dumps({"containers": {"redis": theirs}, "calls": []}))
+    done = run("band_container", container("redis:1"), path=docker)
+    assert done["failed"]
+    assert "not ours" in done["msg"]
+    assert json.loads((docker / "engine.json").read_text())["containers"]["redis"] == theirs
+
+
+def test_files_are_written_once_and_secrets_are_generated_once(tmp_path: Path) -> None:
+    """Check mode writes nothing; a password is made where there is none, kept afterwards, and shown in no diff."""
+    me = {"owner": os.getuid(), "group": os.getgid()}
+    files = [
+        {"path": str(tmp_path / "etc"), "state": "directory", "mode": "0700", **me},
+        {"path": str(tmp_path / "etc/word"), "generate": 40, "mode": "0600", "secret": True, **me},
+        {"path": str(tmp_path / "etc/conf"), "content": "requirepass %W%\n",
+         "insert": {"%W%": str(tmp_path / "etc/word")}, "mode": "0600", "secret": True, **me},
+    ]  # fmt: skip
+    told = run("band_files", {"files": files}, check=True)
+    assert told["changed"] is True
+    assert not (tmp_path / "etc").exists()
+    done = run("band_files", {"files": files})
+    word = (tmp_path / "etc" / "word").read_text().strip()
+    assert len(word) == 40
+    assert (tmp_path / "etc" / "conf").read_text() == f"requirepass {word}\n"
+    assert (tmp_path / "etc" / "word").stat().st_mode & 0o777 == 0o600
+    assert word not in done["_text"]
+    again = run("band_files", {"files": files})
+    assert again["changed"] is False
+    assert (tmp_path / "etc" / "word").read_text().strip() == word
