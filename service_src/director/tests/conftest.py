@@ -68,6 +68,7 @@ class FakeDirector:
             "HOST": "127.0.0.1", "PORT": str(self.port), "REDIS_DSN": dsn, "BAND_NAMESPACE": "t-api",
             "BAND_IMAGES": str(self.images), "LOG_LEVEL": "INFO", **env,
         }  # fmt: skip
+        self.token = env.get("BAND_TOKEN", "")
         self._process: subprocess.Popen[bytes] | None = None
 
     def image(self, name: str, band_yml: str = "{}", dockerfile: str | None = "FROM scratch\n") -> None:
@@ -87,7 +88,7 @@ class FakeDirector:
         while time.monotonic() < deadline:
             assert self._process.poll() is None, self.log.read_text()
             with contextlib.suppress(OSError):
-                status, body = self.get("/health")
+                status, body = self.get("/health", **{"X-Band-Token": self.token})
                 if status == 200 and body["redis"]["desired_loaded"]:
                     return
             time.sleep(0.05)
@@ -128,6 +129,30 @@ class FakeDirector:
 def director(redis_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeDirector]:
     """A director of this module's own, with three services that run."""
     found = FakeDirector(redis_dsn, tmp_path_factory.mktemp("director"), FAKE_SERVICES="3")
+    try:
+        found.start()
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.fixture(scope="module")
+def closed(redis_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeDirector]:
+    """A director that wants a token."""
+    folder = tmp_path_factory.mktemp("closed")
+    found = FakeDirector(redis_dsn, folder, BAND_TOKEN="canary-token-5d1f9a", BAND_NAMESPACE="t-closed")
+    try:
+        found.start()
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.fixture(scope="module")
+def crowded(redis_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeDirector]:
+    """A director with 104 ports and room for fifty crashes."""
+    folder = tmp_path_factory.mktemp("crowded")
+    found = FakeDirector(redis_dsn, folder, BAND_PORTS="30000-30103", BAND_NAMESPACE="t-many", BAND_CRASHES="50")
     try:
         found.start()
         yield found

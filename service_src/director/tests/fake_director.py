@@ -27,7 +27,7 @@ from director.runtime.inspection import observed
 from director.settings import DirectorSettings
 from director.spec import Spec
 
-METHODS = ("dead_letters", "delete_dead_letters", "echo", "fail", "replay_dead_letters", "silent", "trace")
+METHODS = ("blab", "dead_letters", "delete_dead_letters", "echo", "fail", "replay_dead_letters", "silent", "trace")
 
 
 class FakeEngine:
@@ -113,7 +113,8 @@ class FakeEngine:
         self.details[container]["Name"] = f"/{name}"
 
     async def keep_running(self, container: str, *, on: bool = True) -> None:
-        return
+        host = self.details[container]["HostConfig"]
+        self.details[container]["HostConfig"] = {**host, "RestartPolicy": {"Name": "unless-stopped" if on else "no"}}
 
     async def logs(self, container: str, tail: int) -> list[str]:
         self._count("logs")
@@ -164,6 +165,10 @@ class FakeEngine:
         reply: dict[str, Any] = {"jsonrpc": "2.0", "id": message["id"], "from": to, "to": sender}
         if method == "__status":
             reply["result"] = {"type__": "data", "statusCode": 200, "data": self._status(to)}
+        elif method == "blab":
+            reply["result"] = {"env": self._env_of(to), "text": f"it is {self._env_of(to)}"}
+        elif method == "blurt":
+            reply["error"] = {"code": -32000, "message": "Server error", "data": {"message": str(self._env_of(to))}}
         elif method == "fail":
             reply["error"] = {"code": -32000, "message": "Server error", "data": {"message": "bang"}}
         elif method in METHODS:
@@ -171,6 +176,9 @@ class FakeEngine:
         else:
             reply["error"] = {"code": -32601, "message": "Method not found"}
         self._link.publish(sender, msgspec.json.encode(reply))
+
+    def _env_of(self, service: str) -> dict[str, str]:
+        return next(item.env for item in self._all() if item.service == service and item.state == "running")
 
     def _status(self, service: str) -> dict[str, Any]:
         alive = [item for item in self.details.values() if item["State"]["Status"] == "running"]
@@ -180,6 +188,7 @@ class FakeEngine:
         return {
             "name": service, "app_started": started, "app_uptime": 1, "app_state": "running", "register": [row],
             "methods": list(METHODS), "health": {"status": "ok", "checks": {"database": facts}},
+            "said": str(self._env_of(service)) if alive else "",
         }  # fmt: skip
 
 

@@ -137,6 +137,9 @@ class FakeRows:
     def names(self) -> list[str]:
         return self._names
 
+    def secrets(self, _name: str) -> tuple[str, ...]:
+        return ()
+
 
 def handlers(rpc: FakeRpc, link: Any, registrations: Registrations | None = None) -> TraceHandlers:
     fake_rpc: Any = rpc

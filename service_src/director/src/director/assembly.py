@@ -22,7 +22,7 @@ from director.dashboard.inside import Inside
 from director.deploy import Deployer, Surroundings
 from director.deployments import Deployments
 from director.desired import Desired
-from director.endpoints import ENDPOINTS
+from director.endpoints import ENDPOINTS, READING
 from director.errors import ConfigError, DockerUnavailable
 from director.feed import Feed
 from director.guard import Guard, allowed_hosts, check_exposure
@@ -128,7 +128,7 @@ class Director:
         around = surroundings(settings, own)
         self.settings = settings
         self.runtime = runtime
-        self.guard = Guard(self._hosts(own), settings.token, frozenset({f"{HTTP_PREFIX}/health"}), OPEN)
+        self.guard = Guard(self._hosts(own), settings.token, frozenset({f"{HTTP_PREFIX}/health"}), OPEN, READING)
         self.catalog = Catalog(
             settings.images, settings.builtin_images, (settings.service_src,) if settings.service_src else ()
         )
@@ -222,7 +222,7 @@ class Director:
         )
         self.supervisor.attach(self.actor, self.incidents, self._changed, self.announcer.ended, self.announcer.started)
         self.usage = UsageMeter(runtime, lambda: self.supervisor.observed)
-        self.rows = Rows(self.supervisor, self.desired, self.registrations, self.usage)
+        self.rows = Rows(self.supervisor, self.desired, self.releases, self.registrations, self.usage)
         self.handlers = Handlers(
             runtime=runtime,
             catalog=self.catalog,

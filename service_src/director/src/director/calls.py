@@ -12,6 +12,7 @@ from band.jsonrpc.client import RpcClient
 from band.jsonrpc.messages import INVALID_PARAMS, METHOD_NOT_FOUND
 from band.responses import BaseBandResponse, from_wire
 from director.errors import BadParameter, Conflict, NotFound, RedisUnavailable, ServiceFailed, TimedOut
+from director.masking import scrub_tree
 
 SILENT_ON_UNKNOWN = frozenset({"front"})
 """The original front does not answer a call of a method that it has not."""
@@ -27,8 +28,9 @@ async def call(
     known: bool,
     connected: bool,
     methods: Collection[str] | None = None,
+    secrets: Collection[str] = (),
 ) -> Any:
-    """Return what the method returns: plain JSON, or a typed response as it stands on the wire.
+    """Return what the method returns: plain JSON, or a typed response as it stands on the wire; `secrets` masked.
 
     Args:
         rpc: the director's client.
@@ -39,6 +41,7 @@ async def call(
         known: whether the director knows that service.
         connected: whether Redis is there.
         methods: those that the service says it has, None when it does not tell.
+        secrets: values that must not be shown, whoever says them.
     """
     if method == NOTIFY_ALIVE:
         raise NotFound(f"{method} is not a method to be called", service=name, method=method)
@@ -58,15 +61,21 @@ async def call(
         if error.code == METHOD_NOT_FOUND:
             raise no_such_method(name, method, methods) from error
         if error.code == INVALID_PARAMS:
-            raise BadParameter(f"{name}.{method}: {error.text}", "look at the method's arguments") from error
-        raise ServiceFailed(f"{name}.{method}: {error.text}", f"GET /logs/{name} may say more") from error
+            raise BadParameter(
+                f"{name}.{method}: {scrub_tree(error.text, secrets)}", "look at the method's arguments"
+            ) from error
+        raise ServiceFailed(
+            f"{name}.{method}: {scrub_tree(error.text, secrets)}", f"GET /logs/{name} may say more"
+        ) from error
     if isinstance(result, BaseBandResponse):
         if result.is_error():
             raise ServiceFailed(
-                f"{name}.{method}: {result.error_message}", data=result.data, status_code=result.status_code
+                f"{name}.{method}: {scrub_tree(result.error_message, secrets)}",
+                data=scrub_tree(result.data, secrets),
+                status_code=result.status_code,
             )
-        return result.to_wire()
-    return result
+        return scrub_tree(result.to_wire(), secrets)
+    return scrub_tree(result, secrets)
 
 
 def no_such_method(name: str, method: str, methods: Collection[str] | None) -> NotFound:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from director.desired import Store, pairs
-from director.errors import InvalidValue
+from director.errors import InvalidValue, shown_key
 from director.spec import ENV_KEY_PATTERN, Limits, Pos, check_env, check_limits
 from director.wording import explain
 
@@ -89,7 +89,7 @@ def check_keys(document: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
             or (root in {"pos", "auto_remove"} and not below)
         )
         if not known:
-            raise InvalidValue(f"{key[:80]!r} is not a key of a service's config", f"keys: {KEYS}")
+            raise InvalidValue(f"a parameter {shown_key(key)} is not a key of a service's config", f"keys: {KEYS}")
 
 
 def update(document: Mapping[str, Any], changes: Mapping[str, Any]) -> Document:
@@ -102,7 +102,9 @@ def update(document: Mapping[str, Any], changes: Mapping[str, Any]) -> Document:
     for dotted, value in changes.items():
         *path, last = dotted.split(".")
         if not all([*path, last]):
-            raise InvalidValue(f"{dotted[:80]!r} is not a key of a config", "write keys with dots between, as env.TZ")
+            raise InvalidValue(
+                f"a parameter {shown_key(dotted)} is not a key of a config", "write keys with dots between, as env.TZ"
+            )
         _set(result, dotted, path, last, value)
     return result
 

@@ -19,6 +19,12 @@ class Endpoint(msgspec.Struct, frozen=True):
     text: bool = False
 
 
+READING = frozenset({
+    "", "list", "list_images", "state", "show", "registrations", "ask_state", "configs_list", "get_config", "logs",
+    "events", "trace", "dead_letters", "releases", "health", "metrics", "openapi.json", "dashboard", "favicon.ico",
+})  # fmt: skip
+"""First words of the paths that change nothing, the page's among them; everything else may."""
+
 _SERVICE = (404, 409, 422, 502)
 
 ENDPOINTS: tuple[Endpoint, ...] = (

@@ -17,7 +17,10 @@ DirectorError
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+_PLAIN = re.compile(r"[\w.-]+")
 
 
 class DirectorError(Exception):
@@ -107,3 +110,8 @@ class ConfigError(DirectorError):
     """The settings are impossible; the director does not start."""
 
     code = "config"
+
+
+def shown_key(key: str) -> str:
+    """Return a parameter's name for a message: what is no name may be a body sent the wrong way, secrets and all."""
+    return repr(key) if len(key) <= 80 and _PLAIN.fullmatch(key) else "whose name is none"

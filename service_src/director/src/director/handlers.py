@@ -15,7 +15,7 @@ from director.catalog import Catalog
 from director.desired import Desired
 from director.endpoints import ENDPOINTS
 from director.errors import DockerUnavailable, NotFound, TimedOut
-from director.masking import mask_tree
+from director.masking import mask_tree, scrub_tree
 from director.operations import Operations, RunOptions
 from director.probe import Prober
 from director.registrations import Registrations, state_hash
@@ -113,7 +113,7 @@ class Handlers:
         if seen is not None:
             seen = await self._fresh(seen)
         wanted, status = self._desired.get(name), self._registrations.status(name)
-        return views.detail(self._rows.one(name), wanted, seen, status)
+        return scrub_tree(views.detail(self._rows.one(name), wanted, seen, status), self._rows.secrets(name))
 
     async def list_images(self, _given: params.Nothing, _rest: Rest) -> Any:
         """`/list_images`."""
@@ -138,7 +138,8 @@ class Handlers:
             )
         self._registrations.note(given.name, status, time.time())
         wanted = self._desired.get(given.name)
-        return mask_tree(status, wanted.spec.secrets if wanted else ())
+        masked = mask_tree(status, wanted.spec.secrets if wanted else ())
+        return scrub_tree(masked, self._rows.secrets(given.name))
 
     async def call(self, given: params.CallParams, rest: Rest) -> Any:
         """`/call/<name>/<method>`."""
@@ -151,6 +152,7 @@ class Handlers:
             known=given.name in self._rows.names(),
             connected=self._link.connected,
             methods=self._registrations.methods(given.name),
+            secrets=self._rows.secrets(given.name),
         )
 
     async def logs(self, given: params.LogsParams, _rest: Rest) -> Any:

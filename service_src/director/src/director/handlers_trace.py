@@ -70,6 +70,7 @@ class TraceHandlers:
             known=name in self._rows.names(),
             connected=self._link.connected,
             methods=self._registrations.methods(name),
+            secrets=self._rows.secrets(name),
         )
 
     async def _said(self, service: str, event_id: str) -> Any:
@@ -87,6 +88,7 @@ class TraceHandlers:
                 known=True,
                 connected=self._link.connected,
                 methods=methods,
+                secrets=self._rows.secrets(service),
             )
         except (DirectorError, BandError):
             return None

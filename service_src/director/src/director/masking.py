@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 MASK = "***"
+SHORTEST = 6
+"""Characters of a value below which it would also mask what is no secret."""
 _SECRET_KEY = re.compile(
     r"(pass(word|wd|phrase)?|secret|token|credential|private|auth|cookie|salt|signature|webhook"
     r"|licen[sc]e|api_?key|access_?key|_key$|^key$|_pwd$|^pwd$)",
@@ -44,11 +48,30 @@ def mask_tree(value: Any, declared: Collection[str] = (), key: str = "") -> Any:
 
 
 def secret_values(env: Mapping[str, str], declared: Collection[str] = ()) -> tuple[str, ...]:
-    """Return the values of `env` that must not appear in a text, longest first; very short ones are left out."""
-    found = {value for key, value in env.items() if len(value) >= 6 and is_secret(key, declared)}
+    """Return the values of `env` that must not appear in a text, longest first; very short ones are left out.
+
+    Each stands there as it is, and as it would in JSON or in a URL.
+    """
+    found = {value for key, value in env.items() if len(value) >= SHORTEST and is_secret(key, declared)}
     for value in env.values():
         found |= {match["password"] for match in _URL_PASSWORD.finditer(value)}
-    return tuple(sorted(found, key=len, reverse=True))
+    forms = {form for value in found for form in (value, json.dumps(value)[1:-1], quote(value, safe=""))}
+    return tuple(sorted(forms, key=len, reverse=True))
+
+
+def scrub_tree(value: Any, secrets: Collection[str]) -> Any:
+    """Return a JSON-like value with every secret replaced, in keys and values at any depth."""
+    if not secrets:
+        return value
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, MASK)
+        return value
+    if isinstance(value, Mapping):
+        return {scrub_tree(key, secrets): scrub_tree(item, secrets) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [scrub_tree(item, secrets) for item in value]
+    return value
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import msgspec
 
 from director import spec
-from director.errors import BadParameter, InvalidValue
+from director.errors import BadParameter, InvalidValue, shown_key
 from director.spec import Limits, Name, Pos
 from director.wording import explain
 
@@ -167,7 +167,7 @@ def read_params(
         hint = f"parameters here: {known}"
         if unknown[0].lstrip().startswith("{"):
             hint += "; that looks like JSON: send it with Content-Type: application/json"
-        raise BadParameter(f"unknown parameter {unknown[0][:80]!r}", hint)
+        raise BadParameter(f"unknown parameter {shown_key(unknown[0])}", hint)
     named = {key: _parsed(key, value) for key, value in merged.items() if key in fields}
     for field in msgspec.structs.fields(kind):
         value = named.get(field.encode_name)

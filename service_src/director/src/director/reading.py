@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from director.errors import BadParameter
+from director.errors import BadParameter, shown_key
 
 DEPTH = 32
 """Levels of objects and lists in a body; nothing that the director knows has more than four."""
@@ -65,9 +65,9 @@ def _once(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in given.items():
         if key in found:
-            raise BadParameter(f"parameter {key[:80]!r} stands twice in the {where}", "give each parameter once")
+            raise BadParameter(f"parameter {shown_key(key)} stands twice in the {where}", "give each parameter once")
         if not isinstance(value, str):
-            raise BadParameter(f"parameter {key[:80]!r} is a file", "files are not taken")
+            raise BadParameter(f"parameter {shown_key(key)} is a file", "files are not taken")
         found[key] = value
     _check(found)
     return found

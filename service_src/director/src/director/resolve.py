@@ -12,7 +12,7 @@ from director.catalog import ImageFolder
 from director.configs import shaping
 from director.desired import Wanted
 from director.errors import InvalidValue
-from director.spec import Limits, Spec, check_env
+from director.spec import Limits, Spec, check_env, check_volume
 
 
 def service_env(*, redis_dsn: str, band_url: str | None, log_level: str, json_logs: str) -> dict[str, str]:
@@ -68,12 +68,7 @@ def _ports(folder: ImageFolder) -> dict[str, int]:
 
 def _volumes(folder: ImageFolder) -> dict[str, str]:
     for volume, path in folder.band.volumes.items():
-        if not volume.replace("-", "").replace("_", "").isalnum() or not path.startswith("/") or ":" in path:
-            # A path of the host, or of the Docker socket, would hand the host over to whoever writes image folders.
-            raise InvalidValue(
-                f"band.yml of {folder.name}: volume {volume!r}: {path!r} is not a named volume",
-                "write volumes: {data: /data}",
-            )
+        check_volume(f"band.yml of {folder.name}", volume, path)
     return dict(sorted(folder.band.volumes.items()))
 
 

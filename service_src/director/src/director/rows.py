@@ -8,7 +8,9 @@ from typing import Any
 from director import views
 from director.desired import Desired
 from director.errors import NotFound
+from director.masking import secret_values
 from director.registrations import Registrations
+from director.releases import Releases
 from director.runtime.face import Observed
 from director.supervisor import Supervisor
 from director.usage import Usage, UsageMeter
@@ -20,10 +22,16 @@ class Rows:
     """Joins what should be, what is, what services say and what they use."""
 
     def __init__(
-        self, supervisor: Supervisor, desired: Desired, registrations: Registrations, usage: UsageMeter
+        self,
+        supervisor: Supervisor,
+        desired: Desired,
+        releases: Releases,
+        registrations: Registrations,
+        usage: UsageMeter,
     ) -> None:
         self._supervisor = supervisor
         self._desired = desired
+        self._releases = releases
         self._registrations = registrations
         self._usage = usage
 
@@ -44,6 +52,20 @@ class Rows:
                 f"GET /list shows those there are; GET /run/{name} runs one",
                 service=name,
             )
+
+    def secrets(self, name: str) -> tuple[str, ...]:
+        """Return the values that must not appear in anything a service says, longest first.
+
+        Those of what runs, of what should, and of every release that is remembered: a status or a log line may be older
+        than the container.
+        """
+        wanted, seen = self._desired.get(name), self._supervisor.primary(name)
+        specs = [release.spec for release in self._releases.of(name)]
+        specs += [wanted.spec] if wanted else []
+        declared = {key for spec in specs for key in spec.secrets}
+        found = {value for spec in specs for value in secret_values(spec.env, declared)}
+        found |= {*secret_values(seen.env, declared)} if seen else set()
+        return tuple(sorted(found, key=len, reverse=True))
 
     def one(self, name: str) -> Row:
         """Return the row of one service."""

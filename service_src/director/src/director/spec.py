@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from director.errors import InvalidValue
+from director.errors import InvalidValue, shown_key
 
 # `$` alone also matches before a line end at the end of a text.
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$(?!\n)"
@@ -23,6 +23,8 @@ METHOD_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$(?!\n)"
 EVENT_ID_PATTERN = r"^[0-9]{1,20}$(?!\n)"
 STREAM_ID_PATTERN = r"^[0-9]{1,19}(-[0-9]{1,19})?$(?!\n)"
 STREAM_IDS_PATTERN = r"^[0-9]{1,19}-[0-9]{1,19}(,[0-9]{1,19}-[0-9]{1,19}){0,99}$(?!\n)"
+VOLUME_PATTERN = r"[a-z0-9][a-z0-9_.]{0,62}"
+"""No dash: with one, `my` + `svc-data` and `my-svc` + `data` would be one volume."""
 RESERVED = frozenset({"base", "director", "redis", "enrich", "broadcast"})
 """Names that are not services: images of the platform itself, and channels of the wire."""
 OWN_ENV = frozenset({"HOST", "PORT", "NAME", "BAND_SERVICE"})
@@ -96,6 +98,29 @@ def memory_bytes(text: str) -> int:
     return int(float(number) * _UNITS[unit])
 
 
+def check_confined(spec: Spec) -> Spec:
+    """Return `spec`; raise InvalidValue for one that would reach out of its container.
+
+    What should run is read from Redis, where every service can write: a forged document must not lead to the host.
+    """
+    if spec.network == "host" or ":" in spec.network:  # "container:…" and "ns:…" are somebody else's
+        raise InvalidValue(f"{spec.name}: network {spec.network!r} is not one of the platform's", "set BAND_NETWORK")
+    for volume, path in spec.volumes.items():
+        check_volume(spec.name, volume, path)
+    return spec
+
+
+def check_volume(service: str, volume: str, path: str) -> None:
+    """Return if a volume is a named one, mounted at a plain path; raise InvalidValue otherwise."""
+    plain = path.startswith("/") and ".." not in path.split("/") and path.strip("/") and path.isprintable()
+    if not re.fullmatch(VOLUME_PATTERN, volume) or not plain or ":" in path or "," in path:
+        # A path of the host, or of the Docker socket, would hand the host over to whoever writes image folders.
+        raise InvalidValue(
+            f"{service}: volume {volume[:80]!r}: {path[:80]!r} is not a named volume",
+            "write volumes: {data: /data}; the name of a-z, 0-9, _ and .",
+        )
+
+
 def check_limits(limits: Limits) -> Limits:
     """Return `limits`; raise InvalidValue for what Docker would refuse."""
     if limits.memory is not None and not SMALLEST_MEMORY <= memory_bytes(limits.memory) <= LARGEST_MEMORY:
@@ -114,7 +139,7 @@ def check_env(env: dict[str, Any]) -> dict[str, str]:
     for key, value in env.items():
         if not re.fullmatch(ENV_KEY_PATTERN, key):
             raise InvalidValue(
-                f"env key {key[:80]!r} is not a name of an environment variable", "use letters, digits and _"
+                f"env key {shown_key(key)} is not a name of an environment variable", "use letters, digits and _"
             )
         if key in OWN_ENV:
             raise InvalidValue(
