@@ -31,7 +31,7 @@ class FrontSettings:
     """Cookie domain with its leading dot (`.example.com`), or empty for a host-only cookie."""
     enrich_timeout_ms: int = 200
     handler_timeout_ms: int = 200
-    accept_timeout_ms: int = 3000
+    accept_timeout_ms: int = 1000
     body_limit: int = 100 * 1024
     events_maxlen: int = 1_000_000
     """Hard bound of the stream: beyond it, Redis drops the oldest events."""
@@ -67,7 +67,7 @@ class FrontSettings:
             domain=reader.take("domain", "", lambda value: cookie_domain_of(str(value))),
             enrich_timeout_ms=reader.take("enrich_timeout_ms", 200, _between(1, 60_000)),
             handler_timeout_ms=reader.take("handler_timeout_ms", 200, _between(1, 60_000)),
-            accept_timeout_ms=reader.take("accept_timeout_ms", 3000, _between(10, 60_000)),
+            accept_timeout_ms=reader.take("accept_timeout_ms", 1000, _between(10, 60_000)),
             body_limit=reader.take("body_limit", 100 * 1024, _between(1024, 64 * 1024 * 1024)),
             events_maxlen=reader.take("events_maxlen", 1_000_000, _between(1000, 1_000_000_000)),
             journal_dir=reader.take("journal_dir", "", str),

@@ -13,12 +13,14 @@ import contextlib
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
+import hiredis
+
 from band.constants import BROADCAST
-from band.errors import RedisError
+from band.errors import RedisError, RedisReplyError
 from band.logs import logger
 from front.errors import NotAccepted
 from front.journal import Journal
-from front.journal_replay import Replayer
+from front.journal_replay import Replayer, unsure
 from front.journal_writer import Segment
 from front.message import broadcast_of
 
@@ -101,6 +103,8 @@ class JournalAcceptor:
                 return await self._stream.accept(payload, trace)
             except NotAccepted as error:
                 self._fall_behind(str(error.__cause__ or error))
+                if not isinstance(error.__cause__, RedisReplyError | hiredis.ReplyError):
+                    trace = unsure(trace)  # Redis may have heard it all the same
         await self.journal.append(payload, trace)
         return None
 

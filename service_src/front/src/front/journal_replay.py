@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from band.constants import EVENTS_STREAM
 from front.journal_format import Entry
 
@@ -29,6 +31,23 @@ end
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
 return tonumber(ARGV[2])
 """
+
+
+_UNSURE = b'"unsure":true'
+_LOOK_PAGE = 2000
+_LOOK_MOST = 100_000
+_CLOCKS_MS = 2000
+"""How far Redis' clock may be behind front's."""
+
+
+class _Known(msgspec.Struct):
+    """What of an event is needed to find it again."""
+
+    id: str = ""
+    time: int = 0
+
+
+_DECODER = msgspec.json.Decoder(_Known)
 
 
 class Commands(Protocol):
@@ -58,6 +77,7 @@ class Replayer:
     async def replay(self, key: str, entries: list[Entry]) -> int:
         """Append what is not in the stream yet, in order; returns how many. RedisError when Redis goes away."""
         position = POSITION.format(key=key)
+        entries = await self._without_those_that_came(entries)
         at = int(await self._link.command("GET", position) or 0)
         count = 0
         while True:
@@ -77,6 +97,38 @@ class Replayer:
             at = int(found)
             await asyncio.sleep(0)
 
+    async def _without_those_that_came(self, entries: list[Entry]) -> list[Entry]:
+        """Leave out events whose first try came through after all, although nobody heard of it (a hanging Redis)."""
+        unsure = {known.id: known for entry in entries if _UNSURE in entry.trace and (known := _known(entry.payload))}
+        if not unsure:
+            return entries
+        there: set[str] = set()
+        after = str(min(known.time for known in unsure.values()) - _CLOCKS_MS)
+        for _ in range(_LOOK_MOST // _LOOK_PAGE):
+            rows = await self._link.command("XRANGE", EVENTS_STREAM, after, "+", "COUNT", _LOOK_PAGE)
+            there.update(known.id for _, fields in rows if (known := _known(fields[1])) and known.id in unsure)
+            if len(rows) < _LOOK_PAGE:
+                break
+            after = f"({rows[-1][0].decode()}"
+        return [
+            entry
+            for entry in entries
+            if _UNSURE not in entry.trace or (known := _known(entry.payload)) is None or known.id not in there
+        ]
+
+
+def unsure(trace: bytes) -> bytes:
+    """The trace of an event whose first try ended without a word: it may be in the stream already."""
+    return _with(trace, _UNSURE)
+
+
+def _known(payload: bytes) -> _Known | None:
+    try:
+        known = _DECODER.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return known if known.id else None
+
 
 def next_batch(entries: list[Entry], at: int) -> Batch:
     """The next entries behind the place `at` of their segment."""
@@ -94,7 +146,11 @@ def next_batch(entries: list[Entry], at: int) -> Batch:
 
 def marked(trace: bytes) -> bytes:
     """The trace with `"journaled": true` in it."""
+    return _with(trace, b'"journaled":true')
+
+
+def _with(trace: bytes, pair: bytes) -> bytes:
     if not trace.startswith(b"{") or not trace.endswith(b"}"):
-        return b'{"journaled":true}'
+        return b"{%b}" % pair
     inside = trace[1:-1].strip()
-    return b'{"journaled":true}' if not inside else b'{%b,"journaled":true}' % inside
+    return b"{%b,%b}" % (inside, pair) if inside else b"{%b}" % pair
