@@ -204,13 +204,13 @@ def test_too_many_crashes_end_in_a_verdict_that_survives_the_director(director: 
     assert (crash["exit_code"], crash["oom_killed"]) == (3, False)
     assert "crashed 3 times within 60 s" in crash["reason"]
     assert "the last words, with ***" in crash["last_lines"]
+    until(lambda: heard.events("hello") == ["service_crashed"])
     director.end(signal.SIGKILL)
     director.start()
     time.sleep(3)
     assert director.row("hello")["health"] == "crashed"
     assert director.row("hello")["state"] == "exited"
     assert "hello" in director.ok("/health")["services"]["troubled"]
-    until(lambda: heard.events("hello") == ["service_crashed"])
     director.ok("/start/hello")
     assert director.row("hello")["crash"] is None
     until(lambda: heard.events("hello") == ["service_crashed", "service_recovered"])

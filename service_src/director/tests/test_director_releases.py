@@ -145,7 +145,7 @@ def test_a_release_is_shown_without_its_secrets() -> None:
 
 
 async def test_histories_survive_in_redis(store: RedisLink) -> None:
-    """What one director wrote, the next one reads, env included; what is forgotten is gone; a broken one does no harm."""
+    """What one director wrote the next one reads, env included; a broken history does no harm."""
     first = Releases(store, "ns", keep=2)
     with pytest.raises(RedisUnavailable):
         await first.put("one", lived("a"))
