@@ -14,6 +14,7 @@ from front.errors import BadSettings
 from front.family import Family
 from front.front import Front
 from front.journal_acceptor import JournalAcceptor
+from front.keeping import Keeping
 from front.trimming import Trimmer
 
 _service = band_service.service
@@ -167,6 +168,9 @@ health("enrichers")(enrichers_health)
 health("journal")(journal_health)
 show_cache()
 if place.current.number == 0:
+    keeping = Keeping(link)
+    health("redis_keeps")(keeping.health)
+    worker(keeping.watch)
     show_stream(Trimmer(link, front.settings.events_keep, front.settings.events_maxlen))
 if front.journal is not None:
     show_journal(front.journal)
