@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/cpu.max")
+CGROUP: Final = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,14 @@ current = Place()
 """The place of this process; set by `front.parent` before anything else of front is made."""
 
 
-def cores(limit: Path = CGROUP_LIMIT) -> int:
+def cores(cgroup: Path = CGROUP) -> int:
     """How many processes can run at once here: the cores, or what the container's limit leaves of them."""
     allowed = len(os.sched_getaffinity(0))
-    try:
-        quota, period = limit.read_text().split()
-        if quota != "max":
-            allowed = min(allowed, -(-int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass  # no cgroup, or an old one: then the cores are what there is
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # cgroup v2, v1
+        try:
+            quota, period = [int(word) for file in files for word in (cgroup / file).read_text().split()]
+        except (OSError, ValueError):
+            continue  # no such cgroup, or no limit (`max`): then the cores are what there is
+        if quota > 0 and period > 0:
+            allowed = min(allowed, -(-quota // period))
     return max(1, allowed)

@@ -66,11 +66,22 @@ class Siblings:
     def _address(self, number: int) -> str:
         return f"\0{self._place.family}-{number}"
 
+    async def _connect(self, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        # By hand: uvloop takes paths of files only.
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(connection, self._address(number))
+        except BaseException:
+            connection.close()
+            raise
+        return await asyncio.open_unix_connection(sock=connection, limit=LONGEST)
+
     async def _ask(self, number: int, subject: str, word: Any) -> list[Any]:
         """The answer as a list of one; empty when none comes."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                reader, writer = await asyncio.open_unix_connection(self._address(number), limit=LONGEST)
+                reader, writer = await self._connect(number)
                 try:
                     writer.write(encode({"subject": subject, "word": word}) + b"\n")
                     line = await reader.readline()
