@@ -42,7 +42,9 @@ def _digest(file: IO[bytes]) -> str:
 
 def pack(folder: str, target: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Write the files of a folder, with a manifest first, as a tar.gz; the manifest."""
-    names = sorted(os.path.relpath(os.path.join(at, n), folder) for at, _, found in os.walk(folder) for n in found)
+    names = sorted(
+        os.path.relpath(os.path.join(at, n), folder) for at, _folders, found in os.walk(folder) for n in found
+    )
     files = {
         name: {"sha256": sha256_of(os.path.join(folder, name)), "bytes": os.path.getsize(os.path.join(folder, name))}
         for name in names

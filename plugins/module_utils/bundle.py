@@ -40,7 +40,9 @@ def sha256_of(path: str) -> str:
 
 def files_below(folder: str) -> list[str]:
     """Paths of the files below a folder, relative to it, sorted; the manifest itself is none of them."""
-    found = [os.path.relpath(os.path.join(at, name), folder) for at, _, names in os.walk(folder) for name in names]
+    found = [
+        os.path.relpath(os.path.join(at, name), folder) for at, _folders, names in os.walk(folder) for name in names
+    ]
     return sorted(name for name in found if name != MANIFEST)
 
 

@@ -277,7 +277,7 @@ class Container:
         if existed:
             self._docker("rename", self._name, self._kept, must=True)
             self._docker("stop", self._kept, must=True)
-        code, _, err = self._docker(*arguments(self._spec))
+        code, _out, err = self._docker(*arguments(self._spec))
         problem = f"could not be started: {err.strip()}" if code else self._wait()
         if not problem:
             self._docker("rm", "--force", self._kept)
@@ -320,7 +320,7 @@ class Container:
         return ""
 
     def _words(self) -> str:
-        _, out, err = self._docker("logs", "--tail", str(LOG_LINES), self._name)
+        _code, out, err = self._docker("logs", "--tail", str(LOG_LINES), self._name)
         lines = (out + err).strip().splitlines()[-LOG_LINES:]
         return "\n".join(["", f"The end of its log (docker logs {self._name}):", *lines])
 
@@ -336,7 +336,7 @@ class Container:
         }
 
     def _inspect(self, name: str) -> dict[str, Any]:
-        code, out, _ = self._docker("container", "inspect", name)
+        code, out, _err = self._docker("container", "inspect", name)
         return dict(json.loads(out)[0]) if code == 0 else {}
 
     def _docker(self, *args: str, must: bool = False) -> tuple[int, str, str]:

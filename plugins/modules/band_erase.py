@@ -72,7 +72,7 @@ class Engine:
 
     def docker(self, *args: str) -> str:
         """Run the client; what it complained about, nothing when all is well or the object is gone."""
-        code, _, err = self._module.run_command(["docker", *args])
+        code, _out, err = self._module.run_command(["docker", *args])
         return "" if not code or any(word in err for word in GONE) else str(err.strip())
 
     def remove(self, *args: str) -> None:

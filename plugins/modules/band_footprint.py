@@ -107,17 +107,17 @@ class Engine:
         """The engine's version; empty when there is no client or no answer."""
         if not self._docker:
             return ""
-        code, out, _ = self._module.run_command([self._docker, "version", "--format", "{{.Server.Version}}"])
+        code, out, _err = self._module.run_command([self._docker, "version", "--format", "{{.Server.Version}}"])
         return str(out.strip()) if code == 0 else ""
 
     def all(self, kind: str, *listing: str) -> list[dict[str, Any]]:
         """Every object of a kind (container, volume, network, image), inspected."""
-        _, out, _ = self._module.run_command([self._docker, kind, "ls", "--quiet", *listing], check_rc=True)
+        _code, out, _err = self._module.run_command([self._docker, kind, "ls", "--quiet", *listing], check_rc=True)
         names = sorted(set(out.split()))
         if not names:
             return []
         # One that goes away meanwhile makes the exit code 1; the others are told all the same.
-        _, out, _ = self._module.run_command([self._docker, kind, "inspect", *names])
+        _code, out, _err = self._module.run_command([self._docker, kind, "inspect", *names])
         found: list[dict[str, Any]] = json.loads(out or "[]")
         return found
 
@@ -192,7 +192,9 @@ def bytes_of(path: str) -> int:
     """The bytes of a file, or of all files below a folder."""
     if not os.path.isdir(path) or os.path.islink(path):
         return os.lstat(path).st_size
-    return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)
+    return sum(
+        os.lstat(os.path.join(folder, name)).st_size for folder, _folders, names in os.walk(path) for name in names
+    )
 
 
 def packages_of(record: str) -> list[str]:

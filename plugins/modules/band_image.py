@@ -125,7 +125,7 @@ class Image:
 
     def identity(self, name: str) -> str:
         """The id of an image on this host, or nothing."""
-        code, out, _ = self.docker("image", "inspect", "--format", "{{json .Id}}", name)
+        code, out, _err = self.docker("image", "inspect", "--format", "{{json .Id}}", name)
         return str(json.loads(out)) if code == 0 else ""
 
     def lay_context(self, folder: str) -> None:
@@ -172,7 +172,7 @@ class Image:
             options += ["--build-arg", f"{key}={value}"]
         for key, value in self.args["labels"].items():
             options += ["--label", f"{key}={value}"]
-        for _ in range(ATTEMPTS):
+        for _attempt in range(ATTEMPTS):
             code, out, err = self.docker("build", *options, folder)
             if not code or not any(mark in err for mark in ENGINE_FAULTS):
                 break
@@ -196,7 +196,7 @@ class Image:
                 identity = self.identity(image)
         stale = [tag for tag in self.args["tags"] if self.identity(tag) != identity]
         for tag in stale if not self.module.check_mode else []:
-            code, _, err = self.docker("tag", image, tag)
+            code, _out, err = self.docker("tag", image, tag)
             if code:
                 self.module.fail_json(msg=f"{image} could not be tagged {tag}: {err.strip()}")
         return {"changed": missing or bool(stale), "image": image, "image_id": identity, "seconds": seconds}

@@ -94,7 +94,7 @@ class Apt:
 
     def installed(self) -> dict[str, str]:
         """Names and versions of the packages that are installed."""
-        _, out, _ = self._module.run_command(
+        _code, out, _err = self._module.run_command(
             ["dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package} ${Version}\n"]
         )
         rows = [line.split(" ", 2) for line in out.splitlines() if line.startswith("installed ")]
@@ -121,7 +121,7 @@ class Apt:
             with open(states, "w", encoding="utf-8") as file:
                 file.write(self._others_states(set(names)) + "\n".join(rows))
             ours += ["-o", f"Dir::State::extended_states={states}"]
-            _, out, _ = self._run("autoremove", "--simulate", *ours)
+            _code, out, _err = self._run("autoremove", "--simulate", *ours)
         left_over = {line.split()[1].split(":")[0] for line in out.splitlines() if line.startswith("Remv ")}
         return self._without_strangers(sorted(left_over & set(names)))
 
@@ -133,7 +133,7 @@ class Apt:
         """Nothing at all, when removing these would take a package along that is not of the record."""
         if not names:
             return []
-        _, out, _ = self._run("purge", "--simulate", *names)
+        _code, out, _err = self._run("purge", "--simulate", *names)
         gone = {line.split()[1].split(":")[0] for line in out.splitlines() if line.startswith(("Remv ", "Purg "))}
         return names if gone <= set(names) else []
 
