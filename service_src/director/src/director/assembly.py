@@ -19,7 +19,7 @@ from director.counts import RequestCounts
 from director.crashes import Crashes, CrashLimits
 from director.dashboard.assembled import OPEN, Dashboard
 from director.dashboard.inside import Inside
-from director.deploy import Deployer, Surroundings
+from director.deploy import Deployer
 from director.deployments import Deployments
 from director.desired import Desired
 from director.endpoints import ENDPOINTS, READING
@@ -41,6 +41,7 @@ from director.ports import PortPool
 from director.probe import Prober
 from director.progress import Progress
 from director.pruner import Pruner, PruneSettings
+from director.readiness import Surroundings
 from director.registrations import Registrations
 from director.releases import Releases
 from director.resolve import platform_hash, service_env

@@ -11,37 +11,18 @@ import msgspec
 
 from band import logger
 from director.desired import Wanted
-from director.errors import Conflict, DirectorError, DockerUnavailable, ServiceFailed, TimedOut
-from director.masking import scrub, secret_values
+from director.errors import Conflict, DirectorError, DockerUnavailable, InvalidValue
 from director.ports import PortPool
-from director.probe import Prober, Status
+from director.probe import Prober
+from director.readiness import Readiness, Started, Surroundings
 from director.reconcile import keeper, primary_name
 from director.runtime.container import SERVICE_PORT, Placement, container_config
 from director.runtime.docker import PortTaken
 from director.runtime.face import Observed, Runtime
 from director.spec import RESERVED
 
-LOG_LINES = 20
-PROBE_INTERVAL = 0.1
 LAST_WORDS = 3.0
 PORT_ATTEMPTS = 10
-
-
-class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """What every service of this director gets: `env` includes the DSN of Redis; times in seconds."""
-
-    namespace: str
-    network: str
-    env: Mapping[str, str]
-    memory: str
-    ready_timeout: float = 60.0
-
-
-class Started(msgspec.Struct, frozen=True):
-    """A container that answered, and what it answered."""
-
-    container: Observed
-    status: Status
 
 
 Commit = Callable[[], Awaitable[None]]
@@ -53,7 +34,7 @@ class Deployer:
     def __init__(self, runtime: Runtime, ports: PortPool, prober: Prober, surroundings: Surroundings) -> None:
         self._runtime = runtime
         self._ports = ports
-        self._prober = prober
+        self._readiness = Readiness(runtime, prober, surroundings)
         self._around = surroundings
         self._retiring: dict[str, set[asyncio.Task[None]]] = {}
         self._proving: set[str] = set()
@@ -99,9 +80,13 @@ class Deployer:
         self._proving.add(container.id)
         try:
             await self._runtime.start(container.id)
-            return await self._ready(container.id, wanted, since)
+            return await self._readiness.wait(container.id, wanted, since)
         finally:
             self._proving.discard(container.id)
+
+    async def last_lines(self, container: str, wanted: Wanted) -> list[str]:
+        """Return the last lines of a container's output, secrets masked; none when the engine cannot be asked."""
+        return await self._readiness.last_lines(container, wanted)
 
     async def retire(self, container: Observed) -> None:
         """Stop and remove a container and give its ports back."""
@@ -146,7 +131,8 @@ class Deployer:
         try:
             await self._runtime.stop(old.id, old.stop_timeout)
             await self._runtime.start(new)
-            started = await self._ready(new, wanted, since)
+            started = await self._readiness.wait(new, wanted, since)
+            self._proving.discard(new)
             await commit()
         except BaseException:
             await asyncio.shield(self._restore(new, old))
@@ -154,7 +140,7 @@ class Deployer:
         await self._discard(old.id, {})
         await self._runtime.rename(new, primary)
         logger.info("service_switched", service=name, container=new[:12], fixed_port=True)
-        return msgspec.structs.replace(started, container=await self._look(new))
+        return msgspec.structs.replace(started, container=await self._readiness.look(new))
 
     async def _restore(self, new: str, old: Observed) -> None:
         with suppress(DirectorError):
@@ -166,10 +152,12 @@ class Deployer:
         """Create and start a container and wait until it answers; one that does not is removed."""
         container, ports = await self._create_started(wanted, container_name)
         try:
-            return await self._ready(container, wanted, 0.0)
+            started = await self._readiness.wait(container, wanted, 0.0)
         except BaseException:
             await asyncio.shield(self._give_up(container, ports))
             raise
+        self._proving.discard(container)  # from now on an end of it is its own
+        return started
 
     async def _create_started(self, wanted: Wanted, container_name: str) -> tuple[str, Mapping[int, int]]:
         for _ in range(PORT_ATTEMPTS):
@@ -212,67 +200,14 @@ class Deployer:
             if error.facts.get("status") == 409:
                 hint = "rename or remove the container that has it, or give the service another name"
                 raise Conflict(f"container name {container_name} is taken by somebody else", hint) from error
+            if error.facts.get("status") == 400:
+                raise InvalidValue(
+                    f"the Docker Engine does not take this: {error.message}",
+                    "look at limits, ports and volumes, in the request and in band.yml",
+                ) from error
             raise
         self._proving.add(container)
         return container
-
-    async def _ready(self, container: str, wanted: Wanted, since: float) -> Started:
-        """Wait until this very container answers `__status`, and not an older one of the same service."""
-        begun = time.monotonic()
-        seen = await self._look(container)
-        # The clock is the host's for both. An older container of the service has started before this one was made.
-        threshold = int(max(seen.created_at, since) * 1000)
-        asking = asyncio.create_task(
-            self._prober.ask(
-                wanted.spec.name,
-                timeout=self._around.ready_timeout,
-                interval=PROBE_INTERVAL,
-                accept=lambda status: _started(status) >= threshold and status.get("app_state", "running") == "running",
-            )
-        )
-        try:
-            while True:
-                await asyncio.wait([asking], timeout=0.25)
-                if asking.done():
-                    break
-                await self._check_alive(container, wanted)
-        finally:
-            asking.cancel()
-        status = asking.result()
-        if status is None:
-            raise TimedOut(
-                f"{wanted.spec.name} did not answer __status within {self._around.ready_timeout:.0f} s",
-                "does it reach Redis, and is its name right? The log holds its last lines",
-                log=await self.last_lines(container, wanted),
-            )
-        seconds = round(time.monotonic() - begun, 3)
-        if not wanted.spec.auto_remove:
-            await self._runtime.keep_running(container)
-        self._proving.discard(container)
-        logger.info("service_ready", service=wanted.spec.name, container=container[:12], seconds=seconds)
-        return Started(await self._look(container), status)
-
-    async def _check_alive(self, container: str, wanted: Wanted) -> None:
-        seen = await self._runtime.inspect(container)
-        if seen is not None and seen.state in {"running", "created", "paused"} and not seen.restarts:
-            return
-        code = seen.exit_code if seen else None
-        why = "was out of memory" if seen and seen.oom_killed else f"ended with exit code {code}"
-        raise ServiceFailed(
-            f"{wanted.spec.name} {why} before it was ready",
-            "the log holds its last lines",
-            exit_code=code,
-            oom_killed=bool(seen and seen.oom_killed),
-            log=await self.last_lines(container, wanted),
-        )
-
-    async def last_lines(self, container: str, wanted: Wanted) -> list[str]:
-        """Return the last lines of a container's output, secrets masked; none when the engine cannot be asked."""
-        secrets = secret_values({**self._around.env, **wanted.spec.env}, wanted.spec.secrets)
-        try:
-            return [scrub(line, secrets) for line in await self._runtime.logs(container, LOG_LINES)]
-        except DockerUnavailable:
-            return []
 
     async def _switch(self, new: Observed, old: Observed | None, primary: str) -> Observed:
         for port in new.ports:
@@ -284,7 +219,7 @@ class Deployer:
         await self._runtime.rename(new.id, primary)
         self._retire_later(old)
         logger.info("service_switched", service=new.service, container=new.short_id, instead_of=old.short_id)
-        return await self._look(new.id)
+        return await self._readiness.look(new.id)
 
     def _retire_later(self, old: Observed) -> None:
         task = asyncio.create_task(self._retire(old), name=f"retire-{old.service}")
@@ -318,12 +253,6 @@ class Deployer:
             self._proving.discard(container)
             self._release(ports)
 
-    async def _look(self, container: str) -> Observed:
-        seen = await self._runtime.inspect(container)
-        if seen is None:
-            raise ServiceFailed("the container is gone", "did somebody remove it? Run it again", log=[])
-        return seen
-
     async def _take(self) -> int:
         used = await self._runtime.used_ports()
         return self._ports.take(used, time.time())
@@ -335,8 +264,3 @@ class Deployer:
     @staticmethod
     def _fixed(wanted: Wanted) -> dict[int, int]:
         return {int(outside): inside for outside, inside in wanted.spec.ports.items()}
-
-
-def _started(status: Status) -> int:
-    value = status.get("app_started")
-    return int(value) if isinstance(value, int | float) else 0

@@ -10,12 +10,13 @@ import msgspec
 from band import logger
 from band.errors import RedisError
 from director import history
-from director.deploy import Commit, Deployer, Started
+from director.deploy import Commit, Deployer
 from director.desired import Desired, Wanted
 from director.errors import BuildFailed, DirectorError, DockerUnavailable, RedisUnavailable, ServiceFailed, TimedOut
 from director.history import By, History, Release
 from director.images import Images
 from director.incidents import Incidents
+from director.readiness import Started
 from director.registrations import Registrations
 from director.releases import Releases
 from director.runtime.face import Observed, Runtime

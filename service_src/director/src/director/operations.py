@@ -10,13 +10,14 @@ import msgspec
 
 from director import configs, history
 from director.configs import Configs, Document
-from director.deploy import Deployer, Surroundings
+from director.deploy import Deployer
 from director.deployments import Deployments
 from director.desired import Desired, Wanted
 from director.errors import BuildFailed, Conflict, DirectorError, NotFound
 from director.images import ImagePlan, Images
 from director.incidents import Incidents
 from director.locks import Locks
+from director.readiness import Surroundings
 from director.registrations import Registrations
 from director.releases import Releases
 from director.resolve import platform_hash, resolve

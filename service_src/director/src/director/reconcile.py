@@ -19,8 +19,8 @@ Verb = Literal[
     "roll_back", "prove", "crash", "retry", "recover", "curb", "uncurb",
 ]  # fmt: skip
 """What can be done. `prove`: the watch over a release ended well. `crash`: call the service crashed and have it lie
-still; `retry`: try such a one again; `recover`: it is well again. `curb`, `uncurb`: have the engine itself restart it no
-more, or again, so that one that crashes is started with back-off.
+still; `retry`: try such a one again; `recover`: it is well again. `curb`, `uncurb`: have the engine itself restart it
+no more, or again, so that one that crashes is started with back-off.
 """
 CORE_PATIENCE = 1.0
 """Seconds before a core container that ended is started: whoever replaces it on purpose gets to it first."""

@@ -16,7 +16,15 @@ from aiodocker.exceptions import DockerError
 
 from director.errors import DockerUnavailable
 from director.runtime import face
-from director.runtime.inspection import image_info, is_port_taken, observed, own_container, own_id, usage_sample
+from director.runtime.inspection import (
+    event_of,
+    image_info,
+    is_port_taken,
+    observed,
+    own_container,
+    own_id,
+    usage_sample,
+)
 
 T = TypeVar("T")
 _CALL = aiohttp.ClientTimeout(total=20, sock_connect=5)
@@ -174,15 +182,14 @@ class DockerRuntime:
         params = {"filters": json.dumps(filters)}
         query = self._client()._query("events", params=params, timeout=_ENDLESS)  # noqa: SLF001 - no public face has filters
         response = await self._guard(query.__aenter__())
+        self._asked.clear()  # what ended while nobody listened is not told any more
         try:
             while True:
                 line = await self._guard(response.content.readline())
                 if not line:
                     return
-                event = self._mine(_event(json.loads(line)))
-                known = self._seen.get(event.container)
-                if known is not None:
-                    del self._seen[event.container]  # look into it anew at the next listing
+                event = self._mine(event_of(json.loads(line)))
+                self._seen.pop(event.container, None)  # look into it anew at the next listing
                 yield event
         finally:
             response.close()
@@ -320,17 +327,3 @@ class _Query:
 
 def _text(error: DockerError) -> str:
     return re.sub(r"\s+", " ", str(error.message))[:2000]
-
-
-def _event(data: Mapping[str, Any]) -> face.Event:
-    actor = data.get("Actor") or {}
-    attributes = actor.get("Attributes") or {}
-    code, signal = attributes.get("exitCode"), str(attributes.get("signal") or "")
-    return face.Event(
-        action=str(data.get("Action") or data.get("status") or ""),
-        container=str(actor.get("ID") or data.get("id") or ""),
-        service=str(attributes.get(face.LABEL_SERVICE) or ""),
-        exit_code=int(code) if code is not None else None,
-        time=float(data.get("timeNano", 0)) / 1e9 or float(data.get("time", 0)),
-        signal=int(signal) if signal.isdigit() else None,
-    )

@@ -89,6 +89,21 @@ def usage_sample(details: Mapping[str, Any]) -> face.Sample | None:
     )
 
 
+def event_of(data: Mapping[str, Any]) -> face.Event:
+    """Return what happened, out of one line of `GET /events`."""
+    actor = data.get("Actor") or {}
+    attributes = actor.get("Attributes") or {}
+    code, signal = attributes.get("exitCode"), str(attributes.get("signal") or "")
+    return face.Event(
+        action=str(data.get("Action") or data.get("status") or ""),
+        container=str(actor.get("ID") or data.get("id") or ""),
+        service=str(attributes.get(face.LABEL_SERVICE) or ""),
+        exit_code=int(code) if code is not None else None,
+        time=float(data.get("timeNano", 0)) / 1e9 or float(data.get("time", 0)),
+        signal=int(signal) if signal.isdigit() else None,
+    )
+
+
 def own_container(details: Mapping[str, Any]) -> face.OwnContainer:
     """Return the director's own container out of `GET /containers/<id>/json`."""
     bindings = (details["HostConfig"].get("PortBindings") or {}).values()

@@ -1,0 +1,150 @@
+"""Waiting until a container serves: it answers its status, and it is healthy where it has a check of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from band import logger
+from director.desired import Wanted
+from director.errors import DockerUnavailable, ServiceFailed, TimedOut
+from director.masking import scrub, secret_values
+from director.probe import Prober, Status
+from director.runtime.face import Observed, Runtime
+from director.spec import HealthCheck
+
+LOG_LINES = 20
+PROBE_INTERVAL = 0.1
+LOOK_EVERY = 0.25
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every service of this director gets: `env` includes the DSN of Redis; times in seconds."""
+
+    namespace: str
+    network: str
+    env: Mapping[str, str]
+    memory: str
+    ready_timeout: float = 60.0
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A container that answered, and what it answered."""
+
+    container: Observed
+    status: Status
+
+
+class Readiness:
+    """Waits for containers, and says why one did not come up."""
+
+    def __init__(self, runtime: Runtime, prober: Prober, surroundings: Surroundings) -> None:
+        self._runtime = runtime
+        self._prober = prober
+        self._around = surroundings
+
+    async def wait(self, container: str, wanted: Wanted, since: float) -> Started:
+        """Wait until this very container serves, and not an older one of the same service.
+
+        From then on the engine restarts it by itself.
+
+        Raises:
+            ServiceFailed: it ended, or its own health check says that it is not well.
+            TimedOut: it did not answer in time.
+        """
+        begun = time.monotonic()
+        status = await self._answer(container, wanted, since)
+        await self._healthy(container, wanted, begun)
+        if not wanted.spec.auto_remove:
+            await self._runtime.keep_running(container)
+        seconds = round(time.monotonic() - begun, 3)
+        logger.info("service_ready", service=wanted.spec.name, container=container[:12], seconds=seconds)
+        return Started(await self.look(container), status)
+
+    async def look(self, container: str) -> Observed:
+        """Return a container as it is now.
+
+        Raises:
+            ServiceFailed: it is gone.
+        """
+        seen = await self._runtime.inspect(container)
+        if seen is None:
+            raise ServiceFailed("the container is gone", "did somebody remove it? Run it again", log=[])
+        return seen
+
+    async def last_lines(self, container: str, wanted: Wanted) -> list[str]:
+        """Return the last lines of a container's output, secrets masked; none when the engine cannot be asked."""
+        secrets = secret_values({**self._around.env, **wanted.spec.env}, wanted.spec.secrets)
+        try:
+            return [scrub(line, secrets) for line in await self._runtime.logs(container, LOG_LINES)]
+        except DockerUnavailable:
+            return []
+
+    async def _answer(self, container: str, wanted: Wanted, since: float) -> Status:
+        seen = await self.look(container)
+        # The clock is the host's for both. An older container of the service has started before this one was made.
+        threshold = int(max(seen.created_at, since) * 1000)
+        asking = asyncio.create_task(
+            self._prober.ask(
+                wanted.spec.name,
+                timeout=self._around.ready_timeout,
+                interval=PROBE_INTERVAL,
+                accept=lambda status: _started(status) >= threshold and status.get("app_state", "running") == "running",
+            )
+        )
+        try:
+            while not asking.done():
+                await asyncio.wait([asking], timeout=LOOK_EVERY)
+                if not asking.done():
+                    await self._check_alive(container, wanted)
+        finally:
+            asking.cancel()
+        status = asking.result()
+        if status is None:
+            raise TimedOut(
+                f"{wanted.spec.name} did not answer __status within {self._around.ready_timeout:.0f} s",
+                "does it reach Redis, and is its name right? The log holds its last lines",
+                log=await self.last_lines(container, wanted),
+            )
+        return status
+
+    async def _healthy(self, container: str, wanted: Wanted, begun: float) -> None:
+        """Wait for a health check that the service brought. Band's own asks what the status has just answered."""
+        check = wanted.spec.health
+        if check is None or check.command == HealthCheck().command:
+            return
+        while True:
+            seen = await self._check_alive(container, wanted)
+            if seen.health in {"", "healthy"}:
+                return
+            late = time.monotonic() - begun > self._around.ready_timeout
+            if seen.health == "unhealthy" or late:
+                kind = TimedOut if late else ServiceFailed
+                raise kind(
+                    f"{wanted.spec.name} answers, but its health check says {seen.health}",
+                    "look at `health` in its band.yml; the log holds its last lines",
+                    log=await self.last_lines(container, wanted),
+                )
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def _check_alive(self, container: str, wanted: Wanted) -> Observed:
+        seen = await self._runtime.inspect(container)
+        if seen is not None and seen.state in {"running", "created", "paused"} and not seen.restarts:
+            return seen
+        code = seen.exit_code if seen else None
+        why = "was out of memory" if seen and seen.oom_killed else f"ended with exit code {code}"
+        raise ServiceFailed(
+            f"{wanted.spec.name} {why} before it was ready",
+            "the log holds its last lines",
+            exit_code=code,
+            oom_killed=bool(seen and seen.oom_killed),
+            log=await self.last_lines(container, wanted),
+        )
+
+
+def _started(status: Status) -> int:
+    value = status.get("app_started")
+    return int(value) if isinstance(value, int | float) else 0
