@@ -61,6 +61,10 @@ def children(pid: int) -> list[int]:
     return sorted(found)
 
 
+def alive(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
 async def test_two_workers_are_one_front(
     session: aiohttp.ClientSession, own_redis: Any, start_front: Any, speak: Any
 ) -> None:
@@ -119,7 +123,8 @@ async def test_a_worker_that_dies_is_started_again(
     await peers.redis.delete("events")
     for _ in range(20):
         await track(session, front)
-    assert all([json.loads(fields[b"event"])["data"]["uaparser"] for _, fields in await peers.redis.xrange("events")])
+    data = [json.loads(fields[b"event"])["data"] for _, fields in await peers.redis.xrange("events")]
+    assert [found.get("uaparser") for found in data] == [{"is_pc": 1}] * 20
 
 
 async def test_a_stop_ends_all_of_them_in_good_order(own_redis: Any, start_front: Any, speak: Any) -> None:
@@ -149,7 +154,7 @@ async def test_a_stop_ends_all_of_them_in_good_order(own_redis: Any, start_front
         front.process.send_signal(signal.SIGTERM)
         assert await asyncio.gather(*asking) == [{"done": True}] * 12
     assert await asyncio.to_thread(front.process.wait, 12) == 0
-    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+    assert not alive(workers)
     assert await peers.redis.xlen("events") == 12
 
 
@@ -161,7 +166,7 @@ async def test_workers_do_not_outlive_their_parent(own_redis: Any, start_front: 
     front.process.wait(5)
 
     async def gone() -> bool:
-        return not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+        return not alive(workers)
 
     await until(gone)
     listening_socket("127.0.0.1", front.port).close()
