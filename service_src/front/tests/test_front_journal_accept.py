@@ -198,6 +198,29 @@ async def test_a_front_that_starts_with_a_backlog_brings_it_first(
     assert await stream(look) == [*range(10), 100, 10]
 
 
+async def test_older_events_of_all_processes_come_before_newer_ones_of_any(
+    make: Make, own_redis: Any, look: aioredis.Redis
+) -> None:
+    """After a restart a visitor may come to another process: its new events stand behind all that lay there."""
+    own_redis.stop()
+    first, second = await make(), await make()
+    for number in range(3000):
+        await first.accept(event(number), b"")
+        if number % 100 == 0:
+            await second.accept(event(10_000 + number), b"")
+    await first.close()
+    await second.close()
+    third, fourth = await make(), await make()
+    for number in range(20_000, 20_010):
+        await third.accept(event(number), b"")
+        await fourth.accept(event(10_000 + number), b"")
+    own_redis.start()
+    await until(lambda: well(third) and well(fourth))
+    found = await stream(look)
+    assert len(found) == len(set(found)) == 3050
+    assert max(found[:3030]) < 20_000 <= min(found[3030:])
+
+
 async def test_a_crash_in_the_middle_of_a_replay_appends_nothing_twice(
     make: Make, own_redis: Any, look: aioredis.Redis, tmp_path: Path
 ) -> None:

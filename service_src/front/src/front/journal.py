@@ -18,6 +18,9 @@ from front.journal_disk import Disk, FolderLock
 from front.journal_format import MAGIC, Scan, pack, scan
 from front.journal_writer import SUFFIX, JournalWriter, Segment, segment_path
 
+_DONE = ".done"
+"""Suffix of a segment that is in the stream, for the little while that it still stays."""
+
 MOST_FOLDERS = 1024
 KEEP_S = 3.0
 """A replayed segment stays so long: with `appendfsync everysec` Redis may still lose its last second to a power cut."""
@@ -42,6 +45,7 @@ class Journal:
         self._lock: FolderLock | None = None
         self._writer: JournalWriter | None = None
         self._number = 0
+        self._started_ms = 0
         self._backlog: list[Segment] = []
         self._replayed: list[tuple[float, Segment]] = []
 
@@ -49,6 +53,7 @@ class Journal:
 
     def open(self) -> None:
         """Take a folder and look at what lies there. A disk that refuses is remembered in `failure`, never raised."""
+        self._started_ms = time.time_ns() // 1_000_000
         try:
             self._lock = self._take_folder()
             self._backlog = list(self._read_folder(self._lock.folder))
@@ -137,9 +142,22 @@ class Journal:
                 self._put_aside(segment, start, data[start:end])
         return found
 
+    def is_older(self, segment: Segment) -> bool:
+        """Whether a segment was begun before this process was."""
+        return segment.created_ms < self._started_ms
+
+    def older_elsewhere(self) -> bool:
+        """Whether another folder holds events from before this process began: its own new ones come after those."""
+        own = self._lock.folder if self._lock is not None else None
+        return any(
+            path.parent != own and 0 < _created_of(path) < self._started_ms for path in self._root.glob(f"w*/*{SUFFIX}")
+        )
+
     def done(self, segment: Segment) -> None:
         """Forget a segment whose events are all in Redis; its file goes a little later."""
         self._backlog.remove(segment)
+        with contextlib.suppress(OSError):
+            segment.path = segment.path.rename(segment.path.with_suffix(_DONE))
         self._replayed.append((time.monotonic() + KEEP_S, segment))
 
     def remove_replayed(self, *, at_once: bool = False) -> None:
@@ -156,7 +174,7 @@ class Journal:
             return 0
         count = 0
         for folder in sorted(self._root.glob("w*")):
-            if folder == self._lock.folder or not any(folder.glob(f"*{SUFFIX}")):
+            if folder == self._lock.folder or not _segments_in(folder):
                 continue
             lock = FolderLock(folder)
             with contextlib.suppress(OSError):
@@ -210,14 +228,12 @@ class Journal:
         raise OSError(f"all {MOST_FOLDERS} folders are held by living processes")
 
     def _read_folder(self, folder: Path) -> Iterator[Segment]:
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
+        for path in _segments_in(folder):
             size = path.stat().st_size
             if size <= len(MAGIC):
                 path.unlink()
                 continue
-            created = path.stem.split("-")[1]
-            records = len(scan(path.read_bytes()).entries)
-            yield Segment(path, size, records, int(created) if created.isdigit() else 0)
+            yield Segment(path, size, len(scan(path.read_bytes()).entries), _created_of(path))
 
     def _move_to(self, folder: Path, number: int, segment: Segment) -> None:
         target = segment_path(folder, number, segment.created_ms, segment.key)
@@ -237,6 +253,19 @@ class Journal:
                     file.write(data)
 
 
+def _segments_in(folder: Path) -> list[Path]:
+    """Also those that were replayed a moment ago: Redis knows how far they are, after a power cut too."""
+    return sorted([*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*{_DONE}")])
+
+
 def _number_of(path: Path) -> int:
-    number = path.stem.split("-")[0]
-    return int(number) if number.isdigit() else 0
+    return _part_of(path, 0)
+
+
+def _created_of(path: Path) -> int:
+    return _part_of(path, 1)
+
+
+def _part_of(path: Path, index: int) -> int:
+    parts = path.stem.split("-")
+    return int(parts[index]) if len(parts) > index and parts[index].isdigit() else 0

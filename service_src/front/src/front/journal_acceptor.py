@@ -28,6 +28,8 @@ _FEW = 2000
 """When fewer events than this are left, new ones wait for them instead of queueing behind on the disk."""
 _HOLD_S = 1.0
 """New events wait at most so long for them."""
+_OTHERS_S = 20.0
+"""Other processes that hold older events are waited for at most so long."""
 _LOOK_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 _ADOPT_EVERY_S = 10.0
@@ -78,7 +80,7 @@ class JournalAcceptor:
         self.journal.open()
         if self.journal.trouble:
             logger.error("journal_unusable", reason=self.journal.trouble)
-        if self.journal.waits:
+        if self.journal.waits or self.journal.older_elsewhere():
             self._fall_behind("a front before this one left events")
         self._task = asyncio.get_running_loop().create_task(self._run(), name="journal")
 
@@ -182,6 +184,7 @@ class JournalAcceptor:
     async def _catch_up(self) -> None:
         """Bring everything into the stream; at the end nothing waits and the straight way is open."""
         await self._link.command("PING")  # a Redis that hangs shows here, before anybody waits for it
+        await self._bring_older()
         await self._bring_all()
         while self.journal.depth > _FEW:
             await self._bring_all()
@@ -198,6 +201,18 @@ class JournalAcceptor:
         finally:
             self._gate.set()
         logger.info("journal_empty", replayed=self._replayer.replayed)
+
+    async def _bring_older(self) -> None:
+        """Events from before this process come first, also those that other processes bring."""
+        for segment in await self.journal.sealed():
+            if self.journal.is_older(segment):
+                await self._bring(segment)
+        until = asyncio.get_running_loop().time() + _OTHERS_S
+        while await asyncio.to_thread(self.journal.older_elsewhere):
+            if asyncio.get_running_loop().time() > until:
+                logger.warning("journal_not_awaited", hint="another process of front holds older events and is slow")
+                return
+            await asyncio.sleep(_LOOK_S / 2)
 
     async def _bring_all(self) -> None:
         for segment in await self.journal.sealed():
