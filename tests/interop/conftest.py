@@ -203,3 +203,78 @@ def services(redis_port: int, tmp_path_factory: pytest.TempPathFactory) -> Itera
             if service.process.poll() is None:
                 service.process.kill()
             service.process.wait()
+
+
+PLATFORM = ("mixpanel_double", "mmgeo", "sxgeo", "uaparser", "send_mixpanel", "front", "director")
+DATA = Path(os.environ.get("BAND_TEST_DATA") or ROOT.parent / "shared" / "data")
+
+
+class Stage:
+    """All services as processes, on a Redis of their own, with the settings of their images."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = {name: free_port() for name in ("redis", *PLATFORM)}
+        self.admin = free_port()
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def start_redis(self) -> None:
+        binary = shutil.which("redis-server")
+        assert binary, "redis-server is missing; bin/test installs Debian's package"
+        argv = [binary, "--port", str(self.ports["redis"]), "--save", "", "--bind", "127.0.0.1"]
+        self._run("redis", [*argv, "--dir", str(self.folder)], self.folder, {})
+
+    def start(self, *names: str) -> None:
+        for name in names:
+            folder = self.folder / name
+            folder.mkdir()
+            shutil.copy(ROOT / "band_images" / name / "config.yaml", folder)
+            self._run(name, [sys.executable, "-m", name], folder, self._environment(name, folder))
+
+    def _environment(self, name: str, folder: Path) -> dict[str, str]:
+        common = {
+            "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "NAME": name, "HOST": "127.0.0.1",
+            "PORT": str(self.ports[name]), "REDIS_DSN": f"redis://127.0.0.1:{self.ports['redis']}",
+            "LOG_LEVEL": "DEBUG", "DATA_DIR": str(folder), "JOURNAL_DIR": str(folder / "journal"),
+        }  # fmt: skip
+        mmdb = DATA / "maxmind-db" / "test-data"
+        return common | {
+            "mmgeo": {
+                "GEO_SOURCES": "file", "GEO_FILE": str(mmdb / "GeoLite2-City-Test.mmdb"),
+                "ASN_SOURCES": "file", "ASN_FILE": str(mmdb / "GeoLite2-ASN-Test.mmdb"),
+            },
+            "sxgeo": {"GEO_SOURCES": "file", "GEO_FILE": str(DATA / "sypex" / "synthetic_city.dat")},
+            "front": {"ADMIN_PORT": str(self.admin), "ENRICH_TIMEOUT_MS": "5000"},
+            "send_mixpanel": {
+                "MIXPANEL_TOKEN": "token", "LINGER": "0.1",
+                "MIXPANEL_URL": f"http://127.0.0.1:{self.ports['mixpanel_double']}",
+            },
+            "director": {"DOCKER_HOST": "tcp://127.0.0.1:9"},
+        }.get(name, {})  # fmt: skip
+
+    def _run(self, name: str, argv: list[str], folder: Path, env: dict[str, str]) -> None:
+        with (self.folder / f"{name}.log").open("wb") as log:
+            self._running.append(subprocess.Popen(argv, cwd=folder, env=env or None, stdout=log, stderr=log))
+
+    def logs(self) -> dict[str, str]:
+        return {path.name: path.read_text(errors="replace") for path in self.folder.glob("*.log")}
+
+    def stop(self) -> None:
+        for process in reversed(self._running):
+            process.terminate()
+        for process in self._running:
+            try:
+                process.wait(12)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """The whole platform but the director, which a test starts when it wants its pages: it has no Docker here."""
+    running = Stage(tmp_path)
+    running.start_redis()
+    running.start(*(name for name in PLATFORM if name != "director"))
+    yield running
+    running.stop()

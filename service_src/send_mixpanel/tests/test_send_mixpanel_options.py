@@ -81,6 +81,14 @@ def test_send_mixpanel_refuses_what_cannot_work(values: dict[str, Any]) -> None:
     assert CANARY not in str(caught.value)
 
 
+def test_send_mixpanel_withholds_events_of_those_who_object() -> None:
+    """By default; sending them must be asked for, and nothing but the two words is understood."""
+    assert read_options({"mixpanel_token": "t"}).withhold_objected
+    assert not read_options({"mixpanel_token": "t", "mixpanel_objected": "send"}).withhold_objected
+    with pytest.raises(OptionsError, match="MIXPANEL_OBJECTED"):
+        read_options({"mixpanel_token": "t", "mixpanel_objected": "yes"})
+
+
 def test_send_mixpanel_options_show_no_secret() -> None:
     """No repr of the options shows a credential, packed or plain."""
     options = read_options({"mixpanel_token": CANARY, "mixpanel_projects": {"17": CANARY}})

@@ -34,6 +34,8 @@ _replays: dict[str, Any] = {}
     linger=options.linger,
     in_flight=options.in_flight,
     max_attempts=_NEVER,
+    # Mixpanel counts people: events of those who object (GPC, refused consent) are not for it.
+    personal=True if options.withhold_objected else None,
 )
 async def broadcast(events: list[dict[str, Any]]) -> None:
     """Take a batch of events; they are acknowledged when this returns."""

@@ -56,6 +56,7 @@ class Options:
     refused_retry: float = 60.0
     patience: float = 30.0
     dead_letters_max: int = 100_000
+    withhold_objected: bool = True
 
 
 def read_options(settings: Mapping[str, Any]) -> Options:
@@ -74,6 +75,7 @@ def read_options(settings: Mapping[str, Any]) -> Options:
         default=default,
         projects=projects,
         keys=tuple(str(settings.get("mixpanel_keys") or "*").replace(",", " ").split()) or ("*",),
+        withhold_objected=_withholds(settings.get("mixpanel_objected") or "withhold"),
         batch_events=int(_number(settings, "batch_events", 2000, 1, 2000)),
         batch_bytes=int(_number(settings, "batch_bytes", 2_000_000, 10_000, 10_000_000)),
         linger=_number(settings, "linger", 1.0, 0, 60),
@@ -157,3 +159,9 @@ def _number(settings: Mapping[str, Any], key: str, default: float, least: float,
     if not least <= number <= most:
         raise OptionsError(f"{key}={value!r} is out of range; write a number from {least:g} to {most:g}")
     return number
+
+
+def _withholds(word: Any) -> bool:
+    if word not in ("withhold", "send"):
+        raise OptionsError(f"MIXPANEL_OBJECTED is {word!r}; it may be withhold or send")
+    return bool(word == "withhold")
