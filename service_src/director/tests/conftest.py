@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -149,14 +149,17 @@ def closed(redis_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def crowded(redis_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeDirector]:
-    """A director with 104 ports and room for fifty crashes."""
-    folder = tmp_path_factory.mktemp("crowded")
-    found = FakeDirector(redis_dsn, folder, BAND_PORTS="30000-30103", BAND_NAMESPACE="t-many", BAND_CRASHES="50")
-    try:
-        found.start()
-        yield found
-    finally:
+def make_director(redis_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., FakeDirector]]:
+    """A function that starts a director in a namespace, with what its environment has more."""
+    made: list[FakeDirector] = []
+
+    def make(namespace: str, **env: str) -> FakeDirector:
+        made.append(FakeDirector(redis_dsn, tmp_path_factory.mktemp(namespace), BAND_NAMESPACE=namespace, **env))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for found in made:
         found.stop()
 
 

@@ -2,7 +2,7 @@
 
 `python fake_director.py` with the director's own environment; FAKE_SERVICES=100 begins with so many services running.
 Services of this engine answer `__status` and a few methods over RPC; each prints its environment, secrets included,
-into its log, and one with the variable CRASH ends with exit code 3.
+into its log, one with the variable CRASH ends with exit code 3, and the method `die` ends one later.
 """
 
 from __future__ import annotations
@@ -163,6 +163,8 @@ class FakeEngine:
         if "id" not in message or method == "silent":
             return
         reply: dict[str, Any] = {"jsonrpc": "2.0", "id": message["id"], "from": to, "to": sender}
+        if method == "die":
+            self._die(to, int(message["params"].get("code", 3)))
         if method == "__status":
             reply["result"] = {"type__": "data", "statusCode": 200, "data": self._status(to)}
         elif method == "blab":
@@ -179,6 +181,12 @@ class FakeEngine:
 
     def _env_of(self, service: str) -> dict[str, str]:
         return next(item.env for item in self._all() if item.service == service and item.state == "running")
+
+    def _die(self, service: str, code: int) -> None:
+        """End what runs of a service, as its process would end itself; this engine does not restart it."""
+        for item in self._all():
+            if item.service == service and item.state == "running":
+                self._end(self.details[item.id], code)
 
     def _status(self, service: str) -> dict[str, Any]:
         alive = [item for item in self.details.values() if item["State"]["Status"] == "running"]

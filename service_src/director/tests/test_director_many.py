@@ -24,8 +24,9 @@ def until(check: Callable[[], Any], seconds: float = 20.0) -> Any:
 
 
 @pytest.fixture(scope="module")
-def many(crowded: Any) -> Any:
+def many(make_director: Any) -> Any:
     """A director with a hundred image folders and hardly more ports."""
+    crowded = make_director("t-many", BAND_PORTS="30000-30103", BAND_CRASHES="50")
     for number in range(SERVICES):
         crowded.image(f"many{number:03}")
     return crowded

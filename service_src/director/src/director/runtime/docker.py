@@ -286,6 +286,9 @@ class DockerRuntime:
         try:
             return await call
         except DockerError as error:
+            if "client version" in _text(error) and self._docker is not None:
+                self._docker.api_version = "auto"  # another engine than before: ask it anew what it speaks
+                raise DockerUnavailable("the Docker Engine speaks another version than before", "") from error
             raise DockerUnavailable(
                 _text(error), "is dockerd running?" if error.status == 900 else "", status=error.status
             ) from error

@@ -1,0 +1,164 @@
+"""The runtime over an engine's socket, which is an HTTP server of ours: versions, events, what is gone or refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from director.errors import DockerUnavailable
+from director.runtime.docker import DockerRuntime
+from director.runtime.face import Event
+
+
+class Engine:
+    """An engine of one API version that refuses clients of a newer one, as dockerd does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.api = "1.41"
+        self.asked: list[str] = []
+        self.answers: dict[str, Any] = {}
+        self.lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.UnixSite(self._runner, str(self.path)).start()
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        path = request.match_info["path"]
+        self.asked.append(f"{request.method} {path}")
+        version, _, rest = path.partition("/") if path.startswith("v1.") else ("", "", path)
+        if version and float(version[3:]) > float(self.api[2:]):
+            told = f"client version {version[1:]} is too new. Maximum supported API version is {self.api}"
+            return web.json_response({"message": told}, status=400)
+        if rest == "version":
+            return web.json_response({"Version": "fake", "ApiVersion": self.api})
+        if rest == "events":
+            return await self._events(request)
+        status, body = self.answers.get(f"{request.method} {rest}", (404, {"message": "no such thing"}))
+        return web.json_response(body, status=status)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        stream = web.StreamResponse()
+        await stream.prepare(request)
+        while (line := await self.lines.get()) is not None:
+            await stream.write(json.dumps(line).encode() + b"\n")
+        return stream
+
+    def happens(self, action: str, container: str = "c1", **attributes: str) -> None:
+        attributes = {"band.service": "one", **attributes}
+        self.lines.put_nowait({"Action": action, "Actor": {"ID": container, "Attributes": attributes}, "time": 5})
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    found = Engine(tmp_path / "docker.sock")
+    await found.start()
+    yield found
+    await found.stop()
+
+
+@pytest.fixture
+async def runtime(engine: Engine) -> AsyncIterator[DockerRuntime]:
+    found = DockerRuntime("ns", f"unix://{engine.path}")
+    yield found
+    await found.close()
+
+
+async def heard(runtime: DockerRuntime, count: int) -> list[Event]:
+    found: list[Event] = []
+    async for event in runtime.events():
+        found.append(event)
+        if len(found) == count:
+            break
+    return found
+
+
+async def test_it_speaks_the_version_of_the_engine(engine: Engine, runtime: DockerRuntime) -> None:
+    """The engine is asked what it speaks before the first request, and spoken to in that."""
+    assert await runtime.ping() == "fake"
+    assert engine.asked == ["GET version", "GET v1.41/version"]
+
+
+async def test_an_engine_of_another_version_is_asked_anew(engine: Engine, runtime: DockerRuntime) -> None:
+    """After the engine was replaced by an older one, one request fails as if it were away, the next is understood."""
+    await runtime.ping()
+    engine.api = "1.30"
+    with pytest.raises(DockerUnavailable) as caught:
+        await runtime.ping()
+    assert "status" not in caught.value.facts
+    assert await runtime.ping() == "fake"
+    assert engine.asked[-1] == "GET v1.30/version"
+
+
+async def test_an_engine_that_is_away_comes_back(engine: Engine, runtime: DockerRuntime) -> None:
+    """Without a socket every call is DockerUnavailable; with a new one the same runtime goes on."""
+    await runtime.ping()
+    await engine.stop()
+    with pytest.raises(DockerUnavailable):
+        await runtime.ping()
+    await engine.start()
+    assert await runtime.ping() == "fake"
+
+
+async def test_events_are_read_and_marked(engine: Engine, runtime: DockerRuntime) -> None:
+    """Exit code and signal are numbers; the end of a container that it stopped itself is marked, until it starts."""
+    engine.answers["POST containers/c1/stop"] = (204, None)
+    reading = asyncio.create_task(heard(runtime, 4))
+    engine.happens("kill", signal="9")
+    await asyncio.sleep(0.1)
+    await runtime.stop("c1", 1)
+    engine.happens("die", exitCode="137")
+    engine.happens("start")
+    engine.happens("die", exitCode="3")
+    kill, asked, _start, crash = await asyncio.wait_for(reading, 5)
+    assert (kill.signal, kill.exit_code) == (9, None)
+    assert (asked.exit_code, asked.asked, asked.service) == (137, True, "one")
+    assert (crash.exit_code, crash.asked, crash.time) == (3, False, 5.0)
+
+
+async def test_a_stream_of_events_that_ends_is_told(engine: Engine, runtime: DockerRuntime) -> None:
+    """When the engine closes it the iteration ends; when the engine dies it raises: both begin anew."""
+    engine.lines.put_nowait(None)
+    assert await asyncio.wait_for(heard(runtime, 1), 5) == []
+    reading = asyncio.create_task(heard(runtime, 1))
+    await asyncio.sleep(0.1)
+    await engine.stop()
+    with pytest.raises(DockerUnavailable):
+        await asyncio.wait_for(reading, 5)
+
+
+async def test_what_is_gone_is_removed_and_what_is_in_use_is_not(engine: Engine, runtime: DockerRuntime) -> None:
+    """404 is the end that was wanted, 409 a refusal that says why."""
+    await runtime.remove("gone")
+    await runtime.stop("gone", 1)
+    await runtime.remove_image("ns/one:gone")
+    assert await runtime.inspect("gone") is None
+    assert await runtime.image("ns/one:gone") is None
+    engine.answers["DELETE images/ns/one:used"] = (409, {"message": "conflict: image is being used"})
+    with pytest.raises(DockerUnavailable, match="being used"):
+        await runtime.remove_image("ns/one:used")
+
+
+async def test_images_without_a_name_have_no_tag(engine: Engine, runtime: DockerRuntime) -> None:
+    """Older engines write <none>:<none>; a shared size that was not found out is 0."""
+    row = {"Id": "sha256:a", "RepoTags": ["<none>:<none>"], "Labels": {}, "Size": 9, "SharedSize": -1, "Created": 1}
+    engine.answers["GET images/json"] = (200, [row])
+    engine.answers["GET containers/json"] = (200, [{"ImageID": "sha256:a"}, {"ImageID": "sha256:b"}])
+    (image,) = await runtime.images(sizes=True)
+    assert (image.tags, image.size, image.shared) == ([], 9, 0)
+    assert await runtime.used_images() == {"sha256:a", "sha256:b"}
