@@ -103,7 +103,7 @@ class Stage:
 
     def down(self) -> None:
         """Remove everything of the namespace; the director first, or it puts the others back."""
-        docker("rm", "-f", "-v", f"{NAME}-band", check=False)
+        docker("rm", "-f", "-v", f"{NAME}-band", f"{NAME}-redis", check=False)
         for kind, remove in (("container", "rm -f -v"), ("volume", "volume rm -f"), ("network", "network rm")):
             listing = ["ps", "-aq"] if kind == "container" else [kind, "ls", "-q"]
             found = docker(*listing, "--filter", f"label=band.namespace={NAME}").split()
@@ -132,6 +132,7 @@ class Stage:
             path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "ports": {str(FRONT_PORT): 8080}}))
 
     def _start_redis(self) -> None:
+        # Without the namespace's label: the director starts again what carries it, and here Redis is to stay away.
         conf = self.folder / "redis.conf"
         conf.write_text(REDIS_CONF.format(fsync=self.fsync))
         conf.chmod(0o644)
@@ -140,7 +141,7 @@ class Stage:
         ).split()[0]
         docker(
             "run", "-d", "--name", f"{NAME}-redis", "--network", NAME, "--restart", "always",
-            "--label", f"band.namespace={NAME}", "-p", f"127.0.0.1:{REDIS_PORT}:6379",
+            "-p", f"127.0.0.1:{REDIS_PORT}:6379",
             "-v", f"{conf}:/etc/redis/redis.conf:ro", image,
         )  # fmt: skip
 
@@ -216,7 +217,7 @@ class Stage:
 
     def said(self) -> str:
         """The last words of all containers, for a failure's message."""
-        names = docker("ps", "-a", "--filter", f"label=band.namespace={NAME}", "--format", "{{.Names}}").split()
+        names = docker("ps", "-a", "--filter", f"name=^{NAME}-", "--format", "{{.Names}}").split()
         return "\n".join(f"--- {name}\n{_logs(name)}" for name in names)
 
 
