@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Mapping
 from typing import Any
 
 from band import app, cleanup, dome, expose, link, logger, rpc, worker
+from band.errors import RedisError
 from band.redis import RedisAddress, RedisLink
 from director.actor import Actor
 from director.announcer import Announcer
@@ -293,6 +295,7 @@ class Director:
         expose(name="__iamalive")(self._on_heartbeat)
         for work in (
             self._listen_for_answers,
+            self._hurry,
             self.supervisor.run,
             self.announcer.run,
             self.usage.run,
@@ -318,6 +321,13 @@ class Director:
     async def _on_heartbeat(self, name: str = "", **_more: Any) -> None:
         if isinstance(name, str) and name and name != "director":
             await self.announcer.heard(name)
+
+    async def _hurry(self) -> None:
+        """Have the supervisor look as soon as Redis is there: its own next turn comes half a second later."""
+        while not link.connected:
+            with contextlib.suppress(RedisError):
+                await link.ready(60.0)
+        self.supervisor.poke()
 
     async def _listen_for_answers(self) -> None:
         await self.probe_link.subscribe(self.prober.reply_to)
