@@ -85,8 +85,8 @@ def unpack(archive: str, folder: str) -> dict[str, Any]:
 def _extract(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: str) -> None:
     """One plain file, below the folder."""
     target = os.path.normpath(os.path.join(folder, entry.name))
-    source = tar.extractfile(entry)
-    if not entry.isreg() or not target.startswith(os.path.join(folder, "")) or source is None:
+    source = tar.extractfile(entry) if entry.isreg() else None
+    if source is None or not target.startswith(os.path.join(folder, "")):
         raise ValueError(f"{entry.name} has no place in a backup")
     os.makedirs(os.path.dirname(target), exist_ok=True)
     with open(target, "wb") as file:

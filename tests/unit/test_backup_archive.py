@@ -1,0 +1,225 @@
+"""Backups and bundles: what is sealed, damaged or foreign is told apart."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "collections"))
+
+from ansible_collections.rockstat.band.plugins.module_utils import archive, bundle  # noqa: E402
+from ansible_collections.rockstat.band.plugins.modules import band_footprint, band_packages  # noqa: E402
+
+SECRET = "correct-horse-battery"
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    """An archive of two files."""
+    content = tmp_path / "content"
+    (content / "volumes").mkdir(parents=True)
+    (content / "redis.rdb").write_bytes(b"REDIS0011")
+    (content / "volumes" / "a.tar").write_bytes(b"x" * 100_000)
+    target = tmp_path / "backup.tar.gz"
+    archive.pack(str(content), str(target), {"namespace": "rockstat"})
+    return target
+
+
+def test_what_was_packed_comes_out_again(packed: Path, tmp_path: Path) -> None:
+    """Unpacking gives the same bytes, and the manifest says what the packer was told."""
+    manifest = archive.unpack(str(packed), str(tmp_path / "out"))
+    assert manifest["namespace"] == "rockstat"
+    assert sorted(manifest["files"]) == ["redis.rdb", "volumes/a.tar"]
+    assert (tmp_path / "out" / "redis.rdb").read_bytes() == b"REDIS0011"
+
+
+def test_the_manifest_comes_first(packed: Path) -> None:
+    """Whoever lists an archive reads its manifest without the rest."""
+    with tarfile.open(packed) as tar:
+        assert tar.getnames()[0] == "manifest.json"
+
+
+def test_a_sealed_archive_opens_with_its_passphrase_only(packed: Path, tmp_path: Path) -> None:
+    """The right passphrase gives the same file; another one is refused before anything is deciphered."""
+    sealed, opened = tmp_path / "sealed", tmp_path / "opened"
+    archive.seal(str(packed), str(sealed), SECRET)
+    assert archive.is_sealed(str(sealed))
+    assert not archive.is_sealed(str(packed))
+    archive.unseal(str(sealed), str(opened), SECRET)
+    assert opened.read_bytes() == packed.read_bytes()
+    with pytest.raises(archive.ArchiveError, match="does not open"):
+        archive.unseal(str(sealed), str(tmp_path / "never"), "another-passphrase")
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("place", [3, 9, 500, -40, -1])
+def test_a_changed_byte_is_noticed_wherever_it_is(packed: Path, tmp_path: Path, place: int) -> None:
+    """In the header, the salt, the body or the seal itself: the file does not open."""
+    sealed = tmp_path / "sealed"
+    archive.seal(str(packed), str(sealed), SECRET)
+    content = bytearray(sealed.read_bytes())
+    content[place] ^= 1
+    sealed.write_bytes(content)
+    with pytest.raises(archive.ArchiveError, match="does not open"):
+        archive.unseal(str(sealed), str(tmp_path / "never"), SECRET)
+
+
+def test_a_truncated_archive_is_no_backup(packed: Path, tmp_path: Path) -> None:
+    """Half a file says so, with the file's name."""
+    packed.write_bytes(packed.read_bytes()[:200])
+    with pytest.raises(archive.ArchiveError, match=r"backup\.tar\.gz is not a whole backup"):
+        archive.unpack(str(packed), str(tmp_path / "out"))
+
+
+def _tar_of(path: Path, files: dict[str, bytes], link: tuple[str, str] | None = None) -> None:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+        if link:
+            entry = tarfile.TarInfo(link[0])
+            entry.type, entry.linkname = tarfile.SYMTYPE, link[1]
+            tar.addfile(entry)
+
+
+def test_a_part_that_differs_from_the_manifest_is_named(tmp_path: Path) -> None:
+    """A whole tar with other bytes than the manifest promises is damaged."""
+    rows = {"redis.rdb": {"sha256": "0" * 64, "bytes": 1}}
+    _tar_of(tmp_path / "x", {"manifest.json": json.dumps({"format": 1, "files": rows}).encode(), "redis.rdb": b"y"})
+    with pytest.raises(archive.ArchiveError, match=r"redis\.rdb is not what the manifest says"):
+        archive.unpack(str(tmp_path / "x"), str(tmp_path / "out"))
+
+
+def test_nothing_is_written_outside_of_the_folder(tmp_path: Path) -> None:
+    """A name that climbs out of the folder, or a link, has no place in a backup."""
+    _tar_of(tmp_path / "up", {"../escaped": b"y"})
+    _tar_of(tmp_path / "link", {}, ("inside", "/etc/passwd"))
+    for name in ("up", "link"):
+        with pytest.raises(archive.ArchiveError, match="has no place in a backup"):
+            archive.unpack(str(tmp_path / name), str(tmp_path / "out"))
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_an_archive_of_a_later_version_asks_for_an_update(tmp_path: Path) -> None:
+    """What this version cannot know it does not guess."""
+    _tar_of(tmp_path / "x", {"manifest.json": b'{"format": 99, "files": {}}'})
+    with pytest.raises(archive.ArchiveError, match="later version"):
+        archive.unpack(str(tmp_path / "x"), str(tmp_path / "out"))
+
+
+def test_a_bundle_with_a_missing_or_changed_file_is_damaged(tmp_path: Path) -> None:
+    """Every file is compared, and the one that differs is named."""
+    (tmp_path / "debs").mkdir()
+    (tmp_path / "debs" / "a.deb").write_bytes(b"a")
+    bundle.write_manifest(str(tmp_path), {"contents": "c"})
+    assert bundle.read_manifest(str(tmp_path))["contents"] == "c"
+    (tmp_path / "debs" / "a.deb").write_bytes(b"b")
+    with pytest.raises(bundle.BundleError, match=r"debs/a\.deb is not what its manifest says"):
+        bundle.read_manifest(str(tmp_path))
+
+
+def test_an_index_makes_a_folder_a_repository(tmp_path: Path) -> None:
+    """apt finds each file by the index; the list of what is inside reads the same index."""
+    (tmp_path / "a.deb").write_bytes(b"four")
+    bundle.index_packages(str(tmp_path), {"a.deb": "Package: a\nVersion: 1:2-3\nArchitecture: all\nDepends: b\n"})
+    text = (tmp_path / "Packages").read_text()
+    assert "Filename: ./a.deb\nSize: 4\nSHA256: " in text
+    assert bundle.packages_of(str(tmp_path / "Packages")) == [("a", "1:2-3", "all")]
+
+
+def test_the_list_of_what_is_inside_names_each_package_once_a_holder(tmp_path: Path) -> None:
+    """The same package in two images stands twice, twice in one image once; names are package URLs."""
+    listing = "deb libc6 2.41-12 amd64\npypi Aiohttp 3.12.1 any\nnonsense\ndeb libc6 2.41-12 amd64\n"
+    rows = bundle.components_of(listing, "one:1") + bundle.components_of(listing, "two:1")
+    bundle.write_sbom(str(tmp_path / "sbom.json"), rows)
+    document = json.loads((tmp_path / "sbom.json").read_text())
+    assert [one["purl"] for one in document["components"]] == [
+        "pkg:deb/debian/libc6@2.41-12?arch=amd64",
+        "pkg:deb/debian/libc6@2.41-12?arch=amd64",
+        "pkg:pypi/aiohttp@3.12.1",
+        "pkg:pypi/aiohttp@3.12.1",
+    ]
+
+
+def test_a_stream_is_compressed_whole(tmp_path: Path) -> None:
+    """More than one chunk comes out as it went in."""
+    content = bytes(range(256)) * 10_000
+    bundle.compress(io.BytesIO(content), str(tmp_path / "x.gz"))
+    assert gzip.decompress((tmp_path / "x.gz").read_bytes()) == content
+
+
+def _container(name: str, namespace: str, service: str, volumes: tuple[str, ...] = ()) -> dict[str, object]:
+    labels = {"band.managed": "true", "band.namespace": namespace, "band.service": service}
+    return {
+        "Name": f"/{name}",
+        "Image": "sha256:1",
+        "State": {"Status": "running"},
+        "Config": {"Labels": labels if namespace else None, "Image": "x"},
+        "Mounts": [{"Type": "volume", "Name": volume} for volume in volumes],
+    }
+
+
+def test_only_what_carries_the_labels_is_ours() -> None:
+    """Another namespace and somebody else's container are counted, not listed; the director stands first."""
+    footprint = band_footprint.Footprint("rockstat", [])
+    rows = footprint.containers(
+        [
+            _container("redis", "rockstat", "redis", ("rockstat-redis-data",)),
+            _container("front", "rockstat", "front"),
+            _container("director", "rockstat", "director"),
+            _container("alt-front", "alt", "front"),
+            _container("somebody", "", ""),
+        ]
+    )
+    assert [row["name"] for row in rows] == ["director", "front", "redis"]
+    assert footprint.others == {"containers": 2}
+
+
+def test_a_volume_is_ours_by_label_mount_or_the_name_of_redis() -> None:
+    """A name that merely looks like ours is somebody else's."""
+    footprint = band_footprint.Footprint("rockstat", [])
+    ours = {"band.managed": "true", "band.namespace": "rockstat"}
+    volumes = [
+        {"Name": "labelled", "Labels": ours},
+        {"Name": "mounted", "Labels": None},
+        {"Name": "rockstat-redis-data", "Labels": None},
+        {"Name": "rockstat-photos", "Labels": None},
+    ]
+    assert footprint.volumes(volumes, [{"volumes": ["mounted"]}]) == ["labelled", "mounted", "rockstat-redis-data"]
+
+
+def test_images_of_no_namespace_stay_while_another_one_stands_on_them() -> None:
+    """Base and rootfs go with the last namespace; a service's image goes with its own."""
+    images = [
+        {"Id": "base", "Size": 1, "RepoTags": ["b:1"], "Config": {"Labels": {"band.managed": "true"}}},
+        {"Id": "root", "Size": 0, "RepoTags": ["rockstat/rootfs:trixie"], "Config": {"Labels": None}},
+        {"Id": "theirs", "Size": 9, "RepoTags": ["c:1"], "Config": {"Labels": {}}},
+        {
+            "Id": "ours",
+            "Size": 2,
+            "RepoTags": [],
+            "Config": {"Labels": {"band.managed": "true", "band.namespace": "rockstat"}},
+        },
+    ]
+    footprint = band_footprint.Footprint("rockstat", ["rockstat/rootfs"])
+    assert [row["id"] for row in footprint.images(images, shared=False)] == ["ours", "base", "root"]
+    assert [row["id"] for row in footprint.images(images, shared=True)] == ["ours"]
+
+
+def test_the_record_of_packages_is_added_to_and_goes_when_it_is_empty(tmp_path: Path) -> None:
+    """A record that was never written is empty; an empty one leaves no file."""
+    record = band_packages.Record(str(tmp_path / "home" / "etc" / "packages.json"))
+    assert record.read() == {}
+    record.write({"docker.io": "26"})
+    assert record.read() == {"docker.io": "26"}
+    assert (tmp_path / "home" / "etc").stat().st_mode & 0o777 == 0o700
+    record.write({})
+    assert not (tmp_path / "home" / "etc" / "packages.json").exists()
