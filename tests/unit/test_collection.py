@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,10 @@ def test_variables_say_whose_they_are(role: str) -> None:
 def test_a_role_validates_before_it_works(role: str) -> None:
     """tasks/main.yml is a table of contents that begins with a stage that touches nothing."""
     tasks = yaml.safe_load((ROOT / "roles" / role / "tasks" / "main.yml").read_text(encoding="utf-8"))
+    if optional := tasks[0].get("ansible.builtin.include_tasks"):
+        # One that is seldom wanted costs nothing where it is not: everything of it stands behind one condition.
+        assert tasks[0]["when"]
+        tasks = yaml.safe_load((ROOT / "roles" / role / "tasks" / optional).read_text(encoding="utf-8"))
     assert tasks[0].get("ansible.builtin.import_tasks") == "validate.yml"
     assert "validate" in specs_of(role)
     for path in (ROOT / "roles" / role / "tasks").glob("*.yml"):
@@ -92,3 +98,102 @@ def test_the_defaults_pass_the_guard() -> None:
     """What we ship is not refused."""
     done = ansible("ansible-playbook", "playbooks/validate.yml")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# What a run of setup.yml on one host may take, as a count: a task that calls a module there costs a quarter of a second.
+MOST_TASKS = 50
+MOST_CALLS = 18
+# These run on the controller only.
+FREE = (
+    "assert",
+    "debug",
+    "set_fact",
+    "import_tasks",
+    "include_tasks",
+    "import_role",
+    "include_role",
+    "band_settings",
+    "fail",
+)
+
+
+def test_setup_stays_within_its_budget_of_tasks() -> None:
+    """A set-up that grows slow shows here, as a count and not as a time."""
+    done = ansible("ansible-playbook", "setup.yml", "--list-tasks")
+    assert done.returncode == 0, done.stderr
+    listed = [line for line in done.stdout.splitlines() if "TAGS: [" in line and "play #" not in line]
+    assert 20 < len(listed) <= MOST_TASKS, f"setup.yml has {len(listed)} tasks"
+
+
+def test_a_run_without_changes_calls_few_modules() -> None:
+    """Tasks of main.yml and what it imports, without those that wait for a reason to run, are few enough."""
+    calls = []
+    for role in ("docker", "base_image", "redis", "director", "services", "verify"):
+        tasks = ROOT / "roles" / role / "tasks"
+        for step in yaml.safe_load((tasks / "main.yml").read_text(encoding="utf-8")):
+            imported = step.get("ansible.builtin.import_tasks")
+            for task in yaml.safe_load((tasks / imported).read_text(encoding="utf-8")) if imported else [step]:
+                name = next(word for word in task if word.startswith(("ansible.builtin.", "rockstat.band."))).rsplit(
+                    ".", 1
+                )[-1]
+                if name not in FREE:
+                    calls.append(f"{role}: {task['name']}")
+    assert len(calls) <= MOST_CALLS, "\n".join(calls)
+
+
+@pytest.mark.timeout(240)
+def test_the_archive_carries_what_the_roles_need_and_runs_elsewhere(tmp_path: Path) -> None:
+    """Built, installed into an empty folder and called by its full name from another one, the collection works."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    env = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(tmp_path / "installed"),
+        "ANSIBLE_HOME": str(tmp_path / "home"),
+    }
+    env.pop("ANSIBLE_CONFIG", None)
+    tools = Path(sys.executable).parent
+
+    def call(tool: str, *words: str, cwd: Path) -> str:
+        command = [str(tools / tool), *words]
+        done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=100, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    call("ansible-galaxy", "collection", "build", "--output-path", str(tmp_path), str(ROOT), cwd=elsewhere)
+    archive = next(tmp_path.glob("rockstat-band-*.tar.gz"))
+    with tarfile.open(archive) as tar:
+        names = tar.getnames()
+    folders = {name.split("/")[0] for name in names}
+    assert {"band_images", "service_src", "roles", "plugins", "playbooks", "docs", "meta"} <= folders
+    assert not folders & {"tests", "molecule", "bin", "collections", "benchmarks", "requirements"}
+    assert not [name for name in names if "_cache/" in name or name.endswith(".pyc") or name.startswith(".")]
+    call(
+        "ansible-galaxy",
+        "collection",
+        "install",
+        "--offline",
+        "-p",
+        str(tmp_path / "installed"),
+        str(archive),
+        cwd=elsewhere,
+    )
+    local = ("-i", "localhost,", "-c", "local", "-e", "band_hosts=localhost", "-e", f"band_home={tmp_path}/platform")
+    call("ansible-playbook", "rockstat.band.validate", *local, cwd=elsewhere)
+    listed = call("ansible-playbook", "rockstat.band.setup", "--list-tasks", *local, cwd=elsewhere)
+    assert "rockstat.band.verify" in listed
+    home = tmp_path / "installed" / "ansible_collections" / "rockstat" / "band"
+    assert (home / "roles" / "base_image" / "tasks" / "sources.yml").is_file()
+    assert (home / "service_src" / "band" / "src" / "band" / "templates" / "service" / ".env.example.tmpl").is_file()
+
+
+def test_every_exception_of_ansible_test_has_its_reason() -> None:
+    """tests/sanity/ignore-*.txt sets nothing aside without a word why, and names files that are there."""
+    for path in (ROOT / "tests" / "sanity").glob("ignore-*.txt"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            rule, _, reason = line.partition(" # ")
+            assert reason.strip(), line
+            assert (ROOT / rule.split()[0]).is_file(), line
+    modules = {path.name for path in (ROOT / "plugins" / "modules").glob("*.py")}
+    text = (ROOT / "tests" / "sanity" / "ignore-2.19.txt").read_text(encoding="utf-8")
+    assert {name for name in modules if f"/{name} " not in text} == set()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -40,7 +43,8 @@ def test_write_a_service_in_ten_minutes(tmp_path: Path) -> None:
 
 def test_links_of_the_documents_lead_somewhere() -> None:
     """Each link to a file of the repository names one that is there."""
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    tops = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
+    for page in [*tops, *sorted((ROOT / "docs").glob("*.md"))]:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
 
@@ -73,3 +77,97 @@ def test_the_directors_page_lists_its_endpoints() -> None:
     for endpoint in ENDPOINTS:
         for field in msgspec.structs.fields(endpoint.params):
             assert f"{{{field.encode_name}}}" in endpoint.path or f"`{field.encode_name}`" in rows[endpoint.path]
+
+
+PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/operate.md", "docs/troubleshooting.md"]
+OUR_TOOLS = re.compile(r"(?:\.venv(?:-dev)?/bin/|docs/tools/|bin/|\./)")
+# What a command of somebody else's tools is about is not ours to check; that these tools are the only ones is.
+OTHER_TOOLS = {"curl", "http", "cp", "docker", "systemctl", "ansible-galaxy", "ansible-playbook", "ssh", "ss"}
+
+
+def commands_of(page: str) -> list[str]:
+    """Return every command of a page: lines of its bash blocks, and code in running text that begins with a tool."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    lines = [
+        line
+        for language, block in BLOCK.findall(text)
+        if language == "bash"
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
+    inline = [code for code in re.findall(r"`([^`\n]+)`", BLOCK.sub("", text)) if " " in code and OUR_TOOLS.match(code)]
+    inline += list(re.findall(r"`(curl [^`\n]+)`", BLOCK.sub("", text)))
+    return [
+        line.split("   #")[0].split("  #")[0].strip()
+        for line in lines + inline
+        if line.strip() and not line.startswith("#")
+    ]
+
+
+COMMANDS = sorted({(page, command) for page in PAGES for command in commands_of(page)})
+
+
+def known_settings() -> set[str]:
+    """Return the names of all variables that roles know."""
+    import yaml
+
+    specs = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in ROOT.glob("roles/*/meta/argument_specs.yml")]
+    return {name for spec in specs for entry in spec["argument_specs"].values() for name in entry.get("options") or {}}
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_a_command_of_the_documents_has_a_target(page: str, command: str) -> None:
+    """A script, a playbook, a variable, a path of the director that a page speaks of is there."""
+    words = shlex.split(command)
+    tool = words[0].rsplit("/", 1)[-1]
+    if OUR_TOOLS.match(words[0]) and not words[0].startswith(".venv"):
+        assert os.access(ROOT / words[0], os.X_OK), f"{page}: {words[0]}"
+    elif not words[0].startswith(".venv"):
+        assert tool in OTHER_TOOLS, f"{page}: {tool} is a tool that no test knows"
+    for word in words[1:]:
+        if word.startswith("playbooks/") or (word.startswith("docs/tools/") and word.endswith(".py")):
+            assert (ROOT / word).is_file(), f"{page}: {word}"
+        if word.startswith("rockstat.band."):
+            assert (ROOT / "playbooks" / f"{word.rsplit('.', 1)[-1]}.yml").is_file(), f"{page}: {word}"
+    for name in re.findall(r"\bband_[a-z0-9_]+(?==|\":)", command):
+        assert name in known_settings(), f"{page}: {name}"
+    for path in re.findall(r"127\.0\.0\.1:10000(/[a-z_]*)", command):
+        from director.endpoints import ENDPOINTS
+
+        assert any(endpoint.path.startswith(path) for endpoint in ENDPOINTS) or path == "/", f"{page}: {path}"
+
+
+def test_the_options_of_our_scripts_are_those_of_their_help() -> None:
+    """What pages pass to bin/setup and bin/test is either in their help or an option of Ansible's."""
+    helps = {
+        name: subprocess.run([ROOT / "bin" / name, "--help"], capture_output=True, text=True, check=True).stdout
+        for name in ("setup", "test")
+    }
+    ansible = {"-i", "-K", "-e", "--check", "--diff", "--ask-vault-pass"}
+    for page, command in COMMANDS:
+        words = shlex.split(command)
+        if words[0] in ("bin/setup", "bin/test"):
+            for word in words[1:]:
+                if word.startswith("-") and word not in ansible:
+                    assert word in helps[words[0][4:]], f"{page}: {command}"
+
+
+def test_every_playbook_can_be_read_and_the_operators_page_names_it() -> None:
+    """Each verb passes Ansible's syntax check and has its place in docs/operate.md."""
+    playbooks = sorted((ROOT / "playbooks").glob("*.yml"))
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "--syntax-check", *map(str, playbooks)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=55, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
+    for path in playbooks:
+        assert f"{path.stem}.yml" in text, path.name
+
+
+def test_errors_of_the_troubleshooting_page_are_those_of_the_code() -> None:
+    """Each quoted text of its first table is printed somewhere."""
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"^\| `([^`]+)` \|", page.split("## Running")[0], re.MULTILINE)
+    sources = [*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("plugins/*/*.py")]
+    code = " ".join(" ".join(re.sub(r'"\s*\n\s*f?"', "", path.read_text(encoding="utf-8")).split()) for path in sources)
+    assert len(quoted) > 8
+    for text in quoted:
+        assert text in code, text
