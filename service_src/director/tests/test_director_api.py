@@ -80,7 +80,7 @@ def test_every_endpoint_has_a_handler_and_the_contracts_paths_are_there() -> Non
     assert paths >= {
         "run", "list", "list_images", "state", "show", "registrations", "ask_state", "call", "stop", "start", "restart",
         "rm", "rebuild_all", "set_pos", "configs_list", "get_config", "update_config", "logs", "events", "health",
-        "openapi.json",
+        "openapi.json", "releases", "rollback", "prune",
     }  # fmt: skip
 
 

@@ -58,6 +58,7 @@ class Actor:
             case "forget":
                 await self._desired.forget(service)
                 await self._releases.forget(service)
+                self._incidents.begins_anew(service)
             case "prove":
                 await self._releases.put(service, proven(self._releases.of(service), time.time()))
                 logger.info("release_proven", service=service)

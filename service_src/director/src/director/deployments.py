@@ -10,6 +10,7 @@ import msgspec
 from band import logger
 from band.errors import RedisError
 from director import history
+from director.crashes import Record
 from director.deploy import Commit, Deployer
 from director.desired import Desired, Wanted
 from director.errors import BuildFailed, DirectorError, DockerUnavailable, RedisUnavailable, ServiceFailed, TimedOut
@@ -145,7 +146,9 @@ class Deployments:
         )
 
     async def _deploy(self, wanted: Wanted, by: By, change: Change, also: Commit = _nothing) -> Observed:
-        name, before = wanted.spec.name, None
+        name = wanted.spec.name
+        before: Record | None = None
+        was = (self._desired.get(name), self._releases.of(name))
 
         async def commit() -> None:
             nonlocal before
@@ -161,9 +164,24 @@ class Deployments:
         except BaseException as error:
             if before is not None:
                 self._incidents.never_mind(name, before)
+            if isinstance(error, DirectorError | RedisError):
+                await self._take_back(name, *was)
             if isinstance(error, DirectorError):
                 await self.failed(wanted, by, error)
             raise
         if before is not None:
             self._incidents.serves(name, before)
         return await self.serves(started)
+
+    async def _take_back(self, name: str, wanted: Wanted | None, releases: History) -> None:
+        """Have what was before be what should be again, should the engine have gone away in the middle of the switch.
+
+        Without that the reconciler would bring a release up later whose request was answered with an error.
+        """
+        try:
+            if self._releases.of(name) != releases:
+                await self._releases.put(name, releases)
+            if wanted is not None and self._desired.get(name) != wanted:
+                await self._desired.put(wanted)
+        except (RedisError, RedisUnavailable) as away:
+            logger.warning("deploy_not_taken_back", service=name, reason=str(away))

@@ -1,0 +1,236 @@
+"""What is remembered of a deploy that succeeds, fails before the switch, or breaks off in its middle; rollbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from band.redis import RedisLink
+from director import history
+from director.crashes import Crash, Crashes, End, Record
+from director.deployments import Deployments
+from director.desired import Desired, Wanted
+from director.errors import Conflict, DockerUnavailable, NotFound, ServiceFailed, TimedOut
+from director.incidents import Incidents
+from director.locks import Locks
+from director.readiness import Started
+from director.registrations import Registrations
+from director.releases import Releases
+from director.rollback import Rollback
+from director.runtime.face import ImageInfo, Observed
+from director.spec import Spec
+from director.webhook import Webhook
+
+
+def wanted(tag: str, **env: str) -> Wanted:
+    return Wanted(spec=Spec(name="one", image=f"ns/one:{tag}", network="net", env=env, platform="before"))
+
+
+class FakeDeployer:
+    """Deploys by saying so; `breaks` maps an image to what is raised, before or after the commit."""
+
+    def __init__(self) -> None:
+        self.before: dict[str, Exception] = {}
+        self.after: dict[str, Exception] = {}
+        self.deployed: list[Wanted] = []
+
+    async def deploy(self, want: Wanted, commit: Callable[[], Any]) -> Started:
+        if error := self.before.get(want.spec.image):
+            raise error
+        await commit()
+        if error := self.after.get(want.spec.image):
+            raise error
+        self.deployed.append(want)
+        return Started(Observed(id="c1" * 32, name="one", service="one"), {"name": "one"})
+
+
+class FakeEngine:
+    """Only its images matter here."""
+
+    def __init__(self) -> None:
+        self.there = {"ns/one:a", "ns/one:b", "ns/one:c"}
+
+    async def image(self, reference: str) -> ImageInfo | None:
+        return ImageInfo(id=reference) if reference in self.there else None
+
+
+class FakeImages:
+    """The folder holds what its tag says; building makes it be there."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self.tag = "ns/one:c"
+        self._engine = engine
+
+    async def plan(self, _name: str) -> Any:
+        return self
+
+    async def ensure(self, plan: Any) -> None:
+        self._engine.there.add(plan.tag)
+
+
+class House:
+    """The parts together, with a Redis."""
+
+    def __init__(self, store: RedisLink) -> None:
+        self.engine, self.deployer, self.hook = FakeEngine(), FakeDeployer(), Webhook(None, "ns")
+        self.images = FakeImages(self.engine)
+        self.desired, self.releases = Desired(store, "ns"), Releases(store, "ns")
+        self.crashes = Crashes(store, "ns")
+        parts: Any = {"runtime": self.engine, "images": self.images, "desired": self.desired, "releases": self.releases}
+        fake: Any = self.deployer
+        self.deployments = Deployments(
+            **parts, deployer=fake, incidents=Incidents(parts["runtime"], self.crashes, fake, self.hook),
+            refresh=self._refresh, registrations=Registrations(), platform="today", watch=60.0,
+        )  # fmt: skip
+        self.rollback = Rollback(**parts, deployments=self.deployments, locks=Locks())
+
+    async def _refresh(self) -> None:
+        return
+
+    async def lived(self, *tags: str) -> None:
+        await self.desired.load()
+        await self.releases.load()
+        for tag in tags:
+            await self.deployments.deploy(wanted(tag), "run")
+
+    def told(self) -> list[tuple[str, str]]:
+        return [(item.id, item.state) for item in self.releases.of("one")]
+
+
+@pytest.fixture
+def house(store: RedisLink) -> House:
+    return House(store)
+
+
+async def test_a_deploy_begins_a_new_window_and_a_failed_one_does_not(house: House) -> None:
+    """What was crashed before is forgotten with a run that succeeds, and not with one that fails."""
+    await house.lived("a")
+    crash = Crash(reason="why", exit_code=3, oom_killed=False, at=1.0, last_lines=[])
+    crashed = Record(ends=(End(1.0),), crash=crash)
+    house.crashes.put("one", crashed)
+    house.deployer.before["ns/one:b"] = ServiceFailed("no", exit_code=3)
+    with pytest.raises(ServiceFailed):
+        await house.deployments.deploy(wanted("b"), "run")
+    assert house.crashes.of("one") == crashed
+    await house.deployments.deploy(wanted("c"), "run")
+    assert house.crashes.of("one") == Record()
+    assert house.told() == [("c", "current"), ("b", "failed"), ("a", "good")]
+
+
+@pytest.mark.parametrize(
+    ("error", "remembered"),
+    [(ServiceFailed("no", exit_code=3), True), (TimedOut("late"), True), (DockerUnavailable("away"), False),
+     (Conflict("taken"), False)],
+)  # fmt: skip
+async def test_only_failures_of_the_release_are_remembered(house: House, error: Exception, remembered: bool) -> None:
+    """An engine that is away and a name that is taken say nothing about a release."""
+    await house.lived("a")
+    house.deployer.before["ns/one:b"] = error
+    with pytest.raises(type(error)):
+        await house.deployments.deploy(wanted("b"), "run")
+    assert (("b", "failed") in house.told()) is remembered
+    assert house.desired.get("one") == wanted("a")
+
+
+async def test_a_switch_that_breaks_off_is_taken_back(house: House) -> None:
+    """When the engine goes away after what should be was written, that is again what was before: the answer was 502."""
+    await house.lived("a")
+    before = house.told()
+    house.deployer.after["ns/one:b"] = DockerUnavailable("away")
+    with pytest.raises(DockerUnavailable):
+        await house.deployments.deploy(wanted("b"), "run")
+    assert house.desired.get("one") == wanted("a")
+    assert house.told() == before
+
+
+async def test_a_revival_does_not_make_crashes_forgotten(house: House) -> None:
+    """A deploy that nobody asked for leaves the window as it is."""
+    await house.lived("a")
+    house.crashes.note("one", End(1.0))
+    await house.deployments.bring(wanted("a"), "revive")
+    assert house.crashes.of("one").ends == (End(1.0),)
+
+
+async def test_an_image_that_somebody_removed_is_made_from_the_folder(house: House) -> None:
+    """What the folder holds now becomes what should be, and a release by the reconciler."""
+    await house.lived("a")
+    house.engine.there.discard("ns/one:a")
+    await house.deployments.bring(wanted("a"), "revive")
+    assert house.deployer.deployed[-1].spec.image == "ns/one:c"
+    assert house.told() == [("c", "current"), ("a", "good")]
+
+
+async def test_a_rollback_takes_the_spec_of_then_and_the_platform_of_now(house: House) -> None:
+    """Env and image are those of the release; what every service is given is what it is today."""
+    await house.lived()
+    await house.deployments.deploy(wanted("a", TZ="then"), "run")
+    await house.deployments.deploy(wanted("b", TZ="now"), "run")
+    _, release = await house.rollback.to("one", None)
+    deployed = house.deployer.deployed[-1].spec
+    assert (release.id, deployed.image, deployed.env, deployed.platform) == ("a", "ns/one:a", {"TZ": "then"}, "today")
+    assert house.desired.get("one") == house.deployer.deployed[-1]
+
+
+async def test_a_rollback_needs_something_to_go_back_to(house: House) -> None:
+    """404 for what there is not, 409 for what cannot be, each with what to do."""
+    with pytest.raises(Conflict):
+        await house.rollback.to("one", None)
+    await house.lived()
+    with pytest.raises(NotFound):
+        await house.rollback.to("one", None)
+    await house.lived("a")
+    for to, kind in ((None, Conflict), ("a", Conflict), ("zzz", NotFound)):
+        with pytest.raises(kind) as caught:
+            await house.rollback.to("one", to)
+        assert caught.value.hint
+
+
+async def test_a_rollback_makes_an_image_that_is_gone_where_it_can(house: House) -> None:
+    """The folder holds the same contents again: it is built. Others: a conflict that names what there is."""
+    await house.lived("a", "b")
+    house.engine.there.discard("ns/one:a")
+    with pytest.raises(Conflict, match="the folder holds other contents"):
+        await house.rollback.to("one", "a")
+    house.images.tag = "ns/one:a"
+    await house.rollback.to("one", "a")
+    assert house.told() == [("b", "rolled_back"), ("a", "current")]
+
+
+async def test_going_back_by_itself_tries_one_after_another(house: House) -> None:
+    """When the one before does not come up either, it goes one further; with none left the watch is given up."""
+    await house.lived("a", "b", "c")
+    house.deployer.before["ns/one:b"] = ServiceFailed("no", exit_code=3)
+    target = await house.rollback.away("one", "it crashed")
+    assert target is not None
+    assert target.id == "a"
+    assert house.told() == [("c", "rolled_back"), ("b", "good"), ("a", "current")]
+    assert house.releases.of("one")[0].reason == "it crashed"
+    await house.deployments.deploy(wanted("c"), "run")
+    house.deployer.before = {f"ns/one:{tag}": ServiceFailed("no") for tag in "ab"}
+    assert await house.rollback.away("one", "it crashed") is None
+    serving = history.current(house.releases.of("one"))
+    assert serving is not None
+    assert (serving.id, serving.watch_until) == ("c", 0.0)
+
+
+async def test_going_back_waits_for_an_engine_that_is_away(house: House) -> None:
+    """That is no failure of the release before: it is tried again, and the watch stays."""
+    await house.lived("a", "b")
+    house.deployer.before["ns/one:a"] = DockerUnavailable("away")
+    with pytest.raises(DockerUnavailable):
+        await house.rollback.away("one", "it crashed")
+    assert house.told() == [("b", "current"), ("a", "good")]
+    assert house.releases.of("one")[0].watch_until > 0
+
+
+async def test_a_service_may_have_a_watch_of_its_own(house: House) -> None:
+    """`watch` of band.yml goes before the setting; 0 switches it off."""
+    await house.lived("a")
+    await house.deployments.deploy(msgspec.structs.replace(wanted("b"), watch=0.0), "run")
+    assert house.releases.of("one")[0].watch_until == 0
+    await house.deployments.deploy(msgspec.structs.replace(wanted("c"), watch=500.0), "run")
+    release = house.releases.of("one")[0]
+    assert release.watch_until - release.since == 500.0
