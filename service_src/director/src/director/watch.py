@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
+from band import logger
 from director import history
 from director.desired import Desired
 from director.probe import Prober
@@ -34,7 +35,7 @@ class Watch:
         self._prober = prober
         self._connected = connected
         self._every = every
-        self._unanswered: dict[str, int] = {}
+        self._unanswered: dict[tuple[str, float], int] = {}  # by service and the time of its switch
         self._out_of_memory: dict[str, float] = {}
         self._primary: Callable[[str], Observed | None] = lambda _: None
         self._poke: Callable[[], None] = lambda: None
@@ -54,7 +55,7 @@ class Watch:
             found[name] = Trial(
                 since=release.since,
                 until=release.watch_until,
-                unanswered=self._unanswered.get(name, 0),
+                unanswered=self._unanswered.get((name, release.since), 0),
                 out_of_memory=self._out_of_memory.get(name, 0.0) > release.since,
             )
         return found
@@ -67,12 +68,19 @@ class Watch:
         """Ask, until cancelled."""
         while True:
             await asyncio.sleep(self._every)
-            trials = self.trials()
-            for name in set(self._unanswered) - set(trials):
-                del self._unanswered[name]
-            await asyncio.gather(*(self._ask(name) for name in trials))
+            try:
+                await self.once()
+            except Exception:  # noqa: BLE001 - a watch that ends would let every release pass
+                logger.exception("watch_failed")
 
-    async def _ask(self, service: str) -> None:
+    async def once(self) -> None:
+        """Ask every release on trial once, and wait for the answers."""
+        trials = self.trials()
+        asked = {(name, trial.since) for name, trial in trials.items()}
+        self._unanswered = {key: count for key, count in self._unanswered.items() if key in asked}
+        await asyncio.gather(*(self._ask(name, since) for name, since in asked))
+
+    async def _ask(self, service: str, since: float) -> None:
         seen = self._primary(service)
         if seen is None or seen.state != "running":
             return  # that it ended is seen by other means
@@ -82,10 +90,10 @@ class Watch:
             service, timeout=TIMEOUT, accept=lambda status: _started(status.get("app_started")) >= threshold
         )
         if status is not None or not (connected and self._connected()):
-            self._unanswered[service] = 0  # without Redis nobody can answer
+            self._unanswered.pop((service, since), None)  # without Redis nobody can answer
             return
-        self._unanswered[service] = self._unanswered.get(service, 0) + 1
-        if self._unanswered[service] >= SILENT_ASKS:
+        count = self._unanswered[service, since] = self._unanswered.get((service, since), 0) + 1
+        if count >= SILENT_ASKS:
             self._poke()
 
 
