@@ -100,7 +100,7 @@ def test_the_defaults_pass_the_guard() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-# What a run of setup.yml on one host may take, as a count: a task that calls a module there costs a quarter of a second.
+# What a run of setup.yml on one host may take, as a count: a call of a module there costs a quarter of a second.
 MOST_TASKS = 50
 MOST_CALLS = 18
 # These run on the controller only.
