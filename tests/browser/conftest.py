@@ -19,11 +19,12 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PATIENCE = 15.0
+PATIENCE = 20.0
+expect.set_options(timeout=PATIENCE * 1000)
 EVENT = {
     "key": "in.gen.track.signup", "channel": "http", "service": "track", "name": "signup", "projectId": 1617632140,
     "uid": "6410748586712844288", "td": {"ip": "81.2.69.0", "ua": "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X)"},

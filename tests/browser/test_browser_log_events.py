@@ -129,7 +129,7 @@ def test_a_trace_tells_who_took_the_event_and_what_mixpanel_said(visit: Any, the
     )
     page = visit.open(f"/dashboard/trace/{number}")
     expect(page.locator(".trace")).to_contain_text("Taken by send_mixpanel")
-    expect(page.locator(".trace")).to_contain_text("Handled in 131 ms. taken: 200 OK, 212 in one batch")
+    expect(page.locator(".trace")).to_contain_text("Handled in 131 ms. It says “taken: 200 OK, 212 in one batch”.")
     expect(page.locator(".trace")).to_contain_text("archive has it")
     expect(page.locator(".trace")).to_contain_text("Waits for late")
 

@@ -30,11 +30,15 @@ DEAD_AGE = 5.0
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """The line at the head of the page. `docker` and `redis` say why they do not answer, when they do not."""
+    """The line at the head of the page; `worst` is the tone of those in trouble.
+
+    `docker` and `redis` say why they do not answer, when they do not.
+    """
 
     running: int
     stopped: int
     troubled: list[str]
+    worst: str
     docker: str
     redis: str
 
@@ -74,6 +78,7 @@ class Board:
             running=sum(one.look.tone in {"ok", "info"} for one, _ in cards),
             stopped=sum(one.look.tone == "idle" for one, _ in cards),
             troubled=[one.name for one, _ in cards if one.look.trouble],
+            worst="bad" if any(one.look.tone == "bad" for one, _ in cards) else "warn",
             docker=_away(health.get("docker")),
             redis=_away(health.get("redis")),
         )

@@ -123,7 +123,7 @@ def _group(group: Mapping[str, Any], began: float) -> Step:
         tone=tone,
         icon="bad" if tone == "bad" else "ok",
         facts=answer if isinstance(answer, Mapping) else None,
-        facts_title="Its own words",
+        facts_title="Its whole answer",
     )
 
 
@@ -133,7 +133,8 @@ def _said(answer: Any) -> tuple[str, str]:
         return "ok", ""
     outcome = str(answer.get("outcome") or "")
     words = " ".join(str(answer[key]) for key in ("answer", "hint") if answer.get(key))
-    return _SAID.get(outcome, "ok"), f"{outcome}{': ' if outcome and words else ''}{words}"
+    said = ": ".join(part for part in (outcome, words) if part)
+    return _SAID.get(outcome, "ok"), f"It says “{said}”." if said else ""
 
 
 def _number(value: Any) -> float | None:

@@ -71,6 +71,8 @@ def milliseconds(value: Any) -> str:
     """Return `0.42 ms`, `12 ms`, `1.3 s`; a dash for what is no number."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return "–"
+    if value == 0:
+        return "0 ms"
     if value >= 1000:
         return f"{value / 1000:.1f} s" if value < 60_000 else duration(value / 1000)
     return f"{value:.2f} ms" if value < 1 else f"{value:.1f} ms" if value < 10 else f"{value:.0f} ms"
