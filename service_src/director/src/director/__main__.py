@@ -7,11 +7,12 @@ import sys
 from band import loop, start_server
 from band.config import environ
 from band.logs import configure_logs
-from director.assembly import Director, find_self, server_settings
+from director.assembly import Director, server_settings
 from director.errors import ConfigError
 from director.runtime.docker import DockerRuntime
 from director.runtime.face import OwnContainer
 from director.settings import DirectorSettings
+from director.whereabouts import find_self
 
 
 def main() -> None:
