@@ -139,7 +139,7 @@ async def test_it_samples_often_only_while_somebody_looks(monkeypatch: pytest.Mo
 def test_a_row_shows_what_runs_uses_and_the_age_of_its_data() -> None:
     """Memory, limit, CPU and the geo database's facts stand in the row; what does not run uses nothing."""
     engine = Engine("one")
-    status = {
+    status: dict[str, Any] = {
         "app_state": "running",
         "health": {
             "status": "ok",
@@ -159,6 +159,8 @@ def test_a_row_shows_what_runs_uses_and_the_age_of_its_data() -> None:
     found = row("one", None, seen, status, 0, 1.0, usage=None)
     assert found["data"] == {"source": "x.mmdb", "build_date": "2026-11-01", "age_days": 23.1, "warning": None}
     assert (found["memory"], found["memory_limit"], found["cpu_percent"]) == (None, None, None)
+    two = {"asn": {"age_days": 99, "source": "asn.mmdb"}, **status["health"]["checks"]}
+    assert (data_facts({"health": {"checks": two}}) or {})["source"] == "x.mmdb"
     assert data_facts({"health": "odd"}) is None
     assert data_facts(None) is None
     assert row("one", None, None, status, 0, 1.0)["data"] is None

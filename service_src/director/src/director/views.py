@@ -99,10 +99,14 @@ def reported(status: Mapping[str, Any] | None) -> str | None:
 
 
 def data_facts(status: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return what a service says of its data (geo databases): source, build date, age in days, warning; else None."""
+    """Return what a service says of its data: source, build date, age in days, warning; None when it has none.
+
+    The check named `database` comes first: a geo service may have optional data beside it.
+    """
     health = (status or {}).get("health")
     checks = health.get("checks") if isinstance(health, Mapping) else None
-    for facts in checks.values() if isinstance(checks, Mapping) else ():
+    named = checks if isinstance(checks, Mapping) else {}
+    for facts in (named.get("database"), *named.values()):
         if isinstance(facts, Mapping) and isinstance(facts.get("age_days"), int | float):
             return {key: facts.get(key) for key in ("source", "build_date", "age_days", "warning")}
     return None
