@@ -81,9 +81,10 @@ async def call(
 def no_such_method(name: str, method: str, methods: Collection[str] | None) -> NotFound:
     """Return the error for a method that a service has not; it names those that it has, and the nearest one."""
     if not methods:
+        told = "it does not tell which it has" if methods is None else "it has none"
         return NotFound(
             f"service {name!r} has no method {method!r}",
-            f"it does not tell which it has; GET /ask_state/{name} shows its registrations",
+            f"{told}; GET /ask_state/{name} shows its registrations",
             method=method,
         )
     near = difflib.get_close_matches(method, methods, n=1, cutoff=0.5)

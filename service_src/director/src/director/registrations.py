@@ -49,7 +49,7 @@ class Registrations:
         """Return the methods that a service says it has; None for one that does not tell (the original's)."""
         status = self.status(service) or {}
         told, rows = status.get("methods"), status.get("register")
-        if not isinstance(told, list) or not told:
+        if not isinstance(told, list) or (not told and "instance" not in status):  # the original front says [] of all
             return None
         named = [row.get("method") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
         return tuple(sorted({name for name in [*told, *named] if isinstance(name, str)}))
