@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import aiohttp
 import msgspec
-from aiodocker import Docker
-from aiodocker.exceptions import DockerError
 
 from director.errors import DockerUnavailable
 from director.runtime import face
+from director.runtime.connection import CALL, ENDLESS, Connection
 from director.runtime.inspection import (
     event_of,
     image_info,
@@ -26,9 +24,6 @@ from director.runtime.inspection import (
     usage_sample,
 )
 
-T = TypeVar("T")
-_CALL = aiohttp.ClientTimeout(total=20, sock_connect=5)
-_ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=5)
 _ATTRIBUTES = (
     "die",
     "start",
@@ -55,8 +50,7 @@ class DockerRuntime:
 
     def __init__(self, namespace: str, url: str | None = None) -> None:
         self._namespace = namespace
-        self._url = url
-        self._docker: Docker | None = None
+        self._engine = Connection(url)
         self._seen: dict[str, face.Observed] = {}
         self._asked: set[str] = set()
         self._listing = asyncio.Lock()
@@ -67,12 +61,12 @@ class DockerRuntime:
 
     async def ping(self) -> str:
         """Return the engine's version."""
-        return str((await self._json("version"))["Version"])
+        return str((await self._engine.json("version"))["Version"])
 
     async def containers(self, *, fresh: bool = False) -> list[face.Observed]:
         """Return the containers of this namespace; without `fresh` only those that look changed are inspected."""
         async with self._listing:
-            listed = await self._json("containers/json", params={"all": "1", "filters": self._filters})
+            listed = await self._engine.json("containers/json", params={"all": "1", "filters": self._filters})
             kept = {item["Id"]: self._seen[item["Id"]] for item in listed if not fresh and self._unchanged(item)}
             details = await asyncio.gather(*(self._inspect(item["Id"]) for item in listed if item["Id"] not in kept))
             self._seen = {**kept, **{item.id: item for item in details if item is not None}}
@@ -95,24 +89,26 @@ class DockerRuntime:
         return None
 
     async def _inspect(self, container: str) -> face.Observed | None:
-        details = await self._found(self._json(f"containers/{container}/json"))
+        details = await self._engine.found(self._engine.json(f"containers/{container}/json"))
         return None if details is None else observed(details)
 
     async def used_ports(self) -> set[int]:
         """Return the host ports of all containers of the host, running or made to run."""
-        listed = await self._json("containers/json", params={"all": "0"})
+        listed = await self._engine.json("containers/json", params={"all": "0"})
         ports = {int(port["PublicPort"]) for item in listed for port in item.get("Ports", []) if port.get("PublicPort")}
         return ports | {port for item in self._seen.values() for port in item.ports}
 
     async def create(self, name: str, config: Mapping[str, Any]) -> str:
         """Create a container and return its id; a stale one of that name is the caller's to remove."""
-        reply = await self._json("containers/create", method="POST", params={"name": name}, data=json.dumps(config))
+        reply = await self._engine.json(
+            "containers/create", method="POST", params={"name": name}, data=json.dumps(config)
+        )
         return str(reply["Id"])
 
     async def start(self, container: str) -> None:
         """Start a container; raises PortTaken when its host port is taken."""
         try:
-            await self._empty(f"containers/{container}/start", "POST")
+            await self._engine.empty(f"containers/{container}/start", "POST")
         except DockerUnavailable as error:
             if is_port_taken(error.message):
                 raise PortTaken(error.message, "free the port, or let the pool choose one") from error
@@ -123,51 +119,53 @@ class DockerRuntime:
         self._asked.add(container)
         limit = aiohttp.ClientTimeout(total=timeout + 15, sock_connect=5)
         params = {"t": str(int(timeout))}
-        await self._found(self._empty(f"containers/{container}/stop", "POST", params=params, timeout=limit))
+        await self._engine.found(
+            self._engine.empty(f"containers/{container}/stop", "POST", params=params, timeout=limit)
+        )
 
     async def remove(self, container: str) -> None:
         """Remove a container with its anonymous volumes, running or not. One that is gone is removed."""
         self._asked.add(container)
         params = {"force": "1", "v": "1"}
         try:
-            await self._found(self._empty(f"containers/{container}", "DELETE", params=params))
+            await self._engine.found(self._engine.empty(f"containers/{container}", "DELETE", params=params))
         except DockerUnavailable as error:
             if "already in progress" not in error.message:
                 raise
 
     async def rename(self, container: str, name: str) -> None:
         """Give a container another name."""
-        await self._empty(f"containers/{container}/rename", "POST", params={"name": name})
+        await self._engine.empty(f"containers/{container}/rename", "POST", params={"name": name})
 
     async def keep_running(self, container: str, *, on: bool = True) -> None:
         """Have the engine start a container again whenever it ends, also after the engine itself was away; or not."""
         body = json.dumps({"RestartPolicy": {"Name": "unless-stopped" if on else "no"}})
         self._seen.pop(container, None)
-        await self._json(f"containers/{container}/update", method="POST", data=body)
+        await self._engine.json(f"containers/{container}/update", method="POST", data=body)
 
     async def logs(self, container: str, tail: int) -> list[str]:
         """Return the last lines of a container's output; nothing when it is gone."""
-        lines = await self._found(self._collect_logs(container, tail))
+        lines = await self._engine.found(self._collect_logs(container, tail))
         return lines or []
 
     async def _collect_logs(self, container: str, tail: int) -> list[str]:
-        chunks = await self._guard(
-            self._client()
+        chunks = await self._engine.guard(
+            self._engine.client()
             .containers.container(container)
-            .log(stdout=True, stderr=True, follow=False, tail=str(tail), timeout=_CALL)
+            .log(stdout=True, stderr=True, follow=False, tail=str(tail), timeout=CALL)
         )
         return "".join(chunks).splitlines()[-tail:] if tail else []
 
     async def follow(self, container: str, tail: int) -> AsyncGenerator[str, None]:
         """Yield a container's output, line by line, as it comes."""
-        source = self._client().containers.container(container)
-        lines = source.log(stdout=True, stderr=True, follow=True, tail=str(tail), timeout=_ENDLESS)
+        source = self._engine.client().containers.container(container)
+        lines = source.log(stdout=True, stderr=True, follow=True, tail=str(tail), timeout=ENDLESS)
         stream = cast("AsyncGenerator[str, None]", lines)
         rest = ""
         async with aclosing(stream):
             while True:
                 try:
-                    chunk = await self._guard(anext(stream))
+                    chunk = await self._engine.guard(anext(stream))
                 except StopAsyncIteration:
                     break
                 *whole, rest = (rest + chunk).split("\n")
@@ -180,12 +178,12 @@ class DockerRuntime:
         """Yield what happens to containers of this namespace, until the stream ends or breaks."""
         filters = {**json.loads(self._filters), "type": ["container"], "event": list(_ATTRIBUTES)}
         params = {"filters": json.dumps(filters)}
-        query = self._client()._query("events", params=params, timeout=_ENDLESS)  # noqa: SLF001 - no public face has filters
-        response = await self._guard(query.__aenter__())
+        query = self._engine.client()._query("events", params=params, timeout=ENDLESS)  # noqa: SLF001 - no public face has filters
+        response = await self._engine.guard(query.__aenter__())
         self._asked.clear()  # what ended while nobody listened is not told any more
         try:
             while True:
-                line = await self._guard(response.content.readline())
+                line = await self._engine.guard(response.content.readline())
                 if not line:
                     return
                 event = self._mine(event_of(json.loads(line)))
@@ -197,7 +195,7 @@ class DockerRuntime:
     async def sample(self, container: str) -> face.Sample | None:
         """Return what a container uses, read once (two readings take the engine a second); None when it is gone."""
         params = {"stream": "0", "one-shot": "1"}
-        details = await self._found(self._json(f"containers/{container}/stats", params=params))
+        details = await self._engine.found(self._engine.json(f"containers/{container}/stats", params=params))
         return None if details is None else usage_sample(details)
 
     def _mine(self, event: face.Event) -> face.Event:
@@ -209,124 +207,47 @@ class DockerRuntime:
 
     async def image(self, reference: str) -> face.ImageInfo | None:
         """Return an image that is present, else None."""
-        details = await self._found(self._json(f"images/{reference}/json"))
+        details = await self._engine.found(self._engine.json(f"images/{reference}/json"))
         return None if details is None else image_info(details)
 
     async def images(self, *, sizes: bool = False) -> list[face.ImageInfo]:
         """Return the images of this namespace; `sizes` has the engine find out what they share."""
-        listed = await self._json("images/json", params={"filters": self._filters, "shared-size": str(int(sizes))})
+        listed = await self._engine.json(
+            "images/json", params={"filters": self._filters, "shared-size": str(int(sizes))}
+        )
         return [image_info(item) for item in listed]
 
     async def used_images(self) -> frozenset[str]:
         """Return the ids of the images of all containers of the host, whoever they belong to."""
-        listed = await self._json("containers/json", params={"all": "1"})
+        listed = await self._engine.json("containers/json", params={"all": "1"})
         return frozenset(str(item["ImageID"]) for item in listed)
 
     async def remove_image(self, reference: str) -> None:
         """Remove a tag, or an image that has none. One that is gone is removed; one in use is refused."""
-        await self._found(self._json(f"images/{reference}", method="DELETE"))
+        await self._engine.found(self._engine.json(f"images/{reference}", method="DELETE"))
 
     async def ensure_network(self, name: str) -> None:
         """Make a bridge network unless it is there."""
-        if await self._found(self._json(f"networks/{name}")) is not None:
+        if await self._engine.found(self._engine.json(f"networks/{name}")) is not None:
             return
         labels = {face.LABEL_MANAGED: "true", face.LABEL_NAMESPACE: self._namespace}
         body = json.dumps({"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": labels})
-        await self._json("networks/create", method="POST", data=body)
+        await self._engine.json("networks/create", method="POST", data=body)
 
     async def own_container(self) -> face.OwnContainer | None:
         """Return the container this process runs in; None on a host."""
         container = own_id()
         if container is None:
             return None
-        details = await self._found(self._json(f"containers/{container}/json"))
+        details = await self._engine.found(self._engine.json(f"containers/{container}/json"))
         return None if details is None else own_container(details)
-
-    async def close(self) -> None:
-        """Let go of the engine."""
-        docker, self._docker = self._docker, None
-        if docker is not None:
-            await docker.close()
 
     async def open(
         self, path: str, *, params: Mapping[str, Any], timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         """Begin an answer that comes bit by bit; whoever asked closes it."""
-        return await self._guard(self._client()._query(path, params=dict(params), timeout=timeout).__aenter__())  # noqa: SLF001
+        return await self._engine.open(path, params=params, timeout=timeout)
 
-    def _client(self) -> Docker:
-        if self._docker is None:
-            try:
-                self._docker = Docker(url=self._url, api_version="auto", timeout=_CALL)
-            except (ValueError, DockerError) as error:
-                raise DockerUnavailable(
-                    f"no Docker Engine: {error}", "mount /var/run/docker.sock or set DOCKER_HOST"
-                ) from error
-        return self._docker
-
-    async def _json(
-        self, path: str, method: str = "GET", *, params: Mapping[str, Any] | None = None, data: str | None = None
-    ) -> Any:
-        return await self._guard(self._client()._query_json(path, method, params=params, data=data, timeout=_CALL))  # noqa: SLF001
-
-    async def _empty(
-        self,
-        path: str,
-        method: str,
-        *,
-        params: Mapping[str, Any] | None = None,
-        timeout: aiohttp.ClientTimeout = _CALL,
-    ) -> bool:
-        async with _Query(self, path, method, params, timeout) as response:
-            await self._guard(response.read())
-        return True
-
-    async def _guard(self, call: Awaitable[T]) -> T:
-        """Await a call; whatever goes wrong is DockerUnavailable, its fact `status` is what the engine said."""
-        try:
-            return await call
-        except DockerError as error:
-            if "client version" in _text(error) and self._docker is not None:
-                self._docker.api_version = "auto"  # another engine than before: ask it anew what it speaks
-                raise DockerUnavailable("the Docker Engine speaks another version than before", "") from error
-            raise DockerUnavailable(
-                _text(error), "is dockerd running?" if error.status == 900 else "", status=error.status
-            ) from error
-        except TimeoutError as error:
-            raise DockerUnavailable("the Docker Engine did not answer in time", "look at dockerd's log") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise DockerUnavailable(f"the Docker Engine broke off: {error}", "is dockerd running?") from error
-
-    async def _found(self, call: Awaitable[T]) -> T | None:
-        """Await a call; None when the engine says that there is no such thing."""
-        try:
-            return await call
-        except DockerUnavailable as error:
-            if error.facts.get("status") == 404:
-                return None
-            raise
-
-
-class _Query:
-    """An engine request whose failure to begin is DockerUnavailable too."""
-
-    def __init__(
-        self,
-        runtime: DockerRuntime,
-        path: str,
-        method: str,
-        params: Mapping[str, Any] | None,
-        timeout: aiohttp.ClientTimeout,
-    ) -> None:
-        self._runtime = runtime
-        self._context = runtime._client()._query(path, method, params=dict(params or {}), timeout=timeout)  # noqa: SLF001
-
-    async def __aenter__(self) -> aiohttp.ClientResponse:
-        return await self._runtime._guard(self._context.__aenter__())  # noqa: SLF001
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._context.__aexit__(None, None, None)
-
-
-def _text(error: DockerError) -> str:
-    return re.sub(r"\s+", " ", str(error.message))[:2000]
+    async def close(self) -> None:
+        """Let go of the engine."""
+        await self._engine.close()
