@@ -197,3 +197,20 @@ def test_every_exception_of_ansible_test_has_its_reason() -> None:
     modules = {path.name for path in (ROOT / "plugins" / "modules").glob("*.py")}
     text = (ROOT / "tests" / "sanity" / "ignore-2.19.txt").read_text(encoding="utf-8")
     assert {name for name in modules if f"/{name} " not in text} == set()
+
+
+def test_the_demo_delivers_to_a_double_unless_a_token_is_there(tmp_path: Path) -> None:
+    """With band_services_demo a double and a sender pointed at it run; a real token leads the sender to Mixpanel."""
+    playbook = tmp_path / "demo.yml"
+    role = {"name": "rockstat.band.services", "tasks_from": "validate", "public": True}
+    names = "{{ _band_services_all | map(attribute='name') | join(' ') }}"
+    facts = {"msg": f"RUNS {names} {{{{ _band_services_extra[1].env | to_json }}}}"}
+    tasks = [{"ansible.builtin.include_role": role}, {"ansible.builtin.debug": facts}]
+    play = {"hosts": "localhost", "gather_facts": False, "vars": {"band_services_demo": True}, "tasks": tasks}
+    playbook.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    demo = ansible("ansible-playbook", str(playbook)).stdout
+    assert "RUNS front mmgeo sxgeo uaparser mixpanel_double send_mixpanel" in demo
+    assert "http://mixpanel_double:8080" in demo
+    real = ansible("ansible-playbook", str(playbook), "-e", "mixpanel_token=0123456789abcdef").stdout
+    assert "0123456789abcdef" in real
+    assert "http://mixpanel_double" not in real
