@@ -1,0 +1,127 @@
+"""When a new container counts as serving, and what is said of one that does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from director.desired import Wanted
+from director.errors import ServiceFailed, TimedOut
+from director.readiness import Readiness, Surroundings
+from director.runtime.face import Observed
+from director.spec import HealthCheck, Spec
+
+CREATED = 1_000.0
+OWN_CHECK = HealthCheck(command=["/bin/true"])
+
+
+class FakeRuntime:
+    """One container, which is what each look in turn says; the last one stays."""
+
+    def __init__(self, *looks: Observed | None) -> None:
+        self._looks = list(looks)
+        self.kept: list[str] = []
+
+    async def inspect(self, _container: str) -> Observed | None:
+        return self._looks.pop(0) if len(self._looks) > 1 else self._looks[0]
+
+    async def keep_running(self, container: str, *, on: bool = True) -> None:
+        self.kept.append(container)
+
+    async def logs(self, _container: str, tail: int) -> list[str]:
+        return [f"line {number}, password canary-redis-password" for number in range(50)][-tail:]
+
+
+class FakeProber:
+    """Gives the first of its statuses that is accepted; without one it is silent until the time is over."""
+
+    def __init__(self, *statuses: dict[str, Any]) -> None:
+        self._statuses = statuses
+
+    async def ask(self, _service: str, *, timeout: float, interval: float, accept: Callable[[Any], bool]) -> Any:
+        for status in self._statuses:
+            if accept(status):
+                return status
+        await asyncio.sleep(timeout)
+        return None
+
+
+def container(**more: Any) -> Observed:
+    return Observed(**{"id": "c1", "name": "one", "service": "one", "created_at": CREATED, **more})
+
+
+def started(seconds: float, **more: Any) -> dict[str, Any]:
+    return {"app_started": seconds * 1000, **more}
+
+
+async def wait(runtime: FakeRuntime, prober: FakeProber, health: HealthCheck | None = None, **more: Any) -> Any:
+    around = Surroundings(
+        namespace="ns", network="net", memory="1m", env={"REDIS_DSN": "redis://:canary-redis-password@r"},
+        ready_timeout=0.6,
+    )  # fmt: skip
+    want = Wanted(spec=Spec(name="one", image="x", network="net", health=health, **more))
+    fakes: Any = (runtime, prober)
+    return await Readiness(*fakes, around).wait("c1", want, 0.0)
+
+
+async def test_an_answer_of_this_very_container_is_needed() -> None:
+    """That of an older one of the service, or of one that is not running yet, does not count."""
+    runtime = FakeRuntime(container())
+    prober = FakeProber(
+        started(CREATED - 5), started(CREATED + 1, app_state="starting"), started(CREATED + 2, version="2")
+    )
+    assert (await wait(runtime, prober)).status["version"] == "2"
+    assert runtime.kept == ["c1"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "word", "code", "oom"),
+    [
+        (container(state="exited", exit_code=3), "ended with exit code 3", 3, False),
+        (container(state="exited", exit_code=137, oom_killed=True), "was out of memory", 137, True),
+        (container(restarts=1, exit_code=1), "ended with exit code 1", 1, False),
+        (None, "ended with exit code None", None, False),
+    ],
+)
+async def test_one_that_ends_is_told_with_its_last_lines(seen: Any, word: str, code: int | None, oom: bool) -> None:
+    """At most 20 lines, secrets masked, the exit code and whether memory ran out; it is not kept running."""
+    runtime = FakeRuntime(container(), seen)
+    with pytest.raises(ServiceFailed, match=word) as caught:
+        await wait(runtime, FakeProber())
+    facts = caught.value.facts
+    assert (facts["exit_code"], facts["oom_killed"], len(facts["log"])) == (code, oom, 20)
+    assert "canary" not in str(caught.value.body())
+    assert runtime.kept == []
+
+
+async def test_one_that_is_silent_is_late() -> None:
+    """It runs and does not answer: 504, with its last lines."""
+    with pytest.raises(TimedOut, match="did not answer __status") as caught:
+        await wait(FakeRuntime(container()), FakeProber())
+    assert len(caught.value.facts["log"]) == 20
+
+
+async def test_a_health_check_of_its_own_is_waited_for() -> None:
+    """Starting, then healthy: it serves. Unhealthy: it failed. Starting for ever: it is late."""
+    answer = FakeProber(started(CREATED + 1))
+    well = FakeRuntime(container(health="starting"), container(health="starting"), container(health="healthy"))
+    await wait(well, answer, OWN_CHECK)
+    with pytest.raises(ServiceFailed, match="says unhealthy"):
+        await wait(FakeRuntime(container(health="unhealthy")), answer, OWN_CHECK)
+    with pytest.raises(TimedOut, match="says starting"):
+        await wait(FakeRuntime(container(health="starting")), answer, OWN_CHECK)
+
+
+async def test_the_frameworks_own_check_is_not_waited_for() -> None:
+    """It asks what the status has just answered, and Docker would take seconds to ask it."""
+    await wait(FakeRuntime(container(health="starting")), FakeProber(started(CREATED + 1)), HealthCheck())
+
+
+async def test_one_that_is_to_be_removed_when_it_ends_is_not_kept_running() -> None:
+    """With auto_remove the engine does not restart it."""
+    runtime = FakeRuntime(container())
+    await wait(runtime, FakeProber(started(CREATED + 1)), auto_remove=True)
+    assert runtime.kept == []
