@@ -502,3 +502,15 @@ async def test_what_was_handled_when_redis_went_is_only_acknowledged(run_service
     await eventually(lambda: pending_is(raw, 0))
     await add(raw, 3)
     await eventually(lambda: flat(service.got) == [0, 1, 2, 3])
+
+
+async def test_each_outage_begins_with_a_short_pause(run_service, raw, eventually):
+    """However often the group vanished before, the listener is back quickly."""
+    service = await run_listener(run_service, listening())
+    for number in range(6):
+        await raw.command("FLUSHALL")
+        await add(raw, number)
+        begun = asyncio.get_running_loop().time()
+        await eventually(lambda number=number: number in service.got)
+        assert asyncio.get_running_loop().time() - begun < 3
+        assert service._listener._backoff.attempts == 0

@@ -66,6 +66,7 @@ class StreamListener:
         self._stopping = asyncio.Event()
         self._group = StreamGroup(service, consumer, self._link, self._commands)
         self._batches = Batches(exposed, self._group, metrics, self._stopping)
+        self._backoff = Backoff()
         self._claim_at = 0.0
         self._filling = False
 
@@ -74,7 +75,6 @@ class StreamListener:
         self._link.start(address)
         if self._own_commands:
             self._commands.start(address)
-        backoff = Backoff()
         holder = asyncio.get_running_loop().create_task(self._batches.hold(HOLD_INTERVAL))
         try:
             while not self._stopping.is_set():
@@ -82,12 +82,11 @@ class StreamListener:
                     await self._link.ready(30)
                     await self._commands.ready(30)
                     await self._consume()
-                    backoff.reset()
                 except RedisError as error:
                     if isinstance(error, RedisReplyError) and error.code == "NOGROUP":
                         logger.warning("events_group_gone", group=self.service)
                     self._batches.drop_all()
-                    await self._batches.pause(backoff.next())
+                    await self._batches.pause(self._backoff.next())
                 finally:
                     self._batches.at_rest.set()
         finally:
@@ -115,6 +114,7 @@ class StreamListener:
         await self._group.forget_consumers()
         await self._finish_own()
         self._batches.forget_handled()
+        self._backoff.reset()  # an outage next week begins with a short pause again
         loop = asyncio.get_running_loop()
         working: set[asyncio.Task[None]] = set()
         following: asyncio.Task[list[Delivery]] | None = loop.create_task(self._next())
