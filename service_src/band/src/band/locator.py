@@ -49,7 +49,7 @@ class Locator(Generic[V]):
         find: returns the key of a public address's record in an open database, None if it is not there; raises
             LookupError when the database has no such addresses (IPv6).
         read: returns the place behind a key; may raise BadData for a damaged record.
-        cache_size: addresses and places that are remembered, each.
+        cache_size: places that are remembered; of addresses a quarter, because who asks much (front) remembers them.
         addition: what knows more of an address, if anything does.
     """
 
@@ -66,7 +66,7 @@ class Locator(Generic[V]):
         self._read = read
         self._size = cache_size
         self._addition = addition
-        self._addresses: Recent[str, msgspec.Raw] = Recent(cache_size)
+        self._addresses: Recent[str, msgspec.Raw] = Recent(cache_size // 4)
         self._places: Recent[int, msgspec.Raw] = Recent(cache_size)
         self._cached_of: tuple[V | None, str] = (None, "")
         self._nowhere: dict[str, msgspec.Raw] = {}
@@ -90,7 +90,7 @@ class Locator(Generic[V]):
         database = self._database.value
         addition = self._addition.version if self._addition else ""
         if database is not self._cached_of[0] or addition != self._cached_of[1]:
-            self._addresses, self._places, self._nowhere = Recent(self._size), Recent(self._size), {}
+            self._addresses, self._places, self._nowhere = Recent(self._size // 4), Recent(self._size), {}
             self._cached_of = database, addition
         if type(ip) is str:
             known = self._addresses.get(ip)

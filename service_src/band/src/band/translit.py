@@ -75,7 +75,7 @@ def _language(name: str) -> _Language:
     return _COMPILED[name]
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=4096)
 def transliterate(name: str, country: str = "") -> str:
     """Return a Latin place name in Russian letters.
 

@@ -92,6 +92,10 @@ class SypexReader:
             self._parents[seek] = region, country
         return self._parents[seek]
 
+    def forget(self) -> None:
+        """Drop what is remembered of records: after the check it is all of them, scattered over memory."""
+        self._parents, self._cache = {}, OrderedDict()
+
     def learn_countries(self, ids: set[int]) -> None:
         """Read all countries by number: their records lie one after the other from the first that ``ids`` names.
 
@@ -127,6 +131,7 @@ def open_sypex(path: Path) -> Loaded[SypexReader]:
         packs, regions = mapped[HEADER.size : header.b_idx_at], mapped[header.regions_at : middle]
         reader = SypexReader(header, blocks, packs, regions, mapped[middle : header.file_size])
     _check(reader)
+    reader.forget()
     _give_back()
     about = {
         "database": "Sypex Geo City" if header.country_size else "Sypex Geo Country",
