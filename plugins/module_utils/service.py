@@ -12,7 +12,6 @@ SHORTEST_SECRET = 6
 PAUSE = 0.5
 # A degraded service works, with something to say (a geo database that is old).
 WELL = frozenset({"ok", "degraded"})
-GOOD = frozenset({"good", "current"})
 
 
 def service_spec() -> dict[str, dict[str, Any]]:
@@ -55,14 +54,11 @@ class Service:
     def rollback(self, release: str = "") -> dict[str, Any]:
         """Go back to a release: the named one, or the last good one before the current. Raises as `ensure` does."""
         releases = self.releases()
-        current = next((row["id"] for row in releases if row["state"] == "current"), "")
-        target = release or self._good_before(releases, current)
+        current = next((_key(row) for row in releases if row["state"] == "current"), "")
+        target = self._named(releases, release) if release else self._good_before(releases)
         result = {"action": "nothing", "from_release": current, "to_release": target}
         if target == current:
             return {"changed": False, **result}
-        if not any(row["id"] == target for row in releases):
-            known = ", ".join(row["id"] for row in releases) or "none"
-            raise DirectorError(f"there is no release {target} to go back to. Known releases: {known}.", 404)
         result["action"] = "rollback"
         if not self._check:
             self._director.post(f"/rollback/{self._name}?to={target}", timeout=self._timeout)
@@ -77,7 +73,7 @@ class Service:
     def current_release(self) -> str:
         """The id of what runs now; nothing when there is none."""
         try:
-            return next((str(row["id"]) for row in self.releases() if row["state"] == "current"), "")
+            return next((_key(row) for row in self.releases() if row["state"] == "current"), "")
         except DirectorError as error:
             if error.status == 404:
                 return ""
@@ -154,11 +150,26 @@ class Service:
                 raise DirectorError(f"it runs, and is {word} after {self._timeout:g} s", 504)
             time.sleep(PAUSE)
 
-    def _good_before(self, releases: list[dict[str, Any]], current: str) -> str:
+    @staticmethod
+    def _named(releases: list[dict[str, Any]], release: str) -> str:
+        """The release with this hash of its settings, or the newest with this image."""
         for row in releases:
-            if row["id"] != current and row["state"] in GOOD and row.get("images_present", True):
-                return str(row["id"])
+            if release in (_key(row), row["id"]):
+                return _key(row)
+        known = ", ".join(_key(row) for row in releases) or "none"
+        raise DirectorError(f"there is no release {release} to go back to. Known releases: {known}.", 404)
+
+    @staticmethod
+    def _good_before(releases: list[dict[str, Any]]) -> str:
+        for row in releases:
+            if row["state"] == "good" and row.get("images_present", True):
+                return _key(row)
         raise DirectorError("there is no earlier good release whose image is still there, so it stays as it is.", 409)
+
+
+def _key(row: dict[str, Any]) -> str:
+    """What tells a release from others: two may have one image and other settings."""
+    return str(row.get("spec_hash") or row["id"])
 
 
 def spare_short_words(module: Any) -> None:

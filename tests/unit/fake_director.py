@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 RELEASE = "0123456789ab"
 OLDER = "ba9876543210"
+# Two releases of one image, with other settings.
+IMAGE = "aaaaaaaaaaaa"
 
 
 class FakeDirector:
@@ -84,7 +86,10 @@ class FakeDirector:
             return 404, {"error": {"code": "unknown", "message": "no such service", "hint": ""}}
         current = self.current.get(name, RELEASE)
         states = {one: "current" if one == current else "good" for one in (RELEASE, OLDER)}
-        return 200, {"name": name, "releases": [{"id": one, "state": state} for one, state in states.items()]}
+        return 200, {
+            "name": name,
+            "releases": [{"id": IMAGE, "spec_hash": one, "state": state} for one, state in states.items()],
+        }
 
     def _rollback(self, name: str, query: dict[str, str], _body: dict[str, Any]) -> tuple[int, Any]:
         self.current[name] = query["to"]
