@@ -23,14 +23,15 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PATIENCE = 20.0
+PATIENCE = 30.0
 expect.set_options(timeout=PATIENCE * 1000)
 EVENT = {
     "key": "in.gen.track.signup", "channel": "http", "service": "track", "name": "signup", "projectId": 1617632140,
-    "uid": "6410748586712844288", "td": {"ip": "81.2.69.0", "ua": "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X)"},
+    "uid": "6410748586712844288",
+    "td": {"ip": "81.2.69.0", "ua": "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X)"},
     "data": {
         "plan": "pro", "price": 12.5, "trial": True, "coupon": None,
-        "mmgeo": {"city_en": "London", "country_en": "United Kingdom", "country_iso": "GB", "time_zone": "Europe/London"},
+        "mmgeo": {"city_en": "London", "country_en": "United Kingdom", "country_iso": "GB"},
         "uaparser": {"browser_family": "Mobile Safari", "os_family": "iOS", "device_family": "iPhone", "is_mob": 1},
     },
 }  # fmt: skip
@@ -42,10 +43,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs a browser."""
+    """Everything here needs a browser, which takes its time on a busy machine."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.browser)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(180))
 
 
 def free_port() -> int:
@@ -112,6 +115,8 @@ class Theatre:
         until(lambda: answers(self.port))
         until(lambda: self.redis.pubsub_numsub("stage")[0][1] == 1)
         until(self._ready)
+        headers = {"X-Band-Token": self._env.get("BAND_TOKEN", "")}
+        until(lambda: all(row["memory"] for row in self.ask("/list", **headers) if row["state"] == "running"))
 
     def _ready(self) -> bool:
         request = urllib.request.Request(

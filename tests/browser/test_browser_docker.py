@@ -1,4 +1,4 @@
-"""The page over a real Docker Engine: a service is built, run, read, stopped, changed, rolled back and removed in Chromium."""
+"""The page over a real Docker Engine: a service is built, run, read, changed, rolled back, stopped and removed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import redis as redis_client
 from playwright.sync_api import Browser, expect
-
 from tests.browser.conftest import Theatre, Visit, answers, free_port, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
@@ -120,7 +119,7 @@ def director(tmp_path: Path) -> Iterator[RealDirector]:
 
 
 def test_a_service_lives_its_whole_life_on_the_page(chromium: Browser, director: RealDirector) -> None:
-    """Build with progress, run with a secret, log of both streams, crash and return, change, roll back, stop, remove."""
+    """Build with progress, run with a secret, both streams, crash and return, change, roll back, stop, remove."""
     visit = Visit(chromium, director)
     page = visit.open()
     card = page.locator("#card-hello")

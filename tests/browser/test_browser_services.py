@@ -98,7 +98,7 @@ def test_remove_takes_the_card_away_and_the_folder_can_be_run_again(visit: Any, 
 
 
 def test_run_with_a_secret_that_is_never_shown_again(visit: Any, theatre: Any, tmp_path: Path) -> None:
-    """A folder's declared secret is asked for in a password field, reaches the service, and stands in no page or answer."""
+    """A folder's declared secret is asked for in a password field, reaches the service, and stands nowhere."""
     folder(tmp_path, "mailer", band_yml="title: Mails\nsecrets: [MAIL_CODE]\npos: '4x1'\n")
     theatre.tell("build_pause", seconds=1.5)
     page = visit.open()

@@ -64,7 +64,7 @@ def container(name: str, **more: Any) -> Observed:
 
 async def until(found: Any) -> None:
     async with asyncio.timeout(5):
-        while not found():
+        while not found():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.01)
 
 
@@ -166,7 +166,7 @@ async def test_memory_is_bounded_by_lines_and_their_length(house: House) -> None
 
 
 def test_the_director_says_what_it_saw() -> None:
-    """Started, ended with its code, out of memory, unwell, removed: each in words; the first picture is only looked at."""
+    """Started, ended with its code, out of memory, unwell, removed: each in words; the first picture is silent."""
     made = House().feed
     one = container("a", started_at=1.0)
     made.pictured([one])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from director.api import error_middleware
@@ -27,8 +27,10 @@ from director.progress import Building
 
 STYLE = (FOLDER / "style.css").read_text(encoding="utf-8")
 NOW = 1_795_480_000.0
+POSITIONS = st.from_regex(r"[0-9]{1,2}x[0-9]{1,2}", fullmatch=True)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )  # fmt: skip
@@ -75,7 +77,8 @@ def test_places_keep_the_order_and_not_the_gaps() -> None:
     assert len(set(found.values())) == len(found)
 
 
-@given(st.dictionaries(st.text("abc", min_size=1, max_size=4), st.none() | st.from_regex(r"[0-9]{1,2}x[0-9]{1,2}", fullmatch=True), max_size=40))  # fmt: skip
+@settings(deadline=None)
+@given(st.dictionaries(st.text("abc", min_size=1, max_size=4), st.none() | POSITIONS, max_size=40))
 def test_every_service_gets_a_cell_of_its_own(wanted: dict[str, str | None]) -> None:
     """Whatever positions are asked for: each service has one cell, and no cell is outside the style sheet's columns."""
     found = place(wanted)
@@ -85,7 +88,7 @@ def test_every_service_gets_a_cell_of_its_own(wanted: dict[str, str | None]) -> 
 
 
 def test_a_card_says_how_a_service_is_in_word_tone_and_shape() -> None:
-    """Every word of health has a tone and an icon, no two troubles look the same as being well; unknown words are shown."""
+    """Every word of health has a tone and an icon, none of trouble looks like being well; unknown words are shown."""
     looks = {
         word: card(row(health=word), NOW).look
         for word in ("ok", "starting", "degraded", "failing", "crashed", "stopped", "new")
@@ -116,7 +119,7 @@ def test_a_card_tells_the_facts() -> None:
     assert (made.gauge.text, made.release) == ("50 MiB of 350 MiB", "0123456789ab")
     assert card(row(memory=None), NOW).gauge is None
     gone = card(row(state="exited", exit_code=137, health="stopped", wanted="stopped"), NOW)
-    assert [(fact.label, fact.value, fact.tone) for fact in gone.facts][0] == ("exit code", "137", "bad")
+    assert next((fact.label, fact.value, fact.tone) for fact in gone.facts) == ("exit code", "137", "bad")
 
 
 def test_a_card_with_everything_on_it_renders_and_escapes() -> None:
@@ -137,6 +140,7 @@ def test_a_card_with_everything_on_it_renders_and_escapes() -> None:
     assert "out of memory" in render(card(row(crash=crash), NOW), (1, 1))
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_json_as_html_holds_the_same_and_no_markup_of_it(value: Any) -> None:
     """Without its tags and escapes the HTML is the JSON again; only our own spans are in it."""
@@ -161,6 +165,7 @@ def test_json_that_is_too_much_is_cut_and_says_so() -> None:
     assert len(long) < LONGEST + 2000 and "the rest is left out" in long
 
 
+@settings(deadline=None)
 @given(JSON, JSON)
 def test_whatever_an_event_holds_it_is_listed_and_traced(event: Any, noted: Any) -> None:
     """No event, note or answer of a listener makes the page fail."""
@@ -210,8 +215,9 @@ def test_secrets_are_fields_without_a_value() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "path"),
-    [("/", "/"), ("/dashboard/service/x?a=1", "/dashboard/service/x?a=1"), ("//evil.example", "/"), ("/\\evil.example", "/"),
-     ("https://evil.example/", "/"), ("javascript:alert(1)", "/"), ("/a\r\nSet-Cookie: x", "/"), ("", "/"), ("/é", "/")],
+    [("/", "/"), ("/dashboard/service/x?a=1", "/dashboard/service/x?a=1"), ("//evil.example", "/"), ("", "/"),
+     ("/\\evil.example", "/"), ("https://evil.example/", "/"), ("javascript:alert(1)", "/"),
+     ("/a\r\nSet-Cookie: x", "/"), ("/é", "/")],
 )  # fmt: skip
 def test_after_the_login_one_stays_on_this_director(asked: str, path: str) -> None:
     """No address of another site, and nothing that could break a header, is gone on to."""
