@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
 
 from band.errors import RpcRemoteError, RpcTimeout
 from band.redis import RedisLink
+from band.service import Service, ServiceConfig
 from director import params, trace
 from director.errors import Conflict, DirectorError, InvalidValue, NotFound, TimedOut
 from director.handlers_trace import TraceHandlers
@@ -104,6 +107,29 @@ async def test_each_group_says_what_became_of_the_entry(store: RedisLink) -> Non
     assert list(found) == sorted(found)
     other = {item["group"]: item for item in await trace.groups(store, second)}
     assert (other["took"]["state"], other["buried"]["state"]) == ("taken", "taken")
+
+
+async def test_a_real_listener_leaves_the_record_that_is_read_here(store: RedisLink, redis_dsn: str) -> None:
+    """A service of the framework takes the event; the trace says when, and how long that took."""
+    service = Service()
+
+    @service.expose.listener()
+    async def listen(**_event: Any) -> None:
+        await asyncio.sleep(0.01)
+
+    await service.start(ServiceConfig(name="keeper", host="127.0.0.1", redis_dsn=redis_dsn, port=0, events_from="0"))
+    try:
+        now = int(time.time() * 1000)
+        entry = await accept(store, flake(now), now)
+        for _ in range(300):
+            await asyncio.sleep(0.05)
+            found = await trace.groups(store, entry)
+            if found and found[0].get("at"):
+                break
+    finally:
+        await service.stop()
+    assert (found[0]["group"], found[0]["state"], found[0]["ms"] >= 10) == ("keeper", "taken", True)
+    assert found[0]["at"] >= now
 
 
 async def test_without_a_stream_there_are_no_groups(store: RedisLink) -> None:
