@@ -6,18 +6,22 @@ import argparse
 import asyncio
 import contextlib
 import json
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import redis.asyncio as aioredis
+from chaos_host import Host
 from chaos_judge import Row, doubled, longest_gap, lost, out_of_order, table
 from chaos_load import Load
-from chaos_scenarios import SCENARIOS, Scenario
-from chaos_stage import FRONT, REDIS, Stage
+from chaos_scenarios import ENGINE_SCENARIOS, SCENARIOS, Scenario
+from chaos_stage import FRONT, REDIS, Stage, images_to_lay
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -138,6 +142,21 @@ def play_all(stage: Stage, scenarios: list[Scenario], users: int, rate: float, t
     return rows
 
 
+def play_on_a_host(rate: float, users: int, fsync: str) -> list[Row]:
+    """Run the scenarios that end a Docker engine, in the network and with the engine of a host of its own."""
+    host = Host()
+    rows = host.folder / "rows.json"
+    try:
+        host.start(images_to_lay())
+        me = [sys.executable, __file__, "--engine", str(host.folder), "--rows", str(rows)]
+        words = [*me, "--rate", str(rate), "--users", str(users), "--fsync", fsync]
+        subprocess.run(host.inside(*words), check=False)
+        return [Row(**row) for row in json.loads(rows.read_text())]
+    finally:
+        host.stop()
+        shutil.rmtree(host.folder, ignore_errors=True)
+
+
 def main() -> int:
     """Exit code 0 when every promise was kept."""
     parser = argparse.ArgumentParser(description="Hurts a platform under load and counts what arrived.")
@@ -146,25 +165,42 @@ def main() -> int:
     parser.add_argument("--users", type=int, default=40, help="visitors at once (default 40)")
     parser.add_argument("--fsync", choices=["everysec", "always"], default="everysec", help="Redis' appendfsync")
     parser.add_argument("--keep", action="store_true", help="leave the platform running afterwards")
+    parser.add_argument("--engine", metavar="FOLDER", help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=Path, help="write the figures there too, as JSON")
     given = parser.parse_args()
-    chosen = [one for one in SCENARIOS if not given.names or any(word in one.name for word in given.names)]
-    with tempfile.TemporaryDirectory(prefix="t-chaos-") as folder:
-        stage = Stage(Path(folder), given.fsync)
-        try:
-            begun = time.monotonic()
-            stage.up()
-            print(
-                f"up after {time.monotonic() - begun:.0f} s; {given.rate:g} events/s, appendfsync {given.fsync}",
-                flush=True,
-            )
-            rows = play_all(stage, chosen, given.users, given.rate, lambda row: print(row, flush=True))
-            print(f"\n{table(rows)}\n")
-            if broken := [row.scenario for row in rows if not row.kept]:
-                print(f"promise broken by: {', '.join(broken)}\n{stage.said()}", file=sys.stderr)
-            return 1 if broken else 0
-        finally:
-            if not given.keep:
-                stage.down()
+    if given.engine:
+        rows = play_here(ENGINE_SCENARIOS, given, Path(given.engine))
+    else:
+        chosen = [one for one in SCENARIOS if _named(one, given.names)]
+        with tempfile.TemporaryDirectory(prefix="t-chaos-") as folder:
+            rows = play_here(chosen, given, Path(folder)) if chosen else []
+        if any(_named(one, given.names) for one in ENGINE_SCENARIOS):
+            rows += play_on_a_host(given.rate, given.users, given.fsync)
+        print(f"\n{table(rows)}\n")
+    if given.rows:
+        given.rows.write_text(json.dumps([asdict(row) for row in rows]))
+    return 0 if all(row.kept for row in rows) else 1
+
+
+def play_here(chosen: list[Scenario], given: argparse.Namespace, folder: Path) -> list[Row]:
+    """Set the platform up on the engine that Docker's client talks to, and run scenarios on it."""
+    stage = Stage(folder, given.fsync, double_outside=bool(given.engine))
+    try:
+        begun = time.monotonic()
+        stage.up()
+        took = time.monotonic() - begun
+        print(f"up after {took:.0f} s; {given.rate:g} events/s, appendfsync {given.fsync}", flush=True)
+        rows = play_all(stage, chosen, given.users, given.rate, lambda row: print(row, flush=True))
+        if broken := [row.scenario for row in rows if not row.kept]:
+            print(f"promise broken by: {', '.join(broken)}\n{stage.said()}", file=sys.stderr)
+        return rows
+    finally:
+        if not given.keep:
+            stage.down()
+
+
+def _named(scenario: Scenario, words: list[str]) -> bool:
+    return not words or any(word in scenario.name for word in words)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from chaos_host import kill_engine, systemctl
 from chaos_stage import Stage
 
 
@@ -115,4 +116,19 @@ SCENARIOS = [
     Scenario("send_mixpanel killed after Mixpanel stored", _killed_in_the_middle_of_uploads, small=True),
     Scenario("Mixpanel refuses the credentials for 6 s", _wrong_credentials),
 ]
-"""All of them; the small ones are part of `bin/test`."""
+"""Those that hurt only what is ours; the small ones are part of `bin/test`."""
+
+
+def _restart_engine(_stage: Stage) -> None:
+    systemctl("restart", "docker")
+
+
+def _kill_engine(_stage: Stage) -> None:
+    kill_engine()
+
+
+ENGINE_SCENARIOS = [
+    Scenario("restart dockerd", _restart_engine, after_s=25, drain_s=120),
+    Scenario("kill -9 dockerd", _kill_engine, after_s=25, drain_s=120),
+]
+"""Those that end a Docker engine: on a host of its own (chaos_host.py)."""

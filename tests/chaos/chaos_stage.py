@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,7 +19,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "t-chaos"
-DIRECTOR_PORT, FRONT_PORT, REDIS_PORT = 10160, 10161, 8819
+DIRECTOR_PORT, FRONT_PORT, DOUBLE_PORT, REDIS_PORT = 10160, 10161, 8818, 8819
 DIRECTOR = f"http://127.0.0.1:{DIRECTOR_PORT}"
 FRONT = f"http://127.0.0.1:{FRONT_PORT}"
 REDIS = f"redis://127.0.0.1:{REDIS_PORT}"
@@ -43,6 +44,19 @@ def docker(*words: str, check: bool = True) -> str:
     done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=120, check=False)
     assert not check or done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
     return done.stdout.strip()
+
+
+def redis_image() -> str:
+    """The newest image of Redis that this engine has."""
+    return docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=rockstat/redis").split()[0]
+
+
+def images_to_lay() -> list[str]:
+    """Images that another engine needs to run the stage; with those of the services nothing is built there again."""
+    built = [
+        docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"{NAME}/{name}").split()[:1] for name in SERVICES
+    ]
+    return [BASE_IMAGE, DIRECTOR_IMAGE, redis_image(), *(image for found in built for image in found)]
 
 
 def ask(url: str, body: Any = None, timeout: float = 240) -> Any:
@@ -73,8 +87,17 @@ def until(found: Callable[[], Any], seconds: float, what: str) -> Any:
 class Stage:
     """The platform under test. `fsync` is Redis' appendfsync; `more` is environment for services by name."""
 
-    def __init__(self, folder: Path, fsync: str = "everysec", more: dict[str, dict[str, str]] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        fsync: str = "everysec",
+        more: dict[str, dict[str, str]] | None = None,
+        *,
+        double_outside: bool = False,
+    ) -> None:
         self.folder = folder
+        self.services = [name for name in SERVICES if not (double_outside and name == "mixpanel_double")]
+        self._process: subprocess.Popen[bytes] | None = None
         self.fsync = fsync
         self.env = {name: dict((more or {}).get(name, {})) for name in SERVICES}
         self.env["send_mixpanel"] |= {
@@ -90,19 +113,26 @@ class Stage:
         """Start everything; returns when an event arrives at the double of Mixpanel."""
         self.down()
         images = self.folder / "images" / "user"
-        for name in SERVICES:
+        for name in self.services:
             self._lay_image(images / name, name)
         docker("network", "create", "--label", f"band.namespace={NAME}", NAME)
         self._start_redis()
         self._start_director()
-        for name in SERVICES:
+        if "mixpanel_double" not in self.services:
+            self._start_double()
+        for name in self.services:
             self.run(name)
-        port = docker("port", self.container("mixpanel_double"), "8080").rpartition(":")[2]
-        self.double = f"http://127.0.0.1:{port}"
+        if not self.double:
+            port = docker("port", self.container("mixpanel_double"), "8080").rpartition(":")[2]
+            self.double = f"http://127.0.0.1:{port}"
         until(self._takes_an_event, 40, "an enriched event at the double")
 
     def down(self) -> None:
         """Remove everything of the namespace; the director first, or it puts the others back."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+            self._process = None
         docker("rm", "-f", "-v", f"{NAME}-band", f"{NAME}-redis", check=False)
         for kind, remove in (("container", "rm -f -v"), ("volume", "volume rm -f"), ("network", "network rm")):
             listing = ["ps", "-aq"] if kind == "container" else [kind, "ls", "-q"]
@@ -116,6 +146,18 @@ class Stage:
         given = {**self.env.get(name, {}), **env}
         answer = ask(f"{DIRECTOR}/run/{name}", {"env": given})
         assert answer["state"] == "running", answer
+
+    def _start_double(self) -> None:
+        """The double as a process of the host: it keeps its memory when the engine ends all containers."""
+        env = {**os.environ, "HOST": "0.0.0.0", "PORT": str(DOUBLE_PORT), "REDIS_DSN": REDIS}
+        folder = self.folder / "double"
+        shutil.copytree(ROOT / "band_images" / "mixpanel_double", folder)
+        with (folder / "log").open("wb") as log:
+            command = [sys.executable, "-m", "mixpanel_double"]
+            self._process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
+        gateway = docker("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", NAME)
+        self.env["send_mixpanel"]["MIXPANEL_URL"] = f"http://{gateway}:{DOUBLE_PORT}"
+        self.double = f"http://127.0.0.1:{DOUBLE_PORT}"
 
     def _takes_an_event(self) -> bool:
         sent = ask(f"{FRONT}/track/ready.json", {"uid": "1000000000"}, timeout=5)
@@ -136,19 +178,16 @@ class Stage:
         conf = self.folder / "redis.conf"
         conf.write_text(REDIS_CONF.format(fsync=self.fsync))
         conf.chmod(0o644)
-        image = docker(
-            "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=rockstat/redis"
-        ).split()[0]
         docker(
             "run", "-d", "--name", f"{NAME}-redis", "--network", NAME, "--restart", "always",
             "-p", f"127.0.0.1:{REDIS_PORT}:6379",
-            "-v", f"{conf}:/etc/redis/redis.conf:ro", image,
+            "-v", f"{conf}:/etc/redis/redis.conf:ro", redis_image(),
         )  # fmt: skip
 
     def _start_director(self) -> None:
         own = {
             "REDIS_HOST": f"{NAME}-redis", "BAND_URL": f"http://{NAME}-band:8080", "BAND_IMAGES": "/images",
-            "BAND_NAMESPACE": NAME, "BAND_PORTS": f"8800-{REDIS_PORT - 1}", "BAND_BASE_IMAGE": BASE_IMAGE,
+            "BAND_NAMESPACE": NAME, "BAND_PORTS": f"8800-{DOUBLE_PORT - 1}", "BAND_BASE_IMAGE": BASE_IMAGE,
         }  # fmt: skip
         env = [word for name, value in own.items() for word in ("-e", f"{name}={value}")]
         docker(
