@@ -13,7 +13,7 @@ from band.errors import RedisUnavailable
 from front.errors import NotAccepted
 from front.message import broadcast_of
 
-OnReply = Any
+_ASK_LISTENERS = b"*3\r\n$6\r\nPUBSUB\r\n$6\r\nNUMSUB\r\n$%d\r\n%b\r\n" % (len(BROADCAST), BROADCAST.encode())
 
 
 class Link(Protocol):
@@ -23,8 +23,8 @@ class Link(Protocol):
     def connected(self) -> bool:
         """Whether commands go through now."""
 
-    def send(self, *parts: Any, on_reply: Any, timeout: float = ...) -> None:
-        """Send one command; `on_reply` gets its reply, or an exception as a value. RedisUnavailable when it cannot."""
+    def send_packed(self, packed: bytes, count: int, on_reply: Any, *, timeout: float = ...) -> None:
+        """Send commands that are RESP already; `on_reply` gets each reply, or an exception as a value."""
 
     def publish(self, channel: str, payload: bytes) -> bool:
         """Publish a message without waiting."""
@@ -53,9 +53,11 @@ class StreamAcceptor:
 
     def __init__(self, link: Link, max_length: int, timeout: float) -> None:
         self._link = link
-        self._max_length = str(max_length)
         self._timeout = timeout
         self._turn: _Turn | None = None
+        start = _resp("XADD", EVENTS_STREAM, "MAXLEN", "~", str(max_length), "*", "event")
+        self._plain = b"*8\r\n" + start
+        self._traced = b"*10\r\n" + start
 
     def accept(self, payload: bytes, trace: bytes = b"") -> asyncio.Future[Any]:
         """Append; the future has the entry's id once Redis has said so, or NotAccepted after the time limit."""
@@ -63,8 +65,13 @@ class StreamAcceptor:
         if turn is None:
             turn = self._turn = _Turn(self._link, self._timeout)
             asyncio.get_running_loop().call_soon(self._end_turn)
-        parts = ("XADD", EVENTS_STREAM, "MAXLEN", "~", self._max_length, "*", "event", payload)
-        return turn.add((*parts, "trace", trace) if trace else parts, payload)
+        if trace:
+            command = b"%b$%d\r\n%b\r\n$5\r\ntrace\r\n$%d\r\n%b\r\n" % (
+                self._traced, len(payload), payload, len(trace), trace,
+            )  # fmt: skip
+        else:
+            command = b"%b$%d\r\n%b\r\n" % (self._plain, len(payload), payload)
+        return turn.add(command, payload)
 
     def refusal(self) -> str:
         """Why events cannot be accepted now; empty when they can."""
@@ -79,56 +86,71 @@ class StreamAcceptor:
 class _Turn:
     """The events of one turn of the loop, on their way to Redis."""
 
-    __slots__ = ("_accepted", "_futures", "_link", "_loop", "_timeout", "_timer")
+    __slots__ = ("_accepted", "_answered", "_commands", "_futures", "_link", "_loop", "_payloads", "_timeout", "_timer")
 
     def __init__(self, link: Link, timeout: float) -> None:
         self._link = link
         self._loop = asyncio.get_running_loop()
         self._timeout = timeout
+        self._commands: list[bytes] = []
+        self._payloads: list[bytes] = []
         self._futures: list[asyncio.Future[Any]] = []
         self._accepted: list[bytes] = []
+        self._answered = 0
         # The connection notices a silent Redis only once its oldest command is overdue; a client shall not wait for
         # that.
         self._timer = self._loop.call_later(timeout, self._give_up)
 
-    def add(self, command: tuple[Any, ...], payload: bytes) -> asyncio.Future[Any]:
-        """Send one event; the future ends with Redis' word."""
+    def add(self, command: bytes, payload: bytes) -> asyncio.Future[Any]:
+        """Take one event along; the future ends with Redis' word."""
         future: asyncio.Future[Any] = self._loop.create_future()
-
-        def on_reply(reply: Any) -> None:
-            if type(reply) is bytes:
-                self._accepted.append(payload)
-                if not future.done():
-                    future.set_result(reply)
-            elif not future.done():
-                future.set_exception(_refused(reply))
-
-        try:
-            self._link.send(*command, on_reply=on_reply, timeout=self._timeout)
-        except RedisUnavailable as error:
-            future.set_exception(_refused(error))
-        else:
-            self._futures.append(future)
+        self._commands.append(command)
+        self._payloads.append(payload)
+        self._futures.append(future)
         return future
 
     def end(self) -> None:
-        """Ask who listens, behind the events."""
+        """Send everything, and behind it ask who listens."""
+        self._commands.append(_ASK_LISTENERS)
+        packed = b"".join(self._commands)
         try:
-            self._link.send("PUBSUB", "NUMSUB", BROADCAST, on_reply=self._on_listeners, timeout=self._timeout)
-        except RedisUnavailable:
-            self._timer.cancel()
+            self._link.send_packed(packed, len(self._commands), self._on_reply, timeout=self._timeout)
+        except RedisUnavailable as error:
+            self._give_up(error)
+        self._commands.clear()
 
-    def _on_listeners(self, reply: Any) -> None:
+    def _on_reply(self, reply: Any) -> None:
+        """Take the replies in their order: one for each event, then the number of listeners."""
+        number = self._answered
+        self._answered += 1
+        if number == len(self._futures):
+            self._tell(reply)
+            return
+        future = self._futures[number]
+        if type(reply) is bytes:
+            self._accepted.append(self._payloads[number])
+            if not future.done():
+                future.set_result(reply)
+        elif not future.done():
+            future.set_exception(_refused(reply))
+
+    def _tell(self, reply: Any) -> None:
         """Tell those who listen; a Redis that does not say whether anybody does is told to publish all the same."""
         self._timer.cancel()
         if isinstance(reply, hiredis.ReplyError) or (isinstance(reply, list) and reply[1]):
             for payload in self._accepted:
                 self._link.publish(BROADCAST, broadcast_of(payload))
 
-    def _give_up(self) -> None:
+    def _give_up(self, reason: RedisUnavailable | None = None) -> None:
+        self._timer.cancel()
         for future in self._futures:
             if not future.done():
-                future.set_exception(_refused(RedisUnavailable("Redis did not store the event in time")))
+                future.set_exception(_refused(reason or RedisUnavailable("Redis did not store the event in time")))
+
+
+def _resp(*words: str) -> bytes:
+    """Words as RESP, without the number of words before them."""
+    return b"".join([b"$%d\r\n%b\r\n" % (len(word), word.encode()) for word in words])
 
 
 def _refused(reason: Any) -> NotAccepted:

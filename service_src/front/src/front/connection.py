@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import httptools
@@ -36,8 +36,9 @@ class Host(Protocol):
     body_limit: int
     stopping: bool
 
-    def answer(self, request: Request) -> Awaitable[Reply]:
-        """Answer a request. Never raises."""
+    @property
+    def answer(self) -> Callable[[Request], Awaitable[Reply]]:
+        """Answers a request; never raises."""
 
     def welcome(self, connection: Connection) -> None:
         """Look after a connection."""
@@ -53,8 +54,8 @@ class Connection(asyncio.Protocol):
     """Reads requests one after the other, has each answered, writes the answers."""
 
     __slots__ = (
-        "_body", "_deaf", "_head_bytes", "_headers", "_host", "_loop", "_parser", "_peer", "_raw_target", "_reading",
-        "_size", "_target", "_task", "_transport", "_upgrade", "_waiting", "began", "busy", "heard",
+        "_body", "_deaf", "_head_bytes", "_headers", "_host", "_large", "_loop", "_parser", "_peer", "_raw_target",
+        "_reading", "_size", "_target", "_task", "_transport", "_upgrade", "_waiting", "began", "busy", "heard",
     )  # fmt: skip
 
     def __init__(self, host: Host) -> None:
@@ -68,7 +69,7 @@ class Connection(asyncio.Protocol):
         self._upgrade: Request | None = None
         self._waiting: deque[Request] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._deaf = False
+        self._deaf = self._large = False
         self.busy = False
         """Whether a request is being answered."""
         self.heard = self._loop.time()
@@ -101,6 +102,7 @@ class Connection(asyncio.Protocol):
             return
         self.heard = self._loop.time()
         fresh = not self.began
+        self._large = len(data) > LONGEST_HEAD  # only then can a head be too long that came in one piece
         rest = b""
         try:
             self._parser.feed_data(data)
@@ -163,7 +165,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Look at the head: is the body welcome?"""
         headers = self._headers
-        if len(headers) > MOST_HEADERS or sum(map(len, headers.values())) > LONGEST_HEAD:
+        if len(headers) > MOST_HEADERS or (self._large and sum(map(len, headers.values())) > LONGEST_HEAD):
             raise ValueError("the head is too long")
         target = self._raw_target or self._target
         self._raw_target = b""
@@ -214,8 +216,9 @@ class Connection(asyncio.Protocol):
 
     async def _serve(self, request: Request) -> None:
         """Answer a request, and those that came meanwhile."""
+        answer = self._host.answer
         while True:
-            reply = await self._host.answer(request)
+            reply = await answer(request)
             if self._transport.is_closing():
                 break
             self._transport.write(reply.payload)

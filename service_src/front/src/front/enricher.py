@@ -66,16 +66,17 @@ class Enricher:
     async def enrich(self, message: Message, plan: EnrichPlan, trace: Trace | None = None) -> frozenset[str] | set[str]:
         """Enrich one message; the services that stayed silent. Overwrites what the client sent under the same names."""
         tracked = message["key"].startswith(_TRACK)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout
         stored: Stored = None
         reading: asyncio.Future[Stored] | None = None
+        deadline = 0.0
         if tracked and self._visitors is not None:
             uid = str(message["uid"])
             known, stored = self._visitors.known(uid)
             if not known:
+                deadline = asyncio.get_running_loop().time() + self._timeout
                 reading = self._visitors.read(uid)
-        silent = await self._ask_services(message, plan, trace or Trace(0))
+        wishes = plan.wishes(message["key"])
+        silent = await self._ask_services(message, plan, wishes, trace or Trace(0)) if wishes else _NOBODY
         data = message["data"]
         if tracked and self._fingerprint is not None:
             td = message.get("td") or {}
@@ -83,16 +84,15 @@ class Enricher:
             if ip and user_agent and not objected(message):
                 data["fpid"] = self._fingerprint(ip, user_agent)
         if reading is not None:
-            stored = await _by(reading, deadline, loop)
+            stored = await _by(reading, deadline)
         if stored is not None:
             data["stored"] = stored
         return silent
 
-    async def _ask_services(self, message: Message, plan: EnrichPlan, trace: Trace) -> frozenset[str] | set[str]:
+    async def _ask_services(
+        self, message: Message, plan: EnrichPlan, wishes: tuple[Wish, ...], trace: Trace
+    ) -> set[str]:
         """Lay the services' answers into the message, in the order of their registrations; who stayed silent."""
-        wishes = plan.wishes(message["key"])
-        if not wishes:
-            return _NOBODY
         params = plan.params(message)
         now = asyncio.get_running_loop().time()
         found: dict[str, Any] = {}
@@ -151,11 +151,11 @@ def frozenset_of(services: tuple[str, ...]) -> frozenset[str]:
     return frozenset(services)
 
 
-async def _by(reading: asyncio.Future[Stored], deadline: float, loop: asyncio.AbstractEventLoop) -> Stored:
+async def _by(reading: asyncio.Future[Stored], deadline: float) -> Stored:
     """What is stored, if Redis tells it before the deadline."""
     if reading.done():
         return reading.result()
-    timer = loop.call_at(deadline, _give_up, reading)
+    timer = asyncio.get_running_loop().call_at(deadline, _give_up, reading)
     try:
         return await reading
     finally:

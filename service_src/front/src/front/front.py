@@ -65,6 +65,9 @@ class Link(Protocol):
     def send(self, *parts: Any, on_reply: Any, timeout: float = ...) -> None:
         """Send one command; `on_reply` gets its reply."""
 
+    def send_packed(self, packed: bytes, count: int, on_reply: Any, *, timeout: float = ...) -> None:
+        """Send commands that are RESP already; `on_reply` gets each reply."""
+
     def publish(self, channel: str, payload: bytes) -> bool:
         """Publish a message without waiting."""
 

@@ -63,19 +63,17 @@ class Pipeline:
         td = message.get("td")
         if td is not None and "ip" in td:
             td["ip"] = self._mask(td["ip"])
-        answer = await self._answer(message, table, own_hosts, trace)
+        target, known = table.routes.find(message["key"])
+        if target is None:
+            answer = default_answer(known, message)
+        elif isinstance(target, str):
+            answer = self._builtin.answer(target, message, own_hosts)
+        else:
+            trace.handler = target.service
+            answer = await self._call(target, message)
         await self._acceptor.accept(encode(message), trace.encode())
         self._counters.add("accepted")
         return answer
-
-    async def _answer(self, message: Message, table: Table, own_hosts: tuple[str, ...], trace: Trace) -> Answer:
-        target, known = table.routes.find(message["key"])
-        if target is None:
-            return default_answer(known, message)
-        if isinstance(target, str):
-            return self._builtin.answer(target, message, own_hosts)
-        trace.handler = target.service
-        return await self._call(target, message)
 
     async def _call(self, target: Remote, message: Message) -> Answer:
         timeout = target.timeout(self._handler_timeout)

@@ -27,7 +27,8 @@ class EventServer:
         self._empty = asyncio.Event()
         self.body_limit = body_limit
         self.stopping = False
-        self._answer = answer
+        self.answer = answer
+        """Answers a request; never raises."""
         self._sockets = sockets
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -65,10 +66,6 @@ class EventServer:
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
-
-    def answer(self, request: Request) -> Awaitable[Reply]:
-        """Answer a request. Never raises."""
-        return self._answer(request)
 
     def adopt(self, transport: asyncio.Transport, data: bytes) -> None:
         """Hand a connection over to the WebSocket server; it reads the handshake as if it had accepted it."""

@@ -134,6 +134,17 @@ class RedisLink:
             raise self._unavailable()
         wire.send(parts, on_reply, asyncio.get_running_loop().time() + timeout)
 
+    def send_packed(self, packed: bytes, count: int, on_reply: OnReply, *, timeout: float = COMMAND_TIMEOUT) -> None:
+        """Send ``count`` commands that are RESP already; ``on_reply`` gets each reply, in their order.
+
+        Raises:
+            RedisUnavailable: there is no connection.
+        """
+        wire = self._wire
+        if wire is None:
+            raise self._unavailable()
+        wire.send_packed(packed, count, on_reply, asyncio.get_running_loop().time() + timeout)
+
     def publish(self, channel: str, payload: bytes, on_reply: OnReply | None = None, *, keep: bool = False) -> bool:
         """Publish a message; ``on_reply`` gets the number of receivers, or an exception as a value.
 

@@ -91,15 +91,24 @@ class Wire(asyncio.Protocol):
         Raises:
             RedisUnavailable: the connection is gone, or so much waits already that Redis must be stuck.
         """
-        packed = hiredis.pack_command(parts)
+        self.send_packed(hiredis.pack_command(parts), 1, on_reply, deadline)
+
+    def send_packed(self, packed: bytes, count: int, on_reply: OnReply | None, deadline: float) -> None:
+        """Queue ``count`` commands that are RESP already; ``on_reply`` gets each reply, in their order.
+
+        Raises:
+            RedisUnavailable: the connection is gone, or so much waits already that Redis must be stuck.
+        """
         if self._transport is None:
             raise RedisUnavailable("There is no connection to Redis")
-        self._out_bytes += len(packed)
-        if self._out_bytes > MAX_OUTGOING:
-            self._out_bytes -= len(packed)
+        if self._out_bytes + len(packed) > MAX_OUTGOING:
             raise RedisUnavailable(f"Redis is too slow: {MAX_OUTGOING >> 20} MiB of commands wait already")
+        self._out_bytes += len(packed)
         self._out.append(packed)
-        self._pending.append((on_reply, deadline))
+        if count == 1:
+            self._pending.append((on_reply, deadline))
+        else:
+            self._pending.extend([(on_reply, deadline)] * count)
         if not self._flush_planned:
             self._flush_planned = True
             self._loop.call_soon(self._flush)
