@@ -142,7 +142,7 @@ class Probe:
             return None, str(error)
         if event is None:
             return None, f"front accepted event {identity}, and the director does not show it among the newest {NEWEST}"
-        missing = [name for name in self._expected if not event.get("data", {}).get(name)]
+        missing = [text for name in self._expected if (text := _missing(name, event.get("data", {}).get(name)))]
         return event, f"the event carries no data of {', '.join(missing)}" if missing else ""
 
     def _send(self) -> str:
@@ -197,6 +197,13 @@ class Probe:
         except DirectorError as error:
             return [f"  ({error})"]
         return [f"  {line}" for line in str(text).splitlines()[-LOG_LINES:]] or ["  (empty)"]
+
+
+def _missing(name: str, data: Any) -> str:
+    """The enricher's name, with its reason where it gave one, when it added nothing; else nothing."""
+    if isinstance(data, dict) and set(data) <= {"reason"}:
+        return f"{name} ({data['reason']})" if data else name
+    return "" if data else name
 
 
 def main() -> None:

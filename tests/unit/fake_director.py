@@ -23,6 +23,7 @@ class FakeDirector:
         self.current: dict[str, str] = {}
         self.broken: set[str] = set()
         self.asked: list[str] = []
+        self.enriched: dict[str, dict[str, Any]] = {}
         self.events: list[dict[str, Any]] = []
         handler = type("Handler", (_Handler,), {"director": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -101,7 +102,7 @@ class FakeDirector:
 
     def _track(self, name: str, _query: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
         identity = str(len(self.events) + 1)
-        enriched = {one: {"place": 1} for one in ("mmgeo", "sxgeo", "uaparser")}
+        enriched = {one: self.enriched.get(one, {"place": 1}) for one in ("mmgeo", "sxgeo", "uaparser")}
         self.events.append({"id": identity, "name": name, "data": {**body, **enriched}})
         return 200, {"id": identity}
 

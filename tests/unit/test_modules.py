@@ -160,6 +160,15 @@ def test_services_before_a_failed_one_go_back(director: Any) -> None:
     assert not any(path.startswith("/run/uaparser") for path in director.changing)
 
 
+def test_an_enricher_that_only_says_why_not_is_missed(director: Any) -> None:
+    """A geo service without a database answers with a reason: that is no data, and the error quotes it."""
+    director.enriched["mmgeo"] = {"reason": "no database yet"}
+    args = prepared(director, "band_event", {"ip": "77.88.8.8", "user_agent": "x", "enrichers": ["mmgeo", "uaparser"]})
+    done = run("band_event", {**args, "timeout": 1})
+    assert done["failed"]
+    assert "carries no data of mmgeo (no database yet)" in done["msg"]
+
+
 def container(image: str, **more: Any) -> dict[str, Any]:
     """Return what band_container is told."""
     return {
