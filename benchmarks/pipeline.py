@@ -183,6 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     parser.add_argument("--quick", action="store_true", help="3 seconds a measurement, appendfsync everysec only")
+    parser.add_argument("--seconds", type=int, default=8, help="of one measurement (default 8)")
     parser.add_argument("--workers", default="auto", help="front's processes (default: as it decides itself)")
     parser.add_argument(
         "--no-images", action="store_true", help="take the images of base, redis and director as they are"
@@ -197,7 +198,7 @@ def main() -> None:
             f"{os.cpu_count()} cores, load {load:.1f} before; containers after {time.monotonic() - began:.0f} s",
             flush=True,
         )
-        bench = Bench(stage, 3 if given.quick else 8)
+        bench = Bench(stage, 3 if given.quick else given.seconds)
         found = measure(bench, ["everysec"] if given.quick else ["everysec", "always"])
         if given.soak:
             soak(bench, given.soak, found["everysec"]["enriched_distinct"] / 2)
