@@ -171,7 +171,8 @@ def test_a_release_that_fails_in_its_watch_is_left(director: Director, heard: He
     row = director.row("hello")
     assert why in row["rolled_back"]["reason"]
     assert row["rolled_back"]["to"] == row["release"] != row["rolled_back"]["from"]
-    assert release(director) == f"good-{len(what)}"
+    # The engine may have started the bad one once more; it answers its share until it is stopped.
+    until(lambda: release(director) == f"good-{len(what)}", 30)
     assert row["short_id"] != bad["short_id"]
     assert states(director, "hello") == ["rolled_back", "current"]
     assert director.ok("/run/hello?dry_run=1")["would"] == "nothing"
@@ -292,6 +293,7 @@ def test_prune_takes_what_no_release_needs(director: Director) -> None:
     director.ok("/rollback/keeper")
 
 
+@pytest.mark.timeout(300)
 def test_twenty_at_once_of_a_few_services(director: Director) -> None:
     """Twenty runs at once over four services: each answers, one container each, no port twice, no history lost."""
     names = [f"many{number}" for number in range(4)]
