@@ -16,12 +16,20 @@ class Brought(TypedDict):
     state: State
 
 
+class Held(TypedDict):
+    """A release that was rolled back, and is not asked for until the folder or the config changes."""
+
+    id: str
+    reason: str
+
+
 class WouldRun(TypedDict):
-    """What `/run` with `dry_run` would do."""
+    """What `/run` with `dry_run` would do; with `held` it is about the release that serves instead."""
 
     name: str
     would: Literal["nothing", "build", "restart", "start"]
     image: str
+    held: NotRequired[Held]
 
 
 class Removed(TypedDict):
