@@ -33,7 +33,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "run",
         params.RunParams,
         "Build if the contents changed, (re)start, wait until it answers",
-        'exactly `{"name", "short_id", "state"}`; with dry_run `{"name", "would", "image"}`, and `held` after a rollback',
+        'exactly `{"name", "short_id", "state"}`; with dry_run `{"name", "would", "image"}`, `held` after a rollback',
         (*_SERVICE, 504),
     ),
     Endpoint(
