@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from band.dataset import BadData, Dataset, File
-from band.geoip import check_address
+from band.geoip import Address, check_address
 from mmgeo.locator import make_locator
 from mmgeo.names import RussianNames
 from mmgeo.networks import Networks
@@ -73,6 +73,47 @@ def test_a_new_one_is_used_at_once(places: Held, asn: Path) -> None:
     held.value = open_asn(asn).value
     assert locator.locate("89.160.20.112")["asn"] == 29518
     assert locator.version != before
+
+
+class OneNetwork(CityReader):
+    """A database in which every address is of one network, at the same place."""
+
+    def __init__(self, number: object) -> None:
+        self.number = number
+
+    def find(self, address: Address) -> int | None:
+        return 7
+
+    def record(self, offset: int) -> dict[str, Any]:
+        if self.number is None:
+            raise BadData("damaged")
+        return {"autonomous_system_number": self.number}
+
+
+def test_records_are_remembered_of_one_database_only() -> None:
+    """The same place in the next database may hold another network."""
+    held, address = Held(OneNetwork(1)), check_address("8.8.8.8")
+    networks = Networks(held)
+    assert isinstance(address, Address)
+    assert b'"asn":1,' in bytes(networks.add(EMPTY, address))
+    held.value = OneNetwork(2)
+    assert b'"asn":2,' in bytes(networks.add(EMPTY, address))
+
+
+@pytest.mark.parametrize("number", [None, "13238", True])
+def test_a_damaged_record_adds_nothing(number: object) -> None:
+    """Neither damage nor a wrong type reaches an event."""
+    networks, address = Networks(Held(OneNetwork(number))), check_address("8.8.8.8")
+    assert isinstance(address, Address)
+    assert networks.add(EMPTY, address) is EMPTY
+    assert networks.bad_records == (number is None)
+
+
+def test_what_the_place_says_itself_stays() -> None:
+    """GeoIP2 Enterprise has networks of its own; no key is written twice."""
+    place, address = msgspec.Raw(b'{"asn":13238}'), check_address("8.8.8.8")
+    assert isinstance(address, Address)
+    assert Networks(Held(OneNetwork(1))).add(place, address) is place
 
 
 def test_it_agrees_with_maxminddb(asn: Path) -> None:
