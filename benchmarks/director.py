@@ -14,6 +14,7 @@ import http.client
 import json
 import os
 import secrets
+import signal
 import statistics
 import subprocess
 import sys
@@ -76,6 +77,9 @@ def clean() -> None:
     if found:
         docker("rm", "-f", *found)
     subprocess.run(["docker", "network", "rm", NAMESPACE], capture_output=True, check=False)
+    images = docker("images", "-q", "--filter", f"label=band.namespace={NAMESPACE}").split()
+    if images:
+        docker("rmi", "-f", *sorted(set(images)))
 
 
 def get(port: int, path: str) -> Any:
@@ -241,6 +245,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=500)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended also then
     found = measure(options.rounds, options.requests)
     rounds = found.pop("rounds")
     for key, value in found["ours"].items():
