@@ -135,7 +135,7 @@ class Director:
             "PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONUNBUFFERED": "1", "PORT": str(self.port),
             "REDIS_DSN": redis.dsn("127.0.0.1"), "BAND_SERVICE_REDIS_DSN": redis.dsn(gateway),
             "BAND_NAMESPACE": namespace, "BAND_PORTS": ports, "BAND_BASE_IMAGE": BASE_IMAGE,
-            "BAND_IMAGES": str(folder / "images"), "BAND_READY_TIMEOUT": "20", **env,
+            "BAND_IMAGES": str(folder / "images"), "BAND_READY_TIMEOUT": "60", **env,
         }  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
         self.engine: EngineProxy | None = None

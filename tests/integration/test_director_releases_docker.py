@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from director_host import Director, EngineProxy, Redis, clean_up, containers, docker, start_redis, until
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 
 NAMESPACE = "t-rel"
 SECRET = "canary-service-secret"
@@ -167,7 +167,7 @@ def test_a_release_that_fails_in_its_watch_is_left(director: Director, heard: He
     director.write("hello", release="bad", extra=LATER.format(what=what))
     bad = director.ok("/run/hello")
     assert director.row("hello")["watch_until"] > time.time()
-    until(lambda: director.row("hello")["rolled_back"], 60)
+    until(lambda: director.row("hello")["rolled_back"], 90)
     row = director.row("hello")
     assert why in row["rolled_back"]["reason"]
     assert row["rolled_back"]["to"] == row["release"] != row["rolled_back"]["from"]
