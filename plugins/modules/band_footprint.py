@@ -144,10 +144,17 @@ class Footprint:
         ours = self.split("containers", objects, [one for one in objects if self._is_ours(one["Config"]["Labels"])])
         return sorted((_container(one) for one in ours), key=lambda row: (ORDER.get(row["service"], 1), row["name"]))
 
-    def volumes(self, objects: list[dict[str, Any]], containers: list[dict[str, Any]]) -> list[str]:
-        """By label, by a container of ours that mounts it, or Redis' one, whose name says it."""
-        mounted = {name for row in containers for name in row["volumes"]} | {f"{self._namespace}-redis-data"}
-        ours = [one for one in objects if self._is_ours(one.get("Labels")) or one["Name"] in mounted]
+    def volumes(self, objects: list[dict[str, Any]], containers: list[dict[str, Any]], services: set[str]) -> list[str]:
+        """By label, by a container of ours that mounts it, or, unlabelled, by a service of ours in its name."""
+        mounted = {name for row in containers for name in row["volumes"]}
+        known = tuple(f"{self._namespace}-{name}-" for name in {*services, "redis"} if name)
+        ours = [
+            one
+            for one in objects
+            if self._is_ours(one.get("Labels"))
+            or one["Name"] in mounted
+            or (not one.get("Labels") and one["Name"].startswith(known))
+        ]
         return sorted(one["Name"] for one in self.split("volumes", objects, ours))
 
     def networks(self, objects: list[dict[str, Any]]) -> list[str]:
@@ -182,6 +189,12 @@ def _container(one: dict[str, Any]) -> dict[str, Any]:
         "state": one["State"]["Status"],
         "volumes": sorted(mount["Name"] for mount in one.get("Mounts", []) if mount.get("Type") == "volume"),
     }
+
+
+def _service(one: dict[str, Any]) -> str:
+    """The service that a container or an image of ours is of; nothing for others."""
+    labels = (one.get("Config") or {}).get("Labels") or {}
+    return str(labels.get("band.service", "")) if labels.get("band.managed") == "true" else ""
 
 
 def _repository(tag: str) -> str:
@@ -226,9 +239,11 @@ def look(module: AnsibleModule) -> dict[str, Any]:
             for labels in (one["Config"]["Labels"] or {} for one in containers)
         )
         result["containers"] = footprint.containers(containers)
-        result["volumes"] = footprint.volumes(engine.all("volume"), result["containers"])
+        images = engine.all("image", "--no-trunc")
+        services = {_service(one) for one in [*containers, *images]}
+        result["volumes"] = footprint.volumes(engine.all("volume"), result["containers"], services)
         result["networks"] = footprint.networks(engine.all("network", "--no-trunc"))
-        result["images"] = footprint.images(engine.all("image", "--no-trunc"), shared=shared)
+        result["images"] = footprint.images(images, shared=shared)
     result["others"] = footprint.others
     return result
 

@@ -183,17 +183,21 @@ def test_only_what_carries_the_labels_is_ours() -> None:
     assert footprint.others == {"containers": 2}
 
 
-def test_a_volume_is_ours_by_label_mount_or_the_name_of_redis() -> None:
-    """A name that merely looks like ours is somebody else's."""
+def test_a_volume_is_ours_by_label_mount_or_the_name_of_a_service() -> None:
+    """A name that merely looks like ours is somebody else's, and so is one with labels of his own."""
     footprint = band_footprint.Footprint("rockstat", [])
     ours = {"band.managed": "true", "band.namespace": "rockstat"}
     volumes = [
         {"Name": "labelled", "Labels": ours},
         {"Name": "mounted", "Labels": None},
         {"Name": "rockstat-redis-data", "Labels": None},
+        {"Name": "rockstat-mmgeo-data", "Labels": None},
+        {"Name": "rockstat-mmgeo-own", "Labels": {"owner": "somebody"}},
         {"Name": "rockstat-photos", "Labels": None},
     ]
-    assert footprint.volumes(volumes, [{"volumes": ["mounted"]}]) == ["labelled", "mounted", "rockstat-redis-data"]
+    found = footprint.volumes(volumes, [{"volumes": ["mounted"]}], {"mmgeo"})
+    assert found == ["labelled", "mounted", "rockstat-mmgeo-data", "rockstat-redis-data"]
+    assert footprint.others == {"volumes": 2}
 
 
 def test_images_of_no_namespace_stay_while_another_one_stands_on_them() -> None:
