@@ -11,7 +11,7 @@ from chaos_run import play_all
 from chaos_scenarios import SCENARIOS
 from chaos_stage import Stage
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
 
 
 @pytest.fixture(scope="module")
