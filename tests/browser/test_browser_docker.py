@@ -137,7 +137,8 @@ def test_a_service_lives_its_whole_life_on_the_page(chromium: Browser, director:
     expect(page.locator("#lines .s-stderr").filter(has_text="and this is a complaint")).to_be_visible()
     assert "canary-hello-code" not in page.content() + director.log()
 
-    page.request.get(f"{director.url}/call/hello/fall")
+    with pytest.raises(AssertionError, match=r"timeout|service_failed"):
+        director.ask("/call/hello/fall")
     expect(page.locator("#lines .s-director").filter(has_text="ended with exit code 3").first).to_be_visible()
     expect(card.locator(".state")).to_have_text("running", timeout=30_000)
 

@@ -182,6 +182,11 @@ def test_the_director_says_what_it_saw() -> None:
         ("b", "director", "Docker's check says unhealthy"),
         ("a", "director", "container aaaaaaaaaaaa removed"),
     ]
+    made.pictured([container("b", started_at=3.0, health="unhealthy")], lambda _: "was out of memory")
+    assert [line.data for line in made.recent()][-2:] == [
+        "container bbbbbbbbbbbb was out of memory; Docker started it again",
+        "container bbbbbbbbbbbb started, image ",
+    ]
 
 
 def test_pieces_become_lines_with_their_time_and_stream() -> None:

@@ -251,7 +251,11 @@ class Director:
 
     def _changed(self) -> None:
         self.announcer.changed()
-        self.feed.pictured(self.supervisor.observed)
+        self.feed.pictured(self.supervisor.observed, self._how_ended)
+
+    def _how_ended(self, service: str) -> str:
+        ends = self.crashes.of(service).ends
+        return ends[-1].words() if ends else ""
 
     async def _declared(self, name: str) -> tuple[str, ...]:
         return await self.handlers.declared(name)

@@ -97,11 +97,14 @@ class Feed:
         self._own.append(line)
         self._give(line)
 
-    def pictured(self, containers: Iterable[Observed]) -> None:
-        """Note what changed since the last picture of the containers; the first one is only looked at."""
+    def pictured(self, containers: Iterable[Observed], how: Callable[[str], str] = lambda _: "") -> None:
+        """Note what changed since the last picture of the containers; the first one is only looked at.
+
+        `how` tells how a service ended last, in words.
+        """
         now = {item.id: item for item in containers}
         if self._seen is not None:
-            for happening in between(self._seen, now.values()):
+            for happening in between(self._seen, now.values(), how):
                 self.note("director", happening.service, happening.text, happening.container)
         self._seen = now
 

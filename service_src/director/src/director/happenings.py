@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -17,17 +17,25 @@ class Happening(msgspec.Struct, frozen=True):
     text: str
 
 
-def between(before: Mapping[str, Observed], now: Iterable[Observed]) -> Iterator[Happening]:
-    """Yield what happened from one picture (by container id) to the next."""
+def between(
+    before: Mapping[str, Observed], now: Iterable[Observed], how: Callable[[str], str] = lambda _: ""
+) -> Iterator[Happening]:
+    """Yield what happened from one picture (by container id) to the next.
+
+    `how` tells how a service ended last, in words: Docker may start a container again before it is seen lying still.
+    """
     present = {item.id: item for item in now if item.kind == "service"}
     for key, item in present.items():
-        yield from _about(before.get(key), item)
+        yield from _about(before.get(key), item, how)
     for key, item in before.items():
         if key not in present and item.kind == "service":
             yield Happening(item.service, key, f"container {item.short_id} removed")
 
 
-def _about(was: Observed | None, item: Observed) -> Iterator[Happening]:
+def _about(was: Observed | None, item: Observed, how: Callable[[str], str]) -> Iterator[Happening]:
+    if was is not None and was.state == item.state == "running" and was.started_at != item.started_at:
+        ended = how(item.service) or "ended by itself"
+        yield Happening(item.service, item.id, f"container {item.short_id} {ended}; Docker started it again")
     if was is None or (was.state, was.started_at) != (item.state, item.started_at):
         text = _state(item)
         if text:
