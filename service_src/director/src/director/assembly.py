@@ -55,7 +55,6 @@ from director.usage import UsageMeter
 from director.watch import Watch
 from director.webhook import Webhook
 from director.whereabouts import surroundings
-from director.ws import LogSocket
 
 HTTP_PREFIX = "/_band"
 
@@ -102,7 +101,9 @@ class Director:
         self.supervisor.self_id = own.id if own else ""
         self.announcer = Announcer(link, self.prober, self.registrations, self.supervisor)
         self.builder = Builder(timeout=settings.build_timeout)
-        self.feed = Feed(DockerOutput(runtime), lambda: self.supervisor.observed, self._declared)
+        self.feed = Feed(
+            DockerOutput(runtime), lambda: self.supervisor.observed, lambda name: self.handlers.declared(name)
+        )
         self.progress = Progress(self.feed)
         self.images = Images(
             runtime,
@@ -195,7 +196,7 @@ class Director:
             catalog=self.catalog,
             desired=self.desired,
             rows=self.rows,
-            declared=self._declared,
+            declared=self.handlers.declared,
         )
         self.health_handlers = HealthHandlers(
             supervisor=self.supervisor,
@@ -221,8 +222,7 @@ class Director:
             locks=self.locks,
             feed=self.feed,
             store=link,
-            namespace=settings.namespace,
-            token=settings.token,
+            settings=settings,
         )
         logger.info(
             "director_assembled", namespace=settings.namespace, network=around.network, in_container=own is not None
@@ -231,8 +231,7 @@ class Director:
     def install(self) -> None:
         """Give band the routes, the guard, the heartbeat's receiver and the background work."""
         app.middlewares.append(error_middleware(lambda: self.guard, self.requests))
-        dome.routes += routes(ENDPOINTS, *self._endpoints)
-        dome.routes += [*self.dashboard.routes(), *LogSocket(self.feed).routes()]
+        dome.routes += [*routes(ENDPOINTS, *self._endpoints), *self.dashboard.routes()]
         expose(name="__iamalive")(self._on_heartbeat)
         for work in (
             self._listen_for_answers,
@@ -243,22 +242,14 @@ class Director:
             self.pruner.run,
             self.watch.run,
             self.webhook.run,
-            self.feed.run,
-            self.dashboard.work,
+            self.dashboard.run,
         ):
             worker(work)
         cleanup(self._close)
 
     def _changed(self) -> None:
         self.announcer.changed()
-        self.feed.pictured(self.supervisor.observed, self._how_ended)
-
-    def _how_ended(self, service: str) -> str:
-        ends = self.crashes.of(service).ends
-        return ends[-1].words() if ends else ""
-
-    async def _declared(self, name: str) -> tuple[str, ...]:
-        return await self.handlers.declared(name)
+        self.feed.pictured(self.supervisor.observed, self.crashes.words)
 
     def _reached(self) -> dict[str, float]:
         return {"docker": float(not self.supervisor.docker_error), "redis": float(link.connected)}

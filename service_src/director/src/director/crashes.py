@@ -106,6 +106,11 @@ class Crashes:
         """Return the record of a service."""
         return self._records.get(service, NO_RECORD)
 
+    def words(self, service: str) -> str:
+        """Return how a service ended last, in words; nothing when that is not known."""
+        ends = self.of(service).ends
+        return ends[-1].words() if ends else ""
+
     def all(self) -> Mapping[str, Record]:
         """Return the records of all services that have one."""
         return dict(self._records)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
 
 from aiohttp import web
 
@@ -18,6 +18,8 @@ from director.desired import Store
 from director.feed import Feed
 from director.locks import Locks
 from director.progress import Progress
+from director.settings import DirectorSettings
+from director.ws import LogSocket
 
 OPEN = (LOGIN, PREFIX)
 """Beginnings of the paths that are open without a token: the way in, and what it looks like."""
@@ -34,22 +36,24 @@ class Dashboard:
         locks: Locks,
         feed: Feed,
         store: Store,
-        namespace: str,
-        token: str | None,
+        settings: DirectorSettings,
     ) -> None:
+        self._feed = feed
         self._assets = Assets()
-        renderer = Renderer(self._assets, namespace=namespace, guarded=token is not None)
+        renderer = Renderer(self._assets, namespace=settings.namespace, guarded=settings.token is not None)
         board = Board(inside, progress, locks, store)
         self._live = Live(board, renderer)
         self._pages = Pages(board, inside, renderer, feed)
-        self._login = Login(token, renderer)
+        self._login = Login(settings.token, renderer)
 
     def routes(self) -> list[web.RouteDef]:
-        """Return every route of the page."""
+        """Return every route of the page, and that of the live log."""
         live = web.get("/dashboard/live", self._live.handle)
-        return [*self._pages.routes(), *self._assets.routes(), *self._login.routes(), live]
+        pages = [*self._pages.routes(), *self._assets.routes(), *self._login.routes()]
+        return [*pages, live, *LogSocket(self._feed).routes()]
 
-    @property
-    def work(self) -> Callable[[], Awaitable[None]]:
-        """What runs in the background as long as the director does."""
-        return self._live.run
+    async def run(self) -> None:
+        """Keep open pages fresh and follow what is read, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._live.run(), name="page")
+            group.create_task(self._feed.run(), name="feed")
