@@ -139,6 +139,7 @@ class Stage:
             found = docker(*listing, "--filter", f"label=band.namespace={NAME}").split()
             if found:
                 docker(*remove.split(), *found, check=False)
+        docker("volume", "rm", "-f", f"{NAME}-front-data", check=False)
         docker("network", "rm", NAME, check=False)
 
     def run(self, name: str, **env: str) -> None:

@@ -237,6 +237,10 @@ async def test_send_mixpanel_dead_letters(sender: Callable[..., Any], redis: Red
         assert await running.get("/delete_dead_letters") == {"deleted": 4}
 
 
+async def _connected(running: Sender) -> bool:
+    return bool((await running.get("/health"))["checks"]["redis"]["status"] == "ok")
+
+
 async def _replayed(running: Sender) -> bool:
     replay = (await running.get("/stats"))["replay"]
     return bool(replay) and replay["running"] is False
@@ -389,6 +393,7 @@ async def test_send_mixpanel_replays_only_what_is_asked_for(
         for number in range(3)
     ]
     async with sender() as running:
+        await until(lambda: _connected(running))
         assert (await running.get("/replay_dead_letters", ids="nonsense,5-5"))["letters"] == 0
         await until(lambda: _replayed(running))
         assert (await running.get("/replay_dead_letters", ids=keys[1]))["letters"] == 1
