@@ -96,7 +96,7 @@ def test_the_guard_reads_inventory_variables_too(tmp_path: Path) -> None:
 
 def test_the_defaults_pass_the_guard() -> None:
     """What we ship is not refused."""
-    done = ansible("ansible-playbook", "playbooks/validate.yml")
+    done = ansible("ansible-playbook", "playbooks/validate.yml", "--skip-tags", "host")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
