@@ -25,6 +25,10 @@ options:
     description: Seconds that a degraded service gets to become ok, since a health word may be of a minute ago.
     type: int
     default: 0
+  only_running:
+    description: Of O(services), wait only for those that should be running.
+    type: bool
+    default: false
   timeout:
     description: Seconds to wait.
     type: int
@@ -81,9 +85,12 @@ from ansible_collections.rockstat.band.plugins.module_utils.service import WELL
 PAUSE = 1.0
 
 
-def awaited(states: dict[str, Any], names: list[str]) -> list[str]:
-    """The services that are waited for: those named, else all that should be running."""
-    return names or sorted(name for name, row in states.items() if row.get("wanted") == "running")
+def awaited(states: dict[str, Any], names: list[str], only_running: bool = False) -> list[str]:
+    """The services that are waited for: those named (with `only_running` those of them), else all that should run."""
+    running = sorted(name for name, row in states.items() if row.get("wanted") == "running")
+    if only_running:
+        return [name for name in running if not names or name in names]
+    return names or running
 
 
 def troubled(states: dict[str, Any], names: list[str], well: frozenset[str] = WELL) -> dict[str, str]:
@@ -100,14 +107,15 @@ def look(director: Director, args: dict[str, Any]) -> dict[str, Any]:
     while args["wait_for"] == "services":
         waited = time.monotonic() - started
         well = WELL if waited >= args["settle"] else WELL - {"degraded"}
-        if not troubled(states, awaited(states, args["services"]), well) or waited >= args["timeout"]:
+        names = awaited(states, args["services"], args["only_running"])
+        if not troubled(states, names, well) or waited >= args["timeout"]:
             break
         time.sleep(PAUSE)
         states = director.get("/state")
     return {
         "health": health,
         "services": states,
-        "troubled": troubled(states, awaited(states, args["services"])),
+        "troubled": troubled(states, awaited(states, args["services"], args["only_running"])),
         "seconds": round(time.monotonic() - started, 1),
     }
 
@@ -119,6 +127,7 @@ def main() -> None:
             **connection_spec(),
             "wait_for": {"type": "str", "choices": ["nothing", "director", "services"], "default": "nothing"},
             "services": {"type": "list", "elements": "str", "default": []},
+            "only_running": {"type": "bool", "default": False},
             "settle": {"type": "int", "default": 0},
             "timeout": {"type": "int", "default": 60},
         },
