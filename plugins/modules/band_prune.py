@@ -133,7 +133,10 @@ class Prune:
         return self._docker("image", "inspect", "--format", "{{.Id}}", name)[1].strip()
 
     def _docker(self, *args: str) -> tuple[int, str]:
-        code, out, _err = self._module.run_command(["docker", *args])
+        binary = self._module.get_bin_path("docker")
+        if not binary:  # the director may stand on another engine than this host's
+            return 127, ""
+        code, out, _err = self._module.run_command([binary, *args])
         return int(code), str(out)
 
 

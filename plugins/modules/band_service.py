@@ -169,7 +169,9 @@ def main() -> None:
         module.exit_json(**ensure(module))
     except DirectorError as error:
         if module.check_mode and error.status == 0:
-            module.exit_json(changed=module.params["state"] == "running", action="start", skipped_reason=str(error))
+            # Nothing to end and no release to go back to; a director that setup brings would start it.
+            starts = module.params["state"] == "running" and not module.params["rollback"]
+            module.exit_json(changed=starts, action="start" if starts else "nothing", skipped_reason=str(error))
         module.fail_json(msg=explained(module.params["name"], error), status=error.status)
 
 
