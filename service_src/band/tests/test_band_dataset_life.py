@@ -5,15 +5,27 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
-from band.dataset import BadData, Dataset, File, Loaded, Source, Url
+from band.dataset import (
+    BadData,
+    Dataset,
+    Fetched,
+    File,
+    Loaded,
+    Source,
+    Url,
+    Validator,
+    Visit,
+    WrongChecksum,
+)
 
 OLD, NEW, BAD = b"good 1", b"good 2", b"rubbish"
 
@@ -128,6 +140,144 @@ async def test_a_bad_file_is_put_aside_once(tmp_path: Path, host: Host) -> None:
     host.body, host.etag = NEW, '"3"'
     assert await data.refresh()
     assert data.value == NEW
+
+
+async def test_a_bad_archive_is_put_aside_once(tmp_path: Path, host: Host) -> None:
+    """What is no whole archive is kept for inspection and remembered like what cannot be opened."""
+    host.body = gzip.compress(OLD)[:-6]
+    data = dataset(tmp_path, Url(host.url))
+    assert [await data.refresh(), await data.refresh()] == [False, False]
+    assert host.sent == [200, 304]
+    assert (tmp_path / "volume" / "data.bin.broken").read_bytes() == host.body
+    assert "still has the file that was refused: the archive is damaged" in data.health()["errors"]["url"]
+
+
+async def test_a_refusal_outlives_a_restart(tmp_path: Path, host: Host) -> None:
+    """Also where there is no other file yet, and where an operator lays one of their own in its place."""
+    host.body = BAD
+    await dataset(tmp_path, Url(host.url)).refresh()
+    again = dataset(tmp_path, Url(host.url))
+    await again.open()
+    assert not await again.refresh()
+    (tmp_path / "volume" / "data.bin").write_bytes(NEW)
+    local = dataset(tmp_path, Url(host.url))
+    assert await local.open() and not await local.refresh()
+    assert (local.value, host.sent) == (NEW, [200, 304, 304])
+
+
+class Promising:
+    """A source that promises another file than it sends, the first time."""
+
+    name = "promising"
+
+    def __init__(self, *bodies: bytes) -> None:
+        self._bodies = iter(bodies)
+
+    def disabled(self) -> str:
+        return ""
+
+    async def fetch(self, visit: Visit) -> Fetched | None:
+        path = visit.folder / "sent"
+        path.write_bytes(next(self._bodies))
+
+        def unpacked(path: Path) -> Path:
+            if path.read_bytes() != OLD:
+                raise WrongChecksum("another was promised")
+            return path
+
+        return Fetched(path, "promising", Validator(mark="the same"), unpacked)
+
+
+async def test_what_was_not_promised_is_asked_for_again(tmp_path: Path) -> None:
+    """A wrong checksum says nothing of the right file: the wrong one is put aside, the right one taken later."""
+    data = dataset(tmp_path, Promising(BAD, OLD))
+    assert not await data.refresh()
+    assert (tmp_path / "volume" / "data.bin.broken").read_bytes() == BAD
+    assert await data.refresh()
+    assert data.value == OLD
+
+
+class Faulty:
+    """A source with a fault of its own."""
+
+    name = "faulty"
+
+    def disabled(self) -> str:
+        return ""
+
+    async def fetch(self, visit: Visit) -> Fetched | None:
+        raise KeyError("s3cret")
+
+
+async def test_a_fault_of_one_source_stops_no_other(tmp_path: Path, host: Host) -> None:
+    """What nobody foresaw is told by its kind and place, not by its text, and the next source is asked."""
+    data = dataset(tmp_path, Faulty(), Url("no url"), Url(host.url, name="good"))
+    assert await data.refresh()
+    told = data.health()["errors"]
+    assert data.value == OLD and told["faulty"].startswith("KeyError at ") and "s3cret" not in str(told)
+    assert "does not begin with http" in told["url"]
+
+
+async def test_a_crash_after_the_swap_costs_no_download(
+    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there is known for what it is, even if the process ended right after the new file took its place."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(_path: Path) -> None:
+        if (tmp_path / "volume" / "data.bin").exists():
+            raise Killed
+
+    data = dataset(tmp_path, Url(host.url))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("band.dataset.store._sync", killed)
+        await data.refresh()
+    data = dataset(tmp_path, Url(host.url))
+    await data.open()
+    assert (data.value, data.source) == (OLD, "url")
+    assert not await data.refresh()
+    assert host.sent == [200, 304]
+
+
+async def test_a_file_that_cannot_take_its_place(tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rename that fails is the volume's fault: told, the old file serves as what it is, the new one comes later."""
+    data = dataset(tmp_path, Url(host.url))
+    await data.refresh()
+    host.body, host.etag = NEW, '"2"'
+
+    def refused(_self: Path, _target: Path) -> Path:
+        raise OSError(ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("band.dataset.store.Path.replace", refused)
+        assert not await data.refresh()
+    facts = data.health()
+    assert "No space left" in facts["errors"]["volume"] and facts["build_date"] == "2026-01-01"
+    assert await data.refresh()
+    assert data.value == NEW
+
+
+async def test_source_and_age_among_the_metrics(tmp_path: Path, host: Host) -> None:
+    """Whether there is data, how old, from which source; each dataset of a service under its own name."""
+    shown: dict[str, Callable[[], float | Mapping[str, float]]] = {}
+
+    class Shown:
+        def add(self, name: str, value: float = 1) -> None:
+            shown[name] = lambda: value
+
+        def gauge(
+            self, name: str, read: Callable[[], float | Mapping[str, float]], text: str, *, label: str = ""
+        ) -> None:
+            shown[name] = read
+
+    data = dataset(tmp_path, Url(host.url), Url("", name="other"))
+    data.show(Shown(), "networks")
+    assert shown["networks_ready"]() == 0 and shown["networks_source"]() == {"url": 0, "other": 0}
+    await data.refresh()
+    assert shown["networks_ready"]() == 1 and shown["networks_source"]() == {"url": 1, "other": 0}
+    assert shown["networks_questions_new"]() == 1 and shown["networks_age_days"]() == data.health()["age_days"]
 
 
 @pytest.mark.parametrize("trouble", ["half", "500", "gone"])

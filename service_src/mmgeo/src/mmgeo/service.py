@@ -35,6 +35,8 @@ asn_dataset: Dataset[CityReader] = Dataset(
     refresh_hours=float(settings.refresh_hours or 24),
     stale_days=float(settings.stale_days or 60),
 )
+if asn_dataset.wanted:
+    asn_dataset.show(running.metrics, "asn_dataset")
 networks = Networks(asn_dataset)
 locator = make_locator(dataset, RussianNames(), int(settings.cache_size or 40_000), networks)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from collections.abc import Callable
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,9 @@ from band.dataset import (
     Url,
     Validator,
     Visit,
+    WrongChecksum,
     basic,
+    check,
     unpack,
 )
 
@@ -85,8 +86,8 @@ class MaxMind:
         answer = await visit.http.download(self._download, visit.folder / "maxmind.tar.gz", authorization=login)
         if answer is None:
             return None
-        path = await asyncio.to_thread(_unpack_checked, answer.path, md5)
-        return Fetched(path, f"MaxMind {self._edition}", Validator(mark=f"md5:{md5}"))
+        unpacked = partial(_unpack_checked, md5=md5)
+        return Fetched(answer.path, f"MaxMind {self._edition}", Validator(mark=f"md5:{md5}"), unpacked)
 
 
 class DbIp:
@@ -178,9 +179,10 @@ def _hash_of(answer: Any, edition: str) -> str:
 
 
 def _unpack_checked(path: Path, md5: str) -> Path:
-    data = unpack(path, _MEMBER)
-    with data.open("rb") as file:
-        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if digest != md5:
-        raise BadData(f"the database has MD5 {digest}, MaxMind promised {md5}")
+    """Return the database in MaxMind's archive, whose hash is that of the database, not of the archive."""
+    try:
+        data = unpack(path, _MEMBER)
+    except BadData as error:  # the promise was of a database, and there is none: damaged on its way
+        raise WrongChecksum(f"{error}; MaxMind promised a database with MD5 {md5}") from error
+    check(data, "md5", md5)
     return data

@@ -6,13 +6,13 @@ A service makes one :class:`Dataset`, runs its ``run()`` as a worker, asks its `
 from __future__ import annotations
 
 from band.dataset.dataset import Dataset
-from band.dataset.errors import BadData, DatasetError, QuotaReached, SourceError, SourceNotFound
+from band.dataset.errors import BadData, DatasetError, QuotaReached, SourceError, SourceNotFound, WrongChecksum
 from band.dataset.http import Answer, Http, basic, safe_url
 from band.dataset.packages import NpmPackage, PyPIPackage
 from band.dataset.source import Fetched, File, Source, Url, Visit
 from band.dataset.state import Validator
 from band.dataset.store import Loaded, Loader
-from band.dataset.unpack import unpack
+from band.dataset.unpack import check, unpack
 
 __all__ = [
     "Answer",
@@ -33,7 +33,9 @@ __all__ = [
     "Url",
     "Validator",
     "Visit",
+    "WrongChecksum",
     "basic",
+    "check",
     "safe_url",
     "unpack",
 ]

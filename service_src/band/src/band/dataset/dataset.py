@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,8 +31,8 @@ class Metrics(Protocol):
     def add(self, name: str, value: float = 1) -> None:
         """Add to a counter."""
 
-    def gauge(self, name: str, read: Callable[[], float], text: str) -> None:
-        """Show a number at every scrape."""
+    def gauge(self, name: str, read: Callable[[], float | Mapping[str, float]], text: str, *, label: str = "") -> None:
+        """Show a number, or one for each value of a label, at every scrape."""
 
 
 class Dataset(Generic[T]):
@@ -78,6 +79,7 @@ class Dataset(Generic[T]):
         self._lock = asyncio.Lock()
         self._woken = asyncio.Event()
         self._metrics: Metrics | None = None
+        self._prefix = ""
 
     async def run(self) -> None:
         """Open the file that is there unless it is open, then keep it fresh until cancelled."""
@@ -98,11 +100,17 @@ class Dataset(Generic[T]):
         """Have ``run()`` ask the sources now instead of at the due time."""
         self._woken.set()
 
-    def show(self, metrics: Metrics) -> None:
-        """Count questions to the sources, and show the data's age and whether there is any, among the metrics."""
-        self._metrics = metrics
-        metrics.gauge("dataset_ready", lambda: float(self.value is not None), "Whether there is a database.")
-        metrics.gauge("dataset_age_days", self._age, "Days since the database in use was built.")
+    def show(self, metrics: Metrics, prefix: str = "dataset") -> None:
+        """Count questions to the sources; show whether there is data, its source and its age, among the metrics."""
+        self._metrics, self._prefix = metrics, prefix
+        metrics.gauge(f"{prefix}_ready", lambda: float(self.value is not None), "Whether there is a database.")
+        metrics.gauge(f"{prefix}_age_days", self._age, "Days since the database in use was built.")
+        metrics.gauge(f"{prefix}_source", self._in_use, "The source of the database in use is 1.", label="source")
+
+    def _in_use(self) -> dict[str, float]:
+        """Return 1 for the source in use, which may be a file that an operator laid there, and 0 for the others."""
+        shown = dict.fromkeys((source.name for source in self._sources), 0.0)
+        return shown | {self.source: 1.0} if self.value is not None else shown
 
     def _age(self) -> float:
         age = age_days(self.build_date)
@@ -110,15 +118,15 @@ class Dataset(Generic[T]):
 
     def _count(self, result: str) -> None:
         if self._metrics is not None:
-            self._metrics.add(f"dataset_questions_{result}")
+            self._metrics.add(f"{self._prefix}_questions_{result}")
 
     async def open(self) -> bool:
         """Open the file that is there; return whether there is a value now. Never raises for bad data or a bad disk."""
         try:
             store = self._store = await asyncio.to_thread(Store, self._path, self._load)
             loaded = await asyncio.to_thread(store.open)
-        except (BadData, OSError) as error:
-            self._error = f"{self._path}: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, the sources are asked for another
+            self._error = f"{self._path}: {_in_words(error)}"
             logger.error("dataset_not_opened", dataset=self.name, error=self._error)
             return False
         if loaded is not None:
@@ -149,10 +157,12 @@ class Dataset(Generic[T]):
                 continue
             try:
                 fetched_new = await self._ask(store, http, source)
-            except DatasetError as error:
-                errors[source.name] = str(error)
+            except OSError:
+                raise  # the volume's fault: the next source would fail alike
+            except Exception as error:  # noqa: BLE001 - whatever one source does, those behind it are asked
+                errors[source.name] = text = _in_words(error)
                 self._count("failed")
-                logger.warning("dataset_source_failed", dataset=self.name, source=source.name, error=str(error))
+                logger.warning("dataset_source_failed", dataset=self.name, source=source.name, error=text)
                 continue
             self._count("new" if fetched_new else "unchanged")
             return fetched_new
@@ -258,3 +268,11 @@ class Dataset(Generic[T]):
         if age is not None and age > self._stale_days:
             facts["warning"] = f"the data is {age / 30.44:.0f} months old"
         return facts
+
+
+def _in_words(error: Exception) -> str:
+    """Return what an error says; of one that nobody foresaw only where it came from: its text may hold a secret."""
+    if isinstance(error, DatasetError | OSError):
+        return str(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}; please report this"

@@ -6,7 +6,8 @@
     ├── SourceError          the source could not be asked, or answered with something else; try again later
     │   ├── SourceNotFound   the source has no such file (404, or no such path)
     │   └── QuotaReached     asking again today would cost the account its quota
-    └── BadData              what came is not the data it should be
+    └── BadData              what came is not the data it should be; the same file is not fetched again
+        └── WrongChecksum    what came is not the file that its source promised; try again later
 """
 
 from __future__ import annotations
@@ -32,3 +33,7 @@ class QuotaReached(SourceError):
 
 class BadData(DatasetError):
     """What came is not the data it should be: corrupt, cut short, or of another schema."""
+
+
+class WrongChecksum(BadData):
+    """What came is not the file that its source promised: changed on its way, or the source is being renewed."""

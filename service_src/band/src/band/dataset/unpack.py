@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import shutil
 import tarfile
 import zipfile
 import zlib
+from errno import EINVAL
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO
 
-from band.dataset.errors import BadData
+from band.dataset.errors import BadData, WrongChecksum
 
 MAX_BYTES = 4 << 30
 _MAX_LAYERS = 3
 _CHUNK = 1 << 20
-_DAMAGE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, RuntimeError, NotImplementedError)
+_DAMAGE = (EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, RuntimeError, NotImplementedError)
 
 
 def unpack(path: Path, member: str) -> Path:
@@ -28,6 +30,7 @@ def unpack(path: Path, member: str) -> Path:
 
     Raises:
         BadData: the archive is damaged, or has no such file, or more than one.
+        OSError: it cannot be read, or what is in it cannot be written.
     """
     try:
         for layer in range(_MAX_LAYERS):
@@ -36,8 +39,16 @@ def unpack(path: Path, member: str) -> Path:
                 return path
             path = inner
     except _DAMAGE as error:
-        raise BadData(f"the archive is damaged: {error or type(error).__name__}") from error
+        raise _damaged(error) from error
+    except OSError as error:
+        if error.errno in (None, EINVAL):  # gzip's own error; an offset that leads to before the file
+            raise _damaged(error) from error
+        raise  # a full disk says nothing of the archive
     return path
+
+
+def _damaged(error: Exception) -> BadData:
+    return BadData(f"the archive is damaged: {str(error) or type(error).__name__}")
 
 
 def _peel(path: Path, member: str, into: Path) -> Path | None:
@@ -86,6 +97,18 @@ def _copy(source: IO[bytes] | gzip.GzipFile, into: Path) -> Path:
                 raise BadData(f"the archive unpacks to more than {MAX_BYTES >> 30} GiB; refused")
             target.write(chunk)
     return into
+
+
+def check(path: Path, algorithm: str, promised: str) -> None:
+    """Compare a file with the checksum that its source promised, hexadecimal.
+
+    Raises:
+        WrongChecksum: it is another file.
+    """
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+    if digest != promised.lower():
+        raise WrongChecksum(f"{path.name} has {algorithm} {digest}, its source promised {promised}")
 
 
 def copy_file(path: Path, into: Path) -> Path:
