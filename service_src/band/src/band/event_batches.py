@@ -41,6 +41,10 @@ class Batches:
             self.at_rest.clear()
         return new
 
+    def unhandled(self) -> list[str]:
+        """What is in hand and was not handled yet."""
+        return [stream_id for stream_id in self.held if stream_id not in self._handled]
+
     def drop_all(self) -> None:
         """Nothing is in hand any more: what was not acknowledged is still pending, and comes again."""
         self.held.clear()

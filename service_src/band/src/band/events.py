@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from band.errors import RedisError, RedisReplyError
 from band.event_batches import Batches
+from band.event_reader import EventReader, before, order
 from band.logs import logger
 from band.metrics import Metrics
 from band.redis.backoff import Backoff
@@ -30,9 +31,6 @@ CLAIM_INTERVAL: Final = 2.0
 """Seconds between two looks for such messages."""
 HOLD_INTERVAL: Final = 2.0
 """Seconds between two signs that a consumer still works on what it holds."""
-SINGLE_COUNT: Final = 100
-LINGER_STEP: Final = 0.2
-"""Seconds that one read of a filling batch may wait, so that a stop is noticed."""
 SUSPECT_AFTER: Final = 3
 """Lives of a service that ended over the same events; from then on they are given one by one."""
 _NEVER: Final = 1_000_000
@@ -66,9 +64,10 @@ class StreamListener:
         self._stopping = asyncio.Event()
         self._group = StreamGroup(service, consumer, self._link, self._commands)
         self._batches = Batches(exposed, self._group, metrics, self._stopping)
+        self._reader = EventReader(exposed, self._group, self._batches, metrics, self._stopping)
         self._backoff = Backoff()
         self._claim_at = 0.0
-        self._filling = False
+        self._oldest_unhandled = ""
 
     async def run(self, address: RedisAddress) -> None:
         """Consume until cancelled. Redis going away is waited out."""
@@ -85,6 +84,7 @@ class StreamListener:
                 except RedisError as error:
                     if isinstance(error, RedisReplyError) and error.code == "NOGROUP":
                         logger.warning("events_group_gone", group=self.service)
+                    self._remember_unhandled()
                     self._batches.drop_all()
                     await self._batches.pause(self._backoff.next())
                 finally:
@@ -110,7 +110,7 @@ class StreamListener:
     # --- the loop
 
     async def _consume(self) -> None:
-        await self._group.ensure(self._start)
+        await self._join()
         await self._group.forget_consumers()
         await self._finish_own()
         self._batches.forget_handled()
@@ -148,66 +148,62 @@ class StreamListener:
                 await _ended(working, following, stopped)
         finally:
             stopped.cancel()
-        return await following if following.done() or self._filling else None
+        return await following if following.done() or self._reader.filling else None
+
+    # --- the group
+
+    async def _join(self) -> None:
+        """Make the group where it is missing: at first as it is configured, later where this life had come to.
+
+        A Redis that lost its data, or somebody who deleted the stream, takes the group along. What front accepts from
+        then on, even before the group stands again, is for this listener too.
+        """
+        reader = self._reader
+        if not reader.position:
+            await self._group.ensure(self._start)
+            reader.position = await self._group.position()
+            return
+        start = before(self._oldest_unhandled) if self._oldest_unhandled else reader.position
+        if order(await self._group.newest()) < order(start):
+            start = "0"  # another stream, made by a Redis whose clock is behind
+        if await self._group.ensure(start):
+            reader.position = start
+            logger.warning("events_group_made_again", group=self.service, begins_behind=start)
+        self._oldest_unhandled = ""
+
+    def _remember_unhandled(self) -> None:
+        oldest = [one for one in (self._oldest_unhandled, *self._batches.unhandled()) if one]
+        self._oldest_unhandled = min(oldest, key=order, default="")
 
     # --- reading
 
     async def _next(self) -> list[Delivery]:
         """The next batch: what silent consumers left, or what is new; empty when nothing came for a while."""
         loop = asyncio.get_running_loop()
-        self._filling = False
+        self._reader.filling = False
         if loop.time() >= self._claim_at:
-            self._claim_at = loop.time() + min(CLAIM_INTERVAL, CLAIM_AFTER_MS / 1000)
-            claimed, trimmed = await self._group.claim(CLAIM_AFTER_MS, self._exposed.batch or SINGLE_COUNT)
-            if trimmed:
-                self._count_trimmed(trimmed)
-            if claimed := self._batches.take(claimed):
+            claimed, more = await self._reader.claim(CLAIM_AFTER_MS)
+            self._claim_at = loop.time() + (0 if more else min(CLAIM_INTERVAL, CLAIM_AFTER_MS / 1000))
+            if claimed:
                 logger.info("events_claimed", group=self.service, count=len(claimed))
                 return claimed
-        batch, _ = await self._group.read(">", BLOCK_MS, self._exposed.batch or SINGLE_COUNT)
-        self._batches.take(batch)
-        if batch:
-            self._filling = True
-            await self._fill(batch)
-        return batch
-
-    async def _fill(self, batch: list[Delivery]) -> None:
-        """Add to a batch what comes within ``linger`` seconds, until it has its number of events or bytes."""
-        wanted, most = self._exposed.batch, self._exposed.batch_bytes
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._exposed.linger
-        size = sum(len(delivery.raw) for delivery in batch)
-        while len(batch) < wanted and not self._stopping.is_set() and (left := until - loop.time()) > 0:
-            if most and size >= most:
-                return
-            more, _ = await self._group.read(">", max(1, int(min(left, LINGER_STEP) * 1000)), wanted - len(batch))
-            self._batches.take(more)
-            batch += more
-            size += sum(len(delivery.raw) for delivery in more)
+        return await self._reader.new(BLOCK_MS)
 
     async def _finish_own(self) -> None:
         """Handle what an earlier life of this consumer was given and did not finish."""
-        usual = self._exposed.batch or SINGLE_COUNT
         may_give_up = self._exposed.max_attempts < _NEVER
         while not self._stopping.is_set():
             tries = await self._group.tries() if may_give_up else 0
             if tries >= SUSPECT_AFTER + self._exposed.max_attempts:
-                found, _ = await self._group.read("0", None, 1)
-                self._batches.take(found)
+                found, _ = await self._reader.own(single=True)
                 await self._batches.bury(found, f"the service ended {tries} times while it handled this event")
                 continue
-            found, deleted = await self._group.read("0", None, 1 if tries >= SUSPECT_AFTER else usual)
-            if deleted:
-                self._count_trimmed(len(deleted))
-                await self._group.acknowledge(deleted)
-            if not found and not deleted:
+            found, trimmed = await self._reader.own(single=tries >= SUSPECT_AFTER)
+            if trimmed:
+                await self._group.acknowledge(trimmed)
+            if not found and not trimmed:
                 return
-            self._batches.take(found)
             await self._batches.work(found)
-
-    def _count_trimmed(self, count: int) -> None:
-        logger.error("events_trimmed_before_delivery", group=self.service, count=count)
-        self._metrics.add("listener_trimmed", count)
 
 
 async def _ended(working: set[asyncio.Task[None]], *others: asyncio.Future[Any]) -> None:

@@ -59,13 +59,30 @@ class StreamGroup:
         self._reader = reader
         self._commands = commands
 
-    async def ensure(self, start: str) -> None:
-        """Make the group where it is missing, beginning at ``start``."""
+    async def ensure(self, start: str) -> bool:
+        """Make the group where it is missing, beginning behind ``start``; returns whether it was missing."""
         try:
             await self._reader.command("XGROUP", "CREATE", EVENTS_STREAM, self.name, start, "MKSTREAM")
         except RedisReplyError as error:
             if error.code != "BUSYGROUP":
                 raise
+            return False
+        return True
+
+    async def position(self) -> str:
+        """The id of the newest entry that the group was given, or begins behind."""
+        for row in await self._reader.command("XINFO", "GROUPS", EVENTS_STREAM):
+            if row[b"name"].decode() == self.name:
+                return str(row[b"last-delivered-id"].decode())
+        return "0-0"
+
+    async def newest(self) -> str:
+        """The id of the newest entry that the stream ever had; ``0-0`` when there is no stream."""
+        try:
+            facts = await self._reader.command("XINFO", "STREAM", EVENTS_STREAM)
+        except RedisReplyError:
+            return "0-0"
+        return str(facts[b"last-generated-id"].decode())
 
     async def read(self, after: str, block_ms: int | None, count: int) -> tuple[list[Delivery], list[bytes]]:
         """Return the next deliveries, and the ids of those that were trimmed from the stream meanwhile."""
@@ -77,12 +94,15 @@ class StreamGroup:
         entries = next(iter(reply.values())) if reply else []
         return read_entries(entries), [stream_id for stream_id, fields in entries if not fields]
 
-    async def claim(self, idle_ms: int, count: int) -> tuple[list[Delivery], int]:
-        """Take over what other consumers hold and show no sign of; and how many of it were trimmed."""
+    async def claim(self, idle_ms: int, count: int, cursor: str = "0") -> tuple[list[Delivery], int, str]:
+        """Take over what other consumers hold and show no sign of; how many of it were trimmed; where to go on.
+
+        The place to go on from is ``0-0`` when all was looked at.
+        """
         reply = await self._reader.command(
-            "XAUTOCLAIM", EVENTS_STREAM, self.name, self.consumer, idle_ms, "0", "COUNT", count
+            "XAUTOCLAIM", EVENTS_STREAM, self.name, self.consumer, idle_ms, cursor, "COUNT", count
         )
-        return read_entries(reply[1]), len(reply[2]) if len(reply) > 2 else 0
+        return read_entries(reply[1]), len(reply[2]) if len(reply) > 2 else 0, reply[0].decode()
 
     async def tries(self) -> int:
         """How often the oldest entry that this consumer holds was delivered; 0 when it holds none."""
