@@ -1,6 +1,7 @@
 """What the client says when there is no answer: the thing that really did not happen."""
 
 import asyncio
+import contextlib
 import socket
 import time
 from typing import Any
@@ -82,6 +83,51 @@ async def test_send_mixpanel_says_that_there_was_no_answer() -> None:
     async with server:
         verdict = await post(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     assert verdict.reason == "no answer within 0.2 s"
+
+
+async def test_send_mixpanel_reads_no_endless_answer() -> None:
+    """Whoever answers without an end is not Mixpanel: after 4 MB the connection is closed, and memory stays."""
+    sent = 0
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.read(1_000_000)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"x" * 100_000)
+                await writer.drain()
+                sent += 100_000
+        writer.close()
+
+    server = await asyncio.start_server(endless, "127.0.0.1", 0)
+    async with server:
+        verdict = await post(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout=10)
+        await asyncio.sleep(0.1)
+    assert (verdict.meaning, verdict.status) == (Meaning.ADDRESS, 200)
+    assert 4_000_000 < sent < 40_000_000
+
+
+async def test_send_mixpanel_follows_no_redirect() -> None:
+    """Credentials and events go to the address of the settings and nowhere else."""
+
+    async def elsewhere(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1_000_000)
+        writer.write(b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/import\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(elsewhere, "127.0.0.1", 0)
+    async with server:
+        verdict = await post(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout=5)
+    assert (verdict.meaning, verdict.status) == (Meaning.ADDRESS, 307)
+
+
+@pytest.mark.parametrize("url", ["http://a..b.example", f"http://{'a' * 70}.example", "http://[::1", "http://a:99999"])
+async def test_send_mixpanel_names_an_address_that_is_none(url: str) -> None:
+    """Also one that only the name look-up finds fault with: trouble in health, not an error that nobody sees."""
+    verdict = await post(url)
+    assert (verdict.meaning, verdict.text) == (Meaning.ADDRESS, "MIXPANEL_URL is not a web address")
 
 
 async def test_send_mixpanel_says_that_there_was_no_connection() -> None:

@@ -14,6 +14,7 @@ from send_mixpanel.options import Options, Project
 from send_mixpanel.trouble import TroubleLog
 from send_mixpanel.verdict import Failure, Meaning, Verdict
 
+BEGAN, OVER = ("warning", "mixpanel_trouble"), ("info", "mixpanel_trouble_over")
 Script = Callable[[Sequence[Record]], Verdict]
 TAKEN = Verdict(Meaning.TAKEN, 200, "OK")
 
@@ -159,6 +160,61 @@ async def test_send_mixpanel_finds_the_bad_one_by_halving() -> None:
     assert [one.record.insert_id for one in refused] == ["6"]
 
 
+def in_doubt(_sent: Sequence[Record]) -> Verdict:
+    return Verdict(Meaning.ALL_IN_DOUBT, 400, "no")
+
+
+async def test_send_mixpanel_makes_no_dead_letters_of_a_wrong_setting() -> None:
+    """Every request is refused without a word on records (a proxy, a wrong project id): they wait, all of them."""
+    mixpanel = ScriptedMixpanel(*[in_doubt] * 12)
+    log = Lines()
+    one_lane = lane(mixpanel, log, refused_retry=0.05)
+    job = asyncio.create_task(one_lane.deliver(records(8)))
+    await asyncio.sleep(0.1)
+    health = lane_health(one_lane)
+    assert health["status"] == "failing"
+    assert "refuses every request as a whole (400: no)" in health["reason"]
+    assert await job == []
+    assert {one for sent in mixpanel.sent[12:] for one in sent} == {str(number) for number in range(8)}
+    assert one_lane.state.taken == 8
+    assert lane_health(one_lane) == {"status": "ok"}
+    assert log.events == [BEGAN, OVER]
+
+
+async def test_send_mixpanel_notices_when_all_is_refused_from_some_moment_on() -> None:
+    """It worked, then every request is refused as a whole: three records are given up, the others wait."""
+    mixpanel = ScriptedMixpanel(TAKEN, *[in_doubt] * 40)
+    one_lane = lane(mixpanel, refused_retry=0.01)
+    await one_lane.deliver(records(1))
+    refused = await one_lane.deliver(records(16))
+    assert len(refused) == 3
+    assert one_lane.state.taken == 1 + 13
+
+
+async def test_send_mixpanel_several_bad_ones_in_a_row_are_still_found() -> None:
+    """More bad records than that: one that was taken is sent again in between, to see that it is about the bad ones."""
+
+    def picky(sent: Sequence[Record]) -> Verdict:
+        bad = any(int(record.insert_id) < 6 for record in sent)
+        return Verdict(Meaning.ALL_IN_DOUBT, 400, "cannot parse") if bad else TAKEN
+
+    refused = await lane(ScriptedMixpanel(*[picky] * 80), refused_retry=0.01).deliver(records(16))
+    assert sorted(int(one.record.insert_id) for one in refused) == list(range(6))
+
+
+async def test_send_mixpanel_does_not_repeat_itself_for_ever() -> None:
+    """200 with fewer taken than sent, again and again: halves find the one that never is, with that as the reason."""
+
+    def short(sent: Sequence[Record]) -> Verdict:
+        missing = sum(record.insert_id == "2" for record in sent)
+        words = f"{len(sent) - missing} of {len(sent)} records were taken"
+        return Verdict(Meaning.LATER, 200, words, imported=len(sent) - missing) if missing else TAKEN
+
+    mixpanel = ScriptedMixpanel(*[short] * 60)
+    refused = await lane(mixpanel, backoff_first=0.001, backoff_most=0.001, refused_retry=0.01).deliver(records(4))
+    assert [(one.record.insert_id, one.reason) for one in refused] == [("2", "0 of 1 records were taken")]
+
+
 @pytest.mark.parametrize(
     ("meaning", "status", "health"),
     [
@@ -179,9 +235,6 @@ async def test_send_mixpanel_health_tells_the_trouble(meaning: Meaning, status: 
     assert len(mixpanel.sent) == 1
     assert await job == []
     assert lane_health(one_lane) == {"status": "ok"}
-
-
-BEGAN, OVER = ("warning", "mixpanel_trouble"), ("info", "mixpanel_trouble_over")
 
 
 async def test_send_mixpanel_trouble_is_one_line_and_its_end_another() -> None:

@@ -154,6 +154,37 @@ def test_send_mixpanel_time_from_the_id() -> None:
         to_record({"key": "in.gen.x", "data": {}})
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [{"id": "9" * 5000}, {"time": float("inf")}, {"time": 1e300}, {"time": 2**70}, {"time": -5}, {"time": True}, {}],
+)
+def test_send_mixpanel_takes_no_odd_time(odd: dict[str, Any]) -> None:
+    """An endless number is no time and no error: the event is named as unusable, and holds nobody back."""
+    with pytest.raises(UnusableEvent, match="no time"):
+        to_record({"key": "in.gen.x", "data": {}, **odd})
+
+
+def test_send_mixpanel_an_error_of_ours_is_about_one_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the mapping did not think of makes that event unusable, with the reason, and not the batch."""
+    monkeypatch.setattr("send_mixpanel.mapping._add_page", lambda *_: 1 // 0)
+    with pytest.raises(UnusableEvent, match="ZeroDivisionError"):
+        to_record(EVENT)
+
+
+def test_send_mixpanel_remembers_little_of_long_addresses() -> None:
+    """Pages repeat, so their hosts are remembered; how long an address is, its visitor decides: 2,048 letters of it."""
+    from send_mixpanel import mapping
+
+    mapping._host.cache_clear()
+    long = "https://ya.ru/" + "x" * 90_000
+    found = properties({**EVENT, "data": {"page": {"url": f"{long}?utm_source=far", "ref": long}}})
+    assert found["$referring_domain"] == "ya.ru"
+    assert "utm_source" not in found
+    assert mapping._host("https://ya.ru/" + "x" * (2048 - 14)) == "ya.ru"
+    assert mapping._host.cache_info().hits == 1
+    assert mapping._host.cache_info().maxsize == 1024
+
+
 def test_send_mixpanel_keeps_within_limits() -> None:
     """Hundreds of properties, endless texts, lists, nests and numbers still make a record that Mixpanel takes."""
     deep: Any = "x"

@@ -1,13 +1,15 @@
 """Settings: credentials in all their forms, and errors that say what to write without showing a secret."""
 
 import base64
+from datetime import date
 from typing import Any
 
 import pytest
 
-from send_mixpanel.condition import lane_health
+from send_mixpanel.condition import dead_letter_facts, lane_health
 from send_mixpanel.lane import Lane
-from send_mixpanel.options import Options, OptionsError, read_options
+from send_mixpanel.options import Options, OptionsError, Project, read_options
+from send_mixpanel.verdict import Meaning
 
 CANARY = "c4n4ry-53cr3t"
 
@@ -44,6 +46,25 @@ def test_send_mixpanel_api_secret_works_and_warns() -> None:
     assert "3 March 2027" in health["warning"]
 
 
+def test_send_mixpanel_says_that_the_api_secret_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the day the warning changes its tense, and a refusal is told with the cure."""
+    monkeypatch.setattr("send_mixpanel.condition.SECRET_RETIRED", date(2020, 3, 3))
+    lane = Lane(read_options({"mixpanel_api_secret": "sec"}).default, None, Options(Project("x", "")))  # type: ignore[arg-type]
+    assert "no more since 3 March 2020; set MIXPANEL_TOKEN" in lane_health(lane)["warning"]
+    lane.state.trouble, lane.state.trouble_status = Meaning.CREDENTIALS, 401
+    assert "set MIXPANEL_TOKEN" in lane_health(lane)["hint"]
+
+
+@pytest.mark.parametrize(("count", "status"), [(0, "ok"), (79, "ok"), (80, "degraded"), (100, "degraded")])
+def test_send_mixpanel_dead_letters_are_alarmed_before_the_oldest_go(count: int, status: str) -> None:
+    """At 80 % of DEAD_LETTERS_MAX health is degraded and says what to do; a worse trouble keeps its own words."""
+    facts = {"status": "ok"} | dead_letter_facts({"status": "ok"}, count, 100)
+    assert (facts["status"], facts["dead_letters"]) == (status, count)
+    assert ("hint" in facts) == (status == "degraded")
+    worse = {"status": "failing", "reason": "x"}
+    assert (worse | dead_letter_facts(worse, 90, 100))["reason"] == "x"
+
+
 def test_send_mixpanel_without_credentials_says_what_to_set() -> None:
     """No credentials is not an error of the settings: health fails with a hint, events wait."""
     options = read_options({"mixpanel_token": ""})
@@ -70,6 +91,9 @@ def test_send_mixpanel_several_projects() -> None:
         {"mixpanel_projects": "{" + CANARY},
         {"mixpanel_projects": [1]},
         {"mixpanel_projects": {"17": 3}},
+        {"mixpanel_projects": {"default": CANARY}},
+        {"mixpanel_projects": {"17": {"tokn": CANARY}}},
+        {"mixpanel_projects": {"17": {CANARY: "token"}}},
         {"batch_events": 2001},
         {"linger": "soon"},
     ],

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -97,8 +98,6 @@ def sender(redis_port: int, redis: Redis, double_url: str, tmp_path: Path) -> Ca
 
 
 def _free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -252,10 +251,68 @@ async def test_send_mixpanel_replay_takes_what_was_mended(
     """Dead letters whose reason is gone are taken by a replay and leave the dead letters."""
     await redis.xadd("dead:send_mixpanel", {"event": json.dumps(event(1)), "reason": "was too old"})
     async with sender() as running:
+        await until(lambda: _connected(running))
         await running.get("/replay_dead_letters")
         await until(lambda: len(double.store.ids()) == 1)
         await until(lambda: _replayed(running))
         assert (await running.get("/stats"))["dead_letters"] == 0
+
+
+async def test_send_mixpanel_replays_nothing_that_is_left_out_now(
+    sender: Callable[..., Any], redis: Redis, double: Double
+) -> None:
+    """A dead letter whose key is no longer wanted stays a dead letter; `ids=,` deletes none, not all."""
+    for number, key in enumerate(["in.gen.track.page", "in.gen.hook.x"]):
+        await redis.xadd("dead:send_mixpanel", {"event": json.dumps(event(number, key=key)), "reason": "x"})
+    async with sender(MIXPANEL_KEYS="in.gen.track") as running:
+        await until(lambda: _connected(running))
+        await running.get("/replay_dead_letters")
+        await until(lambda: _replayed(running))
+        stats = await running.get("/stats")
+        assert (stats["replay"]["taken"], stats["replay"]["left_out"], stats["dead_letters"]) == (1, 1, 1)
+        assert await running.get("/delete_dead_letters", ids=",") == {"deleted": 0}
+        assert await running.get("/delete_dead_letters") == {"deleted": 1}
+
+
+async def test_send_mixpanel_one_odd_event_holds_nobody_back(
+    sender: Callable[..., Any], redis: Redis, double: Double
+) -> None:
+    """An event that no record can be made of is a dead letter with the reason; its neighbours are sent."""
+    await accept(redis, [event(1), {"id": "9" * 5000, "key": "in.gen.x"}, event(2)])
+    async with sender() as running:
+        await until(lambda: acknowledged(redis))
+        letters = (await running.get("/dead_letters"))["letters"]
+    assert len(double.store.ids()) == 2
+    assert [letter["reason"] for letter in letters] == ["the event has no time and no id to take it from"]
+
+
+async def test_send_mixpanel_begins_where_it_is_told(sender: Callable[..., Any], redis: Redis, double: Double) -> None:
+    """EVENTS_FROM=0: a sender that comes later uploads what the stream still holds, with its own times."""
+    await redis.xgroup_destroy("events", "send_mixpanel")
+    ids = await accept(redis, [event(number) for number in range(5)])
+    async with sender(EVENTS_FROM="0"):
+        await until(lambda: len(double.store.ids()) == 5)
+    assert sorted(double.store.ids()) == sorted(ids)
+
+
+async def test_send_mixpanel_large_events_fit_into_its_memory(
+    sender: Callable[..., Any], redis: Redis, double: Double
+) -> None:
+    """3,000 events of 60 kB wait, half of them given to an earlier life: under 200 MB, and all arrive."""
+    ids = []
+    for number in range(0, 3000, 500):
+        ids += await accept(redis, [event(number + one, data={"pad": "x" * 60_000}) for one in range(500)])
+    await redis.xreadgroup("send_mixpanel", f"send_mixpanel-{socket.gethostname()}", {"events": ">"}, count=1500)
+    async with sender(MIXPANEL_TIMEOUT="10") as running:
+        await until(lambda: len(double.store.ids()) == 3000, timeout=40)
+        peak = _peak_kb(running.process.pid)
+    assert sorted(double.store.ids()) == sorted(ids)
+    assert peak < 200_000
+
+
+def _peak_kb(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 
 
 async def test_send_mixpanel_bad_credentials(sender: Callable[..., Any], redis: Redis, double: Double) -> None:
@@ -306,6 +363,27 @@ async def test_send_mixpanel_several_projects(sender: Callable[..., Any], redis:
         await until(lambda: len(double.store.ids()) == 20)
         await until(lambda: _held_nothing(running))
     assert {one["project"] for one in double.store.newest(50)} == {"tok17", "tok18"}
+
+
+async def test_send_mixpanel_finds_what_other_settings_held(
+    sender: Callable[..., Any], redis: Redis, double: Double
+) -> None:
+    """Held for a project that the table no longer names: sent by the settings of today, or kept and told of."""
+    events = [event(number, projectId=17 + number) for number in range(3)]
+    for one in events:
+        await redis.xadd(f"held:send_mixpanel:{one['projectId']}", {"event": json.dumps(one)})
+    async with sender(MIXPANEL_TOKEN="", MIXPANEL_PROJECTS='{"17": "tok17"}') as running:
+        await until(lambda: double.store.ids() == [events[0]["id"]])
+        await running.stop()
+    assert running.output.count(b"mixpanel_held_for_nobody") == 2
+    assert await redis.xlen("held:send_mixpanel:18") == 1
+    async with sender():
+        await until(lambda: len(double.store.ids()) == 3)
+        await until(lambda: _gone(redis, "held:send_mixpanel:18", "held:send_mixpanel:19"))
+
+
+async def _gone(redis: Redis, *keys: str) -> bool:
+    return sum([await redis.xlen(key) for key in keys]) == 0
 
 
 async def _held_nothing(running: Sender) -> bool:

@@ -14,7 +14,8 @@ from send_mixpanel.verdict import Meaning, Verdict, judge
 
 # Measured on mixed events: 3 leaves 8.7 % of the size for 5 µs an event, 5 leaves 7.5 % for 9 µs.
 _GZIP_LEVEL = 3
-_ANSWER_LIMIT = 16 * 1024 * 1024
+_ANSWER_LIMIT = 4 * 1024 * 1024
+"""Ten times what Mixpanel says of 2,000 bad records."""
 _CONNECT_TIMEOUT = 10.0
 # Below this, a thread costs more than it saves.
 _SMALL = 100_000
@@ -46,13 +47,15 @@ class Client:
                 params=params, data=body, headers=headers, allow_redirects=False,
                 trace_request_ctx=stage,
             ) as answer:  # fmt: skip
-                text = await answer.content.read(_ANSWER_LIMIT)
-                while chunk := await answer.content.read(_ANSWER_LIMIT):
+                text = bytearray()
+                async for chunk in answer.content.iter_any():
                     text += chunk
-                return judge(answer.status, text, len(records))
+                    if len(text) > _ANSWER_LIMIT:
+                        return Verdict(Meaning.ADDRESS, answer.status, "an endless answer is not one of Mixpanel's")
+                return judge(answer.status, bytes(text), len(records))
         except TimeoutError:
             return Verdict(Meaning.LATER, 0, stage.missed)
-        except aiohttp.InvalidURL:
+        except (aiohttp.InvalidURL, UnicodeError):  # the latter from a host's name that has no form in DNS
             return Verdict(Meaning.ADDRESS, 0, "MIXPANEL_URL is not a web address")
         except (aiohttp.ClientError, OSError) as error:
             return Verdict(Meaning.LATER, 0, f"{type(error).__name__}: {error}"[:300])

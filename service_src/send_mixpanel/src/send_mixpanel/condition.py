@@ -1,12 +1,15 @@
 """The health of delivery, in words that say what to do."""
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from send_mixpanel.lane import Lane
 from send_mixpanel.options import SECRET_RETIRED
 from send_mixpanel.verdict import Meaning, said
+
+ALARM_SHARE = 0.8
 
 
 def lane_health(lane: Lane) -> dict[str, Any]:
@@ -23,7 +26,15 @@ def lane_health(lane: Lane) -> dict[str, Any]:
         return {
             "status": "failing",
             "reason": f"Mixpanel refuses the credentials ({reason}); events wait",
-            "hint": f"check the {lane.project.kind} and the region ({lane.project.url}), then run the service again",
+            "hint": _retirement(lane).get("warning")
+            or f"check the {lane.project.kind} and the region ({lane.project.url}), then run the service again",
+            "next_try_s": _left(state.next_try),
+        }
+    if state.trouble is Meaning.REQUEST:
+        return {
+            "status": "failing",
+            "reason": f"Mixpanel refuses every request as a whole ({reason}); events wait",
+            "hint": f"check MIXPANEL_PROJECT_ID, the region ({lane.project.url}), and for a proxy in between",
             "next_try_s": _left(state.next_try),
         }
     if state.trouble is Meaning.ADDRESS:
@@ -43,10 +54,28 @@ def lane_health(lane: Lane) -> dict[str, Any]:
     return {"status": "ok", **_retirement(lane)}
 
 
+def dead_letter_facts(facts: Mapping[str, Any], count: int, most: int) -> dict[str, Any]:
+    """How many dead letters there are; an alarm before the oldest would be dropped for new ones."""
+    found: dict[str, Any] = {"dead_letters": count}
+    if count >= ALARM_SHARE * most:
+        words = f"there are {count} dead letters; beyond {most} (DEAD_LETTERS_MAX) the oldest are dropped"
+        if facts.get("status") == "ok":
+            return {
+                **found,
+                "status": "degraded",
+                "reason": words,
+                "hint": "look at their reasons, replay or delete them",
+            }
+        found["warning"] = words
+    return found
+
+
 def _retirement(lane: Lane) -> dict[str, str]:
     if not lane.project.retiring:
         return {}
-    return {"warning": f"MIXPANEL_API_SECRET works until {SECRET_RETIRED:%-d %B %Y}; set MIXPANEL_TOKEN instead"}
+    ended = datetime.now(UTC).date() >= SECRET_RETIRED
+    words = "works no more since" if ended else "works until"
+    return {"warning": f"MIXPANEL_API_SECRET {words} {SECRET_RETIRED:%-d %B %Y}; set MIXPANEL_TOKEN instead"}
 
 
 def _left(moment: float) -> int:

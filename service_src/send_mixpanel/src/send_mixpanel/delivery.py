@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from band import logger
 from send_mixpanel.history import History
 from send_mixpanel.lane import Lane, Poster, Refused
 from send_mixpanel.letters import Letter, LetterStream, RedisLink
@@ -18,6 +19,7 @@ from send_mixpanel.verdict import Verdict
 
 DEAD = "dead:send_mixpanel"
 HELD = "held:send_mixpanel:{project}"
+_HELD_PREFIX = HELD.format(project="")
 # Mapping takes some 20 µs an event: let calls and health checks through in between.
 _BREATH = 200
 _HELD_BATCH = 2000
@@ -36,6 +38,7 @@ class Delivery:
         self.unusable = 0
         self.held = 0
         self.dead = LetterStream(redis, DEAD, options.dead_letters_max, redis_errors)
+        self._redis = redis
         self._redis_errors = redis_errors
         self.lanes: dict[str, Lane] = {
             project.name: Lane(project, client, options, self._on_taken)
@@ -57,15 +60,20 @@ class Delivery:
                 group.create_task(self._deliver_or_hold(name, records))
 
     async def drain_held(self) -> None:
-        """Bring held events, for ever; the worker of a service with several projects."""
-        if not self._several:
-            return
+        """Bring held events, for ever with several projects; and once what other settings held."""
         async with asyncio.TaskGroup() as group:
-            for name in self.lanes:
-                group.create_task(self._drain_lane(name))
+            group.create_task(self._drain_strays())
+            if self._several:
+                for name in self.lanes:
+                    group.create_task(self._drain_lane(name))
 
     async def replay(self, letters: Sequence[Letter]) -> dict[str, int]:
-        """Send dead letters again; what is refused again comes back with the new reason."""
+        """Send dead letters again; what is refused again comes back with the new reason.
+
+        Those that the settings leave out now stay where they are.
+        """
+        given = len(letters)
+        letters = [letter for letter in letters if self._project_of(letter.event) is not None]
         batches, unusable = await self._sort([letter.event for letter in letters])
         refused = [
             refusal
@@ -76,7 +84,12 @@ class Delivery:
         await self.dead.add(unusable + [self._dead_letter(refusal) for refusal in refused])
         await self.dead.remove(letter.stream_id for letter in letters)
         taken = sum(map(len, batches.values())) - len(refused)
-        return {"replayed": len(letters), "taken": taken, "refused": len(refused) + len(unusable)}
+        return {
+            "replayed": len(letters),
+            "taken": taken,
+            "refused": len(refused) + len(unusable),
+            "left_out": given - len(letters),
+        }
 
     # --- sorting
 
@@ -140,10 +153,45 @@ class Delivery:
                 if not letters:
                     await asyncio.sleep(_HELD_INTERVAL)
                     continue
-                await self._bury(await lane.deliver([to_record(letter.event) for letter in letters]))
+                records, unusable = _records(letters, name)
+                await self.dead.add(unusable)
+                await self._bury(await lane.deliver(records))
                 await stream.remove(letter.stream_id for letter in letters)
             except self._redis_errors:
                 await asyncio.sleep(_HELD_INTERVAL)
+
+    async def _drain_strays(self) -> None:
+        """Deliver what was held for projects that the settings no longer name, by the settings of today."""
+        while True:
+            try:
+                known = set(self._held_streams) if self._several else set()
+                for name in sorted(await self._held_names() - known):
+                    await self._drain_stray(name)
+            except self._redis_errors:
+                await asyncio.sleep(_HELD_INTERVAL)
+            else:
+                return
+
+    async def _drain_stray(self, name: str) -> None:
+        stream, after, left = LetterStream(self._redis, HELD.format(project=name), errors=self._redis_errors), "-", 0
+        while letters := await stream.read(_HELD_BATCH, after):
+            after = letters[-1].stream_id
+            wanted = [letter for letter in letters if self._project_of(letter.event) is not None]
+            await self.deliver([letter.event for letter in wanted])
+            await stream.remove(letter.stream_id for letter in wanted)
+            left += len(letters) - len(wanted)
+        if left:
+            # Not thrown away: who left them out may not know that they are there.
+            logger.warning("mixpanel_held_for_nobody", project=name, events=left, stream=stream.key)
+
+    async def _held_names(self) -> set[str]:
+        names: set[str] = set()
+        cursor: Any = "0"
+        while True:
+            cursor, keys = await self._redis.command("SCAN", cursor, "MATCH", f"{_HELD_PREFIX}*", "COUNT", 1000)
+            names.update(bytes(key).decode("utf-8", "replace").removeprefix(_HELD_PREFIX) for key in keys)
+            if int(cursor) == 0:
+                return names
 
     async def count_held(self) -> int:
         """How many events wait in the streams of their own."""
@@ -162,6 +210,18 @@ class Delivery:
         answer = f"{verdict.status} {verdict.text}".strip()
         for record in records:
             self.history.note(record.event.get("id"), "taken", answer)
+
+
+def _records(letters: Sequence[Letter], project: str) -> tuple[list[Record], list[tuple[Event, Mapping[str, str]]]]:
+    """The records of held events, and those that a version after the one that held them cannot map."""
+    records: list[Record] = []
+    unusable: list[tuple[Event, Mapping[str, str]]] = []
+    for letter in letters:
+        try:
+            records.append(to_record(letter.event))
+        except UnusableEvent as error:
+            unusable.append((letter.event, {"reason": str(error), "project": project}))
+    return records, unusable
 
 
 def describe(lane: Lane) -> dict[str, Any]:

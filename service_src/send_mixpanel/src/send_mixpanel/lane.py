@@ -18,6 +18,12 @@ from send_mixpanel.options import Options, Project
 from send_mixpanel.trouble import Log, TroubleLog
 from send_mixpanel.verdict import Meaning, Verdict
 
+DOUBTS_MOST = 3
+"""So many records in a row may be refused alone and without a word on them; then it is not about the records."""
+SHORT_MOST = 3
+"""So often all is sent again when Mixpanel says 200 and that it took fewer, naming none; then it is halved."""
+_NOT_OF_RECORDS = frozenset({Meaning.LATER, Meaning.CREDENTIALS, Meaning.ADDRESS})
+
 
 class Poster(Protocol):
     """What a lane needs of a client."""
@@ -75,6 +81,9 @@ class Lane:
         self._not_before = 0.0
         self._failures = 0
         self._pauses = 0
+        # Until Mixpanel took something for the first time, a refusal without a word may be about anything.
+        self._doubts = DOUBTS_MOST
+        self._good: Record | None = None
 
     @property
     def usable(self) -> bool:
@@ -101,7 +110,10 @@ class Lane:
 
     async def _deliver_part(self, part: Sequence[Record], refused: list[Refused]) -> None:
         waiting = [part]
-        while waiting:
+        aside: list[Record] = []
+        while waiting or aside:
+            if not waiting:
+                waiting, aside = [aside], []
             records = waiting.pop()
             verdict = await self._until_judged(records)
             if verdict.meaning is Meaning.TAKEN:
@@ -109,13 +121,31 @@ class Lane:
             elif verdict.meaning is Meaning.SOME_FAILED:
                 waiting += self._sort_out(records, verdict, refused)
             elif len(records) == 1:
-                refused.append(Refused(records[0], verdict.status, "", verdict.text))
+                if verdict.meaning is Meaning.TOO_LARGE or await self._is_about_the_record():
+                    refused.append(Refused(records[0], verdict.status, "", verdict.text))
+                else:
+                    aside += records
+                    self._pause(Verdict(Meaning.REQUEST, verdict.status, verdict.text))
             else:
                 half = len(records) // 2
                 waiting += [records[half:], records[:half]]
 
+    async def _is_about_the_record(self) -> bool:
+        """Whether a refusal without a word may be believed to be about the one record that was sent.
+
+        After some in a row, one that was taken is sent again, which is counted once: Mixpanel must take it still.
+        """
+        self._doubts += 1
+        if self._doubts <= DOUBTS_MOST:
+            return True
+        if self._good is None or (await self._until_judged([self._good])).meaning is not Meaning.TAKEN:
+            return False
+        self._doubts = 1
+        return True
+
     def _sort_out(self, records: Sequence[Record], verdict: Verdict, refused: list[Refused]) -> list[Sequence[Record]]:
         """Put the failed ones into `refused`; returns the good ones if Mixpanel seems not to have kept them."""
+        self._doubts = 0
         bad = {failure.index: failure for failure in verdict.failed}
         refused += [
             Refused(records[index], verdict.status, failure.field, failure.message) for index, failure in bad.items()
@@ -130,16 +160,21 @@ class Lane:
 
     async def _until_judged(self, records: Sequence[Record]) -> Verdict:
         """Send until the verdict is about the records, and not about the time, the credentials or the address."""
+        short = 0
         while True:
             await self._wait_for_turn()
             async with self._in_flight:
                 pauses = self._pauses
                 self.state.requests += 1
                 verdict = await self._client.post(self.project, records)
-            if verdict.meaning not in {Meaning.LATER, Meaning.CREDENTIALS, Meaning.ADDRESS}:
-                self._recovered()
+            if verdict.meaning not in _NOT_OF_RECORDS:
+                if not (verdict.meaning is Meaning.ALL_IN_DOUBT and self.state.trouble is Meaning.REQUEST):
+                    self._recovered()
                 return verdict
             self.state.retries += 1
+            short += verdict.status == 200
+            if short >= SHORT_MOST and verdict.meaning is Meaning.LATER:
+                return Verdict(Meaning.ALL_IN_DOUBT, verdict.status, verdict.text)
             # Four requests that fail together are one failure, not four.
             if pauses == self._pauses:
                 self._pause(verdict)
@@ -174,6 +209,7 @@ class Lane:
         self.state.next_try = 0.0
 
     def _count(self, records: Sequence[Record], verdict: Verdict) -> None:
+        self._doubts, self._good = 0, records[0]
         self.state.taken += len(records)
         self.state.last_taken = time.time()
         if self._on_taken is not None:

@@ -5,7 +5,7 @@ from typing import Any
 from band import cleanup, expose, health, link, logger, scheduler, settings, worker
 from band.errors import RedisError
 from send_mixpanel.client import Client
-from send_mixpanel.condition import lane_health
+from send_mixpanel.condition import dead_letter_facts, lane_health
 from send_mixpanel.delivery import Delivery, describe
 from send_mixpanel.letters import Letter
 from send_mixpanel.options import SECRET_RETIRED, Options, OptionsError, read_options
@@ -96,8 +96,8 @@ async def replay_dead_letters(limit: int = REPLAY_MOST, ids: str | list[str] = "
     """
     if _replays.get("running"):
         return {"started": False, "reason": "a replay is running", **_replays}
-    chosen = _ids(ids)[:REPLAY_MOST]
-    letters = await (delivery.dead.find(chosen) if chosen else delivery.dead.read(_count(limit, REPLAY_MOST)))
+    dead = delivery.dead
+    letters = await (dead.find(_ids(ids)[:REPLAY_MOST]) if ids else dead.read(_count(limit, REPLAY_MOST)))
     _replays.clear()
     _replays["running"] = True
     await scheduler.spawn(_replay(letters))
@@ -114,8 +114,8 @@ async def _replay(letters: list[Letter]) -> None:
 @expose()
 async def delete_dead_letters(ids: str | list[str] = "", **_params: Any) -> dict[str, int]:
     """Delete the dead letters with these stream ids (separated by commas); without ids, all of them."""
-    chosen = _ids(ids)
-    return {"deleted": await (delivery.dead.remove(chosen) if chosen else delivery.dead.clear())}
+    # `ids=,` is a mistake of somebody who meant some of them, never all.
+    return {"deleted": await (delivery.dead.remove(_ids(ids)) if ids else delivery.dead.clear())}
 
 
 @health("mixpanel")
@@ -133,7 +133,9 @@ async def mixpanel() -> dict[str, Any]:
     if len(checks) > 1:
         facts["projects"] = checks
     if link.connected:
-        facts["dead_letters"] = await delivery.dead.length()
+        facts |= dead_letter_facts(facts, await delivery.dead.length(), options.dead_letters_max)
+        if held := await delivery.count_held():
+            facts["held"] = held
     return facts
 
 

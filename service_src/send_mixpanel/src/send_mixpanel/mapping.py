@@ -31,6 +31,12 @@ _INSERT_ID = re.compile(r"[A-Za-z0-9-]{1,36}")
 # Mapped to Mixpanel's own names, or saying again what the event says.
 _SKIP = frozenset({"mmgeo", "sxgeo", "uaparser", "data", "uid", "service", "name", "projectId", "id__"})
 _FLAKE_SHIFT = 22
+_FLAKE_DIGITS = 20
+_LATEST_MS = 10**14
+"""A time behind the year 5138 is none."""
+# A visitor chooses the addresses: what is remembered of them must stay small, however long they are.
+_REMEMBERED = 1024
+_URL_READ = 2048
 
 
 class UnusableEvent(ValueError):
@@ -49,12 +55,18 @@ def to_record(event: Event) -> Record:
     """Make the record of `event`.
 
     Raises:
-        UnusableEvent: it has no time, or is too large for Mixpanel even when cut.
+        UnusableEvent: it has no time, or is too large for Mixpanel even when cut, or is odd in a way that nobody
+            thought of. One such event must not hold back those behind it.
     """
-    event_id = insert_id(event)
-    properties = _own(event, event_id)
-    _add_data(properties, event)
-    body = _encode({"event": event_name(event), "properties": properties})
+    try:
+        event_id = insert_id(event)
+        properties = _own(event, event_id)
+        _add_data(properties, event)
+        body = _encode({"event": event_name(event), "properties": properties})
+    except UnusableEvent:
+        raise
+    except Exception as error:
+        raise UnusableEvent(f"no record can be made of the event: {type(error).__name__}: {error}"[:300]) from error
     if len(body) >= MAX_EVENT_BYTES:
         raise UnusableEvent(f"the event has {len(body)} bytes as a record; Mixpanel takes less than {MAX_EVENT_BYTES}")
     return Record(event_id, body, event)
@@ -72,11 +84,13 @@ def event_time(event: Event) -> int:
         UnusableEvent: neither says.
     """
     time = event.get("time")
-    if isinstance(time, int | float) and not isinstance(time, bool) and time > 0:
+    if isinstance(time, int | float) and not isinstance(time, bool) and 0 < time < _LATEST_MS:
         return int(time)
     event_id = str(event.get("id") or "")
-    if event_id.isascii() and event_id.isdigit() and (int(event_id) >> _FLAKE_SHIFT) > 0:
-        return int(event_id) >> _FLAKE_SHIFT
+    if event_id.isascii() and event_id.isdigit() and len(event_id) <= _FLAKE_DIGITS:
+        flake_time = int(event_id) >> _FLAKE_SHIFT
+        if flake_time > 0:
+            return flake_time
     raise UnusableEvent("the event has no time and no id to take it from")
 
 
@@ -159,10 +173,10 @@ def _add_page(properties: dict[str, Any], data: Event, td: Event) -> None:
     referrer = _text(page.get("ref"))
     properties["$current_url"] = url or None
     properties["$referrer"] = referrer or None
-    properties["$referring_domain"] = _host(referrer)
+    properties["$referring_domain"] = _host(referrer[:_URL_READ])
     properties["_host"] = td.get("host")
     marks = _mapping(_mapping(data.get("sess")).get("marks"))
-    for source in (data, marks, _marks(url)):
+    for source in (data, marks, _marks(url[:_URL_READ])):
         for name, value in source.items():
             if name.startswith("utm_") and isinstance(value, str) and value:
                 properties.setdefault(name, value)
@@ -191,7 +205,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_REMEMBERED)
 def _host(url: str) -> str | None:
     try:
         return urlsplit(url).hostname
@@ -199,7 +213,7 @@ def _host(url: str) -> str | None:
         return None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_REMEMBERED)
 def _marks(url: str) -> Mapping[str, str]:
     """The utm_… of an address; pages repeat, hence the cache."""
     if "utm_" not in url:

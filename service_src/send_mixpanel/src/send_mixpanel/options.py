@@ -1,6 +1,7 @@
 """What an operator sets: where to send, with which credentials, how fast. Read once at start."""
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -13,8 +14,14 @@ HOSTS = {
     "eu": "https://api-eu.mixpanel.com",
     "in": "https://api-in.mixpanel.com",
 }
+DEFAULT = "default"
+"""The name of the project for what is in no table."""
 SECRET_RETIRED = date(2027, 3, 3)
 """The day on which Mixpanel takes project API secrets no more."""
+
+
+_SPELLED = re.compile("[a-z_]{1,20}")
+_OF_A_PROJECT = frozenset({"token", "service_account", "service_secret", "project_id", "api_secret", "region", "url"})
 
 
 class OptionsError(ValueError):
@@ -65,7 +72,7 @@ def read_options(settings: Mapping[str, Any]) -> Options:
     Raises:
         OptionsError: a value cannot work.
     """
-    default = _project("default", settings)
+    default = _project(DEFAULT, settings)
     shared = {"mixpanel_region": settings.get("mixpanel_region"), "mixpanel_url": settings.get("mixpanel_url")}
     projects = {
         str(key): _project(str(key), {**shared, **_prefixed(value, str(key))})
@@ -137,6 +144,8 @@ def _table(value: Any) -> Mapping[str, Any]:
             raise OptionsError('MIXPANEL_PROJECTS is no JSON; write {"<projectId>": {"token": "…"}, …}') from None
     if not isinstance(value, Mapping):
         raise OptionsError('MIXPANEL_PROJECTS must be an object, such as {"<projectId>": "<token>"}')
+    if DEFAULT in value:
+        raise OptionsError(f"MIXPANEL_PROJECTS: {DEFAULT} is no projectId; set MIXPANEL_TOKEN for all other projects")
     return value
 
 
@@ -145,7 +154,12 @@ def _prefixed(value: Any, name: str) -> dict[str, Any]:
         return {"mixpanel_token": value}
     if not isinstance(value, Mapping):
         raise OptionsError(f'MIXPANEL_PROJECTS: {name} must be a token or an object such as {{"token": "…"}}')
-    return {f"mixpanel_{key.removeprefix('mixpanel_')}": entry for key, entry in value.items()}
+    entries = {str(key).lower().removeprefix("mixpanel_"): entry for key, entry in value.items()}
+    if unknown := sorted(set(entries) - _OF_A_PROJECT):
+        # Somebody may have put a token in the place of a name: what does not look like one is not shown.
+        shown = ", ".join(key if _SPELLED.fullmatch(key) else "…" for key in unknown)
+        raise OptionsError(f"MIXPANEL_PROJECTS: {name} has {shown}; known are {', '.join(sorted(_OF_A_PROJECT))}")
+    return {f"mixpanel_{key}": entry for key, entry in entries.items()}
 
 
 def _number(settings: Mapping[str, Any], key: str, default: float, least: float, most: float) -> float:

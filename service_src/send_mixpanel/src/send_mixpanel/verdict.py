@@ -21,6 +21,8 @@ class Meaning(Enum):
     """Send them again after a pause."""
     CREDENTIALS = "credentials"
     """Nothing will be taken until somebody mends the credentials."""
+    REQUEST = "request"
+    """Everything is refused as a whole: it is not about the records, and sending other ones does not help."""
     ADDRESS = "address"
     """Whoever answered is not Mixpanel: the address is wrong, or a proxy stands in between."""
 
