@@ -11,6 +11,8 @@ description:
   - Lists what the namespace's containers publish on addresses other than loopback.
   - Docker publishes ports by rules of its own, before those of UFW, firewalld or nftables' input chains are asked. So a
     port that is published beyond loopback is open, even where the firewall says that it is not; this module says so.
+  - What the proxy (role C(proxy), nginx on the host itself) listens on is listed too. It was asked for, so it is never
+    unexpected, and the host's firewall holds for it.
 options:
   namespace:
     description: Namespace of the labels.
@@ -21,6 +23,10 @@ options:
     type: list
     elements: int
     default: []
+  proxy:
+    description: The proxy's configuration, whose C(listen) lines say on which ports it is; it need not be there.
+    type: path
+    default: /etc/nginx/conf.d/rockstat.conf
 attributes:
   check_mode:
     support: full
@@ -31,12 +37,12 @@ author: The Rockstat Band founders (@rockstat)
 EXAMPLES = r"""
 - name: Look at what other machines can reach
   rockstat.band.band_exposure:
-    intended: [443]
+    intended: [10000]
 """
 
 RETURN = r"""
 open:
-  description: Published ports that other machines can reach, with C(container), C(address), C(port).
+  description: Ports that other machines can reach, with C(container) (V(nginx) for the proxy), C(address), C(port).
   type: list
   elements: dict
   returned: always
@@ -53,11 +59,16 @@ firewalls:
 """
 
 import json
+import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 LOOPBACK = ("127.", "::1")
+# /proc/net/tcp writes addresses in hexadecimal, the bytes of each word backwards; 0A is LISTEN.
+LOOPBACK_WORDS = re.compile(r"^([0-9A-F]{6}7F|0{24}01000000|0{16}FFFF0000[0-9A-F]{6}7F)$")
+LISTENING = "0A"
+SOCKETS = ("/proc/net/tcp", "/proc/net/tcp6")
 FIREWALLS = {
     "ufw": (["ufw", "status"], "Status: active"),
     "firewalld": (["firewall-cmd", "--state"], "running"),
@@ -89,6 +100,23 @@ def containers_of(module: AnsibleModule, docker: str, namespace: str) -> list[di
     return list(json.loads(out or "[]"))
 
 
+def proxied(path: str) -> list[dict[str, Any]]:
+    """The ports of the proxy's configuration that something listens on beyond loopback."""
+    wanted = {int(port) for port in re.findall(r"^\s*listen\s+(?:\[::\]:)?([0-9]+)\b", _text(path), re.MULTILINE)}
+    rows = [line.split() for socket in SOCKETS for line in _text(socket).splitlines()[1:]]
+    local = (row[1].split(":") for row in rows if len(row) > 3 and row[3] == LISTENING)
+    heard = {int(port, 16) for address, port in local if not LOOPBACK_WORDS.match(address)}
+    return [{"container": "nginx", "address": "0.0.0.0", "port": port} for port in sorted(wanted & heard)]  # noqa: S104
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
 def firewalls(module: AnsibleModule) -> list[str]:
     """Names of the firewalls that are active."""
     active = []
@@ -105,6 +133,7 @@ def main() -> None:
         argument_spec={
             "namespace": {"type": "str", "default": "rockstat"},
             "intended": {"type": "list", "elements": "int", "default": []},
+            "proxy": {"type": "path", "default": "/etc/nginx/conf.d/rockstat.conf"},
         },
         supports_check_mode=True,
     )
@@ -115,6 +144,7 @@ def main() -> None:
     for row in unexpected:
         around = f" ({', '.join(active)} on this host does not stop it: Docker's rules come first)" if active else ""
         module.warn(f"{row['container']} can be reached from outside on {row['address']}:{row['port']}{around}.")
+    reachable += proxied(module.params["proxy"])
     module.exit_json(changed=False, open=reachable, unexpected=unexpected, firewalls=active)
 
 
