@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -14,6 +16,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if (path / "meta").is_dir())
+PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
 GUARD_FAILS = ("band_dirctor_memory=1", "band_director_memory"), ("band_redis_port=1", "band_redis_host_port")
 
 
@@ -95,9 +98,114 @@ def test_the_guard_reads_inventory_variables_too(tmp_path: Path) -> None:
 
 
 def test_the_defaults_pass_the_guard() -> None:
-    """What we ship is not refused."""
+    """What we ship is not refused, and asks for nothing that Ansible gives up."""
     done = ansible("ansible-playbook", "playbooks/validate.yml", "--skip-tags", "host")
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "DEPRECATION" not in said
+    assert "WARNING" not in said
+
+
+def playbook(name: str) -> list[dict[str, Any]]:
+    """Return the plays of a playbook."""
+    return list(yaml.safe_load((ROOT / "playbooks" / f"{name}.yml").read_text(encoding="utf-8")))
+
+
+def roles_of(play: dict[str, Any]) -> list[str]:
+    """Return the roles that a play lists, without the collection's name."""
+    return [row["role"].removeprefix("rockstat.band.") for row in play.get("roles") or []]
+
+
+@pytest.mark.parametrize("name", PLAYBOOKS)
+def test_every_verb_asks_the_guard_first(name: str) -> None:
+    """A misspelt variable is refused before a role works: one of uninstall.yml's could cost the data."""
+    first = playbook(name)[0]
+    if name == "validate":
+        assert first["tasks"][0]["loop"][0] == "settings"
+    else:
+        assert roles_of(first)[0] == "settings"
+
+
+def test_validate_looks_at_every_role_that_setup_runs() -> None:
+    """What would stop setup.yml is said by validate.yml, in the same order."""
+    assert playbook("validate")[0]["tasks"][0]["loop"] == roles_of(playbook("setup")[0])
+
+
+def tasks_in(value: Any) -> list[dict[str, Any]]:
+    """Return all tasks of a file's contents, those of blocks too."""
+    if isinstance(value, list):
+        return [task for one in value for task in tasks_in(one)]
+    if not isinstance(value, dict):
+        return []
+    inner = [
+        part for key in ("tasks", "pre_tasks", "post_tasks", "block", "rescue", "always") for part in value.get(key, [])
+    ]
+    return [value, *tasks_in(inner)]
+
+
+def test_every_way_into_a_role_is_specified() -> None:
+    """What a playbook or a scenario runs with tasks_from has an entry in its role's argument_specs.yml."""
+    for path in [*ROOT.glob("playbooks/*.yml"), *ROOT.glob("molecule/**/*.yml")]:
+        for task in tasks_in(yaml.safe_load(path.read_text(encoding="utf-8"))):
+            call = task.get("ansible.builtin.import_role") or task.get("ansible.builtin.include_role") or {}
+            for role in ROLES if "{{" in call.get("name", "") else [call.get("name", "").rsplit(".", 1)[-1]]:
+                assert call.get("tasks_from", "main") in specs_of(role) if role else True, f"{path.name}: {call}"
+
+
+SECRET = re.compile(r"_(token|password|secret|passphrase|webhook_url|headers)\b")
+# Ansible's own modules know nothing of what is secret here; ours mark their options.
+NEEDS_MASK = ("uri", "copy", "template", "shell", "command", "lineinfile")
+
+
+def test_tasks_that_hold_secrets_hang_on_the_one_switch() -> None:
+    """no_log is nowhere a plain true or false, and no task hands a secret to a module of Ansible's without it."""
+    for path in sorted(ROOT.glob("roles/*/tasks/*.yml")):
+        role = path.parts[-3]
+        for task in tasks_in(yaml.safe_load(path.read_text(encoding="utf-8"))):
+            mask = task.get("no_log")
+            assert mask is None or f"band_{role}_secure_logging" in str(mask), f"{path}: {task['name']}"
+            for word in NEEDS_MASK:
+                given = task.get(f"ansible.builtin.{word}")
+                if given is not None and SECRET.search(str([given, task.get("args"), task.get("environment")])):
+                    assert mask, f"{path}: {task['name']}"
+    for role in ROLES:
+        defaults = yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text(encoding="utf-8")) or {}
+        switch = defaults.get(f"band_{role}_secure_logging", "{{ band_secure_logging | default(true) }}")
+        assert switch == "{{ band_secure_logging | default(true) }}", role
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_one_switch_masks_secrets_in_output_and_diffs(tmp_path: Path, *, shown: bool) -> None:
+    """Check and diff mode print no secret; with band_secure_logging false they do, for looking for a fault."""
+    role = {"name": "rockstat.band.director", "tasks_from": "configure"}
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": role}]}
+    path = tmp_path / "configure.yml"
+    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    given = {
+        "band_home": str(tmp_path / "home"),
+        "band_token": "canary-token-4711-band",
+        "band_secure_logging": not shown,
+    }
+    done = ansible("ansible-playbook", str(path), "--check", "--diff", "-vvv", "-e", json.dumps(given))
     assert done.returncode == 0, done.stdout + done.stderr
+    # -vvv repeats the command line, which is ours.
+    said = [line for line in done.stdout.splitlines() if "band_secure_logging" not in line]
+    assert any("canary-token-4711-band" in line for line in said) is shown
+
+
+def test_every_scenario_goes_the_whole_way() -> None:
+    """Each scenario has the whole sequence: check before anything is there, verify after side effects too."""
+    base = yaml.safe_load((ROOT / ".config" / "molecule" / "config.yml").read_text(encoding="utf-8"))
+    assert base["scenario"]["test_sequence"][1:] == [
+        "syntax", "create", "prepare", "check", "converge", "idempotence", "verify", "side_effect", "verify", "destroy",
+    ]  # fmt: skip
+    scenarios = {path.parent.name: path for path in ROOT.glob("molecule/*/molecule.yml")}
+    assert set(scenarios) >= {"default", "alternative", "ssh", "upgrade", "uninstall", "backup_restore", "offline"}
+    for name, path in scenarios.items():
+        scenario = yaml.safe_load(path.read_text(encoding="utf-8"))["scenario"]
+        assert scenario == {"name": name}, f"{name} has a sequence of its own"
+        assert (path.parent / "verify.yml").is_file(), name
+        assert (path.parent / "side_effect.yml").is_file(), name
 
 
 # What a run of setup.yml on one host may take, as a count: a call of a module there costs a quarter of a second.
@@ -197,6 +305,26 @@ def test_every_exception_of_ansible_test_has_its_reason() -> None:
     modules = {path.name for path in (ROOT / "plugins" / "modules").glob("*.py")}
     text = (ROOT / "tests" / "sanity" / "ignore-2.19.txt").read_text(encoding="utf-8")
     assert {name for name in modules if f"/{name} " not in text} == set()
+
+
+def test_the_sample_inventory_and_a_vault_go_together(tmp_path: Path) -> None:
+    """A copy of inventory/sample.yml is accepted, with secrets out of an encrypted file that show nowhere."""
+    sample = (ROOT / "inventory" / "sample.yml").read_text(encoding="utf-8")
+    mine, word = tmp_path / "mine.yml", tmp_path / "word"
+    commented = '# band_token: "{{ vault_band_token }}"'
+    assert commented in sample
+    mine.write_text(sample.replace(commented, commented[2:]), encoding="utf-8")
+    vault = tmp_path / "group_vars" / "band" / "vault.yml"
+    vault.parent.mkdir(parents=True)
+    vault.write_text("vault_band_token: canary-token-4711-band\n", encoding="utf-8")
+    word.write_text("open\n", encoding="utf-8")
+    key = ("--vault-password-file", str(word))
+    assert ansible("ansible-vault", "encrypt", *key, str(vault)).returncode == 0
+    assert "canary" not in vault.read_text(encoding="utf-8")
+    local = ("-e", "ansible_connection=local", "-e", '{"ansible_become": false}', "--skip-tags", "host")
+    done = ansible("ansible-playbook", "-i", str(mine), "playbooks/validate.yml", "-vv", *key, *local)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "canary" not in done.stdout + done.stderr
 
 
 def test_the_demo_delivers_to_a_double_unless_a_token_is_there(tmp_path: Path) -> None:
