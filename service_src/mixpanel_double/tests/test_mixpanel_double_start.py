@@ -24,6 +24,11 @@ async def test_mixpanel_double_starts(tmp_path: Path, extra: dict[str, str]) -> 
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "HOST": "127.0.0.1", "PORT": str(port)}
+    env |= (
+        {"DOUBLE_TOKENS": "token, other", "DOUBLE_MAX_BODY": "1000000", "DOUBLE_ID_FIELD": "$insert_id"}
+        if extra
+        else {}
+    )
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "mixpanel_double", cwd=tmp_path, env={**env, **extra}, stdout=asyncio.subprocess.DEVNULL
     )
@@ -40,6 +45,13 @@ async def test_mixpanel_double_starts(tmp_path: Path, extra: dict[str, str]) -> 
             if extra:
                 async with session.get(f"{base}/health") as answer:
                     assert (await answer.json())["checks"]["counted"] == {"status": "ok", "unique": 1}
+                async with session.post(
+                    f"{base}/import", json=[EVENT], headers={"Authorization": "Basic eDo="}
+                ) as answer:
+                    assert answer.status == 401
+                async with session.post(f"{base}/_double/settings", json={}) as answer:
+                    facts = await answer.json()
+                assert facts == {"closed": True, "max_body": 1_000_000, "id_field": "$insert_id"}
                 async with session.get(f"{base}/fail", params={"status": "429"}) as answer:
                     assert (await answer.json())["orders"][0]["status"] == 429
     finally:

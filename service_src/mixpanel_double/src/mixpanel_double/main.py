@@ -1,13 +1,13 @@
 """The double as a service of the platform: a destination for demonstrations, with no account."""
 
-import os
 from typing import Any
 
-from band import dome, expose, health
+from band import dome, expose, health, settings
 from mixpanel_double.app import Double, add_routes
+from mixpanel_double.rules import MAX_BODY
 
-double = Double()
-double.access.set([token for token in os.environ.get("DOUBLE_TOKENS", "").replace(",", " ").split() if token], {})
+double = Double(max_body=int(settings.max_body or MAX_BODY), id_field=str(settings.id_field or "insert_id"))
+double.access.set(str(settings.tokens or "").replace(",", " ").split(), {})
 dome.routes += add_routes(double)
 
 

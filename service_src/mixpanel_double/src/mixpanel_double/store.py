@@ -1,4 +1,4 @@
-"""What the double has counted: unique by event + time + distinct_id + $insert_id, the newest version wins."""
+"""What the double has counted: unique by event + time + distinct_id + $insert_id in a project, the newest wins."""
 
 import time
 from collections import OrderedDict
@@ -6,13 +6,20 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-Key = tuple[str, Any, str, str]
+import msgspec
+
+from mixpanel_double.rules import seconds
+
+Key = tuple[str, float | None, str, str, str]
 MOST_EVENTS = 500_000
 MOST_SHOWN = 20_000
+MOST_SHOWN_BYTES = 32_000_000
+MAX_TEXT = 255
+"""Mixpanel cuts longer texts."""
 
 
 class Store:
-    """Unique events in memory. Whole records of the newest 20,000, the ids of half a million."""
+    """Unique events in memory. Whole records of the newest 20,000 or 32 MB, the ids and users of half a million."""
 
     def __init__(self) -> None:
         self.reset()
@@ -30,17 +37,14 @@ class Store:
         self.users: set[str] = set()
         self._seen: OrderedDict[Key, int] = OrderedDict()
         self._shown: OrderedDict[Key, dict[str, Any]] = OrderedDict()
+        self._sizes: dict[Key, int] = {}
+        self._shown_bytes = 0
 
     def add(self, records: Iterable[Mapping[str, Any]], project: str) -> None:
         """Count records that passed the rules."""
         for record in records:
             properties = record["properties"]
-            key = (
-                str(record["event"]),
-                properties.get("time"),
-                str(properties.get("distinct_id", "")),
-                str(properties.get("$insert_id", "")),
-            )
+            key = _key(record["event"], properties, project)
             self.received += 1
             times = self._seen.pop(key, 0)
             self.duplicates += bool(times)
@@ -48,17 +52,22 @@ class Store:
             if len(self._seen) > MOST_EVENTS:
                 self._seen.popitem(last=False)
                 self.forgotten += 1
-            if key[2]:
+            if key[2] and len(self.users) < MOST_EVENTS:
                 self.users.add(key[2])
-            self._shown.pop(key, None)
-            self._shown[key] = {
-                **record,
-                "project": project,
-                "received_at": int(time.time() * 1000),
-                "times": times + 1,
-            }
-            if len(self._shown) > MOST_SHOWN:
-                self._shown.popitem(last=False)
+            kept = {"event": record["event"], "properties": _cut_all(properties), "project": project}
+            self._show(key, {**kept, "received_at": int(time.time() * 1000), "times": times + 1})
+
+    def _show(self, key: Key, record: dict[str, Any]) -> None:
+        self._forget_shown(key)
+        self._shown[key] = record
+        self._sizes[key] = len(msgspec.json.encode(record))
+        self._shown_bytes += self._sizes[key]
+        while len(self._shown) > MOST_SHOWN or self._shown_bytes > MOST_SHOWN_BYTES:
+            self._forget_shown(next(iter(self._shown)))
+
+    def _forget_shown(self, key: Key) -> None:
+        if self._shown.pop(key, None) is not None:
+            self._shown_bytes -= self._sizes.pop(key)
 
     def count_request(self, status: int) -> None:
         """Count one answer by its status; 0 for a connection that was cut."""
@@ -85,3 +94,28 @@ class Store:
             "biggest_batch": self.biggest_batch,
             "biggest_body": self.biggest_body,
         }
+
+
+def _key(event: Any, properties: Mapping[str, Any], project: str) -> Key:
+    """What makes two records one, with the time in seconds whichever unit it came in."""
+    at = properties.get("time")
+    moment = seconds(at) if isinstance(at, int | float) else None
+    return str(event), moment, str(properties.get("distinct_id", "")), str(properties.get("$insert_id", "")), project
+
+
+def _cut_all(properties: Mapping[str, Any]) -> Mapping[str, Any]:
+    # Most records have nothing to cut, and looking is cheap: benchmarks deliver to this double.
+    for value in properties.values():
+        if len(value) > MAX_TEXT if type(value) is str else isinstance(value, list | dict):
+            return {name: _cut(inner) for name, inner in properties.items()}
+    return properties
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:MAX_TEXT]
+    if isinstance(value, list):
+        return [_cut(inner) for inner in value]
+    if isinstance(value, Mapping):
+        return {name: _cut(inner) for name, inner in value.items()}
+    return value
