@@ -57,6 +57,8 @@ kept:
   returned: always
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils.watch import Watch
 
@@ -70,6 +72,11 @@ class Engine:
     def __init__(self, module: AnsibleModule) -> None:
         self._module = module
 
+    def there(self, kind: str, names: list[str]) -> list[str]:
+        """Those of the names that this engine has; none where there is no client."""
+        docker = self._module.get_bin_path("docker")
+        return [name for name in names if docker and not self._module.run_command([docker, kind, "inspect", name])[0]]
+
     def docker(self, *args: str) -> str:
         """Run the client; what it complained about, nothing when all is well or the object is gone."""
         code, _out, err = self._module.run_command(["docker", *args])
@@ -82,20 +89,19 @@ class Engine:
             self._module.fail_json(msg=f"docker {' '.join(args)} failed: {words}")
 
 
-def erase(module: AnsibleModule) -> list[str]:
-    """Remove everything; the images that had to stay."""
-    args, engine = module.params, Engine(module)
-    for name in args["containers"]:
+def erase(module: AnsibleModule, engine: Engine, found: dict[str, list[str]]) -> list[str]:
+    """Remove everything that was found; the images that had to stay."""
+    for name in found["containers"]:
         # Its unit would start it again.
         Watch(module, name).pause()
-        engine.docker("stop", "--time", str(args["stop_timeout"]), name)
+        engine.docker("stop", "--time", str(module.params["stop_timeout"]), name)
         engine.remove("rm", "--force", "--volumes", name)
-    for name in args["volumes"]:
+    for name in found["volumes"]:
         engine.remove("volume", "rm", name)
-    for name in args["networks"]:
+    for name in found["networks"]:
         engine.remove("network", "rm", name)
     kept = []
-    for image in args["images"]:
+    for image in found["images"]:
         words = engine.docker("image", "rm", "--force", image)
         if words and any(word in words for word in IN_USE):
             kept.append(image)
@@ -114,9 +120,15 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    changed = any(module.params[kind] for kind in kinds)
-    kept = erase(module) if changed and not module.check_mode else []
-    module.exit_json(changed=changed, kept=kept)
+    engine = Engine(module)
+    found = {kind: engine.there(kind[:-1], module.params[kind]) for kind in kinds}
+    changed = any(found.values())
+    kept = erase(module, engine, found) if changed and not module.check_mode else []
+    result: dict[str, Any] = {"changed": changed, "kept": kept}
+    if module._diff and changed:
+        lines = [f"{kind[:-1]}: {name}\n" for kind in kinds for name in found[kind] if name not in kept]
+        result["diff"] = {"before": "".join(lines), "after": ""}
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,12 @@ def main(args: list[str]) -> int:
             containers[new] = containers.pop(old)
         case ["stop" | "start" as verb, name]:
             containers[name]["State"]["Running"] = verb == "start"
-        case ["rm", "--force", name]:
+        case ["rm", "--force", *_, name]:
             containers.pop(name, None)
+        case ["volume", "inspect", name]:
+            code = 0 if name in engine.get("volumes", []) else 1
+        case ["volume", "rm", name]:
+            engine["volumes"].remove(name)
         case ["exec", name, *_]:
             code = 1 if "broken" in containers[name]["Config"]["Image"] else 0
             print("NO" if code else "PONG")

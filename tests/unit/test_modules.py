@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -127,6 +128,87 @@ def test_examples_run_and_check_mode_tells_the_truth(
     assert done["changed"] == told["changed"]
     for secret in SECRETS.values():
         assert secret not in told["_text"] + done["_text"]
+
+
+OTHERS = sorted(set(MODULES) - DIRECTORS - ACTIONS)
+# These do nothing outside of the folders and the client that a test gives them.
+HARMLESS = {"band_erase", "band_exposure", "band_footprint", "band_restore", "band_support"}
+
+
+def laid(folder: Path, docker: Path) -> None:
+    """Lay what examples speak of: an archive, an unpacked bundle, a container and a volume."""
+    sys.path.insert(0, str(ROOT / "collections"))
+    from ansible_collections.rockstat.band.plugins.module_utils import archive
+
+    backups, bundle, content = (folder / "srv/rockstat" / name for name in ("backups", "bundle", "content"))
+    for made in (backups, bundle, content):
+        made.mkdir(parents=True)
+    (content / "redis.rdb").write_bytes(b"REDIS0011")
+    archive.pack(str(content), str(backups / "rockstat-20261124T020000Z.tar.gz"), {"namespace": "rockstat"})
+    (bundle / "manifest.json").write_text(json.dumps({"images": {}, "volumes": []}))
+    (folder / "root").mkdir()
+    mine = {"Id": "x", "Name": "/sxgeo", "State": {"Running": True}, "Config": {"Image": "a", "Labels": {}}}
+    engine = {"containers": {"sxgeo": mine}, "volumes": ["rockstat-sxgeo-data"], "calls": []}
+    (docker / "engine.json").write_text(json.dumps(engine))
+
+
+@pytest.mark.parametrize("module", OTHERS)
+def test_examples_of_the_other_modules_run(module: str, docker: Path, tmp_path: Path) -> None:
+    """In check mode each works as it stands and removes or writes nothing; the harmless ones then do what they said."""
+    laid(tmp_path / "host", docker)
+    for task in text_of(module, "EXAMPLES"):
+        text = jinja2.Template(yaml.safe_dump(task[f"rockstat.band.{module}"])).render(vault_backup_passphrase="")
+        for place in ("/srv/", "/var/tmp/", "/root/"):
+            text = text.replace(f" {place}", f" {tmp_path}/host{place}")
+        args = yaml.safe_load(text)
+        before = sorted(path for path in tmp_path.rglob("*") if path.name != "engine.json")
+        told = run(module, args, check=True, path=docker)
+        assert not told.get("failed"), f"{task['name']}: {told}"
+        assert sorted(path for path in tmp_path.rglob("*") if path.name != "engine.json") == before
+        assert json.loads((docker / "engine.json").read_text())["containers"].keys() == {"sxgeo"}
+        if module in HARMLESS:
+            done = run(module, args, path=docker)
+            assert not done.get("failed"), f"{task['name']}: {done}"
+            assert done["changed"] == told["changed"]
+
+
+def test_examples_of_what_works_on_the_controller_run(tmp_path: Path) -> None:
+    """band_settings and band_sources are actions: their examples run in a play, and check mode said what they did."""
+    tasks = [task for module in sorted(ACTIONS) for task in text_of(module, "EXAMPLES")]
+    text = yaml.safe_dump(tasks, width=1000).replace("/srv/rockstat", f"{tmp_path}/rockstat")
+    play = {"hosts": "localhost", "gather_facts": False, "vars": {"role_path": str(ROOT / "roles" / "base_image")}}
+    playbook = tmp_path / "examples.yml"
+    playbook.write_text(yaml.safe_dump([{**play, "tasks": yaml.safe_load(text)}]), encoding="utf-8")
+    recaps = []
+    for options in (["--check"], [], []):
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), str(playbook), *options]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=55, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        recaps.append(done.stdout.split("changed=")[-1].split()[0])
+        assert (tmp_path / "rockstat" / "source").is_dir() is ("--check" not in options)
+    assert recaps == ["1", "1", "0"]
+
+
+def test_what_is_gone_is_removed_once(docker: Path, tmp_path: Path) -> None:
+    """Check mode counts what is there; after it is gone the same call finds nothing to do."""
+    laid(tmp_path / "host", docker)
+    args = {"containers": ["sxgeo", "nobody"], "volumes": ["rockstat-sxgeo-data"]}
+    told = run("band_erase", args, check=True, path=docker)
+    assert told["diff"]["before"] == "container: sxgeo\nvolume: rockstat-sxgeo-data\n"
+    assert run("band_erase", args, path=docker)["changed"] is True
+    assert run("band_erase", args, path=docker)["changed"] is False
+
+
+@pytest.mark.parametrize(("address", "seen"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_the_ports_of_the_proxy_are_told(address: str, docker: Path, tmp_path: Path, *, seen: bool) -> None:
+    """A port of nginx' configuration that is listened on beyond loopback can be reached, and was asked for."""
+    with socket.create_server((address, 0)) as server:
+        port = server.getsockname()[1]
+        conf = tmp_path / "rockstat.conf"
+        conf.write_text(f"server {{\n    listen {port} ssl;\n    listen [::]:{port} ssl;\n    listen 1;\n}}\n")
+        done = run("band_exposure", {"proxy": str(conf)}, path=docker)
+    assert done["open"] == ([{"container": "nginx", "address": "0.0.0.0", "port": port}] if seen else [])
+    assert done["unexpected"] == []
 
 
 def test_a_second_run_finds_nothing_to_do(director: Any) -> None:
