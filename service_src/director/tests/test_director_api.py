@@ -120,6 +120,10 @@ async def test_get_and_post_give_the_same_typed_parameters(
         ("/run/one?nocache=perhaps", 400),
         ("/run/one?env=x", 400),
         ("/run/one?env=[]", 400),
+        ('/run/one?env={"A":"\\ud800"}', 400),
+        ('/run/one?env={"A":NaN}', 400),
+        ('/run/one?limits={"cpus":Infinity}', 400),
+        ("/run/one?limits=" + "9" * 5000, 400),
         ("/run/one?pos=far", 422),
         ("/run/One", 422),
         ("/run/..%2Fetc", 422),
@@ -147,6 +151,21 @@ async def test_bad_requests_are_told_apart(client: TestClient[Any, Any], path: s
 async def test_a_body_that_is_no_json_object_is_a_bad_parameter(client: TestClient[Any, Any], body: bytes) -> None:
     """Broken, deep or otherwise wrong bodies are 400."""
     answer = await client.post("/run/one", data=body, headers={"Content-Type": "application/json"})
+    assert answer.status == 400
+    assert (await answer.json())["error"]["code"] == "bad_parameter"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 20_000, '{"a":' * 20_000, '{"A": "\\ud800"}', "[" * 40 + "]" * 40],
+    ids=["lists", "objects", "half a character", "deep"],
+)
+@pytest.mark.parametrize("key", ["env", "limits"])
+async def test_an_object_in_a_form_is_read_as_carefully_as_a_body(
+    client: TestClient[Any, Any], key: str, text: str
+) -> None:
+    """Deep trees and half characters are 400 there too, and never a fault of the director's."""
+    answer = await client.post("/run/one", data={key: text})
     assert answer.status == 400
     assert (await answer.json())["error"]["code"] == "bad_parameter"
 

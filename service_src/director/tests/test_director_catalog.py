@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from director import context
 from director.catalog import Catalog
 from director.context import Entry, adapt_requirements, context_hash, pack, read_entries
 from director.errors import BuildFailed, InvalidValue, NotFound
@@ -104,8 +105,13 @@ def test_a_folder_without_band_yml_may_write(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["titel: typo\n", "pos: far\n", "limits: {memory: lots}\n", "a: [\n", "env: {PORT: 1}\n"]
-)
+    "text",
+    [
+        "titel: typo\n", "pos: far\n", "limits: {memory: lots}\n", "a: [\n", "env: {PORT: 1}\n", "title: 2026-02-30\n",
+        "stop_timeout: 601\n", "stop_timeout: .inf\n", "stop_timeout: -1\n", "health: {interval: .inf}\n",
+        "health: {timeout: .nan}\n", "watch: .inf\n", "a: " + "[" * 3000,
+    ],
+)  # fmt: skip
 def test_a_wrong_band_yml_is_named_when_asked_for(tmp_path: Path, text: str) -> None:
     """A folder with a wrong band.yml is listed with its problem, and cannot be run."""
     put(tmp_path / "user" / "odd", band_yml=text)
@@ -113,6 +119,50 @@ def test_a_wrong_band_yml_is_named_when_asked_for(tmp_path: Path, text: str) -> 
     assert catalog.images()[0].problem.startswith("band.yml")
     with pytest.raises(InvalidValue, match=r"band\.yml"):
         catalog.get("odd")
+
+
+def test_a_folder_that_cannot_be_looked_into_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its Dockerfile, its band.yml, all of it: it stands in the list with the reason, and the others do too."""
+    put(tmp_path / "user" / "fine")
+    put(tmp_path / "user" / "shut")
+    put(tmp_path / "user" / "locked", band_yml="title: x\n")
+    (tmp_path / "user" / "odd").mkdir()
+    (tmp_path / "user" / "odd" / "Dockerfile").symlink_to("x" * 300)  # a name too long is an error of its own kind
+    read = Path.read_text
+
+    def read_text(path: Path, *args: str, **more: str) -> str:
+        if path in {tmp_path / "user/shut/Dockerfile", tmp_path / "user/locked/band.yml"}:
+            raise PermissionError(13, "Permission denied")
+        return read(path, *args, **more)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    found = {image.name: image.problem for image in Catalog(tmp_path, None).images()}
+    assert found == {
+        "fine": "", "shut": "its Dockerfile cannot be read: Permission denied", "odd": "there is no Dockerfile in it",
+        "locked": "band.yml cannot be read: Permission denied",
+    }  # fmt: skip
+    with pytest.raises(InvalidValue, match="cannot be read") as caught:
+        Catalog(tmp_path, None).get("shut")
+    assert "shut" in caught.value.hint
+
+
+def test_a_context_that_cannot_be_read_or_held_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file without permission, one that is too large, and many that are too large together: each with what to do."""
+    put(tmp_path / "user" / "one", main="print()", data="x" * 600, more="x" * 600)
+    image = Catalog(tmp_path, None).get("one")
+    for largest, word in ((500, "data is larger"), (1000, "image folder one is larger")):
+        monkeypatch.setattr(context, "LARGEST", largest)
+        with pytest.raises(InvalidValue, match=word) as caught:
+            read_entries(image, "base:1")
+        assert "volume" in caught.value.hint
+    monkeypatch.undo()
+
+    def read_bytes(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    with pytest.raises(InvalidValue, match=r"Dockerfile cannot be read: Permission denied"):
+        read_entries(image, "base:1")
 
 
 def test_service_source_is_laid_beside_a_builtin_folder(tmp_path: Path) -> None:

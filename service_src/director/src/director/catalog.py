@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +12,18 @@ import msgspec
 import yaml
 
 from director.errors import InvalidValue, NotFound
-from director.spec import NAME_PATTERN, RESERVED, HealthCheck, Limits, Port, Pos, check_env, check_limits, check_name
+from director.spec import (
+    NAME_PATTERN,
+    RESERVED,
+    HealthCheck,
+    Limits,
+    Port,
+    Pos,
+    StopTimeout,
+    check_env,
+    check_limits,
+    check_name,
+)
 from director.wording import explain
 
 BUILTIN = "builtin"
@@ -36,7 +48,7 @@ class BandYml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     read_only: bool = True
     user: str | None = "10001:10001"
     health: HealthCheck | bool | None = None
-    stop_timeout: float = 10.0
+    stop_timeout: StopTimeout = 10.0
     watch: Annotated[float, msgspec.Meta(ge=0, le=3600)] | None = None
 
 
@@ -86,7 +98,7 @@ class Catalog:
         """Return (name, folder) of each collection, the first one that has a name wins."""
         found: list[tuple[str, Path]] = []
         if self._images is not None:
-            folders = (path for path in _listdir(self._images) if path.is_dir() and _visible(path))
+            folders = (path for path in _listdir(self._images) if _is_dir(path) and _visible(path))
             found = sorted(((path.name, path) for path in folders), key=lambda item: (_rank(item[0]), item[0]))
         if self._builtin is not None:
             found.append((BUILTIN, self._builtin))
@@ -99,7 +111,7 @@ class Catalog:
             for path in _listdir(folder):
                 if _is_image_folder(path) and (path.name not in chosen or chosen[path.name].incomplete):
                     chosen[path.name] = self._read(path, collection)
-                elif path.name not in chosen and _visible(path) and path.is_dir():
+                elif path.name not in chosen and _visible(path) and _is_dir(path):
                     chosen[path.name] = _incomplete(path, collection)
         return [chosen[name] for name in sorted(chosen)]
 
@@ -110,7 +122,7 @@ class Catalog:
         for collection, folder in self.collections():
             if _is_image_folder(folder / name):
                 return self._read(folder / name, collection)
-            if incomplete is None and (folder / name).is_dir():
+            if incomplete is None and _is_dir(folder / name):
                 incomplete = _incomplete(folder / name, collection)
         return incomplete
 
@@ -125,15 +137,19 @@ class Catalog:
         if folder is None:
             raise NotFound(f"there is no image folder {name!r}", "GET /list_images shows those there are", service=name)
         if folder.problem:
-            what = "give it one" if folder.incomplete else f"correct {folder.path / 'band.yml'}"
+            there = f"look at {folder.path}" if "read" in folder.problem else "give it one"
+            what = there if folder.incomplete else f"correct {folder.path / 'band.yml'}"
             raise InvalidValue(f"image folder {name}: {folder.problem}", what)
         return folder
 
     def _read(self, path: Path, collection: str) -> ImageFolder:
-        dockerfile = (path / "Dockerfile").read_text(encoding="utf-8", errors="replace")
+        try:
+            dockerfile = (path / "Dockerfile").read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            return _incomplete(path, collection, f"its Dockerfile cannot be read: {error.strerror}")
         labels = {match["key"]: match["value"].strip("\"'") for match in _LABEL.finditer(dockerfile)}
         meta = _read_meta(path)
-        has_band_yml = (path / "band.yml").is_file()
+        has_band_yml = _is_file(path / "band.yml")
         uses_base = BASE_PLACEHOLDER in dockerfile or bool(_BASE_ARG.search(dockerfile))
         original = ORIGINAL if uses_base else ORIGINAL_FOREIGN
         band, problem = _read_band_yml(path / "band.yml") if has_band_yml else (original, "")
@@ -181,16 +197,31 @@ def _listdir(folder: Path) -> list[Path]:
         return []
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder that may not be looked into must not spoil the whole list
+        return False
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def _is_image_folder(path: Path) -> bool:
-    return bool(re.fullmatch(NAME_PATTERN, path.name)) and (path / "Dockerfile").is_file()
+    return bool(re.fullmatch(NAME_PATTERN, path.name)) and _is_file(path / "Dockerfile")
 
 
-def _incomplete(path: Path, collection: str) -> ImageFolder:
+def _incomplete(path: Path, collection: str, problem: str = "") -> ImageFolder:
     """Return a folder that is no image folder, with the reason: people look for it in the list."""
-    if re.fullmatch(NAME_PATTERN, path.name):
-        problem = "there is no Dockerfile in it"
-    else:
+    if not re.fullmatch(NAME_PATTERN, path.name):
         problem = "its name cannot be a service's: use a-z, 0-9, _ and -, beginning with a letter"
+    elif not os.access(path, os.R_OK | os.X_OK):
+        problem = "the director may not read it"
+    problem = problem or "there is no Dockerfile in it"
     return ImageFolder(
         name=path.name,
         path=path,
@@ -215,7 +246,9 @@ def _read_band_yml(path: Path) -> tuple[BandYml, str]:
         return BandYml(), f"band.yml{f' line {mark.line + 1}' if mark else ''}: not valid YAML"
     except msgspec.ValidationError as error:
         return BandYml(), f"band.yml: {explain(str(error))}"
-    except (InvalidValue, OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        return BandYml(), f"band.yml cannot be read: {error.strerror}"
+    except (InvalidValue, ValueError, RecursionError) as error:  # a date such as 2026-02-30 is a ValueError of YAML
         return BandYml(), f"band.yml: {error}"
     return band, ""
 
@@ -224,7 +257,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
     """Read the original's `meta.yml` (`pos`, `title`); a broken one is as if there were none."""
     try:
         data = yaml.safe_load((path / "meta.yml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
     return data if isinstance(data, dict) else {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,10 @@ import msgspec
 
 from band.compat.requirements import adapt, explain
 from director.catalog import BASE_PLACEHOLDER, ImageFolder
-from director.errors import BuildFailed
+from director.errors import BuildFailed, InvalidValue
 
+LARGEST = 100 * 1024**2
+"""Bytes of a context: it is held in memory while its image is built."""
 REQUIREMENTS = "requirements.txt"
 
 _SKIPPED = frozenset({".git", "__pycache__", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"})
@@ -30,10 +33,24 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 def read_entries(folder: ImageFolder, base_image: str) -> list[Entry]:
-    """Return the files of a context: the folder's at the root, `service_src/<name>` as `src/`, sorted by path."""
-    entries = {entry.path: entry for entry in _walk(folder.path, "", _SKIPPED)}
-    if folder.source is not None:
-        entries.update({e.path: e for e in _walk(folder.source, "src/", _SKIPPED, _SKIPPED_IN_SOURCE)})
+    """Return the files of a context: the folder's at the root, `service_src/<name>` as `src/`, sorted by path.
+
+    Raises:
+        InvalidValue: a file cannot be read, or they are too large together.
+    """
+    entries: dict[str, Entry] = {}
+    walks = [_walk(folder.path, "", _SKIPPED)]
+    walks += [_walk(folder.source, "src/", _SKIPPED, _SKIPPED_IN_SOURCE)] if folder.source is not None else []
+    size = 0
+    try:
+        for entry in itertools.chain(*walks):
+            entries[entry.path] = entry
+            size += len(entry.content)
+            if size > LARGEST:
+                raise _too_large(f"image folder {folder.name}")
+    except OSError as error:
+        what = f"image folder {folder.name}: {error.filename} cannot be read: {error.strerror}"
+        raise InvalidValue(what, "the director is an ordinary user: `chmod -R a+rX` lets it read the folder") from error
     dockerfile = entries["Dockerfile"]
     content = dockerfile.content.replace(BASE_PLACEHOLDER.encode(), base_image.encode())
     entries["Dockerfile"] = msgspec.structs.replace(dockerfile, content=content)
@@ -95,4 +112,18 @@ def _walk(
         elif path.is_dir():
             yield from _walk(path, f"{name}/", skipped)
         elif path.is_file():
-            yield Entry(name, path.read_bytes(), executable=bool(path.stat().st_mode & 0o100))
+            yield _file(path, name)
+
+
+def _file(path: Path, name: str) -> Entry:
+    facts = path.stat()
+    if facts.st_size > LARGEST:
+        raise _too_large(name)
+    return Entry(name, path.read_bytes(), executable=bool(facts.st_mode & 0o100))
+
+
+def _too_large(what: str) -> InvalidValue:
+    return InvalidValue(
+        f"{what} is larger than the {LARGEST >> 20} MiB that an image folder may have",
+        "let the Dockerfile fetch what is large, or the service keep it on a volume",
+    )

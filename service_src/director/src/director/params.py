@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -10,6 +9,7 @@ import msgspec
 
 from director import spec
 from director.errors import BadParameter, InvalidValue, shown_key
+from director.reading import decode
 from director.spec import Limits, Name, Pos
 from director.wording import explain
 
@@ -185,8 +185,8 @@ def _parsed(key: str, value: Any) -> Any:
     """Return a value of a query or form whose type is an object as that object."""
     if key in {"env", "limits"} and isinstance(value, str):
         try:
-            return json.loads(value)
-        except ValueError as error:
+            return decode(value)
+        except BadParameter as error:
             raise BadParameter(
                 f"parameter {key} is not a JSON object", 'send JSON: {"env": {"KEY": "value"}}'
             ) from error

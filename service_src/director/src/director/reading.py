@@ -48,16 +48,24 @@ async def read_body(request: web.Request) -> dict[str, Any]:
     return {}
 
 
-def _json_object(raw: bytes) -> dict[str, Any]:
-    if not raw.strip():
-        return {}
+def decode(raw: bytes | str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        BadParameter: it is none, or holds what could not be written again.
+    """
     try:
         value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise BadParameter(f"the body is not JSON: {error}", _EXAMPLE) from error
+    _check(value)
+    return value
+
+
+def _json_object(raw: bytes) -> dict[str, Any]:
+    value = decode(raw) if raw.strip() else {}
     if not isinstance(value, dict):
         raise BadParameter("the body is not a JSON object", _EXAMPLE)
-    _check(value)
     return value
 
 

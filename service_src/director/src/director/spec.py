@@ -34,6 +34,7 @@ Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="name of a 
 Pos = Annotated[str, msgspec.Meta(pattern=POS_PATTERN, description="place on the dashboard's grid, column x row")]
 Memory = Annotated[str, msgspec.Meta(pattern=MEMORY_PATTERN, description="bytes, or with a suffix k, m, g")]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+StopTimeout = Annotated[float, msgspec.Meta(ge=0, le=600)]
 SMALLEST_MEMORY, LARGEST_MEMORY = 6 * 1024**2, 10**6 * 1024**3
 SMALLEST_CPUS = 0.01
 _UNITS = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -50,10 +51,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 class HealthCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Docker's health check of a service, durations in seconds."""
 
-    interval: Annotated[float, msgspec.Meta(ge=0.5)] = 30.0
-    timeout: Annotated[float, msgspec.Meta(ge=0.1)] = 5.0
-    retries: Annotated[int, msgspec.Meta(ge=1)] = 3
-    start_period: Annotated[float, msgspec.Meta(ge=0)] = 20.0
+    interval: Annotated[float, msgspec.Meta(ge=0.5, le=86_400)] = 30.0
+    timeout: Annotated[float, msgspec.Meta(ge=0.1, le=86_400)] = 5.0
+    retries: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
+    start_period: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 20.0
     command: list[str] = msgspec.field(default_factory=lambda: ["python", "-m", "band", "check"])
 
 
@@ -74,7 +75,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     read_only: bool = True
     user: str | None = None
     network: str
-    stop_timeout: Annotated[float, msgspec.Meta(ge=0, le=600)] = 10.0
+    stop_timeout: StopTimeout = 10.0
     auto_remove: bool = False
     platform: str = ""
 
@@ -103,6 +104,8 @@ def check_confined(spec: Spec) -> Spec:
 
     What should run is read from Redis, where every service can write: a forged document must not lead to the host.
     """
+    if spec.name in RESERVED:
+        raise InvalidValue(f"{spec.name} is a name of the platform itself, not of a service", "give it another name")
     if spec.network == "host" or ":" in spec.network:  # "container:…" and "ns:…" are somebody else's
         raise InvalidValue(f"{spec.name}: network {spec.network!r} is not one of the platform's", "set BAND_NETWORK")
     for volume, path in spec.volumes.items():
