@@ -16,8 +16,9 @@ _SECRET_KEY = re.compile(
     r"|licen[sc]e|api_?key|access_?key|_key$|^key$|_pwd$|^pwd$)",
     re.IGNORECASE,
 )
+# A scheme has an end: without one, a long word in somebody's output would be gone through from each of its letters.
 _URL_PASSWORD = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@?#]*):(?P<password>[^\s/]+)@", re.IGNORECASE
+    r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)(?P<user>[^\s:/@?#]*):(?P<password>[^\s/]+)@", re.IGNORECASE
 )
 
 
@@ -28,6 +29,8 @@ def is_secret(key: str, declared: Collection[str] = ()) -> bool:
 
 def mask_url(text: str) -> str:
     """Replace passwords inside URLs such as `redis://:pw@redis:6379`."""
+    if "://" not in text:
+        return text
     return _URL_PASSWORD.sub(rf"\g<scheme>\g<user>:{MASK}@", text)
 
 
