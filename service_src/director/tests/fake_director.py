@@ -193,9 +193,13 @@ class FakeEngine:
         started = max((item["Started"] for item in alive if observed(item).service == service), default=0)
         facts = {"status": "ok", "source": "fake.mmdb", "build_date": "2026-11-01", "age_days": 23.5}
         row = {"method": "enrich", "role": "enricher", "options": {"keys": ["in.gen.track"], "props": {"ip": "td.ip"}}}
+        if alive and "BLAB" in self._env_of(service):  # one that says all it knows wherever it can
+            said = str(self._env_of(service))
+            facts = {**facts, "status": "degraded", "source": said, "warning": said, "reason": said}
+            row = {**row, "options": {**row["options"], "alias": said}}
         return {
             "name": service, "app_started": started, "app_uptime": 1, "app_state": "running", "register": [row],
-            "methods": list(METHODS), "health": {"status": "ok", "checks": {"database": facts}},
+            "methods": list(METHODS), "health": {"status": facts["status"], "checks": {"database": facts}},
             "said": str(self._env_of(service)) if alive else "",
         }  # fmt: skip
 

@@ -32,6 +32,7 @@ def planted(director: Any) -> Iterator[Any]:
         "CODE": CANARIES["declared"],
         "BACKEND": f"https://user:{CANARIES['url']}@example.com/x",
         "PLAIN": "readable",
+        "BLAB": "1",
     }
     assert director.post("/run/plant", {"env": env})[0] == 200
     assert director.get(f"/update_config/plant?env.LATER_SECRET={CANARIES['config']}")[0] == 200

@@ -79,7 +79,7 @@ class Director:
         self.desired = Desired(link, settings.namespace)
         self.releases = Releases(link, settings.namespace, keep=settings.keep_releases)
         self.configs = Configs(link, settings.namespace)
-        self.registrations = Registrations()
+        self.registrations = Registrations(lambda name: self.rows.secrets(name))
         self.prober = Prober(link)
         self.probe_link = RedisLink("director-probe", on_message=self.prober.on_message)
         self.deployer = Deployer(runtime, PortPool(*settings.ports), self.prober, around)

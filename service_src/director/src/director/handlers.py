@@ -126,7 +126,8 @@ class Handlers:
     async def registrations(self, _given: params.Nothing, _rest: Rest) -> Any:
         """`/registrations`."""
         rows = self._announcer.rows()
-        return {"register": rows, "state_hash": state_hash(rows)}
+        shown = [scrub_tree(row, self._rows.secrets(row["service"])) for row in rows]
+        return {"register": shown, "state_hash": state_hash(rows)}
 
     async def ask_state(self, given: params.ServiceParams, _rest: Rest) -> Any:
         """`/ask_state/<name>`."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import msgspec
+
+from director.masking import scrub_tree
 
 Row = dict[str, Any]
 ACTIVE_FOR = 30.0
@@ -22,14 +24,20 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Registrations:
-    """The last status of each service, and the rows of those that are there."""
+    """The last status of each service, and the rows of those that are there.
 
-    def __init__(self) -> None:
+    Statuses are kept without the values that `secrets` returns for a service: whoever shows them shows none. Rows go to
+    front as they came.
+    """
+
+    def __init__(self, secrets: Callable[[str], Collection[str]] = lambda _: ()) -> None:
+        self._secrets = secrets
         self._seen: dict[str, Seen] = {}
 
     def note(self, service: str, status: dict[str, Any], now: float) -> None:
         """Record a status."""
-        self._seen[service] = Seen(status, now, tuple(read_rows(service, status)))
+        shown: dict[str, Any] = scrub_tree(status, self._secrets(service))
+        self._seen[service] = Seen(shown, now, tuple(read_rows(service, status)))
 
     def touch(self, service: str, now: float) -> None:
         """Record that a service is there, and that its status is as before."""
