@@ -11,7 +11,7 @@ import pytest
 from band.redis import RedisLink
 from director import history
 from director.crashes import Crash, Crashes, End, Record
-from director.deployments import Deployments
+from director.deployments import Also, Deployments
 from director.desired import Desired, Wanted
 from director.errors import Conflict, DockerUnavailable, NotFound, ServiceFailed, TimedOut
 from director.incidents import Incidents
@@ -36,8 +36,10 @@ class FakeDeployer:
         self.before: dict[str, Exception] = {}
         self.after: dict[str, Exception] = {}
         self.deployed: list[Wanted] = []
+        self.well: list[bool] = []
 
-    async def deploy(self, want: Wanted, commit: Callable[[], Any]) -> Started:
+    async def deploy(self, want: Wanted, commit: Callable[[], Any], *, well: bool = False) -> Started:
+        self.well.append(well)
         if error := self.before.get(want.spec.image):
             raise error
         await commit()
@@ -78,12 +80,12 @@ class House:
         self.engine, self.deployer, self.hook = FakeEngine(), FakeDeployer(), Webhook(None, "ns")
         self.images = FakeImages(self.engine)
         self.desired, self.releases = Desired(store, "ns"), Releases(store, "ns")
-        self.crashes = Crashes(store, "ns")
+        self.crashes, self.registrations = Crashes(store, "ns"), Registrations()
         parts: Any = {"runtime": self.engine, "images": self.images, "desired": self.desired, "releases": self.releases}
         fake: Any = self.deployer
         self.deployments = Deployments(
             **parts, deployer=fake, incidents=Incidents(parts["runtime"], self.crashes, fake, self.hook),
-            refresh=self._refresh, registrations=Registrations(), platform="today", watch=60.0,
+            refresh=self._refresh, registrations=self.registrations, platform="today", watch=60.0,
         )  # fmt: skip
         self.rollback = Rollback(**parts, deployments=self.deployments, locks=Locks())
 
@@ -144,6 +146,49 @@ async def test_a_switch_that_breaks_off_is_taken_back(house: House) -> None:
         await house.deployments.deploy(wanted("b"), "run")
     assert house.desired.get("one") == wanted("a")
     assert house.told() == before
+
+
+async def test_a_first_switch_that_breaks_off_leaves_nothing_that_should_be(house: House) -> None:
+    """There was nothing before: nothing is brought up later whose request was answered with an error."""
+    await house.lived()
+    house.deployer.after["ns/one:a"] = DockerUnavailable("away")
+    with pytest.raises(DockerUnavailable):
+        await house.deployments.deploy(wanted("a"), "run")
+    assert (house.desired.get("one"), house.told()) == (None, [])
+
+
+async def test_a_config_goes_back_with_the_switch_that_it_was_for(house: House) -> None:
+    """What was to be remembered with the release is not, when the switch breaks off; before it nothing was written."""
+    await house.lived("a")
+    said: list[str] = []
+
+    async def write() -> None:
+        said.append("new")
+
+    async def write_back() -> None:
+        said.append("old")
+
+    also = Also(write, write_back)
+    house.deployer.after["ns/one:b"] = DockerUnavailable("away")
+    with pytest.raises(DockerUnavailable):
+        await house.deployments.deploy(wanted("b"), "run", also)
+    assert said == ["new", "old"]
+    house.deployer.before["ns/one:c"] = ServiceFailed("no")
+    with pytest.raises(ServiceFailed):
+        await house.deployments.deploy(wanted("c"), "run", also)
+    assert said == ["new", "old"]
+
+
+@pytest.mark.parametrize(("says", "well"), [("ok", True), ("degraded", True), ("failing", False), (None, False)])
+async def test_a_run_has_to_be_as_well_as_what_it_replaces(house: House, says: str | None, well: bool) -> None:
+    """A release must not be failing where the one before is not; a rollback is taken as it is."""
+    await house.lived("a", "b")
+    house.registrations.note("one", {"health": {"status": says}} if says else {}, 1.0)
+    await house.deployments.deploy(wanted("c"), "run")
+    assert house.deployer.well[-1] is well
+    house.registrations.note("one", {"health": {"status": says}} if says else {}, 1.0)
+    await house.rollback.to("one", "a")
+    assert house.deployer.well[-1] is False
 
 
 async def test_a_revival_does_not_make_crashes_forgotten(house: House) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from director.handlers_health import HealthHandlers, reason
+from director.health import reported
 from director.params import Nothing
 from director.registrations import Registrations
-from director.views import reported
 
 FAILING = {
     "health": {"status": "failing", "checks": {"redis": {"status": "ok"}, "db": {"status": "failing", "reason": "no"}}}

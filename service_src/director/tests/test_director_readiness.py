@@ -83,7 +83,7 @@ async def test_an_answer_of_this_very_container_is_needed() -> None:
         (container(state="exited", exit_code=3), "ended with exit code 3", 3, False),
         (container(state="exited", exit_code=137, oom_killed=True), "was out of memory", 137, True),
         (container(restarts=1, exit_code=1), "ended with exit code 1", 1, False),
-        (None, "ended with exit code None", None, False),
+        (None, "its container is gone", None, False),
     ],
 )
 async def test_one_that_ends_is_told_with_its_last_lines(seen: Any, word: str, code: int | None, oom: bool) -> None:

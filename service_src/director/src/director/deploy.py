@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -15,11 +15,11 @@ from director.errors import Conflict, DirectorError, DockerUnavailable, InvalidV
 from director.ports import PortPool
 from director.probe import Prober
 from director.readiness import Readiness, Started, Surroundings
-from director.reconcile import keeper, primary_name
+from director.reconcile import primary_name
 from director.runtime.container import SERVICE_PORT, Placement, container_config
 from director.runtime.docker import PortTaken
 from director.runtime.face import Observed, Runtime
-from director.spec import RESERVED
+from director.spec import check_confined
 
 LAST_WORDS = 3.0
 PORT_ATTEMPTS = 10
@@ -49,24 +49,30 @@ class Deployer:
         """Ids of containers that are being started: their end is told to whoever asked for the start."""
         return frozenset(self._proving)
 
-    async def deploy(self, wanted: Wanted, commit: Commit) -> Started:
+    async def deploy(self, wanted: Wanted, commit: Commit, *, well: bool = False) -> Started:
         """Replace whatever runs of a service by a fresh container of `wanted`; `commit` is called before the switch.
 
+        Args:
+            wanted: what should be.
+            commit: writes that down; when it raises, what ran before goes on.
+            well: the new one must not say of itself that it is failing, because what serves now does not.
+
         Raises:
+            InvalidValue: it would reach out of its container.
             Conflict: the container's name belongs to somebody else, or the ports are used up.
             ServiceFailed: it ended before it answered; what ran before still runs.
             TimedOut: it did not answer in time; what ran before still runs.
             DockerUnavailable: the engine does not do it.
         """
-        name = wanted.spec.name
+        name = check_confined(wanted.spec).name
         await self.settle(name)
         await self._runtime.ensure_network(self._around.network)
-        present = [item for item in await self._runtime.containers() if item.service == name and name not in RESERVED]
+        present = [item for item in await self._runtime.containers() if item.service == name and item.kind == "service"]
         primary = primary_name(self._around.namespace, name)
-        old = await self._one(wanted, present, primary)
+        old = await self._one(present, primary)
         if old is not None and old.alive and set(map(int, wanted.spec.ports)) & set(old.ports):
-            return await self._replace_fixed(wanted, old, commit)
-        started = await self._bring_up(wanted, f"{primary}.next" if old else primary)
+            return await self._replace_fixed(wanted, old, commit, well=well)
+        started = await self._bring_up(wanted, f"{primary}.next" if old else primary, well=well and old is not None)
         try:
             await commit()
             return msgspec.structs.replace(started, container=await self._switch(started.container, old, primary))
@@ -103,10 +109,10 @@ class Deployer:
         for name in list(self._retiring):
             await self.settle(name)
 
-    async def _one(self, wanted: Wanted, present: list[Observed], primary: str) -> Observed | None:
+    async def _one(self, present: list[Observed], primary: str) -> Observed | None:
         """Return the container that serves now, the left-overs of an interrupted deploy removed."""
         alive = [item for item in present if item.alive]
-        old = keeper(wanted, alive or present, primary)
+        old = _serving(alive or present, primary)
         for item in present:
             if item is not old:
                 await self.retire(item)
@@ -119,12 +125,12 @@ class Deployer:
             return None
         return old
 
-    async def _replace_fixed(self, wanted: Wanted, old: Observed, commit: Commit) -> Started:
+    async def _replace_fixed(self, wanted: Wanted, old: Observed, commit: Commit, *, well: bool) -> Started:
         """Replace a service whose host port is fixed: a new release proves itself on another port first."""
         name, primary = wanted.spec.name, primary_name(self._around.namespace, wanted.spec.name)
         if old.config != wanted.spec.hash():
             trial = msgspec.structs.replace(wanted, spec=msgspec.structs.replace(wanted.spec, ports={}))
-            proven = await self._bring_up(trial, f"{primary}.next")
+            proven = await self._bring_up(trial, f"{primary}.next", well=well)
             await self.retire(proven.container)
         new = await self._create(wanted, f"{primary}.next", self._fixed(wanted))
         since = time.time()
@@ -137,10 +143,13 @@ class Deployer:
         except BaseException:
             await asyncio.shield(self._restore(new, old))
             raise
-        await self._discard(old.id, {})
-        await self._runtime.rename(new, primary)
+        try:
+            await self._discard(old.id, {})
+            await self._runtime.rename(new, primary)
+        except DirectorError as error:  # it serves, and is what should be: the reconciler does the rest
+            logger.warning("switch_not_tidied", service=name, container=new[:12], reason=error.message)
         logger.info("service_switched", service=name, container=new[:12], fixed_port=True)
-        return msgspec.structs.replace(started, container=await self._readiness.look(new))
+        return msgspec.structs.replace(started, container=msgspec.structs.replace(started.container, name=primary))
 
     async def _restore(self, new: str, old: Observed) -> None:
         with suppress(DirectorError):
@@ -148,11 +157,11 @@ class Deployer:
         await self._runtime.start(old.id)
         logger.warning("service_restored", service=old.service, container=old.short_id)
 
-    async def _bring_up(self, wanted: Wanted, container_name: str) -> Started:
+    async def _bring_up(self, wanted: Wanted, container_name: str, *, well: bool) -> Started:
         """Create and start a container and wait until it answers; one that does not is removed."""
         container, ports = await self._create_started(wanted, container_name)
         try:
-            started = await self._readiness.wait(container, wanted, 0.0)
+            started = await self._readiness.wait(container, wanted, 0.0, well=well)
         except BaseException:
             await asyncio.shield(self._give_up(container, ports))
             raise
@@ -217,9 +226,10 @@ class Deployer:
         if old.name == primary:
             await self._runtime.rename(old.id, f"{primary}.old-{old.short_id}")
         await self._runtime.rename(new.id, primary)
+        # From here on there is no way back, so there is nothing left that could fail: the old one is going.
         self._retire_later(old)
         logger.info("service_switched", service=new.service, container=new.short_id, instead_of=old.short_id)
-        return await self._readiness.look(new.id)
+        return msgspec.structs.replace(new, name=primary)
 
     def _retire_later(self, old: Observed) -> None:
         task = asyncio.create_task(self._retire(old), name=f"retire-{old.service}")
@@ -264,3 +274,8 @@ class Deployer:
     @staticmethod
     def _fixed(wanted: Wanted) -> dict[int, int]:
         return {int(outside): inside for outside, inside in wanted.spec.ports.items()}
+
+
+def _serving(containers: Iterable[Observed], primary: str) -> Observed | None:
+    """Return the container that serves now: only a switch gives one its name. What is newer may be half a deploy."""
+    return max(containers, key=lambda item: (item.name == primary, item.created_at, item.id), default=None)

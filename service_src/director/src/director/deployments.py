@@ -14,6 +14,7 @@ from director.crashes import Record
 from director.deploy import Commit, Deployer
 from director.desired import Desired, Wanted
 from director.errors import BuildFailed, DirectorError, DockerUnavailable, RedisUnavailable, ServiceFailed, TimedOut
+from director.health import FAILING, reported
 from director.history import By, History, Release
 from director.images import Images
 from director.incidents import Incidents
@@ -30,6 +31,13 @@ _BY_ITSELF: frozenset[By] = frozenset({"revive", "adopted"})
 
 async def _nothing() -> None:
     return None
+
+
+class Also(msgspec.Struct, frozen=True):
+    """What else is written before the switch, and written back when the switch breaks off."""
+
+    write: Commit = _nothing
+    write_back: Commit = _nothing
 
 
 class Deployments:
@@ -68,7 +76,7 @@ class Deployments:
         """Return for how many seconds a new release of a service is watched."""
         return self._watch if wanted.watch is None else wanted.watch
 
-    async def deploy(self, wanted: Wanted, by: By, also: Commit = _nothing) -> Observed:
+    async def deploy(self, wanted: Wanted, by: By, also: Also = Also()) -> Observed:  # noqa: B008 - it is frozen
         """Put a fresh container of `wanted` in place and remember the release; `also` is written before the switch.
 
         Raises:
@@ -145,14 +153,19 @@ class Deployments:
             reason=error.message,
         )
 
-    async def _deploy(self, wanted: Wanted, by: By, change: Change, also: Commit = _nothing) -> Observed:
+    async def _deploy(self, wanted: Wanted, by: By, change: Change, also: Also = Also()) -> Observed:  # noqa: B008
         name = wanted.spec.name
+        # A new release that is failing takes no one's place who is not. What somebody goes back to, or what has to be
+        # brought back, is taken as it is: it may be failing for the same reason.
+        well = by == "run" and reported(self._registrations.status(name)) not in {None, FAILING}
         before: Record | None = None
+        committing = False
         was = (self._desired.get(name), self._releases.of(name))
 
         async def commit() -> None:
-            nonlocal before
-            await also()
+            nonlocal before, committing
+            committing = True
+            await also.write()
             # The history before the desired state: should Redis die between, the one that runs is taken for current.
             await self._releases.put(name, change(self._releases.of(name)))
             await self._desired.put(wanted)
@@ -160,12 +173,12 @@ class Deployments:
                 before = self._incidents.begins_anew(name)
 
         try:
-            started = await self._deployer.deploy(wanted, commit)
+            started = await self._deployer.deploy(wanted, commit, well=well)
         except BaseException as error:
             if before is not None:
                 self._incidents.never_mind(name, before)
-            if isinstance(error, DirectorError | RedisError):
-                await self._take_back(name, *was)
+            if committing and isinstance(error, DirectorError | RedisError):
+                await self._take_back(name, *was, also.write_back)
             if isinstance(error, DirectorError):
                 await self.failed(wanted, by, error)
             raise
@@ -173,15 +186,20 @@ class Deployments:
             self._incidents.serves(name, before)
         return await self.serves(started)
 
-    async def _take_back(self, name: str, wanted: Wanted | None, releases: History) -> None:
+    async def _take_back(self, name: str, wanted: Wanted | None, releases: History, also: Commit) -> None:
         """Have what was before be what should be again, should the engine have gone away in the middle of the switch.
 
         Without that the reconciler would bring a release up later whose request was answered with an error.
         """
         try:
+            await also()
             if self._releases.of(name) != releases:
                 await self._releases.put(name, releases)
-            if wanted is not None and self._desired.get(name) != wanted:
+            if self._desired.get(name) == wanted:
+                return
+            if wanted is None:
+                await self._desired.forget(name)
+            else:
                 await self._desired.put(wanted)
         except (RedisError, RedisUnavailable) as away:
             logger.warning("deploy_not_taken_back", service=name, reason=str(away))

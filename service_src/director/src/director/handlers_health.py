@@ -11,6 +11,7 @@ from band.redis import RedisLink
 from director import params
 from director.api import Json
 from director.desired import Desired
+from director.health import complaints
 from director.masking import mask_url
 from director.probe import Prober
 from director.registrations import Registrations
@@ -90,17 +91,6 @@ def reason(row: Row, status: Mapping[str, Any] | None, *, unhealthy: bool) -> st
         return f"it is {row['state']}{code}"
     if row["health"] == "crashing":
         return f"it ended {row['crashes']} times of late"
-    if said := "; ".join(_complaints(status)):
+    if said := complaints(status):
         return said
     return "Docker's health check of it fails" if unhealthy else f"it says it is {row['health']}"
-
-
-def _complaints(status: Mapping[str, Any] | None) -> list[str]:
-    health = (status or {}).get("health")
-    checks = health.get("checks") if isinstance(health, Mapping) else None
-    found = checks.items() if isinstance(checks, Mapping) else ()
-    return [
-        f"{name}: {facts.get('reason') or facts.get('warning') or facts['status']}"
-        for name, facts in found
-        if isinstance(facts, Mapping) and facts.get("status") in {"degraded", "failing"}
-    ]

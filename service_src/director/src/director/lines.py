@@ -34,8 +34,6 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 def make_line(source: Source, name: str, text: str, *, container: str = "", at: float | None = None) -> Line:
     """Return a line of `source` about service `name`; `at` is seconds since 1970, now when it is not given."""
     moment = time.time() if at is None else at
-    if len(text) > LONGEST:
-        text = f"{text[:LONGEST]} … ({len(text) - LONGEST} more characters)"
     return Line(
         id=str(next(_numbers)),
         cid=container[:12],
@@ -43,5 +41,10 @@ def make_line(source: Source, name: str, text: str, *, container: str = "", at: 
         time=datetime.fromtimestamp(moment, UTC).strftime("%m%d %H:%M:%S.%f")[:-3],
         ts=int(moment * 1000),
         source=source,
-        data=text,
+        data=cut(text),
     )
+
+
+def cut(text: str) -> str:
+    """Return a line as long as people read, which says what was left out."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST} more characters)"

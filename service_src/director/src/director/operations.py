@@ -11,7 +11,7 @@ import msgspec
 from director import configs, history
 from director.configs import Configs, Document
 from director.deploy import Deployer
-from director.deployments import Deployments
+from director.deployments import Also, Deployments
 from director.desired import Desired, Wanted
 from director.errors import BuildFailed, Conflict, DirectorError, NotFound
 from director.images import ImagePlan, Images
@@ -75,14 +75,16 @@ class Operations:
         check_name(name)
         async with self._locks.hold(name):
             plan = await self._images.plan(name)
-            document = self._with(await self._configs.get(name), options)
+            before = await self._configs.get(name)
+            document = self._with(before, options)
             wanted = self._resolve(plan, document)
             try:
                 await self._images.ensure(plan, nocache=options.nocache)
             except BuildFailed as error:
                 await self._deployments.failed(wanted, "run", error)
                 raise
-            return await self._deployments.deploy(wanted, "run", lambda: self._configs.put(name, document))
+            also = Also(lambda: self._configs.put(name, document), lambda: self._configs.put(name, before))
+            return await self._deployments.deploy(wanted, "run", also)
 
     async def would_run(self, name: str, options: RunOptions) -> dict[str, Any]:
         """Tell what has to be done to reach what is asked for: `nothing`, `build`, `restart` or `start`.
@@ -160,10 +162,11 @@ class Operations:
                 raise NotFound(f"there is no service {name!r}", "GET /list shows those there are", service=name)
             if wanted is not None:
                 await self._desired.put(msgspec.structs.replace(wanted, state="removed"))
+            # Its secrets go first: should Docker be away, the reconciler removes the containers, and knows no configs.
+            await self._configs.put(name, {})
             await self._deployer.settle(name)
             for item in present:
                 await self._deployer.retire(item)
-            await self._configs.put(name, {})
             await self._releases.forget(name)
             await self._desired.forget(name)
             self._registrations.drop(name)

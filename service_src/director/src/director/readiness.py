@@ -11,6 +11,8 @@ import msgspec
 from band import logger
 from director.desired import Wanted
 from director.errors import DockerUnavailable, ServiceFailed, TimedOut
+from director.health import FAILING, complaints, reported
+from director.lines import cut
 from director.masking import scrub, secret_values
 from director.probe import Prober, Status
 from director.runtime.face import Observed, Runtime
@@ -46,17 +48,17 @@ class Readiness:
         self._prober = prober
         self._around = surroundings
 
-    async def wait(self, container: str, wanted: Wanted, since: float) -> Started:
+    async def wait(self, container: str, wanted: Wanted, since: float, *, well: bool = False) -> Started:
         """Wait until this very container serves, and not an older one of the same service.
 
-        From then on the engine restarts it by itself.
+        From then on the engine restarts it by itself. With `well` it must not say of itself that it is failing.
 
         Raises:
-            ServiceFailed: it ended, or its own health check says that it is not well.
+            ServiceFailed: it ended, or it or its own health check says that it is not well.
             TimedOut: it did not answer in time.
         """
         begun = time.monotonic()
-        status = await self._answer(container, wanted, since)
+        status = await self._answer(container, wanted, since, well=well)
         await self._healthy(container, wanted, begun)
         if not wanted.spec.auto_remove:
             await self._runtime.keep_running(container)
@@ -77,23 +79,29 @@ class Readiness:
 
     async def last_lines(self, container: str, wanted: Wanted) -> list[str]:
         """Return the last lines of a container's output, secrets masked; none when the engine cannot be asked."""
-        secrets = secret_values({**self._around.env, **wanted.spec.env}, wanted.spec.secrets)
+        secrets = self._secrets(wanted)
         try:
-            return [scrub(line, secrets) for line in await self._runtime.logs(container, LOG_LINES)]
+            return [cut(scrub(line, secrets)) for line in await self._runtime.logs(container, LOG_LINES)]
         except DockerUnavailable:
             return []
 
-    async def _answer(self, container: str, wanted: Wanted, since: float) -> Status:
+    async def _answer(self, container: str, wanted: Wanted, since: float, *, well: bool) -> Status:
         seen = await self.look(container)
         # The clock is the host's for both. An older container of the service has started before this one was made.
         threshold = int(max(seen.created_at, since) * 1000)
+        unwell: Status = {}
+
+        def accept(status: Status) -> bool:
+            if _started(status) < threshold or status.get("app_state", "running") != "running":
+                return False
+            if well and reported(status) == FAILING:
+                unwell.update(status)
+                return False
+            return True
+
+        timeout = self._around.ready_timeout
         asking = asyncio.create_task(
-            self._prober.ask(
-                wanted.spec.name,
-                timeout=self._around.ready_timeout,
-                interval=PROBE_INTERVAL,
-                accept=lambda status: _started(status) >= threshold and status.get("app_state", "running") == "running",
-            )
+            self._prober.ask(wanted.spec.name, timeout=timeout, interval=PROBE_INTERVAL, accept=accept)
         )
         try:
             while not asking.done():
@@ -104,12 +112,23 @@ class Readiness:
             asking.cancel()
         status = asking.result()
         if status is None:
-            raise TimedOut(
-                f"{wanted.spec.name} did not answer __status within {self._around.ready_timeout:.0f} s",
-                "does it reach Redis, and is its name right? The log holds its last lines",
-                log=await self.last_lines(container, wanted),
-            )
+            raise await self._late(container, wanted, unwell)
         return status
+
+    async def _late(self, container: str, wanted: Wanted, unwell: Status) -> ServiceFailed | TimedOut:
+        name, lines = wanted.spec.name, await self.last_lines(container, wanted)
+        if unwell:
+            said = scrub(complaints(unwell) or "no reason given", self._secrets(wanted))
+            hint = "what served before did not, and goes on; the log holds the last lines of the new one"
+            return ServiceFailed(f"{name} answers, and says that it is failing: {said}", hint, log=lines)
+        return TimedOut(
+            f"{name} did not answer __status within {self._around.ready_timeout:.0f} s",
+            "does it reach Redis, and is its name right? The log holds its last lines",
+            log=lines,
+        )
+
+    def _secrets(self, wanted: Wanted) -> tuple[str, ...]:
+        return secret_values({**self._around.env, **wanted.spec.env}, wanted.spec.secrets)
 
     async def _healthy(self, container: str, wanted: Wanted, begun: float) -> None:
         """Wait for a health check that the service brought. Band's own asks what the status has just answered."""
@@ -135,10 +154,15 @@ class Readiness:
         if seen is not None and seen.state in {"running", "created", "paused"} and not seen.restarts:
             return seen
         code = seen.exit_code if seen else None
-        why = "was out of memory" if seen and seen.oom_killed else f"ended with exit code {code}"
+        why, hint = f"ended with exit code {code}", "the log holds its last lines"
+        if seen is None:
+            why = "ended, and its container is gone,"
+            hint = "without auto_remove its output would be kept" if wanted.spec.auto_remove else "run it again"
+        elif seen.oom_killed:
+            why = "was out of memory"
         raise ServiceFailed(
             f"{wanted.spec.name} {why} before it was ready",
-            "the log holds its last lines",
+            hint,
             exit_code=code,
             oom_killed=bool(seen and seen.oom_killed),
             log=await self.last_lines(container, wanted),

@@ -10,7 +10,7 @@ import msgspec
 from director.catalog import ImageFolder
 from director.crashes import NO_RECORD, Record
 from director.desired import Wanted
-from director.health import verdict
+from director.health import reported, verdict
 from director.history import Release
 from director.masking import mask_env, mask_tree
 from director.runtime.face import ImageInfo, Observed
@@ -89,13 +89,6 @@ def detail(
         "oom_killed": seen.oom_killed if seen else False,
         "status": mask_tree(status or {}, secrets),
     }
-
-
-def reported(status: Mapping[str, Any] | None) -> str | None:
-    """Return what a service says of itself: the `status` of its health facts."""
-    health = (status or {}).get("health")
-    word = health.get("status") if isinstance(health, Mapping) else None
-    return word if isinstance(word, str) else None
 
 
 def data_facts(status: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -1,0 +1,188 @@
+"""The order in which containers come and go, over an engine in memory: what serves is never given up too early."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+
+from director.deploy import Deployer
+from director.desired import Wanted
+from director.errors import DockerUnavailable, InvalidValue, ServiceFailed
+from director.ports import PortPool
+from director.readiness import Surroundings
+from director.runtime.face import LABEL_CONFIG, LABEL_SERVICE, Observed
+from director.spec import Spec
+
+AROUND = Surroundings(namespace="rockstat", network="net", env={}, memory="350m", ready_timeout=0.5)
+FAILING = {"health": {"status": "failing", "checks": {"db": {"status": "failing", "reason": "no rows"}}}}
+
+
+class Engine:
+    """Containers by id; a verb in `broken` fails, `story` tells what was done in its order."""
+
+    def __init__(self) -> None:
+        self.there: dict[str, Observed] = {}
+        self.broken: set[str] = set()
+        self.story: list[str] = []
+        self._ids = itertools.count(1)
+
+    def add(self, name: str, config: str, **more: Any) -> Observed:
+        found = Observed(
+            id=f"c{next(self._ids)}", name=name, service="one", config=config, created_at=float(len(self.there)), **more
+        )
+        self.there[found.id] = found
+        return found
+
+    def names(self) -> dict[str, str]:
+        return {item.name: item.id for item in self.there.values()}
+
+    def _do(self, verb: str, container: str) -> None:
+        self.story.append(f"{verb} {container}")
+        if verb in self.broken:
+            raise DockerUnavailable(f"no {verb} now")
+
+    async def ensure_network(self, name: str) -> None:
+        return
+
+    async def used_ports(self) -> set[int]:
+        return {port for item in self.there.values() for port in item.ports}
+
+    async def containers(self) -> list[Observed]:
+        return list(self.there.values())
+
+    async def inspect(self, container: str) -> Observed | None:
+        return self.there.get(container) or self.there.get(self.names().get(container, ""))
+
+    async def create(self, name: str, config: Mapping[str, Any]) -> str:
+        labels, bindings = config["Labels"], config["HostConfig"]["PortBindings"]
+        ports = {int(item["HostPort"]): 8080 for group in bindings.values() for item in group}
+        made = self.add(name, labels[LABEL_CONFIG], state="created", ports=ports, labels=labels)
+        assert labels[LABEL_SERVICE] == "one"
+        return made.id
+
+    async def start(self, container: str) -> None:
+        self._do("start", container)
+        self.there[container] = msgspec.structs.replace(self.there[container], state="running")
+
+    async def stop(self, container: str, timeout: float) -> None:
+        self._do("stop", container)
+        if container in self.there:
+            self.there[container] = msgspec.structs.replace(self.there[container], state="exited")
+
+    async def remove(self, container: str) -> None:
+        self._do("remove", container)
+        self.there.pop(container, None)
+
+    async def rename(self, container: str, name: str) -> None:
+        self._do("rename", container)
+        self.there[container] = msgspec.structs.replace(self.there[container], name=name)
+
+    async def keep_running(self, container: str, *, on: bool = True) -> None:
+        return
+
+    async def logs(self, container: str, tail: int) -> list[str]:
+        return ["x" * 1_000_000]
+
+
+class Prober:
+    """Answers as the newest container would."""
+
+    def __init__(self, **more: Any) -> None:
+        self.status: dict[str, Any] = {"app_started": 9e15, **more}
+
+    async def ask(self, _service: str, *, timeout: float, interval: float, accept: Callable[[Any], bool]) -> Any:
+        return self.status if accept(self.status) else None
+
+
+def wanted(tag: str, **more: Any) -> Wanted:
+    return Wanted(spec=Spec(name="one", image=f"ns/one:{tag}", network="net", **more))
+
+
+def deployer(engine: Engine, prober: Prober | None = None) -> Deployer:
+    fakes: Any = (engine, PortPool(8900, 8909, bindable=lambda _: True), prober or Prober())
+    return Deployer(*fakes, AROUND)
+
+
+async def commit() -> None:
+    return
+
+
+async def test_half_a_deploy_is_not_taken_for_what_serves() -> None:
+    """A director that died left a container of the new contents: it goes, and the one with the name goes on."""
+    engine, new = Engine(), wanted("b")
+    serving = engine.add("one", wanted("a").spec.hash())
+    half = engine.add("one.next", new.spec.hash())
+    engine.broken = {"start"}
+    with pytest.raises(DockerUnavailable):
+        await deployer(engine).deploy(new, commit)
+    assert engine.there == {serving.id: serving}
+    assert engine.story[:2] == [f"stop {half.id}", f"remove {half.id}"]
+
+
+async def test_a_switch_of_which_one_name_was_given_goes_on_with_the_newer() -> None:
+    """Between the two renames neither has the name: the newer one had answered, and was written down."""
+    engine, new = Engine(), wanted("b")
+    old = engine.add("one.old-c1", wanted("a").spec.hash())
+    newer = engine.add("one.next", new.spec.hash())
+    engine.broken = {"start"}
+    with pytest.raises(DockerUnavailable):
+        await deployer(engine).deploy(new, commit)
+    assert engine.story[:2] == [f"stop {old.id}", f"remove {old.id}"]
+    assert engine.there == {newer.id: newer}
+
+
+async def test_once_the_new_one_has_the_name_nothing_takes_it_away() -> None:
+    """The engine fails when the old one is to go: the new one serves, and the reconciler removes the rest later."""
+    engine = Engine()
+    old = engine.add("one", wanted("a").spec.hash())
+    work = deployer(engine)
+    engine.broken = {"stop", "remove"}
+    started = await work.deploy(wanted("b"), commit)
+    await work.settle("one")
+    assert (started.container.name, engine.names()["one"]) == ("one", started.container.id)
+    assert engine.there[started.container.id].state == "running"
+    assert old.id in engine.there
+
+
+async def test_a_fixed_port_is_not_given_back_once_it_is_written_down() -> None:
+    """The engine fails after the new one answered on the port: it keeps it, and the answer is no error."""
+    engine, new = Engine(), wanted("a", ports={"10001": 8080})
+    old = engine.add("one", new.spec.hash(), ports={10001: 8080})
+    written: list[str] = []
+
+    async def write_down() -> None:
+        written.append("now")
+        engine.broken = {"remove", "rename"}
+
+    started = await deployer(engine).deploy(new, write_down)
+    assert written == ["now"]
+    assert (engine.there[started.container.id].state, engine.there[old.id].state) == ("running", "exited")
+
+
+@pytest.mark.parametrize("name", ["redis", "director"])
+async def test_a_forged_service_does_not_take_the_place_of_the_platform_itself(name: str) -> None:
+    """Whatever stands in Redis: neither Redis nor the director is removed for the sake of a service of that name."""
+    engine = Engine()
+    core = engine.add(name, "", kind="core")
+    with pytest.raises(InvalidValue, match="of the platform itself"):
+        await deployer(engine).deploy(Wanted(spec=Spec(name=name, image="i", network="net")), commit)
+    assert engine.there == {core.id: core}
+
+
+async def test_a_release_that_says_it_is_failing_does_not_replace_one_that_does_not() -> None:
+    """It answers, and says why it is not well: the old one goes on. Where nothing served, it is taken as it is."""
+    engine = Engine()
+    serving = engine.add("one", wanted("a").spec.hash())
+    work = deployer(engine, Prober(**FAILING))
+    with pytest.raises(ServiceFailed, match="says that it is failing: db: no rows") as caught:
+        await work.deploy(wanted("b"), commit, well=True)
+    assert engine.there == {serving.id: serving}
+    assert len(caught.value.facts["log"][0]) < 10_000
+    assert (await work.deploy(wanted("b"), commit)).status["health"] == FAILING["health"]
+    await work.close()
+    alone = Engine()
+    assert (await deployer(alone, Prober(**FAILING)).deploy(wanted("b"), commit, well=True)).container.name == "one"
