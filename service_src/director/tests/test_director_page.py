@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from director.api import error_middleware
 from director.dashboard import dead, shelf, trace, words
 from director.dashboard.assets import FOLDER, Assets
+from director.dashboard.board import Board
 from director.dashboard.cards import card
 from director.dashboard.grid import MOST_COLUMNS, place
 from director.dashboard.happened import item
@@ -194,15 +196,17 @@ def test_releases_the_newest_good_one_is_chosen_and_what_has_no_image_cannot_be(
     """The current one is no choice; one whose image is gone neither."""
     rows = [
         {"id": "c" * 12, "state": "current", "at": NOW}, {"id": "f" * 12, "state": "failed", "at": NOW},
-        {"id": "g" * 12, "state": "good", "at": NOW, "images_present": False}, {"id": "h" * 12, "state": "good"},
+        {"id": "g" * 12, "state": "good", "at": NOW, "images_present": False},
+        {"id": "h" * 12, "state": "good", "spec_hash": "s" * 16},
     ]  # fmt: skip
     found = shelf.releases(rows)
     assert [(one.choosable, one.first) for one in found] == [
         (False, False),
-        (True, False),
+        (False, False),
         (False, False),
         (True, True),
     ]
+    assert found[-1].to == "s" * 16, "an id is shared by releases that differ in their env only"
 
 
 def test_secrets_are_fields_without_a_value() -> None:
@@ -280,3 +284,26 @@ def test_the_style_sheet_names_every_colour_as_a_variable() -> None:
     used = set(re.findall(r"var\(--([\w-]+)", STYLE))
     declared = set(re.findall(r"--([\w-]+):", STYLE))
     assert used <= declared
+
+
+async def test_a_listener_that_hangs_does_not_hold_up_the_page() -> None:
+    """Its dead letters are not waited for; those that were known before are shown, newer ones as they come."""
+    hangs = asyncio.Event()
+
+    class Inside:
+        """Two listeners, of which one answers when it is let."""
+
+        async def ask(self, word: str, **given: Any) -> Any:
+            if word == "list":
+                register = [{"role": "listener"}]
+                return [{"name": name, "state": "running", "register": register} for name in ("slow", "quick")]
+            if given["name"] == "slow":
+                await hangs.wait()
+            return {"count": 1, "letters": [{"id": "1-1"}]}
+
+    inside: Any = Inside()
+    board = Board(inside, inside, inside, inside)
+    assert await board.known_queues(0.05) == []
+    assert await board.queue("slow", 0.05) is None
+    hangs.set()
+    assert [queue.name for queue in await board.known_queues(5.0)] == ["slow", "quick"]

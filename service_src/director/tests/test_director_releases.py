@@ -121,6 +121,33 @@ def test_releases_of_one_image_are_told_apart_by_their_env() -> None:
     assert history.find(found, "nothing") is None
 
 
+def test_a_rollback_by_id_finds_what_served() -> None:
+    """Of releases with one id the newest good or left one is meant, not one that never came up."""
+    found = history.deployed(lived("a"), wanted("b"), "run", 99_000.0, 0)
+    found = history.failed(found, wanted("a", TZ="nowhere"), "run", "no luck", 3, 99_100.0)
+    assert told(found) == [("a", "failed"), ("b", "current"), ("a", "good")]
+    assert history.find(found, "a") == found[2]
+    assert history.find(found, found[0].spec.hash()) == found[0]
+
+
+def test_one_that_served_stays_what_it_was_when_it_fails_to_come_up_again() -> None:
+    """It was rolled back, and that is what keeps it from coming back by itself; its image stays."""
+    found = back(lived("a", "b"))
+    assert history.failed(found, wanted("b"), "run", "no luck", 3, 99_000.0) == found
+
+
+def test_releases_of_one_image_have_an_end() -> None:
+    """Each other env makes one: the last ten of an image are remembered, and whichever serves."""
+    found = lived("z", "a")
+    for number in range(30):
+        found = history.deployed(found, wanted("a", N=str(number)), "run", 99_000.0 + number, 0)
+    kept = history.trimmed(found, 5)
+    assert [item.spec.env.get("N") for item in kept[:-1]] == [str(29 - number) for number in range(10)]
+    assert told(kept)[-1] == ("z", "good")
+    oldest = history.rolled_back(found, found[-2], "rollback", "by request", 100_000.0, 0)
+    assert history.current(history.trimmed(oldest, 5)) is not None
+
+
 def test_what_the_director_gives_every_service_makes_no_new_release() -> None:
     """A new password of Redis changes each container, and no release."""
     other = msgspec.structs.replace(wanted("a"), spec=msgspec.structs.replace(wanted("a").spec, platform="later"))
@@ -152,11 +179,12 @@ async def test_histories_survive_in_redis(store: RedisLink) -> None:
     await first.load()
     await first.put("one", history.deployed(lived("a", "b", "c"), wanted("c", TOKEN=SECRET), "run", 1.0, 0))
     await store.command("HSET", "ns:director:releases", "bad", b"[{]")
+    await store.command("HSET", "ns:director:releases", "two", msgspec.json.encode(lived("a")))  # it is of one
     second = Releases(store, "ns", keep=2)
     await second.load()
     assert told(second.of("one")) == [("c", "current"), ("c", "good"), ("b", "good")]
     assert second.of("one")[0].spec.env == {"TOKEN": SECRET}
-    assert second.of("bad") == ()
+    assert (second.of("bad"), second.of("two")) == ((), ())
     assert second.kept_images() == {"ns/one:c", "ns/one:b"}
     await second.forget("one")
     await first.load()

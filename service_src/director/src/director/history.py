@@ -6,6 +6,7 @@ a rollback moves that mark down the list and leaves the order alone, so that goi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
 
@@ -19,6 +20,8 @@ By = Literal["run", "rollback", "watch", "restart", "revive", "adopted"]
 """Who brought a release about: a request, the watch after a switch, the reconciler, or a container that was found."""
 
 FAILURES_KEPT = 5
+PER_IMAGE = 10
+"""Releases of one image that are remembered: each other env makes one, and there is no end to those."""
 ID_DIGITS = 12
 
 
@@ -78,9 +81,13 @@ def previous(history: History) -> Release | None:
 
 
 def find(history: History, wanted: str) -> Release | None:
-    """Return the release with this id (the newest that is not current, if there are several) or spec hash."""
+    """Return the release with this id or spec hash.
+
+    Of several with one id the newest that served and does not now, for that is what somebody goes back to.
+    """
     matching = [item for item in history if item.id == wanted or item.spec.hash() == wanted]
-    return next((item for item in matching if item.state != "current"), matching[0] if matching else None)
+    served = [item for item in matching if item.state in {"good", "rolled_back"}]
+    return next(iter([*served, *matching]), None)
 
 
 def deployed(history: History, wanted: Wanted, by: By, now: float, watch: float) -> History:
@@ -120,7 +127,7 @@ def failed(history: History, wanted: Wanted, by: By, reason: str, exit_code: int
     """Return the history after deploying `wanted` failed; one that served once stays what it was."""
     spec = bare(wanted.spec)
     spec_hash = spec.hash()
-    if any(item.spec.hash() == spec_hash and item.state in {"current", "good"} for item in history):
+    if any(item.spec.hash() == spec_hash and item.state != "failed" for item in history):
         return history
     rest = tuple(item for item in history if item.spec.hash() != spec_hash)
     new = Release(spec=spec, title=wanted.title, at=now, by=by, state="failed", reason=reason, exit_code=exit_code)
@@ -142,10 +149,18 @@ def kept_images(history: History, keep: int) -> frozenset[str]:
 
 
 def trimmed(history: History, keep: int) -> History:
-    """Return the history without the releases whose images are not kept, and without all but the last few failures."""
-    images = kept_images(history, keep)
-    failures = [item for item in history if item.state == "failed"][:FAILURES_KEPT]
-    return tuple(item for item in history if item in failures or (item.state != "failed" and item.spec.image in images))
+    """Return the history without the releases whose images are not kept, and without all but the last few of the rest.
+
+    Those are failures, and what differs from others of the same image in its env only.
+    """
+    images, kept = kept_images(history, keep), list[Release]()
+    counts: Counter[str] = Counter()
+    for item in history:
+        group, most = ("", FAILURES_KEPT) if item.state == "failed" else (item.spec.image, PER_IMAGE)
+        counts[group] += 1
+        if item.state == "current" or (counts[group] <= most and (not group or group in images)):
+            kept.append(item)
+    return tuple(kept)
 
 
 def is_held(history: History, spec: Spec) -> Release | None:

@@ -31,7 +31,7 @@ class Releases:
             RedisUnavailable: Redis does not answer.
         """
         reply = await self._store.command("HGETALL", self._key)
-        self._histories = {name: found for name, raw in pairs(reply) if (found := _decode(raw))}
+        self._histories = {name: found for name, raw in pairs(reply) if (found := _decode(name, raw))}
         self.loaded = True
 
     def of(self, service: str) -> History:
@@ -104,8 +104,10 @@ def shown(release: Release, present: Collection[str]) -> dict[str, Any]:
     }
 
 
-def _decode(raw: bytes) -> History:
+def _decode(name: str, raw: bytes) -> History:
+    """Return a history; none when it cannot be read, without the releases of another service."""
     try:
-        return msgspec.json.decode(raw, type=History)
+        found: History = msgspec.json.decode(raw, type=History)
     except msgspec.DecodeError:
         return ()
+    return tuple(item for item in found if item.spec.name == name)

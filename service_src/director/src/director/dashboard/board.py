@@ -56,6 +56,7 @@ class Board:
         self._queues: list[dead.Queue] = []
         self._dead_at = float("-inf")
         self._asking = asyncio.Lock()
+        self._refreshing: asyncio.Task[list[dead.Queue]] | None = None
 
     async def cards(self) -> list[tuple[Card, Cell]]:
         """Return the services, column by column as events pass them."""
@@ -120,6 +121,17 @@ class Board:
         found = dict(pairs(answer)).get("entries-added")
         return int(found) if found is not None else None
 
+    async def known_queues(self, patience: float = 0.0) -> list[dead.Queue]:
+        """Return the dead letters as they were known last, and have them looked at anew when that is a while ago.
+
+        A listener that hangs takes seconds to give up on: what else the page shows must not stand still meanwhile.
+        `patience` are the seconds that may be waited for newer ones.
+        """
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self.queues(), name="dead-letters")
+        await asyncio.wait({self._refreshing}, timeout=patience)
+        return self._queues
+
     async def queues(self, *, fresh: bool = False) -> list[dead.Queue]:
         """Return the services that hold dead letters, with the newest of them."""
         async with self._asking:
@@ -131,11 +143,12 @@ class Board:
                 self._dead_at = time.monotonic()
             return self._queues
 
-    async def queue(self, name: str) -> dead.Queue | None:
-        """Return the dead letters of a service; None when it has none to tell of."""
+    async def queue(self, name: str, patience: float | None = None) -> dead.Queue | None:
+        """Return the dead letters of a service; None when it has none to tell of, or not within `patience` seconds."""
         try:
-            return dead.queue(name, await self._inside.ask("dead_letters", name=name))
-        except (DirectorError, RedisError, KeyError):
+            async with asyncio.timeout(patience):
+                return dead.queue(name, await self._inside.ask("dead_letters", name=name))
+        except (DirectorError, RedisError, KeyError, TimeoutError):
             return None
 
 

@@ -114,7 +114,7 @@ class Live:
         cards = await self._board.cards()
         facts = await self._board.facts(cards)
         folders = await self._board.folders({one.name for one, _ in cards})
-        queues = await self._board.queues()
+        queues = await self._board.known_queues()
         macro = self._renderer.macro
         parts = {
             "summary": macro("parts.html", "summary")(facts),

@@ -21,6 +21,8 @@ Page = Callable[[web.Request], Awaitable[web.Response]]
 LINES = 60
 """Log lines in a page as the server makes it; those who have JavaScript get more at once."""
 TAIL = 200
+PATIENCE = 0.5
+"""Seconds that a page waits for dead letters: a service that hangs must not keep people from looking at it."""
 
 
 class Pages:
@@ -57,7 +59,7 @@ class Pages:
             events=await self._board.events(),
             most_events=EVENTS,
             lines=self._feed.recent()[-LINES:],
-            queues=await self._board.queues(),
+            queues=await self._board.known_queues(PATIENCE),
         )
 
     async def service(self, request: web.Request) -> web.Response:
@@ -65,7 +67,7 @@ class Pages:
         name = request.match_info["name"]
         shown = await self._inside.ask("show", name=name)
         cards = await self._board.cards()
-        queue = await self._board.queue(name)
+        queue = await self._board.queue(name, PATIENCE)
         return self._renderer.page(
             request,
             "service.html",

@@ -32,9 +32,13 @@ class Field(msgspec.Struct, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """A release as the page lists it; `at` is seconds since 1970, 0 when it is not known."""
+    """A release as the page lists it; `at` is seconds since 1970, 0 when it is not known.
+
+    `to` names it exactly: releases that differ in their env only have one id.
+    """
 
     id: str
+    to: str
     state: str
     tone: str
     at: float
@@ -64,13 +68,14 @@ def releases(listed: Iterable[Mapping[str, Any]]) -> list[Release]:
     for item in listed:
         state = str(item.get("state", ""))
         present = bool(item.get("images_present", True))
-        choosable = present and state != "current"
+        choosable = present and state in {"good", "rolled_back"}
         first = choosable and state == "good" and not chosen
         chosen = chosen or first
         at = item.get("at")
         found.append(
             Release(
                 id=str(item.get("id", "")),
+                to=str(item.get("spec_hash") or item.get("id", "")),
                 state=state.replace("_", " "),
                 tone=_TONES.get(state, "idle"),
                 at=float(at) if isinstance(at, int | float) else 0.0,
