@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from director.errors import RedisUnavailable
-from director.spec import Spec
+from director.spec import RESERVED, Spec
 
 State = Literal["running", "stopped", "removed"]
 
@@ -52,7 +52,7 @@ class Desired:
             RedisUnavailable: Redis does not answer.
         """
         reply = await self._store.command("HGETALL", self._key)
-        self._wanted = {name: wanted for name, raw in pairs(reply) if (wanted := _decode(raw)) is not None}
+        self._wanted = {name: wanted for name, raw in pairs(reply) if (wanted := _decode(name, raw)) is not None}
         self.loaded = True
 
     def get(self, name: str) -> Wanted | None:
@@ -98,8 +98,10 @@ def pairs(reply: Any) -> list[tuple[str, Any]]:
     return [(key.decode() if isinstance(key, bytes) else str(key), value) for key, value in items]
 
 
-def _decode(raw: bytes) -> Wanted | None:
+def _decode(name: str, raw: bytes) -> Wanted | None:
+    """Return a document; None for one that cannot be read, is of another service, or of a part of the platform."""
     try:
-        return msgspec.json.decode(raw, type=Wanted)
+        found = msgspec.json.decode(raw, type=Wanted)
     except msgspec.DecodeError:
         return None
+    return found if found.spec.name == name and name not in RESERVED else None

@@ -38,10 +38,12 @@ class Incidents:
             lines = await self._deployer.last_lines(container.id, wanted)
         record = self._crashes.of(service)
         last = next((end for end in reversed(record.ends) if end.kind == "crash"), None)
+        # The engine may tell of an end before it tells why; looked at afterwards, the container knows.
+        out_of_memory = bool(container and not container.alive and container.oom_killed)
         crash = Crash(
             reason=reason,
             exit_code=last.exit_code if last else None,
-            oom_killed=last.oom_killed if last else False,
+            oom_killed=out_of_memory or bool(last and last.oom_killed),
             at=time.time(),
             last_lines=lines,
         )

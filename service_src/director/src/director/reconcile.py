@@ -59,6 +59,10 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     trials: Mapping[str, Trial] = {}
     self_id: str = ""
 
+    def wanted(self, service: str) -> Wanted | None:
+        """Return what should be of a service, as far as that is known."""
+        return (self.desired or {}).get(service)
+
 
 class Plan(msgspec.Struct, frozen=True):
     """Actions to take now, and the time at which to look again for one that has to wait."""

@@ -13,7 +13,7 @@ from director import history
 from director.actor import Actor
 from director.crashes import Crashes, End, Record
 from director.deploy import Deployer
-from director.desired import Desired
+from director.desired import Desired, Wanted
 from director.ends import Ends
 from director.errors import DirectorError, DockerUnavailable, RedisUnavailable, ServiceFailed, TimedOut
 from director.history import Release
@@ -199,7 +199,7 @@ class Supervisor:
         for action in plan.actions:
             by_service.setdefault(action.service, []).append(action)
         for service, actions in by_service.items():
-            task = asyncio.create_task(self._act(service, actions), name=f"act-{service}")
+            task = asyncio.create_task(self._act(service, actions, world.wanted(service)), name=f"act-{service}")
             self._working[service] = task
         return plan.due
 
@@ -222,9 +222,12 @@ class Supervisor:
         except (DirectorError, RedisError) as error:
             logger.debug("books_not_kept", reason=str(error))
 
-    async def _act(self, service: str, actions: list[Action]) -> None:
+    async def _act(self, service: str, actions: list[Action], wanted: Wanted | None) -> None:
         try:
             async with self._slots, self._locks.hold(service):
+                if self._desired.get(service) is not wanted:
+                    logger.debug("plan_outdated", service=service)  # somebody's request came first: look again
+                    return
                 for action in actions:
                     told = {"container": action.container[:12], "reason": action.reason}
                     logger.info("action", verb=action.verb, service=service, **told)

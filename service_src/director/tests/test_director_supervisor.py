@@ -1,0 +1,96 @@
+"""The loop's own care: what was decided is done only as long as it is still what should be."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from director.crashes import Crash, Crashes, End, Record
+from director.desired import Desired, Wanted
+from director.incidents import Incidents
+from director.locks import Locks
+from director.reconcile import Action
+from director.runtime.face import Observed
+from director.spec import Spec
+from director.supervisor import Supervisor
+from director.webhook import Webhook
+
+
+class Store:
+    """Redis, as far as it is written to here."""
+
+    def __init__(self, *documents: tuple[str, bytes]) -> None:
+        self._flat = [item for name, raw in documents for item in (name.encode(), raw)]
+
+    async def command(self, *args: Any) -> Any:
+        return self._flat if args[0] == "HGETALL" else 1
+
+
+class Actor:
+    """Notes what it is told to do."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    async def do(self, action: Action, _container: Observed | None) -> None:
+        self.done.append(action.verb)
+
+
+def wanted(name: str = "one", **more: Any) -> Wanted:
+    return Wanted(spec=Spec(name=name, image="ns/one:a", network="net"), **more)
+
+
+async def test_a_plan_that_somebodys_request_came_before_is_dropped() -> None:
+    """Decided on a start, which waited for a stop that was under way: the service stays stopped."""
+    desired, locks, actor = Desired(Store(), "ns"), Locks(), Actor()
+    await desired.load()
+    await desired.put(wanted())
+    anything: Any = None
+    found = Supervisor(
+        runtime=anything, desired=desired, releases=anything, crashes=anything, deployer=anything, watch=anything,
+        locks=locks, namespace="ns",
+    )  # fmt: skip
+    fake: Any = actor
+    found.attach(fake, anything, anything, anything, anything)
+    start = [Action("start", "one", "c1")]
+    async with locks.hold("one"):
+        acting = asyncio.create_task(found._act("one", start, desired.get("one")))
+        await asyncio.sleep(0.01)
+        await desired.put(wanted(state="stopped"))
+    await acting
+    assert actor.done == []
+    await found._act("one", start, desired.get("one"))
+    assert actor.done == ["start"]
+
+
+async def test_forged_documents_are_nobodys() -> None:
+    """A document under another service's name, or of a part of the platform itself, is as if it were not there."""
+    good, evil = msgspec.json.encode(wanted()), msgspec.json.encode(wanted("redis"))
+    desired = Desired(Store(("one", good), ("two", good), ("redis", evil), ("three", evil), ("four", b"{")), "ns")
+    await desired.load()
+    assert list(desired.all()) == ["one"]
+
+
+class Engine:
+    """Stops what it is told to, and has last lines."""
+
+    async def stop(self, _container: str, _timeout: float) -> None:
+        return
+
+    async def last_lines(self, _container: str, _wanted: Wanted) -> list[str]:
+        return ["bye"]
+
+
+async def test_the_container_tells_of_memory_that_ran_out_where_the_event_came_too_late() -> None:
+    """The engine says that a process was killed for memory, and sometimes says so only after its end."""
+    crashes, engine = Crashes(Store(), "ns"), Engine()
+    fake: Any = engine
+    crashes.put("one", Record(ends=(End(1.0, "crash", 137),)))
+    incidents = Incidents(fake, crashes, fake, Webhook(None, "ns"))
+    seen = Observed(id="c1", name="one", service="one", state="exited", exit_code=137, oom_killed=True)
+    await incidents.crashed("one", seen, wanted(), "why")
+    crash = crashes.of("one").crash
+    assert isinstance(crash, Crash)
+    assert (crash.exit_code, crash.oom_killed, crash.last_lines) == (137, True, ["bye"])
