@@ -91,6 +91,25 @@ def test_a_browser_may_still_open_what_changes_nothing() -> None:
     guard.check("/run/x", {"Host": "localhost", "User-Agent": "curl/8.14.1"})
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Purpose": "prefetch;prerender"},
+        {"Sec-Purpose": "prefetch"},
+        {"Purpose": "prefetch"},
+        {"X-Moz": "prefetch"},
+    ],
+    ids=str,
+)
+def test_what_a_browser_guesses_changes_nothing(headers: dict[str, str]) -> None:
+    """While an address is typed browsers open what they think is meant: a service is not restarted by that."""
+    guard = Guard(allowed_hosts([], []), reading=frozenset({"", "list"}))
+    typed = {"Host": "localhost", "User-Agent": BROWSER, "Sec-Fetch-Site": "none", **headers}
+    guard.check("/list", typed)
+    with pytest.raises(Refused, match="before anybody has opened it"):
+        guard.check("/restart/front", typed)
+
+
 def test_forms_of_other_sites_reach_nothing(director: Any) -> None:
     """A form as text/plain, as a form, as a picture: refused by the guard, and not read even where that lets it in."""
     body = b'{"env": {"A": "b"}}'

@@ -61,6 +61,21 @@ def test_without_a_failed_step_the_last_lines_are_given() -> None:
     assert progress.failure() == ("", ["ERROR: Cannot connect to the Docker daemon"])
 
 
+def test_what_a_build_prints_is_told_without_passwords_and_within_bounds() -> None:
+    """An index with a password stands in many a pip message, and a step may print without a line end."""
+    progress = Progress()
+    for line in (
+        "#1 [1/1] RUN pip",
+        "#1 0.1 Looking in https://user:canary@index/x",
+        "#1 0.2 " + "x" * 900_000,
+        "#1 ERROR",
+    ):
+        progress.feed(line)
+    _, lines = progress.failure()
+    assert lines[0] == "Looking in https://user:***@index/x"
+    assert len(lines[1]) < 10_000
+
+
 async def test_the_context_goes_in_and_lines_come_out(tmp_path: Path) -> None:
     """The tar arrives on standard input, and each line of progress reaches the log."""
     cli = fake_cli(tmp_path, f"cat > {tmp_path}/got; echo '#1 [1/1] FROM'; echo '#1 DONE'")

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from director.errors import DockerUnavailable
-from director.runtime.docker import DockerRuntime
+from director.runtime.docker import LONGEST, DockerRuntime
 from director.runtime.face import Event
 
 
@@ -152,6 +152,22 @@ async def test_what_is_gone_is_removed_and_what_is_in_use_is_not(engine: Engine,
     engine.answers["DELETE images/ns/one:used"] = (409, {"message": "conflict: image is being used"})
     with pytest.raises(DockerUnavailable, match="being used"):
         await runtime.remove_image("ns/one:used")
+
+
+async def test_a_line_without_an_end_does_not_fill_the_memory(engine: Engine, runtime: DockerRuntime) -> None:
+    """A program that prints no line ends is followed in pieces."""
+
+    async def log(**_more: Any) -> AsyncIterator[str]:
+        for _ in range(40):
+            yield "x" * 16_384
+        yield "end\n"
+
+    client = runtime._engine.client()
+    container: Any = type("Container", (), {"log": staticmethod(log)})
+    client.containers.container = lambda *_args, **_more: container  # type: ignore[method-assign]
+    pieces = [line async for line in runtime.follow("c1", 10)]
+    assert max(map(len, pieces)) <= LONGEST + 16_384
+    assert "".join(pieces) == "x" * 16_384 * 40 + "end"
 
 
 async def test_images_without_a_name_have_no_tag(engine: Engine, runtime: DockerRuntime) -> None:

@@ -14,6 +14,9 @@ from contextlib import suppress
 import msgspec
 
 from director.errors import BuildFailed
+from director.lines import cut
+from director.locks import Locks
+from director.masking import mask_url
 
 LOG_LINES = 20
 ATTEMPTS = 3
@@ -53,6 +56,7 @@ class Progress:
 
     def feed(self, line: str) -> None:
         """Take one line of output."""
+        line = cut(mask_url(line))
         match = _STEP.match(line)
         if not line.strip():
             return
@@ -83,7 +87,7 @@ class Builder:
         self._timeout = timeout
         self._docker = docker
         self._slots = asyncio.Semaphore(concurrency)
-        self._by_tag: dict[str, asyncio.Lock] = {}
+        self._tags = Locks()
         self._config = tempfile.TemporaryDirectory(prefix="band-buildx-")
 
     def close(self) -> None:
@@ -96,8 +100,7 @@ class Builder:
         Raises:
             BuildFailed: it did not succeed; `facts["log"]` holds the failing step's last lines.
         """
-        lock = self._by_tag.setdefault(request.tag, asyncio.Lock())
-        async with lock, self._slots:
+        async with self._tags.hold(request.tag), self._slots:
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     await self._run(request, context, log)

@@ -58,6 +58,8 @@ class Guard(msgspec.Struct, frozen=True):
     def _check_site(self, path: str, host: str, headers: Mapping[str, str], *, shown: bool) -> None:
         """Refuse what a page of another site had a browser send. `shown`: it brings the token, which no page can."""
         origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site")
+        if _ahead_of_time(headers) and not self._only_reads(path):
+            raise Refused("a browser asks for this before anybody has opened it", _OWN_PAGE)
         if origin is not None and _site_of(origin) != host.lower():
             raise Refused(_FOREIGN, _OWN_PAGE)
         if site is not None and site.lower() not in _OWN_SITE:
@@ -69,8 +71,11 @@ class Guard(msgspec.Struct, frozen=True):
         referer = headers.get("Referer")
         if referer is not None and _site_of(referer) != host.lower():
             raise Refused(_FOREIGN, _OWN_PAGE)
-        if referer is None and _is_browser(headers) and path.lstrip("/").split("/")[0] not in self.reading:
+        if referer is None and _is_browser(headers) and not self._only_reads(path):
             raise Refused("the browser does not say which page this request comes from", _OWN_PAGE)
+
+    def _only_reads(self, path: str) -> bool:
+        return path.lstrip("/").split("/")[0] in self.reading
 
     def _is_open(self, path: str) -> bool:
         return path in self.open_paths or path.startswith(self.open_prefixes)
@@ -84,6 +89,12 @@ class Guard(msgspec.Struct, frozen=True):
 
 def _in_session(token: str, headers: Mapping[str, str]) -> bool:
     return sessions.valid(sessions.cookie_of(headers), token, time.time())
+
+
+def _ahead_of_time(headers: Mapping[str, str]) -> bool:
+    """Tell whether a browser guesses that somebody will want this: it does so while an address is typed."""
+    words = (headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Moz", "X-Purpose"))
+    return any("prefetch" in word.lower() or "preview" in word.lower() for word in words)
 
 
 def _is_browser(headers: Mapping[str, str]) -> bool:

@@ -24,6 +24,8 @@ from director.runtime.inspection import (
     usage_sample,
 )
 
+LONGEST = 64 * 1024
+"""Characters of a line without an end that are kept; a program that prints no line ends must not fill the memory."""
 _ATTRIBUTES = (
     "die",
     "start",
@@ -169,6 +171,8 @@ class DockerRuntime:
                 except StopAsyncIteration:
                     break
                 *whole, rest = (rest + chunk).split("\n")
+                if len(rest) > LONGEST:
+                    whole, rest = [*whole, rest], ""
                 for line in whole:
                     yield line
         if rest:

@@ -9,15 +9,13 @@ from typing import Literal, Protocol
 import aiohttp
 import msgspec
 
-from director.runtime.docker import DockerRuntime
+from director.runtime.docker import LONGEST, DockerRuntime
 from director.runtime.inspection import timestamp
 
 Stream = Literal["stdout", "stderr"]
 _ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=5)
 _HEADER = struct.Struct(">BxxxL")
 _PIECE = 64 * 1024
-LONGEST = 64 * 1024
-"""Bytes of a line without an end that are kept; a program that prints no line ends must not fill the memory."""
 
 
 class Printed(msgspec.Struct, frozen=True):
