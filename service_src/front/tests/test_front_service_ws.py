@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import struct
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -106,3 +109,104 @@ async def test_a_stopping_front_says_goodbye(own_redis: Any, start_front: Any, s
         assert await stopping == 0
         assert asyncio.get_running_loop().time() - began < 4
         writer.close()
+
+
+def frame(opcode: int, payload: bytes, *, fin: bool = True, packed: bool = False, masked: bool = True) -> bytes:
+    """A frame of a client, as strange as is asked for."""
+    first = (0x80 if fin else 0) | (0x40 if packed else 0) | opcode
+    size = len(payload)
+    length = struct.pack("!B", size) if size < 126 else struct.pack("!BH", 126, size)
+    length = bytes([length[0] | (0x80 if masked else 0)]) + length[1:]
+    return bytes([first]) + length + (b"\0\0\0\0" if masked else b"") + payload
+
+
+def deflated(text: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return (packer.compress(text) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+@contextlib.asynccontextmanager
+async def raw_socket(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection behind a handshake that allows packed messages; what is sent over it is up to the test."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        b"GET /wss?uid=1 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+    )
+    await reader.readuntil(b"\r\n\r\n")
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+PING = b'{"service":"track","name":"ping"}'
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        frame(1, deflated(b'{"service":"track","name":"x","a":"' + b"x" * 20_000_000 + b'"}'), packed=True),
+        frame(1, b"not deflate at all", packed=True),
+        frame(3, b"an opcode that nobody knows"),
+        frame(1, b"\xff\xfe no text"),
+        frame(0, b"the rest of nothing"),
+        frame(1, b"{", fin=False) + frame(1, b"another beginning"),
+        frame(9, b"x" * 126),
+        b"\xff" * 200,
+        b"\x81\xff" + struct.pack("!Q", 2**63),
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
+    ids=["bomb", "unpacked", "opcode", "utf8", "continuation", "twice", "ping", "ones", "endless", "http"],
+)
+async def test_strange_frames_end_their_own_connection(
+    session: aiohttp.ClientSession, front: Any, peers: Any, sent: bytes
+) -> None:
+    """Nothing of them becomes an event, their connection ends at once, and others are answered as ever."""
+    before = await peers.redis.xlen("events")
+    async with raw_socket(front.port) as (reader, writer):
+        writer.write(sent)
+        with contextlib.suppress(ConnectionError):
+            answer = await asyncio.wait_for(reader.read(), 5)
+            assert b'"statusCode":200' not in answer
+    async with session.ws_connect(f"ws://127.0.0.1:{front.port}/wss?uid=1") as socket:
+        await socket.send_bytes(PING)
+        assert json.loads(await socket.receive_str(timeout=3))["data"] == {"message": "pong"}
+    assert await peers.redis.xlen("events") == before + 1
+
+
+async def test_messages_in_pieces_with_pings_between_are_events(front: Any, peers: Any) -> None:
+    """A message may come in frames, packed or not, with a ping in the middle; each is answered once, in order."""
+    packed = deflated(PING)
+    async with raw_socket(front.port) as (reader, writer):
+        writer.write(frame(1, PING[:10], fin=False) + frame(9, b"are you there") + frame(0, PING[10:]))
+        writer.write(frame(2, packed[:5], fin=False, packed=True) + frame(0, packed[5:]))
+        writer.write(frame(8, b""))
+        answer = await asyncio.wait_for(reader.read(), 5)
+    assert b"are you there" in answer
+    assert await peers.redis.xlen("events") == 2
+
+
+@pytest.mark.parametrize("name", ["constructor", "__proto__", "toString", "hasOwnProperty"])
+async def test_names_of_prototypes_are_just_names(session: aiohttp.ClientSession, front: Any, name: str) -> None:
+    """Over a WebSocket too: an answer with an id, where the original was silent for ever."""
+    async with session.ws_connect(f"ws://127.0.0.1:{front.port}/wss?uid=1") as socket:
+        await socket.send_str(json.dumps({"service": name, "name": name, name: {name: 1}, "id__": name}))
+        answer = json.loads(await socket.receive_str(timeout=3))
+    assert (answer["statusCode"], answer["id__"]) == (200, name)
+    assert answer["data"]["id"]
+
+
+async def test_a_client_that_reads_nothing_holds_nobody_up(session: aiohttp.ClientSession, front: Any) -> None:
+    """Thousands of messages, no answer read: its own connection fills up and waits, others are answered as ever."""
+    async with raw_socket(front.port) as (_, writer):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                while True:
+                    writer.write(frame(1, PING) * 200)
+                    await writer.drain()
+        async with session.ws_connect(f"ws://127.0.0.1:{front.port}/wss?uid=2") as socket:
+            await socket.send_bytes(PING)
+            assert json.loads(await socket.receive_str(timeout=5))["data"] == {"message": "pong"}
