@@ -133,10 +133,10 @@ def play_all(stage: Stage, scenarios: list[Scenario], users: int, rate: float, t
     rows = []
     for number, scenario in enumerate(scenarios):
         if scenario.front_env:
-            stage.run("front", **dict(scenario.front_env))
+            stage.run("front", **{name: value for name, value, _ in scenario.front_env})
         rows.append(asyncio.run(play(stage, scenario, users, rate, 1_000_000_000 + (number + 1) * 10_000)))
         if scenario.front_env:
-            stage.run("front", **dict.fromkeys(dict(scenario.front_env), ""))
+            stage.run("front", **{name: usual for name, _, usual in scenario.front_env})
         if tell is not None:
             tell(rows[-1])
     return rows

@@ -12,13 +12,16 @@ from chaos_stage import Stage
 
 @dataclass(frozen=True)
 class Scenario:
-    """A fault: its name, what does it, seconds of load behind it, and settings that it needs."""
+    """A fault: its name, what does it, seconds of load behind it, and settings that it needs.
+
+    `front_env` has a variable of front, its value for this scenario, and the one that it has otherwise.
+    """
 
     name: str
     act: Callable[[Stage], None]
     after_s: float = 8.0
     drain_s: float = 90.0
-    front_env: tuple[tuple[str, str], ...] = ()
+    front_env: tuple[tuple[str, str, str], ...] = ()
     pad: int = 300
     small: bool = False
 
@@ -57,6 +60,19 @@ def _redis_away(seconds: float) -> Callable[[Stage], None]:
     return act
 
 
+def _disk_full(seconds: float) -> Callable[[Stage], None]:
+    """Redis is away, and the disk of the journal has 1 MiB left: a small one, which a container has anyway."""
+
+    def act(stage: Stage) -> None:
+        stage.inside("front", f"head -c {63 * 1024 * 1024} /dev/zero > {SMALL_DISK}/fill")
+        stage.stop_redis()
+        time.sleep(seconds)
+        stage.inside("front", f"rm {SMALL_DISK}/fill")
+        stage.start_redis()
+
+    return act
+
+
 def _front_killed_without_redis(stage: Stage) -> None:
     """The journal of a dead front, brought by the next one."""
     stage.stop_redis()
@@ -88,6 +104,7 @@ def _wrong_credentials(stage: Stage) -> None:
     stage.restart("send_mixpanel")
 
 
+SMALL_DISK = "/dev/shm"
 SCENARIOS = [
     Scenario("nothing", _nothing, after_s=4),
     Scenario("kill -9 front", _kill("front"), small=True),
@@ -106,7 +123,16 @@ SCENARIOS = [
     Scenario("kill -9 the director", _kill("band")),
     Scenario("restart the director", _restart("band")),
     Scenario(
-        "journal full (1 MiB), Redis away for 12 s", _redis_away(12), front_env=(("JOURNAL_MAX_MB", "1"),), pad=6000
+        "journal full (1 MiB), Redis away for 12 s",
+        _redis_away(12),
+        pad=6000,
+        front_env=(("JOURNAL_MAX_MB", "1", "256"),),
+    ),
+    Scenario(
+        "disk of the journal full (1 MiB left), Redis away for 12 s",
+        _disk_full(12),
+        pad=6000,
+        front_env=(("JOURNAL_DIR", f"{SMALL_DISK}/journal", "/data/journal"),),
     ),
     Scenario("Mixpanel answers 429", _uploads(status=429, times=3)),
     Scenario("Mixpanel answers 500", _uploads(status=500, times=3)),

@@ -235,6 +235,10 @@ class Stage:
     def unpause(self, name: str) -> None:
         docker("unpause", self.container(name))
 
+    def inside(self, name: str, command: str) -> None:
+        """A command of the shell in a container, as the service's own user."""
+        docker("exec", self.container(name), "sh", "-c", command)
+
     def stop_redis(self) -> None:
         docker("stop", "-t", "5", f"{NAME}-redis")
 
