@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from band import events as events_module
+from band import stream_group
 from band.event_reader import PORTION_ENTRIES, Portion, before
 from band.service import Service
 from band.stream_group import Delivery
@@ -129,6 +130,22 @@ async def test_what_a_dead_consumer_held_is_claimed_by_the_batch(run_service, ra
     await eventually(lambda: flat(service.got) == list(range(500)))
     assert [len(batch) for batch in service.got] == [200, 200, 100]
     await eventually(lambda: all_acknowledged(raw))
+
+
+async def test_notes_of_what_was_taken_stay_small(run_service, raw, eventually, monkeypatch):
+    """So many ids are kept, however large the batches are; in small ones, so many notes."""
+    monkeypatch.setattr(stream_group, "TAKEN_IDS_KEPT", 2_000)
+    await raw.command("XGROUP", "CREATE", "events", "listen", "0", "MKSTREAM")
+    for begin in range(0, 20_000, 1000):
+        script = "for i = 1, 1000 do redis.call('XADD', 'events', '*', 'event', ARGV[1]) end"
+        await raw.command("EVAL", script, 0, json.dumps({"n": begin}))
+    service = await run_service(listening(batch=100), name="listen")
+    await eventually(lambda: len(flat(service.got)) == 20_000)
+    await eventually(lambda: all_acknowledged(raw))
+    assert 100 <= await raw.command("XLEN", "events:taken:listen") <= 110
+    group = stream_group.StreamGroup("listen", "me", None, None)
+    assert {group._notes_kept(1) for _ in range(50)} == {2_000}
+    assert group._notes_kept(100) > 100
 
 
 async def test_a_stream_that_was_lost_costs_no_later_event(run_service, raw, eventually):
