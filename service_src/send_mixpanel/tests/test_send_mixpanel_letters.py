@@ -28,8 +28,11 @@ class FakeLink:
             fields = [part if isinstance(part, bytes) else str(part).encode() for part in parts[parts.index("*") + 1 :]]
             self.rows.append((f"{len(self.rows) + 1}-0".encode(), fields))
             return self.rows[-1][0]
-        if parts[0] == "XRANGE":
-            return self.rows[: parts[-1]]
+        if parts[0] in ("XRANGE", "XREVRANGE"):
+            rows = self.rows if parts[0] == "XRANGE" else self.rows[::-1]
+            if parts[2].startswith("("):
+                rows = rows[[row[0].decode() for row in rows].index(parts[2][1:]) + 1 :]
+            return rows[: parts[-1]]
         raise AssertionError(parts)
 
 
@@ -59,3 +62,16 @@ async def test_send_mixpanel_letters_shows_what_is_unreadable() -> None:
     found = await LetterStream(link, "dead:x").read(10)
     assert [letter.event for letter in found] == [{"unreadable": "{half"}, {"unreadable": [1]}]
     assert found[0].shown()["reason"] == "not JSON"
+
+
+@pytest.mark.parametrize(("size", "count", "found"), [(10, 120, 120), (10, 500, 300), (50_000, 300, 100)])
+async def test_send_mixpanel_letters_are_read_by_bytes_too(size: int, count: int, found: int) -> None:
+    """As many as are asked for or are there; large ones only up to about 4 MB, oldest or newest first, none twice."""
+    link = FakeLink(failing=set())
+    link.rows = [(f"{number}-0".encode(), [b"event", b'"' + b"x" * size + b'"']) for number in range(1, 301)]
+    stream = LetterStream(link, "dead:x")
+    oldest = [letter.stream_id for letter in await stream.read(count)]
+    assert oldest == [f"{number}-0" for number in range(1, found + 1)]
+    assert [letter.stream_id for letter in await stream.newest(count)] == [f"{300 - n}-0" for n in range(found)]
+    following = await stream.read(10, after=oldest[-1])
+    assert [letter.stream_id for letter in following] == [f"{found + n}-0" for n in range(1, 11) if found + n <= 300]

@@ -12,6 +12,9 @@ from band import jsonio
 from send_mixpanel.mapping import Event
 
 RETRY_SECONDS = 1.0
+# Letters may be as large as events are: what is read at once is bounded in bytes, not only in number.
+READ_BYTES = 4_000_000
+_PAGE = 50
 _ID = re.compile(r"\d{1,20}(-\d{1,20})?")
 
 
@@ -63,19 +66,39 @@ class LetterStream:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def read(self, count: int, after: str = "-") -> list[Letter]:
-        """The oldest `count` entries, beginning behind the id `after`."""
-        start = after if after == "-" else f"({after}"
-        return [_letter(row) for row in await self._redis.command("XRANGE", self.key, start, "+", "COUNT", count)]
+        """The oldest entries behind the id `after`: at most `count`, or about 4 MB; empty only when there are none."""
+        return await self._pages("XRANGE", after, "+", count)
 
     async def newest(self, count: int) -> list[Letter]:
-        """The newest `count` entries, newest first."""
-        return [_letter(row) for row in await self._redis.command("XREVRANGE", self.key, "+", "-", "COUNT", count)]
+        """The newest entries, newest first: at most `count`, or about 4 MB."""
+        return await self._pages("XREVRANGE", "+", "-", count)
+
+    async def _pages(self, command: str, begin: str, end: str, count: int) -> list[Letter]:
+        letters: list[Letter] = []
+        size = 0
+        while len(letters) < count and size < READ_BYTES:
+            start = begin if begin in ("-", "+") else f"({begin}"
+            rows = await self._redis.command(command, self.key, start, end, "COUNT", min(_PAGE, count - len(letters)))
+            if not rows:
+                break
+            letters += map(_letter, rows)
+            size += sum(len(part) for _, fields in rows for part in fields)
+            begin = letters[-1].stream_id
+        return letters
 
     async def find(self, stream_ids: Iterable[str]) -> list[Letter]:
         """The entries with these ids, those that there are. An id that cannot be one is left out."""
         ids = [one for one in stream_ids if _ID.fullmatch(one)]
         found = await asyncio.gather(*(self._redis.command("XRANGE", self.key, one, one) for one in ids))
         return [_letter(row) for rows in found for row in rows]
+
+    async def present(self, stream_ids: Iterable[str]) -> list[str]:
+        """Those of the ids that there are; the entries themselves stay where they are."""
+        ids = [one for one in dict.fromkeys(stream_ids) if _ID.fullmatch(one)]
+        found = []
+        for begin in range(0, len(ids), _PAGE):
+            found += [letter.stream_id for letter in await self.find(ids[begin : begin + _PAGE])]
+        return found
 
     async def length(self) -> int:
         """How many there are."""

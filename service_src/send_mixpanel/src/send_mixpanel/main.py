@@ -1,5 +1,6 @@
 """What the service offers: the listener, its figures, dead letters, health."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from band import cleanup, expose, health, link, logger, scheduler, settings, worker
@@ -11,6 +12,7 @@ from send_mixpanel.letters import Letter
 from send_mixpanel.options import SECRET_RETIRED, Options, OptionsError, read_options
 
 REPLAY_MOST = 2000
+_PORTION = 50
 # Returning late is this listener's way to wait, so it never gives a batch up by raising.
 _NEVER = 1_000_000_000
 
@@ -97,18 +99,35 @@ async def replay_dead_letters(limit: int = REPLAY_MOST, ids: str | list[str] = "
     if _replays.get("running"):
         return {"started": False, "reason": "a replay is running", **_replays}
     dead = delivery.dead
-    letters = await (dead.find(_ids(ids)[:REPLAY_MOST]) if ids else dead.read(_count(limit, REPLAY_MOST)))
+    # Those that are refused again come back behind all others: the number is what is there now.
+    count = min(_count(limit, REPLAY_MOST), await dead.length())
+    chosen = await dead.present(_ids(ids)[:REPLAY_MOST]) if ids else None
     _replays.clear()
     _replays["running"] = True
-    await scheduler.spawn(_replay(letters))
-    return {"started": True, "letters": len(letters)}
+    await scheduler.spawn(_replay(count, chosen))
+    return {"started": True, "letters": count if chosen is None else len(chosen)}
 
 
-async def _replay(letters: list[Letter]) -> None:
+async def _replay(count: int, chosen: list[str] | None) -> None:
     try:
-        _replays.update(await delivery.replay(letters) if letters else {"replayed": 0})
+        async for letters in _portions(count, chosen):
+            for name, number in (await delivery.replay(letters)).items():
+                _replays[name] = _replays.get(name, 0) + number
     finally:
         _replays["running"] = False
+
+
+async def _portions(count: int, chosen: list[str] | None) -> AsyncIterator[list[Letter]]:
+    """The letters to replay, some at a time: they may be large."""
+    dead = delivery.dead
+    if chosen is not None:
+        for begin in range(0, len(chosen), _PORTION):
+            yield await dead.find(chosen[begin : begin + _PORTION])
+        return
+    after = "-"
+    while count > 0 and (letters := await dead.read(count, after)):
+        yield letters
+        after, count = letters[-1].stream_id, count - len(letters)
 
 
 @expose()
