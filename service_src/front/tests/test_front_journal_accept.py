@@ -264,11 +264,31 @@ async def test_an_answer_that_was_lost_appends_nothing_twice(make: Make, look: a
             return reply
 
     entries = [Entry(event(n), b"", n + 1) for n in range(1200)]
-    replayer = Replayer(Forgetful(), 100_000, lambda payload: None)
+    told: list[int] = []
+    replayer = Replayer(Forgetful(), 100_000, lambda payload: told.append(json.loads(payload)["n"]))
     with pytest.raises(RedisUnavailable):
         await replayer.replay("k", entries)
+    assert told == []
     await replayer.replay("k", entries)
     assert await stream(look) == list(range(1200))
+    assert told == list(range(1200))
+
+
+async def test_listeners_of_the_original_hear_of_what_came_through_unheard(make: Make, look: aioredis.Redis) -> None:
+    """Stored by a first try that nobody heard of: appended no second time, told of once, in its place."""
+    acceptor = await make()
+    await connected(acceptor)
+    payloads = [event(number) for number in range(6)]
+    for number in (1, 2, 5):
+        await look.xadd("events", {"event": payloads[number]})
+    doubt = b'{"unsure":true}'
+    entries = [Entry(payload, doubt, end) for end, payload in enumerate(payloads, 1)]
+    told: list[int] = []
+    replayer = Replayer(acceptor._link, 1000, lambda payload: told.append(json.loads(payload)["n"]))
+    assert await replayer.replay("k", entries) == 3
+    assert told == [0, 1, 2, 3, 4, 5]
+    assert sorted(await stream(look)) == [0, 1, 2, 3, 4, 5]
+    assert await replayer.replay("empty", []) == 0
 
 
 async def test_listeners_of_the_original_hear_of_replayed_events(

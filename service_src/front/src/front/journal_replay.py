@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -66,23 +67,32 @@ class Batch(NamedTuple):
 
 
 class Replayer:
-    """Appends the entries of segments; `on_event` hears of each event that is in the stream now."""
+    """Appends the entries of segments; `on_event` hears of each event that is in the stream now, in order.
+
+    Also of those whose append was not confirmed and is found later: nobody else has told of them.
+    """
 
     def __init__(self, link: Commands, max_length: int, on_event: Callable[[bytes], object]) -> None:
         self.replayed = 0
         self._link = link
         self._max_length = str(max_length)
         self._on_event = on_event
+        self._told_to: dict[str, int] = {}
 
     async def replay(self, key: str, entries: list[Entry]) -> int:
         """Append what is not in the stream yet, in order; returns how many. RedisError when Redis goes away."""
         position = POSITION.format(key=key)
-        entries = await self._without_those_that_came(entries)
+        new = await self._without_those_that_came(entries)
         at = int(await self._link.command("GET", position) or 0)
+        # What a process before this one appended, it told of, as far as anybody knows.
+        self._told_to.setdefault(key, at)
         count = 0
         while True:
-            batch = next_batch(entries, at)
+            self._tell(key, entries, at)
+            batch = next_batch(new, at)
             if not batch.entries:
+                self._tell(key, entries, entries[-1].end if entries else 0)
+                del self._told_to[key]
                 return count
             texts = [text for entry in batch.entries for text in (entry.payload, marked(entry.trace))]
             found = await self._link.command(
@@ -92,10 +102,15 @@ class Replayer:
             if found == batch.end:
                 count += len(batch.entries)
                 self.replayed += len(batch.entries)
-                for entry in batch.entries:
-                    self._on_event(entry.payload)
             at = int(found)
             await asyncio.sleep(0)
+
+    def _tell(self, key: str, entries: list[Entry], upto: int) -> None:
+        """Tell of the entries that end behind what was told of already, and not behind `upto`."""
+        first = bisect_right(entries, self._told_to[key], key=_end)
+        for entry in entries[first : bisect_right(entries, upto, key=_end)]:
+            self._on_event(entry.payload)
+        self._told_to[key] = max(self._told_to[key], upto)
 
     async def _without_those_that_came(self, entries: list[Entry]) -> list[Entry]:
         """Leave out events whose first try came through after all, although nobody heard of it (a hanging Redis)."""
@@ -115,6 +130,10 @@ class Replayer:
             for entry in entries
             if _UNSURE not in entry.trace or (known := _known(entry.payload)) is None or known.id not in there
         ]
+
+
+def _end(entry: Entry) -> int:
+    return entry.end
 
 
 def unsure(trace: bytes) -> bytes:
