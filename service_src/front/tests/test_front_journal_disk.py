@@ -142,6 +142,21 @@ async def test_a_disk_that_refuses_is_no_success(tmp_path: Path, call: str, code
     await again.close()
 
 
+async def test_an_error_that_nobody_thought_of_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """No memory, a bug, whatever: a refusal like any other, not a client that hangs; then it goes on."""
+    disk = BadDisk()
+    journal = opened(tmp_path, disk=disk)
+    await fill(journal, b"before")
+    disk.sync = lambda _: 1 // 0  # type: ignore[method-assign, assignment, return-value]
+    async with asyncio.timeout(2):
+        with pytest.raises(NotAccepted, match="division"):
+            await journal.append(b"refused", b"")
+    del disk.sync
+    await fill(journal, b"after")
+    assert await held(journal) == [b"before", b"after"]
+    await journal.close()
+
+
 async def test_a_disk_that_cannot_even_cut_back_does_not_bring_back_the_refused(tmp_path: Path) -> None:
     """The refused record may stay in the file; this process does not read it."""
     disk = BadDisk()

@@ -114,8 +114,11 @@ class JournalWriter:
                     data = b"".join([record for record, _ in batch])
                     await loop.run_in_executor(self._thread, self._store, data, len(batch))
                     self.failure = ""
-                except OSError as error:
-                    self.failure = f"the journal's disk refuses to write: {error.strerror or error}"
+                except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must not wait for ever
+                    words = (
+                        (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+                    )
+                    self.failure = f"the journal's disk refuses to write: {words}"
                     self._failed_at = time.monotonic()
                     refusal = NotAccepted(self.failure, _RETRY_AFTER_S)
                 for record, future in batch:
@@ -143,7 +146,7 @@ class JournalWriter:
         try:
             self._disk.write(descriptor, data)
             self._disk.sync(descriptor)
-        except OSError:
+        except Exception:
             self._give_up_current()
             raise
         self.syncs += 1
