@@ -176,7 +176,11 @@ def test_examples_of_what_works_on_the_controller_run(tmp_path: Path) -> None:
     """band_settings and band_sources are actions: their examples run in a play, and check mode said what they did."""
     tasks = [task for module in sorted(ACTIONS) for task in text_of(module, "EXAMPLES")]
     text = yaml.safe_dump(tasks, width=1000).replace("/srv/rockstat", f"{tmp_path}/rockstat")
-    play = {"hosts": "localhost", "gather_facts": False, "vars": {"role_path": str(ROOT / "roles" / "base_image")}}
+    for name in ("roles/base_image", "band_images/one", "service_src/one"):
+        (tmp_path / "collection" / name).mkdir(parents=True)
+        (tmp_path / "collection" / name / "file").write_text(name)
+    role_path = str(tmp_path / "collection" / "roles" / "base_image")
+    play = {"hosts": "localhost", "gather_facts": False, "vars": {"role_path": role_path}}
     playbook = tmp_path / "examples.yml"
     playbook.write_text(yaml.safe_dump([{**play, "tasks": yaml.safe_load(text)}]), encoding="utf-8")
     recaps = []
@@ -209,6 +213,22 @@ def test_the_ports_of_the_proxy_are_told(address: str, docker: Path, tmp_path: P
         done = run("band_exposure", {"proxy": str(conf)}, path=docker)
     assert done["open"] == ([{"container": "nginx", "address": "0.0.0.0", "port": port}] if seen else [])
     assert done["unexpected"] == []
+
+
+def test_a_port_beyond_loopback_is_told_whatever_the_firewall_says(tmp_path: Path) -> None:
+    """Docker's rules come before those of UFW: the warning names the port and the firewall that does not stop it."""
+    bindings = {"8080/tcp": [{"HostIp": "0.0.0.0", "HostPort": "10000"}], "1/tcp": [{"HostIp": "127.0.0.1"}]}
+    inspected = json.dumps([{"Name": "/director", "HostConfig": {"PortBindings": bindings}}])
+    scripts = {"docker": f"[ \"$2\" = ls ] && echo id || echo '{inspected}'", "ufw": "echo 'Status: active'"}
+    for name, text in scripts.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    done = run("band_exposure", {"proxy": "/nonexistent"}, path=tmp_path)
+    assert [row["port"] for row in done["unexpected"]] == [10000]
+    assert "ufw" in done["firewalls"]
+    assert "director can be reached from outside on 0.0.0.0:10000 (ufw" in done["_text"]
+    meant = run("band_exposure", {"proxy": "/nonexistent", "intended": [10000]}, path=tmp_path)
+    assert (len(meant["open"]), meant["unexpected"]) == (1, [])
 
 
 def test_a_second_run_finds_nothing_to_do(director: Any) -> None:
