@@ -114,3 +114,13 @@ def test_a_crash_in_the_middle_of_all_that_is_told_with_its_exit_code(many: Any)
     for number in range(100, 103):  # of 104 ports 100 are taken, and none was lost on the way
         many.image(f"many{number}")
         assert many.get(f"/run/many{number}")[0] == 200
+
+
+def test_a_place_that_two_ask_for_at_once_is_given_to_one(many: Any) -> None:
+    """The other one is refused with a hint, whichever way they ask."""
+    ways = [f"/{way}/many{number:03}?pos=77x7" for number in range(8) for way in ("set_pos", "run", "update_config")]
+    with ThreadPoolExecutor(len(ways)) as pool:
+        answers = list(pool.map(many.get, ways))
+    assert {status for status, _ in answers} <= {200, 409}
+    assert len({row["name"] for row in rows(many) if row["pos"] == "77x7"}) <= 1
+    assert all(body["error"]["hint"] for status, body in answers if status == 409)

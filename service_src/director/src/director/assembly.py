@@ -37,6 +37,7 @@ from director.incidents import Incidents
 from director.locks import Locks
 from director.metrics import Metrics
 from director.operations import Operations
+from director.places import Places
 from director.ports import PortPool
 from director.probe import Prober
 from director.progress import Progress
@@ -59,11 +60,6 @@ from director.whereabouts import surroundings
 HTTP_PREFIX = "/_band"
 
 
-def crash_limits(settings: DirectorSettings) -> CrashLimits:
-    """Return how many crashes are too many."""
-    return CrashLimits(count=settings.crashes, window=settings.crash_window, cooldown=settings.crash_cooldown)
-
-
 class Director:
     """All parts of one director; `install` gives them to band, which starts and stops them."""
 
@@ -79,11 +75,13 @@ class Director:
         self.desired = Desired(link, settings.namespace)
         self.releases = Releases(link, settings.namespace, keep=settings.keep_releases)
         self.configs = Configs(link, settings.namespace)
+        self.places = Places(self.desired.all)
         self.registrations = Registrations(lambda name: self.rows.secrets(name))
         self.prober = Prober(link)
         self.probe_link = RedisLink("director-probe", on_message=self.prober.on_message)
         self.deployer = Deployer(runtime, PortPool(*settings.ports), self.prober, around)
-        self.crashes = Crashes(link, settings.namespace, crash_limits(settings))
+        limits = CrashLimits(count=settings.crashes, window=settings.crash_window, cooldown=settings.crash_cooldown)
+        self.crashes = Crashes(link, settings.namespace, limits)
         self.watch = Watch(self.desired, self.releases, self.prober, lambda: link.connected)
         self.webhook = Webhook(settings.webhook_url, settings.namespace)
         self.incidents = Incidents(runtime, self.crashes, self.deployer, self.webhook)
@@ -180,6 +178,7 @@ class Director:
             rpc=rpc,
             link=link,
             rows=self.rows,
+            places=self.places,
         )
         self.release_handlers = ReleaseHandlers(
             runtime=runtime,
@@ -194,7 +193,7 @@ class Director:
             operations=self.operations,
             configs=self.configs,
             catalog=self.catalog,
-            desired=self.desired,
+            places=self.places,
             rows=self.rows,
             declared=self.handlers.declared,
         )

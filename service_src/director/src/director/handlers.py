@@ -8,7 +8,7 @@ from typing import Any
 
 from band.jsonrpc.client import RpcClient
 from band.redis import RedisLink
-from director import calls, events, logs, openapi, params, places, views
+from director import calls, events, logs, openapi, params, views
 from director.announcer import Announcer
 from director.api import Text
 from director.catalog import Catalog
@@ -17,6 +17,7 @@ from director.endpoints import ENDPOINTS
 from director.errors import DockerUnavailable, NotFound, TimedOut
 from director.masking import mask_tree, scrub_tree
 from director.operations import Operations, RunOptions
+from director.places import Places
 from director.probe import Prober
 from director.registrations import Registrations, state_hash
 from director.rows import Rows
@@ -46,6 +47,7 @@ class Handlers:
         rpc: RpcClient,
         link: RedisLink,
         rows: Rows,
+        places: Places,
     ) -> None:
         self._runtime = runtime
         self._catalog = catalog
@@ -58,11 +60,10 @@ class Handlers:
         self._rpc = rpc
         self._link = link
         self._rows = rows
+        self._places = places
 
     async def run(self, given: params.RunParams, _rest: Rest) -> Any:
         """`/run/<name>`."""
-        if given.pos is not None:
-            places.check_free(given.pos, given.name, self._desired.all())
         options = RunOptions(
             env=None if given.env is None else check_env(given.env),
             pos=given.pos,
@@ -72,7 +73,8 @@ class Handlers:
         )
         if given.dry_run:
             return await self._operations.would_run(given.name, options)
-        return await self._answer(await self._operations.run(given.name, options))
+        with self._places.claim(given.pos, given.name):
+            return await self._answer(await self._operations.run(given.name, options))
 
     async def start(self, given: params.ServiceParams, _rest: Rest) -> Any:
         """`/start/<name>`."""

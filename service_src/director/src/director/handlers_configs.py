@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from director import configs, params, places
+from director import configs, params
 from director.catalog import Catalog
 from director.configs import Configs
-from director.desired import Desired
 from director.errors import NotFound
 from director.masking import mask_tree
 from director.operations import Operations
+from director.places import Places
 from director.rows import Rows
 
 Rest = dict[str, Any]
@@ -27,14 +27,14 @@ class ConfigHandlers:
         operations: Operations,
         configs: Configs,
         catalog: Catalog,
-        desired: Desired,
+        places: Places,
         rows: Rows,
         declared: Callable[[str], Awaitable[tuple[str, ...]]],
     ) -> None:
         self._operations = operations
         self._configs = configs
         self._catalog = catalog
-        self._desired = desired
+        self._places = places
         self._rows = rows
         self._declared = declared
 
@@ -53,15 +53,15 @@ class ConfigHandlers:
         document = await self._configs.get(given.name)
         await self._check(given.name, document)
         configs.check_keys(document, rest)
-        if isinstance(rest.get("pos"), str):
-            places.check_free(rest["pos"], given.name, self._desired.all())
-        document = await self._operations.update_config(given.name, rest)
+        pos = rest.get("pos")
+        with self._places.claim(pos if isinstance(pos, str) and pos else None, given.name):
+            document = await self._operations.update_config(given.name, rest)
         return mask_tree(document, await self._declared(given.name))
 
     async def set_pos(self, given: params.SetPosParams, _rest: Rest) -> Any:
         """`/set_pos/<name>`."""
-        places.check_free(given.pos, given.name, self._desired.all())
-        return await self._operations.set_pos(given.name, given.pos)
+        with self._places.claim(given.pos, given.name):
+            return await self._operations.set_pos(given.name, given.pos)
 
     async def _check(self, name: str, document: configs.Document) -> None:
         """Return if there is anything of that name: a service, a config, or a folder to run it from."""

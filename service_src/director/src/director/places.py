@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from director.desired import Wanted
 from director.errors import Conflict
 
 ROWS = 100
+
+
+class Places:
+    """The places that requests under way ask for: of two that ask for one at once, the second is refused."""
+
+    def __init__(self, wanted: Callable[[], Mapping[str, Wanted]]) -> None:
+        self._wanted = wanted
+        self._claims: dict[str, str] = {}
+
+    @contextmanager
+    def claim(self, pos: str | None, name: str) -> Iterator[None]:
+        """Have service `name` ask for `pos` within the block; None asks for nothing.
+
+        Raises:
+            Conflict: somebody else is there, or is about to be.
+        """
+        if pos is None:
+            yield
+            return
+        check_free(pos, name, self._wanted())
+        if self._claims.get(pos, name) != name:
+            raise Conflict(f"place {pos} is about to be taken by {self._claims[pos]!r}", "choose another place")
+        self._claims[pos] = name
+        try:
+            yield
+        finally:
+            self._claims.pop(pos, None)
 
 
 def check_free(pos: str, name: str, wanted: Mapping[str, Wanted]) -> None:
