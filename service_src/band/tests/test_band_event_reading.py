@@ -194,6 +194,30 @@ async def test_what_was_in_hand_when_the_group_went_is_delivered(run_service, ra
     await eventually(lambda: set(got) == {0, 1, 2, 3})
 
 
+async def test_the_group_stands_again_while_work_goes_on(run_service, raw, eventually, monkeypatch):
+    """The destination is away for hours, Redis lost its data meanwhile: trimming must know of this listener at once."""
+    monkeypatch.setattr(events_module, "HOLD_INTERVAL", 0.1)
+    service = Service()
+    got, release = [], asyncio.Event()
+
+    @service.expose.listener(batch=1)
+    async def broadcast(events):
+        got.append(events[0]["n"])
+        await release.wait()
+
+    await run_service(service, name="listen")
+    await eventually(lambda: has_group(raw))
+    await add(raw, [1, 2])
+    await eventually(lambda: in_hand(raw, 2))
+    script = "redis.call('DEL', 'events') return redis.call('XADD', 'events', '*', 'event', ARGV[1])"
+    await raw.command("EVAL", script, 0, json.dumps({"n": 3}))
+    await eventually(lambda: has_group(raw))
+    assert got == [1]
+    await add(raw, [4])
+    release.set()
+    await eventually(lambda: set(got) >= {1, 3, 4})
+
+
 async def has_group(raw):
     try:
         return bool(await raw.command("XINFO", "GROUPS", "events"))

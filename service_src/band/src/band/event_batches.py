@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
-from band.errors import RedisError
+from band.errors import RedisError, RedisReplyError
 from band.jsonrpc.calling import describe
 from band.logs import logger
 from band.metrics import Metrics
@@ -84,14 +84,22 @@ class Batches:
                 await self._stopping.wait()
         return self._stopping.is_set()
 
-    async def hold(self, interval: float) -> None:
-        """Show, for ever, that what is in hand is still worked on, so that nobody claims it meanwhile."""
+    async def hold(self, interval: float, make_group: Callable[[], Awaitable[None]]) -> None:
+        """Show, for ever, that what is in hand is still worked on, so that nobody claims it meanwhile.
+
+        A group that is gone is noticed here first: nothing else may be asked of Redis while all hands are full.
+        """
         while True:
             await asyncio.sleep(interval)
             held = list(self.held)
             if held and not self._stopping.is_set():
                 try:
-                    await self._group.hold(held)
+                    try:
+                        await self._group.hold(held)
+                    except RedisReplyError as error:
+                        if error.code != "NOGROUP":
+                            raise
+                        await make_group()
                 except RedisError as error:
                     logger.warning("events_hold_failed", group=self._group.name, reason=str(error))
 

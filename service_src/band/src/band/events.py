@@ -74,7 +74,7 @@ class StreamListener:
         self._link.start(address)
         if self._own_commands:
             self._commands.start(address)
-        holder = asyncio.get_running_loop().create_task(self._batches.hold(HOLD_INTERVAL))
+        holder = asyncio.get_running_loop().create_task(self._batches.hold(HOLD_INTERVAL, self._join_again))
         try:
             while not self._stopping.is_set():
                 try:
@@ -170,6 +170,14 @@ class StreamListener:
             reader.position = start
             logger.warning("events_group_made_again", group=self.service, begins_behind=start)
         self._oldest_unhandled = ""
+
+    async def _join_again(self) -> None:
+        """Make the group while work goes on, which may take hours (Mixpanel is away).
+
+        Without it, front's trimming would not know of anybody who still needs what it accepts.
+        """
+        self._remember_unhandled()
+        await self._join()
 
     def _remember_unhandled(self) -> None:
         oldest = [one for one in (self._oldest_unhandled, *self._batches.unhandled()) if one]
