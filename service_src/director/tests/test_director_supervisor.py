@@ -9,6 +9,7 @@ import msgspec
 
 from director.crashes import Crash, Crashes, End, Record
 from director.desired import Desired, Wanted
+from director.history import Release
 from director.incidents import Incidents
 from director.locks import Locks
 from director.reconcile import Action
@@ -22,9 +23,11 @@ class Store:
     """Redis, as far as it is written to here."""
 
     def __init__(self, *documents: tuple[str, bytes]) -> None:
+        self.asked: list[str] = []
         self._flat = [item for name, raw in documents for item in (name.encode(), raw)]
 
     async def command(self, *args: Any) -> Any:
+        self.asked.append(args[0])
         return self._flat if args[0] == "HGETALL" else 1
 
 
@@ -94,3 +97,20 @@ async def test_the_container_tells_of_memory_that_ran_out_where_the_event_came_t
     crash = crashes.of("one").crash
     assert isinstance(crash, Crash)
     assert (crash.exit_code, crash.oom_killed, crash.last_lines) == (137, True, ["bye"])
+
+
+async def test_what_is_told_was_written_down_before() -> None:
+    """A director that is killed after it told of a verdict or a rollback does not tell of it again."""
+    store, engine, told = Store(), Engine(), list[tuple[str, int]]()
+
+    class Hook(Webhook):
+        """Notes how often Redis was written to by the time something is told."""
+
+        def tell(self, event: Any, service: str, **facts: Any) -> None:
+            told.append((event, store.asked.count("HSET")))
+
+    fake: Any = engine
+    incidents = Incidents(fake, Crashes(store, "ns"), fake, Hook(None, "ns"))
+    await incidents.crashed("one", None, wanted(), "why")
+    await incidents.rolled_back("one", None, Release(spec=wanted().spec, at=1.0), "why")
+    assert told == [("service_crashed", 1), ("service_rolled_back", 2)]

@@ -116,7 +116,7 @@ class Actor:
         source = next((item for item in self._releases.of(service) if item.state == "current"), None)
         target = await self._rollback.away(service, reason)
         if target is not None:
-            self._incidents.rolled_back(service, source, target, reason)
+            await self._incidents.rolled_back(service, source, target, reason)
 
     async def _adopt(self, container: Observed) -> None:
         spec = spec_of(container)

@@ -48,15 +48,17 @@ class Incidents:
             last_lines=lines,
         )
         self._crashes.put(service, msgspec.structs.replace(record, crash=crash, tried_at=0.0))
+        await self._crashes.save()  # before it is told: a director that dies here would tell it twice
         facts = {"reason": reason, "exit_code": crash.exit_code, "oom_killed": crash.oom_killed}
         logger.error("service_crashed", service=service, **facts)
         self._webhook.tell("service_crashed", service, **facts)
 
-    def rolled_back(self, service: str, source: Release | None, target: Release, reason: str) -> None:
+    async def rolled_back(self, service: str, source: Release | None, target: Release, reason: str) -> None:
         """Take note that the watch left a release for an earlier one, which begins with a clean record."""
         ids = {"from": source.id if source else "", "to": target.id}
         found = RolledBack(at=time.time(), source=ids["from"], target=ids["to"], reason=reason)
         self._crashes.put(service, Record(rolled_back=found))
+        await self._crashes.save()
         self._webhook.tell("service_rolled_back", service, reason=reason, **ids)
 
     def begins_anew(self, service: str) -> Record:
