@@ -35,7 +35,8 @@ return tonumber(ARGV[2])
 
 
 _UNSURE = b'"unsure":true'
-_LOOK_PAGE = 2000
+_LOOK_PAGE = 200
+"""Entries of one look: of the largest events, 20 MB."""
 _LOOK_MOST = 100_000
 _CLOCKS_MS = 2000
 """How far Redis' clock may be behind front's."""
