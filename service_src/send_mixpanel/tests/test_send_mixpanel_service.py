@@ -236,6 +236,24 @@ async def test_send_mixpanel_dead_letters(sender: Callable[..., Any], redis: Red
         assert await running.get("/delete_dead_letters") == {"deleted": 4}
 
 
+async def test_send_mixpanel_traces_a_dead_letter_of_an_earlier_life(
+    sender: Callable[..., Any], redis: Redis, double: Double
+) -> None:
+    """After a restart a trace still says what Mixpanel said of it; of others, that nothing is known."""
+    bad = event(1, time=int(time.time() * 1000) + 7_200_000)
+    await accept(redis, [bad, event(2)])
+    async with sender():
+        await until(lambda: acknowledged(redis))
+    async with sender() as running:
+        await until(lambda: _connected(running))
+        told = await running.get("/trace", id=bad["id"])
+        assert told["outcome"] == "dead letter"
+        assert "1 hour in the future" in told["answer"]
+        assert abs(told["at"] - time.time() * 1000) < 60_000
+        for unknown in (event(2)["id"], "x" * 50, "", "9" * 30):
+            assert (await running.get("/trace", id=unknown))["outcome"] == "unknown"
+
+
 async def _connected(running: Sender) -> bool:
     return bool((await running.get("/health"))["checks"]["redis"]["status"] == "ok")
 

@@ -13,7 +13,7 @@ from band import logger
 from send_mixpanel.history import History
 from send_mixpanel.lane import Lane, Poster, Refused
 from send_mixpanel.letters import Letter, LetterStream, RedisLink
-from send_mixpanel.mapping import Event, Record, UnusableEvent, to_record
+from send_mixpanel.mapping import Event, Record, UnusableEvent, event_time, to_record
 from send_mixpanel.options import Options, Project
 from send_mixpanel.verdict import Verdict
 
@@ -24,6 +24,7 @@ _HELD_PREFIX = HELD.format(project="")
 _BREATH = 200
 _HELD_BATCH = 2000
 _HELD_INTERVAL = 1.0
+_LOOK_MOST = 2000
 
 
 class Delivery:
@@ -90,6 +91,18 @@ class Delivery:
             "refused": len(refused) + len(unusable),
             "left_out": given - len(letters),
         }
+
+    async def find_dead(self, event_id: str) -> dict[str, Any] | None:
+        """The dead letter of an event, which lies behind the event's own time; None when there is none, or too far."""
+        try:
+            after = f"{event_time({'id': event_id})}-0"
+        except UnusableEvent:
+            return None
+        for letter in await self.dead.read(_LOOK_MOST, after):
+            if str(letter.event.get("id")) == event_id:
+                at = letter.facts.get("at") or letter.stream_id.partition("-")[0]
+                return {"outcome": "dead letter", "at": int(at), "answer": letter.facts.get("reason", "")}
+        return None
 
     # --- sorting
 

@@ -79,8 +79,9 @@ async def stats(**_params: Any) -> dict[str, Any]:
 
 @expose()
 async def trace(id: str = "", **_params: Any) -> dict[str, Any]:  # noqa: A002 - the name in the call
-    """What became of the event `id`, if it is one of the last 20,000."""
-    return delivery.history.find(id) or {"outcome": "unknown", "hint": "not among the last events of this service"}
+    """What became of the event `id`, if it is one of the last 20,000 of this life, or a dead letter of any."""
+    found = delivery.history.find(id) or (await delivery.find_dead(str(id)) if link.connected else None)
+    return found or {"outcome": "unknown", "hint": "not among the last events of this service"}
 
 
 @expose()
