@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from mixpanel_double.rules import complaint
-from send_mixpanel.mapping import UnusableEvent, distinct_id, event_time, insert_id, to_record
+from send_mixpanel.mapping import UnusableEvent, distinct_id, event_time, insert_id, project_id, to_record
 
 EVENT: dict[str, Any] = {
     "key": "in.gen.track.page",
@@ -121,6 +121,22 @@ def test_send_mixpanel_nobody_is_empty(uid: Any) -> None:
     """A missing id, and each value that Mixpanel refuses, is sent as nobody and not as a common user."""
     assert distinct_id({"uid": uid}) == ""
     assert properties({**EVENT, "uid": uid})["distinct_id"] == ""
+
+
+@pytest.mark.parametrize(
+    ("event", "project"),
+    [
+        ({"projectId": 17, "data": {"projectId": 18}}, 17),
+        ({"projectId": None, "data": {"projectId": 18}}, None),
+        ({"channel": "ws", "data": {"projectId": 18}}, 18),
+        ({"channel": "ws", "data": "text"}, None),
+    ],
+)
+def test_send_mixpanel_project_of_a_websocket_message(event: dict[str, Any], project: Any) -> None:
+    """It stands in the data, where front leaves it; elsewhere the event's own counts."""
+    assert project_id(event) == project
+    ws = {"id": "7530741854237622272", "time": 1795468772471, "data": {"projectId": 18}}
+    assert properties(ws)["_projectId"] == 18
 
 
 def test_send_mixpanel_ids_are_texts() -> None:

@@ -13,7 +13,7 @@ from band import logger
 from send_mixpanel.history import History
 from send_mixpanel.lane import Lane, Poster, Refused
 from send_mixpanel.letters import Letter, LetterStream, RedisLink
-from send_mixpanel.mapping import Event, Record, UnusableEvent, event_time, to_record
+from send_mixpanel.mapping import Event, Record, UnusableEvent, event_time, project_id, to_record
 from send_mixpanel.options import Options, Project
 from send_mixpanel.verdict import Verdict
 
@@ -130,7 +130,7 @@ class Delivery:
         """The project that the event goes to; None for one that the settings leave out."""
         if not self._wanted(str(event.get("key") or "")):
             return None
-        own = self.options.projects.get(str(event.get("projectId")))
+        own = self.options.projects.get(str(project_id(event)))
         if own is not None:
             return own
         # With a table of projects and no default, what is not in the table is not meant for Mixpanel.

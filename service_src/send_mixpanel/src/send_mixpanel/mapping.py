@@ -94,6 +94,11 @@ def event_time(event: Event) -> int:
     raise UnusableEvent("the event has no time and no id to take it from")
 
 
+def project_id(event: Event) -> Any:
+    """The projectId of the event; messages of a WebSocket have it in their data only."""
+    return event["projectId"] if "projectId" in event else _mapping(event.get("data")).get("projectId")
+
+
 def distinct_id(event: Event) -> str:
     """The visitor's id as text; empty ("nobody") where it is missing or one of the values that Mixpanel refuses."""
     uid = event.get("uid")
@@ -126,7 +131,7 @@ def _own(event: Event, event_id: str) -> dict[str, Any]:
         "_key": event.get("key"),
         "_channel": event.get("channel"),
         "_id": None if event.get("id") is None else str(event["id"]),
-        "_projectId": event.get("projectId"),
+        "_projectId": project_id(event),
     }
     _add_place(properties, data)
     _add_device(properties, _mapping(data.get("uaparser")))
