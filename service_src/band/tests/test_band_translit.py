@@ -16,17 +16,25 @@ KNOWN = {
     "Manchester=Манчестер Bristol=Бристол Plymouth=Плимут Chelmsford=Челмсфорд",
     "US": "Springfield=Спрингфилд Portland=Портленд Lakewood=Лейквуд Palo_Alto=Пало-Алто Greenville=Гринвилл",
     "RU": "Nizhniy_Novgorod=Нижний_Новгород Yekaterinburg=Екатеринбург Tver'=Тверь Orël=Орёл Irkutsk=Иркутск "
-    "Lipetsk=Липецк Zelënyy_Bor=Зелёный_Бор Mayskiy=Майский Syktyvkar=Сыктывкар Shcherbinka=Щербинка Elista=Элиста",
-    "UA": "Chernihiv=Чернигов Zhmerynka=Жмеринка Lubny=Лубны Truskavets=Трускавец",
-    "DE": "Stuttgart=Штуттгарт Düsseldorf=Дюссельдорф Köln=Кёльн Freiburg=Фрайбург Zwickau=Цвикау",
-    "FR": "Bordeaux=Бордо Toulouse=Тулуз Roubaix=Рубе Rouen=Руен Saint-Étienne=Сен-Этьенн",
+    "Lipetsk=Липецк Zelënyy_Bor=Зелёный_Бор Mayskiy=Майский Arkhangelsk=Архангельск "
+    "Nizhny_Tagil=Нижний_Тагил Stary_Oskol=Старый_Оскол Sovetsk=Советск Noyabrsk=Ноябрьск Volga=Волга "
+    "Syktyvkar=Сыктывкар Shcherbinka=Щербинка Elista=Элиста",
+    "UA": "Lviv=Львов Alchevs'k=Алчевск Chernihiv=Чернигов Zhmerynka=Жмеринка Lubny=Лубны Truskavets=Трускавец",
+    "BY": "Hrodna=Гродна Dokshytsy=Докшицы Rahachow=Рагачов",
+    "DE": "Darmstadt=Дармштадт Düsseldorf=Дюссельдорф Köln=Кёльн Freiburg=Фрайбург Zwickau=Цвикау",
+    "FR": "Bordeaux=Бордо Toulouse=Тулуз Roubaix=Рубе Saint-Denis=Сен-Дени Villeneuve-d'Ascq=Вильнёв-д’Аск",
     "ES": "Málaga=Малага Zaragoza=Сарагоса Gijón=Хихон",
+    "MX": "Ciudad_Juárez=Сьюдад-Хуарес Puebla_City=Пуэбла Hermosillo=Эрмосильо Playa_del_Carmen=Плая-дель-Кармен",
     "IT": "Bologna=Болонья Arezzo=Ареццо Alghero=Альгеро Bergamo=Бергамо",
-    "BR": "São_Paulo=Сан-Паулу Porto_Alegre=Порту-Алегре Curitiba=Куритиба",
-    "PL": "Szczecin=Щецин Rzeszów=Жешув Bydgoszcz=Быдгощ Katowice=Катовице",
+    "BR": "São_Paulo=Сан-Паулу Porto_Alegre=Порту-Алегри Curitiba=Куритиба Contagem=Контажен",
+    "PL": "Szczecin=Щецин Rzeszów=Жешув Bydgoszcz=Быдгощ Katowice=Катовице Gniezno=Гнезно Chrzanów=Хшанув "
+    "Cieszyn=Цешин Siedlce=Седльце Zamość=Замосць",
+    "SE": "Linköping=Линчёпинг Helsingborg=Хельсингборг Östersund=Эстерсунд Gävle=Евле Ystad=Истад",
+    "MK": "Skopje=Скопье",
+    "TW": "Taoyuan_District=Таоюань",
     "TR": "Eskişehir=Эскишехир Bursa=Бурса",
     "JP": "Osaka=Осака Sapporo=Саппоро Fukuoka=Фукуока Hiroshima=Хиросима Chōfu=Тёфу",
-    "CN": "Shenzhen=Шэньчжэнь Chengdu=Чэнду Qingdao=Циндао Suzhou=Сучжоу Xiamen=Сямэнь",
+    "CN": "Shenzhen=Шэньчжэнь Chengdu=Чэнду Qingdao=Циндао Suzhou=Сучжоу Xiamen=Сямэнь Jinan=Цзинань Xining=Синин",
     "KR": "Suwon=Сувон Daejeon=Тэджон",
 }
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import pycountry
 import pytest
 
 from band.geoip import Address
 from mmgeo.locator import make_locator
-from mmgeo.names import RussianNames
+from mmgeo.names import RussianNames, _lines
 from mmgeo.place import make_place
 from mmgeo.reader import CityReader, open_city
 
@@ -50,6 +52,10 @@ class Held:
         ("CN", "Guangdong", "GD", "Гуандун"),
         ("JP", "Tokyo", "13", "Токио"),
         ("SE", "Stockholm", "AB", "Стокгольм"),
+        ("ES", "Valencia", "VC", "Валенсия"),
+        ("LT", "Vilnius County", "VL", "Вильнюсский уезд"),
+        ("UA", "Ternopil", "61", "Тернопольская область"),
+        ("HR", "County of Lika-Senj", "09", "Лицко-Сеньская жупания"),
     ],
 )
 def test_a_region_that_is_only_named_gets_its_code(country: str, region: str, code: str, russian: str) -> None:
@@ -62,6 +68,17 @@ def test_an_unknown_region_has_no_code() -> None:
     """A name that nobody knows is told without a code, not with a wrong one."""
     place = make_place(dbip(region="Nowhereshire"), _names)
     assert "region_iso" not in place and place["region_en"] == "Nowhereshire"
+
+
+def test_the_tables_are_in_order() -> None:
+    """A name stands once, and its Russian one has no Latin letter and no digit; codes of regions are of ISO 3166-2."""
+    rows = [(country, *pair.strip().split("=")) for country, names in _lines("cities.tsv") for pair in names.split(";")]
+    assert len({row[:2] for row in rows}) == len(rows) > 1000
+    assert all(len(row) == 3 and re.fullmatch("[А-яЁё’ -]+", row[2]) for row in rows)
+    regions = _lines("regions.tsv")
+    assert {full for full, _english, _russian in regions} <= {division.code for division in pycountry.subdivisions}
+    names = [(full[:2], name) for full, english, _russian in regions for name in filter(None, english.split("|"))]
+    assert len(set(names)) == len(names)
 
 
 def test_a_district_is_taken_out_of_the_citys_name() -> None:

@@ -17,7 +17,9 @@ _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
 _CYRILLIC = re.compile(r"[\u0400-\u04ff]")
 _BEFORE = re.compile(r"^\^?(?:\(\?<=[^)]*\))?")
 _OPTIONAL: Final = frozenset("?*{")
-_SPACED: Final = frozenset({"bgn", "ukrainian", "bulgarian"})
+_SPACED: Final = frozenset({"bgn", "belarusian", "ukrainian", "bulgarian"})
+_KIND = re.compile(r"(?<=\w) (?:city|town|township|district|county|municipality|province)$", re.IGNORECASE)
+"""What English maps write behind the names of other countries' places; those of Russian maps do not."""
 
 
 class _Language:
@@ -87,6 +89,8 @@ def transliterate(name: str, country: str = "") -> str:
     if not _LATIN.search(name) or _CYRILLIC.search(name):
         return name
     language = LANGUAGES.get(country, "plain")
+    if language not in ("english", "plain"):
+        name = _KIND.sub("", name)
     rules = _language(language)
     done = _WORD.sub(lambda match: _cased(match[0], rules.word(match[0].lower())), name)
     if language not in _SPACED:  # Russian joins the words of foreign names: «Пало-Алто»
@@ -95,6 +99,8 @@ def transliterate(name: str, country: str = "") -> str:
 
 
 def _cased(word: str, cyrillic: str) -> str:
+    if word[1:2] in ("'", "’") and word[2:3].isupper() and cyrillic[1:2] == "’":  # d'Ascq: «д’Аск»
+        return cyrillic[:2] + cyrillic[2:].capitalize()
     if word[:1].isupper() and cyrillic:
         return cyrillic.upper() if len(word) > 3 and word.isupper() else cyrillic[0].upper() + cyrillic[1:]
     return cyrillic.lower()

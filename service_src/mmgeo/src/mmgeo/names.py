@@ -26,6 +26,7 @@ _MAX_REGIONS: Final = 20_000
 class _Division(msgspec.Struct):
     code: str
     name: str
+    parent: str = ""
 
 
 class _Divisions(msgspec.Struct):
@@ -42,10 +43,14 @@ class RussianNames:
         rows = msgspec.json.decode((Path(pycountry.DATABASE_DIR) / "iso3166-2.json").read_bytes(), type=_Divisions).rows
         self._official = {row.code: row.name for row in rows}
         self._codes: dict[tuple[str, str], str] = {}
-        for row in rows:
-            country, _, code = row.code.partition("-")
-            for name in _spellings(row.name):
-                self._codes.setdefault((country, name), code)
+        # Of two with one name the larger is meant ("Valencia" is a community, and a province in it), and the one that
+        # has it as its whole name before one that only has it as a part of it.
+        rows.sort(key=lambda row: bool(row.parent))
+        for spell in (lambda name: [_folded(name)], _spellings):
+            for row in rows:
+                country, _, code = row.code.partition("-")
+                for name in spell(row.name):
+                    self._codes.setdefault((country, name), code)
         self._russian_regions: dict[str, str] = {}
         for line in _lines("regions.tsv"):
             full, english, russian = line

@@ -67,9 +67,13 @@ class CityReader:
             raise BadData(f"a record is of type {type(found).__name__}, not a map")
         return found
 
+    def networks(self, limit: int) -> Iterator[int]:
+        """Yield the places of the records of the first networks in the order of addresses, IPv4 first."""
+        return self._tree.records(limit)
+
     def samples(self) -> Iterator[dict[str, Any]]:
         """Yield the records of the first networks, of well-known addresses, and of random ones, always the same."""
-        for offset in self._tree.records(_WALKED):
+        for offset in self.networks(_WALKED):
             yield self.record(offset)
         draw = random.Random(20)  # noqa: S311 - test look-ups, no secrets
         numbers = [Address(4, draw.randrange(0x01000000, 0xDF000000), "") for _ in range(_RANDOM)]
