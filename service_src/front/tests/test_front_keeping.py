@@ -26,6 +26,16 @@ def test_what_would_cost_events_is_told() -> None:
     assert (unkept["status"], "append-only" in unkept["warning"]) == ("ok", True)
 
 
+def test_a_redis_that_fills_up_is_told_before_it_is_full() -> None:
+    """From 80 % of maxmemory on: large events fill it long before the stream has its greatest number of them."""
+    info = "used_memory:%d\r\nmaxmemory:104857600\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n"
+    assert facts_of(info % 83_000_000)["status"] == "ok"
+    full = facts_of(info % 84_000_000)
+    assert (full["status"], full["code"]) == ("degraded", "nearly_full")
+    assert "80 of 100 MiB" in full["reason"]
+    assert facts_of("used_memory:84000000\r\nmaxmemory:0\r\naof_enabled:1\r\n")["status"] == "ok"
+
+
 async def test_front_shows_it_in_its_health(own_redis: Any, start_front: Any, speak: Any) -> None:
     """A Redis that evicts makes front degraded, with the setting to change."""
     peers = speak(own_redis.dsn)
@@ -40,3 +50,5 @@ async def test_front_shows_it_in_its_health(own_redis: Any, start_front: Any, sp
                 break
             await asyncio.sleep(0.1)
     assert "maxmemory-policy allkeys-lru" in check["reason"]
+    assert "code" not in check
+    assert "redis_may_lose_events" in front.log.read_text()
