@@ -75,6 +75,24 @@ def test_stop_asks_first_and_start_brings_back(visit: Any, theatre: Any) -> None
     assert theatre.state("uaparser") == "running"
 
 
+def test_an_open_menu_stays_while_its_card_changes(visit: Any, theatre: Any) -> None:
+    """Parts and buttons of the card come and go: what a person has opened stays open, and the focus where it is."""
+    page = visit.open()
+    found = card(page, "uaparser")
+    found.locator(".menu summary").click()
+    item = found.get_by_role("button", name="Move… uaparser", exact=True)
+    item.focus()
+    for path, word in (("/stop/uaparser", "stopped"), ("/start/uaparser", "running"), ("/restart/uaparser", "running")):
+        theatre.ask(path)
+        expect(found.locator(".state")).to_have_text(word)
+        expect(found.locator(".building")).to_have_count(0)
+        expect(item).to_be_focused()
+        expect(item).to_be_visible()
+    item.click()
+    expect(page.get_by_role("dialog")).to_contain_text("Move uaparser")
+    answer(page, "Cancel")
+
+
 def test_restart_puts_a_fresh_container_in_place(visit: Any, theatre: Any) -> None:
     """The container is another one afterwards, and the card says how long it is up."""
     before = {row["name"]: row["short_id"] for row in theatre.ask("/list")}["uaparser"]

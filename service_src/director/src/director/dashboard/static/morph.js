@@ -1,4 +1,5 @@
 // Makes an element like another one with the fewest changes: focus, open menus and selections stay as they are.
+// What has no id is told apart by its place among its siblings: what people open or focus needs one where others come and go.
 
 import { localTimes } from "./dom.js";
 
@@ -33,9 +34,16 @@ function attributes(old, fresh) {
 
 function children(old, fresh) {
   const known = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]));
+  const staying = new Set([...fresh.children].map((child) => child.id).filter((id) => known.has(id)));
   let at = old.firstChild;
   for (const wanted of [...fresh.childNodes]) {
     const same = wanted.id ? known.get(wanted.id) : null;
+    // What goes is taken away from before it: an element that is moved loses the focus of what is in it.
+    while (same && at && at !== same && !staying.has(at.id)) {
+      const next = at.nextSibling;
+      at.remove();
+      at = next;
+    }
     if (same && same !== at) old.insertBefore(same, at);
     if (same) {
       morph(same, wanted);
