@@ -14,6 +14,10 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.rockstat.band.plugins.module_utils.tree import add_file, files_of
 
 STAMP = ".contents"
+# Every file of the host's with its hash, then those that can be executed.
+LIST = (
+    "cd {0} 2>/dev/null || exit 0; find . -type f -exec sha256sum {{}} +; find . -type f -perm -0100 -printf 'x %p\\n'"
+)
 
 
 def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -36,9 +40,12 @@ class ActionModule(ActionBase):
         src, dest = os.path.realpath(self._argument("src")), self._argument("dest").rstrip("/")
         files = self._files(src, self._task.args.get("folders") or [])
         wanted = self._hash(src, files)
-        result.update(dest=dest, contents=wanted, files=len(files), changed=self._stamp(dest) != wanted)
-        if result["changed"] and not self._task.check_mode:
-            self._send(src, files, dest, wanted)
+        result.update(dest=dest, contents=wanted, files=len(files), renewed=[])
+        result["changed"] = self._stamp(dest) != wanted
+        if result["changed"]:
+            result["renewed"] = self._renewed(src, files, dest)
+            if not self._task.check_mode:
+                self._send(src, files, dest, wanted)
         return result
 
     def _argument(self, name: str) -> str:
@@ -63,6 +70,25 @@ class ActionModule(ActionBase):
         for name in files:
             add_file(digest, name, os.path.join(src, name))
         return digest.hexdigest()
+
+    def _renewed(self, src: str, files: list[str], dest: str) -> list[str]:
+        """The folders in the folders with a file that differs, here or there: an image is made of some of them."""
+        command = LIST.format(self._quote(dest))
+        # Looking is what check mode is for.
+        checks, self._task.check_mode = self._task.check_mode, False
+        try:
+            answer = self._module("ansible.legacy.command", _raw_params=command, _uses_shell=True)
+        finally:
+            self._task.check_mode = checks
+        rows = [line.split(None, 1) for line in answer.get("stdout", "").splitlines()]
+        there = {(word, name.removeprefix("./")) for word, name in rows if name != f"./{STAMP}"}
+        here = set()
+        for name in files:
+            with open(os.path.join(src, name), "rb") as file:
+                here.add((hashlib.sha256(file.read()).hexdigest(), name))
+            if os.stat(os.path.join(src, name)).st_mode & 0o100:
+                here.add(("x", name))
+        return sorted({"/".join(name.split("/")[:2]) for _word, name in here ^ there})
 
     def _module(self, name: str, **args: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self._execute_module(module_name=name, module_args=args, task_vars=self._task_vars)

@@ -53,6 +53,12 @@ options:
     description: Labels of the image.
     type: dict
     default: {}
+  renewed:
+    description:
+      - Whether the context's folders are about to change. Only check mode looks at it, where they have not changed yet.
+        It says then that an image would be built.
+    type: bool
+    default: false
   timeout:
     description: Seconds that a build may take.
     type: int
@@ -102,6 +108,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils.tree import add_file, add_text, files_of
 
 TAG_LENGTH = 12
+# Stands for the hash of what is not there yet.
+RENEWED = "renewed"
 ATTEMPTS = 3
 # The engine could not start a step at all, which passes: runc lost its own child on a busy host.
 ENGINE_FAULTS = ("runc run failed: unable to start container process: waiting for init", "failed to create shim task")
@@ -184,6 +192,8 @@ class Image:
 
     def ensure(self) -> dict[str, Any]:
         """Build and tag where needed."""
+        if self.module.check_mode and self.args["renewed"]:
+            return {"changed": True, "image": f"{self.args['name']}:{RENEWED}", "image_id": "", "seconds": 0.0}
         # With the umask of root's shell the context would depend on who runs this.
         os.umask(0o022)
         with tempfile.TemporaryDirectory(dir=self.module.tmpdir) as folder:
@@ -225,6 +235,7 @@ def main() -> None:
             "base": {"type": "str"},
             "tags": {"type": "list", "elements": "str", "default": []},
             "labels": {"type": "dict", "default": {}},
+            "renewed": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 900},
         },
         supports_check_mode=True,

@@ -42,6 +42,13 @@ options:
     description: Whether those replaced before a failure go back.
     type: bool
     default: false
+  renewed:
+    description:
+      - Services whose sources are about to change. Only check mode looks at it, where the director does not have them
+        yet. It says then that these would be built.
+    type: list
+    elements: str
+    default: []
   timeout:
     description: Seconds that one service may take.
     type: int
@@ -138,6 +145,8 @@ class Services:
         release = service.current_release() if self._args["rollback"] else ""
         diff = service.difference("run") if self._module._diff else {}
         result = service.ensure()
+        if self._module.check_mode and entry["name"] in self._args["renewed"] and entry["state"] == "running":
+            result.update(changed=True, action="build")
         self.actions[entry["name"]] = result["action"]
         if "held" in result:
             self._module.warn(f"{entry['name']}: {result['held']}. It stays so until its folder or settings change.")
@@ -169,6 +178,7 @@ def main() -> None:
             **connection_spec(),
             "services": {"type": "list", "elements": "dict", "required": True, "options": service_spec()},
             "rollback": {"type": "bool", "default": False},
+            "renewed": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -183,14 +184,34 @@ def test_examples_of_what_works_on_the_controller_run(tmp_path: Path) -> None:
     play = {"hosts": "localhost", "gather_facts": False, "vars": {"role_path": role_path}}
     playbook = tmp_path / "examples.yml"
     playbook.write_text(yaml.safe_dump([{**play, "tasks": yaml.safe_load(text)}]), encoding="utf-8")
-    recaps = []
-    for options in (["--check"], [], []):
-        command = [str(Path(sys.executable).parent / "ansible-playbook"), str(playbook), *options]
+    recaps, renewed = [], []
+    for options in (["--check"], [], [], ["--check"]):
+        if len(recaps) == 3:
+            (tmp_path / "collection" / "service_src" / "one" / "file").write_text("another")
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), str(playbook), "-v", *options]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=55, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         recaps.append(done.stdout.split("changed=")[-1].split()[0])
-        assert (tmp_path / "rockstat" / "source").is_dir() is ("--check" not in options)
-    assert recaps == ["1", "1", "0"]
+        renewed.append(re.findall(r"^    - (\S+)$", done.stdout, re.MULTILINE))
+        assert (tmp_path / "rockstat" / "source").is_dir() is (len(recaps) > 1)
+    assert recaps == ["1", "1", "0", "1"]
+    # What a change is about: each image is made of some of the folders.
+    assert renewed == [*[["band_images/one", "service_src/one"]] * 2, [], ["service_src/one"]]
+
+
+def test_check_mode_knows_what_new_sources_will_change(director: Any, docker: Path) -> None:
+    """The host's sources are the old ones then: images and services of renewed folders are said to be built."""
+    image = {"name": "rockstat/redis", "context": [{"text": "FROM scratch", "dest": "Dockerfile"}], "renewed": True}
+    told = run("band_image", image, check=True, path=docker)
+    assert (told["changed"], told["image"]) == (True, "rockstat/redis:renewed")
+    args = prepared(director, "band_services", {})
+    wanted = [{"name": name, "env": {"OLD": "1"}} for name in ("front", "uaparser")]
+    given = {**args, "services": wanted, "renewed": ["uaparser"]}
+    run("band_services", given)
+    director.asked.clear()
+    assert run("band_services", given, check=True)["actions"] == {"front": "nothing", "uaparser": "build"}
+    assert director.changing == []
+    assert run("band_services", given)["actions"] == {"front": "nothing", "uaparser": "nothing"}
 
 
 def test_what_is_gone_is_removed_once(docker: Path, tmp_path: Path) -> None:
