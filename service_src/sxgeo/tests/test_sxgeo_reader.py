@@ -14,7 +14,8 @@ import pytest
 
 from band.dataset import BadData
 from sxgeo.header import HEADER, read_header
-from sxgeo.reader import SypexReader, open_sypex
+from sxgeo.place import read
+from sxgeo.reader import SypexReader, countries_by_number, open_sypex
 from sxgeo.writer import CityFile, assemble, country_file
 
 Opened = Callable[[bytes], SypexReader]
@@ -164,6 +165,19 @@ def test_country_file_answers_codes(opened: Opened) -> None:
     """A file without directories tells the ISO code of the country's number, and nothing for number 0."""
     reader = opened(country_file([(ip("5.0.0.0"), 185), (ip("6.0.0.0"), 0), (ip("7.0.0.0"), 56)]))
     assert [city_en(reader, text) for text in ("5.9.9.9", "6.1.1.1", "7.0.0.1")] == ["RU", None, "DE"]
+
+
+def test_country_file_has_the_names_too(opened: Opened) -> None:
+    """The file has numbers only; the answer has the same keys as that of a city file. What is no country is unknown."""
+    numbers = {found["iso"]: found["id"] for found in countries_by_number() if found}
+    assert len(numbers) > 245 and numbers["RU"] == 185
+    reader = opened(country_file([(ip("5.0.0.0"), 185), (ip("6.0.0.0"), numbers["CI"]), (ip("7.0.0.0"), 2)]))
+    places = [read(reader, reader.blocks.find(ip(text))) for text in ("5.1.1.1", "6.1.1.1", "7.1.1.1")]
+    assert places == [
+        {"country_en": "Russia", "country_ru": "Россия", "country_iso": "RU"},
+        {"country_en": "Ivory Coast", "country_ru": "Кот-д’Ивуар", "country_iso": "CI"},
+        {"reason": "unknown"},
+    ]
 
 
 def test_the_citys_own_country_wins_over_its_regions(opened: Opened) -> None:

@@ -37,7 +37,7 @@ class SypexReader:
         self.blocks = blocks
         self._country, self._region, self._city = country, region, city
         self._regions, self._places = regions, places
-        self._iso = country_codes()
+        self._countries = [] if header.country_size else countries_by_number()
         self._cache: OrderedDict[int, Found | None] = OrderedDict()
         self._parents: dict[int, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {}
         self._by_number: dict[int, dict[str, Any]] = {}
@@ -66,8 +66,8 @@ class SypexReader:
             BadData: the record is damaged or lies outside of its directory.
         """
         if not self.header.country_size:
-            code = self._iso[key] if key < len(self._iso) else ""
-            return Found({"id": key, "iso": code}, None, None) if code else None
+            country = self._countries[key] if key < len(self._countries) else None
+            return Found(country, None, None) if country else None
         if key >= len(self._places):
             raise BadData(f"an id {key} in a directory of {len(self._places)} bytes")
         if key < self.header.country_size:
@@ -109,10 +109,22 @@ class SypexReader:
             at = self._country.skip(self._places, at)
 
 
-def country_codes() -> list[str]:
-    """Return the ISO code of each country number, an empty text where there is none."""
-    lines = resources.files("sxgeo").joinpath("data", "country_ids.tsv").read_text("utf-8").splitlines()[1:]
-    return [line.partition("\t")[2].strip() for line in lines]
+def countries_by_number() -> list[dict[str, Any] | None]:
+    """Return what stands for the records that a country file does not have; None where a number is no country.
+
+    Four numbers are none: anonymous proxies (A1), others (O1), and two parts of the world (AP, EU).
+    """
+    names = {iso: (english, russian) for iso, english, russian in _lines("countries.tsv")}
+    return [
+        {"id": int(number), "iso": iso, "name_en": names[iso][0], "name_ru": names[iso][1]} if iso in names else None
+        for number, iso in _lines("country_ids.tsv")
+    ]
+
+
+def _lines(name: str) -> list[list[str]]:
+    """Return the fields of a table without its first line, which says what they are."""
+    lines = resources.files("sxgeo").joinpath("data", name).read_text("utf-8").splitlines()
+    return [line.split("\t") for line in lines[1:]]
 
 
 def open_sypex(path: Path) -> Loaded[SypexReader]:
