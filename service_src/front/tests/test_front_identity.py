@@ -4,8 +4,10 @@ import ipaddress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from front.address import ClientAddresses, normal
+from front.address import ClientAddresses, is_plain_v4, normal
 from front.config import DEFAULT_PROXIES
 from front.domains import cookie_domain_of, host_of
 from front.fingerprint import fpid
@@ -174,3 +176,21 @@ def test_hashed_addresses_depend_on_the_key_and_hide_the_address() -> None:
 def test_an_address_has_one_spelling() -> None:
     """What is no address is empty."""
     assert [normal(text) for text in ("1.2.3.4", "::ffff:1.2.3.4", "1.2.3", "")] == ["1.2.3.4", "1.2.3.4", "", ""]
+
+
+NEARLY_V4 = st.lists(st.integers(0, 300).map(str) | st.text("0123456789 .+-x\x00\ud800", max_size=4), max_size=5).map(
+    ".".join
+)
+
+
+@given(st.ip_addresses().map(str) | NEARLY_V4 | st.text(max_size=20))
+def test_the_quick_look_at_an_address_agrees_with_the_library(text: str) -> None:
+    """What is taken for a plain IPv4 address is exactly what `ipaddress` reads and writes the same."""
+    try:
+        plain = str(ipaddress.IPv4Address(text)) == text
+    except ValueError:
+        plain = False
+    assert is_plain_v4(text) == plain
+    if plain:
+        kept = ipaddress.IPv4Network((text, 24), strict=False).network_address
+        assert (normal(text), masker("truncate")(text)) == (text, str(kept))

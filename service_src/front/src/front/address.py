@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from functools import lru_cache
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -65,8 +66,22 @@ def parse(text: str) -> Address | None:
     return mapped or address
 
 
+def is_plain_v4(text: str) -> bool:
+    """Whether a text is an IPv4 address in its only usual spelling: four decimal numbers without leading zeros.
+
+    The C library knows that in a tenth of the time that an `IPv4Address` takes, and most addresses are of this kind.
+    """
+    try:
+        socket.inet_pton(socket.AF_INET, text)
+    except (OSError, ValueError):  # ValueError: a NUL, half of a surrogate pair
+        return False
+    return True
+
+
 @lru_cache(maxsize=8192)
 def normal(text: str) -> str:
     """The usual spelling of an address; empty when the text is none."""
+    if is_plain_v4(text):
+        return text
     address = parse(text)
     return "" if address is None else str(address)

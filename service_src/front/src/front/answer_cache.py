@@ -49,11 +49,23 @@ class Rule(NamedTuple):
         A parameter that is missing is part of the key as such. Only text is compared: 1, 1.0 and true are not the
         same to an enricher, but they are to a dictionary.
         """
+        if len(self.props) == 1:
+            value = params.get(self.props[0])
+            if type(value) is str:
+                return (self.service, value)
         values = [params.get(prop, _MISSING) for prop in self.props]
         for prop, value in zip(self.props, values, strict=True):
             if type(value) is not str and (value is not None or prop in params):
                 return None
         return (self.service, *values)
+
+
+class _Kept(NamedTuple):
+    """An answer, until when it may be used (seconds of a monotonic clock), and the bytes that it counts for."""
+
+    until: float
+    answer: msgspec.Raw
+    size: int
 
 
 class AnswerCache:
@@ -66,8 +78,8 @@ class AnswerCache:
     def __init__(self, most_bytes: int = MOST_BYTES, most_answers: int = MOST_ANSWERS) -> None:
         self._most_bytes = most_bytes // 2
         self._most_answers = max(1, most_answers // 2)
-        self._young: dict[Key, tuple[float, msgspec.Raw]] = {}
-        self._old: dict[Key, tuple[float, msgspec.Raw]] = {}
+        self._young: dict[Key, _Kept] = {}
+        self._old: dict[Key, _Kept] = {}
         self._young_bytes = 0
         self.epoch = 0
         """How often everything was forgotten: an answer that was asked for before is not kept after."""
@@ -83,17 +95,18 @@ class AnswerCache:
         found = self._young.get(key)
         if found is None:
             found = self._old.get(key)
-            if found is not None and found[0] > now:
+            if found is not None and found.until > now:
                 self._put(key, found)
-        if found is not None and found[0] > now:
+        if found is not None and found.until > now:
             self.hits += 1
-            return found[1]
+            return found.answer
         self.misses += 1
         return None
 
     def put(self, key: Key, answer: bytes, ttl: float, now: float) -> None:
         """Keep an answer (JSON) for `ttl` seconds."""
-        self._put(key, (now + ttl, msgspec.Raw(answer)))
+        size = OVERHEAD + len(answer) + sum([len(part) for part in key if part])
+        self._put(key, _Kept(now + ttl, msgspec.Raw(answer), size))
 
     def clear(self) -> None:
         """Forget everything: what enrichers say of themselves has changed."""
@@ -102,9 +115,9 @@ class AnswerCache:
         self._old = {}
         self._young_bytes = 0
 
-    def _put(self, key: Key, entry: tuple[float, msgspec.Raw]) -> None:
-        self._young[key] = entry
-        self._young_bytes += OVERHEAD + len(bytes(entry[1])) + sum([len(part) for part in key if part])
+    def _put(self, key: Key, kept: _Kept) -> None:
+        self._young[key] = kept
+        self._young_bytes += kept.size
         if self._young_bytes > self._most_bytes or len(self._young) >= self._most_answers:
             self._old, self._young = self._young, {}
             self._young_bytes = 0

@@ -12,7 +12,7 @@ from band.constants import ENRICH
 from band.jsonio import encode
 from band.jsonrpc.client import Scatter
 from band.privacy import objected
-from front.answer_cache import AnswerCache
+from front.answer_cache import AnswerCache, Key, Rule
 from front.attendance import Attendance
 from front.enrichment import EnrichPlan, Wish
 from front.fingerprint import Fingerprint, fpid
@@ -96,7 +96,7 @@ class Enricher:
         params = plan.params(message)
         now = asyncio.get_running_loop().time()
         found: dict[str, Any] = {}
-        asked: list[str] = []
+        asked: dict[str, tuple[Rule, Key] | None] = {}
         silent: set[str] = set()
         for service, rule in wishes:
             key = rule.key(params) if rule is not None else None
@@ -108,13 +108,13 @@ class Enricher:
                 silent.add(service)
                 trace.enriched(service, ABSENT)
             else:
-                asked.append(service)
+                asked[service] = None if rule is None or key is None else (rule, key)
         if asked:
             epoch = self.cache.epoch
             answers = await self._ask(frozenset_of(tuple(asked)), params, trace)
             silent |= answers.missing
             if epoch == self.cache.epoch:
-                self._keep(answers, wishes, params, now)
+                self._keep(answers, asked, now)
             found |= answers.results
         data = message["data"]
         for service, _ in wishes:
@@ -134,12 +134,12 @@ class Enricher:
             trace.enriched(service, status, elapsed.get(service, 0.0))
         return answers
 
-    def _keep(self, answers: Scatter, wishes: tuple[Wish, ...], params: dict[str, Any], asked_at: float) -> None:
+    def _keep(self, answers: Scatter, asked: dict[str, tuple[Rule, Key] | None], asked_at: float) -> None:
         """Keep the answers that may be used again. Errors are none."""
-        results = answers.results
-        for service, rule in wishes:
-            if rule is not None and service in results and (key := rule.key(params)) is not None:
-                result = results[service]
+        for service, result in answers.results.items():
+            keeping = asked.get(service)
+            if keeping is not None:
+                rule, key = keeping
                 # A copy: what came is a part of one message with the answers to many events.
                 answer = bytes(result) if isinstance(result, msgspec.Raw) else encode(result)
                 self.cache.put(key, answer, rule.ttl, asked_at)

@@ -113,11 +113,12 @@ class Turn:
         missing, self._open = self._open, set()
         futures, self.futures = self.futures, []
         columns = list(self._columns.items())
-        faulty = any(self._faults.values())
+        # Answers that are not as many as the questions have faults too.
+        faulty = any(self._faults.values()) or any(len(column) != len(futures) for _, column in columns)
         for number, future in enumerate(futures):
             if future.done():
                 continue
-            if faulty or any(len(column) != len(futures) for _, column in columns):
+            if faulty:
                 future.set_result(self._careful(number, missing))
             else:
                 results = {service: column[number] for service, column in columns}
