@@ -49,6 +49,8 @@ from band.recent import Recent
         ("fd00::1", "private"),
         ("ff02::1", "multicast"),
         ("2001:db8::1", "reserved"),
+        ("2001:0:4136:e378:8000:63bf:3fff:fdd2", "reserved"),
+        ("2001:2::1", "reserved"),
         ("4000::1", "reserved"),
     ],
 )
@@ -84,6 +86,26 @@ def test_ipv4_agrees_with_the_standard_library(number: int) -> None:
     exceptions = address.is_multicast or address in ipaddress.ip_network("192.0.0.0/24")
     exceptions = exceptions or address in ipaddress.ip_network("192.88.99.0/24")
     assert public == address.is_global or exceptions
+
+
+@given(st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,4}){2,4}[ .0x]?", fullmatch=True))
+def test_ipv4_is_read_as_by_the_standard_library(text: str) -> None:
+    """Leading zeros, too many digits, too few parts: the quick way refuses what ipaddress refuses, and nothing else."""
+    try:
+        number = int(ipaddress.IPv4Address(text.strip()))
+    except ValueError:
+        assert check_address(text) == "malformed"
+    else:
+        found = check_address(text)
+        assert (isinstance(found, str) and found != "malformed") or found[:2] == (4, number)
+
+
+@given(st.integers(0x20 << 120, (0x40 << 120) - 1))
+def test_ipv6_agrees_with_the_standard_library(number: int) -> None:
+    """Of the addresses that are given out, those that the standard library calls private have no place."""
+    address = ipaddress.IPv6Address(number)
+    if number >> 112 != 0x2002 and not address.is_global:
+        assert check_address(str(address)) == "reserved"
 
 
 @given(st.text(max_size=60) | st.ip_addresses().map(str))
