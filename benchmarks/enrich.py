@@ -1,5 +1,7 @@
 """What a service adds to the cost of enriching: mmgeo, sxgeo and uaparser in process and through Redis, in one run.
 
+- `library`: maxminddb's C reader, ua-parser with its cache, sxgeo's own reader, called in a loop on one core. What they
+  give is not the answer yet: names, flags and JSON are missing.
 - `in_process`: the service's own function, called in a loop on one core: nothing can be faster than that. `new` is
   what one call takes for a value that never came before, `known` for one that is remembered.
 - `ours`: the same function in its service, 500 calls a message (what front sends under load), counted per CPU second of
@@ -101,10 +103,10 @@ def peer(role: str, *argv: str, env: dict[str, str] | None = None, cwd: str | No
     return figures
 
 
-def in_process(name: str) -> Figures:
-    """Measure a service's function without any service."""
+def alone(role: str, name: str) -> Figures:
+    """Measure a library (``library``), or a service's function without any service (``in_process``)."""
     with tempfile.TemporaryDirectory() as folder, prepared(name, folder, 0) as env:
-        return peer("in_process", name, env=env, cwd=folder)
+        return peer(role, name, env=env, cwd=folder)
 
 
 def through_redis(name: str, redis_port: int) -> Figures:
@@ -127,11 +129,12 @@ def run(rounds: int) -> dict[str, Figures]:
         for name in SERVICES:
             with redis_server() as (port, _redis):
                 found.setdefault(("ours", name), []).append(through_redis(name, port))
-            found.setdefault(("in_process", name), []).append(in_process(name))
+            for role in ("in_process", "library"):
+                found.setdefault((role, name), []).append(alone(role, name))
         for system, role in (("ours", "batches"), ("one_a_message", "singles")):
             with redis_server() as (port, redis):
                 found.setdefault((system, "all_three"), []).append(all_three(role, port, redis.pid))
-    result: dict[str, Figures] = {"ours": {}, "in_process": {}, "one_a_message": {}}
+    result: dict[str, Figures] = {"ours": {}, "in_process": {}, "library": {}, "one_a_message": {}}
     for (system, part), figures in found.items():
         result[system][part] = {key: statistics.median(row[key] for row in figures) for key in figures[0]}
     return result

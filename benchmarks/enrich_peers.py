@@ -1,7 +1,8 @@
 """The measuring ends of bin/bench enrich; each prints one JSON object.
 
-``enrich_peers.py in_process NAME`` calls a service's function in a loop; ``service NAME REDIS_PORT PID`` calls the
-service in batches; ``batches|singles REDIS_PORT PID…`` sends each event to three services.
+``enrich_peers.py library NAME`` and ``in_process NAME`` call a library's, a service's function in a loop;
+``service NAME REDIS_PORT PID`` calls the service in batches; ``batches|singles REDIS_PORT PID…`` sends each event to
+three services.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import itertools
 import json
 import os
 import random
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -93,6 +95,28 @@ def figures(count: int, seconds: float, cpu: float) -> dict[str, float]:
 
 
 # --- one service
+
+
+async def library(name: str) -> dict[str, float]:
+    """Call what the service works with, alone: no check of the address, no names filled, no answer written."""
+    call: Callable[[Any], Any]
+    if name == "mmgeo":
+        import maxminddb  # the C reader, which the service does not use: docs/mmgeo.md tells why
+
+        call, given = maxminddb.open_database(f"{os.environ['DATA_DIR']}/city.mmdb").get, addresses()
+    elif name == "uaparser":
+        import ua_parser  # with its own cache of 2,000 lines
+
+        call, given = ua_parser.parse, user_agents()
+    else:
+        from sxgeo.reader import open_sypex
+
+        reader = open_sypex(Path(os.environ["DATA_DIR"]) / "sxgeo.dat").value
+        call, given = (lambda text: reader.find(int.from_bytes(socket.inet_aton(text), "big"))), addresses()
+    begun, cpu = time.perf_counter(), time.process_time()
+    for value in given:
+        call(value)
+    return figures(len(given), time.perf_counter() - begun, time.process_time() - cpu)
 
 
 async def in_process(name: str) -> dict[str, float]:
