@@ -150,7 +150,7 @@ def new_us(call: Callable[[str], Any], name: str) -> float:
     """Return the same for values that were never asked before, by a service that has worked for a while."""
     draw = random.Random(4)
     if name == "uaparser":
-        # Another text that says the same: no cache has it. Different lines, as new ones are: the common ones are quicker.
+        # Other texts that say the same: no cache has them. Different lines, as new ones are; common ones are quicker.
         lines = list(dict.fromkeys(user_agents()))[-KNOWN:]
         return each_us(call, [f"{line} Build/{number}" for number, line in enumerate(lines)])
     wanted = [".".join(map(str, draw.getrandbits(32).to_bytes(4, "big"))) for _ in range(KNOWN)]
