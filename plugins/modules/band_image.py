@@ -126,6 +126,8 @@ class Image:
     def docker(self, *args: str) -> tuple[int, str, str]:
         """Run the Docker client within the time allowed; exit code (124: out of time), output, error output."""
         environment = {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain", "DOCKER_CLI_HINTS": "false"}
+        # What the builder's client notes of a build would stay in root's home.
+        environment["BUILDX_CONFIG"] = os.path.join(str(self.module.tmpdir), "buildx")
         code, out, err = self.module.run_command(
             ["timeout", str(self.args["timeout"]), "docker", *args], environ_update=environment
         )
