@@ -109,6 +109,37 @@ async def test_each_group_says_what_became_of_the_entry(store: RedisLink) -> Non
     assert (other["took"]["state"], other["buried"]["state"]) == ("taken", "taken")
 
 
+async def test_a_listener_that_buries_events_itself_is_believed(store: RedisLink) -> None:
+    """A dead letter without an entry's id belongs to the event that it holds; one that only mentions it does not."""
+    event_id, other_id = flake(NOW), flake(NOW, 1)
+    entry = await accept(store, event_id, NOW)
+    await group(store, "sender", 1)
+    mention = f'{{"id": "{other_id}", "data": {{"seen": "{event_id}"}}}}'
+    await store.command("XADD", "dead:sender", f"{NOW + 80}-0", "event", mention, "reason", "another one")
+    assert [item["state"] for item in await trace.groups(store, entry, event_id)] == ["taken"]
+    await store.command("XADD", "dead:sender", f"{NOW + 90}-0", "event", f'{{"id": "{event_id}"}}', "reason", "too old")
+    (found,) = await trace.groups(store, entry, event_id)
+    assert found == {"group": "sender", "state": "dead_letter", "at": NOW + 90, "reason": "too old"}
+
+
+async def test_a_search_through_large_events_asks_for_few_at_once(store: RedisLink, monkeypatch: Any) -> None:
+    """Entries of 100 kB are read in portions that fit the director's memory, and all of them are looked at."""
+    monkeypatch.setattr(trace, "CHUNK_BYTES", 300_000)
+    for number in range(130):
+        await store.command("XADD", "events", f"{NOW + number}-0", "event", f'{{"id": "1", "x": "{"x" * 100_000}"}}')
+    wanted = await accept(store, flake(NOW), NOW + 500)
+    asked: list[int] = []
+
+    class Watched:
+        async def command(self, *parts: Any) -> Any:
+            if parts[0] == "XRANGE":
+                asked.append(int(parts[-1]))
+            return await store.command(*parts)
+
+    assert (await trace.find(Watched(), flake(NOW))).stream_id == wanted  # type: ignore[arg-type]
+    assert set(asked[1:]) <= {2, 3, 4}
+
+
 async def test_a_real_listener_leaves_the_record_that_is_read_here(store: RedisLink, redis_dsn: str) -> None:
     """A service of the framework takes the event; the trace says when, and how long that took."""
     service = Service()

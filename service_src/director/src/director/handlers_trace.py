@@ -30,7 +30,7 @@ class TraceHandlers:
     async def trace(self, given: params.TraceParams, _rest: Rest) -> Any:
         """`/trace/<event id>`."""
         found = await trace.find(self._link, given.id, after=given.after, scan=given.scan)
-        groups = await trace.groups(self._link, found.stream_id)
+        groups = await trace.groups(self._link, found.stream_id, str(found.event.get("id")))
         answers = await asyncio.gather(*(self._said(str(group["group"]), given.id) for group in groups))
         return {
             "id": given.id,

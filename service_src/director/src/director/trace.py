@@ -18,6 +18,8 @@ TAKEN = EVENTS_STREAM + ":taken:{name}"
 EARLY = 2_000
 """Milliseconds by which an entry may be older than its id says: many ids in one millisecond borrow from the next."""
 CHUNK = 500
+CHUNK_BYTES = 2 * 1024 * 1024
+"""What one answer of Redis may take, about: events may have 100 kB each, and the director has little memory."""
 SCAN = 100_000
 """Entries looked at before the search is given up: what lay in front's journal comes later than its id says."""
 RECORDS = 20_000
@@ -58,8 +60,10 @@ async def find(store: Store, event_id: str, *, after: str | None = None, scan: i
     )
 
 
-async def groups(store: Store, stream_id: str) -> list[dict[str, Any]]:
+async def groups(store: Store, stream_id: str, event_id: str = "") -> list[dict[str, Any]]:
     """Return what became of an entry in each listener's group, sorted by name.
+
+    Listeners that bury events themselves know no entry: their dead letters are told by the event's own id.
 
     `state` is `waiting` (not given to anybody yet), `pending` (given and not acknowledged, with `deliveries`),
     `taken` (acknowledged, with `at` and `ms` where the group keeps records) or `dead_letter` (given up, with `reason`).
@@ -68,11 +72,11 @@ async def groups(store: Store, stream_id: str) -> list[dict[str, Any]]:
         known = [_named(item) for item in await store.command("XINFO", "GROUPS", EVENTS_STREAM) or ()]
     except RedisReplyError:  # there is no stream
         return []
-    found = [await _group(store, item, stream_id) for item in known]
+    found = [await _group(store, item, stream_id, event_id) for item in known]
     return sorted(found, key=lambda item: str(item["group"]))
 
 
-async def _group(store: Store, facts: Fields, stream_id: str) -> dict[str, Any]:
+async def _group(store: Store, facts: Fields, stream_id: str, event_id: str) -> dict[str, Any]:
     name = _text(facts["name"])
     if _order(stream_id) > _order(_text(facts["last-delivered-id"])):
         return {"group": name, "state": "waiting"}
@@ -82,7 +86,7 @@ async def _group(store: Store, facts: Fields, stream_id: str) -> dict[str, Any]:
         held = {"consumer": _text(consumer), "idle_ms": int(idle), "deliveries": int(deliveries)}
         return {"group": name, "state": "pending", **held}
     async for letter_id, fields in _entries(store, DEAD_LETTERS.format(name=name), stream_id, RECORDS):
-        if _text(fields.get("stream_id", b"")) == stream_id:
+        if _is_letter_of(fields, stream_id, event_id):
             reason = _text(fields.get("reason", b""))
             return {"group": name, "state": "dead_letter", "at": _order(letter_id)[0], "reason": reason}
     async for record_id, fields in _entries(store, TAKEN.format(name=name), stream_id, RECORDS):
@@ -92,16 +96,32 @@ async def _group(store: Store, facts: Fields, stream_id: str) -> dict[str, Any]:
     return {"group": name, "state": "taken", "at": None, "ms": None}
 
 
+def _is_letter_of(fields: Fields, stream_id: str, event_id: str) -> bool:
+    if noted := _text(fields.get("stream_id", b"")):
+        return noted == stream_id
+    raw = fields.get("event", b"")
+    if not event_id or event_id.encode() not in raw:
+        return False
+    event = _object(raw)
+    return event is not None and str(event.get("id")) == event_id
+
+
 async def _entries(store: Store, key: str, start: str, most: int) -> AsyncIterator[tuple[str, Fields]]:
     """Yield up to `most` entries of a stream from `start` on; nothing when the key is not there."""
+    chunk = CHUNK // 10  # until it is known how large they are
     while most > 0:
-        rows = await store.command("XRANGE", key, start, "+", "COUNT", str(min(CHUNK, most)))
+        count = min(chunk, most)
+        rows = await store.command("XRANGE", key, start, "+", "COUNT", str(count))
+        size = 0
         for row in rows or ():
-            yield _text(row[0]), _named(row[1])
-        if not rows or len(rows) < min(CHUNK, most):
+            fields = _named(row[1])
+            size += sum([len(value) for value in fields.values()])
+            yield _text(row[0]), fields
+        if not rows or len(rows) < count:
             return
         start = f"({_text(rows[-1][0])}"
         most -= len(rows)
+        chunk = max(1, min(CHUNK, CHUNK_BYTES * len(rows) // max(1, size)))
 
 
 async def _why(store: Store, event_id: str, looked: int, last: str, scan: int) -> str:
