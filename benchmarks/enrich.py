@@ -31,6 +31,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from servers import free_port, process, python, redis_server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,10 +61,12 @@ def service(name: str, redis_port: int) -> Iterator[int]:
 @contextlib.contextmanager
 def prepared(name: str, folder: str, redis_port: int) -> Iterator[dict[str, str]]:
     """Lay the service's settings into ``folder``; yields its environment."""
-    shutil.copy(ROOT / "band_images" / name / "config.yaml", folder)
+    image = ROOT / "band_images" / name
+    shutil.copy(image / "config.yaml", folder)
     data = CACHE / name
     data.mkdir(parents=True, exist_ok=True)
     yield {
+        **yaml.safe_load((image / "band.yml").read_text()).get("env", {}),
         "NAME": name,
         "HOST": "127.0.0.1",
         "REDIS_DSN": f"redis://127.0.0.1:{redis_port}",
