@@ -307,6 +307,7 @@ def test_every_exception_of_ansible_test_has_its_reason() -> None:
     assert {name for name in modules if f"/{name} " not in text} == set()
 
 
+@pytest.mark.timeout(240)  # several runs of Ansible
 def test_the_sample_inventory_and_a_vault_go_together(tmp_path: Path) -> None:
     """A copy of inventory/sample.yml is accepted, with secrets out of an encrypted file that show nowhere."""
     sample = (ROOT / "inventory" / "sample.yml").read_text(encoding="utf-8")

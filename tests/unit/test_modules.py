@@ -173,6 +173,7 @@ def test_examples_of_the_other_modules_run(module: str, docker: Path, tmp_path: 
             assert done["changed"] == told["changed"]
 
 
+@pytest.mark.timeout(240)  # several runs of Ansible
 def test_examples_of_what_works_on_the_controller_run(tmp_path: Path) -> None:
     """band_settings and band_sources are actions: their examples run in a play, and check mode said what they did."""
     tasks = [task for module in sorted(ACTIONS) for task in text_of(module, "EXAMPLES")]
