@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from band import config
 from band.jsonrpc import server as server_module
 from band.service import Service
 
@@ -351,8 +352,9 @@ async def test_calls_in_progress_end_before_the_stop_does(asker, lab):
     assert (await asker.next_json())["result"] == "finished"
 
 
-async def test_status_is_the_originals_typed_answer(asker, lab):
+async def test_status_is_the_originals_typed_answer(asker, lab, monkeypatch):
     """`__status` has the original's fields in the original's envelope, and our own beside them."""
+    monkeypatch.setitem(config.environ, "BAND_CONTAINER", "c1")
     raw = await asker.ask("labsvc", request("__status", request_id="41"))
     assert raw.startswith(
         b'{"jsonrpc":"2.0","result":{"type__":"data","statusCode":200,"data":{"name":"labsvc","app_started":'
@@ -362,6 +364,7 @@ async def test_status_is_the_originals_typed_answer(asker, lab):
     assert data["app_state"] == "running"
     assert data["register"] == [{"method": "*", "role": "handler", "options": {"alias": "wild"}}]
     assert data["health"]["status"] == "ok"
+    assert data["container"] == "c1"
 
 
 async def test_status_can_be_overridden(run_service, peer):

@@ -77,6 +77,16 @@ async def test_an_answer_of_this_very_container_is_needed() -> None:
     assert runtime.kept == ["c1"]
 
 
+async def test_an_older_container_that_was_restarted_meanwhile_does_not_answer_for_the_new_one() -> None:
+    """Its process is younger than the new container; what it was called when it was made tells them apart."""
+    runtime = FakeRuntime(container(env={"BAND_CONTAINER": "new"}))
+    of_old = started(CREATED + 1, container="old")
+    with pytest.raises(TimedOut, match="did not answer __status"):
+        await wait(runtime, FakeProber(of_old))
+    prober = FakeProber(of_old, started(CREATED + 2, container="new", version="2"))
+    assert (await wait(runtime, prober)).status["version"] == "2"
+
+
 @pytest.mark.parametrize(
     ("seen", "word", "code", "oom"),
     [

@@ -85,6 +85,12 @@ async def test_an_answer_of_the_container_before_is_none(house: House) -> None:
     house.prober.statuses = [{"app_started": (SWITCHED - 100) * 1000}, {"app_started": None}]
     await house.watch.once()
     assert house.unanswered == 1
+    house.seen = Observed(
+        id="c1", name="one", service="one", created_at=SWITCHED - 3, env={"BAND_CONTAINER": "new"}
+    )  # fmt: skip
+    house.prober.statuses = [{"app_started": (SWITCHED + 1) * 1000, "container": "old"}]
+    await house.watch.once()
+    assert house.unanswered == 2
 
 
 async def test_without_redis_nobody_can_answer(house: House) -> None:

@@ -197,7 +197,10 @@ class Service:
         self.rpc.renew()
 
     def status(self) -> dict[str, Any]:
-        """Return the facts that ``__status`` answers (wire protocol, section 3), without health."""
+        """Return the facts that ``__status`` answers (wire protocol, section 3), without health.
+
+        ``container`` is how the director calls the container that this process runs in, empty without a director.
+        """
         return {
             "name": self.config.name,
             "app_started": int(self.started_at * 1000),
@@ -207,6 +210,7 @@ class Service:
             "methods": sorted(name for name in self.registry.methods if not name.startswith("__")),
             "version": VERSION,
             "instance": self.instance,
+            "container": config.environ.get("BAND_CONTAINER", ""),
         }
 
     # --- life cycle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
@@ -13,7 +14,7 @@ from band import logger
 from director.desired import Wanted
 from director.errors import Conflict, DirectorError, DockerUnavailable, InvalidValue
 from director.ports import PortPool
-from director.probe import Prober
+from director.probe import CONTAINER_ENV, Prober
 from director.readiness import Readiness, Started, Surroundings
 from director.reconcile import primary_name
 from director.runtime.container import SERVICE_PORT, Placement, container_config
@@ -197,8 +198,13 @@ class Deployer:
         placement = Placement(
             namespace=self._around.namespace,
             ports=ports,
-            # BAND_SERVICE: a config.yaml with another name must fail, not answer as that other service.
-            env={**self._around.env, "NAME": wanted.spec.name, "BAND_SERVICE": wanted.spec.name},
+            env={
+                **self._around.env,
+                "NAME": wanted.spec.name,
+                # A config.yaml with another name must fail, not answer as that other service.
+                "BAND_SERVICE": wanted.spec.name,
+                CONTAINER_ENV: secrets.token_hex(6),
+            },
             memory=self._around.memory,
             title=wanted.title,
             pos=wanted.pos,

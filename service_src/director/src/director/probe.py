@@ -14,7 +14,12 @@ from typing import Any, Protocol
 
 import msgspec
 
+from director.runtime.face import Observed
+
 Status = dict[str, Any]
+
+CONTAINER_ENV = "BAND_CONTAINER"
+"""What the director calls a container, told to it in its environment; its status repeats it as `container`."""
 
 
 class Link(Protocol):
@@ -110,3 +115,15 @@ def unwrap(result: Any) -> Status | None:
     if isinstance(result, dict) and result.get("type__") == "data":
         result = result.get("data")
     return result if isinstance(result, dict) else None
+
+
+def is_from(status: Status, container: Observed, since: float = 0.0) -> bool:
+    """Whether a status comes from this very container, and from a process of it that began after `since`.
+
+    A status without `container` (of services on the original framework) is believed by its time: the clock is the
+    host's for both, and an older container of the service has started before this one was made.
+    """
+    began, told, called = status.get("app_started"), status.get("container"), container.env.get(CONTAINER_ENV)
+    if told and called and told != called:
+        return False
+    return isinstance(began, int | float) and began >= int(max(container.created_at, since) * 1000)

@@ -14,7 +14,7 @@ from director.errors import DockerUnavailable, ServiceFailed, TimedOut
 from director.health import FAILING, complaints, reported
 from director.lines import cut
 from director.masking import scrub, secret_values
-from director.probe import Prober, Status
+from director.probe import Prober, Status, is_from
 from director.runtime.face import Observed, Runtime
 from director.spec import HealthCheck
 
@@ -87,12 +87,10 @@ class Readiness:
 
     async def _answer(self, container: str, wanted: Wanted, since: float, *, well: bool) -> Status:
         seen = await self.look(container)
-        # The clock is the host's for both. An older container of the service has started before this one was made.
-        threshold = int(max(seen.created_at, since) * 1000)
         unwell: Status = {}
 
         def accept(status: Status) -> bool:
-            if _started(status) < threshold or status.get("app_state", "running") != "running":
+            if not is_from(status, seen, since) or status.get("app_state", "running") != "running":
                 return False
             if well and reported(status) == FAILING:
                 unwell.update(status)
@@ -167,8 +165,3 @@ class Readiness:
             oom_killed=bool(seen and seen.oom_killed),
             log=await self.last_lines(container, wanted),
         )
-
-
-def _started(status: Status) -> int:
-    value = status.get("app_started")
-    return int(value) if isinstance(value, int | float) else 0

@@ -27,7 +27,7 @@ VOLUME_PATTERN = r"[a-z0-9][a-z0-9_.]{0,62}"
 """No dash: with one, `my` + `svc-data` and `my-svc` + `data` would be one volume."""
 RESERVED = frozenset({"base", "director", "redis", "enrich", "broadcast"})
 """Names that are not services: images of the platform itself, and channels of the wire."""
-OWN_ENV = frozenset({"HOST", "PORT", "NAME", "BAND_SERVICE"})
+OWN_ENV = frozenset({"HOST", "PORT", "NAME", "BAND_SERVICE", "BAND_CONTAINER"})
 """Environment variables that only the director sets."""
 
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="name of a service or image folder")]

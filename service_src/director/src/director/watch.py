@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from band import logger
 from director import history
 from director.desired import Desired
-from director.probe import Prober
+from director.probe import Prober, is_from
 from director.releases import Releases
 from director.runtime.face import Observed
 from director.verdicts import SILENT_ASKS, Trial
@@ -84,18 +84,11 @@ class Watch:
         seen = self._primary(service)
         if seen is None or seen.state != "running":
             return  # that it ended is seen by other means
-        threshold = int(seen.created_at * 1000)
         connected = self._connected()
-        status = await self._prober.ask(
-            service, timeout=TIMEOUT, accept=lambda status: _started(status.get("app_started")) >= threshold
-        )
+        status = await self._prober.ask(service, timeout=TIMEOUT, accept=lambda status: is_from(status, seen))
         if status is not None or not (connected and self._connected()):
             self._unanswered.pop((service, since), None)  # without Redis nobody can answer
             return
         count = self._unanswered[service, since] = self._unanswered.get((service, since), 0) + 1
         if count >= SILENT_ASKS:
             self._poke()
-
-
-def _started(value: object) -> float:
-    return value if isinstance(value, int | float) else 0.0
