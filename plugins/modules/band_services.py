@@ -53,14 +53,7 @@ options:
     description: Seconds that one service may take.
     type: int
     default: 600
-  url:
-    description: Address of the director.
-    type: str
-    default: http://127.0.0.1:10000
-  token:
-    description: Token of the director, when it has one.
-    type: str
-    default: ""
+extends_documentation_fragment: [rockstat.band.director]
 attributes:
   check_mode:
     support: full

@@ -57,13 +57,22 @@ def docker(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def text_of(module: str, name: str) -> Any:
-    """Return DOCUMENTATION, EXAMPLES or RETURN of a module, read as YAML."""
-    tree = ast.parse((ROOT / "plugins" / "modules" / f"{module}.py").read_text(encoding="utf-8"))
-    for node in tree.body:
+def text_of(module: str, name: str, kind: str = "modules") -> Any:
+    """Return DOCUMENTATION, EXAMPLES or RETURN of a module or a fragment, read as YAML."""
+    tree = ast.parse((ROOT / "plugins" / kind / f"{module}.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
             return yaml.safe_load(ast.literal_eval(node.value))
     raise AssertionError(f"{module} has no {name}")
+
+
+def options_of(doc: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a DOCUMENTATION, with those of the fragments that it extends."""
+    options = dict(doc.get("options") or {})
+    for fragment in doc.get("extends_documentation_fragment", []):
+        name = fragment.removeprefix("rockstat.band.")
+        options |= text_of(name, "DOCUMENTATION", "doc_fragments")["options"]
+    return options
 
 
 def run(module: str, args: dict[str, Any], *, check: bool = False, path: Path | None = None) -> dict[str, Any]:
@@ -106,12 +115,12 @@ def test_a_module_documents_what_it_takes(module: str) -> None:
     doc = text_of(module, "DOCUMENTATION")
     assert doc["module"] == module
     assert doc["attributes"]["check_mode"]["support"] in ("full", "partial")
-    tasks = text_of(module, "EXAMPLES")
+    tasks, options = text_of(module, "EXAMPLES"), options_of(doc)
     assert tasks
     for task in tasks:
         args = task[f"rockstat.band.{module}"] or {}
-        assert set(args) <= set(doc.get("options") or {}), task["name"]
-        required = {name for name, option in (doc.get("options") or {}).items() if option.get("required")}
+        assert set(args) <= set(options), task["name"]
+        required = {name for name, option in options.items() if option.get("required")}
         assert required <= set(args), task["name"]
 
 
