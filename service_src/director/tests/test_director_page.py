@@ -189,6 +189,10 @@ def test_dead_letters_are_read_and_nonsense_is_none() -> None:
     assert found is not None
     assert (found.total, [letter.at for letter in found.letters]) == (7, [NOW + 0.001, 0.0])
     assert [dead.queue("one", answer) for answer in (None, [], {"letters": 3}, {"count": 1})] == [None] * 4
+    listeners = {"stream_id": "1795480000000-0", "event_stream_id": "1795470000000-0", "reason": "ValueError: no"}
+    found = dead.queue("visits", {"count": 1, "letters": [listeners], "replay": {"running": False, "replayed": 3}})
+    assert found is not None
+    assert [(letter.id, letter.reason) for letter in found.letters] == [("1795480000000-0", "ValueError: no")]
     assert dead.may_have({"register": [{"role": "listener"}]}) and not dead.may_have({"register": None})
 
 

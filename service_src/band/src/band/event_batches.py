@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 from band.errors import RedisError, RedisReplyError
 from band.jsonrpc.calling import describe
@@ -18,15 +18,35 @@ from band.stream_group import Delivery, StreamGroup
 RETRY_CAP: Final = 30.0
 
 
+class Feed:
+    """A listener's function, for whoever gives it events: the stream, and a replay of dead letters beside it."""
+
+    def __init__(self, exposed: Exposed) -> None:
+        self.exposed = exposed
+        # A function that handles one batch at a time is not given another one by a replay meanwhile.
+        self._turns = asyncio.Semaphore(exposed.in_flight)
+
+    async def give(self, events: list[dict[str, Any]]) -> None:
+        """Call the function with a batch, or with the one event, when it is its turn.
+
+        Raises:
+            Exception: whatever the function raises.
+        """
+        func = self.exposed.func
+        async with self._turns:
+            await resolve(func(events) if self.exposed.batch else func(**events[0]))
+
+
 class Batches:
     """Works on batches; `held` is what is in hand: read, and neither acknowledged nor buried yet."""
 
-    def __init__(self, exposed: Exposed, group: StreamGroup, metrics: Metrics, stopping: asyncio.Event) -> None:
+    def __init__(self, feed: Feed, group: StreamGroup, metrics: Metrics, stopping: asyncio.Event) -> None:
         self.held: dict[str, None] = {}
         self.at_rest = asyncio.Event()
         self.at_rest.set()
         self.last_error = ""
-        self._exposed = exposed
+        self._feed = feed
+        self._exposed = feed.exposed
         self._group = group
         self._metrics = metrics
         self._stopping = stopping
@@ -111,7 +131,7 @@ class Batches:
         while True:
             begun = loop.time()
             try:
-                await self._call(deliveries)
+                await self._feed.give([delivery.event or {} for delivery in deliveries])
             except Exception as error:  # noqa: BLE001 - whatever a listener does, its events are kept
                 self.last_error = describe(error)
                 self._metrics.called(self._exposed.name, "error", loop.time() - begun)
@@ -131,10 +151,6 @@ class Batches:
             self._handled.update(dict.fromkeys(ids))
             await self._acknowledge(ids, took * 1000)
             return
-
-    async def _call(self, deliveries: list[Delivery]) -> None:
-        events = [delivery.event or {} for delivery in deliveries]
-        await resolve(self._exposed.func(events) if self._exposed.batch else self._exposed.func(**events[0]))
 
     async def _acknowledge(self, ids: list[str], took_ms: float | None = None) -> None:
         await self._group.acknowledge(ids, took_ms)

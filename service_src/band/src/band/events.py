@@ -14,7 +14,7 @@ import contextlib
 from typing import Any, Final
 
 from band.errors import RedisError, RedisReplyError
-from band.event_batches import Batches
+from band.event_batches import Batches, Feed
 from band.event_reader import EventReader, before, order
 from band.logs import logger
 from band.metrics import Metrics
@@ -40,7 +40,8 @@ _NEVER: Final = 1_000_000
 class StreamListener:
     """Feeds one listener function from the stream, as consumer ``consumer`` of the group ``service``.
 
-    ``commands`` is the service's connection for what does not block; without one it has its own.
+    ``commands`` is the service's connection for what does not block; without one it has its own. ``feed`` is the
+    function where somebody else gives it events too.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class StreamListener:
         *,
         start: str = "$",
         commands: RedisLink | None = None,
+        feed: Feed | None = None,
     ) -> None:
         self.service = service
         self.consumer = consumer
@@ -63,7 +65,7 @@ class StreamListener:
         self._own_commands = commands is None
         self._stopping = asyncio.Event()
         self._group = StreamGroup(service, consumer, self._link, self._commands)
-        self._batches = Batches(exposed, self._group, metrics, self._stopping)
+        self._batches = Batches(feed or Feed(exposed), self._group, metrics, self._stopping)
         self._reader = EventReader(exposed, self._group, self._batches, metrics, self._stopping)
         self._backoff = Backoff()
         self._claim_at = 0.0

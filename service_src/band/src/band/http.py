@@ -111,7 +111,7 @@ class HttpFace:
         app.router.add_routes(own)
         taken.update(route.path for route in own)
         for exposed in self._registry.methods.values():
-            if exposed.name.startswith("__") or "*" in exposed.path:
+            if exposed.name.startswith("__") or "*" in exposed.path or not exposed.path:
                 continue
             if exposed.path in taken:
                 logger.warning("http_path_taken", path=exposed.path, method=exposed.name)

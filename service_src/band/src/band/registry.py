@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Exposed(msgspec.Struct, frozen=True):
-    """One function that can be called over RPC and over the service's own HTTP port."""
+    """One function that can be called over RPC and, where it has a ``path``, over the service's own HTTP port."""
 
     name: str
     func: Callable[..., Any]

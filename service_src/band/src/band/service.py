@@ -32,7 +32,9 @@ from band.constants import (
     STATUS_STARTING,
     STATUS_STOPPING,
 )  # fmt: skip
+from band.dead_letters import DeadLetters
 from band.errors import SettingsError
+from band.event_batches import Feed
 from band.events import StreamListener
 from band.http import BODY_LIMIT, HttpFace
 from band.jobs import JOBS_LIMIT, Scheduler, threads
@@ -177,6 +179,7 @@ class Service:
         self.port = 0
         self._app: web.Application | None = None
         self._runner: web.AppRunner | None = None
+        self._feed: Feed | None = None
         self._listener: StreamListener | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._stop = asyncio.Event()
@@ -236,6 +239,7 @@ class Service:
         self.scheduler.limit = service_config.jobs_limit
         self._name_parts(service_config)
         self._add_status()
+        self._add_feed(service_config)
         self._add_gauges()
         await self._prepare()
         await self._open_port(service_config)
@@ -321,6 +325,24 @@ class Service:
         if REQUEST_STATUS not in self.registry.methods:
             self.registry.add(Exposed(REQUEST_STATUS, self._answer_status, f"/{REQUEST_STATUS}"))
 
+    def _add_feed(self, service_config: ServiceConfig) -> None:
+        """Find the listener of the durable stream, and offer what can be done about its dead letters.
+
+        Not over HTTP: a page in somebody's browser can ask for what a port on this host serves.
+        """
+        listeners = self.registry.with_role(ROLE_LISTENER)
+        if not listeners or service_config.listen_all:
+            return
+        if len(listeners) > 1:
+            names = ", ".join(exposed.name for exposed in listeners)
+            raise SettingsError(f"A service is one listener, this one has several ({names}); make one function of them")
+        self._feed = Feed(listeners[0])
+        letters = DeadLetters(service_config.name, self._feed, self.link, self.scheduler.spawn)
+        for name, function in letters.methods().items():
+            known = self.registry.methods.get(name)
+            if known is None or not known.path:  # its own wins; that of an earlier start is replaced
+                self.registry.add(Exposed(name, function, ""))
+
     async def _answer_status(self, **_params: Any) -> Any:
         health = await read_health(self.registry, self.link)
         return response.data({**self.status(), "health": health})
@@ -362,15 +384,11 @@ class Service:
         return channels
 
     def _start_listener(self, service_config: ServiceConfig) -> None:
-        listeners = self.registry.with_role(ROLE_LISTENER)
-        if not listeners or service_config.listen_all or self.link.address is None:
+        if self._feed is None or self.link.address is None:
             return
-        if len(listeners) > 1:
-            names = ", ".join(exposed.name for exposed in listeners)
-            raise SettingsError(f"A service is one listener, this one has several ({names}); make one function of them")
         self._listener = StreamListener(
-            service_config.name, f"{service_config.name}-{socket.gethostname()}", listeners[0], self.metrics,
-            start=service_config.events_from, commands=self.link,
+            service_config.name, f"{service_config.name}-{socket.gethostname()}", self._feed.exposed, self.metrics,
+            start=service_config.events_from, commands=self.link, feed=self._feed,
         )  # fmt: skip
         task = asyncio.get_running_loop().create_task(self._listener.run(self.link.address), name="events")
         self._tasks.append(task)

@@ -116,15 +116,19 @@ class StreamGroup:
         """Acknowledge; with ``took_ms`` the taking is noted for whoever traces an event, in the same write."""
         acknowledged = self._commands.ask("XACK", EVENTS_STREAM, self.name, *ids)
         if took_ms is not None:
-            noted = self._commands.ask(
-                "XADD", TAKEN.format(group=self.name), "MAXLEN", "~", self._notes_kept(len(ids)), "*",
-                "ids", ",".join(str(one) for one in ids), "ms", f"{took_ms:.1f}",
-            )  # fmt: skip
+            noted = self.note(ids, took_ms)
             results = await asyncio.gather(acknowledged, noted, return_exceptions=True)
             if isinstance(results[0], BaseException):
                 raise results[0]
             return  # a note that a full Redis refused is no reason to deliver again
         await acknowledged
+
+    def note(self, ids: Sequence[str | bytes], took_ms: float) -> asyncio.Future[Any]:
+        """Note for whoever traces an event that these were taken."""
+        return self._commands.ask(
+            "XADD", TAKEN.format(group=self.name), "MAXLEN", "~", self._notes_kept(len(ids)), "*",
+            "ids", ",".join(str(one) for one in ids), "ms", f"{took_ms:.1f}",
+        )  # fmt: skip
 
     def _notes_kept(self, ids: int) -> int:
         """How many notes may stay, by what they have lately held: one large batch does not cost all small ones."""

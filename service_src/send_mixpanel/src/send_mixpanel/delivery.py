@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from band import logger
+from band.constants import DEAD_LETTERS
+from band.letters import Letter, LetterStream, RedisLink
 from send_mixpanel.history import History
 from send_mixpanel.lane import Lane, Poster, Refused
-from send_mixpanel.letters import Letter, LetterStream, RedisLink
 from send_mixpanel.mapping import Event, Record, UnusableEvent, event_time, project_id, to_record
 from send_mixpanel.options import Options, Project
 from send_mixpanel.verdict import Verdict
 
-DEAD = "dead:send_mixpanel"
+DEAD = DEAD_LETTERS.format(name="send_mixpanel")
 HELD = "held:send_mixpanel:{project}"
 _HELD_PREFIX = HELD.format(project="")
 # Mapping takes some 20 µs an event: let calls and health checks through in between.

@@ -1,18 +1,18 @@
 """What the service offers: the listener, its figures, dead letters, health."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from band import cleanup, expose, health, link, logger, scheduler, settings, worker
+from band.dead_letters import Replay
 from band.errors import RedisError
+from band.letters import READ_BYTES, Letter, read_count, read_ids
 from send_mixpanel.client import Client
 from send_mixpanel.condition import dead_letter_facts, lane_health
 from send_mixpanel.delivery import Delivery, describe
-from send_mixpanel.letters import Letter
 from send_mixpanel.options import SECRET_RETIRED, Options, OptionsError, read_options
 
 REPLAY_MOST = 2000
-_PORTION = 50
 # Returning late is this listener's way to wait, so it never gives a batch up by raising.
 _NEVER = 1_000_000_000
 
@@ -27,7 +27,13 @@ def _read() -> Options:
 options = _read()
 client = Client(options.timeout)
 delivery = Delivery(options, client, link, (RedisError,))
-_replays: dict[str, Any] = {}
+
+
+async def _give(letters: list[Letter]) -> AsyncIterator[Mapping[str, int]]:
+    yield await delivery.replay(letters)
+
+
+replay = Replay(delivery.dead, link, _give, scheduler.spawn, entries=REPLAY_MOST, size=READ_BYTES)
 
 
 @expose.listener(
@@ -73,7 +79,7 @@ async def stats(**_params: Any) -> dict[str, Any]:
         "unusable": delivery.unusable,
         "held": await delivery.count_held(),
         "dead_letters": await delivery.dead.length(),
-        "replay": _replays or None,
+        "replay": replay.figures or None,
     }
 
 
@@ -87,7 +93,7 @@ async def trace(id: str = "", **_params: Any) -> dict[str, Any]:  # noqa: A002 -
 @expose()
 async def dead_letters(limit: int = 100, **_params: Any) -> dict[str, Any]:
     """The newest dead letters with Mixpanel's reason, newest first."""
-    letters = await delivery.dead.newest(_count(limit, 1000))
+    letters = await delivery.dead.newest(read_count(limit, 1000))
     return {"count": await delivery.dead.length(), "letters": [letter.shown() for letter in letters]}
 
 
@@ -97,45 +103,19 @@ async def replay_dead_letters(limit: int = REPLAY_MOST, ids: str | list[str] = "
 
     When every letter there is was refused for the same reason, mending that reason and this call bring them all.
     """
-    if _replays.get("running"):
-        return {"started": False, "reason": "a replay is running", **_replays}
     dead = delivery.dead
     # Those that are refused again come back behind all others: the number is what is there now.
-    count = min(_count(limit, REPLAY_MOST), await dead.length())
-    chosen = await dead.present(_ids(ids)[:REPLAY_MOST]) if ids else None
-    _replays.clear()
-    _replays["running"] = True
-    await scheduler.spawn(_replay(count, chosen))
-    return {"started": True, "letters": count if chosen is None else len(chosen)}
-
-
-async def _replay(count: int, chosen: list[str] | None) -> None:
-    try:
-        async for letters in _portions(count, chosen):
-            for name, number in (await delivery.replay(letters)).items():
-                _replays[name] = _replays.get(name, 0) + number
-    finally:
-        _replays["running"] = False
-
-
-async def _portions(count: int, chosen: list[str] | None) -> AsyncIterator[list[Letter]]:
-    """The letters to replay, some at a time: they may be large."""
-    dead = delivery.dead
-    if chosen is not None:
-        for begin in range(0, len(chosen), _PORTION):
-            yield await dead.find(chosen[begin : begin + _PORTION])
-        return
-    after = "-"
-    while count > 0 and (letters := await dead.read(count, after)):
-        yield letters
-        after, count = letters[-1].stream_id, count - len(letters)
+    count = min(read_count(limit, REPLAY_MOST), await dead.length())
+    chosen = await dead.present(read_ids(ids)[:REPLAY_MOST]) if ids else None
+    answer = await replay.start(count, chosen)
+    return {**answer, "letters": count if chosen is None else len(chosen)} if answer["started"] else answer
 
 
 @expose()
 async def delete_dead_letters(ids: str | list[str] = "", **_params: Any) -> dict[str, int]:
     """Delete the dead letters with these stream ids (separated by commas); without ids, all of them."""
     # `ids=,` is a mistake of somebody who meant some of them, never all.
-    return {"deleted": await (delivery.dead.remove(_ids(ids)) if ids else delivery.dead.clear())}
+    return {"deleted": await (delivery.dead.remove(read_ids(ids)) if ids else delivery.dead.clear())}
 
 
 @health("mixpanel")
@@ -157,14 +137,3 @@ async def mixpanel() -> dict[str, Any]:
         if held := await delivery.count_held():
             facts["held"] = held
     return facts
-
-
-def _ids(ids: str | list[str]) -> list[str]:
-    return ids.replace(",", " ").split() if isinstance(ids, str) else [str(one) for one in ids]
-
-
-def _count(value: Any, most: int) -> int:
-    try:
-        return max(1, min(int(value), most))
-    except (TypeError, ValueError):
-        return most

@@ -74,8 +74,10 @@ async function letters(button, path, name, body) {
   const done = await post(`/${path}/${encodeURIComponent(name)}`, body, "The dead letters are as they were");
   button.removeAttribute("aria-busy");
   if (!done) return;
-  const deleted = done.deleted ?? 0;
-  notice("ok", path.startsWith("replay") ? "They are on their way again" : `${deleted} deleted`);
+  if (!path.startsWith("replay")) notice("ok", `${done.deleted ?? 0} deleted`);
+  else if (done.started === false) notice("bad", "Nothing was replayed", { text: done.reason ?? "" });
+  else if (done.stopped) notice("bad", `The replay stopped after ${done.replayed ?? 0} of ${done.letters}`, { text: `${done.stopped_at ?? ""} ${done.stopped}`.trim() });
+  else notice("ok", "They are on their way again");
   const only = $("#dead").dataset.only;
   const fresh = await fetch(only ? `/dashboard/dead?name=${encodeURIComponent(only)}` : "/dashboard/dead");
   if (fresh.ok) morph($("#dead"), parse(await fresh.text())[0]);

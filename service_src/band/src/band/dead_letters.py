@@ -1,0 +1,220 @@
+"""What a listener could not take: shown, given to its function once more, or deleted.
+
+Every service whose listener consumes the durable stream has the methods of :class:`DeadLetters`, as far as it does not
+define them itself. :class:`Replay` is for those that do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from typing import Any, Final
+
+from band.constants import DEAD_LETTERS
+from band.errors import RedisError
+from band.event_batches import Feed
+from band.jsonrpc.calling import InvalidParams, describe
+from band.letters import Letter, LetterStream, RedisLink, read_count, read_ids
+from band.logs import logger
+from band.redis.link import RedisLink as Link
+from band.stream_group import StreamGroup
+
+LOCK: Final = "{key}:replay"
+LOCK_MS: Final = 15_000
+LOCK_INTERVAL: Final = 5.0
+"""Seconds between two signs that the replay still runs."""
+PATIENCE: Final = 1.5
+"""Seconds in which a replay may end before its call is answered; callers wait 2 by default."""
+LISTED_MOST: Final = 1000
+PORTION_ENTRIES: Final = 1000
+PORTION_BYTES: Final = 2_000_000
+_SINGLES: Final = 50
+_ID: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+
+Give = Callable[[list[Letter]], AsyncIterator[Mapping[str, int]]]
+Spawn = Callable[[Coroutine[Any, Any, None]], Coroutine[Any, Any, Any]]
+
+
+class NotTaken(Exception):
+    """A letter, or a batch that begins with it, was not taken; the replay ends there."""
+
+    def __init__(self, stream_id: str, reason: str) -> None:
+        super().__init__(reason)
+        self.stream_id = stream_id
+
+
+class Replay:
+    """Gives letters once more in the background, one replay at a time among all instances of the service.
+
+    ``give`` takes some letters and yields what became of them, in numbers to be added up. When it raises, the replay
+    ends. ``figures`` tells of the last one: ``running``, those numbers, and ``stopped`` (why), ``stopped_at``.
+    """
+
+    def __init__(
+        self, stream: LetterStream, redis: RedisLink, give: Give, spawn: Spawn, *, entries: int, size: int
+    ) -> None:
+        self.figures: dict[str, Any] = {}
+        self._stream = stream
+        self._redis = redis
+        self._give = give
+        self._spawn = spawn
+        self._entries = entries
+        self._size = size
+        self._lock = LOCK.format(key=stream.key)
+        self._token = secrets.token_hex(8).encode()
+        self._busy = False
+        self._ended = asyncio.Event()
+
+    async def start(self, count: int, chosen: Iterable[str] | None = None, patience: float = 0.0) -> dict[str, Any]:
+        """Replay the oldest `count` letters or the `chosen` ones; returns whether it began.
+
+        A replay that ends within `patience` seconds is told with its figures.
+
+        Raises:
+            RedisError: it is not known whether another instance replays.
+        """
+        if self._busy:
+            return {"started": False, "reason": "a replay is running", **self.figures}
+        self._busy = True  # before the first await: of two calls, one begins
+        begun = False
+        try:
+            if not await self._redis.command("SET", self._lock, self._token, "NX", "PX", LOCK_MS):
+                return {"started": False, "reason": "a replay is running in another instance"}
+            self.figures = {"running": True}
+            self._ended.clear()
+            await self._spawn(self._run(count, chosen))
+            begun = True
+        finally:
+            if not begun:
+                self._busy = False
+        if patience:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._ended.wait()
+            return {"started": True, **self.figures}
+        return {"started": True}
+
+    async def _run(self, count: int, chosen: Iterable[str] | None) -> None:
+        holding = asyncio.get_running_loop().create_task(self._hold())
+        figures = self.figures
+        try:
+            async for letters in self._stream.portions(count, chosen, entries=self._entries, size=self._size):
+                async for told in self._give(letters):
+                    for name, number in told.items():
+                        figures[name] = figures.get(name, 0) + number
+                if holding.done():
+                    figures["stopped"] = "another instance may have begun a replay"
+                    break
+        except NotTaken as error:
+            figures |= {"stopped": str(error), "stopped_at": error.stream_id}
+            logger.warning("replay_stopped", stream=self._stream.key, at=error.stream_id, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it was, the letters are kept, and the operator is told
+            figures["stopped"] = describe(error)
+            logger.exception("replay_failed", stream=self._stream.key, reason=figures["stopped"])
+        finally:
+            holding.cancel()
+            with contextlib.suppress(RedisError):
+                if await self._redis.command("GET", self._lock) == self._token:
+                    await self._redis.command("DEL", self._lock)
+            figures["running"] = False
+            self._busy = False
+            self._ended.set()
+
+    async def _hold(self) -> None:
+        """Keep the lock; ends when it is somebody else's, or was lost while Redis was away."""
+        while True:
+            await asyncio.sleep(LOCK_INTERVAL)
+            with contextlib.suppress(RedisError):
+                if await self._redis.command("GET", self._lock) != self._token:
+                    return
+                await self._redis.command("PEXPIRE", self._lock, LOCK_MS)
+
+
+class DeadLetters:
+    """The methods of a listener's dead letters, as a service offers them."""
+
+    def __init__(self, name: str, feed: Feed, link: Link, spawn: Spawn) -> None:
+        self._feed = feed
+        self._stream = LetterStream(link, DEAD_LETTERS.format(name=name))
+        self._group = StreamGroup(name, "", link, link)
+        entries = min(feed.exposed.batch or _SINGLES, PORTION_ENTRIES)
+        size = min(feed.exposed.batch_bytes or PORTION_BYTES, PORTION_BYTES)
+        self._replay = Replay(self._stream, link, self._give, spawn, entries=entries, size=size)
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """Return the functions to expose, by name."""
+        functions = (self.dead_letters, self.replay_dead_letters, self.delete_dead_letters)
+        return {function.__name__: function for function in functions}
+
+    async def dead_letters(self, limit: int = 100, **_params: Any) -> dict[str, Any]:
+        """The newest dead letters with their reasons, newest first; `replay` tells of the last replay."""
+        letters = await self._stream.newest(read_count(limit, LISTED_MOST))
+        found = {"count": await self._stream.length(), "letters": [letter.shown() for letter in letters]}
+        return {**found, "replay": self._replay.figures} if self._replay.figures else found
+
+    async def replay_dead_letters(
+        self, limit: int | None = None, ids: str | list[str] = "", **_params: Any
+    ) -> dict[str, Any]:
+        """Give the oldest dead letters to the listener once more, or those with these stream ids; default: all.
+
+        A letter is deleted when the function returned. When it raises, the replay ends: `stopped` tells why,
+        `stopped_at` the letter, or the first one of the batch. What takes longer goes on in the background.
+
+        Raises:
+            InvalidParams: an id is none, or no letter has it.
+        """
+        # What becomes a dead letter while the replay runs is not replayed by it: it would have no end.
+        there = await self._stream.length()
+        chosen = await self._chosen(ids) if ids else None
+        count = min(read_count(limit, max(1, there)), there) if chosen is None else len(chosen)
+        answer = await self._replay.start(count, chosen, PATIENCE)
+        return {"letters": count, **answer} if answer["started"] else answer
+
+    async def delete_dead_letters(self, ids: str | list[str] = "", **_params: Any) -> dict[str, int]:
+        """Delete the dead letters with these stream ids (separated by commas); without ids, all of them.
+
+        Raises:
+            InvalidParams: an id is none, or no letter has it; nothing is deleted.
+        """
+        return {"deleted": await (self._stream.remove(await self._chosen(ids)) if ids else self._stream.clear())}
+
+    async def _chosen(self, ids: str | list[str]) -> list[str]:
+        wanted = list(dict.fromkeys(read_ids(ids)))
+        if not wanted:
+            raise InvalidParams(f"there is no id in ids={ids!r}; write ids of dead letters, as in 1795470000000-0")
+        if wrong := [one for one in wanted if not _ID.fullmatch(one)]:
+            raise InvalidParams(f"{wrong[0][:50]!r} is not the id of a dead letter, which is as in 1795470000000-0")
+        there = set(await self._stream.present(wanted))
+        if missing := [one for one in wanted if one not in there]:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise InvalidParams(f"there is no dead letter {missing[0]}{more}; dead_letters lists those there are")
+        return wanted
+
+    async def _give(self, letters: list[Letter]) -> AsyncIterator[Mapping[str, int]]:
+        readable = [letter for letter in letters if letter.readable]
+        if len(readable) < len(letters):
+            yield {"left_out": len(letters) - len(readable)}
+        batches = [readable] if self._feed.exposed.batch else [[letter] for letter in readable]
+        for batch in filter(None, batches):
+            took = await self._take(batch[0].stream_id, [letter.event for letter in batch])
+            await self._stream.remove(letter.stream_id for letter in batch)
+            yield {"replayed": len(batch)}
+            await self._note([letter.origin for letter in batch if letter.origin], took)
+
+    async def _take(self, first: str, events: list[dict[str, Any]]) -> float:
+        """Have the listener's function take events; returns the milliseconds it took."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        try:
+            await self._feed.give(events)
+        except Exception as error:
+            raise NotTaken(first, describe(error)) from error
+        return (loop.time() - begun) * 1000
+
+    async def _note(self, ids: list[str], took: float) -> None:
+        if ids:
+            with contextlib.suppress(RedisError):  # as with deliveries: a note that is refused harms nothing
+                await self._group.note(ids, took)
