@@ -11,7 +11,7 @@ import msgspec
 from mixpanel_double.rules import seconds
 
 Key = tuple[str, float | None, str, str, str]
-MOST_EVENTS = 500_000
+MOST_EVENTS = 200_000
 MOST_SHOWN = 20_000
 MOST_SHOWN_BYTES = 32_000_000
 MAX_TEXT = 255
@@ -19,7 +19,7 @@ MAX_TEXT = 255
 
 
 class Store:
-    """Unique events in memory. Whole records of the newest 20,000 or 32 MB, the ids and users of half a million."""
+    """Unique events in memory. Whole records of the newest 20,000 or 32 MB, the ids and users of 200,000."""
 
     def __init__(self) -> None:
         self.reset()
