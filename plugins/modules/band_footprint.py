@@ -164,18 +164,26 @@ class Footprint:
         return sorted(one["Name"] for one in self.split("networks", made, ours))
 
     def images(self, objects: list[dict[str, Any]], *, shared: bool) -> list[dict[str, Any]]:
-        """By label or name; those of no namespace only where no other namespace stands on them."""
+        """By label or name; those of no namespace only where no other namespace stands on them.
+
+        What somebody else built on an image of ours has its labels too, and is theirs.
+        """
         ours = []
+        parents = [one for one in objects if _band_labels(one) and not self._named(one)]
         for one in objects:
-            labels = (one.get("Config") or {}).get("Labels") or {}
-            named = any(_repository(tag) in self._images for tag in one.get("RepoTags") or [])
-            common = named or (labels.get("band.managed") == "true" and "band.namespace" not in labels)
+            labels = _band_labels(one)
+            common = self._named(one) or (labels.get("band.managed") == "true" and "band.namespace" not in labels)
+            if any(_inherited(one, parent) for parent in parents):
+                continue
             if self._is_ours(labels) or (common and not shared):
                 ours.append(one)
         self.split("images", objects, ours)
         rows = [{"id": one["Id"], "tags": sorted(one.get("RepoTags") or []), "bytes": one["Size"]} for one in ours]
         # What stands on another image is larger than it.
         return sorted(rows, key=lambda row: (-row["bytes"], row["id"]))
+
+    def _named(self, image: dict[str, Any]) -> bool:
+        return any(_repository(tag) in self._images for tag in image.get("RepoTags") or [])
 
 
 def _container(one: dict[str, Any]) -> dict[str, Any]:
@@ -191,9 +199,21 @@ def _container(one: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _band_labels(one: dict[str, Any]) -> dict[str, str]:
+    labels = (one.get("Config") or {}).get("Labels") or {}
+    return {key: value for key, value in labels.items() if key.startswith("band.")}
+
+
+def _inherited(image: dict[str, Any], parent: dict[str, Any]) -> bool:
+    """Whether an image only has the labels that the one it was built on brought along; our builds set their own."""
+    layers, below = (((one.get("RootFS") or {}).get("Layers") or []) for one in (image, parent))
+    stands_on = 0 < len(below) < len(layers) and layers[: len(below)] == below
+    return stands_on and _band_labels(image) == _band_labels(parent)
+
+
 def _service(one: dict[str, Any]) -> str:
     """The service that a container or an image of ours is of; nothing for others."""
-    labels = (one.get("Config") or {}).get("Labels") or {}
+    labels = _band_labels(one)
     return str(labels.get("band.service", "")) if labels.get("band.managed") == "true" else ""
 
 

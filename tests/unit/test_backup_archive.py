@@ -8,6 +8,7 @@ import json
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -216,6 +217,26 @@ def test_images_of_no_namespace_stay_while_another_one_stands_on_them() -> None:
     footprint = band_footprint.Footprint("rockstat", ["rockstat/rootfs"])
     assert [row["id"] for row in footprint.images(images, shared=False)] == ["ours", "base", "root"]
     assert [row["id"] for row in footprint.images(images, shared=True)] == ["ours"]
+
+
+def test_an_image_that_somebody_built_on_one_of_ours_is_theirs() -> None:
+    """It has the labels of what it stands on; what we build on our own base says of itself what it is."""
+    labels = {"band.managed": "true", "band.kind": "base"}
+    service = {**labels, "band.kind": "service", "band.namespace": "rockstat", "band.service": "sxgeo"}
+
+    def image(name: str, layers: str, labels: dict[str, str]) -> dict[str, Any]:
+        tags = [f"{name}:1"]
+        rootfs = {"Layers": list(layers)}
+        return {"Id": name, "Size": len(layers), "RepoTags": tags, "RootFS": rootfs, "Config": {"Labels": labels}}
+
+    images = [
+        image("rockstat/rootfs", "a", labels), image("base", "ab", labels), image("their/tool", "abc", labels),
+        image("sxgeo", "abd", service), image("their/sxgeo", "abde", service), image("sxgeo-before", "abf", service),
+    ]  # fmt: skip
+    footprint = band_footprint.Footprint("rockstat", ["rockstat/rootfs"])
+    found = {row["id"] for row in footprint.images(images, shared=False)}
+    assert found == {"rockstat/rootfs", "base", "sxgeo", "sxgeo-before"}
+    assert footprint.others == {"images": 2}
 
 
 def test_the_record_of_packages_is_added_to_and_goes_when_it_is_empty(tmp_path: Path) -> None:
