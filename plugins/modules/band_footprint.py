@@ -141,7 +141,8 @@ class Footprint:
 
     def containers(self, objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Ours, in the order in which they are to be stopped: the director brings the others back."""
-        ours = self.split("containers", objects, [one for one in objects if self._is_ours(one["Config"]["Labels"])])
+        made = [one for one in objects if self._is_ours(one["Config"]["Labels"]) and _made_by_us(one)]
+        ours = self.split("containers", objects, made)
         return sorted((_container(one) for one in ours), key=lambda row: (ORDER.get(row["service"], 1), row["name"]))
 
     def volumes(self, objects: list[dict[str, Any]], containers: list[dict[str, Any]], services: set[str]) -> list[str]:
@@ -202,6 +203,12 @@ def _container(one: dict[str, Any]) -> dict[str, Any]:
 def _band_labels(one: dict[str, Any]) -> dict[str, str]:
     labels = (one.get("Config") or {}).get("Labels") or {}
     return {key: value for key, value in labels.items() if key.startswith("band.")}
+
+
+def _made_by_us(container: dict[str, Any]) -> bool:
+    """Whether we made a container; one that somebody runs from a service's image has the labels of the image only."""
+    labels = _band_labels(container)
+    return labels.get("band.kind") != "service" or "band.config" in labels
 
 
 def _inherited(image: dict[str, Any], parent: dict[str, Any]) -> bool:

@@ -182,6 +182,22 @@ def test_core_containers_are_started_again(director: Director) -> None:
         docker("rm", "-f", name)
 
 
+def test_what_a_person_runs_from_a_services_image_is_theirs(director: Director) -> None:
+    """Its image brought our labels along; it is not tidied away, and its end is no crash of the service."""
+    director.write("hello")
+    director.ok("/run/hello")
+    image = docker("inspect", "-f", "{{.Config.Image}}", f"{NAMESPACE}-hello")
+    theirs = docker("run", "-d", "--init", image, "sh", "-c", "sleep 4; exit 3")
+    try:
+        director.ok("/run/hello")
+        until(lambda: docker("inspect", "-f", "{{.State.Status}}", theirs) == "exited")
+        time.sleep(2)  # two looks of the reconciler
+        assert docker("inspect", "-f", "{{.State.ExitCode}}", theirs) == "3"
+        assert director.row("hello")["crashes"] == 0
+    finally:
+        docker("rm", "-f", theirs)
+
+
 def test_stopped_stays_stopped_and_running_comes_back_over_a_restart(director: Director) -> None:
     """A director that was killed finds all as it was: nothing twice, what was stopped still stopped."""
     for name in ("hello", "quiet"):

@@ -157,8 +157,11 @@ def test_a_stream_is_compressed_whole(tmp_path: Path) -> None:
     assert gzip.decompress((tmp_path / "x.gz").read_bytes()) == content
 
 
-def _container(name: str, namespace: str, service: str, volumes: tuple[str, ...] = ()) -> dict[str, object]:
+def _container(
+    name: str, namespace: str, service: str, volumes: tuple[str, ...] = (), **more: str
+) -> dict[str, object]:
     labels = {"band.managed": "true", "band.namespace": namespace, "band.service": service}
+    labels |= {f"band.{key}": value for key, value in more.items()}
     return {
         "Name": f"/{name}",
         "Image": "sha256:1",
@@ -174,14 +177,15 @@ def test_only_what_carries_the_labels_is_ours() -> None:
     rows = footprint.containers(
         [
             _container("redis", "rockstat", "redis", ("rockstat-redis-data",)),
-            _container("front", "rockstat", "front"),
-            _container("director", "rockstat", "director"),
+            _container("front", "rockstat", "front", kind="service", config="c0ffee"),
+            _container("a person's shell in front's image", "rockstat", "front", kind="service"),
+            _container("director", "rockstat", "director", kind="core"),
             _container("alt-front", "alt", "front"),
             _container("somebody", "", ""),
         ]
     )
     assert [row["name"] for row in rows] == ["director", "front", "redis"]
-    assert footprint.others == {"containers": 2}
+    assert footprint.others == {"containers": 3}
 
 
 def test_a_volume_is_ours_by_label_mount_or_the_name_of_a_service() -> None:

@@ -60,7 +60,7 @@ class Engine:
         return stream
 
     def happens(self, action: str, container: str = "c1", **attributes: str) -> None:
-        attributes = {"band.service": "one", **attributes}
+        attributes = {"band.service": "one", "band.config": "c0ffee", **attributes}
         self.lines.put_nowait({"Action": action, "Actor": {"ID": container, "Attributes": attributes}, "time": 5})
 
 
@@ -129,6 +129,32 @@ async def test_events_are_read_and_marked(engine: Engine, runtime: DockerRuntime
     assert (kill.signal, kill.exit_code) == (9, None)
     assert (asked.exit_code, asked.asked, asked.service) == (137, True, "one")
     assert (crash.exit_code, crash.asked, crash.time) == (3, False, 5.0)
+
+
+async def test_what_somebody_runs_from_a_services_image_is_not_seen(engine: Engine, runtime: DockerRuntime) -> None:
+    """`docker run` brings the labels of the image along; only a container made by the director has `band.config`."""
+    image = {"band.managed": "true", "band.namespace": "ns", "band.kind": "service", "band.service": "one"}
+    core = {**image, "band.kind": "core", "band.service": "redis"}
+    made = {**image, "band.config": "c0ffee"}
+    everybody = {"theirs": image, "core": core, "made": made}
+
+    def details(name: str, labels: dict[str, str]) -> dict[str, Any]:
+        return {"Id": name, "Name": f"/{name}", "State": {"Status": "running"}, "Config": {"Labels": labels},
+                "HostConfig": {}}  # fmt: skip
+
+    rows = [
+        {"Id": name, "Names": [f"/{name}"], "State": "running", "Labels": labels} for name, labels in everybody.items()
+    ]
+    engine.answers["GET containers/json"] = (200, rows)
+    for name, labels in everybody.items():
+        engine.answers[f"GET containers/{name}/json"] = (200, details(name, labels))
+    assert {item.name for item in await runtime.containers()} == {"core", "made"}
+    assert await runtime.inspect("theirs") is None
+    reading = asyncio.create_task(heard(runtime, 2))
+    engine.happens("die", container="theirs", exitCode="1", **{"band.config": ""})
+    engine.happens("die", container="core", exitCode="1", **{"band.config": "", "band.kind": "core"})
+    engine.happens("die", container="made", exitCode="1")
+    assert [event.container for event in await asyncio.wait_for(reading, 5)] == ["core", "made"]
 
 
 async def test_a_stream_of_events_that_ends_is_told(engine: Engine, runtime: DockerRuntime) -> None:

@@ -18,6 +18,7 @@ from director.runtime.inspection import (
     event_of,
     image_info,
     is_port_taken,
+    made_by_director,
     observed,
     own_container,
     own_id,
@@ -68,7 +69,8 @@ class DockerRuntime:
     async def containers(self, *, fresh: bool = False) -> list[face.Observed]:
         """Return the containers of this namespace; without `fresh` only those that look changed are inspected."""
         async with self._listing:
-            listed = await self._engine.json("containers/json", params={"all": "1", "filters": self._filters})
+            found = await self._engine.json("containers/json", params={"all": "1", "filters": self._filters})
+            listed = [item for item in found if made_by_director(item.get("Labels"))]
             kept = {item["Id"]: self._seen[item["Id"]] for item in listed if not fresh and self._unchanged(item)}
             details = await asyncio.gather(*(self._inspect(item["Id"]) for item in listed if item["Id"] not in kept))
             self._seen = {**kept, **{item.id: item for item in details if item is not None}}
@@ -85,10 +87,12 @@ class DockerRuntime:
     async def inspect(self, container: str) -> face.Observed | None:
         """Return one container of this namespace, None when there is none."""
         found = await self._inspect(container)
-        if found is not None and found.labels.get(face.LABEL_NAMESPACE) == self._namespace:
-            self._seen[found.id] = found
-            return found
-        return None
+        if found is None or found.labels.get(face.LABEL_NAMESPACE) != self._namespace:
+            return None
+        if not made_by_director(found.labels):
+            return None
+        self._seen[found.id] = found
+        return found
 
     async def _inspect(self, container: str) -> face.Observed | None:
         details = await self._engine.found(self._engine.json(f"containers/{container}/json"))
@@ -190,7 +194,10 @@ class DockerRuntime:
                 line = await self._engine.guard(response.content.readline())
                 if not line:
                     return
-                event = self._mine(event_of(json.loads(line)))
+                data = json.loads(line)
+                if not made_by_director((data.get("Actor") or {}).get("Attributes")):
+                    continue
+                event = self._mine(event_of(data))
                 self._seen.pop(event.container, None)  # look into it anew at the next listing
                 yield event
         finally:

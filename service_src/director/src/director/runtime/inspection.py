@@ -24,6 +24,15 @@ def timestamp(text: str | int | None) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
+def made_by_director(labels: Mapping[str, str] | None) -> bool:
+    """Whether a container's labels were given when it was made: `docker run` of a service's image brings the image's.
+
+    Core containers (Redis, the director) have their own from Ansible; no image has their namespace.
+    """
+    labels = labels or {}
+    return bool(labels.get(face.LABEL_CONFIG)) or labels.get(face.LABEL_KIND) == "core"
+
+
 def observed(details: Mapping[str, Any]) -> face.Observed:
     """Return a container out of `GET /containers/<id>/json`."""
     state, config, host = details["State"], details["Config"], details["HostConfig"]
