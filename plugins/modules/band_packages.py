@@ -22,6 +22,11 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  keep:
+    description: Packages of the record that stay all the same, with what they depend on; with O(state=absent).
+    type: list
+    elements: str
+    default: []
   record:
     description: File of the record on the host.
     type: path
@@ -50,6 +55,11 @@ EXAMPLES = r"""
 - name: Remove what was installed
   rockstat.band.band_packages:
     state: absent
+
+- name: Remove what was installed but for Docker, on which something else lives
+  rockstat.band.band_packages:
+    state: absent
+    keep: [docker.io, docker-cli]
 """
 
 RETURN = r"""
@@ -64,7 +74,7 @@ removed:
   elements: str
   returned: state is absent
 kept:
-  description: Packages of the record that something else needs by now.
+  description: Packages of the record that stay, since something else needs them by now, or O(keep) does.
   type: list
   elements: str
   returned: state is absent
@@ -111,19 +121,20 @@ class Apt:
             self._run("update")
             self._run(*command)
 
-    def removable(self, names: list[str]) -> list[str]:
-        """Those of the packages that nothing else needs: apt itself would take them for left over."""
+    def removable(self, names: list[str], keep: list[str]) -> list[str]:
+        """Those of the packages that nothing else needs, nor `keep`: apt itself would take them for left over."""
         ours = ["-o", "APT::AutoRemove::RecommendsImportant=false", "-o", "APT::AutoRemove::SuggestsImportant=false"]
         # A state file of our own, so that asking changes nothing.
         with tempfile.TemporaryDirectory() as folder:
             states = os.path.join(folder, "extended_states")
-            rows = [f"Package: {name}\nArchitecture: {self._architecture()}\nAuto-Installed: 1\n" for name in names]
+            architecture, free = self._architecture(), [name for name in names if name not in keep]
+            rows = [f"Package: {name}\nArchitecture: {architecture}\nAuto-Installed: 1\n" for name in free]
             with open(states, "w", encoding="utf-8") as file:
                 file.write(self._others_states(set(names)) + "\n".join(rows))
             ours += ["-o", f"Dir::State::extended_states={states}"]
             _code, out, _err = self._run("autoremove", "--simulate", *ours)
         left_over = {line.split()[1].split(":")[0] for line in out.splitlines() if line.startswith("Remv ")}
-        return self._without_strangers(sorted(left_over & set(names)))
+        return self._without_strangers(sorted(left_over & set(free)))
 
     def purge(self, names: list[str]) -> None:
         """Remove packages with their configuration."""
@@ -240,7 +251,7 @@ def ensure_absent(module: AnsibleModule, apt: Apt, record: Record) -> dict[str, 
     """Remove what stands in the record, and is still there, and is needed by nothing else."""
     packages = record.read()
     there = sorted(set(packages) & set(apt.installed()))
-    removable = apt.removable(there) if there else []
+    removable = apt.removable(there, module.params["keep"]) if there else []
     kept = sorted(set(there) - set(removable))
     if removable and not module.check_mode:
         apt.purge(removable)
@@ -255,6 +266,7 @@ def main() -> None:
         argument_spec={
             "names": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "keep": {"type": "list", "elements": "str", "default": []},
             "record": {"type": "path", "default": "/srv/rockstat/etc/packages.json"},
             "repository": {"type": "str", "default": ""},
             "timeout": {"type": "int", "default": 900},
