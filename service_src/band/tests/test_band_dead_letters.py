@@ -182,7 +182,7 @@ async def test_one_replay_at_a_time(run_service, raw, ask, monkeypatch, eventual
     shop.gate.clear()
     await run_service(shop.service, name="listen")
     await bury(raw, 1, 2)
-    assert await ask("replay_dead_letters") == {"letters": 2, "started": True, "running": True}
+    assert await ask("replay_dead_letters") == {"letters": 2, "replayed": 0, "started": True, "running": True}
     answer = await ask("replay_dead_letters")
     assert (answer["started"], answer["reason"]) == (False, "a replay is running")
     await raw.command("PEXPIRE", "dead:listen:replay", 2000)

@@ -110,11 +110,13 @@ def test_what_is_missing_of_a_visit_is_left_out() -> None:
     assert message.visit("1.2.3.4", "", None, "h") == {"ip": "1.2.3.4", "ua": "", "host": "h"}
 
 
-def test_a_websocket_message_has_its_own_order_and_no_td() -> None:
-    """Key, name, service, channel, data, uid, id, time; `data` is the whole object."""
+def test_a_websocket_message_has_its_own_order() -> None:
+    """Key, name, service, channel, data, uid, td, id, time; `data` is the whole object, `td` its own copy."""
+    td = {"ip": "1.2.3.4"}
     sent = {"service": "track", "name": "page", "id__": "_3", "projectId": 5}
-    event = message.ws_message("in.gen.track.page", "track", "page", sent, "u", Flakes(clock=lambda: NOW))
-    assert list(event) == ["key", "name", "service", "channel", "data", "uid", "id", "time"]
+    event = message.ws_message("in.gen.track.page", "track", "page", sent, "u", td, Flakes(clock=lambda: NOW))
+    assert list(event) == ["key", "name", "service", "channel", "data", "uid", "td", "id", "time"]
+    assert event["td"] == td and event["td"] is not td
     assert event["data"] == sent
     assert event["channel"] == "ws"
 

@@ -105,6 +105,23 @@ async def test_an_sdk_event_goes_the_whole_road(http: aiohttp.ClientSession, pee
     assert ua[0]["method"] == "enrich:enrich:front"
 
 
+async def test_no_client_says_what_enrichers_say(http: aiohttp.ClientSession, peers: Any, front: Any) -> None:
+    """Their names in `data` are front's to fill, also where an event is not enriched and while a service is away."""
+    await peers.service("weather", lambda _params: {"sky": "grey"}, enricher=True)
+    row = {"method": "enrich", "role": "enricher", "options": {"keys": ["in.gen.track"]}, "service": "weather"}
+    await peers.register(row)
+    forged = "mmgeo[city_en]=Forgedville&uaparser[os_family]=FakeOS&weather[sky]=blue&stored[plan]=pro&plan=free"
+    async with http.get(f"/order/x?{forged}") as answer:
+        assert answer.status == 200
+    assert (await peers.newest())["data"] == {"plan": "free"}
+    async with http.post("/track/x.json", json={"mmgeo": {"city_en": "Forgedville"}, "weather": 1}) as answer:
+        assert answer.status == 200
+    data = (await peers.newest())["data"]
+    assert (data.get("mmgeo"), data["weather"]) == (None, {"sky": "grey"})
+    async with http.get("/_band/metrics") as answer:
+        assert "band_front_forged_total 2" in await answer.text()
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "content_type", "body"),
     [

@@ -57,13 +57,36 @@ async def test_the_captured_conversation_is_the_same(
             assert answer == received.replace("ID", event_id)
     events = [json.loads(await asyncio.wait_for(broadcast.get(), 2))["params"] for _ in range(5)]
     page = events[2]
-    assert list(page) == ["key", "name", "service", "channel", "data", "uid", "id", "time"]
+    assert list(page) == ["key", "name", "service", "channel", "data", "uid", "td", "id", "time"]
+    assert page["data"].pop("fpid")  # the original had no address here, so it had none of these two
+    assert page["td"]["ip"] == "127.0.0.0"
     assert (page["uid"], page["channel"]) == ("abc", "ws")
     assert page["data"] == {
         "service": "track", "name": "page", "id__": "_3", "data": {"a": 1}, "page": {"url": "u"}, "projectId": 5,
     }  # fmt: skip
     assert broadcast.empty()
     assert await peers.redis.xlen("events") == 5
+
+
+async def test_its_events_are_enriched_by_what_the_handshake_told(
+    session: aiohttp.ClientSession, front: Any, peers: Any
+) -> None:
+    """Address by the proxy's header, User-Agent and client hints go to enrichers; the address is stored truncated."""
+    asked = await peers.service("mmgeo", lambda _params: {"city_en": "London"}, enricher=True)
+    props = {"ip": "td.ip", "ua": "td.ua", "model": "td.ch.model"}
+    options = {"keys": ["in.gen.track"], "props": props}
+    await peers.register({"method": "enrich", "role": "enricher", "options": options, "service": "mmgeo"})
+    headers = {
+        "X-Forwarded-For": "81.2.69.142", "User-Agent": "UA/1", "Sec-CH-UA": '"B";v="1"', "Sec-CH-UA-Model": '"P"',
+    }  # fmt: skip
+    async with session.ws_connect(f"ws://127.0.0.1:{front.port}/wss?uid=5", headers=headers) as socket:
+        for _ in range(2):
+            await socket.send_json({"service": "track", "name": "page", "mmgeo": {"city_en": "Forgedville"}})
+            await socket.receive(5)
+    event = await peers.newest()
+    assert [one["params"] for one in asked] == [{"ip": "81.2.69.142", "ua": "UA/1", "model": '"P"'}] * 2
+    assert event["td"] == {"ip": "81.2.69.0", "ua": "UA/1", "ch": {"ua": '"B";v="1"', "model": '"P"'}}
+    assert event["data"]["mmgeo"] == {"city_en": "London"}
 
 
 async def test_without_uid_the_connection_is_closed(session: aiohttp.ClientSession, front: Any) -> None:

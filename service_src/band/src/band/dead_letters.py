@@ -171,7 +171,7 @@ class DeadLetters:
         chosen = await self._chosen(ids) if ids else None
         count = min(read_count(limit, max(1, there)), there) if chosen is None else len(chosen)
         answer = await self._replay.start(count, chosen, PATIENCE)
-        return {"letters": count, **answer} if answer["started"] else answer
+        return {"letters": count, "replayed": 0, **answer} if answer["started"] else answer
 
     async def delete_dead_letters(self, ids: str | list[str] = "", **_params: Any) -> dict[str, int]:
         """Delete the dead letters with these stream ids (separated by commas); without ids, all of them.

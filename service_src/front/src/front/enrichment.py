@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from front.answer_cache import Rule
+
+OWN_FIELDS: Final = frozenset({"mmgeo", "sxgeo", "uaparser", "stored"})
+"""What front and the platform's enrichers lay into `data`, also while they are stopped; `fpid` the SDK sends itself."""
 
 _MISSING = object()
 _NOBODY: frozenset[str] = frozenset()
@@ -22,7 +25,7 @@ class Wish(NamedTuple):
 class EnrichPlan:
     """Enricher keys as prefixes, and the union of the properties that all enrichers asked for."""
 
-    __slots__ = ("_by_prefix", "_for_all", "_longest", "_props", "_remembered", "_rules", "services")
+    __slots__ = ("_by_prefix", "_for_all", "_longest", "_props", "_remembered", "_rules", "fields", "services")
 
     def __init__(
         self,
@@ -39,6 +42,8 @@ class EnrichPlan:
         self._longest = max((prefix.count(".") + 1 for prefix in by_prefix), default=0)
         self.services = for_all.union(*by_prefix.values())
         """Every service that may be asked."""
+        self.fields = OWN_FIELDS | self.services
+        """Names in `data` that answers lie under: no client may write there."""
 
     def expected(self, key: str) -> frozenset[str]:
         """The services that must hear of an event key; each once, however many of its keys match."""

@@ -122,7 +122,7 @@ class Front:
             counters,
             settings.handler_timeout_ms / 1000,
         )
-        self.sockets = Sockets(self.pipeline, flakes, counters, settings.body_limit)
+        self.sockets = Sockets(self.pipeline, flakes, addresses, counters, settings.body_limit)
         door = Door(
             self.pipeline,
             flakes,

@@ -97,8 +97,11 @@ def http_message(
     }
 
 
-def ws_message(key: str, service: Any, name: Any, data: Message, uid: str, flakes: Flakes) -> Message:
-    """A message of a WebSocket: `data` is the whole object that the client sent, and there is no `td`."""
+def ws_message(key: str, service: Any, name: Any, data: Message, uid: str, td: Message, flakes: Flakes) -> Message:
+    """A message of a WebSocket: `data` is the whole object that the client sent, `td` is of the handshake.
+
+    The original had no `td` here, so nothing that came over a WebSocket was enriched.
+    """
     flake = flakes.next()
     return {
         "key": key,
@@ -107,6 +110,7 @@ def ws_message(key: str, service: Any, name: Any, data: Message, uid: str, flake
         "channel": CHANNEL_WS,
         "data": dict(data),
         "uid": uid,
+        "td": dict(td),
         "id": str(flake),
         "time": time_of(flake),
     }

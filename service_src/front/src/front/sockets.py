@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from band.logs import logger
 from front import answers, message
+from front.address import ClientAddresses
 from front.answers import Answer
 from front.body import decode_json
 from front.counters import Counters
 from front.errors import BadRequest, NotAccepted
 from front.flake import Flakes
+from front.hints import handshake_hints
 from front.objection import mark_objection
 from front.pipeline import Pipeline
 
@@ -26,12 +28,28 @@ _GOODBYE_S = 1.0
 """How long a client may take to answer a close; a stopping front has little time."""
 
 
+class Client(NamedTuple):
+    """What the handshake told: the uid, the `td` of each event, and whether its sender objects to tracking."""
+
+    uid: str
+    td: message.Message
+    gpc: bool
+
+
 class Sockets:
     """Serves WebSocket clients; each one's messages are worked on in their order."""
 
-    def __init__(self, pipeline: Pipeline, flakes: Flakes, counters: Counters, message_limit: int) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        flakes: Flakes,
+        addresses: ClientAddresses,
+        counters: Counters,
+        message_limit: int,
+    ) -> None:
         self._pipeline = pipeline
         self._flakes = flakes
+        self._addresses = addresses
         self._counters = counters
         self._limit = message_limit
         self._open: set[web.WebSocketResponse] = set()
@@ -55,13 +73,13 @@ class Sockets:
             await socket.send_frame(b"", WSMsgType.CLOSE)
             await socket.close()
             return socket
-        gpc = request.headers.get("Sec-GPC") == "1"
+        client = Client(uid, self._td(request), request.headers.get("Sec-GPC") == "1")
         self._open.add(socket)
         try:
             async for frame in socket:
                 if frame.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                     break
-                await socket.send_frame(await self._answer(frame.data, uid, gpc=gpc), WSMsgType.TEXT)
+                await socket.send_frame(await self._answer(frame.data, client), WSMsgType.TEXT)
         except ConnectionError:
             pass
         finally:
@@ -76,7 +94,24 @@ class Sockets:
         with contextlib.suppress(ConnectionError):
             await socket.close(code=WSCloseCode.GOING_AWAY, message=b"restart")
 
-    async def _answer(self, raw: str | bytes, uid: str, *, gpc: bool) -> bytes:
+    def _td(self, request: web.BaseRequest) -> message.Message:
+        def header(name: str) -> str | None:
+            value = request.headers.get(name)
+            return None if value is None else message.clean(value)
+
+        return message.visit(
+            self._addresses.find(
+                request.remote or "",
+                header("X-Real-IP"),
+                ",".join(request.headers.getall("X-Forwarded-For", [])) or None,
+            ),
+            header("User-Agent"),
+            header("Referer"),
+            header("X-Forwarded-Host"),
+            handshake_hints(request.headers),
+        )
+
+    async def _answer(self, raw: str | bytes, client: Client) -> bytes:
         try:
             received = decode_json(raw)
         except BadRequest as error:
@@ -85,17 +120,17 @@ class Sockets:
         if not isinstance(received, dict):
             self._counters.add("rejected_not_an_object")
             return answers.ws_form(_BAD)
-        return answers.ws_form(await self._take(received, uid, gpc=gpc), received.get("id__"))
+        return answers.ws_form(await self._take(received, client), received.get("id__"))
 
-    async def _take(self, received: message.Message, uid: str, *, gpc: bool) -> Answer:
+    async def _take(self, received: message.Message, client: Client) -> Answer:
         service, name = received.get("service"), received.get("name")
         if not service or not name:
             self._counters.add("rejected_incomplete")
             return _INCOMPLETE
         try:
             key = message.event_key(service, name)
-            event = message.ws_message(key, service, name, received, uid, self._flakes)
-            mark_objection(event, gpc=gpc)
+            event = message.ws_message(key, service, name, received, client.uid, client.td, self._flakes)
+            mark_objection(event, gpc=client.gpc)
             return await self._pipeline.run(event)
         except BadRequest as error:
             self._counters.add(f"rejected_{error.code}")
