@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 MASK = "[redacted]"
 # Shorter ones would take harmless words out of every line.
 SHORTEST = 6
-SECRET_NAME = re.compile(
-    r"(?i)(token|secret|passw|passphrase|api_?key|licen[cs]e_?key|private_?key|credential|authorization|cookie|_dsn$|^dsn$)"
+# The director's rule (service_src/director/src/director/masking.py; a test compares them), and a few more.
+DIRECTORS_RULE = (
+    r"(pass(word|wd|phrase)?|secret|token|credential|private|auth|cookie|salt|signature|webhook"
+    r"|licen[sc]e|api_?key|access_?key|_key$|^key$|_pwd$|^pwd$)"
+)
+SECRET_NAME = re.compile(rf"(?i)({DIRECTORS_RULE}|_dsn$|^dsn$)")
+# Of a service's environment only these are shown: what its author calls a secret of his nobody can know by its name.
+HARMLESS_ENV = frozenset(
+    (
+        *("BAND_CONTAINER", "BAND_SERVICE", "HOST", "HTTP_PREFIX", "JOURNAL_DIR", "JSON_LOGS", "LOG_LEVEL", "NAME"),
+        *("HOME", "LANG", "LC_ALL", "PATH", "PORT", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "TZ"),
+        *("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"),
+    )
 )
 _ASSIGNED = re.compile(
     r"""(?ix)
     (?P<name> [\w.-]*
-      (?:token|secret|password|passwd|passphrase|api_?key|licen[cs]e_?key|private_?key|credential)
+      (?:token|secret|password|passwd|passphrase|pass(?![a-z])|_pwd|api_?key|licen[cs]e_?key|private_?key|credential)
       [\w.-]* )
     (?P<between> ["']? \s* [:=] \s* ["']? )
     (?P<value> [^\s"',;&}{\]\[]+ )
@@ -63,7 +76,55 @@ def _masked_assignment(found: re.Match[str]) -> str:
     return f"{found['name']}{found['between']}{MASK}"
 
 
-def secrets_in_environment(lines: list[str]) -> list[str]:
-    """The values of an environment (`NAME=value` lines) whose names say that they are secret."""
+def secrets_in_environment(lines: list[str], declared: frozenset[str] = frozenset()) -> list[str]:
+    """The values of an environment (`NAME=value` lines) that are secret: by name, declared in band.yml, within a URL.
+
+    Each as it is, and as it would stand in JSON or in a URL.
+    """
+    found: list[str] = []
+    for line in lines:
+        name, _sign, value = line.partition("=")
+        by_name = bool(SECRET_NAME.search(name)) and not name.endswith("_FILE")
+        found += [value] if by_name or name in declared else []
+        found += [match["word"] for match in _IN_URL.finditer(value)]
+    forms = (form for value in found for form in _forms(value))
+    return list(dict.fromkeys(forms))
+
+
+def _forms(value: str) -> tuple[str, ...]:
+    return value, json.dumps(value)[1:-1], quote(value, safe=""), quote_plus(value)
+
+
+def declared_secrets(labels: dict[str, str]) -> frozenset[str]:
+    """The names that `secrets` of a service's band.yml holds, out of its container's labels."""
+    try:
+        return frozenset(map(str, json.loads(labels.get("band.spec") or "{}").get("secrets") or ()))
+    except (ValueError, AttributeError, TypeError):
+        return frozenset()
+
+
+def shown_environment(lines: list[str], declared: frozenset[str] = frozenset()) -> list[str]:
+    """A service's environment with the harmless values only; the names stay."""
     pairs = [line.partition("=") for line in lines]
-    return [value for name, _sign, value in pairs if SECRET_NAME.search(name) and not name.endswith("_FILE")]
+    return [f"{name}={_shown(name, value, declared)}" for name, _sign, value in pairs]
+
+
+def without_environments(value: Any) -> Any:
+    """Settings of an inventory with every `env` as `shown_environment` shows it."""
+    if isinstance(value, list):
+        return [without_environments(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _hidden(inner) if _is_env(key, inner) else without_environments(inner) for key, inner in value.items()}
+
+
+def _is_env(key: Any, value: Any) -> bool:
+    return isinstance(value, dict) and (str(key) == "env" or str(key).endswith("_env"))
+
+
+def _hidden(env: dict[str, Any]) -> dict[str, Any]:
+    return {name: _shown(str(name), value) for name, value in env.items()}
+
+
+def _shown(name: str, value: Any, declared: frozenset[str] = frozenset()) -> Any:
+    return value if value in ("", None) or (name in HARMLESS_ENV and name not in declared) else MASK

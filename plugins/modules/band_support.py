@@ -10,7 +10,8 @@ version_added: 0.1.0
 description:
   - Writes one archive with what one asks for first when something does not work.
   - Every text goes through a filter that takes out the secrets that the host holds (files in C(etc), environments of
-    our containers) by their values, and whatever looks like one. Events and their IP addresses are not collected.
+    our containers, C(secrets) of band.yml among them) by their values, and whatever looks like one. Of a service's
+    environment the names stay, and the values of a few harmless ones. Events and IP addresses are not collected.
 options:
   dest:
     description: The archive to write, C(.tar.gz), readable by root only.
@@ -67,7 +68,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError, connection_spec
-from ansible_collections.rockstat.band.plugins.module_utils.redact import Redactor, secrets_in_environment
+from ansible_collections.rockstat.band.plugins.module_utils.redact import (
+    Redactor,
+    declared_secrets,
+    secrets_in_environment,
+    shown_environment,
+    without_environments,
+)
 
 ANSWERS = ("health", "list", "list_images", "state", "registrations", "configs_list", "metrics")
 COMMANDS = {
@@ -94,8 +101,8 @@ class Bundle:
 
     def collect(self) -> dict[str, str]:
         """Every text of the archive by its name in it."""
-        self._files["settings.json"] = self._json(self._args["settings"])
-        self._files["containers.json"] = self._json(self._containers)
+        self._files["settings.json"] = self._json(without_environments(self._args["settings"]))
+        self._files["containers.json"] = self._json([_shown(one) for one in self._containers])
         for name, command in COMMANDS.items():
             self._files[name] = self._run(command.format(lines=self._args["lines"]))
         for one in self._containers:
@@ -126,7 +133,8 @@ class Bundle:
         """Every secret of ours on this host, by value."""
         found = [self._args["token"]]
         for one in self._containers:
-            found += secrets_in_environment(one["Config"].get("Env") or [])
+            config = one["Config"]
+            found += secrets_in_environment(config.get("Env") or [], declared_secrets(config.get("Labels") or {}))
         etc = os.path.join(self._args["home"], "etc")
         for name in sorted(os.listdir(etc)) if os.path.isdir(etc) else []:
             if name.endswith((".password", ".token", ".secret", ".passphrase")):
@@ -143,6 +151,16 @@ class Bundle:
     def _run(self, command: str) -> str:
         _code, out, err = self._module.run_command(["/bin/sh", "-c", f"{{ {command}; }} 2>&1"], errors="replace")
         return self._redactor.text(out + err)
+
+
+def _shown(container: dict[str, Any]) -> dict[str, Any]:
+    """What docker inspect says of a container; of a service without most of its environment."""
+    config = container["Config"]
+    labels = config.get("Labels") or {}
+    if labels.get("band.kind") == "core":
+        return container
+    env = shown_environment(config.get("Env") or [], declared_secrets(labels))
+    return {**container, "Config": {**config, "Env": env}}
 
 
 def write(files: dict[str, str], dest: str) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import quote
 
 import pytest
 
@@ -81,4 +83,36 @@ def test_secrets_of_an_environment_are_known_by_name() -> None:
         "REDIS_PASSWORD_FILE=/run/secrets/x",
         f"REDIS_DSN=redis://:{CANARY}@r",
     ]
-    assert redact.secrets_in_environment(lines) == [CANARY, f"redis://:{CANARY}@r"]
+    found = redact.secrets_in_environment(lines)
+    assert {CANARY, f"redis://:{CANARY}@r"} <= set(found)
+    assert "front" not in found
+
+
+def test_the_rule_is_the_directors() -> None:
+    """What the director masks the bundle masks: the two lists of words are one."""
+    source = ROOT / "service_src" / "director" / "src" / "director" / "masking.py"
+    words = re.findall(r'r"([^"]+)"', source.read_text(encoding="utf-8").split("_SECRET_KEY")[1].split("re.I")[0])
+    assert "".join(words) == redact.DIRECTORS_RULE
+    assert CANARY not in redact.Redactor([]).text(f"connect MYPASS={CANARY} DB_PWD={CANARY}")
+
+
+def test_what_band_yml_calls_a_secret_is_one() -> None:
+    """Whatever its name: hidden where it stands, and known by value, as it is written in JSON and URLs too."""
+    odd = 'p"w/d canary'
+    declared = redact.declared_secrets({"band.spec": json.dumps({"secrets": ["MOTTO"]})})
+    lines = [f"MOTTO={odd}", "PORT=8080", f"UNTOLD={CANARY}", f"BAND_URL=redis://:{CANARY}x@redis:6379/0", "EMPTY="]
+    assert redact.shown_environment(lines, declared) == [
+        "MOTTO=[redacted]", "PORT=8080", "UNTOLD=[redacted]", "BAND_URL=[redacted]", "EMPTY=",
+    ]  # fmt: skip
+    redactor = redact.Redactor(redact.secrets_in_environment(lines, declared))
+    for text in (odd, json.dumps({"said": odd}), f"GET /?q={quote(odd, safe='')}", f"pw {CANARY}x"):
+        assert "canary" not in redactor.text(text).lower()
+    assert redact.declared_secrets({"band.spec": "damaged"}) == redact.declared_secrets({}) == frozenset()
+
+
+def test_settings_show_names_of_an_environment_only() -> None:
+    """A service of the inventory that never ran is known by no label."""
+    settings = {"band_services": [{"name": "x", "env": {"MOTTO": CANARY, "PORT": 1}}], "band_port": 10000}
+    shown = redact.without_environments(settings)
+    assert shown["band_services"] == [{"name": "x", "env": {"MOTTO": "[redacted]", "PORT": 1}}]
+    assert shown["band_port"] == 10000
