@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 WRITE = re.compile(r"^# write (\S+)\n")
+MADE = re.compile(r"^# (\S+) \(as made\)\n")
 
 
 def test_write_a_service_in_ten_minutes(tmp_path: Path) -> None:
@@ -30,6 +31,8 @@ def test_write_a_service_in_ten_minutes(tmp_path: Path) -> None:
     for language, text in BLOCK.findall((ROOT / "docs" / "write-a-service.md").read_text(encoding="utf-8")):
         if target := WRITE.match(text):
             (here / target.group(1)).write_text(text[target.end() :], encoding="utf-8")
+        if made := MADE.match(text):
+            assert (here / made.group(1)).read_text(encoding="utf-8") == text[made.end() :]
         if language != "bash":
             continue
         done = subprocess.run(
