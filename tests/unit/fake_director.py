@@ -74,6 +74,10 @@ class FakeDirector:
         self.services[name] = {"name": name, "state": "running", "wanted": "running", "health": "ok"}
         return 200, {"name": name, "short_id": RELEASE, "state": "running"}
 
+    def _start(self, name: str, *_: Any) -> tuple[int, Any]:
+        self.services[name].update(state="running", wanted="running")
+        return 200, {"name": name, "short_id": RELEASE, "state": "running"}
+
     def _stop(self, name: str, *_: Any) -> tuple[int, Any]:
         self.services[name].update(state="exited", wanted="stopped")
         return 200, {"name": name, "short_id": RELEASE, "state": "exited"}

@@ -393,3 +393,22 @@ def test_files_are_written_once_and_secrets_are_generated_once(tmp_path: Path) -
     again = run("band_files", {"files": files})
     assert again["changed"] is False
     assert (tmp_path / "etc" / "word").read_text().strip() == word
+
+
+def test_a_restore_runs_what_ran_and_tells_where_it_cannot(director: Any, tmp_path: Path) -> None:
+    """No service goes to its folder's release by the restore; one whose image was not there is named."""
+    for name, image in (("front", "rockstat/front:old"), ("ledger", "rockstat/ledger:new")):
+        director.services[name] = {"name": name, "wanted": "running", "state": "running", "image": image}
+    images = {"front": "rockstat/front:old", "ledger": "rockstat/ledger:old", "redis": "rockstat/redis:1"}
+    manifest = {"namespace": "rockstat", "running": ["front", "ledger"], "images": images}
+    role = {"name": "rockstat.band.backup", "tasks_from": "resume"}
+    given = {"band_backup_director_url": director.url, "__band_backup_archive": {"manifest": manifest}}
+    play = {"hosts": "localhost", "gather_facts": False, "vars": given}
+    path = tmp_path / "resume.yml"
+    path.write_text(json.dumps([{**play, "tasks": [{"ansible.builtin.include_role": role}]}]), encoding="utf-8")
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=55, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert director.changing == ["/start/front", "/start/ledger"]
+    assert "ledger: rockstat/ledger:new, at the backup rockstat/ledger:old" in done.stdout
+    assert "front: rockstat" not in done.stdout
