@@ -54,6 +54,9 @@ async def test_mixpanel_double_starts(tmp_path: Path, extra: dict[str, str]) -> 
                 assert facts == {"closed": True, "max_body": 1_000_000, "id_field": "$insert_id"}
                 async with session.get(f"{base}/fail", params={"status": "429"}) as answer:
                     assert (await answer.json())["orders"][0]["status"] == 429
+                for path in ("fail?status=abc", "fail?what=1", "events?limit=abc"):
+                    async with session.get(f"{base}/{path}") as answer:
+                        assert (answer.status, "Server error" in await answer.text()) == (400, False)
     finally:
         process.terminate()
         await asyncio.wait_for(process.wait(), 12)

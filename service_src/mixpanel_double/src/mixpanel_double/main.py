@@ -3,7 +3,9 @@
 from typing import Any
 
 from band import dome, expose, health, settings
+from band.jsonrpc.calling import InvalidParams
 from mixpanel_double.app import Double, add_routes
+from mixpanel_double.faults import FaultError
 from mixpanel_double.rules import MAX_BODY
 
 double = Double(max_body=int(settings.max_body or MAX_BODY), id_field=str(settings.id_field or "insert_id"))
@@ -19,14 +21,29 @@ async def stats(**_params: Any) -> dict[str, Any]:
 
 @expose()
 async def events(limit: int = 20, **_params: Any) -> dict[str, Any]:
-    """The newest events as they came."""
-    return {"events": double.store.newest(max(1, min(int(limit), 1000)))}
+    """The newest events as they came.
+
+    Raises:
+        InvalidParams: the limit is no whole number.
+    """
+    try:
+        most = int(limit)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidParams(f"limit={str(limit)[:50]!r} is no whole number") from None
+    return {"events": double.store.newest(max(1, min(most, 1000)))}
 
 
 @expose()
 async def fail(**order: Any) -> dict[str, Any]:
-    """Order a fault: `/call/mixpanel_double/fail?status=429&times=3`."""
-    double.faults.order(order)
+    """Order a fault: `/call/mixpanel_double/fail?status=429&times=3`.
+
+    Raises:
+        InvalidParams: there is no such order; the text says what can be ordered.
+    """
+    try:
+        double.faults.order(order)
+    except FaultError as error:
+        raise InvalidParams(str(error)) from None
     return {"orders": double.faults.open()}
 
 
