@@ -193,6 +193,38 @@ def test_one_switch_masks_secrets_in_output_and_diffs(tmp_path: Path, *, shown: 
     assert any("canary-token-4711-band" in line for line in said) is shown
 
 
+@pytest.mark.parametrize("inventory", ["inventory/nope.yml", "inventory/localhost.yml -i inventory/nope.yml"])
+def test_a_misspelt_inventory_is_an_error(inventory: str) -> None:
+    """No verb ends well for hosts that it never saw; the script says so before it installs anything."""
+    done = ansible("ansible-playbook", "playbooks/status.yml", "-i", *inventory.split())
+    assert done.returncode != 0
+    assert "inventory/nope.yml" in done.stderr
+    script = subprocess.run(
+        ["bin/setup", "-i", *inventory.split()], cwd=ROOT, capture_output=True, text=True, timeout=5, check=False
+    )
+    assert (script.returncode, script.stdout) == (1, "")
+    assert 'there is no inventory "inventory/nope.yml"' in script.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("-i mine.yml -e '{\"a b\": true}'", "ansible-playbook -i mine.yml -e '{\"a b\": true}'"),
+        ("-e @secrets.yml -e mixpanel_token=canary", "-e @secrets.yml -e '(a secret that is not shown)'"),
+        ("-i mine.yml --check", "Nothing was changed"),
+    ],
+)
+def test_the_script_says_how_to_do_it_again(given: str, said: str) -> None:
+    """With the options that it was given, but for secrets; check mode did nothing that could be done again."""
+    function = re.search(r"^say_again\(\) \{.*?^\}$", (ROOT / "bin/setup").read_text(), re.MULTILINE | re.DOTALL)
+    assert function
+    text = f'say() {{ echo "$1"; }}; venv=.venv\n{function[0]}\nsay_again {given}'
+    done = subprocess.run(["bash", "-uc", text], capture_output=True, text=True, timeout=5, check=True)
+    assert said in done.stdout
+    assert ("same again" in done.stdout) is ("--check" not in given)
+    assert "canary" not in done.stdout
+
+
 def test_every_scenario_goes_the_whole_way() -> None:
     """Each scenario has the whole sequence: check before anything is there, verify after side effects too."""
     base = yaml.safe_load((ROOT / ".config" / "molecule" / "config.yml").read_text(encoding="utf-8"))
