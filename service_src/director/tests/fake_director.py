@@ -2,7 +2,8 @@
 
 `python fake_director.py` with the director's own environment; FAKE_SERVICES=100 begins with so many services running.
 Services of this engine answer `__status` and a few methods over RPC; each prints its environment, secrets included,
-into its log, one with the variable CRASH ends with exit code 3, and the method `die` ends one later.
+into its log, one with the variable CRASH ends with exit code 3, and the method `die` ends one later; one with
+SLOW takes a second to stop.
 """
 
 from __future__ import annotations
@@ -72,6 +73,9 @@ class FakeEngine:
     async def used_ports(self) -> set[int]:
         return {port for item in self._all() for port in item.ports}
 
+    async def port_holder(self, port: int) -> str:
+        return next((f"service {item.service}" for item in self._all() if port in item.ports), "")
+
     async def create(self, name: str, config: Mapping[str, Any]) -> str:
         if self._find(name):
             raise DockerUnavailable("the name is taken", "", status=409)
@@ -94,8 +98,11 @@ class FakeEngine:
             await self._link.subscribe(seen.service)
 
     async def stop(self, container: str, timeout: float) -> None:
-        if container in self.details:
-            self._end(self.details[container], 0, asked=True)
+        if container not in self.details:
+            return
+        if "SLOW" in observed(self.details[container]).env:
+            await asyncio.sleep(1)
+        self._end(self.details[container], 0, asked=True)
 
     def _end(self, details: dict[str, Any], code: int, *, asked: bool = False) -> None:
         details["State"] = {"Status": "exited", "ExitCode": code, "FinishedAt": _clock()}

@@ -11,9 +11,10 @@ import pytest
 
 from director.deploy import Deployer
 from director.desired import Wanted
-from director.errors import DockerUnavailable, InvalidValue, ServiceFailed
+from director.errors import Conflict, DockerUnavailable, InvalidValue, ServiceFailed
 from director.ports import PortPool
 from director.readiness import Surroundings
+from director.runtime.docker import PortTaken
 from director.runtime.face import LABEL_CONFIG, LABEL_SERVICE, Observed
 from director.spec import Spec
 
@@ -28,6 +29,7 @@ class Engine:
         self.there: dict[str, Observed] = {}
         self.broken: set[str] = set()
         self.story: list[str] = []
+        self.taken, self.holder = False, ""
         self._ids = itertools.count(1)
 
     def add(self, name: str, config: str, **more: Any) -> Observed:
@@ -51,6 +53,9 @@ class Engine:
     async def used_ports(self) -> set[int]:
         return {port for item in self.there.values() for port in item.ports}
 
+    async def port_holder(self, port: int) -> str:
+        return self.holder
+
     async def containers(self) -> list[Observed]:
         return list(self.there.values())
 
@@ -66,6 +71,8 @@ class Engine:
 
     async def start(self, container: str) -> None:
         self._do("start", container)
+        if self.taken:
+            raise PortTaken("port is already allocated")
         self.there[container] = msgspec.structs.replace(self.there[container], state="running")
 
     async def stop(self, container: str, timeout: float) -> None:
@@ -186,3 +193,14 @@ async def test_a_release_that_says_it_is_failing_does_not_replace_one_that_does_
     await work.close()
     alone = Engine()
     assert (await deployer(alone, Prober(**FAILING)).deploy(wanted("b"), commit, well=True)).container.name == "one"
+
+
+@pytest.mark.parametrize(("holder", "told"), [("service front", "service front has port 10001"), ("", "no container")])
+async def test_a_taken_port_is_told_with_who_has_it(holder: str, told: str) -> None:
+    """A fixed port that somebody has is a conflict that names the holder, and nothing is left behind."""
+    engine = Engine()
+    engine.taken, engine.holder = True, holder
+    with pytest.raises(Conflict, match="host port of one is taken") as caught:
+        await deployer(engine).deploy(wanted("a", ports={"10001": 8080}), commit)
+    assert told in caught.value.hint
+    assert engine.there == {}

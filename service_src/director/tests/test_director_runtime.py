@@ -204,3 +204,16 @@ async def test_images_without_a_name_have_no_tag(engine: Engine, runtime: Docker
     (image,) = await runtime.images(sizes=True)
     assert (image.tags, image.size, image.shared) == ([], 9, 0)
     assert await runtime.used_images() == {"sha256:a", "sha256:b"}
+
+
+async def test_who_has_a_port_is_told(engine: Engine, runtime: DockerRuntime) -> None:
+    """A service of ours by its name, anybody else's container by its own, nobody where no container has it."""
+    ours = {"band.service": "front", "band.namespace": "ns"}
+    rows = [
+        {"Names": ["/front"], "Labels": ours, "Ports": [{"PublicPort": 10001}, {"PrivatePort": 9}]},
+        {"Names": ["/web"], "Labels": None, "Ports": [{"PublicPort": 80}]},
+        {"Names": ["/other-front"], "Labels": {**ours, "band.namespace": "other"}, "Ports": [{"PublicPort": 10002}]},
+    ]
+    engine.answers["GET containers/json"] = (200, rows)
+    told = [await runtime.port_holder(port) for port in (10001, 80, 10002, 9)]
+    assert told == ["service front", "container web", "container other-front", ""]

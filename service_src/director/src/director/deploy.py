@@ -137,7 +137,7 @@ class Deployer:
         since = time.time()
         try:
             await self._runtime.stop(old.id, old.stop_timeout)
-            await self._runtime.start(new)
+            await self._begin(new, wanted)
             started = await self._readiness.wait(new, wanted, since)
             self._proving.discard(new)
             await commit()
@@ -178,13 +178,9 @@ class Deployer:
                 self._release(ports)
                 raise
             try:
-                await self._runtime.start(container)
-            except PortTaken as error:
+                await self._begin(container, wanted)
+            except PortTaken:
                 await self._runtime.remove(container)
-                if wanted.spec.ports:
-                    raise Conflict(
-                        f"host port of {wanted.spec.name} is taken: {error.message}", "free it first"
-                    ) from error
                 for port in ports:
                     self._ports.reject(port, time.time())
             except BaseException:
@@ -193,6 +189,24 @@ class Deployer:
             else:
                 return container, ports
         raise Conflict("no port of the pool could be bound", "look who listens there, or change BAND_PORTS")
+
+    async def _begin(self, container: str, wanted: Wanted) -> None:
+        """Start a container; where its host ports are fixed, say who has the one that is taken."""
+        try:
+            await self._runtime.start(container)
+        except PortTaken as error:
+            if not wanted.spec.ports:
+                raise
+            holders = {port: await self._holder(port) for port in sorted(map(int, wanted.spec.ports))}
+            known = [f"{holder} has port {port}" for port, holder in holders.items() if holder]
+            hint = f"{', '.join(known)}: stop that one" if known else "no container has it: `ss -ltnp` tells who"
+            hint += ", or choose another port in band.yml"
+            raise Conflict(f"host port of {wanted.spec.name} is taken: {error.message}", hint) from error
+
+    async def _holder(self, port: int) -> str:
+        with suppress(DockerUnavailable):
+            return await self._runtime.port_holder(port)
+        return ""
 
     async def _create(self, wanted: Wanted, container_name: str, ports: Mapping[int, int]) -> str:
         placement = Placement(

@@ -104,6 +104,15 @@ class DockerRuntime:
         ports = {int(port["PublicPort"]) for item in listed for port in item.get("Ports", []) if port.get("PublicPort")}
         return ports | {port for item in self._seen.values() for port in item.ports}
 
+    async def port_holder(self, port: int) -> str:
+        """Return who of the host's running containers has a host port, in words; nothing when none has."""
+        for item in await self._engine.json("containers/json", params={"all": "0"}):
+            if port in {public.get("PublicPort") for public in item.get("Ports", [])}:
+                service = (item.get("Labels") or {}).get(face.LABEL_SERVICE)
+                ours = (item.get("Labels") or {}).get(face.LABEL_NAMESPACE) == self._namespace
+                return f"service {service}" if service and ours else f"container {item['Names'][0].lstrip('/')}"
+        return ""
+
     async def create(self, name: str, config: Mapping[str, Any]) -> str:
         """Create a container and return its id; a stale one of that name is the caller's to remove."""
         reply = await self._engine.json(

@@ -112,6 +112,9 @@ class Runtime(Protocol):
     async def inspect(self, container: str) -> Observed | None:
         """Return one container of this namespace, None when there is none."""
 
+    async def port_holder(self, port: int) -> str:
+        """Return who of the host's running containers has a host port, in words; nothing when none has."""
+
     async def used_ports(self) -> set[int]:
         """Return the host ports of all containers of the host, whoever they belong to."""
 
