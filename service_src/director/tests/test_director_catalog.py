@@ -109,7 +109,7 @@ def test_a_folder_without_band_yml_may_write(tmp_path: Path) -> None:
     [
         "titel: typo\n", "pos: far\n", "limits: {memory: lots}\n", "a: [\n", "env: {PORT: 1}\n", "title: 2026-02-30\n",
         "stop_timeout: 601\n", "stop_timeout: .inf\n", "stop_timeout: -1\n", "health: {interval: .inf}\n",
-        "health: {timeout: .nan}\n", "watch: .inf\n", "a: " + "[" * 3000,
+        "health: {timeout: .nan}\n", "watch: .inf\n", "pos: '0x1'\n", "a: " + "[" * 3000,
     ],
 )  # fmt: skip
 def test_a_wrong_band_yml_is_named_when_asked_for(tmp_path: Path, text: str) -> None:
@@ -119,6 +119,18 @@ def test_a_wrong_band_yml_is_named_when_asked_for(tmp_path: Path, text: str) -> 
     assert catalog.images()[0].problem.startswith("band.yml")
     with pytest.raises(InvalidValue, match=r"band\.yml"):
         catalog.get("odd")
+
+
+@pytest.mark.parametrize("line", ["FROM {band-base-image}", "from --platform=linux/amd64 {band-py} AS one"])
+def test_a_placeholder_that_nobody_fills_in_is_named(tmp_path: Path, line: str) -> None:
+    """A slip in the base's placeholder is told with the one there is, and with the file to correct."""
+    put(tmp_path / "user" / "slip", f"{line}\nRUN true\n")
+    put(tmp_path / "user" / "fine", "# FROM {band-old}\nFROM {band-base-py-image}\n")
+    catalog = Catalog(tmp_path, None)
+    with pytest.raises(InvalidValue, match=r"the only placeholder is \{band-base-py-image\}") as caught:
+        catalog.get("slip")
+    assert caught.value.hint.endswith("slip/Dockerfile")
+    assert catalog.get("fine").problem == ""
 
 
 def test_a_folder_that_cannot_be_looked_into_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

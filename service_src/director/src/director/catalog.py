@@ -14,6 +14,7 @@ import yaml
 from director.errors import InvalidValue, NotFound
 from director.spec import (
     NAME_PATTERN,
+    POS_PATTERN,
     RESERVED,
     HealthCheck,
     Limits,
@@ -28,6 +29,7 @@ from director.wording import explain
 
 BUILTIN = "builtin"
 BASE_PLACEHOLDER = "{band-base-py-image}"
+_STRANGE_BASE = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\{band-[^}\s]*\}?)", re.MULTILINE | re.IGNORECASE)
 _BASE_ARG = re.compile(r"^\s*ARG\s+BASE_CONTAINER\b", re.MULTILINE | re.IGNORECASE)
 _LABEL = re.compile(
     r"""band\.service\.(?P<key>title|def_position|version)"?\s*=\s*(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s\\]+)"""
@@ -138,7 +140,8 @@ class Catalog:
             raise NotFound(f"there is no image folder {name!r}", "GET /list_images shows those there are", service=name)
         if folder.problem:
             there = f"look at {folder.path}" if "read" in folder.problem else "give it one"
-            what = there if folder.incomplete else f"correct {folder.path / 'band.yml'}"
+            wrong = "Dockerfile" if folder.problem.startswith("its Dockerfile") else "band.yml"
+            what = there if folder.incomplete else f"correct {folder.path / wrong}"
             raise InvalidValue(f"image folder {name}: {folder.problem}", what)
         return folder
 
@@ -153,6 +156,7 @@ class Catalog:
         uses_base = BASE_PLACEHOLDER in dockerfile or bool(_BASE_ARG.search(dockerfile))
         original = ORIGINAL if uses_base else ORIGINAL_FOREIGN
         band, problem = _read_band_yml(path / "band.yml") if has_band_yml else (original, "")
+        problem = problem or _base_problem(dockerfile)
         pos = band.pos or _pos(meta.get("pos")) or _pos(labels.get("def_position"))
         return ImageFolder(
             name=path.name,
@@ -180,6 +184,12 @@ def builtin_home(package: Path) -> Path | None:
     return next(
         (home for home in candidates if (home / "band_images").is_dir() and (home / "service_src").is_dir()), None
     )
+
+
+def _base_problem(dockerfile: str) -> str:
+    """Say which placeholder of a FROM line nobody fills in: Docker itself only finds the reference's format wrong."""
+    strange = next((found for found in _STRANGE_BASE.findall(dockerfile) if found != BASE_PLACEHOLDER), None)
+    return f"its Dockerfile begins FROM {strange[:60]}; the only placeholder is {BASE_PLACEHOLDER}" if strange else ""
 
 
 def _rank(collection: str) -> int:
@@ -266,4 +276,4 @@ def _pos(value: Any) -> str | None:
     """Return a position as `2x3`, from that or from the original's `{col: 2, row: 3}`."""
     if isinstance(value, dict):
         value = f"{value.get('col')}x{value.get('row')}"
-    return value if isinstance(value, str) and re.fullmatch(r"[0-9]{1,2}x[0-9]{1,2}", value) else None
+    return value if isinstance(value, str) and re.fullmatch(POS_PATTERN, value) else None

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from director.desired import Wanted
 from director.errors import Conflict
 
-ROWS = 100
+ROWS = 99
 
 
 class Places:
@@ -57,5 +57,5 @@ def check_free(pos: str, name: str, wanted: Mapping[str, Wanted]) -> None:
 
 def _free(pos: str, taken: set[str | None]) -> str:
     column, _, row = pos.partition("x")
-    spots = (f"{column}x{number % ROWS}" for number in range(int(row) + 1, int(row) + ROWS))
+    spots = (f"{column}x{(int(row) - 1 + further) % ROWS + 1}" for further in range(1, ROWS))
     return next((spot for spot in spots if spot not in taken), "another column")

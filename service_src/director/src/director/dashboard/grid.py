@@ -46,4 +46,7 @@ def _ranks(values: Iterable[int]) -> dict[int, int]:
 
 def _read(pos: str | None) -> Cell | None:
     column, _, row = (pos or "").partition("x")
-    return (int(column), int(row)) if column.isdigit() and row.isdigit() else None
+    if not (column.isdigit() and row.isdigit()):
+        return None
+    cell = (int(column), int(row))
+    return cell if min(cell) >= 1 else None  # column or row 0 was once taken, and would stand before the first
