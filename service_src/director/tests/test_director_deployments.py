@@ -69,6 +69,9 @@ class FakeImages:
     async def plan(self, _name: str) -> Any:
         return self
 
+    async def has_folder(self, _name: str) -> bool:
+        return True
+
     async def ensure(self, plan: Any) -> None:
         self._engine.there.add(plan.tag)
 

@@ -76,7 +76,7 @@ async def test_an_event_that_is_not_there_says_why(store: RedisLink) -> None:
     """Nothing accepted yet, trimmed away, or unknown: each has its own hint."""
     for ask, hint in (
         (flake(NOW), "empty"),
-        (flake(NOW - 86_400_000), "trimmed"),
+        (flake(NOW - 86_400_000), "trimmed away, front's setting EVENTS_KEEP"),
         (flake(NOW), "no event has this id"),
     ):
         with pytest.raises(NotFound) as caught:

@@ -72,11 +72,43 @@ def test_a_config_takes_only_keys_that_mean_something(ran: Any) -> None:
     assert ran.get("/get_config/two") == (200, {})
 
 
+def test_a_wrong_value_of_a_config_is_the_parameters_fault(ran: Any) -> None:
+    """What is refused was never stored, and the answer says so."""
+    before = ran.get("/get_config/one")
+    for change in ("limits.memory=abc", "limits.memory=1m", "env.PORT=1", "pos=0x1", "env.A=1&pos=far"):
+        status, body = ran.get(f"/update_config/one?{change}")
+        assert (status, body["error"]["message"].startswith("bad parameter: ")) == (422, True), body
+        assert "nothing was changed" in body["error"]["hint"]
+    assert ran.get("/get_config/one") == before
+
+
+@pytest.mark.parametrize("verb", ["stop", "start", "restart", "rollback", "set_pos"])
+def test_the_hint_for_what_was_never_run_fits(ran: Any, verb: str) -> None:
+    """A folder can be run; what has none cannot; the platform's own containers are Ansible's."""
+    ran.image("resting")
+    query = "?pos=9x9" if verb == "set_pos" else ""
+    for name, code, words in (("resting", 404, "/run/resting"), ("nope", 404, "/list"), ("redis", 409, "Ansible")):
+        status, body = ran.get(f"/{verb}/{name}{query}")
+        assert (status, words in body["error"]["hint"]) == (code, True), body
+        assert ("/run/" in body["error"]["hint"]) == (name == "resting")
+    assert ran.get("/rm/director")[0] == 409
+
+
+def test_a_run_that_waits_answers_when_the_one_before_has_ended(ran: Any) -> None:
+    """The same three keys, a second later when the old container takes a second: nothing is left to take an event."""
+    assert ran.post("/run/two", {"env": {"SLOW": "1"}, "wait": True})[0] == 200
+    begun = time.monotonic()
+    status, body = ran.post("/run/two", {"env": {}, "wait": True})
+    assert (status, set(body), time.monotonic() - begun > 1) == (200, {"name", "short_id", "state"}, True)
+
+
 def test_two_services_do_not_get_one_place(ran: Any) -> None:
     """409 names who is there and a place that is free; staying where one is is no conflict."""
     for path in ("/set_pos/two?pos=1x1", "/run/two?pos=1x1", "/update_config/two?pos=1x1"):
         status, body = ran.get(path)
         assert (status, "'one'" in body["error"]["message"], "1x2" in body["error"]["hint"]) == (409, True, True), path
+    for pos in ("0x0", "1x0", "0x1", "01x1"):
+        assert ran.get(f"/run/two?pos={pos}")[0] == 422
     assert ran.get("/set_pos/two?pos=2x1")[0] == 200
     assert ran.get("/set_pos/two?pos=3x1") == (200, {"name": "two", "pos": "3x1"})
     assert ran.get("/set_pos/one?pos=2x1")[0] == 200

@@ -14,12 +14,12 @@ import msgspec
 
 from director.desired import Store, pairs
 from director.errors import InvalidValue, shown_key
-from director.spec import ENV_KEY_PATTERN, Limits, Pos, check_env, check_limits
+from director.spec import ENV_KEY_PATTERN, POS_PATTERN, Limits, Pos, check_env, check_limits
 from director.wording import explain
 
 Document = dict[str, Any]
 
-
+OLD_POS = "[0-9]{1,2}x[0-9]{1,2}"
 KEYS = "env.<NAME>, limits.memory, limits.cpus, limits.pids, pos, auto_remove"
 
 
@@ -46,7 +46,13 @@ class Configs:
     async def get(self, name: str) -> Document:
         """Return the document of a service."""
         raw = await self._store.command("HGET", self._key, name)
-        return msgspec.json.decode(raw, type=dict[str, Any]) if raw else {}
+        document = msgspec.json.decode(raw, type=dict[str, Any]) if raw else {}
+        pos = document.get("pos")
+        if isinstance(pos, str) and re.fullmatch(OLD_POS, pos) and not re.fullmatch(POS_PATTERN, pos):
+            del document[
+                "pos"
+            ]  # column or row 0 was once taken: what was stored then must not keep a service from /run
+        return document
 
     async def put(self, name: str, document: Mapping[str, Any]) -> None:
         """Write the document of a service; an empty one is dropped."""
@@ -57,17 +63,42 @@ class Configs:
 
 
 def shaping(document: Mapping[str, Any]) -> Shaping:
-    """Return the keys of a document that shape a run.
+    """Return the keys of a stored document that shape a run.
 
     Raises:
         InvalidValue: one of them has an impossible value.
     """
     try:
-        found = msgspec.convert(dict(document), Shaping, strict=False)
+        return _shaping(document)
     except msgspec.ValidationError as error:
         raise InvalidValue(
             f"the service's config is not valid: {explain(str(error))}", "correct it with /update_config"
         ) from error
+
+
+def changed(document: Mapping[str, Any], changes: Mapping[str, Any]) -> Document:
+    """Return a document with `changes` made, as `update` does, and whole: a run can be shaped by it.
+
+    Raises:
+        InvalidValue: a change is wrong, or what it leaves is not valid; nothing was stored.
+    """
+    result = update(document, changes)
+    try:
+        _shaping(result)
+    except (msgspec.ValidationError, InvalidValue) as error:
+        said = error.message if isinstance(error, InvalidValue) else explain(str(error))
+        try:
+            _shaping(document)
+        except (msgspec.ValidationError, InvalidValue):
+            hint = "nothing was changed; what is stored already is not valid either: GET /get_config shows it"
+        else:
+            hint = "nothing was changed: the config is as it was"
+        raise InvalidValue(f"bad parameter: {said}", hint) from error
+    return result
+
+
+def _shaping(document: Mapping[str, Any]) -> Shaping:
+    found = msgspec.convert(dict(document), Shaping, strict=False)
     check_env(found.env)
     check_limits(found.limits)
     return found

@@ -15,6 +15,7 @@ from director.catalog import Catalog
 from director.desired import Desired
 from director.endpoints import ENDPOINTS
 from director.errors import DockerUnavailable, NotFound, TimedOut
+from director.known import CORE
 from director.masking import mask_tree, scrub_tree
 from director.operations import Operations, RunOptions
 from director.places import Places
@@ -27,7 +28,6 @@ from director.supervisor import Supervisor
 
 Rest = dict[str, Any]
 STATUS_TIMEOUT = 2.0
-CORE = frozenset({"director", "redis"})
 
 
 class Handlers:
@@ -74,7 +74,10 @@ class Handlers:
         if given.dry_run:
             return await self._operations.would_run(given.name, options)
         with self._places.claim(given.pos, given.name):
-            return await self._answer(await self._operations.run(given.name, options))
+            answer = await self._answer(await self._operations.run(given.name, options))
+        if given.wait:
+            await self._operations.settle(given.name)
+        return answer
 
     async def start(self, given: params.ServiceParams, _rest: Rest) -> Any:
         """`/start/<name>`."""

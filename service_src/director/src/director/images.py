@@ -50,6 +50,11 @@ class Images:
         self._progress = progress
         self.builds = BuildCounts()
 
+    async def has_folder(self, name: str) -> bool:
+        """Tell whether there is a folder that a service of this name can be run from."""
+        folder = await asyncio.to_thread(self._catalog.find, name)
+        return folder is not None and folder.runnable
+
     async def plan(self, name: str) -> ImagePlan:
         """Return what the image of a service would be now.
 

@@ -13,9 +13,10 @@ from director.configs import Configs, Document
 from director.deploy import Deployer
 from director.deployments import Also, Deployments
 from director.desired import Desired, Wanted
-from director.errors import BuildFailed, Conflict, DirectorError, NotFound
+from director.errors import BuildFailed, DirectorError, NotFound
 from director.images import ImagePlan, Images
 from director.incidents import Incidents
+from director.known import check_not_core, what_runs
 from director.locks import Locks
 from director.readiness import Surroundings
 from director.registrations import Registrations
@@ -86,6 +87,10 @@ class Operations:
             also = Also(lambda: self._configs.put(name, document), lambda: self._configs.put(name, before))
             return await self._deployments.deploy(wanted, "run", also)
 
+    async def settle(self, name: str) -> None:
+        """Wait until the container that a service had before has finished its work and ended."""
+        await self._deployer.settle(name)
+
     async def would_run(self, name: str, options: RunOptions) -> dict[str, Any]:
         """Tell what has to be done to reach what is asked for: `nothing`, `build`, `restart` or `start`.
 
@@ -117,7 +122,7 @@ class Operations:
         """Replace the container of a service by a fresh one of the same image; nothing is built."""
         check_name(name)
         async with self._locks.hold(name):
-            wanted = self._wanted(name)
+            wanted = await self._wanted(name)
             wanted = msgspec.structs.replace(wanted, spec=self._deployments.of_today(wanted.spec), state="running")
             return await self._deployments.bring(wanted, "restart")
 
@@ -125,7 +130,7 @@ class Operations:
         """Start a service that was stopped; one that runs is left as it is."""
         check_name(name)
         async with self._locks.hold(name):
-            wanted = msgspec.structs.replace(self._wanted(name), state="running")
+            wanted = msgspec.structs.replace(await self._wanted(name), state="running")
             await self._supervisor.refresh()
             current = self._supervisor.primary(name)
             if current is None or current.config != wanted.spec.hash():
@@ -139,7 +144,7 @@ class Operations:
         """Stop a service; it stays stopped until somebody starts it."""
         check_name(name)
         async with self._locks.hold(name):
-            wanted = self._wanted(name)
+            wanted = await self._wanted(name)
             await self._desired.put(msgspec.structs.replace(wanted, state="stopped"))
             await self._deployer.settle(name)
             await self._supervisor.refresh()
@@ -155,6 +160,7 @@ class Operations:
     async def remove(self, name: str) -> dict[str, Any]:
         """Remove a service with its containers and its config; volumes and images stay."""
         check_name(name)
+        check_not_core(name)
         async with self._locks.hold(name):
             await self._supervisor.refresh()
             wanted, present = self._desired.get(name), self._supervisor.of_service(name)
@@ -196,7 +202,7 @@ class Operations:
         """Put a service at another place of the grid; nothing is restarted."""
         check_name(name)
         async with self._locks.hold(name):
-            wanted = self._wanted(name)
+            wanted = await self._wanted(name)
             await self._configs.put(name, configs.update(await self._configs.get(name), {"pos": pos}))
             await self._desired.put(msgspec.structs.replace(wanted, pos=pos))
             return {"name": name, "pos": pos}
@@ -205,8 +211,7 @@ class Operations:
         """Change the config of a service (dotted keys, an empty value removes); it shapes the next run."""
         check_name(name)
         async with self._locks.hold(name):
-            document = configs.update(await self._configs.get(name), changes)
-            configs.shaping(document)
+            document = configs.changed(await self._configs.get(name), changes)
             await self._configs.put(name, document)
             return document
 
@@ -239,10 +244,5 @@ class Operations:
             result["auto_remove"] = options.auto_remove
         return {key: value for key, value in result.items() if value not in ({}, None, False)}
 
-    def _wanted(self, name: str) -> Wanted:
-        wanted = self._desired.get(name)
-        if wanted is None or wanted.state == "removed":
-            if not self._desired.loaded:
-                raise Conflict("what should run could not be read from Redis yet", "is Redis up? GET /health tells")
-            raise NotFound(f"service {name!r} was never run", f"GET /run/{name} runs it", service=name)
-        return wanted
+    async def _wanted(self, name: str) -> Wanted:
+        return await what_runs(name, self._desired, self._images)

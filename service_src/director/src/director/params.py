@@ -33,7 +33,10 @@ class ServiceParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RunParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What to run, and how from now on. `env` and `limits` replace what was given before; left out, that stays."""
+    """What to run, and how from now on. `env` and `limits` replace what was given before; left out, that stays.
+
+    With `wait` the answer comes once the container before has ended: from then on no event meets the old settings.
+    """
 
     name: Name
     env: dict[EnvKey, EnvValue] | None = None
@@ -42,6 +45,7 @@ class RunParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     auto_remove: bool | None = None
     nocache: bool = False
     dry_run: bool = False
+    wait: bool = False
 
 
 class RollbackParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,6 +13,7 @@ from director.desired import Desired, Wanted
 from director.errors import Conflict, DirectorError, NotFound
 from director.history import Release
 from director.images import Images
+from director.known import what_runs
 from director.locks import Locks
 from director.releases import Releases
 from director.runtime.face import Observed, Runtime
@@ -49,7 +50,7 @@ class Rollback:
         """
         check_name(name)
         async with self._locks.hold(name):
-            wanted = self._wanted(name)
+            wanted = await self._wanted(name)
             target = self._choose(name, release)
             await self._have_image(target)
             seen = await self._go(wanted, target, "rollback", "rolled back by request")
@@ -61,7 +62,7 @@ class Rollback:
         Returns the release that serves now; None when no earlier one came up: then the release is no longer watched,
         and what becomes of it is the crash window's affair.
         """
-        wanted = self._wanted(name)
+        wanted = await self._wanted(name)
         tried: set[str] = set()
         while True:
             target = self._earlier(name, tried)
@@ -137,13 +138,8 @@ class Rollback:
             raise Conflict(f"image {image} of release {target.id} is gone, and the folder holds other contents", hint)
         await self._images.ensure(plan)
 
-    def _wanted(self, name: str) -> Wanted:
-        wanted = self._desired.get(name)
-        if wanted is None or wanted.state == "removed":
-            if not self._desired.loaded:
-                raise Conflict("what should run could not be read from Redis yet", "is Redis up? GET /health tells")
-            raise NotFound(f"service {name!r} was never run", f"GET /run/{name} runs it", service=name)
-        return wanted
+    async def _wanted(self, name: str) -> Wanted:
+        return await what_runs(name, self._desired, self._images)
 
 
 def _others(name: str, found: history.History) -> str:

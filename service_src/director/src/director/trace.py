@@ -132,7 +132,7 @@ async def _why(store: Store, event_id: str, looked: int, last: str, scan: int) -
     if asked < oldest - EARLY:
         return (
             f"its time is {_clock(asked)}, and the stream goes back to {_clock(oldest)}: it was trimmed away, "
-            "front's setting events_keep says how many are kept"
+            "front's setting EVENTS_KEEP says how many are kept"
         )
     if looked >= scan:
         return f"looked at {looked} entries up to {last}; after={last} goes on from there"
