@@ -193,6 +193,36 @@ def test_one_switch_masks_secrets_in_output_and_diffs(tmp_path: Path, *, shown: 
     assert any("canary-token-4711-band" in line for line in said) is shown
 
 
+UP = {"health": {"redis": {"status": "ok"}}, "services": {"front": {"state": "running"}}}
+NOTHING: dict[str, Any] = {"containers": [], "volumes": [], "files": []}
+
+
+@pytest.mark.parametrize(
+    ("info", "found", "word"),
+    [
+        (UP, {}, ""),
+        ({}, {}, ""),
+        ({}, {"files": [{"path": "redis.password"}]}, "no director answers"),
+        ({**UP, "health": {"redis": {"status": "away"}}}, {"volumes": ["a"]}, "Redis is away"),
+        ({**UP, "services": {"front": {"state": "exited"}}}, {"volumes": ["a"]}, "front is exited"),
+        ({**UP, "services": {}}, {"volumes": ["a"]}, "front is missing"),
+    ],
+)
+def test_status_fails_where_what_was_set_up_does_not_run(
+    info: dict[str, Any], found: dict[str, Any], word: str, tmp_path: Path
+) -> None:
+    """Its exit code is for a monitor; a host where nothing was ever set up is no alarm."""
+    role = {"name": "rockstat.band.status", "tasks_from": "judge"}
+    given = {"__band_status_info": info, "__band_status_footprint": {**NOTHING, **found}}
+    tasks = [{"ansible.builtin.include_role": role}]
+    play = {"hosts": "localhost", "gather_facts": False, "vars": given, "tasks": tasks}
+    path = tmp_path / "judge.yml"
+    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    done = ansible("ansible-playbook", str(path))
+    assert (done.returncode != 0) is bool(word), done.stdout + done.stderr
+    assert word in done.stdout
+
+
 @pytest.mark.parametrize("inventory", ["inventory/nope.yml", "inventory/localhost.yml -i inventory/nope.yml"])
 def test_a_misspelt_inventory_is_an_error(inventory: str) -> None:
     """No verb ends well for hosts that it never saw; the script says so before it installs anything."""
