@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -162,6 +163,12 @@ def test_every_playbook_can_be_read_and_the_operators_page_names_it() -> None:
     text = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
     for path in playbooks:
         assert f"{path.stem}.yml" in text, path.name
+
+
+def test_prune_gives_the_command_of_fronts_page() -> None:
+    """What it leaves in the stream holds trimming back: the way to remove it is the same in both places."""
+    told = yaml.safe_load((ROOT / "roles/prune/vars/main.yml").read_text(encoding="utf-8"))["_band_prune_forget"]
+    assert told in (ROOT / "docs/front.md").read_text(encoding="utf-8").splitlines()
 
 
 def test_errors_of_the_troubleshooting_page_are_those_of_the_code() -> None:
