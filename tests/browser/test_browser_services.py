@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 CANARY = "canary-5ecret-value"
@@ -53,6 +54,19 @@ def test_each_service_stands_at_its_place_with_its_state_in_words_and_figures(vi
     expect(page.locator("#summary")).to_contain_text("1 needs attention")
     expect(page).to_have_title("(1) Rockstat Band")
     expect(page.locator("#shelf-tg_hellobot")).to_contain_text("Telegram bot")
+
+
+@pytest.mark.parametrize("width", [1280, 1400, 1680, 360])
+def test_no_figure_of_a_card_is_cut(visitors: Any, theatre: Any, width: int) -> None:
+    """With five columns as on a phone: ports, ages and releases are there whole, none runs over its card."""
+    for column, name in enumerate(("front", "mmgeo", "sxgeo", "uaparser", "send_mixpanel"), 1):
+        theatre.ask(f"/set_pos/{name}?pos={column}x1")
+    page = visitors(viewport={"width": width, "height": 900}).open()
+    expect(page.locator("#grid")).to_have_attribute("data-cols", "5")
+    expect(card(page, "front")).to_contain_text("10001 → 8080")
+    cut = """() => [...document.querySelectorAll(".facts dt, .facts dd")].filter(item =>
+      item.scrollWidth > item.clientWidth || item.getBoundingClientRect().height > 30).map(item => item.innerText)"""
+    assert page.evaluate(cut) == []
 
 
 def test_stop_asks_first_and_start_brings_back(visit: Any, theatre: Any) -> None:
