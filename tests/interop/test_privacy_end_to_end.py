@@ -240,6 +240,7 @@ async def test_the_whole_address_reaches_no_stream_log_page_or_upload(
     # Proof that it was looked for where it would be: what is kept of an address, beside the place of the whole one.
     for text in (kept, shown):
         assert "89.160.20.0" in text
+    assert "2.125.160.0" in kept, "the handshake's address stands in events of a WebSocket"
     assert "SE" in uploads
     assert "in.gen.track.objected" in kept
     assert "objected" not in uploads, "who objects is stored, and not sent to Mixpanel"

@@ -19,7 +19,8 @@ from director.wording import explain
 
 Document = dict[str, Any]
 
-OLD_POS = "[0-9]{1,2}x[0-9]{1,2}"
+_OLD_POS = re.compile("[0-9]{1,2}x[0-9]{1,2}")
+"""What was once taken as a position: column or row 0, too. Stored then, it must not keep a service from `/run`."""
 KEYS = "env.<NAME>, limits.memory, limits.cpus, limits.pids, pos, auto_remove"
 
 
@@ -48,10 +49,8 @@ class Configs:
         raw = await self._store.command("HGET", self._key, name)
         document = msgspec.json.decode(raw, type=dict[str, Any]) if raw else {}
         pos = document.get("pos")
-        if isinstance(pos, str) and re.fullmatch(OLD_POS, pos) and not re.fullmatch(POS_PATTERN, pos):
-            del document[
-                "pos"
-            ]  # column or row 0 was once taken: what was stored then must not keep a service from /run
+        if isinstance(pos, str) and _OLD_POS.fullmatch(pos) and not re.fullmatch(POS_PATTERN, pos):
+            del document["pos"]
         return document
 
     async def put(self, name: str, document: Mapping[str, Any]) -> None:
