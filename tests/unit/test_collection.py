@@ -152,6 +152,15 @@ def test_every_way_into_a_role_is_specified() -> None:
                 assert call.get("tasks_from", "main") in specs_of(role) if role else True, f"{path.name}: {call}"
 
 
+def test_messages_show_no_escapes() -> None:
+    """In a message Ansible leaves a backslash as it is: one before a quote or an n would be read by people."""
+    for path in [*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml")]:
+        for task in tasks_in(yaml.safe_load(path.read_text(encoding="utf-8"))):
+            for module in ("assert", "debug", "fail"):
+                for name, text in (task.get(f"ansible.builtin.{module}") or {}).items():
+                    assert "msg" not in name or "\\" not in text, f"{path}: {task['name']}"
+
+
 SECRET = re.compile(r"_(token|password|secret|passphrase|webhook_url|headers)\b")
 # Ansible's own modules know nothing of what is secret here; ours mark their options.
 NEEDS_MASK = ("uri", "copy", "template", "shell", "command", "lineinfile")
