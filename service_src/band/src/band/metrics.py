@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from band.background import loop_failures
+
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds in seconds."""
 
@@ -86,6 +88,12 @@ class Metrics:
         for method, latency in sorted(self._latency.items()):
             seconds.add_metric([method], latency.cumulative(), latency.total)
         yield seconds
+        loops = CounterMetricFamily(
+            "band_background_loop_failures", "Failed steps of each background loop.", labels=["loop"]
+        )
+        for loop, count in sorted(loop_failures().items()):
+            loops.add_metric([loop], count)
+        yield loops
         for name, value in sorted(self._counters.items()):
             yield CounterMetricFamily(f"band_{name}", name.replace("_", " "), value=value)
         for name, (text, read, label) in sorted(self._gauges.items()):
