@@ -232,6 +232,23 @@ def test_status_fails_where_what_was_set_up_does_not_run(
     assert word in done.stdout
 
 
+@pytest.mark.parametrize("verb", ["status", "backup"])
+def test_a_host_that_is_down_stops_no_other(verb: str, tmp_path: Path) -> None:
+    """A verb goes on with the hosts that answer, and its exit code tells of the one that does not."""
+    down = {"ansible_host": "127.0.0.1", "ansible_port": 1}
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    settings = {"band_namespace": "nobody", "band_home": str(tmp_path / "home"), "ansible_become": False}
+    band = {"hosts": {"down": down, "here": local}, "vars": {**settings, "band_port": 1}}
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"band": band}), encoding="utf-8")
+    done = ansible("ansible-playbook", "-i", str(inventory), f"playbooks/{verb}.yml")
+    assert done.returncode == 4 if verb == "status" else done.returncode != 0, done.stdout + done.stderr
+    assert re.search(r"down +: .*unreachable=1", done.stdout)
+    # There is no platform here, which status tells and of which backup can take nothing.
+    told = {"status": "here: nothing was set up here yet", "backup": "No Redis of the namespace nobody"}
+    assert told[verb] in done.stdout
+
+
 @pytest.mark.parametrize("inventory", ["inventory/nope.yml", "inventory/localhost.yml -i inventory/nope.yml"])
 def test_a_misspelt_inventory_is_an_error(inventory: str) -> None:
     """No verb ends well for hosts that it never saw; the script says so before it installs anything."""
