@@ -5,6 +5,7 @@
     BandError
     ├── SettingsError           a setting is missing, misspelt or of the wrong type
     ├── RegistrationError       a function was exposed in a way that cannot work (also a ValueError)
+    ├── DecodingError           what stands in Redis cannot be read (also a ValueError)
     ├── RedisError
     │   ├── RedisUnavailable    there is no connection to Redis, or it did not answer in time
     │   └── RedisReplyError     Redis answered with an error (OOM, WRONGTYPE, NOAUTH …)
@@ -31,6 +32,10 @@ class SettingsError(BandError):
 
 class RegistrationError(BandError, ValueError):
     """A function was exposed in a way that cannot work."""
+
+
+class DecodingError(BandError, ValueError):
+    """What stands in Redis cannot be read: no JSON, no UTF-8, or another type than expected."""
 
 
 class RedisError(BandError):
