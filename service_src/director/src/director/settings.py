@@ -8,13 +8,13 @@ from pathlib import Path
 
 import msgspec
 
+from band.cross_site import LOOPBACK
 from band.errors import SettingsError
 from band.redis import RedisAddress, dsn_from_env
 from director.catalog import builtin_home
 from director.errors import ConfigError
 from director.spec import MEMORY_PATTERN
 
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _NAMESPACE = r"[a-z][a-z0-9-]{0,31}"
 
 

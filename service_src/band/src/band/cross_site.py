@@ -1,0 +1,182 @@
+"""Refusing what a web page of another site has a browser send: by Host, Origin, Sec-Fetch-Site, Referer and prefetch.
+
+A service changes state on GET too, so that no request of a foreign page may get through, whatever its method. The rules
+are a pure function, :meth:`SitePolicy.refusal`; :func:`protect` applies them to an aiohttp application.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
+
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+ANY_SITE: Final = "*"
+_OWN_SITE = frozenset({"same-origin", "none"})
+_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?", re.IGNORECASE)
+
+Header = Callable[[str], "str | None"]
+"""Returns the value of a header by its name (``Host``, ``Sec-Fetch-Site`` …); None when the client did not send it."""
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a request may not pass, and what to do."""
+
+    reason: str
+    hint: str
+
+
+class SitePolicy(msgspec.Struct, frozen=True):
+    """Whose requests may pass.
+
+    Attributes:
+        hosts: the names that this port is reached under, without ports; see :func:`host_names`.
+        any_address: any literal IP address is a name too: DNS rebinding needs a name that a foreign server resolves.
+        origins: other sites whose pages may call (``https://app.example``), in lower case; ``*`` means all.
+        owner: what the port belongs to, for messages.
+        host_hint: how to add a name, for messages.
+    """
+
+    hosts: frozenset[str]
+    any_address: bool = False
+    origins: frozenset[str] = frozenset()
+    owner: str = "this service"
+    host_hint: str = "the setting `allowed_hosts` adds a name"
+
+    def refusal(self, header: Header, *, reads: bool = False, trusted: bool = False) -> Refusal | None:
+        """Return why the request with these headers may not pass, None when it may.
+
+        Args:
+            header: reads a header; of one that came several times it returns the values joined by a comma.
+            reads: the request changes nothing, so that a browser may also open it out of nowhere.
+            trusted: the request brings a secret in a header, which no page of another site can.
+        """
+        host = header("Host") or ""
+        if not self._is_own_name(hostname(host)):
+            return Refusal(f"Host {host[:100]!r} is not one of {self.owner}'s names", self.host_hint)
+        origin, site = header("Origin"), header("Sec-Fetch-Site")
+        if _ahead_of_time(header) and not reads:
+            return self._refuse("a browser asks for this before anybody has opened it")
+        if self.allows_origin(origin):
+            return None
+        if origin is not None and _authority(origin) != host.lower():
+            return self._refuse()
+        referer = header("Referer")
+        if referer is not None and self.allows_origin(_origin(referer)):
+            return None
+        if site is not None and site.lower() not in _OWN_SITE:
+            return self._refuse()
+        if origin is not None or site is not None or trusted:
+            return None
+        # Browsers leave out both on a GET of a picture: Safari before 16.4, and all of them towards plain http beyond
+        # loopback. There the Referer must tell, and what changes nothing may be opened without one.
+        if referer is not None and _authority(referer) != host.lower():
+            return self._refuse()
+        if referer is None and not reads and (header("User-Agent") or "").startswith("Mozilla/"):
+            return self._refuse("the browser does not say which page this request comes from")
+        return None
+
+    def allows_origin(self, origin: str | None) -> bool:
+        """Tell whether pages of ``origin`` may call although it is another site."""
+        return origin is not None and bool(self.origins) and not self.origins.isdisjoint({origin.lower(), ANY_SITE})
+
+    def _is_own_name(self, name: str) -> bool:
+        return name in self.hosts or (self.any_address and _is_address(name))
+
+    def _refuse(self, reason: str = "requests from pages of other sites are refused") -> Refusal:
+        return Refusal(reason, f"open {self.owner}'s own page")
+
+
+def reader(headers: Mapping[str, str]) -> Header:
+    """Return the reader of aiohttp's headers, or of any mapping with the usual spelling.
+
+    A header that came several times is read as one text with commas, which no rule takes for something of its own.
+    """
+    if not isinstance(headers, CIMultiDictProxy | CIMultiDict):
+        return headers.get
+
+    def read(name: str) -> str | None:
+        found = headers.getall(name, None)
+        return None if found is None else ", ".join(found)
+
+    return read
+
+
+def protect(app: web.Application, policy: Callable[[], SitePolicy], reads: Callable[[web.Request], bool]) -> None:
+    """Have ``app`` answer 403 to what the policy refuses, and give CORS headers to the origins that it allows.
+
+    Args:
+        app: gets a middleware, before all that it has, and a signal.
+        policy: asked for at each request.
+        reads: tells whether a request changes nothing.
+    """
+
+    @web.middleware
+    async def refuse_other_sites(request: web.Request, handler: Handler) -> web.StreamResponse:
+        refusal = policy().refusal(reader(request.headers), reads=reads(request))
+        if refusal is not None:
+            return web.json_response({"message": f"{refusal.reason}; {refusal.hint}"}, status=403)
+        return await handler(request)
+
+    async def add_cors(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(cors_headers(policy(), request.headers.get("Origin")))
+
+    app.middlewares.insert(0, refuse_other_sites)
+    app.on_response_prepare.append(add_cors)
+
+
+def cors_headers(policy: SitePolicy, origin: str | None) -> dict[str, str]:
+    """Return the headers that let a page of an allowed origin read the response; none for all others."""
+    if origin is None or not policy.allows_origin(origin):
+        return {}
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+        "Access-Control-Allow-Headers": "Content-Type, Authorization, Accept",
+        "Vary": "Origin",
+    }
+
+
+def hostname(host: str) -> str:
+    """Return the name of a Host header without its port, in lower case; empty when it is no such thing."""
+    match = _HOST.fullmatch(host)
+    return match["name"].lower().strip("[]").rstrip(".") if match else ""
+
+
+def host_names(*groups: Iterable[str]) -> frozenset[str]:
+    """Return the names to accept: loopback and all those given, with or without a port."""
+    return frozenset({*LOOPBACK, *(hostname(name) for group in groups for name in group)} - {""})
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _ahead_of_time(header: Header) -> bool:
+    """Tell whether a browser guesses that somebody will want this: it does so while an address is typed."""
+    words = (header(name) or "" for name in ("Sec-Purpose", "Purpose", "X-Moz", "X-Purpose"))
+    return any("prefetch" in word.lower() or "preview" in word.lower() for word in words)
+
+
+def _authority(url: str) -> str:
+    """Return host and port of an Origin or Referer, in lower case; empty when it has none."""
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _origin(url: str) -> str:
+    """Return ``scheme://host:port`` of a Referer, in lower case."""
+    return f"{url.partition('://')[0].lower()}://{_authority(url)}"
