@@ -52,7 +52,7 @@ async def make(own_redis: Any, tmp_path: Path) -> AsyncIterator[Make]:
         link = RedisLink("journal-test")
         link.start(RedisAddress.parse(own_redis.dsn))
         acceptor = JournalAcceptor(Direct(link), Journal(root or tmp_path / "journal", most), link, 1_000_000)
-        acceptor.open()
+        await acceptor.open()
         made.append((acceptor, link))
         return acceptor
 

@@ -8,14 +8,18 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from band.redis.link import RedisLink
 from front.errors import NotAccepted
 from front.journal import Journal
+from front.journal_acceptor import JournalAcceptor
 from front.journal_disk import Disk
+from front.journal_format import Scan, scan
 
 MEGABYTE = 1024 * 1024
 
@@ -217,7 +221,7 @@ async def test_processes_do_not_share_a_folder(tmp_path: Path) -> None:
     first, second = opened(tmp_path), opened(tmp_path)
     await fill(first, b"1")
     await fill(second, b"2")
-    assert second.adopt() == first.adopt() == 0
+    assert await second.adopt() == await first.adopt() == 0
     assert (await held(first), await held(second)) == ([b"1"], [b"2"])
     await first.close()
     await second.close()
@@ -239,6 +243,40 @@ async def test_what_the_dead_left_is_taken_over(tmp_path: Path) -> None:
     fourth = opened(tmp_path)
     assert await held(fourth) == [b"1", b"2", b"3", b"4"]
     await fourth.close()
+
+
+async def test_what_lies_there_is_read_off_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """256 MiB of a dead process take a second to read: meanwhile the loop serves visitors, at a start and later."""
+    readers: list[threading.Thread] = []
+
+    def watched(data: bytes) -> Scan:
+        readers.append(threading.current_thread())
+        return scan(data)
+
+    first, second, third = (opened(tmp_path) for _ in range(3))
+    for journal in (first, second):
+        await fill(journal, b"x")
+    await first.close()
+    monkeypatch.setattr("front.journal.scan", watched)
+    acceptor = JournalAcceptor(NoStream(), Journal(tmp_path, MEGABYTE), RedisLink("none"), 1000)
+    await acceptor.open()
+    assert len(readers) == 1
+    await second.close()
+    assert await third.adopt() == 1
+    assert len(readers) == 2
+    assert threading.main_thread() not in readers
+    await acceptor.close()
+    await third.close()
+
+
+class NoStream:
+    """A straight way that is never there."""
+
+    async def accept(self, payload: bytes, trace: bytes) -> None:
+        raise NotAccepted("there is no stream")
+
+    def refusal(self) -> str:
+        return "there is no stream"
 
 
 async def test_damaged_records_are_kept_aside(tmp_path: Path) -> None:

@@ -127,12 +127,15 @@ class _Turn:
             self._tell(reply)
             return
         future = self._futures[number]
-        if type(reply) is bytes:
-            self._accepted.append(self._payloads[number])
+        if type(reply) is not bytes:
             if not future.done():
-                future.set_result(reply)
-        elif not future.done():
-            future.set_exception(_refused(reply))
+                future.set_exception(_refused(reply))
+            return
+        if not future.done():
+            future.set_result(reply)
+        elif not future.cancelled():
+            return  # given up: it is in the journal, and who brings it from there finds it and tells of it
+        self._accepted.append(self._payloads[number])
 
     def _tell(self, reply: Any) -> None:
         """Tell those who listen; a Redis that does not say whether anybody does is told to publish all the same."""

@@ -185,7 +185,7 @@ class Front:
     async def open(self, listening: socket.socket | None = None) -> None:
         """Open the journal, then the ports. OSError when one is taken."""
         if self.journal is not None:
-            self.journal.open()
+            await self.journal.open()
         await self._ports.open(listening)
 
     async def close(self) -> None:

@@ -44,7 +44,6 @@ class Journal:
         self._segment_bytes = min(segment_bytes or 8 * 1024 * 1024, max(4096, most_bytes // 4))
         self._lock: FolderLock | None = None
         self._writer: JournalWriter | None = None
-        self._number = 0
         self._started_ms = 0
         self._backlog: list[Segment] = []
         self._replayed: list[tuple[float, Segment]] = []
@@ -52,15 +51,18 @@ class Journal:
     # --- life
 
     def open(self) -> None:
-        """Take a folder and look at what lies there. A disk that refuses is remembered in `failure`, never raised."""
+        """Take a folder and read what lies there, which may be much: call it in a thread.
+
+        A disk that refuses is remembered in `failure`, never raised.
+        """
         self._started_ms = time.time_ns() // 1_000_000
         try:
             self._lock = self._take_folder()
             self._backlog = list(self._read_folder(self._lock.folder))
-            self._number = 1 + max((_number_of(segment.path) for segment in self._backlog), default=0)
-            self._writer = JournalWriter(self._lock.folder, self._number, self._disk, self._segment_bytes)
+            number = 1 + max((_number_of(segment.path) for segment in self._backlog), default=0)
+            self._writer = JournalWriter(self._lock.folder, number, self._disk, self._segment_bytes)
             self.failure = ""
-            self.adopt()
+            self._backlog += self._take_from_the_dead()
         except OSError as error:
             self.failure = f"the journal in {self._root} cannot be used: {error.strerror or error}"
 
@@ -168,22 +170,11 @@ class Journal:
                 self._replayed[0][1].path.unlink()
             self._replayed.pop(0)
 
-    def adopt(self) -> int:
+    async def adopt(self) -> int:
         """Take over what lies in folders that no living process holds; returns the number of segments."""
-        if self._lock is None or self._writer is None:
-            return 0
-        count = 0
-        for folder in sorted(self._root.glob("w*")):
-            if folder == self._lock.folder or not _segments_in(folder):
-                continue
-            lock = FolderLock(folder)
-            with contextlib.suppress(OSError):
-                if lock.take():
-                    for segment in self._read_folder(folder):
-                        self._move_to(self._lock.folder, self._writer.take_number(), segment)
-                        count += 1
-            lock.give_back()
-        return count
+        found = await asyncio.to_thread(self._take_from_the_dead)
+        self._backlog += found
+        return len(found)
 
     # --- facts
 
@@ -235,11 +226,24 @@ class Journal:
                 continue
             yield Segment(path, size, len(scan(path.read_bytes()).entries), _created_of(path))
 
-    def _move_to(self, folder: Path, number: int, segment: Segment) -> None:
-        target = segment_path(folder, number, segment.created_ms, segment.key)
-        segment.path.rename(target)
-        segment.path = target
-        self._backlog.append(segment)
+    def _take_from_the_dead(self) -> list[Segment]:
+        """Move the segments of folders that nobody holds into the own one. Reads each of them: not for the loop."""
+        lock, writer = self._lock, self._writer
+        found: list[Segment] = []
+        if lock is None or writer is None:
+            return found
+        for folder in sorted(self._root.glob("w*")):
+            if folder == lock.folder or not _segments_in(folder):
+                continue
+            other = FolderLock(folder)
+            with contextlib.suppress(OSError):
+                if other.take():
+                    for segment in self._read_folder(folder):
+                        target = segment_path(lock.folder, writer.take_number(), segment.created_ms, segment.key)
+                        segment.path = segment.path.rename(target)
+                        found.append(segment)
+            other.give_back()
+        return found
 
     def _put_aside(self, segment: Segment, start: int, data: bytes) -> None:
         aside = segment.path.parent / "damaged"

@@ -75,9 +75,9 @@ class JournalAcceptor:
 
     # --- life
 
-    def open(self) -> None:
+    async def open(self) -> None:
         """Take a folder of the disk; what lies there goes into the stream first."""
-        self.journal.open()
+        await asyncio.to_thread(self.journal.open)
         if self.journal.trouble:
             logger.error("journal_unusable", reason=self.journal.trouble)
         if self.journal.waits or self.journal.older_elsewhere():
@@ -164,7 +164,7 @@ class JournalAcceptor:
             try:
                 if asyncio.get_running_loop().time() >= adopt_at:
                     adopt_at = asyncio.get_running_loop().time() + _ADOPT_EVERY_S
-                    if self.journal.adopt():
+                    if await self.journal.adopt():
                         self._fall_behind("another front left events")
                 self.journal.remove_replayed()
                 if self._behind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +49,7 @@ class JournalWriter:
         self.failure = ""
         self.syncs = 0
         self._folder = folder
-        self._number = first_number
+        self._numbers = itertools.count(first_number)
         self._disk = disk or Disk()
         self._segment_bytes = segment_bytes or _SEGMENT_BYTES
         self._current: tuple[Segment, int] | None = None
@@ -76,9 +77,8 @@ class JournalWriter:
         return [*self._sealed, current[0]] if current else list(self._sealed)
 
     def take_number(self) -> int:
-        """A number for a segment that comes from elsewhere, behind all that were begun."""
-        self._number += 1
-        return self._number - 1
+        """A number for a segment that comes from elsewhere, behind all that were begun. Any thread may ask."""
+        return next(self._numbers)
 
     def append(self, record: bytes) -> asyncio.Future[None]:
         """Write one record; the future ends when it is safe, with NotAccepted when the disk refused it."""
@@ -155,8 +155,7 @@ class JournalWriter:
 
     def _open_next(self) -> tuple[Segment, int]:
         created_ms = time.time_ns() // 1_000_000
-        path = segment_path(self._folder, self._number, created_ms, secrets.token_hex(8))
-        self._number += 1
+        path = segment_path(self._folder, next(self._numbers), created_ms, secrets.token_hex(8))
         descriptor = self._disk.create(path)
         try:
             self._disk.write(descriptor, MAGIC)

@@ -1,0 +1,76 @@
+"""Accepting into the stream, with a connection that answers when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+import pytest
+
+from front.acceptor import StreamAcceptor
+from front.errors import NotAccepted
+
+SOMEBODY_LISTENS = [b"broadcast", 1]
+
+
+class Link:
+    """A connection to a Redis that replies late: `reply` lets the oldest commands have their answers."""
+
+    connected = True
+
+    def __init__(self) -> None:
+        self.waiting: deque[Callable[[Any], None]] = deque()
+        self.told: list[int] = []
+
+    def send_packed(self, packed: bytes, count: int, on_reply: Any, *, timeout: float = 5.0) -> None:
+        self.waiting.extend([on_reply] * count)
+
+    def publish(self, channel: str, payload: bytes) -> bool:
+        self.told.append(json.loads(payload)["params"]["n"])
+        return True
+
+    def reply(self, *replies: Any) -> None:
+        for reply in replies:
+            self.waiting.popleft()(reply)
+
+
+def event(number: int) -> bytes:
+    return b'{"n":%d}' % number
+
+
+async def test_listeners_of_the_original_hear_of_each_accepted_event() -> None:
+    """What Redis stored is told of; what it refused is not."""
+    link = Link()
+    acceptor = StreamAcceptor(link, 1000, 1.0)
+    stored, refused = acceptor.accept(event(1)), acceptor.accept(event(2))
+    await asyncio.sleep(0)
+    link.reply(b"1-0", hiredis.ReplyError("OOM command not allowed"), SOMEBODY_LISTENS)
+    assert await stored == b"1-0"
+    with pytest.raises(NotAccepted):
+        await refused
+    assert link.told == [1]
+
+
+async def test_an_append_that_is_confirmed_too_late_is_left_to_the_replay() -> None:
+    """Its caller was refused and has it in the journal; the replay finds it in the stream and tells of it, once."""
+    link = Link()
+    acceptor = StreamAcceptor(link, 1000, 0.05)
+    with pytest.raises(NotAccepted):
+        await acceptor.accept(event(1))
+    link.reply(b"1-0", SOMEBODY_LISTENS)
+    assert link.told == []
+
+
+async def test_an_event_whose_client_went_away_is_told_of_all_the_same() -> None:
+    """A request that was cancelled has nobody who tells of it later, and its event is in the stream."""
+    link = Link()
+    acceptor = StreamAcceptor(link, 1000, 1.0)
+    gone = asyncio.ensure_future(acceptor.accept(event(1)))
+    await asyncio.sleep(0)
+    gone.cancel()
+    link.reply(b"1-0", SOMEBODY_LISTENS)
+    assert link.told == [1]
