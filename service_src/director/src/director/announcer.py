@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from band import logger
+from band.background import run_forever
 from band.errors import RedisError
 from band.presence import CHANNEL as PRESENCE
 from band.redis import RedisLink
@@ -79,22 +80,29 @@ class Announcer:
             self._asking.discard(service)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:  # noqa: BLE001 - what one service answers must not be lost in silence
+            logger.exception("ask_failed")
+
     async def run(self) -> None:
         """Sweep once, then push whenever the rows differ from what front was last told."""
-        await self._sweep()
-        while True:
-            try:
-                async with asyncio.timeout(LOOK_EVERY):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
-            self._changed.clear()
-            if state_hash(self.rows()) != self._pushed:
-                await self.push()
+        await run_forever("announcer", self._turn)
+
+    async def _turn(self) -> None:
+        if not self._swept:
+            await self._sweep()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY):
+                await self._changed.wait()
+        self._changed.clear()
+        if state_hash(self.rows()) != self._pushed:
+            await self.push()
 
     async def push(self) -> None:
         """Tell front now, if it is not told already; front being away is no error, its next heartbeat asks for it."""

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 
 from band import logger
+from band.background import run_forever
 from director.errors import DockerUnavailable
 from director.happenings import between
 from director.lines import Line, Source, make_line
@@ -132,22 +133,26 @@ class Feed:
     async def run(self) -> None:
         """Keep following what is read, until cancelled."""
         try:
-            while True:
-                self._wake.clear()
-                self._look()
-                busy = bool(self._readers or self._following)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK if busy else None):
-                        await self._wake.wait()
+            await run_forever("feed", self._round)
         finally:
             for task in self._following.values():
                 task.cancel()
             await asyncio.gather(*self._following.values(), return_exceptions=True)
 
+    async def _round(self) -> None:
+        self._wake.clear()
+        self._look()
+        busy = bool(self._readers or self._following)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK if busy else None):
+                await self._wake.wait()
+
     def _look(self) -> None:
         """Follow each running container that somebody reads, and no other."""
         lingering = asyncio.get_running_loop().time() - self._left_at < LINGER
-        there = {item.id: item for item in self._containers() if item.alive and item.kind == "service"}
+        containers = {item.id: item for item in self._containers() if item.kind == "service"}
+        there = {key: item for key, item in containers.items() if item.alive}
+        self._reached = {key: at for key, at in self._reached.items() if key in containers}
         wanted = {
             key: item
             for key, item in there.items()
@@ -179,6 +184,8 @@ class Feed:
                     self._keep(make_line(printed.stream, item.service, text, container=item.id, at=at))
         except DockerUnavailable as error:
             logger.debug("output_lost", service=item.service, reason=error.message)
+        except Exception:  # noqa: BLE001 - the output of one container must not end that of the others
+            logger.exception("output_failed", service=item.service)
         await asyncio.sleep(RETRY)  # a container that restarts over and over is not followed in a hot loop
 
     def _keep(self, line: Line) -> None:

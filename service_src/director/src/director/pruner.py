@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from band import logger
+from band.background import run_forever
 from director.desired import Desired
 from director.errors import Conflict, DirectorError
 from director.locks import Locks
@@ -94,14 +95,14 @@ class Pruner:
         """Look every hour, until cancelled; with both thresholds off, never."""
         if not (self._settings.age or self._settings.disk):
             return
-        pause = FIRST
-        while True:
-            await asyncio.sleep(pause)
-            pause = EVERY
-            try:
-                await self.once()
-            except Exception as error:  # noqa: BLE001 - it tries again in an hour, whatever it was
-                logger.warning("prune_failed", reason=str(error))
+        await asyncio.sleep(FIRST)
+        await run_forever("pruner", self._look_round, pause_seconds=EVERY)
+
+    async def _look_round(self) -> None:
+        try:
+            await self.once()
+        except DirectorError as error:  # the engine is away, or Redis was not read yet: in an hour again
+            logger.warning("prune_failed", reason=error.message)
 
     async def once(self) -> dict[str, Any] | None:
         """Prune if the disk is too full (everything that may go) or by age; None when there was no reason to."""

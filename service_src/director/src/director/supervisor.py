@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from band import logger
+from band.background import run_forever
 from band.errors import RedisError
 from director import history
 from director.actor import Actor
@@ -63,6 +64,8 @@ class Supervisor:
         self._camera = asyncio.Lock()
         self._working: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._next_fresh = 0.0
+        self._events_pause = 0.0
         self._actor: Actor | None = None
         self._incidents: Incidents | None = None
         self._on_change: Callable[[], None] = lambda: None
@@ -134,8 +137,8 @@ class Supervisor:
     async def run(self) -> None:
         """Follow events and reconcile, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_events(), name="docker-events")
-            group.create_task(self._loop(), name="reconcile")
+            group.create_task(run_forever("docker_events", self._follow_events), name="docker-events")
+            group.create_task(run_forever("reconcile", self._reconcile), name="reconcile")
 
     async def close(self) -> None:
         """Let actions in progress end."""
@@ -154,29 +157,26 @@ class Supervisor:
             raise
         self._on_change()
 
-    async def _loop(self) -> None:
-        next_fresh = 0.0
-        while True:
-            self._wake.clear()
-            due: float | None = None
-            try:
-                now = time.monotonic()
-                await self.refresh(fresh=now >= next_fresh)
-                next_fresh = now + FRESH_EVERY if now >= next_fresh else next_fresh
-                due = await self._turn()
-            except DockerUnavailable as error:
-                logger.warning("docker_away", reason=error.message)
-            except Exception:  # noqa: BLE001 - whatever one turn meets, the next one is taken
-                logger.exception("reconcile_failed")
-            pause = INTERVAL if self._desired.loaded else SOON
-            if due is not None:
-                pause = min(pause, max(0.05, due - time.time()))
-            try:
-                async with asyncio.timeout(pause):
-                    await self._wake.wait()
-                await asyncio.sleep(0.03)  # events come in handfuls; one picture serves them all
-            except TimeoutError:
-                pass
+    async def _reconcile(self) -> None:
+        """Look, decide, act, and wait until there is a reason to look again."""
+        self._wake.clear()
+        due: float | None = None
+        try:
+            now = time.monotonic()
+            await self.refresh(fresh=now >= self._next_fresh)
+            self._next_fresh = now + FRESH_EVERY if now >= self._next_fresh else self._next_fresh
+            due = await self._turn()
+        except DockerUnavailable as error:
+            logger.warning("docker_away", reason=error.message)
+        pause = INTERVAL if self._desired.loaded else SOON
+        if due is not None:
+            pause = min(pause, max(0.05, due - time.time()))
+        try:
+            async with asyncio.timeout(pause):
+                await self._wake.wait()
+            await asyncio.sleep(0.03)  # events come in handfuls; one picture serves them all
+        except TimeoutError:
+            pass
 
     async def _turn(self) -> float | None:
         if not self._desired.loaded:
@@ -257,19 +257,25 @@ class Supervisor:
         logger.warning("action_failed", service=service, reason=error.message)
 
     async def _follow_events(self) -> None:
-        delay = 0.0
-        while True:
-            try:
-                await self._runtime.ping()
-                self.poke()  # whatever happened while nobody listened is found by a full listing
-                async for event in self._runtime.events():
-                    delay = 0.0
-                    self._on_event(event)
-            except DockerUnavailable as error:
-                logger.warning("docker_events_lost", reason=error.message)
+        """Follow the engine's events until the stream ends, then pause."""
+        try:
+            await self._runtime.ping()
+            self.poke()  # whatever happened while nobody listened is found by a full listing
+            async for event in self._runtime.events():
+                self._events_pause = 0.0
+                self._take(event)
+        except DockerUnavailable as error:
+            logger.warning("docker_events_lost", reason=error.message)
+        finally:
             self.poke()
-            delay = min(LONGEST_BACKOFF, max(0.2, delay * 2))
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+        pause = self._events_pause = min(LONGEST_BACKOFF, max(0.2, self._events_pause * 2))
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+
+    def _take(self, event: Event) -> None:
+        try:
+            self._on_event(event)
+        except Exception:  # noqa: BLE001 - one bad event spoils itself, not those behind it
+            logger.exception("docker_event_failed", action=event.action, container=event.container[:12])
 
     def _on_event(self, event: Event) -> None:
         service = event.service

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from band import logger
+from band.background import run_forever
 from director.errors import DockerUnavailable
 from director.runtime.face import Observed, Runtime, Sample
 
@@ -62,16 +63,18 @@ class UsageMeter:
 
     async def run(self) -> None:
         """Sample until cancelled. The engine being away is waited out."""
-        while True:
-            self._wake.clear()
-            try:
-                await self.sample()
-            except DockerUnavailable as error:
-                logger.debug("usage_unknown", reason=error.message)
-            await asyncio.sleep(SHORTEST_SPAN)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(IDLE_INTERVAL if self._idle() and self._usage else INTERVAL):
-                    await self._wake.wait()
+        await run_forever("usage", self._round)
+
+    async def _round(self) -> None:
+        self._wake.clear()
+        try:
+            await self.sample()
+        except DockerUnavailable as error:
+            logger.debug("usage_unknown", reason=error.message)
+        await asyncio.sleep(SHORTEST_SPAN)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_INTERVAL if self._idle() and self._usage else INTERVAL):
+                await self._wake.wait()
 
     async def sample(self) -> None:
         """Take one sample of every running container, a few at once.

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
-from band import logger
+from band.background import run_forever
 from director import history
 from director.desired import Desired
 from director.probe import Prober, is_from
@@ -66,12 +66,7 @@ class Watch:
 
     async def run(self) -> None:
         """Ask, until cancelled."""
-        while True:
-            await asyncio.sleep(self._every)
-            try:
-                await self.once()
-            except Exception:  # noqa: BLE001 - a watch that ends would let every release pass
-                logger.exception("watch_failed")
+        await run_forever("watch", self.once, pause_seconds=self._every)
 
     async def once(self) -> None:
         """Ask every release on trial once, and wait for the answers."""

@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 
 from band import logger
+from band.background import run_forever
 
 Happened = Literal["service_crashed", "service_rolled_back", "service_recovered"]
 WAITING = 100
@@ -53,8 +54,10 @@ class Webhook:
             return
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)
         async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session:
-            while True:
-                await self._deliver(session, await self._queue.get())
+            await run_forever("webhook", lambda: self._next(session))
+
+    async def _next(self, session: aiohttp.ClientSession) -> None:
+        await self._deliver(session, await self._queue.get())
 
     async def _deliver(self, session: aiohttp.ClientSession, message: dict[str, Any]) -> None:
         delay, reason = self._first_delay, ""

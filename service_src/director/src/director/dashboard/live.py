@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import WSCloseCode, web
 
 from band import logger
+from band.background import run_forever
 from band.errors import RedisError
 from director.dashboard.board import Board
 from director.dashboard.rendering import Renderer
@@ -43,17 +44,16 @@ class Live:
 
     async def run(self) -> None:
         """Take rounds while somebody looks, until cancelled."""
-        while True:
-            if not self._viewers:
-                self._wake.clear()
-                await self._wake.wait()
-            try:
-                await self._round()
-            except (DirectorError, RedisError) as error:
-                logger.debug("page_not_fresh", reason=str(error))
-            except Exception:  # noqa: BLE001 - whatever one round meets, the next one is taken
-                logger.exception("page_failed")
-            await asyncio.sleep(ROUND)
+        await run_forever("page", self._turn, pause_seconds=ROUND)
+
+    async def _turn(self) -> None:
+        if not self._viewers:
+            self._wake.clear()
+            await self._wake.wait()
+        try:
+            await self._round()
+        except (DirectorError, RedisError) as error:
+            logger.debug("page_not_fresh", reason=str(error))
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one open page until it leaves.

@@ -11,6 +11,7 @@ from typing import Any, cast
 import aiohttp
 import msgspec
 
+from band import logger
 from director.errors import DockerUnavailable
 from director.runtime import face
 from director.runtime.connection import CALL, ENDLESS, Connection
@@ -203,10 +204,10 @@ class DockerRuntime:
                 line = await self._engine.guard(response.content.readline())
                 if not line:
                     return
-                data = json.loads(line)
-                if not made_by_director((data.get("Actor") or {}).get("Attributes")):
+                read = _read_event(line)
+                if read is None:
                     continue
-                event = self._mine(event_of(data))
+                event = self._mine(read)
                 self._seen.pop(event.container, None)  # look into it anew at the next listing
                 yield event
         finally:
@@ -271,3 +272,14 @@ class DockerRuntime:
     async def close(self) -> None:
         """Let go of the engine."""
         await self._engine.close()
+
+
+def _read_event(line: bytes) -> face.Event | None:
+    """Return an event of ours; None for somebody else's, and for a line that cannot be read."""
+    try:
+        data = json.loads(line)
+        ours = made_by_director((data.get("Actor") or {}).get("Attributes"))
+        return event_of(data) if ours else None
+    except (ValueError, TypeError, AttributeError) as error:
+        logger.warning("docker_event_unreadable", reason=str(error), bytes=len(line))
+        return None
