@@ -19,6 +19,8 @@ import pytest
 
 from band.redis import RedisAddress, RedisLink
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tests"))  # redis_with_users
+
 
 def free_port() -> int:
     """Return a TCP port that nobody uses now."""

@@ -1,0 +1,174 @@
+"""What each Redis user may do and may not, asked of a real Redis with the rules that it gets."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis_with_users import Client, RedisWithUsers, free_port
+
+from director.redis_rules import all_keys_but, is_platform_key, rules_of
+
+NAMESPACE = "rock-stat"  # a dash has a meaning of its own within brackets
+DESIRED = f"{NAMESPACE}:director:desired"
+SERVICES = {"front": (), "uaparser": (), "tenant": ("shared:*", "one"), "original": ("*",)}
+EVERYONE = ("director", *SERVICES)
+PASSWORD = "canary-service-password"
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisWithUsers]:
+    """A Redis with the users of the playbook and of some services."""
+    found = RedisWithUsers(tmp_path_factory.mktemp("redis"), free_port(), NAMESPACE)
+    found.start()
+    with found.admin() as admin:
+        for name, keys in SERVICES.items():
+            answer = admin("ACL", "SETUSER", name, "reset", "on", f">{PASSWORD}", *rules_of(name, keys, NAMESPACE))
+            assert answer == b"OK", answer
+    yield found
+    found.stop()
+
+
+def may(redis: RedisWithUsers, user: str, command: str) -> bool:
+    """Ask Redis whether a user may run a command; nothing is run."""
+    with redis.admin() as admin:
+        answer = admin("ACL", "DRYRUN", user, *command.split())
+    assert isinstance(answer, bytes), f"{command}: {answer}"
+    return answer == b"OK"
+
+
+@pytest.mark.parametrize("user", EVERYONE)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "FLUSHALL", "FLUSHDB", "SWAPDB 0 1", "CONFIG GET requirepass", "CONFIG SET maxmemory 1", "CONFIG REWRITE",
+        "MONITOR", "KEYS *", "DEBUG SLEEP 1", "SHUTDOWN NOSAVE", "REPLICAOF 127.0.0.1 1", "BGREWRITEAOF", "SAVE",
+        "CLIENT KILL TYPE normal", "CLIENT LIST", "CLIENT PAUSE 1000", "MODULE LIST", "SLOWLOG GET", "LATENCY DOCTOR",
+        "FUNCTION FLUSH", "FUNCTION LOAD x", "SCRIPT FLUSH", "SCRIPT KILL", "MIGRATE h 1 k 0 1", "SORT events", "ROLE",
+        "ACL LOG", "ACL LOAD", "ACL GETUSER director", "RESTORE own 0 x",
+    ],
+)  # fmt: skip
+def test_nobody_is_an_administrator(redis: RedisWithUsers, user: str, command: str) -> None:
+    """No user of the platform can flush, configure, watch or stop Redis; the director may not either."""
+    assert not may(redis, user, command)
+
+
+@pytest.mark.parametrize("command", ["ACL SETUSER x on", "ACL DELUSER x", "ACL LIST", "ACL USERS", "ACL SAVE"])
+def test_the_director_alone_makes_users(redis: RedisWithUsers, command: str) -> None:
+    """It gives each service its user; no service can."""
+    assert [user for user in EVERYONE if may(redis, user, command)] == ["director"]
+
+
+READS = {
+    "the director's desired state": (f"HGETALL {DESIRED}", {"director"}),
+    "the director's configs": (f"HGET {NAMESPACE}:director:configs front", {"director"}),
+    "the registrations": ("GET front:registrations", {"director", "front"}),
+    "events": ("XRANGE events - +", {"director", *SERVICES}),
+    "a service's dead letters": ("XRANGE dead:uaparser - + COUNT 1", {"director", "uaparser"}),
+    "what a group took": ("XRANGE events:taken:uaparser - +", {"director", "uaparser"}),
+    "who is there": ("ZRANGEBYSCORE band:instances:front 0 1", {"director", *SERVICES}),
+    "what is kept of a visitor": ("HGETALL s:1234567890", set(SERVICES)),
+    "a service's own keys": ("GET uaparser:cache", {"uaparser", "original"}),
+    "what is held back": ("XRANGE held:uaparser:eu - +", {"uaparser"}),
+    "keys of nobody": ("GET anything", {"original"}),
+    "keys that a band.yml names": ("GET shared:x", {"tenant", "original"}),
+    "the one key that a band.yml names": ("GET one", {"tenant", "original"}),
+    "a key that begins like it": ("GET ones", {"original"}),
+    "front's journal": ("GET front:journal:abc", {"front"}),
+    "Redis' figures": ("INFO memory", {"director", "front"}),
+}
+WRITES = {
+    "the director's desired state": (f"HSET {DESIRED} x y", {"director"}),
+    "the director's configs": (f"DEL {NAMESPACE}:director:configs", {"director"}),
+    "the registrations": ("SET front:registrations x", {"director"}),
+    "the registrations, gone": ("DEL front:registrations", {"director"}),
+    "an event": ("XADD events * event x", {"front"}),
+    "an event less": ("XDEL events 1-1", {"front"}),
+    "fewer events": ("XTRIM events MAXLEN 0", {"front"}),
+    "no events": ("DEL events", {"front"}),
+    "events under another name": ("RENAME events own", set()),
+    "another position of a group": ("XGROUP SETID events other 0", {"front"}),
+    "a group less": ("XGROUP DESTROY events other", {"front"}),
+    "its own group": ("XGROUP CREATE events uaparser $ MKSTREAM", set(SERVICES)),
+    # To Redis this one is reading.
+    "its share of the events": ("XREADGROUP GROUP g c COUNT 1 STREAMS events >", {"director", *SERVICES}),
+    "what it is done with": ("XACK events g 1-1", set(SERVICES)),
+    "a dead letter": ("XADD dead:uaparser * event x", {"uaparser"}),
+    "a lock of its dead letters": ("SET dead:uaparser:replay x NX PX 1", {"uaparser"}),
+    "a presence": ("ZADD band:instances:uaparser 1 x", {"uaparser"}),
+    "front's presence": ("ZADD band:instances:front 1 x", {"front"}),
+    "what is kept of a visitor": ("HSET s:1234567890 a b", set(SERVICES) - {"front"}),
+    "a place in front's journal": ("SET front:journal:abc 1", {"front"}),
+    "everything under a name like the platform's": (f"SET {NAMESPACE} 1", set()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", READS)
+def test_who_reads_what(redis: RedisWithUsers, what: str) -> None:
+    """Each user reads what its role needs, and nobody else does."""
+    command, users = READS[what]
+    assert {user for user in EVERYONE if may(redis, user, command)} == users
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_who_writes_what(redis: RedisWithUsers, what: str) -> None:
+    """Each user writes what its role needs, and nobody else does."""
+    command, users = WRITES[what]
+    assert {user for user in EVERYONE if may(redis, user, command)} == users
+
+
+@pytest.mark.parametrize("user", SERVICES)
+def test_a_script_reaches_no_further_than_its_user(redis: RedisWithUsers, user: str) -> None:
+    """Lua runs with the rights of who sent it, whatever keys it declares."""
+    with Client(redis.port, user, PASSWORD) as client:
+        for call in (f"'HGETALL', '{DESIRED}'", "'FLUSHALL'", "'SET', 'front:registrations', 'x'", "'KEYS', '*'"):
+            answer = client("EVAL", f"return redis.call({call})", 0)
+            assert isinstance(answer, Exception), f"{user}: {call}"
+        assert client("EVAL", "return 1", 0) == 1
+
+
+def test_nobody_comes_in_without_a_name(redis: RedisWithUsers) -> None:
+    """The default user is off: neither without a password nor with the director's does a nameless client get in."""
+    with Client(redis.port) as client:
+        assert "NOAUTH" in str(client("PING"))
+        assert "WRONGPASS" in str(client("AUTH", "canary-director-password"))
+
+
+def test_a_service_named_like_the_platforms_keys_gets_no_keys_of_the_platform() -> None:
+    """The author of a folder chooses its name; called `dead`, its own keys would be everybody's dead letters."""
+    for name in ("dead", "events", "band", "held", NAMESPACE):
+        patterns = [rule.removeprefix("~") for rule in rules_of(name, (), NAMESPACE)]
+        assert f"{name}:*" not in patterns
+    assert "~deadline:*" in rules_of("deadline", (), NAMESPACE)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reaches"),
+    [
+        ("events", True), ("events:taken:x", True), ("e*", True), ("*", True), ("dead:*", True), ("deadline:*", False),
+        ("eventful", False), ("rock-stat:director:x", True), ("rock*", True), ("rocket*", False), ("jar:*", False),
+    ],
+)  # fmt: skip
+def test_a_pattern_that_may_mean_the_platforms_keys_is_known(pattern: str, reaches: bool) -> None:
+    """Whether a key of band.yml is one that no service gets."""
+    assert is_platform_key(pattern, NAMESPACE) is reaches
+
+
+def test_all_keys_but_some_is_exact() -> None:
+    """Every key of up to four letters is matched or not, as it should be."""
+    words = ("ab", "abc", "c")
+    patterns = [pattern.replace("[^", "[!") for pattern in all_keys_but(words)]
+    letters = ["".join(made) for size in range(1, 5) for made in itertools.product("abc:", repeat=size)]
+    for key in letters:
+        ours = any(key == word or key.startswith(f"{word}:") for word in words)
+        assert any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns) is not ours, key
+
+
+def test_rules_are_of_one_line_in_the_file(tmp_path: Path) -> None:
+    """A rule with a blank or a line end would be another rule in Redis' file of users."""
+    for keys in SERVICES.values():
+        plain = [rule for rule in rules_of("tenant", keys, NAMESPACE) if not rule.startswith("(")]
+        assert not [rule for rule in plain if any(letter.isspace() for letter in rule)]

@@ -1,0 +1,102 @@
+"""A redis-server with the users of the playbook, as the role `redis` starts it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import hiredis
+
+ROOT = Path(__file__).resolve().parents[1]
+TEMPLATE = ROOT / "roles/redis/templates/users.acl.j2"
+ADMIN, DIRECTOR = "canary-admin-password", "canary-director-password"
+
+
+def users_of_the_playbook(namespace: str, director: str = DIRECTOR) -> str:
+    """Return the template of the role, filled in."""
+    text = TEMPLATE.read_text().replace("{{ band_redis_namespace }}", namespace)
+    for mark, password in (("%ADMIN%", ADMIN), ("%DIRECTOR%", director)):
+        text = text.replace(mark, hashlib.sha256(password.encode()).hexdigest())
+    assert "{{" not in text and "%ADMIN" not in text
+    return text
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Client:
+    """One connection that waits for each reply; errors are replies too."""
+
+    def __init__(self, port: int, user: str = "", password: str = "") -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), 10)
+        self._reader: Any = hiredis.Reader()
+        if user:
+            assert self(b"AUTH", user, password) == b"OK"
+
+    def __call__(self, *parts: Any) -> Any:
+        self._socket.sendall(hiredis.pack_command(parts))
+        while (reply := self._reader.gets()) is False:
+            data = self._socket.recv(65536)
+            assert data, "Redis closed the connection"
+            self._reader.feed(data)
+        return reply
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._socket.close()
+
+
+class RedisWithUsers:
+    """Redis in a folder of its own, which survives a restart."""
+
+    def __init__(self, folder: Path, port: int, namespace: str = "rockstat", default: str = "off") -> None:
+        self.folder, self.port, self.namespace = folder, port, namespace
+        self.users = folder / "users.acl"
+        self.write_users(default=default)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def write_users(self, director: str = DIRECTOR, *, default: str = "off", kept: str = "") -> None:
+        """Write the file of users: the playbook's, `default` as it is to be, and lines of before."""
+        text = users_of_the_playbook(self.namespace, director)
+        self.users.write_text(f"{text}user default {default}\n{kept}")
+
+    def start(self) -> None:
+        """Start it and wait for an answer."""
+        binary = shutil.which("redis-server")
+        assert binary, "redis-server is missing; bin/test installs Debian's package"
+        command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        command += ["--save", "", "--aclfile", str(self.users)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 15
+        while True:
+            try:
+                with Client(self.port):
+                    return
+            except OSError:
+                assert time.monotonic() < deadline and self._process.poll() is None, "redis-server did not start"
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def admin(self) -> Client:
+        """Return a connection that may do everything."""
+        return Client(self.port, "admin", ADMIN)
+
+    def dsn(self, user: str = "director", password: str = DIRECTOR) -> str:
+        return f"redis://{user}:{password}@127.0.0.1:{self.port}/0"
