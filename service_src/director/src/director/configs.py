@@ -12,8 +12,10 @@ from typing import Any
 
 import msgspec
 
+from band.decoding import decode
+from band.errors import DecodingError
 from director.desired import Store, pairs
-from director.errors import InvalidValue, shown_key
+from director.errors import Conflict, InvalidValue, shown_key
 from director.spec import ENV_KEY_PATTERN, POS_PATTERN, Limits, Pos, check_env, check_limits
 from director.wording import explain
 
@@ -45,9 +47,20 @@ class Configs:
         return sorted(name for name, _ in pairs(await self._store.command("HGETALL", self._key)))
 
     async def get(self, name: str) -> Document:
-        """Return the document of a service."""
+        """Return the document of a service.
+
+        Raises:
+            Conflict: what is stored cannot be read; to run without it would be to run something else.
+        """
         raw = await self._store.command("HGET", self._key, name)
-        document = msgspec.json.decode(raw, type=dict[str, Any]) if raw else {}
+        try:
+            document: Document = decode(raw, dict[str, Any]) if raw else {}
+        except DecodingError as error:
+            raise Conflict(
+                f"the stored config of {name!r} cannot be read: {error}",
+                f"GET /rm/{name} forgets the service with its config; then run it with the env that it needs",
+                service=name,
+            ) from error
         pos = document.get("pos")
         if isinstance(pos, str) and _OLD_POS.fullmatch(pos) and not re.fullmatch(POS_PATTERN, pos):
             del document["pos"]

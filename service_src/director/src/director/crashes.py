@@ -13,7 +13,7 @@ import msgspec
 
 from band import logger
 from band.errors import RedisError
-from director.desired import Store, pairs
+from director.desired import Store, documents
 
 Kind = Literal["crash", "quit", "outside", "refused"]
 """`crash`: unclean; `quit`: by itself with exit code 0; `outside`: somebody told Docker; `refused`: a start failed."""
@@ -136,11 +136,8 @@ class Crashes:
         Raises:
             RedisUnavailable: Redis does not answer.
         """
-        for name, raw in pairs(await self._store.command("HGETALL", self._key)):
-            try:
-                found = msgspec.json.decode(raw, type=Record)
-            except msgspec.DecodeError:
-                continue
+        reply = await self._store.command("HGETALL", self._key)
+        for name, found in documents(reply, Record, self._key).items():
             mine = self.of(name)
             ends = tuple(sorted({*found.ends, *mine.ends}, key=lambda end: end.at))
             self._records[name] = msgspec.structs.replace(found, ends=ends, crash=mine.crash or found.crash)

@@ -9,6 +9,9 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from band import logger
+from band.decoding import decode
+from band.errors import DecodingError
 from director.errors import RedisUnavailable
 from director.spec import RESERVED, Spec
 
@@ -52,7 +55,10 @@ class Desired:
             RedisUnavailable: Redis does not answer.
         """
         reply = await self._store.command("HGETALL", self._key)
-        self._wanted = {name: wanted for name, raw in pairs(reply) if (wanted := _decode(name, raw)) is not None}
+        found = documents(reply, Wanted, self._key)
+        self._wanted = {
+            name: wanted for name, wanted in found.items() if wanted.spec.name == name and name not in RESERVED
+        }
         self.loaded = True
 
     def get(self, name: str) -> Wanted | None:
@@ -89,19 +95,24 @@ class Desired:
 
 
 def pairs(reply: Any) -> list[tuple[str, Any]]:
-    """Return (field, value) of a reply in pairs, which is a flat list (RESP2) or a map (RESP3)."""
+    """Return (field, value) of a reply in pairs, which is a flat list (RESP2) or a map (RESP3).
+
+    A field that is no UTF-8 keeps what can be read of it.
+    """
     if isinstance(reply, dict):
         items = list(reply.items())
     else:
         flat = list(reply or [])
         items = list(zip(flat[::2], flat[1::2], strict=True))
-    return [(key.decode() if isinstance(key, bytes) else str(key), value) for key, value in items]
+    return [(key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key), value) for key, value in items]
 
 
-def _decode(name: str, raw: bytes) -> Wanted | None:
-    """Return a document; None for one that cannot be read, is of another service, or of a part of the platform."""
-    try:
-        found = msgspec.json.decode(raw, type=Wanted)
-    except msgspec.DecodeError:
-        return None
-    return found if found.spec.name == name and name not in RESERVED else None
+def documents(reply: Any, kind: Any, key: str) -> dict[str, Any]:
+    """Return the documents of a hash by field, each of type `kind`; one that cannot be read is logged and left out."""
+    found: dict[str, Any] = {}
+    for name, raw in pairs(reply):
+        try:
+            found[name] = decode(raw, kind)
+        except DecodingError as error:
+            logger.error("document_unreadable", key=key, field=name[:80], reason=str(error))
+    return found

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
+from band.decoding import decode
+from band.errors import DecodingError
 from director.desired import Store
 
 STREAM = "events"
@@ -21,6 +21,6 @@ def _event(fields: Any) -> Any:
     flat = fields if isinstance(fields, list) else [part for pair in fields.items() for part in pair]
     raw = dict(zip(flat[::2], flat[1::2], strict=False)).get(b"event", b"null")
     try:
-        return msgspec.json.decode(raw)
-    except msgspec.DecodeError:
+        return decode(raw)
+    except DecodingError:
         return raw.decode("utf-8", "replace")

@@ -14,6 +14,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from band import logger
+from band.decoding import decode
+from band.errors import DecodingError
 from director.runtime.face import Observed
 
 Status = dict[str, Any]
@@ -87,8 +90,9 @@ class Prober:
     def on_message(self, _channel: str, payload: bytes) -> None:
         """Take a message of the reply channel; what is no answer to a request of ours is dropped."""
         try:
-            message = msgspec.json.decode(payload)
-        except msgspec.DecodeError:
+            message = decode(payload)
+        except DecodingError as error:
+            logger.debug("probe_answer_unreadable", reason=str(error))
             return
         if isinstance(message, dict) and "result" in message:
             waiting = self._waiting.get(str(message.get("id")))

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from director import history
-from director.desired import Store, Wanted, pairs
+from director.desired import Store, Wanted, documents
 from director.errors import RedisUnavailable
 from director.history import History, Release
 from director.masking import mask_env
@@ -31,7 +31,9 @@ class Releases:
             RedisUnavailable: Redis does not answer.
         """
         reply = await self._store.command("HGETALL", self._key)
-        self._histories = {name: found for name, raw in pairs(reply) if (found := _decode(name, raw))}
+        found: dict[str, History] = documents(reply, History, self._key)
+        own = {name: tuple(item for item in history if item.spec.name == name) for name, history in found.items()}
+        self._histories = {name: history for name, history in own.items() if history}
         self.loaded = True
 
     def of(self, service: str) -> History:
@@ -102,12 +104,3 @@ def shown(release: Release, present: Collection[str]) -> dict[str, Any]:
         "images_present": release.spec.image in present,
         "env": mask_env(release.spec.env, release.spec.secrets),
     }
-
-
-def _decode(name: str, raw: bytes) -> History:
-    """Return a history; none when it cannot be read, without the releases of another service."""
-    try:
-        found: History = msgspec.json.decode(raw, type=History)
-    except msgspec.DecodeError:
-        return ()
-    return tuple(item for item in found if item.spec.name == name)

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from band.constants import DEAD_LETTERS, EVENTS_STREAM
-from band.errors import RedisReplyError
+from band.decoding import decode
+from band.errors import DecodingError, RedisReplyError
 from director.desired import Store
 from director.errors import NotFound
 
@@ -151,8 +152,8 @@ def _named(fields: Any) -> Fields:
 
 def _object(raw: bytes) -> dict[str, Any] | None:
     try:
-        value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+        value = decode(raw)
+    except DecodingError:
         return None
     return value if isinstance(value, dict) else None
 
