@@ -233,3 +233,25 @@ def test_a_folder_run_under_another_name_does_not_start() -> None:
         SettingsError, match=r"config.yaml says `name: mmgeo`, but the director runs this folder as 'mine'"
     ):
         ServiceConfig.read({"name": "mmgeo"}, {"BAND_SERVICE": "mine"})
+
+
+def test_names_and_origins_that_may_call_are_read_from_settings_or_the_environment() -> None:
+    """A text or a list; none by default."""
+    assert ServiceConfig.read({"name": "a"}, {}).allowed_origins == frozenset()
+    env = {"ALLOWED_HOSTS": "panel.example, b.example:8080", "ALLOWED_ORIGINS": "https://App.example/ http://x:3000"}
+    read = ServiceConfig.read({"name": "a"}, env)
+    assert read.allowed_hosts == {"panel.example", "b.example:8080"}
+    assert read.allowed_origins == {"https://app.example", "http://x:3000"}
+    assert ServiceConfig.read({"name": "a", "allowed_origins": ["*"]}, env).allowed_origins == {"*"}
+
+
+def test_what_is_no_name_or_origin_is_told() -> None:
+    """An origin without its scheme would never match, `null` is every sandboxed page."""
+    wrong = {"name": "a", "allowed_hosts": ["a b/c", "ok.example"], "allowed_origins": "app.example null ftp://x"}
+    with pytest.raises(SettingsError) as caught:
+        ServiceConfig.read(wrong, {})
+    text = str(caught.value)
+    assert all(word in text for word in ("'a b/c'", "'app.example'", "'null'", "'ftp://x'", "https://app.example"))
+    assert "ok.example" not in text
+    with pytest.raises(SettingsError, match="allowed_origins=5"):
+        ServiceConfig.read({"name": "a", "allowed_origins": 5}, {})

@@ -11,10 +11,10 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from band.cross_site import SitePolicy, cors_headers, host_names, hostname, protect, reader
+from band.cross_site import SitePolicy, cors_headers, host_names, hostname, protect, reader, service_policy
 
-POLICY = SitePolicy(host_names(["visits", "3f2a9c"], ["panel.example.com:8080"]), any_address=True)
-FRIENDLY = SitePolicy(host_names(["visits"]), any_address=True, origins=frozenset({"https://app.example"}))
+POLICY = service_policy("visits", hosts=["panel.example.com:8080"])
+FRIENDLY = service_policy("visits", origins=["https://app.example"])
 HERE = {"Host": "127.0.0.1:8900"}
 PAGE = {**HERE, "User-Agent": "Mozilla/5.0 (Windows NT 10.0)"}
 
@@ -27,8 +27,8 @@ def refused(
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1:8900", "localhost", "LOCALHOST:1", "[::1]:8900", "visits:8080", "3f2a9c", "panel.example.com",
-     "10.0.0.7:8900", "192.168.1.5", "[fe80::1]:1", "visits."],
+    ["127.0.0.1:8900", "localhost", "LOCALHOST:1", "[::1]:8900", "visits:8080", "rockstat2-visits:8080",
+     "panel.example.com", "10.0.0.7:8900", "192.168.1.5", "[fe80::1]:1", "visits."],
 )  # fmt: skip
 def test_own_names_and_literal_addresses_pass(host):
     """No foreign DNS server can make an address or a name of the service's own point somewhere else."""
@@ -38,7 +38,7 @@ def test_own_names_and_literal_addresses_pass(host):
 @pytest.mark.parametrize(
     "host",
     ["", "evil.com", "127.0.0.1.evil.com", "localhost.evil.com", "evil.com:8900", "visits@evil.com", "[::1", "a, b",
-     "visits, visits", "2130706433", "0x7f.1", "127.1", "visits:99999999"],
+     "visits, visits", "notvisits", "evil-visits.com", "2130706433", "0x7f.1", "127.1", "visits:99999999"],
 )  # fmt: skip
 def test_a_foreign_name_is_dns_rebinding_and_refused(host):
     """A name that somebody else's DNS server resolves is refused, also in disguise."""
@@ -50,6 +50,7 @@ def test_an_address_is_refused_where_the_policy_names_every_host():
     """Without any_address only loopback and the names given pass."""
     strict = SitePolicy(host_names(["director"]))
     assert refused({"Host": "10.0.0.7"}, strict)
+    assert refused({"Host": "rockstat2-director"}, strict)
     assert not refused({"Host": "127.0.0.1"}, strict)
 
 

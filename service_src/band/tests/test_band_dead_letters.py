@@ -315,11 +315,12 @@ async def test_methods_of_the_framework_are_told_but_registered_nowhere(run_serv
     assert not any("dead" in path for path in paths)
 
 
-async def test_a_services_own_methods_win(run_service, raw, ask):
+@pytest.mark.parametrize("http", [True, False])
+async def test_a_services_own_methods_win(run_service, raw, ask, http):
     """What it defines itself is called; what it does not, the framework gives. Also when it is started again."""
     shop = Shop()
 
-    @shop.service.expose()
+    @shop.service.expose(http=http)
     async def dead_letters(**_params):
         return {"count": 7, "letters": []}
 

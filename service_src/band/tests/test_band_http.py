@@ -133,16 +133,121 @@ async def test_redirect_and_pixel(http):
         assert (answer.content_type, len(body), body[:6]) == ("image/gif", 43, b"GIF89a")
 
 
-async def test_cors_and_options(http):
-    """Every answer may be read by pages of other origins; OPTIONS is answered."""
-    async with http.options("/echo", headers={"Origin": "https://x.y"}) as answer:
-        assert answer.status == 200
-        assert answer.headers["Access-Control-Allow-Origin"] == "*"
-        assert "POST" in answer.headers["Access-Control-Allow-Methods"]
-    for path in ("/echo", "/typed?kind=pixel", "/typed?kind=error", "/fail", "/stream?n=1"):
+EVIL = {"Origin": "http://evil.example"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        EVIL,
+        {"Host": "evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Referer": "http://evil.example/page"},
+        {"User-Agent": "Mozilla/5.0"},
+    ],
+)
+async def test_pages_of_other_sites_call_nothing(http, headers):
+    """A foreign page reaches no exposed function, by GET, POST or a preflight; the response says why."""
+    for method in ("GET", "POST", "OPTIONS"):
+        async with http.request(method, "/echo", headers=headers) as answer:
+            assert answer.status == 403, method
+            assert "Access-Control-Allow-Origin" not in answer.headers
+    async with http.get("/fail", headers=headers) as answer:
+        assert answer.status == 403
+
+
+async def test_no_response_may_be_read_by_pages_of_other_sites(http):
+    """There is no CORS header on anything by default; OPTIONS is answered."""
+    async with http.options("/echo") as answer:
+        assert (answer.status, await answer.json()) == (200, {})
+    for path in ("/echo", "/typed?kind=pixel", "/typed?kind=error", "/fail", "/stream?n=1", "/health", "/route"):
         async with http.get(path) as answer:
-            assert answer.headers["Access-Control-Allow-Origin"] == "*", path
+            assert "Access-Control-Allow-Origin" not in answer.headers, path
             await answer.read()
+        async with http.get(path, headers=EVIL) as answer:
+            assert answer.status == 403, path
+
+
+async def test_a_page_may_be_opened_by_a_browser_that_says_nothing(http):
+    """What is no exposed function changes nothing on GET: health, metrics, status, the service's own pages."""
+    for path, status in (("/health", 200), ("/metrics", 200), ("/__status", 200), ("/route", 200), ("/echo", 403)):
+        async with http.get(path, headers={"User-Agent": "Mozilla/5.0"}) as answer:
+            assert answer.status == status, path
+
+
+async def test_names_and_origins_can_be_allowed(run_service):
+    """`allowed_hosts` adds a name; pages of `allowed_origins` may call, ask beforehand, and read what comes back."""
+    service = Service()
+
+    @service.expose()
+    async def echo(**params):
+        return params
+
+    @service.expose()
+    async def stream():
+        yield b"x"
+
+    allowed = {"allowed_hosts": frozenset({"panel.example"}), "allowed_origins": frozenset({"https://app.example"})}
+    await run_service(service, **allowed)
+    page = {"Origin": "https://app.example", "Sec-Fetch-Site": "cross-site"}
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{service.port}") as session:
+        async with session.get("/echo", headers={"Host": "panel.example"}) as answer:
+            assert answer.status == 200
+        asked = {**page, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+        for method, path, headers in (
+            ("OPTIONS", "/echo", asked), ("POST", "/echo", page), ("GET", "/stream", page), ("GET", "/none", page),
+        ):  # fmt: skip
+            async with session.request(method, path, headers=headers) as answer:
+                assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example", path
+                assert answer.headers["Vary"] == "Origin"
+                assert answer.status == (404 if path == "/none" else 200)
+        assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+        async with session.get("/echo", headers={**page, **EVIL}) as answer:
+            assert answer.status == 403
+
+
+async def test_a_function_with_http_false_is_called_over_rpc_only(run_service, peer):
+    """It has no path; the same name without `http=False` has one."""
+    service = Service()
+
+    @service.expose(http=False)
+    async def secret():
+        return "only here"
+
+    @service.expose(path="")
+    async def common():
+        return "everywhere"
+
+    await run_service(service, name="labsvc")
+    lab = await peer("lab")
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{service.port}") as session:
+        for path, status in (("/secret", 404), ("/", 404), ("/common", 200)):
+            async with session.get(path) as answer:
+                assert answer.status == status, path
+    await lab.subscribe("lab")
+    request = {"jsonrpc": "2.0", "method": "labsvc:secret:lab", "params": {}, "id": "1"}
+    assert (await lab.ask_json("labsvc", request))["result"] == "only here"
+
+
+async def test_the_status_is_on_the_port_too(run_service):
+    """`/__status` answers what RPC's `__status` does, as in the original; what a request brings along is ignored."""
+    service = Service()
+    given = []
+
+    @service.expose(name="__status")
+    async def status(**params):
+        given.append(params)
+        return response.data({"name": "labsvc"})
+
+    await run_service(service, name="labsvc")
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{service.port}") as session:
+        async with session.get("/__status?register=1") as answer:
+            assert (answer.status, await answer.json()) == (200, {"name": "labsvc"})
+        async with session.post("/__status", json={"register": [], "state_hash": "x"}) as answer:
+            assert answer.status == 200
+        async with session.get("/__status", headers=EVIL) as answer:
+            assert answer.status == 403
+    assert given == [{}, {}]
 
 
 async def test_async_generator_is_streamed(http):

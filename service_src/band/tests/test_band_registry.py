@@ -129,3 +129,16 @@ def test_public_names_are_sorted_complete_and_there():
     assert missing == []
     with pytest.raises(AttributeError, match="nonsense"):
         _ = band.nonsense
+
+
+def test_a_path_without_http_is_a_contradiction():
+    """`http=False` has no path; every decorator knows it."""
+    service = Service()
+    expose = service.expose
+    for decorate in (expose, expose.handler, expose.listener):
+        with pytest.raises(RegistrationError, match="http=False has no path"):
+            decorate(path="/x", http=False)
+    for decorate in (expose, expose.handler, expose.listener):
+        decorate(name=f"f{decorate!r}", http=False)(lambda: None)
+    expose.enricher(keys=["in"], http=False)(lambda **event: None)
+    assert {exposed.path for exposed in service.registry.methods.values()} == {""}

@@ -35,10 +35,25 @@ QUICK = {
 class Sender:
     """A running `python -m send_mixpanel`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, port: int, redis: Redis) -> None:
         self.process = process
         self.port = port
         self.output = b""
+        self._redis = redis
+
+    async def call(self, method: str, **params: Any) -> Any:
+        """What the method returns when the director calls it: over RPC."""
+        request = {
+            "jsonrpc": "2.0", "method": method, "params": params, "id": "1", "from": "lab", "to": "send_mixpanel",
+        }  # fmt: skip
+        async with self._redis.pubsub() as replies, asyncio.timeout(10):
+            await replies.subscribe("lab")
+            assert await self._redis.publish("send_mixpanel", json.dumps(request)) == 1, "nobody listens"
+            while (told := await replies.get_message(ignore_subscribe_messages=True, timeout=10)) is None:
+                pass
+        answer = json.loads(told["data"])
+        assert "result" in answer, answer["error"]
+        return answer["result"]
 
     async def get(self, path: str, **params: Any) -> Any:
         """The JSON answer of the service's own port."""
@@ -87,7 +102,7 @@ def sender(redis_port: int, redis: Redis, double_url: str, tmp_path: Path) -> Ca
                 **QUICK, **env,
             },
         )  # fmt: skip
-        running = Sender(process, port)
+        running = Sender(process, port, redis)
         try:
             await until(lambda: _answers(running))
             yield running
@@ -218,22 +233,38 @@ async def test_send_mixpanel_dead_letters(sender: Callable[..., Any], redis: Red
     async with sender() as running:
         await until(lambda: acknowledged(redis))
         assert sorted(double.store.ids()) == sorted(one["id"] for one in good)
-        letters = await running.get("/dead_letters", limit=10)
+        letters = await running.call("dead_letters", limit=10)
         assert letters["count"] == 4
         reasons = [letter["reason"] for letter in letters["letters"]]
         assert sum("1 hour in the future" in reason for reason in reasons) == 3
         assert sum("no time" in reason for reason in reasons) == 1
         shown = next(letter for letter in letters["letters"] if letter["event"].get("id") == bad[0]["id"])
         assert (shown["field"], shown["status"], shown["event"]) == ("properties.time", "400", bad[0])
-        assert (await running.get("/trace", id=bad[0]["id"]))["outcome"] == "dead letter"
-        assert (await running.get("/trace", id=good[0]["id"]))["outcome"] == "taken"
+        assert (await running.call("trace", id=bad[0]["id"]))["outcome"] == "dead letter"
+        assert (await running.call("trace", id=good[0]["id"]))["outcome"] == "taken"
 
-        assert (await running.get("/replay_dead_letters"))["letters"] == 4
+        assert (await running.call("replay_dead_letters"))["letters"] == 4
         await until(lambda: _replayed(running))
         stats = await running.get("/stats")
         assert (stats["replay"]["refused"], stats["dead_letters"]) == (4, 4)
-        assert await running.get("/delete_dead_letters", ids=shown["stream_id"]) == {"deleted": 0}
-        assert await running.get("/delete_dead_letters") == {"deleted": 4}
+        assert await running.call("delete_dead_letters", ids=shown["stream_id"]) == {"deleted": 0}
+        assert await running.call("delete_dead_letters") == {"deleted": 4}
+
+
+async def test_send_mixpanel_shows_dead_letters_to_the_director_only(
+    sender: Callable[..., Any], redis: Redis, double: Double
+) -> None:
+    """No page in a browser and no program on the host reads or deletes them by the service's port."""
+    await redis.xadd("dead:send_mixpanel", {"event": json.dumps(event(1)), "reason": "was too old"})
+    async with sender() as running:
+        await until(lambda: _connected(running))
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{running.port}") as session:
+            for method in ("dead_letters", "delete_dead_letters", "replay_dead_letters", "trace"):
+                async with session.get(f"/{method}") as answer:
+                    assert answer.status == 404, method
+            async with session.get("/stats", headers={"Sec-Fetch-Site": "cross-site"}) as answer:
+                assert answer.status == 403
+        assert (await running.call("dead_letters"))["count"] == 1
 
 
 async def test_send_mixpanel_traces_a_dead_letter_of_an_earlier_life(
@@ -246,12 +277,12 @@ async def test_send_mixpanel_traces_a_dead_letter_of_an_earlier_life(
         await until(lambda: acknowledged(redis))
     async with sender() as running:
         await until(lambda: _connected(running))
-        told = await running.get("/trace", id=bad["id"])
+        told = await running.call("trace", id=bad["id"])
         assert told["outcome"] == "dead letter"
         assert "1 hour in the future" in told["answer"]
         assert abs(told["at"] - time.time() * 1000) < 60_000
         for unknown in (event(2)["id"], "x" * 50, "", "9" * 30):
-            assert (await running.get("/trace", id=unknown))["outcome"] == "unknown"
+            assert (await running.call("trace", id=unknown))["outcome"] == "unknown"
 
 
 async def _connected(running: Sender) -> bool:
@@ -270,7 +301,7 @@ async def test_send_mixpanel_replay_takes_what_was_mended(
     await redis.xadd("dead:send_mixpanel", {"event": json.dumps(event(1)), "reason": "was too old"})
     async with sender() as running:
         await until(lambda: _connected(running))
-        await running.get("/replay_dead_letters")
+        await running.call("replay_dead_letters")
         await until(lambda: len(double.store.ids()) == 1)
         await until(lambda: _replayed(running))
         assert (await running.get("/stats"))["dead_letters"] == 0
@@ -284,12 +315,12 @@ async def test_send_mixpanel_replays_nothing_that_is_left_out_now(
         await redis.xadd("dead:send_mixpanel", {"event": json.dumps(event(number, key=key)), "reason": "x"})
     async with sender(MIXPANEL_KEYS="in.gen.track") as running:
         await until(lambda: _connected(running))
-        await running.get("/replay_dead_letters")
+        await running.call("replay_dead_letters")
         await until(lambda: _replayed(running))
         stats = await running.get("/stats")
         assert (stats["replay"]["taken"], stats["replay"]["left_out"], stats["dead_letters"]) == (1, 1, 1)
-        assert await running.get("/delete_dead_letters", ids=",") == {"deleted": 0}
-        assert await running.get("/delete_dead_letters") == {"deleted": 1}
+        assert await running.call("delete_dead_letters", ids=",") == {"deleted": 0}
+        assert await running.call("delete_dead_letters") == {"deleted": 1}
 
 
 async def test_send_mixpanel_one_odd_event_holds_nobody_back(
@@ -299,7 +330,7 @@ async def test_send_mixpanel_one_odd_event_holds_nobody_back(
     await accept(redis, [event(1), {"id": "9" * 5000, "key": "in.gen.x"}, event(2)])
     async with sender() as running:
         await until(lambda: acknowledged(redis))
-        letters = (await running.get("/dead_letters"))["letters"]
+        letters = (await running.call("dead_letters"))["letters"]
     assert len(double.store.ids()) == 2
     assert [letter["reason"] for letter in letters] == ["the event has no time and no id to take it from"]
 
@@ -460,7 +491,7 @@ async def test_send_mixpanel_stops_in_time_and_tells_no_secret(
     await accept(redis, [event(1)])
     async with sender(LOG_LEVEL="DEBUG", BACKOFF_MOST="30", BACKOFF_FIRST="30") as running:
         await until(lambda: double.store.requests.get(500, 0) >= 1)
-        pages = [json.dumps(await running.get(path)) for path in ("/health", "/stats", "/dead_letters")]
+        pages = [json.dumps(await running.get(path)) for path in ("/health", "/stats")]
         begun = time.monotonic()
         await running.stop()
         assert time.monotonic() - begun < 9
@@ -490,13 +521,13 @@ async def test_send_mixpanel_replays_only_what_is_asked_for(
     ]
     async with sender() as running:
         await until(lambda: _connected(running))
-        assert (await running.get("/replay_dead_letters", ids="nonsense,5-5"))["letters"] == 0
+        assert (await running.call("replay_dead_letters", ids="nonsense,5-5"))["letters"] == 0
         await until(lambda: _replayed(running))
-        assert (await running.get("/replay_dead_letters", ids=keys[1]))["letters"] == 1
+        assert (await running.call("replay_dead_letters", ids=keys[1]))["letters"] == 1
         await until(lambda: _replayed(running))
         assert double.store.newest(5)[0]["properties"]["n"] == 1
         assert (await running.get("/stats"))["dead_letters"] == 2
-        assert await running.get("/delete_dead_letters", ids=f"junk,{keys[0]}") == {"deleted": 1}
+        assert await running.call("delete_dead_letters", ids=f"junk,{keys[0]}") == {"deleted": 1}
 
 
 async def test_send_mixpanel_full_batches_do_not_wait(sender: Callable[..., Any], redis: Redis, double: Double) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
@@ -39,6 +40,7 @@ class SitePolicy(msgspec.Struct, frozen=True):
     Attributes:
         hosts: the names that this port is reached under, without ports; see :func:`host_names`.
         any_address: any literal IP address is a name too: DNS rebinding needs a name that a foreign server resolves.
+        namespaced: ``<namespace>-<name>`` is a name too, as Docker's own DNS knows containers; it has no dot.
         origins: other sites whose pages may call (``https://app.example``), in lower case; ``*`` means all.
         owner: what the port belongs to, for messages.
         host_hint: how to add a name, for messages.
@@ -46,6 +48,7 @@ class SitePolicy(msgspec.Struct, frozen=True):
 
     hosts: frozenset[str]
     any_address: bool = False
+    namespaced: bool = False
     origins: frozenset[str] = frozenset()
     owner: str = "this service"
     host_hint: str = "the setting `allowed_hosts` adds a name"
@@ -88,7 +91,9 @@ class SitePolicy(msgspec.Struct, frozen=True):
         return origin is not None and bool(self.origins) and not self.origins.isdisjoint({origin.lower(), ANY_SITE})
 
     def _is_own_name(self, name: str) -> bool:
-        return name in self.hosts or (self.any_address and _is_address(name))
+        if name in self.hosts or (self.any_address and _is_address(name)):
+            return True
+        return self.namespaced and "." not in name and any(name.endswith(f"-{own}") for own in self.hosts)
 
     def _refuse(self, reason: str = "requests from pages of other sites are refused") -> Refusal:
         return Refusal(reason, f"open {self.owner}'s own page")
@@ -123,6 +128,8 @@ def protect(app: web.Application, policy: Callable[[], SitePolicy], reads: Calla
         refusal = policy().refusal(reader(request.headers), reads=reads(request))
         if refusal is not None:
             return web.json_response({"message": f"{refusal.reason}; {refusal.hint}"}, status=403)
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            return web.Response()  # a preflight; the headers that it asks for come with every response
         return await handler(request)
 
     async def add_cors(request: web.Request, response: web.StreamResponse) -> None:
@@ -150,9 +157,23 @@ def hostname(host: str) -> str:
     return match["name"].lower().strip("[]").rstrip(".") if match else ""
 
 
+def is_origin(text: str) -> bool:
+    """Tell whether ``text``, in lower case, can be one of a policy's origins: ``https://app.example`` or ``*``."""
+    scheme, _, authority = text.partition("://")
+    return text == ANY_SITE or (scheme in {"http", "https"} and bool(hostname(authority)))
+
+
 def host_names(*groups: Iterable[str]) -> frozenset[str]:
     """Return the names to accept: loopback and all those given, with or without a port."""
     return frozenset({*LOOPBACK, *(hostname(name) for group in groups for name in group)} - {""})
+
+
+def service_policy(name: str, *, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> SitePolicy:
+    """Return the policy of a service's own port: its name, its host's name, any address, and what the settings add."""
+    return SitePolicy(
+        host_names([name, socket.gethostname()], hosts), any_address=True, namespaced=True,
+        origins=frozenset(origins), owner=name,
+    )  # fmt: skip
 
 
 def _is_address(name: str) -> bool:

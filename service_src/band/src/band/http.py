@@ -11,6 +11,7 @@ from aiohttp import web
 
 from band import jsonio
 from band.checks import FAILING, read_health
+from band.constants import REQUEST_STATUS
 from band.errors import RpcError
 from band.jsonrpc.calling import InvalidParams, call_function, describe
 from band.logs import logger
@@ -20,11 +21,7 @@ from band.registry import Exposed, Registry
 from band.responses import PIXEL_GIF, TYPE_KEY, BaseBandResponse
 
 BODY_LIMIT: Final = 2 * 1024 * 1024
-CORS: Final = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
-    "Access-Control-Allow-Headers": "Content-Type, Authorization, Accept",
-}
+_READ_METHODS: Final = frozenset({"GET", "HEAD"})
 
 
 class HttpError(Exception):
@@ -37,7 +34,7 @@ class HttpError(Exception):
 
 def json_response(value: Any, status: int = 200) -> web.Response:
     """Return any JSON value as a response."""
-    return web.Response(body=jsonio.encode(value), status=status, content_type="application/json", headers=CORS)
+    return web.Response(body=jsonio.encode(value), status=status, content_type="application/json")
 
 
 async def read_params(request: web.Request) -> dict[str, Any]:
@@ -83,9 +80,9 @@ def render(result: Any) -> web.StreamResponse:
     if kind == "error":
         return json_response({"message": result.get("errorMessage") or "", "data": result.get("data")}, status or 500)
     if kind == "redirect":
-        return web.Response(status=status or 302, headers={**CORS, "Location": _header(result.get("location"))})
+        return web.Response(status=status or 302, headers={"Location": _header(result.get("location"))})
     if kind == "pixel":
-        return web.Response(body=PIXEL_GIF, content_type="image/gif", headers=CORS)
+        return web.Response(body=PIXEL_GIF, content_type="image/gif")
     return json_response(result.get("data"), status or 200)
 
 
@@ -102,12 +99,15 @@ class HttpFace:
         self._link = link
         self._metrics = metrics
         self._prefix = prefix.rstrip("/")
+        self._calls: set[web.AbstractResource | None] = set()
 
     def add_routes(self, app: web.Application, own: list[web.RouteDef]) -> None:
         """Add the built-in routes, the service's own, and one for each exposed function whose path is still free."""
+        status = f"{self._prefix}/{REQUEST_STATUS}"
         app.router.add_get(f"{self._prefix}/health", self._health)
         app.router.add_get(f"{self._prefix}/metrics", self._metrics_page)
-        taken = {f"{self._prefix}/health", f"{self._prefix}/metrics"}
+        app.router.add_route("*", status, self._status)
+        taken = {f"{self._prefix}/health", f"{self._prefix}/metrics", status}
         app.router.add_routes(own)
         taken.update(route.path for route in own)
         for exposed in self._registry.methods.values():
@@ -124,8 +124,12 @@ class HttpFace:
             return await self._call(exposed, request)
 
         for verb in ("GET", "POST"):
-            app.router.add_route(verb, exposed.path, handle)
+            self._calls.add(app.router.add_route(verb, exposed.path, handle).resource)
         app.router.add_route("OPTIONS", exposed.path, _options)
+
+    def reads(self, request: web.Request) -> bool:
+        """Tell whether a request changes nothing: a GET of a page, of whatever is no exposed function."""
+        return request.method in _READ_METHODS and request.match_info.route.resource not in self._calls
 
     async def _call(self, exposed: Exposed, request: web.Request) -> web.StreamResponse:
         begun = time.perf_counter()
@@ -156,6 +160,10 @@ class HttpFace:
         facts = await read_health(self._registry, self._link)
         return json_response(facts, 503 if facts["status"] == FAILING else 200)
 
+    async def _status(self, _request: web.Request) -> web.StreamResponse:
+        """Answer as to a call without parameters: what a request brings along is not for the service."""
+        return render(await call_function(self._registry.methods[REQUEST_STATUS].func, {}))
+
     async def _metrics_page(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.render(), content_type="text/plain", charset="utf-8")
 
@@ -165,7 +173,7 @@ async def _options(_request: web.Request) -> web.Response:
 
 
 async def _stream(request: web.Request, items: AsyncGenerator[Any, None]) -> web.StreamResponse:
-    stream = web.StreamResponse(headers={**CORS, "Content-Type": "application/octet-stream"})
+    stream = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
     async with aclosing(items):
         # The first item before the status: a generator that fails at once is answered as an error.
         first = await anext(items, _END)

@@ -85,12 +85,27 @@ class Expose:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def __call__(self, name: str | None = None, path: str | None = None) -> Callable[[F], F]:
-        """Offer a function over RPC and as HTTP GET and POST ``path`` (default ``/<name>``)."""
-        return self._record(name, path, None, {})
+    def __call__(self, name: str | None = None, path: str | None = None, http: bool = True) -> Callable[[F], F]:
+        """Offer a function over RPC and on the service's own HTTP port.
+
+        Args:
+            name: the method's name. Default: the function's.
+            path: the path for HTTP GET and POST; None and an empty text mean ``/<name>``.
+            http: False: over RPC only, so also over the director's ``/call``. For what no page in a browser and no
+                program on the host should reach by the service's port.
+
+        Raises:
+            RegistrationError: there is a path although ``http`` is False.
+        """
+        return self._record(name, path, None, {}, http=http)
 
     def handler(
-        self, name: str | None = None, path: str | None = None, alias: str | None = None, timeout: int | None = None
+        self,
+        name: str | None = None,
+        path: str | None = None,
+        alias: str | None = None,
+        timeout: int | None = None,
+        http: bool = True,
     ) -> Callable[[F], F]:
         """Answer events: front calls the function for ``/<service or alias>/<name>``.
 
@@ -99,8 +114,9 @@ class Expose:
             path: the path on the service's own port.
             alias: the name under which front routes to it, instead of the service's.
             timeout: milliseconds that front waits for the answer (front's default: 200).
+            http: False: not on the service's own port.
         """
-        return self._record(name, path, ROLE_HANDLER, {"alias": alias, "timeout": timeout})
+        return self._record(name, path, ROLE_HANDLER, {"alias": alias, "timeout": timeout}, http=http)
 
     def enricher(
         self,
@@ -111,6 +127,7 @@ class Expose:
         path: str | None = None,
         cache: float | None = None,
         cache_version: Callable[[], str] | None = None,
+        http: bool = True,
     ) -> Callable[[F], F]:
         """Add data to events: the answer is stored as ``data.<service>``.
 
@@ -124,6 +141,7 @@ class Expose:
                 must be all that it depends on. Default: none, every event is asked for.
             cache_version: returns which data answers are made of now; when it changes, front forgets what it kept,
                 and while it is an empty text, front keeps nothing.
+            http: False: not on the service's own port.
 
         Raises:
             RegistrationError: there are no keys, or ``cache`` without ``props`` or not above 0.
@@ -141,7 +159,7 @@ class Expose:
                     'expose.enricher(keys=[…], props={"ip": "td.ip"}, cache=300)'
                 )
             options["cache"] = {"props": sorted(props), "ttl": cache}
-        return self._record(name, path, ROLE_ENRICHER, options, cache_version=cache_version)
+        return self._record(name, path, ROLE_ENRICHER, options, cache_version=cache_version, http=http)
 
     def listener(
         self,
@@ -153,6 +171,7 @@ class Expose:
         personal: bool | None = None,
         batch_bytes: int = 0,
         in_flight: int = 1,
+        http: bool = True,
     ) -> Callable[[F], F]:
         """Take events away. Returning acknowledges what was given; raising has it delivered again.
 
@@ -170,10 +189,11 @@ class Expose:
                 whose sender objected (Global Privacy Control, refused consent). None: it gets all, and decides itself.
             batch_bytes: a batch with so many bytes of JSON waits no longer to fill. 0: only the number counts.
             in_flight: so many batches may be in work at once; with more than one, they may end in any order.
+            http: False: not on the service's own port.
         """
         decorate = self._record(
             name, path, ROLE_LISTENER, {"personal": personal}, batch=batch, batch_bytes=batch_bytes, linger=linger,
-            in_flight=max(1, in_flight), max_attempts=max_attempts,
+            in_flight=max(1, in_flight), max_attempts=max_attempts, http=http,
         )  # fmt: skip
         return decorate if personal is None else self._guarded(decorate, personal=personal, batch=bool(batch))
 
@@ -186,14 +206,18 @@ class Expose:
         return guard
 
     def _record(
-        self, name: str | None, path: str | None, role: str | None, options: dict[str, Any], **more: Any
+        self, name: str | None, path: str | None, role: str | None, options: dict[str, Any], *, http: bool, **more: Any
     ) -> Callable[[F], F]:
+        if path and not http:
+            raise RegistrationError(f"A function with http=False has no path; leave out http=False or path={path!r}")
+
         def decorate(func: F) -> F:
             if not callable(func):
                 raise RegistrationError(f"{func!r} cannot be exposed: it is not a function")
             method = name or str(getattr(func, "__name__", type(func).__name__))
             given = {key: value for key, value in options.items() if value is not None}
-            self._registry.add(Exposed(method, func, path or f"/{method}", role, given, **more))
+            where = (path or f"/{method}") if http else ""
+            self._registry.add(Exposed(method, func, where, role, given, **more))
             return func
 
         return decorate

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from band import config
 from band.checks import read_health
-from band.config import Settings, Truth, first
+from band.config import Settings, Truth, first, words
 from band.constants import (
     BROADCAST,
     DIRECTOR_SERVICE,
@@ -32,6 +32,7 @@ from band.constants import (
     STATUS_STARTING,
     STATUS_STOPPING,
 )  # fmt: skip
+from band.cross_site import hostname, is_origin, protect, service_policy
 from band.dead_letters import DeadLetters
 from band.errors import SettingsError
 from band.event_batches import Feed
@@ -77,6 +78,8 @@ class ServiceConfig(msgspec.Struct, frozen=True):
     json_logs: bool = False
     events_from: str = "$"
     stop_timeout: float = STOP_TIMEOUT
+    allowed_hosts: frozenset[str] = frozenset()
+    allowed_origins: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, settings: Mapping[str, Any], env: Mapping[str, str]) -> ServiceConfig:
@@ -119,6 +122,8 @@ class ServiceConfig(msgspec.Struct, frozen=True):
             json_logs=truth(first(env.get("JSON_LOGS"), settings.get("json_logs")), "JSON_LOGS"),
             events_from=str(first(settings.get("events_from"), "$")),
             stop_timeout=number(settings.get("stop_timeout"), "stop_timeout", STOP_TIMEOUT),
+            allowed_hosts=_read_hosts(first(settings.get("allowed_hosts"), env.get("ALLOWED_HOSTS")), problems),
+            allowed_origins=_read_origins(first(settings.get("allowed_origins"), env.get("ALLOWED_ORIGINS")), problems),
         )
         try:
             RedisAddress.parse(read.redis_dsn)
@@ -148,11 +153,38 @@ def _read_listen(listen: Any, env: Mapping[str, str], problems: list[str]) -> tu
     return host, int(port)
 
 
+def _read_words(value: Any, name: str, problems: list[str]) -> list[str]:
+    if value is None or isinstance(value, str | list):
+        return words(value)
+    problems.append(f"{name}={value!r} is neither a text nor a list")
+    return []
+
+
+def _read_hosts(value: Any, problems: list[str]) -> frozenset[str]:
+    wanted = _read_words(value, "allowed_hosts", problems)
+    problems += [f"allowed_hosts has {name!r}, which is no host name" for name in wanted if not hostname(name)]
+    return frozenset(wanted)
+
+
+def _read_origins(value: Any, problems: list[str]) -> frozenset[str]:
+    wanted = [origin.lower().rstrip("/") for origin in _read_words(value, "allowed_origins", problems)]
+    problems += [
+        f"allowed_origins has {origin!r}; write https://app.example, or * for every site"
+        for origin in wanted
+        if not is_origin(origin)
+    ]
+    return frozenset(wanted)
+
+
 class Dome:
-    """What the original's ``dome`` offers: routes to add to the service's own port."""
+    """What the original's ``dome`` offers: routes to add to the service's own port.
+
+    ``guarded``: False where the application itself refuses requests of other sites, as the director's does.
+    """
 
     def __init__(self) -> None:
         self.routes: list[web.RouteDef] = []
+        self.guarded = True
 
 
 class Service:
@@ -340,7 +372,8 @@ class Service:
         letters = DeadLetters(service_config.name, self._feed, self.link, self.scheduler.spawn)
         for name, function in letters.methods().items():
             known = self.registry.methods.get(name)
-            if known is None or not known.path:  # its own wins; that of an earlier start is replaced
+            earlier = known is not None and isinstance(getattr(known.func, "__self__", None), DeadLetters)
+            if known is None or earlier:  # the service's own wins; that of an earlier start is replaced
                 self.registry.add(Exposed(name, function, ""))
 
     async def _answer_status(self, **_params: Any) -> Any:
@@ -363,6 +396,10 @@ class Service:
     async def _open_port(self, service_config: ServiceConfig) -> None:
         face = HttpFace(self.registry, self.link, self.metrics, service_config.http_prefix)
         face.add_routes(self.app, self.dome.routes)
+        if self.dome.guarded:
+            hosts, origins = service_config.allowed_hosts, service_config.allowed_origins
+            policy = service_policy(service_config.name, hosts=hosts, origins=origins)
+            protect(self.app, lambda: policy, face.reads)
         self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=2.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, service_config.host, service_config.port, backlog=1024)

@@ -79,10 +79,6 @@ def error_middleware(guard: Callable[[], Guard], requests: RequestCounts | None 
         answer: web.StreamResponse | None = None
         try:
             answer = await _answer(guard(), request, handler)
-            if not answer.prepared:
-                answer.headers.popall(
-                    "Access-Control-Allow-Origin", None
-                )  # the framework's own paths are for everybody
             return answer
         finally:
             if requests is not None:

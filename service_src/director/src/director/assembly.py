@@ -230,6 +230,7 @@ class Director:
     def install(self) -> None:
         """Give band the routes, the guard, the heartbeat's receiver and the background work."""
         app.middlewares.append(error_middleware(lambda: self.guard, self.requests))
+        dome.guarded = False  # the director's own guard knows the token too
         dome.routes += [*routes(ENDPOINTS, *self._endpoints), *self.dashboard.routes()]
         expose(name="__iamalive")(self._on_heartbeat)
         for work in (

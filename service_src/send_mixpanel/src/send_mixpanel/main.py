@@ -83,21 +83,21 @@ async def stats(**_params: Any) -> dict[str, Any]:
     }
 
 
-@expose()
+@expose(http=False)
 async def trace(id: str = "", **_params: Any) -> dict[str, Any]:  # noqa: A002 - the name in the call
     """What became of the event `id`, if it is one of the last 20,000 of this life, or a dead letter of any."""
     found = delivery.history.find(id) or (await delivery.find_dead(str(id)) if link.connected else None)
     return found or {"outcome": "unknown", "hint": "not among the last events of this service"}
 
 
-@expose()
+@expose(http=False)
 async def dead_letters(limit: int = 100, **_params: Any) -> dict[str, Any]:
     """The newest dead letters with Mixpanel's reason, newest first."""
     letters = await delivery.dead.newest(read_count(limit, 1000))
     return {"count": await delivery.dead.length(), "letters": [letter.shown() for letter in letters]}
 
 
-@expose()
+@expose(http=False)
 async def replay_dead_letters(limit: int = REPLAY_MOST, ids: str | list[str] = "", **_params: Any) -> dict[str, Any]:
     """Send the oldest dead letters again, or those with these stream ids, in the background; `stats` shows how it went.
 
@@ -111,7 +111,7 @@ async def replay_dead_letters(limit: int = REPLAY_MOST, ids: str | list[str] = "
     return {**answer, "letters": count if chosen is None else len(chosen)} if answer["started"] else answer
 
 
-@expose()
+@expose(http=False)
 async def delete_dead_letters(ids: str | list[str] = "", **_params: Any) -> dict[str, int]:
     """Delete the dead letters with these stream ids (separated by commas); without ids, all of them."""
     # `ids=,` is a mistake of somebody who meant some of them, never all.
