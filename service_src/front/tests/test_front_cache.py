@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from typing import Any
 
 import aiohttp
@@ -18,7 +19,7 @@ from front.enricher import Enricher
 from front.enrichment import compile_plan
 from front.registrations import compile_table
 from front.trace import Trace
-from front.visitors import MOST_KEPT, Visitors
+from front.visitors import MAX_BYTES, MOST_KEPT, Visitors
 
 
 class Rpc:
@@ -169,6 +170,28 @@ def test_answers_live_as_long_as_they_may() -> None:
     assert (cache.hits, cache.misses) == (1001, 2)
 
 
+def test_a_key_that_is_written_again_counts_once() -> None:
+    """A burst of one new key fills nothing: what was there before stays."""
+    cache = AnswerCache(most_bytes=10_000)
+    cache.put(("s", "first"), b"1", 10.0, now=0.0)
+    for _ in range(1000):
+        cache.put(("s", "again"), b"x" * 500, 10.0, now=0.0)
+    assert len(cache) == 2
+    assert cache.kept_bytes < 1500
+
+
+def test_a_cache_counts_the_bytes_that_its_keys_take() -> None:
+    """Four-byte letters take four bytes each: what is kept never takes more than it was given."""
+    cache = AnswerCache(most_bytes=1_000_000)
+    kept: dict[int, tuple[str, bytes]] = {}
+    for number in range(1000):
+        kept[number] = (f"{number}{chr(0x1F600) * 1000}", b"x" * 100)
+        cache.put(("s", kept[number][0]), kept[number][1], 10.0, now=0.0)
+    held = [kept[number] for number in kept if cache.get(("s", kept[number][0]), 1.0) is not None]
+    assert 100 < len(held) < 300
+    assert sum(sys.getsizeof(key) + sys.getsizeof(answer) for key, answer in held) < 1_000_000
+
+
 @pytest.mark.parametrize(
     "option",
     [None, 5, {}, {"props": ["ip"]}, {"props": [], "ttl": 5}, {"props": "ip", "ttl": 5}, {"props": ["ip"], "ttl": 0},
@@ -234,6 +257,43 @@ async def test_visitors_are_forgotten_when_there_are_too_many() -> None:
         visitors.known("0")
     assert visitors.known("0")[0]
     assert not visitors.known("5")[0]
+
+
+async def test_what_is_kept_of_visitors_is_bounded_in_bytes() -> None:
+    """Large hashes push out earlier ones long before there are too many visitors."""
+    link = Link()
+    visitors = Visitors(link)
+    for number in range(MAX_BYTES // 4000 + 100):
+        reading = visitors.read(str(number))
+        link.waiting.pop()[1]({b"a": b'"' + b"x" * 3900 + b'"'})
+        await reading
+    assert visitors.known(str(number))[0]
+    assert not visitors.known("0")[0]
+    assert MAX_BYTES // 2 < visitors.kept_bytes <= MAX_BYTES
+    link.change([f"s:{number}".encode()])
+    link.change(None)
+    assert visitors.kept_bytes == 0
+
+
+async def test_what_services_say_holds_no_half_characters() -> None:
+    """Answers of enrichers and what is stored are laid into the event as JSON: there too half a pair is U+FFFD."""
+
+    class Broken(Rpc):
+        async def scatter(self, *args: Any, **kwargs: Any) -> Scatter:
+            answers = await super().scatter(*args, **kwargs)
+            results = {name: msgspec.Raw(rb'{"cut":"\ud83d"}' + b" " * 9) for name in answers.results}
+            return msgspec.structs.replace(answers, results=results)
+
+    rpc, link = Broken(), Link()
+    ours = Enricher(rpc, link, Attendance(), timeout=5.0, fingerprint=None)
+    message = event()
+    enriching = asyncio.create_task(ours.enrich(message, compile_plan([GEO, PLAIN])))
+    await asyncio.sleep(0)
+    link.waiting.pop()[1]({b"a": rb'"\ud83d"', b"b": b'"\xff"'})
+    await enriching
+    written = msgspec.json.decode(msgspec.json.encode(message["data"]))
+    assert written["mmgeo"] == written["old"] == {"cut": "\ufffd"}
+    assert written["stored"] == {"a": "\ufffd", "b": "\ufffd"}
 
 
 async def test_a_real_redis_tells_of_changes(front: Any, peers: Any) -> None:

@@ -1,6 +1,7 @@
 """Who a visitor is: uid, cookie, domain, address, fingerprint, and what is kept of them."""
 
 import ipaddress
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -62,10 +63,14 @@ def test_ids_carry_their_time_and_follow_each_other() -> None:
 
 @pytest.mark.parametrize(
     ("header", "uid"),
-    [(None, ""), ("", ""), ("a=b; uid=123; c=d", "123"), ("xuid=1; uid=2", "2"), ('uid="77"', "77"), ("uidx=1", "")],
-)
+    [
+        (None, ""), ("", ""), ("a=b; uid=123; c=d", "123"), ("xuid=1; uid=2", "2"), ('uid="77"', "77"), ("uidx=1", ""),
+        ("uid=6410748586712844%32%38%38", "6410748586712844288"), ('uid="%37"', "7"), ("uid=%zz", "%zz"),
+        ("uid=%ff", "%ff"), ("uid=1; uid=2", "1"), ("uid = 5", "5"),
+    ],
+)  # fmt: skip
 def test_the_uid_is_found_among_the_cookies(header: str | None, uid: str) -> None:
-    """Only the cookie of exactly that name counts."""
+    """Only the first cookie of exactly that name counts, percent-decoded where its escapes are valid."""
     assert cookie_uid(header) == uid
 
 
@@ -76,6 +81,18 @@ def test_the_cookie_lives_three_years_from_the_start() -> None:
     assert cookie.value("1234567890") == f"uid=1234567890; Domain=.example.com; {tail}"
     assert cookie.value(1234567890, "t.shop.org") == f"uid=1234567890; Domain=t.shop.org; {tail}"
     assert UidCookie("", 1795470409).value("1") == f"uid=1; {tail}"
+
+
+def test_endless_headers_are_not_remembered() -> None:
+    """Addresses and host names are looked up once and kept; what cannot be one is not, however many of it come."""
+    tracemalloc.start()
+    try:
+        for number in range(2000):
+            text = f"{number}{'.1' * 8000}"
+            assert normal(text) == host_of(text) == ""
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

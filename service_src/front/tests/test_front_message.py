@@ -1,5 +1,6 @@
 """Messages: their parts, their order, and their bytes on the wire."""
 
+import time
 from typing import Any
 
 import pytest
@@ -149,9 +150,9 @@ def test_a_body_is_json_or_a_form(raw: bytes, content_type: str, body: dict[str,
         (b"{bad", "malformed_json"),
         (b'{"a":NaN}', "malformed_json"),
         (b'{"a":1} x', "malformed_json"),
-        (b'{"a":"\xff"}', "malformed_json"),
         (b'{"a":1e999}', "malformed_json"),
-        (b'{"a":"\\ud800"}', "malformed_json"),
+        (b'{"a":"\\ud83d" "b"}', "malformed_json"),
+        (b'{"a":"\xff}', "malformed_json"),
         (b"[" * 100_000, "nested_json"),
         (b'{"a":' * 101 + b"1" + b"}" * 101, "nested_json"),
     ],
@@ -162,6 +163,34 @@ def test_bad_json_is_refused_with_its_reason(raw: bytes, code: str) -> None:
         parse_body(raw, "application/json")
     assert refused.value.code == code
     assert refused.value.reason
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (rb'"Sale \ud83d"', "Sale \ufffd"),
+        (rb'"\ude00 low alone"', "\ufffd low alone"),
+        (rb'"\uD83D\ud83d\uDE00\ude00"', "\ufffd\U0001f600\ufffd"),
+        (rb'"\\ud83d is text, \\\ud83d is half a pair"', "\\ud83d is text, \\\ufffd is half a pair"),
+        (rb'"\ud83d\\\ude00"', "\ufffd\\\ufffd"),
+        (rb'"\ud83d\n"', "\ufffd\n"),
+        (rb'{"\ud83d":"\ud83d"}', {"\ufffd": "\ufffd"}),
+        (b'"\xff and \xe2\x82"', "\ufffd and \ufffd"),
+        (b'"\xed\xa0\xbd"', "\ufffd\ufffd\ufffd"),
+        (b'"\xff \\ud83d \xd0\xb6"', "\ufffd \ufffd ж"),
+    ],
+)
+def test_half_characters_become_the_replacement_character(raw: bytes, value: Any) -> None:
+    """Half a surrogate pair and bytes that are no UTF-8 are U+FFFD, one for each as browsers count; the rest stays."""
+    assert decode_json(raw) == value
+
+
+def test_mending_takes_no_time_to_speak_of() -> None:
+    """The body that makes the most work of it, 100 kB of escapes and a lone half at their end, is read in a moment."""
+    began = time.perf_counter()
+    for inner in (rb"\ud83d\ude00" * 8000, rb"\"" * 50_000, rb"\\" * 50_000, rb"\ud83d" * 16_000, b"\xff" * 100_000):
+        decode_json(b'"' + inner + rb'\ud83d"')
+    assert time.perf_counter() - began < 1
 
 
 def test_json_may_nest_to_the_limit() -> None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 
@@ -87,6 +88,20 @@ async def test_its_events_are_enriched_by_what_the_handshake_told(
     assert [one["params"] for one in asked] == [{"ip": "81.2.69.142", "ua": "UA/1", "model": '"P"'}] * 2
     assert event["td"] == {"ip": "81.2.69.0", "ua": "UA/1", "ch": {"ua": '"B";v="1"', "model": '"P"'}}
     assert event["data"]["mmgeo"] == {"city_en": "London"}
+
+
+async def test_half_characters_are_stored_as_the_replacement_character(
+    session: aiohttp.ClientSession, front: Any, peers: Any
+) -> None:
+    """In text a half pair, in binary messages broken UTF-8 too: answered 200, and any reader can decode the event."""
+    half = b'{"service":"track","name":"page","title":"Sale \\ud83d"}'
+    async with session.ws_connect(f"ws://127.0.0.1:{front.port}/wss?uid=1234567890") as socket:
+        await socket.send_str(half.decode())
+        await socket.send_bytes(half.replace(b"\\ud83d", b"\xff"))
+        for _ in range(2):
+            assert json.loads(await socket.receive_str(timeout=3))["statusCode"] == 200
+    stored = [fields[b"event"] for _, fields in await peers.redis.xrange("events")]
+    assert [msgspec.json.decode(event)["data"]["title"] for event in stored] == ["Sale \ufffd"] * 2
 
 
 async def test_without_uid_the_connection_is_closed(session: aiohttp.ClientSession, front: Any) -> None:

@@ -78,9 +78,13 @@ def is_plain_v4(text: str) -> bool:
     return True
 
 
-@lru_cache(maxsize=8192)
 def normal(text: str) -> str:
     """The usual spelling of an address; empty when the text is none."""
+    return _normal(text) if len(text) <= _LONGEST else ""
+
+
+@lru_cache(maxsize=8192)
+def _normal(text: str) -> str:
     if is_plain_v4(text):
         return text
     address = parse(text)

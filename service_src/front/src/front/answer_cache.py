@@ -6,6 +6,7 @@ An answer is kept as the JSON that came, so that a message that takes it up only
 from __future__ import annotations
 
 from collections.abc import Mapping
+from sys import getsizeof
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -14,7 +15,7 @@ MOST_BYTES: Final = 24 * 1024 * 1024
 """What the answers and their keys may take together, about."""
 MOST_ANSWERS: Final = 60_000
 OVERHEAD: Final = 300
-"""Bytes that Python itself needs for one answer, about."""
+"""Bytes that Python itself needs for one answer beside its key's texts and its JSON, about."""
 LONGEST_TTL_S: Final = 24 * 3600.0
 
 _MISSING: Final = None
@@ -80,7 +81,7 @@ class AnswerCache:
         self._most_answers = max(1, most_answers // 2)
         self._young: dict[Key, _Kept] = {}
         self._old: dict[Key, _Kept] = {}
-        self._young_bytes = 0
+        self._young_bytes = self._old_bytes = 0
         self.epoch = 0
         """How often everything was forgotten: an answer that was asked for before is not kept after."""
         self.hits = 0
@@ -89,6 +90,11 @@ class AnswerCache:
     def __len__(self) -> int:
         """Number of answers that are kept."""
         return len(self._young) + len(self._old)
+
+    @property
+    def kept_bytes(self) -> int:
+        """What the answers and their keys take together, about; those that stand in both generations count twice."""
+        return self._young_bytes + self._old_bytes
 
     def get(self, key: Key, now: float) -> msgspec.Raw | None:
         """The answer for a key; None when there is none that is fresh. `now` in seconds of a monotonic clock."""
@@ -103,9 +109,9 @@ class AnswerCache:
         self.misses += 1
         return None
 
-    def put(self, key: Key, answer: bytes, ttl: float, now: float) -> None:
+    def put(self, key: Key, answer: msgspec.Raw | bytes, ttl: float, now: float) -> None:
         """Keep an answer (JSON) for `ttl` seconds."""
-        size = OVERHEAD + len(answer) + sum([len(part) for part in key if part])
+        size = OVERHEAD + len(bytes(answer)) + sum([getsizeof(part) for part in key if part])
         self._put(key, _Kept(now + ttl, msgspec.Raw(answer), size))
 
     def clear(self) -> None:
@@ -113,11 +119,12 @@ class AnswerCache:
         self.epoch += 1
         self._young = {}
         self._old = {}
-        self._young_bytes = 0
+        self._young_bytes = self._old_bytes = 0
 
     def _put(self, key: Key, kept: _Kept) -> None:
+        replaced = self._young.get(key)
         self._young[key] = kept
-        self._young_bytes += kept.size
+        self._young_bytes += kept.size - (replaced.size if replaced is not None else 0)
         if self._young_bytes > self._most_bytes or len(self._young) >= self._most_answers:
             self._old, self._young = self._young, {}
-            self._young_bytes = 0
+            self._old_bytes, self._young_bytes = self._young_bytes, 0

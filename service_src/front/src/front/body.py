@@ -8,6 +8,7 @@ import msgspec
 
 from front.errors import BadRequest
 from front.qs import parse_form
+from front.unicode_repair import replace_broken
 
 MAX_NESTING = 100
 """Deeper JSON is refused: it could not be read again by the services behind the stream."""
@@ -35,15 +36,22 @@ def parse_json(raw: bytes | str) -> dict[str, Any]:
 
 
 def decode_json(raw: bytes | str) -> Any:
-    """Read JSON text to any value; BadRequest when it is no JSON or nests too deeply."""
+    """Read JSON text to any value; BadRequest when it is no JSON or nests too deeply.
+
+    What is not valid Unicode in it, half a surrogate pair say, is read as U+FFFD.
+    """
     if not raw:
         raise BadRequest("empty_body", "the body is empty; send a JSON object")
     try:
-        value = _decode(raw)
+        try:
+            value = _decode(raw)
+        except (msgspec.DecodeError, UnicodeError):
+            raw = replace_broken(raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw)
+            value = _decode(raw)
     except RecursionError:
         raise _too_deep() from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest("malformed_json", f"the body is not valid JSON: {_reason(error)}") from None
+    except msgspec.DecodeError as error:
+        raise BadRequest("malformed_json", f"the body is not valid JSON: {str(error)[:120]}") from None
     if _openings(raw) > MAX_NESTING and _deeper_than(value, MAX_NESTING):
         raise _too_deep()
     return value
@@ -56,12 +64,6 @@ def _kind(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return "a string" if isinstance(value, str) else "a number"
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return "it is not UTF-8"
-    return str(error)[:120]
 
 
 def _too_deep() -> BadRequest:

@@ -6,12 +6,18 @@ import re
 from functools import lru_cache
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_LONGEST = 512
+"""Characters of a header that is looked at, and perhaps remembered."""
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
 
 
-@lru_cache(maxsize=1024)
 def host_of(text: str) -> str:
     """The host name in a Host-like header, lower case, without port; empty when it is not a full host name."""
+    return _host_of(text) if len(text) <= _LONGEST else ""
+
+
+@lru_cache(maxsize=1024)
+def _host_of(text: str) -> str:
     host, _, port = text.split(",", 1)[0].strip().rpartition(":")
     if not host or not port.isascii() or not port.isdigit():
         host = text.split(",", 1)[0].strip()

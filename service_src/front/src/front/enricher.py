@@ -18,6 +18,7 @@ from front.enrichment import EnrichPlan, Wish
 from front.fingerprint import Fingerprint, fpid
 from front.message import KEY_PREFIX, Message
 from front.trace import ABSENT, CACHED, ERROR, OK, TIMEOUT, Trace
+from front.unicode_repair import valid_unicode
 from front.visitors import Asker, Stored, Visitors
 
 _TRACK = f"{KEY_PREFIX}.track."
@@ -113,9 +114,10 @@ class Enricher:
             epoch = self.cache.epoch
             answers = await self._ask(frozenset_of(tuple(asked)), params, trace)
             silent |= answers.missing
+            results = {service: _valid(result) for service, result in answers.results.items()}
             if epoch == self.cache.epoch:
-                self._keep(answers, asked, now)
-            found |= answers.results
+                self._keep(results, asked, now)
+            found |= results
         data = message["data"]
         for service, _ in wishes:
             if service in found:
@@ -134,15 +136,18 @@ class Enricher:
             trace.enriched(service, status, elapsed.get(service, 0.0))
         return answers
 
-    def _keep(self, answers: Scatter, asked: dict[str, tuple[Rule, Key] | None], asked_at: float) -> None:
+    def _keep(self, results: dict[str, Any], asked: dict[str, tuple[Rule, Key] | None], asked_at: float) -> None:
         """Keep the answers that may be used again. Errors are none."""
-        for service, result in answers.results.items():
+        for service, result in results.items():
             keeping = asked.get(service)
             if keeping is not None:
                 rule, key = keeping
-                # A copy: what came is a part of one message with the answers to many events.
-                answer = bytes(result) if isinstance(result, msgspec.Raw) else encode(result)
-                self.cache.put(key, answer, rule.ttl, asked_at)
+                self.cache.put(key, result if isinstance(result, msgspec.Raw) else encode(result), rule.ttl, asked_at)
+
+
+def _valid(result: Any) -> Any:
+    """An answer that came as JSON, in bytes of its own: it is a part of one message with the answers to many events."""
+    return msgspec.Raw(valid_unicode(bytes(result))) if isinstance(result, msgspec.Raw) else result
 
 
 @lru_cache(maxsize=1024)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from email.utils import formatdate
 from typing import Any
 
+from front.qs import percent_decoded
+
 COOKIE_LIFE = 3 * 365 * 24 * 3600
 """Seconds that the cookie lives after the start of this process."""
 
@@ -24,13 +26,14 @@ def valid_uid(value: Any) -> bool:
 
 
 def cookie_uid(header: str | None) -> str:
-    """The value of the cookie `uid` in a Cookie header; empty when there is none."""
-    if not header or "uid=" not in header:
+    """The value of the first cookie `uid` in a Cookie header, percent-decoded; empty when there is none."""
+    if not header or "uid" not in header:
         return ""
     for part in header.split(";"):
-        name, _, value = part.strip().partition("=")
-        if name == "uid":
-            return value.strip('"')
+        name, _, value = part.partition("=")
+        if name.strip() == "uid":
+            value = value.strip().strip('"')
+            return percent_decoded(value) if "%" in value else value
     return ""
 
 

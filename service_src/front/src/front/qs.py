@@ -76,10 +76,15 @@ def _pairs(text: str) -> tuple[Tree, bool]:
 
 
 def _decode(text: str) -> str:
-    """Decode `+` and `%XX`; text that is not valid percent-encoded UTF-8 stays as it is."""
+    """Decode `+` and `%XX`."""
     if "+" in text:
         text = text.replace("+", " ")
-    if "%" not in text or _BAD_ESCAPE.search(text):
+    return percent_decoded(text) if "%" in text else text
+
+
+def percent_decoded(text: str) -> str:
+    """Decode `%XX`; text that is not valid percent-encoded UTF-8 stays as it is."""
+    if _BAD_ESCAPE.search(text):
         return text
     try:
         return unquote_to_bytes(text).decode()

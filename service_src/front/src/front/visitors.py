@@ -16,12 +16,17 @@ import msgspec
 
 from band.errors import RedisError
 from band.jsonio import decode, encode
+from front.unicode_repair import valid_unicode
 
 PREFIX: Final = "s:"
 MOST_KEPT: Final = 20_000
 """Visitors whose hash is remembered."""
 LARGEST_KEPT: Final = 4096
 """Bytes of one; larger ones are read each time."""
+MAX_BYTES: Final = 8 * 1024 * 1024
+"""What all that is remembered may take, about."""
+_OVERHEAD: Final = 250
+"""Bytes that Python itself needs for one visitor, about."""
 
 Stored = msgspec.Raw | None
 """The JSON object of what is stored; None: nothing, or nothing that can be used."""
@@ -54,6 +59,7 @@ class Visitors:
         self._link = link
         self._watch = link.keys
         self._kept: OrderedDict[str, Stored] = OrderedDict()
+        self.kept_bytes = 0
         self._asked: dict[str, object] = {}
         self._watch.add(PREFIX, self._forget)
 
@@ -89,19 +95,30 @@ class Visitors:
     def _keep(self, uid: str, stored: Stored) -> None:
         if stored is not None and len(bytes(stored)) > LARGEST_KEPT:
             return
+        self._drop(uid)
         self._kept[uid] = stored
-        if len(self._kept) > MOST_KEPT:
-            self._kept.popitem(last=False)
+        self.kept_bytes += _size(uid, stored)
+        while len(self._kept) > MOST_KEPT or self.kept_bytes > MAX_BYTES:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, uid: str) -> None:
+        if uid in self._kept:
+            self.kept_bytes -= _size(uid, self._kept.pop(uid))
 
     def _forget(self, keys: list[bytes] | None) -> None:
         if keys is None:
             self._kept.clear()
+            self.kept_bytes = 0
             self._asked.clear()
             return
         for key in keys:
             uid = key.decode("utf-8", "replace")[len(PREFIX) :]
-            self._kept.pop(uid, None)
+            self._drop(uid)
             self._asked.pop(uid, None)
+
+
+def _size(uid: str, stored: Stored) -> int:
+    return _OVERHEAD + len(uid) + (0 if stored is None else len(bytes(stored)))
 
 
 def _read(reply: Any) -> Stored:
@@ -109,6 +126,7 @@ def _read(reply: Any) -> Stored:
     if not reply or isinstance(reply, (Exception, hiredis.ReplyError)):
         return None
     try:
-        return msgspec.Raw(encode({name.decode(): decode(value) for name, value in reply.items()}))
+        found = {name.decode("utf-8", "replace"): decode(valid_unicode(value)) for name, value in reply.items()}
+        return msgspec.Raw(encode(found))
     except (ValueError, RecursionError):
         return None
