@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -167,6 +168,33 @@ def test_whatever_dies_comes_back(director: Director) -> None:
     until(lambda: director.ask("/call/hello/greet")[0] == 200, 10)
     until(lambda: director.row("hello")["state"] == "running")
     assert len(containers(NAMESPACE, "hello")) == 1
+
+
+@pytest.mark.parametrize("how", ["start", "reconcile"])
+def test_a_service_whose_port_was_taken_gets_another(director: Director, how: str) -> None:
+    """Somebody binds the port while the service does not run: by `/start`, and by the director itself at its start."""
+    director.write("hello")
+    director.ok("/run/hello")
+    port = published(director, "hello")
+    if how == "start":
+        director.ok("/stop/hello")
+    else:
+        director.end(signal.SIGKILL)
+        docker("stop", "-t", "1", f"{NAMESPACE}-hello")
+    with socket.create_server(("127.0.0.1", port)):
+        if how == "start":
+            assert director.ok("/start/hello")["state"] == "running"
+        else:
+            director.start()
+        until(lambda: director.ask("/call/hello/greet")[0] == 200, 30)
+        assert published(director, "hello") not in {0, port}
+        assert containers(NAMESPACE, "hello") == [f"{NAMESPACE}-hello running"]
+
+
+def published(director: Director, name: str) -> int:
+    """Return the host port of a service's container; 0 when it has none now."""
+    found = docker("port", f"{director.namespace}-{name}", check=False)
+    return int(found.rpartition(":")[2] or 0)
 
 
 def test_core_containers_are_started_again(director: Director) -> None:

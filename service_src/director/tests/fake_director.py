@@ -21,7 +21,7 @@ from band import loop, start_server, worker
 from band.logs import configure_logs
 from band.redis import RedisAddress, RedisLink
 from director.assembly import Director, server_settings
-from director.errors import BuildFailed, DockerUnavailable
+from director.errors import BuildFailed, DockerRefused
 from director.runtime.container import Placement, container_config
 from director.runtime.face import LABEL_NAMESPACE, Event, ImageInfo, Observed, OwnContainer, Sample
 from director.runtime.inspection import observed
@@ -78,7 +78,7 @@ class FakeEngine:
 
     async def create(self, name: str, config: Mapping[str, Any]) -> str:
         if self._find(name):
-            raise DockerUnavailable("the name is taken", "", status=409)
+            raise DockerRefused("the name is taken", engine_status=409)
         container = secrets.token_hex(32)
         self.details[container] = {
             "Id": container, "Name": f"/{name}", "Created": _clock(), "State": {"Status": "created"},
@@ -137,7 +137,7 @@ class FakeEngine:
             yield await self._events.get()
 
     def _tell(self, action: str, seen: Observed, code: int | None = None, *, asked: bool = False) -> None:
-        self._events.put_nowait(Event(action, seen.id, seen.service, code, time.time(), asked=asked))
+        self._events.put_nowait(Event(action, seen.id, seen.service, code, time.time(), asked=asked, name=seen.name))
 
     async def sample(self, container: str) -> Sample | None:
         self._count("sample")

@@ -11,10 +11,9 @@ import pytest
 
 from director.deploy import Deployer
 from director.desired import Wanted
-from director.errors import Conflict, DockerUnavailable, InvalidValue, ServiceFailed
+from director.errors import Conflict, DockerAway, DockerRefused, InvalidValue, PortTaken, ServiceFailed
 from director.ports import PortPool
 from director.readiness import Surroundings
-from director.runtime.docker import PortTaken
 from director.runtime.face import LABEL_CONFIG, LABEL_SERVICE, Observed
 from director.spec import Spec
 
@@ -45,7 +44,7 @@ class Engine:
     def _do(self, verb: str, container: str) -> None:
         self.story.append(f"{verb} {container}")
         if verb in self.broken:
-            raise DockerUnavailable(f"no {verb} now")
+            raise DockerAway(f"no {verb} now")
 
     async def ensure_network(self, name: str) -> None:
         return
@@ -71,8 +70,10 @@ class Engine:
 
     async def start(self, container: str) -> None:
         self._do("start", container)
+        if container not in self.there:
+            raise DockerRefused("no such container", engine_status=404)
         if self.taken:
-            raise PortTaken("port is already allocated")
+            raise PortTaken("port is already allocated", engine_status=500)
         self.there[container] = msgspec.structs.replace(self.there[container], state="running")
 
     async def stop(self, container: str, timeout: float) -> None:
@@ -124,7 +125,7 @@ async def test_half_a_deploy_is_not_taken_for_what_serves() -> None:
     serving = engine.add("one", wanted("a").spec.hash())
     half = engine.add("one.next", new.spec.hash())
     engine.broken = {"start"}
-    with pytest.raises(DockerUnavailable):
+    with pytest.raises(DockerAway):
         await deployer(engine).deploy(new, commit)
     assert engine.there == {serving.id: serving}
     assert engine.story[:2] == [f"stop {half.id}", f"remove {half.id}"]
@@ -136,7 +137,7 @@ async def test_a_switch_of_which_one_name_was_given_goes_on_with_the_newer() -> 
     old = engine.add("one.old-c1", wanted("a").spec.hash())
     newer = engine.add("one.next", new.spec.hash())
     engine.broken = {"start"}
-    with pytest.raises(DockerUnavailable):
+    with pytest.raises(DockerAway):
         await deployer(engine).deploy(new, commit)
     assert engine.story[:2] == [f"stop {old.id}", f"remove {old.id}"]
     assert engine.there == {newer.id: newer}
@@ -203,4 +204,29 @@ async def test_a_taken_port_is_told_with_who_has_it(holder: str, told: str) -> N
     with pytest.raises(Conflict, match="host port of one is taken") as caught:
         await deployer(engine).deploy(wanted("a", ports={"10001": 8080}), commit)
     assert told in caught.value.hint
+    assert engine.there == {}
+
+
+async def test_a_failed_search_for_a_port_leaves_nothing_to_remember() -> None:
+    """Each container whose port was taken is gone, and its end would be nobody's start any more."""
+    engine = Engine()
+    engine.taken = True
+    work = deployer(engine)
+    with pytest.raises(Conflict, match="no port of the pool"):
+        await work.deploy(wanted("a"), commit)
+    assert (work.proving, engine.there) == (frozenset(), {})
+
+
+async def test_the_reason_of_a_failure_stays_when_the_old_one_cannot_be_started_again() -> None:
+    """A fixed port, and the container before was removed with its end: the user reads why the new one failed."""
+    engine, new = Engine(), wanted("a", ports={"10001": 8080})
+    old = engine.add("one", new.spec.hash(), ports={10001: 8080}, auto_remove=True)
+
+    async def refuse() -> None:
+        engine.there.pop(old.id)
+        raise ServiceFailed("the new one is broken", "look at its log")
+
+    with pytest.raises(ServiceFailed, match="the new one is broken") as caught:
+        await deployer(engine).deploy(new, refuse)
+    assert caught.value.hint == "look at its log; the container before could not be started again: no such container"
     assert engine.there == {}

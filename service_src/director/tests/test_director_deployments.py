@@ -13,7 +13,7 @@ from director import history
 from director.crashes import Crash, Crashes, End, Record
 from director.deployments import Also, Deployments
 from director.desired import Desired, Wanted
-from director.errors import Conflict, DockerUnavailable, NotFound, ServiceFailed, TimedOut
+from director.errors import Conflict, DockerAway, NotFound, PortTaken, ServiceFailed, TimedOut
 from director.incidents import Incidents
 from director.locks import Locks
 from director.readiness import Started
@@ -47,6 +47,9 @@ class FakeDeployer:
             raise error
         self.deployed.append(want)
         return Started(Observed(id="c1" * 32, name="one", service="one"), {"name": "one"})
+
+    async def start(self, _container: Observed, _want: Wanted) -> Started:
+        raise PortTaken("port is already allocated", engine_status=500)
 
 
 class FakeEngine:
@@ -110,6 +113,14 @@ def house(store: RedisLink) -> House:
     return House(store)
 
 
+async def test_a_container_whose_port_was_taken_meanwhile_is_replaced_by_a_start(house: House) -> None:
+    """It was stopped, somebody else took its port: who starts it gets a fresh container."""
+    await house.lived("a")
+    stopped = Observed(id="c0" * 32, name="one", service="one", state="exited", ports={8900: 8080})
+    assert (await house.deployments.start(stopped, wanted("a"))).id == "c1" * 32
+    assert [item.spec.image for item in house.deployer.deployed] == ["ns/one:a", "ns/one:a"]
+
+
 async def test_a_deploy_begins_a_new_window_and_a_failed_one_does_not(house: House) -> None:
     """What was crashed before is forgotten with a run that succeeds, and not with one that fails."""
     await house.lived("a")
@@ -127,7 +138,7 @@ async def test_a_deploy_begins_a_new_window_and_a_failed_one_does_not(house: Hou
 
 @pytest.mark.parametrize(
     ("error", "remembered"),
-    [(ServiceFailed("no", exit_code=3), True), (TimedOut("late"), True), (DockerUnavailable("away"), False),
+    [(ServiceFailed("no", exit_code=3), True), (TimedOut("late"), True), (DockerAway("away"), False),
      (Conflict("taken"), False)],
 )  # fmt: skip
 async def test_only_failures_of_the_release_are_remembered(house: House, error: Exception, remembered: bool) -> None:
@@ -144,8 +155,8 @@ async def test_a_switch_that_breaks_off_is_taken_back(house: House) -> None:
     """When the engine goes away after what should be was written, that is again what was before: the answer was 502."""
     await house.lived("a")
     before = house.told()
-    house.deployer.after["ns/one:b"] = DockerUnavailable("away")
-    with pytest.raises(DockerUnavailable):
+    house.deployer.after["ns/one:b"] = DockerAway("away")
+    with pytest.raises(DockerAway):
         await house.deployments.deploy(wanted("b"), "run")
     assert house.desired.get("one") == wanted("a")
     assert house.told() == before
@@ -154,8 +165,8 @@ async def test_a_switch_that_breaks_off_is_taken_back(house: House) -> None:
 async def test_a_first_switch_that_breaks_off_leaves_nothing_that_should_be(house: House) -> None:
     """There was nothing before: nothing is brought up later whose request was answered with an error."""
     await house.lived()
-    house.deployer.after["ns/one:a"] = DockerUnavailable("away")
-    with pytest.raises(DockerUnavailable):
+    house.deployer.after["ns/one:a"] = DockerAway("away")
+    with pytest.raises(DockerAway):
         await house.deployments.deploy(wanted("a"), "run")
     assert (house.desired.get("one"), house.told()) == (None, [])
 
@@ -172,8 +183,8 @@ async def test_a_config_goes_back_with_the_switch_that_it_was_for(house: House) 
         said.append("old")
 
     also = Also(write, write_back)
-    house.deployer.after["ns/one:b"] = DockerUnavailable("away")
-    with pytest.raises(DockerUnavailable):
+    house.deployer.after["ns/one:b"] = DockerAway("away")
+    with pytest.raises(DockerAway):
         await house.deployments.deploy(wanted("b"), "run", also)
     assert said == ["new", "old"]
     house.deployer.before["ns/one:c"] = ServiceFailed("no")
@@ -267,8 +278,8 @@ async def test_going_back_by_itself_tries_one_after_another(house: House) -> Non
 async def test_going_back_waits_for_an_engine_that_is_away(house: House) -> None:
     """That is no failure of the release before: it is tried again, and the watch stays."""
     await house.lived("a", "b")
-    house.deployer.before["ns/one:a"] = DockerUnavailable("away")
-    with pytest.raises(DockerUnavailable):
+    house.deployer.before["ns/one:a"] = DockerAway("away")
+    with pytest.raises(DockerAway):
         await house.rollback.away("one", "it crashed")
     assert house.told() == [("b", "current"), ("a", "good")]
     assert house.releases.of("one")[0].watch_until > 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from band.redis import RedisLink
 from director import history
 from director.desired import Desired, Wanted
-from director.errors import Conflict, DockerUnavailable
+from director.errors import Conflict, DockerRefused
 from director.locks import Locks
 from director.prune import Waste, World, waste
 from director.pruner import Pruner, PruneSettings
@@ -109,7 +109,7 @@ class Engine:
 
     async def remove_image(self, reference: str) -> None:
         if reference == self.refuses:
-            raise DockerUnavailable("image is being used", status=409)
+            raise DockerRefused("image is being used", engine_status=409)
         self.there = {key: item for key, item in self.there.items() if reference not in (*item.tags, item.id)}
 
 

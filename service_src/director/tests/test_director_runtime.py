@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from director.errors import DockerUnavailable
+from director.errors import DockerAway, DockerRefused, PortTaken
+from director.runtime.connection import Connection
 from director.runtime.docker import LONGEST, DockerRuntime
 from director.runtime.face import Event
 
@@ -79,6 +80,14 @@ async def runtime(engine: Engine) -> AsyncIterator[DockerRuntime]:
     await found.close()
 
 
+def details(name: str, labels: dict[str, str], **state: str) -> dict[str, Any]:
+    """A container that runs, as the engine tells of it."""
+    return {
+        "Id": name, "Name": f"/{name}", "State": {"Status": "running", **state}, "Config": {"Labels": labels},
+        "HostConfig": {},
+    }  # fmt: skip
+
+
 async def heard(runtime: DockerRuntime, count: int) -> list[Event]:
     found: list[Event] = []
     async for event in runtime.events():
@@ -98,18 +107,17 @@ async def test_an_engine_of_another_version_is_asked_anew(engine: Engine, runtim
     """After the engine was replaced by an older one, one request fails as if it were away, the next is understood."""
     await runtime.ping()
     engine.api = "1.30"
-    with pytest.raises(DockerUnavailable) as caught:
+    with pytest.raises(DockerAway, match="another version"):
         await runtime.ping()
-    assert "status" not in caught.value.facts
     assert await runtime.ping() == "fake"
     assert engine.asked[-1] == "GET v1.30/version"
 
 
 async def test_an_engine_that_is_away_comes_back(engine: Engine, runtime: DockerRuntime) -> None:
-    """Without a socket every call is DockerUnavailable; with a new one the same runtime goes on."""
+    """Without a socket every call is DockerAway; with a new one the same runtime goes on."""
     await runtime.ping()
     await engine.stop()
-    with pytest.raises(DockerUnavailable):
+    with pytest.raises(DockerAway):
         await runtime.ping()
     await engine.start()
     assert await runtime.ping() == "fake"
@@ -131,16 +139,64 @@ async def test_events_are_read_and_marked(engine: Engine, runtime: DockerRuntime
     assert (crash.exit_code, crash.asked, crash.time) == (3, False, 5.0)
 
 
+async def test_a_stop_under_way_is_remembered_when_the_stream_connects_again(
+    engine: Engine, runtime: DockerRuntime
+) -> None:
+    """A service may take ten minutes to end; the connection of the events may be lost meanwhile."""
+    engine.answers["POST containers/c1/stop"] = (204, None)
+    engine.answers["GET containers/c1/json"] = (200, details("c1", {}, StartedAt="2026-01-01T00:00:00Z"))
+    await runtime.stop("c1", 600)
+    for _ in range(2):  # the engine ends the stream, and another one is begun
+        engine.happens("kill", signal="15")
+        engine.lines.put_nowait(None)
+        assert len(await asyncio.wait_for(heard(runtime, 9), 5)) == 1
+    reading = asyncio.create_task(heard(runtime, 3))
+    engine.happens("die", exitCode="143")
+    engine.happens("destroy")
+    engine.happens("die", exitCode="1")
+    assert [event.asked for event in await asyncio.wait_for(reading, 5)] == [True, True, False]
+
+
+async def test_a_stop_whose_end_nobody_heard_is_forgotten(engine: Engine, runtime: DockerRuntime) -> None:
+    """Gone while the stream was lost, or started again since: what comes now is not that stop's."""
+    for name in ("gone", "again"):
+        engine.answers[f"POST containers/{name}/stop"] = (204, None)
+        await runtime.stop(name, 1)
+    engine.answers["GET containers/again/json"] = (200, details("again", {}, StartedAt="2999-01-01T00:00:00Z"))
+    reading = asyncio.create_task(heard(runtime, 2))
+    engine.happens("die", container="gone", exitCode="1")
+    engine.happens("die", container="again", exitCode="1")
+    assert [event.asked for event in await asyncio.wait_for(reading, 5)] == [False, False]
+
+
+async def test_a_taken_port_is_told_from_other_refusals(engine: Engine, runtime: DockerRuntime) -> None:
+    """Docker has one status for both, and says which it is in words."""
+    taken = "driver failed programming external connectivity: Bind for 127.0.0.1:8900 failed: port is already allocated"
+    engine.answers["POST containers/c1/start"] = (500, {"message": taken})
+    with pytest.raises(PortTaken, match="already allocated"):
+        await runtime.start("c1")
+    engine.answers["POST containers/c1/start"] = (404, {"message": "network net not found"})
+    with pytest.raises(DockerRefused, match="not found") as caught:
+        await runtime.start("c1")
+    assert (type(caught.value), caught.value.engine_status) == (DockerRefused, 404)
+
+
+def test_without_a_socket_the_engine_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing says where it is, and nothing lies where it usually is: that is told, with what to do."""
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr("aiodocker.docker._sock_search_paths", [tmp_path / "docker.sock"])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(DockerAway, match="no Docker Engine") as caught:
+        Connection(None).client()
+    assert "mount /var/run/docker.sock" in caught.value.hint
+
+
 async def test_what_somebody_runs_from_a_services_image_is_not_seen(engine: Engine, runtime: DockerRuntime) -> None:
     """`docker run` brings the labels of the image along; only a container made by the director has `band.config`."""
     image = {"band.managed": "true", "band.namespace": "ns", "band.kind": "service", "band.service": "one"}
     core = {**image, "band.kind": "core", "band.service": "redis"}
     made = {**image, "band.config": "c0ffee"}
     everybody = {"theirs": image, "core": core, "made": made}
-
-    def details(name: str, labels: dict[str, str]) -> dict[str, Any]:
-        return {"Id": name, "Name": f"/{name}", "State": {"Status": "running"}, "Config": {"Labels": labels},
-                "HostConfig": {}}  # fmt: skip
 
     rows = [
         {"Id": name, "Names": [f"/{name}"], "State": "running", "Labels": labels} for name, labels in everybody.items()
@@ -164,7 +220,7 @@ async def test_a_stream_of_events_that_ends_is_told(engine: Engine, runtime: Doc
     reading = asyncio.create_task(heard(runtime, 1))
     await asyncio.sleep(0.1)
     await engine.stop()
-    with pytest.raises(DockerUnavailable):
+    with pytest.raises(DockerAway):
         await asyncio.wait_for(reading, 5)
 
 
@@ -176,8 +232,9 @@ async def test_what_is_gone_is_removed_and_what_is_in_use_is_not(engine: Engine,
     assert await runtime.inspect("gone") is None
     assert await runtime.image("ns/one:gone") is None
     engine.answers["DELETE images/ns/one:used"] = (409, {"message": "conflict: image is being used"})
-    with pytest.raises(DockerUnavailable, match="being used"):
+    with pytest.raises(DockerRefused, match="being used") as caught:
         await runtime.remove_image("ns/one:used")
+    assert caught.value.engine_status == 409
 
 
 async def test_a_line_without_an_end_does_not_fill_the_memory(engine: Engine, runtime: DockerRuntime) -> None:

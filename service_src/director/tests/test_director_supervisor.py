@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 
@@ -13,7 +14,7 @@ from director.history import Release
 from director.incidents import Incidents
 from director.locks import Locks
 from director.reconcile import Action
-from director.runtime.face import Observed
+from director.runtime.face import Event, Observed
 from director.spec import Spec
 from director.supervisor import Supervisor
 from director.webhook import Webhook
@@ -66,6 +67,22 @@ async def test_a_plan_that_somebodys_request_came_before_is_dropped() -> None:
     assert actor.done == []
     await found._act("one", start, desired.get("one"))
     assert actor.done == ["start"]
+
+
+async def test_the_end_of_a_container_that_was_replaced_is_not_the_services() -> None:
+    """The director was restarted while the container before still stopped: nobody remembers that it was asked to."""
+    crashes, anything, told = Crashes(Store(), "ns"), cast("Any", None), list[str]()
+    deployer: Any = SimpleNamespace(proving=frozenset())
+    found = Supervisor(
+        runtime=anything, desired=anything, releases=anything, crashes=crashes, deployer=deployer, watch=anything,
+        locks=Locks(), namespace="ns",
+    )  # fmt: skip
+    found.attach(anything, anything, anything, told.append, told.append)
+    for name in ("ns-one.old-c0ffee", "ns-one.next"):
+        found._on_event(Event("die", "c0ffee", "one", 143, 5.0, name=name))
+    assert (crashes.of("one").ends, told) == ((), [])
+    found._on_event(Event("die", "c1", "one", 143, 5.0, name="ns-one"))
+    assert ([end.exit_code for end in crashes.of("one").ends], told) == ([143], ["one"])
 
 
 async def test_forged_documents_are_nobodys() -> None:

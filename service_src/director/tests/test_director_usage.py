@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from director.errors import DockerUnavailable
+from director.errors import DockerAway
 from director.runtime.face import Observed, Sample
 from director.runtime.inspection import usage_sample
 from director.usage import IDLE_INTERVAL, LOOKED_FOR, UsageMeter, cpu_percent
@@ -72,7 +72,7 @@ class Engine:
 
     async def sample(self, container: str) -> Sample | None:
         if self.away:
-            raise DockerUnavailable("away")
+            raise DockerAway("away")
         self.now += 1
         self.most = max(self.most, self.now)
         await asyncio.sleep(0)
@@ -111,7 +111,7 @@ async def test_an_engine_that_is_away_leaves_the_figures_as_they_were() -> None:
     found = meter(engine)
     await found.sample()
     engine.away = True
-    with pytest.raises(DockerUnavailable):
+    with pytest.raises(DockerAway):
         await found.sample()
     assert found.of("c0") is not None
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from band import logger
 from director.deploy import Deployer
 from director.desired import Desired, State, Wanted
-from director.errors import DockerUnavailable
+from director.errors import DockerRefused
 from director.history import proven
 from director.incidents import Incidents
 from director.reconcile import Action, primary_name
@@ -95,8 +95,8 @@ class Actor:
     async def _start(self, container: Observed, wanted: Wanted | None) -> None:
         try:
             await self._runtime.start(container.id)  # its heartbeat tells when it is ready; nobody waits for it here
-        except DockerUnavailable as error:
-            if container.kind == "core" or wanted is None or error.facts.get("status") in {None, 900}:
+        except DockerRefused as error:
+            if container.kind == "core" or wanted is None:
                 raise
             # Its port or network is no longer to be had: a fresh container gets others.
             logger.warning("start_refused", service=container.service, reason=error.message)

@@ -12,13 +12,12 @@ import msgspec
 
 from band import logger
 from director.desired import Wanted
-from director.errors import Conflict, DirectorError, DockerUnavailable, InvalidValue
-from director.ports import PortPool
+from director.errors import Conflict, DirectorError, DockerRefused, DockerUnavailable, InvalidValue, PortTaken
+from director.ports import PortPool, fixed_port_taken
 from director.probe import CONTAINER_ENV, Prober
 from director.readiness import Readiness, Started, Surroundings
 from director.reconcile import primary_name
 from director.runtime.container import SERVICE_PORT, Placement, container_config
-from director.runtime.docker import PortTaken
 from director.runtime.face import Observed, Runtime
 from director.spec import check_confined
 
@@ -141,8 +140,8 @@ class Deployer:
             started = await self._readiness.wait(new, wanted, since)
             self._proving.discard(new)
             await commit()
-        except BaseException:
-            await asyncio.shield(self._restore(new, old))
+        except BaseException as error:
+            await asyncio.shield(self._restore(new, old, error))
             raise
         try:
             await self._discard(old.id, {})
@@ -152,11 +151,18 @@ class Deployer:
         logger.info("service_switched", service=name, container=new[:12], fixed_port=True)
         return msgspec.structs.replace(started, container=msgspec.structs.replace(started.container, name=primary))
 
-    async def _restore(self, new: str, old: Observed) -> None:
+    async def _restore(self, new: str, old: Observed, reason: BaseException) -> None:
+        """Give up the new one and start the old one again; `reason` stays what is told, whatever else goes wrong."""
         with suppress(DirectorError):
             await self._give_up(new, {})
-        await self._runtime.start(old.id)
-        logger.warning("service_restored", service=old.service, container=old.short_id)
+        try:
+            await self._runtime.start(old.id)
+        except DockerUnavailable as error:  # removed with its end, say: the reconciler makes a container in its place
+            logger.warning("service_not_restored", service=old.service, container=old.short_id, reason=error.message)
+            if isinstance(reason, DirectorError):
+                reason.hint += f"; the container before could not be started again: {error.message}"
+        else:
+            logger.warning("service_restored", service=old.service, container=old.short_id)
 
     async def _bring_up(self, wanted: Wanted, container_name: str, *, well: bool) -> Started:
         """Create and start a container and wait until it answers; one that does not is removed."""
@@ -180,7 +186,7 @@ class Deployer:
             try:
                 await self._begin(container, wanted)
             except PortTaken:
-                await self._runtime.remove(container)
+                await self._discard(container, {})
                 for port in ports:
                     self._ports.reject(port, time.time())
             except BaseException:
@@ -197,16 +203,7 @@ class Deployer:
         except PortTaken as error:
             if not wanted.spec.ports:
                 raise
-            holders = {port: await self._holder(port) for port in sorted(map(int, wanted.spec.ports))}
-            known = [f"{holder} has port {port}" for port, holder in holders.items() if holder]
-            hint = f"{', '.join(known)}: stop that one" if known else "no container has it: `ss -ltnp` tells who"
-            hint += ", or choose another port in band.yml"
-            raise Conflict(f"host port of {wanted.spec.name} is taken: {error.message}", hint) from error
-
-    async def _holder(self, port: int) -> str:
-        with suppress(DockerUnavailable):
-            return await self._runtime.port_holder(port)
-        return ""
+            raise await fixed_port_taken(self._runtime, wanted.spec, error) from error
 
     async def _create(self, wanted: Wanted, container_name: str, ports: Mapping[int, int]) -> str:
         placement = Placement(
@@ -225,11 +222,11 @@ class Deployer:
         )
         try:
             container = await self._runtime.create(container_name, container_config(wanted.spec, placement))
-        except DockerUnavailable as error:
-            if error.facts.get("status") == 409:
+        except DockerRefused as error:
+            if error.engine_status == 409:
                 hint = "rename or remove the container that has it, or give the service another name"
                 raise Conflict(f"container name {container_name} is taken by somebody else", hint) from error
-            if error.facts.get("status") == 400:
+            if error.engine_status == 400:
                 raise InvalidValue(
                     f"the Docker Engine does not take this: {error.message}",
                     "look at limits, ports and volumes, in the request and in band.yml",

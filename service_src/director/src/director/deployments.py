@@ -13,7 +13,15 @@ from director import history
 from director.crashes import Record
 from director.deploy import Commit, Deployer
 from director.desired import Desired, Wanted
-from director.errors import BuildFailed, DirectorError, DockerUnavailable, RedisUnavailable, ServiceFailed, TimedOut
+from director.errors import (
+    BuildFailed,
+    DirectorError,
+    DockerRefused,
+    DockerUnavailable,
+    RedisUnavailable,
+    ServiceFailed,
+    TimedOut,
+)
 from director.health import FAILING, reported
 from director.history import By, History, Release
 from director.images import Images
@@ -111,6 +119,8 @@ class Deployments:
     async def start(self, container: Observed, wanted: Wanted) -> Observed:
         """Start the container that is there, because somebody wants the service again.
 
+        One that the engine refuses to start, since its port or network is gone, is replaced by a fresh one.
+
         Raises:
             DirectorError: it did not come up.
         """
@@ -118,6 +128,10 @@ class Deployments:
         before = self._incidents.begins_anew(name)
         try:
             started = await self._deployer.start(container, wanted)
+        except DockerRefused as error:
+            self._incidents.never_mind(name, before)
+            logger.warning("start_refused", service=name, reason=error.message)
+            return await self.bring(wanted, "restart")
         except BaseException:
             self._incidents.never_mind(name, before)
             raise

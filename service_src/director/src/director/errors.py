@@ -9,7 +9,10 @@ DirectorError
 ├── InvalidValue 422      a parameter has the right type and an impossible value
 ├── ServiceFailed 502     the build or the service failed; carries its last log lines
 │   ├── BuildFailed
-│   ├── DockerUnavailable
+│   ├── DockerUnavailable    the Docker Engine did not do what it was asked
+│   │   ├── DockerAway       … because it cannot be reached, or did not answer in time
+│   │   └── DockerRefused    … and said why; `engine_status` is its HTTP status
+│   │       └── PortTaken
 │   └── RedisUnavailable
 ├── TimedOut 504          it did not answer in time
 └── ConfigError           the settings are impossible; the director does not start
@@ -89,9 +92,31 @@ class BuildFailed(ServiceFailed):
 
 
 class DockerUnavailable(ServiceFailed):
-    """The Docker Engine does not answer, or refused what we asked."""
+    """The Docker Engine did not do what it was asked: it is away, or refused."""
+
+    code = "docker_failed"
+
+
+class DockerAway(DockerUnavailable):
+    """The Docker Engine cannot be reached, or did not answer in time: the same call may succeed later."""
 
     code = "docker_unavailable"
+
+
+class DockerRefused(DockerUnavailable):
+    """The Docker Engine answered with an error. `engine_status` is the HTTP status of its response."""
+
+    code = "docker_refused"
+
+    def __init__(self, message: str, hint: str = "", *, engine_status: int, **facts: Any) -> None:
+        super().__init__(message, hint, engine_status=engine_status, **facts)
+        self.engine_status = engine_status
+
+
+class PortTaken(DockerRefused):
+    """A host port of the container is taken."""
+
+    code = "port_taken"
 
 
 class RedisUnavailable(ServiceFailed):

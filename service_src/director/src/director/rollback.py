@@ -10,7 +10,7 @@ from band import logger
 from director import history
 from director.deployments import Deployments
 from director.desired import Desired, Wanted
-from director.errors import Conflict, DirectorError, NotFound
+from director.errors import Conflict, DirectorError, DockerAway, NotFound
 from director.history import Release
 from director.images import Images
 from director.known import what_runs
@@ -75,9 +75,9 @@ class Rollback:
             try:
                 await self._have_image(target)
                 await self._go(wanted, target, "watch", reason)
+            except DockerAway:
+                raise  # it is not the release that is bad: the reconciler asks again
             except DirectorError as error:
-                if error.facts.get("status") in {None, 900} and error.code == "docker_unavailable":
-                    raise  # the engine is away, not the release bad: the reconciler asks again
                 logger.warning("rollback_failed", service=name, release=target.id, reason=error.message)
             else:
                 return target

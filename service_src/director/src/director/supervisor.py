@@ -284,7 +284,9 @@ class Supervisor:
         if event.action == "oom" and service:
             self._watch.out_of_memory(service)
         end = self._ends.read(event, time.time())
-        if end is not None and service and event.container not in self._deployer.proving:
+        # Only the switch gives a container its service's name: one called `x.old-…` or `x.next` is not what serves.
+        leftover = event.name.startswith(f"{primary_name(self._namespace, service)}.")
+        if end is not None and service and not leftover and event.container not in self._deployer.proving:
             self._crashes.note(service, end)
             self._on_end(service)
             logger.warning(

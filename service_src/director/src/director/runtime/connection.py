@@ -1,7 +1,8 @@
-"""The connection to the Docker Engine: version, time-outs, and every trouble as one kind of error."""
+"""The connection to the Docker Engine: version, time-outs, and every failure as an error of the director."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
@@ -10,11 +11,13 @@ import aiohttp
 from aiodocker import Docker
 from aiodocker.exceptions import DockerError
 
-from director.errors import DockerUnavailable
+from director.errors import DockerAway, DockerRefused
 
 T = TypeVar("T")
 CALL = aiohttp.ClientTimeout(total=20, sock_connect=5)
 ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=5)
+NO_CONNECTION = 900
+"""The status that aiodocker gives an engine it cannot connect to."""
 
 
 class Connection:
@@ -30,92 +33,120 @@ class Connection:
         if docker is not None:
             await docker.close()
 
-    async def open(
-        self, path: str, *, params: Mapping[str, Any], timeout: aiohttp.ClientTimeout
-    ) -> aiohttp.ClientResponse:
-        """Begin an answer that comes bit by bit; whoever asked closes it."""
-        return await self.guard(self.client()._query(path, params=dict(params), timeout=timeout).__aenter__())  # noqa: SLF001
-
     def client(self) -> Docker:
         """Return the client, made at the first call.
 
         Raises:
-            DockerUnavailable: there is no socket to be found.
+            DockerAway: there is no socket to be found.
         """
         if self._docker is None:
             try:
                 self._docker = Docker(url=self._url, api_version="auto", timeout=CALL)
-            except (ValueError, DockerError) as error:
-                raise DockerUnavailable(
-                    f"no Docker Engine: {error}", "mount /var/run/docker.sock or set DOCKER_HOST"
+            except (ValueError, AssertionError, DockerError) as error:  # the second where there is no socket
+                raise DockerAway(
+                    f"no Docker Engine: {error or 'no socket'}", "mount /var/run/docker.sock or set DOCKER_HOST"
                 ) from error
         return self._docker
 
+    async def ping(self) -> str:
+        """Return the engine's version."""
+        return str((await self.guard(self.client().version()))["Version"])
+
+    async def open(
+        self,
+        path: str,
+        method: str = "GET",
+        *,
+        params: Mapping[str, str] | None = None,
+        data: str | None = None,
+        timeout: aiohttp.ClientTimeout = CALL,
+    ) -> aiohttp.ClientResponse:
+        """Send a request and return its response, of which only the head was read: the caller closes it."""
+        return await self.guard(self._send(path, method, params, data, timeout))
+
     async def json(
-        self, path: str, method: str = "GET", *, params: Mapping[str, Any] | None = None, data: str | None = None
+        self, path: str, method: str = "GET", *, params: Mapping[str, str] | None = None, data: str | None = None
     ) -> Any:
-        """Return the JSON that the engine answers."""
-        return await self.guard(self.client()._query_json(path, method, params=params, data=data, timeout=CALL))  # noqa: SLF001
+        """Return the JSON of a response; None where it has no body."""
+        async with await self.open(path, method, params=params, data=data) as response:
+            raw = await self.guard(response.read())
+        return json.loads(raw) if raw.strip() else None
 
     async def empty(
         self,
         path: str,
         method: str,
         *,
-        params: Mapping[str, Any] | None = None,
+        params: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout = CALL,
     ) -> bool:
-        """Send a request whose answer says nothing; returns True, so that `found` tells it from one that is gone."""
-        async with _Query(self, path, method, params, timeout) as response:
+        """Send a request whose response says nothing; returns True, so that `found` tells it from one that is gone."""
+        async with await self.open(path, method, params=params, timeout=timeout) as response:
             await self.guard(response.read())
         return True
 
+    async def _send(
+        self,
+        path: str,
+        method: str,
+        params: Mapping[str, str] | None,
+        data: str | None,
+        timeout: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        docker = self.client()
+        if docker.api_version == "auto":
+            await docker.version()  # finds out which version the engine speaks
+        response = await docker.session.request(
+            method,
+            f"{docker.docker_host}/{docker.api_version}/{path}",
+            params=params,
+            data=data,
+            headers={"Content-Type": "application/json"},
+            timeout=timeout,
+        )
+        if response.status >= 400:
+            async with response:
+                raise DockerError(response.status, _reason(await response.read()))
+        return response
+
     async def guard(self, call: Awaitable[T]) -> T:
-        """Await a call; whatever goes wrong is DockerUnavailable, its fact `status` is what the engine said."""
+        """Await a call of the engine.
+
+        Raises:
+            DockerAway: the engine cannot be reached, or did not answer in time.
+            DockerRefused: it answered with an error.
+        """
         try:
             return await call
         except DockerError as error:
-            if "client version" in _text(error) and self._docker is not None:
-                self._docker.api_version = "auto"  # another engine than before: ask it anew what it speaks
-                raise DockerUnavailable("the Docker Engine speaks another version than before", "") from error
-            raise DockerUnavailable(
-                _text(error), "is dockerd running?" if error.status == 900 else "", status=error.status
-            ) from error
+            if "client version" in str(error.message) and self._docker is not None:
+                self._docker.api_version = "auto"  # another engine than before: ask it again what it speaks
+                raise DockerAway("the Docker Engine speaks another version than before", "") from error
+            if error.status == NO_CONNECTION:
+                raise DockerAway(_line(error.message), "is dockerd running?") from error
+            raise DockerRefused(_line(error.message), engine_status=error.status) from error
         except TimeoutError as error:
-            raise DockerUnavailable("the Docker Engine did not answer in time", "look at dockerd's log") from error
+            raise DockerAway("the Docker Engine did not answer in time", "look at dockerd's log") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise DockerUnavailable(f"the Docker Engine broke off: {error}", "is dockerd running?") from error
+            raise DockerAway(f"the connection to the Docker Engine was lost: {error}", "is dockerd running?") from error
 
     async def found(self, call: Awaitable[T]) -> T | None:
         """Await a call; None when the engine says that there is no such thing."""
         try:
             return await call
-        except DockerUnavailable as error:
-            if error.facts.get("status") == 404:
+        except DockerRefused as error:
+            if error.engine_status == 404:
                 return None
             raise
 
 
-class _Query:
-    """An engine request whose failure to begin is DockerUnavailable too."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        path: str,
-        method: str,
-        params: Mapping[str, Any] | None,
-        timeout: aiohttp.ClientTimeout,
-    ) -> None:
-        self._connection = connection
-        self._context = connection.client()._query(path, method, params=dict(params or {}), timeout=timeout)  # noqa: SLF001
-
-    async def __aenter__(self) -> aiohttp.ClientResponse:
-        return await self._connection.guard(self._context.__aenter__())
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._context.__aexit__(None, None, None)
+def _reason(body: bytes) -> str:
+    text = body.decode("utf-8", "replace")
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text
 
 
-def _text(error: DockerError) -> str:
-    return re.sub(r"\s+", " ", str(error.message))[:2000]
+def _line(message: object) -> str:
+    return re.sub(r"\s+", " ", str(message))[:2000]

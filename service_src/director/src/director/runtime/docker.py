@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, cast
@@ -12,7 +13,7 @@ import aiohttp
 import msgspec
 
 from band import logger
-from director.errors import DockerUnavailable
+from director.errors import DockerRefused, PortTaken
 from director.runtime import face
 from director.runtime.connection import CALL, ENDLESS, Connection
 from director.runtime.inspection import (
@@ -43,12 +44,6 @@ _ATTRIBUTES = (
 )
 
 
-class PortTaken(DockerUnavailable):
-    """The host port of a container is taken by somebody."""
-
-    code = "port_taken"
-
-
 class DockerRuntime:
     """One namespace of one Docker Engine. Each call may connect anew, so an engine may come and go."""
 
@@ -56,7 +51,7 @@ class DockerRuntime:
         self._namespace = namespace
         self._engine = Connection(url)
         self._seen: dict[str, face.Observed] = {}
-        self._asked: set[str] = set()
+        self._asked: dict[str, float] = {}  # containers that were told to end, and when; kept until they are gone
         self._listing = asyncio.Lock()
 
     @property
@@ -65,7 +60,7 @@ class DockerRuntime:
 
     async def ping(self) -> str:
         """Return the engine's version."""
-        return str((await self._engine.json("version"))["Version"])
+        return await self._engine.ping()
 
     async def containers(self, *, fresh: bool = False) -> list[face.Observed]:
         """Return the containers of this namespace; without `fresh` only those that look changed are inspected."""
@@ -116,23 +111,22 @@ class DockerRuntime:
 
     async def create(self, name: str, config: Mapping[str, Any]) -> str:
         """Create a container and return its id; a stale one of that name is the caller's to remove."""
-        reply = await self._engine.json(
-            "containers/create", method="POST", params={"name": name}, data=json.dumps(config)
-        )
-        return str(reply["Id"])
+        response = await self._engine.json("containers/create", "POST", params={"name": name}, data=json.dumps(config))
+        return str(response["Id"])
 
     async def start(self, container: str) -> None:
         """Start a container; raises PortTaken when its host port is taken."""
         try:
             await self._engine.empty(f"containers/{container}/start", "POST")
-        except DockerUnavailable as error:
+        except DockerRefused as error:
             if is_port_taken(error.message):
-                raise PortTaken(error.message, "free the port, or let the pool choose one") from error
+                hint = "free the port, or let the pool choose one"
+                raise PortTaken(error.message, hint, engine_status=error.engine_status) from error
             raise
 
     async def stop(self, container: str, timeout: float) -> None:
         """Stop a container: SIGTERM, `timeout` seconds, SIGKILL. One that is gone is stopped."""
-        self._asked.add(container)
+        self._asked[container] = time.time()
         limit = aiohttp.ClientTimeout(total=timeout + 15, sock_connect=5)
         params = {"t": str(int(timeout))}
         await self._engine.found(
@@ -141,11 +135,11 @@ class DockerRuntime:
 
     async def remove(self, container: str) -> None:
         """Remove a container with its anonymous volumes, running or not. One that is gone is removed."""
-        self._asked.add(container)
+        self._asked[container] = time.time()
         params = {"force": "1", "v": "1"}
         try:
             await self._engine.found(self._engine.empty(f"containers/{container}", "DELETE", params=params))
-        except DockerUnavailable as error:
+        except DockerRefused as error:
             if "already in progress" not in error.message:
                 raise
 
@@ -157,7 +151,7 @@ class DockerRuntime:
         """Have the engine start a container again whenever it ends, also after the engine itself was away; or not."""
         body = json.dumps({"RestartPolicy": {"Name": "unless-stopped" if on else "no"}})
         self._seen.pop(container, None)
-        await self._engine.json(f"containers/{container}/update", method="POST", data=body)
+        await self._engine.json(f"containers/{container}/update", "POST", data=body)
 
     async def logs(self, container: str, tail: int) -> list[str]:
         """Return the last lines of a container's output; nothing when it is gone."""
@@ -195,10 +189,8 @@ class DockerRuntime:
     async def events(self) -> AsyncIterator[face.Event]:
         """Yield what happens to containers of this namespace, until the stream ends or breaks."""
         filters = {**json.loads(self._filters), "type": ["container"], "event": list(_ATTRIBUTES)}
-        params = {"filters": json.dumps(filters)}
-        query = self._engine.client()._query("events", params=params, timeout=ENDLESS)  # noqa: SLF001 - no public face has filters
-        response = await self._engine.guard(query.__aenter__())
-        self._asked.clear()  # what ended while nobody listened is not told any more
+        await self._forget_ended()
+        response = await self._engine.open("events", params={"filters": json.dumps(filters)}, timeout=ENDLESS)
         try:
             while True:
                 line = await self._engine.guard(response.content.readline())
@@ -213,6 +205,13 @@ class DockerRuntime:
         finally:
             response.close()
 
+    async def _forget_ended(self) -> None:
+        """Forget the stops whose end was missed, before the events are listened to again: no event of it will come."""
+        for container, since in list(self._asked.items()):
+            seen = await self._inspect(container)
+            if seen is None or seen.started_at > since:
+                self._asked.pop(container, None)
+
     async def sample(self, container: str) -> face.Sample | None:
         """Return what a container uses, read once (two readings take the engine a second); None when it is gone."""
         params = {"stream": "0", "one-shot": "1"}
@@ -223,7 +222,7 @@ class DockerRuntime:
         """Return an event with the mark of an end that this director asked for."""
         asked = event.container in self._asked
         if event.action in {"start", "destroy"}:
-            self._asked.discard(event.container)
+            self._asked.pop(event.container, None)
         return msgspec.structs.replace(event, asked=asked)
 
     async def image(self, reference: str) -> face.ImageInfo | None:
@@ -245,7 +244,7 @@ class DockerRuntime:
 
     async def remove_image(self, reference: str) -> None:
         """Remove a tag, or an image that has none. One that is gone is removed; one in use is refused."""
-        await self._engine.found(self._engine.json(f"images/{reference}", method="DELETE"))
+        await self._engine.found(self._engine.json(f"images/{reference}", "DELETE"))
 
     async def ensure_network(self, name: str) -> None:
         """Make a bridge network unless it is there."""
@@ -253,7 +252,7 @@ class DockerRuntime:
             return
         labels = {face.LABEL_MANAGED: "true", face.LABEL_NAMESPACE: self._namespace}
         body = json.dumps({"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": labels})
-        await self._engine.json("networks/create", method="POST", data=body)
+        await self._engine.json("networks/create", "POST", data=body)
 
     async def own_container(self) -> face.OwnContainer | None:
         """Return the container this process runs in; None on a host."""
@@ -264,9 +263,9 @@ class DockerRuntime:
         return None if details is None else own_container(details)
 
     async def open(
-        self, path: str, *, params: Mapping[str, Any], timeout: aiohttp.ClientTimeout
+        self, path: str, *, params: Mapping[str, str], timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
-        """Begin an answer that comes bit by bit; whoever asked closes it."""
+        """Begin a response that comes bit by bit; the caller closes it."""
         return await self._engine.open(path, params=params, timeout=timeout)
 
     async def close(self) -> None:

@@ -78,7 +78,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 class Event(msgspec.Struct, frozen=True):
     """Something happened to a container of ours: `action` is Docker's word (`die`, `start`, `oom` …).
 
-    `asked`: this director told the engine to end that container. `signal`: of a `kill`, whoever sent it.
+    `asked`: this director told the engine to end that container. `signal`: of a `kill`, whoever sent it. `name`: what
+    the container was called then.
     """
 
     action: str
@@ -88,6 +89,7 @@ class Event(msgspec.Struct, frozen=True):
     time: float
     asked: bool = False
     signal: int | None = None
+    name: str = ""
 
 
 class OwnContainer(msgspec.Struct, frozen=True):
@@ -101,7 +103,10 @@ class OwnContainer(msgspec.Struct, frozen=True):
 
 
 class Runtime(Protocol):
-    """What the director needs of an engine. Every method raises DockerUnavailable, none waits without a limit."""
+    """What the director needs of an engine. Every method raises DockerAway or DockerRefused.
+
+    Calls have a time limit; `follow` and `events` wait for as long as there may be more to come.
+    """
 
     async def ping(self) -> str:
         """Return the engine's version."""

@@ -110,6 +110,7 @@ def event_of(data: Mapping[str, Any]) -> face.Event:
         exit_code=int(code) if code is not None else None,
         time=float(data.get("timeNano", 0)) / 1e9 or float(data.get("time", 0)),
         signal=int(signal) if signal.isdigit() else None,
+        name=str(attributes.get("name") or ""),
     )
 
 
