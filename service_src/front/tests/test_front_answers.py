@@ -8,7 +8,7 @@ import pytest
 from front import answers
 from front.builtin import BuiltIn, default_answer
 from front.heads import allowed_origin, head
-from front.pages import page, tracker_script
+from front.pages import page, server_url, tracker
 from front.redirects import Redirects
 
 
@@ -227,16 +227,44 @@ def test_a_head_has_every_header_once() -> None:
 
 
 def test_pages_are_few() -> None:
-    """Index, icon, script and teapot; everything else is an event's path."""
-    assert page("/track/page", "1") is None
-    index, icon, coffee = page("/", "1"), page("/favicon.ico", "1"), page("/coffee", "1")
-    assert index is not None and index.body.startswith(b"<!doctype html>")
+    """Index, icon and teapot; everything else is an event's path."""
+    assert page("/track/page", "") is None
+    icon, coffee = page("/favicon.ico", ""), page("/coffee", "")
     assert icon is not None and icon.body[:4] == b"\0\0\1\0"
     assert coffee is not None and (coffee.status, coffee.headers) == (418, [("X-My-Name", "front")])
 
 
+def test_the_index_shows_the_snippet_with_the_name_that_it_was_asked_by() -> None:
+    """A name that is none leaves the placeholder, and never its own text."""
+    index = page("/", server_url("t.example.com", None))
+    assert index is not None and b'"rstat4", "https://t.example.com");' in index.body
+    unknown = page("/", server_url('t"></pre><script>', None))
+    assert unknown is not None and b'"https://THIS-HOST"' in unknown.body and b"<script>" not in unknown.body
+
+
+@pytest.mark.parametrize(
+    ("host", "scheme", "url"),
+    [
+        ("t.example.com", None, "https://t.example.com"),
+        ("t.example.com", "http", "http://t.example.com"),
+        ("t.example.com:10001", None, "http://t.example.com:10001"),
+        ("t.example.com:8443, proxy", "https", "https://t.example.com:8443"),
+        ("t.example.com", "gopher", "https://t.example.com"),
+        ("127.0.0.1:10001", None, "http://127.0.0.1:10001"),
+        ("[::1]:10001", None, "http://[::1]:10001"),
+        ("localhost", None, "http://localhost"),
+        ("user@t.example.com", None, ""),
+        ("", "https", ""),
+    ],
+)
+def test_a_server_is_called_as_its_reader_calls_it(host: str, scheme: str | None, url: str) -> None:
+    """https for a public name, http for a port, an address or a local name, unless a proxy knows better."""
+    assert server_url(host, scheme) == url
+
+
 def test_the_script_begins_with_its_configuration() -> None:
     """The captured first line, then the tracker; a hostile uid cannot leave its text."""
-    first = ';window["rstat4"]&&window["rstat4"](\'configure\',{"initialUid":"42","urlMark":"band"});\n'
-    assert tracker_script("42").startswith(first)
-    assert json.loads(tracker_script('4"2').split("configure',")[1].split(");\n")[0])["initialUid"] == '4"2'
+    first = b';window["rstat4"]&&window["rstat4"](\'configure\',{"initialUid":"42","urlMark":"band"});\n'
+    assert tracker("42", consent_required=False).body.startswith(first)
+    hostile = tracker('4"2', consent_required=True).body.decode().split("configure',")[1].split(");\n")[0]
+    assert json.loads(hostile) == {"initialUid": '4"2', "urlMark": "band", "consentRequired": True}

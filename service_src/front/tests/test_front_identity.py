@@ -95,6 +95,13 @@ def test_endless_headers_are_not_remembered() -> None:
         tracemalloc.stop()
 
 
+def test_a_cookie_ends_where_it_was_set() -> None:
+    """Same domain and path, no life left."""
+    cookie = UidCookie(".example.com", 1795470409)
+    assert cookie.removal().startswith("uid=; Max-Age=0; Domain=.example.com; Path=/; ")
+    assert cookie.removal("t.shop.org").startswith("uid=; Max-Age=0; Domain=t.shop.org; Path=/; ")
+
+
 @pytest.mark.parametrize(
     ("domain", "cookie_domain"),
     [

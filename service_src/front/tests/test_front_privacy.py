@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from front.fingerprint import fingerprint_of, fpid
 from front.hints import read_hints
-from front.objection import mark_objection
+from front.objection import consent_of, mark_objection
 from front.request import Request
 
 ADDRESS = "81.2.69.142"
@@ -79,7 +79,7 @@ async def test_the_whole_address_stays_inside(
 
 def marked(headers: dict[str, str], data: dict[str, Any]) -> dict[str, Any]:
     message: dict[str, Any] = {"key": "k", "data": data, "time": 1}
-    mark_objection(message, gpc=CIMultiDict(headers).get("Sec-GPC") == "1")
+    mark_objection(message, gpc=CIMultiDict(headers).get("Sec-GPC") == "1", refused=consent_of(data) is False)
     return message
 
 
@@ -92,6 +92,11 @@ def marked(headers: dict[str, str], data: dict[str, Any]) -> dict[str, Any]:
         ({}, {"consent": "0"}, ["consent"]),
         ({}, {"consent": "Denied"}, ["consent"]),
         ({}, {"consent": 0}, ["consent"]),
+        ({}, {"data": {"consent": "denied"}}, ["consent"]),
+        ({}, {"consent": True, "data": {"consent": False}}, ["consent"]),
+        ({}, {"consent": "no", "data": {"consent": "yes"}}, ["consent"]),
+        ({}, {"data": {"consent": "yes"}}, None),
+        ({}, {"data": ["consent"]}, None),
         ({"Sec-GPC": "0"}, {"consent": True}, None),
         ({}, {"consent": "yes"}, None),
         ({}, {"consent": {"ads": False}}, None),

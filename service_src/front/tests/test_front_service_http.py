@@ -148,7 +148,6 @@ async def test_no_client_says_what_enrichers_say(http: aiohttp.ClientSession, pe
         ("GET", "/", 200, "text/html", None),
         ("POST", "/", 200, "text/html", None),
         ("GET", "/favicon.ico", 200, "image/x-icon", None),
-        ("GET", "/lib.js", 200, "application/javascript", None),
         ("PUT", "/track/page", 400, "application/json", None),
         ("HEAD", "/track/page", 400, "application/json", None),
         ("DELETE", "/track/page", 400, "application/json", None),

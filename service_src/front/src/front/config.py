@@ -48,6 +48,8 @@ class FrontSettings:
     redirect_hosts: tuple[str, ...] = ()
     redirect_key: str = field(default="", repr=False)
     stored: bool = True
+    require_consent: bool = False
+    """Whether a visitor who has not consented is treated as one who refused."""
     worker_id: int = 0
     workers: int = 1
     """Processes that take events."""
@@ -80,6 +82,7 @@ class FrontSettings:
             redirect_hosts=reader.take("redirect_hosts", "", lambda value: tuple(_items(value))),
             redirect_key=reader.take("redirect_key", "", str),
             stored=reader.take("stored", True, _truth),
+            require_consent=reader.take("require_consent", False, _truth),
             worker_id=reader.take("worker_id", 0, _between(0, 1023)),
             workers=reader.take("workers", "auto", _workers),
             worker=place.current.number,

@@ -19,22 +19,35 @@ from front.flake import Flakes
 from front.heads import PREFLIGHT, allowed_origin, head
 from front.hints import read_hints
 from front.identity import UidCookie, cookie_uid
-from front.objection import mark_objection
+from front.objection import consent_of, mark_objection
 from front.operator_pages import OperatorPages
 from front.packing import unpacked
-from front.pages import page
+from front.pages import TRACKER, page, server_url, tracker
 from front.pipeline import Pipeline
 from front.qs import parse_query
 from front.request import BROKEN, Reply, Request, text_of
 from front.urls import Place, place_of
 
 _NO_PLACE = Place("", "", "", "", native=False)
+_SAME_SITE = (b"same-origin", b"same-site", b"none")
+"""What `Sec-Fetch-Site` says of a page that may know the uid of this host's cookie."""
 
 
 class Visit:
     """What is known of one request while it is worked on; the answer needs it whatever happens."""
 
-    __slots__ = ("begun", "cookie_domain", "origin", "place", "query", "request", "uid")
+    __slots__ = (
+        "begun",
+        "consent",
+        "cookie_domain",
+        "cookie_uid",
+        "origin",
+        "place",
+        "query",
+        "request",
+        "sets_cookie",
+        "uid",
+    )
 
     def __init__(self, request: Request, begun: float) -> None:
         self.request = request
@@ -42,7 +55,10 @@ class Visit:
         self.place = _NO_PLACE
         self.query: message.Message = {}
         self.uid: Any = None
+        self.consent: bool | None = None
+        self.cookie_uid = cookie_uid(request.header(b"cookie"))
         self.cookie_domain = ""
+        self.sets_cookie = True
         self.origin = allowed_origin(request.header(b"origin"), request.header(b"referer"))
 
 
@@ -58,6 +74,8 @@ class Door:
         operator_pages: OperatorPages,
         counters: Counters,
         body_limit: int,
+        *,
+        require_consent: bool = False,
     ) -> None:
         self._pipeline = pipeline
         self._flakes = flakes
@@ -66,6 +84,7 @@ class Door:
         self._operator_pages = operator_pages
         self._counters = counters
         self._body_limit = body_limit
+        self._require_consent = require_consent
 
     async def answer(self, request: Request) -> Reply:
         """Answer one request."""
@@ -114,8 +133,11 @@ class Door:
                 raw = unpacked(raw, request.header(b"content-encoding") or "", self._body_limit)
             if path != "/":
                 body = parse_body(raw, content_type)
+        visit.consent = consent_of(query, body)
         visit.uid = self._uid(visit, body)
-        if (special := page(path, visit.uid)) is not None:
+        if path == TRACKER:
+            return self._tracker(visit)
+        if (special := page(path, self._server_url(request))) is not None:
             return special
         service, name = message.service_and_name(place, query, body)
         if not service or not name:
@@ -125,7 +147,7 @@ class Door:
             message.CHANNEL_PIXEL if "image" in content_type else message.CHANNEL_HTTP,
             service, name, place, query, body, visit.uid, self._td(request), self._flakes,
         )  # fmt: skip
-        mark_objection(event, gpc=request.headers.get(b"sec-gpc") == b"1")
+        mark_objection(event, gpc=request.headers.get(b"sec-gpc") == b"1", refused=self._refused(visit))
         own_hosts = (host_of(request.header(b"host") or ""), visit.cookie_domain) if "to" in event["data"] else ()
         return answers.render(await self._pipeline.run(event, own_hosts), native=place.native)
 
@@ -140,8 +162,41 @@ class Door:
             read_hints(request),
         )
 
+    def _tracker(self, visit: Visit) -> Rendered:
+        """Answer with the tracker; a page of another site is not told which visitor of ours it has before it.
+
+        Who has a cookie is known by it when events come. Who has none is given a uid that nobody else knows, and that
+        becomes the cookie's with the first event.
+        """
+        shown = visit.uid
+        if visit.request.headers.get(b"sec-fetch-site") not in _SAME_SITE:
+            if shown == visit.cookie_uid:
+                shown = ""
+            else:
+                visit.sets_cookie = False
+        return tracker(str(shown), consent_required=self._require_consent)
+
+    def _server_url(self, request: Request) -> str:
+        """This server as the client calls it."""
+        trusted = self._addresses.trusts(request.peer)
+        host = (trusted and request.header(b"x-forwarded-host")) or request.header(b"host") or ""
+        return server_url(host, request.header(b"x-forwarded-proto") if trusted else None)
+
+    def _refused(self, visit: Visit) -> bool:
+        return visit.consent is False or (self._require_consent and visit.consent is None)
+
     def _uid(self, visit: Visit, body: message.Message) -> Any:
-        return message.uid_of(visit.query, body, cookie_uid(visit.request.header(b"cookie")), self._flakes)
+        # Who does not consent is not known again.
+        known = "" if self._refused(visit) else visit.cookie_uid
+        return message.uid_of(visit.query, body, known, self._flakes)
+
+    def _set_cookie(self, visit: Visit) -> str:
+        """The value of `Set-Cookie`; empty for those who get none: no cookie without consent, where it is asked for."""
+        if visit.consent is False:
+            return self._cookie.removal(visit.cookie_domain) if visit.cookie_uid else ""
+        if not visit.sets_cookie or self._refused(visit):
+            return ""
+        return self._cookie.value(visit.uid, visit.cookie_domain)
 
     def _fault(self, request: Request) -> BadRequest:
         if request.fault == BROKEN:
@@ -160,7 +215,7 @@ class Door:
             len(body),
             rendered.content_type,
             visit.origin,
-            self._cookie.value(visit.uid, visit.cookie_domain),
+            self._set_cookie(visit),
             int((time.perf_counter() - visit.begun) * 1000),
             keep_alive=keep_alive,
             extra=rendered.headers,

@@ -122,7 +122,10 @@ class Front:
             counters,
             settings.handler_timeout_ms / 1000,
         )
-        self.sockets = Sockets(self.pipeline, flakes, addresses, counters, settings.body_limit)
+        required = settings.require_consent
+        self.sockets = Sockets(
+            self.pipeline, flakes, addresses, counters, settings.body_limit, require_consent=required
+        )
         door = Door(
             self.pipeline,
             flakes,
@@ -131,6 +134,7 @@ class Front:
             OperatorPages(settings.http_prefix, addresses, health, show_metrics),
             counters,
             settings.body_limit,
+            require_consent=required,
         )
         self._ports = Ports(settings, door.answer, self.sockets, counters)
 

@@ -52,3 +52,8 @@ class UidCookie:
     def value(self, uid: Any, forwarded_host: str = "") -> str:
         """The header's value. `forwarded_host` must be a validated host name or empty."""
         return f"uid={uid}{self.tail(forwarded_host) if forwarded_host else self._default}"
+
+    def removal(self, forwarded_host: str = "") -> str:
+        """The header's value that ends the cookie in the browser, wherever `value` set it."""
+        kept = self.tail(forwarded_host) if forwarded_host else self._default
+        return f"uid=; Max-Age=0{kept}"

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from band.privacy import MARK
 from front.message import Message
 
 _NO = frozenset({"0", "false", "no", "off", "denied", "refused"})
+_YES = frozenset({"1", "true", "yes", "on", "given", "granted"})
 
 
-def mark_objection(message: Message, *, gpc: bool) -> None:
-    """Add `privacy` as the last field of a message whose sender objects; others stay as they are.
+def consent_of(*sources: Mapping[str, Any]) -> bool | None:
+    """Return what the sender of an event says of consent: False refused, True given, None nothing.
 
-    `gpc` is whether the header `Sec-GPC` says 1. Reasons: `gpc`, and `consent` for a `consent` in the data that is a
-    refusal.
+    It may stand at the top of a source or in its `data`, where the tracker puts what a page hands to it. A refusal
+    anywhere wins.
     """
-    reasons = []
-    if gpc:
-        reasons.append("gpc")
-    if "consent" in message["data"] and _refuses(message["data"]["consent"]):
-        reasons.append("consent")
+    said: bool | None = None
+    for source in sources:
+        for place in (source, source.get("data")):
+            if isinstance(place, dict) and "consent" in place:
+                meant = _meaning(place["consent"])
+                if meant is False:
+                    return False
+                said = said or meant
+    return said
+
+
+def mark_objection(message: Message, *, gpc: bool, refused: bool) -> None:
+    """Add `privacy`, the list of reasons, as the last field of a message whose sender objects.
+
+    Messages of others stay as they are. `gpc` is whether the header `Sec-GPC` says 1; `refused`, whether consent was
+    refused, or is required and was not given.
+    """
+    reasons = [reason for reason, holds in (("gpc", gpc), ("consent", refused)) if holds]
     if reasons:
         message[MARK] = reasons
 
 
-def _refuses(consent: Any) -> bool:
-    if isinstance(consent, str):
-        return consent.strip().lower() in _NO
-    return consent is False or (type(consent) is int and consent == 0)
+def _meaning(consent: Any) -> bool | None:
+    if isinstance(consent, bool):
+        return consent
+    word = consent.strip().lower() if isinstance(consent, str) else str(consent) if type(consent) is int else ""
+    return False if word in _NO else True if word in _YES else None

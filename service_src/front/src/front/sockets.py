@@ -17,7 +17,7 @@ from front.counters import Counters
 from front.errors import BadRequest, NotAccepted
 from front.flake import Flakes
 from front.hints import handshake_hints
-from front.objection import mark_objection
+from front.objection import consent_of, mark_objection
 from front.pipeline import Pipeline
 
 _BAD = answers.error("Bad Request", 400)
@@ -46,12 +46,15 @@ class Sockets:
         addresses: ClientAddresses,
         counters: Counters,
         message_limit: int,
+        *,
+        require_consent: bool = False,
     ) -> None:
         self._pipeline = pipeline
         self._flakes = flakes
         self._addresses = addresses
         self._counters = counters
         self._limit = message_limit
+        self._require_consent = require_consent
         self._open: set[web.WebSocketResponse] = set()
 
     @property
@@ -130,7 +133,9 @@ class Sockets:
         try:
             key = message.event_key(service, name)
             event = message.ws_message(key, service, name, received, client.uid, client.td, self._flakes)
-            mark_objection(event, gpc=client.gpc)
+            consent = consent_of(received)
+            refused = consent is False or (self._require_consent and consent is None)
+            mark_objection(event, gpc=client.gpc, refused=refused)
             return await self._pipeline.run(event)
         except BadRequest as error:
             self._counters.add(f"rejected_{error.code}")
