@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.rockstat.band.plugins.module_utils.settings import PREFIX, known_settings, unknown, wrong_kind
+from ansible_collections.rockstat.band.plugins.module_utils.settings import known_settings, slips, unknown, wrong_kind
 
 ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))), "roles")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -27,16 +27,17 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Compare, and fail with everything that is wrong."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        given = {name: value for name, value in (task_vars or {}).items() if name.startswith(PREFIX)}
+        given = task_vars or {}
         known = known_settings(ROLES, _load)
         problems = unknown(list(given), known, self._task.args.get("renamed") or {})
+        problems += slips(given, known)
         refused = self._task.args.get("refused_secrets") or []
         for name in sorted(set(given) & set(known)):
             if problem := self._wrong(name, given[name], known[name], refused):
                 problems.append(problem)
         result.update(changed=False, known=len(known))
         if problems:
-            result.update(failed=True, msg="\n".join(["These settings cannot be meant so:", *problems]))
+            result.update(failed=True, msg="\n".join(["These settings are not valid:", *problems]))
         return result
 
     def _wrong(self, name: str, raw: Any, option: dict[str, Any], refused: list[str]) -> str:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 from typing import Any
 
 PREFIX = "band_"
 SECRET = re.compile(r"(^|_)(token|password|secret|passphrase)$")
+SIZE = re.compile(r"[0-9]+([kmg]?b|[kmg])?", re.IGNORECASE)
 NEAR = 0.6
+# Of names without our prefix, most are somebody's own.
+SLIP = 0.8
+LARGEST_PORT = 65535
 
 
 def known_settings(roles: str, load: Any) -> dict[str, dict[str, Any]]:
@@ -41,9 +46,23 @@ def unknown(given: list[str], known: dict[str, Any], renamed: dict[str, str]) ->
     return problems
 
 
+def slips(given: dict[str, Any], known: dict[str, Any]) -> list[str]:
+    """A sentence for each name without our prefix that is nearly one of ours, which is not set itself."""
+    ours = [name for name in known if not name.startswith(PREFIX)]
+    problems = []
+    for name in sorted(set(given) - set(known)):
+        if name.startswith((PREFIX, "vault_", "ansible_")):
+            continue
+        near = difflib.get_close_matches(name.lower(), ours, n=1, cutoff=SLIP)
+        if near and given.get(near[0], "") == known[near[0]].get("default"):
+            problems.append(f"{name} is no setting of this collection. Did you mean {near[0]}?")
+    return problems
+
+
 def wrong_kind(name: str, value: Any, option: dict[str, Any], refused_secrets: list[str]) -> str:
     """A sentence when the value is not of its kind; nothing when it is."""
-    if option.get("type") == "bool" and not isinstance(value, bool):
+    kind = option.get("type")
+    if kind == "bool" and not isinstance(value, bool):
         return (
             f"{name} is {value!r}, and has to be true or false, not a string. In YAML write it without quotes; "
             f"on the command line: -e '{{\"{name}\": true}}'."
@@ -51,6 +70,43 @@ def wrong_kind(name: str, value: Any, option: dict[str, Any], refused_secrets: l
     choices = option.get("choices")
     if choices and value not in choices:
         return f"{name} is {value!r}, and has to be one of {', '.join(map(str, choices))}."
+    wanted = _wanted_number(name, value, option.get("default")) if kind == "int" else _wanted_form(name, value, option)
+    if wanted:
+        return f"{name} is {value!r}, and has to be {wanted}."
     if SECRET.search(name) and isinstance(value, str) and value.lower() in refused_secrets:
         return f"{name} is a word that everybody knows. Give it a value of its own, from a vault."
     return ""
+
+
+def _wanted_number(name: str, value: Any, default: Any) -> str:
+    """What a number has to be that is not; nothing when it is."""
+    if isinstance(value, bool) or not re.fullmatch(r"-?[0-9]+", str(value)):
+        return "a whole number"
+    number = int(value)
+    if name.endswith("_port") and not (1 <= number <= LARGEST_PORT or number == default == 0):
+        return f"a port, 1 to {LARGEST_PORT}{', or 0 for none' if default == 0 else ''}"
+    if name.endswith("_timeout") and number < 1:
+        return "a number of seconds above 0"
+    return ""
+
+
+def _wanted_form(name: str, value: Any, option: dict[str, Any]) -> str:
+    """What a text, a list or a mapping has to be that is not; nothing when it is."""
+    kind = option.get("type")
+    # Ansible makes a list of a text with commas.
+    if kind == "list" and not isinstance(value, list) and not (isinstance(value, str) and option["elements"] == "str"):
+        return "a list"
+    if kind == "dict" and not isinstance(value, dict):
+        return "a mapping of names to values"
+    if name.endswith("memory") and not SIZE.fullmatch(str(value)):
+        return "a size such as 512mb or 1gb"
+    if name in ("band_listen", "band_director_host_ip") and not _is_address(str(value)):
+        return "an IP address of the host"
+    return ""
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(text))
+    except ValueError:
+        return text == "localhost"

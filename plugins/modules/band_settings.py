@@ -10,6 +10,8 @@ version_added: 0.1.0
 description:
   - Compares the host's variables that begin with C(band_) with the options of all roles of this collection, and fails
     with all findings at once. Runs on the controller and touches no host.
+  - Of other variables those are refused that are nearly called as one of ours that is not set, as C(mixpanel_tokn) is.
+  - Values have to be of their kind; ports, sizes, time-outs and addresses are known by their names.
 options:
   renamed:
     description: Names of before, each with the name that took its place.

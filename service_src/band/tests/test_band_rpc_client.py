@@ -101,6 +101,60 @@ async def test_error_of_any_shape_raises(caller, peer, error):
     assert "stack.js" not in str(caught.value)
 
 
+async def test_a_reply_that_is_no_utf8_is_an_error_of_that_call_alone(caller, peer):
+    """The connection, the other calls and a fan-out request live on; who got the bad reply is told why."""
+    other = await peer("other")
+    good = asyncio.create_task(caller.rpc.call("other", "m", {"n": 1}))
+    bad = asyncio.create_task(caller.rpc.call("other", "m", {"n": 2}))
+    ids = {request["params"]["n"]: request["id"] for request in [await other.next_json(), await other.next_json()]}
+    fan = await peer("enrich")
+    scatter = asyncio.create_task(caller.rpc.scatter("enrich", "enrich", {}, expect={"a", "b"}, timeout=10))
+    asked = (await fan.next_json())["id"]
+    for sender, request_id, result in (("other", ids[2], b'"\xff"'), ("a", asked, b'{"x":"\xff"}'), ("b", asked, b"1")):
+        head = f'{{"jsonrpc":"2.0","from":"{sender}","to":"caller","id":"{request_id}","result":'
+        await other.publish("caller", head.encode() + result + b"}")
+    with pytest.raises(RpcRemoteError, match="cannot be read") as caught:
+        await bad
+    assert caught.value.code == -32700
+    found = await scatter
+    assert (found.results, set(found.errors), found.missing) == ({"b": 1}, {"a"}, set())
+    await other.publish("caller", json.dumps({"jsonrpc": "2.0", "id": ids[1], "result": "fine"}))
+    assert await good == "fine"
+    assert caller.link.reconnects == 0
+
+
+async def test_one_bad_reply_of_a_batch_leaves_the_others_alone(caller, peer):
+    """In a message with several replies the readable ones are taken, the other is counted."""
+    other = await peer("other")
+    tasks = [asyncio.create_task(caller.rpc.call("other", "m", {"n": n}, timeout=1)) for n in range(3)]
+    ids = [(await other.next_json())["id"] for _ in tasks]
+    replies = [b'{"jsonrpc":"2.0","id":"%b","result":%b}' % (one.encode(), b"[1]") for one in ids]
+    replies[1] = b'{"jsonrpc":"2.0","id":"%b","error":{"message":"\xff"}}' % ids[1].encode()
+    await other.publish("caller", b"[" + b",".join(replies) + b"]")
+    for number in (0, 2):
+        assert len(await tasks[number]) == 1
+    with pytest.raises(RpcTimeout):
+        await tasks[1]
+    assert (caller.server.malformed, caller.link.reconnects) == (1, 0)
+
+
+async def test_scatter_takes_an_answer_within_a_deadline_beyond_two_seconds(caller, peer):
+    """The deadline is the caller's, not RPC's usual one: for services of ours as for others."""
+    fan = await peer("enrich", "ours#1")
+    await fan.command("ZADD", "band:instances:ours", 9_000_000_000, "1")
+    caller.presence.knows("ours")
+    await asyncio.sleep(0.2)
+    assert caller.presence.knows("ours")
+    task = asyncio.create_task(caller.rpc.scatter("enrich", "enrich", {}, expect={"ours"}, timeout=8))
+    request = await fan.next_json()
+    await asyncio.sleep(2.3)
+    reply = {"jsonrpc": "2.0", "id": request["id"], "from": "ours", "result": {"results": [7], "errors": {}}}
+    await fan.publish(request["from"], reply)
+    found = await task
+    assert (found.results, found.missing) == ({"ours": 7}, set())
+    assert caller.rpc.waiting == 0
+
+
 async def test_timeout_is_none_for_request_and_raised_by_call(caller, peer):
     """A silent peer: request gives None as in the original, call raises RpcTimeout that names the call."""
     await peer("other")

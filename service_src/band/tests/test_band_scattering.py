@@ -96,7 +96,17 @@ async def test_the_deadline_tells_what_has_come() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [b"null", b"[]", b"{}", b'{"results":{}}', b'{"results":[NaN],"errors":[]}', b'{"results":[1],"errors":7}', b"x"],
+    [
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"results":{}}',
+        b'{"results":[NaN],"errors":[]}',
+        b'{"results":[1],"errors":7}',
+        b"x",
+        b'{"results":[1],"errors":{"0":"\xff"}}',
+        b'{"results":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+    ],
 )
 async def test_what_is_no_answer_is_everybodys_error(answer: bytes) -> None:
     """A peer that answers a batch with something else harms nobody: each request gets an error."""
@@ -114,6 +124,27 @@ async def test_too_few_answers_are_an_error_for_the_rest() -> None:
     turn.settle("odd", msgspec.Raw(b'{"results":[1]}'), None)
     assert (await asked[0]).results == {"odd": 1}
     assert "fewer answers" in str((await asked[1]).errors["odd"])
+
+
+@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [(b'"\xff"', None), (b'{"x":"\\ud800"}', {"x": "\ufffd"}), (b"[NaN]", [None])],
+    ids=["no UTF-8", "half a pair", "NaN"],
+)  # fmt: skip
+async def test_one_odd_result_of_many_harms_no_other(raw: bool, bad: bytes, told: object) -> None:
+    """What cannot be read is the error of its own request; what can somehow be read is made valid JSON."""
+    turn = Turn("enrich", frozenset({"odd"}), raw=raw)
+    asked = [turn.ask(asyncio.get_running_loop(), b"{}") for _ in range(3)]
+    turn.settle("odd", msgspec.Raw(b'{"results":[1,%b,3],"errors":{}}' % bad), None)
+    first, odd, last = [await one for one in asked]
+    assert [jsonio.decode(jsonio.encode(one.results)) for one in (first, last)] == [{"odd": 1}, {"odd": 3}]
+    if told is None:
+        assert "cannot be read" in str(odd.errors["odd"])
+    elif raw:
+        assert msgspec.json.decode(odd.results["odd"]) == told
+    else:
+        assert set(odd.results) == {"odd"}
 
 
 def test_results_that_only_python_reads_are_kept() -> None:

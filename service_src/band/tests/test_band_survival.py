@@ -232,6 +232,72 @@ async def test_outbox_is_bounded_and_expired_messages_make_room(monkeypatch):
     assert link.publish("c", b"new", keep=True) is True
 
 
+async def test_nothing_that_a_message_or_reply_does_to_its_receiver_ends_the_connection(
+    redis, peer, eventually, capsys
+):
+    """An exception of whoever takes a push or a reply is logged; the next ones are handed on."""
+    heard = []
+
+    def on_message(channel: str, data: bytes) -> None:
+        heard.append(data)
+        if data == b"bad":
+            raise RuntimeError("this receiver is broken")
+
+    def on_reply(reply: object) -> None:
+        heard.append(reply)
+        raise RuntimeError("so is this one")
+
+    link = RedisLink("x", on_message=on_message)
+    await link.subscribe("c")
+    link.start(RedisAddress.parse(redis.dsn))
+    await link.ready(10)
+    link.send("ECHO", "1", on_reply=on_reply)
+    assert await link.command("ECHO", "2") == b"2"
+    other = await peer()
+    await other.publish("c", b"bad")
+    await other.publish("c", b"good")
+    await eventually(lambda: heard == [b"1", b"bad", b"good"])
+    assert (link.reconnects, link.connected) == (0, True)
+    assert capsys.readouterr().out.count("redis_receiver_failed") == 2
+    await link.close()
+
+
+async def test_a_channel_that_is_added_while_the_connection_is_made_is_subscribed(own_redis, peer, eventually):
+    """subscribe() between the connection's SUBSCRIBE and its confirmation is sent too; unsubscribe() likewise."""
+    redis_server = own_redis()
+    heard: list[str] = []
+    wires = []
+    link = RedisLink("x", on_message=lambda channel, _data: heard.append(channel))
+    await link.subscribe("first", "gone")
+    opened = link._open
+
+    async def open_slowly():
+        wire = await opened()
+        wires.append(wire)
+        send = wire.send_unanswered
+
+        def send_and_change(parts):
+            wire.send_unanswered = send
+            send(parts)
+            asyncio.get_running_loop().call_soon(lambda: asyncio.ensure_future(link.subscribe("late")))
+            asyncio.get_running_loop().call_soon(link.unsubscribe, "gone")
+
+        wire.send_unanswered = send_and_change
+        return wire
+
+    link._open = open_slowly
+    link.start(RedisAddress.parse(redis_server.dsn))
+    await link.ready(10)
+    other = await peer(server=redis_server)
+    await eventually(lambda: other.command("PUBSUB", "CHANNELS"))
+    assert await other.publish("first", b"") == 1
+    assert await other.publish("late", b"") == 1
+    assert await other.publish("gone", b"") == 0
+    await eventually(lambda: heard == ["first", "late"])
+    assert len(wires) == 1
+    await link.close()
+
+
 async def test_refused_subscription_is_told_and_tried_again(own_redis, eventually):
     """A Redis user that may not read the channel: the reason is in last_error, and the link does not spin."""
     redis_server = own_redis()

@@ -55,7 +55,9 @@ def spec_of(tmp_path: Path, **band: Any) -> Spec:
     folder.mkdir(parents=True)
     (folder / "Dockerfile").write_text("FROM scratch\n")
     (folder / "band.yml").write_text(yaml.safe_dump(band))
-    return resolve(Catalog(tmp_path, None).get("one"), "ns/one:1", {}, network="ns", platform="", now=0).spec
+    return resolve(
+        Catalog(tmp_path, None).get("one"), "ns/one:1", {}, namespace="ns", network="ns", platform="", now=0
+    ).spec
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ class Engine:
         self.broken: set[str] = set()
         self.story: list[str] = []
         self.taken, self.holder = False, ""
+        self.env: list[str] = []
         self._ids = itertools.count(1)
 
     def add(self, name: str, config: str, **more: Any) -> Observed:
@@ -63,6 +64,7 @@ class Engine:
 
     async def create(self, name: str, config: Mapping[str, Any]) -> str:
         labels, bindings = config["Labels"], config["HostConfig"]["PortBindings"]
+        self.env = config["Env"]
         ports = {int(item["HostPort"]): 8080 for group in bindings.values() for item in group}
         made = self.add(name, labels[LABEL_CONFIG], state="created", ports=ports, labels=labels)
         assert labels[LABEL_SERVICE] == "one"
@@ -230,3 +232,21 @@ async def test_the_reason_of_a_failure_stays_when_the_old_one_cannot_be_started_
         await deployer(engine).deploy(new, refuse)
     assert caught.value.hint == "look at its log; the container before could not be started again: no such container"
     assert engine.there == {}
+
+
+async def test_a_service_is_let_into_redis_before_its_container_is_made() -> None:
+    """Its user is there when it starts, and its environment has that user's address."""
+    engine, made = Engine(), list[str]()
+
+    class Users:
+        def dsn(self, service: str) -> str:
+            return f"redis://{service}.0a1b2c3d:secret@redis"
+
+        async def make(self, service: str, keys: Any) -> None:
+            made.append(f"{service} {keys} before {len(engine.there)} containers")
+
+    users: Any = Users()
+    fakes: Any = (engine, PortPool(8900, 8909, bindable=lambda _: True), Prober())
+    await Deployer(*fakes, msgspec.structs.replace(AROUND, users=users)).deploy(wanted("1", redis_keys=("x",)), commit)
+    assert made == ["one ('x',) before 0 containers"]
+    assert "REDIS_DSN=redis://one.0a1b2c3d:secret@redis" in engine.env

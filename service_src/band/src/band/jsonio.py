@@ -36,6 +36,20 @@ def encode(value: Any) -> bytes:
         return json.dumps(value, separators=(",", ":"), ensure_ascii=True, default=_from_raw).encode()
 
 
+def encode_strictly(value: Any) -> bytes:
+    """Return ``value`` as JSON that every reader takes: half a surrogate pair becomes U+FFFD, NaN and infinity null.
+
+    Raises:
+        TypeError: something in it has no JSON form.
+    """
+    try:
+        return _encoder.encode(value)
+    except (OverflowError, TypeError, ValueError):
+        finite = json.loads(json.dumps(value, default=_from_raw), parse_constant=lambda _name: None)
+        text = json.dumps(finite, separators=(",", ":"), ensure_ascii=False)
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
 def _from_raw(value: Any) -> Any:
     """Return the value of what is JSON already; all else has no JSON form."""
     if isinstance(value, msgspec.Raw):

@@ -42,13 +42,13 @@ from director.ports import PortPool
 from director.probe import Prober
 from director.progress import Progress
 from director.pruner import Pruner, PruneSettings
+from director.redis_users import RedisUsers, UserKeeper
 from director.registrations import Registrations
 from director.releases import Releases
-from director.resolve import platform_hash
 from director.rollback import Rollback
 from director.rows import Rows
 from director.runtime.docker import DockerRuntime
-from director.runtime.face import OwnContainer
+from director.runtime.face import Observed, OwnContainer
 from director.runtime.output import DockerOutput
 from director.settings import DirectorSettings
 from director.supervisor import Supervisor
@@ -64,7 +64,12 @@ class Director:
     """All parts of one director; `install` gives them to band, which starts and stops them."""
 
     def __init__(self, settings: DirectorSettings, runtime: DockerRuntime, own: OwnContainer | None) -> None:
-        around = surroundings(settings, own)
+        self.users = (
+            RedisUsers(link, settings.redis_dsn, settings.service_redis_dsn, settings.namespace)
+            if settings.redis_users
+            else None
+        )
+        around = surroundings(settings, own, self.users)
         self.settings = settings
         self.runtime = runtime
         self.guard = Guard(self._hosts(own), settings.token, frozenset({f"{HTTP_PREFIX}/health"}), OPEN, READING)
@@ -120,7 +125,7 @@ class Director:
             incidents=self.incidents,
             refresh=self.supervisor.refresh,
             registrations=self.registrations,
-            platform=platform_hash(around.env, around.memory),
+            platform=around.platform,
             watch=settings.watch,
         )
         self.rollback = Rollback(
@@ -245,7 +250,15 @@ class Director:
             self.dashboard.run,
         ):
             worker(work)
+        if self.users is not None:
+            keeper = UserKeeper(self.users, link, self.desired, self._pictured, lambda: self.locks.busy)
+            worker(keeper.run)
         cleanup(self._close)
+
+    def _pictured(self) -> list[Observed] | None:
+        """Return the newest picture of what runs; None while Docker cannot be asked for one."""
+        supervisor = self.supervisor
+        return supervisor.observed if supervisor.pictured.is_set() and not supervisor.docker_error else None
 
     def _changed(self) -> None:
         self.announcer.changed()

@@ -20,6 +20,7 @@ from director.spec import (
     Limits,
     Port,
     Pos,
+    RedisKey,
     StopTimeout,
     check_env,
     check_limits,
@@ -52,13 +53,14 @@ class BandYml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     health: HealthCheck | bool | None = None
     stop_timeout: StopTimeout = 10.0
     watch: Annotated[float, msgspec.Meta(ge=0, le=3600)] | None = None
+    redis_keys: list[RedisKey] = []
 
 
-ORIGINAL = BandYml(read_only=False)
-ORIGINAL_FOREIGN = BandYml(read_only=False, user=None)
-"""Folders written for the original platform have no band.yml: they may write to their working directory, and where they
-do not stand on our base they run as the user their Dockerfile names. Capabilities, privileges, memory and processes are
-limited for them too."""
+ORIGINAL = BandYml(read_only=False, redis_keys=["*"])
+ORIGINAL_FOREIGN = BandYml(read_only=False, redis_keys=["*"], user=None)
+"""Folders written for the original platform have no band.yml: they may write to their working directory, use any key of
+Redis but the platform's, and where they do not stand on our base they run as the user their Dockerfile names.
+Capabilities, privileges, memory and processes are limited for them too."""
 
 
 class ImageFolder(msgspec.Struct, frozen=True, kw_only=True):

@@ -206,11 +206,12 @@ class Deployer:
             raise await fixed_port_taken(self._runtime, wanted.spec, error) from error
 
     async def _create(self, wanted: Wanted, container_name: str, ports: Mapping[int, int]) -> str:
+        await self._around.admit(wanted.spec.name, wanted.spec.redis_keys)
         placement = Placement(
             namespace=self._around.namespace,
             ports=ports,
             env={
-                **self._around.env,
+                **self._around.env_of(wanted.spec.name),
                 "NAME": wanted.spec.name,
                 # A config.yaml with another name must fail, not answer as that other service.
                 "BAND_SERVICE": wanted.spec.name,

@@ -21,7 +21,7 @@ from director.locks import Locks
 from director.readiness import Surroundings
 from director.registrations import Registrations
 from director.releases import Releases
-from director.resolve import platform_hash, resolve
+from director.resolve import resolve
 from director.runtime.face import Observed, Runtime
 from director.spec import Limits, check_env, check_name
 from director.supervisor import Supervisor
@@ -225,9 +225,15 @@ class Operations:
         return "rolled_back" in states and "current" not in states
 
     def _resolve(self, plan: ImagePlan, document: Document) -> Wanted:
-        platform = platform_hash(self._around.env, self._around.memory)
+        around = self._around
         return resolve(
-            plan.folder, plan.tag, document, network=self._around.network, platform=platform, now=time.time()
+            plan.folder,
+            plan.tag,
+            document,
+            namespace=around.namespace,
+            network=around.network,
+            platform=around.platform,
+            now=time.time(),
         )
 
     @staticmethod

@@ -15,6 +15,8 @@ from director.health import FAILING, complaints, reported
 from director.lines import cut
 from director.masking import scrub, secret_values
 from director.probe import Prober, Status, is_from
+from director.redis_users import Keys, RedisUsers
+from director.resolve import platform_hash
 from director.runtime.face import Observed, Runtime
 from director.spec import HealthCheck
 
@@ -24,13 +26,35 @@ LOOK_EVERY = 0.25
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """What every service of this director gets: `env` includes the DSN of Redis; times in seconds."""
+    """What every service of this director gets: `env` includes the DSN of Redis; times in seconds.
+
+    With `users` each has a Redis user of its own, and another DSN.
+    """
 
     namespace: str
     network: str
     env: Mapping[str, str]
     memory: str
     ready_timeout: float = 60.0
+    users: RedisUsers | None = None
+
+    @property
+    def platform(self) -> str:
+        """A hash over all of it that shapes a container; a new Redis password changes it."""
+        return platform_hash(self.env_of("*"), self.memory)
+
+    def env_of(self, service: str) -> dict[str, str]:
+        """Return the environment that a service gets."""
+        return {**self.env, "REDIS_DSN": self.users.dsn(service)} if self.users else dict(self.env)
+
+    async def admit(self, service: str, keys: Keys) -> None:
+        """Let a service into Redis, before its container is made.
+
+        Raises:
+            RedisError: Redis is away, or does not let the director do it.
+        """
+        if self.users:
+            await self.users.make(service, keys)
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -126,7 +150,7 @@ class Readiness:
         )
 
     def _secrets(self, wanted: Wanted) -> tuple[str, ...]:
-        return secret_values({**self._around.env, **wanted.spec.env}, wanted.spec.secrets)
+        return secret_values({**self._around.env_of(wanted.spec.name), **wanted.spec.env}, wanted.spec.secrets)
 
     async def _healthy(self, container: str, wanted: Wanted, begun: float) -> None:
         """Wait for a health check that the service brought. Band's own asks what the status has just answered."""

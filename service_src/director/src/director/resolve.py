@@ -12,6 +12,7 @@ from director.catalog import ImageFolder
 from director.configs import shaping
 from director.desired import Wanted
 from director.errors import InvalidValue
+from director.redis_rules import ANY_KEY, is_platform_key
 from director.spec import Limits, Spec, check_env, check_volume
 
 
@@ -29,12 +30,19 @@ def platform_hash(env: Mapping[str, str], memory: str) -> str:
 
 
 def resolve(
-    folder: ImageFolder, image: str, document: Mapping[str, Any], *, network: str, platform: str, now: float
+    folder: ImageFolder,
+    image: str,
+    document: Mapping[str, Any],
+    *,
+    namespace: str,
+    network: str,
+    platform: str,
+    now: float,
 ) -> Wanted:
     """Return what should run for a service.
 
     Raises:
-        InvalidValue: a port or volume of band.yml, or the operator's config, is impossible.
+        InvalidValue: a port, volume or key of Redis in band.yml, or the operator's config, is impossible.
     """
     given = shaping(document)
     band = folder.band
@@ -52,6 +60,7 @@ def resolve(
         network=network,
         stop_timeout=band.stop_timeout,
         auto_remove=given.auto_remove,
+        redis_keys=_redis_keys(folder, namespace),
         platform=platform,
     )
     return Wanted(spec=spec, title=folder.title, pos=given.pos or folder.pos, since=now, watch=band.watch)
@@ -70,6 +79,16 @@ def _volumes(folder: ImageFolder) -> dict[str, str]:
     for volume, path in folder.band.volumes.items():
         check_volume(f"band.yml of {folder.name}", volume, path)
     return dict(sorted(folder.band.volumes.items()))
+
+
+def _redis_keys(folder: ImageFolder, namespace: str) -> tuple[str, ...]:
+    for key in folder.band.redis_keys:
+        if key != ANY_KEY and is_platform_key(key, namespace):
+            raise InvalidValue(
+                f"band.yml of {folder.name}: redis_keys: {key!r} reaches keys of the platform itself",
+                'name keys of your services only, as in redis_keys: ["sessions:*"]',
+            )
+    return tuple(sorted(folder.band.redis_keys))
 
 
 def _limits(band: Limits, given: Limits) -> Limits:

@@ -15,6 +15,7 @@ from director.catalog import builtin_home
 from director.errors import ConfigError
 from director.spec import MEMORY_PATTERN
 
+_YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 _NAMESPACE = r"[a-z][a-z0-9-]{0,31}"
 
 
@@ -25,6 +26,7 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 10000
     redis_dsn: str
     service_redis_dsn: str
+    redis_users: bool = False
     band_url: str | None = None
     images: Path | None = None
     builtin_images: Path | None = None
@@ -74,6 +76,7 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
             port=int(reader.number("PORT", 10000)),
             redis_dsn=dsn,
             service_redis_dsn=reader.text("BAND_SERVICE_REDIS_DSN") or dsn,
+            redis_users=reader.redis_users(dsn),
             band_url=reader.text("BAND_URL"),
             images=reader.path("BAND_IMAGES"),
             builtin_images=home / "band_images" if home else None,
@@ -169,6 +172,18 @@ class _Reader:
         if value is not None and not value.startswith(("http://", "https://")):
             self._problems.append(f"{key} is not an http or https address")
         return value
+
+    def redis_users(self, dsn: str) -> bool:
+        """Read whether services get users of their own; then the director has to be a named user itself."""
+        value = (self.text("BAND_REDIS_USERS") or "no").lower()
+        if value not in _YES | _NO:
+            self._problems.append(f"BAND_REDIS_USERS={value} is neither yes nor no")
+        if value in _YES and dsn and not (RedisAddress.parse(dsn).username and RedisAddress.parse(dsn).password):
+            self._problems.append(
+                "BAND_REDIS_USERS needs REDIS_USER and REDIS_PASSWORD or REDIS_PASSWORD_FILE: a user of Redis that may "
+                "make others (docs/director.md, Redis users)"
+            )
+        return value in _YES
 
     def redis_dsn(self) -> str:
         try:

@@ -21,6 +21,7 @@ ENV_VALUE_LENGTH = 100_000
 RELEASE_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$(?!\n)"
 METHOD_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$(?!\n)"
 EVENT_ID_PATTERN = r"^[0-9]{1,20}$(?!\n)"
+REDIS_KEY_PATTERN = r"^(\*|[A-Za-z0-9_.:@{}-]{1,128}\*?)$(?!\n)"
 STREAM_ID_PATTERN = r"^[0-9]{1,19}(-[0-9]{1,19})?$(?!\n)"
 STREAM_IDS_PATTERN = r"^[0-9]{1,19}-[0-9]{1,19}(,[0-9]{1,19}-[0-9]{1,19}){0,99}$(?!\n)"
 VOLUME_PATTERN = r"[a-z0-9][a-z0-9_.]{0,62}"
@@ -33,6 +34,9 @@ OWN_ENV = frozenset({"HOST", "PORT", "NAME", "BAND_SERVICE", "BAND_CONTAINER"})
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="name of a service or image folder")]
 Pos = Annotated[str, msgspec.Meta(pattern=POS_PATTERN, description="place on the dashboard's grid, column x row")]
 Memory = Annotated[str, msgspec.Meta(pattern=MEMORY_PATTERN, description="bytes, or with a suffix k, m, g")]
+RedisKey = Annotated[
+    str, msgspec.Meta(pattern=REDIS_KEY_PATTERN, description="name of a key in Redis, or its beginning and a *")
+]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 StopTimeout = Annotated[float, msgspec.Meta(ge=0, le=600)]
 SMALLEST_MEMORY, LARGEST_MEMORY = 6 * 1024**2, 10**6 * 1024**3
@@ -61,7 +65,8 @@ class HealthCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything that shapes a container; two equal specs give equal containers.
 
-    `platform` is a hash over what the director gives every service (the DSN of Redis …).
+    `platform` is a hash over what the director gives every service (the DSN of Redis …). `redis_keys` are keys of Redis
+    that it may use beside its own (see redis_rules); None: it was deployed when nobody asked.
     """
 
     name: Name
@@ -77,6 +82,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     network: str
     stop_timeout: StopTimeout = 10.0
     auto_remove: bool = False
+    redis_keys: tuple[str, ...] | None = None
     platform: str = ""
 
     def hash(self) -> str:

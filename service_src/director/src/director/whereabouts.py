@@ -8,6 +8,7 @@ from band import logger
 from director.errors import ConfigError, DockerUnavailable
 from director.guard import check_exposure
 from director.readiness import Surroundings
+from director.redis_users import RedisUsers
 from director.resolve import service_env
 from director.runtime.docker import DockerRuntime
 from director.runtime.face import OwnContainer
@@ -53,7 +54,7 @@ async def _ask_about_self(runtime: DockerRuntime) -> OwnContainer | None:
         await asyncio.sleep(1.0)
 
 
-def surroundings(settings: DirectorSettings, own: OwnContainer | None) -> Surroundings:
+def surroundings(settings: DirectorSettings, own: OwnContainer | None, users: RedisUsers | None = None) -> Surroundings:
     """Return what every service gets; without BAND_NETWORK they join the network of the director's own container."""
     found = [name for name in (own.networks if own else ()) if name not in {"bridge", "host", "none"}]
     env = service_env(
@@ -69,4 +70,5 @@ def surroundings(settings: DirectorSettings, own: OwnContainer | None) -> Surrou
         env=env,
         memory=settings.memory,
         ready_timeout=settings.ready_timeout,
+        users=users,
     )

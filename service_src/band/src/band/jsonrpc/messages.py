@@ -68,6 +68,7 @@ class Envelope(msgspec.Struct):
 
 _one = msgspec.json.Decoder(Envelope)
 _many = msgspec.json.Decoder(list[Envelope])
+_parts = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def decode(data: bytes) -> list[Envelope]:
@@ -75,11 +76,34 @@ def decode(data: bytes) -> list[Envelope]:
 
     Raises:
         ValueError: it is not JSON, or neither an object nor a list of objects.
+        RecursionError: it is nested too deeply.
     """
     try:
         return _many.decode(data) if data[:1] == b"[" else [_one.decode(data)]
     except msgspec.DecodeError:
-        value = jsonio.decode(data)
+        return _decode_loosely(data)
+
+
+def decode_each(data: bytes) -> list[Envelope | Exception]:
+    """Return the messages of a batch that could not be read as a whole: each, or why it cannot be read.
+
+    Raises:
+        ValueError: it is no list.
+        RecursionError: it is nested too deeply.
+    """
+    return [_decode_part(part) for part in _parts.decode(data)]
+
+
+def _decode_part(part: msgspec.Raw) -> Envelope | Exception:
+    try:
+        return decode(bytes(part))[0]
+    except (ValueError, RecursionError) as error:
+        return error
+
+
+def _decode_loosely(data: bytes) -> list[Envelope]:
+    """Read what only Python's own reader takes: NaN, lone surrogates."""
+    value = jsonio.decode(data)
     items = value if isinstance(value, list) else [value]
     for item in items:
         if isinstance(item, dict) and "result" in item:

@@ -15,7 +15,7 @@ from band.constants import RPC_TIMEOUT
 from band.jsonrpc import messages
 from band.jsonrpc.messages import Envelope
 from band.jsonrpc.outbox import MAX_BATCH
-from band.jsonrpc.waiting import Scatter, Waiting, outcome, remote_error
+from band.jsonrpc.waiting import UNREADABLE, Scatter, Waiting, outcome, remote_error
 from band.presence import Presence, instance_channel
 from band.redis.link import RedisLink
 
@@ -34,18 +34,52 @@ _answers = msgspec.json.Decoder(_Answers)
 
 
 def _read(answer: msgspec.Raw) -> _Answers:
-    """Return the parts of an answer.
+    """Return the parts of an answer, each result as JSON that can be passed on.
 
     Raises:
         ValueError: it is not the answer to a batch.
+        RecursionError: it is nested too deeply.
     """
     try:
-        return _answers.decode(answer)
+        found = _answers.decode(answer)
     except msgspec.DecodeError:
-        loose = jsonio.decode(answer)  # what only Python's own reader takes: NaN, lone surrogates
+        return _read_loosely(answer)
+    try:
+        str(memoryview(answer), "utf-8")  # the only thing of a result that msgspec leaves unread
+    except UnicodeDecodeError:
+        for number, one in enumerate(found.results):
+            try:
+                str(memoryview(one), "utf-8")
+            except UnicodeDecodeError as fault:
+                found.errors[str(number)] = _fault(fault)
+    return found
+
+
+def _read_loosely(answer: msgspec.Raw) -> _Answers:
+    """Read what only Python's own reader takes (NaN, half a surrogate pair) and make it valid."""
+    loose = jsonio.decode(answer)
     if not isinstance(loose, dict) or not isinstance(loose.get("results"), list):
         raise ValueError("no list of results")  # noqa: TRY004 - a ValueError is what the caller answers
-    return _Answers([msgspec.Raw(jsonio.encode(one)) for one in loose["results"]], loose.get("errors") or {})
+    errors = loose.get("errors", {})
+    if not isinstance(errors, dict):
+        raise ValueError("no errors by number")  # noqa: TRY004 - as above
+    return _Answers([msgspec.Raw(jsonio.encode_strictly(one)) for one in loose["results"]], errors)
+
+
+def _fault(error: Exception) -> dict[str, Any]:
+    return {"code": messages.PARSE_ERROR, "message": f"the result cannot be read: {error}"}
+
+
+def _decode_results(found: _Answers) -> list[Any]:
+    """Return the values of the results; what cannot be read becomes an error."""
+    values: list[Any] = []
+    for number, one in enumerate(found.results):
+        try:
+            values.append(jsonio.decode(one))
+        except UNREADABLE as fault:
+            values.append(None)
+            found.errors.setdefault(str(number), _fault(fault))
+    return values
 
 
 class Turn:
@@ -87,12 +121,10 @@ class Turn:
         self._elapsed[service] = round((time.perf_counter() - self._begun) * 1000, 3)
         if error is None:
             try:
-                found = _answers.decode(answer)
-                self._columns[service] = (
-                    [*found.results] if self._raw else [jsonio.decode(one) for one in found.results]
-                )
+                found = _read(answer)
+                self._columns[service] = [*found.results] if self._raw else _decode_results(found)
                 self._faults[service] = found.errors
-            except (msgspec.DecodeError, ValueError):
+            except UNREADABLE:
                 error = {"message": "not the answer to a batch"}
         if error is not None:
             self._columns[service] = []
@@ -147,14 +179,17 @@ class Turn:
 class _Part:
     """The answer of one service to a turn's requests."""
 
-    __slots__ = ("service", "turn")
+    __slots__ = ("service", "timer", "turn")
 
     def __init__(self, service: str, turn: Turn) -> None:
         self.service = service
         self.turn = turn
+        self.timer: asyncio.TimerHandle | None = None
 
     def take(self, reply: Envelope) -> bool:
         """Share the answers out; an error of the whole is everybody's error."""
+        if self.timer is not None:
+            self.timer.cancel()
         self.turn.settle(self.service, reply.result, outcome(reply)[1])
         return True
 
@@ -217,14 +252,15 @@ class Scatterer:
             params = b'{"method":%b,"items":[%b]}' % (jsonio.encode(turn.method), b",".join(turn.items))
             turn.items = []
             for service in turn.services:
-                self._send(_Part(service, turn), params)
+                self._send(_Part(service, turn), params, timeout)
 
-    def _send(self, part: _Part, params: bytes) -> None:
+    def _send(self, part: _Part, params: bytes, timeout: float) -> None:
         request_id = self._next_id()
         payload = messages.request_raw(part.service, messages.BATCH, self.reply_channel, params, request_id)
         self._waiting[request_id] = part
         # Whoever still waits in it has its own deadline; this only forgets an answer that never came.
-        asyncio.get_running_loop().call_later(RPC_TIMEOUT, self._waiting.pop, request_id, None)
+        forget_after = max(timeout, RPC_TIMEOUT)
+        part.timer = asyncio.get_running_loop().call_later(forget_after, self._waiting.pop, request_id, None)
         instance = self._presence.pick(part.service)
         channel = part.service if instance is None else instance_channel(part.service, instance)
         heard = functools.partial(self._on_receivers, part, payload, instance)

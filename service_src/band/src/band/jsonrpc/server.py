@@ -7,7 +7,7 @@ import functools
 import sys
 import time
 import zlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -70,22 +70,25 @@ class RpcServer:
         return {method: float(count) for method, count in self._busy.items()}
 
     def on_message(self, channel: str, data: bytes) -> None:
-        """Take one message. Nothing that it holds can stop the reader."""
+        """Take one message. Nothing that it holds can stop the reader; of a batch, what can be read is taken."""
+        envelopes: Sequence[Envelope | Exception]
         try:
             envelopes = messages.decode(data)
         except (ValueError, RecursionError) as error:
-            self.malformed += 1
-            if self.malformed <= 5 or self.malformed % 1000 == 0:
-                logger.warning(
-                    "rpc_malformed", channel=channel, reason=str(error), bytes=len(data), count=self.malformed
-                )
-            return
+            envelopes = _read_each(data, error)
         shared = SEPARATOR not in channel
         for envelope in envelopes:
-            if envelope.is_reply:
+            if isinstance(envelope, Exception):
+                self._on_malformed(channel, envelope, len(data))
+            elif envelope.is_reply:
                 self._client.take_reply(envelope)
             elif not shared or self._is_ours(envelope, data):
                 self._on_request(channel, envelope)
+
+    def _on_malformed(self, channel: str, error: Exception, size: int) -> None:
+        self.malformed += 1
+        if self.malformed <= 5 or self.malformed % 1000 == 0:
+            logger.warning("rpc_malformed", channel=channel, reason=str(error), bytes=size, count=self.malformed)
 
     def _is_ours(self, envelope: Envelope, data: bytes) -> bool:
         """Tell whether this replica answers a request that every replica got: each goes to exactly one of them."""
@@ -207,6 +210,13 @@ class RpcServer:
         # The original answers an invalid request with a null id.
         request_id = None if code == messages.INVALID_REQUEST else envelope.id
         self._send(sender, messages.failure(code, detail, request_id, self.name, sender))
+
+
+def _read_each(data: bytes, error: Exception) -> Sequence[Envelope | Exception]:
+    try:
+        return messages.decode_each(data)
+    except (ValueError, RecursionError):
+        return [error]
 
 
 def request_id_or_none(envelope: Envelope) -> Any:

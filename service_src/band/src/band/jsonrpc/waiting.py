@@ -15,6 +15,8 @@ from band.jsonrpc import messages
 from band.jsonrpc.messages import Envelope
 
 NULL: Final = msgspec.Raw(b"null")
+UNREADABLE: Final = (ValueError, RecursionError)
+"""What reading a peer's result raises; invalid UTF-8 is a ValueError."""
 
 
 class Waiting(Protocol):
@@ -49,6 +51,11 @@ def remote_error(error: Any, to: str, method: str) -> RpcRemoteError:
     return RpcRemoteError(number, str(error.get("message") or "unknown error"), error.get("data"), to=to, method=method)
 
 
+def unreadable(to: str, method: str, error: Exception) -> RpcRemoteError:
+    """Return the error of a call whose result is no JSON of ours (invalid UTF-8, too deep)."""
+    return RpcRemoteError(messages.PARSE_ERROR, f"the result cannot be read: {error}", to=to, method=method)
+
+
 def outcome(reply: Envelope) -> tuple[msgspec.Raw, Any]:
     """Return (result as JSON, error) of a reply; error is None when it succeeded."""
     error = None if reply.error is msgspec.UNSET else reply.error
@@ -69,10 +76,13 @@ class Call:
         """Take the answer; True: nothing more is expected."""
         if not self.future.done():
             result, error = outcome(reply)
-            if error is None:
-                self.future.set_result(jsonio.decode(result))
-            else:
+            if error is not None:
                 self.future.set_exception(remote_error(error, self.to, self.method))
+                return True
+            try:
+                self.future.set_result(jsonio.decode(result))
+            except UNREADABLE as fault:
+                self.future.set_exception(unreadable(self.to, self.method, fault))
         return True
 
     def fail(self, why: str) -> None:
@@ -114,12 +124,15 @@ class Gather:
             return False
         scatter.missing.discard(service)
         scatter.elapsed_ms[service] = round((time.perf_counter() - self._begun) * 1000, 3)
-        if error is None:
+        if error is not None:
+            scatter.errors[service] = remote_error(error, service, self._method)
+            return self.give_up(service)
+        try:
             value = jsonio.decode(result)
             # Written anew: peers of the original space and escape JSON as they like, and who passes it on should not.
-            scatter.results[service] = msgspec.Raw(jsonio.encode(value)) if self._raw else value
-        else:
-            scatter.errors[service] = remote_error(error, service, self._method)
+            scatter.results[service] = msgspec.Raw(jsonio.encode_strictly(value)) if self._raw else value
+        except UNREADABLE as fault:
+            scatter.errors[service] = unreadable(service, self._method, fault)
         return self.give_up(service)
 
     def give_up(self, service: str) -> bool:

@@ -185,7 +185,9 @@ class RedisLink:
     def unsubscribe(self, *channels: str) -> None:
         """Receive no more messages of ``channels``."""
         for channel in channels:
-            self._channels.pop(channel, None)
+            waiting = self._channels.pop(channel, None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
         if self._wire is not None and channels:
             self._wire.send_unanswered(("UNSUBSCRIBE", *channels))
 
@@ -263,8 +265,12 @@ class RedisLink:
         await wire.ask("PING", timeout=CONNECT_TIMEOUT)  # an error while Redis still loads its file: not ready yet
 
     async def _attach(self, wire: Wire) -> None:
-        if self._channels:
-            await self._send_subscribe(wire, tuple(self._channels))
+        subscribed: set[str] = set()
+        while missing := self._channels.keys() - subscribed:  # while Redis confirms, others may come and go
+            await self._send_subscribe(wire, tuple(missing))
+            subscribed |= missing
+        if gone := subscribed - self._channels.keys():
+            wire.send_unanswered(("UNSUBSCRIBE", *gone))
         if self._was_connected:
             self.reconnects += 1
         if self.last_error != "not connected yet":

@@ -15,6 +15,8 @@ from typing import Any, Final
 import hiredis
 
 from band.errors import RedisReplyError, RedisUnavailable
+from band.logs import logger
+from band.tracebacks import describe_raised
 
 OnReply = Callable[[Any], None]
 OnPush = Callable[[list[Any]], None]
@@ -50,15 +52,18 @@ class Wire(asyncio.Protocol):
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not ...:
-                if type(reply) is hiredis.PushNotification:
-                    self._on_push(reply)
-                elif self._pending:
-                    on_reply = self._pending.popleft()[0]
-                    if on_reply is not None:
-                        on_reply(reply)
-                else:  # only a refused SUBSCRIBE is answered without having been asked
-                    self.abort(f"Redis refused: {reply}")
-                    return
+                try:
+                    if type(reply) is hiredis.PushNotification:
+                        self._on_push(reply)
+                    elif self._pending:
+                        on_reply = self._pending.popleft()[0]
+                        if on_reply is not None:
+                            on_reply(reply)
+                    else:  # only a refused SUBSCRIBE is answered without having been asked
+                        self.abort(f"Redis refused: {reply}")
+                        return
+                except Exception as error:  # noqa: BLE001 - out of here it would end the connection, for everybody
+                    logger.exception("redis_receiver_failed", reason=describe_raised(error))
         except hiredis.ProtocolError as error:
             self.abort(f"Redis sent what is no answer: {error}")
 
@@ -80,8 +85,11 @@ class Wire(asyncio.Protocol):
         error = RedisUnavailable(f"The connection to Redis was lost before the answer came: {self.lost.result()}")
         while self._pending:
             on_reply = self._pending.popleft()[0]
-            if on_reply is not None:
-                on_reply(error)
+            try:
+                if on_reply is not None:
+                    on_reply(error)
+            except Exception as fault:  # noqa: BLE001 - the others must hear of it too
+                logger.exception("redis_receiver_failed", reason=describe_raised(fault))
 
     # --- commands
 
