@@ -8,8 +8,11 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
+import msgspec
+
 from band import logger
 from band.background import run_forever
+from band.constants import REGISTRATIONS_KEY
 from band.errors import RedisError
 from band.presence import CHANNEL as PRESENCE
 from band.redis import RedisLink
@@ -37,6 +40,7 @@ class Announcer:
         self._supervisor = supervisor
         self._swept = False
         self._pushed: int | None = None
+        self._kept: tuple[int, int] | None = None
         self._changed = asyncio.Event()
         self._asking: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -101,6 +105,8 @@ class Announcer:
             async with asyncio.timeout(LOOK_EVERY):
                 await self._changed.wait()
         self._changed.clear()
+        if self._link.connected:
+            await self._keep(rows := self.rows(), state_hash(rows))
         if state_hash(self.rows()) != self._pushed:
             await self.push()
 
@@ -114,6 +120,7 @@ class Announcer:
         rows = self.rows()
         value = state_hash(rows)
         self._pushed = value
+        await self._keep(rows, value)
         status = await self._prober.ask(
             FRONT, timeout=STATUS_TIMEOUT, params={"register": rows, "state_hash": value}, null_is_answer=True
         )
@@ -123,6 +130,17 @@ class Announcer:
             else:
                 self._registrations.touch(FRONT, time.time())
             logger.debug("front_told", rows=len(rows), state_hash=value)
+
+    async def _keep(self, rows: list[Row], value: int) -> None:
+        """Write the rows where front reads them, again when Redis was away: it may have lost them."""
+        if self._kept == (value, self._link.reconnects):
+            return
+        document = msgspec.json.encode({"register": rows, "state_hash": value})
+        try:
+            await self._link.command("SET", REGISTRATIONS_KEY, document)
+            self._kept = (value, self._link.reconnects)
+        except RedisError as error:
+            logger.warning("registrations_not_kept", reason=str(error))
 
     async def _ask(self, service: str, timeout: float, interval: float | None = None) -> None:
         status = await self._prober.ask(service, timeout=timeout, interval=interval)

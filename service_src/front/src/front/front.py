@@ -138,21 +138,30 @@ class Front:
         )
         self._ports = Ports(settings, door.answer, self.sockets, counters)
 
-    def register(self, rows: Any, state_hash: Any) -> bool:
-        """Take the registrations of all services; False when they are the ones that it has.
+    def register(self, rows: Any, state_hash: Any) -> None:
+        """Take the registrations of all services, unless they are the ones that it has.
 
         An empty hash means that the director does not know them yet: nothing changes. New ones are kept for the next
         start.
         """
-        if not state_hash or not isinstance(rows, list):
-            return True
-        if state_hash == self.pipeline.table.state_hash:
-            return False
+        if not self.lacks(state_hash) or not isinstance(rows, list):
+            return
         self._registered_at = time.monotonic()
         self._apply(Registrations(rows, state_hash))
         self._remembered.keep(Registrations(rows, state_hash))
         self._tell(Push(rows, state_hash, self._registered_at))
-        return True
+
+    def lacks(self, state_hash: Any) -> bool:
+        """Tell whether a hash names other registrations than those that are known."""
+        return bool(state_hash) and state_hash != self.pipeline.table.state_hash
+
+    async def look(self, within: float) -> None:
+        """Take the registrations that the director keeps in Redis, if they are others, in at most `within` seconds."""
+        kept = await self._remembered.recall(within)
+        if kept is not None and self.lacks(kept.state_hash):
+            self._registered_at = time.monotonic()
+            self._apply(kept)
+            self._tell(Push(kept.rows, kept.state_hash, self._registered_at))
 
     def hear(self, push: Push) -> None:
         """Take the registrations that another worker was told, unless newer ones are known."""

@@ -46,6 +46,8 @@ family.on_push(front.hear)
 
 RECALL_WITHIN_S = 2.0
 """How long the event port waits for Redis at a start: a Redis that is away must not keep it shut."""
+LOOK_WITHIN_S = 1.5
+"""How long a call that says that there is news waits for it; the director waits 2 s for the answer."""
 RECALL_LATE_S = 3600.0
 """How long it waits in the background when Redis was away at the start."""
 
@@ -54,10 +56,22 @@ _prefix = front.settings.http_prefix
 
 @expose(name="__status")
 async def status(register: Any = None, state_hash: Any = None, **_more: Any) -> dict[str, Any] | None:
-    """Take the registrations of all services and tell how front is; None when it has them already."""
-    if not front.register(register, state_hash):
+    """Take the registrations of all services and tell how front is; None when it has them already.
+
+    Anybody on the bus can call this. Where Redis has named users, only what the director keeps there is taken.
+    """
+    if state_hash and not front.lacks(state_hash):
         return None
+    if state_hash and has_a_name():
+        await front.look(LOOK_WITHIN_S)
+    elif state_hash:
+        front.register(register, state_hash)
     return {**band_service.status(), "methods": [], "health": await family.health()}
+
+
+def has_a_name() -> bool:
+    """Tell whether front signs in to Redis as a named user: then it has its rights, and nobody else the director's."""
+    return link.address is not None and bool(link.address.username)
 
 
 @expose(name="handlers", path=f"{_prefix}/handlers")
