@@ -23,6 +23,7 @@ from front.flake import Flakes
 from front.identity import UidCookie
 from front.journal import Journal
 from front.journal_acceptor import JournalAcceptor
+from front.keeping import Keeping
 from front.operator_pages import OperatorPages
 from front.pipeline import Pipeline
 from front.ports import Ports
@@ -31,6 +32,7 @@ from front.redirects import Redirects
 from front.registrations import EMPTY, Push, compile_table
 from front.remembered import Registrations, Remembered
 from front.sockets import Sockets
+from front.trimming import Trimmer
 from front.visitors import KeyWatch
 
 
@@ -92,6 +94,7 @@ class Front:
         self.settings = settings
         self.attendance = Attendance()
         self._rpc = rpc
+        self._link = link
         self._tell = tell
         self._registered_at = 0.0
         self._remembered = Remembered(link)
@@ -99,11 +102,12 @@ class Front:
         flakes = Flakes(settings.worker_id + settings.worker)
         addresses = ClientAddresses(settings.trusted_proxies)
         mask = masker(settings.ip_privacy, settings.ip_hash_key)
-        stream = StreamAcceptor(link, settings.events_maxlen, settings.accept_timeout_ms / 1000)
+        self.keeping = Keeping(link, settings.events_maxlen, settings.workers)
+        stream = StreamAcceptor(link, self.keeping, settings.accept_timeout_ms / 1000)
         self.journal: JournalAcceptor | None = None
         if settings.journal_dir:
             journal = Journal(Path(settings.journal_dir), settings.journal_max_mb << 20)
-            self.journal = JournalAcceptor(stream, journal, link, settings.events_maxlen)
+            self.journal = JournalAcceptor(stream, journal, link, self.keeping)
         acceptor: Acceptor = self.journal or stream
         self.enricher = Enricher(
             rpc,
@@ -206,6 +210,11 @@ class Front:
         await self._ports.close()
         if self.journal is not None:
             await self.journal.close()
+
+    def trimmer(self) -> Trimmer:
+        """Return what trims the stream; one of all workers runs it."""
+        own = self.settings
+        return Trimmer(self._link, self.keeping, own.events_keep, own.events_keep_mb << 20, own.events_maxlen)
 
     async def watch_enrichers(self) -> None:
         """Look for absent enrichers for ever; a background task."""

@@ -14,7 +14,7 @@ from front.errors import BadSettings
 from front.family import Family
 from front.front import Front
 from front.journal_acceptor import JournalAcceptor
-from front.keeping import Keeping
+from front.keeping import remedy
 from front.trimming import Trimmer
 
 _service = band_service.service
@@ -97,14 +97,19 @@ def enrichers_health() -> dict[str, Any]:
 
 
 def journal_health() -> dict[str, Any]:
-    """Whether events wait on the disk, and whether it could take some."""
-    return front.journal.health() if front.journal is not None else {"status": "ok", "reason": "there is no journal"}
+    """Tell whether events are refused or wait on the disk: `failing` for 10 s after the last refusal."""
+    facts = front.journal.health() if front.journal is not None else {"status": "ok", "reason": "there is no journal"}
+    refused = front.pipeline.refusals.recent()
+    if not refused or facts["status"] == "failing":
+        return facts
+    return {**facts, "status": "failing", "reason": f"events are refused with 503: {refused}", "hint": remedy(refused)}
 
 
 def show_stream(trimmer: Trimmer) -> None:
     """Add the stream's figures to health and metrics."""
     gauge = _service.metrics.gauge
     gauge("front_stream_length", lambda: float(trimmer.length), "Events in the stream.")
+    gauge("front_stream_bytes", lambda: float(trimmer.bytes), "Memory that the stream takes in Redis.")
     gauge("front_stream_trimmed", lambda: float(trimmer.trimmed), "Events that every listener was done with.")
     gauge("front_stream_alarm", lambda: float(trimmer.alarmed), "1 while the stream is near its bound.")
     gauge("front_stream_lag", trimmer.lag, "Events that a listener has not acknowledged yet.", label="group")
@@ -181,11 +186,10 @@ async def close_doors() -> None:
 health("enrichers")(enrichers_health)
 health("journal")(journal_health)
 show_cache()
+worker(front.keeping.run)
 if place.current.number == 0:
-    keeping = Keeping(link)
-    health("redis_keeps")(keeping.health)
-    worker(keeping.watch)
-    show_stream(Trimmer(link, front.settings.events_keep, front.settings.events_maxlen))
+    health("redis_keeps")(front.keeping.health)
+    show_stream(front.trimmer())
 if front.journal is not None:
     show_journal(front.journal)
 worker(open_doors)
