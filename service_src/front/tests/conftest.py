@@ -19,9 +19,7 @@ from typing import Any
 import pytest
 import redis.asyncio as aioredis
 
-ROOT = Path(__file__).resolve().parents[3]
-IMAGE = ROOT / "band_images" / "front"
-sys.path.insert(0, str(ROOT / "tests"))  # redis_with_users
+IMAGE = Path(__file__).parents[3] / "band_images" / "front"
 START_WITHIN_S = 15.0
 
 

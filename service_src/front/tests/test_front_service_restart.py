@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from band.constants import REGISTRATIONS_KEY as KEY
+from front.remembered import KEY
 
 UA_ROW = {
     "method": "enrich",

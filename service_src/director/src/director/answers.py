@@ -66,10 +66,7 @@ class CrashFacts(TypedDict):
 
 
 class ServiceRow(TypedDict):
-    """A service; times are in seconds, `app_uptime` in milliseconds, memory in bytes, CPU in percent of one CPU.
-
-    `health_reason` says why it is not well and what to do; empty when it is.
-    """
+    """A service; times are in seconds, `app_uptime` in milliseconds, memory in bytes, CPU in percent of one CPU."""
 
     name: str
     state: State
@@ -81,8 +78,6 @@ class ServiceRow(TypedDict):
     image: str
     restarts: int
     health: HealthWord
-    health_reason: str
-    dead_letters: int
     wanted: Literal["running", "stopped", "removed", "unknown"]
     crashes: int
     crash: CrashFacts | None
@@ -244,20 +239,10 @@ class Part(TypedDict):
     reason: NotRequired[str]
 
 
-class RedisPart(TypedDict):
-    """Redis, and whether what should run was read from it; `failing`: it answers and takes no writes."""
+class RedisPart(Part):
+    """Redis, and whether what should run was read from it."""
 
-    status: Literal["ok", "away", "failing"]
-    reason: NotRequired[str]
     desired_loaded: bool
-
-
-class DirectorPart(TypedDict):
-    """The director itself; `degraded` while one of its background loops fails."""
-
-    status: Literal["ok", "degraded"]
-    version: str
-    reason: NotRequired[str]
 
 
 class ServiceCounts(TypedDict):
@@ -273,7 +258,6 @@ class HealthFacts(TypedDict):
     """How the director, Docker, Redis and the services are."""
 
     status: Literal["ok", "degraded", "failing"]
-    director: DirectorPart
     docker: Part
     redis: RedisPart
     services: ServiceCounts

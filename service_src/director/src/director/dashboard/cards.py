@@ -30,13 +30,6 @@ class Gauge(msgspec.Struct, frozen=True):
     text: str
 
 
-class Reason(msgspec.Struct, frozen=True):
-    """Why a service is as it is, and what to do; `tone` is its colour."""
-
-    text: str
-    tone: str
-
-
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the template of a card needs."""
 
@@ -47,8 +40,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     facts: list[Fact] = []
     gauge: Gauge | None = None
     crash: Mapping[str, Any] | None = None
-    reasons: list[Reason] = []
-    dead_letters: int = 0
+    reason: str = ""
     building: Building | None = None
     busy: bool = False
     running: bool = False
@@ -63,17 +55,16 @@ def card(row: Row, now: float, *, building: Building | None = None, busy: bool =
     """
     running = row["state"] == "running"
     crash = row.get("crash")
-    shown = look(row["health"], row["wanted"])
+    rolled_back = row.get("rolled_back")
     return Card(
         name=row["name"],
         title=row["title"] if row["title"] != row["name"] else "",
-        look=shown,
+        look=look(row["health"], row["wanted"]),
         role=_role(row),
         facts=list(_facts(row, running, now)),
         gauge=_gauge(row),
         crash=crash if isinstance(crash, Mapping) else None,
-        reasons=list(_reasons(row, shown)),
-        dead_letters=row["dead_letters"],
+        reason=_went_back(rolled_back) if isinstance(rolled_back, Mapping) else "",
         building=building,
         busy=busy,
         running=running or row["wanted"] == "running",
@@ -136,13 +127,6 @@ def _gauge(row: Row) -> Gauge | None:
 def _role(row: Row) -> str:
     roles = {item.get("role") for item in row.get("register") or [] if isinstance(item, Mapping)}
     return ", ".join(sorted(role for role in roles if isinstance(role, str)))
-
-
-def _reasons(row: Row, shown: Look) -> Iterator[Reason]:
-    if shown.trouble and row["health_reason"] and not row.get("crash"):
-        yield Reason(row["health_reason"], shown.tone)
-    if isinstance(rolled_back := row.get("rolled_back"), Mapping):
-        yield Reason(_went_back(rolled_back), "warn")
 
 
 def _went_back(record: Mapping[str, Any]) -> str:
