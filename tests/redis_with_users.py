@@ -1,4 +1,4 @@
-"""A redis-server with the users of the playbook, as the role `redis` starts it."""
+"""A redis-server with the users of the playbook, as the role `redis` starts it, and users of services."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import Any
 
 import hiredis
 
+from director.redis_rules import rules_of
+
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "roles/redis/templates/users.acl.j2"
-ADMIN, DIRECTOR = "canary-admin-password", "canary-director-password"
+ADMIN, DIRECTOR, SERVICE = "canary-admin-password", "canary-director-password", "canary-service-password"
 
 
 def users_of_the_playbook(namespace: str, director: str = DIRECTOR) -> str:
@@ -77,7 +79,8 @@ class RedisWithUsers:
         assert binary, "redis-server is missing; bin/test installs Debian's package"
         command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         command += ["--save", "", "--aclfile", str(self.users)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        with (self.folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log)
         deadline = time.monotonic() + 15
         while True:
             try:
@@ -97,6 +100,22 @@ class RedisWithUsers:
     def admin(self) -> Client:
         """Return a connection that may do everything."""
         return Client(self.port, "admin", ADMIN)
+
+    def admit(self, service: str, *keys: str) -> str:
+        """Make a service's user as the director does, and return its address."""
+        with self.admin() as admin:
+            rules = rules_of(service, keys, self.namespace)
+            assert admin("ACL", "SETUSER", f"{service}.0a1b2c3d", "reset", "on", f">{SERVICE}", *rules) == b"OK"
+        return self.dsn(f"{service}.0a1b2c3d", SERVICE)
+
+    def refusals(self) -> list[str]:
+        """Return what Redis refused so far to whom, and forget it: `user: reason object`."""
+        with self.admin() as admin:
+            entries = [dict(zip(entry[::2], entry[1::2], strict=True)) for entry in admin("ACL", "LOG", "128")]
+            admin("ACL", "LOG", "RESET")
+        return sorted(
+            {" ".join(str(entry[key], "utf-8") for key in (b"username", b"reason", b"object")) for entry in entries}
+        )
 
     def dsn(self, user: str = "director", password: str = DIRECTOR) -> str:
         return f"redis://{user}:{password}@127.0.0.1:{self.port}/0"

@@ -1,4 +1,8 @@
-"""A real Redis, raw peers that see every byte, and the services of this folder as processes."""
+"""A real Redis, raw peers that see every byte, and the services of this folder as processes.
+
+The services sign in as they do on a platform: each as a user of its own, whom Redis lets do what a service may. Nothing
+that they do here may be refused. The peers are the original's, which know no users: for them `default` is open.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +23,11 @@ from typing import Any
 import hiredis
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # redis_with_users
+from redis_with_users import RedisWithUsers, free_port
+
 from band.service import Service, ServiceConfig
+from director.redis_rules import ANY_KEY
 
 ROOT = Path(__file__).parents[2]
 SERVICES = Path(__file__).parent / "services"
@@ -28,31 +35,25 @@ BAND_SRC = ROOT / "service_src/band/src"
 GENEROUS = 15.0
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+ANYBODY = "on nopass ~* &* +@all"
 
 
 @pytest.fixture(scope="module")
-def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisWithUsers]:
     """One Redis for the tests of a module."""
-    port = free_port()
-    binary = shutil.which("redis-server")
-    assert binary, "redis-server is missing; bin/test installs Debian's package"
-    process = subprocess.Popen(
-        [binary, "--port", str(port), "--save", "", "--bind", "127.0.0.1", "--dir", str(tmp_path_factory.mktemp("r"))],
-        stdout=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + GENEROUS
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            break
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    yield port
-    process.kill()
-    process.wait()
+    found = RedisWithUsers(tmp_path_factory.mktemp("r"), free_port(), default=ANYBODY)
+    found.start()
+    yield found
+    try:
+        assert found.refusals() == []
+    finally:
+        found.stop()
+
+
+@pytest.fixture(scope="module")
+def redis_port(redis: RedisWithUsers) -> int:
+    """Where it listens."""
+    return redis.port
 
 
 class Peer:
@@ -131,14 +132,13 @@ async def peer(redis_port: int) -> AsyncIterator[Callable[..., Coroutine[Any, An
 
 
 @pytest.fixture
-async def run_service(redis_port: int) -> AsyncIterator[Callable[..., Coroutine[Any, Any, Service]]]:
+async def run_service(redis: RedisWithUsers) -> AsyncIterator[Callable[..., Coroutine[Any, Any, Service]]]:
     """Start services of ours in this process."""
     started: list[Service] = []
 
     async def run(service: Service, name: str, **config: Any) -> Service:
-        dsn = f"redis://127.0.0.1:{redis_port}"
         started.append(service)
-        given = {"host": "127.0.0.1", "port": 0, "redis_dsn": dsn, "stop_timeout": 2.0, **config}
+        given = {"host": "127.0.0.1", "port": 0, "redis_dsn": redis.admit(name), "stop_timeout": 2.0, **config}
         await service.start(ServiceConfig(name=name, **given))
         await service.link.ready(GENEROUS)
         return service
@@ -148,16 +148,21 @@ async def run_service(redis_port: int) -> AsyncIterator[Callable[..., Coroutine[
         await service.stop()
 
 
+CALLS_ITSELF = {"overseer": "director"}
+"""Services whose name on the bus is not that of their folder."""
+
+
 class Running:
     """One service of `services/`, run as its image would run it: `python -m NAME` in its own folder."""
 
-    def __init__(self, folder: Path, redis_port: int) -> None:
+    def __init__(self, folder: Path, redis: RedisWithUsers) -> None:
         self.name = folder.name
         self.port = free_port()
         self.log = folder / "service.log"
         env = {
             "PATH": os.environ["PATH"], "PYTHONPATH": str(BAND_SRC), "HOST": "127.0.0.1", "PORT": str(self.port),
-            "REDIS_DSN": f"redis://127.0.0.1:{redis_port}", "LOG_LEVEL": "debug", "SINK_TOKEN": "canary-token-1",
+            "REDIS_DSN": redis.admit(CALLS_ITSELF.get(self.name, self.name), ANY_KEY), "LOG_LEVEL": "debug",
+            "SINK_TOKEN": "canary-token-1",
         }  # fmt: skip
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -188,12 +193,12 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def services(redis_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Running]]:
+def services(redis: RedisWithUsers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Running]]:
     """All services of this folder, running from copies of their folders."""
     base = tmp_path_factory.mktemp("services")
     shutil.copytree(SERVICES, base, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (base / "eventsink/.env").write_text("SINK_FROM_FILE=from the file\n")
-    running = {folder.name: Running(folder, redis_port) for folder in sorted(base.iterdir()) if folder.is_dir()}
+    running = {folder.name: Running(folder, redis) for folder in sorted(base.iterdir()) if folder.is_dir()}
     try:
         for service in running.values():
             service.wait_ready()
@@ -216,13 +221,12 @@ class Stage:
         self.folder = folder
         self.ports = {name: free_port() for name in ("redis", *PLATFORM)}
         self.admin = free_port()
+        self.refused: list[str] = []
         self._running: list[subprocess.Popen[bytes]] = []
 
     def start_redis(self) -> None:
-        binary = shutil.which("redis-server")
-        assert binary, "redis-server is missing; bin/test installs Debian's package"
-        argv = [binary, "--port", str(self.ports["redis"]), "--save", "", "--bind", "127.0.0.1"]
-        self._run("redis", [*argv, "--dir", str(self.folder)], self.folder, {})
+        self.redis = RedisWithUsers(self.folder, self.ports["redis"], default=ANYBODY)
+        self.redis.start()
 
     def start(self, *names: str) -> None:
         for name in names:
@@ -234,7 +238,8 @@ class Stage:
     def _environment(self, name: str, folder: Path) -> dict[str, str]:
         common = {
             "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "NAME": name, "HOST": "127.0.0.1",
-            "PORT": str(self.ports[name]), "REDIS_DSN": f"redis://127.0.0.1:{self.ports['redis']}",
+            "PORT": str(self.ports[name]),
+            "REDIS_DSN": self.redis.dsn() if name == "director" else self.redis.admit(name),
             "LOG_LEVEL": "DEBUG", "DATA_DIR": str(folder), "JOURNAL_DIR": str(folder / "journal"),
         }  # fmt: skip
         mmdb = DATA / "maxmind-db" / "test-data"
@@ -260,14 +265,18 @@ class Stage:
         return {path.name: path.read_text(errors="replace") for path in self.folder.glob("*.log")}
 
     def stop(self) -> None:
-        for process in reversed(self._running):
+        running, self._running = self._running, []
+        for process in reversed(running):
             process.terminate()
-        for process in self._running:
+        for process in running:
             try:
                 process.wait(12)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        if running:
+            self.refused = self.redis.refusals()
+            self.redis.stop()
 
 
 @pytest.fixture
@@ -278,3 +287,4 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     running.start(*(name for name in PLATFORM if name != "director"))
     yield running
     running.stop()
+    assert running.refused == []

@@ -14,6 +14,8 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
+from band.constants import REGISTRATIONS_KEY
+
 GENEROUS = 45.0
 """Seconds until a test gives up waiting: a shared machine can be slow, a wait that succeeds ends at once."""
 UA = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
@@ -93,9 +95,9 @@ async def register(redis: Redis) -> None:
          "options": {"keys": ["in.gen.track"], "props": {"ua": "td.ua"}}},
         {"service": "nobody", "method": "*", "role": "handler", "options": {}},
     ]  # fmt: skip
-    request = {"jsonrpc": "2.0", "method": "front:__status:lab", "id": "1",
-               "params": {"register": rows, "state_hash": 4711}}  # fmt: skip
-
+    known = {"register": rows, "state_hash": 4711}
+    await redis.set(REGISTRATIONS_KEY, json.dumps(known))
+    request = {"jsonrpc": "2.0", "method": "front:__status:lab", "id": "1", "params": known}
     await redis.publish("front", json.dumps(request))
 
 

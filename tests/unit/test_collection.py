@@ -311,6 +311,12 @@ NOTHING: dict[str, Any] = {"containers": [], "volumes": [], "files": []}
         ({**UP, "health": {"redis": {"status": "away"}}}, {"volumes": ["a"]}, "Redis is away"),
         ({**UP, "services": {"front": {"state": "exited"}}}, {"volumes": ["a"]}, "front is exited"),
         ({**UP, "services": {}}, {"volumes": ["a"]}, "front is missing"),
+        (
+            {**UP, "services": {"front": {"state": "running", "health": "failing"}}},
+            {"volumes": ["a"]},
+            "front is failing",
+        ),
+        ({**UP, "services": {"front": {"state": "running", "health": "degraded"}}}, {"volumes": ["a"]}, ""),
     ],
 )
 def test_status_fails_where_what_was_set_up_does_not_run(
@@ -326,6 +332,37 @@ def test_status_fails_where_what_was_set_up_does_not_run(
     done = ansible("ansible-playbook", str(path))
     assert (done.returncode != 0) is bool(word), done.stdout + done.stderr
     assert word in done.stdout
+
+
+def test_status_names_who_needs_attention_and_why(tmp_path: Path) -> None:
+    """Not the director is degraded when a service is; each that is not well stands below the table with its reason."""
+    row = {"wanted": "running", "state": "running", "health": "ok", "ports": [{"host": 8900}], "dead_letters": 0}
+    info = {
+        "health": {
+            "status": "degraded", "director": {"status": "ok"}, "docker": {"status": "ok"},
+            "redis": {"status": "failing", "reason": "it refuses writes (OOM)"},
+            "services": {"total": 6, "troubled": ["mixer"], "reasons": {"mixer": "mixpanel: it takes no events now"}},
+        },
+        "services": {"front": row, "mixer": {**row, "health": "degraded", "dead_letters": 3}},
+    }  # fmt: skip
+    role = {"name": "rockstat.band.status", "tasks_from": "show"}
+    given = {
+        "__band_status_info": info, "__band_status_footprint": {**NOTHING, "volumes": ["a"]},
+        "__band_status_exposure": {"open": []},
+    }  # fmt: skip
+    tasks = [{"ansible.builtin.include_role": role}]
+    path = tmp_path / "show.yml"
+    path.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "vars": given, "tasks": tasks}]))
+    done = ansible("ansible-playbook", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in (
+        "localhost: 1 of 6 services needs attention, Redis failing, Docker ok",
+        "  redis: it refuses writes (OOM)",
+        "  mixer: mixpanel: it takes no events now",
+        "  mixer: 3 dead letters; GET /dead_letters/mixer shows them",
+    ):
+        assert words in done.stdout.replace("\\n", "\n"), done.stdout
+    assert "director degraded" not in done.stdout
 
 
 @pytest.mark.parametrize("verb", ["status", "backup"])

@@ -166,6 +166,23 @@ def make_director(redis_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture
+def start_director(tmp_path: Path) -> Iterator[Callable[..., FakeDirector]]:
+    """A function that starts a director on a Redis of a test's own."""
+    made: list[FakeDirector] = []
+
+    def start(dsn: str, **env: str) -> FakeDirector:
+        folder = tmp_path / f"director{len(made)}"
+        folder.mkdir()
+        made.append(FakeDirector(dsn, folder, **env))
+        made[-1].start()
+        return made[-1]
+
+    yield start
+    for found in made:
+        found.stop()
+
+
+@pytest.fixture
 async def store(redis_dsn: str) -> AsyncIterator[RedisLink]:
     """A link to the module's Redis, emptied before the test."""
     link = RedisLink("test")

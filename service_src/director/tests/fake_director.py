@@ -1,6 +1,7 @@
 """The whole director in a process of its own, over a real Redis, with an engine and services that exist in memory only.
 
-`python fake_director.py` with the director's own environment; FAKE_SERVICES=100 begins with so many services running.
+`python fake_director.py` with the director's own environment; FAKE_SERVICES=100 begins with so many services running,
+FAKE_REAL=front with a container of that name whose answers somebody else gives.
 Services of this engine answer `__status` and a few methods over RPC; each prints its environment, secrets included,
 into its log, one with the variable CRASH ends with exit code 3, and the method `die` ends one later; one with
 SLOW takes a second to stop.
@@ -39,14 +40,18 @@ class FakeEngine:
         self.details: dict[str, dict[str, Any]] = {}
         self.tags: dict[str, ImageInfo] = {settings.base_image: ImageInfo(id="sha256:" + "b" * 64)}
         self.asked: dict[str, int] = {}
+        self.real = set((os.environ.get("FAKE_REAL") or "").split())
         self._dsn = settings.redis_dsn
         self._link = RedisLink("fake-services", on_message=self._on_message)
         self._events: asyncio.Queue[Event] = asyncio.Queue()
 
     async def answer(self) -> None:
         """Connect, and let what runs already be heard."""
-        await self._link.subscribe("fake-services", *(item.service for item in self._all() if item.state == "running"))
+        await self._link.subscribe("fake-services", *self._played())
         self._link.start(RedisAddress.parse(self._dsn))
+
+    def _played(self) -> set[str]:
+        return {item.service for item in self._all() if item.state == "running"} - self.real
 
     def _all(self) -> list[Observed]:
         return [observed(item) for item in self.details.values()]
@@ -94,7 +99,7 @@ class FakeEngine:
         self._tell("start", seen)
         if "CRASH" in seen.env:
             self._end(details, 3)
-        else:
+        elif seen.service not in self.real:
             await self._link.subscribe(seen.service)
 
     async def stop(self, container: str, timeout: float) -> None:
@@ -232,9 +237,9 @@ class FakeBuilder:
 
 
 async def populate(engine: FakeEngine, count: int) -> None:
-    """Have `count` services run, as an earlier life of the director would have left them."""
-    for number in range(count):
-        spec = Spec(name=f"svc{number:03}", image=f"{engine.namespace}/svc{number:03}:0", network=engine.namespace)
+    """Have `count` services run, and the real ones, as an earlier life of the director would have left them."""
+    for number, service in enumerate([*(f"svc{number:03}" for number in range(count)), *sorted(engine.real)]):
+        spec = Spec(name=service, image=f"{engine.namespace}/{service}:0", network=engine.namespace)
         placement = Placement(namespace=engine.namespace, ports={20_000 + number: 8080}, env={}, memory="350m")
         name = spec.name if engine.namespace == "rockstat" else f"{engine.namespace}-{spec.name}"
         await engine.start(await engine.create(name, container_config(spec, placement)))

@@ -1,4 +1,4 @@
-"""`/health`: who is not well, why, and that one who has recovered is not accused any longer."""
+"""`/health` and the word of each service: who is not well, why, and that nobody unheard of is called well."""
 
 from __future__ import annotations
 
@@ -6,46 +6,88 @@ from typing import Any
 
 import pytest
 
-from director.handlers_health import HealthHandlers, reason
-from director.health import reported
+from director.handlers_health import HealthHandlers
+from director.health import MAX_REASON, SILENT_SECONDS, Signs, judge
 from director.params import Nothing
-from director.registrations import Registrations
-
-FAILING = {
-    "health": {"status": "failing", "checks": {"redis": {"status": "ok"}, "db": {"status": "failing", "reason": "no"}}}
-}
-WELL = {"health": {"status": "ok", "checks": {}}}
+from director.registrations import MAX_HEALTH_BYTES, Registrations
 
 
-def row(**more: Any) -> dict[str, Any]:
-    plain = {"name": "one", "state": "running", "health": "failing", "wanted": "running", "crash": None, "crashes": 0}
-    return {**plain, "exit_code": None, **more}
+def says(status: str, **check: Any) -> dict[str, Any]:
+    """Return a status with one check of that state."""
+    return {"health": {"status": status, "checks": {"redis": {"status": "ok"}, "db": {"status": status, **check}}}}
+
+
+FAILING, WELL = says("failing", reason="no"), says("ok")
+LONG = SILENT_SECONDS + 1
 
 
 @pytest.mark.parametrize(
-    ("shown", "status", "unhealthy", "words"),
+    ("signs", "word", "reason"),
     [
-        (row(crash={"reason": "ended 5 times"}, state="exited"), None, False, "crashed: ended 5 times"),
-        (row(state="exited", exit_code=137), None, False, "it is exited, exit code 137"),
-        (row(state="missing"), None, False, "it is missing"),
-        (row(health="crashing", crashes=3), WELL, False, "it ended 3 times of late"),
-        (row(), FAILING, True, "db: no"),
-        (row(), WELL, True, "Docker's health check of it fails"),
-        (row(health="degraded"), {"health": "odd"}, False, "it says it is degraded"),
+        ({"docker_health": "healthy", "status": WELL}, "ok", ""),
+        ({"docker_health": "starting"}, "starting", ""),
+        ({"docker_health": "starting", "status": WELL}, "ok", ""),
+        ({"docker_health": "starting", "silent_for": LONG}, "failing", "it hangs, or does not reach Redis"),
+        ({"docker_health": "unhealthy", "status": WELL}, "failing", "its Docker health check fails; GET /logs/one"),
+        ({"docker_health": "unhealthy", "status": FAILING}, "failing", "db: no"),
+        ({"status": says("failing", reason="no", hint="do this")}, "failing", "db: no (do this)"),
+        ({"status": {"health": {"status": "failing"}}}, "failing", "it says so; GET /logs/one"),
+        ({"status": says("degraded", warning="old")}, "degraded", "db: old"),
+        ({"status": {"health": {"status": "degraded", "checks": 7}}}, "degraded", "it says so; GET /logs/one"),
+        ({"status": {"health": "odd"}}, "ok", ""),
+        ({"state": "paused", "status": WELL}, "failing", "its container is paused; docker unpause one"),
+        ({"status": WELL, "silent_for": SILENT_SECONDS}, "ok", ""),
+        ({"status": WELL, "silent_for": LONG}, "failing", "it has not answered over Redis for 31 s: it hangs"),
+        ({"silent_for": LONG, "docker_health": "healthy"}, "degraded", "though its health check passes"),
+        ({"status": FAILING, "silent_for": LONG, "docker_health": "healthy"}, "failing", "it last said: db: no"),
+        ({"state": "restarting"}, "crashing", "Docker restarts it; GET /logs/one"),
+        ({"status": WELL, "crashes": 3}, "crashing", "it crashed 3 times within the crash window; GET /logs/one"),
+        ({"state": "exited", "exit_code": 137}, "stopped", "its container exited with code 137; GET /logs/one"),
+        ({"state": "exited", "crashes": 1}, "crashing", "its container is exited; GET /logs/one, GET /run/one"),
+        ({"state": "missing"}, "stopped", "its container is missing"),
+        ({"state": "exited", "wanted": False, "crashes": 2}, "stopped", ""),
+        ({"state": "exited", "crash": "5 times"}, "crashed", "crashed: 5 times; GET /logs/one, then GET /start/one"),
+        ({"state": "running", "crash": "ended 5 times", "status": WELL}, "ok", ""),
     ],
-)
-def test_the_reason_is_the_one_that_helps(shown: Any, status: Any, unhealthy: bool, words: str) -> None:
-    """A crash before a state, a state before what the service said, its own words before Docker's."""
-    assert reason(shown, status, unhealthy=unhealthy) == words
+)  # fmt: skip
+def test_every_word_that_is_not_well_has_its_reason_and_what_to_do(signs: Any, word: str, reason: str) -> None:
+    """A crash before a state, a state before silence, silence before what was said, own words before Docker's."""
+    found = judge(Signs(**{"name": "one", "state": "running", **signs}))
+    assert found.word == word
+    assert found.reason.startswith(reason) or reason in found.reason
+    assert bool(found.reason) == (bool(reason))
+
+
+def test_a_word_grows_old() -> None:
+    """Who answered a minute ago is silent since then; who has just been started has had no time to."""
+    found = Registrations()
+    found._began = 0.0
+    found.note("one", WELL, 100.0)
+    assert found.silent_for("one", 50.0, 160.0) == 60.0
+    assert found.silent_for("one", 150.0, 160.0) == 10.0
+    assert found.silent_for("never", 50.0, 160.0) == 110.0
+    found._began = 155.0  # a director that has just begun has heard nobody
+    assert found.silent_for("never", 50.0, 160.0) == 5.0
+
+
+def test_what_a_service_says_of_itself_is_bounded() -> None:
+    """Megabytes of health are not kept; its word is, with the reason why the rest is not there."""
+    found = Registrations()
+    found.note("one", says("failing", reason="x" * MAX_HEALTH_BYTES), 0.0)
+    reason = judge(Signs(name="one", state="running", status=found.status("one"))).reason
+    assert reason.startswith("health: its health facts have")
+    found.note("one", says("degraded", reason="x" * (MAX_HEALTH_BYTES // 2)), 0.0)
+    assert len(judge(Signs(name="one", state="running", status=found.status("one"))).reason) == MAX_REASON
 
 
 class Platform:
-    """Supervisor, rows, link, prober and desired state of one service in one; it says what `says` holds when asked."""
+    """Supervisor, rows, link, prober, Redis and desired state of one service in one; it says what `says` holds."""
 
     docker_error = ""
     connected = True
-    last_error = "redis://:canary@host is away"
     loaded = True
+    status = "ok"
+    reason = ""
 
     def __init__(self, says: dict[str, Any] | None) -> None:
         self.registrations = Registrations()
@@ -54,10 +96,9 @@ class Platform:
         self.asked = 0
 
     def all(self) -> list[dict[str, Any]]:
-        return [row(health=reported(self.registrations.status("one")) or "ok")]
-
-    def primary(self, _name: str) -> None:
-        return None
+        found = judge(Signs(name="one", state="running", status=self.registrations.status("one")))
+        row = {"name": "one", "state": "running", "wanted": "running"}
+        return [{**row, "health": found.word, "health_reason": found.reason}]
 
     async def ask(self, _name: str, *, timeout: float) -> dict[str, Any] | None:
         self.asked += 1
@@ -65,7 +106,9 @@ class Platform:
 
     async def health(self) -> Any:
         me: Any = self
-        found = HealthHandlers(supervisor=me, desired=me, rows=me, link=me, prober=me, registrations=self.registrations)
+        found = HealthHandlers(
+            supervisor=me, desired=me, rows=me, link=me, prober=me, registrations=self.registrations, redis=me
+        )
         return await found.health(Nothing(), {})
 
 
@@ -79,11 +122,21 @@ async def test_a_troubled_service_is_asked_once_more(says: Any, word: str) -> No
 
 
 async def test_without_docker_it_is_503_and_without_redis_nobody_is_asked() -> None:
-    """Both are said with their reasons, passwords masked."""
+    """Both are said with their reasons."""
     platform = Platform(WELL)
     platform.docker_error = "dockerd is away"
-    platform.connected = False
+    platform.connected, platform.status, platform.reason = False, "away", "refused"
     answer = await platform.health()
     assert (answer.status, answer.value["status"], platform.asked) == (503, "failing", 0)
     assert answer.value["docker"] == {"status": "away", "reason": "dockerd is away"}
-    assert "canary" not in str(answer.value["redis"])
+    assert answer.value["redis"] == {"status": "away", "reason": "refused", "desired_loaded": True}
+
+
+async def test_a_failing_loop_of_the_director_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`/health` is degraded, with the loop's name and what it met; the version stands there always."""
+    platform = Platform(WELL)
+    assert (await platform.health()).value["director"] == {"status": "ok", "version": "0.1.0"}
+    monkeypatch.setattr("director.handlers_health.failing_loops", lambda: {"usage": "ValueError: odd"})
+    found = (await platform.health()).value
+    assert (found["status"], found["director"]["status"]) == ("degraded", "degraded")
+    assert "its loop usage fails: ValueError: odd" in found["director"]["reason"]

@@ -170,7 +170,7 @@ class Broken:
         self.asked += 1
         raise ZeroDivisionError(f"{self.asked}")
 
-    __call__ = all = running = ended = cards = _post = fail
+    __call__ = all = running = ended = primaries = cards = _post = fail
 
 
 def loops(broken: Any) -> dict[str, Any]:

@@ -8,16 +8,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markupsafe import escape
 
 from director.api import error_middleware
 from director.dashboard import dead, shelf, trace, words
 from director.dashboard.assets import FOLDER, Assets
-from director.dashboard.board import Board
+from director.dashboard.board import Board, Facts, _alarms
 from director.dashboard.cards import card
 from director.dashboard.grid import MOST_COLUMNS, place
 from director.dashboard.happened import item
@@ -43,6 +45,7 @@ def row(**more: Any) -> dict[str, Any]:
     return {
         "name": "one", "state": "running", "short_id": "a" * 12, "title": "One", "pos": "2x1", "uptime": 3 * 3600 + 720,
         "ports": [{"host": 8901, "container": 8080}], "image": "ns/one:0123456789abcdef", "restarts": 0, "health": "ok",
+        "health_reason": "", "dead_letters": 0,
         "wanted": "running", "crashes": 0, "exit_code": None, "memory": 50 * 2**20, "memory_limit": 350 * 2**20,
         "cpu_percent": 0.42, "data": None, "register": [], **more,
     }  # fmt: skip
@@ -107,6 +110,49 @@ def test_a_card_says_how_a_service_is_in_word_tone_and_shape() -> None:
     assert looks["new"].word == "new" and looks["new"].trouble
     assert card(row(health="stopped", wanted="running"), NOW).look.word == "missing"
     assert card(row(health="stopped", wanted="stopped"), NOW).look.trouble is False
+
+
+def test_a_card_in_trouble_says_why_and_what_to_do() -> None:
+    """Amber and red words have their reason beside them, escaped; a crash tells its own; who is well has none."""
+    why = "stream: 981 of 1000 <events>; held back by lagging (remove its group)"
+    render = Renderer(Assets(), namespace="t", guarded=False).macro("card.html", "render")
+    html = render(card(row(health="degraded", health_reason=why), NOW), (1, 1))
+    assert f'<p class="reason tone-warn">{escape(why)}</p>' in html
+    assert 'class="reason tone-bad"' in render(card(row(health="failing", health_reason=why), NOW), (1, 1))
+    both = row(health="failing", health_reason=why, rolled_back={"from": "a", "reason": "it died"})
+    assert [reason.tone for reason in card(both, NOW).reasons] == ["bad", "warn"]
+    assert card(row(health="ok", health_reason="odd"), NOW).reasons == []
+    crashed = row(health="crashed", health_reason=why, crash={"reason": "x", "exit_code": 1, "last_lines": []})
+    assert card(crashed, NOW).reasons == []
+
+
+def test_dead_letters_are_a_badge_on_the_card_and_in_the_head() -> None:
+    """One letter, many letters; none is no badge."""
+    renderer = Renderer(Assets(), namespace="t", guarded=False)
+    render, summary = renderer.macro("card.html", "render"), renderer.macro("parts.html", "summary")
+    assert "1 dead letter</a>" in render(card(row(dead_letters=1), NOW), (1, 1))
+    assert "/dashboard/service/one#dead-one" in render(card(row(dead_letters=1200), NOW), (1, 1))
+    assert "dead letter" not in render(card(row(), NOW), (1, 1))
+    facts = Facts(running=1, stopped=0, troubled=[], worst="warn", dead_letters=1200, alarms=[])
+    assert "1,200 dead letters</a>" in summary(facts)
+    assert "dead letter" not in summary(msgspec.structs.replace(facts, dead_letters=0))
+
+
+def test_the_head_says_what_is_wrong_with_the_platform_itself() -> None:
+    """Docker, Redis and the director: what, and why; nothing of those that are well."""
+    health = {
+        "docker": {"status": "away", "reason": "no socket"}, "redis": {"status": "failing", "reason": "it is <full>"},
+        "director": {"status": "degraded", "reason": "its loop usage fails"}, "services": {},
+    }  # fmt: skip
+    found = list(_alarms(health))
+    assert [(alarm.text, alarm.tone) for alarm in found] == [
+        ("Docker does not answer: no socket", "bad"), ("Redis: it is <full>", "bad"),
+        ("The director: its loop usage fails", "warn"),
+    ]  # fmt: skip
+    summary = Renderer(Assets(), namespace="t", guarded=False).macro("parts.html", "summary")
+    html = summary(Facts(running=1, stopped=0, troubled=[], worst="warn", dead_letters=0, alarms=found))
+    assert "Redis: it is &lt;full&gt;" in html
+    assert list(_alarms({key: {"status": "ok"} for key in health})) == []
 
 
 def test_a_card_tells_the_facts() -> None:

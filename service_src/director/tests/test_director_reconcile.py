@@ -8,7 +8,7 @@ import pytest
 
 from director.crashes import Crash, CrashLimits, End, Record
 from director.desired import Wanted
-from director.health import LONGEST_DELAY, restart_delay, verdict
+from director.health import LONGEST_DELAY, restart_delay
 from director.reconcile import Plan, World, reconcile
 from director.runtime.container import Placement, container_config, spec_of
 from director.runtime.face import LABEL_SPEC, Observed
@@ -106,16 +106,6 @@ def test_ends_back_off_and_are_forgotten() -> None:
     assert decide([wanted()], seen(state="exited"), records=records) == Plan([], NOW + 1.5)
     assert verbs(decide([wanted()], seen(state="exited"), records=records, now=NOW + 1.6)) == [("start", "c1")]
     assert verbs(decide([wanted()], seen(state="exited"), records={"one": ends(*[301.0] * 9)})) == [("start", "c1")]
-
-
-def test_the_word_for_how_a_service_is() -> None:
-    """Docker's state, Docker's health, what the service says and its crashes become one word."""
-    assert verdict("running", "healthy", "ok", 0) == "ok"
-    assert verdict("running", "unhealthy", "ok", 0) == "failing"
-    assert verdict("running", "starting", None, 0) == "starting"
-    assert verdict("running", "", "degraded", 1) == "degraded"
-    assert verdict("restarting", "", None, 0) == verdict("running", "", "ok", 3) == "crashing"
-    assert verdict("exited", "", None, 0) == "stopped"
 
 
 def test_a_spec_survives_its_container() -> None:

@@ -54,6 +54,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.looks = 0
+        self.dead_letters: dict[str, int] = {}
 
     def all(self) -> dict[str, Any]:
         return {}
@@ -63,6 +64,9 @@ class Memory:
 
     def status(self, _name: str) -> None:
         return None
+
+    def silent_for(self, _name: str, _started: float, _now: float) -> float:
+        return 0.0
 
     def of(self, _container: str) -> Usage:
         return Usage(memory=1, memory_limit=2, cpu_seconds=3.0, cpu_percent=4.0)
@@ -76,7 +80,7 @@ def handlers(picture: Picture, memory: Memory) -> Handlers:
     anything: Any = memory
     supervisor: Any = picture
     out: Any = Untouchable()
-    rows = Rows(supervisor, anything, out, anything, anything)
+    rows = Rows(supervisor, anything, out, anything, anything, anything)
     return Handlers(
         runtime=out, catalog=out, operations=out, supervisor=supervisor, desired=anything, registrations=anything,
         announcer=out, prober=out, rpc=out, link=out, rows=rows, places=out,

@@ -19,7 +19,9 @@ from typing import Any
 import pytest
 import redis.asyncio as aioredis
 
-IMAGE = Path(__file__).parents[3] / "band_images" / "front"
+ROOT = Path(__file__).resolve().parents[3]
+IMAGE = ROOT / "band_images" / "front"
+sys.path.insert(0, str(ROOT / "tests"))  # redis_with_users
 START_WITHIN_S = 15.0
 
 

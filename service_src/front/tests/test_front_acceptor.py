@@ -38,6 +38,15 @@ class Link:
             self.waiting.popleft()(reply)
 
 
+class Room:
+    """Redis has room."""
+
+    full = ""
+
+    def take(self, size: int) -> None:
+        """There is more than enough."""
+
+
 def event(number: int) -> bytes:
     return b'{"n":%d}' % number
 
@@ -45,7 +54,7 @@ def event(number: int) -> bytes:
 async def test_listeners_of_the_original_hear_of_each_accepted_event() -> None:
     """What Redis stored is told of; what it refused is not."""
     link = Link()
-    acceptor = StreamAcceptor(link, 1000, 1.0)
+    acceptor = StreamAcceptor(link, Room(), 1.0)
     stored, refused = acceptor.accept(event(1)), acceptor.accept(event(2))
     await asyncio.sleep(0)
     link.reply(b"1-0", hiredis.ReplyError("OOM command not allowed"), SOMEBODY_LISTENS)
@@ -55,10 +64,19 @@ async def test_listeners_of_the_original_hear_of_each_accepted_event() -> None:
     assert link.told == [1]
 
 
+async def test_a_full_redis_is_not_asked() -> None:
+    """What is known to be full is a reason to refuse, or to go to the journal at once."""
+    room = Room()
+    acceptor = StreamAcceptor(Link(), room, 1.0)
+    assert acceptor.refusal() == ""
+    room.full = "Redis has used 99 of 100 MiB (maxmemory)"
+    assert acceptor.refusal() == room.full
+
+
 async def test_an_append_that_is_confirmed_too_late_is_left_to_the_replay() -> None:
     """Its caller was refused and has it in the journal; the replay finds it in the stream and tells of it, once."""
     link = Link()
-    acceptor = StreamAcceptor(link, 1000, 0.05)
+    acceptor = StreamAcceptor(link, Room(), 0.05)
     with pytest.raises(NotAccepted):
         await acceptor.accept(event(1))
     link.reply(b"1-0", SOMEBODY_LISTENS)
@@ -68,7 +86,7 @@ async def test_an_append_that_is_confirmed_too_late_is_left_to_the_replay() -> N
 async def test_an_event_whose_client_went_away_is_told_of_all_the_same() -> None:
     """A request that was cancelled has nobody who tells of it later, and its event is in the stream."""
     link = Link()
-    acceptor = StreamAcceptor(link, 1000, 1.0)
+    acceptor = StreamAcceptor(link, Room(), 1.0)
     gone = asyncio.ensure_future(acceptor.accept(event(1)))
     await asyncio.sleep(0)
     gone.cancel()

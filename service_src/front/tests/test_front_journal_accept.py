@@ -21,6 +21,7 @@ from front.journal import Journal
 from front.journal_acceptor import JournalAcceptor
 from front.journal_format import Entry
 from front.journal_replay import Replayer, marked, next_batch
+from front.keeping import Keeping
 
 
 class Direct:
@@ -51,7 +52,8 @@ async def make(own_redis: Any, tmp_path: Path) -> AsyncIterator[Make]:
     async def start(most: int = 1 << 24, root: Path | None = None) -> JournalAcceptor:
         link = RedisLink("journal-test")
         link.start(RedisAddress.parse(own_redis.dsn))
-        acceptor = JournalAcceptor(Direct(link), Journal(root or tmp_path / "journal", most), link, 1_000_000)
+        journal = Journal(root or tmp_path / "journal", most)
+        acceptor = JournalAcceptor(Direct(link), journal, link, Keeping(link, 1_000_000))
         await acceptor.open()
         made.append((acceptor, link))
         return acceptor
@@ -236,7 +238,7 @@ async def test_a_crash_in_the_middle_of_a_replay_appends_nothing_twice(
     link = RedisLink("other")
     link.start(RedisAddress.parse(own_redis.dsn))
     await link.ready(5)
-    replayer = Replayer(link, 1000, lambda payload: None)
+    replayer = Replayer(link, Keeping(link, 1000), lambda payload: None)
     assert await replayer.replay(segment.key, entries[:7]) == 7
     assert await replayer.replay(segment.key, entries[:20]) == 13
     await link.close()
@@ -265,7 +267,7 @@ async def test_an_answer_that_was_lost_appends_nothing_twice(make: Make, look: a
 
     entries = [Entry(event(n), b"", n + 1) for n in range(1200)]
     told: list[int] = []
-    replayer = Replayer(Forgetful(), 100_000, lambda payload: told.append(json.loads(payload)["n"]))
+    replayer = Replayer(Forgetful(), acceptor._room, lambda payload: told.append(json.loads(payload)["n"]))
     with pytest.raises(RedisUnavailable):
         await replayer.replay("k", entries)
     assert told == []
@@ -284,7 +286,7 @@ async def test_listeners_of_the_original_hear_of_what_came_through_unheard(make:
     doubt = b'{"unsure":true}'
     entries = [Entry(payload, doubt, end) for end, payload in enumerate(payloads, 1)]
     told: list[int] = []
-    replayer = Replayer(acceptor._link, 1000, lambda payload: told.append(json.loads(payload)["n"]))
+    replayer = Replayer(acceptor._link, acceptor._room, lambda payload: told.append(json.loads(payload)["n"]))
     assert await replayer.replay("k", entries) == 3
     assert told == [0, 1, 2, 3, 4, 5]
     assert sorted(await stream(look)) == [0, 1, 2, 3, 4, 5]

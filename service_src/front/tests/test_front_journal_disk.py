@@ -20,6 +20,7 @@ from front.journal import Journal
 from front.journal_acceptor import JournalAcceptor
 from front.journal_disk import Disk
 from front.journal_format import Scan, scan
+from front.keeping import Keeping
 
 MEGABYTE = 1024 * 1024
 
@@ -120,6 +121,24 @@ async def test_a_journal_is_bounded(tmp_path: Path) -> None:
     for segment in await journal.sealed():
         journal.done(segment)
     await journal.append(b"y" * 400, b"")
+    await journal.close()
+
+
+async def test_large_events_are_refused_before_small_ones(tmp_path: Path) -> None:
+    """A flood of large events leaves room for what ordinary visitors send; full is one rule for all who ask."""
+    journal = opened(tmp_path, most=32 * MEGABYTE)
+    with pytest.raises(NotAccepted, match="too full for an event of 100016 bytes"):
+        while True:
+            await journal.append(b"x" * 100_000, b"")
+    assert journal.refusal() == ""
+    small = 0
+    with pytest.raises(NotAccepted, match="full"):
+        while True:
+            await fill(journal, *[b"y" * 600] * 100)
+            small += 100
+    assert small > 4000
+    assert journal.refusal() == "the journal is full (32 MiB)"
+    assert sum(path.stat().st_size for path in segments(tmp_path)) <= 32 * MEGABYTE
     await journal.close()
 
 
@@ -258,7 +277,8 @@ async def test_what_lies_there_is_read_off_the_loop(tmp_path: Path, monkeypatch:
         await fill(journal, b"x")
     await first.close()
     monkeypatch.setattr("front.journal.scan", watched)
-    acceptor = JournalAcceptor(NoStream(), Journal(tmp_path, MEGABYTE), RedisLink("none"), 1000)
+    link = RedisLink("none")
+    acceptor = JournalAcceptor(NoStream(), Journal(tmp_path, MEGABYTE), link, Keeping(link, 1000))
     await acceptor.open()
     assert len(readers) == 1
     await second.close()

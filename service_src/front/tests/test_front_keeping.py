@@ -7,7 +7,14 @@ from typing import Any
 
 import aiohttp
 
-from front.keeping import facts_of
+from band.redis import RedisAddress
+from band.redis.link import RedisLink
+from front import keeping
+from front.keeping import Keeping, read_info, remedy
+
+
+def facts_of(info: bytes | str) -> dict[str, Any]:
+    return keeping.facts_of(read_info(info))
 
 
 def test_a_good_redis_is_well() -> None:
@@ -19,9 +26,12 @@ def test_a_good_redis_is_well() -> None:
 def test_what_would_cost_events_is_told() -> None:
     """Eviction only where there is a limit; a file that cannot be written; no file at all."""
     evicting = b"maxmemory:100\r\nmaxmemory_policy:allkeys-lru\r\naof_enabled:1\r\n"
-    assert "set it to noeviction" in facts_of(evicting)["reason"]
+    assert "set it to noeviction" in facts_of(evicting)["hint"]
     assert facts_of(evicting.replace(b"maxmemory:100", b"maxmemory:0"))["status"] == "ok"
-    assert "its disk" in facts_of(b"aof_enabled:1\r\naof_last_write_status:err\r\n")["reason"]
+    unwritable = facts_of(b"aof_enabled:1\r\naof_last_write_status:err\r\n")
+    assert "refuses events (MISCONF)" in unwritable["reason"]
+    assert "free space on the disk of Redis' volume" in unwritable["hint"]
+    assert "snapshot" in facts_of(b"aof_enabled:1\r\nrdb_last_bgsave_status:err\r\n")["reason"]
     unkept = facts_of(b"aof_enabled:0\r\n")
     assert (unkept["status"], "append-only" in unkept["warning"]) == ("ok", True)
 
@@ -34,6 +44,46 @@ def test_a_redis_that_fills_up_is_told_before_it_is_full() -> None:
     assert (full["status"], full["code"]) == ("degraded", "nearly_full")
     assert "80 of 100 MiB" in full["reason"]
     assert facts_of("used_memory:84000000\r\nmaxmemory:0\r\naof_enabled:1\r\n")["status"] == "ok"
+
+
+async def test_a_full_redis_is_known_before_it_refuses(own_redis: Any) -> None:
+    """From 90 % of maxmemory on, or at the bound of the stream, events are not given to Redis any more."""
+    link = RedisLink("keeping")
+    link.start(RedisAddress.parse(own_redis.dsn))
+    await link.ready(5)
+    watch = Keeping(link, 10)
+    await watch.look()
+    assert watch.full == ""
+    await link.command("CONFIG", "SET", "maxmemory", watch.used_bytes + 40_000_000)
+    for number in range(36):
+        await link.command("SET", f"pad{number}", "x" * 1_000_000)
+    await watch.look()
+    assert "(maxmemory)" in watch.full
+    assert "events go to the journal" in watch.health()["reason"]
+    await link.command("DEL", *[f"pad{number}" for number in range(36)])
+    await watch.look()
+    assert watch.full == ""
+    watch.take(37_000_000)
+    assert "Redis fills up" in watch.full
+    await watch.look()
+    assert watch.full == ""
+    await link.command("CONFIG", "SET", "maxmemory", 0)
+    await asyncio.gather(*(link.ask("XADD", "events", "*", "event", "{}") for _ in range(10)))
+    await watch.look()
+    assert "10 events that listeners have not acknowledged" in watch.full
+    await link.command("DEL", "events")
+    await link.command("SET", "events", "no stream")
+    await watch.look()
+    assert watch.full == ""
+    await link.close()
+
+
+def test_each_refusal_of_redis_has_a_remedy() -> None:
+    """What to do depends on why Redis takes nothing; an unknown reason leads to Redis' log."""
+    assert "band_redis_maxmemory" in remedy("OOM command not allowed when used memory > 'maxmemory'.")
+    assert "disk of Redis' volume" in remedy("MISCONF Errors writing to the AOF file: No space left on device")
+    assert "REPLICAOF NO ONE" in remedy("READONLY You can't write against a read only replica.")
+    assert "docker logs redis" in remedy("There is no connection to Redis at redis:6379: refused")
 
 
 async def test_front_shows_it_in_its_health(own_redis: Any, start_front: Any, speak: Any) -> None:
@@ -50,5 +100,6 @@ async def test_front_shows_it_in_its_health(own_redis: Any, start_front: Any, sp
                 break
             await asyncio.sleep(0.1)
     assert "maxmemory-policy allkeys-lru" in check["reason"]
+    assert "noeviction" in check["hint"]
     assert "code" not in check
     assert "redis_may_lose_events" in front.log.read_text()

@@ -30,7 +30,7 @@ async def status_of(session: aiohttp.ClientSession, url: str) -> int:
 async def test_without_redis_events_are_refused_and_taken_again_after_it(
     session: aiohttp.ClientSession, own_redis: Any, start_front: Any, speak: Any
 ) -> None:
-    """503 with Retry-After and a reason, health degraded, no restart needed."""
+    """503 with Retry-After and a reason, health failing with the same, no restart needed."""
     front = start_front(own_redis.dsn)
     url = f"{front.url}/track/page"
     assert await status_of(session, url) == 200
@@ -45,7 +45,12 @@ async def test_without_redis_events_are_refused_and_taken_again_after_it(
     async with session.get(f"{front.url}/band/track/page") as answer:
         assert (answer.status, (await answer.json(content_type=None))["native__"]) == (503, True)
         assert answer.headers["Retry-After"] == "1"
-    assert await status_of(session, f"{front.url}/_band/health") == 200
+    async with session.get(f"{front.url}/_band/health") as answer:
+        assert answer.status == 503
+        check = (await answer.json())["checks"]["journal"]
+    assert check["status"] == "failing"
+    assert "events are refused with 503" in check["reason"]
+    assert "docker logs redis" in check["hint"]
     own_redis.start()
     deadline = time.monotonic() + 8
     while await status_of(session, url) != 200:
@@ -65,6 +70,7 @@ async def test_a_redis_that_refuses_to_write_is_no_success(
     await peers.redis.config_set("maxmemory", "1")
     assert await status_of(session, f"{front.url}/track/page") == 503
     await peers.redis.config_set("maxmemory", "0")
+    await asyncio.sleep(0.7)  # front looks at Redis' memory twice a second
     await peers.redis.set("events", "not a stream")
     assert await status_of(session, f"{front.url}/track/page") == 503
     assert broadcast.empty()
@@ -149,19 +155,34 @@ async def test_the_raw_address_is_kept_only_when_asked_for(
     assert {"truncate": kept == "2.125.160.0", "hash": len(kept) == 32, "raw": kept == RAW}[mode]
 
 
-async def test_the_stream_is_bounded(
+async def test_at_the_bound_of_the_stream_events_are_refused_not_dropped(
     session: aiohttp.ClientSession, own_redis: Any, start_front: Any, speak: Any
 ) -> None:
-    """The stream is trimmed to about EVENTS_MAXLEN."""
+    """A listener that reads nothing loses nothing: at EVENTS_MAXLEN the answer is 503; when it reads, 200 again."""
     front = start_front(own_redis.dsn, EVENTS_MAXLEN="1000", STORED="no")
     peers = speak(own_redis.dsn)
+    await peers.redis.xgroup_create("events", "slow", "0", mkstream=True)
 
-    async def send(count: int) -> None:
-        for _ in range(count):
-            assert await status_of(session, f"{front.url}/track/page") == 200
+    async def send() -> tuple[int, str]:
+        async with session.get(f"{front.url}/track/page") as answer:
+            return answer.status, (await answer.json(content_type=None)).get("reason", "")
 
-    await asyncio.gather(*(send(150) for _ in range(10)))
-    assert 1000 <= await peers.redis.xlen("events") <= 1200
+    accepted, refusals = 0, []
+    async with asyncio.timeout(20):
+        while len(refusals) < 10:
+            for status, reason in await asyncio.gather(*(send() for _ in range(20))):
+                accepted += status == 200
+                refusals += [reason] if status != 200 else []
+    assert "events that listeners have not acknowledged (EVENTS_MAXLEN)" in refusals[-1]
+    assert await peers.redis.xlen("events") == accepted >= 1000
+    (_, entries) = (await peers.redis.xreadgroup("slow", "c", {"events": ">"}, count=5000))[0]
+    assert len(entries) == accepted
+    await peers.redis.xack("events", "slow", *[entry for entry, _ in entries])
+    deadline = time.monotonic() + 5
+    while (await send())[0] != 200:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+    assert await peers.redis.xlen("events") <= 600
 
 
 def test_settings_that_contradict_themselves_end_the_start(own_redis: Any, start_front: Any) -> None:

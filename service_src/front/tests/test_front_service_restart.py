@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from front.remembered import KEY
+from band.constants import REGISTRATIONS_KEY as KEY
 
 UA_ROW = {
     "method": "enrich",

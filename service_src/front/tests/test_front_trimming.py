@@ -11,7 +11,10 @@ import pytest
 
 from band.redis import RedisAddress
 from band.redis.link import RedisLink
-from front.trimming import Marks, Trimmer, read_id
+from front.keeping import Keeping
+from front.trimming import Trimmer, read_id
+
+MEGABYTE = 1024 * 1024
 
 
 @pytest.fixture
@@ -23,9 +26,26 @@ async def link(own_redis: Any) -> AsyncIterator[RedisLink]:
     await connection.close()
 
 
-async def add(link: RedisLink, count: int) -> list[bytes]:
-    asked = [link.ask("XADD", "events", "*", "event", '{"a":1}') for _ in range(count)]
-    return [await reply for reply in asked]
+async def trimmer_of(link: RedisLink, keep: int, most: int, *, keep_bytes: int = 0, maxmemory: str = "0") -> Trimmer:
+    """A trimmer that has looked at Redis' memory."""
+    await link.command("CONFIG", "SET", "maxmemory", maxmemory)
+    memory = Keeping(link, most)
+    await memory.look()
+    return Trimmer(link, memory, keep, keep_bytes, most)
+
+
+async def trim(trimmer: Trimmer) -> int:
+    await trimmer._memory.look()
+    return await trimmer.trim()
+
+
+async def add(link: RedisLink, count: int, size: int = 7) -> list[bytes]:
+    found = []
+    while count > 0:
+        asked = [link.ask("XADD", "events", "*", "event", "x" * size) for _ in range(min(count, 500))]
+        found += [await reply for reply in asked]
+        count -= 500
+    return found
 
 
 async def read(link: RedisLink, group: str, count: int, *, acknowledge: bool = True) -> list[bytes]:
@@ -46,14 +66,14 @@ async def length(link: RedisLink) -> int:
 
 async def test_without_events_there_is_nothing_to_do(link: RedisLink) -> None:
     """No stream: no error, nothing trimmed, all well."""
-    trimmer = Trimmer(link, 100, 10_000)
+    trimmer = await trimmer_of(link, 100, 10_000)
     assert await trimmer.trim() == 0
-    assert trimmer.health() == {"status": "ok", "length": 0, "most": 10_000, "behind": {}}
+    assert trimmer.health() == {"status": "ok", "length": 0, "most": 10_000, "bytes": 0, "behind": {}}
 
 
 async def test_what_all_are_done_with_goes_and_the_newest_stay(link: RedisLink) -> None:
     """Groups that have acknowledged everything hold nothing back; `events_keep` and a node of Redis stay."""
-    trimmer = Trimmer(link, 500, 100_000)
+    trimmer = await trimmer_of(link, 500, 100_000)
     for group in ("a", "b"):
         await link.command("XGROUP", "CREATE", "events", group, "$", "MKSTREAM")
     for _ in range(4):
@@ -67,7 +87,7 @@ async def test_what_all_are_done_with_goes_and_the_newest_stay(link: RedisLink) 
 
 async def test_one_unacknowledged_event_keeps_itself_and_all_after_it(link: RedisLink) -> None:
     """Neither what is pending nor what was not given yet is ever trimmed, however old."""
-    trimmer = Trimmer(link, 100, 100_000)
+    trimmer = await trimmer_of(link, 100, 100_000)
     await link.command("XGROUP", "CREATE", "events", "fast", "$", "MKSTREAM")
     await link.command("XGROUP", "CREATE", "events", "slow", "$", "MKSTREAM")
     await add(link, 300)
@@ -93,7 +113,7 @@ async def ids(link: RedisLink) -> list[bytes]:
 
 async def test_a_group_that_never_read_holds_back_and_is_named(link: RedisLink) -> None:
     """At 80 % of the bound health is degraded and says who; below 70 % it is well again."""
-    trimmer = Trimmer(link, 100, 1000)
+    trimmer = await trimmer_of(link, 100, 1000)
     await link.command("XGROUP", "CREATE", "events", "gone_service", "0", "MKSTREAM")
     await link.command("XGROUP", "CREATE", "events", "busy", "0")
     await add(link, 790)
@@ -116,28 +136,98 @@ async def test_a_group_that_never_read_holds_back_and_is_named(link: RedisLink) 
     assert trimmer.health()["status"] == "ok"
 
 
-async def test_a_new_stream_begins_anew(link: RedisLink) -> None:
-    """A deleted stream takes its marks with it; what comes then is not measured by them."""
-    trimmer = Trimmer(link, 10, 10_000)
-    await add(link, 500)
+async def test_a_new_process_trims_at_once(link: RedisLink) -> None:
+    """Nothing is remembered between two looks: a trimmer that was just made knows where the newest events begin."""
+    await link.command("XGROUP", "CREATE", "events", "a", "$", "MKSTREAM")
+    await add(link, 2000)
+    await read(link, "a", 2000)
+    trimmer = await trimmer_of(link, 500, 100_000)
+    assert 1400 <= await trimmer.trim() <= 1500
+    assert 500 <= await length(link) <= 600
+
+
+async def test_the_newest_that_stay_are_bounded_in_bytes(link: RedisLink) -> None:
+    """Large events: fewer than `events_keep` stay, a quarter of Redis' memory, or what the setting says."""
+    await link.command("XGROUP", "CREATE", "events", "a", "$", "MKSTREAM")
+    await add(link, 800, size=50_000)
+    await read(link, "a", 800)
+    for keep_bytes, bound in ((0, 16 * MEGABYTE), (4 * MEGABYTE, 4 * MEGABYTE)):
+        trimmer = await trimmer_of(link, 10_000, 1_000_000, keep_bytes=keep_bytes, maxmemory="64mb")
+        assert await trimmer.trim() > 0
+        assert bound / 2 < trimmer.bytes <= bound
+        assert trimmer.health()["bytes"] == trimmer.bytes
+        assert trimmer.length == await length(link)
+
+
+async def test_small_events_before_large_ones_do_not_hide_their_size(link: RedisLink) -> None:
+    """What is trimmed first may be far below the average: it goes on until the bytes fit."""
+    await add(link, 5000, size=100)
+    await add(link, 400, size=100_000)
+    trimmer = await trimmer_of(link, 10_000, 1_000_000, keep_bytes=20 * MEGABYTE)
     await trimmer.trim()
-    await link.command("DEL", "events")
-    await add(link, 50)
-    assert await trimmer.trim() == 0
-    assert await length(link) == 50
+    assert 10 * MEGABYTE < trimmer.bytes <= 20 * MEGABYTE
 
 
-def test_marks_know_where_the_newest_begin() -> None:
-    """Never fewer than are to be kept; unknown until so many have come since the first mark."""
-    marks = Marks(100)
-    marks.add(1000, (1, 0))
-    assert marks.begin(1099) is None
-    assert marks.begin(1100) == (1, 1)
-    for count in range(1001, 3000):
-        marks.add(count, (count, 0))
-        begin = marks.begin(count)
-        assert begin is None or begin[0] <= count - 100 + 1
-    assert (marks.begin(2999) or (0, 0))[0] >= 2999 - 100 - 1
+async def test_when_memory_runs_short_acknowledged_events_give_way(link: RedisLink) -> None:
+    """From 80 % of maxmemory on, down to 70 %, oldest first; what one group has not acknowledged stays."""
+    for group in ("fast", "slow"):
+        await link.command("XGROUP", "CREATE", "events", group, "$", "MKSTREAM")
+    added = await add(link, 1100, size=50_000)
+    await read(link, "fast", 2000)
+    await read(link, "slow", 100)
+    trimmer = await trimmer_of(link, 10_000, 1_000_000, keep_bytes=1 << 40, maxmemory="64mb")
+    assert trimmer._memory.used_bytes > 0.8 * 64 * MEGABYTE
+    await trim(trimmer)
+    assert await oldest(link) == added[100]
+    state = trimmer.health()
+    assert state["status"] == "degraded"
+    assert "held back by slow (1000 behind)" in state["reason"]
+    assert "fast" not in state["reason"]
+    await read(link, "slow", 2000)
+    await trim(trimmer)
+    await trimmer._memory.look()
+    assert 0.6 < trimmer._memory.used_bytes / (64 * MEGABYTE) < 0.7
+    assert (await ids(link))[-1] == added[-1]
+    await trim(trimmer)
+    assert trimmer.health()["status"] == "ok"
+
+
+async def test_without_any_group_the_oldest_give_way(link: RedisLink) -> None:
+    """Nobody waits for these events; the newest stay for those who look."""
+    added = await add(link, 1100, size=50_000)
+    trimmer = await trimmer_of(link, 10_000, 1_000_000, keep_bytes=1 << 40, maxmemory="64mb")
+    await trim(trimmer)
+    await trimmer._memory.look()
+    assert trimmer._memory.used_bytes < 0.7 * 64 * MEGABYTE
+    assert (await ids(link))[-1] == added[-1]
+    assert await length(link) > 500
+
+
+async def test_one_old_event_names_its_group(link: RedisLink) -> None:
+    """A group that has acknowledged all but one old event holds back everything after it, so it is the one to mend."""
+    for group in ("stuck", "busy"):
+        await link.command("XGROUP", "CREATE", "events", group, "$", "MKSTREAM")
+    await add(link, 1)
+    await read(link, "stuck", 1, acknowledge=False)
+    await asyncio.sleep(0.05)
+    await add(link, 900)
+    await read(link, "stuck", 900)
+    await read(link, "busy", 900)
+    trimmer = await trimmer_of(link, 10, 1000)
+    await trimmer.trim()
+    assert "held back by stuck (1 behind)" in trimmer.health()["reason"]
+
+
+async def test_a_group_that_began_in_the_middle_is_behind_all_the_same(link: RedisLink) -> None:
+    """Redis cannot count for such a group; it counts as behind by no more than the stream is long."""
+    added = await add(link, 300)
+    await link.command("XGROUP", "CREATE", "events", "middle", added[100])
+    trimmer = await trimmer_of(link, 10, 1000)
+    await trimmer.trim()
+    assert trimmer.lag()["middle"] >= 199
+    await read(link, "middle", 300)
+    await trimmer.trim()
+    assert trimmer.lag() == {"middle": 0.0}
 
 
 async def test_metrics_and_health_tell_of_the_stream(own_redis: Any, start_front: Any, link: RedisLink) -> None:

@@ -28,3 +28,5 @@ RPC_TIMEOUT: Final = 2.0
 
 EVENTS_STREAM: Final = "events"
 DEAD_LETTERS: Final = "dead:{name}"
+REGISTRATIONS_KEY: Final = "front:registrations"
+"""What front knows of all services, as JSON: ``register`` (rows) and ``state_hash``. The director writes it."""

@@ -8,8 +8,11 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
+import msgspec
+
 from band import logger
 from band.background import run_forever
+from band.constants import REGISTRATIONS_KEY
 from band.errors import RedisError
 from band.presence import CHANNEL as PRESENCE
 from band.redis import RedisLink
@@ -22,6 +25,8 @@ STATUS_TIMEOUT = 2.0
 SWEEP_TIMEOUT = 3.0
 START_TIMEOUT = 20.0
 LOOK_EVERY = 5.0
+UNHEARD_SECONDS = 10.0
+"""Seconds after which a service that runs is asked although no heartbeat came: two of them are missing."""
 
 
 class Announcer:
@@ -37,6 +42,7 @@ class Announcer:
         self._supervisor = supervisor
         self._swept = False
         self._pushed: int | None = None
+        self._kept: tuple[int, int] | None = None
         self._changed = asyncio.Event()
         self._asking: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -101,6 +107,9 @@ class Announcer:
             async with asyncio.timeout(LOOK_EVERY):
                 await self._changed.wait()
         self._changed.clear()
+        if self._link.connected:
+            self._ask_unheard()
+            await self._keep(rows := self.rows(), state_hash(rows))
         if state_hash(self.rows()) != self._pushed:
             await self.push()
 
@@ -110,19 +119,41 @@ class Announcer:
         if self._swept and self._link.connected and state_hash(rows) != self._pushed:
             await self._push()
 
+    def _ask_unheard(self) -> None:
+        """Ask every service that runs and has not been heard for a while, each in the background."""
+        now = time.time()
+        for item in self._supervisor.primaries().values():
+            silent = self._registrations.silent_for(item.service, item.started_at, now)
+            if item.state == "running" and silent > UNHEARD_SECONDS and item.service not in self._asking:
+                self._spawn(self.heard(item.service))
+
     async def _push(self) -> None:
         rows = self.rows()
         value = state_hash(rows)
         self._pushed = value
+        await self._keep(rows, value)
         status = await self._prober.ask(
             FRONT, timeout=STATUS_TIMEOUT, params={"register": rows, "state_hash": value}, null_is_answer=True
         )
-        if status is not None:
-            if status:
-                self._registrations.note(FRONT, status, time.time())
-            else:
-                self._registrations.touch(FRONT, time.time())
-            logger.debug("front_told", rows=len(rows), state_hash=value)
+        if status is None:
+            return
+        logger.debug("front_told", rows=len(rows), state_hash=value)
+        if status:
+            self._registrations.note(FRONT, status, time.time())
+        else:  # it has them already, and said nothing of how it is
+            self._registrations.touch(FRONT, time.time())
+            await self._ask(FRONT, STATUS_TIMEOUT)
+
+    async def _keep(self, rows: list[Row], value: int) -> None:
+        """Write the rows where front reads them, again when Redis was away: it may have lost them."""
+        if self._kept == (value, self._link.reconnects):
+            return
+        document = msgspec.json.encode({"register": rows, "state_hash": value})
+        try:
+            await self._link.command("SET", REGISTRATIONS_KEY, document)
+            self._kept = (value, self._link.reconnects)
+        except RedisError as error:
+            logger.warning("registrations_not_kept", reason=str(error))
 
     async def _ask(self, service: str, timeout: float, interval: float | None = None) -> None:
         status = await self._prober.ask(service, timeout=timeout, interval=interval)

@@ -66,7 +66,10 @@ class CrashFacts(TypedDict):
 
 
 class ServiceRow(TypedDict):
-    """A service; times are in seconds, `app_uptime` in milliseconds, memory in bytes, CPU in percent of one CPU."""
+    """A service; times are in seconds, `app_uptime` in milliseconds, memory in bytes, CPU in percent of one CPU.
+
+    `health_reason` says why it is not well and what to do; empty when it is.
+    """
 
     name: str
     state: State
@@ -78,6 +81,8 @@ class ServiceRow(TypedDict):
     image: str
     restarts: int
     health: HealthWord
+    health_reason: str
+    dead_letters: int
     wanted: Literal["running", "stopped", "removed", "unknown"]
     crashes: int
     crash: CrashFacts | None
@@ -239,10 +244,20 @@ class Part(TypedDict):
     reason: NotRequired[str]
 
 
-class RedisPart(Part):
-    """Redis, and whether what should run was read from it."""
+class RedisPart(TypedDict):
+    """Redis, and whether what should run was read from it; `failing`: it answers and takes no writes."""
 
+    status: Literal["ok", "away", "failing"]
+    reason: NotRequired[str]
     desired_loaded: bool
+
+
+class DirectorPart(TypedDict):
+    """The director itself; `degraded` while one of its background loops fails."""
+
+    status: Literal["ok", "degraded"]
+    version: str
+    reason: NotRequired[str]
 
 
 class ServiceCounts(TypedDict):
@@ -258,6 +273,7 @@ class HealthFacts(TypedDict):
     """How the director, Docker, Redis and the services are."""
 
     status: Literal["ok", "degraded", "failing"]
+    director: DirectorPart
     docker: Part
     redis: RedisPart
     services: ServiceCounts

@@ -42,6 +42,7 @@ from director.ports import PortPool
 from director.probe import Prober
 from director.progress import Progress
 from director.pruner import Pruner, PruneSettings
+from director.redis_health import RedisHealth
 from director.redis_users import RedisUsers, UserKeeper
 from director.registrations import Registrations
 from director.releases import Releases
@@ -129,13 +130,9 @@ class Director:
             watch=settings.watch,
         )
         self.rollback = Rollback(
-            runtime=runtime,
-            images=self.images,
-            desired=self.desired,
-            releases=self.releases,
-            deployments=self.deployments,
-            locks=self.locks,
-        )
+            runtime=runtime, images=self.images, desired=self.desired, releases=self.releases,
+            deployments=self.deployments, locks=self.locks,
+        )  # fmt: skip
         self.pruner = Pruner(
             runtime=runtime,
             desired=self.desired,
@@ -170,29 +167,19 @@ class Director:
         )
         self.supervisor.attach(self.actor, self.incidents, self._changed, self.announcer.ended, self.announcer.started)
         self.usage = UsageMeter(runtime, lambda: self.supervisor.observed)
-        self.rows = Rows(self.supervisor, self.desired, self.releases, self.registrations, self.usage)
+        self.redis_health = RedisHealth(link, settings.namespace, self.desired.all)
+        self.rows = Rows(
+            self.supervisor, self.desired, self.releases, self.registrations, self.usage, self.redis_health
+        )
         self.handlers = Handlers(
-            runtime=runtime,
-            catalog=self.catalog,
-            operations=self.operations,
-            supervisor=self.supervisor,
-            desired=self.desired,
-            registrations=self.registrations,
-            announcer=self.announcer,
-            prober=self.prober,
-            rpc=rpc,
-            link=link,
-            rows=self.rows,
-            places=self.places,
-        )
+            runtime=runtime, catalog=self.catalog, operations=self.operations, supervisor=self.supervisor,
+            desired=self.desired, registrations=self.registrations, announcer=self.announcer, prober=self.prober,
+            rpc=rpc, link=link, rows=self.rows, places=self.places,
+        )  # fmt: skip
         self.release_handlers = ReleaseHandlers(
-            runtime=runtime,
-            releases=self.releases,
-            rollback=self.rollback,
-            pruner=self.pruner,
-            rows=self.rows,
+            runtime=runtime, releases=self.releases, rollback=self.rollback, pruner=self.pruner, rows=self.rows,
             announcer=self.announcer,
-        )
+        )  # fmt: skip
         self.tracing = TraceHandlers(rpc=rpc, link=link, rows=self.rows, registrations=self.registrations)
         self.config_handlers = ConfigHandlers(
             operations=self.operations,
@@ -203,13 +190,9 @@ class Director:
             declared=self.handlers.declared,
         )
         self.health_handlers = HealthHandlers(
-            supervisor=self.supervisor,
-            desired=self.desired,
-            rows=self.rows,
-            link=link,
-            prober=self.prober,
-            registrations=self.registrations,
-        )
+            supervisor=self.supervisor, desired=self.desired, rows=self.rows, link=link, prober=self.prober,
+            registrations=self.registrations, redis=self.redis_health,
+        )  # fmt: skip
         self.requests = RequestCounts()
         self.metrics = Metrics(self.rows, self.requests, self.images.builds, self._reached)
         self._endpoints = (
@@ -244,6 +227,7 @@ class Director:
             self.supervisor.run,
             self.announcer.run,
             self.usage.run,
+            self.redis_health.run,
             self.pruner.run,
             self.watch.run,
             self.webhook.run,
@@ -265,7 +249,7 @@ class Director:
         self.feed.pictured(self.supervisor.observed, self.crashes.words)
 
     def _reached(self) -> dict[str, float]:
-        return {"docker": float(not self.supervisor.docker_error), "redis": float(link.connected)}
+        return {"docker": float(not self.supervisor.docker_error), "redis": float(self.redis_health.status == "ok")}
 
     async def _on_heartbeat(self, name: str = "", **_more: Any) -> None:
         if isinstance(name, str) and name and name != "director":

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from typing import Any
 
+from band.background import failing_loops
 from band.redis import RedisLink
-from director import params
+from director import __version__, params
 from director.api import Json
 from director.desired import Desired
-from director.health import complaints
 from director.masking import mask_url
 from director.probe import Prober
+from director.redis_health import RedisHealth
 from director.registrations import Registrations
 from director.rows import Row, Rows
 from director.supervisor import Supervisor
@@ -35,6 +35,7 @@ class HealthHandlers:
         link: RedisLink,
         prober: Prober,
         registrations: Registrations,
+        redis: RedisHealth,
     ) -> None:
         self._supervisor = supervisor
         self._desired = desired
@@ -42,9 +43,10 @@ class HealthHandlers:
         self._link = link
         self._prober = prober
         self._registrations = registrations
+        self._redis = redis
 
     async def health(self, _given: params.Nothing, _rest: dict[str, Any]) -> Any:
-        """`/health`: 200 while Docker is there, 503 without it; Redis away is `degraded`."""
+        """`/health`: 200 while Docker is there, 503 without it; without a Redis that takes writes `degraded`."""
         troubled = self._troubled()
         if troubled and self._link.connected:
             await asyncio.gather(*(self._ask(row["name"]) for row in troubled if row["state"] == "running"))
@@ -52,18 +54,21 @@ class HealthHandlers:
         rows = self._rows.all()
         away = self._supervisor.docker_error
         docker = {"status": "away", "reason": mask_url(away)} if away else {"status": "ok"}
-        lost = mask_url(self._link.last_error)
-        redis = {"status": "ok"} if self._link.connected else {"status": "away", "reason": lost}
-        word = "failing" if away else "degraded" if troubled or not self._link.connected else "ok"
+        reason = self._redis.reason
+        redis = {"status": self._redis.status, **({"reason": reason} if reason else {})}
+        loops = "; ".join(f"its loop {name} fails: {why}" for name, why in failing_loops().items())
+        own = {"status": "degraded", "reason": f"{loops}; GET /logs/director"} if loops else {"status": "ok"}
+        degraded = bool(troubled or reason or loops)
         body = {
-            "status": word,
+            "status": "failing" if away else "degraded" if degraded else "ok",
+            "director": {**own, "version": __version__},
             "docker": docker,
             "redis": {**redis, "desired_loaded": self._desired.loaded},
             "services": {
                 "total": len(rows),
                 "running": sum(row["state"] == "running" for row in rows),
                 "troubled": [row["name"] for row in troubled],
-                "reasons": {row["name"]: self._reason(row) for row in troubled},
+                "reasons": {row["name"]: row["health_reason"] for row in troubled},
             },
         }
         return Json(body, 503 if away else 200)
@@ -75,22 +80,3 @@ class HealthHandlers:
         status = await self._prober.ask(name, timeout=ASK_AGAIN)
         if status:
             self._registrations.note(name, status, time.time())
-
-    def _reason(self, row: Row) -> str:
-        seen = self._supervisor.primary(row["name"])
-        unhealthy = seen is not None and seen.health == "unhealthy"
-        return mask_url(reason(row, self._registrations.status(row["name"]), unhealthy=unhealthy))
-
-
-def reason(row: Row, status: Mapping[str, Any] | None, *, unhealthy: bool) -> str:
-    """Return in words why a service is not well: its crash, its state, its own checks, or Docker's check of it."""
-    if row["crash"]:
-        return f"crashed: {row['crash']['reason']}"
-    if row["state"] != "running":
-        code = "" if row["exit_code"] is None else f", exit code {row['exit_code']}"
-        return f"it is {row['state']}{code}"
-    if row["health"] == "crashing":
-        return f"it ended {row['crashes']} times of late"
-    if said := complaints(status):
-        return said
-    return "Docker's health check of it fails" if unhealthy else f"it says it is {row['health']}"

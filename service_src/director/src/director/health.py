@@ -1,13 +1,53 @@
-"""How a service is: the back-off between its starts, what it says, and one word for what people should think."""
+"""How a service is: the back-off between its starts, what it says, and one word with its reason for people."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 60.0
 FAILING = "failing"
+DEGRADED = "degraded"
+SILENT_SECONDS = 30.0
+"""Seconds without an answer after which nothing is known of a service any more (the original's figure)."""
+MAX_REASON = 1000
+"""Characters of a reason: a service may say anything of itself, of any length."""
+
+
+class Health(NamedTuple):
+    """`ok`, `starting`, `degraded`, `failing`, `crashing`, `crashed` or `stopped`; for all but the first two, why."""
+
+    word: str
+    reason: str = ""
+
+
+class Signs(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a service.
+
+    Attributes:
+        name: its name.
+        state: Docker's word for its container, `missing` without one.
+        wanted: whether it is to run.
+        docker_health: `healthy`, `unhealthy`, `starting`, or empty without a health check.
+        exit_code: of a container that ended.
+        status: what it answered last to `__status`.
+        silent_for: seconds since that answer, or since it could have been heard at all.
+        crashes: how many crashes are in the window.
+        crash: why it is not started any more, if it is not.
+    """
+
+    name: str
+    state: str
+    wanted: bool = True
+    docker_health: str = ""
+    exit_code: int | None = None
+    status: Mapping[str, Any] | None = None
+    silent_for: float = 0.0
+    crashes: int = 0
+    crash: str = ""
 
 
 def restart_delay(ends: Sequence[float]) -> float:
@@ -22,36 +62,57 @@ def reported(status: Mapping[str, Any] | None) -> str | None:
     return word if isinstance(word, str) else None
 
 
-def complaints(status: Mapping[str, Any] | None) -> str:
-    """Return in words which of its own checks a service is not content with; empty when it is with all."""
+def complaining(status: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """Return the checks of its own that a service is not content with, by name."""
     health = (status or {}).get("health")
     checks = health.get("checks") if isinstance(health, Mapping) else None
     found = checks.items() if isinstance(checks, Mapping) else ()
-    return "; ".join(
-        f"{name}: {facts.get('reason') or facts.get('warning') or facts['status']}"
+    return {
+        str(name): facts
         for name, facts in found
-        if isinstance(facts, Mapping) and facts.get("status") in {"degraded", FAILING}
-    )
+        if isinstance(facts, Mapping) and facts.get("status") in {DEGRADED, FAILING}
+    }
 
 
-def verdict(state: str, docker_health: str, reported: str | None, crashes: int, *, crashed: bool = False) -> str:
-    """Return `ok`, `starting`, `degraded`, `failing`, `crashing`, `crashed` or `stopped`.
+def complaints(status: Mapping[str, Any] | None) -> str:
+    """Return in words which of its own checks a service is not content with, and what to do; empty when with all."""
+    return "; ".join(f"{name}: {_told(facts)}" for name, facts in complaining(status).items())[:MAX_REASON]
 
-    Args:
-        state: Docker's word for the container.
-        docker_health: `healthy`, `unhealthy`, `starting`, or empty without a check.
-        reported: what the service says of itself in `__status`.
-        crashes: how many crashes are in the window.
-        crashed: they were too many, and it is not started any more.
-    """
-    if crashed:
-        return "crashed"
-    if state in {"exited", "created", "dead", "removing"}:
-        return "crashing" if crashes else "stopped"
-    if state == "restarting" or crashes >= 3:
-        return "crashing"
-    if docker_health == "unhealthy" or reported == FAILING:
-        return "failing"
-    if reported == "degraded":
-        return "degraded"
-    return "starting" if docker_health == "starting" and reported is None else "ok"
+
+def _told(facts: Mapping[str, Any]) -> str:
+    said = str(facts.get("reason") or facts.get("warning") or facts["status"])
+    return f"{said} ({facts['hint']})" if facts.get("hint") else said
+
+
+def judge(signs: Signs) -> Health:
+    """Return how a service is."""
+    look = f"GET /logs/{signs.name}"
+    if signs.crash and signs.state != "running":
+        return Health("crashed", f"crashed: {signs.crash}; {look}, then GET /start/{signs.name}")
+    if signs.state in {"exited", "created", "dead", "removing", "missing"}:
+        exited = signs.state == "exited" and signs.exit_code is not None
+        what = f"exited with code {signs.exit_code}" if exited else f"is {signs.state}"
+        reason = f"its container {what}; {look}, GET /run/{signs.name}" if signs.wanted else ""
+        return Health("crashing" if signs.crashes and signs.wanted else "stopped", reason)
+    if signs.state == "restarting" or signs.crashes >= 3:
+        what = f"it crashed {signs.crashes} times within the crash window" if signs.crashes else "Docker restarts it"
+        return Health("crashing", f"{what}; {look}")
+    if signs.state == "paused":
+        return Health(FAILING, f"its container is paused; docker unpause {signs.name}")
+    return _judge_running(signs, look)
+
+
+def _judge_running(signs: Signs, look: str) -> Health:
+    said, unhealthy = complaints(signs.status), signs.docker_health == "unhealthy"
+    word = reported(signs.status)
+    if signs.silent_for > SILENT_SECONDS:
+        silent = f"it has not answered over Redis for {signs.silent_for:.0f} s"
+        last = f"; it last said: {said}" if said else ""
+        if signs.docker_health == "healthy" and word != FAILING:
+            return Health(DEGRADED, f"{silent}, though its health check passes: does it reach Redis? {look}{last}")
+        return Health(FAILING, f"{silent}: it hangs, or does not reach Redis; {look}, GET /restart/{signs.name}{last}")
+    if unhealthy or word == FAILING:
+        return Health(FAILING, said or f"{'its Docker health check fails' if unhealthy else 'it says so'}; {look}")
+    if word == DEGRADED:
+        return Health(DEGRADED, said or f"it says so; {look}")
+    return Health("starting" if signs.docker_health == "starting" and word is None else "ok")

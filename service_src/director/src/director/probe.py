@@ -21,6 +21,8 @@ from director.runtime.face import Observed
 
 Status = dict[str, Any]
 
+QUESTIONS: Mapping[str, Mapping[str, Any]] = {"front": {"register": [], "state_hash": ""}}
+"""Parameters of the question for a status. To front, the original too, an empty hash means that nothing is pushed."""
 CONTAINER_ENV = "BAND_CONTAINER"
 """What the director calls a container, told to it in its environment; its status repeats it as `container`."""
 
@@ -58,7 +60,7 @@ class Prober:
             timeout: seconds to wait at most.
             interval: seconds between requests; None asks once, and gives up at once when nobody listens.
             accept: tells whether a status is the one that is waited for.
-            params: parameters of the request (front gets the registrations this way).
+            params: parameters of the request (front gets the registrations this way), else those of `QUESTIONS`.
             null_is_answer: take `null` for an empty status (front says so when it knows the registrations already).
         """
         found: asyncio.Future[Status | None] = asyncio.get_running_loop().create_future()
@@ -74,11 +76,12 @@ class Prober:
             if receivers == 0 and not found.done():
                 found.set_result(None)
 
+        asked = QUESTIONS.get(service, {}) if params is None else params
         ids: list[str] = []
         try:
             async with asyncio.timeout(timeout):
                 while not found.done():
-                    ids.append(self._send(service, params or {}, on_result, nobody if interval is None else None))
+                    ids.append(self._send(service, asked, on_result, nobody if interval is None else None))
                     await asyncio.wait([found], timeout=interval)
                 return found.result()
         except TimeoutError:

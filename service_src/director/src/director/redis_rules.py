@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from band.constants import DEAD_LETTERS, EVENTS_STREAM, FRONTIER_SERVICE
+from band.constants import DEAD_LETTERS, EVENTS_STREAM, FRONTIER_SERVICE, REGISTRATIONS_KEY
 from band.presence import KEY as INSTANCES
 from band.stream_group import TAKEN
 
@@ -29,7 +29,7 @@ _LISTEN = (
 _READ_INSTANCES = f"%R~{INSTANCES.format(service='*')}"
 
 _FRONT_RULES = (
-    f"~{EVENTS_STREAM}", "~front:journal:*", "%R~front:registrations", "%R~s:*",
+    f"~{EVENTS_STREAM}", "~front:journal:*", f"%R~{REGISTRATIONS_KEY}", "%R~s:*",
     f"~{INSTANCES.format(service=FRONTIER_SERVICE)}", _READ_INSTANCES, _ANY_CHANNEL, *_COMMANDS, "+info",
 )  # fmt: skip
 

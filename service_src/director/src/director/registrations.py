@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import msgspec
 
+from director.health import SILENT_SECONDS, reported
 from director.masking import scrub_tree
 
 Row = dict[str, Any]
-ACTIVE_FOR = 30.0
-"""Seconds after its last status for which a service counts as there (the original's figure)."""
+ACTIVE_FOR = SILENT_SECONDS
+"""Seconds after its last status for which a service counts as there."""
+MAX_HEALTH_BYTES = 64 * 1024
+"""Of the health facts of one service: they are kept, and shown in several answers."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -33,10 +37,11 @@ class Registrations:
     def __init__(self, secrets: Callable[[str], Collection[str]] = lambda _: ()) -> None:
         self._secrets = secrets
         self._seen: dict[str, Seen] = {}
+        self._began = time.time()
 
     def note(self, service: str, status: dict[str, Any], now: float) -> None:
         """Record a status."""
-        shown: dict[str, Any] = scrub_tree(status, self._secrets(service))
+        shown: dict[str, Any] = scrub_tree(_bounded(status), self._secrets(service))
         self._seen[service] = Seen(shown, now, tuple(read_rows(service, status)))
 
     def touch(self, service: str, now: float) -> None:
@@ -52,6 +57,11 @@ class Registrations:
         """Return the last status of a service."""
         seen = self._seen.get(service)
         return seen.status if seen else None
+
+    def silent_for(self, service: str, started: float, now: float) -> float:
+        """Return the seconds since a service that runs since `started` was heard last, or could have been."""
+        seen = self._seen.get(service)
+        return max(0.0, now - max(seen.at if seen else 0.0, started, self._began))
 
     def methods(self, service: str) -> tuple[str, ...] | None:
         """Return the methods that a service says it has; None for one that does not tell (the original's)."""
@@ -69,6 +79,16 @@ class Registrations:
     def rows(self, now: float, ended: Collection[str] = ()) -> list[Row]:
         """Return the rows of all services that are there, in an order that does not depend on who came first."""
         return [row for name in self.active(now, ended) for row in self._seen[name].rows]
+
+
+def _bounded(status: dict[str, Any]) -> dict[str, Any]:
+    """Return a status without its health facts where they are too many to be kept."""
+    size = len(msgspec.json.encode(status.get("health")))
+    if size <= MAX_HEALTH_BYTES:
+        return status
+    word = reported(status) or "degraded"
+    reason = f"its health facts have {size} bytes, and at most {MAX_HEALTH_BYTES} are kept"
+    return {**status, "health": {"status": word, "checks": {"health": {"status": word, "reason": reason}}}}
 
 
 def read_rows(service: str, status: dict[str, Any]) -> Iterable[Row]:

@@ -9,6 +9,7 @@ from director import views
 from director.desired import Desired
 from director.errors import NotFound
 from director.masking import secret_values
+from director.redis_health import RedisHealth
 from director.registrations import Registrations
 from director.releases import Releases
 from director.runtime.face import Observed
@@ -28,12 +29,14 @@ class Rows:
         releases: Releases,
         registrations: Registrations,
         usage: UsageMeter,
+        redis: RedisHealth,
     ) -> None:
         self._supervisor = supervisor
         self._desired = desired
         self._releases = releases
         self._registrations = registrations
         self._usage = usage
+        self._redis = redis
 
     def names(self) -> list[str]:
         """Return the services there are: wanted, or seen."""
@@ -95,4 +98,6 @@ class Rows:
             self._usage.of(seen.id) if seen else None,
             self._supervisor.record(name),
             self._supervisor.release(name),
+            silent_for=self._registrations.silent_for(name, seen.started_at if seen else now, now),
+            dead_letters=self._redis.dead_letters.get(name, 0),
         )

@@ -10,9 +10,9 @@ import msgspec
 from director.catalog import ImageFolder
 from director.crashes import NO_RECORD, Record
 from director.desired import Wanted
-from director.health import reported, verdict
+from director.health import Signs, judge
 from director.history import Release
-from director.masking import mask_env, mask_tree
+from director.masking import mask_env, mask_tree, mask_url
 from director.runtime.face import ImageInfo, Observed
 from director.usage import Usage
 
@@ -27,14 +27,31 @@ def row(
     usage: Usage | None = None,
     record: Record = NO_RECORD,
     release: Release | None = None,
+    *,
+    silent_for: float = 0.0,
+    dead_letters: int = 0,
 ) -> dict[str, Any]:
     """Return a service as it stands in `/list`. `uptime` is in seconds, `app_uptime` in ms as services say it.
 
-    `memory` is in bytes, `cpu_percent` in percent of one CPU; both are null while nothing runs.
+    `memory` is in bytes, `cpu_percent` in percent of one CPU; both are null while nothing runs. `silent_for` are the
+    seconds since the service was heard last.
     """
     alive = seen is not None and seen.state == "running"
     state = seen.state if seen else "missing"
     told = status if alive and status else {}
+    health = judge(
+        Signs(
+            name=name,
+            state=state,
+            wanted=wanted is not None and wanted.state == "running",
+            docker_health=seen.health if seen else "",
+            exit_code=seen.exit_code if seen and not alive else None,
+            status=told,
+            silent_for=silent_for,
+            crashes=crashes,
+            crash=record.crash.reason if record.crash else "",
+        )
+    )
     ports = [{"host": outside, "container": inside} for outside, inside in sorted(seen.ports.items())] if seen else []
     return {
         "name": name,
@@ -46,13 +63,9 @@ def row(
         "uptime": round(now - seen.started_at, 1) if seen and alive else 0,
         "image": seen.image if seen else (wanted.spec.image if wanted else ""),
         "restarts": seen.restarts if seen else 0,
-        "health": verdict(
-            state if seen else "exited",
-            seen.health if seen else "",
-            reported(told),
-            crashes,
-            crashed=record.crash is not None and not alive,
-        ),
+        "health": health.word,
+        "health_reason": mask_url(health.reason),
+        "dead_letters": dead_letters,
         "wanted": wanted.state if wanted else "unknown",
         "crashes": crashes,
         "crash": msgspec.to_builtins(record.crash),

@@ -13,6 +13,9 @@ from band.errors import RedisUnavailable
 from front.errors import NotAccepted
 from front.message import broadcast_of
 
+_APPEND = b"$4\r\nXADD\r\n$%d\r\n%b\r\n$1\r\n*\r\n$5\r\nevent\r\n" % (len(EVENTS_STREAM), EVENTS_STREAM.encode())
+_PLAIN = b"*5\r\n" + _APPEND
+_TRACED = b"*7\r\n" + _APPEND
 _ASK_LISTENERS = b"*3\r\n$6\r\nPUBSUB\r\n$6\r\nNUMSUB\r\n$%d\r\n%b\r\n" % (len(BROADCAST), BROADCAST.encode())
 
 
@@ -43,21 +46,34 @@ class Acceptor(Protocol):
         """Why events cannot be accepted now; empty when they can."""
 
 
+class Room(Protocol):
+    """What is known of Redis' room for events."""
+
+    @property
+    def full(self) -> str:
+        """Why no more events are given to Redis; empty while it has room."""
+
+    def take(self, size: int) -> None:
+        """Note that so many bytes are sent."""
+
+
 class StreamAcceptor:
     """Appends to the Redis stream `events` and tells channel `broadcast`, where listeners of the original wait.
 
     All events of one turn of the loop leave in one write, with one question behind them: does anybody listen to
     `broadcast`? Redis answers it after it has appended the events, so whoever was subscribed by then is told of each;
     while nobody is, no event travels twice.
+
+    Nothing is trimmed here: that would take events from listeners that are behind (`front.trimming`).
+
+    Commands of Redis: XADD, PUBSUB NUMSUB, PUBLISH.
     """
 
-    def __init__(self, link: Link, max_length: int, timeout: float) -> None:
+    def __init__(self, link: Link, room: Room, timeout: float) -> None:
         self._link = link
+        self._room = room
         self._timeout = timeout
         self._turn: _Turn | None = None
-        start = _resp("XADD", EVENTS_STREAM, "MAXLEN", "~", str(max_length), "*", "event")
-        self._plain = b"*8\r\n" + start
-        self._traced = b"*10\r\n" + start
 
     def accept(self, payload: bytes, trace: bytes = b"") -> asyncio.Future[Any]:
         """Append; the future has the entry's id once Redis has said so, or NotAccepted after the time limit."""
@@ -67,20 +83,20 @@ class StreamAcceptor:
             asyncio.get_running_loop().call_soon(self._end_turn)
         if trace:
             command = b"%b$%d\r\n%b\r\n$5\r\ntrace\r\n$%d\r\n%b\r\n" % (
-                self._traced, len(payload), payload, len(trace), trace,
+                _TRACED, len(payload), payload, len(trace), trace,
             )  # fmt: skip
         else:
-            command = b"%b$%d\r\n%b\r\n" % (self._plain, len(payload), payload)
+            command = b"%b$%d\r\n%b\r\n" % (_PLAIN, len(payload), payload)
         return turn.add(command, payload)
 
     def refusal(self) -> str:
         """Why events cannot be accepted now; empty when they can."""
-        return "" if self._link.connected else "there is no connection to Redis"
+        return self._room.full if self._link.connected else "there is no connection to Redis"
 
     def _end_turn(self) -> None:
         turn, self._turn = self._turn, None
         if turn is not None:
-            turn.end()
+            self._room.take(turn.end())
 
 
 class _Turn:
@@ -109,8 +125,8 @@ class _Turn:
         self._futures.append(future)
         return future
 
-    def end(self) -> None:
-        """Send everything, and behind it ask who listens."""
+    def end(self) -> int:
+        """Send everything, and behind it ask who listens; returns how many bytes that are."""
         self._commands.append(_ASK_LISTENERS)
         packed = b"".join(self._commands)
         try:
@@ -118,6 +134,7 @@ class _Turn:
         except RedisUnavailable as error:
             self._give_up(error)
         self._commands.clear()
+        return len(packed)
 
     def _on_reply(self, reply: Any) -> None:
         """Take the replies in their order: one for each event, then the number of listeners."""
@@ -149,11 +166,6 @@ class _Turn:
         for future in self._futures:
             if not future.done():
                 future.set_exception(_refused(reason or RedisUnavailable("Redis did not store the event in time")))
-
-
-def _resp(*words: str) -> bytes:
-    """Words as RESP, without the number of words before them."""
-    return b"".join([b"$%d\r\n%b\r\n" % (len(word), word.encode()) for word in words])
 
 
 def _refused(reason: Any) -> NotAccepted:

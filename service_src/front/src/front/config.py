@@ -34,9 +34,11 @@ class FrontSettings:
     accept_timeout_ms: int = 1000
     body_limit: int = 100 * 1024
     events_maxlen: int = 1_000_000
-    """Hard bound of the stream: beyond it, Redis drops the oldest events."""
+    """With so many events in the stream new ones go to the journal."""
     events_keep: int = 10_000
     """Events that stay although every listener is done with them."""
+    events_keep_mb: int = 0
+    """MiB that they may take; 0: a quarter of Redis' maxmemory."""
     journal_dir: str = ""
     """Folder on front's own disk for events that Redis does not take; empty: there is no journal."""
     journal_max_mb: int = 256
@@ -75,6 +77,7 @@ class FrontSettings:
             journal_dir=reader.take("journal_dir", "", str),
             journal_max_mb=reader.take("journal_max_mb", 256, _between(1, 1_000_000)),
             events_keep=reader.take("events_keep", 10_000, _between(0, 1_000_000_000)),
+            events_keep_mb=reader.take("events_keep_mb", 0, _between(0, 1_000_000)),
             ip_privacy=reader.take("ip_privacy", "truncate", _one_of(MODES)),
             ip_hash_key=reader.take("ip_hash_key", "", str),
             fpid=reader.take("fpid", "masked", _one_of(FINGERPRINTS)),

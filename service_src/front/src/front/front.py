@@ -23,6 +23,7 @@ from front.flake import Flakes
 from front.identity import UidCookie
 from front.journal import Journal
 from front.journal_acceptor import JournalAcceptor
+from front.keeping import Keeping
 from front.operator_pages import OperatorPages
 from front.pipeline import Pipeline
 from front.ports import Ports
@@ -31,6 +32,7 @@ from front.redirects import Redirects
 from front.registrations import EMPTY, Push, compile_table
 from front.remembered import Registrations, Remembered
 from front.sockets import Sockets
+from front.trimming import Trimmer
 from front.visitors import KeyWatch
 
 
@@ -92,6 +94,7 @@ class Front:
         self.settings = settings
         self.attendance = Attendance()
         self._rpc = rpc
+        self._link = link
         self._tell = tell
         self._registered_at = 0.0
         self._remembered = Remembered(link)
@@ -99,11 +102,12 @@ class Front:
         flakes = Flakes(settings.worker_id + settings.worker)
         addresses = ClientAddresses(settings.trusted_proxies)
         mask = masker(settings.ip_privacy, settings.ip_hash_key)
-        stream = StreamAcceptor(link, settings.events_maxlen, settings.accept_timeout_ms / 1000)
+        self.keeping = Keeping(link, settings.events_maxlen, settings.workers)
+        stream = StreamAcceptor(link, self.keeping, settings.accept_timeout_ms / 1000)
         self.journal: JournalAcceptor | None = None
         if settings.journal_dir:
             journal = Journal(Path(settings.journal_dir), settings.journal_max_mb << 20)
-            self.journal = JournalAcceptor(stream, journal, link, settings.events_maxlen)
+            self.journal = JournalAcceptor(stream, journal, link, self.keeping)
         acceptor: Acceptor = self.journal or stream
         self.enricher = Enricher(
             rpc,
@@ -138,21 +142,30 @@ class Front:
         )
         self._ports = Ports(settings, door.answer, self.sockets, counters)
 
-    def register(self, rows: Any, state_hash: Any) -> bool:
-        """Take the registrations of all services; False when they are the ones that it has.
+    def register(self, rows: Any, state_hash: Any) -> None:
+        """Take the registrations of all services, unless they are the ones that it has.
 
         An empty hash means that the director does not know them yet: nothing changes. New ones are kept for the next
         start.
         """
-        if not state_hash or not isinstance(rows, list):
-            return True
-        if state_hash == self.pipeline.table.state_hash:
-            return False
+        if not self.lacks(state_hash) or not isinstance(rows, list):
+            return
         self._registered_at = time.monotonic()
         self._apply(Registrations(rows, state_hash))
         self._remembered.keep(Registrations(rows, state_hash))
         self._tell(Push(rows, state_hash, self._registered_at))
-        return True
+
+    def lacks(self, state_hash: Any) -> bool:
+        """Tell whether a hash names other registrations than those that are known."""
+        return bool(state_hash) and state_hash != self.pipeline.table.state_hash
+
+    async def look(self, within: float) -> None:
+        """Take the registrations that the director keeps in Redis, if they are others, in at most `within` seconds."""
+        kept = await self._remembered.recall(within)
+        if kept is not None and self.lacks(kept.state_hash):
+            self._registered_at = time.monotonic()
+            self._apply(kept)
+            self._tell(Push(kept.rows, kept.state_hash, self._registered_at))
 
     def hear(self, push: Push) -> None:
         """Take the registrations that another worker was told, unless newer ones are known."""
@@ -197,6 +210,11 @@ class Front:
         await self._ports.close()
         if self.journal is not None:
             await self.journal.close()
+
+    def trimmer(self) -> Trimmer:
+        """Return what trims the stream; one of all workers runs it."""
+        own = self.settings
+        return Trimmer(self._link, self.keeping, own.events_keep, own.events_keep_mb << 20, own.events_maxlen)
 
     async def watch_enrichers(self) -> None:
         """Look for absent enrichers for ever; a background task."""

@@ -24,7 +24,10 @@ _DONE = ".done"
 MOST_FOLDERS = 1024
 KEEP_S = 3.0
 """A replayed segment stays so long: with `appendfsync everysec` Redis may still lose its last second to a power cut."""
-_CROWDED = 0.8
+_ORDINARY_BYTES = 4096
+"""Records up to this size are treated alike."""
+_ROOM_FACTOR = 256
+"""Of its own size: so much room a record needs, at most an eighth of the journal. So large ones are refused first."""
 _MOST_ASIDE = 16 * 1024 * 1024
 _RETRY_AFTER_S = 5
 
@@ -82,9 +85,9 @@ class Journal:
         """Why a record would not be taken now; empty when it would."""
         if self._writer is None:
             return self.failure
-        if self.used_bytes >= self.most_bytes:
-            return f"the journal is full ({self.most_bytes >> 20 or 1} MiB)"
-        return self._writer.failure if self._writer.resting else ""
+        if self._writer.resting:
+            return self._writer.failure
+        return self._why_full(_ORDINARY_BYTES)
 
     @property
     def trouble(self) -> str:
@@ -104,15 +107,30 @@ class Journal:
         if writer is None:
             self.refused += 1
             raise NotAccepted(self.failure, _RETRY_AFTER_S)
-        used = self.used_bytes + writer.waiting_bytes
-        if used + len(record) > _CROWDED * self.most_bytes and self._replayed:
-            self.remove_replayed(at_once=True)
-            used = self.used_bytes + writer.waiting_bytes
-        if used + len(record) > self.most_bytes:
+        if full := self._why_full(len(record)):
             self.refused += 1
-            raise NotAccepted(f"the journal is full ({self.most_bytes >> 20 or 1} MiB)", _RETRY_AFTER_S)
+            raise NotAccepted(full, _RETRY_AFTER_S)
         self.written += 1
         return writer.append(record)
+
+    def _why_full(self, size: int) -> str:
+        """Why there is no room for a record of that size; empty when there is.
+
+        Large records are refused before small ones: a flood of them leaves room for what ordinary visitors send.
+        """
+        needed = max(size, min(max(size, _ORDINARY_BYTES) * _ROOM_FACTOR, self.most_bytes // 8))
+        if self._room_bytes() < needed:
+            self.remove_replayed(at_once=True)
+        if self._room_bytes() >= needed:
+            return ""
+        bound = f"{self.most_bytes >> 20 or 1} MiB"
+        if size <= _ORDINARY_BYTES:
+            return f"the journal is full ({bound})"
+        return f"the journal is too full for an event of {size} bytes ({bound})"
+
+    def _room_bytes(self) -> int:
+        waiting = self._writer.waiting_bytes if self._writer is not None else 0
+        return self.most_bytes - self.used_bytes - waiting
 
     # --- handing out
 
@@ -189,9 +207,14 @@ class Journal:
         return sum(segment.records for segment in self._segments())
 
     @property
+    def waiting_bytes(self) -> int:
+        """Bytes of events that are not in Redis yet."""
+        return sum(segment.size for segment in self._segments())
+
+    @property
     def used_bytes(self) -> int:
         """Bytes on the disk, replayed segments that still lie there included."""
-        return sum(segment.size for segment in self._segments()) + sum(segment.size for _, segment in self._replayed)
+        return self.waiting_bytes + sum(segment.size for _, segment in self._replayed)
 
     @property
     def age_s(self) -> float:

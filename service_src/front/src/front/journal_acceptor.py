@@ -11,21 +11,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import hiredis
 
+from band.background import run_forever
 from band.constants import BROADCAST
 from band.errors import RedisError, RedisReplyError
 from band.logs import logger
 from front.errors import NotAccepted
 from front.journal import Journal
-from front.journal_replay import Replayer, unsure
+from front.journal_replay import Replayer, Room, unsure
 from front.journal_writer import Segment
+from front.keeping import remedy
 from front.message import broadcast_of
 
 _FEW = 2000
 """When fewer events than this are left, new ones wait for them instead of queueing behind on the disk."""
+_FEW_BYTES = 4 * 1024 * 1024
 _HOLD_S = 1.0
 """New events wait at most so long for them."""
 _OTHERS_S = 20.0
@@ -61,17 +64,20 @@ class Stream(Protocol):
 class JournalAcceptor:
     """An acceptor that says no only when neither Redis nor the disk takes the event."""
 
-    def __init__(self, stream: Stream, journal: Journal, link: Link, max_length: int) -> None:
+    def __init__(self, stream: Stream, journal: Journal, link: Link, room: Room) -> None:
         self.journal = journal
         self._stream = stream
         self._link = link
-        self._replayer = Replayer(link, max_length, lambda payload: link.publish(BROADCAST, broadcast_of(payload)))
+        self._room = room
+        self._replayer = Replayer(link, room, lambda payload: link.publish(BROADCAST, broadcast_of(payload)))
         self._behind = False
         self._gate = asyncio.Event()
         self._gate.set()
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[NoReturn] | None = None
         self._reason = ""
+        self._pause = _LOOK_S
+        self._adopt_at = 0.0
 
     # --- life
 
@@ -82,7 +88,9 @@ class JournalAcceptor:
             logger.error("journal_unusable", reason=self.journal.trouble)
         if self.journal.waits or self.journal.older_elsewhere():
             self._fall_behind("a front before this one left events")
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="journal")
+        loop = asyncio.get_running_loop()
+        self._adopt_at = loop.time() + _ADOPT_EVERY_S
+        self._task = loop.create_task(run_forever("journal_replay", self._run), name="journal")
 
     async def close(self) -> None:
         """Write what waits; what is not in the stream yet is brought there by the next front."""
@@ -101,12 +109,15 @@ class JournalAcceptor:
         if not self._gate.is_set():
             await self._gate.wait()
         if not self._behind:
-            try:
-                return await self._stream.accept(payload, trace)
-            except NotAccepted as error:
-                self._fall_behind(str(error.__cause__ or error))
-                if not isinstance(error.__cause__, RedisReplyError | hiredis.ReplyError):
-                    trace = unsure(trace)  # Redis may have heard it all the same
+            if away := self._stream.refusal():
+                self._fall_behind(away)
+            else:
+                try:
+                    return await self._stream.accept(payload, trace)
+                except NotAccepted as error:
+                    self._fall_behind(str(error.__cause__ or error))
+                    if not isinstance(error.__cause__, RedisReplyError | hiredis.ReplyError):
+                        trace = unsure(trace)  # Redis may have heard it all the same
         await self.journal.append(payload, trace)
         return None
 
@@ -133,12 +144,16 @@ class JournalAcceptor:
             "damaged": journal.damaged,
         }
         if refusal := self.refusal():
-            return {"status": "failing", "reason": f"events are refused with 503: {refusal}", **facts}
+            reason = f"events are refused with 503: {refusal}"
+            return {"status": "failing", "reason": reason, "hint": remedy(self._stream.refusal()), **facts}
         if journal.trouble:
-            hint = "free space on the disk that holds JOURNAL_DIR, or mend it; events still go straight to Redis"
+            hint = "free space on the disk that holds JOURNAL_DIR, or mend it"
+            if not self._behind:
+                hint += "; events go straight to Redis, and are refused when it is away"
             return {"status": "degraded", "reason": journal.trouble, "hint": hint, **facts}
         if self._behind:
-            return {"status": "degraded", "reason": f"events wait on the disk: {self._reason}", **facts}
+            reason = f"events wait on the disk: {self._reason}"
+            return {"status": "degraded", "reason": reason, "hint": remedy(self._reason), **facts}
         return {"status": "ok", **facts}
 
     @property
@@ -156,38 +171,41 @@ class JournalAcceptor:
         self._wake.set()
 
     async def _run(self) -> None:
-        adopt_at = asyncio.get_running_loop().time() + _ADOPT_EVERY_S
-        pause = _LOOK_S
-        while True:
+        """Wait for something to do, then bring what waits into the stream. A trouble that is known is waited out."""
+        if not self._behind:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _ADOPT_EVERY_S if not self._behind else pause)
-            try:
-                if asyncio.get_running_loop().time() >= adopt_at:
-                    adopt_at = asyncio.get_running_loop().time() + _ADOPT_EVERY_S
-                    if await self.journal.adopt():
-                        self._fall_behind("another front left events")
-                self.journal.remove_replayed()
-                if self._behind:
-                    await self._link.ready(30)
-                    await self._catch_up()
-                pause = _LOOK_S
-            except (RedisError, TimeoutError) as error:
-                self._reason = str(error) or "Redis is slow"
-                pause = min(_LONGEST_PAUSE_S, pause * 2)
-                await asyncio.sleep(pause)
-            except OSError as error:
-                self._reason = f"the journal cannot be read: {error.strerror or error}"
-                logger.error("journal_unreadable", reason=self._reason)
-                pause = _LONGEST_PAUSE_S
-                await asyncio.sleep(pause)
+                await asyncio.wait_for(self._wake.wait(), _ADOPT_EVERY_S)
+        try:
+            await self._adopt()
+            self.journal.remove_replayed()
+            if self._behind:
+                await self._link.ready(30)
+                await self._catch_up()
+            self._pause = _LOOK_S
+        except (RedisError, TimeoutError) as error:
+            self._reason = str(error) or "Redis is slow"
+            self._pause = min(_LONGEST_PAUSE_S, self._pause * 2)
+            await asyncio.sleep(self._pause)
+        except OSError as error:
+            self._reason = f"the journal cannot be read: {error.strerror or error}"
+            logger.error("journal_unreadable", reason=self._reason)
+            await asyncio.sleep(_LONGEST_PAUSE_S)
+
+    async def _adopt(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._adopt_at:
+            self._adopt_at = now + _ADOPT_EVERY_S
+            if await self.journal.adopt():
+                self._fall_behind("another front left events")
 
     async def _catch_up(self) -> None:
         """Bring everything into the stream; at the end nothing waits and the straight way is open."""
         await self._link.command("PING")  # a Redis that hangs shows here, before anybody waits for it
         await self._bring_older()
         await self._bring_all()
-        while self.journal.depth > _FEW:
+        while self.journal.depth > _FEW or self.journal.waiting_bytes > _FEW_BYTES:
             await self._bring_all()
+        await self._replayer.wait_for_room()
         # Redis takes events, and few came in the meantime: those that come now wait for these instead of the disk.
         self._gate.clear()
         try:

@@ -1,4 +1,7 @@
-"""From a segment of the journal into the stream: all of it once, whatever dies in between."""
+"""From a segment of the journal into the stream: all of it once, whatever dies in between.
+
+Commands of Redis: GET, EVAL (in it GET, XADD, SET), XRANGE.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,18 @@ POSITION = "front:journal:{key}"
 POSITION_TTL_S = 30 * 86_400
 _BATCH_EVENTS = 500
 _BATCH_BYTES = 1024 * 1024
+_ROOM_EVERY_SECONDS = 0.5
 
 # The events and the place up to which they went are written together or not at all, so a batch that is sent again
 # after a crash, a cut connection or a lost answer finds out how far it was. Returns that place.
 _APPEND = """
 local at = tonumber(redis.call('GET', KEYS[2]) or '0')
 if at ~= tonumber(ARGV[1]) then return at end
-for i = 5, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
   if ARGV[i + 1] == '' then
-    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], '*', 'event', ARGV[i])
+    redis.call('XADD', KEYS[1], '*', 'event', ARGV[i])
   else
-    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], '*', 'event', ARGV[i], 'trace', ARGV[i + 1])
+    redis.call('XADD', KEYS[1], '*', 'event', ARGV[i], 'trace', ARGV[i + 1])
   end
 end
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
@@ -59,6 +63,17 @@ class Commands(Protocol):
         """Send one command and return its reply."""
 
 
+class Room(Protocol):
+    """What is known of Redis' room for events."""
+
+    @property
+    def full(self) -> str:
+        """Why no more events are given to Redis; empty while it has room."""
+
+    async def look(self) -> None:
+        """Ask Redis anew. May raise RedisError."""
+
+
 class Batch(NamedTuple):
     """Events that go in one step: from one place of the segment to another."""
 
@@ -73,10 +88,10 @@ class Replayer:
     Also of those whose append was not confirmed and is found later: nobody else has told of them.
     """
 
-    def __init__(self, link: Commands, max_length: int, on_event: Callable[[bytes], object]) -> None:
+    def __init__(self, link: Commands, room: Room, on_event: Callable[[bytes], object]) -> None:
         self.replayed = 0
         self._link = link
-        self._max_length = str(max_length)
+        self._room = room
         self._on_event = on_event
         self._told_to: dict[str, int] = {}
 
@@ -95,16 +110,24 @@ class Replayer:
                 self._tell(key, entries, entries[-1].end if entries else 0)
                 del self._told_to[key]
                 return count
+            await self.wait_for_room()
             texts = [text for entry in batch.entries for text in (entry.payload, marked(entry.trace))]
             found = await self._link.command(
                 "EVAL", _APPEND, 2, EVENTS_STREAM, position,
-                at, batch.end, POSITION_TTL_S, self._max_length, *texts,
+                at, batch.end, POSITION_TTL_S, *texts,
             )  # fmt: skip
             if found == batch.end:
                 count += len(batch.entries)
                 self.replayed += len(batch.entries)
             at = int(found)
             await asyncio.sleep(0)
+
+    async def wait_for_room(self) -> None:
+        """Wait until Redis has room for a batch: what fills it must not come from here."""
+        await self._room.look()
+        while self._room.full:
+            await asyncio.sleep(_ROOM_EVERY_SECONDS)
+            await self._room.look()
 
     def _tell(self, key: str, entries: list[Entry], upto: int) -> None:
         """Tell of the entries that end behind what was told of already, and not behind `upto`."""

@@ -1,73 +1,160 @@
-"""Whether the Redis that front writes to keeps what it was given, and has room for more: it says so itself, in INFO."""
+"""Redis as a store: whether it is persistent, writes what it was given, and has room for more (from INFO).
+
+Commands of Redis: INFO, XLEN.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any, Final, NoReturn, Protocol, cast
 
+from band.background import run_forever
+from band.constants import EVENTS_STREAM
 from band.errors import RedisError
 from band.logs import logger
 
-_LOOK_EVERY_S = 10.0
-_SOON_S = 2.0
-ALARM_SHARE = 0.8
-"""Of `maxmemory`: large events fill it long before the stream has its greatest number of them."""
+LOOK_EVERY_SECONDS: Final = 0.5
+ALARM_SHARE: Final = 0.8
+"""Of `maxmemory`: from here on acknowledged events give way (`front.trimming`)."""
+FULL_SHARE: Final = 0.9
+"""Of `maxmemory`: from here on new events go to the journal, so that there is room for everything but events."""
+_DISK_HINT: Final = "free space on the disk of Redis' volume, or mend it: Redis goes on by itself"
+_MEMORY_HINT: Final = (
+    "the check `stream` names the listener that is behind; when none is, something else fills Redis "
+    "(redis-cli --bigkeys); or give Redis more (band_redis_maxmemory)"
+)
 
 
 class Commands(Protocol):
     """What is needed of band's connection to Redis."""
 
-    async def command(self, *parts: Any, timeout: float = ...) -> Any:
-        """Send one command and return its reply."""
+    def ask(self, *parts: Any, timeout: float = ...) -> asyncio.Future[Any]:
+        """Send one command; the future has its reply."""
 
 
 class Keeping:
-    """Looks every ten seconds at how Redis keeps its data, for front's health."""
+    """Looks twice a second at how Redis keeps its data; each worker of front has one."""
 
-    def __init__(self, link: Commands) -> None:
+    def __init__(self, link: Commands, max_length: int, workers: int = 1) -> None:
+        """`max_length`: with so many events the stream is full; `workers`: how many share the room."""
+        self.used_bytes = 0
+        self.max_bytes = 0
+        self.full = ""
+        """Why no more events are given to Redis; empty while it has room."""
         self._link = link
-        self._facts: dict[str, Any] = {}
+        self._max_length = max_length
+        self._workers = workers
+        self._room_bytes = 0
+        self._facts: dict[str, Any] = {"status": "ok"}
 
-    async def watch(self) -> None:
+    async def run(self) -> NoReturn:
         """Look for ever; a background task."""
-        while True:
-            known = self._facts.get("code")
-            try:
-                self._facts = facts_of(await self._link.command("INFO", "memory", "persistence"))
-            except RedisError:
-                await asyncio.sleep(_SOON_S)
-                continue
-            if self._facts.get("code") not in (None, known):
-                logger.warning(f"redis_{self._facts['code']}", reason=self._facts["reason"])
-            await asyncio.sleep(_LOOK_EVERY_S)
+        await run_forever("redis_watch", self._look_if_connected, pause_seconds=LOOK_EVERY_SECONDS)
+
+    async def look(self) -> None:
+        """Ask Redis anew. RedisError when it is away."""
+        asked = self._link.ask("INFO", "memory", "persistence"), self._link.ask("XLEN", EVENTS_STREAM)
+        info, length = cast("list[Any]", await asyncio.gather(*asked, return_exceptions=True))
+        if isinstance(info, BaseException):
+            raise info
+        values = read_info(info)
+        self.used_bytes, self.max_bytes = number(values, "used_memory"), number(values, "maxmemory")
+        # Something else may stand under the stream's name: appending fails then, and says so.
+        self.full = self._why_full(length if isinstance(length, int) else 0)
+        self._room_bytes = (int(FULL_SHARE * self.max_bytes) - self.used_bytes) // self._workers
+        known, self._facts = self._facts, facts_of(values)
+        code = self._facts.get("code")
+        if code not in {None, known.get("code")}:
+            logger.warning(f"redis_{code}", reason=self._facts["reason"])
+
+    def take(self, size: int) -> None:
+        """Note that so many bytes are sent: between two looks a flood can fill what was free."""
+        self._room_bytes -= size
+        if self._room_bytes < 0 and self.max_bytes and not self.full:
+            self.full = f"Redis fills up, at the last look it had used {_of(self.used_bytes, self.max_bytes)}"
 
     def health(self) -> dict[str, Any]:
-        """`degraded` when Redis may throw accepted events away; a warning when a crash of it would cost them."""
-        return {name: value for name, value in self._facts.items() if name != "code"} or {"status": "ok"}
+        """`degraded` when Redis refuses events or may throw them away; a warning when a crash of it would cost them."""
+        return {name: value for name, value in self._facts.items() if name != "code"}
+
+    async def _look_if_connected(self) -> None:
+        try:
+            await self.look()
+        except RedisError as error:
+            logger.debug("redis_not_watched", reason=str(error))
+
+    def _why_full(self, length: int) -> str:
+        if self.max_bytes and self.used_bytes >= FULL_SHARE * self.max_bytes:
+            return f"Redis has used {_of(self.used_bytes, self.max_bytes)}"
+        if length >= self._max_length:
+            return f"the stream has {length} events that listeners have not acknowledged (EVENTS_MAXLEN)"
+        return ""
 
 
-def facts_of(info: Any) -> dict[str, Any]:
-    """What of the text that INFO answered matters for keeping; `code` names what is amiss, for the log."""
+def read_info(info: Any) -> dict[str, str]:
+    """Return the values of the text that INFO answered."""
     text = info.decode("utf-8", "replace") if isinstance(info, bytes) else str(info)
-    values = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+def number(values: dict[str, str], name: str) -> int:
+    """Return a value of INFO as a number; 0 where Redis does not tell it."""
+    text = values.get(name, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def facts_of(values: dict[str, str]) -> dict[str, Any]:
+    """Return what of INFO matters for keeping; `code` names what is wrong, for the log."""
     policy = values.get("maxmemory_policy", "noeviction")
     facts: dict[str, Any] = {"status": "ok", "maxmemory_policy": policy, "aof": values.get("aof_enabled") == "1"}
-    used, most = int(values.get("used_memory", "0")), int(values.get("maxmemory", "0"))
-    if policy != "noeviction" and most:
-        facts["code"] = "may_lose_events"
-        facts["reason"] = f"a full Redis throws events away (maxmemory-policy {policy}): set it to noeviction"
-    elif values.get("aof_last_write_status", "ok") != "ok":
-        facts["code"] = "may_lose_events"
-        facts["reason"] = "Redis cannot write its append-only file: look at its disk"
-    elif most and used >= ALARM_SHARE * most:
-        facts["code"] = "nearly_full"
-        facts["reason"] = (
-            f"Redis has used {used >> 20} of {most >> 20} MiB (maxmemory); when it is full, events go to the journal, "
-            "and when that is full too they are refused"
-        )
-        facts["hint"] = "see in the check `stream` which listener is behind; or give Redis more (band_redis_maxmemory)"
-    if "code" in facts:
+    if found := _problem(values, policy):
         facts["status"] = "degraded"
+        facts["code"], facts["reason"], facts["hint"] = found
     elif not facts["aof"]:
         facts["warning"] = "Redis has no append-only file: if it ends, what it holds is lost (appendonly yes)"
     return facts
+
+
+def _problem(values: dict[str, str], policy: str) -> tuple[str, str, str] | None:
+    """Return code, reason and hint of the worst that is wrong."""
+    used, most = number(values, "used_memory"), number(values, "maxmemory")
+    if policy != "noeviction" and most:
+        reason = f"a full Redis throws events away (maxmemory-policy {policy})"
+        return "may_lose_events", reason, "set it to noeviction: redis-cli CONFIG SET maxmemory-policy noeviction"
+    if values.get("aof_last_write_status", "ok") != "ok":
+        reason = "Redis cannot write its append-only file and refuses events (MISCONF); they go to the journal"
+        return "refuses_events", reason, _DISK_HINT
+    if values.get("rdb_last_bgsave_status", "ok") != "ok":
+        reason = "Redis could not save its snapshot; while that lasts it may refuse events (MISCONF)"
+        return "snapshot_failed", reason, "look at Redis' log (docker logs redis): disk or memory of its host is full"
+    if most and used >= FULL_SHARE * most:
+        reason = (
+            f"Redis has used {_of(used, most)}; new events go to the journal, and when that is full they are refused"
+        )
+        return "full", reason, _MEMORY_HINT
+    if most and used >= ALARM_SHARE * most:
+        reason = f"Redis has used {_of(used, most)}, although what all listeners have acknowledged was removed"
+        return "nearly_full", reason, _MEMORY_HINT
+    return None
+
+
+def _of(used: int, most: int) -> str:
+    return f"{used >> 20} of {most >> 20} MiB (maxmemory)"
+
+
+_LOOK_AT_REDIS: Final = "look at Redis: docker ps, docker logs redis; events go into it as soon as it answers"
+_REMEDIES: Final = {
+    "left events": "nothing: they are brought into the stream",
+    "OOM": _MEMORY_HINT,
+    "maxmemory": _MEMORY_HINT,
+    "EVENTS_MAXLEN": "the check `stream` names the listener that is behind",
+    "MISCONF": _DISK_HINT,
+    "READONLY": "this Redis is a replica: redis-cli REPLICAOF NO ONE, or correct REDIS_DSN",
+    "WRONGTYPE": f"the key `{EVENTS_STREAM}` is no stream: redis-cli RENAME {EVENTS_STREAM} something-else",
+    "NOPERM": "front's user of Redis lacks a permission: run bin/setup again",
+}
+
+
+def remedy(reason: str) -> str:
+    """Return what to do about a reason for which Redis takes no events."""
+    return next((hint for word, hint in _REMEDIES.items() if word in reason), _LOOK_AT_REDIS)

@@ -12,6 +12,7 @@ _GAUGES: Final[Mapping[str, Callable[[float, float], float]]] = {
     "band_uptime_seconds": max,
     "band_front_journal_oldest_seconds": max,
     "band_front_stream_length": max,
+    "band_front_stream_bytes": max,
     "band_front_stream_lag": max,
 }
 """What is not a sum of all workers."""

@@ -14,7 +14,7 @@ from front.errors import BadSettings
 from front.family import Family
 from front.front import Front
 from front.journal_acceptor import JournalAcceptor
-from front.keeping import Keeping
+from front.keeping import remedy
 from front.trimming import Trimmer
 
 _service = band_service.service
@@ -46,6 +46,8 @@ family.on_push(front.hear)
 
 RECALL_WITHIN_S = 2.0
 """How long the event port waits for Redis at a start: a Redis that is away must not keep it shut."""
+LOOK_WITHIN_S = 1.5
+"""How long a call that says that there is news waits for it; the director waits 2 s for the answer."""
 RECALL_LATE_S = 3600.0
 """How long it waits in the background when Redis was away at the start."""
 
@@ -54,10 +56,22 @@ _prefix = front.settings.http_prefix
 
 @expose(name="__status")
 async def status(register: Any = None, state_hash: Any = None, **_more: Any) -> dict[str, Any] | None:
-    """Take the registrations of all services and tell how front is; None when it has them already."""
-    if not front.register(register, state_hash):
+    """Take the registrations of all services and tell how front is; None when it has them already.
+
+    Anybody on the bus can call this. Where Redis has named users, only what the director keeps there is taken.
+    """
+    if state_hash and not front.lacks(state_hash):
         return None
+    if state_hash and has_a_name():
+        await front.look(LOOK_WITHIN_S)
+    elif state_hash:
+        front.register(register, state_hash)
     return {**band_service.status(), "methods": [], "health": await family.health()}
+
+
+def has_a_name() -> bool:
+    """Tell whether front signs in to Redis as a named user: then it has its rights, and nobody else the director's."""
+    return link.address is not None and bool(link.address.username)
 
 
 @expose(name="handlers", path=f"{_prefix}/handlers")
@@ -83,14 +97,19 @@ def enrichers_health() -> dict[str, Any]:
 
 
 def journal_health() -> dict[str, Any]:
-    """Whether events wait on the disk, and whether it could take some."""
-    return front.journal.health() if front.journal is not None else {"status": "ok", "reason": "there is no journal"}
+    """Tell whether events are refused or wait on the disk: `failing` for 10 s after the last refusal."""
+    facts = front.journal.health() if front.journal is not None else {"status": "ok", "reason": "there is no journal"}
+    refused = front.pipeline.refusals.recent()
+    if not refused or facts["status"] == "failing":
+        return facts
+    return {**facts, "status": "failing", "reason": f"events are refused with 503: {refused}", "hint": remedy(refused)}
 
 
 def show_stream(trimmer: Trimmer) -> None:
     """Add the stream's figures to health and metrics."""
     gauge = _service.metrics.gauge
     gauge("front_stream_length", lambda: float(trimmer.length), "Events in the stream.")
+    gauge("front_stream_bytes", lambda: float(trimmer.bytes), "Memory that the stream takes in Redis.")
     gauge("front_stream_trimmed", lambda: float(trimmer.trimmed), "Events that every listener was done with.")
     gauge("front_stream_alarm", lambda: float(trimmer.alarmed), "1 while the stream is near its bound.")
     gauge("front_stream_lag", trimmer.lag, "Events that a listener has not acknowledged yet.", label="group")
@@ -167,11 +186,10 @@ async def close_doors() -> None:
 health("enrichers")(enrichers_health)
 health("journal")(journal_health)
 show_cache()
+worker(front.keeping.run)
 if place.current.number == 0:
-    keeping = Keeping(link)
-    health("redis_keeps")(keeping.health)
-    worker(keeping.watch)
-    show_stream(Trimmer(link, front.settings.events_keep, front.settings.events_maxlen))
+    health("redis_keeps")(front.keeping.health)
+    show_stream(front.trimmer())
 if front.journal is not None:
     show_journal(front.journal)
 worker(open_doors)

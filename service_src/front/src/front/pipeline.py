@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import time
+from typing import Any, Final, Protocol
 
 from band.errors import RpcError, RpcRemoteError, RpcTimeout
 from front import answers
@@ -18,12 +19,31 @@ from front.registrations import EMPTY, Table
 from front.routes import Remote
 from front.trace import Trace
 
+REFUSAL_SHOWN_SECONDS: Final = 10.0
+
 
 class Caller(Protocol):
     """The part of band's `rpc` that handlers need."""
 
     async def call(self, to: str, method: str, params: dict[str, Any] | None = None, timeout: float = ...) -> Any:
         """Call a service's method and return its result as sent."""
+
+
+class Refusals:
+    """Remembers the last event that was refused with 503, for health."""
+
+    def __init__(self) -> None:
+        self._reason = ""
+        self._at = 0.0
+
+    def note(self, error: NotAccepted) -> NotAccepted:
+        """Remember one; returns it."""
+        self._reason, self._at = str(error.__cause__ or error.reason), time.monotonic()
+        return error
+
+    def recent(self) -> str:
+        """Return why an event was refused in the last seconds; empty when none was."""
+        return self._reason if time.monotonic() - self._at < REFUSAL_SHOWN_SECONDS else ""
 
 
 class Pipeline:
@@ -40,6 +60,7 @@ class Pipeline:
         handler_timeout: float,
     ) -> None:
         self.table: Table = EMPTY
+        self.refusals = Refusals()
         self._rpc = rpc
         self._enricher = enricher
         self._acceptor = acceptor
@@ -55,7 +76,7 @@ class Pipeline:
         """
         refusal = self._acceptor.refusal()
         if refusal:
-            raise NotAccepted(f"events cannot be stored now: {refusal}")
+            raise self.refusals.note(NotAccepted(f"events cannot be stored now: {refusal}"))
         table = self.table
         data = message["data"]
         if not table.plan.fields.isdisjoint(data):
@@ -77,7 +98,11 @@ class Pipeline:
         else:
             trace.handler = target.service
             answer = await self._call(target, message)
-        await self._acceptor.accept(encode(message), trace.encode())
+        try:
+            await self._acceptor.accept(encode(message), trace.encode())
+        except NotAccepted as error:
+            self.refusals.note(error)
+            raise
         self._counters.add("accepted")
         return answer
 

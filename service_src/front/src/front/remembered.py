@@ -2,6 +2,10 @@
 
 Without it, the events between a start and the director's next push would be taken with no enrichment. What is kept may
 be old: an enricher that has gone meanwhile is soon not waited for (`attendance`), and the next push replaces the table.
+
+Our director writes the key, and where Redis has named users nobody else can: there front takes registrations from it
+alone, and a push is no more than a reason to look. Else front takes the push, and writes the key itself: the original's
+director knows no key.
 """
 
 from __future__ import annotations
@@ -9,11 +13,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NamedTuple, Protocol
 
+from band.constants import REGISTRATIONS_KEY
 from band.errors import RedisError, RedisReplyError
 from band.jsonio import decode, encode
 from band.logs import logger
 
-KEY = "front:registrations"
 _ANSWER_WITHIN_S = 2.0
 
 
@@ -45,7 +49,9 @@ class Remembered:
     def keep(self, known: Registrations) -> None:
         """Write without waiting. When that fails, the next new table is written again."""
         try:
-            written = self._link.ask("SET", KEY, encode({"register": known.rows, "state_hash": known.state_hash}))
+            written = self._link.ask(
+                "SET", REGISTRATIONS_KEY, encode({"register": known.rows, "state_hash": known.state_hash})
+            )
         except (RedisError, TypeError, ValueError, RecursionError) as error:
             logger.debug("registrations_not_kept", reason=str(error))
             return
@@ -56,7 +62,7 @@ class Remembered:
         try:
             async with asyncio.timeout(within):
                 await self._link.ready(within)
-                raw = await self._link.ask("GET", KEY, timeout=min(within, _ANSWER_WITHIN_S))
+                raw = await self._link.ask("GET", REGISTRATIONS_KEY, timeout=min(within, _ANSWER_WITHIN_S))
                 self.told = True
         except (TimeoutError, RedisError) as error:
             self.told = isinstance(error, RedisReplyError)
@@ -86,5 +92,8 @@ def _read(raw: bytes) -> Registrations | None:
 
 def _ignore(reason: str) -> None:
     logger.warning(
-        "kept_registrations_ignored", key=KEY, reason=reason, hint="nothing to do: the director's next push replaces it"
+        "kept_registrations_ignored",
+        key=REGISTRATIONS_KEY,
+        reason=reason,
+        hint="nothing to do: the director's next push replaces it",
     )

@@ -1,28 +1,39 @@
-"""The stream `events` is trimmed behind all listeners, and nobody's events are lost without an alarm before.
+"""Retention of the stream `events`: what every listener has acknowledged goes, what one still needs stays.
 
 Each listener service is a consumer group of the stream. What every group has been given and has acknowledged may go,
-but for the newest events, which stay for those who look. A group that does not move holds everything behind it: the
-stream grows, and at its hard bound Redis drops the oldest events, delivered or not. So the alarm comes before, and it
-says who holds back.
+oldest first, but for the newest events, which stay for those who look: a number of them or so many bytes, whichever is
+less. When Redis' memory runs short they give way as well. An event that a group has not acknowledged is never trimmed:
+a group that does not move holds everything behind it, so the stream grows, the alarm says who holds back, and at the
+bound new events go to the journal (`front.keeping`).
+
+Nothing is remembered between two looks, so a new process goes on where the one before it was.
+
+Commands of Redis: XINFO STREAM, XINFO GROUPS, XPENDING, XTRIM, MEMORY USAGE, and INFO by `front.keeping`.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from typing import Any, Final, NamedTuple, Protocol
+import time
+from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
+from band.background import run_forever
 from band.constants import EVENTS_STREAM
 from band.errors import RedisError, RedisReplyError
 from band.logs import logger
 
-EVERY_S: Final = 2.0
+EVERY_SECONDS: Final = 1.0
 ALARM_SHARE: Final = 0.8
-"""Of the hard bound: a longer stream is an alarm."""
+"""Of the bound in events, and of Redis' memory: from here on there is an alarm, and acknowledged events give way."""
 CALM_SHARE: Final = 0.7
-"""The alarm ends below this, so that it does not flicker."""
-SAMPLES: Final = 100
-"""Marks along the events that are kept; so much finer than `events_keep` the trimming is."""
+"""The alarm ends below this, so that it does not flicker; trimming for memory ends here too."""
+KEPT_SHARE_OF_MEMORY: Final = 0.25
+"""Of `maxmemory`: bytes of acknowledged events that stay, unless a setting says otherwise."""
+_MAX_STEP: Final = 10_000
+"""Entries that one XTRIM removes at most: Redis does nothing else meanwhile."""
+_NODE_ENTRIES: Final = 100
+"""Entries of a full node of the stream (`stream-node-max-entries`): XTRIM with a smaller limit may remove none."""
+_SAMPLES: Final = 20_000
+"""Nodes that MEMORY USAGE looks at, half a millisecond: all of a stream of the default `events_keep`."""
 
 Id = tuple[int, int]
 
@@ -34,6 +45,21 @@ class Link(Protocol):
         """Send one command and return its reply."""
 
 
+class Memory(Protocol):
+    """What is known of Redis' memory."""
+
+    @property
+    def used_bytes(self) -> int:
+        """What Redis uses."""
+
+    @property
+    def max_bytes(self) -> int:
+        """`maxmemory`; 0 when there is no bound."""
+
+    async def look(self) -> None:
+        """Ask Redis anew. May raise RedisError."""
+
+
 class Group(NamedTuple):
     """A consumer group: events that were given to nobody yet, those given and not acknowledged, and where it stands."""
 
@@ -43,127 +69,179 @@ class Group(NamedTuple):
     needs: Id
     """The oldest id that it may still ask for."""
 
-
-class Marks:
-    """Remembers how many events had come when which id was the newest: so it is known where the newest N begin."""
-
-    def __init__(self, keep: int) -> None:
-        self._keep = keep
-        self._marks: deque[tuple[int, Id]] = deque()
-
-    def add(self, count: int, newest: Id) -> None:
-        """Note that `count` events came so far, the last of them `newest`."""
-        marks = self._marks
-        if marks and count < marks[-1][0]:
-            marks.clear()  # another stream: the one before was deleted
-        if not marks or count - marks[-1][0] >= max(1, self._keep // SAMPLES):
-            marks.append((count, newest))
-        while len(marks) > 1 and marks[1][0] <= count - self._keep:
-            marks.popleft()
-
-    def begin(self, count: int) -> Id | None:
-        """The id from which on there are at least as many events as are to be kept; None when it is not known yet."""
-        if self._marks and self._marks[0][0] <= count - self._keep:
-            return after(self._marks[0][1])
-        return None
+    @property
+    def behind(self) -> int:
+        """Events that it has not acknowledged."""
+        return self.lag + self.pending
 
 
 class Trimmer:
-    """Looks at the stream every two seconds."""
+    """Looks at the stream once a second."""
 
-    def __init__(self, link: Link, keep: int, most: int) -> None:
-        """`keep` newest events stay for those who look; `most` is the hard bound, which the appends keep."""
+    def __init__(self, link: Link, memory: Memory, keep: int, keep_bytes: int, most: int) -> None:
+        """`keep` newest events stay for those who look, or `keep_bytes` of them (0: a quarter of Redis' memory).
+
+        `most` is the number of events at which new ones go to the journal.
+        """
         self._link = link
+        self._memory = memory
+        self._keep = min(keep, most // 2)
+        self._keep_bytes = keep_bytes
         self._most = most
-        self._marks = Marks(min(keep, most // 2))
         self.length = 0
+        self.bytes = 0
         self.trimmed = 0
         self.groups: list[Group] = []
         self.alarmed = False
 
-    async def run(self) -> None:
+    async def run(self) -> NoReturn:
         """Trim for ever; a background task. Redis being away is waited out."""
-        while True:
-            try:
-                await self.trim()
-            except RedisError as error:
-                logger.debug("stream_not_trimmed", reason=str(error))
-            await asyncio.sleep(EVERY_S)
+        await run_forever("stream_trimming", self._trim_if_connected, pause_seconds=EVERY_SECONDS)
 
     async def trim(self) -> int:
         """Trim once; returns how many events went. RedisError when Redis is away."""
         try:
             stream = _fields(await self._link.command("XINFO", "STREAM", EVENTS_STREAM))
         except RedisReplyError:  # no such key: no event yet
-            self.length, self.groups = 0, []
+            self.length, self.bytes, self.groups = 0, 0, []
             return 0
         self.length = int(stream["length"])
-        self.groups = await self._read_groups()
-        count = int(stream["entries-added"])
-        self._marks.add(count, read_id(stream["last-generated-id"]))
-        begin = self._marks.begin(count)
-        gone = 0
-        if begin is not None:
-            gone = await self._trim_to(min([begin, *(group.needs for group in self.groups)]))
-            self.length -= gone
-            self.trimmed += gone
+        newest = read_id(stream["last-generated-id"])
+        self.groups = await self._read_groups(newest)
+        needed = min([after(newest), *(group.needs for group in self.groups)])
+        gone = await self._trim_by_number(needed)
+        gone += await self._trim_by_bytes(needed)
+        gone += await self._trim_for_memory(needed)
+        self.trimmed += gone
         self._watch()
         return gone
 
     def lag(self) -> dict[str, float]:
         """Group -> events that it has not acknowledged yet."""
-        return {group.name: float(group.lag + group.pending) for group in self.groups}
+        return {group.name: float(group.behind) for group in self.groups}
 
     def health(self) -> dict[str, Any]:
-        """Degraded while the stream is near its bound; it names the groups that hold back."""
-        facts: dict[str, Any] = {"length": self.length, "most": self._most, "behind": self.lag()}
+        """Degraded while the stream is near its bound or fills Redis; it names the groups that hold back."""
+        facts: dict[str, Any] = {"length": self.length, "most": self._most, "bytes": self.bytes, "behind": self.lag()}
         if not self.alarmed:
             return {"status": "ok", **facts}
-        return {
-            "status": "degraded",
-            "reason": f"the stream has {self.length} of at most {self._most} events; {self._who()}",
-            "hint": "start or mend that service; if it is gone for good, remove its group: "
-            f"redis-cli XGROUP DESTROY {EVENTS_STREAM} NAME",
-            **facts,
-        }
+        return {"status": "degraded", "reason": self._reason(), "hint": self._hint(), **facts}
 
-    async def _read_groups(self) -> list[Group]:
+    async def _trim_if_connected(self) -> None:
+        try:
+            await self.trim()
+        except RedisError as error:
+            logger.debug("stream_not_trimmed", reason=str(error))
+
+    async def _read_groups(self, newest: Id) -> list[Group]:
         groups = []
         for row in await self._link.command("XINFO", "GROUPS", EVENTS_STREAM):
             group = _fields(row)
             name, pending = group["name"].decode("utf-8", "replace"), int(group["pending"])
-            needs = after(read_id(group["last-delivered-id"]))
+            delivered = read_id(group["last-delivered-id"])
+            lag = group.get("lag")
+            if lag is None:  # Redis cannot tell of a group that began in the middle
+                lag = 0 if delivered >= newest else self.length
+            needs = after(delivered)
             if pending:
                 held = await self._link.command("XPENDING", EVENTS_STREAM, group["name"])
                 needs = read_id(held[1]) if held[1] else needs
-            groups.append(Group(name, int(group.get("lag") or 0), pending, needs))
+            groups.append(Group(name, int(lag), pending, needs))
         return groups
 
-    async def _trim_to(self, begin: Id) -> int:
-        """Drop what is older, in steps that leave Redis time for others."""
+    # --- trimming
+
+    async def _trim_by_number(self, needed: Id) -> int:
+        gone = 0
+        while self.length > self._keep:
+            step = await self._trim(needed, self.length - self._keep)
+            gone += step
+            if not step:
+                break
+        return gone
+
+    async def _trim_by_bytes(self, needed: Id) -> int:
         gone = 0
         while True:
-            step = int(await self._link.command("XTRIM", EVENTS_STREAM, "MINID", "~", f"{begin[0]}-{begin[1]}"))
+            await self._measure()
+            bound = self._keep_bytes or int(self._memory.max_bytes * KEPT_SHARE_OF_MEMORY)
+            if not bound or self.bytes <= bound:
+                return gone
+            step = await self._trim_bytes(needed, self.bytes - bound)
             gone += step
             if not step:
                 return gone
 
+    async def _trim_for_memory(self, needed: Id) -> int:
+        gone = 0
+        memory = self._memory
+        if memory.used_bytes < ALARM_SHARE * memory.max_bytes or not memory.max_bytes:
+            return gone
+        while (excess := memory.used_bytes - int(CALM_SHARE * memory.max_bytes)) > 0:
+            step = await self._trim_bytes(needed, excess)
+            gone += step
+            if not step:
+                break
+            await self._measure()
+            await memory.look()
+        return gone
+
+    async def _trim(self, needed: Id, most: int) -> int:
+        """Remove at most `most` of the oldest entries, whole nodes of them, none that is `needed` or newer."""
+        gone = int(
+            await self._link.command(
+                "XTRIM", EVENTS_STREAM, "MINID", "~", f"{needed[0]}-{needed[1]}", "LIMIT", min(most, _MAX_STEP)
+            )
+        )
+        self.length -= gone
+        return gone
+
+    async def _trim_bytes(self, needed: Id, excess: int) -> int:
+        """Remove about half of so many bytes: the oldest entries may be larger than the others."""
+        most = 1 + self.length * excess // (2 * max(1, self.bytes))
+        return await self._trim(needed, most) or await self._trim(needed, max(most, _NODE_ENTRIES))
+
+    async def _measure(self) -> None:
+        self.bytes = int(await self._link.command("MEMORY", "USAGE", EVENTS_STREAM, "SAMPLES", _SAMPLES) or 0)
+
+    # --- the alarm
+
     def _watch(self) -> None:
+        memory = self._memory
         share = self.length / self._most
+        if memory.max_bytes and self.bytes > memory.max_bytes / 2:
+            share = max(share, memory.used_bytes / memory.max_bytes)
         if not self.alarmed and share >= ALARM_SHARE:
             self.alarmed = True
-            logger.error("stream_nearly_full", length=self.length, most=self._most, reason=self._who(), **self.lag())
+            logger.error(
+                "stream_nearly_full", reason=self._reason(), length=self.length, bytes=self.bytes, behind=self.lag()
+            )
         elif self.alarmed and share < CALM_SHARE:
             self.alarmed = False
-            logger.info("stream_has_room", length=self.length, most=self._most)
+            logger.info("stream_has_room", length=self.length, bytes=self.bytes)
+
+    def _reason(self) -> str:
+        size = f"{self.length} of at most {self._most} events, {self.bytes >> 20} MiB"
+        return f"the stream has {size}; {self._who()}"
 
     def _who(self) -> str:
-        """Who holds back, in words."""
-        behind = [group for group in self.groups if group.lag + group.pending > self._most * (1 - ALARM_SHARE)]
-        if not behind:
-            return "no group holds it back: events come faster than they are trimmed, or events_maxlen is too small"
-        names = ", ".join(f"{group.name} ({group.lag + group.pending} behind)" for group in behind)
-        return f"held back by {names}"
+        """Return who holds back: the groups whose oldest event is at least half as old as the oldest of all."""
+        now_ms = time.time() * 1000
+        waiting = [(group, now_ms - group.needs[0]) for group in self.groups if group.behind]
+        if not waiting:
+            return "no listener holds it back: events come faster than they are trimmed, or EVENTS_MAXLEN is too small"
+        longest = max(age for _, age in waiting)
+        return "held back by " + ", ".join(
+            f"{group.name} ({group.behind} behind)" for group, age in waiting if age >= longest / 2
+        )
+
+    def _hint(self) -> str:
+        if not any(group.behind for group in self.groups):
+            return "raise EVENTS_MAXLEN of front"
+        return (
+            "start or mend that service, at its bound new events go to the journal and then are refused; if it is gone "
+            f"for good, remove its group: redis-cli XGROUP DESTROY {EVENTS_STREAM} NAME"
+        )
 
 
 def read_id(raw: bytes) -> Id:

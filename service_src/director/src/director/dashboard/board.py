@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from band.errors import RedisError
 from director.dashboard import dead
-from director.dashboard.cards import Card, card
+from director.dashboard.cards import Card, Reason, card
 from director.dashboard.grid import Cell, place
 from director.dashboard.happened import EventItem, item
 from director.dashboard.inside import Inside
@@ -32,15 +32,15 @@ DEAD_AGE = 5.0
 class Facts(msgspec.Struct, frozen=True):
     """The line at the head of the page; `worst` is the tone of those in trouble.
 
-    `docker` and `redis` say why they do not answer, when they do not.
+    `alarms` say what is wrong with Docker, Redis and the director.
     """
 
     running: int
     stopped: int
     troubled: list[str]
     worst: str
-    docker: str
-    redis: str
+    dead_letters: int
+    alarms: list[Reason]
 
 
 class Board:
@@ -80,8 +80,8 @@ class Board:
             stopped=sum(one.look.tone == "idle" for one, _ in cards),
             troubled=[one.name for one, _ in cards if one.look.trouble],
             worst="bad" if any(one.look.tone == "bad" for one, _ in cards) else "warn",
-            docker=_away(health.get("docker")),
-            redis=_away(health.get("redis")),
+            dead_letters=sum(one.dead_letters for one, _ in cards),
+            alarms=list(_alarms(health)),
         )
 
     async def folders(self, running: Collection[str], *, fresh: bool = False) -> list[Folder]:
@@ -152,7 +152,10 @@ class Board:
             return None
 
 
-def _away(part: Any) -> str:
-    if not isinstance(part, Mapping) or part.get("status") == "ok":
-        return ""
-    return str(part.get("reason") or "no answer")
+def _alarms(health: Mapping[str, Any]) -> Iterator[Reason]:
+    """Yield what `/health` says of the parts of the platform that are not well."""
+    for key, name in (("docker", "Docker"), ("redis", "Redis"), ("director", "The director")):
+        part = health.get(key)
+        if isinstance(part, Mapping) and (status := part.get("status")) != "ok":
+            what = f"{name} does not answer" if status == "away" else name
+            yield Reason(f"{what}: {part.get('reason') or status}", "warn" if status == "degraded" else "bad")

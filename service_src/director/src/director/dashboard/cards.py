@@ -30,6 +30,13 @@ class Gauge(msgspec.Struct, frozen=True):
     text: str
 
 
+class Reason(msgspec.Struct, frozen=True):
+    """Why a service is as it is, and what to do; `tone` is its colour."""
+
+    text: str
+    tone: str
+
+
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the template of a card needs."""
 
@@ -40,7 +47,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     facts: list[Fact] = []
     gauge: Gauge | None = None
     crash: Mapping[str, Any] | None = None
-    reason: str = ""
+    reasons: list[Reason] = []
+    dead_letters: int = 0
     building: Building | None = None
     busy: bool = False
     running: bool = False
@@ -55,16 +63,17 @@ def card(row: Row, now: float, *, building: Building | None = None, busy: bool =
     """
     running = row["state"] == "running"
     crash = row.get("crash")
-    rolled_back = row.get("rolled_back")
+    shown = look(row["health"], row["wanted"])
     return Card(
         name=row["name"],
         title=row["title"] if row["title"] != row["name"] else "",
-        look=look(row["health"], row["wanted"]),
+        look=shown,
         role=_role(row),
         facts=list(_facts(row, running, now)),
         gauge=_gauge(row),
         crash=crash if isinstance(crash, Mapping) else None,
-        reason=_went_back(rolled_back) if isinstance(rolled_back, Mapping) else "",
+        reasons=list(_reasons(row, shown)),
+        dead_letters=row["dead_letters"],
         building=building,
         busy=busy,
         running=running or row["wanted"] == "running",
@@ -127,6 +136,13 @@ def _gauge(row: Row) -> Gauge | None:
 def _role(row: Row) -> str:
     roles = {item.get("role") for item in row.get("register") or [] if isinstance(item, Mapping)}
     return ", ".join(sorted(role for role in roles if isinstance(role, str)))
+
+
+def _reasons(row: Row, shown: Look) -> Iterator[Reason]:
+    if shown.trouble and row["health_reason"] and not row.get("crash"):
+        yield Reason(row["health_reason"], shown.tone)
+    if isinstance(rolled_back := row.get("rolled_back"), Mapping):
+        yield Reason(_went_back(rolled_back), "warn")
 
 
 def _went_back(record: Mapping[str, Any]) -> str:
