@@ -52,18 +52,22 @@ class Service:
         return self._end(self._args["state"])
 
     def rollback(self, release: str = "") -> dict[str, Any]:
-        """Go back to a release: the named one, or the last good one before the current. Raises as `ensure` does."""
-        releases = self.releases()
-        current = next((_key(row) for row in releases if row["state"] == "current"), "")
-        target = self._named(releases, release) if release else self._good_before(releases)
-        result = {"action": "nothing", "from_release": current, "to_release": target}
-        if target == current:
-            return {"changed": False, **result}
-        result["action"] = "rollback"
+        """Go back to a release: the named one, or the one that the director chooses. Raises as `ensure` does."""
+        current: dict[str, Any] = next((row for row in self.releases() if row["state"] == "current"), {})
+        if release and release in (current.get("id"), current.get("spec_hash")):
+            return {"changed": False, "action": "nothing", "from_release": release, "to_release": release}
+        path, wanted = f"/rollback/{self._name}", {"to": release} if release else {}
+        target = self._director.post(path, {**wanted, "dry_run": True}, timeout=60.0)
         if not self._check:
-            self._director.post(f"/rollback/{self._name}?to={target}", timeout=self._timeout)
+            self._director.post(path, wanted, timeout=self._timeout)
             self._await_health()
-        return {"changed": True, **result}
+        # Two releases may have one image and other settings: then the id alone does not tell them apart.
+        same = target["release"] == current.get("id")
+        shown = [
+            f"{one} ({row.get('spec_hash')})" if same else str(one)
+            for one, row in ((current.get("id", ""), current), (target["release"], target))
+        ]
+        return {"changed": True, "action": "rollback", "from_release": shown[0], "to_release": shown[1]}
 
     def releases(self) -> list[dict[str, Any]]:
         """The releases that the director knows, newest first."""
@@ -149,22 +153,6 @@ class Service:
             if time.monotonic() >= deadline:
                 raise DirectorError(f"it runs, and is {word} after {self._timeout:g} s", 504)
             time.sleep(PAUSE)
-
-    @staticmethod
-    def _named(releases: list[dict[str, Any]], release: str) -> str:
-        """The release with this hash of its settings, or the newest with this image."""
-        for row in releases:
-            if release in (_key(row), row["id"]):
-                return _key(row)
-        known = ", ".join(_key(row) for row in releases) or "none"
-        raise DirectorError(f"there is no release {release} to go back to. Known releases: {known}.", 404)
-
-    @staticmethod
-    def _good_before(releases: list[dict[str, Any]]) -> str:
-        for row in releases:
-            if row["state"] == "good" and row.get("images_present", True):
-                return _key(row)
-        raise DirectorError("there is no earlier good release whose image is still there, so it stays as it is.", 409)
 
 
 def _key(row: dict[str, Any]) -> str:

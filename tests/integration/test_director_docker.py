@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -156,6 +157,33 @@ def test_a_failing_build_is_told_with_its_last_lines(director: Director) -> None
     assert (status, answer["error"]["code"]) == (502, "build_failed")
     assert "it is the flux capacitor" in "\n".join(answer["error"]["log"])
     assert director.row("broken") == {}
+
+
+def test_a_stop_ends_a_build_and_what_it_started(director: Director) -> None:
+    """Who waits for the build is told why within seconds, and no process of it goes on in the engine."""
+    mark = "sleep 4242"
+    director.write("built")
+    (director.images / "built" / "Dockerfile").write_text(f"FROM {{band-base-py-image}}\nRUN {mark}\n")
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(director.ask, "/run/built")
+        until(lambda: processes(mark), 40)
+        begun = time.monotonic()
+        assert director.ok("/stop/built")["state"] == "removed"
+        status, answer = running.result()
+        assert time.monotonic() - begun < 5
+    assert (status, answer["error"]["message"]) == (409, "built was stopped while it was being built or started")
+    until(lambda: not processes(mark), 15)
+    assert director.row("built") == {}
+
+
+def processes(command: str) -> list[str]:
+    """Return the command lines of this host's processes that hold `command`, but for those of the director."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+            found += [line] if line.endswith(command) else []
+    return found
 
 
 def test_whatever_dies_comes_back(director: Director) -> None:

@@ -27,6 +27,14 @@ async def later():
     await asyncio.sleep(2)
     {what}
 """
+SLOW_TO_STOP = """
+from band import cleanup
+import asyncio
+@cleanup()
+async def linger():
+    await asyncio.sleep(4)
+    os._exit(7)
+"""
 MORTAL = """
 @expose()
 async def die(code=3, **more):
@@ -246,6 +254,27 @@ def test_a_director_killed_between_start_and_switch_tidies_up(director: Director
     until(lambda: containers(NAMESPACE, "hello") == [f"{NAMESPACE}-hello running"])
     assert release(director) == "old"
     assert states(director, "hello")[0] == "current"
+
+
+@pytest.mark.parametrize("what", ["director", "events"])
+def test_the_end_of_the_release_before_rolls_nothing_back(director: Director, what: str) -> None:
+    """It takes its time to stop, and meanwhile the director is killed, or loses the engine for a moment."""
+    assert director.engine is not None
+    director.write("hello", release="old", extra=SLOW_TO_STOP, band_yml="stop_timeout: 20\n")
+    director.ok("/run/hello")
+    director.write("hello", release="new", band_yml="stop_timeout: 20\n")
+    director.ok("/run/hello")
+    assert any(".old-" in item for item in containers(NAMESPACE, "hello"))
+    if what == "director":
+        director.end(signal.SIGKILL)
+        director.start()
+    else:
+        director.engine.cut()
+        director.engine.open()
+    until(lambda: containers(NAMESPACE, "hello") == [f"{NAMESPACE}-hello running"], 40)
+    time.sleep(1.0)
+    assert release(director) == "new"
+    assert (states(director, "hello"), director.row("hello")["crashes"]) == (["current", "good"], 0)
 
 
 def test_an_engine_that_goes_away_during_a_deploy(director: Director) -> None:

@@ -96,9 +96,18 @@ class FakeDirector:
             "releases": [{"id": IMAGE, "spec_hash": one, "state": state} for one, state in states.items()],
         }
 
-    def _rollback(self, name: str, query: dict[str, str], _body: dict[str, Any]) -> tuple[int, Any]:
-        self.current[name] = query["to"]
-        return 200, {"name": name, "short_id": query["to"], "state": "running", "release": query["to"]}
+    def _rollback(self, name: str, _query: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+        current = self.current.get(name, RELEASE)
+        to = body.get("to", OLDER)
+        if to == current:
+            return 409, {"error": {"code": "conflict", "message": f"{name} has no earlier good release", "hint": ""}}
+        if to not in (RELEASE, OLDER):
+            return 404, {"error": {"code": "not_found", "message": f"{name} has no release {to!r}", "hint": ""}}
+        if body.get("dry_run"):
+            self.asked[-1] += "?dry_run"
+            return 200, {"name": name, "would": "rollback", "release": IMAGE, "spec_hash": to}
+        self.current[name] = to
+        return 200, {"name": name, "short_id": to, "state": "running", "release": IMAGE}
 
     def _prune(self, _name: str, query: dict[str, str], _body: dict[str, Any]) -> tuple[int, Any]:
         images = [{"image": "rockstat/old:1", "bytes": 5}]

@@ -294,13 +294,27 @@ def test_a_second_run_finds_nothing_to_do(director: Any) -> None:
         assert run("band_service", args)["changed"] is False
 
 
-def test_a_rollback_goes_to_the_last_good_release_and_no_further(director: Any) -> None:
-    """Without a release it takes the last good one; the current one is nothing to do, an unknown one an error."""
+def test_a_rollback_goes_where_the_director_says_and_no_further(director: Any) -> None:
+    """It chooses, in check mode too; the current release is nothing to do, an unknown one an error."""
     args = prepared(director, "band_service", {"name": "front", "rollback": True})
+    checked = run("band_service", args, check=True)
+    assert director.changing == []
     done = run("band_service", args)
-    assert (done["from_release"], done["to_release"]) == ("0123456789ab", "ba9876543210")
+    for told in (checked, done):
+        assert (told["from_release"], told["to_release"]) == (
+            "aaaaaaaaaaaa (0123456789ab)", "aaaaaaaaaaaa (ba9876543210)",
+        )  # fmt: skip
+    assert director.changing == ["/rollback/front"]
     assert run("band_service", {**args, "release": "ba9876543210"})["changed"] is False
-    assert "Known releases" in run("band_service", {**args, "release": "ffffffffffff"})["msg"]
+    assert "has no release" in run("band_service", {**args, "release": "ffffffffffff"})["msg"]
+
+
+def test_a_rollback_never_goes_forward(director: Any) -> None:
+    """The release before the current one went bad, a later one is good: there is nothing to go back to."""
+    args = prepared(director, "band_service", {"name": "front", "rollback": True})
+    director.current["front"] = "ba9876543210"
+    assert "no earlier good release" in run("band_service", args)["msg"]
+    assert director.current["front"] == "ba9876543210"
 
 
 def test_services_before_a_failed_one_go_back(director: Any) -> None:

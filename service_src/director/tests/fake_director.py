@@ -4,7 +4,7 @@
 FAKE_REAL=front with a container of that name whose answers somebody else gives.
 Services of this engine answer `__status` and a few methods over RPC; each prints its environment, secrets included,
 into its log, one with the variable CRASH ends with exit code 3, and the method `die` ends one later; one with
-SLOW takes a second to stop.
+SLOW takes a second to stop, one with MUTE never answers its status.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ class FakeEngine:
     def _on_message(self, channel: str, payload: bytes) -> None:
         message = msgspec.json.decode(payload)
         to, method, sender = message["method"].split(":")
-        if "id" not in message or method == "silent":
+        if "id" not in message or method == "silent" or (method == "__status" and "MUTE" in self._env_of(to)):
             return
         reply: dict[str, Any] = {"jsonrpc": "2.0", "id": message["id"], "from": to, "to": sender}
         if method == "die":
@@ -192,7 +192,7 @@ class FakeEngine:
         self._link.publish(sender, msgspec.json.encode(reply))
 
     def _env_of(self, service: str) -> dict[str, str]:
-        return next(item.env for item in self._all() if item.service == service and item.state == "running")
+        return next((item.env for item in self._all() if item.service == service and item.state == "running"), {})
 
     def _die(self, service: str, code: int) -> None:
         """End what runs of a service, as its process would end itself; this engine does not restart it."""
@@ -217,13 +217,15 @@ class FakeEngine:
 
 
 class FakeBuilder:
-    """Builds by saying so; a context that holds `FAIL BUILD` fails."""
+    """Builds by saying so; a context that holds `FAIL BUILD` fails, one with `SLOW BUILD` takes a minute."""
 
     def __init__(self, engine: FakeEngine) -> None:
         self._engine = engine
 
     async def build(self, request: Any, context: bytes, log: Any) -> None:
         log("#1 [1/1] FROM nothing")
+        if b"SLOW BUILD" in context:
+            await asyncio.sleep(60)
         if b"FAIL BUILD" in context:
             raise BuildFailed(f"building {request.tag} failed", "the log holds the step's last lines", log=["no"])
         digest = f"sha256:{secrets.token_hex(32)}"

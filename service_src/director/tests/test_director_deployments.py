@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -33,8 +34,8 @@ class FakeDeployer:
     """Deploys by saying so; `breaks` maps an image to what is raised, before or after the commit."""
 
     def __init__(self) -> None:
-        self.before: dict[str, Exception] = {}
-        self.after: dict[str, Exception] = {}
+        self.before: dict[str, BaseException] = {}
+        self.after: dict[str, BaseException] = {}
         self.deployed: list[Wanted] = []
         self.well: list[bool] = []
 
@@ -83,6 +84,7 @@ class House:
     """The parts together, with a Redis."""
 
     def __init__(self, store: RedisLink) -> None:
+        self.engine_away, self.looked = False, 0
         self.engine, self.deployer, self.hook = FakeEngine(), FakeDeployer(), Webhook(None, "ns")
         self.images = FakeImages(self.engine)
         self.desired, self.releases = Desired(store, "ns"), Releases(store, "ns")
@@ -95,8 +97,10 @@ class House:
         )  # fmt: skip
         self.rollback = Rollback(**parts, deployments=self.deployments, locks=Locks())
 
-    async def _refresh(self) -> None:
-        return
+    async def _refresh(self, *, fresh: bool = False) -> None:
+        self.looked += 1
+        if self.engine_away:
+            raise DockerAway("the Docker Engine did not answer in time")
 
     async def lived(self, *tags: str) -> None:
         await self.desired.load()
@@ -169,6 +173,34 @@ async def test_a_first_switch_that_breaks_off_leaves_nothing_that_should_be(hous
     with pytest.raises(DockerAway):
         await house.deployments.deploy(wanted("a"), "run")
     assert (house.desired.get("one"), house.told()) == (None, [])
+
+
+async def test_a_listing_that_fails_after_the_switch_is_no_error(house: House) -> None:
+    """The new release serves and is written down: nobody is told that it failed."""
+    await house.lived("a")
+    house.engine_away = True
+    assert (await house.deployments.deploy(wanted("b"), "run")).state == "running"
+    assert house.told() == [("b", "current"), ("a", "good")]
+    assert (await house.rollback.to("one", "a"))[1].id == "a"
+
+
+async def test_the_containers_are_listed_again_after_a_failure(house: House) -> None:
+    """What was given up must not be shown as running any more when the error is answered."""
+    await house.lived()
+    house.deployer.before["ns/one:a"] = ServiceFailed("no", exit_code=3)
+    with pytest.raises(ServiceFailed):
+        await house.deployments.deploy(wanted("a"), "run")
+    assert house.looked == 1
+
+
+async def test_a_switch_that_is_cancelled_leaves_what_was_before(house: House) -> None:
+    """Somebody stops the service, or the director, at that moment: nothing is to run that never served."""
+    await house.lived("a")
+    before = house.told()
+    house.deployer.after["ns/one:b"] = asyncio.CancelledError()
+    with pytest.raises(asyncio.CancelledError):
+        await house.deployments.deploy(wanted("b"), "run")
+    assert (house.desired.get("one"), house.told()) == (wanted("a"), before)
 
 
 async def test_a_config_goes_back_with_the_switch_that_it_was_for(house: House) -> None:

@@ -176,6 +176,15 @@ class RolledBack(Brought):
     release: str
 
 
+class WouldRollBack(TypedDict):
+    """Where `/rollback` with `dry_run` would go."""
+
+    name: str
+    would: Literal["rollback"]
+    release: str
+    spec_hash: str
+
+
 class Waste(TypedDict):
     """What may be thrown away, or was, when `applied`."""
 
@@ -304,7 +313,7 @@ ANSWERS: dict[str, tuple[Any, ...]] = {
     "replay_dead_letters": (Any,),
     "delete_dead_letters": (Any,),
     "releases": (ReleaseList,),
-    "rollback": (RolledBack,),
+    "rollback": (RolledBack, WouldRollBack),
     "prune": (Waste,),
     "health": (HealthFacts,),
     "metrics": (str,),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
@@ -60,7 +61,7 @@ class Deployments:
         releases: Releases,
         deployer: Deployer,
         incidents: Incidents,
-        refresh: Callable[[], Awaitable[None]],
+        refresh: Callable[..., Awaitable[None]],
         registrations: Registrations,
         platform: str,
         watch: float,
@@ -142,8 +143,20 @@ class Deployments:
         """Take note of a container that answered, and return it."""
         name = started.container.service
         self._registrations.note(name, started.status, time.time())
-        await self._refresh()
+        await self.look_again(name)
         return started.container
+
+    async def look_again(self, name: str, *, fresh: bool = False) -> bool:
+        """List the containers after something was done to a service; returns whether that could be done.
+
+        What was done stays done: an engine that cannot list now does not make an error of it.
+        """
+        try:
+            await self._refresh(fresh=fresh)
+        except DockerUnavailable as error:
+            logger.warning("containers_not_listed", service=name, reason=error.message)
+            return False
+        return True
 
     async def failed(self, wanted: Wanted, by: By, error: DirectorError) -> None:
         """Remember that a release failed; an engine or a Redis that was away is no failure of the release."""
@@ -191,17 +204,18 @@ class Deployments:
         except BaseException as error:
             if before is not None:
                 self._incidents.never_mind(name, before)
-            if committing and isinstance(error, DirectorError | RedisError):
+            if committing and isinstance(error, DirectorError | RedisError | asyncio.CancelledError):
                 await self._take_back(name, *was, also.write_back)
             if isinstance(error, DirectorError):
                 await self.failed(wanted, by, error)
+            await self.look_again(name)  # what was given up is gone: nobody is to see it in a list
             raise
         if before is not None:
             self._incidents.serves(name, before)
         return await self.serves(started)
 
     async def _take_back(self, name: str, wanted: Wanted | None, releases: History, also: Commit) -> None:
-        """Have what was before be what should be again, should the engine have gone away in the middle of the switch.
+        """Have what was before be what should be again, when the switch broke off in its middle.
 
         Without that the reconciler would bring a release up later whose request was answered with an error.
         """

@@ -89,7 +89,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "rollback",
         params.RollbackParams,
         "Go back to an earlier release; without `to` to the last good one before the current",
-        "name, short_id, state, release",
+        "name, short_id, state, release; with dry_run name, would, release, spec_hash",
         (*_SERVICE, 504),
     ),
     Endpoint(

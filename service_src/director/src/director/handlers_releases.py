@@ -47,6 +47,9 @@ class ReleaseHandlers:
 
     async def rollback(self, given: params.RollbackParams, _rest: Rest) -> Any:
         """`/rollback/<name>[?to=]`."""
+        if given.dry_run:
+            target = await self._rollback.target(given.name, given.to)
+            return {"name": given.name, "would": "rollback", "release": target.id, "spec_hash": target.spec.hash()}
         seen, release = await self._rollback.to(given.name, given.to)
         await self._announcer.push()
         return {"name": seen.service, "short_id": seen.short_id, "state": seen.state, "release": release.id}

@@ -74,7 +74,7 @@ class Operations:
     async def run(self, name: str, options: RunOptions) -> Observed:
         """Build if the contents changed, start a fresh container, wait until it answers, stop the one before."""
         check_name(name)
-        async with self._locks.hold(name):
+        async with self._locks.hold(name, interruptible=True):
             plan = await self._images.plan(name)
             before = await self._configs.get(name)
             document = self._with(before, options)
@@ -121,7 +121,7 @@ class Operations:
     async def restart(self, name: str) -> Observed:
         """Replace the container of a service by a fresh one of the same image; nothing is built."""
         check_name(name)
-        async with self._locks.hold(name):
+        async with self._locks.hold(name, interruptible=True):
             wanted = await self._wanted(name)
             wanted = msgspec.structs.replace(wanted, spec=self._deployments.of_today(wanted.spec), state="running")
             return await self._deployments.bring(wanted, "restart")
@@ -129,7 +129,7 @@ class Operations:
     async def start(self, name: str) -> Observed:
         """Start a service that was stopped; one that runs is left as it is."""
         check_name(name)
-        async with self._locks.hold(name):
+        async with self._locks.hold(name, interruptible=True):
             wanted = msgspec.structs.replace(await self._wanted(name), state="running")
             await self._supervisor.refresh()
             current = self._supervisor.primary(name)
@@ -141,9 +141,15 @@ class Operations:
             return await self._deployments.start(current, wanted)
 
     async def stop(self, name: str) -> dict[str, Any]:
-        """Stop a service; it stays stopped until somebody starts it."""
+        """Stop a service; it stays stopped until somebody starts it.
+
+        What is being built or started of it is cancelled.
+        """
         check_name(name)
+        interrupted = self._locks.interrupt(name, "stopped")
         async with self._locks.hold(name):
+            if interrupted and self._desired.get(name) is None:
+                return {"name": name, "short_id": "", "state": "removed"}  # its first run, of which nothing is left
             wanted = await self._wanted(name)
             await self._desired.put(msgspec.structs.replace(wanted, state="stopped"))
             await self._deployer.settle(name)
@@ -152,19 +158,24 @@ class Operations:
                 await self._runtime.stop(item.id, item.stop_timeout)
             self._registrations.drop(name)
             self._incidents.begins_anew(name)
-            await self._supervisor.refresh(fresh=True)
+            listed = await self._deployments.look_again(name, fresh=True)
             current = self._supervisor.primary(name)
-            short = current.short_id if current else ""
-            return {"name": name, "short_id": short, "state": current.state if current else "removed"}
+            if current is None:
+                return {"name": name, "short_id": "", "state": "removed"}
+            return {"name": name, "short_id": current.short_id, "state": current.state if listed else "exited"}
 
     async def remove(self, name: str) -> dict[str, Any]:
-        """Remove a service with its containers and its config; volumes and images stay."""
+        """Remove a service with its containers and its config; volumes and images stay.
+
+        What is being built or started of it is cancelled.
+        """
         check_name(name)
         check_not_core(name)
+        interrupted = self._locks.interrupt(name, "removed")
         async with self._locks.hold(name):
             await self._supervisor.refresh()
             wanted, present = self._desired.get(name), self._supervisor.of_service(name)
-            if wanted is None and not present:
+            if wanted is None and not present and not interrupted:
                 raise NotFound(f"there is no service {name!r}", "GET /list shows those there are", service=name)
             if wanted is not None:
                 await self._desired.put(msgspec.structs.replace(wanted, state="removed"))
@@ -177,7 +188,7 @@ class Operations:
             await self._desired.forget(name)
             self._registrations.drop(name)
             self._incidents.begins_anew(name)
-            await self._supervisor.refresh()
+            await self._deployments.look_again(name)
             return {"name": name, "state": "removed"}
 
     async def rebuild_all(self, *, nocache: bool = False) -> list[dict[str, Any]]:
@@ -217,7 +228,8 @@ class Operations:
 
     async def revive(self, wanted: Wanted) -> None:
         """Bring a service up as it should be; called by the supervisor, which holds the lock."""
-        await self._deployments.bring(wanted, "revive")
+        with self._locks.interruptible(wanted.spec.name):
+            await self._deployments.bring(wanted, "revive")
 
     def _held(self, name: str, image: str) -> bool:
         """Tell whether the contents of a folder were rolled back: they run again when somebody runs that service."""

@@ -49,10 +49,14 @@ class RunParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class RollbackParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The service, and the release to go back to: its id or spec hash; without one the last good one."""
+    """The service, and the release to go back to: its id or spec hash; without one the last good one.
+
+    With `dry_run` nothing is done: the response names the release that it would be.
+    """
 
     name: Name
     to: Annotated[str, msgspec.Meta(pattern=spec.RELEASE_PATTERN)] | None = None
+    dry_run: bool = False
 
 
 class PruneParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,7 +12,7 @@ from director.deployments import Deployments
 from director.desired import Desired, Wanted
 from director.errors import Conflict, DirectorError, DockerAway, NotFound
 from director.history import Release
-from director.images import Images
+from director.images import ImagePlan, Images
 from director.known import what_runs
 from director.locks import Locks
 from director.releases import Releases
@@ -49,12 +49,25 @@ class Rollback:
             DirectorError: it did not come up; what served before still does.
         """
         check_name(name)
-        async with self._locks.hold(name):
+        async with self._locks.hold(name, interruptible=True):
             wanted = await self._wanted(name)
             target = self._choose(name, release)
             await self._have_image(target)
             seen = await self._go(wanted, target, "rollback", "rolled back by request")
             return seen, target
+
+    async def target(self, name: str, release: str | None) -> Release:
+        """Return the release that `to` would go back to, and do nothing.
+
+        Raises:
+            NotFound: as `to` does.
+            Conflict: as `to` does.
+        """
+        check_name(name)
+        await self._wanted(name)
+        target = self._choose(name, release)
+        await self._to_build(target)
+        return target
 
     async def away(self, name: str, reason: str) -> Release | None:
         """Go back by itself from a release that did not stand the watch; called with the service's lock held.
@@ -62,6 +75,10 @@ class Rollback:
         Returns the release that serves now; None when no earlier one came up: then the release is no longer watched,
         and what becomes of it is the crash window's affair.
         """
+        with self._locks.interruptible(name):
+            return await self._away(name, reason)
+
+    async def _away(self, name: str, reason: str) -> Release | None:
         wanted = await self._wanted(name)
         tried: set[str] = set()
         while True:
@@ -125,10 +142,16 @@ class Rollback:
         return history.previous(untried)
 
     async def _have_image(self, target: Release) -> None:
-        """Make sure that the image of a release is there: kept, or made anew where the folder still holds the same."""
+        """Make sure that the image of a release is there: kept, or built where the folder still holds the same."""
+        plan = await self._to_build(target)
+        if plan is not None:
+            await self._images.ensure(plan)
+
+    async def _to_build(self, target: Release) -> ImagePlan | None:
+        """Return how the image of a release is built again; None when it is there."""
         image, name = target.spec.image, target.spec.name
         if await self._runtime.image(image) is not None:
-            return
+            return None
         hint = f"GET /releases/{name} shows the releases whose images are there; GET /run/{name} deploys the folder"
         try:
             plan = await self._images.plan(name)
@@ -136,7 +159,7 @@ class Rollback:
             raise Conflict(f"image {image} of release {target.id} is gone: {error.message}", hint) from error
         if plan.tag != image:
             raise Conflict(f"image {image} of release {target.id} is gone, and the folder holds other contents", hint)
-        await self._images.ensure(plan)
+        return plan
 
     async def _wanted(self, name: str) -> Wanted:
         return await what_runs(name, self._desired, self._images)

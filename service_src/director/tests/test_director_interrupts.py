@@ -1,0 +1,100 @@
+"""What `/stop` and `/rm` do to a run of the same service that is under way."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from director.errors import Conflict
+from director.locks import Locks
+
+SLOW = "FROM scratch\n# SLOW BUILD\n"
+
+
+async def test_who_holds_a_lock_and_who_waits_for_it_are_told_what_was_done() -> None:
+    """Both are cancelled and get a conflict; the lock is free, and a task that was told can go on."""
+    locks, told = Locks(), list[str]()
+
+    async def work() -> None:
+        try:
+            async with locks.hold("one", interruptible=True):
+                await asyncio.sleep(60)
+        except Conflict as error:
+            told.append(error.message)
+        await asyncio.sleep(0)  # the cancellation is over
+
+    tasks = [asyncio.create_task(work()) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    assert locks.interrupt("two", "stopped") is False
+    assert locks.interrupt("one", "stopped") is True
+    async with locks.hold("one"):
+        await asyncio.gather(*tasks)
+    assert told == ["one was stopped while it was being built or started"] * 2
+    assert (locks.busy, locks.interrupt("one", "stopped")) == (frozenset(), False)
+
+
+async def test_a_cancellation_from_elsewhere_stays_one() -> None:
+    """A director that ends cancels its work: that is no conflict."""
+    locks = Locks()
+
+    async def work() -> None:
+        async with locks.hold("one", interruptible=True):
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0.01)
+    locks.interrupt("one", "stopped")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def interrupted(director: Any, name: str, by: str, body: Any = None) -> tuple[tuple[int, Any], tuple[int, Any]]:
+    """Run a service and call `/<by>/<name>` when it is under way; return both answers. It must not take long."""
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(director.post, f"/run/{name}", body or {})
+        deadline = time.monotonic() + 10
+        while f"building t-api/{name}" not in director.log.read_text() and not body and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        begun = time.monotonic()
+        done = director.get(f"/{by}/{name}")
+        answer = running.result()
+        assert time.monotonic() - begun < 5
+    return answer, done
+
+
+@pytest.mark.parametrize(("by", "how"), [("stop", "stopped"), ("rm", "removed")])
+def test_the_build_of_a_first_run_is_cancelled(director: Any, by: str, how: str) -> None:
+    """Who waits for it is told why, and nothing of it is left."""
+    director.image(f"first{by}", dockerfile=SLOW)
+    (status, answer), done = interrupted(director, f"first{by}", by)
+    assert (status, answer["error"]["code"]) == (409, "conflict")
+    assert answer["error"]["message"] == f"first{by} was {how} while it was being built or started"
+    assert (done[0], done[1]["state"]) == (200, "removed")
+    assert f"first{by}" not in [row["name"] for row in director.get("/list")[1]]
+    assert director.get(f"/{by}/first{by}")[0] == 404
+
+
+def test_a_stop_cancels_a_build_and_stops_what_serves(director: Any) -> None:
+    """It stays stopped, and starts again as the release that served."""
+    director.image("built")
+    assert director.get("/run/built")[0] == 200
+    director.image("built", dockerfile=SLOW)
+    (status, _answer), done = interrupted(director, "built", "stop")
+    assert (status, done[0], done[1]["state"]) == (409, 200, "exited")
+    assert [item["state"] for item in director.get("/releases/built")[1]["releases"]] == ["current"]
+    assert director.get("/start/built")[0] == 200
+
+
+@pytest.mark.parametrize("by", ["stop", "rm"])
+def test_a_run_that_waits_for_the_first_answer_is_cancelled(director: Any, by: str) -> None:
+    """The container that said nothing is removed."""
+    director.image(f"mute{by}")
+    (status, answer), done = interrupted(director, f"mute{by}", by, {"env": {"MUTE": "1"}})
+    assert (status, done[0]) == (409, 200), answer
+    assert f"mute{by}" not in [row["name"] for row in director.get("/list")[1]]
