@@ -121,6 +121,22 @@ async def test_a_build_that_is_given_up_leaves_no_process(tmp_path: Path, how: s
     builder.close()
 
 
+async def test_a_build_that_is_cancelled_while_it_starts_leaves_no_process(tmp_path: Path) -> None:
+    """At whatever moment: the CLI may have started its children before asyncio knows that it runs."""
+    cli = fake_cli(tmp_path, f"sleep 60 & echo $! >> {tmp_path}/children; wait")
+    builder = Builder(docker=cli)
+    for moment in range(20):
+        task = asyncio.create_task(builder.build(REQUEST, b"", lambda _: None))
+        await asyncio.sleep(moment / 2000)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await asyncio.sleep(0.2)
+    children = (tmp_path / "children").read_text().split() if (tmp_path / "children").exists() else []
+    await until(lambda: not any(_alive(int(pid)) for pid in children))
+    builder.close()
+
+
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)

@@ -114,15 +114,7 @@ class Builder:
     async def _run(self, request: BuildRequest, context: bytes, log: Callable[[str], None]) -> None:
         progress = Progress()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *build_command(request, self._docker),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env=self._environ(),
-                start_new_session=True,
-                limit=2**20,
-            )
+            process = await self._start(request)
         except OSError as error:
             raise BuildFailed(
                 f"cannot start {self._docker!r}: {error}", "install docker-cli and docker-buildx", log=[]
@@ -145,6 +137,24 @@ class Builder:
             title, lines = progress.failure()
             where = f" at step {title}" if title else ""
             raise BuildFailed(f"building {request.tag} failed{where}", "the log holds the step's last lines", log=lines)
+
+    async def _start(self, request: BuildRequest) -> asyncio.subprocess.Process:
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                *build_command(request, self._docker),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env=self._environ(),
+                start_new_session=True,
+                limit=2**20,
+            )
+        )
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:  # asyncio itself would end the CLI, and leave its children
+            await _kill(await starting)
+            raise
 
     def _environ(self) -> dict[str, str]:
         # buildx writes its own state; the director's root is read-only, and a user's ~/.docker is not ours to change.
