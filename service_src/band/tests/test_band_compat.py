@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -268,24 +269,48 @@ def test_what_the_base_image_is_said_to_bring_it_brings():
     assert shims <= told
 
 
-def test_installed_band_wins_over_an_installed_aioredis(tmp_path):
-    """In a real installation our modules are found first, even before `import band`, whatever pip put beside them."""
+@pytest.fixture
+def site(tmp_path):
+    """A folder of installed packages: band as its wheel brings it, and an aioredis that pip put there."""
     built = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=BAND, capture_output=True, text=True, timeout=50,
     )  # fmt: skip
     assert built.returncode == 0, built.stderr
-    site = tmp_path / "site"
+    folder = tmp_path / "site"
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        wheel.extractall(site)
-    (site / "aioredis").mkdir()
-    (site / "aioredis/__init__.py").write_text("raise ImportError('version 1 cannot run here')\n")
-    code = (
-        f"import sys, site; sys.path[:] = [p for p in sys.path if not p.endswith('band/src')]; "
-        f"site.addsitedir({str(site)!r}); import aioredis, prodict, jsonrpcclient.exceptions; "
-        "import band; print(aioredis.create_redis_pool.__module__, band.__file__)"
+        wheel.extractall(folder)
+    (folder / "aioredis").mkdir()
+    (folder / "aioredis/__init__.py").write_text("create_redis_pool = print\n")
+    return folder
+
+
+def run_in(site, code):
+    """Run a program as in a virtual environment with that folder; returns what it printed."""
+    begin = (
+        "import sys, site; sys.path[:] = [p for p in sys.path if not p.endswith('band/src')]; "
+        f"site.addsitedir({str(site)!r}); "
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-c", begin + code], capture_output=True, text=True, timeout=30, cwd=site)
     assert done.returncode == 0, done.stderr
-    assert "compat.aioredis" in done.stdout
-    assert str(site) in done.stdout
+    return done.stdout
+
+
+def test_installing_band_shadows_nothing_for_other_programs(site):
+    """A program that does not import band gets the aioredis that is installed; one that does gets ours."""
+    assert not list(site.rglob("*.pth"))
+    assert str(site / "aioredis") in run_in(site, "import aioredis; print(aioredis.__file__)")
+    told = run_in(site, "import band, aioredis, prodict; print(aioredis.__name__, aioredis.__file__, band.__file__)")
+    assert "compat/aioredis" in told
+    assert str(site / "band/__init__.py") in told
+
+
+def test_in_the_base_image_ours_are_found_before_band_is_imported(site):
+    """The file that its Dockerfile lays beside the packages does it, whatever pip put there."""
+    dockerfile = (BAND.parents[1] / "band_images/base/Dockerfile").read_text()
+    assert 'RUN cp /opt/src/src/rockstat_band.pth "$(python -c' in dockerfile
+    shutil.copy(BAND / "src/rockstat_band.pth", site)
+    code = "import aioredis, prodict, jsonrpcclient.exceptions, band; print(aioredis.__file__, band.__file__)"
+    told = run_in(site, code)
+    assert "compat/aioredis" in told
+    assert str(site / "band/__init__.py") in told
