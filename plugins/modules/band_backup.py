@@ -103,6 +103,7 @@ removed:
 """
 
 import os
+import re
 import socket
 import tarfile
 import tempfile
@@ -172,10 +173,12 @@ class Backup:
 
     def superfluous(self, *, made: bool) -> list[str]:
         """Archives beyond the number to keep, oldest first; `made`: this one is among them already."""
-        keep, start = self._args["keep"], f"{self._args['namespace']}-2"
+        keep = self._args["keep"]
+        # The whole form: the namespace may be the beginning of another one, or of a name that somebody gave.
+        form = re.compile(re.escape(self._args["namespace"]) + r"-[0-9]{8}T[0-9]{6}Z\.tar\.gz(\.enc)?")
         if not keep or not os.path.isdir(self._args["dest"]):
             return []
-        names = [n for n in os.listdir(self._args["dest"]) if n.startswith(start) and ".tar.gz" in n]
+        names = [n for n in os.listdir(self._args["dest"]) if form.fullmatch(n)]
         found = sorted(os.path.join(self._args["dest"], name) for name in names)
         return found[: max(0, len(found) + (0 if made else 1) - keep)]
 

@@ -9,6 +9,7 @@ short_description: Remove what left the inventory
 version_added: 0.1.0
 description:
   - Lists the director's services that are not in O(keep), and what the director itself would throw away.
+  - With O(record) services that no inventory has named stay, and so do those of the demo, unless O(also) names them.
   - Old images of the platform's core (base, Redis, director) that no container uses are among them.
   - With O(apply=true) it is removed. Volumes stay; what is not the director's is not seen at all.
 options:
@@ -17,6 +18,14 @@ options:
     type: list
     elements: str
     required: true
+  record:
+    description: The file of M(rockstat.band.band_services) that keeps which services an inventory has named.
+    type: path
+  also:
+    description: Services to remove although somebody ran them by hand, or the demo did.
+    type: list
+    elements: str
+    default: []
   apply:
     description: Whether to remove what was found.
     type: bool
@@ -49,7 +58,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 services:
-  description: Services that are not in O(keep).
+  description: Services that are not in O(keep) and go.
+  type: list
+  elements: str
+  returned: always
+by_hand:
+  description: Services that are not in O(keep) and stay, since somebody ran them by hand.
+  type: list
+  elements: str
+  returned: always
+demo:
+  description: Services that are not in O(keep) and stay, since they are those of the demo.
   type: list
   elements: str
   returned: always
@@ -73,6 +92,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError, connection_spec
+from ansible_collections.rockstat.band.plugins.module_utils.named import DEMO, INVENTORY, read, write
 
 
 class Prune:
@@ -84,14 +104,20 @@ class Prune:
         self._core: list[str] = args["core_images"]
         self._director = Director(args["url"], args["token"])
         self._keep = frozenset(args["keep"])
+        self._also = frozenset(args["also"])
+        self._record: str = args["record"] or ""
         self._timeout = float(args["timeout"])
 
     def find(self) -> dict[str, Any]:
         """What could go; raises DirectorError."""
         states: dict[str, Any] = self._director.get("/state")
         loose: dict[str, Any] = self._director.get("/prune", timeout=self._timeout)
+        named = read(self._record) if self._record else dict.fromkeys(states, INVENTORY)
+        rest = {name: "" if name in self._also else named.get(name, "by_hand") for name in set(states) - self._keep}
         return {
-            "services": sorted(set(states) - self._keep),
+            "services": sorted(name for name, whose in rest.items() if whose in ("", INVENTORY)),
+            "by_hand": sorted(name for name, whose in rest.items() if whose == "by_hand"),
+            "demo": sorted(name for name, whose in rest.items() if whose == DEMO),
             "images": [*(_name(image) for image in loose.get("images") or []), *self._old_core_images()],
             "containers": [_name(container) for container in loose.get("containers") or []],
             "bytes": int(loose.get("bytes") or 0),
@@ -101,6 +127,8 @@ class Prune:
         """Remove the services first, since their images are not needed then; raises DirectorError."""
         for name in found["services"]:
             self._director.post(f"/rm/{name}", timeout=self._timeout)
+        if self._record:
+            write(self._record, {k: v for k, v in read(self._record).items() if k not in found["services"]})
         self._director.post("/prune?apply=1", timeout=self._timeout)
         for image in self._old_core_images():
             self._docker("image", "rm", image)
@@ -143,6 +171,8 @@ def main() -> None:
         argument_spec={
             **connection_spec(),
             "keep": {"type": "list", "elements": "str", "required": True},
+            "record": {"type": "path"},
+            "also": {"type": "list", "elements": "str", "default": []},
             "core_images": {
                 "type": "list",
                 "elements": "str",
@@ -165,7 +195,16 @@ def main() -> None:
             found = prune.remove(found)
     except DirectorError as error:
         if module.check_mode and error.status == 0:
-            module.exit_json(changed=False, services=[], images=[], containers=[], bytes=0, skipped_reason=str(error))
+            module.exit_json(
+                changed=False,
+                services=[],
+                by_hand=[],
+                demo=[],
+                images=[],
+                containers=[],
+                bytes=0,
+                skipped_reason=str(error),
+            )
         module.fail_json(msg=str(error), status=error.status)
     result: dict[str, Any] = {"changed": something and module.params["apply"], **found}
     if module._diff and result["changed"]:

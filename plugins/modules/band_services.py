@@ -49,6 +49,14 @@ options:
     type: list
     elements: str
     default: []
+  record:
+    description: File on the host that keeps which services were named here, for M(rockstat.band.band_prune).
+    type: path
+  demo:
+    description: Those of the services that are only there to try things with.
+    type: list
+    elements: str
+    default: []
   timeout:
     description: Seconds that one service may take.
     type: int
@@ -90,6 +98,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError, connection_spec
+from ansible_collections.rockstat.band.plugins.module_utils.named import DEMO, INVENTORY, read, write
 from ansible_collections.rockstat.band.plugins.module_utils.service import (
     Service,
     explained,
@@ -119,8 +128,22 @@ class Services:
                     self.actions[entry["name"]] = "start" if entry["state"] == "running" else "nothing"
                     continue
                 undone = self._undo() if self._args["rollback"] else []
+                self.keep_names()
                 message = "\n".join([explained(entry["name"], error), *undone])
                 self._module.fail_json(msg=message, service=entry["name"], status=error.status, **self.result())
+
+    def keep_names(self) -> None:
+        """Note by whom the services of this call were named."""
+        path = self._args["record"]
+        if not path or self._module.check_mode:
+            return
+        named = read(path)
+        for entry in self._args["services"]:
+            if entry["state"] == "absent":
+                named.pop(entry["name"], None)
+            else:
+                named[entry["name"]] = DEMO if entry["name"] in self._args["demo"] else INVENTORY
+        write(path, named)
 
     def result(self) -> dict[str, Any]:
         """What was done."""
@@ -172,6 +195,8 @@ def main() -> None:
             "services": {"type": "list", "elements": "dict", "required": True, "options": service_spec()},
             "rollback": {"type": "bool", "default": False},
             "renewed": {"type": "list", "elements": "str", "default": []},
+            "record": {"type": "path"},
+            "demo": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
@@ -179,6 +204,7 @@ def main() -> None:
     spare_short_words(module)
     services = Services(module)
     services.ensure()
+    services.keep_names()
     module.exit_json(**services.result())
 
 

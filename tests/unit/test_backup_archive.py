@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "collections"))
 
 from ansible_collections.rockstat.band.plugins.module_utils import archive, bundle  # noqa: E402
-from ansible_collections.rockstat.band.plugins.modules import band_footprint, band_packages  # noqa: E402
+from ansible_collections.rockstat.band.plugins.modules import band_backup, band_footprint, band_packages  # noqa: E402
 
 SECRET = "correct-horse-battery"
 
@@ -107,6 +107,18 @@ def test_nothing_is_written_outside_of_the_folder(tmp_path: Path) -> None:
         with pytest.raises(archive.ArchiveError, match="has no place in a backup"):
             archive.unpack(str(tmp_path / name), str(tmp_path / "out"))
     assert not (tmp_path / "escaped").exists()
+
+
+def test_archives_of_another_namespace_are_not_counted(tmp_path: Path) -> None:
+    """In a shared folder only what has the whole form of our names is old: a namespace may begin with another one."""
+    ours = [f"rockstat-2026112{day}T030000Z.tar.gz{ending}" for day, ending in ((1, ""), (2, ".enc"), (3, ""))]
+    theirs = ["rockstat-2-20261120T030000Z.tar.gz", "rockstat-20261120T030000Z-keep.tar.gz", "rockstat-2.tar.gz"]
+    for name in [*ours, *theirs]:
+        (tmp_path / name).write_bytes(b"")
+    backup = band_backup.Backup(
+        {"namespace": "rockstat", "redis": "", "dest": str(tmp_path), "keep": 2, "passphrase": ""}
+    )
+    assert backup.superfluous(made=True) == [str(tmp_path / ours[0])]
 
 
 def test_an_archive_of_a_later_version_asks_for_an_update(tmp_path: Path) -> None:

@@ -331,6 +331,26 @@ def test_services_before_a_failed_one_go_back(director: Any) -> None:
     assert not any(path.startswith("/run/uaparser") for path in director.changing)
 
 
+def test_prune_leaves_what_was_run_by_hand_and_the_demo(director: Any, tmp_path: Path) -> None:
+    """What an inventory named and does not any more goes; the rest is told, and goes when it is named."""
+    record = {"record": str(tmp_path / "services.json")}
+    args = prepared(director, "band_services", {})
+    wanted = [{"name": name, "env": {"OLD": "1"}} for name in ("front", "uaparser", "mixpanel_double")]
+    assert not run("band_services", {**args, "services": wanted, "demo": ["mixpanel_double"], **record}).get("failed")
+    director.answer("/run/weekday", {})
+    look = {"url": director.url, "keep": ["front", "mmgeo", "sxgeo"], **record}
+    found = run("band_prune", look)
+    assert (found["services"], found["by_hand"], found["demo"]) == (["uaparser"], ["weekday"], ["mixpanel_double"])
+    assert run("band_prune", {**look, "apply": True}, check=True)["changed"] is True
+    assert "uaparser" in director.services
+    done = run("band_prune", {**look, "apply": True, "also": ["weekday"]})
+    assert done["services"] == ["uaparser", "weekday"]
+    assert set(director.services) == {"front", "mmgeo", "sxgeo", "mixpanel_double"}
+    assert run("band_prune", look)["services"] == []
+    # Without a record, as on a host of an earlier version, nobody knows who ran what.
+    assert run("band_prune", {**look, "record": str(tmp_path / "none")})["by_hand"] == ["mixpanel_double"]
+
+
 def test_an_enricher_that_only_says_why_not_is_missed(director: Any) -> None:
     """A geo service without a database answers with a reason: that is no data, and the error quotes it."""
     director.enriched["mmgeo"] = {"reason": "no database yet"}
