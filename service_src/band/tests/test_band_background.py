@@ -13,7 +13,10 @@ import pytest
 
 from band import background
 from band.background import failing_loops, loop_failures, run_forever
+from band.checks import read_health
+from band.events import StreamListener
 from band.metrics import Metrics
+from band.service import Service
 from band.tracebacks import raised_at
 
 
@@ -174,3 +177,32 @@ def test_the_place_of_an_exception_is_in_the_authors_code():
         found = raised_at(error)
     assert found.startswith("tests/test_band_background.py:")
     assert raised_at(ValueError()) == ""
+
+
+async def test_a_loop_that_breaks_is_told_of_and_tried_again(run_service, peer, eventually, monkeypatch):
+    """An unexpected exception in the listener's loop ends nothing: health says which loop fails and where."""
+    raw = await peer()
+    consume = StreamListener._consume
+    broken = True
+
+    async def break_or_consume(self):
+        if broken:
+            raise RuntimeError("the listener broke")
+        await consume(self)
+
+    monkeypatch.setattr(StreamListener, "_consume", break_or_consume)
+    service, got = Service(), []
+
+    @service.expose.listener()
+    async def broadcast(n, **event):
+        got.append(n)
+
+    await run_service(service, name="listen", events_from="0")
+    await eventually(failing_loops)
+    told = await read_health(service.registry, service.link)
+    assert told["status"] == "degraded"
+    reason = told["checks"]["background"]["reason"]
+    assert re.search(r"loop failing: events: RuntimeError: the listener broke \(\S+:\d+\)", reason)
+    broken = False
+    await raw.command("XADD", "events", "*", "event", '{"n": 1}')
+    await eventually(lambda: got == [1])

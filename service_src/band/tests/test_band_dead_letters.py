@@ -225,6 +225,23 @@ async def test_replay_ends_when_its_lock_is_lost(run_service, raw, ask, monkeypa
     assert await left(raw) == [2]
 
 
+async def test_a_lock_that_ran_out_at_the_last_moment_is_not_taken_from_its_new_owner(run_service, raw, ask):
+    """Whatever pause lies before the command that frees it: another instance's lock stays."""
+    shop = Shop()
+    service = await run_service(shop.service, name="listen")
+    await bury(raw, 1)
+    command = service.link.command
+
+    async def paused(*parts, **options):
+        if parts[0] in {"DEL", "EVAL"}:  # just before it is freed: the pause was too long
+            await command("SET", "dead:listen:replay", "another")
+        return await command(*parts, **options)
+
+    service.link.command = paused
+    assert (await ask("replay_dead_letters"))["replayed"] == 1
+    assert await raw.command("GET", "dead:listen:replay") == b"another"
+
+
 async def test_replay_of_a_service_that_stops_loses_nothing(run_service, raw, ask, monkeypatch):
     """What the function had in hand stays, and so does the rest; the next instance can replay at once."""
     monkeypatch.setattr(dead_letters, "PATIENCE", 0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 
 import pytest
@@ -148,6 +149,70 @@ async def test_events_that_keep_failing_become_dead_letters_and_the_rest_goes_on
     assert b"-" in named[b"stream_id"]
     await eventually(lambda: pending_is(raw, 0))
     assert b"band_listener_dead_letters_total 1.0" in service.metrics.render()
+
+
+@pytest.mark.parametrize("bad", [{0}, {99}, {41, 42}, {7, 63}, set(range(100))], ids=len)
+async def test_events_that_cannot_be_taken_bury_no_neighbour(run_service, raw, eventually, bad):
+    """A batch that failed max_attempts times is halved down to the culprits, in order; all others are acknowledged."""
+    service = Service()
+    calls, got = [], []
+
+    @service.expose.listener(batch=100, max_attempts=1)
+    async def broadcast(events):
+        numbers = [event["n"] for event in events]
+        calls.append(numbers)
+        for number in bad.intersection(numbers):
+            raise ValueError(f"{number} cannot be taken")
+        got.extend(numbers)
+
+    await add(raw, *range(100))
+    await run_listener(run_service, service)
+    await eventually(lambda: dead_are(raw, len(bad)))
+    await eventually(lambda: pending_is(raw, 0))
+    assert got == [number for number in range(100) if number not in bad]
+    letters = [json.loads(fields[1])["n"] for _, fields in await raw.command("XRANGE", "dead:listen", "-", "+")]
+    assert sorted(letters) == sorted(bad)
+    for _, fields in await raw.command("XRANGE", "dead:listen", "-", "+"):
+        named = dict(zip(fields[::2], fields[1::2], strict=True))
+        assert f"{json.loads(named[b'event'])['n']} cannot be taken" in named[b"reason"].decode()
+    assert len(calls) <= 1 + 2 * 7 * len(bad), "each culprit costs two calls a halving"
+    assert await raw.command("XINFO", "GROUPS", "events")
+
+
+async def test_a_reason_says_where_it_was_raised(run_service, raw, eventually):
+    """A dead letter names file and line of the listener's own code."""
+    service = Service()
+
+    @service.expose.listener(max_attempts=1)
+    async def broadcast(n, **event):
+        raise ValueError("no")
+
+    await add(raw, 1)
+    await run_listener(run_service, service)
+    await eventually(lambda: dead_are(raw, 1))
+    ((_, fields),) = await raw.command("XRANGE", "dead:listen", "-", "+")
+    assert re.search(rb"ValueError: no \(tests/test_band_events\.py:\d+\)", fields[fields.index(b"reason") + 1])
+
+
+async def test_a_stop_in_the_middle_of_a_hunt_leaves_the_rest_pending(run_service, raw, eventually):
+    """What was not tried yet when the service stops is delivered again, not buried."""
+    service = Service()
+    calls = []
+
+    @service.expose.listener(batch=8, max_attempts=1)
+    async def broadcast(events):
+        calls.append(len(events))
+        if len(events) == 4:
+            service._listener._stopping.set()
+        raise ValueError("no")
+
+    await add(raw, *range(8))
+    await run_listener(run_service, service)
+    await eventually(lambda: calls == [8, 4])
+    await service.stop()
+    assert calls == [8, 4]
+    assert await pending(raw) == 8
+    assert await raw.command("XLEN", "dead:listen") == 0
 
 
 async def test_entries_that_are_no_event_become_dead_letters(run_service, raw, eventually):

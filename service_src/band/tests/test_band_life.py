@@ -233,14 +233,14 @@ def test_import_of_a_name_costs_only_that_name():
 
 
 def test_part_that_breaks_ends_the_process_with_1(redis, spawn_service):
-    """When the listener's own task breaks, the process says why and ends with 1, so that the director sees a crash."""
+    """When a task of the framework ends, the process says why and ends with 1, so that the director sees a crash."""
     code = """
 import band.events
 from band import expose
 
-async def broken(self):
+async def broken(self, address):
     raise RuntimeError("the listener broke")
-band.events.StreamListener._consume = broken
+band.events.StreamListener.run = broken
 
 @expose.listener()
 async def broadcast(**event):

@@ -7,6 +7,8 @@ from collections import Counter
 
 import pytest
 
+from band import presence
+from band.checks import read_health
 from band.errors import RpcRemoteError
 from band.presence import KEY
 from band.service import Service
@@ -237,3 +239,47 @@ async def test_presence_comes_back_after_redis_lost_everything(run_service, peer
         return await raw.command("ZCARD", KEY.format(service="twin")) == 2
 
     await eventually(both)
+
+
+async def test_names_that_are_no_service_of_ours_are_forgotten(run_service, eventually, monkeypatch):
+    """What was called and never had an instance costs nothing for ever; a service of ours stays known."""
+    monkeypatch.setattr(presence, "FORGET_SECONDS", 0.3)
+    monkeypatch.setattr(presence, "REFRESH", 0.1)
+    await run_service(Service(), name="ours")
+    caller = await run_service(Service(), name="caller")
+    await eventually(lambda: caller.presence.knows("ours"))
+    for number in range(500):
+        assert caller.presence.pick(f"ghost{number}") is None
+    assert len(caller.presence._known) <= presence.MAX_WITHOUT_INSTANCES + 2
+    await eventually(lambda: set(caller.presence._known) == {"caller", "ours"})
+    await eventually(lambda: caller.presence._called == {})
+
+
+async def test_a_plain_peer_is_not_looked_up_at_every_call(run_service, monkeypatch):
+    """A service of the original platform has no instances: that is remembered while it is called."""
+    caller = await run_service(Service(), name="caller")
+    looked = []
+    monkeypatch.setattr(caller.presence, "_look", looked.append)
+    caller.presence.pick("original")
+    caller.presence._known["original"] = []
+    for _ in range(5):
+        caller.presence.pick("original")
+        caller.presence._drop_unused()
+    assert looked == ["original"]
+
+
+async def test_a_redis_that_refuses_the_sign_of_life_does_not_blind_it(run_service, own_redis, eventually, monkeypatch):
+    """Full or read-only: the instance says why, goes on looking at others, and shows itself again afterwards."""
+    monkeypatch.setattr(presence, "REFRESH", 0.1)
+    server = own_redis()
+    service = await run_service(Service(), name="labsvc", redis_dsn=server.dsn)
+    link = service.link
+    await eventually(lambda: link.command("ZCARD", "band:instances:labsvc"))
+    await link.command("CONFIG", "SET", "maxmemory", "1")
+    await eventually(lambda: "OOM" in service.presence.refused)
+    health = await read_health(service.registry, link)
+    assert health["status"] == "degraded"
+    assert "Redis refuses writes: OOM" in health["checks"]["redis_writes"]["reason"]
+    await link.command("CONFIG", "SET", "maxmemory", "0")
+    await eventually(lambda: not service.presence.refused)
+    assert (await read_health(service.registry, link))["status"] == "ok"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, NoReturn
+from typing import Any, Final
 
 from band.logs import logger
 from band.redis.backoff import Backoff
@@ -34,7 +35,13 @@ _loops: dict[str, _Loop] = {}
 _failures: dict[str, int] = {}
 
 
-async def run_forever(name: str, step: Callable[[], Awaitable[object]], *, pause_seconds: float = 0.0) -> NoReturn:
+async def run_forever(
+    name: str,
+    step: Callable[[], Awaitable[object]],
+    *,
+    pause_seconds: float = 0.0,
+    until: asyncio.Event | None = None,
+) -> None:
     """Call ``await step()`` again and again, until the task is cancelled.
 
     An exception of a step is logged with its traceback (``background_loop_failed``) and counted, and ``failing_loops``
@@ -44,6 +51,7 @@ async def run_forever(name: str, step: Callable[[], Awaitable[object]], *, pause
         name: unique in the process; a label of ``band_background_loop_failures_total``, so no value of any event.
         step: one turn; it may also run for as long as all goes well, like the reading of a stream.
         pause_seconds: the pause after a step that succeeded.
+        until: when this is set, the loop ends after the step that runs, and at once in a pause.
 
     Raises:
         asyncio.CancelledError: the task was cancelled. One that only leaks out of a step is a failure like any other.
@@ -51,9 +59,12 @@ async def run_forever(name: str, step: Callable[[], Awaitable[object]], *, pause
     loop = _loops[name] = _Loop()
     _failures.setdefault(name, 0)
     try:
-        while True:
+        while until is None or not until.is_set():
             pause = await _turn(name, loop, step, pause_seconds)
-            await asyncio.sleep(pause)
+            if until is None:
+                await asyncio.sleep(pause)
+            else:
+                await _sleep_unless(until, pause)
     finally:
         if _loops.get(name) is loop:
             del _loops[name]
@@ -78,6 +89,12 @@ async def _turn(name: str, loop: _Loop, step: Callable[[], Awaitable[object]], p
     return pause_seconds
 
 
+async def _sleep_unless(ended: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await ended.wait()
+
+
 def _failed(name: str, loop: _Loop, error: BaseException) -> float:
     if loop.recovered():
         loop.backoff.reset()
@@ -93,6 +110,12 @@ def _failed(name: str, loop: _Loop, error: BaseException) -> float:
 def failing_loops() -> dict[str, str]:
     """Return the loops of this process that fail now: name → the last exception, with the place it was raised at."""
     return {name: loop.reason for name, loop in sorted(_loops.items()) if loop.reason and not loop.recovered()}
+
+
+def check_loops() -> dict[str, Any] | None:
+    """Return the health check of this process's loops: degraded while one fails; None while none does."""
+    found = [f"loop failing: {name}: {reason}" for name, reason in failing_loops().items()]
+    return {"status": "degraded", "reason": "; ".join(found)} if found else None
 
 
 def loop_failures() -> dict[str, int]:

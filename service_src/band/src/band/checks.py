@@ -46,6 +46,9 @@ async def read_health(registry: Registry, link: RedisLink) -> dict[str, Any]:
             {"status": OK} if link.connected else {"status": DEGRADED, "reason": mask_text(link.last_error)}
         )
         checks["redis"]["reconnects"] = link.reconnects
+    for name, framework_check in registry.framework_checks.items():
+        if (told := framework_check()) is not None:
+            checks[name] = mask(told)
     for check in registry.health_checks:
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):

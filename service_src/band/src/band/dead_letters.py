@@ -26,6 +26,9 @@ LOCK: Final = "{key}:replay"
 LOCK_MS: Final = 15_000
 LOCK_INTERVAL: Final = 5.0
 """Seconds between two signs that the replay still runs."""
+FREE_IF_OURS: Final = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('del', KEYS[1]) or 0"
+EXTEND_IF_OURS: Final = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('pexpire', KEYS[1], ARGV[2]) or 0"
+"""In one step each: between a look and a write the lock may run out and become another instance's."""
 PATIENCE: Final = 1.5
 """Seconds in which a replay may end before its call is answered; callers wait 2 by default."""
 LISTED_MOST: Final = 1000
@@ -51,6 +54,8 @@ class Replay:
 
     ``give`` takes some letters and yields what became of them, in numbers to be added up. When it raises, the replay
     ends. ``figures`` tells of the last one: ``running``, those numbers, and ``stopped`` (why), ``stopped_at``.
+
+    The lock is the stream's key with ``:replay`` behind it; the Redis user of the service needs SET and EVAL there.
     """
 
     def __init__(
@@ -117,8 +122,7 @@ class Replay:
         finally:
             holding.cancel()
             with contextlib.suppress(RedisError):
-                if await self._redis.command("GET", self._lock) == self._token:
-                    await self._redis.command("DEL", self._lock)
+                await self._redis.command("EVAL", FREE_IF_OURS, 1, self._lock, self._token)
             figures["running"] = False
             self._busy = False
             self._ended.set()
@@ -128,9 +132,8 @@ class Replay:
         while True:
             await asyncio.sleep(LOCK_INTERVAL)
             with contextlib.suppress(RedisError):
-                if await self._redis.command("GET", self._lock) != self._token:
+                if not await self._redis.command("EVAL", EXTEND_IF_OURS, 1, self._lock, self._token, LOCK_MS):
                     return
-                await self._redis.command("PEXPIRE", self._lock, LOCK_MS)
 
 
 class DeadLetters:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
+from band.constants import ROLE_LISTENER
+from band.dead_letter_limit import DeadLetterLimit
 from band.errors import RedisError, RedisReplyError
-from band.jsonrpc.calling import describe
 from band.logs import logger
 from band.metrics import Metrics
 from band.redis.backoff import Backoff
 from band.registry import Exposed, resolve
 from band.stream_group import Delivery, StreamGroup
+from band.tracebacks import describe_raised
 
 RETRY_CAP: Final = 30.0
 
@@ -25,6 +28,12 @@ class Feed:
         self.exposed = exposed
         # A function that handles one batch at a time is not given another one by a replay meanwhile.
         self._turns = asyncio.Semaphore(exposed.in_flight)
+        self._begun: dict[object, float] = {}
+
+    @property
+    def longest_seconds(self) -> float:
+        """How long the oldest call of the function has been in progress; 0 when there is none."""
+        return time.monotonic() - min(self._begun.values()) if self._begun else 0.0
 
     async def give(self, events: list[dict[str, Any]]) -> None:
         """Call the function with a batch, or with the one event, when it is its turn.
@@ -34,13 +43,25 @@ class Feed:
         """
         func = self.exposed.func
         async with self._turns:
-            await resolve(func(events) if self.exposed.batch else func(**events[0]))
+            call = object()
+            self._begun[call] = time.monotonic()
+            try:
+                await resolve(func(events) if self.exposed.batch else func(**events[0]))
+            finally:
+                del self._begun[call]
 
 
 class Batches:
     """Works on batches; `held` is what is in hand: read, and neither acknowledged nor buried yet."""
 
-    def __init__(self, feed: Feed, group: StreamGroup, metrics: Metrics, stopping: asyncio.Event) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        group: StreamGroup,
+        metrics: Metrics,
+        stopping: asyncio.Event,
+        limit: DeadLetterLimit | None = None,
+    ) -> None:
         self.held: dict[str, None] = {}
         self.at_rest = asyncio.Event()
         self.at_rest.set()
@@ -50,6 +71,7 @@ class Batches:
         self._group = group
         self._metrics = metrics
         self._stopping = stopping
+        self._limit = limit
         # Handled, but Redis went away before the acknowledgement: given again, they are only acknowledged.
         self._handled: dict[str, None] = {}
 
@@ -96,6 +118,8 @@ class Batches:
         await self._group.bury(deliveries, reason)
         self._let_go([delivery.stream_id for delivery in deliveries])
         self._metrics.add("listener_dead_letters", len(deliveries))
+        if self._limit is not None:
+            await self._limit.added(len(deliveries), sum(len(delivery.raw) for delivery in deliveries))
 
     async def pause(self, seconds: float) -> bool:
         """Wait, unless it stops; returns whether it stops."""
@@ -104,53 +128,77 @@ class Batches:
                 await self._stopping.wait()
         return self._stopping.is_set()
 
-    async def hold(self, interval: float, make_group: Callable[[], Awaitable[None]]) -> None:
-        """Show, for ever, that what is in hand is still worked on, so that nobody claims it meanwhile.
+    async def hold(self, make_group: Callable[[], Awaitable[None]]) -> None:
+        """Show that what is in hand is still worked on, so that nobody claims it meanwhile.
 
         A group that is gone is noticed here first: nothing else may be asked of Redis while all hands are full.
         """
-        while True:
-            await asyncio.sleep(interval)
-            held = list(self.held)
-            if held and not self._stopping.is_set():
-                try:
-                    try:
-                        await self._group.hold(held)
-                    except RedisReplyError as error:
-                        if error.code != "NOGROUP":
-                            raise
-                        await make_group()
-                except RedisError as error:
-                    logger.warning("events_hold_failed", group=self._group.name, reason=str(error))
+        held = list(self.held)
+        if not held or self._stopping.is_set():
+            return
+        try:
+            try:
+                await self._group.hold(held)
+            except RedisReplyError as error:
+                if error.code != "NOGROUP":
+                    raise
+                await make_group()
+        except RedisError as error:
+            logger.warning("events_hold_failed", group=self._group.name, reason=str(error))
 
     async def _try(self, deliveries: list[Delivery]) -> None:
+        """Give a batch until it is taken, at most `max_attempts` times with growing pauses; then hunt the culprits."""
         if not deliveries:
             return
         backoff = Backoff(base=0.5, cap=RETRY_CAP)
-        loop = asyncio.get_running_loop()
-        while True:
-            begun = loop.time()
-            try:
-                await self._feed.give([delivery.event or {} for delivery in deliveries])
-            except Exception as error:  # noqa: BLE001 - whatever a listener does, its events are kept
-                self.last_error = describe(error)
-                self._metrics.called(self._exposed.name, "error", loop.time() - begun)
-                logger.exception(
-                    "listener_failed", method=self._exposed.name, events=len(deliveries), reason=self.last_error
-                )
-                if backoff.attempts + 1 >= self._exposed.max_attempts:
-                    await self.bury(deliveries, self.last_error)
-                    return
-                if await self.pause(backoff.next()):
-                    return  # they stay pending: the next life, or another consumer, gets them again
-                continue
-            took = loop.time() - begun
-            self._metrics.called(self._exposed.name, "ok", took)
-            self._metrics.add("listener_events", len(deliveries))
-            ids = [delivery.stream_id for delivery in deliveries]
-            self._handled.update(dict.fromkeys(ids))
-            await self._acknowledge(ids, took * 1000)
+        while (error := await self._give(deliveries)) is not None:
+            logger.error(
+                "listener_failed",
+                method=self._exposed.name,
+                events=len(deliveries),
+                reason=self.last_error,
+                exc_info=error,
+            )
+            if backoff.attempts + 1 >= self._exposed.max_attempts:
+                await self._separate(deliveries, self.last_error)
+                return
+            if await self.pause(backoff.next()):
+                return  # they stay pending: the next life, or another consumer, gets them again
+
+    async def _separate(self, deliveries: list[Delivery], reason: str) -> None:
+        """Bury what of a batch cannot be taken: each half is given once, in order, those that fail are halved again."""
+        if len(deliveries) == 1:
+            await self.bury(deliveries, reason)
             return
+        middle = len(deliveries) // 2
+        for half in (deliveries[:middle], deliveries[middle:]):
+            if self._stopping.is_set():
+                return
+            if await self._give(half) is not None:
+                logger.warning(
+                    "listener_failed", method=self._exposed.name, events=len(half), reason=self.last_error
+                )  # the traceback was logged with the whole batch
+                await self._separate(half, self.last_error)
+
+    async def _give(self, deliveries: list[Delivery]) -> Exception | None:
+        """Have the function take a batch once, and acknowledge it; returns what the function raised."""
+        loop, name = asyncio.get_running_loop(), self._exposed.name
+        begun = loop.time()
+        try:
+            await self._feed.give([delivery.event or {} for delivery in deliveries])
+        except Exception as error:  # noqa: BLE001 - whatever a listener does, its events are kept
+            self.last_error = describe_raised(error)
+            self._metrics.called(name, "error", loop.time() - begun)
+            self._metrics.failures.failed(ROLE_LISTENER, name, error)
+            return error
+        took = loop.time() - begun
+        self._metrics.called(name, "ok", took)
+        self._metrics.failures.succeeded(ROLE_LISTENER, name)
+        self._metrics.add("listener_events", len(deliveries))
+        ids = [delivery.stream_id for delivery in deliveries]
+        self._handled.update(dict.fromkeys(ids))
+        await self._acknowledge(ids, took * 1000)
+        return None
 
     async def _acknowledge(self, ids: list[str], took_ms: float | None = None) -> None:
         await self._group.acknowledge(ids, took_ms)

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from typing import Any, Final
 
+from band.background import run_forever
+from band.dead_letter_limit import DeadLetterLimit
 from band.errors import RedisError, RedisReplyError
 from band.event_batches import Batches, Feed
 from band.event_reader import EventReader, before, order
@@ -31,6 +34,8 @@ CLAIM_INTERVAL: Final = 2.0
 """Seconds between two looks for such messages."""
 HOLD_INTERVAL: Final = 2.0
 """Seconds between two signs that a consumer still works on what it holds."""
+STUCK_SECONDS: Final = 120.0
+"""A function that works so long on the same events makes its service degraded."""
 SUSPECT_AFTER: Final = 3
 """Lives of a service that ended over the same events; from then on they are given one by one."""
 _NEVER: Final = 1_000_000
@@ -41,7 +46,7 @@ class StreamListener:
     """Feeds one listener function from the stream, as consumer ``consumer`` of the group ``service``.
 
     ``commands`` is the service's connection for what does not block; without one it has its own. ``feed`` is the
-    function where somebody else gives it events too.
+    function where somebody else gives it events too. ``limit`` bounds its dead letters.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class StreamListener:
         start: str = "$",
         commands: RedisLink | None = None,
         feed: Feed | None = None,
+        limit: DeadLetterLimit | None = None,
     ) -> None:
         self.service = service
         self.consumer = consumer
@@ -65,37 +71,58 @@ class StreamListener:
         self._own_commands = commands is None
         self._stopping = asyncio.Event()
         self._group = StreamGroup(service, consumer, self._link, self._commands)
-        self._batches = Batches(feed or Feed(exposed), self._group, metrics, self._stopping)
+        self._feed = feed or Feed(exposed)
+        self._batches = Batches(self._feed, self._group, metrics, self._stopping, limit)
         self._reader = EventReader(exposed, self._group, self._batches, metrics, self._stopping)
         self._backoff = Backoff()
         self._claim_at = 0.0
         self._oldest_unhandled = ""
 
     async def run(self, address: RedisAddress) -> None:
-        """Consume until cancelled. Redis going away is waited out."""
+        """Consume until it is stopped or cancelled. Redis going away is waited out."""
         self._link.start(address)
         if self._own_commands:
             self._commands.start(address)
-        holder = asyncio.get_running_loop().create_task(self._batches.hold(HOLD_INTERVAL, self._join_again))
+        hold = functools.partial(self._batches.hold, self._join_again)
+        holder = asyncio.get_running_loop().create_task(run_forever("events hold", hold, pause_seconds=HOLD_INTERVAL))
         try:
-            while not self._stopping.is_set():
-                try:
-                    await self._link.ready(30)
-                    await self._commands.ready(30)
-                    await self._consume()
-                except RedisError as error:
-                    if isinstance(error, RedisReplyError) and error.code == "NOGROUP":
-                        logger.warning("events_group_gone", group=self.service)
-                    self._remember_unhandled()
-                    self._batches.drop_all()
-                    await self._batches.pause(self._backoff.next())
-                finally:
-                    self._batches.at_rest.set()
+            await run_forever("events", self._turn, until=self._stopping)
         finally:
             holder.cancel()
             await self._link.close()
             if self._own_commands:
                 await self._commands.close()
+
+    async def _turn(self) -> None:
+        try:
+            await self._link.ready(30)
+            await self._commands.ready(30)
+            await self._consume()
+        except RedisError as error:
+            if isinstance(error, RedisReplyError) and error.code == "NOGROUP":
+                logger.warning("events_group_gone", group=self.service)
+            self._let_go()
+            await self._batches.pause(self._backoff.next())
+        except Exception:
+            self._let_go()
+            raise
+        finally:
+            self._batches.at_rest.set()
+
+    def _let_go(self) -> None:
+        """Hold nothing any more: what was not acknowledged comes again."""
+        self._remember_unhandled()
+        self._batches.drop_all()
+
+    def check(self) -> dict[str, Any] | None:
+        """Return the health check: degraded while nothing is read, or one call lasts; None while all is well."""
+        if self._link.address is not None and not self._link.connected:
+            return {"status": "degraded", "reason": f"events are not read: {self._link.last_error}"}
+        seconds = self._feed.longest_seconds
+        if seconds < STUCK_SECONDS:
+            return None
+        reason = f"{self._exposed.name} has worked on the same events for {seconds:.0f} s"
+        return {"status": "degraded", "reason": reason, "hint": "what does it wait for? See the service's log"}
 
     async def stop(self, timeout: float) -> bool:
         """Take nothing new and let what was taken end; returns whether it did within ``timeout`` seconds."""

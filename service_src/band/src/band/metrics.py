@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from band.background import loop_failures
+from band.failures import Failures
 
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds in seconds."""
@@ -41,13 +42,14 @@ class _Latency(msgspec.Struct):
 
 
 class Metrics:
-    """Counters of calls by method and outcome, counters and gauges by name."""
+    """Counters of calls by method and outcome, counters and gauges by name; and which functions keep failing."""
 
     def __init__(self) -> None:
         self._calls: dict[tuple[str, str], int] = {}
         self._latency: dict[str, _Latency] = {}
         self._counters: dict[str, float] = {}
         self._gauges: dict[str, tuple[str, Gauge, str]] = {}
+        self.failures = Failures()
 
     def called(self, method: str, outcome: str, seconds: float, count: int = 1) -> None:
         """Count ``count`` calls of ``method`` that ended as ``outcome`` and took ``seconds`` together."""
@@ -94,6 +96,12 @@ class Metrics:
         for loop, count in sorted(loop_failures().items()):
             loops.add_metric([loop], count)
         yield loops
+        errors = CounterMetricFamily(
+            "band_handler_errors", "Exceptions of the service's own functions.", labels=["kind", "name"]
+        )
+        for (kind, method), count in sorted(self.failures.counts.items()):
+            errors.add_metric([kind, method], count)
+        yield errors
         for name, value in sorted(self._counters.items()):
             yield CounterMetricFamily(f"band_{name}", name.replace("_", " "), value=value)
         for name, (text, read, label) in sorted(self._gauges.items()):

@@ -13,7 +13,8 @@ import itertools
 import time
 from typing import Any, Final
 
-from band.errors import RedisError, RedisReplyError
+from band.background import run_forever
+from band.errors import RedisError, RedisReplyError, RedisUnavailable
 from band.redis.link import RedisLink
 
 CHANNEL: Final = "band:presence"
@@ -22,6 +23,10 @@ REFRESH: Final = 3.0
 """Seconds between two signs of life, and between two looks at the services that are called."""
 LIFETIME: Final = 10.0
 """Seconds after which an instance that gave no sign counts as gone."""
+FORGET_SECONDS: Final = 60.0
+"""A service of which no instance of ours is known, and that nobody called for so long, is forgotten."""
+MAX_WITHOUT_INSTANCES: Final = 100
+"""Of such services so many are remembered; those called longest ago go first."""
 
 SEPARATOR: Final = "#"
 """Between service and instance in the name of an instance's own channel."""
@@ -38,13 +43,18 @@ class Presence:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self._known: dict[str, list[str]] = {}
+        self._called: dict[str, float] = {}
+        """Services that were called without a known instance → when, the latest at the end."""
         self._fetching: set[str] = set()
         self._changed: set[str] = set()
         self._left = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = itertools.count()
+        self._shown = False
         self.service = ""
         self.instance = ""
+        self.refused = ""
+        """Why Redis refused this instance's last sign of life; empty when it took it."""
 
     # --- looking
 
@@ -53,15 +63,14 @@ class Presence:
         instances = self._known.get(service)
         if instances:
             return instances[0] if len(instances) == 1 else instances[next(self._turn) % len(instances)]
-        if instances is None:
-            self._look(service)
+        self._miss(service, instances)
         return None
 
     def knows(self, service: str) -> bool:
         """Tell whether instances of ours are known for ``service``; looks for them when it was never asked."""
         instances = self._known.get(service)
-        if instances is None:
-            self._look(service)
+        if not instances:
+            self._miss(service, instances)
         return bool(instances)
 
     def replicas(self) -> list[str]:
@@ -95,19 +104,21 @@ class Presence:
         """Show this instance until cancelled, and keep what is known of others fresh."""
         self.service, self.instance = service, instance
         self._known.setdefault(service, [])
-        self._left = shown = False
-        while not self._left:
-            try:
-                await self._link.ready(60)
-                await self._show()
-                if not shown:
-                    self._say()
-                    shown = True
-                for name in list(self._known):
-                    await self._fetch(name)
-            except RedisError:
-                shown = False  # it may have come back empty: say it again
-            await asyncio.sleep(REFRESH)
+        self._left = self._shown = False
+        self.refused = ""
+        await run_forever("presence", self._refresh, pause_seconds=REFRESH)
+
+    async def _refresh(self) -> None:
+        if self._left:
+            return
+        try:
+            await self._link.ready(60)
+            await self._show()
+            for name in list(self._known):
+                await self._fetch(name)
+        except RedisUnavailable:
+            self._shown = False  # it may have come back empty: say it again
+        self._drop_unused()
 
     async def leave(self) -> None:
         """Take this instance out, so that callers turn to others at once."""
@@ -121,14 +132,44 @@ class Presence:
     async def _show(self) -> None:
         key = KEY.format(service=self.service)
         now = time.time()
-        await asyncio.gather(
-            self._link.command("ZADD", key, now + LIFETIME, self.instance),
-            self._link.command("ZREMRANGEBYSCORE", key, "-inf", now),
-            self._link.command("EXPIRE", key, int(LIFETIME * 2)),
-        )
+        try:
+            await asyncio.gather(
+                self._link.command("ZADD", key, now + LIFETIME, self.instance),
+                self._link.command("ZREMRANGEBYSCORE", key, "-inf", now),
+                self._link.command("EXPIRE", key, int(LIFETIME * 2)),
+            )
+        except RedisReplyError as error:  # full, read-only, or no right to: others are looked at all the same
+            self.refused, self._shown = str(error), False
+            return
+        self.refused = ""
+        if not self._shown:
+            self._say()
+            self._shown = True
 
     def _say(self) -> None:
         self._link.publish(CHANNEL, self.service.encode())
+
+    def _miss(self, service: str, instances: list[str] | None) -> None:
+        """Note that a service without known instances was called; look for them when it is a new name."""
+        self._called.pop(service, None)
+        self._called[service] = time.monotonic()
+        if len(self._called) > MAX_WITHOUT_INSTANCES:
+            self._drop(next(iter(self._called)))
+        if instances is None:
+            self._look(service)
+
+    def _drop_unused(self) -> None:
+        """Forget names that are no services of ours (any more), but for those that are called just now."""
+        long_ago = time.monotonic() - FORGET_SECONDS
+        for name in [name for name, at in self._called.items() if at < long_ago]:
+            self._drop(name)
+        for name in self._known.keys() - self._called.keys():
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        self._called.pop(name, None)
+        if not self._known.get(name) and name != self.service:
+            self._known.pop(name, None)
 
     def _look(self, service: str) -> None:
         if service in self._fetching:
@@ -154,7 +195,11 @@ class Presence:
             self._fetching.discard(service)
 
     async def _fetch(self, service: str) -> None:
-        found: list[Any] = await self._link.command("ZRANGEBYSCORE", KEY.format(service=service), time.time(), "+inf")
+        key = KEY.format(service=service)
+        try:
+            found: list[Any] = await self._link.command("ZRANGEBYSCORE", key, time.time(), "+inf")
+        except RedisReplyError:  # somebody wrote something else there, or it may not be read: spoken to plainly
+            found = []
         named = sorted(instance.decode("utf-8", "replace") for instance in found)
         self._known[service] = await self._listening(service, named) if named else []
 

@@ -10,6 +10,7 @@ import msgspec
 
 from band.constants import ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER
 from band.errors import RegistrationError
+from band.failures import METHOD
 from band.privacy import guarded
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,6 +30,11 @@ class Exposed(msgspec.Struct, frozen=True):
     in_flight: int = 1
     max_attempts: int = 10
     cache_version: Callable[[], str] | None = None
+
+    @property
+    def kind(self) -> str:
+        """Its role, ``method`` without one; a label of metrics."""
+        return self.role or METHOD
 
     @property
     def listed(self) -> bool:
@@ -65,6 +71,8 @@ class Registry:
         self.workers: list[Callable[[], Any]] = []
         self.cleanups: list[Callable[[], Any]] = []
         self.health_checks: list[HealthCheck] = []
+        self.framework_checks: dict[str, Callable[[], dict[str, Any] | None]] = {}
+        """The framework's own; each returns None while there is nothing to tell."""
 
     def add(self, exposed: Exposed) -> None:
         """Record a function; a second one of the same name replaces the first."""
@@ -184,7 +192,8 @@ class Expose:
             path: the path on the service's own port.
             batch: 0: one event a call, as keyword arguments. N: a list of at most N events as the one argument.
             linger: seconds to wait for a batch to fill after its first event.
-            max_attempts: after so many failures the events go to the stream ``dead:<service>`` with the reason.
+            max_attempts: after so many failures, with pauses from 0.5 to 30 seconds between them, an event goes to the
+                stream ``dead:<service>`` with the reason. A batch is halved until only what cannot be taken is left.
             personal: False: it takes no personal data, and gets events without any. True: it does, and gets no event
                 whose sender objected (Global Privacy Control, refused consent). None: it gets all, and decides itself.
             batch_bytes: a batch with so many bytes of JSON waits no longer to fill. 0: only the number counts.

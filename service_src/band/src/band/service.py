@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,10 +18,12 @@ import msgspec
 from aiohttp import web
 
 from band import config
+from band.background import check_loops, run_forever
 from band.checks import read_health
 from band.config import Settings, Truth, first, words
 from band.constants import (
     BROADCAST,
+    DEAD_LETTERS,
     DIRECTOR_SERVICE,
     ENRICH,
     NOTIFY_ALIVE,
@@ -33,10 +35,12 @@ from band.constants import (
     STATUS_STOPPING,
 )  # fmt: skip
 from band.cross_site import hostname, is_origin, protect, service_policy
+from band.dead_letter_limit import MAX_ENTRIES, MAX_MB, DeadLetterLimit
 from band.dead_letters import DeadLetters
 from band.errors import SettingsError
 from band.event_batches import Feed
 from band.events import StreamListener
+from band.failures import SETUP, WORKER
 from band.http import BODY_LIMIT, HttpFace
 from band.jobs import JOBS_LIMIT, Scheduler, threads
 from band.jsonrpc import RpcClient, RpcServer
@@ -78,6 +82,8 @@ class ServiceConfig(msgspec.Struct, frozen=True):
     json_logs: bool = False
     events_from: str = "$"
     stop_timeout: float = STOP_TIMEOUT
+    dead_letters_max: int = MAX_ENTRIES
+    dead_letters_max_mb: int = MAX_MB
     allowed_hosts: frozenset[str] = frozenset()
     allowed_origins: frozenset[str] = frozenset()
 
@@ -102,6 +108,9 @@ class ServiceConfig(msgspec.Struct, frozen=True):
                 problems.append(str(error))
                 return False
 
+        def of(name: str) -> Any:
+            return first(settings.get(name), env.get(name.upper()))
+
         def number(value: Any, name: str, default: float) -> float:
             try:
                 return default if value is None or value == "" else float(value)
@@ -122,8 +131,10 @@ class ServiceConfig(msgspec.Struct, frozen=True):
             json_logs=truth(first(env.get("JSON_LOGS"), settings.get("json_logs")), "JSON_LOGS"),
             events_from=str(first(settings.get("events_from"), "$")),
             stop_timeout=number(settings.get("stop_timeout"), "stop_timeout", STOP_TIMEOUT),
-            allowed_hosts=_read_hosts(first(settings.get("allowed_hosts"), env.get("ALLOWED_HOSTS")), problems),
-            allowed_origins=_read_origins(first(settings.get("allowed_origins"), env.get("ALLOWED_ORIGINS")), problems),
+            dead_letters_max=int(number(of("dead_letters_max"), "dead_letters_max", MAX_ENTRIES)),
+            dead_letters_max_mb=int(number(of("dead_letters_max_mb"), "dead_letters_max_mb", MAX_MB)),
+            allowed_hosts=_read_hosts(of("allowed_hosts"), problems),
+            allowed_origins=_read_origins(of("allowed_origins"), problems),
         )
         try:
             RedisAddress.parse(read.redis_dsn)
@@ -213,6 +224,7 @@ class Service:
         self._runner: web.AppRunner | None = None
         self._feed: Feed | None = None
         self._listener: StreamListener | None = None
+        self._limit: DeadLetterLimit | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._stop = asyncio.Event()
         self._signal = ""
@@ -235,6 +247,7 @@ class Service:
         """Return the facts that ``__status`` answers (wire protocol, section 3), without health.
 
         ``container`` is how the director calls the container that this process runs in, empty without a director.
+        ``dead_letters`` is how many there are now; it is left out where there is no listener of the durable stream.
         """
         return {
             "name": self.config.name,
@@ -246,6 +259,7 @@ class Service:
             "version": VERSION,
             "instance": self.instance,
             "container": config.environ.get("BAND_CONTAINER", ""),
+            **({} if self._limit is None else {"dead_letters": self._limit.count}),
         }
 
     # --- life cycle
@@ -273,6 +287,7 @@ class Service:
         self._add_status()
         self._add_feed(service_config)
         self._add_gauges()
+        self._add_checks()
         await self._prepare()
         await self._open_port(service_config)
         channels = self._channels(service_config)
@@ -285,7 +300,7 @@ class Service:
         for task in self._tasks:
             task.add_done_callback(self._on_task_end)
         self._working = True
-        await self.scheduler.spawn_tasks(self.registry.workers)
+        await self.scheduler.spawn_tasks([self._work(function) for function in self.registry.workers])
         self.state = STATUS_RUNNING
         logger.info(
             "service_started", name=service_config.name, port=self.port, redis=str(self.link.address),
@@ -294,12 +309,22 @@ class Service:
 
     async def _prepare(self) -> None:
         """Run the setups before anybody can call: a replica that is not ready must not be asked."""
+        self.metrics.failures.begin()
         for function in self.registry.setups:
             try:
                 async with asyncio.timeout(SETUP_TIMEOUT):
                     await resolve(function())
             except Exception as error:  # noqa: BLE001 - the service may still be of use, and its health tells
-                logger.exception("setup_failed", function=getattr(function, "__name__", "?"), reason=repr(error))
+                self.metrics.failures.failed(SETUP, _name_of(function), error)
+                logger.exception("setup_failed", function=_name_of(function), reason=repr(error))
+
+    async def _work(self, function: Callable[[], Any]) -> None:
+        """Run a worker; one that ends with an exception does not run again, and health tells."""
+        try:
+            await resolve(function())
+        except Exception as error:
+            self.metrics.failures.failed(WORKER, _name_of(function), error)
+            raise
 
     def request_stop(self, why: str = "asked to") -> None:
         """Begin to stop; returns at once."""
@@ -324,7 +349,7 @@ class Service:
                 async with asyncio.timeout(max(0.2, begun + budget * 0.8 - time.monotonic())):
                     await resolve(function())
             except Exception as error:  # noqa: BLE001 - one broken clean-up must not keep the others from running
-                logger.exception("cleanup_failed", function=getattr(function, "__name__", "?"), reason=repr(error))
+                logger.exception("cleanup_failed", function=_name_of(function), reason=repr(error))
         await self.scheduler.close()
         for task in self._tasks:
             task.cancel()
@@ -369,6 +394,10 @@ class Service:
             names = ", ".join(exposed.name for exposed in listeners)
             raise SettingsError(f"A service is one listener, this one has several ({names}); make one function of them")
         self._feed = Feed(listeners[0])
+        self._limit = DeadLetterLimit(
+            service_config.name, DEAD_LETTERS.format(name=service_config.name), self.link, self.metrics,
+            entries=service_config.dead_letters_max, size=service_config.dead_letters_max_mb << 20,
+        )  # fmt: skip
         letters = DeadLetters(service_config.name, self._feed, self.link, self.scheduler.spawn)
         for name, function in letters.methods().items():
             known = self.registry.methods.get(name)
@@ -392,6 +421,20 @@ class Service:
         self.metrics.gauge("calls_in_progress", self.server.in_progress, "Calls in progress, by method.")
         self.metrics.gauge("calls_in_flight", lambda: float(self.server.in_flight), "Calls in progress.")
         self.metrics.gauge("uptime_seconds", lambda: time.time() - self.started_at, "Seconds since the start.")
+
+    def _add_checks(self) -> None:
+        """Have health tell what the framework itself knows; a check with nothing to tell is left out."""
+        self.registry.framework_checks |= {
+            "redis_writes": self._check_writes,
+            "handlers": self.metrics.failures.check,
+            "events": lambda: None if self._listener is None else self._listener.check(),
+            "dead_letters": lambda: None if self._limit is None else self._limit.check(),
+            "background": check_loops,
+        }
+
+    def _check_writes(self) -> dict[str, Any] | None:
+        refused = self.presence.refused
+        return {"status": "degraded", "reason": f"Redis refuses writes: {refused}"} if refused else None
 
     async def _open_port(self, service_config: ServiceConfig) -> None:
         face = HttpFace(self.registry, self.link, self.metrics, service_config.http_prefix)
@@ -425,10 +468,12 @@ class Service:
             return
         self._listener = StreamListener(
             service_config.name, f"{service_config.name}-{socket.gethostname()}", self._feed.exposed, self.metrics,
-            start=service_config.events_from, commands=self.link, feed=self._feed,
+            start=service_config.events_from, commands=self.link, feed=self._feed, limit=self._limit,
         )  # fmt: skip
-        task = asyncio.get_running_loop().create_task(self._listener.run(self.link.address), name="events")
-        self._tasks.append(task)
+        loop = asyncio.get_running_loop()
+        self._tasks.append(loop.create_task(self._listener.run(self.link.address), name="events"))
+        if self._limit is not None:
+            self._tasks.append(loop.create_task(self._limit.run(), name="dead letters"))
 
     def _on_task_end(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -438,10 +483,15 @@ class Service:
 
     async def _beat(self) -> None:
         await asyncio.sleep(FIRST_HEARTBEAT)
-        while True:
-            if self.link.connected:
-                await self.rpc.notify(DIRECTOR_SERVICE, NOTIFY_ALIVE, name=self.config.name)
-            await asyncio.sleep(HEARTBEAT)
+        await run_forever("heartbeat", self._say_alive, pause_seconds=HEARTBEAT)
+
+    async def _say_alive(self) -> None:
+        if self.link.connected:
+            await self.rpc.notify(DIRECTOR_SERVICE, NOTIFY_ALIVE, name=self.config.name)
+
+
+def _name_of(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__name__))
 
 
 _loop: asyncio.AbstractEventLoop | None = None

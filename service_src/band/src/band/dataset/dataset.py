@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from band.background import run_forever
 from band.dataset.errors import BadData, DatasetError
 from band.dataset.http import Http
 from band.dataset.source import Fetched, Source, Visit
@@ -85,11 +86,13 @@ class Dataset(Generic[T]):
         """Open the file that is there unless it is open, then keep it fresh until cancelled."""
         if self.value is None:
             await self.open()
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), self._wait_seconds())
-            self._woken.clear()
-            await self.refresh()
+        await run_forever(f"dataset {self.name}", self._keep_fresh)
+
+    async def _keep_fresh(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), self._wait_seconds())
+        self._woken.clear()
+        await self.refresh()
 
     @property
     def wanted(self) -> bool:

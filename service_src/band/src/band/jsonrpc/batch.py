@@ -17,8 +17,9 @@ from band.jsonrpc import messages
 from band.jsonrpc.calling import InvalidParams, describe, finish, misfit
 from band.logs import logger
 from band.metrics import Metrics
-from band.registry import Registry
+from band.registry import Exposed, Registry
 from band.responses import BaseBandResponse
+from band.tracebacks import describe_raised
 
 _PLAIN: Final = frozenset({dict, msgspec.Raw, list, str, int, float, bool, type(None)})
 
@@ -38,35 +39,42 @@ async def run_batch(registry: Registry, metrics: Metrics, method: str, items: li
     if exposed is None or method.startswith("__"):
         raise InvalidParams(f"there is no method {method!r} to call for each item")
     begun = time.perf_counter()
-    results, errors = await _call_each(exposed.func, items)
+    results, raised = await _call_each(exposed.func, items)
     try:
         written = jsonio.encode(results)
     except TypeError:
-        _drop_unencodable(results, errors)
+        _drop_unencodable(results, raised)
         written = jsonio.encode(results)
-    if errors:
-        logger.warning("rpc_batch_errors", method=exposed.name, count=len(errors), first=next(iter(errors.values())))
-        metrics.called(method, "error", 0.0, len(errors))
-    metrics.called(method, "ok", time.perf_counter() - begun, len(items) - len(errors))
+    if raised:
+        _note_errors(exposed, list(raised.values()), metrics)
+    metrics.called(method, "ok", time.perf_counter() - begun, len(items) - len(raised))
+    metrics.failures.succeeded(exposed.kind, exposed.name, len(items) - len(raised))
+    errors = {str(number): error_object(error) for number, error in raised.items()}
     return msgspec.Raw(b'{"results":%b,"errors":%b}' % (written, jsonio.encode(errors)))
+
+
+def _note_errors(exposed: Exposed, raised: list[BaseException], metrics: Metrics) -> None:
+    logger.warning("rpc_batch_errors", method=exposed.name, count=len(raised), last=describe_raised(raised[-1]))
+    metrics.called(exposed.name, "error", 0.0, len(raised))
+    metrics.failures.failed(exposed.kind, exposed.name, raised[-1], len(raised))
 
 
 async def _call_each(
     func: Callable[..., Any], items: list[dict[str, Any]]
-) -> tuple[list[Any], dict[str, dict[str, Any]]]:
+) -> tuple[list[Any], dict[int, BaseException]]:
+    """Return the result of each call, None where it failed, and what those raised by their place."""
     results: list[Any] = []
-    errors: dict[str, dict[str, Any]] = {}
+    raised: dict[int, BaseException] = {}
     late: list[tuple[int, asyncio.Task[Any]]] = []
     for number, params in enumerate(items):
         try:
             result = func(**params)
         except Exception as error:  # noqa: BLE001 - whatever one call does, the others are answered
-            fault = misfit(func, params, error) if isinstance(error, TypeError) else error
-            errors[str(number)] = error_object(fault)
+            raised[number] = misfit(func, params, error) if isinstance(error, TypeError) else error
             result = None
         if type(result) not in _PLAIN and (task := _begin(result)) is not None:
             if task.done():
-                result = _outcome(number, task, errors)
+                result = _outcome(number, task, raised)
             else:
                 late.append((number, task))
                 result = None
@@ -74,8 +82,8 @@ async def _call_each(
     if late:
         await asyncio.wait([task for _, task in late])
         for number, task in late:
-            results[number] = _outcome(number, task, errors)
-    return results, errors
+            results[number] = _outcome(number, task, raised)
+    return results, raised
 
 
 def _begin(result: Any) -> asyncio.Task[Any] | None:
@@ -89,21 +97,21 @@ def _begin(result: Any) -> asyncio.Task[Any] | None:
     return loop.create_task(finish(result))
 
 
-def _outcome(number: int, task: asyncio.Task[Any], errors: dict[str, dict[str, Any]]) -> Any:
+def _outcome(number: int, task: asyncio.Task[Any], raised: dict[int, BaseException]) -> Any:
     error = task.exception()
     if error is None:
         return task.result()
-    errors[str(number)] = error_object(error)
+    raised[number] = error
     return None
 
 
-def _drop_unencodable(results: list[Any], errors: dict[str, Any]) -> None:
+def _drop_unencodable(results: list[Any], raised: dict[int, BaseException]) -> None:
     for number, value in enumerate(results):
         try:
             jsonio.encode(value)
         except TypeError as error:
             results[number] = None
-            errors[str(number)] = error_object(error)
+            raised[number] = error
 
 
 def error_object(error: BaseException) -> dict[str, Any]:

@@ -174,8 +174,11 @@ class RpcServer:
             result = await invoke(exposed.func, params)
             if request_id is not msgspec.UNSET:
                 reply = messages.success(result, request_id, self.name, sender)
+            self._metrics.failures.succeeded(exposed.kind, exposed.name)
         except InvalidParams as error:
             outcome = "invalid_params"
+            if exposed.role is not None:  # front calls it: parameters that do not fit are its own mistake
+                self._metrics.failures.failed(exposed.kind, exposed.name, error)
             reply = messages.failure(
                 messages.INVALID_PARAMS, str(error), request_id_or_none(envelope), self.name, sender
             )
@@ -189,6 +192,7 @@ class RpcServer:
         except Exception as error:  # noqa: BLE001 - whatever a handler does, the caller gets an answer
             outcome = "error"
             detail = describe(error)
+            self._metrics.failures.failed(exposed.kind, exposed.name, error)
             logger.exception("rpc_handler_failed", method=exposed.name, sender=sender, reason=detail)
             reply = messages.failure(messages.SERVER_ERROR, detail, request_id_or_none(envelope), self.name, sender)
         self._metrics.called(exposed.name, outcome, time.perf_counter() - begun)

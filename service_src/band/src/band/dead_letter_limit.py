@@ -1,0 +1,106 @@
+"""The bounds of a service's dead letters: a stream that nobody looks at must not fill Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from band.background import run_forever
+from band.errors import RedisReplyError, RedisUnavailable
+from band.logs import logger
+from band.metrics import Metrics
+from band.redis.link import RedisLink
+
+MAX_ENTRIES: Final = 100_000
+MAX_MB: Final = 64
+ALARM_SHARE: Final = 0.8
+"""From this share of a bound on the service is degraded."""
+MEASURE_SECONDS: Final = 5.0
+MEASURE_BYTES: Final = 4_000_000
+"""After so much was added (or a quarter of the bound), the stream is measured at once."""
+
+
+class DeadLetterLimit:
+    """Knows how many dead letters a service has; beyond either bound the oldest are dropped, counted and told of.
+
+    Needs XLEN, XTRIM and MEMORY USAGE on the stream; without the last only their number is bounded.
+    """
+
+    def __init__(self, service: str, key: str, link: RedisLink, metrics: Metrics, *, entries: int, size: int) -> None:
+        self.count = 0
+        self.dropped = 0
+        """Dropped since the start of this process."""
+        self._service = service
+        self._key = key
+        self._link = link
+        self._metrics = metrics
+        self._entries = entries
+        self._size = size
+        self._bytes = 0
+        self._added = 0
+        self._may_weigh = True
+        self._lock = asyncio.Lock()
+        metrics.gauge("dead_letters", self._gauge, "Events that a listener could not take, now.", label="service")
+
+    def _gauge(self) -> dict[str, float]:
+        return {self._service: float(self.count)}
+
+    async def run(self) -> None:
+        """Measure for ever: other instances add letters too, and operators delete them."""
+        await run_forever("dead letters", self.measure, pause_seconds=MEASURE_SECONDS)
+
+    async def added(self, count: int, size: int) -> None:
+        """Take note of letters that were added, ``size`` bytes together."""
+        self.count += count
+        self._added += size
+        if self._added >= min(MEASURE_BYTES, self._size // 4) or self.count > self._entries:
+            await self.measure()
+
+    async def measure(self) -> None:
+        """Count and weigh the letters, and drop the oldest of what is too much. While Redis is away it does nothing."""
+        async with self._lock:
+            try:
+                self.count = int(await self._link.command("XLEN", self._key))
+                await self._trim(self._entries)
+                self._bytes, self._added = await self._weigh(), 0
+                if self._bytes > self._size:
+                    await self._trim(int(self.count * self._size / self._bytes))
+                    self._bytes = self._size
+            except RedisUnavailable:
+                return
+
+    async def _trim(self, most: int) -> None:
+        if self.count <= most:
+            return
+        dropped = int(await self._link.command("XTRIM", self._key, "MAXLEN", most))
+        self.count -= dropped
+        self.dropped += dropped
+        self._metrics.add("dead_letters_dropped", dropped)
+        logger.error("dead_letters_dropped", stream=self._key, count=dropped, left=self.count)
+
+    async def _weigh(self) -> int:
+        if not self.count or not self._may_weigh:
+            return 0
+        try:
+            return int(await self._link.command("MEMORY", "USAGE", self._key, "SAMPLES", 0) or 0)
+        except RedisReplyError as error:
+            self._may_weigh = False
+            logger.warning("dead_letters_not_weighed", stream=self._key, reason=str(error))
+            return 0
+
+    def check(self) -> dict[str, Any] | None:
+        """Return the health check: the number, and degraded near or beyond a bound; None while there are no letters."""
+        if not self.count and not self.dropped:
+            return None
+        bound = f"{self._entries} letters or {self._size >> 20} MB"
+        facts = {"status": "ok", "count": self.count, "hint": "see their reasons, then replay or delete them"}
+        if self.dropped:
+            return {
+                **facts,
+                "status": "degraded",
+                "reason": f"{self.dropped} of the oldest were dropped (bound: {bound})",
+            }
+        if self.count >= ALARM_SHARE * self._entries or self._bytes >= ALARM_SHARE * self._size:
+            reason = f"there are {self.count} dead letters; beyond {bound} the oldest are dropped"
+            return {**facts, "status": "degraded", "reason": reason}
+        return {**facts, "reason": f"{self.count} events could not be delivered"}
