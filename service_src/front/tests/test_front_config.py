@@ -1,21 +1,35 @@
 """Settings: all problems at once, secrets out of sight, and the example that ships."""
 
+import ipaddress
 from pathlib import Path
 
 import pytest
 
+import front.config
 from band.config import read_settings
 from front.config import FrontSettings
 from front.errors import BadSettings
+from front.networks import Surroundings
 
 IMAGE = Path(__file__).parents[3] / "band_images" / "front"
 
 
 def test_defaults_are_safe() -> None:
-    """Addresses truncated, no foreign redirects, only near proxies trusted."""
+    """Addresses truncated, no foreign redirects, no proxy trusted but on this host."""
     settings = FrontSettings.read({})
     assert (settings.ip_privacy, settings.redirect_hosts, settings.enrich_timeout_ms) == ("truncate", (), 200)
-    assert str(settings.trusted_proxies[0]) == "127.0.0.0/8"
+    assert [str(network) for network in settings.trusted_proxies] == ["127.0.0.0/8", "::1/128"]
+
+
+def test_the_gateway_is_trusted_by_its_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default it is there; with proxies of one's own only when it is named. The container's networks stay near."""
+    gateway, network = (ipaddress.ip_network(text) for text in ("172.18.0.1/32", "172.18.0.0/16"))
+    monkeypatch.setattr(front.config, "surroundings", lambda: Surroundings((gateway,), (network,)))
+    assert gateway in FrontSettings.read({}).trusted_proxies
+    assert gateway in FrontSettings.read({"trusted_proxies": "Gateway, 192.0.2.1"}).trusted_proxies
+    own = FrontSettings.read({"trusted_proxies": "192.0.2.1"})
+    assert [str(found) for found in own.trusted_proxies] == ["192.0.2.1/32"]
+    assert [str(found) for found in own.near] == ["127.0.0.0/8", "::1/128", "172.18.0.0/16", "192.0.2.1/32"]
 
 
 def test_the_image_reads_its_settings_from_the_environment() -> None:

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from front.address import ClientAddresses, is_plain_v4, normal
-from front.config import DEFAULT_PROXIES
 from front.domains import cookie_domain_of, host_of
 from front.fingerprint import fpid
 from front.flake import Flakes, time_of
@@ -144,7 +143,8 @@ def test_fpid_equals_the_original() -> None:
 
 
 def addresses() -> ClientAddresses:
-    return ClientAddresses(tuple(ipaddress.ip_network(item) for item in DEFAULT_PROXIES.split(",")))
+    trusted = ("127.0.0.0/8", "::1/128", "172.18.0.1/32", "10.0.0.0/8")
+    return ClientAddresses(tuple(ipaddress.ip_network(item) for item in trusted))
 
 
 @pytest.mark.parametrize(
@@ -153,6 +153,7 @@ def addresses() -> ClientAddresses:
         ("127.0.0.1", None, None, "127.0.0.1"),
         ("172.18.0.1", "2.125.160.216", None, "2.125.160.216"),
         ("172.18.0.1", "2.125.160.216", "9.9.9.9", "2.125.160.216"),
+        ("172.18.0.5", "2.125.160.216", "9.9.9.9", "172.18.0.5"),
         ("8.8.8.8", "2.125.160.216", "9.9.9.9", "8.8.8.8"),
         ("127.0.0.1", None, "6.6.6.6, 9.9.9.9, 10.0.0.7", "9.9.9.9"),
         ("127.0.0.1", None, "10.0.0.9, 10.0.0.7", "10.0.0.9"),
@@ -172,6 +173,17 @@ def test_headers_name_the_client_only_from_trusted_proxies(
 ) -> None:
     """X-Real-IP first, then the last stranger of X-Forwarded-For; a stranger cannot choose his address."""
     assert addresses().find(peer, real_ip, forwarded_for) == found
+
+
+def test_a_proxy_that_is_not_trusted_is_told_of_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """One in a private network, by its network; strangers' headers are no news, and a trusted one's neither."""
+    known = addresses()
+    for peer in ("172.18.0.5", "172.18.0.5", "172.18.0.77", "8.8.8.8", "127.0.0.1"):
+        known.find(peer, "2.125.160.216", None)
+    told = [line for line in capsys.readouterr().out.splitlines() if "proxy_not_trusted" in line]
+    assert len(told) == 1
+    assert "172.18.0.0/24" in told[0] and "TRUSTED_PROXIES" in told[0]
+    assert "172.18.0.5" not in told[0]
 
 
 @pytest.mark.parametrize(

@@ -464,16 +464,6 @@ async def test_a_dead_enricher_is_soon_not_waited_for(http: aiohttp.ClientSessio
     assert (await peers.newest())["data"]["uaparser"] == UA_RESULT
 
 
-async def test_operators_see_health_and_metrics_and_strangers_do_not(http: aiohttp.ClientSession) -> None:
-    """What came through a proxy finds nothing under the prefix."""
-    async with http.get("/_band/metrics") as answer:
-        assert "band_front_accepted_total" in await answer.text()
-    async with http.get("/_band/nothing") as answer:
-        assert answer.status == 404
-    async with http.get("/_band/metrics", headers={"X-Real-IP": "9.9.9.9"}) as answer:
-        assert answer.status == 404
-
-
 async def test_the_uid_and_cookie_of_a_visitor_stay(http: aiohttp.ClientSession, peers: Any) -> None:
     """The cookie counts when nothing better is given; data keeps the raw value; an id follows a new uid."""
     async with http.get("/track/page", headers={"Cookie": "a=b; uid=6410748586712844288"}) as answer:

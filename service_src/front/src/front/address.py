@@ -6,11 +6,15 @@ import ipaddress
 import socket
 from functools import lru_cache
 
+from band.logs import logger
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _LONGEST = 64
 _MAX_HOPS = 32
+_MAX_TOLD = 16
+"""Networks that are warned of; each once."""
 
 
 class ClientAddresses:
@@ -22,18 +26,36 @@ class ClientAddresses:
     def __init__(self, trusted: tuple[Network, ...]) -> None:
         self._trusted = trusted
         self._is_trusted = lru_cache(maxsize=4096)(self._look_up)
+        self._told: set[str] = set()
 
     def find(self, peer: str, real_ip: str | None, forwarded_for: str | None) -> str:
         """The address in its usual spelling (IPv4-mapped IPv6 as IPv4); empty when there is none."""
-        if (real_ip or forwarded_for) and self._is_trusted(peer):
+        if not (real_ip or forwarded_for):
+            return normal(peer)
+        if self._is_trusted(peer):
             claimed = normal(real_ip) if real_ip else self._nearest_stranger(forwarded_for or "")
             if claimed:
                 return claimed
+        else:
+            self._tell(peer)
         return normal(peer)
 
     def trusts(self, peer: str) -> bool:
         """Whether the peer is one of our proxies."""
         return self._is_trusted(peer)
+
+    def _tell(self, peer: str) -> None:
+        """Warn of what may be a proxy in a private network that the settings do not trust: all visitors look alike."""
+        address = parse(peer)
+        if address is None or not address.is_private:
+            return
+        network = str(ipaddress.ip_network((address, 24 if address.version == 4 else 64), strict=False))
+        if network not in self._told and len(self._told) < _MAX_TOLD:
+            self._told.add(network)
+            logger.warning(
+                "proxy_not_trusted", network=network, hint="its X-Real-IP and X-Forwarded-For do not count; "
+                "TRUSTED_PROXIES names the networks whose do",
+            )  # fmt: skip
 
     def _nearest_stranger(self, chain: str) -> str:
         """The last address of the chain that no trusted proxy has; the first one when all are trusted."""

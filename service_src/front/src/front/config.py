@@ -12,14 +12,16 @@ from front.address import Network
 from front.domains import cookie_domain_of
 from front.errors import BadSettings
 from front.fingerprint import FINGERPRINTS
+from front.networks import surroundings
 from front.privacy import MODES
 
 T = TypeVar("T")
 
-DEFAULT_PROXIES = "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
-"""Loopback and private ranges: where a reverse proxy or a Docker bridge talks from."""
-
-
+GATEWAY = "gateway"
+"""Stands for the gateway of this container's networks in `trusted_proxies`."""
+LOOPBACK = "127.0.0.0/8,::1/128"
+DEFAULT_PROXIES = f"{LOOPBACK},{GATEWAY}"
+"""Loopback, and where connections of the host itself come from: of a proxy there, or of Docker's user-space proxy."""
 MOST_WORKERS = 64
 
 
@@ -47,6 +49,10 @@ class FrontSettings:
     ip_hash_key: str = field(default="", repr=False)
     fpid: str = "masked"
     trusted_proxies: tuple[Network, ...] = ()
+    near: tuple[Network, ...] = ()
+    """Who may see health and metrics: this container's own networks, and the proxies."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Further names under which health and metrics may be asked for."""
     redirect_hosts: tuple[str, ...] = ()
     redirect_key: str = field(default="", repr=False)
     stored: bool = True
@@ -67,6 +73,7 @@ class FrontSettings:
     def read(cls, values: Mapping[str, Any]) -> FrontSettings:
         """Read all settings; BadSettings lists every problem at once."""
         reader = _Reader(values)
+        proxies = reader.take("trusted_proxies", DEFAULT_PROXIES, _networks)
         settings = cls(
             domain=reader.take("domain", "", lambda value: cookie_domain_of(str(value))),
             enrich_timeout_ms=reader.take("enrich_timeout_ms", 200, _between(1, 60_000)),
@@ -81,7 +88,9 @@ class FrontSettings:
             ip_privacy=reader.take("ip_privacy", "truncate", _one_of(MODES)),
             ip_hash_key=reader.take("ip_hash_key", "", str),
             fpid=reader.take("fpid", "masked", _one_of(FINGERPRINTS)),
-            trusted_proxies=reader.take("trusted_proxies", DEFAULT_PROXIES, _networks),
+            trusted_proxies=proxies,
+            near=(*_networks(LOOPBACK), *surroundings().attached, *proxies),
+            allowed_hosts=reader.take("allowed_hosts", "", lambda value: tuple(_items(value))),
             redirect_hosts=reader.take("redirect_hosts", "", lambda value: tuple(_items(value))),
             redirect_key=reader.take("redirect_key", "", str),
             stored=reader.take("stored", True, _truth),
@@ -169,8 +178,13 @@ def _items(value: Any) -> list[str]:
 def _networks(value: Any) -> tuple[Network, ...]:
     networks: list[Network] = []
     for item in _items(value):
+        if item == GATEWAY:
+            networks += surroundings().gateways
+            continue
         try:
             networks.append(ipaddress.ip_network(item, strict=False))
         except ValueError:
-            raise ValueError(f"{item!r} is not an address or a network such as 10.0.0.0/8") from None
+            raise ValueError(
+                f"{item!r} is not an address, a network such as 10.0.0.0/8, or the word {GATEWAY}"
+            ) from None
     return tuple(networks)

@@ -111,13 +111,13 @@ class Door:
         forwarded = request.header(b"x-forwarded-host")
         if forwarded and self._addresses.trusts(request.peer):
             visit.cookie_domain = host_of(forwarded)
-        if method == "GET":
-            if path.startswith(self._operator_pages.prefix):
-                return await self._operator_pages.page(path, request)
-        elif method == "OPTIONS":
+        if path.startswith(self._operator_pages.prefix):
+            visit.origin, visit.sets_cookie = "", False
+            return await self._operator_pages.page(path, request)
+        if method == "OPTIONS":
             visit.query = parse_query(query_text)
             return Rendered(200, b"{}", answers.JSON, PREFLIGHT)
-        elif method != "POST":
+        if method not in ("GET", "POST"):
             raise BadRequest("method", f"the method {method[:20]} is not supported; use GET, POST or OPTIONS")
         return await self._event(visit, path, query_text, has_body=method == "POST")
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from band.cross_site import service_policy
 from band.jsonrpc.client import Scatter
 from front.acceptor import Acceptor, StreamAcceptor
 from front.address import ClientAddresses
@@ -135,7 +136,13 @@ class Front:
             flakes,
             addresses,
             UidCookie(settings.domain, time.time()),
-            OperatorPages(settings.http_prefix, addresses, health, show_metrics),
+            OperatorPages(
+                settings.http_prefix,
+                ClientAddresses(settings.near),
+                service_policy("front", hosts=settings.allowed_hosts),
+                health,
+                show_metrics,
+            ),
             counters,
             settings.body_limit,
             require_consent=required,

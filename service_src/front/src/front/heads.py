@@ -15,8 +15,9 @@ _ALWAYS: Final = (
     "Cache-Control: no-cache, no-store, must-revalidate\r\n"
     "Expires: Mon, 01 Jan 1990 21:00:12 GMT\r\n"
     "Last-Modified: Sun, 17 May 1998 03:44:30 GMT\r\n"
-    "Access-Control-Allow-Credentials: true\r\n"
-    "Access-Control-Expose-Headers: Content-Length,Content-Type\r\n"
+)
+_CORS: Final = (
+    "Access-Control-Allow-Credentials: true\r\nAccess-Control-Expose-Headers: Content-Length,Content-Type\r\n"
 )
 
 PREFLIGHT: Final = [
@@ -32,6 +33,7 @@ PREFLIGHT: Final = [
 """What an answer to OPTIONS says besides."""
 
 _LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n{_ALWAYS}" for status in HTTPStatus}
+_CORS_LINES: Final = {status: f"{lines}{_CORS}" for status, lines in _LINES.items()}
 
 
 class _Clock:
@@ -79,9 +81,16 @@ def head(
     keep_alive: bool,
     extra: list[tuple[str, str]] | None = None,
 ) -> bytes:
-    """Status line and headers with the empty line at their end. An empty `cookie` sets none."""
-    first = _LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n{_ALWAYS}"
-    lines = [first, f"Access-Control-Allow-Origin: {origin}\r\nX-Response-Time: {elapsed_ms}\r\nDate: {_date()}\r\n"]
+    """Status line and headers with the empty line at their end.
+
+    An empty `cookie` sets none; with an empty `origin` no page of another site may read the answer.
+    """
+    if origin:
+        first = _CORS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n{_ALWAYS}{_CORS}"
+        lines = [first, f"Access-Control-Allow-Origin: {origin}\r\n"]
+    else:
+        lines = [_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n{_ALWAYS}"]
+    lines.append(f"X-Response-Time: {elapsed_ms}\r\nDate: {_date()}\r\n")
     if cookie:
         lines.append(f"Set-Cookie: {cookie}\r\n")
     own = {name.lower() for name, _ in extra} if extra else ()
