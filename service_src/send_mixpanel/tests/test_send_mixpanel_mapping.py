@@ -260,3 +260,17 @@ def test_send_mixpanel_page_of_a_pixel() -> None:
     found = properties({**EVENT, "data": {}, "td": {"ref": "https://rock.st/a?utm_campaign=x"}})
     assert found["$current_url"] == "https://rock.st/a?utm_campaign=x"
     assert found["utm_campaign"] == "x"
+
+
+@pytest.mark.parametrize("place", ["data", "marks", "url"])
+def test_a_visitor_cannot_fill_a_record_with_campaigns(place: str) -> None:
+    """Hundreds of `utm_…`, with endless names: Mixpanel takes the record, and what counts is in it."""
+    marks = {"utm_source": "ad"} | {f"utm_{number:03}{'x' * (300 if number % 2 else 1)}": "1" for number in range(300)}
+    url = "https://rock.st/?utm_source=ad&" + "&".join(f"utm_{number}=1" for number in range(99))
+    data: dict[str, Any] = {"data": marks, "marks": {"sess": {"marks": marks}}, "url": {"page": {"url": url}}}[place]
+    found = properties({**EVENT, "data": {"plan": "pro", **data}})
+    assert (found["plan"], found["utm_source"]) == ("pro", "ad")
+    assert max(map(len, found)) <= 255
+    assert len([name for name in found if name.startswith("utm_")]) <= (240 if place == "data" else 20)
+    # What found no place of its own is among the other data of the event, and counted like it.
+    assert place == "url" or found["_properties_left_out"] > 50

@@ -37,6 +37,8 @@ _LATEST_MS = 10**14
 # A visitor chooses the addresses: what is remembered of them must stay small, however long they are.
 _REMEMBERED = 1024
 _URL_READ = 2048
+_MAX_CAMPAIGN = 20
+"""`utm_…` that become properties of their own; Google's list has nine."""
 
 
 class UnusableEvent(ValueError):
@@ -181,10 +183,12 @@ def _add_page(properties: dict[str, Any], data: Event, td: Event) -> None:
     properties["$referring_domain"] = _host(referrer[:_URL_READ])
     properties["_host"] = td.get("host")
     marks = _mapping(_mapping(data.get("sess")).get("marks"))
+    campaign: dict[str, str] = {}
     for source in (data, marks, _marks(url[:_URL_READ])):
         for name, value in source.items():
-            if name.startswith("utm_") and isinstance(value, str) and value:
-                properties.setdefault(name, value)
+            if name.startswith("utm_") and isinstance(value, str) and value and len(campaign) < _MAX_CAMPAIGN:
+                campaign.setdefault(name[:MAX_TEXT], value)
+    properties.update(campaign)
 
 
 def _add_data(properties: dict[str, Any], event: Event) -> None:
