@@ -363,8 +363,10 @@ async def test_configs_take_dotted_keys_and_drop_empty_values() -> None:
         configs.shaping({"limits": {"memory": "lots"}})
     store = FakeStore()
     kept = configs.Configs(store, "ns")
-    await kept.put("one", {"pos": "0x0", "env": {"A": "b"}})
+    await kept.put("one", {"pos": "01x1", "env": {"A": "b"}})
     assert await kept.get("one") == {"env": {"A": "b"}}
+    await kept.put("one", {"pos": "0x0"})
+    assert await kept.get("one") == {"pos": "0x0"}
     await kept.put("one", {"pos": "1x1"})
     assert (await kept.names(), await kept.get("one")) == (["one"], {"pos": "1x1"})
     await kept.put("one", {})

@@ -93,6 +93,16 @@ def test_the_originals_meta_and_labels_are_read(tmp_path: Path) -> None:
     assert found == {"labelled": ("By label", "5x6"), "met": ("By meta", "2x3"), "own": ("By band", "1x1")}
 
 
+def test_places_are_counted_from_0_as_the_original_did(tmp_path: Path) -> None:
+    """In a label, in meta.yml in both forms, and in band.yml."""
+    put(tmp_path / "user" / "ctrack", 'FROM x\nLABEL band.service.def_position="4x0"\n')
+    put(tmp_path / "user" / "cookiesync", meta_yml="pos: {col: 0, row: 2}\n")
+    put(tmp_path / "user" / "facebook", meta_yml="pos: 0x0\n")
+    put(tmp_path / "user" / "ours", band_yml="pos: 0x3\n")
+    found = {image.name: image.pos for image in Catalog(tmp_path, None).images()}
+    assert found == {"ctrack": "4x0", "cookiesync": "0x2", "facebook": "0x0", "ours": "0x3"}
+
+
 def test_a_folder_without_band_yml_may_write(tmp_path: Path) -> None:
     """Original folders get a writable root, those on another base their own user too; ours are read-only, as 10001."""
     put(tmp_path / "user" / "original")
@@ -109,7 +119,7 @@ def test_a_folder_without_band_yml_may_write(tmp_path: Path) -> None:
     [
         "titel: typo\n", "pos: far\n", "limits: {memory: lots}\n", "a: [\n", "env: {PORT: 1}\n", "title: 2026-02-30\n",
         "stop_timeout: 601\n", "stop_timeout: .inf\n", "stop_timeout: -1\n", "health: {interval: .inf}\n",
-        "health: {timeout: .nan}\n", "watch: .inf\n", "pos: '0x1'\n", "a: " + "[" * 3000,
+        "health: {timeout: .nan}\n", "watch: .inf\n", "pos: '01x1'\n", "a: " + "[" * 3000,
     ],
 )  # fmt: skip
 def test_a_wrong_band_yml_is_named_when_asked_for(tmp_path: Path, text: str) -> None:
@@ -175,6 +185,39 @@ def test_a_context_that_cannot_be_read_or_held_is_told(tmp_path: Path, monkeypat
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     with pytest.raises(InvalidValue, match=r"Dockerfile cannot be read: Permission denied"):
         read_entries(image, "base:1")
+
+
+def test_what_dockerignore_names_is_no_part_of_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in the context nor in its hash, and not read: a developer's secrets, a large local database."""
+    folder = put(tmp_path / "user" / "one", main="print()")
+    (folder / ".dockerignore").write_text(".env*\ndata/*\n!data/keep\nlink\n")
+    image = Catalog(tmp_path, None).get("one")
+    before = context_hash(read_entries(image, "base:1"), "")
+    (folder / "data" / "deep").mkdir(parents=True)
+    for name in (".env", ".env.local", "data/large.db", "data/deep/more.db"):
+        (folder / name).write_text("A_DEV_TOKEN=1")
+    (folder / "link").symlink_to("/etc/shadow")
+    read = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        assert path.name in {"Dockerfile", "main", ".dockerignore", "keep"}, path
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    assert [entry.path for entry in read_entries(image, "base:1")] == [".dockerignore", "Dockerfile", "main"]
+    assert context_hash(read_entries(image, "base:1"), "") == before
+    (folder / "data" / "keep").write_text("x")
+    assert [entry.path for entry in read_entries(image, "base:1")] == [
+        ".dockerignore", "Dockerfile", "data/keep", "main",
+    ]  # fmt: skip
+
+
+def test_a_dockerignore_that_cannot_be_meant_names_the_folder(tmp_path: Path) -> None:
+    """Nothing is packed then: what its writer wanted to keep out might be in it."""
+    put(tmp_path / "user" / "one")
+    (tmp_path / "user" / "one" / ".dockerignore").write_text("ok\n[\n")
+    with pytest.raises(InvalidValue, match=r"image folder one: \.dockerignore line 2"):
+        read_entries(Catalog(tmp_path, None).get("one"), "base:1")
 
 
 def test_service_source_is_laid_beside_a_builtin_folder(tmp_path: Path) -> None:

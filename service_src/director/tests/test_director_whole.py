@@ -75,7 +75,7 @@ def test_a_config_takes_only_keys_that_mean_something(ran: Any) -> None:
 def test_a_wrong_value_of_a_config_is_the_parameters_fault(ran: Any) -> None:
     """What is refused was never stored, and the answer says so."""
     before = ran.get("/get_config/one")
-    for change in ("limits.memory=abc", "limits.memory=1m", "env.PORT=1", "pos=0x1", "env.A=1&pos=far"):
+    for change in ("limits.memory=abc", "limits.memory=1m", "env.PORT=1", "pos=00x1", "env.A=1&pos=far"):
         status, body = ran.get(f"/update_config/one?{change}")
         assert (status, body["error"]["message"].startswith("bad parameter: ")) == (422, True), body
         assert "nothing was changed" in body["error"]["hint"]
@@ -107,8 +107,10 @@ def test_two_services_do_not_get_one_place(ran: Any) -> None:
     for path in ("/set_pos/two?pos=1x1", "/run/two?pos=1x1", "/update_config/two?pos=1x1"):
         status, body = ran.get(path)
         assert (status, "'one'" in body["error"]["message"], "1x2" in body["error"]["hint"]) == (409, True, True), path
-    for pos in ("0x0", "1x0", "0x1", "01x1"):
+    for pos in ("01x1", "1x00", "-1x1", "100x1"):
         assert ran.get(f"/run/two?pos={pos}")[0] == 422
+    assert ran.get("/set_pos/two?pos=0x0") == (200, {"name": "two", "pos": "0x0"})
+    assert ran.get("/set_pos/one?pos=0x0")[0] == 409
     assert ran.get("/set_pos/two?pos=2x1")[0] == 200
     assert ran.get("/set_pos/two?pos=3x1") == (200, {"name": "two", "pos": "3x1"})
     assert ran.get("/set_pos/one?pos=2x1")[0] == 200

@@ -37,6 +37,15 @@ _LABEL = re.compile(
 )
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads YAML as ever, but `0x3` as the place on the grid that it is, not as a hexadecimal number."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own way
+        first: [("tag:yaml.org,2002:str", re.compile(r"[0-9]{1,2}x[0-9]{1,2}\Z")), *rules]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 class BandYml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file `band.yml` of an image folder; every key is optional."""
 
@@ -249,7 +258,7 @@ def _incomplete(path: Path, collection: str, problem: str = "") -> ImageFolder:
 
 def _read_band_yml(path: Path) -> tuple[BandYml, str]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}  # noqa: S506 - a safe loader
         band = msgspec.convert(data, BandYml, strict=False)
         check_env(band.env)
         check_limits(band.limits)
@@ -268,7 +277,7 @@ def _read_band_yml(path: Path) -> tuple[BandYml, str]:
 def _read_meta(path: Path) -> dict[str, Any]:
     """Read the original's `meta.yml` (`pos`, `title`); a broken one is as if there were none."""
     try:
-        data = yaml.safe_load((path / "meta.yml").read_text(encoding="utf-8"))
+        data = yaml.load((path / "meta.yml").read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
     return data if isinstance(data, dict) else {}

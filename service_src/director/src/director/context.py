@@ -12,7 +12,9 @@ from pathlib import Path
 import msgspec
 
 from band.compat.requirements import adapt, explain
+from director import dockerignore
 from director.catalog import BASE_PLACEHOLDER, ImageFolder
+from director.dockerignore import DockerIgnore
 from director.errors import BuildFailed, InvalidValue
 
 LARGEST = 100 * 1024**2
@@ -21,6 +23,7 @@ REQUIREMENTS = "requirements.txt"
 
 _SKIPPED = frozenset({".git", "__pycache__", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"})
 _SKIPPED_IN_SOURCE = frozenset({"tests", "dist", "build"})
+_IGNORE_NOTHING = DockerIgnore()
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -35,11 +38,13 @@ class Entry(msgspec.Struct, frozen=True):
 def read_entries(folder: ImageFolder, base_image: str) -> list[Entry]:
     """Return the files of a context: the folder's at the root, `service_src/<name>` as `src/`, sorted by path.
 
+    What the folder's `.dockerignore` names is left out, and not read.
+
     Raises:
-        InvalidValue: a file cannot be read, or they are too large together.
+        InvalidValue: a file cannot be read, they are too large together, or `.dockerignore` has what is no pattern.
     """
     entries: dict[str, Entry] = {}
-    walks = [_walk(folder.path, "", _SKIPPED)]
+    walks = [_walk(folder.path, "", _SKIPPED, ignore=_read_ignore(folder))]
     walks += [_walk(folder.source, "src/", _SKIPPED, _SKIPPED_IN_SOURCE)] if folder.source is not None else []
     size = 0
     try:
@@ -49,8 +54,7 @@ def read_entries(folder: ImageFolder, base_image: str) -> list[Entry]:
             if size > LARGEST:
                 raise _too_large(f"image folder {folder.name}")
     except OSError as error:
-        what = f"image folder {folder.name}: {error.filename} cannot be read: {error.strerror}"
-        raise InvalidValue(what, "the director is an ordinary user: `chmod -R a+rX` lets it read the folder") from error
+        raise _unreadable(folder, error) from error
     dockerfile = entries["Dockerfile"]
     content = dockerfile.content.replace(BASE_PLACEHOLDER.encode(), base_image.encode())
     entries["Dockerfile"] = msgspec.structs.replace(dockerfile, content=content)
@@ -100,17 +104,36 @@ def pack(entries: list[Entry]) -> bytes:
     return buffer.getvalue()
 
 
+def _read_ignore(folder: ImageFolder) -> DockerIgnore:
+    try:
+        return DockerIgnore((folder.path / dockerignore.NAME).read_text(encoding="utf-8", errors="surrogateescape"))
+    except FileNotFoundError:
+        return DockerIgnore()
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    except InvalidValue as error:
+        raise InvalidValue(f"image folder {folder.name}: {error}", error.hint) from error
+
+
 def _walk(
-    root: Path, prefix: str, skipped: frozenset[str], top_skipped: frozenset[str] = frozenset()
+    root: Path,
+    prefix: str,
+    skipped: frozenset[str],
+    top_skipped: frozenset[str] = frozenset(),
+    *,
+    ignore: DockerIgnore = _IGNORE_NOTHING,
 ) -> Iterator[Entry]:
     for path in sorted(root.iterdir()):
         if path.name in skipped or path.name in top_skipped or path.name.endswith((".pyc", ".egg-info")):
             continue
         name = f"{prefix}{path.name}"
-        if path.is_symlink():
+        if not path.is_symlink() and path.is_dir():
+            if not ignore.skips(name):
+                yield from _walk(path, f"{name}/", skipped, ignore=ignore)
+        elif ignore.ignores(name):
+            continue
+        elif path.is_symlink():
             yield Entry(name, link=str(path.readlink()))
-        elif path.is_dir():
-            yield from _walk(path, f"{name}/", skipped)
         elif path.is_file():
             yield _file(path, name)
 
@@ -122,8 +145,16 @@ def _file(path: Path, name: str) -> Entry:
     return Entry(name, path.read_bytes(), executable=bool(facts.st_mode & 0o100))
 
 
+def _unreadable(folder: ImageFolder, error: OSError) -> InvalidValue:
+    return InvalidValue(
+        f"image folder {folder.name}: {error.filename} cannot be read: {error.strerror}",
+        "the director is an ordinary user: `chmod -R a+rX` lets it read the folder",
+    )
+
+
 def _too_large(what: str) -> InvalidValue:
     return InvalidValue(
         f"{what} is larger than the {LARGEST >> 20} MiB that an image folder may have",
-        "let the Dockerfile fetch what is large, or the service keep it on a volume",
+        "name in .dockerignore what the image does not need; let the Dockerfile fetch what is large, or the service "
+        "keep it on a volume",
     )

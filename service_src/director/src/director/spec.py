@@ -12,7 +12,7 @@ from director.errors import InvalidValue, shown_key
 
 # `$` alone also matches before a line end at the end of a text.
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$(?!\n)"
-POS_PATTERN = r"^[1-9][0-9]?x[1-9][0-9]?$(?!\n)"
+POS_PATTERN = r"^(0|[1-9][0-9]?)x(0|[1-9][0-9]?)$(?!\n)"
 ENV_KEY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$(?!\n)"
 MEMORY_PATTERN = r"^[0-9]{1,12}(\.[0-9]+)?[bkmgBKMG]?$(?!\n)"
 ENV_VALUE_PATTERN = r"^[^\x00]*$"

@@ -8,7 +8,7 @@ from director import spec
 
 IN_WORDS = {
     spec.NAME_PATTERN: "a name of a-z, 0-9, _ and -, beginning with a letter, as in send_mixpanel",
-    spec.POS_PATTERN: "a place on the grid, column x row, as in 2x3; both begin with 1",
+    spec.POS_PATTERN: "a place on the grid, column x row, as in 2x3; both from 0 to 99",
     spec.ENV_KEY_PATTERN: "a name of letters, digits and _, as in LOG_LEVEL",
     spec.MEMORY_PATTERN: "a size of memory, as in 350m or 1.5g",
     spec.METHOD_PATTERN: "a name of a method: letters, digits, _, . and -, as in dead_letters",

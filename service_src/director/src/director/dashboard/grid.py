@@ -48,5 +48,4 @@ def _read(pos: str | None) -> Cell | None:
     column, _, row = (pos or "").partition("x")
     if not (column.isdigit() and row.isdigit()):
         return None
-    cell = (int(column), int(row))
-    return cell if min(cell) >= 1 else None  # column or row 0 was once taken, and would stand before the first
+    return int(column), int(row)

@@ -156,7 +156,7 @@ async function moveForm(name, back) {
   const card = document.getElementById(`card-${name}`);
   const [column, row] = (card?.dataset.pos || `${card?.dataset.col ?? 1}x${card?.dataset.row ?? 1}`).split("x");
   const number = (label, value) => element("label", { class: "field" }, element("span", {}, label),
-    element("input", { name: label.toLowerCase(), type: "number", min: "1", max: "99", value, required: true, inputmode: "numeric" }));
+    element("input", { name: label.toLowerCase(), type: "number", min: "0", max: "99", value, required: true, inputmode: "numeric" }));
   const content = element("form", { method: "dialog" },
     element("h2", { id: "dialog-title" }, `Move ${name}`),
     element("p", { class: "muted" }, "Columns go from left to right as events do, rows from top to bottom. Empty ones are left out."),
