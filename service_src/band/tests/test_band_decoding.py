@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from band.decoding import decode
+from band.decoding import decode, decode_loosely
 from band.errors import BandError, DecodingError
 
 
@@ -75,3 +75,11 @@ def test_a_type_that_cannot_be_read_is_a_mistake_of_the_program():
     """A wrong `type` is not taken for bad data."""
     with pytest.raises(TypeError):
         decode(b"{}", complex | bytes | str | int)
+
+
+def test_what_original_peers_write_is_read_loosely():
+    """NaN and half a surrogate pair are values; broken JSON, invalid UTF-8 and deep nesting are the one error."""
+    assert decode_loosely(b'{"a": "\\ud800", "b": NaN}')["a"] == "\ud800"
+    for data in (b"", b"{", b'"\xff"', b"[" * 100_000):
+        with pytest.raises(DecodingError):
+            decode_loosely(data)

@@ -579,3 +579,15 @@ async def test_each_outage_begins_with_a_short_pause(run_service, raw, eventuall
         await eventually(lambda number=number: number in service.got)
         assert asyncio.get_running_loop().time() - begun < 3
         assert service._listener._backoff.attempts == 0
+
+
+async def test_a_foreign_group_with_a_broken_name_stops_no_listener(run_service, raw, eventually):
+    """Somebody made a group and a consumer whose names are no UTF-8: they are not ours, and that is all."""
+    for group in (b"\xff\xfe", b"listen"):
+        await raw.command("XGROUP", "CREATE", "events", group, "0", "MKSTREAM")
+        await raw.command("XGROUP", "CREATECONSUMER", "events", group, b"\xff")
+    await raw.command("XADD", "events", "*", "event", b'{"n": "\xff"}')
+    await add(raw, 1)
+    service = await run_listener(run_service, listening())
+    await eventually(lambda: service.got == [1])
+    assert await raw.command("XLEN", "dead:listen") == 1

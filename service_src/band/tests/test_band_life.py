@@ -208,6 +208,27 @@ async def show():
     assert process.terminate() == 0
 
 
+def test_a_crontab_that_raises_is_told_and_goes_on(redis, spawn_service):
+    """Its failures are logged with the function, counted, and after three in a row in health."""
+    code = """
+from band import crontab
+
+@crontab("* * * * * */1")
+async def tick():
+    raise ValueError("no")
+"""
+    process = spawn_service(code, REDIS_DSN=redis.dsn)
+    wait_for(process)
+    deadline = time.monotonic() + GENEROUS
+    while b"crontab tick raises: ValueError: no (labsvc/main.py:6)" not in (body := get(process, "/health")[1]):
+        assert time.monotonic() < deadline, process.output
+        time.sleep(0.1)
+    assert b'"status":"degraded"' in body
+    assert b'band_handler_errors_total{kind="crontab",name="tick"}' in get(process, "/metrics")[1]
+    assert "crontab_failed" in process.output
+    assert process.terminate() == 0
+
+
 def test_idle_service_is_small_and_quiet(redis, spawn_service):
     """Connected and idle: far under 2 % of a core, and a modest memory (the goals are 0.3 % and 45 MB)."""
     process = spawn_service(CODE, REDIS_DSN=redis.dsn)

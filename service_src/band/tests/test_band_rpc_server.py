@@ -6,6 +6,8 @@ import asyncio
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from band import config
 from band.jsonrpc import server as server_module
@@ -428,3 +430,29 @@ async def test_a_setup_ends_before_anybody_can_call(run_service):
     await run_service(service)
     assert seen == [(0, False)]
     assert service.state == "running"
+
+
+TEXTS = st.sampled_from(["2.0", "labsvc:x:y", "labsvc:add:\ud800", "\ud800", "labsvc", "add"])
+MESSAGES = st.dictionaries(
+    st.sampled_from(["jsonrpc", "method", "params", "id", "from", "to", "result", "error"]),
+    st.recursive(
+        st.none() | st.integers() | st.floats() | TEXTS,
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+        max_leaves=5,
+    ),
+)
+
+
+@given(data=st.binary(max_size=60) | st.builds(json.dumps, MESSAGES | st.lists(MESSAGES)).map(str.encode))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+async def test_nothing_that_a_message_holds_raises_to_its_reader(data):
+    """Whatever bytes or fields: it is answered, refused or counted, and the reader goes on."""
+    service = Service()
+
+    @service.expose()
+    async def add(**params):
+        return params
+
+    service.server.listen("labsvc", {"labsvc"})
+    service.server.on_message("labsvc", data)
+    await service.server.drain(1.0)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
+from band import jsonio
 from band.errors import DecodingError
 
 T = TypeVar("T")
@@ -35,6 +36,20 @@ def decode(data: object, type: Any = Any) -> Any:  # noqa: A002 - as msgspec cal
         return decoder.decode(data)  # type: ignore[arg-type]  # what else it may be is an error like the others
     except _UNREADABLE as error:
         raise DecodingError(f"the data is not the expected JSON: {error}") from error
+
+
+def decode_loosely(data: bytes) -> Any:
+    """Return the JSON in ``data``, also what only Python's own reader takes: NaN, half a surrogate pair.
+
+    For events and messages, which peers of the original platform write as they like.
+
+    Raises:
+        DecodingError: it is no JSON or no UTF-8.
+    """
+    try:
+        return jsonio.decode(data)
+    except _UNREADABLE as error:
+        raise DecodingError(f"the data is not JSON: {error}") from error
 
 
 @functools.lru_cache(maxsize=256)

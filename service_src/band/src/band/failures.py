@@ -19,8 +19,9 @@ MAX_SHOWN: Final = 3
 METHOD: Final = "method"
 WORKER: Final = "worker"
 SETUP: Final = "setup"
-_IN_HEALTH: Final = frozenset({ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER})
-"""What works on events without anybody who sees its errors."""
+CRONTAB: Final = "crontab"
+_IN_HEALTH: Final = frozenset({ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER, CRONTAB})
+"""What works without anybody who sees its errors."""
 _RUN_ONCE: Final = frozenset({WORKER, SETUP})
 """What has ended with an exception and does not run again."""
 
@@ -54,7 +55,7 @@ class _Record(msgspec.Struct):
 
 
 class Failures:
-    """Kinds are the roles (``handler``, ``enricher``, ``listener``), ``method``, ``worker`` and ``setup``."""
+    """Failures by name and kind: handler, enricher, listener, method, worker, setup or crontab."""
 
     def __init__(self) -> None:
         self.counts: dict[Key, int] = {}

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import msgspec
 
 from band import jsonio
+from band.decoding import decode_loosely
+from band.errors import DecodingError
 
 Event = Mapping[str, Any]
 RETRY_SECONDS = 1.0
@@ -157,8 +159,8 @@ def _letter(row: Any) -> Letter:
     pairs = {_text(name): value for name, value in zip(fields[::2], fields[1::2], strict=True)}
     raw = pairs.pop("event", b"null")
     try:
-        event = jsonio.decode(raw)
-    except (ValueError, RecursionError):
+        event = decode_loosely(raw)
+    except DecodingError:
         event = _text(raw)
     readable = isinstance(event, dict)
     facts = {name: _text(value) for name, value in pairs.items()}

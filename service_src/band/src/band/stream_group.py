@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
-from band import jsonio
 from band.constants import DEAD_LETTERS, EVENTS_STREAM
-from band.errors import RedisReplyError
+from band.decoding import decode_loosely
+from band.errors import DecodingError, RedisReplyError
 from band.logs import logger
 from band.redis.link import RedisLink
 
@@ -45,8 +45,8 @@ def read_entries(entries: Iterable[Any]) -> list[Delivery]:
         named = dict(zip(fields[::2], fields[1::2], strict=False))
         raw = named.get(b"event", b"")
         try:
-            event = jsonio.decode(raw)
-        except (ValueError, RecursionError):
+            event = decode_loosely(raw)
+        except DecodingError:
             event = None
         found.append(Delivery(stream_id.decode(), event if isinstance(event, dict) else None, raw))
     return found
@@ -75,7 +75,7 @@ class StreamGroup:
     async def position(self) -> str:
         """The id of the newest entry that the group was given, or begins behind."""
         for row in await self._reader.command("XINFO", "GROUPS", EVENTS_STREAM):
-            if row[b"name"].decode() == self.name:
+            if row[b"name"] == self.name.encode():  # others may have made groups with any bytes for a name
                 return str(row[b"last-delivered-id"].decode())
         return "0-0"
 
@@ -166,8 +166,8 @@ class StreamGroup:
         try:
             rows = await self._reader.command("XINFO", "CONSUMERS", EVENTS_STREAM, self.name)
             for row in rows:
-                name = row[b"name"].decode()
-                if name != self.consumer and not row[b"pending"] and row[b"idle"] > _FORGET_CONSUMERS_MS:
+                name = row[b"name"]
+                if name != self.consumer.encode() and not row[b"pending"] and row[b"idle"] > _FORGET_CONSUMERS_MS:
                     await self._reader.command("XGROUP", "DELCONSUMER", EVENTS_STREAM, self.name, name)
         except RedisReplyError as error:
             logger.warning("consumers_not_forgotten", group=self.name, reason=str(error))

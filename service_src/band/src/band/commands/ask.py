@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from band import jsonio
 from band.constants import EVENTS_STREAM
-from band.errors import BandError
+from band.decoding import decode_loosely
+from band.errors import BandError, DecodingError
 from band.logs import configure_logs
 from band.redis import RedisAddress, RedisLink, dsn_from_env
 from band.service import Service, ServiceConfig
@@ -84,11 +85,20 @@ async def _tail(key: str, count: int, env: Mapping[str, str]) -> None:
             for stream_id, fields in next(iter(reply.values())) if reply else []:
                 last = stream_id.decode()
                 event = fields[fields.index(b"event") + 1]
-                if str(jsonio.decode(event).get("key", "")).startswith(key):
-                    sys.stdout.write(event.decode() + "\n")
+                if _key_of(event).startswith(key):
+                    sys.stdout.write(event.decode("utf-8", "replace") + "\n")
                     sys.stdout.flush()
                     left -= 1
                     if not left:
                         return
     finally:
         await link.close()
+
+
+def _key_of(event: bytes) -> str:
+    """Return the key of an event; empty for what is no event, which is shown all the same without a filter."""
+    try:
+        value = decode_loosely(event)
+    except DecodingError:
+        return ""
+    return str(value.get("key", "")) if isinstance(value, dict) else ""

@@ -78,12 +78,15 @@ class RpcServer:
             envelopes = _read_each(data, error)
         shared = SEPARATOR not in channel
         for envelope in envelopes:
-            if isinstance(envelope, Exception):
-                self._on_malformed(channel, envelope, len(data))
-            elif envelope.is_reply:
-                self._client.take_reply(envelope)
-            elif not shared or self._is_ours(envelope, data):
-                self._on_request(channel, envelope)
+            try:
+                if isinstance(envelope, Exception):
+                    self._on_malformed(channel, envelope, len(data))
+                elif envelope.is_reply:
+                    self._client.take_reply(envelope)
+                elif not shared or self._is_ours(envelope, data):
+                    self._on_request(channel, envelope)
+            except Exception as error:  # noqa: BLE001 - the others of the batch are well
+                self._on_malformed(channel, error, len(data))
 
     def _on_malformed(self, channel: str, error: Exception, size: int) -> None:
         self.malformed += 1
