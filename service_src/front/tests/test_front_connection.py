@@ -7,24 +7,34 @@ from typing import Any
 
 import pytest
 
-from front.connection import IDLE_S, LONGEST_HEAD, MOST_HEADERS, SLOWEST_S, Connection
-from front.request import BROKEN, TOO_LARGE, Reply, Request
+from front.bounds import STALLED_SECONDS, Bounds, Limits
+from front.connection import IDLE_S, SLOWEST_S, Connection
+from front.http_parser import LONGEST_HEAD, MOST_HEADERS
+from front.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, TOO_LARGE, Reply, Request
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: h\r\n\r\n"
+POST = b"POST /x HTTP/1.1\r\nHost: h\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+HANDSHAKE = b"GET /wss?uid=1 HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+LIMITS = Limits(100, 100, 100, 100, 1 << 20, 1 << 20)
 
 
 class Transport(asyncio.Transport):
-    """Keeps what is written, and whether it reads and is open."""
+    """Keeps what is written, and whether it reads and is open; full when told to be."""
 
-    def __init__(self) -> None:
-        super().__init__({"peername": ("1.2.3.4", 5)})
+    def __init__(self, peer: str = "1.2.3.4") -> None:
+        super().__init__({"peername": (peer, 5)})
         self.written = b""
+        self.unread = 0
         self.reading = self.open = True
-        self.half_closed = False
+        self.aborted = self.half_closed = False
         self.protocol: Any = None
 
     def write(self, data: Any) -> None:
         self.written += bytes(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
 
     def is_closing(self) -> bool:
         return not self.open
@@ -32,7 +42,8 @@ class Transport(asyncio.Transport):
     def close(self) -> None:
         self.open = False
 
-    abort = close
+    def abort(self) -> None:
+        self.open, self.aborted = False, True
 
     def can_write_eof(self) -> bool:
         return True
@@ -51,15 +62,16 @@ class Transport(asyncio.Transport):
 
 
 class Host:
-    """A door that answers with the target, at once or when told to."""
+    """A server that answers with the target, at once or when told to."""
 
-    def __init__(self, limit: int = 1000) -> None:
+    def __init__(self, limit: int = 1000, limits: Limits = LIMITS) -> None:
         self.body_limit = limit
         self.stopping = False
         self.seen: list[Request] = []
         self.held: asyncio.Event | None = None
-        self.adopted: bytes | None = None
-        self.welcomed: set[Connection] = set()
+        self.upgraded: list[tuple[Request, bytes]] = []
+        self.fault = ""
+        self.bounds = Bounds(limits, lambda peer: peer)
 
     async def answer(self, request: Request) -> Reply:
         self.seen.append(request)
@@ -67,18 +79,13 @@ class Host:
             await self.held.wait()
         return Reply(b"<%b>" % (request.fault.encode() or request.target), request.keep_alive)
 
-    def welcome(self, connection: Connection) -> None:
-        self.welcomed.add(connection)
-
-    def forget(self, connection: Connection) -> None:
-        self.welcomed.discard(connection)
-
-    def adopt(self, transport: asyncio.Transport, data: bytes) -> None:
-        self.adopted = data
+    def upgrade(self, transport: asyncio.Transport, request: Request, rest: bytes) -> str:
+        self.upgraded.append((request, rest))
+        return self.fault
 
 
-def connect(host: Host) -> tuple[Connection, Transport]:
-    connection, transport = Connection(host), Transport()
+def connect(host: Host, peer: str = "1.2.3.4") -> tuple[Connection, Transport]:
+    connection, transport = Connection(host, host.answer), Transport(peer)
     connection.connection_made(transport)
     return connection, transport
 
@@ -87,7 +94,7 @@ async def test_a_request_in_any_pieces_is_one_request() -> None:
     """Byte by byte, headers in lower case, repeated ones joined; the peer's address is known."""
     host = Host()
     connection, transport = connect(host)
-    data = b"POST /x HTTP/1.1\r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 4\r\n\r\nbody"
+    data = b"POST /x HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 4\r\n\r\nbody"
     for position in range(len(data)):
         connection.data_received(data[position : position + 1])
     assert transport.written == b"</x>"
@@ -117,7 +124,7 @@ async def test_pipelined_requests_are_answered_in_their_order() -> None:
 
 async def test_connection_close_and_http_1_0_end_the_connection() -> None:
     """After the answer, and what comes behind is not read."""
-    for data in (b"GET /x HTTP/1.1\r\nConnection: close\r\n\r\n" + GET, b"GET /x HTTP/1.0\r\n\r\n"):
+    for data in (b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" + GET, b"GET /x HTTP/1.0\r\n\r\n"):
         connection, transport = connect(Host())
         connection.data_received(data)
         assert (transport.written, transport.open) == (b"</x>", False)
@@ -140,16 +147,28 @@ async def test_a_client_that_says_no_more_still_gets_its_answer() -> None:
     "data",
     [
         b"\x16\x03\x01garbage\r\n\r\n",
-        b"POST /x HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST /x HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+        POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
         b"GET /x HTTP/1.1\nHost: h\n\n",
-        b"GET /x HTTP/1.1\r\nX: a\r\n b\r\n\r\n",
-        b"GET /" + b"x" * LONGEST_HEAD + b" HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(MOST_HEADERS + 1)) + b"\r\n",
-        b"GET / HTTP/1.1\r\nX: " + b"y" * (LONGEST_HEAD + 1) + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\nX: " + b"y" * LONGEST_HEAD,
+        GET[:-2] + b"X: a\r\n b\r\n\r\n",
+        b"GET /" + b"x" * LONGEST_HEAD + b" HTTP/1.1\r\nHost: h\r\n\r\n",
+        GET[:-2] + b"".join(b"X-%d: y\r\n" % number for number in range(MOST_HEADERS)) + b"\r\n",
+        GET[:-2] + b"a:\r\n" * MOST_HEADERS + b"\r\n",
+        GET[:-2] + b"X: " + b"y" * (LONGEST_HEAD + 1) + b"\r\n\r\n",
+        GET[:-2] + b"X: " + b"y" * LONGEST_HEAD,
     ],
-    ids=["tls", "two-lengths", "other-lengths", "bare-lf", "folded", "target", "many", "long", "unfinished"],
+    ids=[
+        "tls",
+        "two-lengths",
+        "other-lengths",
+        "bare-lf",
+        "folded",
+        "target",
+        "many",
+        "repeated",
+        "long",
+        "unfinished",
+    ],
 )
 async def test_what_could_be_read_in_two_ways_is_refused(data: bytes) -> None:
     """One refusal, then the connection ends; the rest of it is not read."""
@@ -175,8 +194,8 @@ async def test_an_answer_on_its_way_goes_before_the_refusal() -> None:
 
 async def test_too_large_bodies_are_refused_before_they_have_come() -> None:
     """By their announced length or by the chunks that came; the connection lingers, so that the answer arrives."""
-    chunks = b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"100\r\n" + b"x" * 256 + b"\r\n"
-    for data in (b"POST /x HTTP/1.1\r\nContent-Length: 101\r\n\r\n", chunks):
+    chunks = CHUNKED + b"100\r\n" + b"x" * 256 + b"\r\n"
+    for data in (POST + b"Content-Length: 101\r\n\r\n", chunks):
         host = Host(limit=100)
         connection, transport = connect(host)
         connection.data_received(data)
@@ -189,12 +208,12 @@ async def test_too_large_bodies_are_refused_before_they_have_come() -> None:
 async def test_continue_is_said_when_the_body_is_welcome() -> None:
     """Not for one that is too large."""
     connection, transport = connect(Host(limit=100))
-    connection.data_received(b"POST /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+    connection.data_received(b"POST /x HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
     assert transport.written == b"HTTP/1.1 100 Continue\r\n\r\n"
     connection.data_received(b"a=1")
     assert transport.written.endswith(b"</x>")
     connection, transport = connect(Host(limit=100))
-    connection.data_received(b"POST /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 300\r\n\r\n")
+    connection.data_received(b"POST /x HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 300\r\n\r\n")
     assert transport.written == b"<%b>" % TOO_LARGE.encode()
 
 
@@ -208,49 +227,107 @@ async def test_targets_in_raw_bytes_are_read_as_they_are_meant() -> None:
     assert transport.written == b"</\xd0\xb6?q=\xe9></a?b=c>"
 
 
-async def test_a_websocket_is_handed_over_with_its_handshake() -> None:
-    """And with what the client sent behind it; other upgrades are plain requests."""
+async def test_a_websocket_is_handed_over_with_what_follows() -> None:
+    """The request, and what the client sent behind it; other upgrades are plain requests."""
     host = Host()
     connection, _ = connect(host)
-    handshake = b"GET /wss?uid=1 HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-    connection.data_received(handshake + b"\x81\x00")
-    assert host.adopted is not None
-    assert host.adopted.startswith(b"GET /wss?uid=1 HTTP/1.1\r\nhost: h\r\n")
-    assert host.adopted.endswith(b"\r\n\r\n\x81\x00")
+    connection.data_received(HANDSHAKE + b"\x81\x00")
+    ((request, rest),) = host.upgraded
+    assert (request.target, rest) == (b"/wss?uid=1", b"\x81\x00")
     assert not host.seen
-    assert not host.welcomed
+    assert not host.bounds.guests()
     host = Host()
     connection, transport = connect(host)
-    connection.data_received(b"GET /x HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n" + GET)
+    connection.data_received(b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n" + GET)
     assert transport.written == b"</x></a?b=c>"
+
+
+async def test_a_websocket_waits_for_the_answers_before_it() -> None:
+    """A handshake behind requests that are being answered is no error: it is handed over after them."""
+    host = Host()
+    host.held = asyncio.Event()
+    connection, transport = connect(host)
+    connection.data_received(GET + GET + HANDSHAKE + b"\x81")
+    connection.data_received(b"\x00")
+    assert not host.upgraded
+    host.held.set()
+    await asyncio.sleep(0.01)
+    assert transport.written == b"</a?b=c></a?b=c>"
+    assert [rest for _, rest in host.upgraded] == [b"\x81\x00"]
+    assert transport.reading
+
+
+async def test_a_handshake_that_is_none_is_refused() -> None:
+    """Without `Connection: Upgrade`, or when the server finds fault with it; then the connection ends."""
+    host = Host()
+    connection, transport = connect(host)
+    connection.data_received(HANDSHAKE.replace(b"Connection: Upgrade\r\n", b""))
+    assert (transport.written, host.upgraded) == (b"<%b>" % BAD_HANDSHAKE.encode(), [])
+    host.fault = OVERLOADED
+    connection, transport = connect(host)
+    connection.data_received(HANDSHAKE)
+    assert (transport.written, transport.half_closed) == (b"<%b>" % OVERLOADED.encode(), True)
 
 
 async def test_idle_and_slow_clients_are_told_apart_from_busy_ones() -> None:
     """Idle too long, or a request that drips in: late. One that waits for its answer never is."""
     host = Host()
-    connection, _ = connect(host)
+    connection, transport = connect(host)
+
+    def is_late(now: float) -> bool:
+        connection.look(now)
+        aborted, transport.aborted, transport.open = transport.aborted, False, True
+        return aborted
+
     now = connection.heard
-    assert not connection.is_late(now + IDLE_S - 1)
-    assert connection.is_late(now + IDLE_S + 1)
-    connection.data_received(b"POST /x HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
-    began = connection.began
-    assert began > 0
+    assert not is_late(now + IDLE_S - 1)
+    assert is_late(now + IDLE_S + 1)
+    connection.data_received(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n")
+    began = connection.waits_since or 0.0
     connection.heard = began + SLOWEST_S
-    assert connection.is_late(began + SLOWEST_S + 1)
+    assert is_late(began + SLOWEST_S + 1)
     host.held = asyncio.Event()
     connection.data_received(b"123456789")
-    assert not connection.is_late(began + 1000)
+    assert not is_late(began + 1000)
     host.held.set()
     await asyncio.sleep(0.01)
 
 
 async def test_a_client_that_does_not_read_is_not_read_either() -> None:
-    """Its answers must not gather in our memory."""
-    connection, transport = connect(Host())
+    """Nor answered any more, what is unread counts as held, and after a while it is cut off."""
+    host = Host()
+    host.held = asyncio.Event()
+    connection, transport = connect(host)
+    connection.data_received(GET * 3)
+    transport.unread = 70_000
     connection.pause_writing()
     assert not transport.reading
+    assert host.bounds.held > 70_000
+    host.held.set()
+    await asyncio.sleep(0.01)
+    assert transport.written == b"</a?b=c>"
+    connection.look((connection.waits_since or 0) + STALLED_SECONDS - 1)
+    assert transport.open
     connection.resume_writing()
-    assert transport.reading
+    await asyncio.sleep(0.01)
+    assert transport.written == b"</a?b=c>" * 3
+    assert (transport.reading, host.bounds.held) == (True, 0)
+    connection.pause_writing()
+    connection.look((connection.waits_since or 0) + STALLED_SECONDS + 1)
+    assert transport.aborted
+
+
+async def test_a_client_that_goes_while_its_answers_wait_leaves_nothing() -> None:
+    """Nothing is held of it, nothing is answered."""
+    host = Host()
+    connection, transport = connect(host)
+    connection.pause_writing()
+    connection.data_received(GET * 3)
+    transport.open = False
+    connection.connection_lost(None)
+    await asyncio.sleep(0.01)
+    assert len(host.seen) == 1
+    assert (host.bounds.held, host.bounds.guests()) == (0, [])
 
 
 async def test_a_stopping_front_closes_after_the_answer() -> None:
@@ -276,3 +353,142 @@ async def test_a_stopping_front_closes_after_the_answer() -> None:
     host.held.set()
     await asyncio.sleep(0.01)
     assert transport.written == b""
+
+
+async def test_trailers_are_ignored_and_bounded() -> None:
+    """They mean nothing here, so they are neither merged nor kept; an endless one, or endless many, are refused."""
+    host = Host()
+    connection, transport = connect(host)
+    trailers = b"X-Real-IP: 8.8.8.8\r\nCookie: uid=1111111111\r\nHost: other\r\n"
+    connection.data_received(CHUNKED + b"2\r\nab\r\n0\r\n" + trailers + b"\r\n" + GET)
+    assert set(host.seen[0].headers) == {b"host", b"transfer-encoding"}
+    assert (host.seen[0].body, transport.written) == (b"ab", b"</x></a?b=c>")
+    for endless in (b"X-Trailer: %b\r\n" % (b"y" * 1000), b"y" * 1000, b"a:\r\n" * 200):
+        host = Host()
+        connection, transport = connect(host)
+        connection.data_received(CHUNKED + b"0\r\nX: ")
+        sent = 0
+        while not transport.written and sent < 1_000_000:
+            connection.data_received(endless)
+            sent += len(endless)
+            assert host.bounds.held < 2 * LONGEST_HEAD
+        assert transport.written == b"<%b>" % BROKEN.encode()
+        assert sent < 2 * LONGEST_HEAD
+
+
+async def test_what_stands_around_a_chunk_is_bounded() -> None:
+    """An endless extension of a chunk is refused; many small chunks are not, and are kept as one body."""
+    host = Host(limit=10_000)
+    connection, transport = connect(host)
+    connection.data_received(CHUNKED + b"1;")
+    while not transport.written:
+        connection.data_received(b"x" * 1000)
+    assert transport.written == b"<%b>" % BROKEN.encode()
+    connection, transport = connect(host)
+    connection.data_received(CHUNKED + b"1\r\nx\r\n" * 9_000)
+    assert 9_000 < host.bounds.held < 20_000
+    connection.data_received(b"0\r\n\r\n")
+    assert (host.seen[-1].body, host.bounds.held) == (b"x" * 9_000, 0)
+
+
+async def test_empty_lines_before_a_request_are_bounded() -> None:
+    """A few are allowed; nothing but them is no request."""
+    connection, transport = connect(Host())
+    connection.data_received(b"\r\n\r\n" + GET)
+    for _ in range(LONGEST_HEAD // 1000 + 1):
+        connection.data_received(b"\r\n" * 500)
+    assert transport.written == b"</a?b=c><%b>" % BROKEN.encode()
+
+
+async def test_a_head_is_measured_by_itself() -> None:
+    """Neither the body before it in the same read nor other requests count towards it."""
+    body = b"Content-Length: 60000\r\n\r\n" + b"x" * 60_000
+    long_head = b"GET /y HTTP/1.1\r\nHost: h\r\nX: " + b"y" * 30_000
+    for data, rest in (
+        (POST + body + GET[:20], GET[20:]),
+        ((POST + b"Content-Length: 5000\r\n\r\n" + b"x" * 5000) * 8 + long_head, b"\r\n\r\n"),
+    ):
+        host = Host(limit=100_000)
+        connection, _ = connect(host)
+        connection.data_received(data)
+        connection.data_received(rest)
+        assert not any(request.fault for request in host.seen)
+        assert host.seen[-1].target in (b"/a?b=c", b"/y")
+
+
+async def test_other_upgrades_raise_nothing_however_many_there_are() -> None:
+    """1,200 requests for h2c in one read, or one with an address in raw bytes: all are answered."""
+    h2c = b"GET /%b HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    connection, transport = connect(Host())
+    connection.data_received((h2c % b"x") * 1200)
+    await asyncio.sleep(0.01)
+    assert transport.written == b"</x>" * 1200
+    connection, transport = connect(Host())
+    connection.data_received((h2c % b"\xd0\xb6") + GET)
+    assert transport.written == b"</\xd0\xb6></a?b=c>"
+
+
+async def test_an_accident_of_ours_ends_one_connection_and_tells_no_address(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The loop would log the client's address with it."""
+    host = Host()
+    connection, transport = connect(host, "203.0.113.77")
+    monkeypatch.setattr(host, "upgrade", None)
+    connection.data_received(HANDSHAKE)
+    assert transport.aborted
+    logged = "".join(capsys.readouterr())
+    assert "connection_failed" in logged
+    assert "203.0.113.77" not in logged
+
+
+async def test_several_cookies_are_one_and_several_hosts_are_none() -> None:
+    """HTTP/2 clients split cookies, and a proxy may leave them so; a second Host has no honest use."""
+    host = Host()
+    connection, _ = connect(host)
+    connection.data_received(b"GET / HTTP/1.1\r\nHost: h\r\nCookie: a=1\r\nX: 1\r\nCookie: uid=2\r\nX: 2\r\n\r\n")
+    assert host.seen[0].header(b"cookie") == "a=1; uid=2"
+    assert host.seen[0].header(b"x") == "1, 2"
+
+
+async def test_the_oldest_versions_are_served_as_far_as_they_go() -> None:
+    """HTTP/1.0 needs no Host and may keep its connection."""
+    connection, transport = connect(Host())
+    connection.data_received(b"GET /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /y HTTP/1.0\r\n\r\n")
+    assert (transport.written, transport.open) == (b"</x></y>", False)
+
+
+async def test_what_is_not_complete_gives_way_with_a_503() -> None:
+    """An idle connection just closes; one that is being answered is closed after its answer, without what waits."""
+    host = Host()
+    idle, idle_transport = connect(host)
+    idle.shed()
+    assert (idle_transport.written, idle_transport.open) == (b"", False)
+    begun, begun_transport = connect(host)
+    begun.data_received(POST + b"Content-Length: 9\r\n\r\n123")
+    begun.shed()
+    assert (begun_transport.written, begun_transport.half_closed) == (b"<%b>" % OVERLOADED.encode(), True)
+    host.held = asyncio.Event()
+    busy, busy_transport = connect(host)
+    busy.data_received(GET * 5 + POST)
+    assert host.bounds.held > 0
+    busy.shed()
+    host.held.set()
+    await asyncio.sleep(0.01)
+    assert (busy_transport.written, busy_transport.open) == (b"</a?b=c>", False)
+    assert host.bounds.held == 0
+
+
+async def test_a_flood_of_pipelined_requests_is_not_read_ahead() -> None:
+    """What is parsed of it is bounded, the rest stays as it came, and all of it is answered."""
+    host = Host()
+    host.held = asyncio.Event()
+    connection, transport = connect(host)
+    connection.data_received(GET * 8000)
+    assert not transport.reading
+    assert len(connection._waiting) < 400
+    assert len(GET) * 7000 < host.bounds.held < 2 << 20
+    host.held.set()
+    await asyncio.sleep(0.2)
+    assert transport.written == b"</a?b=c>" * 8000
+    assert (host.bounds.held, transport.reading) == (0, True)

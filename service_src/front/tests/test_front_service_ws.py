@@ -38,7 +38,7 @@ async def test_the_captured_conversation_is_the_same(
     """Message for message, byte for byte, on the main port and on the extra one."""
     await labsvc(peers)
     broadcast = await peers.listener()
-    url = f"ws://127.0.0.1:{getattr(front, port)}/wss?uid=abc"
+    url = f"ws://127.0.0.1:{getattr(front, port)}/wss?uid=6410748586712844288"
     async with session.ws_connect(url, compress=15) as socket:
         for sent, received in [
             ('{"service":"track","name":"ping","id__":"_1"}', '{"type__":"data","headers":[],"statusCode":200,"data":{"message":"pong"},"id__":"_1"}'),  # noqa: E501
@@ -61,7 +61,7 @@ async def test_the_captured_conversation_is_the_same(
     assert list(page) == ["key", "name", "service", "channel", "data", "uid", "td", "id", "time"]
     assert page["data"].pop("fpid")  # the original had no address here, so it had none of these two
     assert page["td"]["ip"] == "127.0.0.0"
-    assert (page["uid"], page["channel"]) == ("abc", "ws")
+    assert (page["uid"], page["channel"]) == ("6410748586712844288", "ws")
     assert page["data"] == {
         "service": "track", "name": "page", "id__": "_3", "data": {"a": 1}, "page": {"url": "u"}, "projectId": 5,
     }  # fmt: skip

@@ -50,6 +50,7 @@ class Metrics:
         self._counters: dict[str, float] = {}
         self._gauges: dict[str, tuple[str, Gauge, str]] = {}
         self.failures = Failures()
+        self._labelled: dict[str, tuple[str, Callable[[], Mapping[str, float]], str]] = {}
 
     def called(self, method: str, outcome: str, seconds: float, count: int = 1) -> None:
         """Count ``count`` calls of ``method`` that ended as ``outcome`` and took ``seconds`` together."""
@@ -69,6 +70,10 @@ class Metrics:
     def gauge(self, name: str, read: Gauge, text: str, *, label: str = "method") -> None:
         """Show ``read()`` as the gauge ``band_<name>`` at every scrape; of a mapping, each key is a ``label``."""
         self._gauges[name] = (text, read, label)
+
+    def counter(self, name: str, read: Callable[[], Mapping[str, float]], text: str, *, label: str) -> None:
+        """Show ``read()`` as the counter ``band_<name>_total`` at every scrape; each key is a ``label``."""
+        self._labelled[name] = (text, read, label)
 
     def render(self) -> bytes:
         """Return everything in the text format of Prometheus."""
@@ -104,6 +109,11 @@ class Metrics:
         yield errors
         for name, value in sorted(self._counters.items()):
             yield CounterMetricFamily(f"band_{name}", name.replace("_", " "), value=value)
+        for name, (text, counted, label) in sorted(self._labelled.items()):
+            counter = CounterMetricFamily(f"band_{name}", text, labels=[label])
+            for key, number in sorted(counted().items()):
+                counter.add_metric([key], number)
+            yield counter
         for name, (text, read, label) in sorted(self._gauges.items()):
             shown = read()
             if isinstance(shown, Mapping):

@@ -57,6 +57,20 @@ class ClientAddresses:
                 "TRUSTED_PROXIES names the networks whose do",
             )  # fmt: skip
 
+    def bound_key(self, address: str) -> str:
+        """What connections of an address count under: itself, of IPv6 the network that one customer is given (/64).
+
+        Empty for a trusted proxy, behind which everybody is, and for what is no address.
+        """
+        if not address or self._is_trusted(address):
+            return ""
+        if ":" not in address:
+            return address
+        found = parse(address)
+        if found is None or found.version == 4:
+            return address
+        return str(ipaddress.ip_network((int(found), 64), strict=False).network_address)
+
     def _nearest_stranger(self, chain: str) -> str:
         """The last address of the chain that no trusted proxy has; the first one when all are trusted."""
         found = ""

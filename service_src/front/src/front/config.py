@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from front import place
 from front.address import Network
+from front.bounds import Limits
 from front.domains import cookie_domain_of
 from front.errors import BadSettings
 from front.fingerprint import FINGERPRINTS
@@ -45,6 +46,13 @@ class FrontSettings:
     """Folder on front's own disk for events that Redis does not take; empty: there is no journal."""
     journal_max_mb: int = 256
     """MiB that the journal of one worker may take."""
+    max_connections: int = 1500
+    """HTTP connections of all workers together, as all bounds below; each worker has its share."""
+    max_connections_per_address: int = 200
+    max_websockets: int = 1000
+    max_websockets_per_address: int = 100
+    max_held_mb: int = 32
+    """MiB that are kept of requests and messages that are not complete, wait, or whose answers are not read."""
     ip_privacy: str = "truncate"
     ip_hash_key: str = field(default="", repr=False)
     fpid: str = "masked"
@@ -85,6 +93,11 @@ class FrontSettings:
             journal_max_mb=reader.take("journal_max_mb", 256, _between(1, 1_000_000)),
             events_keep=reader.take("events_keep", 10_000, _between(0, 1_000_000_000)),
             events_keep_mb=reader.take("events_keep_mb", 0, _between(0, 1_000_000)),
+            max_connections=reader.take("max_connections", 1500, _between(10, 1_000_000)),
+            max_connections_per_address=reader.take("max_connections_per_address", 200, _between(1, 1_000_000)),
+            max_websockets=reader.take("max_websockets", 1000, _between(1, 1_000_000)),
+            max_websockets_per_address=reader.take("max_websockets_per_address", 100, _between(1, 1_000_000)),
+            max_held_mb=reader.take("max_held_mb", 32, _between(1, 1_000_000)),
             ip_privacy=reader.take("ip_privacy", "truncate", _one_of(MODES)),
             ip_hash_key=reader.take("ip_hash_key", "", str),
             fpid=reader.take("fpid", "masked", _one_of(FINGERPRINTS)),
@@ -113,6 +126,22 @@ class FrontSettings:
         if reader.problems:
             raise BadSettings(reader.problems)
         return settings
+
+    @property
+    def limits(self) -> Limits:
+        """What one worker takes: its share."""
+
+        def share(whole: int) -> int:
+            return -(-whole // self.workers)
+
+        return Limits(
+            connections=share(self.max_connections),
+            connections_per_address=share(self.max_connections_per_address),
+            websockets=share(self.max_websockets),
+            websockets_per_address=share(self.max_websockets_per_address),
+            held_bytes=share(self.max_held_mb << 20),
+            held_bytes_per_address=share(self.max_held_mb << 18),
+        )
 
 
 class _Reader:

@@ -1,25 +1,24 @@
 """One client's connection: bytes in, requests to the door, answers out in their order.
 
-llhttp (by httptools) reads the requests, strictly: what could be read in two ways is refused. Everything of a request
-that is not its meaning happens here: keep-alive, pipelining, `Expect`, limits, slow readers. aiohttp's server did the
-same in twice the time; it still serves WebSockets, which are handed over to it, connection and all.
+Everything of a request that is not its meaning happens here and in `http_parser`: keep-alive, pipelining, `Expect`,
+limits, slow readers. Nothing raises out of it, and what it keeps of a client is counted by `bounds`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-import httptools
+from band.logs import logger
+from front.bounds import STALLED_SECONDS, Bounds
+from front.eager import started
+from front.handshake import wants_websocket
+from front.heads import overloaded
+from front.http_parser import MAX_PIECE_BYTES, OVERHEAD_BYTES, RequestParser
+from front.request import BAD_HANDSHAKE, OVERLOADED, Reply, Request
 
-from front.request import BROKEN, TOO_LARGE, Headers, Reply, Request
-
-LONGEST_HEAD: Final = 32 * 1024
-"""Bytes of a request's line and headers."""
-MOST_HEADERS: Final = 100
 MOST_WAITING: Final = 16
 """Requests of one connection that may wait for the one before them, until it is not read any further."""
 IDLE_S: Final = 75.0
@@ -33,203 +32,192 @@ LINGER_S: Final = 2.0
 class Host(Protocol):
     """What a connection needs of the server that it belongs to."""
 
+    bounds: Bounds
     body_limit: int
     stopping: bool
 
-    @property
-    def answer(self) -> Callable[[Request], Awaitable[Reply]]:
-        """Answers a request; never raises."""
-
-    def welcome(self, connection: Connection) -> None:
-        """Look after a connection."""
-
-    def forget(self, connection: Connection) -> None:
-        """Look no more after a connection: it is closed, or not HTTP any more."""
-
-    def adopt(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Serve the connection as a WebSocket from now on; `data` is what the client has sent."""
+    def upgrade(self, transport: asyncio.Transport, request: Request, rest: bytes) -> str:
+        """Serve the connection as a WebSocket, `rest` being what came behind the request; returns a fault or ""."""
 
 
 class Connection(asyncio.Protocol):
-    """Reads requests one after the other, has each answered, writes the answers."""
+    """Reads requests one after the other, has each answered by `answer` (which never raises), writes the answers."""
 
     __slots__ = (
-        "_body", "_deaf", "_head_bytes", "_headers", "_host", "_large", "_loop", "_parser", "_peer", "_raw_target",
-        "_reading", "_size", "_target", "_task", "_transport", "_upgrade", "_waiting", "began", "busy", "heard",
+        "_answer", "_closing", "_host", "_loop", "_lost", "_parser", "_paused", "_queued", "_rest", "_stalled_since",
+        "_task", "_transport", "_unstalled", "_upgrade", "_waiting", "address", "busy", "heard", "held", "held_since",
     )  # fmt: skip
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, answer: Callable[[Request], Awaitable[Reply]]) -> None:
         self._host = host
+        self._answer = answer
         self._loop = asyncio.get_running_loop()
-        self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
-        self._peer = ""
-        self._raw_target = b""
-        self._reading: Request | None = None
-        self._upgrade: Request | None = None
+        self._parser: RequestParser
         self._waiting: deque[Request] = deque()
+        self._queued = 0
+        self._rest = b""
+        """What was read and not parsed, because what came before it is to be answered first."""
+        self._upgrade: Request | None = None
         self._task: asyncio.Task[None] | None = None
-        self._deaf = self._large = False
+        self._closing = self._lost = self._paused = False
+        self._stalled_since = 0.0
+        self._unstalled: asyncio.Future[None] | None = None
         self.busy = False
         """Whether a request is being answered."""
         self.heard = self._loop.time()
         """When bytes came last."""
-        self._clear()
-
-    def _clear(self) -> None:
-        """Forget the request that was read: the next one begins."""
-        self._target = b""
-        self._headers: Headers = {}
-        self._head_bytes = 0
-        self._body: list[bytes] = []
-        self._size = 0
-        self._reading = None
-        self.began = 0.0
-        """When the request began that is being read; 0 when none is."""
+        self.address, self.held, self.held_since = "", 0, 0.0
 
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the client's address."""
+        """Take the client's address; is there room for it?"""
         self._transport = transport  # type: ignore[assignment]
-        peer = transport.get_extra_info("peername")
-        self._peer = peer[0] if isinstance(peer, tuple) else ""
-        self._host.welcome(self)
+        found = transport.get_extra_info("peername")
+        peer = found[0] if isinstance(found, tuple) else ""
+        host = self._host
+        self._parser = RequestParser(peer, host.body_limit, self._on_request, self._refuse, self._welcome_body)
+        self.address = host.bounds.key_of(peer)
+        if not host.bounds.connections.admit(self, self.heard):
+            self._transport.write(overloaded())
+            self._end(linger=True)
 
     def data_received(self, data: bytes) -> None:
         """Read on; a request that is complete is begun at once."""
-        if self._deaf:
+        if self._closing:
             return
         self.heard = self._loop.time()
-        fresh = not self.began
-        self._large = len(data) > LONGEST_HEAD  # only then can a head be too long that came in one piece
-        rest = b""
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            rest = data[upgrade.args[0] :]
-        except httptools.HttpParserInvalidURLError:
-            self._read_raw_target(data, fresh=fresh)
-        except httptools.HttpParserError:
-            self._refuse()
-        if self._upgrade is not None:
-            self._hand_over(self._upgrade, rest)
-        elif rest:
-            self.data_received(rest)  # it asked for a protocol that it does not get here: HTTP goes on
-        elif self._reading is None and self.began:
-            self._head_bytes += len(data)
-            if self._head_bytes > LONGEST_HEAD:
-                self._refuse()
+        if self._rest:
+            self._rest += data
+        else:
+            self._read(data)
+        if self.held or self._parser.began or self._waiting:
+            self._count()
 
     def eof_received(self) -> bool:
         """Close, unless an answer is still to be written."""
-        self._deaf = True
+        self._closing = True
         return self.busy
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client. What it asked for goes on: an event that came in whole is taken."""
         del exc
-        self._deaf = True
-        self._waiting.clear()
-        self._host.forget(self)
+        self._closing = self._lost = True
+        self._drop()
+        self._host.bounds.forget(self)
+        self.resume_writing()
 
     def pause_writing(self) -> None:
-        """Read no more from a client that does not read."""
-        self._transport.pause_reading()
+        """Read and answer nothing more until the client reads."""
+        self._stalled_since = self._loop.time()
+        self._pause()
+        self._count()
 
     def resume_writing(self) -> None:
-        """Read on."""
-        if len(self._waiting) < MOST_WAITING:
-            self._transport.resume_reading()
+        """Go on."""
+        self._stalled_since = 0.0
+        if self._unstalled is not None and not self._unstalled.done():
+            self._unstalled.set_result(None)
+        elif not self.busy:
+            self._resume()
 
-    # --- what the parser finds
+    # --- reading
 
-    def on_message_begin(self) -> None:
-        """Note when the request began."""
-        self.began = self.heard
+    def _read(self, data: bytes) -> None:
+        """Parse, until what was read has to be answered before more is read."""
+        at, size = 0, len(data)
+        try:
+            while at < size and not self._closing:
+                if self._upgrade is not None or len(self._waiting) >= MOST_WAITING:
+                    self._rest = data[at:]
+                    self._pause()
+                    break
+                piece = data if size <= MAX_PIECE_BYTES and not at else data[at : at + MAX_PIECE_BYTES]
+                at += self._parser.feed(piece, self.heard)
+            if self._upgrade is not None and not self.busy:
+                self._hand_over(self._upgrade)
+        except Exception as error:  # noqa: BLE001 - the loop would log it with the client's address
+            logger.exception("connection_failed", reason=type(error).__name__)
+            self.abort()
 
-    def on_url(self, url: bytes) -> None:
-        """Take a part of the request's target."""
-        self._target += url
-        if len(self._target) > LONGEST_HEAD:
-            raise ValueError("the target is too long")
+    def _on_request(self, request: Request) -> None:
+        """Have a request answered that is complete."""
+        if self._closing:
+            return
+        if not wants_websocket(request):
+            self._closing = not request.keep_alive
+            self._begin(request)
+        elif request.upgrade:
+            self._upgrade = request
+        else:
+            self._refuse(request, BAD_HANDSHAKE)
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        headers = self._headers
-        name = name.lower()
-        if name in headers:
-            value = b"%b, %b" % (headers[name], value)
-        headers[name] = value
-
-    def on_headers_complete(self) -> None:
-        """Look at the head: is the body welcome?"""
-        headers = self._headers
-        if len(headers) > MOST_HEADERS or (self._large and sum(map(len, headers.values())) > LONGEST_HEAD):
-            raise ValueError("the head is too long")
-        target = self._raw_target or self._target
-        self._raw_target = b""
-        request = self._reading = Request(self._parser.get_method().decode(), target, headers, self._peer)
-        if b"content-length" in headers and int(headers[b"content-length"]) > self._host.body_limit:
-            self._refuse(request, TOO_LARGE)
-        elif b"expect" in headers and headers[b"expect"].lower() == b"100-continue" and not self.busy:
+    def _welcome_body(self) -> None:
+        if not self.busy and not self._closing:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def on_body(self, body: bytes) -> None:
-        """Take a part of the body, as long as it is not too large."""
-        self._size += len(body)
-        if self._size <= self._host.body_limit:
-            self._body.append(body)
-        elif self._reading is not None and not self._deaf:
-            self._refuse(self._reading, TOO_LARGE)
+    def _count(self) -> None:
+        """Have it noted what is kept of this client."""
+        held = self._parser.held + self._queued + len(self._rest)
+        if self._stalled_since:
+            held += self._transport.get_write_buffer_size()
+        self._host.bounds.hold(self, held)
 
-    def on_message_complete(self) -> None:
-        """Have the request answered."""
-        request, body = self._reading, self._body
-        self._clear()
-        if request is None or self._deaf:
-            return
-        if body:
-            request.body = body[0] if len(body) == 1 else b"".join(body)
-        if not self._parser.should_keep_alive():
-            request.keep_alive = False
-            self._deaf = True
-        if b"upgrade" in request.headers and not self.busy and _wants_websocket(request):
-            self._upgrade = request
-            return
-        self._begin(request)
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused and not self._stalled_since:
+            self._paused = False
+            self._transport.resume_reading()
 
     # --- answering
 
     def _begin(self, request: Request) -> None:
         if self.busy:
             self._waiting.append(request)
-            if len(self._waiting) == MOST_WAITING:
-                self._transport.pause_reading()
-            return
-        self.busy = True
-        # Started at once: what has nothing to wait for is answered without a turn of the loop.
-        if sys.version_info >= (3, 12):
-            self._task = asyncio.Task(self._serve(request), loop=self._loop, eager_start=True)
+            self._queued += OVERHEAD_BYTES + len(request.body)
         else:
-            self._task = self._loop.create_task(self._serve(request))
+            self.busy = True
+            self._task = started(self._serve(request), self._loop)
 
     async def _serve(self, request: Request) -> None:
         """Answer a request, and those that came meanwhile."""
-        answer = self._host.answer
-        while True:
-            reply = await answer(request)
+        following: Request | None = request
+        while following is not None:
+            request = following
+            reply = await self._answer(request)
             if self._transport.is_closing():
                 break
             self._transport.write(reply.payload)
-            if not reply.keep_alive or not self._waiting:
-                break
-            if len(self._waiting) == MOST_WAITING:
-                self._transport.resume_reading()
-            request = self._waiting.popleft()
+            if self._stalled_since and reply.keep_alive:
+                self._unstalled = self._loop.create_future()
+                await self._unstalled
+                self._unstalled = None
+            following = self._next() if reply.keep_alive else None
         self.busy = False
-        if not reply.keep_alive or self._deaf or self._host.stopping:
+        if not reply.keep_alive or self._closing or self._host.stopping:
             self._end(linger=bool(request.fault))
+        elif self._upgrade is not None:
+            self._hand_over(self._upgrade)
+        else:
+            self._resume()
+        if self.held:
+            self._count()
+
+    def _next(self) -> Request | None:
+        """The request that waits next, if any."""
+        if not self._waiting and self._rest:
+            rest, self._rest = self._rest, b""
+            self._read(rest)
+        if not self._waiting:
+            return None
+        request = self._waiting.popleft()
+        self._queued -= OVERHEAD_BYTES + len(request.body)
+        return request
 
     # --- ends
 
@@ -242,59 +230,70 @@ class Connection(asyncio.Protocol):
         """Close now."""
         self._transport.abort()
 
-    def is_late(self, now: float) -> bool:
-        """Whether nothing came for too long, or a request takes too long to come."""
-        if self.busy:
-            return False
-        return now - self.heard > IDLE_S or (self.began > 0 and now - self.began > SLOWEST_S)
+    @property
+    def waits_since(self) -> float | None:
+        """When it fell idle, or began what is not complete or not read; None while a request is being answered."""
+        return self._stalled_since or (None if self.busy else self._parser.began or self.heard)
+
+    def shed(self) -> None:
+        """Give way to others: 503 for a request that is not complete, nothing for those that wait, then the end."""
+        if self._stalled_since:
+            self.abort()
+        elif self.busy:
+            self._closing = True
+            self._drop()
+        elif self._parser.began:
+            self._refuse(self._parser.reading, OVERLOADED)
+        else:
+            self._end()
+
+    def look(self, now: float) -> None:
+        """Close when nothing came for too long, or a request takes too long to come, or an answer to be read."""
+        began, patience = self._parser.began, STALLED_SECONDS if self._closing else IDLE_S
+        if self._stalled_since:
+            late = now - self._stalled_since > STALLED_SECONDS
+        else:
+            late = not self.busy and (now - self.heard > patience or (began > 0 and now - began > SLOWEST_S))
+        if late:
+            self.abort()
+
+    def _drop(self) -> None:
+        """Let go of everything that was read and is not being answered."""
+        self._waiting.clear()
+        self._queued = 0
+        self._rest = b""
+        self._upgrade = None
+        self._parser.clear()
 
     def _end(self, *, linger: bool = False) -> None:
-        self._deaf = True
-        self._waiting.clear()
+        self._closing = True
+        if self._lost:
+            return
+        self._drop()
+        self._host.bounds.leave(self)
         if linger and not self._transport.is_closing() and self._transport.can_write_eof():
             self._transport.write_eof()
+            self._resume()
             self._loop.call_later(LINGER_S, self._transport.close)
         else:
             self._transport.close()
 
-    def _refuse(self, request: Request | None = None, fault: str = BROKEN) -> None:
+    def _refuse(self, request: Request, fault: str) -> None:
         """Have a request refused, after the answers before it; nothing that follows is read."""
-        if self._deaf:
+        if self._closing:
             return
-        refused = request or Request("", b"/", {}, self._peer)
-        refused.fault = fault
-        refused.keep_alive = False
-        self._deaf = True
-        self._body.clear()
-        self._begin(refused)
+        request.fault = fault
+        request.keep_alive = False
+        self._closing = True
+        self._begin(request)
 
-    # --- what is rare
-
-    def _hand_over(self, request: Request, rest: bytes) -> None:
-        """Give the connection to the WebSocket server, with the request that asks for it."""
-        lines = [b"%b: %b\r\n" % header for header in request.headers.items()]
-        self._deaf = True
-        self._host.forget(self)
-        self._host.adopt(self._transport, b"GET %b HTTP/1.1\r\n%b\r\n%b" % (request.target, b"".join(lines), rest))
-
-    def _read_raw_target(self, data: bytes, *, fresh: bool) -> None:
-        """Old browsers write addresses in bytes that are no ASCII: read those as they are meant."""
-        line, end, rest = data.partition(b"\r\n")
-        parts = line.split(b" ")
-        if not fresh or not end or len(parts) != 3 or line.isascii():
-            self._refuse()
-            return
-        self._clear()
-        self._parser = httptools.HttpRequestParser(self)
-        self._raw_target = parts[1]
-        quoted = b"".join([b"%c" % byte if byte < 0x80 else b"%%%02X" % byte for byte in parts[1]])
-        try:
-            self._parser.feed_data(b"%b %b %b\r\n%b" % (parts[0], quoted, parts[2], rest))
-        except httptools.HttpParserError:
-            self._refuse()
-
-
-def _wants_websocket(request: Request) -> bool:
-    """Whether a request is for the one place where WebSockets are."""
-    path = request.target.partition(b"?")[0]
-    return request.method == "GET" and path == b"/wss" and request.headers[b"upgrade"].lower() == b"websocket"
+    def _hand_over(self, request: Request) -> None:
+        """Give the connection to the WebSocket server, with what came behind the request that asks for it."""
+        rest, self._rest, self._upgrade = self._rest, b"", None
+        self._resume()
+        fault = self._host.upgrade(self._transport, request, rest)
+        if fault:
+            self._refuse(request, fault)
+        else:
+            self._closing = True
+            self._host.bounds.forget(self)

@@ -10,6 +10,7 @@ from band.jsonio import encode
 from band.logs import logger
 from front import answers, message
 from front.address import ClientAddresses
+from front.admission import SMALL_BYTES, Admission
 from front.answers import Rendered
 from front.body import parse_body
 from front.counters import Counters
@@ -25,7 +26,7 @@ from front.packing import unpacked
 from front.pages import TRACKER, page, server_url, tracker
 from front.pipeline import Pipeline
 from front.qs import parse_query
-from front.request import BROKEN, Reply, Request, text_of
+from front.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, Reply, Request, text_of
 from front.urls import Place, place_of
 
 _NO_PLACE = Place("", "", "", "", native=False)
@@ -73,6 +74,7 @@ class Door:
         cookie: UidCookie,
         operator_pages: OperatorPages,
         counters: Counters,
+        admission: Admission,
         body_limit: int,
         *,
         require_consent: bool = False,
@@ -83,6 +85,7 @@ class Door:
         self._cookie = cookie
         self._operator_pages = operator_pages
         self._counters = counters
+        self._admission = admission
         self._body_limit = body_limit
         self._require_consent = require_consent
 
@@ -123,16 +126,26 @@ class Door:
 
     async def _event(self, visit: Visit, path: str, query_text: str, *, has_body: bool) -> Rendered:
         request = visit.request
-        query = visit.query = parse_query(query_text)
-        place = visit.place = place_of(path)
-        content_type = place.content_type or (request.header(b"content-type") or "").lower()
-        body: message.Message = {}
+        raw = b""
         if has_body:
             raw = request.body
             if b"content-encoding" in request.headers:
                 raw = unpacked(raw, request.header(b"content-encoding") or "", self._body_limit)
-            if path != "/":
-                body = parse_body(raw, content_type)
+        visit.place = place_of(path)
+        size = len(raw) + len(query_text)
+        if size <= SMALL_BYTES:
+            return await self._take(visit, path, query_text, raw if has_body else None)
+        async with self._admission.room(size):
+            return await self._take(visit, path, query_text, raw if has_body else None)
+
+    async def _take(self, visit: Visit, path: str, query_text: str, raw: bytes | None) -> Rendered:
+        """Make an event of a request, `raw` being its body as it was before it was packed; None when it has none."""
+        request, place = visit.request, visit.place
+        query = visit.query = parse_query(query_text)
+        content_type = place.content_type or (request.header(b"content-type") or "").lower()
+        body: message.Message = {}
+        if raw is not None and path != "/":
+            body = parse_body(raw, content_type)
         visit.consent = consent_of(query, body)
         visit.uid = self._uid(visit, body)
         if path == TRACKER:
@@ -145,22 +158,11 @@ class Door:
         event = message.http_message(
             message.event_key(service, name),
             message.CHANNEL_PIXEL if "image" in content_type else message.CHANNEL_HTTP,
-            service, name, place, query, body, visit.uid, self._td(request), self._flakes,
+            service, name, place, query, body, visit.uid, td_of(request, self._addresses), self._flakes,
         )  # fmt: skip
         mark_objection(event, gpc=request.headers.get(b"sec-gpc") == b"1", refused=self._refused(visit))
         own_hosts = (host_of(request.header(b"host") or ""), visit.cookie_domain) if "to" in event["data"] else ()
         return answers.render(await self._pipeline.run(event, own_hosts), native=place.native)
-
-    def _td(self, request: Request) -> message.Message:
-        header = request.header
-        return message.visit(
-            # Some proxies add a line of their own below the client's: all lines together are the chain.
-            self._addresses.find(request.peer, header(b"x-real-ip"), header(b"x-forwarded-for")),
-            header(b"user-agent"),
-            header(b"referer"),
-            header(b"x-forwarded-host"),
-            read_hints(request),
-        )
 
     def _tracker(self, visit: Visit) -> Rendered:
         """Answer with the tracker; a page of another site is not told which visitor of ours it has before it.
@@ -198,7 +200,11 @@ class Door:
             return ""
         return self._cookie.value(visit.uid, visit.cookie_domain)
 
-    def _fault(self, request: Request) -> BadRequest:
+    def _fault(self, request: Request) -> BadRequest | NotAccepted:
+        if request.fault == OVERLOADED:
+            return NotAccepted("too many connections; try again later")
+        if request.fault == BAD_HANDSHAKE:
+            return BadRequest(BAD_HANDSHAKE, "not a WebSocket handshake of version 13")
         if request.fault == BROKEN:
             self._counters.add("protocol_errors")
             return BadRequest(BROKEN, "this is not a valid HTTP request")
@@ -222,6 +228,19 @@ class Door:
         )
         # An answer to HEAD has the headers of a body, never the body.
         return Reply(top if request.method == "HEAD" else top + body, keep_alive)
+
+
+def td_of(request: Request, addresses: ClientAddresses) -> message.Message:
+    """The `td` of a request's events: who sent it, as its headers tell."""
+    header = request.header
+    return message.visit(
+        # Some proxies add a line of their own below the client's: all lines together are the chain.
+        addresses.find(request.peer, header(b"x-real-ip"), header(b"x-forwarded-for")),
+        header(b"user-agent"),
+        header(b"referer"),
+        header(b"x-forwarded-host"),
+        read_hints(request),
+    )
 
 
 def target_of(raw: bytes) -> tuple[str, str]:

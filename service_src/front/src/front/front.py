@@ -13,7 +13,9 @@ from band.cross_site import service_policy
 from band.jsonrpc.client import Scatter
 from front.acceptor import Acceptor, StreamAcceptor
 from front.address import ClientAddresses
+from front.admission import Admission
 from front.attendance import Attendance
+from front.bounds import Bounds
 from front.builtin import BuiltIn
 from front.config import FrontSettings
 from front.counters import Counters, Metrics
@@ -127,10 +129,10 @@ class Front:
             counters,
             settings.handler_timeout_ms / 1000,
         )
+        self.bounds = Bounds(settings.limits, addresses.bound_key)
+        admission = Admission()
         required = settings.require_consent
-        self.sockets = Sockets(
-            self.pipeline, flakes, addresses, counters, settings.body_limit, require_consent=required
-        )
+        sockets = Sockets(self.pipeline, flakes, addresses, counters, admission, require_consent=required)
         door = Door(
             self.pipeline,
             flakes,
@@ -144,10 +146,11 @@ class Front:
                 show_metrics,
             ),
             counters,
+            admission,
             settings.body_limit,
             require_consent=required,
         )
-        self._ports = Ports(settings, door.answer, self.sockets, counters)
+        self._ports = Ports(settings, door.answer, sockets, self.bounds)
 
     def register(self, rows: Any, state_hash: Any) -> None:
         """Take the registrations of all services, unless they are the ones that it has.

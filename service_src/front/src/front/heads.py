@@ -36,6 +36,9 @@ _LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n{_AL
 _CORS_LINES: Final = {status: f"{lines}{_CORS}" for status, lines in _LINES.items()}
 
 
+_OVERLOADED: Final = b'{"message":"Service Unavailable","reason":"too many connections; try again later"}'
+
+
 class _Clock:
     """The `Date` header, made once a second."""
 
@@ -101,3 +104,9 @@ def head(
     connection = "keep-alive" if keep_alive else "close"
     lines.append(f"Content-Length: {length}\r\nConnection: {connection}\r\n\r\n")
     return "".join(lines).encode("ascii", "replace")
+
+
+def overloaded() -> bytes:
+    """The whole answer to a client that there is no room for."""
+    again = [("Retry-After", "1")]
+    return head(503, len(_OVERLOADED), "application/json", "*", "", 0, keep_alive=False, extra=again) + _OVERLOADED

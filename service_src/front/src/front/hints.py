@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from front.request import Request
 
 _FIRST = b"sec-ch-ua"
@@ -24,9 +22,3 @@ def read_hints(request: Request) -> dict[str, str] | None:
         return None
     found = {short: request.header(name) for short, name in _NAMES.items()}
     return {short: value[:_LONGEST] for short, value in found.items() if value}
-
-
-def handshake_hints(headers: Mapping[str, str]) -> dict[str, str] | None:
-    """The same of a WebSocket's handshake."""
-    found = {short: headers.get(name.decode(), "") for short, name in _NAMES.items()}
-    return {short: value[:_LONGEST] for short, value in found.items() if value} if found["ua"] else None

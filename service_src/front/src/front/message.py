@@ -20,7 +20,7 @@ LONGEST_NAME = 256
 Message = dict[str, Any]
 
 __all__ = [
-    "CHANNEL_HTTP", "CHANNEL_PIXEL", "CHANNEL_WS", "KEY_PREFIX", "LONGEST_NAME", "Message", "broadcast_of", "clean",
+    "CHANNEL_HTTP", "CHANNEL_PIXEL", "CHANNEL_WS", "KEY_PREFIX", "LONGEST_NAME", "Message", "broadcast_of",
     "encode", "event_key", "http_message", "service_and_name", "uid_of", "visit", "ws_message",
 ]  # fmt: skip
 
@@ -122,14 +122,3 @@ _BROADCAST_HEAD = b'{"jsonrpc":"2.0","from":"front","to":"broadcast","method":"b
 def broadcast_of(payload: bytes) -> bytes:
     """The notification for channel `broadcast` around an encoded message, byte for byte as the original wrote it."""
     return b"%b%b}" % (_BROADCAST_HEAD, payload)
-
-
-def clean(text: str) -> str:
-    """Header or path text as valid Unicode: UTF-8 where it is, else Latin-1, never a lone surrogate."""
-    if text.isascii():
-        return text
-    raw = text.encode("utf-8", "surrogateescape")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")

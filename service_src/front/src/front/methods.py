@@ -125,6 +125,20 @@ def show_cache() -> None:
     gauge("front_answers_not_kept", lambda: float(cache.misses), "Enrichments that found none.")
 
 
+def show_bounds() -> None:
+    """Add what visitors hold, and how often that was too much."""
+    metrics, bounds = _service.metrics, front.bounds
+    metrics.gauge("front_connections", lambda: float(len(bounds.connections.guests)), "Open HTTP connections.")
+    metrics.gauge("front_websockets", lambda: float(len(bounds.websockets.guests)), "Open WebSocket connections.")
+    metrics.gauge("front_held_bytes", lambda: float(bounds.held), "Bytes kept of what is not complete, or waits.")
+    metrics.counter(
+        "front_refused_connections",
+        lambda: bounds.refusals,
+        "How often a bound was met, and a connection had to give way or was refused.",
+        label="reason",
+    )
+
+
 def show_journal(journal: JournalAcceptor) -> None:
     """Add the journal's figures to the metrics."""
     gauge, kept = _service.metrics.gauge, journal.journal
@@ -149,7 +163,6 @@ async def open_doors() -> None:
         logger.error("event_port_failed", host=own.event_host, port=own.event_port, reason=str(error))
         _service.request_stop(f"the event port {own.event_port} cannot be opened: {error}")
         return
-    _service.metrics.gauge("front_websockets", lambda: float(front.sockets.count), "Open WebSocket connections.")
     logger.info("front_open", port=front.port, ip_privacy=front.settings.ip_privacy, worker=place.current.number)
     if front.may_recall:
         # Redis comes later than front, as after a boot of the host: its first events are to be enriched too.
@@ -186,6 +199,7 @@ async def close_doors() -> None:
 health("enrichers")(enrichers_health)
 health("journal")(journal_health)
 show_cache()
+show_bounds()
 worker(front.keeping.run)
 if place.current.number == 0:
     health("redis_keeps")(front.keeping.health)

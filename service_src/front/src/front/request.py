@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 Headers = dict[bytes, bytes]
-"""Header name in lower case -> value; the values of a name that came several times are joined by a comma."""
+"""Header name in lower case -> value; the values of a name that came several times are joined by a comma (cookies by
+a semicolon)."""
 
 TOO_LARGE: Final = "too_large"
 BROKEN: Final = "broken_http"
+OVERLOADED: Final = "overloaded"
+BAD_HANDSHAKE: Final = "websocket"
 
 
 class Request:
     """A request whose head and body are complete, or one that has a fault and is to be refused for it."""
 
-    __slots__ = ("body", "fault", "headers", "keep_alive", "method", "peer", "target")
+    __slots__ = ("body", "fault", "headers", "keep_alive", "method", "peer", "target", "upgrade")
 
     def __init__(self, method: str, target: bytes, headers: Headers, peer: str) -> None:
         self.method = method
@@ -24,8 +27,10 @@ class Request:
         """The address of the socket's other end; empty when it is not known."""
         self.body = b""
         self.fault = ""
-        """`too_large` or `broken_http`: then the body is not here, and the connection ends with the answer."""
+        """Why it is refused, one of the four above: then the body is not here, and the connection ends afterwards."""
         self.keep_alive = True
+        self.upgrade = False
+        """Whether it asks for another protocol on its connection."""
 
     def header(self, name: bytes) -> str | None:
         """The value of a header as valid text; None when the client did not send it. `name` is in lower case."""

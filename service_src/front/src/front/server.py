@@ -6,83 +6,92 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
-from aiohttp import web
-
+from band.background import run_forever
+from front.bounds import Bounds
 from front.connection import Connection
-from front.request import Reply, Request
+from front.frames import FrameReader
+from front.handshake import shake_hands
+from front.request import BAD_HANDSHAKE, OVERLOADED, Reply, Request
+from front.sockets import Sockets
+from front.websocket import WebSocket
 
 SWEEP_EVERY_S: Final = 5.0
 BACKLOG: Final = 1024
+KERNEL_BUFFER_BYTES: Final = 64 * 1024
+"""What the kernel keeps of a connection, each way, of what was not read yet. Left to itself it takes up to 6 MB, which
+counts as the container's memory; Linux doubles this for its own needs."""
 
 Answer = Callable[[Request], Awaitable[Reply]]
 
 
 class EventServer:
-    """Serves one listening socket. Requests go to `answer`, WebSockets to an aiohttp server."""
+    """Serves listening sockets. Requests go to the answer of their socket, messages of WebSockets to `sockets`."""
 
-    def __init__(self, answer: Answer, sockets: web.Server, body_limit: int) -> None:
-        self._connections: set[Connection] = set()
-        self._empty = asyncio.Event()
+    def __init__(self, sockets: Sockets, bounds: Bounds, body_limit: int) -> None:
+        self.bounds = bounds
         self.body_limit = body_limit
         self.stopping = False
-        self.answer = answer
-        """Answers a request; never raises."""
         self._sockets = sockets
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
 
-    async def open(self, listening: socket.socket) -> None:
-        """Begin to take connections."""
+    async def open(self, listening: socket.socket, answer: Answer) -> None:
+        """Begin to take connections of a listening socket; `answer` never raises."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), sock=listening, backlog=BACKLOG)
-        self._sweeper = loop.create_task(self._sweep())
+        server = await loop.create_server(lambda: Connection(self, answer), sock=listening, backlog=BACKLOG)
+        self._servers.append(server)
+        if self._sweeper is None:
+            self._sweeper = loop.create_task(run_forever("front_sweep", self._sweep, pause_seconds=SWEEP_EVERY_S))
 
     async def close(self, within: float) -> int:
         """Take no more connections, let requests in progress end; returns how many were cut off after `within` s."""
         self.stopping = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        if self._server is not None:
-            self._server.close()
-        for connection in list(self._connections):
-            connection.finish()
-        if self._connections:
-            self._empty.clear()
+        for server in self._servers:
+            server.close()
+        for guest in self.bounds.guests():
+            guest.finish()
+        if self.bounds.guests():
+            self.bounds.emptied.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), within)
-        left = list(self._connections)
-        for connection in left:
-            connection.abort()
+                await asyncio.wait_for(self.bounds.emptied.wait(), within)
+        left = self.bounds.guests()
+        for guest in left:
+            guest.abort()
         return len(left)
 
-    def welcome(self, connection: Connection) -> None:
-        """Look after a connection."""
-        self._connections.add(connection)
+    def upgrade(self, transport: asyncio.Transport, request: Request, rest: bytes) -> str:
+        """Serve the connection as a WebSocket from now on; `rest` is what came behind the request.
 
-    def forget(self, connection: Connection) -> None:
-        """Look no more after a connection: it is closed, or not HTTP any more."""
-        self._connections.discard(connection)
-        if not self._connections:
-            self._empty.set()
-
-    def adopt(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Hand a connection over to the WebSocket server; it reads the handshake as if it had accepted it."""
-        handler = self._sockets()
-        transport.set_protocol(handler)
-        handler.connection_made(transport)
-        handler.data_received(data)
+        Returns the fault that the request is to be refused for, else an empty text.
+        """
+        hands = shake_hands(request)
+        if hands is None:
+            return BAD_HANDSHAKE
+        client = self._sockets.client_of(request)
+        answer = partial(self._sockets.answer, client=client)
+        reader = FrameReader(self.body_limit, unpack=hands.unpack)
+        socket_ = WebSocket(self.bounds, transport, client.address, answer, reader, client.kept_bytes)
+        if not self.bounds.websockets.admit(socket_, asyncio.get_running_loop().time()):
+            return OVERLOADED
+        transport.write(hands.answer)
+        transport.set_protocol(socket_)
+        if client.uid is None:
+            socket_.close_unidentified()
+        else:
+            socket_.begin(rest)
+        return ""
 
     async def _sweep(self) -> None:
-        """End connections that are idle or too slow, for ever. One look at all costs less than a timer for each."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(SWEEP_EVERY_S)
-            now = loop.time()
-            for connection in list(self._connections):
-                if connection.is_late(now):
-                    connection.abort()
+        """Look after all connections. One look at all costs less than a timer for each."""
+        now = asyncio.get_running_loop().time()
+        for guest in self.bounds.guests():
+            guest.look(now)
+        self.bounds.log_refusals()
 
 
 def listening_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -94,6 +103,8 @@ def listening_socket(host: str, port: int, *, shared: bool = False) -> socket.so
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BUFFER_BYTES)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)
         if shared:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listening.bind((host, port))

@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from typing import Any, NamedTuple
-
-from aiohttp import WSCloseCode, WSMsgType, web
+from sys import getsizeof
+from typing import Any, Final, NamedTuple
 
 from band.logs import logger
 from front import answers, message
 from front.address import ClientAddresses
+from front.admission import SMALL_BYTES, Admission
 from front.answers import Answer
 from front.body import decode_json
 from front.counters import Counters
+from front.door import target_of, td_of
 from front.errors import BadRequest, NotAccepted
 from front.flake import Flakes
-from front.hints import handshake_hints
 from front.objection import consent_of, mark_objection
 from front.pipeline import Pipeline
+from front.qs import parse_query
+from front.request import Request
 
 _BAD = answers.error("Bad Request", 400)
 # The text of the original, its missing quote included: clients compare it.
 _INCOMPLETE = answers.error('Request must contains "service" and "name', 400)
-_HEARTBEAT_S = 30.0
-_GOODBYE_S = 1.0
-"""How long a client may take to answer a close; a stopping front has little time."""
+_KEPT_BYTES: Final = 4096
+"""What one open WebSocket takes beside the texts of its handshake, about."""
 
 
 class Client(NamedTuple):
-    """What the handshake told: the uid, the `td` of each event, and whether its sender objects to tracking."""
+    """What the handshake told: the uid (None where the URL named none), the `td` of each event, the objection."""
 
-    uid: str
+    uid: Any
     td: message.Message
     gpc: bool
+    address: str
+    """What the connection counts under; empty for a proxy that does not tell whose it is."""
+    kept_bytes: int
 
 
 class Sockets:
-    """Serves WebSocket clients; each one's messages are worked on in their order."""
+    """Answers messages of WebSocket clients."""
 
     def __init__(
         self,
@@ -45,7 +47,7 @@ class Sockets:
         flakes: Flakes,
         addresses: ClientAddresses,
         counters: Counters,
-        message_limit: int,
+        admission: Admission,
         *,
         require_consent: bool = False,
     ) -> None:
@@ -53,68 +55,37 @@ class Sockets:
         self._flakes = flakes
         self._addresses = addresses
         self._counters = counters
-        self._limit = message_limit
+        self._admission = admission
         self._require_consent = require_consent
-        self._open: set[web.WebSocketResponse] = set()
 
-    @property
-    def count(self) -> int:
-        """Number of open connections."""
-        return len(self._open)
-
-    async def serve(self, request: web.BaseRequest, query: dict[str, Any]) -> web.StreamResponse:
-        """Talk with one client until it goes. Without `uid` in the query the connection is closed at once."""
-        socket = web.WebSocketResponse(
-            timeout=_GOODBYE_S, compress=True, max_msg_size=self._limit, heartbeat=_HEARTBEAT_S
-        )
-        try:
-            await socket.prepare(request)
-        except web.HTTPException as refused:
-            raise BadRequest("websocket", f"not a WebSocket handshake: {refused.text or refused.reason}") from None
-        uid = query.get("uid")
-        if not isinstance(uid, str) or not uid:
-            await socket.send_frame(b"", WSMsgType.CLOSE)
-            await socket.close()
-            return socket
-        client = Client(uid, self._td(request), request.headers.get("Sec-GPC") == "1")
-        self._open.add(socket)
-        try:
-            async for frame in socket:
-                if frame.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-                    break
-                await socket.send_frame(await self._answer(frame.data, client), WSMsgType.TEXT)
-        except ConnectionError:
-            pass
-        finally:
-            self._open.discard(socket)
-        return socket
-
-    async def close(self) -> None:
-        """Say goodbye to everybody; they come back to the next process."""
-        await asyncio.gather(*(self._part(socket) for socket in list(self._open)))
-
-    async def _part(self, socket: web.WebSocketResponse) -> None:
-        with contextlib.suppress(ConnectionError):
-            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"restart")
-
-    def _td(self, request: web.BaseRequest) -> message.Message:
-        def header(name: str) -> str | None:
-            value = request.headers.get(name)
-            return None if value is None else message.clean(value)
-
-        return message.visit(
-            self._addresses.find(
-                request.remote or "",
-                header("X-Real-IP"),
-                ",".join(request.headers.getall("X-Forwarded-For", [])) or None,
-            ),
-            header("User-Agent"),
-            header("Referer"),
-            header("X-Forwarded-Host"),
-            handshake_hints(request.headers),
+    def client_of(self, request: Request) -> Client:
+        """Who asks for a WebSocket. As for requests, what is no valid uid is replaced by a new one."""
+        query = parse_query(target_of(request.target)[1])
+        named = query.get("uid")
+        uid: Any = None
+        if isinstance(named, str) and named:
+            uid = message.uid_of(query, {}, "", self._flakes)
+        td = td_of(request, self._addresses)
+        texts = [*td.values(), *td.get("ch", {}).values()]
+        return Client(
+            uid,
+            td,
+            request.headers.get(b"sec-gpc") == b"1",
+            self._addresses.bound_key(td.get("ip", "")),
+            _KEPT_BYTES + sum(map(getsizeof, texts)),
         )
 
-    async def _answer(self, raw: str | bytes, client: Client) -> bytes:
+    async def answer(self, payload: bytes, client: Client) -> bytes:
+        """Answer one message; never raises."""
+        if len(payload) <= SMALL_BYTES:
+            return await self._answer(payload, client)
+        try:
+            async with self._admission.room(len(payload)):
+                return await self._answer(payload, client)
+        except NotAccepted as error:
+            return answers.ws_form(self._unavailable(error))
+
+    async def _answer(self, raw: bytes, client: Client) -> bytes:
         try:
             received = decode_json(raw)
         except BadRequest as error:
@@ -141,9 +112,12 @@ class Sockets:
             self._counters.add(f"rejected_{error.code}")
             return answers.error(f"Bad Request: {error.reason}", 400)
         except NotAccepted as error:
-            self._counters.add("not_accepted")
-            return answers.error(f"Service Unavailable: {error.reason}", 503)
+            return self._unavailable(error)
         except Exception as error:  # noqa: BLE001 - one message must not end the connection
             self._counters.add("failed")
             logger.exception("message_failed", reason=type(error).__name__)
             return answers.error("Internal Server Error", 500)
+
+    def _unavailable(self, error: NotAccepted) -> Answer:
+        self._counters.add("not_accepted")
+        return answers.error(f"Service Unavailable: {error.reason}", 503)

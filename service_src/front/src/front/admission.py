@@ -1,0 +1,81 @@
+"""How many bytes of large events are worked on at the same time: decoded they may take fifty times as much memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from front.errors import NotAccepted
+
+SMALL_BYTES: Final = 2048
+"""Events up to this size, body and query together, are let in at once and are not counted."""
+MAX_AT_ONCE_BYTES: Final = 1 << 20
+MAX_WAITING_BYTES: Final = 8 << 20
+MAX_WAIT_SECONDS: Final = 5.0
+
+
+class Admission:
+    """Lets large events in one after the other, as far as there is room."""
+
+    def __init__(self, at_once: int = MAX_AT_ONCE_BYTES, waiting: int = MAX_WAITING_BYTES) -> None:
+        self._at_once = at_once
+        self._most_waiting = waiting
+        self._inside = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self.waiting_bytes = 0
+
+    @asynccontextmanager
+    async def room(self, size: int) -> AsyncIterator[None]:
+        """Wait until there is room for an event of `size` bytes; it is taken for as long as the block lasts.
+
+        Raises:
+            NotAccepted: too much waits already, or it took too long.
+        """
+        if self._waiting or not self._fits(size):
+            await self._wait(size)
+        else:
+            self._inside += size
+        try:
+            yield
+        finally:
+            self._inside -= size
+            self._let_in()
+
+    def _fits(self, size: int) -> bool:
+        return not self._inside or self._inside + size <= self._at_once
+
+    async def _wait(self, size: int) -> None:
+        if self.waiting_bytes + size > self._most_waiting:
+            raise NotAccepted("too many large events at once")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (size, turn)
+        self._waiting.append(entry)
+        self.waiting_bytes += size
+        try:
+            async with asyncio.timeout(MAX_WAIT_SECONDS):
+                await turn
+        except TimeoutError:
+            self._give_up(entry)
+            raise NotAccepted("too many large events at once") from None
+        except BaseException:
+            self._give_up(entry)
+            raise
+
+    def _give_up(self, entry: tuple[int, asyncio.Future[None]]) -> None:
+        if entry in self._waiting:
+            self._waiting.remove(entry)
+            self.waiting_bytes -= entry[0]
+        else:  # let in already
+            self._inside -= entry[0]
+            self._let_in()
+
+    def _let_in(self) -> None:
+        while self._waiting and self._fits(self._waiting[0][0]):
+            size, turn = self._waiting.popleft()
+            self.waiting_bytes -= size
+            self._inside += size
+            if not turn.done():
+                turn.set_result(None)

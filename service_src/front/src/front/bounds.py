@@ -1,0 +1,216 @@
+"""What visitors may hold here: connections, WebSockets and bytes, in one process and for one address.
+
+Beyond a bound somebody gives way: of connections the one that has been idle or unfinished for longest, of bytes whoever
+has held most for longest. An ordinary request comes in one piece and holds nothing, so it is hardly ever the one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, Protocol
+
+from band.logs import logger
+
+MAX_LEAVING: Final = 256
+"""Connections that are over, but for a last answer on its way; the oldest is cut off when there are more."""
+STALLED_SECONDS: Final = 30.0
+"""How long a client may leave its answers unread."""
+MIN_WAIT_SECONDS: Final = 1.0
+"""A connection that has waited for less gives way to nobody."""
+MIN_WEBSOCKET_WAIT_SECONDS: Final = 60.0
+_RELIEF: Final = 7 / 8
+"""So much of a bound may be held after somebody gave way: not every byte is to cost a look at all connections."""
+_LOG_EVERY_SECONDS: Final = 60.0
+
+
+class Limits(NamedTuple):
+    """How much one process takes. The names are those of the settings, of which each worker has its share."""
+
+    connections: int = 750
+    connections_per_address: int = 100
+    websockets: int = 500
+    websockets_per_address: int = 50
+    held_bytes: int = 16 << 20
+    held_bytes_per_address: int = 4 << 20
+
+
+class Guest(Protocol):
+    """A connection as far as it takes room."""
+
+    address: str
+    """What it counts under beside all others; empty for a proxy of ours, behind which everybody is."""
+    held: int
+    """Bytes of it that are kept, about, as they were last counted."""
+    held_since: float
+    """When it began to hold any, by the loop's clock."""
+
+    @property
+    def waits_since(self) -> float | None:
+        """When it fell idle, or began what it has not finished; None while it is being answered."""
+
+    def shed(self) -> None:
+        """Give way: let go of what is held, with a 503 or a clean close where that is possible."""
+
+    def look(self, now: float) -> None:
+        """Close when the client is silent or slow."""
+
+    def finish(self) -> None:
+        """Close as soon as what was asked is answered."""
+
+    def abort(self) -> None:
+        """Close now."""
+
+
+class Pool:
+    """Guests of one kind: at most so many, and so many of one address."""
+
+    def __init__(self, kind: str, limits: tuple[int, int], min_wait: float, refusals: Counter[str]) -> None:
+        self._kind = kind
+        self._most, self._most_per_address = limits
+        self._min_wait = min_wait
+        self._refusals = refusals
+        self._by_address: dict[str, set[Guest]] = {}
+        self.guests: set[Guest] = set()
+
+    def admit(self, guest: Guest, now: float) -> bool:
+        """Take a guest in, in place of another one if need be; False when nobody can give way."""
+        own = self._by_address.get(guest.address)
+        if own is not None and len(own) >= self._most_per_address:
+            self._refusals[f"{self._kind}_per_address"] += 1
+            if not self._replace_one(own, now):
+                return False
+        if len(self.guests) >= self._most:
+            self._refusals[self._kind] += 1
+            if not self._replace_one(self.guests, now):
+                return False
+        self.guests.add(guest)
+        if guest.address:
+            self._by_address.setdefault(guest.address, set()).add(guest)
+        return True
+
+    def of(self, address: str) -> set[Guest]:
+        """Those of one address."""
+        return self._by_address.get(address, set())
+
+    def drop(self, guest: Guest) -> bool:
+        """Count a guest no more; False when it was not counted."""
+        if guest not in self.guests:
+            return False
+        self.guests.discard(guest)
+        own = self._by_address.get(guest.address)
+        if own is not None:
+            own.discard(guest)
+            if not own:
+                del self._by_address[guest.address]
+        return True
+
+    def _replace_one(self, among: Iterable[Guest], now: float) -> bool:
+        longest, since = None, now - self._min_wait
+        for guest in among:
+            waits_since = guest.waits_since
+            if waits_since is not None and waits_since <= since:
+                longest, since = guest, waits_since
+        if longest is None:
+            return False
+        longest.shed()
+        self.drop(longest)
+        return True
+
+
+class Bounds:
+    """Every guest of this process, and what they hold together."""
+
+    def __init__(self, limits: Limits, key_of: Callable[[str], str]) -> None:
+        """`key_of` tells what a client's address counts under."""
+        self.key_of = key_of
+        self.refusals: Counter[str] = Counter()
+        """How often each bound was met: the bound's name in the settings, without `max_` -> number."""
+        self.held = 0
+        self.emptied = asyncio.Event()
+        """Set whenever the last guest is gone."""
+        self._limits = limits
+        self._held_by_address: Counter[str] = Counter()
+        self._leaving: dict[Guest, None] = {}
+        self._logged = Counter[str]()
+        self._logged_at = -_LOG_EVERY_SECONDS
+        self.connections = Pool(
+            "connections", (limits.connections, limits.connections_per_address), MIN_WAIT_SECONDS, self.refusals
+        )
+        self.websockets = Pool(
+            "websockets",
+            (limits.websockets, limits.websockets_per_address),
+            MIN_WEBSOCKET_WAIT_SECONDS,
+            self.refusals,
+        )
+
+    def guests(self) -> list[Guest]:
+        """All of them, those that leave included."""
+        return [*self.connections.guests, *self.websockets.guests, *self._leaving]
+
+    def leave(self, guest: Guest) -> None:
+        """A guest's connection is over, but for what is still to be written."""
+        self.hold(guest, 0)
+        self.connections.drop(guest)
+        self.websockets.drop(guest)
+        if guest not in self._leaving:
+            self._leaving[guest] = None
+            if len(self._leaving) > MAX_LEAVING:
+                oldest = next(iter(self._leaving))
+                del self._leaving[oldest]
+                oldest.abort()
+
+    def forget(self, guest: Guest) -> None:
+        """A guest is gone."""
+        self.hold(guest, 0)
+        self.connections.drop(guest)
+        self.websockets.drop(guest)
+        self._leaving.pop(guest, None)
+        if not (self.connections.guests or self.websockets.guests or self._leaving):
+            self.emptied.set()
+
+    def hold(self, guest: Guest, held: int) -> None:
+        """Note how many bytes a guest keeps; whoever is dearest gives way when there are too many."""
+        more = held - guest.held
+        if not more:
+            return
+        now = asyncio.get_running_loop().time()
+        if not guest.held:
+            guest.held_since = now
+        guest.held = held
+        self.held += more
+        address = guest.address
+        if address:
+            self._held_by_address[address] += more
+            if self._held_by_address[address] <= 0:
+                del self._held_by_address[address]
+        if more < 0:
+            return
+        if address and self._held_by_address[address] > self._limits.held_bytes_per_address:
+            self.refusals["held_bytes_per_address"] += 1
+            own = [*self.connections.of(address), *self.websockets.of(address)]
+            self._relieve(own, now, self._held_by_address[address], self._limits.held_bytes_per_address)
+        if self.held > self._limits.held_bytes:
+            self.refusals["held_bytes"] += 1
+            self._relieve([*self.connections.guests, *self.websockets.guests], now, self.held, self._limits.held_bytes)
+
+    def _relieve(self, guests: list[Guest], now: float, held: int, most: int) -> None:
+        """Have those that held most for longest give way, by bytes times seconds."""
+        guests.sort(key=lambda guest: guest.held * (now - guest.held_since), reverse=True)
+        for guest in guests:
+            if held <= most * _RELIEF:
+                return
+            held -= guest.held
+            if guest.held:
+                guest.shed()
+                self.hold(guest, 0)
+
+    def log_refusals(self) -> None:
+        """Say once a minute which bounds were met, and how often; by whom is nobody's business."""
+        now = time.monotonic()
+        new = self.refusals - self._logged
+        if new and now - self._logged_at >= _LOG_EVERY_SECONDS:
+            self._logged_at, self._logged = now, Counter(self.refusals)
+            logger.warning("connections_refused", bounds=dict(new), hint="docs/front.md, How much visitors may hold")

@@ -1,0 +1,179 @@
+"""WebSocket frames (RFC 6455): bytes of a client to messages, answers to frames.
+
+Messages are taken out one by one, so that a client that sends faster than it is answered fills a buffer of bytes and
+nothing else. A message has a limit as a whole, in however many frames and packed however well it comes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final, NamedTuple
+
+CONTINUATION: Final = 0
+TEXT: Final = 1
+BINARY: Final = 2
+CLOSE: Final = 8
+PING: Final = 9
+PONG: Final = 10
+_DATA: Final = (TEXT, BINARY)
+_CONTROL: Final = (CLOSE, PING, PONG)
+_MAX_CONTROL_BYTES: Final = 125
+
+GOING_AWAY: Final = 1001
+PROTOCOL_ERROR: Final = 1002
+INVALID_DATA: Final = 1007
+POLICY_VIOLATION: Final = 1008
+TOO_BIG: Final = 1009
+TRY_AGAIN_LATER: Final = 1013
+
+_EMPTY_BLOCK: Final = b"\x00\x00\xff\xff"
+"""What the sender of a packed message leaves out at its end (RFC 7692, 7.2.2)."""
+
+
+class FrameError(Exception):
+    """What a client sent ends its connection, with `code` as the reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Message(NamedTuple):
+    """A whole text or binary message, or a control frame."""
+
+    opcode: int
+    payload: bytes
+
+
+class FrameReader:
+    """Bytes in, messages out. `unpack`: whether the handshake allowed packed messages."""
+
+    __slots__ = ("_at", "_buffer", "_limit", "_opcode", "_packed", "_parts", "_unpack")
+
+    def __init__(self, limit: int, *, unpack: bool) -> None:
+        self._limit = limit
+        self._unpack = unpack
+        self._buffer = bytearray()
+        self._at = 0
+        self._parts = bytearray()
+        self._opcode = 0
+        """Of the message of which frames have come; 0 when there is none."""
+        self._packed = False
+
+    def feed(self, data: bytes) -> None:
+        """Take what came."""
+        self._buffer += data
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept."""
+        return len(self._buffer) + len(self._parts)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a message or a frame has come in part."""
+        return bool(self._opcode or self._buffer)
+
+    def next(self) -> Message | None:
+        """The next message or control frame, None when none is complete.
+
+        Raises:
+            FrameError: what came is none, or too large.
+        """
+        while (frame := self._frame()) is not None:
+            final, opcode, payload = frame
+            if opcode in _CONTROL:
+                return Message(opcode, payload)
+            if final and not self._parts:
+                return self._message(payload)
+            self._parts += payload
+            if final:
+                payload, self._parts = bytes(self._parts), bytearray()
+                return self._message(payload)
+        return None
+
+    def _frame(self) -> tuple[bool, int, bytes] | None:
+        """The next frame; None (and the buffer without what was read) when it is not complete."""
+        buffer, at = self._buffer, self._at
+        if len(buffer) - at >= 2:
+            first, second = buffer[at], buffer[at + 1]
+            opcode = self._checked(first, second)
+            size, start = second & 0x7F, at + 2
+            if size > _MAX_CONTROL_BYTES:
+                start += 2 if size == 126 else 8
+                size = int.from_bytes(buffer[at + 2 : start]) if len(buffer) >= start else 0
+            if opcode not in _CONTROL and len(self._parts) + size > self._limit:
+                raise FrameError(TOO_BIG, "the message is too large")
+            start += 4
+            if len(buffer) - start >= size:
+                self._at = start + size
+                self._begin(opcode, packed=bool(first & 0x40))
+                return bool(first & 0x80), opcode, _unmask(buffer[start - 4 : start], buffer[start : self._at])
+        if at:
+            del buffer[:at]
+            self._at = 0
+        return None
+
+    def _checked(self, first: int, second: int) -> int:
+        """The opcode of a frame; FrameError when a client may not send such a one now."""
+        opcode = first & 0x0F
+        final, packed, size = first & 0x80, first & 0x40, second & 0x7F
+        if first & 0x30 or not second & 0x80:
+            raise FrameError(PROTOCOL_ERROR, "reserved bits, or no mask")
+        if opcode in _CONTROL:
+            wrong = not final or packed or size > _MAX_CONTROL_BYTES
+        elif opcode in _DATA:
+            wrong = bool(self._opcode) or bool(packed and not self._unpack)
+        else:
+            wrong = opcode != CONTINUATION or not self._opcode or bool(packed)
+        if wrong:
+            raise FrameError(PROTOCOL_ERROR, "a frame that is not allowed here")
+        return opcode
+
+    def _begin(self, opcode: int, *, packed: bool) -> None:
+        if opcode in _DATA:
+            self._opcode, self._packed = opcode, packed
+
+    def _message(self, payload: bytes) -> Message:
+        opcode, self._opcode = self._opcode, 0
+        if self._packed:
+            payload = _inflate(payload, self._limit)
+        if opcode == TEXT:
+            try:
+                payload.decode()
+            except UnicodeDecodeError:
+                raise FrameError(INVALID_DATA, "the text is not UTF-8") from None
+        return Message(opcode, payload)
+
+
+def _unmask(mask: bytes | bytearray, data: bytes | bytearray) -> bytes:
+    size = len(data)
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(data, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
+
+
+def _inflate(packed: bytes, limit: int) -> bytes:
+    """Unpack a message; each stands for itself, so that nothing is kept between them."""
+    unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        plain = unpacking.decompress(packed + _EMPTY_BLOCK, limit + 1)
+    except zlib.error:
+        raise FrameError(INVALID_DATA, "the message is not packed as it says") from None
+    if len(plain) > limit:
+        raise FrameError(TOO_BIG, "the unpacked message is too large")
+    return plain
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """A whole message, or a control frame, of a server."""
+    size = len(payload)
+    if size < 126:
+        return b"%c%c%b" % (0x80 | opcode, size, payload)
+    if size < 1 << 16:
+        return b"%c\x7e%b%b" % (0x80 | opcode, size.to_bytes(2), payload)
+    return b"%c\x7f%b%b" % (0x80 | opcode, size.to_bytes(8), payload)
+
+
+def close_frame(code: int | None, reason: str = "") -> bytes:
+    """A close, with or without a status code."""
+    return frame(CLOSE, b"" if code is None else code.to_bytes(2) + reason.encode())
