@@ -97,6 +97,18 @@ def test_a_browser_that_says_nothing_may_only_read():
     assert not refused(PAGE, trusted=True)
 
 
+def test_a_link_of_another_site_may_open_what_only_reads():
+    """A page that is opened on its own cannot be read by who linked to it; a frame or picture of it is refused."""
+    link = {**PAGE, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert not refused(link, reads=True)
+    assert refused(link)
+    assert refused({**link, "Origin": "http://evil.com"}, reads=True)
+    assert refused({**link, "Sec-Fetch-Dest": "iframe"}, reads=True)
+    assert refused({**link, "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}, reads=True)
+    assert refused({**link, "Host": "evil.com"}, reads=True)
+    assert refused(link, SitePolicy(host_names()), reads=True)
+
+
 @pytest.mark.parametrize("name", ["Sec-Purpose", "Purpose", "X-Moz", "X-Purpose"])
 def test_what_a_browser_opens_ahead_of_time_may_only_read(name):
     """A prefetch or preview has been asked for by nobody."""

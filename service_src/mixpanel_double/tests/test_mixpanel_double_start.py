@@ -18,7 +18,7 @@ EVENT = {"event": "track/page", "properties": {"time": 1_795_468_772, "distinct_
 
 @pytest.mark.parametrize("extra", [{}, {"REDIS_DSN": "redis://127.0.0.1:1"}])
 async def test_mixpanel_double_starts(tmp_path: Path, extra: dict[str, str]) -> None:
-    """It takes events, shows them on its page, and keeps its credentials setting; as a service it has health too."""
+    """It takes events of programs, not of web pages; shows them on its page; as a service it has health too."""
     shutil.copy(CONFIG, tmp_path / "config.yaml")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -41,6 +41,17 @@ async def test_mixpanel_double_starts(tmp_path: Path, extra: dict[str, str]) -> 
             async with session.post(f"{base}/import", json=[EVENT, big], headers=headers) as answer:
                 assert (answer.status, (await answer.json())["num_records_imported"]) == (200, 2)
             async with session.get(base) as answer:
+                assert "track/page" in await answer.text()
+            for name in ("mixpanel_double:8080", "demo-mixpanel_double:8080"):
+                async with session.post(f"{base}/import", json=[EVENT], headers={**headers, "Host": name}) as answer:
+                    assert answer.status == 200
+            for foreign in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}):
+                for path in ("_double/reset", "_double/fail", "import"):
+                    async with session.post(f"{base}/{path}", json=[EVENT], headers={**headers, **foreign}) as answer:
+                        assert answer.status == 403
+                async with session.get(f"{base}/_double/events", headers=foreign) as answer:
+                    assert answer.status == 403
+            async with session.get(base, headers={"User-Agent": "Mozilla/5.0"}) as answer:
                 assert "track/page" in await answer.text()
             if extra:
                 async with session.get(f"{base}/health") as answer:

@@ -41,6 +41,7 @@ class SitePolicy(msgspec.Struct, frozen=True):
         hosts: the names that this port is reached under, without ports; see :func:`host_names`.
         any_address: any literal IP address is a name too: DNS rebinding needs a name that a foreign server resolves.
         namespaced: ``<namespace>-<name>`` is a name too, as Docker's own DNS knows containers; it has no dot.
+        linkable: a link in a page of another site may open what only reads: that page cannot see what opens.
         origins: other sites whose pages may call (``https://app.example``), in lower case; ``*`` means all.
         owner: what the port belongs to, for messages.
         host_hint: how to add a name, for messages.
@@ -49,6 +50,7 @@ class SitePolicy(msgspec.Struct, frozen=True):
     hosts: frozenset[str]
     any_address: bool = False
     namespaced: bool = False
+    linkable: bool = False
     origins: frozenset[str] = frozenset()
     owner: str = "this service"
     host_hint: str = "the setting `allowed_hosts` adds a name"
@@ -75,7 +77,7 @@ class SitePolicy(msgspec.Struct, frozen=True):
         if referer is not None and self.allows_origin(_origin(referer)):
             return None
         if site is not None and site.lower() not in _OWN_SITE:
-            return self._refuse()
+            return None if reads and self.linkable and origin is None and _opens_document(header) else self._refuse()
         if origin is not None or site is not None or trusted:
             return None
         # Browsers leave out both on a GET of a picture: Safari before 16.4, and all of them towards plain http beyond
@@ -171,7 +173,7 @@ def host_names(*groups: Iterable[str]) -> frozenset[str]:
 def service_policy(name: str, *, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> SitePolicy:
     """Return the policy of a service's own port: its name, its host's name, any address, and what the settings add."""
     return SitePolicy(
-        host_names([name, socket.gethostname()], hosts), any_address=True, namespaced=True,
+        host_names([name, socket.gethostname()], hosts), any_address=True, namespaced=True, linkable=True,
         origins=frozenset(origins), owner=name,
     )  # fmt: skip
 
@@ -188,6 +190,11 @@ def _ahead_of_time(header: Header) -> bool:
     """Tell whether a browser guesses that somebody will want this: it does so while an address is typed."""
     words = (header(name) or "" for name in ("Sec-Purpose", "Purpose", "X-Moz", "X-Purpose"))
     return any("prefetch" in word.lower() or "preview" in word.lower() for word in words)
+
+
+def _opens_document(header: Header) -> bool:
+    """Tell whether a browser opens this as a page of its own, not in a frame, a picture or a script."""
+    return header("Sec-Fetch-Mode") == "navigate" and header("Sec-Fetch-Dest") == "document"
 
 
 def _authority(url: str) -> str:

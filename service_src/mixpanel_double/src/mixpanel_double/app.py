@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from band.cross_site import protect, service_policy
 from mixpanel_double.access import Access
 from mixpanel_double.faults import FaultError, Faults, error_body, perform
 from mixpanel_double.page import render_page
@@ -186,6 +187,8 @@ def make_app(double: Double | None = None) -> web.Application:
     """An aiohttp application that is nothing but the double."""
     app = web.Application()
     app.add_routes(add_routes(double or Double()))
+    policy = service_policy("mixpanel_double")
+    protect(app, lambda: policy, lambda request: request.method in {"GET", "HEAD"})
     return app
 
 
