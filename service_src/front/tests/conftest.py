@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -32,20 +33,26 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """A Redis of its own."""
+    """A Redis of its own. `disk_bytes`: larger files it cannot write, as on a full disk."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *words: str, disk_bytes: int = resource.RLIM_INFINITY) -> None:
         self.port = free_port()
         self.dsn = f"redis://127.0.0.1:{self.port}"
         self.folder = folder
+        self.words = words
+        self.disk_bytes = disk_bytes
         self.start()
 
     def start(self) -> None:
+        command = ["redis-server", "--port", str(self.port), "--save", "", "--bind", "127.0.0.1"]
         self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--save", "", "--bind", "127.0.0.1", "--dir", str(self.folder)],
-            stdout=subprocess.DEVNULL,
+            [*command, "--dir", str(self.folder), *self.words], stdout=subprocess.DEVNULL, preexec_fn=self._limit
         )
         wait_for(self._answers, "redis-server")
+
+    def _limit(self) -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.disk_bytes, resource.RLIM_INFINITY))
 
     def _answers(self) -> bool:
         try:

@@ -22,6 +22,7 @@ from front.journal_acceptor import JournalAcceptor
 from front.journal_format import Entry
 from front.journal_replay import Replayer, marked, next_batch
 from front.keeping import Keeping
+from front.unwritten import Unwritten
 
 
 class Direct:
@@ -47,19 +48,22 @@ Make = Callable[..., Awaitable[JournalAcceptor]]
 @pytest.fixture
 async def make(own_redis: Any, tmp_path: Path) -> AsyncIterator[Make]:
     """Starts acceptors on the test's Redis and the test's folder."""
-    made: list[tuple[JournalAcceptor, RedisLink]] = []
+    made: list[tuple[JournalAcceptor, RedisLink, asyncio.Task[Any]]] = []
 
     async def start(most: int = 1 << 24, root: Path | None = None) -> JournalAcceptor:
         link = RedisLink("journal-test")
         link.start(RedisAddress.parse(own_redis.dsn))
         journal = Journal(root or tmp_path / "journal", most)
-        acceptor = JournalAcceptor(Direct(link), journal, link, Keeping(link, 1_000_000))
+        keeping = Keeping(link, 1_000_000)
+        acceptor = JournalAcceptor(Direct(link), journal, link, keeping, Unwritten())
         await acceptor.open()
-        made.append((acceptor, link))
+        keeping.tell(acceptor)
+        made.append((acceptor, link, asyncio.create_task(keeping.run())))
         return acceptor
 
     yield start
-    for acceptor, link in made:
+    for acceptor, link, watching in made:
+        watching.cancel()
         await acceptor.close()
         await link.close()
 

@@ -21,6 +21,7 @@ from front.journal_acceptor import JournalAcceptor
 from front.journal_disk import Disk
 from front.journal_format import Scan, scan
 from front.keeping import Keeping
+from front.unwritten import Unwritten
 
 MEGABYTE = 1024 * 1024
 
@@ -119,6 +120,7 @@ async def test_a_journal_is_bounded(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in segments(tmp_path)) <= 20_000
     assert 40 < taken < 50
     for segment in await journal.sealed():
+        journal.finish(segment)
         journal.done(segment)
     await journal.append(b"y" * 400, b"")
     await journal.close()
@@ -278,7 +280,7 @@ async def test_what_lies_there_is_read_off_the_loop(tmp_path: Path, monkeypatch:
     await first.close()
     monkeypatch.setattr("front.journal.scan", watched)
     link = RedisLink("none")
-    acceptor = JournalAcceptor(NoStream(), Journal(tmp_path, MEGABYTE), link, Keeping(link, 1000))
+    acceptor = JournalAcceptor(NoStream(), Journal(tmp_path, MEGABYTE), link, Keeping(link, 1000), Unwritten())
     await acceptor.open()
     assert len(readers) == 1
     await second.close()
@@ -375,6 +377,7 @@ async def test_a_killed_process_keeps_its_promises(tmp_path: Path, kill_after: C
             numbers = [int(text.split(":")[1]) for text in found if text.startswith(f"{worker}:")]
             assert numbers == list(range(len(numbers)))
         for segment in await journal.sealed():
+            journal.finish(segment)
             journal.done(segment)
         journal.remove_replayed(at_once=True)
         await journal.close()

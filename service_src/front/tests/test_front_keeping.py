@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 
+from band.errors import RedisReplyError
 from band.redis import RedisAddress
 from band.redis.link import RedisLink
 from front import keeping
@@ -76,6 +77,34 @@ async def test_a_full_redis_is_known_before_it_refuses(own_redis: Any) -> None:
     await watch.look()
     assert watch.full == ""
     await link.close()
+
+
+class Refusing:
+    """A Redis whose user may not ask."""
+
+    def ask(self, *parts: Any, timeout: float = 5.0) -> asyncio.Future[Any]:
+        future = asyncio.get_running_loop().create_future()
+        future.set_exception(RedisReplyError("NOPERM User front has no permissions to run the 'info' command"))
+        return future
+
+
+async def test_a_user_that_may_not_ask_is_told_and_hurts_nothing() -> None:
+    """Health says so; what was confirmed is not kept for ever, and not taken for lost."""
+    heard: list[Any] = []
+
+    class Watcher:
+        def redis_wrote(self, left: int) -> None:
+            heard.append(left)
+
+        def redis_lost(self, reason: str) -> None:
+            heard.append(reason)
+
+    watch = Keeping(Refusing(), 1000)
+    watch.tell(Watcher())
+    await watch._look_if_connected()
+    assert heard == [0]
+    assert watch.health()["status"] == "degraded"
+    assert "bin/setup" in watch.health()["hint"]
 
 
 def test_each_refusal_of_redis_has_a_remedy() -> None:

@@ -12,6 +12,10 @@ from band.constants import BROADCAST, EVENTS_STREAM
 from band.errors import RedisUnavailable
 from front.errors import NotAccepted
 from front.message import broadcast_of
+from front.unwritten import Unwritten
+
+Event = tuple[bytes, bytes]
+"""An encoded message and its trace."""
 
 _APPEND = b"$4\r\nXADD\r\n$%d\r\n%b\r\n$1\r\n*\r\n$5\r\nevent\r\n" % (len(EVENTS_STREAM), EVENTS_STREAM.encode())
 _PLAIN = b"*5\r\n" + _APPEND
@@ -69,17 +73,19 @@ class StreamAcceptor:
     Commands of Redis: XADD, PUBSUB NUMSUB, PUBLISH.
     """
 
-    def __init__(self, link: Link, room: Room, timeout: float) -> None:
+    def __init__(self, link: Link, room: Room, timeout: float, unwritten: Unwritten[Any] | None = None) -> None:
+        """`unwritten` is given the events that Redis has confirmed, if somebody can append them again."""
         self._link = link
         self._room = room
         self._timeout = timeout
+        self._unwritten = unwritten
         self._turn: _Turn | None = None
 
     def accept(self, payload: bytes, trace: bytes = b"") -> asyncio.Future[Any]:
         """Append; the future has the entry's id once Redis has said so, or NotAccepted after the time limit."""
         turn = self._turn
         if turn is None:
-            turn = self._turn = _Turn(self._link, self._timeout)
+            turn = self._turn = _Turn(self._link, self._timeout, self._unwritten)
             asyncio.get_running_loop().call_soon(self._end_turn)
         if trace:
             command = b"%b$%d\r\n%b\r\n$5\r\ntrace\r\n$%d\r\n%b\r\n" % (
@@ -87,11 +93,13 @@ class StreamAcceptor:
             )  # fmt: skip
         else:
             command = b"%b$%d\r\n%b\r\n" % (_PLAIN, len(payload), payload)
-        return turn.add(command, payload)
+        return turn.add(command, (payload, trace))
 
     def refusal(self) -> str:
         """Why events cannot be accepted now; empty when they can."""
-        return self._room.full if self._link.connected else "there is no connection to Redis"
+        if not self._link.connected:
+            return "there is no connection to Redis"
+        return self._room.full or (self._unwritten.full if self._unwritten is not None else "")
 
     def _end_turn(self) -> None:
         turn, self._turn = self._turn, None
@@ -102,26 +110,30 @@ class StreamAcceptor:
 class _Turn:
     """The events of one turn of the loop, on their way to Redis."""
 
-    __slots__ = ("_accepted", "_answered", "_commands", "_futures", "_link", "_loop", "_payloads", "_timeout", "_timer")
+    __slots__ = (
+        "_accepted", "_answered", "_commands", "_events", "_futures", "_link", "_loop", "_timeout", "_timer",
+        "_unwritten",
+    )  # fmt: skip
 
-    def __init__(self, link: Link, timeout: float) -> None:
+    def __init__(self, link: Link, timeout: float, unwritten: Unwritten[Any] | None) -> None:
         self._link = link
+        self._unwritten = unwritten
         self._loop = asyncio.get_running_loop()
         self._timeout = timeout
         self._commands: list[bytes] = []
-        self._payloads: list[bytes] = []
+        self._events: list[Event] = []
         self._futures: list[asyncio.Future[Any]] = []
-        self._accepted: list[bytes] = []
+        self._accepted: list[Event] = []
         self._answered = 0
         # The connection notices a silent Redis only once its oldest command is overdue; a client shall not wait for
         # that.
         self._timer = self._loop.call_later(timeout, self._give_up)
 
-    def add(self, command: bytes, payload: bytes) -> asyncio.Future[Any]:
+    def add(self, command: bytes, event: Event) -> asyncio.Future[Any]:
         """Take one event along; the future ends with Redis' word."""
         future: asyncio.Future[Any] = self._loop.create_future()
         self._commands.append(command)
-        self._payloads.append(payload)
+        self._events.append(event)
         self._futures.append(future)
         return future
 
@@ -141,7 +153,7 @@ class _Turn:
         number = self._answered
         self._answered += 1
         if number == len(self._futures):
-            self._tell(reply)
+            self._end(reply)
             return
         future = self._futures[number]
         if type(reply) is not bytes:
@@ -152,13 +164,18 @@ class _Turn:
             future.set_result(reply)
         elif not future.cancelled():
             return  # given up: it is in the journal, and who brings it from there finds it and tells of it
-        self._accepted.append(self._payloads[number])
+        self._accepted.append(self._events[number])
 
-    def _tell(self, reply: Any) -> None:
-        """Tell those who listen; a Redis that does not say whether anybody does is told to publish all the same."""
+    def _end(self, reply: Any) -> None:
+        """Remember what Redis may not have written yet, and tell those who listen.
+
+        A Redis that does not say whether anybody listens is told to publish all the same.
+        """
         self._timer.cancel()
+        if self._unwritten is not None and self._accepted:
+            self._unwritten.add(self._accepted, sum([len(payload) + len(trace) for payload, trace in self._accepted]))
         if isinstance(reply, hiredis.ReplyError) or (isinstance(reply, list) and reply[1]):
-            for payload in self._accepted:
+            for payload, _ in self._accepted:
                 self._link.publish(BROADCAST, broadcast_of(payload))
 
     def _give_up(self, reason: RedisUnavailable | None = None) -> None:

@@ -26,6 +26,7 @@ from front.flake import Flakes
 from front.identity import UidCookie
 from front.journal import Journal
 from front.journal_acceptor import JournalAcceptor
+from front.journal_recovery import Given
 from front.keeping import Keeping
 from front.operator_pages import OperatorPages
 from front.pipeline import Pipeline
@@ -36,6 +37,7 @@ from front.registrations import EMPTY, Push, compile_table
 from front.remembered import Registrations, Remembered
 from front.sockets import Sockets
 from front.trimming import Trimmer
+from front.unwritten import Unwritten
 from front.visitors import KeyWatch
 
 
@@ -106,11 +108,13 @@ class Front:
         addresses = ClientAddresses(settings.trusted_proxies)
         mask = masker(settings.ip_privacy, settings.ip_hash_key)
         self.keeping = Keeping(link, settings.events_maxlen, settings.workers)
-        stream = StreamAcceptor(link, self.keeping, settings.accept_timeout_ms / 1000)
+        unwritten: Given | None = Unwritten() if settings.journal_dir else None
+        stream = StreamAcceptor(link, self.keeping, settings.accept_timeout_ms / 1000, unwritten)
         self.journal: JournalAcceptor | None = None
-        if settings.journal_dir:
+        if unwritten is not None:
             journal = Journal(Path(settings.journal_dir), settings.journal_max_mb << 20)
-            self.journal = JournalAcceptor(stream, journal, link, self.keeping)
+            self.journal = JournalAcceptor(stream, journal, link, self.keeping, unwritten)
+            self.keeping.tell(self.journal)
         acceptor: Acceptor = self.journal or stream
         self.enricher = Enricher(
             rpc,

@@ -16,10 +16,16 @@ from pathlib import Path
 from front.errors import NotAccepted
 from front.journal_disk import Disk, FolderLock
 from front.journal_format import MAGIC, Scan, pack, scan
-from front.journal_writer import SUFFIX, JournalWriter, Segment, segment_path
-
-_DONE = ".done"
-"""Suffix of a segment that is in the stream, for the little while that it still stays."""
+from front.journal_writer import (
+    DONE,
+    SUFFIX,
+    JournalWriter,
+    Segment,
+    created_of,
+    number_of,
+    segment_path,
+    segments_in,
+)  # fmt: skip
 
 MOST_FOLDERS = 1024
 KEEP_S = 3.0
@@ -49,6 +55,7 @@ class Journal:
         self._writer: JournalWriter | None = None
         self._started_ms = 0
         self._backlog: list[Segment] = []
+        self._finished: list[Segment] = []
         self._replayed: list[tuple[float, Segment]] = []
 
     # --- life
@@ -62,7 +69,7 @@ class Journal:
         try:
             self._lock = self._take_folder()
             self._backlog = list(self._read_folder(self._lock.folder))
-            number = 1 + max((_number_of(segment.path) for segment in self._backlog), default=0)
+            number = 1 + max((number_of(segment.path) for segment in self._backlog), default=0)
             self._writer = JournalWriter(self._lock.folder, number, self._disk, self._segment_bytes)
             self.failure = ""
             self._backlog += self._take_from_the_dead()
@@ -170,14 +177,24 @@ class Journal:
         """Whether another folder holds events from before this process began: its own new ones come after those."""
         own = self._lock.folder if self._lock is not None else None
         return any(
-            path.parent != own and 0 < _created_of(path) < self._started_ms for path in self._root.glob(f"w*/*{SUFFIX}")
+            path.parent != own and 0 < created_of(path) < self._started_ms for path in self._root.glob(f"w*/*{SUFFIX}")
         )
 
-    def done(self, segment: Segment) -> None:
-        """Forget a segment whose events are all in Redis; its file goes a little later."""
+    def finish(self, segment: Segment) -> None:
+        """Set a segment aside whose events Redis has confirmed: until it has written them, they may be needed again."""
         self._backlog.remove(segment)
         with contextlib.suppress(OSError):
-            segment.path = segment.path.rename(segment.path.with_suffix(_DONE))
+            segment.path = segment.path.rename(segment.path.with_suffix(DONE))
+        self._finished.append(segment)
+
+    def take_back(self, segment: Segment) -> None:
+        """Let a finished segment wait again, before all others."""
+        self._finished.remove(segment)
+        self._backlog.insert(0, segment)
+
+    def done(self, segment: Segment) -> None:
+        """Forget a finished segment, Redis has written its events; the file goes a little later."""
+        self._finished.remove(segment)
         self._replayed.append((time.monotonic() + KEEP_S, segment))
 
     def remove_replayed(self, *, at_once: bool = False) -> None:
@@ -214,7 +231,8 @@ class Journal:
     @property
     def used_bytes(self) -> int:
         """Bytes on the disk, replayed segments that still lie there included."""
-        return self.waiting_bytes + sum(segment.size for _, segment in self._replayed)
+        replayed = [*self._finished, *(segment for _, segment in self._replayed)]
+        return self.waiting_bytes + sum(segment.size for segment in replayed)
 
     @property
     def age_s(self) -> float:
@@ -242,12 +260,12 @@ class Journal:
         raise OSError(f"all {MOST_FOLDERS} folders are held by living processes")
 
     def _read_folder(self, folder: Path) -> Iterator[Segment]:
-        for path in _segments_in(folder):
+        for path in segments_in(folder):
             size = path.stat().st_size
             if size <= len(MAGIC):
                 path.unlink()
                 continue
-            yield Segment(path, size, len(scan(path.read_bytes()).entries), _created_of(path))
+            yield Segment(path, size, len(scan(path.read_bytes()).entries), created_of(path))
 
     def _take_from_the_dead(self) -> list[Segment]:
         """Move the segments of folders that nobody holds into the own one. Reads each of them: not for the loop."""
@@ -256,7 +274,7 @@ class Journal:
         if lock is None or writer is None:
             return found
         for folder in sorted(self._root.glob("w*")):
-            if folder == lock.folder or not _segments_in(folder):
+            if folder == lock.folder or not segments_in(folder):
                 continue
             other = FolderLock(folder)
             with contextlib.suppress(OSError):
@@ -278,21 +296,3 @@ class Journal:
                 )
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(data)
-
-
-def _segments_in(folder: Path) -> list[Path]:
-    """Also those that were replayed a moment ago: Redis knows how far they are, after a power cut too."""
-    return sorted([*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*{_DONE}")])
-
-
-def _number_of(path: Path) -> int:
-    return _part_of(path, 0)
-
-
-def _created_of(path: Path) -> int:
-    return _part_of(path, 1)
-
-
-def _part_of(path: Path, index: int) -> int:
-    parts = path.stem.split("-")
-    return int(parts[index]) if len(parts) > index and parts[index].isdigit() else 0

@@ -21,6 +21,7 @@ from band.errors import RedisError, RedisReplyError
 from band.logs import logger
 from front.errors import NotAccepted
 from front.journal import Journal
+from front.journal_recovery import Given, Recovery
 from front.journal_replay import Replayer, Room, unsure
 from front.journal_writer import Segment
 from front.keeping import remedy
@@ -40,6 +41,10 @@ _ADOPT_EVERY_S = 10.0
 
 class Link(Protocol):
     """What is needed of band's connection to Redis."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether commands go through now."""
 
     def publish(self, channel: str, payload: bytes) -> bool:
         """Publish a message without waiting."""
@@ -64,12 +69,14 @@ class Stream(Protocol):
 class JournalAcceptor:
     """An acceptor that says no only when neither Redis nor the disk takes the event."""
 
-    def __init__(self, stream: Stream, journal: Journal, link: Link, room: Room) -> None:
+    def __init__(self, stream: Stream, journal: Journal, link: Link, room: Room, given: Given) -> None:
+        """`given` is filled by the straight way."""
         self.journal = journal
         self._stream = stream
         self._link = link
         self._room = room
         self._replayer = Replayer(link, room, lambda payload: link.publish(BROADCAST, broadcast_of(payload)))
+        self._recovery = Recovery(given, journal, self._replayer)
         self._behind = False
         self._gate = asyncio.Event()
         self._gate.set()
@@ -110,12 +117,13 @@ class JournalAcceptor:
             await self._gate.wait()
         if not self._behind:
             if away := self._stream.refusal():
-                self._fall_behind(away)
+                self._fall_behind(away, lost=not self._link.connected)
             else:
                 try:
                     return await self._stream.accept(payload, trace)
                 except NotAccepted as error:
-                    self._fall_behind(str(error.__cause__ or error))
+                    reason = str(error.__cause__ or error)
+                    self._fall_behind(reason, lost=not reason.startswith("OOM"))
                     if not isinstance(error.__cause__, RedisReplyError | hiredis.ReplyError):
                         trace = unsure(trace)  # Redis may have heard it all the same
         await self.journal.append(payload, trace)
@@ -133,7 +141,7 @@ class JournalAcceptor:
         """`degraded` while events wait or the disk refuses; `failing` when neither Redis nor the disk takes any."""
         journal = self.journal
         facts: dict[str, Any] = {
-            "waiting": journal.depth,
+            "waiting": journal.depth + len(self._recovery),
             "bytes": journal.used_bytes,
             "most_bytes": journal.most_bytes,
             "oldest_s": round(journal.age_s, 1),
@@ -163,7 +171,19 @@ class JournalAcceptor:
 
     # --- the background
 
-    def _fall_behind(self, reason: str) -> None:
+    def redis_wrote(self, left: int) -> None:
+        """Forget what is in Redis' file: all but the last `left` bytes that it was given."""
+        self._recovery.redis_wrote(left)
+
+    def redis_lost(self, reason: str) -> None:
+        """Bring again what Redis had confirmed and may have lost."""
+        if self._recovery.needed:
+            self._fall_behind(reason, lost=True)
+
+    def _fall_behind(self, reason: str, *, lost: bool = False) -> None:
+        """Let all events go to the journal; first those that Redis had confirmed, when it may have lost them."""
+        if lost:
+            self._recovery.save()
         self._reason = reason
         if not self._behind:
             self._behind = True
@@ -201,6 +221,7 @@ class JournalAcceptor:
     async def _catch_up(self) -> None:
         """Bring everything into the stream; at the end nothing waits and the straight way is open."""
         await self._link.command("PING")  # a Redis that hangs shows here, before anybody waits for it
+        await self._recovery.bring()
         await self._bring_older()
         await self._bring_all()
         while self.journal.depth > _FEW or self.journal.waiting_bytes > _FEW_BYTES:
@@ -241,6 +262,7 @@ class JournalAcceptor:
             found = await asyncio.to_thread(self.journal.read, segment)
         except FileNotFoundError:
             logger.error("journal_segment_gone", segment=segment.path.name, events=segment.records)
+            self.journal.finish(segment)
             self.journal.done(segment)
             return
         if found.damaged or found.torn:
@@ -248,5 +270,5 @@ class JournalAcceptor:
                 "journal_damaged", segment=segment.path.name, damaged=len(found.damaged), torn_bytes=found.torn,
                 hint="damaged records are kept beside the journal, in the folder `damaged`",
             )  # fmt: skip
-        await self._replayer.replay(segment.key, found.entries)
-        self.journal.done(segment)
+        appended = await self._replayer.replay(segment.key, found.entries)
+        self._recovery.replayed(segment, segment.size if appended == len(found.entries) else 0)

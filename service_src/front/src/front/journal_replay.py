@@ -17,6 +17,8 @@ from front.journal_format import Entry
 
 POSITION = "front:journal:{key}"
 POSITION_TTL_S = 30 * 86_400
+_ALL_TTL_S = 86_400
+"""Of the position at the end of a segment: its file goes in seconds."""
 _BATCH_EVENTS = 500
 _BATCH_BYTES = 1024 * 1024
 _ROOM_EVERY_SECONDS = 0.5
@@ -39,11 +41,14 @@ return tonumber(ARGV[2])
 
 
 _UNSURE = b'"unsure":true'
+_CONFIRMED = b'"confirmed":true'
 _LOOK_PAGE = 200
 """Entries of one look: of the largest events, 20 MB."""
 _LOOK_MOST = 100_000
 _CLOCKS_MS = 2000
 """How far Redis' clock may be behind front's."""
+_LATEST_MS = 60_000
+"""So long after an event came to front it may have come to the stream."""
 
 
 class _Known(msgspec.Struct):
@@ -108,19 +113,22 @@ class Replayer:
             batch = next_batch(new, at)
             if not batch.entries:
                 self._tell(key, entries, entries[-1].end if entries else 0)
-                del self._told_to[key]
                 return count
             await self.wait_for_room()
             texts = [text for entry in batch.entries for text in (entry.payload, marked(entry.trace))]
             found = await self._link.command(
                 "EVAL", _APPEND, 2, EVENTS_STREAM, position,
-                at, batch.end, POSITION_TTL_S, *texts,
+                at, batch.end, POSITION_TTL_S if batch.end < entries[-1].end else _ALL_TTL_S, *texts,
             )  # fmt: skip
             if found == batch.end:
                 count += len(batch.entries)
                 self.replayed += len(batch.entries)
             at = int(found)
             await asyncio.sleep(0)
+
+    def forget(self, key: str) -> None:
+        """Forget how far a segment was told of: it will not come again."""
+        self._told_to.pop(key, None)
 
     async def wait_for_room(self) -> None:
         """Wait until Redis has room for a batch: what fills it must not come from here."""
@@ -133,18 +141,20 @@ class Replayer:
         """Tell of the entries that end behind what was told of already, and not behind `upto`."""
         first = bisect_right(entries, self._told_to[key], key=_end)
         for entry in entries[first : bisect_right(entries, upto, key=_end)]:
-            self._on_event(entry.payload)
+            if _CONFIRMED not in entry.trace:
+                self._on_event(entry.payload)
         self._told_to[key] = max(self._told_to[key], upto)
 
     async def _without_those_that_came(self, entries: list[Entry]) -> list[Entry]:
-        """Leave out events whose first try came through after all, although nobody heard of it (a hanging Redis)."""
-        unsure = {known.id: known for entry in entries if _UNSURE in entry.trace and (known := _known(entry.payload))}
+        """Leave out events that are in the stream already: nobody heard of it, or Redis did not lose them after all."""
+        unsure = {known.id: known for entry in entries if _in_doubt(entry) and (known := _known(entry.payload))}
         if not unsure:
             return entries
         there: set[str] = set()
-        after = str(min(known.time for known in unsure.values()) - _CLOCKS_MS)
+        times = [known.time for known in unsure.values()]
+        after, last = str(min(times) - _CLOCKS_MS), str(max(times) + _LATEST_MS)
         for _ in range(_LOOK_MOST // _LOOK_PAGE):
-            rows = await self._link.command("XRANGE", EVENTS_STREAM, after, "+", "COUNT", _LOOK_PAGE)
+            rows = await self._link.command("XRANGE", EVENTS_STREAM, after, last, "COUNT", _LOOK_PAGE)
             there.update(known.id for _, fields in rows if (known := _known(fields[1])) and known.id in unsure)
             if len(rows) < _LOOK_PAGE:
                 break
@@ -152,12 +162,21 @@ class Replayer:
         return [
             entry
             for entry in entries
-            if _UNSURE not in entry.trace or (known := _known(entry.payload)) is None or known.id not in there
+            if not _in_doubt(entry) or (known := _known(entry.payload)) is None or known.id not in there
         ]
 
 
 def _end(entry: Entry) -> int:
     return entry.end
+
+
+def _in_doubt(entry: Entry) -> bool:
+    return _UNSURE in entry.trace or _CONFIRMED in entry.trace
+
+
+def confirmed(trace: bytes) -> bytes:
+    """The trace of an event that Redis has confirmed, and may have lost: it was told of already."""
+    return _with(trace, _CONFIRMED)
 
 
 def unsure(trace: bytes) -> bytes:

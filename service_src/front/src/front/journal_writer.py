@@ -16,6 +16,8 @@ from front.journal_disk import Disk
 from front.journal_format import MAGIC
 
 SUFFIX = ".journal"
+DONE = ".done"
+"""Suffix of a segment that is in the stream, for the little while that it still stays."""
 _SEGMENT_BYTES = 8 * 1024 * 1024
 _RETRY_AFTER_S = 5
 _TRY_AGAIN_S = 1.0
@@ -40,6 +42,26 @@ class Segment:
 def segment_path(folder: Path, number: int, created_ms: int, key: str) -> Path:
     """File names sort as the segments follow each other."""
     return folder / f"{number:010d}-{created_ms:013d}-{key}{SUFFIX}"
+
+
+def segments_in(folder: Path) -> list[Path]:
+    """Also those that were replayed a moment ago: Redis knows how far they are, after a power cut too."""
+    return sorted([*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*{DONE}")])
+
+
+def number_of(path: Path) -> int:
+    """Its place among the segments of its folder."""
+    return _part_of(path, 0)
+
+
+def created_of(path: Path) -> int:
+    """When it was begun, in milliseconds since 1970."""
+    return _part_of(path, 1)
+
+
+def _part_of(path: Path, index: int) -> int:
+    parts = path.stem.split("-")
+    return int(parts[index]) if len(parts) > index and parts[index].isdigit() else 0
 
 
 class JournalWriter:

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn, Protocol, cast
 
 from band.background import run_forever
 from band.constants import EVENTS_STREAM
-from band.errors import RedisError
+from band.errors import RedisError, RedisReplyError
 from band.logs import logger
 
 LOOK_EVERY_SECONDS: Final = 0.5
@@ -32,6 +32,16 @@ class Commands(Protocol):
         """Send one command; the future has its reply."""
 
 
+class Watcher(Protocol):
+    """Who hears what Redis has done with the events that it was given."""
+
+    def redis_wrote(self, left: int) -> None:
+        """All but the last `left` bytes that Redis was given are in its file."""
+
+    def redis_lost(self, reason: str) -> None:
+        """Redis is away or was started again: what it had not written may be lost."""
+
+
 class Keeping:
     """Looks twice a second at how Redis keeps its data; each worker of front has one."""
 
@@ -46,6 +56,12 @@ class Keeping:
         self._workers = workers
         self._room_bytes = 0
         self._facts: dict[str, Any] = {"status": "ok"}
+        self._run_id = ""
+        self._watcher: Watcher | None = None
+
+    def tell(self, watcher: Watcher) -> None:
+        """Tell this one of each look."""
+        self._watcher = watcher
 
     async def run(self) -> NoReturn:
         """Look for ever; a background task."""
@@ -53,19 +69,17 @@ class Keeping:
 
     async def look(self) -> None:
         """Ask Redis anew. RedisError when it is away."""
-        asked = self._link.ask("INFO", "memory", "persistence"), self._link.ask("XLEN", EVENTS_STREAM)
+        asked = self._link.ask("INFO", "server", "memory", "persistence"), self._link.ask("XLEN", EVENTS_STREAM)
         info, length = cast("list[Any]", await asyncio.gather(*asked, return_exceptions=True))
         if isinstance(info, BaseException):
-            raise info
+            raise info  # RedisError, as the connection gives it
         values = read_info(info)
         self.used_bytes, self.max_bytes = number(values, "used_memory"), number(values, "maxmemory")
         # Something else may stand under the stream's name: appending fails then, and says so.
         self.full = self._why_full(length if isinstance(length, int) else 0)
         self._room_bytes = (int(FULL_SHARE * self.max_bytes) - self.used_bytes) // self._workers
-        known, self._facts = self._facts, facts_of(values)
-        code = self._facts.get("code")
-        if code not in {None, known.get("code")}:
-            logger.warning(f"redis_{code}", reason=self._facts["reason"])
+        self._tell_what_is_written(values)
+        self._note(facts_of(values))
 
     def take(self, size: int) -> None:
         """Note that so many bytes are sent: between two looks a flood can fill what was free."""
@@ -80,8 +94,29 @@ class Keeping:
     async def _look_if_connected(self) -> None:
         try:
             await self.look()
+        except RedisReplyError as error:  # front's user may not ask: then nothing is known
+            reason = f"Redis does not tell how it keeps events: {error}"
+            self._note({"status": "degraded", "code": "not_watched", "reason": reason, "hint": remedy(str(error))})
+            self._tell_what_is_written({})
         except RedisError as error:
-            logger.debug("redis_not_watched", reason=str(error))
+            if self._watcher is not None:
+                self._watcher.redis_lost(str(error))
+
+    def _note(self, facts: dict[str, Any]) -> None:
+        known, self._facts = self._facts, facts
+        code = facts.get("code")
+        if code not in {None, known.get("code")}:
+            logger.warning(f"redis_{code}", reason=facts["reason"])
+
+    def _tell_what_is_written(self, values: dict[str, str]) -> None:
+        run_id = values.get("run_id", self._run_id)
+        again = self._run_id not in {"", run_id}
+        self._run_id = run_id
+        if self._watcher is None:
+            return
+        if again:
+            self._watcher.redis_lost("Redis was started again")
+        self._watcher.redis_wrote(number(values, "aof_buffer_length"))
 
     def _why_full(self, length: int) -> str:
         if self.max_bytes and self.used_bytes >= FULL_SHARE * self.max_bytes:
