@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import hiredis
 
@@ -81,7 +81,7 @@ class JournalAcceptor:
         self._gate = asyncio.Event()
         self._gate.set()
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[NoReturn] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._reason = ""
         self._pause = _LOOK_S
         self._adopt_at = 0.0

@@ -6,7 +6,7 @@ Commands of Redis: INFO, XLEN.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, NoReturn, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from band.background import run_forever
 from band.constants import EVENTS_STREAM
@@ -63,7 +63,7 @@ class Keeping:
         """Tell this one of each look."""
         self._watcher = watcher
 
-    async def run(self) -> NoReturn:
+    async def run(self) -> None:
         """Look for ever; a background task."""
         await run_forever("redis_watch", self._look_if_connected, pause_seconds=LOOK_EVERY_SECONDS)
 

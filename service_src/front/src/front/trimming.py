@@ -14,7 +14,7 @@ Commands of Redis: XINFO STREAM, XINFO GROUPS, XPENDING, XTRIM, MEMORY USAGE, an
 from __future__ import annotations
 
 import time
-from typing import Any, Final, NamedTuple, NoReturn, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from band.background import run_forever
 from band.constants import EVENTS_STREAM
@@ -94,7 +94,7 @@ class Trimmer:
         self.groups: list[Group] = []
         self.alarmed = False
 
-    async def run(self) -> NoReturn:
+    async def run(self) -> None:
         """Trim for ever; a background task. Redis being away is waited out."""
         await run_forever("stream_trimming", self._trim_if_connected, pause_seconds=EVERY_SECONDS)
 
