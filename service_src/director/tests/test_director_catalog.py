@@ -13,6 +13,7 @@ from director import context
 from director.catalog import Catalog
 from director.context import Entry, adapt_requirements, context_hash, pack, read_entries
 from director.errors import BuildFailed, InvalidValue, NotFound
+from director.runtime.inspection import own_container
 
 
 def put(folder: Path, dockerfile: str = "FROM {band-base-py-image}\n", **files: str) -> Path:
@@ -141,6 +142,24 @@ def test_a_placeholder_that_nobody_fills_in_is_named(tmp_path: Path, line: str) 
         catalog.get("slip")
     assert caught.value.hint.endswith("slip/Dockerfile")
     assert catalog.get("fine").problem == ""
+
+
+def test_a_folder_is_named_as_people_find_it(tmp_path: Path) -> None:
+    """The director's container has the host's folders mounted: nobody can open a path inside of it."""
+    put(tmp_path / "user" / "odd", band_yml="titel: typo\n")
+    catalog = Catalog(tmp_path, None, mounts={str(tmp_path): "/srv/rockstat/images", "/etc": "/var/lib/x"})
+    with pytest.raises(InvalidValue) as caught:
+        catalog.get("odd")
+    assert caught.value.hint == "correct /srv/rockstat/images/user/odd/band.yml"
+    assert catalog.host_path(Path("/usr/share/rockstat/x")) == Path("/usr/share/rockstat/x")
+    details = {
+        "Id": "c1", "Name": "/director", "HostConfig": {},
+        "Mounts": [
+            {"Type": "bind", "Source": "/srv/rockstat/images", "Destination": "/images"},
+            {"Type": "volume", "Source": "/var/lib/docker/volumes/x", "Destination": "/data"},
+        ],
+    }  # fmt: skip
+    assert own_container(details).mounts == {"/images": "/srv/rockstat/images"}
 
 
 def test_a_folder_that_cannot_be_looked_into_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,9 @@ class FakeImages:
     async def has_folder(self, _name: str) -> bool:
         return True
 
+    async def names(self) -> set[str]:
+        return {"one"}
+
     async def ensure(self, plan: Any) -> None:
         self._engine.there.add(plan.tag)
 

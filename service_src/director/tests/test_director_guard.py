@@ -169,6 +169,17 @@ def test_settings_report_all_mistakes_together_and_hide_secrets(tmp_path: object
     assert "p%40ss" not in repr(found)
 
 
+def test_a_misspelt_setting_is_refused_and_a_foreign_variable_is_not() -> None:
+    """What is nearly a setting would silently be nothing; with another program's variable the director starts."""
+    redis = {"REDIS_HOST": "redis"}
+    with pytest.raises(ConfigError) as caught:
+        DirectorSettings.read({**redis, "BAND_KEEP_RELEASE": "9", "BAND_TOKEN_FILES": "/x"})
+    assert "BAND_KEEP_RELEASE is not a setting; did you mean BAND_KEEP_RELEASES?" in caught.value.message
+    assert "BAND_TOKEN_FILES is not a setting; did you mean BAND_TOKEN_FILE?" in caught.value.message
+    mixed = {**redis, "BAND_OF_BROTHERS": "1", "BAND_SERVICE": "director", "BAND_URL": "http://b"}
+    assert DirectorSettings.read(mixed).unknown == ("BAND_OF_BROTHERS",)
+
+
 def test_errors_have_a_status_and_a_code_of_their_own() -> None:
     """No two kinds of error share a code, and every status is one of the contract's."""
     kinds = [DirectorError, *_below(DirectorError)]

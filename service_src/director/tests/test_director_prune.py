@@ -97,8 +97,10 @@ class Engine:
         self.there = {item.id: item for item in images}
         self.used: set[str] = set()
         self.refuses = ""
+        self.listed: list[bool] = []
 
     async def images(self, *, sizes: bool = False) -> list[ImageInfo]:
+        self.listed.append(sizes)
         return list(self.there.values())
 
     async def used_images(self) -> frozenset[str]:
@@ -155,12 +157,21 @@ async def test_an_image_that_is_run_while_its_lock_is_waited_for_stays(store: Re
     hold = locks.hold("one")
     looked = await found.look()
     await hold.__aenter__()
-    pruning = asyncio.create_task(found._remove(looked.images[0], float("inf"), []))
+    pruning = asyncio.create_task(found._remove("one", looked.images, float("inf"), []))
     await asyncio.sleep(0)
     engine.used.add("sha256:a")
     await hold.__aexit__(None, None, None)
-    assert await pruning is False
+    assert await pruning == []
     assert engine.there
+
+
+async def test_images_are_listed_with_their_sizes_once_and_once_more_for_each_service(store: RedisLink) -> None:
+    """The sizes are the engine's slowest query, and it is asked on a disk that is nearly full."""
+    many = [image(f"{service}{number}", service) for service in ("one", "two") for number in range(20)]
+    engine = Engine(*many)
+    found = await loaded(pruner(engine, store))
+    assert len((await found.prune())["images"]) == 40
+    assert engine.listed == [True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def handlers(picture: Picture, memory: Memory) -> Handlers:
     rows = Rows(supervisor, anything, out, anything, anything, anything)
     return Handlers(
         runtime=out, catalog=out, operations=out, supervisor=supervisor, desired=anything, registrations=anything,
-        announcer=out, prober=out, rpc=out, link=out, rows=rows, places=out,
+        announcer=out, prober=out, rpc=out, link=out, rows=rows, places=out, last_lines=out,
     )  # fmt: skip
 
 

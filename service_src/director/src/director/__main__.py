@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from band import loop, start_server
+from band import logger, loop, start_server
 from band.config import environ
 from band.logs import configure_logs
 from director.assembly import Director, server_settings
@@ -20,6 +20,8 @@ def main() -> None:
     try:
         settings = DirectorSettings.read(environ)
         configure_logs(settings.log_level, as_json=settings.json_logs.lower() in {"1", "true", "yes", "on"})
+        for name in settings.unknown:
+            logger.warning("setting_unknown", variable=name, hint="docs/director.md lists the settings")
         runtime = DockerRuntime(settings.namespace, settings.docker_url)
         own = loop.run_until_complete(_look_around(runtime, settings))
     except ConfigError as error:

@@ -186,12 +186,13 @@ class WouldRollBack(TypedDict):
 
 
 class Waste(TypedDict):
-    """What may be thrown away, or was, when `applied`."""
+    """What may be removed, or was, when `applied`; then `failed` tells what the engine refused to remove, and why."""
 
     applied: bool
     images: list[dict[str, Any]]
     containers: list[dict[str, Any]]
     bytes: int
+    failed: NotRequired[list[dict[str, str]]]
 
 
 class RegistrationTable(TypedDict):

@@ -75,7 +75,10 @@ class Director:
         self.runtime = runtime
         self.guard = Guard(self._hosts(own), settings.token, frozenset({f"{HTTP_PREFIX}/health"}), OPEN, READING)
         self.catalog = Catalog(
-            settings.images, settings.builtin_images, (settings.service_src,) if settings.service_src else ()
+            settings.images,
+            settings.builtin_images,
+            (settings.service_src,) if settings.service_src else (),
+            mounts=own.mounts if own else {},
         )
         self.locks = Locks()
         self.desired = Desired(link, settings.namespace)
@@ -175,6 +178,7 @@ class Director:
             runtime=runtime, catalog=self.catalog, operations=self.operations, supervisor=self.supervisor,
             desired=self.desired, registrations=self.registrations, announcer=self.announcer, prober=self.prober,
             rpc=rpc, link=link, rows=self.rows, places=self.places,
+            last_lines=self.incidents.last_lines,
         )  # fmt: skip
         self.release_handlers = ReleaseHandlers(
             runtime=runtime, releases=self.releases, rollback=self.rollback, pruner=self.pruner, rows=self.rows,

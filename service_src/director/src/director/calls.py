@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from typing import Any
 
@@ -11,7 +10,7 @@ from band.errors import RpcRemoteError, RpcTimeout, RpcUnavailable
 from band.jsonrpc.client import RpcClient
 from band.jsonrpc.messages import INVALID_PARAMS, METHOD_NOT_FOUND
 from band.responses import BaseBandResponse, from_wire
-from director.errors import BadParameter, Conflict, NotFound, RedisUnavailable, ServiceFailed, TimedOut
+from director.errors import BadParameter, Conflict, NotFound, RedisUnavailable, ServiceFailed, TimedOut, did_you_mean
 from director.masking import scrub_tree
 
 SILENT_ON_UNKNOWN = frozenset({"front"})
@@ -87,11 +86,9 @@ def no_such_method(name: str, method: str, methods: Collection[str] | None) -> N
             f"{told}; GET /ask_state/{name} shows its registrations",
             method=method,
         )
-    near = difflib.get_close_matches(method, methods, n=1, cutoff=0.5)
-    meant = f"did you mean {near[0]!r}? " if near else ""
     return NotFound(
         f"service {name!r} has no method {method!r}",
-        f"{meant}It has: {', '.join(sorted(methods))}",
+        f"{did_you_mean(method, methods, 0.5)}It has: {', '.join(sorted(methods))}",
         method=method,
         methods=sorted(methods),
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
 import yaml
 
-from director.errors import InvalidValue, NotFound
+from director.errors import InvalidValue, NotFound, did_you_mean
 from director.spec import (
     NAME_PATTERN,
     POS_PATTERN,
@@ -102,10 +103,17 @@ class ImageFolder(msgspec.Struct, frozen=True, kw_only=True):
 class Catalog:
     """The collections, in order of precedence: `user`, others by name, `node`, built-in."""
 
-    def __init__(self, images: Path | None, builtin: Path | None, sources: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        images: Path | None,
+        builtin: Path | None,
+        sources: Sequence[Path] = (),
+        mounts: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._images = images
         self._builtin = builtin
         self._sources = tuple(sources)
+        self._mounts = mounts
 
     def collections(self) -> list[tuple[str, Path]]:
         """Return (name, folder) of each collection, the first one that has a name wins."""
@@ -116,6 +124,15 @@ class Catalog:
         if self._builtin is not None:
             found.append((BUILTIN, self._builtin))
         return found
+
+    def names(self) -> set[str]:
+        """Return the names of the image folders."""
+        return {path.name for _, folder in self.collections() for path in _listdir(folder) if _is_image_folder(path)}
+
+    def host_path(self, path: Path) -> Path:
+        """Return where people find a path: on the host, when it is mounted into the director's container."""
+        inside = next((place for place in (path, *path.parents) if str(place) in self._mounts), None)
+        return path if inside is None else Path(self._mounts[str(inside)]) / path.relative_to(inside)
 
     def images(self) -> list[ImageFolder]:
         """Return every image folder, one a name, sorted by name; what cannot be one is there with its `problem`."""
@@ -148,11 +165,13 @@ class Catalog:
         """
         folder = self.find(name)
         if folder is None:
-            raise NotFound(f"there is no image folder {name!r}", "GET /list_images shows those there are", service=name)
+            hint = f"{did_you_mean(name, self.names())}GET /list_images shows those there are"
+            raise NotFound(f"there is no image folder {name!r}", hint, service=name)
         if folder.problem:
-            there = f"look at {folder.path}" if "read" in folder.problem else "give it one"
+            place = self.host_path(folder.path)
+            there = f"look at {place}" if "read" in folder.problem else "give it one"
             wrong = "Dockerfile" if folder.problem.startswith("its Dockerfile") else "band.yml"
-            what = there if folder.incomplete else f"correct {folder.path / wrong}"
+            what = there if folder.incomplete else f"correct {place / wrong}"
             raise InvalidValue(f"image folder {name}: {folder.problem}", what)
         return folder
 

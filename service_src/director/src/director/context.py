@@ -146,8 +146,9 @@ def _file(path: Path, name: str) -> Entry:
 
 
 def _unreadable(folder: ImageFolder, error: OSError) -> InvalidValue:
+    file = str(error.filename).removeprefix(f"{folder.path}/")
     return InvalidValue(
-        f"image folder {folder.name}: {error.filename} cannot be read: {error.strerror}",
+        f"image folder {folder.name}: {file} cannot be read: {error.strerror}",
         "the director is an ordinary user: `chmod -R a+rX` lets it read the folder",
     )
 

@@ -143,6 +143,7 @@ class Deployments:
         """Take note of a container that answered, and return it."""
         name = started.container.service
         self._registrations.note(name, started.status, time.time())
+        self._incidents.said(name, [])
         await self.look_again(name)
         return started.container
 
@@ -166,6 +167,7 @@ class Deployments:
         if not own:
             return
         name, code = wanted.spec.name, error.facts.get("exit_code")
+        self._incidents.said(name, list(error.facts.get("log") or []))
         try:
             before = self._releases.of(name)
             await self._releases.put(name, history.failed(before, wanted, by, error.message, code, time.time()))

@@ -20,7 +20,9 @@ DirectorError
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 _PLAIN = re.compile(r"[\w.-]+")
@@ -135,6 +137,12 @@ class ConfigError(DirectorError):
     """The settings are impossible; the director does not start."""
 
     code = "config"
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return the beginning of a hint that names what somebody may have meant; empty when nothing is near."""
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=cutoff)
+    return f"did you mean {near[0]!r}? " if near else ""
 
 
 def shown_key(key: str) -> str:

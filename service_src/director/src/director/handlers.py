@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 from band.jsonrpc.client import RpcClient
@@ -48,6 +49,7 @@ class Handlers:
         link: RedisLink,
         rows: Rows,
         places: Places,
+        last_lines: Callable[[str], list[str]],
     ) -> None:
         self._runtime = runtime
         self._catalog = catalog
@@ -61,6 +63,7 @@ class Handlers:
         self._link = link
         self._rows = rows
         self._places = places
+        self._last_lines = last_lines
 
     async def run(self, given: params.RunParams, _rest: Rest) -> Any:
         """`/run/<name>`."""
@@ -126,7 +129,8 @@ class Handlers:
         for image in sorted(await self._runtime.images(), key=lambda item: -item.created):
             built.setdefault(image.labels.get(LABEL_SERVICE, ""), []).append(image)
         folders = await asyncio.to_thread(self._catalog.images)
-        return [views.image_row(folder, built.get(folder.name, [])) for folder in folders]
+        place = self._catalog.host_path
+        return [views.image_row(item, place(item.path), built.get(item.name, [])) for item in folders]
 
     async def registrations(self, _given: params.Nothing, _rest: Rest) -> Any:
         """`/registrations`."""
@@ -163,6 +167,9 @@ class Handlers:
 
     async def logs(self, given: params.LogsParams, _rest: Rest) -> Any:
         """`/logs/<name>`: of a service, of Redis, of the director itself."""
+        lines = self._last_lines(given.name)
+        if lines and self._supervisor.primary(given.name) is None:
+            return Text("".join(f"{line}\n" for line in lines))  # its container is gone, or there never was one
         seen = self._core(given.name) if given.name in CORE else self._container(given.name)
         declared = () if given.name in CORE else await self.declared(given.name)
         if given.follow:

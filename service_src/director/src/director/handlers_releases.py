@@ -37,7 +37,8 @@ class ReleaseHandlers:
 
     async def releases(self, given: params.ServiceParams, _rest: Rest) -> Any:
         """`/releases/<name>`: newest first."""
-        self._rows.check(given.name)
+        if not self._releases.of(given.name):  # those of a service whose first run failed are there
+            self._rows.check(given.name)
         present = {tag for image in await self._runtime.images() for tag in image.tags}
         return {
             "name": given.name,

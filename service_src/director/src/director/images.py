@@ -55,6 +55,10 @@ class Images:
         folder = await asyncio.to_thread(self._catalog.find, name)
         return folder is not None and folder.runnable
 
+    async def names(self) -> set[str]:
+        """Return the names of the image folders."""
+        return await asyncio.to_thread(self._catalog.names)
+
     async def plan(self, name: str) -> ImagePlan:
         """Return what the image of a service would be now.
 

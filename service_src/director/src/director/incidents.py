@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 
 import msgspec
 
@@ -15,6 +16,9 @@ from director.history import Release
 from director.runtime.face import Observed, Runtime
 from director.webhook import Webhook
 
+MAX_SAID = 100
+"""Services whose last lines are remembered; each has at most 20 lines of 8 KiB."""
+
 
 class Incidents:
     """Writes the records of `Crashes`; the caller holds the service's lock."""
@@ -24,11 +28,20 @@ class Incidents:
         self._crashes = crashes
         self._deployer = deployer
         self._webhook = webhook
-        self._said: dict[str, list[str]] = {}
+        self._said: OrderedDict[str, list[str]] = OrderedDict()
 
     def said(self, service: str, lines: list[str]) -> None:
-        """Remember what a container printed that was removed before anybody could ask it (secrets masked)."""
-        self._said[service] = lines
+        """Remember what a build, or a container that was removed, printed last (secrets masked); nothing forgets it."""
+        self._said.pop(service, None)
+        if lines:
+            self._said[service] = lines
+        while len(self._said) > MAX_SAID:
+            self._said.popitem(last=False)
+
+    def last_lines(self, service: str) -> list[str]:
+        """Return what `said` remembers, or else what the service printed before it crashed."""
+        crash = self._crashes.of(service).crash
+        return self._said.get(service) or (crash.last_lines if crash else [])
 
     async def crashed(self, service: str, container: Observed | None, wanted: Wanted, reason: str) -> None:
         """Call a service crashed: its container lies still from now on and is kept, so that people can look at it."""

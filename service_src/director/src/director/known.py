@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from director.desired import Desired, Wanted
-from director.errors import Conflict, NotFound
+from director.errors import Conflict, NotFound, did_you_mean
 from director.images import Images
 
 CORE = frozenset({"director", "redis"})
@@ -36,5 +36,6 @@ async def what_runs(name: str, desired: Desired, images: Images) -> Wanted:
         raise Conflict("what should run could not be read from Redis yet", "is Redis up? GET /health tells")
     if await images.has_folder(name):
         raise NotFound(f"service {name!r} was never run", f"GET /run/{name} runs it", service=name)
-    hint = "GET /list shows the services there are, GET /list_images what can be run"
+    near = did_you_mean(name, {*desired.all(), *await images.names()})
+    hint = f"{near}GET /list shows the services there are, GET /list_images what can be run"
     raise NotFound(f"there is no service {name!r}, nor a folder to run one from", hint, service=name)

@@ -175,7 +175,7 @@ class Operations:
         async with self._locks.hold(name):
             await self._supervisor.refresh()
             wanted, present = self._desired.get(name), self._supervisor.of_service(name)
-            if wanted is None and not present and not interrupted:
+            if wanted is None and not present and not interrupted and not self._releases.of(name):
                 raise NotFound(f"there is no service {name!r}", "GET /list shows those there are", service=name)
             if wanted is not None:
                 await self._desired.put(msgspec.structs.replace(wanted, state="removed"))
@@ -188,6 +188,7 @@ class Operations:
             await self._desired.forget(name)
             self._registrations.drop(name)
             self._incidents.begins_anew(name)
+            self._incidents.said(name, [])
             await self._deployments.look_again(name)
             return {"name": name, "state": "removed"}
 

@@ -79,7 +79,10 @@ class Pruner:
                     await self._runtime.remove(container.id)
             except DirectorError as error:
                 failed.append({"name": container.name, "reason": error.message})
-        gone = [image for image in found.images if await self._remove(image, older_than, failed)]
+        gone: list[UnusedImage] = []
+        for service in dict.fromkeys(image.service for image in found.images):
+            images = [image for image in found.images if image.service == service]
+            gone += await self._remove(service, images, older_than, failed)
         removed = Waste(gone, [item for item in found.containers if all(item.name != f.get("name") for f in failed)])
         if gone or removed.containers or failed:
             logger.info(
@@ -114,27 +117,33 @@ class Pruner:
             return await self.prune(time.time() - self._settings.age * DAY)
         return None
 
-    async def _remove(self, image: UnusedImage, older_than: float, failed: list[dict[str, str]]) -> bool:
-        try:
-            async with self._locks.hold(image.service):
-                # While the lock was waited for, somebody may have run it.
-                world = await self._world(older_than, working=image.service)
-                if image.id not in {item.id for item in waste(world).images}:
-                    return False
-                for reference in image.references:
-                    await self._runtime.remove_image(reference)
-        except DirectorError as error:
-            failed.append({"image": image.references[0], "reason": error.message})
-            return False
-        return True
+    async def _remove(
+        self, service: str, images: list[UnusedImage], older_than: float, failed: list[dict[str, str]]
+    ) -> list[UnusedImage]:
+        """Remove images of one service; returns those that went."""
+        gone = []
+        async with self._locks.hold(service):
+            # While the lock was waited for, somebody may have run it. Sizes take the engine long, and are known.
+            world = await self._world(older_than, sizes=False, working=service)
+            unused = {item.id for item in waste(world).images}
+            for image in images:
+                if image.id not in unused:
+                    continue
+                try:
+                    for reference in image.references:
+                        await self._runtime.remove_image(reference)
+                    gone.append(image)
+                except DirectorError as error:
+                    failed.append({"image": image.references[0], "reason": error.message})
+        return gone
 
-    async def _world(self, older_than: float, working: str = "") -> World:
+    async def _world(self, older_than: float, *, sizes: bool = True, working: str = "") -> World:
         if not (self._desired.loaded and self._releases.loaded):
             raise Conflict("what should run could not be read from Redis yet", "is Redis up? GET /health tells")
         used = await self._runtime.used_images()  # before the images: one that is used in between is seen as used
         return World(
             namespace=self._namespace,
-            images=await self._runtime.images(sizes=True),
+            images=await self._runtime.images(sizes=sizes),
             used=used,
             kept=self._releases.kept_images() | {item.spec.image for item in self._desired.all().values()},
             desired=self._desired.all(),

@@ -7,7 +7,7 @@ from typing import Any
 
 from director import views
 from director.desired import Desired
-from director.errors import NotFound
+from director.errors import NotFound, did_you_mean
 from director.masking import secret_values
 from director.redis_health import RedisHealth
 from director.registrations import Registrations
@@ -49,12 +49,10 @@ class Rows:
         Raises:
             NotFound: there is none.
         """
-        if name not in self.names():
-            raise NotFound(
-                f"there is no service {name!r}",
-                f"GET /list shows those there are; GET /run/{name} runs one",
-                service=name,
-            )
+        names = self.names()
+        if name not in names:
+            hint = f"{did_you_mean(name, names)}GET /list shows those there are; GET /run/{name} runs one"
+            raise NotFound(f"there is no service {name!r}", hint, service=name)
 
     def secrets(self, name: str) -> tuple[str, ...]:
         """Return the values that must not appear in anything a service says, longest first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,10 @@ from director.errors import ConfigError
 from director.spec import MEMORY_PATTERN
 
 _YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
+OF_SERVICES = frozenset({"BAND_SERVICE", "BAND_CONTAINER"})
+"""Variables that containers of services get, and a director that runs as one may have."""
+NEAR = 0.8
+"""How alike an unknown variable and a setting are, from which on it is taken for a misspelt one."""
 _NAMESPACE = r"[a-z][a-z0-9-]{0,31}"
 
 
@@ -51,6 +56,8 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
     prune_disk: float = 85.0
     log_level: str = "INFO"
     json_logs: str = ""
+    unknown: tuple[str, ...] = ()
+    """Variables with the prefix BAND_ that are no setting, nor nearly one."""
 
     def __repr__(self) -> str:
         """Show no secret."""
@@ -86,7 +93,7 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
             ports=reader.port_range("BAND_PORTS", (8900, 8999)),
             base_image=reader.text("BAND_BASE_IMAGE") or "rockstat/band-base-py:latest",
             token=reader.secret("BAND_TOKEN"),
-            allowed_hosts=frozenset((env.get("BAND_ALLOWED_HOSTS") or "").replace(",", " ").lower().split()),
+            allowed_hosts=frozenset((reader.text("BAND_ALLOWED_HOSTS") or "").replace(",", " ").lower().split()),
             memory=reader.pattern("BAND_MEMORY", "350m", MEMORY_PATTERN),
             docker_url=reader.text("DOCKER_HOST"),
             build_timeout=reader.number("BAND_BUILD_TIMEOUT", 900),
@@ -102,8 +109,9 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
             log_level=env.get("LOG_LEVEL") or "INFO",
             json_logs=env.get("JSON_LOGS") or "",
         )
+        unknown = reader.unknown()
         reader.finish()
-        return settings
+        return msgspec.structs.replace(settings, unknown=unknown)
 
 
 class _Reader:
@@ -112,12 +120,21 @@ class _Reader:
     def __init__(self, env: Mapping[str, str]) -> None:
         self._env = env
         self._problems: list[str] = []
+        self._known = set(OF_SERVICES)
 
     def finish(self) -> None:
         if self._problems:
             raise ConfigError("the director's settings are wrong: " + "; ".join(self._problems))
 
+    def unknown(self) -> tuple[str, ...]:
+        """Return the variables with our prefix that nobody read; one that is nearly a setting is a problem."""
+        strange = sorted(key for key in self._env if key.startswith("BAND_") and key not in self._known)
+        near = {key: difflib.get_close_matches(key, sorted(self._known - OF_SERVICES), 1, NEAR) for key in strange}
+        self._problems += [f"{key} is not a setting; did you mean {found[0]}?" for key, found in near.items() if found]
+        return tuple(key for key, found in near.items() if not found)
+
     def text(self, key: str) -> str | None:
+        self._known.add(key)
         return (self._env.get(key) or "").strip() or None
 
     def path(self, key: str) -> Path | None:
@@ -157,9 +174,9 @@ class _Reader:
 
     def secret(self, key: str) -> str | None:
         """Read a secret from the variable or from the file that `<key>_FILE` names."""
-        file = self.text(f"{key}_FILE")
+        file, value = self.text(f"{key}_FILE"), self.text(key)
         if file is None:
-            return self.text(key)
+            return value
         try:
             return Path(file).read_text(encoding="utf-8").strip() or None
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -118,14 +119,20 @@ def data_facts(status: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None
 
 
-def image_row(folder: ImageFolder, built: list[ImageInfo]) -> dict[str, Any]:
-    """Return an image folder as it stands in `/list_images`; `built` are the images made from it, newest first."""
+def image_row(folder: ImageFolder, place: Path, built: list[ImageInfo]) -> dict[str, Any]:
+    """Return an image folder as it stands in `/list_images`.
+
+    Args:
+        folder: the folder.
+        place: where people find it, which in a container is not where the director does.
+        built: the images made from it, newest first.
+    """
     return {
         "name": folder.name,
         "title": folder.title,
         "pos": folder.pos,
         "collection": folder.collection,
-        "path": str(folder.path),
+        "path": str(place),
         "role": folder.band.role,
         "runnable": folder.runnable and not folder.problem,
         "problem": folder.problem,

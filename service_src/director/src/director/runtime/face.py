@@ -93,13 +93,17 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class OwnContainer(msgspec.Struct, frozen=True):
-    """The container the director itself runs in; `published` are the host addresses of its port."""
+    """The container the director itself runs in; `published` are the host addresses of its port.
+
+    `mounts` are the host's folders in it: path in the container → path on the host.
+    """
 
     id: str
     name: str
     networks: tuple[str, ...]
     published: tuple[str, ...]
     host_network: bool
+    mounts: dict[str, str] = {}
 
 
 class Runtime(Protocol):

@@ -117,12 +117,14 @@ def event_of(data: Mapping[str, Any]) -> face.Event:
 def own_container(details: Mapping[str, Any]) -> face.OwnContainer:
     """Return the director's own container out of `GET /containers/<id>/json`."""
     bindings = (details["HostConfig"].get("PortBindings") or {}).values()
+    binds = [item for item in details.get("Mounts") or [] if item.get("Type") == "bind"]
     return face.OwnContainer(
         id=details["Id"],
         name=details["Name"].lstrip("/"),
         networks=tuple((details.get("NetworkSettings") or {}).get("Networks") or {}),
         published=tuple(str(item.get("HostIp") or "0.0.0.0") for group in bindings for item in group or []),  # noqa: S104
         host_network=details["HostConfig"].get("NetworkMode") == "host",
+        mounts={str(item["Destination"]): str(item["Source"]) for item in binds},
     )
 
 

@@ -98,3 +98,40 @@ def test_a_run_that_waits_for_the_first_answer_is_cancelled(director: Any, by: s
     (status, answer), done = interrupted(director, f"mute{by}", by, {"env": {"MUTE": "1"}})
     assert (status, done[0]) == (409, 200), answer
     assert f"mute{by}" not in [row["name"] for row in director.get("/list")[1]]
+
+
+def test_what_is_left_of_a_first_run_that_failed_can_be_read(director: Any) -> None:
+    """At once: no row, a release that failed, and the last lines of its log; `/rm` forgets it."""
+    director.image("lost", "{}", "FROM scratch\n")
+    status, body = director.post("/run/lost", {"env": {"CRASH": "1"}})
+    assert status == 502
+    assert "lost" not in [row["name"] for row in director.get("/list")[1]]
+    assert director.get("/show/lost")[0] == 404
+    assert [item["state"] for item in director.get("/releases/lost")[1]["releases"]] == ["failed"]
+    status, text = director.request("GET", "/logs/lost")
+    assert (status, text.splitlines()) == (200, body["error"]["log"])
+    assert director.get("/rm/lost")[0] == 200
+    assert (director.get("/logs/lost")[0], director.get("/releases/lost")[0]) == (404, 404)
+
+
+def test_a_build_that_failed_leaves_its_last_lines(director: Any) -> None:
+    """Until the service runs: then its log is its own."""
+    director.image("unbuilt", dockerfile="FROM scratch\n# FAIL BUILD\n")
+    assert director.get("/run/unbuilt")[0] == 502
+    assert director.request("GET", "/logs/unbuilt") == (200, "no\n")
+    director.image("unbuilt")
+    assert director.get("/run/unbuilt")[0] == 200
+    assert "NAME=unbuilt" in director.request("GET", "/logs/unbuilt")[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [("/run/vists", "visits"), ("/start/vists", "visits"), ("/logs/scv000", "svc000"), ("/rm/zzzzzz", "")],
+)
+def test_a_name_that_is_not_there_brings_the_nearest(director: Any, path: str, meant: str) -> None:
+    """Of the image folders, and of the services; nothing is guessed where nothing is near."""
+    director.image("visits")
+    status, body = director.get(path)
+    assert status == 404
+    assert (f"did you mean '{meant}'?" in body["error"]["hint"]) is bool(meant)
+    assert "GET /list" in body["error"]["hint"]
