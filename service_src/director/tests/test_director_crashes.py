@@ -15,7 +15,7 @@ from band.redis import RedisLink
 from band.testing import capture_logs
 from director import webhook
 from director.crashes import NO_RECORD, Crash, Crashes, CrashLimits, End, Record, RolledBack
-from director.ends import RECENT, Ends
+from director.ends import GRACEFUL, RECENT, Ends
 from director.runtime.face import Event
 from director.webhook import Webhook
 
@@ -54,9 +54,20 @@ def test_an_end_is_a_crash_unless_somebody_wanted_it(events: list[Event], kind: 
 def test_what_the_director_asked_for_is_no_end() -> None:
     """A stop or a removal of its own is not noted at all, and a signal long ago explains nothing."""
     assert read(event("die", code=3, asked=True)) == [None]
+    for signal, seconds in ((9, RECENT), (15, GRACEFUL)):
+        reader = Ends()
+        read(event("kill", signal=signal), ends=reader, at=100.0)
+        ends = read(event("die", code=3), ends=reader, at=101.0 + seconds)
+        assert [end and end.kind for end in ends] == ["crash"]
+
+
+@pytest.mark.parametrize("code", [0, 143, 1])
+def test_a_graceful_stop_from_outside_may_take_minutes(code: int) -> None:
+    """`docker stop -t 600`: the service finishes what it has begun, and its end is nobody's crash."""
     reader = Ends()
     read(event("kill", signal=15), ends=reader, at=100.0)
-    assert [end and end.kind for end in read(event("die", code=3), ends=reader, at=101.0 + RECENT)] == ["crash"]
+    ends = read(event("die", code=code), ends=reader, at=100.0 + 590.0)
+    assert [end and end.kind for end in ends] == ["outside"]
 
 
 def test_ends_out_of_the_window_are_forgotten() -> None:

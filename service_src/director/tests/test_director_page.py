@@ -24,6 +24,7 @@ from director.dashboard.cards import card
 from director.dashboard.grid import MOST_COLUMNS, place
 from director.dashboard.happened import item
 from director.dashboard.login import _own
+from director.dashboard.pages import Pages
 from director.dashboard.pretty import LONGEST, pretty
 from director.dashboard.rendering import Renderer
 from director.guard import Guard
@@ -278,6 +279,30 @@ def test_secrets_are_fields_without_a_value() -> None:
 def test_after_the_login_one_stays_on_this_director(asked: str, path: str) -> None:
     """No address of another site, and nothing that could break a header, is gone on to."""
     assert _own(asked) == path
+
+
+async def test_the_page_of_a_service_that_was_removed_meanwhile_is_not_found() -> None:
+    """It was there when it was asked for, and is not on the board any more: 404 with the way to those there are."""
+
+    class Gone:
+        """Endpoints and board of a director whose one service has just been removed."""
+
+        async def ask(self, _word: str, **_given: Any) -> Any:
+            return {}
+
+        async def cards(self) -> list[Any]:
+            return []
+
+        async def queue(self, _name: str, _patience: float) -> None:
+            return None
+
+    gone: Any = Gone()
+    pages = Pages(gone, gone, Renderer(Assets(), namespace="t", guarded=False), gone)
+    app = web.Application()
+    app.add_routes(pages.routes())
+    async with TestClient(TestServer(app)) as client:
+        answer = await client.get("/dashboard/service/one")
+        assert (answer.status, "there is no service" in await answer.text()) == (404, True)
 
 
 async def test_files_are_served_under_their_hash_only(tmp_path: Path) -> None:

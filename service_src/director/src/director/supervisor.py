@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable
 
 from band import logger
 from band.background import run_forever
 from band.errors import RedisError
+from band.redis.backoff import Backoff
 from director import history
 from director.actor import Actor
 from director.crashes import Crashes, End, Record
@@ -65,7 +65,7 @@ class Supervisor:
         self._working: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._next_fresh = 0.0
-        self._events_pause = 0.0
+        self._backoff = Backoff(0.2, LONGEST_BACKOFF)
         self._actor: Actor | None = None
         self._incidents: Incidents | None = None
         self._on_change: Callable[[], None] = lambda: None
@@ -262,14 +262,13 @@ class Supervisor:
             await self._runtime.ping()
             self.poke()  # whatever happened while nobody listened is found by a full listing
             async for event in self._runtime.events():
-                self._events_pause = 0.0
+                self._backoff.reset()
                 self._take(event)
         except DockerUnavailable as error:
             logger.warning("docker_events_lost", reason=error.message)
         finally:
             self.poke()
-        pause = self._events_pause = min(LONGEST_BACKOFF, max(0.2, self._events_pause * 2))
-        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+        await asyncio.sleep(self._backoff.next())
 
     def _take(self, event: Event) -> None:
         try:

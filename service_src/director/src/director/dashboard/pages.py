@@ -14,7 +14,7 @@ from director.dashboard.board import EVENTS, Board
 from director.dashboard.inside import Inside
 from director.dashboard.rendering import Renderer, answer
 from director.dashboard.shelf import fields, releases
-from director.errors import DirectorError, RedisUnavailable
+from director.errors import DirectorError, NotFound, RedisUnavailable
 from director.feed import Feed
 
 Page = Callable[[web.Request], Awaitable[web.Response]]
@@ -67,11 +67,14 @@ class Pages:
         name = request.match_info["name"]
         shown = await self._inside.ask("show", name=name)
         cards = await self._board.cards()
+        card = next((one for one, _ in cards if one.name == name), None)
+        if card is None:  # removed since it was shown
+            raise NotFound(f"there is no service {name!r}", "GET /list shows those there are", service=name)
         queue = await self._board.queue(name, PATIENCE)
         return self._renderer.page(
             request,
             "service.html",
-            card=next(one for one, _ in cards if one.name == name),
+            card=card,
             facts=await self._board.facts(cards),
             releases=releases(await self._releases(name)),
             env=sorted((shown.get("spec") or {}).get("env", {}).items()),
