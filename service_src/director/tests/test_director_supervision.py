@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+import redis
 
 SECRET = "canary-service-secret"
 
@@ -94,6 +95,7 @@ def test_a_release_that_ends_in_its_watch_is_left_and_it_is_told(watched: Any, h
     assert watched.get("/run/one?dry_run=1")[1]["would"] == "nothing"
     until(lambda: told(hook, "one") == ["service_rolled_back"])
     assert hook[1][-1].items() >= {"from": bad["release"], "to": good, "namespace": "t-watch"}.items()
+    assert hook[1][-1]["text"].startswith(f"t-watch: one was rolled back from {bad['release']} to {good}: ")
     assert watched.get("/run/one")[0] == 200
     assert row(watched, "one")["rolled_back"] is None
     assert states(watched, "one") == ["current", "good"]
@@ -155,3 +157,18 @@ def test_a_crashed_service_is_there_again_after_a_run(watched: Any) -> None:
     assert states(watched, "five") == ["failed", "current"]
     run(watched, "five", "next")
     assert (row(watched, "five")["health"], row(watched, "five")["crash"]) == ("ok", None)
+
+
+def test_dead_letters_show_and_are_told(watched: Any, hook: Any, redis_dsn: str) -> None:
+    """They are counted where they lie, whether the service runs or not: in its row, in the metrics, by the webhook."""
+    run(watched, "six", "only")
+    with redis.Redis.from_url(redis_dsn) as store:
+        for number in range(3):
+            store.xadd("dead:six", {"event": "{}", "reason": f"no {number}"})
+    until(lambda: row(watched, "six")["dead_letters"] == 3)
+    until(lambda: "dead_letters" in told(hook, "six"))
+    message = next(message for message in hook[1] if message["event"] == "dead_letters")
+    assert (message["count"], message["service"]) == (3, "six")
+    assert message["text"] == "t-watch: dead letters of six: 3, of which 3 are new; GET /dead_letters/six shows them"
+    assert 'band_service_dead_letters{service="six"} 3.0' in watched.request("GET", "/metrics")[1]
+    assert "3 dead letters" in watched.request("GET", "/")[1]

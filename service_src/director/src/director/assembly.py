@@ -11,7 +11,8 @@ from band import app, cleanup, dome, expose, link, logger, rpc, worker
 from band.errors import RedisError
 from band.redis import RedisAddress, RedisLink
 from director.actor import Actor
-from director.announcer import Announcer
+from director.alerts import Alerts, Sight
+from director.announcer import FRONT, Announcer
 from director.api import error_middleware, routes
 from director.build import Builder
 from director.catalog import Catalog
@@ -137,13 +138,9 @@ class Director:
             deployments=self.deployments, locks=self.locks,
         )  # fmt: skip
         self.pruner = Pruner(
-            runtime=runtime,
-            desired=self.desired,
-            releases=self.releases,
-            locks=self.locks,
-            namespace=settings.namespace,
-            settings=PruneSettings(age=settings.prune_age, disk=settings.prune_disk),
-        )
+            runtime=runtime, desired=self.desired, releases=self.releases, locks=self.locks,
+            namespace=settings.namespace, settings=PruneSettings(age=settings.prune_age, disk=settings.prune_disk),
+        )  # fmt: skip
         self.operations = Operations(
             runtime=runtime,
             images=self.images,
@@ -186,17 +183,16 @@ class Director:
         )  # fmt: skip
         self.tracing = TraceHandlers(rpc=rpc, link=link, rows=self.rows, registrations=self.registrations)
         self.config_handlers = ConfigHandlers(
-            operations=self.operations,
-            configs=self.configs,
-            catalog=self.catalog,
-            places=self.places,
-            rows=self.rows,
-            declared=self.handlers.declared,
-        )
+            operations=self.operations, configs=self.configs, catalog=self.catalog, places=self.places,
+            rows=self.rows, declared=self.handlers.declared,
+        )  # fmt: skip
         self.health_handlers = HealthHandlers(
             supervisor=self.supervisor, desired=self.desired, rows=self.rows, link=link, prober=self.prober,
             registrations=self.registrations, redis=self.redis_health,
         )  # fmt: skip
+        self.alerts = Alerts(
+            self.webhook, link, settings.namespace, self._sight, quiet_minutes=settings.no_events_minutes
+        )
         self.requests = RequestCounts()
         self.metrics = Metrics(self.rows, self.requests, self.images.builds, self._reached)
         self._endpoints = (
@@ -235,6 +231,7 @@ class Director:
             self.pruner.run,
             self.watch.run,
             self.webhook.run,
+            self.alerts.run,
             self.dashboard.run,
         ):
             worker(work)
@@ -251,6 +248,12 @@ class Director:
     def _changed(self) -> None:
         self.announcer.changed()
         self.feed.pictured(self.supervisor.observed, self.crashes.words)
+
+    def _sight(self) -> Sight:
+        return Sight(
+            rows=self.rows.unlooked(), parts=self.health_handlers.parts(),
+            front=self.registrations.status(FRONT), last_event_at=self.redis_health.last_event_at,
+        )  # fmt: skip
 
     def _reached(self) -> dict[str, float]:
         return {"docker": float(not self.supervisor.docker_error), "redis": float(self.redis_health.status == "ok")}

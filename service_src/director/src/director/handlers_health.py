@@ -52,18 +52,12 @@ class HealthHandlers:
             await asyncio.gather(*(self._ask(row["name"]) for row in troubled if row["state"] == "running"))
             troubled = self._troubled()
         rows = self._rows.all()
-        away = self._supervisor.docker_error
-        docker = {"status": "away", "reason": mask_url(away)} if away else {"status": "ok"}
-        reason = self._redis.reason
-        redis = {"status": self._redis.status, **({"reason": reason} if reason else {})}
-        loops = "; ".join(f"its loop {name} fails: {why}" for name, why in failing_loops().items())
-        own = {"status": "degraded", "reason": f"{loops}; GET /logs/director"} if loops else {"status": "ok"}
-        degraded = bool(troubled or reason or loops)
+        parts = self.parts()
+        away = parts["docker"]["status"] != "ok"
+        degraded = bool(troubled) or any(part["status"] != "ok" for part in parts.values())
         body = {
             "status": "failing" if away else "degraded" if degraded else "ok",
-            "director": {**own, "version": __version__},
-            "docker": docker,
-            "redis": {**redis, "desired_loaded": self._desired.loaded},
+            **parts,
             "services": {
                 "total": len(rows),
                 "running": sum(row["state"] == "running" for row in rows),
@@ -73,6 +67,17 @@ class HealthHandlers:
         }
         return Json(body, 503 if away else 200)
 
+    def parts(self) -> dict[str, dict[str, Any]]:
+        """Return how the director, Docker and Redis are, each with its `status`, and its `reason` when it is not ok."""
+        away, reason = mask_url(self._supervisor.docker_error), self._redis.reason
+        loops = "; ".join(f"its loop {name} fails: {why}" for name, why in failing_loops().items())
+        own = _part("degraded" if loops else "ok", loops and f"{loops}; GET /logs/director")
+        return {
+            "director": {**own, "version": __version__},
+            "docker": _part("away" if away else "ok", away),
+            "redis": {**_part(self._redis.status, reason), "desired_loaded": self._desired.loaded},
+        }
+
     def _troubled(self) -> list[Row]:
         return [row for row in self._rows.all() if row["health"] not in WELL and row["wanted"] == "running"]
 
@@ -80,3 +85,7 @@ class HealthHandlers:
         status = await self._prober.ask(name, timeout=ASK_AGAIN)
         if status:
             self._registrations.note(name, status, time.time())
+
+
+def _part(status: str, reason: str) -> dict[str, Any]:
+    return {"status": status, "reason": reason} if reason else {"status": status}

@@ -62,26 +62,28 @@ def reported(status: Mapping[str, Any] | None) -> str | None:
     return word if isinstance(word, str) else None
 
 
-def complaining(status: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
-    """Return the checks of its own that a service is not content with, by name."""
+def checks_of(status: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """Return the checks that a service makes of itself, by name."""
     health = (status or {}).get("health")
     checks = health.get("checks") if isinstance(health, Mapping) else None
     found = checks.items() if isinstance(checks, Mapping) else ()
-    return {
-        str(name): facts
-        for name, facts in found
-        if isinstance(facts, Mapping) and facts.get("status") in {DEGRADED, FAILING}
-    }
+    return {str(name): facts for name, facts in found if isinstance(facts, Mapping)}
+
+
+def complaining(status: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """Return the checks of its own that a service is not content with, by name."""
+    return {name: facts for name, facts in checks_of(status).items() if facts.get("status") in {DEGRADED, FAILING}}
 
 
 def complaints(status: Mapping[str, Any] | None) -> str:
     """Return in words which of its own checks a service is not content with, and what to do; empty when with all."""
-    return "; ".join(f"{name}: {_told(facts)}" for name, facts in complaining(status).items())[:MAX_REASON]
+    return "; ".join(f"{name}: {said(facts)}" for name, facts in complaining(status).items())[:MAX_REASON]
 
 
-def _told(facts: Mapping[str, Any]) -> str:
-    said = str(facts.get("reason") or facts.get("warning") or facts["status"])
-    return f"{said} ({facts['hint']})" if facts.get("hint") else said
+def said(facts: Mapping[str, Any]) -> str:
+    """Return what one check says: its reason, and what to do."""
+    reason = str(facts.get("reason") or facts.get("warning") or facts["status"])
+    return f"{reason} ({facts['hint']})" if facts.get("hint") else reason
 
 
 def judge(signs: Signs) -> Health:
@@ -103,16 +105,16 @@ def judge(signs: Signs) -> Health:
 
 
 def _judge_running(signs: Signs, look: str) -> Health:
-    said, unhealthy = complaints(signs.status), signs.docker_health == "unhealthy"
+    told, unhealthy = complaints(signs.status), signs.docker_health == "unhealthy"
     word = reported(signs.status)
     if signs.silent_for > SILENT_SECONDS:
         silent = f"it has not answered over Redis for {signs.silent_for:.0f} s"
-        last = f"; it last said: {said}" if said else ""
+        last = f"; it last said: {told}" if told else ""
         if signs.docker_health == "healthy" and word != FAILING:
             return Health(DEGRADED, f"{silent}, though its health check passes: does it reach Redis? {look}{last}")
         return Health(FAILING, f"{silent}: it hangs, or does not reach Redis; {look}, GET /restart/{signs.name}{last}")
     if unhealthy or word == FAILING:
-        return Health(FAILING, said or f"{'its Docker health check fails' if unhealthy else 'it says so'}; {look}")
+        return Health(FAILING, told or f"{'its Docker health check fails' if unhealthy else 'it says so'}; {look}")
     if word == DEGRADED:
-        return Health(DEGRADED, said or f"it says so; {look}")
+        return Health(DEGRADED, told or f"it says so; {look}")
     return Health("starting" if signs.docker_health == "starting" and word is None else "ok")

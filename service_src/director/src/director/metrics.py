@@ -83,6 +83,9 @@ class Metrics:
             "1 once the crash window is full: it needs somebody.",
             lambda row: row["health"] == "crashed",
         )
+        yield _gauge(
+            rows, "dead_letters", "Events that the service could not deliver.", lambda row: row["dead_letters"]
+        )
         yield _gauge(rows, "uptime_seconds", "Seconds since the container started.", lambda row: row["uptime"])
         yield _gauge(rows, "memory_bytes", "Memory in use, page cache left out.", lambda row: row["memory"])
         yield _gauge(rows, "memory_limit_bytes", "The container's limit of memory.", lambda row: row["memory_limit"])

@@ -76,6 +76,10 @@ class Rows:
     def all(self) -> list[Row]:
         """Return the rows of all services, sorted by name."""
         self._usage.looked()
+        return self.unlooked()
+
+    def unlooked(self) -> list[Row]:
+        """Return the rows of all services for the director itself: nobody looks, so nothing is sampled for it."""
         now = time.time()
         primaries = self._supervisor.primaries()
         return [self._row(name, primaries.get(name), now) for name in self.names()]

@@ -25,7 +25,7 @@ _NAMESPACE = r"[a-z][a-z0-9-]{0,31}"
 
 
 class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the director was told. Durations in seconds, `prune_age` in days, `prune_disk` in percent."""
+    """What the director was told. Durations in seconds, `prune_age` in days, `no_events_minutes` in minutes."""
 
     host: str = "127.0.0.1"
     port: int = 10000
@@ -52,6 +52,7 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
     crash_window: float = 300.0
     crash_cooldown: float = 1800.0
     webhook_url: str | None = None
+    no_events_minutes: float = 0.0
     prune_age: float = 14.0
     prune_disk: float = 85.0
     log_level: str = "INFO"
@@ -104,6 +105,7 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
             crash_window=reader.number("BAND_CRASH_WINDOW", 300),
             crash_cooldown=reader.number("BAND_CRASH_COOLDOWN", 1800, least=0),
             webhook_url=reader.url("BAND_WEBHOOK_URL"),
+            no_events_minutes=reader.number("BAND_NO_EVENTS_MINUTES", 0, least=0),
             prune_age=reader.number("BAND_PRUNE_AGE", 14, least=0),
             prune_disk=reader.number("BAND_PRUNE_DISK", 85, least=0),
             log_level=env.get("LOG_LEVEL") or "INFO",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import aiohttp
@@ -16,7 +17,25 @@ import msgspec
 from band import logger
 from band.background import run_forever
 
-Happened = Literal["service_crashed", "service_rolled_back", "service_recovered"]
+Happened = Literal[
+    "service_crashed", "service_rolled_back", "service_recovered", "service_failing", "service_degraded",
+    "dead_letters", "stream_alarm", "journal_alarm", "redis_alarm", "alarm_over", "no_events", "events_resumed",
+]  # fmt: skip
+SENTENCES: Mapping[Happened, str] = {
+    "service_crashed": "{service} crashed: {reason}",
+    "service_rolled_back": "{service} was rolled back from {from} to {to}: {reason}",
+    "service_recovered": "{service} is well again: it {reason}",
+    "service_failing": "{service} is failing: {reason}",
+    "service_degraded": "{service} is degraded: {reason}",
+    "dead_letters": "dead letters of {service}: {count}, of which {new} are new; GET /dead_letters/{service} shows them",
+    "stream_alarm": "the stream of events is nearly full: {reason}",
+    "journal_alarm": "front keeps events in its journal, or cannot: {reason}",
+    "redis_alarm": "Redis is at risk: {reason}",
+    "alarm_over": "the alarm about front's {alarm} is over",
+    "no_events": "no event has come for {minutes:g} minutes",
+    "events_resumed": "events come again",
+}
+"""What is said in `text`, which chat programs show."""
 WAITING = 100
 """Messages that wait at most; then the oldest is dropped."""
 TIMEOUT = 10.0
@@ -37,6 +56,11 @@ class Webhook:
         self.sent = 0
         self.dropped = 0
 
+    @property
+    def on(self) -> bool:
+        """Whether there is somebody to tell."""
+        return self._url is not None
+
     def tell(self, event: Happened, service: str, **facts: Any) -> None:
         """Have it told that something happened; returns at once. `facts` hold no secret: they leave the host."""
         if self._url is None:
@@ -44,9 +68,9 @@ class Webhook:
         if self._queue.full():
             lost = self._queue.get_nowait()
             self._drop(lost, "too many wait")
-        self._queue.put_nowait(
-            {"event": event, "service": service, "namespace": self._namespace, "at": time.time(), **facts}
-        )
+        text = f"{self._namespace}: {SENTENCES[event].format(service=service, **facts)}"
+        head = {"event": event, "service": service, "namespace": self._namespace, "at": time.time(), "text": text}
+        self._queue.put_nowait({**head, **facts})
 
     async def run(self) -> None:
         """Send what is to be told, until cancelled."""
