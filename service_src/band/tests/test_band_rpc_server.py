@@ -369,6 +369,14 @@ async def test_status_is_the_originals_typed_answer(asker, lab, monkeypatch):
     assert data["container"] == "c1"
 
 
+async def test_metrics_are_told_over_rpc_alone(asker, lab):
+    """The director asks for them where no port of a service can be reached; they are not listed, and not on HTTP."""
+    text = (await asker.ask_json("labsvc", request("__metrics")))["result"]
+    assert 'band_calls_total{method="add"' in text or "# TYPE band_calls_total counter" in text
+    assert lab.registry.methods["__metrics"].path == ""
+    assert "__metrics" not in [row["method"] for row in lab.registry.rows()]
+
+
 async def test_status_can_be_overridden(run_service, peer):
     """A service's own `__status` replaces the built-in one, and is still not listed."""
     service = Service()

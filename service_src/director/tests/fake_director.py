@@ -179,6 +179,8 @@ class FakeEngine:
             self._die(to, int(message["params"].get("code", 3)))
         if method == "__status":
             reply["result"] = {"type__": "data", "statusCode": 200, "data": self._status(to)}
+        elif method == "__metrics":
+            reply["result"] = {} if "NO_METRICS" in self._env_of(to) else "# TYPE band_calls_total counter\n"
         elif method == "blab":
             reply["result"] = {"env": self._env_of(to), "text": f"it is {self._env_of(to)}"}
         elif method == "blurt":

@@ -169,6 +169,6 @@ def test_dead_letters_show_and_are_told(watched: Any, hook: Any, redis_dsn: str)
     until(lambda: "dead_letters" in told(hook, "six"))
     message = next(message for message in hook[1] if message["event"] == "dead_letters")
     assert (message["count"], message["service"]) == (3, "six")
-    assert message["text"] == "t-watch: dead letters of six: 3, of which 3 are new; GET /dead_letters/six shows them"
+    assert message["text"] == "t-watch: dead letters of six: 3, 3 of them new; GET /dead_letters/six shows them"
     assert 'band_service_dead_letters{service="six"} 3.0' in watched.request("GET", "/metrics")[1]
     assert "3 dead letters" in watched.request("GET", "/")[1]

@@ -124,6 +124,18 @@ def test_what_cannot_be_run_is_listed_with_the_reason(ran: Any) -> None:
     assert (rows["one"]["problem"], rows["director"]["runnable"]) == ("", False)
 
 
+def test_the_metrics_of_a_service_are_its_own_words(ran: Any) -> None:
+    """As text for Prometheus, secrets masked; who has none, and who is not there, is told so."""
+    status, text = ran.request("GET", "/metrics/one")
+    assert (status, text) == (200, "# TYPE band_calls_total counter\n")
+    assert ran.get("/metrics/nobody")[0] == 404
+    ran.image("odd")
+    assert ran.post("/run/odd", {"env": {"NO_METRICS": "1"}})[0] == 200
+    status, body = ran.get("/metrics/odd")
+    assert (status, "does not answer with metrics" in body["error"]["message"]) == (502, True)
+    ran.get("/rm/odd")
+
+
 def test_logs_of_director_and_redis_say_where_they_are(ran: Any) -> None:
     """They run in no container here: 404 with the place to look, not a service that nobody knows."""
     for name in ("director", "redis"):

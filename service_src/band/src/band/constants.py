@@ -10,6 +10,7 @@ ENRICH: Final = "enrich"
 BROADCAST: Final = "broadcast"
 
 REQUEST_STATUS: Final = "__status"
+REQUEST_METRICS: Final = "__metrics"
 NOTIFY_ALIVE: Final = "__iamalive"
 
 OK: Final = "o-o-ok"

@@ -48,6 +48,7 @@ class Metrics:
         self._calls: dict[tuple[str, str], int] = {}
         self._latency: dict[str, _Latency] = {}
         self._counters: dict[str, float] = {}
+        self._texts: dict[str, str] = {}
         self._gauges: dict[str, tuple[str, Gauge, str]] = {}
         self.failures = Failures()
         self._labelled: dict[str, tuple[str, Callable[[], Mapping[str, float]], str]] = {}
@@ -62,6 +63,11 @@ class Metrics:
         if latency is None:
             latency = self._latency[method] = _Latency()
         latency.add(seconds, count)
+
+    def declare(self, name: str, text: str) -> None:
+        """Have the counter ``band_<name>_total`` begin at 0, so that its first increase shows; ``text`` is its help."""
+        self._counters.setdefault(name, 0)
+        self._texts[name] = text
 
     def add(self, name: str, value: float = 1) -> None:
         """Add to the counter ``band_<name>_total``."""
@@ -108,7 +114,8 @@ class Metrics:
             errors.add_metric([kind, method], count)
         yield errors
         for name, value in sorted(self._counters.items()):
-            yield CounterMetricFamily(f"band_{name}", name.replace("_", " "), value=value)
+            text = self._texts.get(name) or f"How often: {name.replace('_', ' ')}."
+            yield CounterMetricFamily(f"band_{name}", text, value=value)
         for name, (text, counted, label) in sorted(self._labelled.items()):
             counter = CounterMetricFamily(f"band_{name}", text, labels=[label])
             for key, number in sorted(counted().items()):

@@ -27,6 +27,7 @@ from band.constants import (
     DIRECTOR_SERVICE,
     ENRICH,
     NOTIFY_ALIVE,
+    REQUEST_METRICS,
     REQUEST_STATUS,
     ROLE_ENRICHER,
     ROLE_LISTENER,
@@ -381,6 +382,8 @@ class Service:
     def _add_status(self) -> None:
         if REQUEST_STATUS not in self.registry.methods:
             self.registry.add(Exposed(REQUEST_STATUS, self._answer_status, f"/{REQUEST_STATUS}"))
+        if REQUEST_METRICS not in self.registry.methods:
+            self.registry.add(Exposed(REQUEST_METRICS, self._answer_metrics, ""))
 
     def _add_feed(self, service_config: ServiceConfig) -> None:
         """Find the listener of the durable stream, and offer what can be done about its dead letters.
@@ -409,7 +412,13 @@ class Service:
         health = await read_health(self.registry, self.link)
         return response.data({**self.status(), "health": health})
 
+    async def _answer_metrics(self, **_params: Any) -> str:
+        return self.metrics.render().decode()
+
     def _add_gauges(self) -> None:
+        if self._feed is not None:
+            self.metrics.declare("listener_events", "Events that the listener took.")
+            self.metrics.declare("listener_dead_letters", "Events that the listener could not take, put aside.")
         self.metrics.gauge(
             "redis_connected", lambda: float(self.link.connected), "1 while there is a connection to Redis."
         )

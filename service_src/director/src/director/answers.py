@@ -318,6 +318,7 @@ ANSWERS: dict[str, tuple[Any, ...]] = {
     "prune": (Waste,),
     "health": (HealthFacts,),
     "metrics": (str,),
+    "service_metrics": (str,),
     "openapi": (dict[str, Any],),
 }
 """The shapes of each handler's answer; several are alternatives."""

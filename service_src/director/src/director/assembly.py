@@ -199,7 +199,7 @@ class Director:
             self.handlers,
             self.config_handlers,
             self.health_handlers,
-            MetricsHandlers(self.metrics),
+            MetricsHandlers(self.metrics, rpc=rpc, link=link, rows=self.rows),
             self.tracing,
             self.release_handlers,
         )

@@ -224,5 +224,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "/metrics", "metrics", params.Nothing, "Figures of services and director for Prometheus", "text", text=True
     ),
+    Endpoint(
+        "/metrics/{name}",
+        "service_metrics",
+        params.ServiceParams,
+        "Figures of one service for Prometheus, as the service itself shows them: `/metrics/front`",
+        "text",
+        (404, 409, 422, 502, 504),
+        text=True,
+    ),
     Endpoint("/openapi.json", "openapi", params.Nothing, "This description", "an OpenAPI document"),
 )

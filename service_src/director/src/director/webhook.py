@@ -27,7 +27,7 @@ SENTENCES: Mapping[Happened, str] = {
     "service_recovered": "{service} is well again: it {reason}",
     "service_failing": "{service} is failing: {reason}",
     "service_degraded": "{service} is degraded: {reason}",
-    "dead_letters": "dead letters of {service}: {count}, of which {new} are new; GET /dead_letters/{service} shows them",
+    "dead_letters": "dead letters of {service}: {count}, {new} of them new; GET /dead_letters/{service} shows them",
     "stream_alarm": "the stream of events is nearly full: {reason}",
     "journal_alarm": "front keeps events in its journal, or cannot: {reason}",
     "redis_alarm": "Redis is at risk: {reason}",

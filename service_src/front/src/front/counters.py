@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import re
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Final, Protocol
 
+COUNTED: Final[Mapping[str, str]] = {
+    "accepted": "Events that were promised: each is in the stream, or in the journal.",
+    "not_accepted": "Events that neither Redis nor the journal took; the client was told 503.",
+    "failed": "Requests that an unexpected error ended; the client was told 500.",
+    "forged": "Events that brought fields along which only enrichers may write.",
+    "protocol_errors": "Requests that were no HTTP, or broke off.",
+}
+"""What each counter counts; they begin at 0."""
+_BEGINNINGS: Final[Mapping[str, str]] = {
+    "rejected_": "Requests refused as: {}.",
+    "enricher_silent_": "Events that the enricher {} missed its deadline for.",
+}
 _ODD = re.compile(r"[^a-zA-Z0-9_]")
 
 
 class Metrics(Protocol):
     """The part of band's metrics that counts."""
+
+    def declare(self, name: str, text: str) -> None:
+        """Have a counter begin at 0, and say what it counts."""
 
     def add(self, name: str, value: float = 1) -> None:
         """Add to a counter."""
@@ -21,10 +37,18 @@ class Counters:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._names: dict[str, str] = {}
+        for name, text in COUNTED.items():
+            self._declare(name, text)
 
     def add(self, name: str) -> None:
         """Count one."""
         known = self._names.get(name)
         if known is None:
-            known = self._names[name] = f"front_{_ODD.sub('_', name)}"
+            begin = next((begin for begin in _BEGINNINGS if name.startswith(begin)), "")
+            known = self._declare(name, _BEGINNINGS.get(begin, "{}").format(name.removeprefix(begin)))
         self._metrics.add(known)
+
+    def _declare(self, name: str, text: str) -> str:
+        known = self._names[name] = f"front_{_ODD.sub('_', name)}"
+        self._metrics.declare(known, text)
+        return known

@@ -69,6 +69,12 @@ async def status(register: Any = None, state_hash: Any = None, **_more: Any) -> 
     return {**band_service.status(), "methods": [], "health": await family.health()}
 
 
+@expose(name="__metrics", http=False)
+async def show_metrics(**_params: Any) -> str:
+    """Return the metrics of all workers, as on the page for operators."""
+    return (await family.metrics()).decode()
+
+
 def has_a_name() -> bool:
     """Tell whether front signs in to Redis as a named user: then it has its rights, and nobody else the director's."""
     return link.address is not None and bool(link.address.username)
