@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, Final
 
 from band.background import run_forever
@@ -15,7 +16,7 @@ MAX_ENTRIES: Final = 100_000
 MAX_MB: Final = 64
 ALARM_SHARE: Final = 0.8
 """From this share of a bound on the service is degraded."""
-MEASURE_SECONDS: Final = 5.0
+MEASURE_SECONDS: Final = 2.0
 MEASURE_BYTES: Final = 4_000_000
 """After so much was added (or a quarter of the bound), the stream is measured at once."""
 
@@ -38,6 +39,9 @@ class DeadLetterLimit:
         self._size = size
         self._bytes = 0
         self._added = 0
+        """Bytes that were added since it was weighed."""
+        self._weighed = 0
+        """The number of letters when it was weighed."""
         self._may_weigh = True
         self._lock = asyncio.Lock()
         metrics.gauge("dead_letters", self._gauge, "Events that a listener could not take, now.", label="service")
@@ -47,13 +51,18 @@ class DeadLetterLimit:
 
     async def run(self) -> None:
         """Measure for ever: other instances add letters too, and operators delete them."""
-        await run_forever("dead letters", self.measure, pause_seconds=MEASURE_SECONDS)
+        await run_forever("dead letters", self._wait_and_measure, pause_seconds=MEASURE_SECONDS)
+
+    async def _wait_and_measure(self) -> None:
+        with contextlib.suppress(RedisUnavailable):
+            await self._link.ready(60)
+        await self.measure()
 
     async def added(self, count: int, size: int) -> None:
         """Take note of letters that were added, ``size`` bytes together."""
         self.count += count
         self._added += size
-        if self._added >= min(MEASURE_BYTES, self._size // 4) or self.count > self._entries:
+        if self.count > self._entries or self._added >= min(MEASURE_BYTES, self._size // 4):
             await self.measure()
 
     async def measure(self) -> None:
@@ -61,17 +70,19 @@ class DeadLetterLimit:
         async with self._lock:
             try:
                 self.count = int(await self._link.command("XLEN", self._key))
-                await self._trim(self._entries)
-                self._bytes, self._added = await self._weigh(), 0
+                if self.count > self._entries:
+                    # A little more than has to be: the next letter does not begin it all again.
+                    await self._trim(self._entries - self._entries // 20)
+                if self.count == self._weighed and not self._added:
+                    return
+                self._bytes, self._added, self._weighed = await self._weigh(), 0, self.count
                 if self._bytes > self._size:
-                    await self._trim(int(self.count * self._size / self._bytes))
-                    self._bytes = self._size
+                    await self._trim(int(self.count * self._size / self._bytes * 0.95))
+                    self._bytes, self._weighed = await self._weigh(), self.count
             except RedisUnavailable:
                 return
 
     async def _trim(self, most: int) -> None:
-        if self.count <= most:
-            return
         dropped = int(await self._link.command("XTRIM", self._key, "MAXLEN", most))
         self.count -= dropped
         self.dropped += dropped

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from band.constants import BROADCAST, ENRICH
+from band.constants import BROADCAST, DIRECTOR_SERVICE, ENRICH
 from band.jsonrpc import messages
 from band.jsonrpc.batch import run_batch
 from band.jsonrpc.calling import InvalidParams, describe, invoke
@@ -180,7 +180,8 @@ class RpcServer:
             self._metrics.failures.succeeded(exposed.kind, exposed.name)
         except InvalidParams as error:
             outcome = "invalid_params"
-            if exposed.role is not None:  # front calls it: parameters that do not fit are its own mistake
+            # Front gives what it gives to every handler: what does not fit is the function's mistake, not the caller's.
+            if exposed.role is not None and sender.partition(SEPARATOR)[0] != DIRECTOR_SERVICE:
                 self._metrics.failures.failed(exposed.kind, exposed.name, error)
             reply = messages.failure(
                 messages.INVALID_PARAMS, str(error), request_id_or_none(envelope), self.name, sender

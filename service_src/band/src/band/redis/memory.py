@@ -74,4 +74,5 @@ _ANSWERS: dict[str, Answer] = {
     "ZREMRANGEBYSCORE": lambda _wire, _parts: 0,
     "EXPIRE": lambda _wire, _parts: 1,
     "ZRANGEBYSCORE": lambda _wire, _parts: [],
+    "XLEN": lambda _wire, _parts: 0,  # no dead letters
 }
