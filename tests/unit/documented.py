@@ -29,6 +29,7 @@ INLINE = re.compile(
 # What is not typed on the host of `default`, with the test that runs it (or a like of it).
 ELSEWHERE = {
     r"bin/test\b": ".ci/run",
+    r"bin/setup( -i inventory/mine.yml)?$|.*playbooks/setup.yml$": "molecule/default/tasks/typed.yml",
     r"bin/setup --demo": "tests/unit/test_collection.py",
     r"bin/setup -i inventory/mine.yml --ask-vault-pass": "molecule/ssh/molecule.yml",
     r".*ansible-vault create": "tests/unit/test_collection.py",
