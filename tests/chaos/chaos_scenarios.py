@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import re
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from chaos_host import kill_engine, systemctl
-from chaos_stage import Stage
+from chaos_load import send_packed
+from chaos_stage import FRONT, NAME, ROOT, Stage, ask, until
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,73 @@ def _front_killed_without_redis(stage: Stage) -> None:
     stage.start_redis()
 
 
+def _disk_of_redis_full(stage: Stage) -> None:
+    """Redis confirms the event at which its disk fills up and refuses the next; then it is killed."""
+    assert stage.redis_disk is not None
+    stage.redis_disk.fill()
+    try:
+        time.sleep(2)
+        stage.kill("redis")
+        time.sleep(1)
+    finally:
+        stage.redis_disk.free()
+
+
+def _file_of_redis_cut(stage: Stage) -> None:
+    """The last events are missing in Redis' file when it starts, as after a crash of its host."""
+    assert stage.redis_disk is not None
+    stage.stop_redis()
+    path = stage.redis_disk.newest_file()
+    os.truncate(path, path.stat().st_size - 2500)
+    stage.start_redis()
+
+
+def _file_of_redis_damaged(stage: Stage) -> None:
+    """Redis does not start with such a file; it is mended by the commands of docs/durability.md."""
+    assert stage.redis_disk is not None
+    stage.stop_redis()
+    with stage.redis_disk.newest_file().open("r+b") as file:
+        file.seek(-3000, os.SEEK_END)
+        file.write(os.urandom(200))
+    stage.start_redis()
+    time.sleep(3)
+    subprocess.run(["bash", "-euc", mending_commands()], check=True, capture_output=True, text=True, timeout=120)
+
+
+def mending_commands() -> str:
+    """The commands of the page, with the names of the stage; its host has no units."""
+    page = (ROOT / "docs" / "durability.md").read_text(encoding="utf-8")
+    block = page.split("## Mend a damaged append-only file")[1].split("```bash\n")[1].split("```")[0]
+    lines = [line for line in block.splitlines() if not line.startswith("systemctl")]
+    named = re.sub(r"(?<![\w/-])(redis|director)(?![\w/-])", rf"{NAME}-\1", "\n".join(lines))
+    return named.replace(f"{NAME}-director", f"{NAME}-band")
+
+
+def _redis_unreachable(seconds: float) -> Callable[[Stage], None]:
+    """Half-open: front's packets to Redis are dropped without a word."""
+
+    def act(stage: Stage) -> None:
+        reachable = stage.cut_off_redis("front")
+        try:
+            time.sleep(seconds)
+        finally:
+            reachable()
+
+    return act
+
+
+def _flood(stage: Stage) -> None:
+    """Twice Redis' memory in packed events of 100 kB, over eight connections: they are delivered too."""
+    memory = 48 << 20
+    stage.redis_cli("CONFIG", "SET", "maxmemory", str(memory))
+    ids = asyncio.run(send_packed(FRONT, size=100_000, total=2 * memory, connections=8))
+    until(lambda: ids <= set(stage.arrived()), 90, "the events of the flood at the double")
+    until(lambda: ask(f"{FRONT}/_band/health")["status"] == "ok", 30, "front well after the flood")
+    used = int(re.findall(r"used_memory:(\d+)", stage.redis_cli("INFO", "memory"))[0])
+    assert used < 0.8 * memory, f"Redis has used {used} of {memory} bytes"
+    stage.redis_cli("CONFIG", "SET", "maxmemory", "256mb")
+
+
 def _uploads(**fault: float) -> Callable[[Stage], None]:
     def act(stage: Stage) -> None:
         stage.order(**fault)
@@ -116,6 +188,11 @@ SCENARIOS = [
     Scenario("Redis paused for 8 s", _pause_redis(8)),
     Scenario("Redis paused for 3 s", _pause_redis(3), after_s=4, small=True),
     Scenario("front killed while Redis is away", _front_killed_without_redis, after_s=12),
+    Scenario("Redis unreachable for 60 s", _redis_unreachable(60), after_s=12),
+    Scenario("Redis' disk full, then kill -9 Redis", _disk_of_redis_full, small=True),
+    Scenario("the end of Redis' file cut off", _file_of_redis_cut),
+    Scenario("Redis' file damaged and mended", _file_of_redis_damaged),
+    Scenario("flood of packed events", _flood, small=True),
     Scenario("kill -9 an enricher", _kill("uaparser")),
     Scenario("restart an enricher", _restart("uaparser")),
     Scenario("kill -9 send_mixpanel", _kill("send_mixpanel")),

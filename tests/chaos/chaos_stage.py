@@ -84,6 +84,43 @@ def until(found: Callable[[], Any], seconds: float, what: str) -> Any:
     raise AssertionError(f"{what}: not within {seconds} s; last error: {error}")
 
 
+def run(*words: str) -> str:
+    """Run a program of this host and return its output."""
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
+    return done.stdout.strip()
+
+
+class RedisDisk:
+    """A file system for Redis alone, whose size can be changed while it is in use."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def mount(self) -> None:
+        """Have a new one, as the image's user of Redis may write it."""
+        self.folder.mkdir()
+        run("mount", "-t", "tmpfs", "-o", "size=1g,mode=0700,uid=10002,gid=10002", NAME, str(self.folder))
+
+    def unmount(self) -> None:
+        """Have it no more."""
+        if self.folder.exists():
+            run("umount", str(self.folder))
+            self.folder.rmdir()
+
+    def fill(self) -> None:
+        """Leave no room: it becomes as small as what lies there."""
+        run("mount", "-o", f"remount,size={shutil.disk_usage(self.folder).used + 4096}", str(self.folder))
+
+    def free(self) -> None:
+        """Have room again."""
+        run("mount", "-o", "remount,size=1g", str(self.folder))
+
+    def newest_file(self) -> Path:
+        """The file that Redis appends to."""
+        return max(self.folder.glob("appendonlydir/*.incr.aof"), key=lambda path: path.stat().st_mtime)
+
+
 class Stage:
     """The platform under test. `fsync` is Redis' appendfsync; `more` is environment for services by name."""
 
@@ -96,6 +133,7 @@ class Stage:
         double_outside: bool = False,
     ) -> None:
         self.folder = folder
+        self.redis_disk = None if double_outside else RedisDisk(folder / "redis-disk")
         self.services = [name for name in SERVICES if not (double_outside and name == "mixpanel_double")]
         self._process: subprocess.Popen[bytes] | None = None
         self.fsync = fsync
@@ -134,6 +172,8 @@ class Stage:
             self._process.wait(20)
             self._process = None
         docker("rm", "-f", "-v", f"{NAME}-band", f"{NAME}-redis", check=False)
+        if self.redis_disk is not None:
+            self.redis_disk.unmount()
         for kind, remove in (("container", "rm -f -v"), ("volume", "volume rm -f"), ("network", "network rm")):
             listing = ["ps", "-aq"] if kind == "container" else [kind, "ls", "-q"]
             found = docker(*listing, "--filter", f"label=band.namespace={NAME}").split()
@@ -179,9 +219,13 @@ class Stage:
         conf = self.folder / "redis.conf"
         conf.write_text(REDIS_CONF.format(fsync=self.fsync))
         conf.chmod(0o644)
+        volume: list[str] = []
+        if self.redis_disk is not None:
+            self.redis_disk.mount()
+            volume = ["-v", f"{self.redis_disk.folder}:/data"]
         docker(
             "run", "-d", "--name", f"{NAME}-redis", "--network", NAME, "--restart", "always",
-            "-p", f"127.0.0.1:{REDIS_PORT}:6379",
+            "-p", f"127.0.0.1:{REDIS_PORT}:6379", *volume,
             "-v", f"{conf}:/etc/redis/redis.conf:ro", redis_image(),
         )  # fmt: skip
 
@@ -244,6 +288,22 @@ class Stage:
 
     def start_redis(self) -> None:
         docker("start", f"{NAME}-redis")
+
+    def redis_cli(self, *words: str) -> str:
+        """A command of Redis."""
+        return docker("exec", f"{NAME}-redis", "redis-cli", *words)
+
+    def cut_off_redis(self, name: str) -> Callable[[], None]:
+        """Drop all packets between a service and Redis: no error, only silence. Returns what ends it."""
+        pid = docker("inspect", "-f", "{{.State.Pid}}", self.container(name))
+        rules = [("OUTPUT", "--dport"), ("INPUT", "--sport")]
+
+        def change(verb: str) -> None:
+            for chain, port in rules:
+                run("nsenter", "-t", pid, "-n", "iptables", verb, chain, "-p", "tcp", port, "6379", "-j", "DROP")
+
+        change("-I")
+        return lambda: change("-D")
 
     def order(self, **fault: Any) -> None:
         """Tell the double to fail: `status=429, times=5`."""

@@ -27,9 +27,10 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def test_nothing_accepted_is_lost_or_counted_twice(stage: Stage) -> None:
-    """front and Redis killed, Redis paused, the sender killed after Mixpanel stored: each event counts once."""
+    """Processes killed and paused, a full disk, a flood: each accepted event counts once, a flood refuses nobody."""
     small = [replace(one, after_s=4) for one in SCENARIOS if one.small]
     rows = play_all(stage, small, users=20, rate=80)
     print(table(rows))
     assert [row for row in rows if not row.kept] == [], stage.said()
-    assert len(rows) == 4
+    assert len(rows) == 6
+    assert [row.refused for row in rows if row.scenario == "flood of packed events"] == [0]
