@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from band.constants import EVENTS_STREAM
+from band.decoding import decode
+from band.errors import DecodingError
 from front.journal_format import Entry
 
 POSITION = "front:journal:{key}"
@@ -56,9 +58,6 @@ class _Known(msgspec.Struct):
 
     id: str = ""
     time: int = 0
-
-
-_DECODER = msgspec.json.Decoder(_Known)
 
 
 class Commands(Protocol):
@@ -152,7 +151,7 @@ class Replayer:
             return entries
         there: set[str] = set()
         times = [known.time for known in unsure.values()]
-        after, last = str(min(times) - _CLOCKS_MS), str(max(times) + _LATEST_MS)
+        after, last = str(max(0, min(times) - _CLOCKS_MS)), str(max(times) + _LATEST_MS)
         for _ in range(_LOOK_MOST // _LOOK_PAGE):
             rows = await self._link.command("XRANGE", EVENTS_STREAM, after, last, "COUNT", _LOOK_PAGE)
             there.update(known.id for _, fields in rows if (known := _known(fields[1])) and known.id in unsure)
@@ -186,8 +185,8 @@ def unsure(trace: bytes) -> bytes:
 
 def _known(payload: bytes) -> _Known | None:
     try:
-        known = _DECODER.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        known = decode(payload, _Known)
+    except DecodingError:
         return None
     return known if known.id else None
 
