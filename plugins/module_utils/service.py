@@ -140,7 +140,8 @@ class Service:
             if error.status == 404:
                 return None
             raise
-        return answer
+        # A service that only announces itself, and runs elsewhere, is none that is here.
+        return None if answer.get("state") == "external" and answer.get("wanted") == "unknown" else answer
 
     def _await_health(self) -> None:
         """Wait until the director calls it well; it answered its first call already."""

@@ -110,7 +110,9 @@ class Prune:
 
     def find(self) -> dict[str, Any]:
         """What could go; raises DirectorError."""
-        states: dict[str, Any] = self._director.get("/state")
+        told: dict[str, dict[str, Any]] = self._director.get("/state")
+        # What announces itself and runs elsewhere is nobody's to remove here.
+        states = {name: row for name, row in told.items() if row.get("state") != "external"}
         loose: dict[str, Any] = self._director.get("/prune", timeout=self._timeout)
         named = read(self._record) if self._record else dict.fromkeys(states, INVENTORY)
         rest = {name: "" if name in self._also else named.get(name, "by_hand") for name in set(states) - self._keep}

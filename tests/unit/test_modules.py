@@ -294,6 +294,13 @@ def test_a_second_run_finds_nothing_to_do(director: Any) -> None:
         assert run("band_service", args)["changed"] is False
 
 
+def test_a_service_that_runs_elsewhere_is_none_of_the_hosts(director: Any) -> None:
+    """One that only announces itself is absent already, and is not told to stop."""
+    director.services["front"] = {"name": "front", "state": "external", "wanted": "unknown", "health": "ok"}
+    assert run("band_service", {"name": "front", "state": "absent", "url": director.url})["changed"] is False
+    assert director.changing == []
+
+
 def test_a_rollback_goes_where_the_director_says_and_no_further(director: Any) -> None:
     """It chooses, in check mode too; the current release is nothing to do, an unknown one an error."""
     args = prepared(director, "band_service", {"name": "front", "rollback": True})
@@ -338,6 +345,7 @@ def test_prune_leaves_what_was_run_by_hand_and_the_demo(director: Any, tmp_path:
     wanted = [{"name": name, "env": {"OLD": "1"}} for name in ("front", "uaparser", "mixpanel_double")]
     assert not run("band_services", {**args, "services": wanted, "demo": ["mixpanel_double"], **record}).get("failed")
     director.answer("/run/weekday", {})
+    director.services["elsewhere"] = {"name": "elsewhere", "state": "external", "wanted": "unknown", "health": "ok"}
     look = {"url": director.url, "keep": ["front", "mmgeo", "sxgeo"], **record}
     found = run("band_prune", look)
     assert (found["services"], found["by_hand"], found["demo"]) == (["uaparser"], ["weekday"], ["mixpanel_double"])
@@ -345,7 +353,7 @@ def test_prune_leaves_what_was_run_by_hand_and_the_demo(director: Any, tmp_path:
     assert "uaparser" in director.services
     done = run("band_prune", {**look, "apply": True, "also": ["weekday"]})
     assert done["services"] == ["uaparser", "weekday"]
-    assert set(director.services) == {"front", "mmgeo", "sxgeo", "mixpanel_double"}
+    assert set(director.services) == {"front", "mmgeo", "sxgeo", "mixpanel_double", "elsewhere"}
     assert run("band_prune", look)["services"] == []
     # Without a record, as on a host of an earlier version, nobody knows who ran what.
     assert run("band_prune", {**look, "record": str(tmp_path / "none")})["by_hand"] == ["mixpanel_double"]

@@ -76,6 +76,15 @@ def test_sizes_shares_and_times_have_as_many_digits_as_matter() -> None:
     ]  # fmt: skip
 
 
+def test_a_service_that_runs_elsewhere_has_no_buttons() -> None:
+    """Nobody here can stop it; one that stands in for a stopped service of ours leaves that one startable."""
+    away = card(row(state="external", wanted="unknown", memory=None, cpu_percent=None), NOW)
+    assert (away.ours, away.running, away.look.word) == (False, False, "running")
+    assert [fact.value for fact in away.facts if fact.label == "runs"] == ["elsewhere"]
+    assert card(row(state="external", wanted="stopped"), NOW).ours
+    assert card(row(), NOW).ours
+
+
 def test_places_keep_the_order_and_not_the_gaps() -> None:
     """Column 5 of columns 1, 2, 5 is the third; two with one place do not cover each other; others take free cells."""
     found = place({"front": "1x1", "geo": "2x4", "late": "5x1", "twin": "2x4", "odd": None, "wrong": "far"})

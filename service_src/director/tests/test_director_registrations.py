@@ -28,7 +28,8 @@ def test_rows_carry_their_service_and_leave_with_it() -> None:
     found = Registrations()
     found.note("ua", status(ROW), 100.0)
     assert found.rows(100.0) == [{**ROW, "service": "ua"}]
-    assert found.rows(100.0, ended={"ua"}) == []
+    assert found.rows(100.0, ended={"ua": 99.0}) == [], "an answer that was on its way when it ended"
+    assert found.rows(100.0, ended={"ua": 90.0}) == [{**ROW, "service": "ua"}], "somebody else goes by its name"
     assert found.rows(100.0 + ACTIVE_FOR + 1) == []
     found.drop("ua")
     assert found.rows(100.0) == []

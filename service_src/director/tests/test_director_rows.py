@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from director.crashes import NO_RECORD
@@ -27,6 +28,8 @@ class Picture:
         names = [f"svc{number:03}" for number in range(count)]
         self._observed = [Observed(id=name, name=name, service=name) for name in names]
         self.passes = 0
+        self.pictured = asyncio.Event()
+        self.pictured.set()
 
     @property
     def observed(self) -> list[Observed]:
@@ -38,6 +41,9 @@ class Picture:
 
     def primary(self, service: str) -> Observed | None:
         return self.primaries().get(service)
+
+    def ended(self) -> dict[str, float]:
+        return {item.service: 0.0 for item in self.observed if not item.alive}
 
     def crashes(self, _service: str) -> int:
         return 0
@@ -64,6 +70,9 @@ class Memory:
 
     def status(self, _name: str) -> None:
         return None
+
+    def active(self, _now: float, _ended: Any) -> list[str]:
+        return []
 
     def silent_for(self, _name: str, _started: float, _now: float) -> float:
         return 0.0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-State = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead", "missing", "removed"]
+State = Literal[
+    "created", "running", "paused", "restarting", "removing", "exited", "dead", "missing", "removed", "external"
+]
 HealthWord = Literal["ok", "starting", "degraded", "failing", "crashing", "crashed", "stopped"]
 
 

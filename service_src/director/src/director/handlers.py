@@ -84,18 +84,22 @@ class Handlers:
 
     async def start(self, given: params.ServiceParams, _rest: Rest) -> Any:
         """`/start/<name>`."""
+        self._rows.check_ours(given.name)
         return await self._answer(await self._operations.start(given.name))
 
     async def restart(self, given: params.ServiceParams, _rest: Rest) -> Any:
         """`/restart/<name>`."""
+        self._rows.check_ours(given.name)
         return await self._answer(await self._operations.restart(given.name))
 
     async def stop(self, given: params.ServiceParams, _rest: Rest) -> Any:
         """`/stop/<name>`."""
+        self._rows.check_ours(given.name)
         return await self._operations.stop(given.name)
 
     async def rm(self, given: params.ServiceParams, _rest: Rest) -> Any:
         """`/rm/<name>`."""
+        self._rows.check_ours(given.name)
         return await self._operations.remove(given.name)
 
     async def rebuild_all(self, given: params.RebuildParams, _rest: Rest) -> Any:
@@ -178,6 +182,7 @@ class Handlers:
 
     def _container(self, name: str) -> Observed:
         self._rows.check(name)
+        self._rows.check_ours(name)
         seen = self._supervisor.primary(name)
         if seen is None:
             raise NotFound(f"service {name!r} has no container", f"GET /run/{name}")

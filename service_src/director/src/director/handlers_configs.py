@@ -65,7 +65,7 @@ class ConfigHandlers:
 
     async def _check(self, name: str, document: configs.Document) -> None:
         """Return if there is anything of that name: a service, a config, or a folder to run it from."""
-        if document or name in self._rows.names() or await asyncio.to_thread(self._catalog.find, name) is not None:
+        if document or name in self._rows.ours() or await asyncio.to_thread(self._catalog.find, name) is not None:
             return
         raise NotFound(
             f"there is no service {name!r}, nor a folder to run one from", "GET /list_images shows those", service=name

@@ -48,6 +48,7 @@ class ReleaseHandlers:
 
     async def rollback(self, given: params.RollbackParams, _rest: Rest) -> Any:
         """`/rollback/<name>[?to=]`."""
+        self._rows.check_ours(given.name)
         if given.dry_run:
             target = await self._rollback.target(given.name, given.to)
             return {"name": given.name, "would": "rollback", "release": target.id, "spec_hash": target.spec.hash()}

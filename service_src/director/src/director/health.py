@@ -29,7 +29,7 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: its name.
-        state: Docker's word for its container, `missing` without one.
+        state: Docker's word for its container, `missing` without one, `external` when it runs elsewhere.
         wanted: whether it is to run.
         docker_health: `healthy`, `unhealthy`, `starting`, or empty without a health check.
         exit_code: of a container that ended.
@@ -88,7 +88,7 @@ def said(facts: Mapping[str, Any]) -> str:
 
 def judge(signs: Signs) -> Health:
     """Return how a service is."""
-    look = f"GET /logs/{signs.name}"
+    look = f"GET /logs/{signs.name}" if signs.state != "external" else f"GET /ask_state/{signs.name}"
     if signs.crash and signs.state != "running":
         return Health("crashed", f"crashed: {signs.crash}; {look}, then GET /start/{signs.name}")
     if signs.state in {"exited", "created", "dead", "removing", "missing"}:

@@ -11,7 +11,7 @@ from director.rows import Row, Rows
 from director.runtime.face import ContainerState
 
 HEALTH = ("ok", "starting", "degraded", "failing", "crashing", "crashed", "stopped")
-STATES = (*get_args(ContainerState), "missing")
+STATES = (*get_args(ContainerState), "missing", "external")
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Facts = Callable[[], Mapping[str, float]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +15,8 @@ from director.masking import scrub_tree
 Row = dict[str, Any]
 ACTIVE_FOR = SILENT_SECONDS
 """Seconds after its last status for which a service counts as there."""
+LAST_WORDS = 2.0
+"""Seconds after its container's end in which what is heard of a service may still be its own answer."""
 MAX_HEALTH_BYTES = 64 * 1024
 """Of the health facts of one service: they are kept, and shown in several answers."""
 
@@ -72,11 +74,16 @@ class Registrations:
         named = [row.get("method") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
         return tuple(sorted({name for name in [*told, *named] if isinstance(name, str)}))
 
-    def active(self, now: float, ended: Collection[str] = ()) -> list[str]:
-        """Return the services that are there: heard of lately, and not among the `ended` ones."""
-        return sorted(name for name, seen in self._seen.items() if now - seen.at <= ACTIVE_FOR and name not in ended)
+    def active(self, now: float, ended: Mapping[str, float] | None = None) -> list[str]:
+        """Return the services that are there: heard lately, and after the moment when they `ended`."""
+        ends = ended or {}
+        return sorted(
+            name
+            for name, seen in self._seen.items()
+            if now - seen.at <= ACTIVE_FOR and (name not in ends or seen.at > ends[name] + LAST_WORDS)
+        )
 
-    def rows(self, now: float, ended: Collection[str] = ()) -> list[Row]:
+    def rows(self, now: float, ended: Mapping[str, float] | None = None) -> list[Row]:
         """Return the rows of all services that are there, in an order that does not depend on who came first."""
         return [row for name in self.active(now, ended) for row in self._seen[name].rows]
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
 from director import views
 from director.desired import Desired
-from director.errors import NotFound, did_you_mean
+from director.errors import Conflict, NotFound, did_you_mean
 from director.masking import secret_values
 from director.redis_health import RedisHealth
 from director.registrations import Registrations
 from director.releases import Releases
 from director.runtime.face import Observed
+from director.spec import NAME_PATTERN, RESERVED
 from director.supervisor import Supervisor
 from director.usage import Usage, UsageMeter
 
@@ -39,9 +41,24 @@ class Rows:
         self._redis = redis
 
     def names(self) -> list[str]:
-        """Return the services there are: wanted, or seen."""
+        """Return the services there are: wanted, seen, or heard."""
+        return sorted(self.ours() | self.external())
+
+    def ours(self) -> set[str]:
+        """Return the services that this director runs, or is to run."""
         observed = {item.service for item in self._supervisor.observed if item.kind == "service"}
-        return sorted(observed | {name for name, wanted in self._desired.all().items() if wanted.state != "removed"})
+        return observed | {name for name, wanted in self._desired.all().items() if wanted.state != "removed"}
+
+    def external(self) -> set[str]:
+        """Return the services that announce themselves and run in no container of ours.
+
+        Such are services on the original's own framework, on a developer's host, or an original front.
+        """
+        if not self._supervisor.pictured.is_set():
+            return set()
+        alive = {item.service for item in self._supervisor.observed if item.alive}
+        heard = self._registrations.active(time.time(), self._supervisor.ended())
+        return {name for name in heard if name not in alive | RESERVED and re.fullmatch(NAME_PATTERN, name)}
 
     def check(self, name: str) -> None:
         """Return if there is a service of that name.
@@ -53,6 +70,19 @@ class Rows:
         if name not in names:
             hint = f"{did_you_mean(name, names)}GET /list shows those there are; GET /run/{name} runs one"
             raise NotFound(f"there is no service {name!r}", hint, service=name)
+
+    def check_ours(self, name: str) -> None:
+        """Return unless a service of that name is there and none of ours: we cannot stop or start it.
+
+        Raises:
+            Conflict: it is external.
+        """
+        if name in self.external() - self.ours():
+            raise Conflict(
+                f"{name} announces itself on Redis, and runs in no container of this director",
+                f"stop or start it where it was started; GET /ask_state/{name} shows what it says of itself",
+                service=name,
+            )
 
     def secrets(self, name: str) -> tuple[str, ...]:
         """Return the values that must not appear in anything a service says, longest first.
@@ -71,7 +101,7 @@ class Rows:
     def one(self, name: str) -> Row:
         """Return the row of one service."""
         self._usage.looked()
-        return self._row(name, self._supervisor.primary(name), time.time())
+        return self._row(name, self._supervisor.primary(name), time.time(), external=name in self.external())
 
     def all(self) -> list[Row]:
         """Return the rows of all services, sorted by name."""
@@ -81,25 +111,26 @@ class Rows:
     def unlooked(self) -> list[Row]:
         """Return the rows of all services for the director itself: nobody looks, so nothing is sampled for it."""
         now = time.time()
-        primaries = self._supervisor.primaries()
-        return [self._row(name, primaries.get(name), now) for name in self.names()]
+        primaries, external = self._supervisor.primaries(), self.external()
+        return [self._row(name, primaries.get(name), now, external=name in external) for name in self.names()]
 
     def usage(self) -> dict[str, Usage]:
         """Return what the services that run use, by name."""
         primaries = sorted(self._supervisor.primaries().items())
         return {name: usage for name, seen in primaries if (usage := self._usage.of(seen.id)) is not None}
 
-    def _row(self, name: str, seen: Observed | None, now: float) -> Row:
+    def _row(self, name: str, seen: Observed | None, now: float, *, external: bool) -> Row:
         return views.row(
             name,
             self._desired.get(name),
-            seen,
+            None if external else seen,
             self._registrations.status(name),
             self._supervisor.crashes(name),
             now,
-            self._usage.of(seen.id) if seen else None,
+            self._usage.of(seen.id) if seen and not external else None,
             self._supervisor.record(name),
             self._supervisor.release(name),
             silent_for=self._registrations.silent_for(name, seen.started_at if seen else now, now),
             dead_letters=self._redis.dead_letters.get(name, 0),
+            external=external,
         )

@@ -116,11 +116,14 @@ class Supervisor:
     def _rank(self, item: Observed) -> tuple[bool, bool, float]:
         return (item.name == primary_name(self._namespace, item.service), item.alive, item.created_at)
 
-    def ended(self) -> frozenset[str]:
-        """Return the services that have containers, none of which runs."""
-        names = {item.service for item in self.observed if item.kind == "service"}
-        names |= {name for name, wanted in self._desired.all().items() if wanted.state != "running"}
-        return frozenset(names - {item.service for item in self.observed if item.state == "running"})
+    def ended(self) -> dict[str, float]:
+        """Return the services that have containers, none of which runs, and when the last of them ended."""
+        running = {item.service for item in self.observed if item.state == "running"}
+        ends = {name: 0.0 for name, wanted in self._desired.all().items() if wanted.state != "running"}
+        for item in self.observed:
+            if item.kind == "service":
+                ends[item.service] = max(ends.get(item.service, 0.0), item.finished_at, item.created_at)
+        return {name: at for name, at in ends.items() if name not in running}
 
     def record(self, service: str) -> Record:
         """Return how a service ended of late, whether it is called crashed, and its last rollback."""

@@ -17,6 +17,9 @@ from director.masking import mask_env, mask_tree, mask_url
 from director.runtime.face import ImageInfo, Observed
 from director.usage import Usage
 
+EXTERNAL = "external"
+"""The state of a service that runs in no container of ours."""
+
 
 def row(
     name: str,
@@ -31,15 +34,16 @@ def row(
     *,
     silent_for: float = 0.0,
     dead_letters: int = 0,
+    external: bool = False,
 ) -> dict[str, Any]:
     """Return a service as it stands in `/list`. `uptime` is in seconds, `app_uptime` in ms as services say it.
 
     `memory` is in bytes, `cpu_percent` in percent of one CPU; both are null while nothing runs. `silent_for` are the
-    seconds since the service was heard last.
+    seconds since the service was heard last. `external`: it is heard, and runs in no container of ours.
     """
     alive = seen is not None and seen.state == "running"
-    state = seen.state if seen else "missing"
-    told = status if alive and status else {}
+    state = EXTERNAL if external else seen.state if seen else "missing"
+    told = status if (alive or external) and status else {}
     health = judge(
         Signs(
             name=name,
@@ -61,7 +65,7 @@ def row(
         "title": (wanted.title if wanted else "") or name,
         "pos": wanted.pos if wanted else None,
         "ports": ports,
-        "uptime": round(now - seen.started_at, 1) if seen and alive else 0,
+        "uptime": round(now - seen.started_at, 1) if seen and alive else _told_uptime(told),
         "image": seen.image if seen else (wanted.spec.image if wanted else ""),
         "restarts": seen.restarts if seen else 0,
         "health": health.word,
@@ -82,6 +86,11 @@ def row(
         "app_uptime": told.get("app_uptime"),
         "register": told.get("register", []),
     }
+
+
+def _told_uptime(told: Mapping[str, Any]) -> float:
+    uptime = told.get("app_uptime")
+    return round(uptime / 1000, 1) if isinstance(uptime, int | float) else 0
 
 
 def detail(

@@ -137,7 +137,7 @@ class Board:
         async with self._asking:
             if fresh or time.monotonic() - self._dead_at > DEAD_AGE:
                 rows = await self._inside.ask("list")
-                names = [row["name"] for row in rows if row["state"] == "running" and dead.may_have(row)]
+                names = [row["name"] for row in rows if row["state"] in {"running", "external"} and dead.may_have(row)]
                 found = await asyncio.gather(*(self.queue(name) for name in names))
                 self._queues = [queue for queue in found if queue is not None and queue.total]
                 self._dead_at = time.monotonic()

@@ -52,6 +52,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     building: Building | None = None
     busy: bool = False
     running: bool = False
+    ours: bool = True
+    """Whether it is the director's to stop, to start and to remove."""
     release: str = ""
     pos: str = ""
 
@@ -77,6 +79,7 @@ def card(row: Row, now: float, *, building: Building | None = None, busy: bool =
         building=building,
         busy=busy,
         running=running or row["wanted"] == "running",
+        ours=row["state"] != "external" or row["wanted"] != "unknown",
         release=row.get("release") or release(row["image"]),
         pos=row["pos"] or "",
     )
@@ -92,6 +95,8 @@ def _facts(row: Row, running: bool, now: float) -> Iterator[Fact]:
     if running:
         yield Fact("up", duration(row["uptime"]))
         yield Fact("cpu", percent(row.get("cpu_percent")), "of one CPU")
+    elif row["state"] == "external":
+        yield Fact("runs", "elsewhere", "it announces itself, and runs in no container of this director")
     elif row.get("exit_code") is not None:
         yield Fact("exit code", str(row["exit_code"]), tone="bad" if row["exit_code"] else "")
     if row.get("watch_until"):
