@@ -46,12 +46,29 @@ def test_write_a_service_in_ten_minutes(tmp_path: Path) -> None:
     assert "1 passed" in ran[-1]
 
 
+def anchors_of(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    titles = [re.sub(r"\[(.*?)\]\(.*?\)", r"\1", title) for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def test_links_of_the_documents_lead_somewhere() -> None:
-    """Each link to a file of the repository names one that is there."""
+    """Each link to a file of the repository names one that is there, and a heading that is in it."""
     tops = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
     for page in [*tops, *sorted((ROOT / "docs").glob("*.md"))]:
-        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+        for link in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8")):
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.exists(), f"{page.name} links to {link}"
+            assert not anchor or anchor in anchors_of(target), f"{page.name} links to {link}"
+
+
+def test_readme_lists_every_page() -> None:
+    """No page is found by chance only: the end of README has a link to each."""
+    more = (ROOT / "README.md").read_text(encoding="utf-8").split("## More")[1]
+    listed = re.findall(r"\]\(docs/([^)#]+)\)", more)
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
 
 
 def test_the_api_reference_is_that_of_the_code() -> None:
