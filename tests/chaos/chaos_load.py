@@ -23,6 +23,7 @@ class Sent:
     at: float
     status: int = 0
     event_id: str = ""
+    took: float = 0.0
 
 
 @dataclass
@@ -34,6 +35,8 @@ class Load:
     rate: float
     first_user: int = 1_000_000_000
     pad: int = 300
+    own_addresses: bool = False
+    """Whether each visitor comes from an address of its own, as a trusted proxy before front tells it."""
     sent: list[Sent] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -72,15 +75,20 @@ class Load:
 
     async def _send(self, session: aiohttp.ClientSession, user: int, number: int) -> Sent:
         body = {"uid": str(user), "chaos": {"user": user, "number": number}, "pad": "x" * self.pad}
+        headers = {"User-Agent": UA}
+        if self.own_addresses:
+            headers["X-Real-IP"] = f"203.0.113.{user % 250 + 1}"
+        begun = time.monotonic()
         one = Sent(user, number, 0.0)
         try:
-            async with session.post(f"{self.front}/track/chaos.json", json=body, headers={"User-Agent": UA}) as answer:
+            async with session.post(f"{self.front}/track/chaos.json", json=body, headers=headers) as answer:
                 one.status = answer.status
                 if answer.status == 200:
                     one.event_id = (await answer.json(content_type=None))["id"]
         except (aiohttp.ClientError, TimeoutError, OSError):
             one.status = 0  # nobody knows: it was not accepted, and may arrive all the same
         one.at = time.monotonic()
+        one.took = one.at - begun
         return one
 
 
