@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
 
 import pytest
 from attacks import ATTACKS
@@ -13,17 +12,6 @@ from siege import attack_seconds, besiege
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180 + 2 * int(attack_seconds()))]
 _first_users = itertools.count(2_000_000_000, 10_000)
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """The platform with its default limits."""
-    found = Stage(tmp_path_factory.mktemp("security"))
-    try:
-        found.up()
-        yield found
-    finally:
-        found.down()
 
 
 @pytest.mark.parametrize("name", ATTACKS)
