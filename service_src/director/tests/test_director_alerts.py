@@ -251,7 +251,7 @@ async def test_a_stream_without_events_is_told_of_where_that_was_asked_for() -> 
     world = World(quiet_minutes=30)
     assert await world.passes(29 * 60) == []
     assert await world.passes(3600) == [("no_events", "front")]
-    assert world.hook.facts[-1] == {"minutes": 30.0, "last_event_at": None}
+    assert world.hook.facts[-1] == {"minutes": 30, "last_event_at": None}
     world.last_event_at = world.now
     assert await world.passes(60) == [("events_resumed", "front")]
     assert await world.passes(3600) == [("no_events", "front")]
@@ -264,7 +264,7 @@ def test_every_message_has_a_text_that_chat_programs_show() -> None:
     """One sentence with the namespace before it; the fields beside it as they are."""
     hook = Hook()
     facts: dict[str, Any] = {
-        "reason": "it {is} full", "from": "a1", "to": "b2", "count": 3, "new": 2, "alarm": "stream", "minutes": 30.0,
+        "reason": "it {is} full", "from": "a1", "to": "b2", "count": 3, "new": 2, "alarm": "stream", "minutes": 30,
     }  # fmt: skip
     for event in SENTENCES:
         hook.tell(event, "one", **facts)

@@ -177,8 +177,10 @@ class Alerts:
         word = FAILING if silent else OK
         if word != self._told.words.get(_QUIET, OK):
             self._note(_QUIET, word)
-            facts = {"minutes": self._quiet_seconds / 60, "last_event_at": sight.last_event_at or None}
-            self._webhook.tell("no_events" if silent else "events_resumed", "front", **facts)
+            minutes = round(self._quiet_seconds / 60, 1)
+            facts = {"minutes": int(minutes) if minutes.is_integer() else minutes}
+            event: Happened = "no_events" if silent else "events_resumed"
+            self._webhook.tell(event, "front", **facts, last_event_at=sight.last_event_at or None)
 
     def _note(self, key: str, word: str) -> None:
         if word == OK:

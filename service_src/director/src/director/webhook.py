@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -32,7 +33,7 @@ SENTENCES: Mapping[Happened, str] = {
     "journal_alarm": "front keeps events in its journal, or cannot: {reason}",
     "redis_alarm": "Redis is at risk: {reason}",
     "alarm_over": "the alarm about front's {alarm} is over",
-    "no_events": "no event has come for {minutes:g} minutes",
+    "no_events": "no event has come for {minutes} minutes",
     "events_resumed": "events come again",
 }
 """What is said in `text`, which chat programs show."""
@@ -68,7 +69,7 @@ class Webhook:
         if self._queue.full():
             lost = self._queue.get_nowait()
             self._drop(lost, "too many wait")
-        text = f"{self._namespace}: {SENTENCES[event].format(service=service, **facts)}"
+        text = f"{self._namespace}: {SENTENCES[event].format_map(defaultdict(str, service=service, **facts))}"
         head = {"event": event, "service": service, "namespace": self._namespace, "at": time.time(), "text": text}
         self._queue.put_nowait({**head, **facts})
 
