@@ -192,6 +192,23 @@ async def test_large_events_wait_for_each_other() -> None:
     assert (order, most[0], gate.waiting_bytes) == (list(range(12)), 150, 0)
 
 
+async def test_in_one_turn_of_the_loop_only_so_much_is_let_in() -> None:
+    """Small requests have their turn between large ones, however many of those come at once."""
+    gate, done = Admission(), [0]
+    seen: list[int] = []
+
+    async def event() -> None:
+        async with gate.room(admission.MAX_A_TURN_BYTES // 2):
+            done[0] += 1
+
+    events = [asyncio.create_task(event()) for _ in range(10)]
+    while done[0] < 10:
+        await asyncio.sleep(0)
+        seen.append(done[0])
+    await asyncio.gather(*events)
+    assert max(after - before for before, after in zip([0, *seen], seen, strict=False)) == 2
+
+
 async def test_one_that_is_cancelled_as_it_is_let_in_takes_no_room() -> None:
     """Its room goes to the next."""
     gate = Admission(at_once=100, waiting=1000)

@@ -13,17 +13,20 @@ from front.errors import NotAccepted
 SMALL_BYTES: Final = 2048
 """Events up to this size, body and query together, are let in at once and are not counted."""
 MAX_AT_ONCE_BYTES: Final = 1 << 20
+MAX_A_TURN_BYTES: Final = 64 << 10
+"""What is let in within one turn of the loop: 100 kB may take 10 ms to decode, and everybody else waits meanwhile."""
 MAX_WAITING_BYTES: Final = 8 << 20
 MAX_WAIT_SECONDS: Final = 5.0
 
 
 class Admission:
-    """Lets large events in one after the other, as far as there is room."""
+    """Lets large events in one after the other, as far as there is room, and some in each turn of the loop."""
 
     def __init__(self, at_once: int = MAX_AT_ONCE_BYTES, waiting: int = MAX_WAITING_BYTES) -> None:
         self._at_once = at_once
         self._most_waiting = waiting
         self._inside = 0
+        self._this_turn = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self.waiting_bytes = 0
 
@@ -37,7 +40,7 @@ class Admission:
         if self._waiting or not self._fits(size):
             await self._wait(size)
         else:
-            self._inside += size
+            self._enter(size)
         try:
             yield
         finally:
@@ -45,7 +48,19 @@ class Admission:
             self._let_in()
 
     def _fits(self, size: int) -> bool:
-        return not self._inside or self._inside + size <= self._at_once
+        return (not self._inside or self._inside + size <= self._at_once) and (
+            not self._this_turn or self._this_turn + size <= MAX_A_TURN_BYTES
+        )
+
+    def _enter(self, size: int) -> None:
+        self._inside += size
+        if not self._this_turn:
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+        self._this_turn += size
+
+    def _begin_turn(self) -> None:
+        self._this_turn = 0
+        self._let_in()
 
     async def _wait(self, size: int) -> None:
         if self.waiting_bytes + size > self._most_waiting:
@@ -76,6 +91,6 @@ class Admission:
         while self._waiting and self._fits(self._waiting[0][0]):
             size, turn = self._waiting.popleft()
             self.waiting_bytes -= size
-            self._inside += size
+            self._enter(size)
             if not turn.done():
                 turn.set_result(None)

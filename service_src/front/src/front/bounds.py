@@ -16,6 +16,8 @@ from band.logs import logger
 
 MAX_LEAVING: Final = 256
 """Connections that are over, but for a last answer on its way; the oldest is cut off when there are more."""
+MAX_AT_ONCE: Final = 8
+"""Requests or messages of one connection that are answered before others have their turn."""
 STALLED_SECONDS: Final = 30.0
 """How long a client may leave its answers unread."""
 MIN_WAIT_SECONDS: Final = 1.0

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from band.logs import logger
-from front.bounds import STALLED_SECONDS, Bounds
+from front.bounds import MAX_AT_ONCE, STALLED_SECONDS, Bounds
 from front.eager import started
 from front.handshake import wants_websocket
 from front.heads import overloaded
@@ -187,9 +187,13 @@ class Connection(asyncio.Protocol):
     async def _serve(self, request: Request) -> None:
         """Answer a request, and those that came meanwhile."""
         following: Request | None = request
+        answered = 0
         while following is not None:
             request = following
             reply = await self._answer(request)
+            answered += 1
+            if not answered % MAX_AT_ONCE:
+                await asyncio.sleep(0)  # others have their turn
             if self._transport.is_closing():
                 break
             self._transport.write(reply.payload)
@@ -250,11 +254,8 @@ class Connection(asyncio.Protocol):
     def look(self, now: float) -> None:
         """Close when nothing came for too long, or a request takes too long to come, or an answer to be read."""
         began, patience = self._parser.began, STALLED_SECONDS if self._closing else IDLE_S
-        if self._stalled_since:
-            late = now - self._stalled_since > STALLED_SECONDS
-        else:
-            late = not self.busy and (now - self.heard > patience or (began > 0 and now - began > SLOWEST_S))
-        if late:
+        late = not self.busy and (now - self.heard > patience or (began > 0 and now - began > SLOWEST_S))
+        if late or (self._stalled_since and now - self._stalled_since > STALLED_SECONDS):
             self.abort()
 
     def _drop(self) -> None:

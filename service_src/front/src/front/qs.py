@@ -69,7 +69,10 @@ def _pairs(text: str) -> tuple[Tree, bool]:
             continue
         if key in flat:
             known = flat[key]
-            flat[key] = [*known, value] if isinstance(known, list) else [known, value]
+            if isinstance(known, list):
+                known.append(value)
+            else:
+                flat[key] = [known, value]
         else:
             flat[key] = value
     return flat, nested

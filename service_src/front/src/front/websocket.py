@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from band.logs import logger
-from front.bounds import STALLED_SECONDS, Bounds
+from front.bounds import MAX_AT_ONCE, STALLED_SECONDS, Bounds
 from front.eager import started
 from front.frames import (
     BINARY,
@@ -33,8 +33,6 @@ HEARTBEAT_SECONDS: Final = 30.0
 GOODBYE_SECONDS: Final = 1.0
 """How long a client may take to answer a close; a stopping front has little time."""
 _MAX_CLOSE_BYTES: Final = 1024
-MAX_AT_ONCE: Final = 64
-"""Messages and pings of one client that are answered before others have their turn."""
 MAX_AHEAD_BYTES: Final = 16 * 1024
 """What is read of the messages behind the one that is being answered, about."""
 
