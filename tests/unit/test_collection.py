@@ -382,6 +382,44 @@ def test_a_host_that_is_down_stops_no_other(verb: str, tmp_path: Path) -> None:
     assert told[verb] in done.stdout
 
 
+@pytest.mark.parametrize("kept", ["support", "backup"])
+def test_what_is_brought_to_the_controller_is_its_readers_alone(
+    kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bundle holds logs and names, a backup secrets: both are 0600 here as well, whatever the umask."""
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text("#!/bin/sh\nexit 1\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{docker.parent}:{os.environ['PATH']}")
+    archive = tmp_path / "rockstat-20261124T020000Z.tar.gz"
+    archive.write_bytes(b"x" * 1000)
+    dest = tmp_path / "dest"
+    given = {
+        "band_home": str(tmp_path),
+        "band_port": 1,
+        "band_support_dest": str(dest),
+        "band_backup_fetch_to": str(dest),
+    }
+    role = {"name": f"rockstat.band.{kept}", "tasks_from": {"support": "collect", "backup": "fetch"}[kept]}
+    made = {"__band_backup_made": {"archive": str(archive)}}
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": made,
+        "tasks": [{"ansible.builtin.include_role": role}],
+    }
+    path = tmp_path / "play.yml"
+    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    old = os.umask(0o022)
+    done = ansible("ansible-playbook", str(path), "-e", json.dumps(given))
+    os.umask(old)
+    assert done.returncode == 0, done.stdout
+    brought = [one for one in dest.rglob("*") if one.is_file()]
+    assert [one.stat().st_mode & 0o777 for one in brought] == [0o600]
+    assert brought[0].stat().st_size > 900
+
+
 @pytest.mark.parametrize("given", [{}, {"band_uninstall_backups": True}, {"band_backup_dir": "deep/er"}])
 def test_uninstall_keeps_the_backups_unless_told(given: dict[str, Any], tmp_path: Path) -> None:
     """They are what one needs after it: they go only by a variable of their own, and the list says where they are."""
