@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import aiohttp
@@ -76,6 +77,33 @@ async def test_a_full_redis_is_known_before_it_refuses(own_redis: Any) -> None:
     await link.command("SET", "events", "no stream")
     await watch.look()
     assert watch.full == ""
+    await link.close()
+
+
+async def test_a_flood_is_looked_at_sooner(own_redis: Any) -> None:
+    """What is remembered of a flood, and what Redis gets of it, is bounded by bytes and not by the clock alone."""
+    link = RedisLink("keeping")
+    link.start(RedisAddress.parse(own_redis.dsn))
+    await link.ready(5)
+    heard: list[Any] = []
+
+    class Watcher:
+        def redis_wrote(self, left: int) -> None:
+            heard.append(left)
+
+        def redis_lost(self, reason: str) -> None:
+            heard.append(reason)
+
+    watch = Keeping(link, 1000)
+    watch.tell(Watcher())
+    running = asyncio.create_task(watch.run())
+    begun = time.monotonic()
+    while len(heard) < 20:
+        watch.take(9 * 1024 * 1024)
+        await asyncio.sleep(0.01)
+        assert time.monotonic() < begun + 5
+    assert heard == [0] * len(heard)
+    running.cancel()
     await link.close()
 
 

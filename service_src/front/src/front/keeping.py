@@ -6,6 +6,7 @@ Commands of Redis: INFO, XLEN.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, Final, Protocol, cast
 
 from band.background import run_forever
@@ -14,6 +15,8 @@ from band.errors import RedisError, RedisReplyError
 from band.logs import logger
 
 LOOK_EVERY_SECONDS: Final = 0.5
+LOOK_EVERY_BYTES: Final = 8 * 1024 * 1024
+"""Of events that a worker gives to Redis: then it looks at once, a flood is quicker than half a second."""
 ALARM_SHARE: Final = 0.8
 """Of `maxmemory`: from here on acknowledged events give way (`front.trimming`)."""
 FULL_SHARE: Final = 0.9
@@ -43,7 +46,7 @@ class Watcher(Protocol):
 
 
 class Keeping:
-    """Looks twice a second at how Redis keeps its data; each worker of front has one."""
+    """Looks at least twice a second at how Redis keeps its data; each worker of front has one."""
 
     def __init__(self, link: Commands, max_length: int, workers: int = 1) -> None:
         """`max_length`: with so many events the stream is full; `workers`: how many share the room."""
@@ -56,6 +59,9 @@ class Keeping:
         self._workers = workers
         self._room_bytes = 0
         self._facts: dict[str, Any] = {"status": "ok"}
+        self._taken_bytes = 0
+        self._soon = asyncio.Event()
+        self._soon.set()
         self._run_id = ""
         self._watcher: Watcher | None = None
 
@@ -65,7 +71,7 @@ class Keeping:
 
     async def run(self) -> None:
         """Look for ever; a background task."""
-        await run_forever("redis_watch", self._look_if_connected, pause_seconds=LOOK_EVERY_SECONDS)
+        await run_forever("redis_watch", self._look_when_due)
 
     async def look(self) -> None:
         """Ask Redis anew. RedisError when it is away."""
@@ -84,12 +90,22 @@ class Keeping:
     def take(self, size: int) -> None:
         """Note that so many bytes are sent: between two looks a flood can fill what was free."""
         self._room_bytes -= size
+        self._taken_bytes += size
+        if self._taken_bytes > LOOK_EVERY_BYTES:
+            self._taken_bytes = 0
+            self._soon.set()
         if self._room_bytes < 0 and self.max_bytes and not self.full:
             self.full = f"Redis fills up, at the last look it had used {_of(self.used_bytes, self.max_bytes)}"
 
     def health(self) -> dict[str, Any]:
         """`degraded` when Redis refuses events or may throw them away; a warning when a crash of it would cost them."""
         return {name: value for name, value in self._facts.items() if name != "code"}
+
+    async def _look_when_due(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._soon.wait(), LOOK_EVERY_SECONDS)
+        self._soon.clear()
+        await self._look_if_connected()
 
     async def _look_if_connected(self) -> None:
         try:
