@@ -140,6 +140,27 @@ def test_the_readmes_service_runs_and_answers() -> None:
     assert time.monotonic() - begun < 10
 
 
+def test_a_director_with_a_token_is_healthy() -> None:
+    """Docker asks as setup has it asked, without the token; everything else needs it."""
+    tasks = yaml.safe_load((ROOT / "roles" / "director" / "tasks" / "run.yml").read_text(encoding="utf-8"))
+    command = tasks[0]["rockstat.band.band_container"]["healthcheck"]["command"]
+    name = f"{NAME}-token"
+    docker("rm", "-f", name, check=False)
+    docker(
+        "run", "-d", f"--name={name}", "--network", NAME, "-p", "10992:8080", "-e", f"REDIS_HOST={NAME}-redis",
+        "-v", "/var/run/docker.sock:/var/run/docker.sock", "-e", f"BAND_NAMESPACE={name}", "-e", f"BAND_TOKEN={TOKEN}",
+        f"--health-cmd={command}", "--health-interval=1s", "--health-retries=1", "rst/band",
+    )  # fmt: skip
+    try:
+        until(lambda: docker("inspect", "-f", "{{.State.Health.Status}}", name) == "healthy", 60)
+        assert ask("http://127.0.0.1:10992/list", headers={"X-Band-Token": TOKEN}) == []
+        with pytest.raises(AssertionError, match="403"):
+            ask("http://127.0.0.1:10992/list")
+        assert docker("inspect", "-f", "{{.State.Health.Status}}", name) == "healthy"
+    finally:
+        docker("rm", "-f", name)
+
+
 def test_an_event_is_enriched_kept_and_delivered_once() -> None:
     """From HTTP through the README's enricher and uaparser into the stream, and to the double of Mixpanel."""
     for name in ("front", "weekday", "uaparser", "mixpanel_double"):

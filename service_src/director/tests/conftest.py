@@ -142,7 +142,8 @@ def director(redis_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def closed(redis_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeDirector]:
     """A director that wants a token."""
     folder = tmp_path_factory.mktemp("closed")
-    found = FakeDirector(redis_dsn, folder, BAND_TOKEN="canary-token-5d1f9a", BAND_NAMESPACE="t-closed")
+    env = {"BAND_TOKEN": "canary-token-5d1f9a", "BAND_NAMESPACE": "t-closed", "FAKE_PAUSE": "0.001"}
+    found = FakeDirector(redis_dsn, folder, **env)
     try:
         found.start()
         yield found

@@ -1,7 +1,8 @@
 """The whole director in a process of its own, over a real Redis, with an engine and services that exist in memory only.
 
 `python fake_director.py` with the director's own environment; FAKE_SERVICES=100 begins with so many services running,
-FAKE_REAL=front with a container of that name whose answers somebody else gives.
+FAKE_REAL=front with a container of that name whose answers somebody else gives. FAKE_PAUSE is the pause after a wrong
+token, FAKE_IDLE the time that a connection may be idle, both in seconds.
 Services of this engine answer `__status` and a few methods over RPC; each prints its environment, secrets included,
 into its log, one with the variable CRASH ends with exit code 3, and the method `die` ends one later; one with
 SLOW takes a second to stop, one with MUTE never answers its status.
@@ -19,8 +20,10 @@ from typing import Any
 import msgspec
 
 from band import loop, start_server, worker
+from band import service as band_service
 from band.logs import configure_logs
 from band.redis import RedisAddress, RedisLink
+from director import guesses
 from director.assembly import Director, server_settings
 from director.errors import BuildFailed, DockerRefused
 from director.runtime.container import Placement, container_config
@@ -258,6 +261,8 @@ def _clock() -> str:
 def main() -> None:
     """Run until SIGTERM."""
     settings = DirectorSettings.read(os.environ)
+    guesses.PAUSE_SECONDS = float(os.environ.get("FAKE_PAUSE") or guesses.PAUSE_SECONDS)
+    band_service.IDLE_SECONDS = float(os.environ.get("FAKE_IDLE") or band_service.IDLE_SECONDS)
     configure_logs(settings.log_level, as_json=False)
     engine = FakeEngine(settings)
     fake: Any = engine

@@ -211,3 +211,28 @@ def test_beyond_loopback_without_a_token_it_does_not_start(host: str) -> None:
         [sys.executable, "-m", "director"], env=env, capture_output=True, text=True, timeout=50, check=False
     )
     assert (done.returncode, "BAND_TOKEN" in done.stderr) == (78, True)
+
+
+def test_half_a_request_does_not_stay(make_director: Any) -> None:
+    """Nothing at all, half a head, half of a second head: each connection is closed after a while."""
+    director = make_director("t-idle", FAKE_IDLE="1")
+    whole = b"GET /list HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    found = []
+    for head in (b"", whole[:20], whole + whole[:20]):
+        found.append(socket.create_connection(("127.0.0.1", director.port), 10))
+        found[-1].sendall(head)
+    for client in found:
+        with client:
+            while client.recv(65536):
+                pass
+
+
+def test_the_log_of_a_service_cannot_speak_to_the_terminal(director: Any) -> None:
+    """Escape sequences, bells and carriage returns of a service are shown, not obeyed; tabs and other letters stay."""
+    director.image("loud")
+    said = "a\tb \u001b[2J\u001b]0;title\u0007 \u009b31m \r\b\u007f é日"
+    assert director.post("/run/loud", {"env": {"SAID": said}})[0] == 200
+    for path in ("/logs/loud", "/logs/loud?follow=1"):
+        text = director.request("GET", path)[1]
+        assert "SAID=a\tb ␛[2J␛]0;title␇ \ufffd31m ␍␈␡ é日\n" in text
+        assert not [letter for letter in text if ord(letter) < 32 and letter not in "\t\n"]

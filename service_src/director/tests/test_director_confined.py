@@ -56,7 +56,14 @@ def spec_of(tmp_path: Path, **band: Any) -> Spec:
     (folder / "Dockerfile").write_text("FROM scratch\n")
     (folder / "band.yml").write_text(yaml.safe_dump(band))
     return resolve(
-        Catalog(tmp_path, None).get("one"), "ns/one:1", {}, namespace="ns", network="ns", platform="", now=0
+        Catalog(tmp_path, None).get("one"),
+        "ns/one:1",
+        {},
+        namespace="ns",
+        network="ns",
+        platform="",
+        now=0,
+        taken={10000},
     ).spec
 
 
@@ -67,7 +74,10 @@ def spec_of(tmp_path: Path, **band: Any) -> Spec:
         {"volumes": {"data": "/data:rw,z"}}, {"volumes": {"data": "data"}}, {"volumes": {"data": "/a/../../etc"}},
         {"volumes": {"data": "/"}}, {"volumes": {"svc-data": "/data"}}, {"volumes": {"dätä": "/data"}},
         {"volumes": {"data": "/a\nb"}}, {"privileged": True, "ports": {"x": 1}}, {"ports": {"0": 80}},
-        {"ports": {"70000": 80}}, {"ports": {"0.0.0.0:80": 80}}, {"env": {"PORT": "1"}},
+        {"ports": {"70000": 80}}, {"ports": {"0.0.0.0:80": 80}}, {"ports": {"22": 22}},
+        {"ports": {"1023": 80}}, {"ports": {"10000": 80}}, {"ports": {"²": 80}},
+        *({"volumes": {"data": path}} for path in ("/etc", "/proc", "/proc/sys", "/sys", "//dev/shm", "/./etc/")),
+        {"env": {"PORT": "1"}},
         {"env": {"A B": "1"}}, {"limits": {"memory": "1k"}},
         {"network": "host"}, {"cap_add": ["ALL"]}, {"devices": ["/dev/sda"]},
     ],
@@ -95,6 +105,7 @@ def test_whatever_a_folder_asks_for_its_container_is_confined(tmp_path: Path) ->
     [
         {"network": "host"}, {"network": "container:director"}, {"network": "ns:/proc/1"}, {"volumes": {"/": "/host"}},
         {"volumes": {"x:/etc": "/y"}}, {"volumes": {"data": "/var/run/docker.sock:/x"}},
+        {"volumes": {"data": "/proc"}}, {"ports": {"22": 22}}, {"ports": {"x": 22}},
     ],
 )  # fmt: skip
 def test_a_forged_document_in_redis_does_not_lead_to_the_host(more: dict[str, Any]) -> None:

@@ -184,7 +184,7 @@ def test_errors_have_a_status_and_a_code_of_their_own() -> None:
     """No two kinds of error share a code, and every status is one of the contract's."""
     kinds = [DirectorError, *_below(DirectorError)]
     assert len({kind.code for kind in kinds}) == len(kinds)
-    assert {kind.status for kind in kinds} <= {400, 403, 404, 409, 422, 500, 502, 504}
+    assert {kind.status for kind in kinds} <= {400, 403, 404, 409, 422, 429, 500, 502, 504}
 
 
 def _below(kind: type[DirectorError]) -> list[type[DirectorError]]:

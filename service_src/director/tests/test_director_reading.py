@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from director import params, spec
+from director import params, reading, spec
 from director.api import error_middleware, routes
 from director.endpoints import ENDPOINTS
 from director.errors import InvalidValue
@@ -171,3 +172,18 @@ def test_a_value_too_long_for_linux_is_refused() -> None:
     """A variable of more than 100,000 characters would keep the container from starting."""
     with pytest.raises(InvalidValue):
         check_env({"A": "x" * 100_001})
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    client: TestClient[Any, Any], taken: Taken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of it, and then silence: the request ends with an error, and does nothing."""
+    monkeypatch.setattr(reading, "BODY_SECONDS", 0.2)
+
+    async def half() -> AsyncIterator[bytes]:
+        yield b'{"env": '
+        await asyncio.sleep(5)
+
+    answer = await client.post("/run/one", data=half(), headers={"Content-Type": JSON})
+    assert (answer.status, (await answer.json())["error"]["message"]) == (400, "the body did not come within 0.2 s")
+    assert taken.got == []

@@ -62,6 +62,8 @@ SETUP_TIMEOUT: Final = 40.0
 """Seconds that one setup may take; the director waits 60 for a service to answer."""
 STOP_TIMEOUT: Final = 8.0
 """Seconds from SIGTERM to the end; Docker kills after 10."""
+IDLE_SECONDS = 30.0
+"""Seconds after which the HTTP port closes a connection without a request: none, half a head, or no other one."""
 
 
 DEFAULT_HOST: Final = "0.0.0.0"  # noqa: S104 - inside a container; the director publishes on loopback
@@ -452,7 +454,7 @@ class Service:
             hosts, origins = service_config.allowed_hosts, service_config.allowed_origins
             policy = service_policy(service_config.name, hosts=hosts, origins=origins)
             protect(self.app, lambda: policy, face.reads)
-        self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=2.0)
+        self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=2.0, keepalive_timeout=IDLE_SECONDS)
         await self._runner.setup()
         site = web.TCPSite(self._runner, service_config.host, service_config.port, backlog=1024)
         try:

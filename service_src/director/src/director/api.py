@@ -15,8 +15,9 @@ from band import logger
 from band.errors import RedisError
 from director.counts import RequestCounts
 from director.endpoints import Endpoint
-from director.errors import DirectorError, RedisUnavailable, TokenMissing
+from director.errors import DirectorError, RedisUnavailable, TokenMissing, TooManyGuesses, WrongToken
 from director.guard import Guard
+from director.guesses import Guesses
 from director.params import read_params
 from director.reading import read_body, read_query
 
@@ -65,20 +66,24 @@ def _handler(name: str, handlers: Iterable[object]) -> HandlerFunction:
     raise LookupError(f"no handler is called {name!r}")
 
 
-def error_middleware(guard: Callable[[], Guard], requests: RequestCounts | None = None) -> Any:
+def error_middleware(
+    guard: Callable[[], Guard], requests: RequestCounts | None = None, guesses: Guesses | None = None
+) -> Any:
     """Return the outermost middleware: the guard first, then every error as JSON, each answer counted.
 
     Args:
         guard: asked for at each request.
         requests: where answers are counted, by the path's template.
+        guesses: where wrong tokens are counted.
     """
+    guesses = guesses or Guesses()
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         begun = time.perf_counter()
         answer: web.StreamResponse | None = None
         try:
-            answer = await _answer(guard(), request, handler)
+            answer = await _answer(guard(), guesses, request, handler)
             return answer
         finally:
             if requests is not None:
@@ -89,12 +94,21 @@ def error_middleware(guard: Callable[[], Guard], requests: RequestCounts | None 
     return middleware
 
 
-async def _answer(guard: Guard, request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answer(guard: Guard, guesses: Guesses, request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
-        guard.check(request.path, request.headers)
+        try:
+            guard.check(request.path, request.headers)
+        except WrongToken:
+            await guesses.wrong(request.remote)
+            raise
         return await handler(request)
     except TokenMissing as error:
         return _to_login(request) or _json(error.body(), error.status)
+    except TooManyGuesses as error:
+        answer = _json(error.body(), error.status)
+        answer.headers["Retry-After"] = str(error.retry_after)
+        answer.force_close()
+        return answer
     except DirectorError as error:
         return _json(error.body(), error.status)
     except RedisError as error:

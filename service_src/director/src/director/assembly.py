@@ -7,7 +7,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from band import app, cleanup, dome, expose, link, logger, rpc, worker
+from band import app, cleanup, dome, expose, health, link, logger, rpc, worker
 from band.errors import RedisError
 from band.redis import RedisAddress, RedisLink
 from director.actor import Actor
@@ -27,6 +27,7 @@ from director.desired import Desired
 from director.endpoints import ENDPOINTS, READING
 from director.feed import Feed
 from director.guard import Guard, allowed_hosts
+from director.guesses import Guesses
 from director.handlers import Handlers
 from director.handlers_configs import ConfigHandlers
 from director.handlers_health import HealthHandlers
@@ -96,15 +97,9 @@ class Director:
         self.webhook = Webhook(settings.webhook_url, settings.namespace)
         self.incidents = Incidents(runtime, self.crashes, self.deployer, self.webhook)
         self.supervisor = Supervisor(
-            runtime=runtime,
-            desired=self.desired,
-            releases=self.releases,
-            crashes=self.crashes,
-            deployer=self.deployer,
-            watch=self.watch,
-            locks=self.locks,
-            namespace=settings.namespace,
-        )
+            runtime=runtime, desired=self.desired, releases=self.releases, crashes=self.crashes,
+            deployer=self.deployer, watch=self.watch, locks=self.locks, namespace=settings.namespace,
+        )  # fmt: skip
         self.watch.attach(self.supervisor.primary, self.supervisor.poke)
         self.supervisor.self_id = own.id if own else ""
         self.announcer = Announcer(link, self.prober, self.registrations, self.supervisor)
@@ -114,13 +109,9 @@ class Director:
         )
         self.progress = Progress(self.feed)
         self.images = Images(
-            runtime,
-            self.catalog,
-            self.builder,
-            namespace=settings.namespace,
-            base_image=settings.base_image,
+            runtime, self.catalog, self.builder, namespace=settings.namespace, base_image=settings.base_image,
             progress=self.progress,
-        )
+        )  # fmt: skip
         self.deployments = Deployments(
             runtime=runtime,
             images=self.images,
@@ -193,7 +184,7 @@ class Director:
         self.alerts = Alerts(
             self.webhook, link, settings.namespace, self._sight, quiet_minutes=settings.no_events_minutes
         )
-        self.requests = RequestCounts()
+        self.requests, self.guesses = RequestCounts(), Guesses()
         self.metrics = Metrics(self.rows, self.requests, self.images.builds, self._reached)
         self._endpoints = (
             self.handlers,
@@ -204,23 +195,20 @@ class Director:
             self.release_handlers,
         )
         self.dashboard = Dashboard(
-            Inside(ENDPOINTS, *self._endpoints),
-            progress=self.progress,
-            locks=self.locks,
-            feed=self.feed,
-            store=link,
-            settings=settings,
-        )
+            Inside(ENDPOINTS, *self._endpoints), progress=self.progress, locks=self.locks, feed=self.feed, store=link,
+            settings=settings, guesses=self.guesses,
+        )  # fmt: skip
         logger.info(
             "director_assembled", namespace=settings.namespace, network=around.network, in_container=own is not None
         )
 
     def install(self) -> None:
         """Give band the routes, the guard, the heartbeat's receiver and the background work."""
-        app.middlewares.append(error_middleware(lambda: self.guard, self.requests))
+        app.middlewares.append(error_middleware(lambda: self.guard, self.requests, self.guesses))
         dome.guarded = False  # the director's own guard knows the token too
         dome.routes += [*routes(ENDPOINTS, *self._endpoints), *self.dashboard.routes()]
         expose(name="__iamalive")(self._on_heartbeat)
+        health("docker")(lambda: self.health_handlers.parts()["docker"])
         for work in (
             self._listen_for_answers,
             self._hurry,

@@ -3,7 +3,9 @@
 DirectorError
 ├── BadParameter 400      a parameter is unknown, missing or of the wrong type
 ├── Refused 403           the guard does not let this request in
-│   └── TokenMissing      … because it shows no token
+│   ├── TokenMissing      … because it shows no token
+│   │   └── WrongToken    … or a wrong one
+│   └── TooManyGuesses 429 wrong tokens from one address
 ├── NotFound 404          no such service, image, method or route
 ├── Conflict 409          not possible in this state
 ├── InvalidValue 422      a parameter has the right type and an impossible value
@@ -61,6 +63,22 @@ class TokenMissing(Refused):
     """The request shows neither the token nor a session of the page."""
 
     code = "token_missing"
+
+
+class WrongToken(TokenMissing):
+    """The request shows a token, and it is not the one."""
+
+    code = "token_wrong"
+
+
+class TooManyGuesses(Refused):
+    """An address shows wrong tokens faster than they are answered; `retry_after` is in seconds."""
+
+    status, code = 429, "too_many_guesses"
+
+    def __init__(self, message: str, hint: str, retry_after: int) -> None:
+        super().__init__(message, hint)
+        self.retry_after = retry_after
 
 
 class NotFound(DirectorError):

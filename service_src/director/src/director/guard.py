@@ -10,7 +10,9 @@ import msgspec
 
 from band.cross_site import LOOPBACK, Header, SitePolicy, host_names, hostname, reader
 from director import sessions
-from director.errors import ConfigError, Refused, TokenMissing
+from director.errors import ConfigError, Refused, TokenMissing, WrongToken
+
+_SHOW = "send `Authorization: Bearer <token>` or `X-Band-Token: <token>`"
 
 
 class Guard(msgspec.Struct, frozen=True):
@@ -36,17 +38,21 @@ class Guard(msgspec.Struct, frozen=True):
         Raises:
             Refused: a foreign Host (DNS rebinding), Origin or Referer, or a browser's request from who knows where.
             TokenMissing: neither the token nor a session of the page.
+            WrongToken: a wrong one; whether the request is refused for another reason as well is not told.
         """
         header = reader(headers)
-        shown = self.token is not None and self._shows_token(self.token, header)
+        given = _given_token(header) if self.token is not None else ""
+        shown = self.token is not None and _same(given, self.token)
+        closed = self.token is not None and not self._is_open(path) and not shown
+        closed = closed and not _in_session(self.token or "", headers)
+        if given and closed:
+            raise WrongToken("the token is wrong", _SHOW)
         policy = SitePolicy(self.hosts, owner="this director", host_hint="BAND_ALLOWED_HOSTS adds a name")
         refusal = policy.refusal(header, reads=self._only_reads(path), trusted=shown)
         if refusal is not None:
             raise Refused(refusal.reason, refusal.hint)
-        if self.token is not None and not self._is_open(path) and not shown and not _in_session(self.token, headers):
-            raise TokenMissing(
-                "the token is missing or wrong", "send `Authorization: Bearer <token>` or `X-Band-Token: <token>`"
-            )
+        if closed:
+            raise TokenMissing("the token is missing", _SHOW)
 
     def _only_reads(self, path: str) -> bool:
         return path.lstrip("/").split("/")[0] in self.reading
@@ -54,11 +60,15 @@ class Guard(msgspec.Struct, frozen=True):
     def _is_open(self, path: str) -> bool:
         return path in self.open_paths or path.startswith(self.open_prefixes)
 
-    @staticmethod
-    def _shows_token(token: str, header: Header) -> bool:
-        scheme, _, bearer = (header("Authorization") or "").partition(" ")
-        given = bearer.strip() if scheme.lower() == "bearer" else header("X-Band-Token") or ""
-        return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode())
+
+def _given_token(header: Header) -> str:
+    """Return the token that a request shows, right or wrong; empty when it shows none."""
+    scheme, _, bearer = (header("Authorization") or "").partition(" ")
+    return bearer.strip() if scheme.lower() == "bearer" else header("X-Band-Token") or ""
+
+
+def _same(given: str, token: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode())
 
 
 def _in_session(token: str, headers: Mapping[str, str]) -> bool:

@@ -173,7 +173,7 @@ class Handlers:
         """`/logs/<name>`: of a service, of Redis, of the director itself."""
         lines = self._last_lines(given.name)
         if lines and self._supervisor.primary(given.name) is None:
-            return Text("".join(f"{line}\n" for line in lines))  # its container is gone, or there never was one
+            return Text(logs.text_of(lines))  # its container is gone, or there never was one
         seen = self._core(given.name) if given.name in CORE else self._container(given.name)
         declared = () if given.name in CORE else await self.declared(given.name)
         if given.follow:

@@ -13,6 +13,11 @@ Source = Literal["stdout", "stderr", "build", "director"]
 
 LONGEST = 8192
 """Characters of one line; what is longer is cut, and says so."""
+# C0 and DEL have symbols of their own in Unicode; C1, which begins escape sequences too, has none.
+_SYMBOLS = {
+    **{code: 0x2400 + code for code in range(0x20) if code != ord("\t")}, 0x7F: 0x2421,
+    **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
+}  # fmt: skip
 _numbers = itertools.count(time.time_ns() // 1_000_000 << 20)
 
 
@@ -43,6 +48,11 @@ def make_line(source: Source, name: str, text: str, *, container: str = "", at: 
         source=source,
         data=cut(text),
     )
+
+
+def printable(text: str) -> str:
+    """Return a line in which control characters show as symbols (`␛`), so that no terminal obeys them; tabs stay."""
+    return text.translate(_SYMBOLS)
 
 
 def cut(text: str) -> str:

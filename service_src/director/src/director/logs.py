@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable
 
+from director.lines import printable
 from director.masking import scrub, secret_values
 from director.runtime.face import Observed, Runtime
 
@@ -14,7 +15,12 @@ SILENCE = 5.0
 async def tail(runtime: Runtime, container: Observed, lines: int, declared: Collection[str]) -> str:
     """Return the last lines of a container's output."""
     secrets = secret_values(container.env, declared)
-    return "".join(f"{scrub(line, secrets)}\n" for line in await runtime.logs(container.id, lines))
+    return text_of(scrub(line, secrets) for line in await runtime.logs(container.id, lines))
+
+
+def text_of(lines: Iterable[str]) -> str:
+    """Return lines as a text for a terminal."""
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 async def follow(
@@ -38,7 +44,7 @@ async def follow(
             coming = None
             if line is None:
                 return
-            yield f"{scrub(line, secrets)}\n".encode()
+            yield text_of([scrub(line, secrets)]).encode()
     finally:
         if coming is not None:
             coming.cancel()

@@ -14,13 +14,14 @@ from director.endpoints import Endpoint
 
 _OBJECTS = frozenset({"env", "limits"})
 """Parameters that are objects: in a query they stand as JSON."""
-_ALWAYS = frozenset({400, 403})
+_ALWAYS = frozenset({400, 403, 429})
 _ERRORS = {
     400: "a parameter is unknown, missing or of the wrong type",
     403: "the guard refuses the request",
     404: "no such service, image or method",
     409: "not possible in this state",
     422: "a parameter has an impossible value",
+    429: "too many wrong tokens from this address; `Retry-After` says when to try again",
     502: "the service failed, or Docker or Redis is away; `log` holds its last lines",
     503: "Docker is away",
     504: "it did not answer in time",

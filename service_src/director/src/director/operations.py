@@ -247,6 +247,7 @@ class Operations:
             network=around.network,
             platform=around.platform,
             now=time.time(),
+            taken=around.own_ports,
         )
 
     @staticmethod

@@ -28,7 +28,7 @@ LOOK_EVERY = 0.25
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What every service of this director gets: `env` includes the DSN of Redis; times in seconds.
 
-    With `users` each has a Redis user of its own, and another DSN.
+    With `users` each has a Redis user of its own, and another DSN. `own_ports` are the director's host ports.
     """
 
     namespace: str
@@ -37,6 +37,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     memory: str
     ready_timeout: float = 60.0
     users: RedisUsers | None = None
+    own_ports: frozenset[int] = frozenset()
 
     @property
     def platform(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from director.errors import BadParameter, shown_key
 
+BODY_SECONDS = 30.0
+"""Seconds in which the whole body of a request has to come."""
 DEPTH = 32
 """Levels of objects and lists in a body; nothing that the director knows has more than four."""
 _FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
@@ -30,10 +33,18 @@ async def read_body(request: web.Request) -> dict[str, Any]:
     """Return the JSON or form body as an object; no body is an empty one.
 
     Raises:
-        BadParameter: it is neither, or cannot be read.
+        BadParameter: it is neither, cannot be read, or did not come.
     """
     if not request.can_read_body:
         return {}
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read_body(request)
+    except TimeoutError:
+        raise BadParameter(f"the body did not come within {BODY_SECONDS:g} s", "send it whole") from None
+
+
+async def _read_body(request: web.Request) -> dict[str, Any]:
     try:
         if "json" in request.content_type:
             return _json_object(await request.read())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from director.configs import shaping
 from director.desired import Wanted
 from director.errors import InvalidValue
 from director.redis_rules import ANY_KEY, is_platform_key
-from director.spec import Limits, Spec, check_env, check_volume
+from director.spec import Limits, Spec, check_env, check_port, check_volume
 
 
 def service_env(*, redis_dsn: str, band_url: str | None, log_level: str, json_logs: str) -> dict[str, str]:
@@ -38,8 +38,9 @@ def resolve(
     network: str,
     platform: str,
     now: float,
+    taken: Collection[int] = (),
 ) -> Wanted:
-    """Return what should run for a service.
+    """Return what should run for a service; `taken` are the host ports of the director itself.
 
     Raises:
         InvalidValue: a port, volume or key of Redis in band.yml, or the operator's config, is impossible.
@@ -51,7 +52,7 @@ def resolve(
         image=image,
         env=check_env({**band.env, **given.env}),
         secrets=tuple(sorted(band.secrets)),
-        ports=_ports(folder),
+        ports=_ports(folder, taken),
         volumes=_volumes(folder),
         limits=_limits(band.limits, given.limits),
         health=folder.health(),
@@ -66,12 +67,9 @@ def resolve(
     return Wanted(spec=spec, title=folder.title, pos=given.pos or folder.pos, since=now, watch=band.watch)
 
 
-def _ports(folder: ImageFolder) -> dict[str, int]:
+def _ports(folder: ImageFolder, taken: Collection[int]) -> dict[str, int]:
     for outside in folder.band.ports:
-        if not outside.isdigit() or not 1 <= int(outside) <= 65535:
-            raise InvalidValue(
-                f"band.yml of {folder.name}: {outside!r} is not a host port", 'write ports: {"10001": 8080}'
-            )
+        check_port(f"band.yml of {folder.name}", outside, taken)
     return dict(sorted(folder.band.ports.items()))
 
 

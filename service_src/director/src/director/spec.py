@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import msgspec
@@ -26,6 +28,10 @@ STREAM_ID_PATTERN = r"^[0-9]{1,19}(-[0-9]{1,19})?$(?!\n)"
 STREAM_IDS_PATTERN = r"^[0-9]{1,19}-[0-9]{1,19}(,[0-9]{1,19}-[0-9]{1,19}){0,99}$(?!\n)"
 VOLUME_PATTERN = r"[a-z0-9][a-z0-9_.]{0,62}"
 """No dash: with one, `my` + `svc-data` and `my-svc` + `data` would be one volume."""
+FIRST_PORT = 1024
+"""The first host port that an image folder may ask for."""
+_SYSTEM_FOLDERS = frozenset({"/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/tmp", "/usr"})  # noqa: S108
+_KERNEL_FOLDERS = ("/dev/", "/proc/", "/sys/")
 RESERVED = frozenset({"base", "director", "redis", "enrich", "broadcast"})
 """Names that are not services: images of the platform itself, and channels of the wire."""
 OWN_ENV = frozenset({"HOST", "PORT", "NAME", "BAND_SERVICE", "BAND_CONTAINER"})
@@ -116,7 +122,20 @@ def check_confined(spec: Spec) -> Spec:
         raise InvalidValue(f"{spec.name}: network {spec.network!r} is not one of the platform's", "set BAND_NETWORK")
     for volume, path in spec.volumes.items():
         check_volume(spec.name, volume, path)
+    for port in spec.ports:
+        check_port(spec.name, port)
     return spec
+
+
+def check_port(service: str, port: str, taken: Collection[int] = ()) -> None:
+    """Return if a fixed host port may be a service's; raise InvalidValue otherwise. `taken` are the platform's own."""
+    if not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= 65535:
+        raise InvalidValue(f"{service}: {port[:20]!r} is not a host port", 'write ports: {"10001": 8080}')
+    if int(port) < FIRST_PORT:
+        what = f"{service}: host port {port} belongs to the host's own services, as all below {FIRST_PORT}"
+        raise InvalidValue(what, "choose a higher one; a proxy before it can listen on 80 and 443 (docs/tls.md)")
+    if int(port) in taken:
+        raise InvalidValue(f"{service}: host port {port} is the director's own", "choose another one")
 
 
 def check_volume(service: str, volume: str, path: str) -> None:
@@ -128,6 +147,10 @@ def check_volume(service: str, volume: str, path: str) -> None:
             f"{service}: volume {volume[:80]!r}: {path[:80]!r} is not a named volume",
             "write volumes: {data: /data}; the name of a-z, 0-9, _ and .",
         )
+    place = posixpath.normpath("/" + path.strip("/"))
+    if place in _SYSTEM_FOLDERS or place.startswith(_KERNEL_FOLDERS):
+        what = f"{service}: a volume cannot be mounted at {path[:80]!r}: what the system itself needs is there"
+        raise InvalidValue(what, "write volumes: {data: /data}")
 
 
 def check_limits(limits: Limits) -> Limits:

@@ -71,4 +71,5 @@ def surroundings(settings: DirectorSettings, own: OwnContainer | None, users: Re
         memory=settings.memory,
         ready_timeout=settings.ready_timeout,
         users=users,
+        own_ports=frozenset(own.ports) if own and not own.host_network else frozenset({settings.port}),
     )

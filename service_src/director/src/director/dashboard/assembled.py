@@ -16,6 +16,7 @@ from director.dashboard.pages import Pages
 from director.dashboard.rendering import Renderer
 from director.desired import Store
 from director.feed import Feed
+from director.guesses import Guesses
 from director.locks import Locks
 from director.progress import Progress
 from director.settings import DirectorSettings
@@ -37,6 +38,7 @@ class Dashboard:
         feed: Feed,
         store: Store,
         settings: DirectorSettings,
+        guesses: Guesses,
     ) -> None:
         self._feed = feed
         self._assets = Assets()
@@ -44,7 +46,7 @@ class Dashboard:
         board = Board(inside, progress, locks, store)
         self._live = Live(board, renderer)
         self._pages = Pages(board, inside, renderer, feed)
-        self._login = Login(settings.token, renderer)
+        self._login = Login(settings.token, renderer, guesses)
 
     def routes(self) -> list[web.RouteDef]:
         """Return every route of the page, and that of the live log."""

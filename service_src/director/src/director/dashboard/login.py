@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections import deque
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -13,21 +11,20 @@ from aiohttp import web
 from director import sessions
 from director.api import LOGIN
 from director.dashboard.rendering import Renderer
+from director.errors import TooManyGuesses
+from director.guesses import Guesses
+from director.reading import read_body
 
 PATH = LOGIN
-WINDOW = 60.0
-MOST_WRONG = 10
-"""Wrong tokens within the window, over all callers: a token is 32 characters of chance, nobody types it ten times."""
 
 
 class Login:
     """The login page. `token` None: there is nothing to log in to, and everybody is sent on."""
 
-    def __init__(self, token: str | None, renderer: Renderer, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, token: str | None, renderer: Renderer, guesses: Guesses) -> None:
         self._token = token
         self._renderer = renderer
-        self._clock = clock
-        self._wrong: deque[float] = deque(maxlen=MOST_WRONG)
+        self._guesses = guesses
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of coming and going."""
@@ -47,21 +44,14 @@ class Login:
         """Take the token: a cookie and on to the page, or the form again."""
         if self._token is None:
             raise web.HTTPSeeOther("/")
-        form = await request.post()
+        form = await read_body(request)
         given, after = form.get("token"), _own(str(form.get("next") or "/"))
-        now = self._clock()
-        if len(self._wrong) == MOST_WRONG and now - self._wrong[0] < WINDOW:
-            wait = int(self._wrong[0] + WINDOW - now) + 1
-            page = self._page(request, f"Too many wrong tokens; try again in {wait} s.", after, 429)
-            page.headers["Retry-After"] = str(wait)
-            return page
         if not isinstance(given, str) or not self._right(given):
-            self._wrong.append(now)
-            return self._page(request, "That is not the token.", after, 403)
+            return await self._refuse(request, after)
         answer = web.Response(status=303, headers={"Location": after, "Cache-Control": "no-store"})
         answer.set_cookie(
             sessions.COOKIE,
-            sessions.issue(self._token, now),
+            sessions.issue(self._token, time.time()),
             max_age=sessions.LIFETIME,
             httponly=True,
             samesite="Strict",
@@ -69,6 +59,15 @@ class Login:
             path="/",
         )
         return answer
+
+    async def _refuse(self, request: web.Request, after: str) -> web.StreamResponse:
+        try:
+            await self._guesses.wrong(request.remote)
+        except TooManyGuesses as error:
+            page = self._page(request, f"Too many wrong tokens; {error.hint}.", after, error.status)
+            page.headers["Retry-After"] = str(error.retry_after)
+            return page
+        return self._page(request, "That is not the token.", after, 403)
 
     async def leave(self, _request: web.Request) -> web.StreamResponse:
         """Forget the cookie."""

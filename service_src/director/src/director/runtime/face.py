@@ -93,7 +93,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class OwnContainer(msgspec.Struct, frozen=True):
-    """The container the director itself runs in; `published` are the host addresses of its port.
+    """The container the director itself runs in; `published` are the host addresses of its port, `ports` its numbers.
 
     `mounts` are the host's folders in it: path in the container → path on the host.
     """
@@ -104,6 +104,7 @@ class OwnContainer(msgspec.Struct, frozen=True):
     published: tuple[str, ...]
     host_network: bool
     mounts: dict[str, str] = {}
+    ports: tuple[int, ...] = ()
 
 
 class Runtime(Protocol):

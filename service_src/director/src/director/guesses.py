@@ -1,0 +1,86 @@
+"""Wrong tokens: answered later and later, by address, and logged now and then. The right one never waits."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import math
+import time
+from collections.abc import Callable
+
+from band import logger
+from director.errors import TooManyGuesses
+
+FREE = 5
+"""Wrong tokens of one address that are answered at once: whoever mistypes his own should not notice any of this."""
+PAUSE_SECONDS = 1.0
+"""Between the answers to further ones of the same address."""
+MAX_WAIT_SECONDS = 10.0
+"""Whoever would wait for longer is refused at once."""
+MAX_ADDRESSES, MAX_WAITING = 1024, 256
+"""Bounds of what is remembered: addresses, beyond which new ones count as one, and guesses that wait for an answer."""
+LOG_SECONDS = 10.0
+_OTHERS = "others"
+
+
+class Guesses:
+    """Counts wrong tokens. Every caller with the right one is let in without being asked about here.
+
+    An address has a next free moment; each guess moves it on by a pause, and is answered when its turn comes.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._free_at: dict[str, float] = {}
+        self._waiting = 0
+        self._logged_at = float("-inf")
+        self._unlogged = 0
+
+    async def wrong(self, address: str | None) -> None:
+        """Take note of a wrong token and wait until it may be answered.
+
+        Raises:
+            TooManyGuesses: too many of this address, or of all, wait already.
+        """
+        wait = self._take_turn(_network(address))
+        self._log(address)
+        if wait > MAX_WAIT_SECONDS or (wait and self._waiting >= MAX_WAITING):
+            seconds = math.ceil(min(wait, MAX_WAIT_SECONDS + PAUSE_SECONDS))
+            raise TooManyGuesses("too many wrong tokens from your address", f"try again in {seconds} s", seconds)
+        if wait:
+            self._waiting += 1
+            try:
+                await asyncio.sleep(wait)
+            finally:
+                self._waiting -= 1
+
+    def _take_turn(self, network: str) -> float:
+        """Return the seconds until the turn of a guess, which is taken unless that is too long."""
+        now = self._clock()
+        rested = now - FREE * PAUSE_SECONDS
+        if network not in self._free_at and len(self._free_at) >= MAX_ADDRESSES:
+            self._free_at = {key: at for key, at in self._free_at.items() if at > rested}
+            if len(self._free_at) >= MAX_ADDRESSES:
+                network = _OTHERS
+        free_at = max(rested, self._free_at.get(network, rested)) + PAUSE_SECONDS
+        wait = max(0.0, free_at - now)
+        if wait <= MAX_WAIT_SECONDS:
+            self._free_at[network] = free_at
+        return wait
+
+    def _log(self, address: str | None) -> None:
+        self._unlogged += 1
+        if self._clock() - self._logged_at >= LOG_SECONDS:
+            logger.warning("token_wrong", address=address, tries=self._unlogged)
+            self._logged_at, self._unlogged = self._clock(), 0
+
+
+def _network(address: str | None) -> str:
+    """Return what an address counts as: itself, or the /64 that one IPv6 host commonly has for itself."""
+    try:
+        parsed = ipaddress.ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return address or ""
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
