@@ -33,6 +33,28 @@ def test_the_log_shows_lines_of_all_in_order_as_they_come(visit: Any, theatre: A
     expect(page.locator("#log-state")).to_have_text("3 lines")
 
 
+def test_errors_and_warnings_stand_out_and_a_line_has_one_time(visit: Any, theatre: Any) -> None:
+    """By their level, live and as the server makes it; the time that a line begins with stands beside it."""
+    text = ["2026-11-27T01:45:29.497163Z [error    ] boom", "[warning  ] old", "[info     ] no errors"]
+    theatre.tell("print", name="front", text=text)
+    page = visit.open()
+    expect(lines(page)).to_have_count(3)
+    expect(lines(page).nth(0)).to_have_class(re.compile("l-error"))
+    expect(lines(page).nth(0).locator(".text")).to_have_text("[error    ] boom")
+    expect(lines(page).nth(1)).to_have_class(re.compile("l-warning"))
+    assert "l-" not in (lines(page).nth(2).get_attribute("class") or "")
+    shown = visit.context.request.get("/").text()
+    assert "l-error" in shown
+    assert "[error    ] boom" in shown and "2026-11-27T01:45:29.497163Z [error" not in shown
+
+
+def test_a_row_of_an_event_names_its_page(visit: Any, theatre: Any) -> None:
+    """Without its query, before place and device."""
+    theatre.event(key="in.gen.track.page", name="page", data={"page": {"url": "https://rock.st/docs/intro?mail=x"}})
+    page = visit.open()
+    expect(page.locator(".event-more").first).to_have_text("/docs/intro")
+
+
 def test_search_filters_and_marks(visit: Any, theatre: Any) -> None:
     """Only lines that have the words stay, the words are marked; Esc shows all again."""
     theatre.tell("print", name="front", text=["one Apple", "two pears", "three apples"])

@@ -56,6 +56,46 @@ def test_each_service_stands_at_its_place_with_its_state_in_words_and_figures(vi
     expect(page.locator("#shelf-tg_hellobot")).to_contain_text("Telegram bot")
 
 
+def test_an_amber_card_says_why_and_the_head_what_is_wrong_with_redis(visit: Any, theatre: Any) -> None:
+    """The reason stands on the card in its colour; a Redis that refuses writes is told with what to do."""
+    page = visit.open()
+    reason = card(page, "sxgeo").locator(".reason")
+    expect(reason).to_have_text("database: the database is older than 60 days")
+    expect(reason).to_have_class(re.compile("tone-warn"))
+    expect(card(page, "front").locator(".reason")).to_have_count(0)
+    theatre.redis.config_set("maxmemory", 1)
+    try:
+        expect(page.locator("#summary .why")).to_contain_text("Redis: it refuses writes (OOM command not allowed")
+        expect(page.locator("#summary .why")).to_contain_text("band_redis_maxmemory")
+    finally:
+        theatre.redis.config_set("maxmemory", 0)
+    expect(page.locator("#summary .why")).to_have_count(0)
+
+
+def test_dead_letters_are_a_badge_that_leads_to_them(visit: Any, theatre: Any) -> None:
+    """On the card and in the head, as soon as there are some."""
+    page = visit.open()
+    expect(page.locator("#summary")).not_to_contain_text("dead letter")
+    at = 1_795_480_000_000
+    letter = {"stream_id": f"{at}-0", "at": str(at), "reason": "too old", "event": {"key": "in.gen.track.buy"}}
+    theatre.tell("letters", letters=[letter])
+    theatre.redis.xadd("dead:send_mixpanel", {"reason": "too old", "event": "{}"})
+    expect(page.locator("#summary")).to_contain_text("1 dead letter")
+    card(page, "send_mixpanel").get_by_role("link", name="1 dead letter").click()
+    expect(page).to_have_url(re.compile("/dashboard/service/send_mixpanel#dead-send_mixpanel$"))
+    expect(page.locator("#dead-send_mixpanel")).to_contain_text("Dead letters of send_mixpanel 1")
+
+
+def test_the_foot_has_the_version_and_leads_to_help(visit: Any) -> None:
+    """What the words mean, where the documentation lies, the API."""
+    page = visit.open()
+    expect(page.locator(".foot")).to_contain_text("Rockstat Band 0.1.0")
+    page.get_by_role("link", name="Help", exact=True).click()
+    expect(page.get_by_role("heading", name="What the words mean")).to_be_visible()
+    expect(page.get_by_role("link", name="/list", exact=True)).to_be_visible()
+    expect(page.locator("main")).to_contain_text("docs/monitoring.md")
+
+
 @pytest.mark.parametrize("width", [1280, 1400, 1680, 360])
 def test_no_figure_of_a_card_is_cut(visitors: Any, theatre: Any, width: int) -> None:
     """With five columns as on a phone: ports, ages and releases are there whole, none runs over its card."""

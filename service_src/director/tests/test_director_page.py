@@ -16,21 +16,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import escape
 
+from director import __version__
 from director.api import error_middleware
 from director.dashboard import dead, shelf, trace, words
 from director.dashboard.assets import FOLDER, Assets
 from director.dashboard.board import Board, Facts, _alarms
 from director.dashboard.cards import card
 from director.dashboard.grid import MOST_COLUMNS, place
-from director.dashboard.happened import item
+from director.dashboard.happened import MAX_PATH, item
 from director.dashboard.login import _own
-from director.dashboard.pages import Pages
+from director.dashboard.pages import DOCS, Pages
 from director.dashboard.pretty import LONGEST, pretty
 from director.dashboard.rendering import Renderer
+from director.endpoints import ENDPOINTS
 from director.guard import Guard
 from director.progress import Building
 
 STYLE = (FOLDER / "style.css").read_text(encoding="utf-8")
+DOCUMENTATION = Path(__file__).parents[3] / "docs"
 NOW = 1_795_480_000.0
 POSITIONS = st.from_regex(r"[0-9]{1,2}x[0-9]{1,2}", fullmatch=True)
 JSON = st.recursive(
@@ -135,6 +138,53 @@ def test_a_card_in_trouble_says_why_and_what_to_do() -> None:
     assert card(row(health="ok", health_reason="odd"), NOW).reasons == []
     crashed = row(health="crashed", health_reason=why, crash={"reason": "x", "exit_code": 1, "last_lines": []})
     assert card(crashed, NOW).reasons == []
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [("2026-11-27T01:45:29.49Z [error    ] boom", "error"), ("[critical] x", "error"), ("[warning  ] old", "warning"),
+     ("[info     ] [ok] no errors", ""), ('{"event": "x", "level": "error"}', "error"), ("Error: plain", "")],
+)  # fmt: skip
+def test_a_log_line_that_says_it_is_an_error_is_shown_as_one(text: str, level: str) -> None:
+    """By the level that structlog writes, in both forms; a word in a sentence is none."""
+    assert words.level(text) == level
+
+
+def test_a_log_line_has_one_time() -> None:
+    """The one that it begins with stands beside it already; others stay."""
+    assert words.without_stamp("2026-11-27T01:45:29.497163Z [info ] a 2026-11-27T01:45:29Z") == (
+        "[info ] a 2026-11-27T01:45:29Z"
+    )
+    assert words.without_stamp("2026-11-27 was a Friday") == "2026-11-27 was a Friday"
+
+
+@pytest.mark.parametrize(
+    ("page", "path"),
+    [({"url": "https://rock.st/docs/?a=1#x"}, "/docs/"), ({"url": "https://rock.st"}, "/"), ({"url": "odd"}, ""),
+     ({"url": 7}, ""), ("x", ""), ({"url": "https://a/" + "x" * 500}, "/" + "x" * (MAX_PATH - 1))],
+)  # fmt: skip
+def test_an_events_row_shows_the_page_that_it_came_from(page: Any, path: str) -> None:
+    """Its path, without what may hold something personal; nothing where the event does not tell."""
+    shown = item({"stream_id": "1-0", "event": {"key": "in.gen.track.page", "data": {"page": page}}})
+    assert shown.about == path
+
+
+async def test_the_page_has_a_version_and_help_that_leads_somewhere() -> None:
+    """The help names pages of the documentation that are there, and every path of the API."""
+    nothing: Any = None
+    pages = Pages(nothing, nothing, Renderer(Assets(), namespace="t", guarded=False), nothing)
+    app = web.Application()
+    app.add_routes(pages.routes())
+    async with TestClient(TestServer(app)) as client:
+        text = await (await client.get("/dashboard/help")).text()
+    assert f"Rockstat Band {__version__} · " in text
+    for page, _ in DOCS:
+        assert (DOCUMENTATION / page).is_file()
+        assert f"docs/{page}" in text
+    for endpoint in ENDPOINTS:
+        assert str(escape(endpoint.summary)) in text
+    assert '<a href="/list">/list</a>' in text
+    assert '"/rebuild_all"' not in text, "what changes something is no link"
 
 
 def test_dead_letters_are_a_badge_on_the_card_and_in_the_head() -> None:

@@ -102,11 +102,29 @@ async def test_each_group_says_what_became_of_the_entry(store: RedisLink) -> Non
     assert found["waits"] == {"group": "waits", "state": "waiting"}
     assert (found["holds"]["state"], found["holds"]["consumer"], found["holds"]["deliveries"]) == ("pending", "c1", 1)
     assert found["took"] == {"group": "took", "state": "taken", "at": NOW + 40, "ms": 12.5}
-    assert found["quiet"] == {"group": "quiet", "state": "taken", "at": None, "ms": None}
+    assert found["quiet"] == {"group": "quiet", "state": "unknown"}
     assert found["buried"] == {"group": "buried", "state": "dead_letter", "at": NOW + 90, "reason": "boom"}
     assert list(found) == sorted(found)
     other = {item["group"]: item for item in await trace.groups(store, second)}
-    assert (other["took"]["state"], other["buried"]["state"]) == ("taken", "taken")
+    assert (other["took"]["state"], other["buried"]["state"]) == ("taken", "unknown")
+
+
+async def test_an_event_older_than_a_listener_was_not_taken_by_it(store: RedisLink) -> None:
+    """One that has read nothing yet, and one whose records go back to its beginning; where they do not, who knows."""
+    old = await accept(store, flake(NOW), NOW)
+    for name in ("new", "busy", "long"):
+        await store.command("XGROUP", "CREATE", "events", name, "$")
+    for number in range(1, 4):
+        await accept(store, flake(NOW, number), NOW + number)
+    for name in ("busy", "long"):
+        reply = await store.command("XREADGROUP", "GROUP", name, "c1", "COUNT", "10", "STREAMS", "events", ">")
+        rows = reply[b"events"] if isinstance(reply, dict) else reply[0][1]
+        for row in rows:
+            await store.command("XACK", "events", name, row[0])
+            await store.command("XADD", f"events:taken:{name}", "*", "ids", row[0], "ms", "1")
+    await store.command("XTRIM", "events:taken:long", "MAXLEN", "1")
+    found = {item["group"]: item["state"] for item in await trace.groups(store, old)}
+    assert found == {"new": "older", "busy": "older", "long": "unknown"}
 
 
 async def test_a_listener_that_buries_events_itself_is_believed(store: RedisLink) -> None:
@@ -116,7 +134,7 @@ async def test_a_listener_that_buries_events_itself_is_believed(store: RedisLink
     await group(store, "sender", 1)
     mention = f'{{"id": "{other_id}", "data": {{"seen": "{event_id}"}}}}'
     await store.command("XADD", "dead:sender", f"{NOW + 80}-0", "event", mention, "reason", "another one")
-    assert [item["state"] for item in await trace.groups(store, entry, event_id)] == ["taken"]
+    assert [item["state"] for item in await trace.groups(store, entry, event_id)] == ["unknown"]
     await store.command("XADD", "dead:sender", f"{NOW + 90}-0", "event", f'{{"id": "{event_id}"}}', "reason", "too old")
     (found,) = await trace.groups(store, entry, event_id)
     assert found == {"group": "sender", "state": "dead_letter", "at": NOW + 90, "reason": "too old"}

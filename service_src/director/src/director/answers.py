@@ -228,7 +228,7 @@ class GroupTrace(TypedDict):
     """What became of an event in a listener's group; `at` is in milliseconds since 1970, `ms` the time it took."""
 
     group: str
-    state: Literal["waiting", "pending", "taken", "dead_letter"]
+    state: Literal["waiting", "pending", "taken", "dead_letter", "older", "unknown"]
     answer: Any
     at: NotRequired[int | None]
     ms: NotRequired[float | None]

@@ -11,7 +11,7 @@ import msgspec
 from band.constants import DEAD_LETTERS, EVENTS_STREAM
 from band.decoding import decode
 from band.errors import DecodingError, RedisReplyError
-from director.desired import Store
+from director.desired import Store, pairs
 from director.errors import NotFound
 
 TAKEN = EVENTS_STREAM + ":taken:{name}"
@@ -67,7 +67,8 @@ async def groups(store: Store, stream_id: str, event_id: str = "") -> list[dict[
     Listeners that bury events themselves know no entry: their dead letters are told by the event's own id.
 
     `state` is `waiting` (not given to anybody yet), `pending` (given and not acknowledged, with `deliveries`),
-    `taken` (acknowledged, with `at` and `ms` where the group keeps records) or `dead_letter` (given up, with `reason`).
+    `taken` (acknowledged, with `at` and `ms`), `dead_letter` (given up, with `reason`), `older` (it came before the
+    group was there, and was never given to it) or `unknown` (one of the last three, of which no record is left).
     """
     try:
         known = [_named(item) for item in await store.command("XINFO", "GROUPS", EVENTS_STREAM) or ()]
@@ -94,7 +95,16 @@ async def _group(store: Store, facts: Fields, stream_id: str, event_id: str) -> 
         if stream_id in _text(fields.get("ids", b"")).split(","):
             took = _number(fields.get("ms"))
             return {"group": name, "state": "taken", "at": _order(record_id)[0], "ms": took}
-    return {"group": name, "state": "taken", "at": None, "ms": None}
+    return {"group": name, "state": "older" if await _has_taken_all_else(store, facts, name) else "unknown"}
+
+
+async def _has_taken_all_else(store: Store, facts: Fields, name: str) -> bool:
+    """Tell whether all that a group ever took is on record: what is not there was before it."""
+    try:
+        records = dict(pairs(await store.command("XINFO", "STREAM", TAKEN.format(name=name))))
+    except RedisReplyError:  # no record at all: either it has read nothing yet, or it keeps none
+        return facts.get("entries-read") is None
+    return records.get("entries-added") == records.get("length")
 
 
 def _is_letter_of(fields: Fields, stream_id: str, event_id: str) -> bool:

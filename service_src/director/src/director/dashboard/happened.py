@@ -7,6 +7,9 @@ from typing import Any
 
 import msgspec
 
+MAX_PATH = 120
+"""Characters of a page's path in the list of events."""
+
 
 class EventItem(msgspec.Struct, frozen=True):
     """One event: its place in the stream, when it came (seconds since 1970), its key, what is known of its sender."""
@@ -41,10 +44,23 @@ def _milliseconds(stream_id: str) -> int:
 
 
 def _about(body: Mapping[str, Any]) -> Iterator[str]:
+    page = page_of(body)
+    yield from [page] if page else []
     place = about_of("mmgeo", body) or about_of("sxgeo", body)
     yield from [place] if place else []
     device = about_of("uaparser", body)
     yield from [device] if device else []
+
+
+def page_of(body: Mapping[str, Any]) -> str:
+    """Return the path of the page that an event was sent from, without its query; nothing where it does not tell."""
+    data = body.get("data")
+    page = data.get("page") if isinstance(data, Mapping) else None
+    url = page.get("url") if isinstance(page, Mapping) else None
+    if not isinstance(url, str) or "://" not in url:
+        return ""
+    path = "/" + url.partition("://")[2].partition("/")[2]
+    return path.partition("?")[0].partition("#")[0][:MAX_PATH]
 
 
 def about_of(service: str, body: Mapping[str, Any]) -> str:

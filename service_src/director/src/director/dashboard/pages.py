@@ -14,6 +14,7 @@ from director.dashboard.board import EVENTS, Board
 from director.dashboard.inside import Inside
 from director.dashboard.rendering import Renderer, answer
 from director.dashboard.shelf import fields, releases
+from director.endpoints import ENDPOINTS, READING
 from director.errors import DirectorError, NotFound, RedisUnavailable
 from director.feed import Feed
 
@@ -23,6 +24,33 @@ LINES = 60
 TAIL = 200
 PATIENCE = 0.5
 """Seconds that a page waits for dead letters: a service that hangs must not keep people from looking at it."""
+
+WORDS = (
+    ("running", "it answers, and is content with itself"),
+    ("starting", "it has not answered yet"),
+    (
+        "degraded",
+        "it says so of itself, or has not answered for 30 s though its health check passes; its card says why",
+    ),
+    ("failing", "it says so, its health check fails, it is paused, or it has not answered for 30 s; its card says why"),
+    ("crashing", "it ends again and again, and is started again with growing pauses"),
+    ("crashed", "it ended too often, and is not started any more until somebody starts it, or half an hour has passed"),
+    ("missing", "it is to run, and has no container that does"),
+    ("stopped", "somebody stopped it"),
+)
+DOCS = (
+    ("troubleshooting.md", "what messages mean, and what to do"),
+    ("operate.md", "hosts, settings, secrets, upgrades, what keeps it running"),
+    ("monitoring.md", "Prometheus, alert rules, a dashboard, the webhook"),
+    ("director.md", "releases, the watch after a switch, the crash window, image folders"),
+    ("dashboard.md", "this page"),
+    ("write-a-service.md", "a service of your own in ten minutes"),
+    ("front.md", "what events may look like, and what is refused"),
+    ("durability.md", "what a 200 promises, and what each fault costs"),
+    ("privacy.md", "addresses, consent, what is kept"),
+    ("threat-model.md", "who can reach what"),
+)
+"""The pages of the documentation that an operator needs first; a test sees to it that they are there."""
 
 
 class Pages:
@@ -43,6 +71,7 @@ class Pages:
             "/dashboard/form/run/{name}": self.run_form,
             "/dashboard/form/rollback/{name}": self.rollback_form,
             "/dashboard/dead": self.dead,
+            "/dashboard/help": self.help,
         }
         return [web.get(path, self._shown(page), allow_head=False) for path, page in table.items()]
 
@@ -89,6 +118,14 @@ class Pages:
         number = request.match_info["id"]
         found = await self._inside.ask("trace", id=number)
         return self._renderer.page(request, "trace.html", id=number, **trace.timeline(found))
+
+    async def help(self, request: web.Request) -> web.Response:
+        """`/dashboard/help`: what the words mean, where the documentation lies, what the API can do."""
+        api = [
+            (endpoint.path, endpoint.summary, "{" not in endpoint.path and endpoint.path.split("/")[1] in READING)
+            for endpoint in ENDPOINTS
+        ]
+        return self._renderer.page(request, "help.html", words=WORDS, pages=DOCS, api=api)
 
     async def run_form(self, request: web.Request) -> web.Response:
         """The dialog of running a service: what it can be told."""

@@ -10,6 +10,7 @@ from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from director import __version__
 from director.dashboard import words
 from director.dashboard.assets import Assets
 from director.dashboard.pretty import pretty
@@ -41,16 +42,18 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals.update(asset=assets.url, icon=icon, **common)
+        self._environment.globals.update(asset=assets.url, icon=icon, version=__version__, **common)
         self._environment.filters.update(
             clock=words.clock,
             count=words.count,
             duration=words.duration,
             mebibytes=words.mebibytes,
+            level=words.level,
             milliseconds=words.milliseconds,
             percent=words.percent,
             pretty=pretty,
             stamp=words.stamp,
+            without_stamp=words.without_stamp,
         )
 
     def macro(self, template: str, name: str) -> Callable[..., str]:

@@ -113,15 +113,18 @@ def _group(group: Mapping[str, Any], began: float) -> Step:
     if state == "dead_letter":
         reason = str(group.get("reason") or "no reason was given")
         return Step(at=since, what=f"{name} could not deliver it", text=reason, tone="bad", icon="bad")
+    if state == "older":
+        return Step(at="", what=f"Not for {name}", text="Older than this listener.", tone="idle", icon="stop")
     took = _number(group.get("ms"))
-    text = f"Handled in {milliseconds(took)}." if took is not None else "When is no longer on record."
+    text = f"Handled in {milliseconds(took)}." if took is not None else ""
     tone, said = _said(answer)
+    known = state != "unknown" or said
     return Step(
         at=since,
-        what=f"Taken by {name}",
-        text=f"{text} {said}".strip(),
-        tone=tone,
-        icon="bad" if tone == "bad" else "ok",
+        what=f"Taken by {name}" if known else f"{name} is past it",
+        text=f"{text} {said}".strip() or "Delivered, or older than this listener: no record of it is left.",
+        tone=tone if known else "idle",
+        icon="bad" if tone == "bad" else "ok" if known else "stop",
         facts=answer if isinstance(answer, Mapping) else None,
         facts_title="Its whole answer",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,6 +36,21 @@ def look(health: str, wanted: str) -> Look:
     """Return how a service is shown, from `/list`'s `health` and what is wanted of it."""
     found = _LOOKS.get(health) or Look(health or "unknown", "warn", "warn", trouble=True)
     return _LOST if health == "stopped" and wanted == "running" else found
+
+
+_LEVEL = re.compile(r'\[(error|critical|warning)\s*\]|"level": ?"(error|critical|warning)"', re.IGNORECASE)
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z?\s+")
+
+
+def level(text: str) -> str:
+    """Return `error` or `warning` for a log line that says it is one, else nothing; `static/log.js` does the same."""
+    found = _LEVEL.search(text)
+    return "" if found is None else "warning" if "warning" in found[0].lower() else "error"
+
+
+def without_stamp(text: str) -> str:
+    """Return a log line without the time that it begins with: the time stands beside it."""
+    return _STAMP.sub("", text)
 
 
 def duration(seconds: float | None) -> str:

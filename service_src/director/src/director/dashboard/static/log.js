@@ -9,6 +9,10 @@ const SOON = 80;
 // Colours and cursor moves of terminals, and other characters that do not print.
 const CONTROLS = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[@-Z\\-_])|[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
 
+// As words.py has them: what a line says of itself, and the time that it begins with, which stands beside it.
+const LEVEL = /\[(error|critical|warning)\s*\]|"level": ?"(error|critical|warning)"/i;
+const STAMP = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z?\s+/;
+
 let lines = [];
 let fresh = [];
 let socket;
@@ -63,7 +67,7 @@ function connection(now) {
 }
 
 function take(line) {
-  line.text = line.data.replace(CONTROLS, "");
+  line.text = line.data.replace(CONTROLS, "").replace(STAMP, "");
   fresh.push(line);
   if (fresh.length > KEPT) fresh.splice(0, fresh.length - KEPT);
   if (!timer) timer = setTimeout(soon, SOON);
@@ -120,7 +124,9 @@ function row(line, wanted) {
   const text = element("span", { class: "text" }, ...marked(line.text, wanted));
   const kind = line.source === "stdout" ? "" : `${line.source}: `;
   const who = element("span", { class: "who", title: line.cid }, line.cname);
-  return element("div", { class: `line s-${line.source}` }, time, who, kind ? element("span", { class: "sr" }, kind) : "", text);
+  const level = line.text.match(LEVEL);
+  const tone = level ? ` l-${/warning/i.test(level[0]) ? "warning" : "error"}` : "";
+  return element("div", { class: `line s-${line.source}${tone}` }, time, who, kind ? element("span", { class: "sr" }, kind) : "", text);
 }
 
 function marked(text, wanted) {
