@@ -51,7 +51,9 @@ docker:
   type: str
   returned: always
 containers:
-  description: Containers with name, service, kind, image, state and volumes; the director first.
+  description:
+    - Containers with name, service, kind, image, state, volumes, and C(contents), a hash of what the image is made of
+      that is the same on every host (empty for an image of before there was one); the director first.
   type: list
   elements: dict
   returned: always
@@ -195,6 +197,7 @@ def _container(one: dict[str, Any]) -> dict[str, Any]:
         "kind": labels.get("band.kind", ""),
         "image": one["Config"]["Image"],
         "image_id": one["Image"],
+        "contents": labels.get("band.contents", ""),
         "state": one["State"]["Status"],
         "volumes": sorted(mount["Name"] for mount in one.get("Mounts", []) if mount.get("Type") == "volume"),
     }

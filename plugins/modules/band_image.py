@@ -11,6 +11,7 @@ description:
   - Hashes the build context, the build arguments and the identity of the base image, and builds C(name:hash)
     with BuildKit when there is none.
   - An image that is there is never built again, so a run without changes takes one C(docker image inspect).
+  - Its label C(band.contents) is the hash of what comes from I(src) alone, so it is the same on every host.
   - Needs the C(docker) client on the host, with BuildKit (the buildx plugin from Docker 23 on).
 options:
   name:
@@ -174,13 +175,22 @@ class Image:
             add_text(digest, "base", self.identity(self.args["base"]) or self.args["base"])
         return digest.hexdigest()[:TAG_LENGTH]
 
+    def contents(self) -> str:
+        """The hash of the sources: without texts and what may be missing, which are this host's, and without the base."""
+        digest = hashlib.sha256()
+        for entry in self.args["context"]:
+            if entry.get("src") and not entry["optional"]:
+                for name in files_of(entry["src"]):
+                    add_file(digest, os.path.join(entry["dest"], name), os.path.join(entry["src"], name))
+        return digest.hexdigest()[:TAG_LENGTH]
+
     def build(self, folder: str, image: str) -> float:
         """Build, or fail with the last lines of the log; the seconds it took."""
         started = time.monotonic()
         options = ["--tag", image]
         for key, value in self.args["build_args"].items():
             options += ["--build-arg", f"{key}={value}"]
-        for key, value in self.args["labels"].items():
+        for key, value in {"band.contents": self.contents(), **self.args["labels"]}.items():
             options += ["--label", f"{key}={value}"]
         for _attempt in range(ATTEMPTS):
             code, out, err = self.docker("build", *options, folder)

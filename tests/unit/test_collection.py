@@ -365,6 +365,30 @@ def test_status_names_who_needs_attention_and_why(tmp_path: Path) -> None:
     assert "director degraded" not in done.stdout
 
 
+def test_status_compares_versions_across_hosts(tmp_path: Path) -> None:
+    """Equal sources are the same version on every host, whatever the image's hash; where they differ it is said."""
+
+    def host(name: str, uaparser: str) -> dict[str, Any]:
+        versions = {"front": "f" * 16, "uaparser": uaparser, "director": "d" * 12}
+        containers = [{"service": one, "kind": "service", "contents": text} for one, text in versions.items()]
+        services = {one: {"state": "running", "image": f"rockstat/{one}:{name}"} for one in ("front", "uaparser")}
+        found = {**NOTHING, "containers": containers}
+        given = {"__band_status_info": {**UP, "services": services}, "__band_status_footprint": found}
+        return {"ansible_connection": "local", "__band_status_exposure": {"open": []}, **given}
+
+    inventory, path = tmp_path / "hosts.yml", tmp_path / "show.yml"
+    hosts = {"one": host("a", "1" * 16), "two": host("b", "1" * 16), "three": host("c", "2" * 16)}
+    inventory.write_text(yaml.safe_dump({"band": {"hosts": hosts}}), encoding="utf-8")
+    tasks = [{"ansible.builtin.include_role": {"name": "rockstat.band.status", "tasks_from": "show"}}]
+    path.write_text(yaml.safe_dump([{"hosts": "band", "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
+    done = ansible("ansible-playbook", "-i", str(inventory), str(path))
+    assert done.returncode == 0, done.stdout
+    assert "uaparser: 111111111111 on one, two; 222222222222 on three" in done.stdout
+    assert done.stdout.count("Versions differ") == 1
+    assert "front: ffffffffffff" not in done.stdout
+    assert re.search(r"front +- +running .* ffffffffffff$", done.stdout, re.MULTILINE)
+
+
 @pytest.mark.parametrize("verb", ["status", "backup"])
 def test_a_host_that_is_down_stops_no_other(verb: str, tmp_path: Path) -> None:
     """A verb goes on with the hosts that answer, and its exit code tells of the one that does not."""

@@ -437,15 +437,28 @@ def test_files_are_written_once_and_secrets_are_generated_once(tmp_path: Path) -
     assert (tmp_path / "etc" / "word").read_text().strip() == word
 
 
-def resumed(director: Any, tmp_path: Path, manifest: dict[str, Any]) -> str:
+def resumed(director: Any, tmp_path: Path, manifest: dict[str, Any], contents: dict[str, str] | None = None) -> str:
     """Run the last step of a restore against a director; what Ansible said."""
     role = {"name": "rockstat.band.backup", "tasks_from": "resume"}
     given = {"band_backup_director_url": director.url, "__band_backup_archive": {"manifest": manifest}}
     play = {"hosts": "localhost", "gather_facts": False, "vars": given}
     path = tmp_path / "resume.yml"
     path.write_text(json.dumps([{**play, "tasks": [{"ansible.builtin.include_role": role}]}]), encoding="utf-8")
+    mine = {"band.managed": "true", "band.namespace": "rockstat", "band.kind": "service", "band.config": "x"}
+    made = [
+        {"Name": f"/{name}", "Image": "x", "State": {"Status": "running"},
+         "Config": {"Image": "x", "Labels": {**mine, "band.service": name, "band.contents": text}}}
+        for name, text in (contents or {}).items()
+    ]  # fmt: skip
+    (tmp_path / "made.json").write_text(json.dumps(made))
+    (tmp_path / "docker").write_text(
+        f"#!/bin/sh\ncase $1$2 in version*) echo 26 ;; containerls) echo id ;; "
+        f"containerinspect) cat {tmp_path}/made.json ;; esac\n"
+    )
+    (tmp_path / "docker").chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     command = [str(Path(sys.executable).parent / "ansible-playbook"), str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=55, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=55, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -472,3 +485,15 @@ def test_a_restore_onto_the_same_images_ends_well(director: Any, tmp_path: Path)
         director, tmp_path, {"namespace": "rockstat", "running": ["front"], "images": {"front": "rockstat/front:a"}}
     )
     assert "another" not in said
+
+
+def test_a_bare_host_runs_the_releases_of_the_backup_under_other_hashes(director: Any, tmp_path: Path) -> None:
+    """An image's tag names its base, which is another one on another host: only other contents are another release."""
+    for name in ("front", "ledger"):
+        director.services[name] = {"name": name, "wanted": "running", "state": "running", "image": f"rockstat/{name}:b"}
+    images = {name: f"rockstat/{name}:a" for name in ("front", "ledger")}
+    manifest = {"namespace": "rockstat", "running": ["front", "ledger"], "images": images}
+    contents = {"front": "same", "ledger": "before"}
+    said = resumed(director, tmp_path, {**manifest, "contents": contents}, {**contents, "ledger": "after"})
+    assert "ledger: rockstat/ledger:b, at the backup rockstat/ledger:a\n" in said
+    assert "front: rockstat" not in said

@@ -13,6 +13,8 @@ from director import context
 from director.catalog import Catalog
 from director.context import Entry, adapt_requirements, context_hash, pack, read_entries
 from director.errors import BuildFailed, InvalidValue, NotFound
+from director.images import Images
+from director.runtime.face import LABEL_CONTENTS, ImageInfo
 from director.runtime.inspection import own_container
 
 
@@ -271,6 +273,29 @@ def test_the_hash_changes_with_contents_mode_and_base_only(tmp_path: Path) -> No
     assert executable != first
     (folder / "main").write_text("print(1)")
     assert now() not in {first, executable}
+
+
+async def test_the_label_of_contents_is_the_same_on_every_host(tmp_path: Path) -> None:
+    """The tag names the base image of this host, the label what both are made of: two hosts can be compared by it."""
+    put(tmp_path / "user" / "one", main="print()")
+
+    class Host:
+        def __init__(self, base: str, contents: str) -> None:
+            self._base = ImageInfo(id=base, labels={LABEL_CONTENTS: contents})
+
+        async def image(self, tag: str) -> ImageInfo | None:
+            return self._base if tag == "base:1" else None
+
+    async def made(base: str, contents: str) -> tuple[str, str]:
+        catalog, runtime = Catalog(tmp_path, None), Host(base, contents)
+        images = Images(runtime, catalog, None, namespace="t", base_image="base:1", progress=None)  # type: ignore[arg-type]
+        plan = await images.plan("one")
+        return plan.tag, plan.labels("t")[LABEL_CONTENTS]
+
+    here, there, newer = await made("sha256:a", "1"), await made("sha256:b", "1"), await made("sha256:a", "2")
+    assert here[0] != there[0]
+    assert here[1] == there[1]
+    assert newer[1] != here[1]
 
 
 def test_moving_bytes_between_files_changes_the_hash(tmp_path: Path) -> None:

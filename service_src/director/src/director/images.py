@@ -19,14 +19,26 @@ from director.runtime import face
 class ImagePlan(msgspec.Struct, frozen=True):
     """An image as it would be built now.
 
-    `present`: one with these contents is there already. `notes`: what was changed in its requirements, in words.
+    `present`: one with these contents is there already. `contents`: the hash of them and of the base's, without what is
+    of this host alone. `notes`: what was changed in its requirements, in words.
     """
 
     folder: ImageFolder
     tag: str
+    contents: str
     entries: list[Entry]
     present: bool
     notes: list[str] = []
+
+    def labels(self, namespace: str) -> dict[str, str]:
+        """Return the labels of the image."""
+        return {
+            face.LABEL_MANAGED: "true",
+            face.LABEL_NAMESPACE: namespace,
+            face.LABEL_SERVICE: self.folder.name,
+            face.LABEL_KIND: "service",
+            face.LABEL_CONTENTS: self.contents,
+        }
 
 
 class Images:
@@ -73,12 +85,14 @@ class Images:
                 f"{name} is an image of the platform itself, not a service", "GET /list_images shows what can be run"
             )
         entries = await asyncio.to_thread(read_entries, folder, self._base_image)
-        base_id, notes = "", list[str]()
+        base_id, base_contents, notes = "", "", list[str]()
         if folder.uses_base:
-            base_id = await self._base_id()
+            base = await self._base()
+            base_id, base_contents = base.id, base.labels.get(face.LABEL_CONTENTS, "")
             entries, notes = adapt_requirements(entries)
         tag = f"{self._namespace}/{name}:{context_hash(entries, base_id)}"
-        return ImagePlan(folder, tag, entries, await self._runtime.image(tag) is not None, notes)
+        contents = context_hash(entries, base_contents)
+        return ImagePlan(folder, tag, contents, entries, await self._runtime.image(tag) is not None, notes)
 
     async def ensure(self, plan: ImagePlan, *, nocache: bool = False) -> bool:
         """Build the planned image unless it is there; returns whether it was built.
@@ -89,12 +103,7 @@ class Images:
         if plan.present and not nocache:
             return False
         name = plan.folder.name
-        labels = {
-            face.LABEL_MANAGED: "true",
-            face.LABEL_NAMESPACE: self._namespace,
-            face.LABEL_SERVICE: name,
-            face.LABEL_KIND: "service",
-        }
+        labels = plan.labels(self._namespace)
         request = BuildRequest(tag=plan.tag, base_image=self._base_image, labels=labels, nocache=nocache)
         logger.info("build_started", service=name, image=plan.tag, files=len(plan.entries))
         for note in plan.notes:
@@ -116,9 +125,9 @@ class Images:
         logger.info("build", service=name, line=line)
         self._progress.line(name, line)
 
-    async def _base_id(self) -> str:
+    async def _base(self) -> face.ImageInfo:
         base = await self._runtime.image(self._base_image)
         if base is None:
             hint = "make it with `ansible-playbook setup.yml`, or name another one in BAND_BASE_IMAGE"
             raise Conflict(f"the base image {self._base_image} is not there", hint)
-        return base.id
+        return base

@@ -17,6 +17,8 @@ LABEL_CONFIG = "band.config"
 LABEL_SPEC = "band.spec"
 LABEL_POS = "band.pos"
 LABEL_TITLE = "band.title"
+LABEL_CONTENTS = "band.contents"
+"""What an image is made of, its base included, as a hash that is the same on every host."""
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
