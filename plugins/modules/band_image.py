@@ -176,7 +176,7 @@ class Image:
         return digest.hexdigest()[:TAG_LENGTH]
 
     def contents(self) -> str:
-        """The hash of the sources: without texts and what may be missing, which are this host's, and without the base."""
+        """The hash of the sources; without the base, texts, and what may be missing, which are this host's."""
         digest = hashlib.sha256()
         for entry in self.args["context"]:
             if entry.get("src") and not entry["optional"]:
