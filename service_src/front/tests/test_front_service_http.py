@@ -458,6 +458,7 @@ async def test_a_dead_enricher_is_soon_not_waited_for(http: aiohttp.ClientSessio
         facts = await answer.json()
         assert (answer.status, facts["status"]) == (200, "degraded")
         assert facts["checks"]["enrichers"]["absent"] == ["uaparser"]
+        assert "/logs/NAME" in facts["checks"]["enrichers"]["hint"]
     await peers.service("uaparser", lambda _params: UA_RESULT, enricher=True)
     await asyncio.sleep(1.3)
     await timed(http)

@@ -233,6 +233,7 @@ def test_the_health_of_all_is_that_of_the_worst() -> None:
     silent = merge_health({0: well}, [1])
     assert silent["status"] == "degraded"
     assert silent["checks"]["workers"]["reason"] == "no answer from worker 1"
+    assert "restart front" in silent["checks"]["workers"]["hint"]
 
 
 def test_metrics_of_all_are_added_up() -> None:

@@ -98,7 +98,9 @@ def enrichers_health() -> dict[str, Any]:
     """Degraded while an enricher does not answer."""
     absent = sorted(front.attendance.absent)
     if absent:
-        return {"status": "degraded", "reason": f"no answer from {', '.join(absent)}", "absent": absent}
+        reason = f"no answer from {', '.join(absent)}: events go on without what they add"
+        hint = "see whether that service runs, and its log (/logs/NAME of the director); it is tried again by itself"
+        return {"status": "degraded", "reason": reason, "hint": hint, "absent": absent}
     return {"status": "ok", "registered": sorted(front.pipeline.table.enrichers)}
 
 
