@@ -175,21 +175,27 @@ def test_each_worker_has_its_share_of_the_bounds() -> None:
 # --- large events
 
 
+async def nothing() -> None:
+    pass
+
+
 async def test_large_events_wait_for_each_other() -> None:
     """As many at once as there is room for, in their order; one that is larger than all the room is let in alone."""
     gate, inside, most = Admission(at_once=100, waiting=1000), [0], [0]
     order: list[int] = []
 
-    async def event(number: int, size: int) -> None:
-        async with gate.room(size):
-            order.append(number)
-            inside[0] += size
-            most[0] = max(most[0], inside[0])
-            await asyncio.sleep(0.001)
-            inside[0] -= size
+    async def event(number: int, size: int) -> int:
+        order.append(number)
+        inside[0] += size
+        most[0] = max(most[0], inside[0])
+        await asyncio.sleep(0.001)
+        inside[0] -= size
+        return number
 
-    await asyncio.gather(*(event(number, 40) for number in range(10)), event(10, 150), event(11, 10))
-    assert (order, most[0], gate.waiting_bytes) == (list(range(12)), 150, 0)
+    sizes = [40] * 10 + [150, 10]
+    done = await asyncio.gather(*(gate.run(size, event(number, size)) for number, size in enumerate(sizes)))
+    assert done == order == list(range(12))
+    assert (most[0], gate.waiting_bytes) == (150, 0)
 
 
 async def test_in_one_turn_of_the_loop_only_so_much_is_let_in() -> None:
@@ -198,10 +204,10 @@ async def test_in_one_turn_of_the_loop_only_so_much_is_let_in() -> None:
     seen: list[int] = []
 
     async def event() -> None:
-        async with gate.room(admission.MAX_A_TURN_BYTES // 2):
-            done[0] += 1
+        done[0] += 1
 
-    events = [asyncio.create_task(event()) for _ in range(10)]
+    size = admission.MAX_A_TURN_BYTES // 2
+    events = [asyncio.create_task(gate.run(size, event())) for _ in range(10)]
     while done[0] < 10:
         await asyncio.sleep(0)
         seen.append(done[0])
@@ -211,45 +217,34 @@ async def test_in_one_turn_of_the_loop_only_so_much_is_let_in() -> None:
 
 async def test_one_that_is_cancelled_as_it_is_let_in_takes_no_room() -> None:
     """Its room goes to the next."""
-    gate = Admission(at_once=100, waiting=1000)
-
-    async def pass_through() -> None:
-        async with gate.room(80):
-            pass
-
-    async with gate.room(80):
-        first, second = [asyncio.create_task(pass_through()) for _ in range(2)]
-        await asyncio.sleep(0)
+    gate, leave = Admission(at_once=100, waiting=1000), asyncio.Event()
+    inside = asyncio.create_task(gate.run(80, leave.wait()))
+    await asyncio.sleep(0)
+    first, second = [asyncio.create_task(gate.run(80, nothing())) for _ in range(2)]
+    await asyncio.sleep(0)
+    leave.set()
+    await asyncio.sleep(0)
     first.cancel()
-    await asyncio.gather(first, second, return_exceptions=True)
+    await asyncio.gather(inside, first, second, return_exceptions=True)
     assert (first.cancelled(), second.cancelled(), gate._inside) == (True, False, 0)
 
 
 async def test_too_many_large_events_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """When too much waits, or for too long; those inside go on, and the next are let in."""
     gate, leave = Admission(at_once=100, waiting=100), asyncio.Event()
-
-    async def stay() -> None:
-        async with gate.room(100):
-            await leave.wait()
-
-    async def pass_through(size: int) -> None:
-        async with gate.room(size):
-            pass
-
-    staying = asyncio.create_task(stay())
+    staying = asyncio.create_task(gate.run(100, leave.wait()))
     await asyncio.sleep(0)
-    waiting = asyncio.create_task(pass_through(80))
+    waiting = asyncio.create_task(gate.run(80, nothing()))
     await asyncio.sleep(0)
     with pytest.raises(NotAccepted, match="large events"):
-        await pass_through(30)
+        await gate.run(30, nothing())
     monkeypatch.setattr(admission, "MAX_WAIT_SECONDS", 0.01)
     with pytest.raises(NotAccepted, match="large events"):
-        await pass_through(20)
+        await gate.run(20, nothing())
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert gate.waiting_bytes == 0
     leave.set()
     await staying
-    await pass_through(100)
+    await gate.run(100, nothing())
     assert gate._inside == 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
 
 from front.errors import NotAccepted
+
+T = TypeVar("T")
 
 SMALL_BYTES: Final = 2048
 """Events up to this size, body and query together, are let in at once and are not counted."""
@@ -30,19 +31,22 @@ class Admission:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self.waiting_bytes = 0
 
-    @asynccontextmanager
-    async def room(self, size: int) -> AsyncIterator[None]:
-        """Wait until there is room for an event of `size` bytes; it is taken for as long as the block lasts.
+    async def run(self, size: int, event: Coroutine[Any, Any, T]) -> T:
+        """Wait until there is room for an event of `size` bytes, and work on it.
 
         Raises:
             NotAccepted: too much waits already, or it took too long.
         """
-        if self._waiting or not self._fits(size):
-            await self._wait(size)
-        else:
-            self._enter(size)
         try:
-            yield
+            if self._waiting or not self._fits(size):
+                await self._wait(size)
+            else:
+                self._enter(size)
+        except BaseException:
+            event.close()
+            raise
+        try:
+            return await event
         finally:
             self._inside -= size
             self._let_in()

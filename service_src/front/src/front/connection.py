@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
         """Have a request answered that is complete."""
         if self._closing:
             return
-        if not wants_websocket(request):
+        if b"upgrade" not in request.headers or not wants_websocket(request):
             self._closing = not request.keep_alive
             self._begin(request)
         elif request.upgrade:

@@ -30,12 +30,7 @@ def _host_of(text: str) -> str:
 
 def is_host_header(value: bytes) -> bool:
     """Whether it is what a Host header may say: `uri-host [":" port]` of RFC 3986; it may be empty."""
-    return len(value) <= _LONGEST and _is_host_header(value)
-
-
-@lru_cache(maxsize=1024)
-def _is_host_header(value: bytes) -> bool:
-    return _HOST_HEADER.fullmatch(value) is not None
+    return len(value) <= _LONGEST and _HOST_HEADER.fullmatch(value) is not None
 
 
 def cookie_domain_of(domain: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -124,7 +125,8 @@ class Door:
             raise BadRequest("method", f"the method {method[:20]} is not supported; use GET, POST or OPTIONS")
         return await self._event(visit, path, query_text, has_body=method == "POST")
 
-    async def _event(self, visit: Visit, path: str, query_text: str, *, has_body: bool) -> Rendered:
+    def _event(self, visit: Visit, path: str, query_text: str, *, has_body: bool) -> Awaitable[Rendered]:
+        """Make an event of a request; a large one waits for its turn."""
         request = visit.request
         raw = b""
         if has_body:
@@ -133,13 +135,11 @@ class Door:
                 raw = unpacked(raw, request.header(b"content-encoding") or "", self._body_limit)
         visit.place = place_of(path)
         size = len(raw) + len(query_text)
-        if size <= SMALL_BYTES:
-            return await self._take(visit, path, query_text, raw if has_body else None)
-        async with self._admission.room(size):
-            return await self._take(visit, path, query_text, raw if has_body else None)
+        taking = self._take(visit, path, query_text, raw if has_body else None)
+        return taking if size <= SMALL_BYTES else self._admission.run(size, taking)
 
     async def _take(self, visit: Visit, path: str, query_text: str, raw: bytes | None) -> Rendered:
-        """Make an event of a request, `raw` being its body as it was before it was packed; None when it has none."""
+        """Take an event, `raw` being its body as it was before it was packed; None when it has none."""
         request, place = visit.request, visit.place
         query = visit.query = parse_query(query_text)
         content_type = place.content_type or (request.header(b"content-type") or "").lower()

@@ -24,10 +24,9 @@ class Handshake(NamedTuple):
 
 
 def wants_websocket(request: Request) -> bool:
-    """Whether a request is for the one place where WebSockets are."""
+    """Whether a request with `Upgrade` is for the one place where WebSockets are."""
     return (
-        b"upgrade" in request.headers
-        and request.headers[b"upgrade"].lower() == b"websocket"
+        request.headers[b"upgrade"].lower() == b"websocket"
         and request.method == "GET"
         and request.target.partition(b"?")[0] == PATH
     )

@@ -23,6 +23,11 @@ OVERHEAD_BYTES: Final = 2048
 """What Python needs for a request that waits or is not complete, beside its own bytes; about."""
 
 
+_MAX_GOOD_HOSTS: Final = 256
+_GOOD_HOSTS: Final = set[bytes | None]()
+"""Values of Host that were looked at already."""
+
+
 class RequestParser:
     """Takes pieces of at most `MAX_PIECE_BYTES`; tells of requests as soon as they are complete, or at fault.
 
@@ -60,9 +65,8 @@ class RequestParser:
         """Forget the request that was read: the next one begins."""
         self._target = b""
         self._headers: Headers = {}
-        self._repeated = 0
         self._body: bytes | bytearray = b""
-        self._size = self._gap = 0
+        self._repeated = self._size = self._gap = 0
         self._reading: Request | None = None
         self.began = 0.0
         """When the request began that is being read, by the clock of `feed`; 0 when none is."""
@@ -72,7 +76,7 @@ class RequestParser:
         """Bytes that are kept of the request that is being read, about."""
         if not self.began:
             return 0
-        head = 0 if self._reading is None else sum(map(len, self._headers.values()))
+        head = 0 if self._reading is None else sum(map(len, self._reading.headers.values()))
         return OVERHEAD_BYTES + self._gap + self._size + head
 
     @property
@@ -82,7 +86,10 @@ class RequestParser:
 
     def feed(self, piece: bytes, now: float) -> int:
         """Parse a piece; returns how much of it was read: not all behind a request for another protocol."""
-        fresh, size, self._moved, self._now = not self.began, len(piece), False, now
+        fresh = not self.began
+        size = len(piece)
+        self._moved = False
+        self._now = now
         try:
             self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
@@ -96,7 +103,7 @@ class RequestParser:
             self._gap = 0
         else:
             self._gap += size
-            if self._gap > LONGEST_HEAD:
+            if self._gap > LONGEST_HEAD or len(self._headers) > MOST_HEADERS:
                 self._on_fault(self.reading, BROKEN)
         return size
 
@@ -139,30 +146,33 @@ class RequestParser:
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; one behind the body is a trailer."""
-        if self._reading is not None:
-            return
+        """Take a header; or a trailer, which nobody looks at."""
         headers = self._headers
         name = name.lower()
         if name in headers:
-            if name == b"host":
-                raise ValueError("two hosts")
-            self._repeated += 1
-            value = (b"%b; %b" if name == b"cookie" else b"%b, %b") % (headers[name], value)
+            value = self._joined(name, headers[name], value)
         headers[name] = value
-        if len(headers) + self._repeated > MOST_HEADERS:
-            raise ValueError("too many headers")
+
+    def _joined(self, name: bytes, known: bytes, value: bytes) -> bytes:
+        self._repeated += 1
+        if name == b"host" or self._repeated > MOST_HEADERS:
+            raise ValueError("two hosts, or too many headers")
+        return (b"%b; %b" if name == b"cookie" else b"%b, %b") % (known, value)
 
     def on_headers_complete(self) -> None:
         """Look at the head: is it whole, is the body welcome?"""
+        headers, parser = self._headers, self._parser
+        self._headers = {}
         if self._continued is not None:
             self._reading, self._continued = self._continued, None
-            self._headers = self._reading.headers
             return
-        headers, parser = self._headers, self._parser
         if self._gap > LONGEST_HEAD - MAX_PIECE_BYTES:
             _check_length(self._target, headers)
-        _check_framing(parser.get_http_version(), headers)
+        if len(headers) + self._repeated > MOST_HEADERS:
+            raise ValueError("too many headers")
+        version = parser.get_http_version()
+        if version != "1.1" or b"transfer-encoding" in headers or headers.get(b"host") not in _GOOD_HOSTS:
+            _check_framing(version, headers)
         target = self._raw_target or self._target
         self._raw_target = b""
         request = self._reading = Request(parser.get_method().decode(), target, headers, self._peer)
@@ -192,7 +202,7 @@ class RequestParser:
         self._moved = True
         if request is None:
             return
-        request.body = bytes(body)
+        request.body = body if type(body) is bytes else bytes(body)
         request.keep_alive = request.keep_alive and self._parser.should_keep_alive()
         if self._parser.should_upgrade():
             if _has_body(request):
@@ -220,7 +230,10 @@ def _check_framing(version: str, headers: Headers) -> None:
             raise ValueError("no host")
     elif version != "1.0" or b"transfer-encoding" in headers:
         raise ValueError("a version that is not served, or one that knows no Transfer-Encoding")
-    if host is not None and not is_host_header(host):
-        raise ValueError("the host is none")
+    if host is not None:
+        if not is_host_header(host):
+            raise ValueError("the host is none")
+        if len(_GOOD_HOSTS) < _MAX_GOOD_HOSTS and len(host) < 256:
+            _GOOD_HOSTS.add(host)
     if b"transfer-encoding" in headers and headers[b"transfer-encoding"].lower() != b"chunked":
         raise ValueError("a transfer coding that is not known here")

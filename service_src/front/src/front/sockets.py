@@ -80,8 +80,7 @@ class Sockets:
         if len(payload) <= SMALL_BYTES:
             return await self._answer(payload, client)
         try:
-            async with self._admission.room(len(payload)):
-                return await self._answer(payload, client)
+            return await self._admission.run(len(payload), self._answer(payload, client))
         except NotAccepted as error:
             return answers.ws_form(self._unavailable(error))
 
