@@ -11,7 +11,7 @@ from front.address import ClientAddresses
 from front.admission import Admission
 from front.bounds import MAX_LEAVING, MIN_WAIT_SECONDS, Bounds, Limits
 from front.config import FrontSettings
-from front.errors import NotAccepted
+from front.errors import Overloaded
 
 LIMITS = Limits(
     connections=4, connections_per_address=2, websockets=2, websockets_per_address=1, held_bytes=1000,
@@ -236,10 +236,10 @@ async def test_too_many_large_events_are_refused(monkeypatch: pytest.MonkeyPatch
     await asyncio.sleep(0)
     waiting = asyncio.create_task(gate.run(80, nothing()))
     await asyncio.sleep(0)
-    with pytest.raises(NotAccepted, match="large events"):
+    with pytest.raises(Overloaded, match="large events"):
         await gate.run(30, nothing())
     monkeypatch.setattr(admission, "MAX_WAIT_SECONDS", 0.01)
-    with pytest.raises(NotAccepted, match="large events"):
+    with pytest.raises(Overloaded, match="large events"):
         await gate.run(20, nothing())
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)

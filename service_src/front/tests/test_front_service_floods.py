@@ -171,6 +171,7 @@ async def test_beyond_the_bound_a_connection_is_told_to_come_again(
     (gave_way,) = await flooding.answered(1)
     assert gave_way.startswith(b"HTTP/1.1 503 ")
     assert metric(front, 'refused_connections_total{reason="connections"}') >= 2
+    assert (metric(front, "overloaded_total"), metric(front, "not_accepted_total")) == (1, 0)
 
 
 async def test_one_address_takes_no_place_of_others(

@@ -58,6 +58,7 @@ class Service:
         self.bounds = Bounds(Limits(9, 9, 9, 9, 1 << 20, 1 << 20), lambda peer: peer)
         self.held: asyncio.Event | None = None
         self.seen: list[bytes] = []
+        self.errors = 0
 
     async def answer(self, payload: bytes) -> bytes:
         self.seen.append(payload)
@@ -65,10 +66,13 @@ class Service:
             await self.held.wait()
         return payload.upper()
 
+    def count_error(self) -> None:
+        self.errors += 1
+
     def connect(self) -> tuple[WebSocket, Transport]:
         transport = Transport()
         reader = FrameReader(LIMIT, unpack=True)
-        socket = WebSocket(self.bounds, transport, "", self.answer, reader, KEPT)
+        socket = WebSocket(self.bounds, transport, "", self.answer, self.count_error, reader, KEPT)
         assert self.bounds.websockets.admit(socket, 0.0)
         socket.begin(b"")
         return socket, transport
@@ -208,7 +212,7 @@ async def test_what_comes_behind_an_error_is_thrown_away() -> None:
     service = Service()
     socket, transport = service.connect()
     socket.data_received(sent(TEXT, b"\xff"))
-    assert transport.written == close_frame(1007)
+    assert (transport.written, service.errors) == (close_frame(1007), 1)
     for _ in range(1000):
         socket.data_received(b"\x81\xff" + b"\0" * 1000)
     assert (transport.open, socket._reader.held < 5000, service.bounds.held) == (True, True, 0)

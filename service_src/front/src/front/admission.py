@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
-from front.errors import NotAccepted
+from front.errors import Overloaded
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Admission:
         """Wait until there is room for an event of `size` bytes, and work on it.
 
         Raises:
-            NotAccepted: too much waits already, or it took too long.
+            Overloaded: too much waits already, or it took too long.
         """
         try:
             if self._waiting or not self._fits(size):
@@ -68,7 +68,7 @@ class Admission:
 
     async def _wait(self, size: int) -> None:
         if self.waiting_bytes + size > self._most_waiting:
-            raise NotAccepted("too many large events at once")
+            raise Overloaded("too many large events at once")
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (size, turn)
         self._waiting.append(entry)
@@ -78,7 +78,7 @@ class Admission:
                 await turn
         except TimeoutError:
             self._give_up(entry)
-            raise NotAccepted("too many large events at once") from None
+            raise Overloaded("too many large events at once") from None
         except BaseException:
             self._give_up(entry)
             raise

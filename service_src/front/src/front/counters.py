@@ -9,6 +9,7 @@ from typing import Final, Protocol
 COUNTED: Final[Mapping[str, str]] = {
     "accepted": "Events that were promised: each is in the stream, or in the journal.",
     "not_accepted": "Events that neither Redis nor the journal took; the client was told 503.",
+    "overloaded": "Requests and messages that there was no room for; the client was told 503.",
     "failed": "Requests that an unexpected error ended; the client was told 500.",
     "forged": "Events that brought fields along which only enrichers may write.",
     "protocol_errors": "Requests that were no HTTP, or broke off.",

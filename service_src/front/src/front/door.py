@@ -16,7 +16,7 @@ from front.answers import Rendered
 from front.body import parse_body
 from front.counters import Counters
 from front.domains import host_of
-from front.errors import BadRequest, NotAccepted
+from front.errors import BadRequest, NotAccepted, Overloaded
 from front.flake import Flakes
 from front.heads import PREFLIGHT, allowed_origin, head
 from front.hints import read_hints
@@ -99,7 +99,7 @@ class Door:
             self._counters.add(f"rejected_{error.code}")
             return self._reply(visit, _refused(error))
         except NotAccepted as error:
-            self._counters.add("not_accepted")
+            self._counters.add("overloaded" if isinstance(error, Overloaded) else "not_accepted")
             return self._reply(visit, _unavailable(error, native=visit.place.native))
         except Exception as error:  # noqa: BLE001 - the last resort: an answer and a line in the log, not a hanging client
             self._counters.add("failed")
@@ -202,7 +202,7 @@ class Door:
 
     def _fault(self, request: Request) -> BadRequest | NotAccepted:
         if request.fault == OVERLOADED:
-            return NotAccepted("too many connections; try again later")
+            return Overloaded("too many connections; try again later")
         if request.fault == BAD_HANDSHAKE:
             return BadRequest(BAD_HANDSHAKE, "not a WebSocket handshake of version 13")
         if request.fault == BROKEN:

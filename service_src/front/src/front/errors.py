@@ -4,6 +4,7 @@ FrontError
 ├── BadSettings        the settings of this service contradict themselves or cannot be read
 ├── BadRequest         the client's request cannot become an event: 400, or 413 when it is too large
 └── NotAccepted        the event could not be stored; the client should send it again: 503
+    └── Overloaded     there is no room for the request or message now: 503
 """
 
 from __future__ import annotations
@@ -38,3 +39,7 @@ class NotAccepted(FrontError):
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after
+
+
+class Overloaded(NotAccepted):
+    """There is no room now for what a client sends; others hold it."""

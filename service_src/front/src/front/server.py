@@ -75,7 +75,8 @@ class EventServer:
         client = self._sockets.client_of(request)
         answer = partial(self._sockets.answer, client=client)
         reader = FrameReader(self.body_limit, unpack=hands.unpack)
-        socket_ = WebSocket(self.bounds, transport, client.address, answer, reader, client.kept_bytes)
+        on_error = self._sockets.count_error
+        socket_ = WebSocket(self.bounds, transport, client.address, answer, on_error, reader, client.kept_bytes)
         if not self.bounds.websockets.admit(socket_, asyncio.get_running_loop().time()):
             return OVERLOADED
         transport.write(hands.answer)

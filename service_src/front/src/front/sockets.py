@@ -13,7 +13,7 @@ from front.answers import Answer
 from front.body import decode_json
 from front.counters import Counters
 from front.door import target_of, td_of
-from front.errors import BadRequest, NotAccepted
+from front.errors import BadRequest, NotAccepted, Overloaded
 from front.flake import Flakes
 from front.objection import consent_of, mark_objection
 from front.pipeline import Pipeline
@@ -75,6 +75,10 @@ class Sockets:
             _KEPT_BYTES + sum(map(getsizeof, texts)),
         )
 
+    def count_error(self) -> None:
+        """Count a connection that ends because what came was no WebSocket frame."""
+        self._counters.add("protocol_errors")
+
     async def answer(self, payload: bytes, client: Client) -> bytes:
         """Answer one message; never raises."""
         if len(payload) <= SMALL_BYTES:
@@ -118,5 +122,5 @@ class Sockets:
             return answers.error("Internal Server Error", 500)
 
     def _unavailable(self, error: NotAccepted) -> Answer:
-        self._counters.add("not_accepted")
+        self._counters.add("overloaded" if isinstance(error, Overloaded) else "not_accepted")
         return answers.error(f"Service Unavailable: {error.reason}", 503)

@@ -41,9 +41,9 @@ class WebSocket(asyncio.Protocol):
     """Answers each message by `answer`, which never raises. `kept` counts as held for as long as it is open."""
 
     __slots__ = (
-        "_answer", "_bounds", "_busy", "_closing", "_goodbye", "_heard", "_kept", "_loop", "_paused", "_pinged",
-        "_reader", "_stalled_since", "_task", "_transport", "_unfinished_since", "address", "held", "held_since",
-        "waits_since",
+        "_answer", "_bounds", "_busy", "_closing", "_goodbye", "_heard", "_kept", "_loop", "_on_error", "_paused",
+        "_pinged", "_reader", "_stalled_since", "_task", "_transport", "_unfinished_since", "address", "held",
+        "held_since", "waits_since",
     )  # fmt: skip
 
     def __init__(
@@ -52,12 +52,14 @@ class WebSocket(asyncio.Protocol):
         transport: asyncio.Transport,
         address: str,
         answer: Callable[[bytes], Awaitable[bytes]],
+        on_error: Callable[[], None],
         reader: FrameReader,
         kept: int,
     ) -> None:
         self._bounds = bounds
         self._transport = transport
         self._answer = answer
+        self._on_error = on_error
         self._reader = reader
         self._kept = kept
         self._loop = asyncio.get_running_loop()
@@ -156,6 +158,7 @@ class WebSocket(asyncio.Protocol):
         try:
             message = self._reader.next()
         except FrameError as error:
+            self._on_error()
             self._close(close_frame(error.code))
             return None
         if message is None:
