@@ -18,7 +18,7 @@ FILES = ROOT / "docs/monitoring"
 PAGE = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
 # What a PromQL expression may say beside names of metrics.
 FUNCTIONS = {"rate", "increase", "sum", "by", "on", "and", "le", "histogram_quantile", "label_values"}
-LABELS = {"instance", "job", "service", "health", "group", "endpoint", "loop"}
+LABELS = {"reason", "instance", "job", "service", "health", "group", "endpoint", "loop"}
 
 
 def rules() -> list[dict[str, Any]]:

@@ -56,7 +56,7 @@ async def test_beyond_the_bound_the_longest_idle_gives_way() -> None:
     assert ours.connections.admit(newcomer, LATER)
     assert [guest.gave_way for guest in guests] == [False, True, False, False]
     assert ours.connections.guests == {guests[0], guests[2], guests[3], newcomer}
-    assert ours.refusals == {"connections": 1}
+    assert +ours.refusals == {"connections": 1}
 
 
 async def test_where_nobody_can_give_way_the_newcomer_is_refused() -> None:
@@ -77,7 +77,7 @@ async def test_an_address_has_a_bound_of_its_own() -> None:
         assert ours.connections.admit(guest, LATER)
     assert ours.connections.admit(Guest(ours, "192.0.2.2", waits_since=LATER), LATER)
     assert (other.gave_way, first.gave_way, second.gave_way) == (False, True, False)
-    assert ours.refusals == {"connections_per_address": 1}
+    assert +ours.refusals == {"connections_per_address": 1}
     behind = bounds(LIMITS._replace(connections=50))
     assert all(behind.connections.admit(Guest(behind, waits_since=None), LATER) for _ in range(50))
 
@@ -108,7 +108,7 @@ async def test_of_bytes_whoever_held_most_for_longest_gives_way() -> None:
     ours.hold(ordinary, 150)
     assert (ordinary.gave_way, sum(guest.gave_way for guest in hoarders)) == (False, 1)
     assert ours.held == 150 + 2 * 290
-    assert ours.refusals == {"held_bytes": 1}
+    assert +ours.refusals == {"held_bytes": 1}
 
 
 async def test_the_bytes_of_an_address_are_bounded_by_themselves() -> None:
@@ -122,7 +122,7 @@ async def test_the_bytes_of_an_address_are_bounded_by_themselves() -> None:
     await asyncio.sleep(0.01)
     ours.hold(second, 300)
     assert (other.gave_way, first.gave_way, second.gave_way) == (False, True, False)
-    assert ours.refusals == {"held_bytes_per_address": 1}
+    assert +ours.refusals == {"held_bytes_per_address": 1}
     for guest in (other, first, second):
         ours.forget(guest)
     assert (ours.held, ours.guests(), dict(ours._held_by_address)) == (0, [], {})

@@ -128,7 +128,7 @@ class Bounds:
     def __init__(self, limits: Limits, key_of: Callable[[str], str]) -> None:
         """`key_of` tells what a client's address counts under."""
         self.key_of = key_of
-        self.refusals: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter(dict.fromkeys(Limits._fields, 0))
         """How often each bound was met: the bound's name in the settings, without `max_` -> number."""
         self.held = 0
         self.emptied = asyncio.Event()
