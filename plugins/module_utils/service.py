@@ -83,9 +83,9 @@ class Service:
                 return ""
             raise
 
-    def difference(self, action: str) -> dict[str, str]:
-        """What a diff shows: names, not values, since an environment holds secrets."""
-        now = self._current() or {}
+    def difference(self, action: str, *, there: bool = True) -> dict[str, str]:
+        """What a diff shows: names, not values, since an environment holds secrets. `there`: a director is."""
+        now = (self._current() if there else None) or {}
         before = [f"state: {now.get('state', 'absent')}"]
         if self._args["state"] != "running":
             after = [f"state: {self._args['state']}"]
@@ -115,7 +115,7 @@ class Service:
         would, result = str(told["would"]), {}
         if held := told.get("held"):
             # What the folder holds was rolled back: /run would deploy it again, so only what serves is kept up.
-            result["held"] = f"release {held.get('id')} was rolled back: {held.get('reason') or 'by hand'}"
+            result["held"] = _held(held)
             path, body = f"/{would}/{self._name}", {}
         result["action"] = would
         if would == "nothing" or self._check:
@@ -159,6 +159,16 @@ class Service:
 def _key(row: dict[str, Any]) -> str:
     """What tells a release from others: two may have one image and other settings."""
     return str(row.get("spec_hash") or row["id"])
+
+
+def _held(release: dict[str, Any]) -> str:
+    """What became of a release that was rolled back, with the reason as far as it adds something."""
+    reason = str(release.get("reason") or "")
+    how = reason.removeprefix("rolled back ") if reason.startswith("rolled back ") else f"({reason})" if reason else ""
+    return " ".join(
+        [f"release {release.get('id')} was rolled back {how}".strip() + ",",
+         "so it is not deployed again until its folder or settings change"]
+    )  # fmt: skip
 
 
 def spare_short_words(module: Any) -> None:

@@ -126,6 +126,8 @@ class Services:
             except DirectorError as error:
                 if self._module.check_mode and error.status == 0:
                     self.actions[entry["name"]] = "start" if entry["state"] == "running" else "nothing"
+                    if self._module._diff and entry["state"] == "running":
+                        self.diffs.append(self._service(entry).difference("start", there=False))
                     continue
                 undone = self._undo() if self._args["rollback"] else []
                 self.keep_names()
@@ -165,7 +167,7 @@ class Services:
             result.update(changed=True, action="build")
         self.actions[entry["name"]] = result["action"]
         if "held" in result:
-            self._module.warn(f"{entry['name']}: {result['held']}. It stays so until its folder or settings change.")
+            self._module.warn(f"{entry['name']}: {result['held']}.")
         if result["changed"]:
             self.before[entry["name"]] = release
             if diff:
@@ -180,8 +182,8 @@ class Services:
                 continue
             entry = next(row for row in self._args["services"] if row["name"] == name)
             try:
-                self._service(entry).rollback(release)
-                lines.append(f"{name} went back to release {release}.")
+                shown = self._service(entry).rollback(release)["to_release"]
+                lines.append(f"{name} went back to release {shown}.")
             except DirectorError as error:
                 lines.append(f"{name} could not go back to release {release}: {error}")
         return lines

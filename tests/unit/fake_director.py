@@ -22,6 +22,7 @@ class FakeDirector:
         self.env: dict[str, Any] = {}
         self.current: dict[str, str] = {}
         self.broken: set[str] = set()
+        self.held: dict[str, dict[str, str]] = {}
         self.asked: list[str] = []
         self.enriched: dict[str, dict[str, Any]] = {}
         self.events: list[dict[str, Any]] = []
@@ -65,6 +66,8 @@ class FakeDirector:
 
     def _run(self, name: str, query: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
         same = self.env.get(name) == body and self.services.get(name, {}).get("wanted") == "running"
+        if "dry_run" in query and name in self.held:
+            return 200, {"name": name, "would": "nothing", "image": f"rockstat/{name}:1", "held": self.held[name]}
         if "dry_run" in query:
             return 200, {"name": name, "would": "nothing" if same else "build", "image": f"rockstat/{name}:{RELEASE}"}
         if name in self.broken:

@@ -365,6 +365,38 @@ def test_status_names_who_needs_attention_and_why(tmp_path: Path) -> None:
     assert "director degraded" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("connection", "said"),
+    [("local", "Go on from here:"), ("ssh", "ssh -L 10000:127.0.0.1:10000 admin@10.0.0.7")],
+)
+def test_the_proof_says_on_which_host_to_go_on(connection: str, said: str, tmp_path: Path) -> None:
+    """The addresses are loopback ones: of a host that is set up from elsewhere they mean nothing here."""
+    event = {"id": "1", "key": "in.gen.track.setup", "latency_ms": 3.0, "data": {}}
+    facts = {"__band_verify_event": {"event": event, "latency_ms": 3.0}, "__band_verify_exposure": {"open": []}}
+    host = {"ansible_connection": connection, "ansible_host": "10.0.0.7", "ansible_user": "admin"}
+    inventory, path = tmp_path / "hosts.yml", tmp_path / "proof.yml"
+    hosts = {"events-1": {**host, **facts, "__band_verify_info": {"services": {}}}}
+    inventory.write_text(yaml.safe_dump({"band": {"hosts": hosts}}), encoding="utf-8")
+    tasks = [{"ansible.builtin.include_role": {"name": "rockstat.band.verify", "tasks_from": "proof"}}]
+    path.write_text(yaml.safe_dump([{"hosts": "band", "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
+    done = ansible("ansible-playbook", "-i", str(inventory), str(path))
+    assert done.returncode == 0, done.stdout
+    assert said in done.stdout
+    assert ("on events-1 itself" in done.stdout) is (connection == "ssh")
+
+
+def test_upgrade_ends_with_a_list_that_can_be_read(tmp_path: Path) -> None:
+    """What became of each service stands in words, one a line."""
+    task = next(one for one in tasks_in(playbook("upgrade")) if one.get("name") == "Say what changed")
+    actions = {"front": "nothing", "uaparser": "build", "mmgeo": "restart"}
+    given = {"__band_director_image": {"changed": True}, "__band_services_run": {"actions": actions}}
+    path = tmp_path / "changed.yml"
+    play = {"hosts": "localhost", "gather_facts": False, "vars": given, "tasks": [task]}
+    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    said = " ".join(ansible("ansible-playbook", str(path)).stdout.split())
+    assert "director replaced front unchanged mmgeo replaced, with other settings uaparser built and replaced" in said
+
+
 def test_status_compares_versions_across_hosts(tmp_path: Path) -> None:
     """Equal sources are the same version on every host, whatever the image's hash; where they differ it is said."""
 

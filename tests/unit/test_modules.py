@@ -324,6 +324,16 @@ def test_a_rollback_never_goes_forward(director: Any) -> None:
     assert director.current["front"] == "ba9876543210"
 
 
+def test_check_mode_shows_the_services_of_a_host_without_a_director() -> None:
+    """A first set-up's diff names each service that would run, with the names of its settings and no value."""
+    wanted = [{"name": "front", "env": {"KEY": "canary-value"}}, {"name": "old", "state": "absent"}]
+    done = run("band_services", {"url": "http://127.0.0.1:1", "services": wanted}, check=True)
+    assert done["actions"] == {"front": "start", "old": "nothing"}
+    assert [one["before_header"] for one in done["diff"]] == ["front"]
+    assert "env: KEY" in done["diff"][0]["after"]
+    assert "canary" not in done["_text"]
+
+
 def test_services_before_a_failed_one_go_back(director: Any) -> None:
     """What this call replaced returns to its release, and the error carries the failed one's last words."""
     args = prepared(director, "band_services", {})
@@ -333,9 +343,25 @@ def test_services_before_a_failed_one_go_back(director: Any) -> None:
     done = run("band_services", {**args, "services": wanted, "rollback": True})
     assert done["failed"]
     assert "its last word" in done["msg"]
-    assert "front went back to release ba9876543210" in done["msg"]
+    assert "front went back to release aaaaaaaaaaaa (ba9876543210)" in done["msg"]
     assert director.current["front"] == "ba9876543210"
     assert not any(path.startswith("/run/uaparser") for path in director.changing)
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("rolled back by request", "front: release 3f2a was rolled back by request, so it is not deployed again until"),
+        ("exited with code 3", "front: release 3f2a was rolled back (exited with code 3), so it is not deployed again"),
+    ],
+)
+def test_a_release_that_was_rolled_back_is_told_of_once(director: Any, reason: str, said: str) -> None:
+    """setup leaves it alone and says in a sentence why, and until when."""
+    args = prepared(director, "band_services", {})
+    director.held["front"] = {"id": "3f2a", "reason": reason}
+    done = run("band_services", {**args, "services": [{"name": "front"}]})
+    assert said in done["_text"]
+    assert director.changing == []
 
 
 def test_prune_leaves_what_was_run_by_hand_and_the_demo(director: Any, tmp_path: Path) -> None:
