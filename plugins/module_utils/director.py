@@ -9,8 +9,8 @@ from urllib.error import HTTPError, URLError
 
 from ansible.module_utils.urls import open_url
 
-# What a service's health may be while nothing is wrong with it yet.
-UNSETTLED = frozenset({"starting", "unknown", ""})
+# A Redis that answers and takes no writes goes on so: its memory or its disk is full.
+REFUSES_FOR = 10.0
 
 
 class DirectorError(Exception):
@@ -57,17 +57,21 @@ class Director:
         Raises:
             DirectorError: it was not within this time.
         """
-        deadline = time.monotonic() + seconds
+        begun = time.monotonic()
         while True:
+            patience = seconds
             try:
                 health = self.get("/health", timeout=5.0)
-                if isinstance(health, dict) and health.get("redis", {}).get("status") == "ok":
-                    return health
-                problem = f"it says {json.dumps(health)}"
+                redis = health.get("redis", {}) if isinstance(health, dict) else {}
+                if redis.get("status") == "ok":
+                    return dict(health)
+                problem = f"Redis is {redis.get('status', 'missing')}: {redis.get('reason') or json.dumps(health)}"
+                if redis.get("status") == "failing":
+                    patience = min(seconds, REFUSES_FOR)
             except DirectorError as error:
                 problem = str(error)
-            if time.monotonic() >= deadline:
-                raise DirectorError(f"The director at {self._url} was not ready within {seconds:g} s: {problem}")
+            if time.monotonic() - begun >= patience:
+                raise DirectorError(f"The director at {self._url} was not ready within {patience:g} s: {problem}")
             time.sleep(pause)
 
     def _request(self, method: str, path: str, body: str | None, timeout: float) -> Any:

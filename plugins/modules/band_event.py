@@ -89,6 +89,7 @@ seconds:
 import json
 import time
 from typing import Any
+from urllib.error import HTTPError
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
@@ -97,7 +98,10 @@ from ansible_collections.rockstat.band.plugins.module_utils.director import Dire
 NEWEST = 50
 SEEN_WITHIN = 5.0
 PAUSE = 2.0
+# Refusals in a row for this long do not end by waiting: its journal is full, and Redis takes nothing.
+REFUSED_FOR = 15.0
 LOG_LINES = 12
+SERVICE_UNAVAILABLE = 503
 
 
 class Probe:
@@ -109,13 +113,15 @@ class Probe:
         self._expected: list[str] = args["enrichers"]
         self.attempts = 0
         self.latency_ms = 0.0
+        self._refused_since = 0.0
 
     def run(self) -> dict[str, Any]:
         """Return the outcome: `problem` (empty when all is well), `event`, `attempts`, `latency_ms`."""
         deadline = time.monotonic() + float(self._args["timeout"])
         while True:
             event, problem = self._try()
-            if not problem or time.monotonic() >= deadline:
+            refused = self._refused_since and time.monotonic() - self._refused_since >= REFUSED_FOR
+            if not problem or refused or time.monotonic() >= deadline:
                 return {"problem": problem, "event": event, "attempts": self.attempts, "latency_ms": self.latency_ms}
             time.sleep(PAUSE)
 
@@ -151,12 +157,28 @@ class Probe:
                 url, method="POST", data=json.dumps(self._args["data"]), headers=headers, timeout=10, use_proxy=False
             )
             body = json.loads(answer.read())
-        except (OSError, ValueError) as error:  # HTTPError and URLError are OSErrors
+            self._refused_since = 0.0
+        except HTTPError as error:
+            raise self._refused(url, error) from error
+        except (OSError, ValueError) as error:  # URLError is an OSError
+            self._refused_since = 0.0
             raise DirectorError(f"front does not accept an event at {url}: {error}") from error
         self.latency_ms = round((time.monotonic() - started) * 1000, 1)
         if not isinstance(body, dict) or not body.get("id"):
             raise DirectorError(f"front answered the event without an id: {json.dumps(body)[:300]}")
         return str(body["id"])
+
+    def _refused(self, url: str, error: HTTPError) -> DirectorError:
+        if error.code != SERVICE_UNAVAILABLE:
+            self._refused_since = 0.0
+            return DirectorError(f"front does not accept an event at {url}: {error}")
+        self._refused_since = self._refused_since or time.monotonic()
+        text = error.read().decode("utf-8", "replace")
+        try:
+            text = json.loads(text)["reason"]
+        except (ValueError, KeyError, TypeError):
+            text = text[:300]
+        return DirectorError(f"front refuses every event with {error.code} ({text})")
 
     def _find(self, identity: str) -> dict[str, Any] | None:
         deadline = time.monotonic() + SEEN_WITHIN

@@ -22,6 +22,8 @@ class FakeDirector:
         self.env: dict[str, Any] = {}
         self.current: dict[str, str] = {}
         self.broken: set[str] = set()
+        self.redis: dict[str, str] = {"status": "ok"}
+        self.full = ""
         self.held: dict[str, dict[str, str]] = {}
         self.asked: list[str] = []
         self.enriched: dict[str, dict[str, Any]] = {}
@@ -56,7 +58,7 @@ class FakeDirector:
         return 404, {"error": {"code": "http", "message": f"404 {name}", "hint": ""}}
 
     def _health(self, *_: Any) -> tuple[int, Any]:
-        return 200, {"status": "ok", "redis": {"status": "ok"}, "docker": {"status": "ok"}}
+        return 200, {"status": "ok", "redis": self.redis, "docker": {"status": "ok"}}
 
     def _state(self, _name: str, query: dict[str, str], _body: dict[str, Any]) -> tuple[int, Any]:
         if "name" not in query:
@@ -117,6 +119,8 @@ class FakeDirector:
         return 200, {"applied": "apply" in query, "images": images, "containers": [], "bytes": 5}
 
     def _track(self, name: str, _query: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+        if self.full:
+            return 503, {"code": "not_accepted", "reason": self.full}
         identity = str(len(self.events) + 1)
         enriched = {one: self.enriched.get(one, {"place": 1}) for one in ("mmgeo", "sxgeo", "uaparser")}
         self.events.append({"id": identity, "name": name, "data": {**body, **enriched}})

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -383,6 +384,29 @@ def test_prune_leaves_what_was_run_by_hand_and_the_demo(director: Any, tmp_path:
     assert run("band_prune", look)["services"] == []
     # Without a record, as on a host of an earlier version, nobody knows who ran what.
     assert run("band_prune", {**look, "record": str(tmp_path / "none")})["by_hand"] == ["mixpanel_double"]
+
+
+def test_a_redis_that_takes_no_writes_ends_the_proof_within_seconds(director: Any) -> None:
+    """Nothing that is waited for would change it: the reason and the advice are the error."""
+    refusal = "it refuses writes (OOM command not allowed); raise band_redis_maxmemory"
+    director.redis = {"status": "failing", "reason": refusal}
+    args = prepared(director, "band_event", {"ip": "77.88.8.8", "user_agent": "x", "timeout": 300})
+    begun = time.monotonic()
+    done = run("band_event", args)
+    assert done["failed"]
+    assert f"Redis is failing: {refusal}" in done["msg"]
+    assert time.monotonic() - begun < 25
+
+
+def test_a_front_that_refuses_events_ends_the_proof_within_seconds(director: Any) -> None:
+    """A full journal does not empty itself while the set-up waits; what front answers is in the error."""
+    director.full = "the journal is full"
+    args = prepared(director, "band_event", {"ip": "77.88.8.8", "user_agent": "x", "timeout": 300})
+    begun = time.monotonic()
+    done = run("band_event", args)
+    assert done["failed"]
+    assert "front refuses every event with 503 (the journal is full)" in done["msg"]
+    assert time.monotonic() - begun < 35
 
 
 def test_an_enricher_that_only_says_why_not_is_missed(director: Any) -> None:
