@@ -536,6 +536,40 @@ def test_the_script_says_how_to_do_it_again(given: str, said: str) -> None:
     assert "canary" not in done.stdout
 
 
+@pytest.mark.parametrize("broken", ["", "upgrade"])
+def test_the_tests_run_every_scenario_and_show_the_words_of_one_that_fails(broken: str, tmp_path: Path) -> None:
+    """bin/test without a part runs all of molecule/: `default` first, the others side by side."""
+    text = (ROOT / "bin/test").read_text(encoding="utf-8")
+    assert "timed molecule molecule_scenarios all" in text
+    names = ("say", "fail", "molecule_scenarios", "side_by_side", "aside", "time_of", "timed")
+    parts = [re.search(rf"^{name}\(\) \{{(?:.*\}}$|.*?^\}}$)", text, re.MULTILINE | re.DOTALL) for name in names]
+    for tool, lines in (
+        ("molecule", f'echo "$3" >> {tmp_path}/ran; echo "words of $3"; [ "$3" != "{broken}" ]'),
+        ("ansible-playbook", "true"),
+    ):
+        (tmp_path / tool).write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / tool).chmod(0o755)
+    script = "\n".join(["set -euo pipefail; times=()", *(part[0] for part in parts if part), "molecule_scenarios all"])
+    script += "\nprintf '%s\\n' \"${times[@]}\""
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    work = tmp_path / "tree"
+    (work / "molecule").mkdir(parents=True)
+    scenarios = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
+    for name in scenarios:
+        (work / "molecule" / name).mkdir()
+        (work / "molecule" / name / "molecule.yml").touch()
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=work, env=env, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (done.returncode != 0) is bool(broken), done.stdout + done.stderr
+    ran = (tmp_path / "ran").read_text().split()
+    assert (ran[0], sorted(ran)) == ("default", scenarios)
+    shown = [name for name in scenarios if name != "default" and f"words of {name}\n" in done.stdout]
+    assert shown == ([broken] if broken else [])
+    if not broken:
+        assert all(re.search(rf"^molecule {name} +\d+ s$", done.stdout, re.MULTILINE) for name in scenarios)
+
+
 def test_every_scenario_goes_the_whole_way() -> None:
     """Each scenario has the whole sequence: check before anything is there, verify after side effects too."""
     base = yaml.safe_load((ROOT / ".config" / "molecule" / "config.yml").read_text(encoding="utf-8"))
