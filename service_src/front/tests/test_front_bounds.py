@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
 from front import admission
 from front.address import ClientAddresses
 from front.admission import Admission
-from front.bounds import MAX_LEAVING, MIN_WAIT_SECONDS, Bounds, Limits
+from front.bounds import KERNEL_IN_BYTES, KERNEL_OUT_BYTES, MAX_LEAVING, MIN_WAIT_SECONDS, Bounds, Limits
 from front.config import FrontSettings
 from front.errors import Overloaded
+from front.server import listening_socket
 
 LIMITS = Limits(
     connections=4, connections_per_address=2, websockets=2, websockets_per_address=1, held_bytes=1000,
@@ -162,6 +164,15 @@ def test_an_address_counts_as_its_network_and_a_proxy_as_nobody() -> None:
     assert [key_of(address) for address in ("127.0.0.1", "172.17.0.1", "fc00::1", "", "garbage:")] == [
         "", "", "", "", "garbage:",
     ]  # fmt: skip
+
+
+def test_the_kernel_keeps_little_of_a_connection() -> None:
+    """What is not read on either side is the container's memory too; each connection inherits it from the port."""
+    with listening_socket("127.0.0.1", 0) as port, socket.create_connection(port.getsockname()):
+        port.setblocking(True)
+        with port.accept()[0] as connection:
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == KERNEL_IN_BYTES
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == KERNEL_OUT_BYTES
 
 
 def test_each_worker_has_its_share_of_the_bounds() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from front.bounds import STALLED_SECONDS, Bounds, Limits
+from front.bounds import KERNEL_OUT_BYTES, STALLED_SECONDS, Bounds, Limits
 from front.connection import IDLE_S, SLOWEST_S, Connection
 from front.http_parser import LONGEST_HEAD, MOST_HEADERS
 from front.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, TOO_LARGE, Reply, Request
@@ -33,6 +33,9 @@ class Transport(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         self.written += bytes(data)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
 
     def get_write_buffer_size(self) -> int:
         return self.unread
@@ -316,6 +319,7 @@ async def test_a_client_that_does_not_read_is_not_read_either() -> None:
     assert transport.written == b"</a?b=c>"
     connection.look((connection.waits_since or 0) + STALLED_SECONDS - 1)
     assert transport.open
+    transport.unread = 0
     connection.resume_writing()
     await asyncio.sleep(0.01)
     assert transport.written == b"</a?b=c>" * 3
@@ -323,6 +327,19 @@ async def test_a_client_that_does_not_read_is_not_read_either() -> None:
     connection.pause_writing()
     connection.look((connection.waits_since or 0) + STALLED_SECONDS + 1)
     assert transport.aborted
+
+
+async def test_little_that_is_not_read_counts_too() -> None:
+    """A look now and then finds answers that lie below the mark from which on a client is waited for."""
+    host = Host()
+    connection, transport = connect(host)
+    connection.data_received(GET)
+    transport.unread = 1000
+    connection.look(connection.heard + 5)
+    assert host.bounds.held == 1000 + KERNEL_OUT_BYTES
+    transport.unread = 0
+    connection.look(connection.heard + 10)
+    assert host.bounds.held == 0
 
 
 async def test_a_client_that_goes_while_its_answers_wait_leaves_nothing() -> None:

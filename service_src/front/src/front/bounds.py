@@ -16,6 +16,12 @@ from band.logs import logger
 
 MAX_LEAVING: Final = 256
 """Connections that are over, but for a last answer on its way; the oldest is cut off when there are more."""
+KERNEL_IN_BYTES: Final = 64 * 1024
+KERNEL_OUT_BYTES: Final = 32 * 1024
+"""What the kernel keeps of one connection, each way, of what was not read yet. Left to itself it takes up to 6 MB, and
+that counts as the container's memory. Of a connection that is not read, or does not read, they count as held."""
+MAX_UNREAD_BYTES: Final = 16 * 1024
+"""What is kept beside it of answers, until the client reads."""
 MAX_AT_ONCE: Final = 8
 """Requests or messages of one connection that are answered before others have their turn."""
 STALLED_SECONDS: Final = 30.0
@@ -216,3 +222,19 @@ class Bounds:
         if new and now - self._logged_at >= _LOG_EVERY_SECONDS:
             self._logged_at, self._logged = now, Counter(self.refusals)
             logger.warning("connections_refused", bounds=dict(new), hint="docs/front.md, How much visitors may hold")
+
+
+def accepted(transport: asyncio.Transport) -> str:
+    """Bound what is kept of a new connection's answers; returns the address of its other end, empty if not known."""
+    transport.set_write_buffer_limits(MAX_UNREAD_BYTES)
+    found = transport.get_extra_info("peername")
+    return str(found[0]) if isinstance(found, tuple) else ""
+
+
+def kept_outside(transport: asyncio.Transport, *, paused: bool, unread: bool) -> int:
+    """What is kept beside the requests of a connection: by the kernel while reading is `paused`, and of answers.
+
+    With `unread`, those count that the client has not read; just after a write that is no sign of anything.
+    """
+    size = transport.get_write_buffer_size() if unread else 0
+    return size + (KERNEL_OUT_BYTES if size else 0) + (KERNEL_IN_BYTES if paused else 0)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from band.logs import logger
-from front.bounds import MAX_AT_ONCE, STALLED_SECONDS, Bounds
+from front.bounds import MAX_AT_ONCE, STALLED_SECONDS, Bounds, accepted, kept_outside
 from front.eager import started
 from front.handshake import wants_websocket
 from front.heads import overloaded
@@ -74,9 +74,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the client's address; is there room for it?"""
         self._transport = transport  # type: ignore[assignment]
-        found = transport.get_extra_info("peername")
-        peer = found[0] if isinstance(found, tuple) else ""
-        host = self._host
+        peer, host = accepted(self._transport), self._host
         self._parser = RequestParser(peer, host.body_limit, self._on_request, self._refuse, self._welcome_body)
         self.address = host.bounds.key_of(peer)
         if not host.bounds.connections.admit(self, self.heard):
@@ -157,11 +155,10 @@ class Connection(asyncio.Protocol):
         if not self.busy and not self._closing:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _count(self) -> None:
+    def _count(self, *, unread: bool = False) -> None:
         """Have it noted what is kept of this client."""
         held = self._parser.held + self._queued + len(self._rest)
-        if self._stalled_since:
-            held += self._transport.get_write_buffer_size()
+        held += kept_outside(self._transport, paused=self._paused, unread=unread or self._stalled_since > 0)
         self._host.bounds.hold(self, held)
 
     def _pause(self) -> None:
@@ -257,6 +254,8 @@ class Connection(asyncio.Protocol):
         late = not self.busy and (now - self.heard > patience or (began > 0 and now - began > SLOWEST_S))
         if late or (self._stalled_since and now - self._stalled_since > STALLED_SECONDS):
             self.abort()
+        elif not self._closing:
+            self._count(unread=True)
 
     def _drop(self) -> None:
         """Let go of everything that was read and is not being answered."""

@@ -13,6 +13,7 @@ OWN_FIELDS: Final = frozenset({"mmgeo", "sxgeo", "uaparser", "stored"})
 _MISSING = object()
 _NOBODY: frozenset[str] = frozenset()
 _MAX_REMEMBERED = 4096
+_LONGEST_REMEMBERED = 100
 
 
 class Wish(NamedTuple):
@@ -62,10 +63,12 @@ class EnrichPlan:
         """The services that must hear of an event key, in the order of their registrations."""
         found = self._remembered.get(key)
         if found is None:
-            if len(self._remembered) >= _MAX_REMEMBERED:  # keys are the clients' choice: forget rather than grow
-                self._remembered.clear()
             expected = self.expected(key)
             found = tuple([Wish(service, rule) for service, rule in self._rules.items() if service in expected])
+            if len(key) > _LONGEST_REMEMBERED:  # keys are the clients' choice: forget rather than grow
+                return found
+            if len(self._remembered) >= _MAX_REMEMBERED:
+                self._remembered.clear()
             self._remembered[key] = found
         return found
 

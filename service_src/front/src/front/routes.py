@@ -18,6 +18,7 @@ BUILT_IN = {
 
 _MAX_TIMEOUT_S = 60.0
 _MAX_REMEMBERED = 4096
+_LONGEST_REMEMBERED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,9 @@ class RouteTable:
         """The handler of a key (a remote one, or the name of a built-in), and the longest known prefix of the key."""
         found = self._found.get(key)
         if found is None:
-            if len(self._found) >= _MAX_REMEMBERED:  # keys are the clients' choice: forget rather than grow
+            if len(key) > _LONGEST_REMEMBERED:  # keys are the clients' choice: forget rather than grow
+                return self._walk(key)
+            if len(self._found) >= _MAX_REMEMBERED:
                 self._found.clear()
             found = self._found[key] = self._walk(key)
         return found

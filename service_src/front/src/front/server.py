@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from band.background import run_forever
-from front.bounds import Bounds
+from front.bounds import KERNEL_IN_BYTES, KERNEL_OUT_BYTES, Bounds
 from front.connection import Connection
 from front.frames import FrameReader
 from front.handshake import shake_hands
@@ -20,9 +20,6 @@ from front.websocket import WebSocket
 
 SWEEP_EVERY_S: Final = 5.0
 BACKLOG: Final = 1024
-KERNEL_BUFFER_BYTES: Final = 64 * 1024
-"""What the kernel keeps of a connection, each way, of what was not read yet. Left to itself it takes up to 6 MB, which
-counts as the container's memory; Linux doubles this for its own needs."""
 
 Answer = Callable[[Request], Awaitable[Reply]]
 
@@ -69,6 +66,8 @@ class EventServer:
 
         Returns the fault that the request is to be refused for, else an empty text.
         """
+        if self.stopping:
+            return OVERLOADED
         hands = shake_hands(request)
         if hands is None:
             return BAD_HANDSHAKE
@@ -104,8 +103,8 @@ def listening_socket(host: str, port: int, *, shared: bool = False) -> socket.so
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BUFFER_BYTES)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_IN_BYTES // 2)  # Linux doubles it
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_OUT_BYTES // 2)
         if shared:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listening.bind((host, port))

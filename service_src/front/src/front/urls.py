@@ -19,7 +19,7 @@ CONTENT_TYPES = {
 }
 """What the suffix of the last segment says about the request's content."""
 
-_LONGEST_CACHED = 200
+_LONGEST_CACHED = 100
 
 
 class Place(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from band.logs import logger
-from front.bounds import MAX_AT_ONCE, STALLED_SECONDS, Bounds
+from front.bounds import MAX_AT_ONCE, STALLED_SECONDS, Bounds, kept_outside
 from front.eager import started
 from front.frames import (
     BINARY,
@@ -171,7 +171,7 @@ class WebSocket(asyncio.Protocol):
             self._unfinished_since = 0.0
         return message
 
-    def _count(self) -> None:
+    def _count(self, *, unread: bool = False) -> None:
         """Have it noted what is kept of this client; read on when it is little, or a message is not complete."""
         if self._closing:
             return
@@ -187,8 +187,8 @@ class WebSocket(asyncio.Protocol):
                 self._transport.pause_reading()
             else:
                 self._transport.resume_reading()
-        unread = self._transport.get_write_buffer_size() if self._stalled_since else 0
-        self._bounds.hold(self, self._kept + reader.held + unread)
+        outside = kept_outside(self._transport, paused=self._paused, unread=unread or self._stalled_since > 0)
+        self._bounds.hold(self, self._kept + reader.held + outside)
 
     # --- ends
 
@@ -204,6 +204,8 @@ class WebSocket(asyncio.Protocol):
         elif silent > HEARTBEAT_SECONDS and not self._pinged:
             self._pinged = True
             self._transport.write(frame(PING, b""))
+        else:
+            self._count(unread=True)
 
     def finish(self) -> None:
         """Say goodbye when what was asked is answered; the client comes back to the next process."""
