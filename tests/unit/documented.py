@@ -30,10 +30,10 @@ INLINE = re.compile(
 ELSEWHERE = {
     r"bin/test\b": ".ci/run",
     r"bin/setup( -i inventory/mine.yml)?$|.*playbooks/setup.yml$": "molecule/default/tasks/typed.yml",
-    r"bin/setup --demo": "tests/unit/test_collection.py",
+    r"bin/setup --demo": "tests/unit/test_settings.py",
     r"bin/setup -i inventory/mine.yml --ask-vault-pass": "molecule/ssh/molecule.yml",
-    r".*ansible-vault create": "tests/unit/test_collection.py",
-    r"cp inventory/sample.yml": "tests/unit/test_collection.py",
+    r".*ansible-vault create": "tests/unit/test_settings.py",
+    r"cp inventory/sample.yml": "tests/unit/test_settings.py",
     r"ansible-galaxy|.*ansible-playbook rockstat\.band\.": "tests/unit/test_collection.py",
     r".*docs/tools/variables.py": "tests/unit/test_collection.py",
     r"docker run -d --name=band": "tests/integration/test_plain_docker_run.py",

@@ -1,0 +1,194 @@
+"""What is said of settings and hosts before anything is touched: the guard, validate, the services as data."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from plays import ROOT, ansible, playbook, tasks_in
+
+GUARD_FAILS = ("band_dirctor_memory=1", "band_director_memory"), ("band_redis_port=1", "band_redis_host_port")
+
+
+@pytest.mark.parametrize(("given", "nearest"), GUARD_FAILS)
+def test_an_unknown_setting_is_refused_with_the_nearest_name(given: str, nearest: str) -> None:
+    """A slip of the pen in a variable ends validate.yml before anything else."""
+    done = ansible("ansible-playbook", "playbooks/validate.yml", "-e", given)
+    assert done.returncode != 0
+    assert nearest in done.stdout + done.stderr
+
+
+WRONG = {
+    "band_port": (70000, "is 70000, and has to be a port"),
+    "band_proxy_https_port": (0, "is 0, and has to be a port"),
+    "band_listen": ("everywhere", "is 'everywhere', and has to be an IP address"),
+    "band_redis_maxmemory": ("lots", "is 'lots', and has to be a size such as 512mb"),
+    "band_director_memory": ("1.5 GB", "is '1.5 GB', and has to be a size"),
+    "band_docker_start_timeout": (0, "is 0, and has to be a number of seconds above 0"),
+    "band_backup_keep": ("some", "is 'some', and has to be a whole number"),
+    "band_services": ("front", "is 'front', and has to be a list"),
+    "band_director_env": ("A=1", "is 'A=1', and has to be a mapping"),
+    "band_redis_appendfsync": ("no", "is 'no', and has to be one of always, everysec"),
+    "mixpanel_tokn": ("x", "is no setting of this collection. Did you mean mixpanel_token?"),
+    "telegram_token": ("x", "is no setting of this collection. Did you mean telegram_bot_token?"),
+}
+
+
+def test_every_wrong_setting_is_told_once_under_the_name_that_was_set() -> None:
+    """All of them in one message, none in the words of Ansible's filters, none by a role's own name for it."""
+    given = {name: value for name, (value, _said) in WRONG.items()}
+    done = ansible("ansible-playbook", "playbooks/validate.yml", "-e", json.dumps(given))
+    assert done.returncode != 0
+    lines = [line.strip() for line in done.stdout.splitlines() if line.strip().startswith((*WRONG, "band_"))]
+    assert sorted(line.split()[0] for line in set(lines)) == sorted(WRONG)
+    for line in lines:
+        assert WRONG[line.split()[0]][1] in line
+    assert "filter" not in done.stdout
+
+
+def test_a_name_of_ones_own_is_no_slip_of_the_pen() -> None:
+    """A vault's variable may be called nearly as one of ours, and so may what leads to one of ours that is set."""
+    own = {"vault_mixpanel_token": "a", "my_mixpanel_token": "b", "mixpanel_token": "{{ my_mixpanel_token }}"}
+    options = ("--skip-tags", "host", "-e", json.dumps({**own, "mixpanel_project": "c"}))
+    done = ansible("ansible-playbook", "playbooks/validate.yml", *options)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_guard_reads_inventory_variables_too(tmp_path: Path) -> None:
+    """A variable of an inventory file is refused as one of the command line is."""
+    inventory = tmp_path / "hosts.yml"
+    host = {"ansible_connection": "local", "band_servces": [], "band_docker_install": "yes"}
+    inventory.write_text(yaml.safe_dump({"band": {"hosts": {"here": host}}}), encoding="utf-8")
+    done = ansible("ansible-playbook", "-i", str(inventory), "playbooks/validate.yml")
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "Did you mean band_services?" in said
+    assert "band_docker_install is 'yes', and has to be true or false" in said
+
+
+def test_the_defaults_pass_the_guard() -> None:
+    """What we ship is not refused, and asks for nothing that Ansible gives up."""
+    done = ansible("ansible-playbook", "playbooks/validate.yml", "--skip-tags", "host")
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "DEPRECATION" not in said
+    assert "WARNING" not in said
+
+
+@pytest.mark.parametrize("verb", ["validate", "setup"])
+def test_a_taken_port_ends_the_set_up_before_it_begins(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What listens there already is told with the variable to change, in check mode as well; nothing else was done."""
+    (tmp_path / "docker").write_text("#!/bin/sh\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        done = ansible("ansible-playbook", f"playbooks/{verb}.yml", "--check", "-e", f"band_port={port}")
+    said = " ".join(done.stdout.split())
+    assert done.returncode != 0
+    assert f"Something that is not ours listens on port {port} of localhost" in said
+    assert "or set band_port to a free port. Origin" in said
+    assert "changed=0" in said
+    assert "rockstat.band.base_image : Sources" not in said
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ("room 900 /var memory 900 images 0 containers 0", "has 900 MB free, and images and builds need 2000"),
+        ("room 900 /var memory 90 images 4 containers 6", ""),
+        ("room 90 /var memory 90 images 4 containers 6", "has 90 MB free, and images and builds need 500"),
+        ("room 9000 /var memory 90 images 0 containers 0", "has 90 MB of memory available"),
+        ("room 9000 /var memory 900 images 0 containers 0 taken 10001", "10001 belongs to front, and is fixed"),
+    ],
+)  # fmt: skip
+def test_a_host_without_room_is_told_so(facts: str, said: str, tmp_path: Path) -> None:
+    """More disk and memory are asked for where the platform is not there yet."""
+    lines = re.sub(r" (?=memory|images|containers|taken)", "\n", facts)
+    task = next(one for one in tasks_in(playbook("validate")) if one["name"].startswith("There is room"))
+    path = tmp_path / "room.yml"
+    given = {"host": {"stdout_lines": lines.splitlines()}}
+    play = {"hosts": "localhost", "gather_facts": False, "vars": given, "tasks": [task]}
+    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    done = ansible("ansible-playbook", str(path))
+    assert (done.returncode != 0) is bool(said), done.stdout
+    assert said in " ".join(done.stdout.split())
+
+
+@pytest.mark.timeout(240)  # several runs of Ansible
+def test_the_sample_inventory_and_a_vault_go_together(tmp_path: Path) -> None:
+    """A copy of inventory/sample.yml is accepted, with secrets out of an encrypted file that show nowhere."""
+    sample = (ROOT / "inventory" / "sample.yml").read_text(encoding="utf-8")
+    mine, word = tmp_path / "mine.yml", tmp_path / "word"
+    commented = '# band_token: "{{ vault_band_token }}"'
+    assert commented in sample
+    mine.write_text(sample.replace(commented, commented[2:]), encoding="utf-8")
+    vault = tmp_path / "group_vars" / "band" / "vault.yml"
+    vault.parent.mkdir(parents=True)
+    vault.write_text("vault_band_token: canary-token-4711-band\n", encoding="utf-8")
+    word.write_text("open\n", encoding="utf-8")
+    key = ("--vault-password-file", str(word))
+    assert ansible("ansible-vault", "encrypt", *key, str(vault)).returncode == 0
+    assert "canary" not in vault.read_text(encoding="utf-8")
+    local = ("-e", "ansible_connection=local", "-e", '{"ansible_become": false}', "--skip-tags", "host")
+    done = ansible("ansible-playbook", "-i", str(mine), "playbooks/validate.yml", "-vv", *key, *local)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "canary" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("services", "said"),
+    [
+        (["front", {"name": "mmgeo", "env": {"KEY": "a'b"}}], ""),
+        ([{"nme": "front"}], "has to be the name of a service"),
+        (["front", 3], "has to be the name of a service"),
+        (["front", {"name": "front"}], "Each name may stand once"),
+        ([{"name": "front", "limits": {"memory": "much"}}], "The entry front of band_services"),
+        ([{"name": "front", "evn": {}}], "The entry front of band_services"),
+    ],
+)
+def test_services_are_named_alone_or_with_settings(services: list[Any], said: str, tmp_path: Path) -> None:
+    """`band_services: [front]` is enough; what is no entry is told in words of ours."""
+    role = {"name": "rockstat.band.services", "public": True}
+    shown = {"msg": "RUNS {{ _band_services_all | to_json | b64encode }}"}
+    tasks = [
+        {"ansible.builtin.include_role": {**role, "tasks_from": "validate"}},
+        {"ansible.builtin.debug": shown},
+    ]
+    path = tmp_path / "services.yml"
+    play = {"hosts": "localhost", "gather_facts": False, "vars": {"band_services": services}, "tasks": tasks}
+    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    done = ansible("ansible-playbook", str(path))
+    assert (done.returncode != 0) is bool(said), done.stdout
+    if said:
+        assert said in " ".join(done.stdout.split())
+    else:
+        runs = re.search(r"RUNS (\S+)", done.stdout)
+        assert runs
+        assert json.loads(base64.b64decode(runs[1])) == [{"name": "front"}, {"name": "mmgeo", "env": {"KEY": "a'b"}}]
+
+
+def test_the_demo_delivers_to_a_double_unless_a_token_is_there(tmp_path: Path) -> None:
+    """With band_services_demo a double and a sender pointed at it run; a real token leads the sender to Mixpanel."""
+    playbook = tmp_path / "demo.yml"
+    role = {"name": "rockstat.band.services", "tasks_from": "validate", "public": True}
+    names = "{{ _band_services_all | map(attribute='name') | join(' ') }}"
+    facts = {"msg": f"RUNS {names} {{{{ _band_services_extra[1].env | to_json }}}}"}
+    tasks = [{"ansible.builtin.include_role": role}, {"ansible.builtin.debug": facts}]
+    play = {"hosts": "localhost", "gather_facts": False, "vars": {"band_services_demo": True}, "tasks": tasks}
+    playbook.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    demo = ansible("ansible-playbook", str(playbook)).stdout
+    assert "RUNS front mmgeo sxgeo uaparser mixpanel_double send_mixpanel" in demo
+    assert "http://mixpanel_double:8080" in demo
+    real = ansible("ansible-playbook", str(playbook), "-e", "mixpanel_token=0123456789abcdef").stdout
+    assert "0123456789abcdef" in real
+    assert "http://mixpanel_double" not in real
