@@ -1,6 +1,8 @@
 """Messages: their parts, their order, and their bytes on the wire."""
 
+import gzip
 import time
+import zlib
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from front import message
 from front.body import MAX_NESTING, decode_json, parse_body
 from front.errors import BadRequest
 from front.flake import Flakes
+from front.packing import unpacked
 from front.request import text_of
 from front.scalars import to_number
 from front.urls import place_of
@@ -192,6 +195,25 @@ def test_mending_takes_no_time_to_speak_of() -> None:
     for inner in (rb"\ud83d\ude00" * 8000, rb"\"" * 50_000, rb"\\" * 50_000, rb"\ud83d" * 16_000, b"\xff" * 100_000):
         decode_json(b'"' + inner + rb'\ud83d"')
     assert time.perf_counter() - began < 1
+
+
+def test_a_packed_body_is_read_to_its_end() -> None:
+    """A gzip file may have several members; what stands behind the last one, or too many of them, is refused."""
+    two = gzip.compress(b'{"a":1,') + gzip.compress(b'"b":2}')
+    assert unpacked(two, "gzip", 100) == b'{"a":1,"b":2}'
+    assert unpacked(zlib.compress(b"{}"), "deflate", 100) == b"{}"
+    for packed, encoding in (
+        (gzip.compress(b"{}") + b"garbage", "gzip"),
+        (two[:-5], "gzip"),
+        (zlib.compress(b"{}") + b"{}", "deflate"),
+        (gzip.compress(b"") * 5000, "gzip"),
+    ):
+        with pytest.raises(BadRequest) as refused:
+            unpacked(packed, encoding, 100)
+        assert refused.value.code == "broken_body"
+    with pytest.raises(BadRequest) as refused:
+        unpacked(gzip.compress(b"x" * 60) * 2, "gzip", 100)
+    assert refused.value.code == "too_large"
 
 
 def test_json_may_nest_to_the_limit() -> None:

@@ -175,8 +175,27 @@ async def test_a_silent_client_is_asked_and_then_given_up() -> None:
     socket.data_received(sent(PONG, b""))
     socket.look(now + HEARTBEAT_SECONDS + 6)
     assert transport.written == frame(PING, b"") * 2
-    socket.look(now + 2 * HEARTBEAT_SECONDS + 10)
+    socket.look(now + 2 * HEARTBEAT_SECONDS + 5)
+    assert transport.open
+    socket.look(now + 2 * HEARTBEAT_SECONDS + 7)
     assert transport.aborted
+
+
+async def test_a_client_whose_message_takes_long_is_not_taken_for_gone() -> None:
+    """It is not asked while it waits for its answer; afterwards it has its time like others."""
+    service = Service()
+    service.held = asyncio.Event()
+    socket, transport = service.connect()
+    socket.data_received(sent(TEXT, b"a"))
+    now = asyncio.get_running_loop().time()
+    socket.look(now + 10 * HEARTBEAT_SECONDS)
+    assert transport.written == b""
+    service.held.set()
+    await asyncio.sleep(0.01)
+    socket.look(now + 10 * HEARTBEAT_SECONDS)
+    assert transport.written == frame(TEXT, b"A") + frame(PING, b"")
+    socket.look(now + 11 * HEARTBEAT_SECONDS - 1)
+    assert transport.open
 
 
 async def test_goodbyes_are_said_after_the_answer() -> None:

@@ -10,6 +10,7 @@ from front.errors import BadRequest
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _WINDOWS: Final = {"gzip": (_GZIP,), "x-gzip": (_GZIP,), "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS)}
 """What zlib is told of each format; `deflate` is written in two ways."""
+_MAX_MEMBERS: Final = 16
 
 
 def unpacked(body: bytes, encoding: str, limit: int) -> bytes:
@@ -32,12 +33,19 @@ def unpacked(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def _inflate(body: bytes, window: int, limit: int) -> bytes | None:
-    """Unpack; None when it is not this format, or ends too early."""
-    unpacking = zlib.decompressobj(window)
-    try:
-        plain = unpacking.decompress(body, limit + 1)
-    except zlib.error:
-        return None
-    if len(plain) > limit:
-        raise BadRequest("too_large", f"the unpacked body is larger than {limit} bytes; send smaller events", 413)
-    return plain if unpacking.eof else None
+    """Unpack, all members of a gzip file one after the other; None when it is not this format, or ends too early."""
+    plain = b""
+    for _ in range(_MAX_MEMBERS):
+        unpacking = zlib.decompressobj(window)
+        try:
+            plain += unpacking.decompress(body, limit + 1 - len(plain))
+        except zlib.error:
+            return None
+        if len(plain) > limit:
+            raise BadRequest("too_large", f"the unpacked body is larger than {limit} bytes; send smaller events", 413)
+        if not unpacking.eof:
+            return None
+        body = unpacking.unused_data
+        if not body:
+            return plain
+    return None

@@ -29,7 +29,7 @@ from front.frames import (
 MAX_MESSAGE_SECONDS: Final = 60.0
 """In which a message must be complete."""
 HEARTBEAT_SECONDS: Final = 30.0
-"""After so long without a byte a client is asked whether it is there, after twice as long it is not."""
+"""After so long without a byte a client is asked whether it is there; so long it may take to answer."""
 GOODBYE_SECONDS: Final = 1.0
 """How long a client may take to answer a close; a stopping front has little time."""
 _MAX_CLOSE_BYTES: Final = 1024
@@ -42,7 +42,7 @@ class WebSocket(asyncio.Protocol):
 
     __slots__ = (
         "_answer", "_bounds", "_busy", "_closing", "_goodbye", "_heard", "_kept", "_loop", "_on_error", "_paused",
-        "_pinged", "_reader", "_stalled_since", "_task", "_transport", "_unfinished_since", "address", "held",
+        "_pinged_at", "_reader", "_stalled_since", "_task", "_transport", "_unfinished_since", "address", "held",
         "held_since", "waits_since",
     )  # fmt: skip
 
@@ -64,10 +64,10 @@ class WebSocket(asyncio.Protocol):
         self._kept = kept
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
-        self._busy = self._closing = self._paused = self._pinged = False
+        self._busy = self._closing = self._paused = False
         self._goodbye = b""
         """The close that is said when the message is answered that is being worked on."""
-        self._stalled_since = self._unfinished_since = 0.0
+        self._stalled_since = self._unfinished_since = self._pinged_at = 0.0
         self._heard = self._loop.time()
         self.address = address
         self.held = 0
@@ -86,7 +86,7 @@ class WebSocket(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what came; messages that are complete are answered at once."""
         self._heard = self._loop.time()
-        self._pinged = False
+        self._pinged_at = 0.0
         try:
             self._reader.feed(data)
             if self._closing:
@@ -194,15 +194,16 @@ class WebSocket(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """Ask a silent client whether it is there; close when it is not, or is too slow."""
-        silent = now - self._heard
-        if silent > 2 * HEARTBEAT_SECONDS or (self._stalled_since and now - self._stalled_since > STALLED_SECONDS):
+        if (self._stalled_since and now - self._stalled_since > STALLED_SECONDS) or (
+            self._pinged_at and now - self._pinged_at > HEARTBEAT_SECONDS
+        ):
             self.abort()
         elif self._closing or self._busy:
             return
         elif self._unfinished_since and now - self._unfinished_since > MAX_MESSAGE_SECONDS:
             self._close(close_frame(POLICY_VIOLATION))
-        elif silent > HEARTBEAT_SECONDS and not self._pinged:
-            self._pinged = True
+        elif now - self._heard > HEARTBEAT_SECONDS and not self._pinged_at:
+            self._pinged_at = now
             self._transport.write(frame(PING, b""))
         else:
             self._count(unread=True)
