@@ -207,6 +207,17 @@ def containers(namespace: str, service: str) -> list[str]:
     )
 
 
+def end_proxy(port: int) -> None:
+    """End the process by which Docker forwards a port of the host's loopback."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode("utf-8", "replace").split("\0")
+            if words[0].endswith("docker-proxy") and str(port) in words:
+                os.kill(int(path.parent.name), signal.SIGKILL)
+                return
+    raise AssertionError(f"no docker-proxy has port {port}")
+
+
 def clean_up(namespace: str) -> None:
     """Remove every container, image and the network of a namespace."""
     for kind, remove in (("ps", ["rm", "-f", "-v"]), ("images", ["rmi", "-f"])):

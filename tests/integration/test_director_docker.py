@@ -25,6 +25,7 @@ from director_host import (
     clean_up,
     containers,
     docker,
+    end_proxy,
     free_port,
     start_redis,
     until,
@@ -63,8 +64,9 @@ def running(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     proxy = EngineProxy(folder / "docker.sock")
     proxy.open()
     found = Director(
-        folder, redis, redis.gateway, namespace=NAMESPACE, ports="8700-8749", DOCKER_HOST=f"unix://{proxy.path}"
-    )
+        folder, redis, redis.gateway, namespace=NAMESPACE, ports="8700-8749", DOCKER_HOST=f"unix://{proxy.path}",
+        BAND_PORT_CHECK="5",
+    )  # fmt: skip
     found.engine = proxy
     yield found
     found.end()
@@ -217,6 +219,21 @@ def test_a_service_whose_port_was_taken_gets_another(director: Director, how: st
         until(lambda: director.ask("/call/hello/greet")[0] == 200, 30)
         assert published(director, "hello") not in {0, port}
         assert containers(NAMESPACE, "hello") == [f"{NAMESPACE}-hello running"]
+
+
+def test_a_port_whose_proxy_died_comes_back(director: Director) -> None:
+    """The container is healthy and says nothing: the director tries the port, says what is wrong, and restarts it."""
+    director.write("hello", band_yml="health: {interval: 1}\n")
+    director.ok("/run/hello")
+    port = published(director, "hello")
+    until(lambda: docker("inspect", "-f", "{{.State.Health.Status}}", f"{NAMESPACE}-hello") == "healthy", 30)
+    time.sleep(7)  # it is tried within five seconds, and found well
+    end_proxy(port)
+    until(lambda: "Docker's proxy of that port has ended" in (director.row("hello")["health_reason"] or ""), 60)
+    until(lambda: published(director, "hello") not in {0, port}, 30)
+    assert director.ok("/call/hello/greet")["release"] == "1"
+    assert 'band_service_port_restarts_total{service="hello"} 1.0' in director.ok("/metrics")
+    until(lambda: director.row("hello")["health"] == "ok", 30)
 
 
 def published(director: Director, name: str) -> int:

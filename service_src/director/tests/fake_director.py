@@ -14,7 +14,7 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -80,6 +80,9 @@ class FakeEngine:
 
     async def used_ports(self) -> set[int]:
         return {port for item in self._all() for port in item.ports}
+
+    async def closed_ports(self, ports: Collection[int]) -> set[int]:
+        return set()
 
     async def port_holder(self, port: int) -> str:
         return next((f"service {item.service}" for item in self._all() if port in item.ports), "")

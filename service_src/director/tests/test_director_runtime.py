@@ -14,7 +14,7 @@ from aiohttp import web
 from director.errors import DockerAway, DockerRefused, PortTaken
 from director.runtime.connection import Connection
 from director.runtime.docker import LONGEST, DockerRuntime
-from director.runtime.face import Event
+from director.runtime.face import Event, OwnContainer
 
 
 class Engine:
@@ -179,6 +179,23 @@ async def test_a_taken_port_is_told_from_other_refusals(engine: Engine, runtime:
     with pytest.raises(DockerRefused, match="not found") as caught:
         await runtime.start("c1")
     assert (type(caught.value), caught.value.engine_status) == (DockerRefused, 404)
+
+
+async def test_a_director_in_a_container_tries_ports_by_a_container_in_the_hosts_network(
+    engine: Engine, runtime: DockerRuntime
+) -> None:
+    """It is removed whatever happens, and so is one that a killed director left."""
+    assert await runtime.closed_ports({1}) == {1}, "on a host it tries them itself"
+    runtime._own = OwnContainer("own", "director", ("ns",), (), host_network=False, image="sha256:me")
+    engine.answers["POST containers/create"] = (409, {"message": "the name is in use"})
+    with pytest.raises(DockerRefused):
+        await runtime.closed_ports({8900})
+    assert engine.asked[-2:] == ["DELETE v1.41/containers/ns-port-check", "POST v1.41/containers/create"]
+    engine.answers["POST containers/create"] = (201, {"Id": "c1"})
+    engine.answers["POST containers/c1/start"] = (500, {"message": "no"})
+    with pytest.raises(DockerRefused, match="no"):
+        await runtime.closed_ports({8900})
+    assert engine.asked[-1] == "DELETE v1.41/containers/c1"
 
 
 def test_without_a_socket_the_engine_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

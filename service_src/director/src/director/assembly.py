@@ -44,6 +44,7 @@ from director.ports import PortPool
 from director.probe import Prober
 from director.progress import Progress
 from director.pruner import Pruner, PruneSettings
+from director.published_ports import PublishedPorts
 from director.redis_health import RedisHealth
 from director.redis_users import RedisUsers, UserKeeper
 from director.registrations import Registrations
@@ -159,9 +160,13 @@ class Director:
         self.supervisor.attach(self.actor, self.incidents, self._changed, self.announcer.ended, self.announcer.started)
         self.usage = UsageMeter(runtime, lambda: self.supervisor.observed)
         self.redis_health = RedisHealth(link, settings.namespace, self.desired.all)
-        self.rows = Rows(
-            self.supervisor, self.desired, self.releases, self.registrations, self.usage, self.redis_health
+        self.ports = PublishedPorts(
+            runtime, lambda: self.supervisor.observed, self.operations.renew, every=settings.port_check
         )
+        self.rows = Rows(
+            self.supervisor, self.desired, self.releases, self.registrations, self.usage, self.redis_health,
+            self.ports.dead,
+        )  # fmt: skip
         self.handlers = Handlers(
             runtime=runtime, catalog=self.catalog, operations=self.operations, supervisor=self.supervisor,
             desired=self.desired, registrations=self.registrations, announcer=self.announcer, prober=self.prober,
@@ -185,7 +190,7 @@ class Director:
             self.webhook, link, settings.namespace, self._sight, quiet_minutes=settings.no_events_minutes
         )
         self.requests, self.guesses = RequestCounts(), Guesses()
-        self.metrics = Metrics(self.rows, self.requests, self.images.builds, self._reached)
+        self.metrics = Metrics(self.rows, self.requests, self.images.builds, self._reached, self.ports.restarts)
         self._endpoints = (
             self.handlers,
             self.config_handlers,
@@ -217,6 +222,7 @@ class Director:
             self.usage.run,
             self.redis_health.run,
             self.pruner.run,
+            self.ports.run,
             self.watch.run,
             self.webhook.run,
             self.alerts.run,

@@ -37,6 +37,7 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True):
         silent_for: seconds since that answer, or since it could have been heard at all.
         crashes: how many crashes are in the window.
         crash: why it is not started any more, if it is not.
+        dead_ports: published host ports that accept no connection.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True):
     silent_for: float = 0.0
     crashes: int = 0
     crash: str = ""
+    dead_ports: Sequence[int] = ()
 
 
 def restart_delay(ends: Sequence[float]) -> float:
@@ -115,6 +117,11 @@ def _judge_running(signs: Signs, look: str) -> Health:
         return Health(FAILING, f"{silent}: it hangs, or does not reach Redis; {look}, GET /restart/{signs.name}{last}")
     if unhealthy or word == FAILING:
         return Health(FAILING, told or f"{'its Docker health check fails' if unhealthy else 'it says so'}; {look}")
+    if signs.dead_ports:
+        where = ", ".join(f"127.0.0.1:{port}" for port in signs.dead_ports)
+        what = f"nothing accepts connections at {where}, though its container is healthy"
+        why = "Docker's proxy of that port has ended; the director restarts the service"
+        return Health(FAILING, f"{what}: {why}; if it stays so, GET /restart/{signs.name}")
     if word == DEGRADED:
         return Health(DEGRADED, told or f"it says so; {look}")
     return Health("starting" if signs.docker_health == "starting" and word is None else "ok")

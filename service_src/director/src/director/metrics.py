@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, get_args
 
 from director import __version__
@@ -20,11 +21,19 @@ Facts = Callable[[], Mapping[str, float]]
 class Metrics:
     """A collector for prometheus_client; `facts` are gauges by name without labels."""
 
-    def __init__(self, rows: Rows, requests: RequestCounts, builds: BuildCounts, facts: Facts) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        requests: RequestCounts,
+        builds: BuildCounts,
+        facts: Facts,
+        port_restarts: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self._rows = rows
         self._requests = requests
         self._builds = builds
         self._facts = facts
+        self._port_restarts = port_restarts
 
     def render(self) -> str:
         """Return everything in the text format of Prometheus."""
@@ -100,6 +109,12 @@ class Metrics:
     def _of_usage(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily
 
+        restarts = CounterMetricFamily(
+            "band_service_port_restarts", "Restarts because a published port had gone dead.", labels=["service"]
+        )
+        for name, count in sorted(self._port_restarts.items()):
+            restarts.add_metric([name], count)
+        yield restarts
         cpu = CounterMetricFamily(
             "band_service_cpu_seconds", "CPU seconds that the container used since it started.", labels=["service"]
         )

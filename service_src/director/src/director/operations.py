@@ -227,6 +227,13 @@ class Operations:
             await self._configs.put(name, document)
             return document
 
+    async def renew(self, name: str) -> None:
+        """Replace the container of a service that is to run by a fresh one, without anybody having asked for it."""
+        async with self._locks.hold(name, interruptible=True):
+            wanted = self._desired.get(name)
+            if wanted is not None and wanted.state == "running":
+                await self._deployments.bring(wanted, "revive")
+
     async def revive(self, wanted: Wanted) -> None:
         """Bring a service up as it should be; called by the supervisor, which holds the lock."""
         with self._locks.interruptible(wanted.spec.name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from director import views
@@ -32,6 +33,7 @@ class Rows:
         registrations: Registrations,
         usage: UsageMeter,
         redis: RedisHealth,
+        dead_ports: Callable[[str], Sequence[int]] = lambda _: (),
     ) -> None:
         self._supervisor = supervisor
         self._desired = desired
@@ -39,6 +41,7 @@ class Rows:
         self._registrations = registrations
         self._usage = usage
         self._redis = redis
+        self._dead_ports = dead_ports
 
     def names(self) -> list[str]:
         """Return the services there are: wanted, seen, or heard."""
@@ -133,4 +136,5 @@ class Rows:
             silent_for=self._registrations.silent_for(name, seen.started_at if seen else now, now),
             dead_letters=self._redis.dead_letters.get(name, 0),
             external=external,
+            dead_ports=self._dead_ports(seen.id) if seen else (),
         )

@@ -51,6 +51,7 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
     crashes: int = 5
     crash_window: float = 300.0
     crash_cooldown: float = 1800.0
+    port_check: float = 60.0
     webhook_url: str | None = None
     no_events_minutes: float = 0.0
     prune_age: float = 14.0
@@ -104,6 +105,7 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
             crashes=int(reader.number("BAND_CRASHES", 5, least=1)),
             crash_window=reader.number("BAND_CRASH_WINDOW", 300),
             crash_cooldown=reader.number("BAND_CRASH_COOLDOWN", 1800, least=0),
+            port_check=reader.number("BAND_PORT_CHECK", 60, least=0),
             webhook_url=reader.url("BAND_WEBHOOK_URL"),
             no_events_minutes=reader.number("BAND_NO_EVENTS_MINUTES", 0, least=0),
             prune_age=reader.number("BAND_PRUNE_AGE", 14, least=0),

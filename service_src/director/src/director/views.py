@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ def row(
     silent_for: float = 0.0,
     dead_letters: int = 0,
     external: bool = False,
+    dead_ports: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Return a service as it stands in `/list`. `uptime` is in seconds, `app_uptime` in ms as services say it.
 
@@ -55,6 +56,7 @@ def row(
             silent_for=silent_for,
             crashes=crashes,
             crash=record.crash.reason if record.crash else "",
+            dead_ports=dead_ports,
         )
     )
     ports = [{"host": outside, "container": inside} for outside, inside in sorted(seen.ports.items())] if seen else []

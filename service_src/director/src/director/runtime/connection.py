@@ -48,6 +48,11 @@ class Connection:
                 ) from error
         return self._docker
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the engine is one of this machine."""
+        return self._url is None or self._url.startswith("unix://")
+
     async def ping(self) -> str:
         """Return the engine's version."""
         return str((await self.guard(self.client().version()))["Version"])

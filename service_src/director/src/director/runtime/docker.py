@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -26,6 +26,7 @@ from director.runtime.inspection import (
     own_id,
     usage_sample,
 )
+from director.runtime.loopback import closed_here, closed_on_host, container_config
 
 LONGEST = 64 * 1024
 """Characters of a line without an end that are kept; a program that prints no line ends must not fill the memory."""
@@ -53,6 +54,7 @@ class DockerRuntime:
         self._seen: dict[str, face.Observed] = {}
         self._asked: dict[str, float] = {}  # containers that were told to end, and when; kept until they are gone
         self._listing = asyncio.Lock()
+        self._own: face.OwnContainer | None = None
 
     @property
     def _filters(self) -> str:
@@ -99,6 +101,15 @@ class DockerRuntime:
         listed = await self._engine.json("containers/json", params={"all": "0"})
         ports = {int(port["PublicPort"]) for item in listed for port in item.get("Ports", []) if port.get("PublicPort")}
         return ports | {port for item in self._seen.values() for port in item.ports}
+
+    async def closed_ports(self, ports: Collection[int]) -> set[int]:
+        """Return those of the ports of the host's loopback that accept no connection; none where that is far away."""
+        own = self._own
+        if own is None or own.host_network:
+            return await closed_here(ports) if self._engine.is_local else set()
+        labels = {face.LABEL_MANAGED: "true", face.LABEL_NAMESPACE: self._namespace, face.LABEL_KIND: "port-check"}
+        name = f"{self._namespace}-port-check"
+        return await closed_on_host(self._engine, name, container_config(own.image, labels, ports))
 
     async def port_holder(self, port: int) -> str:
         """Return who of the host's running containers has a host port, in words; nothing when none has."""
@@ -260,7 +271,8 @@ class DockerRuntime:
         if container is None:
             return None
         details = await self._engine.found(self._engine.json(f"containers/{container}/json"))
-        return None if details is None else own_container(details)
+        self._own = None if details is None else own_container(details)
+        return self._own
 
     async def open(
         self, path: str, *, params: Mapping[str, str], timeout: aiohttp.ClientTimeout

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -107,6 +107,7 @@ class OwnContainer(msgspec.Struct, frozen=True):
     host_network: bool
     mounts: dict[str, str] = {}
     ports: tuple[int, ...] = ()
+    image: str = ""
 
 
 class Runtime(Protocol):
@@ -123,6 +124,9 @@ class Runtime(Protocol):
 
     async def inspect(self, container: str) -> Observed | None:
         """Return one container of this namespace, None when there is none."""
+
+    async def closed_ports(self, ports: Collection[int]) -> set[int]:
+        """Return those of the ports of the host's loopback that accept no connection."""
 
     async def port_holder(self, port: int) -> str:
         """Return who of the host's running containers has a host port, in words; nothing when none has."""

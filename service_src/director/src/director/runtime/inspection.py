@@ -124,6 +124,7 @@ def own_container(details: Mapping[str, Any]) -> face.OwnContainer:
         networks=tuple((details.get("NetworkSettings") or {}).get("Networks") or {}),
         published=tuple(str(item.get("HostIp") or "0.0.0.0") for group in bindings for item in group or []),  # noqa: S104
         host_network=details["HostConfig"].get("NetworkMode") == "host",
+        image=str(details.get("Image") or ""),
         ports=tuple(_ports(details["HostConfig"].get("PortBindings") or {})),
         mounts={str(item["Destination"]): str(item["Source"]) for item in binds},
     )
