@@ -37,12 +37,12 @@ _LOG_EVERY_SECONDS: Final = 60.0
 class Limits(NamedTuple):
     """How much one process takes. The names are those of the settings, of which each worker has its share."""
 
-    connections: int = 750
-    connections_per_address: int = 100
-    websockets: int = 500
-    websockets_per_address: int = 50
-    held_bytes: int = 16 << 20
-    held_bytes_per_address: int = 4 << 20
+    connections: int
+    connections_per_address: int
+    websockets: int
+    websockets_per_address: int
+    held_bytes: int
+    held_bytes_per_address: int
 
 
 class Guest(Protocol):
@@ -103,17 +103,14 @@ class Pool:
         """Those of one address."""
         return self._by_address.get(address, set())
 
-    def drop(self, guest: Guest) -> bool:
-        """Count a guest no more; False when it was not counted."""
-        if guest not in self.guests:
-            return False
+    def drop(self, guest: Guest) -> None:
+        """Count a guest no more."""
         self.guests.discard(guest)
         own = self._by_address.get(guest.address)
         if own is not None:
             own.discard(guest)
             if not own:
                 del self._by_address[guest.address]
-        return True
 
     def _replace_one(self, among: Iterable[Guest], now: float) -> bool:
         longest, since = None, now - self._min_wait
