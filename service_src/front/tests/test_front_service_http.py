@@ -471,6 +471,15 @@ async def test_a_dead_enricher_is_soon_not_waited_for(http: aiohttp.ClientSessio
     assert (await peers.newest())["data"]["uaparser"] == UA_RESULT
 
 
+async def test_a_visitor_is_known_by_a_cookie_in_any_of_several_headers(http: aiohttp.ClientSession) -> None:
+    """HTTP/2 clients split cookies, and not every proxy joins them; its value may be percent-encoded."""
+    known = "uid=6410748586712844288"
+    for cookies in ((known, "a=1"), ("a=1", known), ("a=b; uid=64107485867128442%38%38",)):
+        lines = CIMultiDict([("Cookie", cookie) for cookie in cookies])
+        async with http.get("/track/page", headers=lines) as answer:
+            assert answer.headers["Set-Cookie"].startswith(f"{known}; ")
+
+
 async def test_the_uid_and_cookie_of_a_visitor_stay(http: aiohttp.ClientSession, peers: Any) -> None:
     """The cookie counts when nothing better is given; data keeps the raw value; an id follows a new uid."""
     async with http.get("/track/page", headers={"Cookie": "a=b; uid=6410748586712844288"}) as answer:
