@@ -5,7 +5,8 @@ FAKE_REAL=front with a container of that name whose answers somebody else gives.
 token, FAKE_IDLE the time that a connection may be idle, both in seconds.
 Services of this engine answer `__status` and a few methods over RPC; each prints its environment, secrets included,
 into its log, one with the variable CRASH ends with exit code 3, and the method `die` ends one later; one with
-SLOW takes a second to stop, one with MUTE never answers its status.
+SLOW takes a second to stop, one with MUTE never answers its status; while one with DEAF is replaced or stopped the
+engine does not list its containers for a second.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from band.logs import configure_logs
 from band.redis import RedisAddress, RedisLink
 from director import guesses
 from director.assembly import Director, server_settings
-from director.errors import BuildFailed, DockerRefused
+from director.errors import BuildFailed, DockerAway, DockerRefused
 from director.runtime.container import Placement, container_config
 from director.runtime.face import LABEL_NAMESPACE, Event, ImageInfo, Observed, OwnContainer, Sample
 from director.runtime.inspection import observed
@@ -43,6 +44,7 @@ class FakeEngine:
         self.details: dict[str, dict[str, Any]] = {}
         self.tags: dict[str, ImageInfo] = {settings.base_image: ImageInfo(id="sha256:" + "b" * 64)}
         self.asked: dict[str, int] = {}
+        self._deaf_until = 0.0
         self.real = set((os.environ.get("FAKE_REAL") or "").split())
         self._dsn = settings.redis_dsn
         self._link = RedisLink("fake-services", on_message=self._on_message)
@@ -71,6 +73,8 @@ class FakeEngine:
 
     async def containers(self, *, fresh: bool = False) -> list[Observed]:
         self._count("containers")
+        if time.time() < self._deaf_until:
+            raise DockerAway("the Docker Engine did not answer in time")
         return self._all()
 
     async def inspect(self, container: str) -> Observed | None:
@@ -114,6 +118,11 @@ class FakeEngine:
         if "SLOW" in observed(self.details[container]).env:
             await asyncio.sleep(1)
         self._end(self.details[container], 0, asked=True)
+        self._deafen(container)
+
+    def _deafen(self, container: str) -> None:
+        if "DEAF" in observed(self.details[container]).env:
+            self._deaf_until = time.time() + 1
 
     def _end(self, details: dict[str, Any], code: int, *, asked: bool = False) -> None:
         details["State"] = {"Status": "exited", "ExitCode": code, "FinishedAt": _clock()}
@@ -129,6 +138,7 @@ class FakeEngine:
 
     async def rename(self, container: str, name: str) -> None:
         self.details[container]["Name"] = f"/{name}"
+        self._deafen(container)
 
     async def keep_running(self, container: str, *, on: bool = True) -> None:
         host = self.details[container]["HostConfig"]

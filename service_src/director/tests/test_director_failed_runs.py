@@ -135,3 +135,20 @@ def test_a_name_that_is_not_there_brings_the_nearest(director: Any, path: str, m
     assert status == 404
     assert (f"did you mean '{meant}'?" in body["error"]["hint"]) is bool(meant)
     assert "GET /list" in body["error"]["hint"]
+
+
+def test_what_was_done_is_no_error_because_the_engine_is_slow_afterwards(director: Any) -> None:
+    """It switched, stopped and removed, and cannot be asked for a list then: the answers say what was done."""
+    director.image("deaf")
+    assert director.post("/run/deaf", {"env": {"DEAF": "1"}})[0] == 200
+    director.image("deaf", dockerfile="FROM scratch\nLABEL release=2\n")
+    status, answer = director.get("/run/deaf")
+    assert (status, answer["state"]) == (200, "running")
+    deadline = time.monotonic() + 10
+    while director.get("/health")[0] != 200 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    status, answer = director.get("/stop/deaf")
+    assert (status, answer["state"]) == (200, "exited")
+    while director.get("/health")[0] != 200 and time.monotonic() < deadline + 10:
+        time.sleep(0.1)
+    assert director.get("/rm/deaf") == (200, {"name": "deaf", "state": "removed"})
