@@ -24,6 +24,9 @@ class Health(NamedTuple):
     reason: str = ""
 
 
+_OK, _STARTING = Health("ok"), Health("starting")
+
+
 class Signs(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a service.
 
@@ -60,7 +63,7 @@ def restart_delay(ends: Sequence[float]) -> float:
 def reported(status: Mapping[str, Any] | None) -> str | None:
     """Return what a service says of itself: the `status` of its health facts."""
     health = (status or {}).get("health")
-    word = health.get("status") if isinstance(health, Mapping) else None
+    word = health.get("status") if isinstance(health, dict) else None  # of JSON; Mapping is slow to be asked for
     return word if isinstance(word, str) else None
 
 
@@ -90,38 +93,44 @@ def said(facts: Mapping[str, Any]) -> str:
 
 def judge(signs: Signs) -> Health:
     """Return how a service is."""
-    look = f"GET /logs/{signs.name}" if signs.state != "external" else f"GET /ask_state/{signs.name}"
     if signs.crash and signs.state != "running":
-        return Health("crashed", f"crashed: {signs.crash}; {look}, then GET /start/{signs.name}")
+        return Health("crashed", f"crashed: {signs.crash}; {_look(signs)}, then GET /start/{signs.name}")
     if signs.state in {"exited", "created", "dead", "removing", "missing"}:
         exited = signs.state == "exited" and signs.exit_code is not None
         what = f"exited with code {signs.exit_code}" if exited else f"is {signs.state}"
-        reason = f"its container {what}; {look}, GET /run/{signs.name}" if signs.wanted else ""
+        reason = f"its container {what}; {_look(signs)}, GET /run/{signs.name}" if signs.wanted else ""
         return Health("crashing" if signs.crashes and signs.wanted else "stopped", reason)
     if signs.state == "restarting" or signs.crashes >= 3:
         what = f"it crashed {signs.crashes} times within the crash window" if signs.crashes else "Docker restarts it"
-        return Health("crashing", f"{what}; {look}")
+        return Health("crashing", f"{what}; {_look(signs)}")
     if signs.state == "paused":
         return Health(FAILING, f"its container is paused; docker unpause {signs.name}")
-    return _judge_running(signs, look)
-
-
-def _judge_running(signs: Signs, look: str) -> Health:
-    told, unhealthy = complaints(signs.status), signs.docker_health == "unhealthy"
     word = reported(signs.status)
     if signs.silent_for > SILENT_SECONDS:
-        silent = f"it has not answered over Redis for {signs.silent_for:.0f} s"
-        last = f"; it last said: {told}" if told else ""
-        if signs.docker_health == "healthy" and word != FAILING:
-            return Health(DEGRADED, f"{silent}, though its health check passes: does it reach Redis? {look}{last}")
-        return Health(FAILING, f"{silent}: it hangs, or does not reach Redis; {look}, GET /restart/{signs.name}{last}")
-    if unhealthy or word == FAILING:
-        return Health(FAILING, told or f"{'its Docker health check fails' if unhealthy else 'it says so'}; {look}")
+        return _judge_silent(signs, word)
+    if signs.docker_health == "unhealthy" or word == FAILING:
+        why = "it says so" if word == FAILING else "its Docker health check fails"
+        return Health(FAILING, complaints(signs.status) or f"{why}; {_look(signs)}")
     if signs.dead_ports:
         where = ", ".join(f"127.0.0.1:{port}" for port in signs.dead_ports)
         what = f"nothing accepts connections at {where}, though its container is healthy"
         why = "Docker's proxy of that port has ended; the director restarts the service"
         return Health(FAILING, f"{what}: {why}; if it stays so, GET /restart/{signs.name}")
     if word == DEGRADED:
-        return Health(DEGRADED, told or f"it says so; {look}")
-    return Health("starting" if signs.docker_health == "starting" and word is None else "ok")
+        return Health(DEGRADED, complaints(signs.status) or f"it says so; {_look(signs)}")
+    return _STARTING if signs.docker_health == "starting" and word is None else _OK
+
+
+def _judge_silent(signs: Signs, word: str | None) -> Health:
+    silent = f"it has not answered over Redis for {signs.silent_for:.0f} s"
+    told = complaints(signs.status)
+    last = f"; it last said: {told}" if told else ""
+    if signs.docker_health == "healthy" and word != FAILING:
+        reason = f"{silent}, though its health check passes: does it reach Redis? {_look(signs)}{last}"
+        return Health(DEGRADED, reason)
+    reason = f"{silent}: it hangs, or does not reach Redis; {_look(signs)}, GET /restart/{signs.name}{last}"
+    return Health(FAILING, reason)
+
+
+def _look(signs: Signs) -> str:
+    return f"GET /{'ask_state' if signs.state == 'external' else 'logs'}/{signs.name}"

@@ -59,9 +59,9 @@ class Rows:
         """
         if not self._supervisor.pictured.is_set():
             return set()
-        alive = {item.service for item in self._supervisor.observed if item.alive}
+        known = {item.service for item in self._supervisor.observed if item.alive} | RESERVED
         heard = self._registrations.active(time.time(), self._supervisor.ended())
-        return {name for name in heard if name not in alive | RESERVED and re.fullmatch(NAME_PATTERN, name)}
+        return {name for name in heard if name not in known and re.fullmatch(NAME_PATTERN, name)}
 
     def check(self, name: str) -> None:
         """Return if there is a service of that name.
@@ -115,7 +115,8 @@ class Rows:
         """Return the rows of all services for the director itself: nobody looks, so nothing is sampled for it."""
         now = time.time()
         primaries, external = self._supervisor.primaries(), self.external()
-        return [self._row(name, primaries.get(name), now, external=name in external) for name in self.names()]
+        names = sorted(self.ours() | external)
+        return [self._row(name, primaries.get(name), now, external=name in external) for name in names]
 
     def usage(self) -> dict[str, Usage]:
         """Return what the services that run use, by name."""

@@ -71,7 +71,7 @@ def row(
         "image": seen.image if seen else (wanted.spec.image if wanted else ""),
         "restarts": seen.restarts if seen else 0,
         "health": health.word,
-        "health_reason": mask_url(health.reason),
+        "health_reason": mask_url(health.reason) if health.reason else "",
         "dead_letters": dead_letters,
         "wanted": wanted.state if wanted else "unknown",
         "crashes": crashes,
@@ -122,10 +122,10 @@ def data_facts(status: Mapping[str, Any] | None) -> dict[str, Any] | None:
     The check named `database` comes first: a geo service may have optional data beside it.
     """
     health = (status or {}).get("health")
-    checks = health.get("checks") if isinstance(health, Mapping) else None
-    named = checks if isinstance(checks, Mapping) else {}
+    checks = health.get("checks") if isinstance(health, dict) else None
+    named = checks if isinstance(checks, dict) else {}
     for facts in (named.get("database"), *named.values()):
-        if isinstance(facts, Mapping) and isinstance(facts.get("age_days"), int | float):
+        if isinstance(facts, dict) and isinstance(facts.get("age_days"), int | float):
             return {key: facts.get(key) for key in ("source", "build_date", "age_days", "warning")}
     return None
 
