@@ -242,6 +242,26 @@ def published(director: Director, name: str) -> int:
     return int(found.rpartition(":")[2] or 0)
 
 
+def test_a_paused_service_is_not_called_well(director: Director) -> None:
+    """Docker says `paused`, and so does the director, with what to do; it is well again as soon as it goes on."""
+    director.write("sleeper")
+    director.ok("/run/sleeper")
+    (container,) = containers(NAMESPACE, "sleeper")
+    docker("pause", container)
+    try:
+        row = until(lambda: (row := director.row("sleeper"))["health"] == "failing" and row)
+        assert (row["state"], row["health_reason"]) == (
+            "paused",
+            f"its container is paused; docker unpause {NAMESPACE}-sleeper",
+        )
+        health = director.ok("/health")
+        assert (health["status"], health["services"]["troubled"]) == ("degraded", ["sleeper"])
+    finally:
+        docker("unpause", container)
+    until(lambda: director.row("sleeper")["health"] == "ok")
+    director.ok("/rm/sleeper")
+
+
 def test_core_containers_are_started_again(director: Director) -> None:
     """A container of kind core that was killed runs again within seconds."""
     name = f"{NAMESPACE}-core"

@@ -35,7 +35,7 @@ LONG = SILENT_SECONDS + 1
         ({"status": says("degraded", warning="old")}, "degraded", "db: old"),
         ({"status": {"health": {"status": "degraded", "checks": 7}}}, "degraded", "it says so; GET /logs/one"),
         ({"status": {"health": "odd"}}, "ok", ""),
-        ({"state": "paused", "status": WELL}, "failing", "its container is paused; docker unpause one"),
+        ({"state": "paused", "container": "ns-one"}, "failing", "its container is paused; docker unpause ns-one"),
         ({"status": WELL, "silent_for": SILENT_SECONDS}, "ok", ""),
         ({"status": WELL, "silent_for": LONG}, "failing", "it has not answered over Redis for 31 s: it hangs"),
         ({"silent_for": LONG, "docker_health": "healthy"}, "degraded", "though its health check passes"),

@@ -32,6 +32,7 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: its name.
+        container: that of its container.
         state: Docker's word for its container, `missing` without one, `external` when it runs elsewhere.
         wanted: whether it is to run.
         docker_health: `healthy`, `unhealthy`, `starting`, or empty without a health check.
@@ -44,6 +45,7 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
+    container: str = ""
     state: str
     wanted: bool = True
     docker_health: str = ""
@@ -104,7 +106,7 @@ def judge(signs: Signs) -> Health:
         what = f"it crashed {signs.crashes} times within the crash window" if signs.crashes else "Docker restarts it"
         return Health("crashing", f"{what}; {_look(signs)}")
     if signs.state == "paused":
-        return Health(FAILING, f"its container is paused; docker unpause {signs.name}")
+        return Health(FAILING, f"its container is paused; docker unpause {signs.container}")
     word = reported(signs.status)
     if signs.silent_for > SILENT_SECONDS:
         return _judge_silent(signs, word)

@@ -48,6 +48,7 @@ def row(
     health = judge(
         Signs(
             name=name,
+            container=seen.name if seen else "",
             state=state,
             wanted=wanted is not None and wanted.state == "running",
             docker_health=seen.health if seen else "",
