@@ -162,6 +162,8 @@ class FakeEngine:
 
     async def sample(self, container: str) -> Sample | None:
         self._count("sample")
+        if os.environ.get("FAKE_ODD_SAMPLES"):  # what nobody thought of
+            raise ValueError("odd sample")
         return Sample(at=time.time(), cpu_seconds=time.process_time(), memory=50_000_000, memory_limit=367_001_600)
 
     async def image(self, reference: str) -> ImageInfo | None:

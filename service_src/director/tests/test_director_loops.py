@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -208,3 +209,20 @@ async def test_a_loop_that_meets_what_nobody_thought_of_goes_on_and_says_so(
         assert "ZeroDivisionError" in failing_loops()[name]
         assert loop_failures()[name] > before
     assert name not in failing_loops()
+
+
+async def test_a_failing_loop_shows_in_health_metrics_and_on_the_page(make_director: Callable[..., Any]) -> None:
+    """The director is degraded, with the loop's name and what it met; the rest of it works."""
+    director = await asyncio.to_thread(make_director, "t-odd", FAKE_ODD_SAMPLES="1", FAKE_SERVICES="1")
+    health: Any = {}
+    for _ in range(100):
+        health = (await asyncio.to_thread(director.get, "/health"))[1]
+        if health["director"]["status"] == "degraded":
+            break
+        await asyncio.sleep(0.1)
+    assert "its loop usage fails: ValueError: odd sample" in health["director"]["reason"]
+    assert (health["status"], health["services"]["troubled"]) == ("degraded", [])
+    text = (await asyncio.to_thread(director.request, "GET", "/metrics"))[1]
+    assert re.search(r'band_background_loop_failures_total\{loop="usage"\} [1-9]', text)
+    assert "The director: its loop usage fails" in (await asyncio.to_thread(director.request, "GET", "/"))[1]
+    assert "Traceback" in director.log.read_text()
