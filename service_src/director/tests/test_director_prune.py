@@ -62,6 +62,16 @@ def test_an_image_that_somebody_needs_stays(kept: ImageInfo, more: Any) -> None:
     assert refs(found(kept, **more)) == []
 
 
+def test_of_what_original_services_stand_on_the_newest_stays() -> None:
+    """Without a network it could not be built again; those of earlier versions go."""
+    below = [
+        image(tag, service="base_original", labels={LABEL_KIND: "base"}, created=created)
+        for tag, created in (("new", 3.0), ("old", 1.0), ("older", 0.5))
+    ]
+    assert refs(found(*below)) == ["ns/base_original:older", "ns/base_original:old"]
+    assert refs(found(*below, used={"sha256:old"})) == ["ns/base_original:older"]
+
+
 def test_an_image_without_a_tag_goes_by_its_id() -> None:
     """A build with nocache leaves the one before without a name."""
     assert refs(found(image("a", tags=[]))) == ["sha256:a"]

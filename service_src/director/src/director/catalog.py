@@ -30,6 +30,8 @@ from director.spec import (
 from director.wording import explain
 
 BUILTIN = "builtin"
+ORIGINAL_BASE = "base_original"
+"""The folder of the image that folders without band.yml stand on: what the original's base image brought along."""
 BASE_PLACEHOLDER = "{band-base-py-image}"
 _STRANGE_BASE = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\{band-[^}\s]*\}?)", re.MULTILINE | re.IGNORECASE)
 _BASE_ARG = re.compile(r"^\s*ARG\s+BASE_CONTAINER\b", re.MULTILINE | re.IGNORECASE)
@@ -87,6 +89,11 @@ class ImageFolder(msgspec.Struct, frozen=True, kw_only=True):
     has_band_yml: bool = False
     problem: str = ""
     incomplete: bool = False
+
+    @property
+    def original(self) -> bool:
+        """Whether it was written for the original's base image."""
+        return self.uses_base and not self.has_band_yml
 
     @property
     def runnable(self) -> bool:

@@ -61,6 +61,16 @@ def read_entries(folder: ImageFolder, base_image: str) -> list[Entry]:
     return [entries[path] for path in sorted(entries)]
 
 
+def named(entries: list[Entry], base_image: str, name: str) -> list[Entry]:
+    """Return the entries with `name` where the Dockerfile has the base image's tag, which is of this host alone."""
+    return [
+        msgspec.structs.replace(entry, content=entry.content.replace(base_image.encode(), name.encode()))
+        if entry.path == "Dockerfile"
+        else entry
+        for entry in entries
+    ]
+
+
 def adapt_requirements(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
     """Return the entries with a `requirements.txt` of the original's days as it installs today, and what was set aside.
 

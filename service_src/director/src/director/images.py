@@ -8,10 +8,10 @@ import msgspec
 
 from band import logger
 from director.build import Builder, BuildRequest
-from director.catalog import Catalog, ImageFolder
-from director.context import Entry, adapt_requirements, context_hash, pack, read_entries
+from director.catalog import ORIGINAL_BASE, Catalog, ImageFolder
+from director.context import Entry, adapt_requirements, context_hash, named, pack, read_entries
 from director.counts import BuildCounts
-from director.errors import Conflict
+from director.errors import BuildFailed, Conflict
 from director.progress import Progress
 from director.runtime import face
 
@@ -20,7 +20,8 @@ class ImagePlan(msgspec.Struct, frozen=True):
     """An image as it would be built now.
 
     `present`: one with these contents is there already. `contents`: the hash of them and of the base's, without what is
-    of this host alone. `notes`: what was changed in its requirements, in words.
+    of this host alone. `base`: what the build is told to stand on. `notes`: what was changed in its requirements, in
+    words. `below`: the image of ours that must be there before it can be built.
     """
 
     folder: ImageFolder
@@ -28,7 +29,9 @@ class ImagePlan(msgspec.Struct, frozen=True):
     contents: str
     entries: list[Entry]
     present: bool
+    base: str
     notes: list[str] = []
+    below: ImagePlan | None = None
 
     def labels(self, namespace: str) -> dict[str, str]:
         """Return the labels of the image."""
@@ -36,7 +39,7 @@ class ImagePlan(msgspec.Struct, frozen=True):
             face.LABEL_MANAGED: "true",
             face.LABEL_NAMESPACE: namespace,
             face.LABEL_SERVICE: self.folder.name,
-            face.LABEL_KIND: "service",
+            face.LABEL_KIND: "service" if self.folder.runnable else "base",
             face.LABEL_CONTENTS: self.contents,
         }
 
@@ -60,6 +63,7 @@ class Images:
         self._namespace = namespace
         self._base_image = base_image
         self._progress = progress
+        self._below = asyncio.Lock()
         self.builds = BuildCounts()
 
     async def has_folder(self, name: str) -> bool:
@@ -84,15 +88,7 @@ class Images:
             raise Conflict(
                 f"{name} is an image of the platform itself, not a service", "GET /list_images shows what can be run"
             )
-        entries = await asyncio.to_thread(read_entries, folder, self._base_image)
-        base_id, base_contents, notes = "", "", list[str]()
-        if folder.uses_base:
-            base = await self._base()
-            base_id, base_contents = base.id, base.labels.get(face.LABEL_CONTENTS, "")
-            entries, notes = adapt_requirements(entries)
-        tag = f"{self._namespace}/{name}:{context_hash(entries, base_id)}"
-        contents = context_hash(entries, base_contents)
-        return ImagePlan(folder, tag, contents, entries, await self._runtime.image(tag) is not None, notes)
+        return await self._plan(folder)
 
     async def ensure(self, plan: ImagePlan, *, nocache: bool = False) -> bool:
         """Build the planned image unless it is there; returns whether it was built.
@@ -103,8 +99,48 @@ class Images:
         if plan.present and not nocache:
             return False
         name = plan.folder.name
+        if plan.below is not None:
+            await self._ensure_below(name, plan.below)
+        await self._build(name, plan, nocache=nocache)
+        return True
+
+    async def _plan(self, folder: ImageFolder) -> ImagePlan:
+        base, below = self._base_image, None
+        base_id, base_contents, notes = "", "", list[str]()
+        if folder.uses_base:
+            plain = await self._base()
+            base_id, base_contents = plain.id, plain.labels.get(face.LABEL_CONTENTS, "")
+            if folder.original and await asyncio.to_thread(self._catalog.find, ORIGINAL_BASE) is not None:
+                below = await self._plan(await asyncio.to_thread(self._catalog.get, ORIGINAL_BASE))
+                base, base_id, base_contents = below.tag, below.tag, below.contents
+        entries = await asyncio.to_thread(read_entries, folder, base)
+        if folder.uses_base:
+            entries, notes = adapt_requirements(entries)
+        tag = f"{self._namespace}/{folder.name}:{context_hash(entries, base_id)}"
+        contents = context_hash(named(entries, base, ORIGINAL_BASE) if below else entries, base_contents)
+        present = await self._runtime.image(tag) is not None
+        return ImagePlan(folder, tag, contents, entries, present, base, notes, below)
+
+    async def _ensure_below(self, name: str, plan: ImagePlan) -> None:
+        """Build what an original service stands on, on its behalf; those that come at the same time wait for it."""
+        async with self._below:
+            if await self._runtime.image(plan.tag) is not None:
+                return
+            try:
+                await self._build(name, plan)
+            except BuildFailed as error:
+                what = "the image with what the original's base image brought along could not be built"
+                hint = (
+                    "it comes from Debian's mirror and the package index. Without a network, take it from a bundle "
+                    "that was made where such a service runs; a folder with a band.yml stands on the plain base and "
+                    "needs none of it"
+                )
+                raise BuildFailed(f"{what}: {error.message}", hint, **error.facts) from error
+
+    async def _build(self, name: str, plan: ImagePlan, *, nocache: bool = False) -> None:
+        """Build an image on behalf of the service `name`."""
         labels = plan.labels(self._namespace)
-        request = BuildRequest(tag=plan.tag, base_image=self._base_image, labels=labels, nocache=nocache)
+        request = BuildRequest(tag=plan.tag, base_image=plan.base, labels=labels, nocache=nocache)
         logger.info("build_started", service=name, image=plan.tag, files=len(plan.entries))
         for note in plan.notes:
             logger.warning("build_requirement", service=name, note=note)
@@ -119,7 +155,6 @@ class Images:
             seconds = round(asyncio.get_running_loop().time() - begun, 2)
             self.builds.ended(outcome, seconds)
         logger.info("build_done", service=name, image=plan.tag, seconds=seconds)
-        return True
 
     def _printed(self, name: str, line: str) -> None:
         logger.info("build", service=name, line=line)

@@ -95,15 +95,29 @@ class Waste(msgspec.Struct, frozen=True):
 
 def waste(world: World) -> Waste:
     """Return what nobody needs, oldest first."""
-    images = sorted((image for image in world.images if _is_waste(world, image)), key=lambda image: image.created)
+    there = list(world.images)
+    newest = {image.id for image in _newest(there)}
+    images = sorted((one for one in there if _is_waste(world, one, newest)), key=lambda image: image.created)
     return Waste([_unused(image) for image in images], [_dead(item) for item in world.containers if _dies(world, item)])
 
 
-def _is_waste(world: World, image: ImageInfo) -> bool:
+def _newest(images: Iterable[ImageInfo]) -> Iterable[ImageInfo]:
+    """Return the newest image of each service name."""
+    by_service: dict[str, ImageInfo] = {}
+    for image in sorted(images, key=lambda one: one.created):
+        by_service[image.labels.get(LABEL_SERVICE, "")] = image
+    return by_service.values()
+
+
+def _is_waste(world: World, image: ImageInfo, newest: Collection[str]) -> bool:
     service = image.labels.get(LABEL_SERVICE, "")
     ours = all(tag.startswith(f"{world.namespace}/{service}:") for tag in image.tags)
     return (
-        image.labels.get(LABEL_KIND) == "service"
+        # What original services stand on is built by the director, too: all but the newest are of earlier versions.
+        (
+            image.labels.get(LABEL_KIND) == "service"
+            or (image.labels.get(LABEL_KIND) == "base" and image.id not in newest)
+        )
         and bool(service)
         and ours  # a tag of somebody else's means that he wants to keep it
         and service not in world.busy
