@@ -88,6 +88,21 @@ async def test_the_same_question_is_asked_once() -> None:
     assert msgspec.json.encode(message["data"]) == b'{"mmgeo":{"n":1},"uaparser":{"n":4},"old":{"n":4}}'
 
 
+async def test_who_means_something_else_by_a_name_is_asked_by_itself() -> None:
+    """At the same time as the others; its answers are kept under its own values."""
+    other = row("other", {"ip": "data.client"}, props=["ip"], ttl=300)
+    rpc, plan = Rpc(), compile_plan([GEO, other, UA])
+    ours = enricher(rpc)
+    for ip, client in (("1.2.3.4", "a"), ("1.2.3.4", "b"), ("5.6.7.8", "b")):
+        message = event(ip=ip)
+        message["data"]["client"] = client
+        await ours.enrich(message, plan)
+        assert list(message["data"]) == ["client", "mmgeo", "other", "uaparser"]
+    assert [(names, params["ip"]) for names, params in rpc.asked] == [
+        ({"other"}, "a"), ({"mmgeo", "uaparser"}, "1.2.3.4"), ({"other"}, "b"), ({"mmgeo"}, "5.6.7.8"),
+    ]  # fmt: skip
+
+
 async def test_a_missing_parameter_is_a_value_of_its_own() -> None:
     """An event without User-Agent does not get the answer of one with an empty one."""
     rpc, plan = Rpc(), compile_plan([UA])

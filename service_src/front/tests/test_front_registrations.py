@@ -98,7 +98,7 @@ def test_an_alias_does_not_change_who_answers() -> None:
 
 
 def test_enrichers_are_told_the_union_of_their_properties() -> None:
-    """Dotted paths; undefined ones are omitted, null is a value, the last row wins a name."""
+    """Dotted paths; undefined ones are omitted, null is a value."""
     event = {"key": "k", "td": {"ip": "1.2.3.4"}, "data": {"page": {"url": "u"}, "nil": None, "list": [1]}}
     props = {
         "ip": "td.ip",
@@ -106,7 +106,24 @@ def test_enrichers_are_told_the_union_of_their_properties() -> None:
         "url": "data.page.url",
         "nil": "data.nil",
         "deep": "data.list.0",
-        "key": "key",
     }
-    compiled = compile_plan([("a", {"keys": ["*"], "props": props}), ("b", {"props": {"url": "data.page"}})])
-    assert compiled.params(event) == {"ip": "1.2.3.4", "url": {"url": "u"}, "nil": None, "key": "k"}
+    compiled = compile_plan([("a", {"keys": ["*"], "props": props}), ("b", {"keys": ["*"], "props": {"key": "key"}})])
+    assert compiled.params(event) == {"ip": "1.2.3.4", "url": "u", "nil": None, "key": "k"}
+    assert [wish.own for wish in compiled.wishes("in.gen.a.b")] == [None, None]
+    assert compiled.told_apart == []
+
+
+def test_nobody_chooses_what_another_enricher_is_told() -> None:
+    """Of two properties with one name the first row's is the others'; who means another is told its own."""
+    event = {"td": {"ip": "1.2.3.4", "ua": "UA"}, "data": {"client": "9.9.9.9"}}
+    rows: list[tuple[str, dict[str, Any]]] = [
+        ("mmgeo", {"keys": ["*"], "props": {"ip": "td.ip"}}),
+        ("other", {"keys": ["*"], "props": {"ip": "data.client"}}),
+        ("uaparser", {"keys": ["*"], "props": {"ua": "td.ua"}}),
+    ]
+    first, last = {"ip": "1.2.3.4", "ua": "UA"}, {"ip": "9.9.9.9", "ua": "UA"}
+    for order, shared in ((rows, first), (rows[::-1], last)):
+        compiled = compile_plan(order)
+        told = {wish.service: compiled.params(event, wish.own) for wish in compiled.wishes("in.gen.a.b")}
+        assert told == {"mmgeo": first, "other": last, "uaparser": shared}
+        assert compiled.told_apart == ["other" if shared is first else "mmgeo"]

@@ -42,7 +42,7 @@ class Rule(NamedTuple):
             return None
         if not isinstance(ttl, (int, float)) or isinstance(ttl, bool) or not ttl > 0:
             return None
-        return cls(service, tuple(props), min(float(ttl), LONGEST_TTL_S))
+        return cls(service, tuple(props), float(min(ttl, LONGEST_TTL_S)))
 
     def key(self, params: Mapping[str, Any]) -> Key | None:
         """What the answer to these parameters is kept under; None when it cannot be kept.

@@ -94,12 +94,14 @@ class Enricher:
         self, message: Message, plan: EnrichPlan, wishes: tuple[Wish, ...], trace: Trace
     ) -> set[str]:
         """Lay the services' answers into the message, in the order of their registrations; who stayed silent."""
-        params = plan.params(message)
+        shared = plan.params(message)
         now = asyncio.get_running_loop().time()
         found: dict[str, Any] = {}
         asked: dict[str, tuple[Rule, Key] | None] = {}
+        apart: dict[str, dict[str, Any]] = {}
         silent: set[str] = set()
-        for service, rule in wishes:
+        for service, rule, own in wishes:
+            params = shared if own is None else plan.params(message, own)
             key = rule.key(params) if rule is not None else None
             answer = self.cache.get(key, now) if key is not None else None
             if answer is not None:
@@ -110,19 +112,42 @@ class Enricher:
                 trace.enriched(service, ABSENT)
             else:
                 asked[service] = None if rule is None or key is None else (rule, key)
+                if own is not None:
+                    apart[service] = params
         if asked:
             epoch = self.cache.epoch
-            answers = await self._ask(frozenset_of(tuple(asked)), params, trace)
-            silent |= answers.missing
-            results = {service: _valid(result) for service, result in answers.results.items()}
+            results = await self._ask_all(tuple(asked), shared, apart, silent, trace)
             if epoch == self.cache.epoch:
                 self._keep(results, asked, now)
             found |= results
         data = message["data"]
-        for service, _ in wishes:
+        for service, _, _ in wishes:
             if service in found:
                 data[service] = found[service]
         return silent
+
+    async def _ask_all(
+        self,
+        services: tuple[str, ...],
+        shared: dict[str, Any],
+        apart: dict[str, dict[str, Any]],
+        silent: set[str],
+        trace: Trace,
+    ) -> dict[str, Any]:
+        """Ask services, those `apart` with params of their own; the results. Who stays silent is added to `silent`."""
+        if not apart:
+            scattered = [await self._ask(frozenset_of(services), shared, trace)]
+        else:
+            together = tuple([service for service in services if service not in apart])
+            asking = [self._ask(frozenset_of((service,)), params, trace) for service, params in apart.items()]
+            if together:
+                asking.append(self._ask(frozenset_of(together), shared, trace))
+            scattered = await asyncio.gather(*asking)
+        results: dict[str, Any] = {}
+        for answers in scattered:
+            silent |= answers.missing
+            results |= {service: _valid(result) for service, result in answers.results.items()}
+        return results
 
     async def _ask(self, services: frozenset[str], params: dict[str, Any], trace: Trace) -> Scatter:
         answers = await self._rpc.scatter(ENRICH, ENRICH, params, expect=services, timeout=self._timeout, raw=True)

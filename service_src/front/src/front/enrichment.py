@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from front.answer_cache import Rule
+from front.errors import UnusableRow
 
 OWN_FIELDS: Final = frozenset({"mmgeo", "sxgeo", "uaparser", "stored"})
 """What front and the platform's enrichers lay into `data`, also while they are stopped; `fpid` the SDK sends itself."""
 
 _MISSING = object()
-_NOBODY: frozenset[str] = frozenset()
+LONGEST_NAME: Final = 200
+MOST_KEYS: Final = 1000
+MOST_PROPS: Final = 100
 _MAX_REMEMBERED = 4096
 _LONGEST_REMEMBERED = 100
+
+
+Path = tuple[str, ...]
+Props = dict[str, Path]
+"""Parameter -> where in the message its value stands."""
+
+
+class EnricherRow(NamedTuple):
+    """One registration of an enricher, checked."""
+
+    service: str
+    keys: tuple[str, ...]
+    props: Props
+    rule: Rule | None
 
 
 class Wish(NamedTuple):
@@ -21,30 +38,50 @@ class Wish(NamedTuple):
 
     service: str
     rule: Rule | None
+    own: Props | None
+    """What it is told, where that is not what the others are told."""
 
 
 class EnrichPlan:
-    """Enricher keys as prefixes, and the union of the properties that all enrichers asked for."""
+    """Enricher keys as prefixes, and the properties that enrichers asked for.
 
-    __slots__ = ("_by_prefix", "_for_all", "_longest", "_props", "_remembered", "_rules", "fields", "services")
+    All are told the union of them, in one request, as in the original. Where two services mean different properties by
+    one name, the first registration's counts in the union, and the other service is told its own, in a request of its
+    own: nobody chooses what another service is told.
+    """
 
-    def __init__(
-        self,
-        by_prefix: dict[str, frozenset[str]],
-        for_all: frozenset[str],
-        props: list[tuple[str, tuple[str, ...]]],
-        rules: dict[str, Rule | None],
-    ) -> None:
-        self._by_prefix = by_prefix
-        self._for_all = for_all
-        self._props = props
-        self._rules = rules
+    __slots__ = ("_by_prefix", "_for_all", "_longest", "_own", "_props", "_remembered", "_rules", "fields", "services")
+
+    def __init__(self, rows: Iterable[EnricherRow] = ()) -> None:
+        by_prefix: dict[str, set[str]] = {}
+        for_all: set[str] = set()
+        props: dict[str, Props] = {}
+        self._rules: dict[str, Rule | None] = {}
+        for service, keys, wanted, rule in rows:
+            self._rules[service] = rule
+            props.setdefault(service, {}).update(wanted)
+            for key in keys:
+                (for_all if key == "*" else by_prefix.setdefault(key, set())).add(service)
+        self._by_prefix = {key: frozenset(services) for key, services in by_prefix.items()}
+        self._for_all = frozenset(for_all)
+        union: Props = {}
+        for wanted in props.values():
+            union = {**wanted, **union}
+        self._props = list(union.items())
+        self._own = {
+            service: {**union, **wanted} for service, wanted in props.items() if not wanted.items() <= union.items()
+        }
         self._remembered: dict[str, tuple[Wish, ...]] = {}
         self._longest = max((prefix.count(".") + 1 for prefix in by_prefix), default=0)
-        self.services = for_all.union(*by_prefix.values())
+        self.services = self._for_all.union(*by_prefix.values())
         """Every service that may be asked."""
         self.fields = OWN_FIELDS | self.services
         """Names in `data` that answers lie under: no client may write there."""
+
+    @property
+    def told_apart(self) -> list[str]:
+        """Services that mean something else by the name of a property than one that registered before them."""
+        return sorted(self._own)
 
     def expected(self, key: str) -> frozenset[str]:
         """The services that must hear of an event key; each once, however many of its keys match."""
@@ -64,7 +101,9 @@ class EnrichPlan:
         found = self._remembered.get(key)
         if found is None:
             expected = self.expected(key)
-            found = tuple([Wish(service, rule) for service, rule in self._rules.items() if service in expected])
+            found = tuple(
+                [Wish(name, rule, self._own.get(name)) for name, rule in self._rules.items() if name in expected]
+            )
             if len(key) > _LONGEST_REMEMBERED:  # keys are the clients' choice: forget rather than grow
                 return found
             if len(self._remembered) >= _MAX_REMEMBERED:
@@ -72,10 +111,10 @@ class EnrichPlan:
             self._remembered[key] = found
         return found
 
-    def params(self, message: dict[str, Any]) -> dict[str, Any]:
-        """What enrichers are told of a message; properties that it does not have are left out."""
+    def params(self, message: dict[str, Any], own: Props | None = None) -> dict[str, Any]:
+        """What enrichers are told of a message, or one by its `own` properties; those it does not have are left out."""
         told: dict[str, Any] = {}
-        for name, path in self._props:
+        for name, path in self._props if own is None else own.items():
             value: Any = message
             for step in path:
                 value = value.get(step, _MISSING) if isinstance(value, dict) else _MISSING
@@ -86,21 +125,25 @@ class EnrichPlan:
         return told
 
 
-def compile_plan(rows: Iterable[tuple[str, dict[str, Any]]]) -> EnrichPlan:
-    """Compile (service, options) of enricher rows. Of two properties with one name the last row's path counts."""
-    by_prefix: dict[str, set[str]] = {}
-    for_all: set[str] = set()
-    props: dict[str, tuple[str, ...]] = {}
-    rules: dict[str, Rule | None] = {}
-    for service, options in rows:
-        rules[service] = Rule.read(service, options.get("cache"))
-        for key in options.get("keys") or ():
-            if key == "*":
-                for_all.add(service)
-            elif isinstance(key, str) and key:
-                by_prefix.setdefault(key, set()).add(service)
-        wanted = options.get("props")
-        if isinstance(wanted, dict):
-            props.update({str(name): tuple(path.split(".")) for name, path in wanted.items() if isinstance(path, str)})
-    frozen = {key: frozenset(services) for key, services in by_prefix.items()}
-    return EnrichPlan(frozen, frozenset(for_all) or _NOBODY, list(props.items()), rules)
+def read_enricher(service: str, options: Mapping[str, Any]) -> EnricherRow:
+    """Check what an enricher registers. UnusableRow when it is more than front looks up for each event."""
+    keys = [key for key in options.get("keys") or () if isinstance(key, str) and key]
+    wanted = options.get("props")
+    named = wanted if isinstance(wanted, Mapping) else {}
+    props = {name: path for name, path in named.items() if isinstance(name, str) and isinstance(path, str)}
+    if len(keys) > MOST_KEYS or len(props) > MOST_PROPS:
+        raise UnusableRow(f"more than {MOST_KEYS} `keys` or {MOST_PROPS} `props`")
+    if not all(map(is_word, (*keys, *props, *props.values()))):
+        raise UnusableRow(f"its `keys` and `props` must be printable texts of at most {LONGEST_NAME} characters")
+    paths = {name: tuple(path.split(".")) for name, path in props.items()}
+    return EnricherRow(service, tuple(keys), paths, Rule.read(service, options.get("cache")))
+
+
+def is_word(value: Any) -> TypeGuard[str]:
+    """Whether a value is a text that can stand in a message, a log and a metric: printable, not empty, not long."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable()
+
+
+def compile_plan(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> EnrichPlan:
+    """Compile (service, options) of enricher rows."""
+    return EnrichPlan([read_enricher(service, options) for service, options in rows])

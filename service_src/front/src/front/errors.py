@@ -2,6 +2,7 @@
 
 FrontError
 ├── BadSettings        the settings of this service contradict themselves or cannot be read
+├── UnusableRow        a registration that front cannot use: it is left out
 ├── BadRequest         the client's request cannot become an event: 400, or 413 when it is too large
 └── NotAccepted        the event could not be stored; the client should send it again: 503
     └── Overloaded     there is no room for the request or message now: 503
@@ -20,6 +21,10 @@ class BadSettings(FrontError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("front cannot start with these settings:\n- " + "\n- ".join(problems))
         self.problems = problems
+
+
+class UnusableRow(FrontError):
+    """A registration row that cannot be used; the text says why."""
 
 
 class BadRequest(FrontError):

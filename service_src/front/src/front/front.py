@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from band.cross_site import service_policy
 from band.jsonrpc.client import Scatter
+from band.logs import logger
 from front.acceptor import Acceptor, StreamAcceptor
 from front.address import ClientAddresses
 from front.admission import Admission
@@ -33,7 +34,7 @@ from front.pipeline import Pipeline
 from front.ports import Ports
 from front.privacy import masker
 from front.redirects import Redirects
-from front.registrations import EMPTY, Push, compile_table
+from front.registrations import EMPTY, LEFT_OUT, Push, compile_table
 from front.remembered import Registrations, Remembered
 from front.sockets import Sockets
 from front.trimming import Trimmer
@@ -235,6 +236,11 @@ class Front:
         await self.attendance.watch(self._rpc)
 
     def _apply(self, known: Registrations) -> None:
-        self.pipeline.table = compile_table(known.rows, known.state_hash)
+        before, table = self.pipeline.table, compile_table(known.rows, known.state_hash)
+        self.pipeline.table = table
+        for service, reason in table.unusable.items() - before.unusable.items():
+            logger.warning("registration_unusable", service=service, reason=reason, hint=LEFT_OUT)
+        if table.plan.told_apart != before.plan.told_apart:
+            logger.info("enrichers_told_apart", services=table.plan.told_apart)
         self.attendance.forget()
         self.enricher.cache.clear()

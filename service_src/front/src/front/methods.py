@@ -15,6 +15,7 @@ from front.family import Family
 from front.front import Front
 from front.journal_acceptor import JournalAcceptor
 from front.keeping import remedy
+from front.registrations import LEFT_OUT
 from front.trimming import Trimmer
 
 _service = band_service.service
@@ -44,6 +45,8 @@ front = _front()
 """The front of this process."""
 family.on_push(front.hear)
 
+MOST_SHOWN = 10
+"""Services that a reason in health names."""
 RECALL_WITHIN_S = 2.0
 """How long the event port waits for Redis at a start: a Redis that is away must not keep it shut."""
 LOOK_WITHIN_S = 1.5
@@ -101,7 +104,19 @@ def enrichers_health() -> dict[str, Any]:
         reason = f"no answer from {', '.join(absent)}: events go on without what they add"
         hint = "see whether that service runs, and its log (/logs/NAME of the director); it is tried again by itself"
         return {"status": "degraded", "reason": reason, "hint": hint, "absent": absent}
-    return {"status": "ok", "registered": sorted(front.pipeline.table.enrichers)}
+    told_apart = front.pipeline.table.plan.told_apart
+    facts = {"status": "ok", "registered": sorted(front.pipeline.table.enrichers)}
+    return {**facts, "told_apart": told_apart} if told_apart else facts
+
+
+def registrations_health() -> dict[str, Any]:
+    """Degraded while something that a service registers cannot be used; it names the services."""
+    unusable = front.pipeline.table.unusable
+    if not unusable:
+        return {"status": "ok"}
+    shown = [f"{service}: {reason}" for service, reason in sorted(unusable.items())[:MOST_SHOWN]]
+    reason = f"{len(unusable)} services register what front cannot use, it is left out: {'; '.join(shown)}"
+    return {"status": "degraded", "reason": reason, "hint": LEFT_OUT, "services": sorted(unusable)[:MOST_SHOWN]}
 
 
 def journal_health() -> dict[str, Any]:
@@ -166,9 +181,12 @@ async def open_doors() -> None:
     try:
         await family.open()
         await front.open(place.current.listening)
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001 - a front that takes no events must not look as if it did
         own = front.settings
-        logger.error("event_port_failed", host=own.event_host, port=own.event_port, reason=str(error))
+        unexpected = None if isinstance(error, OSError) else error
+        logger.error(
+            "event_port_failed", host=own.event_host, port=own.event_port, reason=str(error), exc_info=unexpected
+        )
         _service.request_stop(f"the event port {own.event_port} cannot be opened: {error}")
         return
     logger.info("front_open", port=front.port, ip_privacy=front.settings.ip_privacy, worker=place.current.number)
@@ -192,8 +210,13 @@ def stop_without_parent() -> None:
 
 
 async def recall_registrations(within: float) -> None:
-    """Take what the front before this one kept, and say so."""
-    if await front.recall(within):
+    """Take what the front before this one kept, and say so. Never raises: events are taken without it too."""
+    try:
+        recalled = await front.recall(within)
+    except Exception as error:  # noqa: BLE001 - see above
+        logger.exception("registrations_not_recalled", reason=f"{type(error).__name__}: {error}")
+        return
+    if recalled:
         table = front.pipeline.table
         logger.info("registrations_recalled", handlers=len(table.handlers), enrichers=sorted(table.enrichers))
 
@@ -205,6 +228,7 @@ async def close_doors() -> None:
 
 
 health("enrichers")(enrichers_health)
+health("registrations")(registrations_health)
 health("journal")(journal_health)
 show_cache()
 show_bounds()

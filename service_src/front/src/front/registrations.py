@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
-from front.enrichment import EnrichPlan, compile_plan
+from front.enrichment import LONGEST_NAME, EnricherRow, EnrichPlan, is_word, read_enricher
+from front.errors import UnusableRow
 from front.message import KEY_PREFIX
 from front.routes import Remote, RouteTable
+
+LEFT_OUT: Final = "correct what that service registers (/registrations of the director shows it), or stop the service"
 
 
 class Push(NamedTuple):
@@ -26,46 +29,65 @@ class Table(NamedTuple):
     plan: EnrichPlan
     handlers: dict[str, Remote]
     enrichers: dict[str, dict[str, Any]]
+    unusable: dict[str, str]
+    """Service -> why a row of it was left out."""
 
 
 def compile_table(rows: Iterable[Any], state_hash: Any) -> Table:
-    """Compile registration rows. A row that is not well formed is left out; of two with one key the last counts."""
+    """Compile registration rows; of two with one key the last counts. A row that cannot be used leaves only itself out.
+
+    Rows without a role of front's, and enrichers without keys, are nothing to front, as in the original.
+    """
     handlers: dict[str, Remote] = {}
     enrichers: dict[str, dict[str, Any]] = {}
-    enricher_rows: list[tuple[str, dict[str, Any]]] = []
+    wishes: list[EnricherRow] = []
+    unusable: dict[str, str] = {}
     for row in rows:
-        service, method, role, options = _read(row)
-        if not service or not method:
+        if not isinstance(row, Mapping) or row.get("role") not in ("handler", "enricher"):
             continue
-        if role == "handler":
-            key = _route_key(options.get("alias") or service, method)
-            handlers.pop(key, None)
-            handlers[key] = Remote(service, method, options)
-        elif role == "enricher" and isinstance(options.get("keys"), list):
-            enricher_rows.append((service, options))
-            enrichers[service] = {"method": method, **options}
-    return Table(state_hash, RouteTable(handlers), compile_plan(enricher_rows), handlers, enrichers)
+        service = row.get("service")
+        try:
+            read = _read(row)
+            if read.role == "handler":
+                key = _route_key(read)
+                handlers.pop(key, None)
+                handlers[key] = Remote(read.service, read.method, read.options)
+            elif isinstance(read.options.get("keys"), list):
+                wishes.append(read_enricher(read.service, read.options))
+                enrichers[read.service] = {"method": read.method, **read.options}
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one row, the others count
+            reason = str(error) if isinstance(error, UnusableRow) else f"{type(error).__name__}: {str(error)[:100]}"
+            unusable[service if is_name(service) else "(no usable name)"] = reason
+    return Table(state_hash, RouteTable(handlers), EnrichPlan(wishes), handlers, enrichers, unusable)
 
 
 EMPTY = compile_table((), None)
 
 
-def _read(row: Any) -> tuple[str, str, str, dict[str, Any]]:
-    if not isinstance(row, Mapping):
-        return "", "", "", {}
+class _Row(NamedTuple):
+    service: str
+    method: str
+    role: str
+    options: dict[str, Any]
+
+
+def _read(row: Mapping[str, Any]) -> _Row:
+    for field in ("service", "method"):
+        if not is_name(row.get(field)):
+            raise UnusableRow(
+                f"its `{field}` is no name: printable text without `:`, at most {LONGEST_NAME} characters"
+            )
     options = row.get("options")
-    return (
-        _name(row.get("service")),
-        _name(row.get("method")),
-        _name(row.get("role")),
-        dict(options) if isinstance(options, Mapping) else {},
-    )
+    return _Row(row["service"], row["method"], row["role"], dict(options) if isinstance(options, Mapping) else {})
 
 
-def _name(value: Any) -> str:
-    """A name that can stand in `to:method:from`; empty for anything else."""
-    return value if isinstance(value, str) and ":" not in value else ""
+def is_name(value: Any) -> TypeGuard[str]:
+    """Whether a value can stand in `to:method:from` and in an event key."""
+    return is_word(value) and ":" not in value
 
 
-def _route_key(service: Any, method: str) -> str:
-    return f"{KEY_PREFIX}.{service}" if method == "*" else f"{KEY_PREFIX}.{service}.{method}"
+def _route_key(row: _Row) -> str:
+    alias = row.options.get("alias") or row.service
+    if not is_name(alias):
+        raise UnusableRow("its `alias` is no name")
+    return f"{KEY_PREFIX}.{alias}" if row.method == "*" else f"{KEY_PREFIX}.{alias}.{row.method}"

@@ -33,7 +33,7 @@ class Remote:
         """Seconds to wait for its answer: its own `options.timeout` (milliseconds) or the default."""
         own = self.options.get("timeout")
         if isinstance(own, (int, float)) and not isinstance(own, bool) and own > 0:
-            return min(own / 1000, _MAX_TIMEOUT_S)
+            return min(own, _MAX_TIMEOUT_S * 1000) / 1000
         return default
 
 
