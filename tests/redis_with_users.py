@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,17 @@ class Client:
 class RedisWithUsers:
     """Redis in a folder of its own, which survives a restart."""
 
-    def __init__(self, folder: Path, port: int, namespace: str = "rockstat", default: str = "off") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        namespace: str = "rockstat",
+        *,
+        default: str = "off",
+        addresses: Sequence[str] = (),
+    ) -> None:
         self.folder, self.port, self.namespace = folder, port, namespace
+        self._addresses = ("127.0.0.1", *addresses)
         self.users = folder / "users.acl"
         self.write_users(default=default)
         self._process: subprocess.Popen[bytes] | None = None
@@ -77,7 +87,7 @@ class RedisWithUsers:
         """Start it and wait for an answer."""
         binary = shutil.which("redis-server")
         assert binary, "redis-server is missing; bin/test installs Debian's package"
-        command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        command = [binary, "--port", str(self.port), "--bind", *self._addresses, "--dir", str(self.folder)]
         command += ["--save", "", "--aclfile", str(self.users)]
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log)
@@ -117,5 +127,5 @@ class RedisWithUsers:
             {" ".join(str(entry[key], "utf-8") for key in (b"username", b"reason", b"object")) for entry in entries}
         )
 
-    def dsn(self, user: str = "director", password: str = DIRECTOR) -> str:
-        return f"redis://{user}:{password}@127.0.0.1:{self.port}/0"
+    def dsn(self, user: str = "director", password: str = DIRECTOR, host: str = "127.0.0.1") -> str:
+        return f"redis://{user}:{password}@{host}:{self.port}/0"

@@ -17,8 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from redis_with_users import DIRECTOR, RedisWithUsers, free_port
+
 BASE_IMAGE = os.environ.get("BAND_TEST_BASE_IMAGE", "rockstat/band-base-py:latest")
-PASSWORD = "canary-redis-password"
+PASSWORD = DIRECTOR
 MAIN = """
 import os, sys
 from band import expose, response, settings, start_server
@@ -52,32 +54,13 @@ def until(found: Callable[[], Any], seconds: float = 15.0) -> Any:
     raise AssertionError(f"not within {seconds} s: {found}")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+class Redis(RedisWithUsers):
+    """A redis-server with named users, reachable from the host and from the test network."""
 
-
-class Redis:
-    """A redis-server reachable from the host and from the test network."""
-
-    def __init__(self, gateway: str) -> None:
-        self.port = free_port()
+    def __init__(self, namespace: str, gateway: str, folder: Path) -> None:
+        super().__init__(folder, free_port(), namespace, addresses=[gateway])
         self.gateway = gateway
-        self.process: subprocess.Popen[bytes] | None = None
         self.start()
-
-    def dsn(self, host: str) -> str:
-        return f"redis://:{PASSWORD}@{host}:{self.port}"
-
-    def start(self) -> None:
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", self.gateway, "--save", ""]
-        self.process = subprocess.Popen([*command, "--requirepass", PASSWORD], stdout=subprocess.DEVNULL)
-
-    def stop(self) -> None:
-        assert self.process is not None
-        self.process.terminate()
-        self.process.wait(10)
 
 
 class EngineProxy:
@@ -133,7 +116,7 @@ class Director:
         self.log = folder / "director.log"
         self.env = {
             "PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONUNBUFFERED": "1", "PORT": str(self.port),
-            "REDIS_DSN": redis.dsn("127.0.0.1"), "BAND_SERVICE_REDIS_DSN": redis.dsn(gateway),
+            "REDIS_DSN": redis.dsn(), "BAND_SERVICE_REDIS_DSN": redis.dsn(host=gateway), "BAND_REDIS_USERS": "yes",
             "BAND_NAMESPACE": namespace, "BAND_PORTS": ports, "BAND_BASE_IMAGE": BASE_IMAGE,
             "BAND_IMAGES": str(folder / "images"), "BAND_READY_TIMEOUT": "60", **env,
         }  # fmt: skip
@@ -226,9 +209,10 @@ def clean_up(namespace: str) -> None:
     docker("network", "rm", namespace, check=False)
 
 
-def start_redis(namespace: str) -> Redis:
+def start_redis(namespace: str, folder: Path) -> Redis:
     """Make the network of a namespace, all that was left of it removed, and a Redis that its services reach."""
     assert docker("images", "-q", BASE_IMAGE), f"{BASE_IMAGE} is not there: bin/test integration makes it"
     clean_up(namespace)
     docker("network", "create", namespace)
-    return Redis(docker("network", "inspect", namespace, "--format", "{{(index .IPAM.Config 0).Gateway}}"))
+    gateway = docker("network", "inspect", namespace, "--format", "{{(index .IPAM.Config 0).Gateway}}")
+    return Redis(namespace, gateway, folder)

@@ -51,11 +51,13 @@ async def what():
 
 
 @pytest.fixture(scope="module")
-def redis() -> Iterator[Redis]:
-    server = start_redis(NAMESPACE)
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    server = start_redis(NAMESPACE, tmp_path_factory.mktemp("redis"))
     yield server
+    refused = server.refusals()
     server.stop()
     clean_up(NAMESPACE)
+    assert refused == []
 
 
 @pytest.fixture(scope="module")
@@ -392,6 +394,9 @@ def test_secrets_are_seen_nowhere(director: Director) -> None:
     assert "environ(" in everything
     assert SECRET not in everything
     assert PASSWORD not in everything
+    env = json.loads(docker("inspect", "-f", "{{json .Config.Env}}", f"{NAMESPACE}-hello"))
+    user, password = next(item for item in env if item.startswith("REDIS_DSN=")).split("@")[0].split("/")[-1].split(":")
+    assert user.startswith("hello.") and password not in everything
 
 
 def test_containers_are_hardened(director: Director) -> None:

@@ -73,11 +73,13 @@ class Heard:
 
 
 @pytest.fixture(scope="module")
-def redis() -> Iterator[Redis]:
-    server = start_redis(NAMESPACE)
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    server = start_redis(NAMESPACE, tmp_path_factory.mktemp("redis"))
     yield server
+    refused = server.refusals()
     server.stop()
     clean_up(NAMESPACE)
+    assert refused == []
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,9 @@
 """The whole director in a process of its own, over a real Redis, with an engine and services that exist in memory only.
 
 `python fake_director.py` with the director's own environment; FAKE_SERVICES=100 begins with so many services running,
-FAKE_REAL=front with a container of that name whose answers somebody else gives. FAKE_PAUSE is the pause after a wrong
-token, FAKE_IDLE the time that a connection may be idle, both in seconds.
+FAKE_REAL=front with a container of that name whose answers somebody else gives, FAKE_PLATFORM=hash as if a director of
+other settings had made them. FAKE_PAUSE is the pause after a wrong token, FAKE_IDLE the time that a connection may be
+idle, both in seconds.
 Services of this engine answer `__status` and a few methods over RPC; each prints its environment, secrets included,
 into its log, one with the variable CRASH ends with exit code 3, and the method `die` ends one later; one with
 SLOW takes a second to stop, one with MUTE never answers its status; while one with DEAF is replaced or stopped the
@@ -261,7 +262,9 @@ class FakeBuilder:
 async def populate(engine: FakeEngine, count: int) -> None:
     """Have `count` services run, and the real ones, as an earlier life of the director would have left them."""
     for number, service in enumerate([*(f"svc{number:03}" for number in range(count)), *sorted(engine.real)]):
-        spec = Spec(name=service, image=f"{engine.namespace}/{service}:0", network=engine.namespace)
+        image, platform = f"{engine.namespace}/{service}:0", os.environ.get("FAKE_PLATFORM") or ""
+        spec = Spec(name=service, image=image, network=engine.namespace, platform=platform)
+        engine.tags[image] = ImageInfo(id=f"sha256:{number:064}")
         placement = Placement(namespace=engine.namespace, ports={20_000 + number: 8080}, env={}, memory="350m")
         name = spec.name if engine.namespace == "rockstat" else f"{engine.namespace}-{spec.name}"
         await engine.start(await engine.create(name, container_config(spec, placement)))

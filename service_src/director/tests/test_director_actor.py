@@ -40,7 +40,14 @@ def actor(error: DirectorError, redeployed: list[str]) -> Actor:
     parts: Any = {"runtime": Engine(error), "desired": Desired()}
     unused: Any = None
     return Actor(
-        **parts, releases=unused, deployer=unused, rollback=unused, incidents=unused, redeploy=redeploy, namespace="ns"
+        **parts,
+        releases=unused,
+        deployer=unused,
+        rollback=unused,
+        incidents=unused,
+        redeploy=redeploy,
+        renew=redeploy,
+        namespace="ns",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,3 +86,26 @@ def test_a_services_user_is_in_its_container_and_in_no_answer(redis: RedisWithUs
     assert " ~ledger:* " in line and " ~books:* " in line
     shown = json.dumps([director.get(path)[1] for path in ("/show/ledger", "/call/ledger/blab", "/ask_state/ledger")])
     assert f"redis://{line.split()[1]}:***@" in shown
+
+
+def test_services_of_before_are_replaced_one_by_one_and_get_users(
+    redis: RedisWithUsers, start_director: Callable[..., Any]
+) -> None:
+    """They were given something else; nobody asks for it, and none is replaced twice."""
+    found = start_director(
+        redis.dsn(), BAND_NAMESPACE=NAMESPACE, BAND_REDIS_USERS="yes", BAND_RENEW_AFTER="0", FAKE_SERVICES="3",
+        FAKE_PLATFORM="0123456789ab",
+    )  # fmt: skip
+    names = [f"svc{number:03}" for number in range(3)]
+    until(lambda: renewed(found) == names)
+    with redis.admin() as admin:
+        users = {name.decode().split(".")[0] for name in admin("ACL", "USERS")}
+    assert users == {"admin", "default", "director", *names}
+    time.sleep(1)
+    assert renewed(found) == names
+    assert redis.refusals() == []
+
+
+def renewed(director: Any) -> list[str]:
+    """Return the services that were replaced, in that order."""
+    return re.findall(r"service_renewed +service=(\w+)", director.log.read_text())

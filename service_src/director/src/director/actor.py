@@ -21,7 +21,7 @@ Redeploy = Callable[[Wanted], Awaitable[None]]
 
 
 class Actor:
-    """The verbs of the plan. `redeploy` brings a service up anew, its image made if it is gone."""
+    """The verbs of the plan. `redeploy` brings a service up anew, its image made if it is gone; `renew` replaces it."""
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class Actor:
         rollback: Rollback,
         incidents: Incidents,
         redeploy: Redeploy,
+        renew: Redeploy,
         namespace: str,
     ) -> None:
         self._runtime = runtime
@@ -42,6 +43,7 @@ class Actor:
         self._rollback = rollback
         self._incidents = incidents
         self._redeploy = redeploy
+        self._renew = renew
         self._namespace = namespace
 
     async def do(self, action: Action, container: Observed | None) -> None:
@@ -55,6 +57,8 @@ class Actor:
         match action.verb:
             case "deploy" if wanted is not None:
                 await self._redeploy(wanted)
+            case "renew" if wanted is not None:
+                await self._renew(wanted)
             case "forget":
                 await self._desired.forget(service)
                 await self._releases.forget(service)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,6 +50,7 @@ from director.redis_health import RedisHealth
 from director.redis_users import RedisUsers, UserKeeper
 from director.registrations import Registrations
 from director.releases import Releases
+from director.renewals import Renewals
 from director.rollback import Rollback
 from director.rows import Rows
 from director.runtime.docker import DockerRuntime
@@ -147,6 +149,8 @@ class Director:
             locks=self.locks,
             surroundings=around,
         )
+        self.renewals = Renewals(around.platform, settings.renew_after, self._silent_for, self.operations.renew)
+        self.supervisor.renewals = self.renewals.due
         self.actor = Actor(
             runtime=runtime,
             desired=self.desired,
@@ -155,6 +159,7 @@ class Director:
             rollback=self.rollback,
             incidents=self.incidents,
             redeploy=self.operations.revive,
+            renew=self.renewals.renew,
             namespace=settings.namespace,
         )
         self.supervisor.attach(self.actor, self.incidents, self._changed, self.announcer.ended, self.announcer.started)
@@ -233,6 +238,13 @@ class Director:
             keeper = UserKeeper(self.users, link, self.desired, self._pictured, lambda: self.locks.busy)
             worker(keeper.run)
         cleanup(self._close)
+
+    def _silent_for(self, service: str) -> float:
+        """Return the seconds since a service was heard, or could have been; 0 while Redis is away."""
+        seen = self.supervisor.primary(service)
+        if seen is None or not link.connected:
+            return 0.0
+        return self.registrations.silent_for(service, seen.started_at, time.time())
 
     def _pictured(self) -> list[Observed] | None:
         """Return the newest picture of what runs; None while Docker cannot be asked for one."""

@@ -34,7 +34,7 @@ from director.runtime.face import Observed, Runtime
 from director.spec import Spec
 
 Change = Callable[[History], History]
-_BY_ITSELF: frozenset[By] = frozenset({"revive", "adopted"})
+_BY_ITSELF: frozenset[By] = frozenset({"revive", "renew", "adopted"})
 """Deploys that nobody asked for: they do not make the crashes before them forgotten."""
 
 
@@ -108,7 +108,8 @@ class Deployments:
         )
 
     async def bring(self, wanted: Wanted, by: By) -> Observed:
-        """Deploy what should be, its image made from the folder if somebody removed it."""
+        """Deploy what should be, with what all are given now, its image made from the folder if somebody removed it."""
+        wanted = msgspec.structs.replace(wanted, spec=self.of_today(wanted.spec))
         if await self._runtime.image(wanted.spec.image) is None:
             # What the folder holds now is all there is to make it from.
             plan = await self._images.plan(wanted.spec.name)
@@ -186,7 +187,7 @@ class Deployments:
         name = wanted.spec.name
         # A new release that is failing takes no one's place who is not. What somebody goes back to, or what has to be
         # brought back, is taken as it is: it may be failing for the same reason.
-        well = by == "run" and reported(self._registrations.status(name)) not in {None, FAILING}
+        well = by in {"run", "renew"} and reported(self._registrations.status(name)) not in {None, FAILING}
         before: Record | None = None
         committing = False
         was = (self._desired.get(name), self._releases.of(name))

@@ -16,7 +16,7 @@ from director.desired import Wanted
 from director.spec import Spec
 
 ReleaseState = Literal["current", "good", "failed", "rolled_back"]
-By = Literal["run", "rollback", "watch", "restart", "revive", "adopted"]
+By = Literal["run", "rollback", "watch", "restart", "revive", "renew", "adopted"]
 """Who brought a release about: a request, the watch after a switch, the reconciler, or a container that was found."""
 
 FAILURES_KEPT = 5

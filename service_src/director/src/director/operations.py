@@ -122,8 +122,7 @@ class Operations:
         """Replace the container of a service by a fresh one of the same image; nothing is built."""
         check_name(name)
         async with self._locks.hold(name, interruptible=True):
-            wanted = await self._wanted(name)
-            wanted = msgspec.structs.replace(wanted, spec=self._deployments.of_today(wanted.spec), state="running")
+            wanted = msgspec.structs.replace(await self._wanted(name), state="running")
             return await self._deployments.bring(wanted, "restart")
 
     async def start(self, name: str) -> Observed:
@@ -133,7 +132,8 @@ class Operations:
             wanted = msgspec.structs.replace(await self._wanted(name), state="running")
             await self._supervisor.refresh()
             current = self._supervisor.primary(name)
-            if current is None or current.config != wanted.spec.hash():
+            stale = wanted.spec != self._deployments.of_today(wanted.spec)
+            if current is None or current.config != wanted.spec.hash() or (stale and current.state != "running"):
                 return await self._deployments.bring(wanted, "restart")
             await self._desired.put(wanted)
             if current.state == "running":
@@ -238,6 +238,11 @@ class Operations:
         """Bring a service up as it should be; called by the supervisor, which holds the lock."""
         with self._locks.interruptible(wanted.spec.name):
             await self._deployments.bring(wanted, "revive")
+
+    async def renew(self, wanted: Wanted) -> None:
+        """Replace a service that was given what is no longer so; called by the supervisor, which holds the lock."""
+        with self._locks.interruptible(wanted.spec.name):
+            await self._deployments.bring(wanted, "renew")
 
     def _held(self, name: str, image: str) -> bool:
         """Tell whether the contents of a folder were rolled back: they run again when somebody runs that service."""

@@ -16,12 +16,14 @@ from director.verdicts import STEADY, Trial, misbehaviour, standing, too_many
 
 Verb = Literal[
     "deploy", "start", "stop", "remove", "rename", "forget", "adopt",
-    "roll_back", "prove", "crash", "retry", "recover", "curb", "uncurb",
+    "roll_back", "prove", "crash", "retry", "recover", "curb", "uncurb", "renew",
 ]  # fmt: skip
 """What can be done. `prove`: the watch over a release ended well. `crash`: call the service crashed and have it lie
 still; `retry`: try such a one again; `recover`: it is well again. `curb`, `uncurb`: have the engine itself restart it
-no more, or again, so that one that crashes is started with back-off.
+no more, or again, so that one that crashes is started with back-off. `renew`: replace one that was given what is no
+longer so by a fresh one.
 """
+STALE = "was given what is no longer so"
 CORE_PATIENCE = 1.0
 """Seconds before a core container that ended is started: whoever replaces it on purpose gets to it first."""
 
@@ -45,6 +47,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
         records: how services ended of late, and which of them crashed too often.
         limits: how often is too often.
         trials: the releases under watch.
+        renewals: services that were given what is no longer so, and when they are replaced.
         now: the present time, seconds since 1970.
         self_id: the director's own container.
     """
@@ -57,6 +60,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     records: Mapping[str, Record] = {}
     limits: CrashLimits = CrashLimits()
     trials: Mapping[str, Trial] = {}
+    renewals: Mapping[str, float] = {}
     self_id: str = ""
 
     def wanted(self, service: str) -> Wanted | None:
@@ -171,13 +175,17 @@ def _running(
     actions += [Action("remove", name, item.id, "is left over") for item in others]
     if keep.name != primary:
         actions.append(Action("rename", name, keep.id, f"is called {keep.name}"))
-    if not keep.alive and not keep.auto_remove:
+    if not keep.alive and name in world.renewals:
+        _when(world, due, Action("deploy", name, "", STALE), actions, waits)
+    elif not keep.alive and not keep.auto_remove:
         reason = f"is {keep.state}, ended with {keep.exit_code}{' (out of memory)' if keep.oom_killed else ''}"
         _when(world, due, Action("start", name, keep.id, reason), actions, waits)
     elif keep.restart_policy == "unless-stopped" and recent:
         actions.append(Action("curb", name, keep.id, "ended by itself"))
     elif keep.restart_policy == "no" and keep.state == "running" and not recent and not keep.auto_remove:
         actions.append(Action("uncurb", name, keep.id, "has been steady"))
+    elif name in world.renewals and not recent:
+        _when(world, world.renewals[name], Action("renew", name, keep.id, STALE), actions, waits)
 
 
 def _matching(keep: Observed | None, wanted: Wanted) -> Observed | None:

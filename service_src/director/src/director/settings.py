@@ -48,6 +48,7 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
     ready_timeout: float = 60.0
     keep_releases: int = 5
     watch: float = 60.0
+    renew_after: float = 600.0
     crashes: int = 5
     crash_window: float = 300.0
     crash_cooldown: float = 1800.0
@@ -102,6 +103,7 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
             ready_timeout=reader.number("BAND_READY_TIMEOUT", 60),
             keep_releases=int(reader.number("BAND_KEEP_RELEASES", 5, least=1)),
             watch=reader.number("BAND_WATCH", 60, least=0),
+            renew_after=reader.number("BAND_RENEW_AFTER", 600, least=0),
             crashes=int(reader.number("BAND_CRASHES", 5, least=1)),
             crash_window=reader.number("BAND_CRASH_WINDOW", 300),
             crash_cooldown=reader.number("BAND_CRASH_COOLDOWN", 1800, least=0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 from band import logger
 from band.background import run_forever
@@ -51,6 +51,8 @@ class Supervisor:
         self.docker_error = "not asked yet"
         self.pictured = asyncio.Event()
         self.self_id = ""
+        self.renewals: Callable[[Mapping[str, Wanted], Collection[str]], Mapping[str, float]] = lambda _all, _busy: {}
+        """Tells which services are to be replaced and when, of all there should be; see `Renewals.due`."""
         self._runtime = runtime
         self._desired = desired
         self._releases = releases
@@ -186,15 +188,17 @@ class Supervisor:
             await self._load_desired()
         if self._desired.loaded:
             await self._keep_books()
+        busy = self._locks.busy | frozenset(self._working) | self._deployer.retiring
         world = World(
             desired=self._desired.all() if self._desired.loaded else None,
             observed=self.observed,
             now=time.time(),
             namespace=self._namespace,
-            busy=self._locks.busy | frozenset(self._working) | self._deployer.retiring,
+            busy=busy,
             records=self._crashes.all(),
             limits=self._crashes.limits,
             trials=self._watch.trials(),
+            renewals=self.renewals(self._desired.all(), busy),
             self_id=self.self_id,
         )
         plan = reconcile(world)
