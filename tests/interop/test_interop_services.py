@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import aiohttp
 import pytest
+from redis_with_users import SERVICE
 
 from band.compat.requirements import adapt, explain
 
 SERVICES = Path(__file__).parent / "services"
+BAND_SRC = Path(__file__).parents[2] / "service_src/band/src"
 NAMES = sorted(folder.name for folder in SERVICES.iterdir() if folder.is_dir())
 
 
@@ -215,6 +220,15 @@ async def test_director_of_the_originals_kind(peer, services):
     async with aiohttp.ClientSession() as session, session.ws_connect(f"http://127.0.0.1:{overseer.port}/ws") as ws:
         await ws.send_str("live")
         assert await ws.receive_str() == "LIVE"
+
+
+async def test_an_operator_calls_from_within_a_services_container(services, redis):
+    """`band call` signs in as the service does in whose container it is typed."""
+    env = {**os.environ, "PYTHONPATH": str(BAND_SRC), "REDIS_DSN": redis.dsn("asker.0a1b2c3d", SERVICE)}
+    command = [sys.executable, "-m", "band", "call", "talker", "awaitable", "value:=5"]
+    done = await asyncio.to_thread(subprocess.run, command, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"later": 5}), done.stderr
+    assert redis.refusals() == []
 
 
 def test_they_all_stop_when_told(services):

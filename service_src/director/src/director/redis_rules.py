@@ -26,11 +26,12 @@ _LISTEN = (
     "xinfo|stream", "xinfo|groups", "xinfo|consumers", "xgroup|create", "xgroup|createconsumer", "xgroup|delconsumer",
 )  # fmt: skip
 
-_READ_INSTANCES = f"%R~{INSTANCES.format(service='*')}"
+_INSTANCES = (f"%R~{INSTANCES.format(service='*')}", f"~{INSTANCES.format(service='band-call-*')}")
+"""Who is there, and the place of one who types `band call` in a service's container."""
 
 _FRONT_RULES = (
     f"~{EVENTS_STREAM}", "~front:journal:*", f"%R~{REGISTRATIONS_KEY}", "%R~s:*",
-    f"~{INSTANCES.format(service=FRONTIER_SERVICE)}", _READ_INSTANCES, _ANY_CHANNEL, *_COMMANDS, "+info",
+    f"~{INSTANCES.format(service=FRONTIER_SERVICE)}", *_INSTANCES, _ANY_CHANNEL, *_COMMANDS, "+info",
 )  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def rules_of(service: str, keys: Sequence[str], namespace: str) -> tuple[str, ..
     given = [key for key in keys if key != ANY_KEY]
     rest = all_keys_but(_platform(namespace)) if ANY_KEY in keys else ()
     listen = " ".join([f"~{EVENTS_STREAM}", *(f"+{command}" for command in _LISTEN)])
-    return (*(f"~{key}" for key in (*own, *given, *rest)), _READ_INSTANCES, _ANY_CHANNEL, *_COMMANDS, f"({listen})")
+    return (*(f"~{key}" for key in (*own, *given, *rest)), *_INSTANCES, _ANY_CHANNEL, *_COMMANDS, f"({listen})")
 
 
 def is_platform_key(pattern: str, namespace: str) -> bool:
