@@ -8,10 +8,11 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
-# Where band_images/redis has its configuration; the password stands in no environment and in no argument.
+# The administrator's, of band_images/redis; before it had one, all had the password of the configuration. In no argument of the host.
 REDIS_CLI = (
+    "cli=redis-admin; if ! command -v redis-admin >/dev/null; then cli=redis-cli; "
     'REDISCLI_AUTH="$(sed -n \'s/^requirepass "\\{0,1\\}\\([^"]*\\)"\\{0,1\\}$/\\1/p\' /etc/redis/redis.conf)"; '
-    "export REDISCLI_AUTH; exec redis-cli "
+    'export REDISCLI_AUTH; fi; exec "$cli" '
 )
 PAUSE = 0.2
 
@@ -81,7 +82,7 @@ class Redis:
         """
         words = " ".join(shlex.quote(arg) for arg in args)
         answer = docker(["exec", self._container, "sh", "-c", REDIS_CLI + words]).decode("utf-8", "replace").strip()
-        if answer.startswith(("NOAUTH", "ERR", "WRONGPASS", "LOADING", "MISCONF")):
+        if answer.startswith(("NOAUTH", "NOPERM", "ERR", "WRONGPASS", "LOADING", "MISCONF")):
             raise EngineError(f"Redis in {self._container} answered {args[0]} with: {answer}")
         return answer
 

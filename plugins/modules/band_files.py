@@ -10,7 +10,7 @@ version_added: 0.1.0
 description:
   - Makes folders and writes files with owner and mode, in one call where a module a file would take one each.
   - Can generate the contents of a file where it is blank, on the host itself, so that a secret crosses no wire.
-  - A file may carry the contents of another one at a mark, so that a configuration can name a generated secret.
+  - A file may carry the SHA-256 of another one at a mark, so that a configuration can know a generated password without having it.
 options:
   files:
     description: What should be there, in this order.
@@ -35,8 +35,8 @@ options:
         description: Letters and digits to generate where the file is not there and O(files[].content) is blank.
         type: int
         default: 0
-      insert:
-        description: Marks in the text, each with the path of a file whose text replaces it.
+      insert_sha256:
+        description: Marks in the text, each with the path of a file; the SHA-256 of its text, blanks around it left out, replaces it.
         type: dict
         default: {}
       mode:
@@ -66,14 +66,14 @@ author: The Rockstat Band founders (@rockstat)
 """
 
 EXAMPLES = r"""
-- name: Keep a password, and a configuration that names it
+- name: Keep a password, and a configuration that knows it
   rockstat.band.band_files:
     files:
       - {path: /srv/rockstat/etc, state: directory, mode: "0700"}
       - {path: /srv/rockstat/etc/redis.password, generate: 40, mode: "0600", secret: true}
-      - path: /srv/rockstat/etc/redis.conf
-        content: "requirepass %PASSWORD%\n"
-        insert: {"%PASSWORD%": /srv/rockstat/etc/redis.password}
+      - path: /srv/rockstat/etc/redis.users.acl
+        content: "user director on #%PASSWORD% ~* &* +@all\n"
+        insert_sha256: {"%PASSWORD%": /srv/rockstat/etc/redis.password}
         mode: "0600"
         secret: true
 """
@@ -151,11 +151,11 @@ class Files:
             if self._module.check_mode:
                 return None
             text = "".join(secrets.choice(LETTERS) for _letter in range(entry["generate"])) + "\n"
-        for mark, source in entry["insert"].items():
+        for mark, source in entry["insert_sha256"].items():
             value = self._texts.get(source, _read(source))
             if value is None:
                 return None
-            text = text.replace(mark, value.strip())
+            text = text.replace(mark, _hash(value.strip()))
         return text
 
     def _note(self, path: str, before: str, after: str) -> None:
@@ -225,7 +225,7 @@ def main() -> None:
         "state": {"type": "str", "choices": ["directory", "file", "absent"], "default": "file"},
         "content": {"type": "str", "default": "", "no_log": False},
         "generate": {"type": "int", "default": 0},
-        "insert": {"type": "dict", "default": {}},
+        "insert_sha256": {"type": "dict", "default": {}},
         "mode": {"type": "str", "required": True},
         "owner": {"type": "int", "default": 0},
         "group": {"type": "int", "default": 0},

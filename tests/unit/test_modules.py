@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.util
 import json
 import os
@@ -470,8 +471,8 @@ def test_files_are_written_once_and_secrets_are_generated_once(tmp_path: Path) -
     files = [
         {"path": str(tmp_path / "etc"), "state": "directory", "mode": "0700", **me},
         {"path": str(tmp_path / "etc/word"), "generate": 40, "mode": "0600", "secret": True, **me},
-        {"path": str(tmp_path / "etc/conf"), "content": "requirepass %W%\n",
-         "insert": {"%W%": str(tmp_path / "etc/word")}, "mode": "0600", "secret": True, **me},
+        {"path": str(tmp_path / "etc/conf"), "content": "user one on #%W%\n",
+         "insert_sha256": {"%W%": str(tmp_path / "etc/word")}, "mode": "0600", "secret": True, **me},
     ]  # fmt: skip
     told = run("band_files", {"files": files}, check=True)
     assert told["changed"] is True
@@ -479,7 +480,7 @@ def test_files_are_written_once_and_secrets_are_generated_once(tmp_path: Path) -
     done = run("band_files", {"files": files})
     word = (tmp_path / "etc" / "word").read_text().strip()
     assert len(word) == 40
-    assert (tmp_path / "etc" / "conf").read_text() == f"requirepass {word}\n"
+    assert (tmp_path / "etc" / "conf").read_text() == f"user one on #{hashlib.sha256(word.encode()).hexdigest()}\n"
     assert (tmp_path / "etc" / "word").stat().st_mode & 0o777 == 0o600
     assert word not in done["_text"]
     again = run("band_files", {"files": files})
