@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
-# The administrator's, of band_images/redis; before it had one, all had the password of the configuration. In no argument of the host.
+# The administrator's, of band_images/redis; before it had one, all had the password of the configuration. In no
+# argument of the host.
 REDIS_CLI = (
     "cli=redis-admin; if ! command -v redis-admin >/dev/null; then cli=redis-cli; "
     'REDISCLI_AUTH="$(sed -n \'s/^requirepass "\\{0,1\\}\\([^"]*\\)"\\{0,1\\}$/\\1/p\' /etc/redis/redis.conf)"; '

@@ -10,7 +10,8 @@ version_added: 0.1.0
 description:
   - Makes folders and writes files with owner and mode, in one call where a module a file would take one each.
   - Can generate the contents of a file where it is blank, on the host itself, so that a secret crosses no wire.
-  - A file may carry the SHA-256 of another one at a mark, so that a configuration can know a generated password without having it.
+  - A file may carry the SHA-256 of another one at a mark, so that a configuration can know a generated password
+    without having it.
 options:
   files:
     description: What should be there, in this order.
@@ -36,7 +37,9 @@ options:
         type: int
         default: 0
       insert_sha256:
-        description: Marks in the text, each with the path of a file; the SHA-256 of its text, blanks around it left out, replaces it.
+        description:
+          - Marks in the text, each with the path of a file; the SHA-256 of its text, blanks around it left out,
+            replaces it.
         type: dict
         default: {}
       mode:

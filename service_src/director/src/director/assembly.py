@@ -166,7 +166,7 @@ class Director:
         self.usage = UsageMeter(runtime, lambda: self.supervisor.observed)
         self.redis_health = RedisHealth(link, settings.namespace, self.desired.all)
         self.ports = PublishedPorts(
-            runtime, lambda: self.supervisor.observed, self.operations.renew, every=settings.port_check
+            runtime, lambda: self.supervisor.observed, self.operations.replace, every=settings.port_check
         )
         self.rows = Rows(
             self.supervisor, self.desired, self.releases, self.registrations, self.usage, self.redis_health,

@@ -227,7 +227,7 @@ class Operations:
             await self._configs.put(name, document)
             return document
 
-    async def renew(self, name: str) -> None:
+    async def replace(self, name: str) -> None:
         """Replace the container of a service that is to run by a fresh one, without anybody having asked for it."""
         async with self._locks.hold(name, interruptible=True):
             wanted = self._desired.get(name)
