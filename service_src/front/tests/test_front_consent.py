@@ -52,6 +52,42 @@ async def test_the_script_asked_for_with_a_refusal_ends_the_cookie(http: aiohttp
         assert initial_uid(await answer.text()) != UID
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["consent=false&consent=false", "consent[]=no", "consent=true&consent=false", "consent[0]=yes&consent[1]=no"],
+)
+async def test_one_refusal_of_several_is_a_refusal(
+    http: aiohttp.ClientSession, front: Any, peers: Any, query: str
+) -> None:
+    """However often the query says it."""
+    async with http.get(f"{front.url}/track/page?{query}", headers=COOKIE) as answer:
+        assert answer.headers["Set-Cookie"].startswith("uid=; Max-Age=0; ")
+    event = await peers.newest()
+    assert (event["privacy"], event["uid"] != UID) == (["consent"], True)
+
+
+async def test_a_refusal_holds_where_the_body_cannot_be_read(http: aiohttp.ClientSession, front: Any) -> None:
+    """The answer to a bad request sets no cookie for who refuses in the query."""
+    headers = {"Content-Type": "application/json"}
+    for more in ({}, COOKIE):
+        async with http.post(
+            f"{front.url}/track/page?consent=false", data="{bad", headers={**headers, **more}
+        ) as answer:
+            assert answer.status == 400
+            assert answer.headers.get("Set-Cookie", "uid=; Max-Age=0; ").startswith("uid=; Max-Age=0; ")
+
+
+async def test_a_refusal_in_the_handshake_holds_for_all_its_messages(
+    http: aiohttp.ClientSession, front: Any, peers: Any
+) -> None:
+    """As one in the query does for a request."""
+    async with http.ws_connect(f"{front.url}/wss?uid={UID}&consent=no") as socket:
+        for said in ({}, {"consent": "yes"}):
+            await socket.send_json({"service": "track", "name": "page", **said})
+            await socket.receive_json(timeout=5)
+            assert (await peers.newest())["privacy"] == ["consent"]
+
+
 @pytest.fixture
 def strict(start_front: Any, front_redis: Any) -> Any:
     """A front that requires consent."""

@@ -190,11 +190,13 @@ def test_a_proxy_that_is_not_trusted_is_told_of_once(capsys: pytest.CaptureFixtu
     ("address", "kept"),
     [
         ("2.125.160.216", "2.125.160.0"), ("2001:db8:1:2:3::4", "2001:db8:1::"), ("::ffff:1.2.3.4", "1.2.3.0"),
-        ("not one", ""),
+        ("not one", ""), ("2002:5102:458e:1:2::3", "2002:5102:4500::"),
+        ("2001:0:5102:458e:8000:63bf:aefd:ba71", "2001:0:5102::"), ("64:ff9b::5102:458e", "64:ff9b::"),
+        ("::81.2.69.142", "::"), ("2003:5102:458e::1", "2003:5102:458e::"),
     ],
 )  # fmt: skip
 def test_addresses_are_truncated_by_default(address: str, kept: str) -> None:
-    """24 bits of IPv4 and 48 of IPv6 remain."""
+    """24 bits of IPv4 and 48 of IPv6 remain; of an IPv4 address inside one of IPv6 no more than 24 either."""
     assert masker("truncate")(address) == kept
 
 

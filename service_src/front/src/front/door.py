@@ -211,7 +211,9 @@ class Door:
         return BadRequest("too_large", f"the body is larger than {self._body_limit} bytes; send smaller events", 413)
 
     def _reply(self, visit: Visit, rendered: Rendered) -> Reply:
-        if visit.uid is None:
+        if visit.uid is None:  # the request did not get as far as its consent
+            if visit.sets_cookie:
+                visit.consent = _said_in_query(visit.request)
             visit.uid = self._uid(visit, {})
         request = visit.request
         keep_alive = request.keep_alive and rendered.status != 413
@@ -254,6 +256,14 @@ def target_of(raw: bytes) -> tuple[str, str]:
         return parts.path or "/", parts.query
     path, _, query = target.partition("?")
     return path, query
+
+
+def _said_in_query(request: Request) -> bool | None:
+    """What the query alone says of consent."""
+    try:
+        return consent_of(parse_query(target_of(request.target)[1]))
+    except BadRequest:
+        return None
 
 
 def _refused(error: BadRequest) -> Rendered:

@@ -41,7 +41,19 @@ def mark_objection(message: Message, *, gpc: bool, refused: bool) -> None:
 
 
 def _meaning(consent: Any) -> bool | None:
+    """What a value says; of several (a list, of a form an object with numbers for names) one refusal is a refusal."""
+    if isinstance(consent, dict) and all(map(str.isdecimal, consent)):
+        consent = list(consent.values())
+    if isinstance(consent, list):
+        meant = [_word(one) for one in consent]
+        return False if False in meant else True if True in meant else None
+    return _word(consent)
+
+
+def _word(consent: Any) -> bool | None:
     if isinstance(consent, bool):
         return consent
-    word = consent.strip().lower() if isinstance(consent, str) else str(consent) if type(consent) is int else ""
+    if isinstance(consent, (int, float)):
+        return bool(consent) if consent in (0, 1) else None
+    word = consent.strip().lower() if isinstance(consent, str) else ""
     return False if word in _NO else True if word in _YES else None

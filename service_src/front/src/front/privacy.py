@@ -9,10 +9,13 @@ from functools import lru_cache
 from front.address import is_plain_v4, parse
 
 MODES = ("truncate", "hash", "raw")
-"""`truncate` to /24 and /48 (default); `hash` with a key; `raw` keeps everything and must be asked for."""
+"""`truncate` to /24 and /48, 6to4 to /40 (default); `hash` with a key; `raw` keeps everything and must be asked for."""
 
 _V4_DROPPED = 32 - 24
 _V6_DROPPED = 128 - 48
+_6TO4_DROPPED = 128 - (16 + 24)
+"""A 6to4 address (2002::/16) has a whole IPv4 address in its first 48 bits; a Teredo address has 16 bits of one."""
+_6TO4 = 0x2002
 
 Masker = Callable[[str], str]
 
@@ -36,8 +39,10 @@ def _truncated(text: str) -> str:
     address = parse(text)
     if address is None:
         return ""
-    dropped = _V4_DROPPED if address.version == 4 else _V6_DROPPED
-    return str(type(address)(int(address) >> dropped << dropped))
+    whole = int(address)
+    v6_dropped = _6TO4_DROPPED if whole >> 112 == _6TO4 else _V6_DROPPED
+    dropped = _V4_DROPPED if address.version == 4 else v6_dropped
+    return str(type(address)(whole >> dropped << dropped))
 
 
 def _hashed(text: str, secret: bytes) -> str:

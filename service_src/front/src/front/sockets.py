@@ -28,11 +28,13 @@ _KEPT_BYTES: Final = 4096
 
 
 class Client(NamedTuple):
-    """What the handshake told: the uid (None where the URL named none), the `td` of each event, the objection."""
+    """What the handshake told: the uid (None where the URL named none), the `td` of each event, objection, consent."""
 
     uid: Any
     td: message.Message
     gpc: bool
+    consent: bool | None
+    """What the URL says of it: a refusal holds for all messages, a consent for those that say nothing."""
     address: str
     """What the connection counts under; empty for a proxy that does not tell whose it is."""
     kept_bytes: int
@@ -71,6 +73,7 @@ class Sockets:
             uid,
             td,
             request.headers.get(b"sec-gpc") == b"1",
+            consent_of(query),
             self._addresses.bound_key(td.get("ip", "")),
             _KEPT_BYTES + sum(map(getsizeof, texts)),
         )
@@ -107,8 +110,8 @@ class Sockets:
         try:
             key = message.event_key(service, name)
             event = message.ws_message(key, service, name, received, client.uid, client.td, self._flakes)
-            consent = consent_of(received)
-            refused = consent is False or (self._require_consent and consent is None)
+            said = (client.consent, consent_of(received))
+            refused = False in said or (self._require_consent and True not in said)
             mark_objection(event, gpc=client.gpc, refused=refused)
             return await self._pipeline.run(event)
         except BadRequest as error:
