@@ -301,6 +301,13 @@ class NoStream:
         return "there is no stream"
 
 
+class AnyStream(NoStream):
+    """A straight way that refuses nothing."""
+
+    def refusal(self) -> str:
+        return ""
+
+
 async def test_damaged_records_are_kept_aside(tmp_path: Path) -> None:
     """A spoilt record in the middle is skipped, counted and kept; the others are read."""
     journal = opened(tmp_path)
@@ -316,6 +323,11 @@ async def test_damaged_records_are_kept_aside(tmp_path: Path) -> None:
     assert (journal.damaged, journal.torn) == (1, 1)
     (aside,) = (tmp_path / "w0" / "damaged").iterdir()
     assert b"sec" in aside.read_bytes()
+    link = RedisLink("none")
+    acceptor = JournalAcceptor(AnyStream(), journal, link, Keeping(link, 1000), Unwritten())
+    health = acceptor.health()
+    assert (health["status"], health["damaged"]) == ("degraded", 1)
+    assert "w*/damaged" in health["hint"]
     await journal.close()
 
 

@@ -115,6 +115,38 @@ class Refusing:
         future.set_exception(RedisReplyError("NOPERM User front has no permissions to run the 'info' command"))
         return future
 
+    def send(self, *parts: Any, on_reply: Any, timeout: float = 5.0) -> None:
+        on_reply(RedisReplyError("NOPERM User front has no permissions to run the 'info' command"))
+
+
+class Answering(Refusing):
+    """A Redis whose reply to INFO comes when it is let out."""
+
+    def send(self, *parts: Any, on_reply: Any, timeout: float = 5.0) -> None:
+        self.answer_info = on_reply
+
+
+async def test_what_is_written_is_told_before_what_was_confirmed_after_it() -> None:
+    """Replies come many in one read: an event that Redis confirmed after INFO is not among those that INFO counts."""
+    told: list[Any] = []
+
+    class Watcher:
+        def redis_wrote(self, left: int) -> None:
+            told.append(left)
+
+        def redis_lost(self, reason: str) -> None:
+            told.append(reason)
+
+    link = Answering()
+    watch = Keeping(link, 1000)
+    watch.tell(Watcher())
+    looking = asyncio.create_task(watch.look())
+    await asyncio.sleep(0)
+    link.answer_info(b"run_id:1\r\naof_buffer_length:7\r\n")
+    told.append("the reply after it")
+    await looking
+    assert told == [7, "the reply after it"]
+
 
 async def test_a_user_that_may_not_ask_is_told_and_hurts_nothing() -> None:
     """Health says so; what was confirmed is not kept for ever, and not taken for lost."""

@@ -230,6 +230,23 @@ async def test_a_group_that_began_in_the_middle_is_behind_all_the_same(link: Red
     assert trimmer.lag() == {"middle": 0.0}
 
 
+async def test_a_redis_that_refuses_to_trim_is_told_of(link: RedisLink) -> None:
+    """After three refusals in a row, whichever command it is; it ends with the first success."""
+    trimmer = await trimmer_of(link, keep=10, most=1000)
+    await add(link, 300)
+    for command in ("xinfo", "xtrim"):
+        await link.command("ACL", "SETUSER", "default", f"-{command}")
+        for status in ("ok", "ok", "degraded"):
+            await trimmer._trim_if_connected()
+            assert trimmer.health()["status"] == status
+        assert "NOPERM" in trimmer.health()["reason"]
+        assert "lacks a permission" in trimmer.health()["hint"]
+        await link.command("ACL", "SETUSER", "default", f"+{command}")
+        await trimmer._trim_if_connected()
+        assert trimmer.health()["status"] == "ok"
+        await add(link, 300)
+
+
 async def test_metrics_and_health_tell_of_the_stream(own_redis: Any, start_front: Any, link: RedisLink) -> None:
     """The lag of each group by name, and the length."""
     await link.command("XGROUP", "CREATE", "events", "sender", "0", "MKSTREAM")

@@ -66,6 +66,12 @@ class Stream(Protocol):
         """Why it cannot be tried now; empty when it can."""
 
 
+_DAMAGED_HINT = (
+    "look at the disk that holds JOURNAL_DIR; what is left of them lies in w*/damaged there, until you remove it. "
+    "Restart front when you have seen it: the count begins anew"
+)
+
+
 class JournalAcceptor:
     """An acceptor that says no only when neither Redis nor the disk takes the event."""
 
@@ -162,6 +168,9 @@ class JournalAcceptor:
         if self._behind:
             reason = f"events wait on the disk: {self._reason}"
             return {"status": "degraded", "reason": reason, "hint": remedy(self._reason), **facts}
+        if journal.damaged:
+            reason = f"{journal.damaged} damaged records of the journal could not be brought into the stream"
+            return {"status": "degraded", "reason": reason, "hint": _DAMAGED_HINT, **facts}
         return {"status": "ok", **facts}
 
     @property

@@ -13,6 +13,7 @@ from band.background import run_forever
 from band.constants import EVENTS_STREAM
 from band.errors import RedisError, RedisReplyError
 from band.logs import logger
+from band.redis.link import reply_error
 
 LOOK_EVERY_SECONDS: Final = 0.5
 LOOK_EVERY_BYTES: Final = 8 * 1024 * 1024
@@ -33,6 +34,9 @@ class Commands(Protocol):
 
     def ask(self, *parts: Any, timeout: float = ...) -> asyncio.Future[Any]:
         """Send one command; the future has its reply."""
+
+    def send(self, *parts: Any, on_reply: Any, timeout: float = ...) -> None:
+        """Send one command; `on_reply` gets its reply."""
 
 
 class Watcher(Protocol):
@@ -75,7 +79,7 @@ class Keeping:
 
     async def look(self) -> None:
         """Ask Redis anew. RedisError when it is away."""
-        asked = self._link.ask("INFO", "server", "memory", "persistence"), self._link.ask("XLEN", EVENTS_STREAM)
+        asked = self._ask_info(), self._link.ask("XLEN", EVENTS_STREAM)
         info, length = cast("list[Any]", await asyncio.gather(*asked, return_exceptions=True))
         if isinstance(info, BaseException):
             raise info  # RedisError, as the connection gives it
@@ -84,7 +88,6 @@ class Keeping:
         # Something else may stand under the stream's name: appending fails then, and says so.
         self.full = self._why_full(length if isinstance(length, int) else 0)
         self._room_bytes = (int(FULL_SHARE * self.max_bytes) - self.used_bytes) // self._workers
-        self._tell_what_is_written(values)
         self._note(facts_of(values))
 
     def take(self, size: int) -> None:
@@ -100,6 +103,20 @@ class Keeping:
     def health(self) -> dict[str, Any]:
         """`degraded` when Redis refuses events or may throw them away; a warning when a crash of it would cost them."""
         return {name: value for name, value in self._facts.items() if name != "code"}
+
+    def _ask_info(self) -> asyncio.Future[Any]:
+        """Ask for INFO; what it says of the file is told when it arrives, before what Redis confirmed after it."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def heard(reply: Any) -> None:
+            error = reply_error(reply)
+            if error is None:
+                self._tell_what_is_written(read_info(reply))
+            if not answer.done():
+                answer.set_result(reply) if error is None else answer.set_exception(error)
+
+        self._link.send("INFO", "server", "memory", "persistence", on_reply=heard)
+        return answer
 
     async def _look_when_due(self) -> None:
         with contextlib.suppress(TimeoutError):

@@ -20,6 +20,7 @@ from band.background import run_forever
 from band.constants import EVENTS_STREAM
 from band.errors import RedisError, RedisReplyError
 from band.logs import logger
+from front.keeping import remedy
 
 EVERY_SECONDS: Final = 1.0
 ALARM_SHARE: Final = 0.8
@@ -28,6 +29,8 @@ CALM_SHARE: Final = 0.7
 """The alarm ends below this, so that it does not flicker; trimming for memory ends here too."""
 KEPT_SHARE_OF_MEMORY: Final = 0.25
 """Of `maxmemory`: bytes of acknowledged events that stay, unless a setting says otherwise."""
+_LASTING: Final = 3
+"""Refusals of Redis in a row that are told of."""
 _MAX_STEP: Final = 10_000
 """Entries that one XTRIM removes at most: Redis does nothing else meanwhile."""
 _NODE_ENTRIES: Final = 100
@@ -93,6 +96,8 @@ class Trimmer:
         self.trimmed = 0
         self.groups: list[Group] = []
         self.alarmed = False
+        self._refusal = ""
+        self._refused = 0
 
     async def run(self) -> None:
         """Trim for ever; a background task. Redis being away is waited out."""
@@ -102,7 +107,9 @@ class Trimmer:
         """Trim once; returns how many events went. RedisError when Redis is away."""
         try:
             stream = _fields(await self._link.command("XINFO", "STREAM", EVENTS_STREAM))
-        except RedisReplyError:  # no such key: no event yet
+        except RedisReplyError as error:
+            if "no such key" not in str(error):
+                raise
             self.length, self.bytes, self.groups = 0, 0, []
             return 0
         self.length = int(stream["length"])
@@ -123,6 +130,9 @@ class Trimmer:
     def health(self) -> dict[str, Any]:
         """Degraded while the stream is near its bound or fills Redis; it names the groups that hold back."""
         facts: dict[str, Any] = {"length": self.length, "most": self._most, "bytes": self.bytes, "behind": self.lag()}
+        if self._refused >= _LASTING:
+            reason = f"the stream is not trimmed and grows: {self._refusal}"
+            return {"status": "degraded", "reason": reason, "hint": remedy(self._refusal), **facts}
         if not self.alarmed:
             return {"status": "ok", **facts}
         return {"status": "degraded", "reason": self._reason(), "hint": self._hint(), **facts}
@@ -130,6 +140,12 @@ class Trimmer:
     async def _trim_if_connected(self) -> None:
         try:
             await self.trim()
+            self._refused = 0
+        except RedisReplyError as error:
+            self._refusal = str(error)
+            self._refused += 1
+            if self._refused == _LASTING:
+                logger.warning("stream_trimming_refused", reason=self._refusal, hint=remedy(self._refusal))
         except RedisError as error:
             logger.debug("stream_not_trimmed", reason=str(error))
 
