@@ -46,6 +46,8 @@ class Announcer:
         self._changed = asyncio.Event()
         self._asking: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.refusal = ""
+        """Why front did not take the registrations, while it does not."""
 
     def rows(self) -> list[Row]:
         """Return the rows of the services that are there."""
@@ -71,12 +73,14 @@ class Announcer:
     def ended(self, service: str) -> None:
         """Take it that a service's container died without a word: its peers look at once who is left of it."""
         self._registrations.drop(service)
+        if service == FRONT:
+            self.refusal = ""
         self._link.publish(PRESENCE, service.encode())
 
     def started(self, service: str) -> None:
         """Take it that a container was started by nobody who waits for it: ask it until it answers."""
         if service not in self._asking:
-            self._spawn(self._await_start(service))
+            self._spawn(self._guarded(service, self._await_start(service)))
 
     async def _await_start(self, service: str) -> None:
         self._asking.add(service)
@@ -86,15 +90,17 @@ class Announcer:
             self._asking.discard(service)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(self._guarded(work))
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, service: str, work: Coroutine[Any, Any, None]) -> None:
+        """Ask one service; whatever its answer breaks, the others' count."""
         try:
             await work
-        except Exception:  # noqa: BLE001 - what one service answers must not be lost in silence
-            logger.exception("ask_failed")
+        except Exception as error:  # noqa: BLE001 - what one service answers must not be lost in silence
+            logger.exception("ask_failed", service=service)
+            self._registrations.fault(service, f"its answer cannot be used: {type(error).__name__}", time.time())
 
     async def run(self) -> None:
         """Sweep once, then push whenever the rows differ from what front was last told."""
@@ -125,7 +131,7 @@ class Announcer:
         for item in self._supervisor.primaries().values():
             silent = self._registrations.silent_for(item.service, item.started_at, now)
             if item.state == "running" and silent > UNHEARD_SECONDS and item.service not in self._asking:
-                self._spawn(self.heard(item.service))
+                self._spawn(self._guarded(item.service, self.heard(item.service)))
 
     async def _push(self) -> None:
         rows = self.rows()
@@ -133,16 +139,27 @@ class Announcer:
         self._pushed = value
         await self._keep(rows, value)
         status = await self._prober.ask(
-            FRONT, timeout=STATUS_TIMEOUT, params={"register": rows, "state_hash": value}, null_is_answer=True
+            FRONT,
+            timeout=STATUS_TIMEOUT,
+            params={"register": rows, "state_hash": value},
+            null_is_answer=True,
+            on_error=self._refused,
         )
         if status is None:
             return
+        self.refusal = ""
         logger.debug("front_told", rows=len(rows), state_hash=value)
         if status:
             self._registrations.note(FRONT, status, time.time())
         else:  # it has them already, and said nothing of how it is
             self._registrations.touch(FRONT, time.time())
             await self._ask(FRONT, STATUS_TIMEOUT)
+
+    def _refused(self, said: str) -> None:
+        reason = self._registrations.scrubbed(FRONT, said)
+        if reason != self.refusal:
+            logger.error("registrations_refused", service=FRONT, reason=reason)
+        self.refusal = reason
 
     async def _keep(self, rows: list[Row], value: int) -> None:
         """Write the rows where front reads them, again when Redis was away: it may have lost them."""
@@ -170,7 +187,8 @@ class Announcer:
         running = sorted(
             {item.service for item in self._supervisor.observed if item.state == "running"} - {"redis", "director"}
         )
-        await asyncio.gather(*(self._ask(service, SWEEP_TIMEOUT, interval=0.25) for service in running))
+        asks = {service: self._ask(service, SWEEP_TIMEOUT, interval=0.25) for service in running}
+        await asyncio.gather(*(self._guarded(service, ask) for service, ask in asks.items()))
         self._swept = True
         self.changed()
         logger.info("registrations_swept", asked=len(running), rows=len(self.rows()))

@@ -189,7 +189,7 @@ class Director:
         )  # fmt: skip
         self.health_handlers = HealthHandlers(
             supervisor=self.supervisor, desired=self.desired, rows=self.rows, link=link, prober=self.prober,
-            registrations=self.registrations, redis=self.redis_health,
+            registrations=self.registrations, redis=self.redis_health, refusal=lambda: self.announcer.refusal,
         )  # fmt: skip
         self.alerts = Alerts(
             self.webhook, link, settings.namespace, self._sight, quiet_minutes=settings.no_events_minutes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 from band.background import failing_loops
@@ -36,6 +37,7 @@ class HealthHandlers:
         prober: Prober,
         registrations: Registrations,
         redis: RedisHealth,
+        refusal: Callable[[], str] = str,
     ) -> None:
         self._supervisor = supervisor
         self._desired = desired
@@ -44,6 +46,7 @@ class HealthHandlers:
         self._prober = prober
         self._registrations = registrations
         self._redis = redis
+        self._refusal = refusal
 
     async def health(self, _given: params.Nothing, _rest: dict[str, Any]) -> Any:
         """`/health`: 200 while Docker is there, 503 without it; without a Redis that takes writes `degraded`."""
@@ -71,7 +74,10 @@ class HealthHandlers:
         """Return how the director, Docker and Redis are, each with its `status`, and its `reason` when it is not ok."""
         away, reason = mask_url(self._supervisor.docker_error), self._redis.reason
         loops = "; ".join(f"its loop {name} fails: {why}" for name, why in failing_loops().items())
-        own = _part("degraded" if loops else "ok", loops and f"{loops}; GET /logs/director")
+        refusal = self._refusal()
+        told = [loops, refusal and f"front does not take the registrations: {refusal}"]
+        troubles = "; ".join(filter(None, told))
+        own = _part("degraded" if troubles else "ok", troubles and f"{troubles}; GET /logs/director")
         return {
             "director": {**own, "version": __version__},
             "docker": _part("away" if away else "ok", away),

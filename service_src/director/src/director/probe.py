@@ -17,9 +17,9 @@ import msgspec
 from band import logger
 from band.decoding import decode
 from band.errors import DecodingError
+from director.health import MAX_REASON
 from director.runtime.face import Observed
-
-Status = dict[str, Any]
+from director.statuses import Status, bounded
 
 QUESTIONS: Mapping[str, Mapping[str, Any]] = {"front": {"register": [], "state_hash": ""}}
 """Parameters of the question for a status. To front, the original too, an empty hash means that nothing is pushed."""
@@ -41,7 +41,7 @@ class Prober:
         self.reply_to = reply_to or f"director-probe-{secrets.token_hex(6)}"
         self._link = link
         self._ids = itertools.count(1)
-        self._waiting: dict[str, Callable[[Any], None]] = {}
+        self._waiting: dict[str, Callable[[Status | None, str], None]] = {}
 
     async def ask(
         self,
@@ -52,6 +52,7 @@ class Prober:
         accept: Callable[[Status], bool] = lambda _: True,
         params: Mapping[str, Any] | None = None,
         null_is_answer: bool = False,
+        on_error: Callable[[str], None] | None = None,
     ) -> Status | None:
         """Return the first status that `accept` takes, or None after `timeout` seconds.
 
@@ -62,11 +63,16 @@ class Prober:
             accept: tells whether a status is the one that is waited for.
             params: parameters of the request (front gets the registrations this way), else those of `QUESTIONS`.
             null_is_answer: take `null` for an empty status (front says so when it knows the registrations already).
+            on_error: takes what an error reply says, which ends the wait; without it, errors are no answer.
         """
         found: asyncio.Future[Status | None] = asyncio.get_running_loop().create_future()
 
-        def on_result(result: Any) -> None:
-            status = unwrap(result)
+        def on_answer(status: Status | None, error: str) -> None:
+            if error:
+                if on_error is not None and not found.done():
+                    on_error(error)
+                    found.set_result(None)
+                return
             if status is None and null_is_answer:
                 status = {}
             if not found.done() and status is not None and accept(status):
@@ -81,7 +87,7 @@ class Prober:
         try:
             async with asyncio.timeout(timeout):
                 while not found.done():
-                    ids.append(self._send(service, asked, on_result, nobody if interval is None else None))
+                    ids.append(self._send(service, asked, on_answer, nobody if interval is None else None))
                     await asyncio.wait([found], timeout=interval)
                 return found.result()
         except TimeoutError:
@@ -97,24 +103,40 @@ class Prober:
         except DecodingError as error:
             logger.debug("probe_answer_unreadable", reason=str(error))
             return
-        if isinstance(message, dict) and "result" in message:
-            waiting = self._waiting.get(str(message.get("id")))
-            if waiting is not None:
-                waiting(message["result"])
+        waiting = self._waiting.get(_id_of(message))
+        if waiting is None:
+            return
+        if message.get("error") is not None:
+            waiting(None, _said(message["error"]))
+        elif "result" in message:
+            status = unwrap(message["result"])
+            waiting(None if status is None else bounded(status, len(payload)), "")
 
     def _send(
         self,
         service: str,
         params: Mapping[str, Any],
-        on_result: Callable[[Any], None],
+        on_answer: Callable[[Status | None, str], None],
         on_sent: Callable[[Any], None] | None,
     ) -> str:
         request = str(next(self._ids))
-        self._waiting[request] = on_result
+        self._waiting[request] = on_answer
         method = f"{service}:__status:{self.reply_to}"
         message = {"jsonrpc": "2.0", "method": method, "params": params, "id": request}
         self._link.publish(service, msgspec.json.encode(message), on_sent)
         return request
+
+
+def _id_of(message: Any) -> str:
+    found = message.get("id") if isinstance(message, dict) else None
+    return str(found) if isinstance(found, str) or (isinstance(found, int) and 0 < found < 2**53) else ""
+
+
+def _said(error: Any) -> str:
+    """Return what an error reply of JSON-RPC says, in a line."""
+    text = error.get("message") if isinstance(error, dict) else error
+    line = " ".join(text.strip()[:MAX_REASON].split()) if isinstance(text, str) else ""
+    return line or "an error without a reason"
 
 
 def unwrap(result: Any) -> Status | None:

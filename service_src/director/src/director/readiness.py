@@ -14,11 +14,12 @@ from director.errors import DockerUnavailable, ServiceFailed, TimedOut
 from director.health import FAILING, complaints, reported
 from director.lines import cut
 from director.masking import scrub, secret_values
-from director.probe import Prober, Status, is_from
+from director.probe import Prober, is_from
 from director.redis_users import Keys, RedisUsers
 from director.resolve import platform_hash
 from director.runtime.face import Observed, Runtime
 from director.spec import HealthCheck
+from director.statuses import Status
 
 LOG_LINES = 20
 PROBE_INTERVAL = 0.1

@@ -9,8 +9,10 @@ from typing import Any
 
 import msgspec
 
+from band import logger
 from director.health import SILENT_SECONDS, reported
-from director.masking import scrub_tree
+from director.masking import scrub, scrub_tree
+from director.statuses import refused
 
 Row = dict[str, Any]
 ACTIVE_FOR = SILENT_SECONDS
@@ -42,9 +44,21 @@ class Registrations:
         self._began = time.time()
 
     def note(self, service: str, status: dict[str, Any], now: float) -> None:
-        """Record a status."""
-        shown: dict[str, Any] = scrub_tree(_bounded(status), self._secrets(service))
-        self._seen[service] = Seen(shown, now, tuple(read_rows(service, status)))
+        """Record a status; one that cannot be recorded spoils only what is known of its service."""
+        try:
+            shown: dict[str, Any] = scrub_tree(_bounded(status), self._secrets(service))
+            self._seen[service] = Seen(shown, now, tuple(read_rows(service, status)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other services' statuses count
+            logger.exception("status_not_noted", service=service)
+            self.fault(service, f"its status cannot be read: {type(error).__name__}", now)
+
+    def fault(self, service: str, reason: str, now: float) -> None:
+        """Record that the director could not make use of a service's answer."""
+        self._seen[service] = Seen(refused({}, reason), now, ())
+
+    def scrubbed(self, service: str, text: str) -> str:
+        """Return what a service says without its secrets."""
+        return scrub(text, self._secrets(service))
 
     def touch(self, service: str, now: float) -> None:
         """Record that a service is there, and that its status is as before."""
