@@ -153,6 +153,26 @@ async def work():
     assert "threads_cut_off" in process.output
 
 
+def test_a_loop_that_does_not_close_does_not_hold_up_the_end(redis, spawn_service):
+    """uvloop waits for look-ups of names as it closes: 10 s and more where DNS is away, as it is when dockerd dies."""
+    code = """
+import time
+import uvloop
+import band.service
+
+class Loop(uvloop.Loop):
+    def close(self):
+        print("closing", flush=True)
+        time.sleep(600)
+
+band.service._loop = Loop()
+"""
+    process = spawn_service(code, config="name: labsvc\nstop_timeout: 1\n", REDIS_DSN=redis.dsn)
+    wait_for(process)
+    assert process.terminate() == 0
+    assert "closing" in process.output
+
+
 def test_hanging_cleanups_end_within_the_stop_time(redis, spawn_service):
     """Several clean-ups that hang share the stop time: Docker kills what takes longer."""
     code = "import asyncio\nfrom band import cleanup\n" + "".join(

@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -62,6 +63,8 @@ SETUP_TIMEOUT: Final = 40.0
 """Seconds that one setup may take; the director waits 60 for a service to answer."""
 STOP_TIMEOUT: Final = 8.0
 """Seconds from SIGTERM to the end; Docker kills after 10."""
+CLOSE_SECONDS: Final = 1.0
+"""Seconds after the end of all work in which the loop may be closed before the process ends all the same."""
 IDLE_SECONDS = 30.0
 """Seconds after which the HTTP port closes a connection without a request: none, half a head, or no other one."""
 
@@ -552,10 +555,19 @@ def start_server(**settings: Any) -> None:
         raise SystemExit(f"{settings.get('name') or Path.cwd().name}: {error}") from None
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+        _close(loop)
         _leave_threads()
     if service.failed:
         raise SystemExit(1)
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    """Close the loop. uvloop waits there for a look-up of a name, which takes 10 s where DNS does not answer."""
+    late = threading.Timer(CLOSE_SECONDS, _exit_now)
+    late.daemon = True
+    late.start()
+    loop.close()
+    late.cancel()
 
 
 def _leave_threads() -> None:
@@ -563,9 +575,13 @@ def _leave_threads() -> None:
     threads.shutdown(wait=False, cancel_futures=True)
     if threads.busy:
         logger.warning("threads_cut_off", count=threads.busy)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1 if service.failed else 0)
+        _exit_now()
+
+
+def _exit_now() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1 if service.failed else 0)
 
 
 def read_own_settings() -> Settings:
