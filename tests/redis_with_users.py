@@ -40,7 +40,7 @@ class Client:
     """One connection that waits for each reply; errors are replies too."""
 
     def __init__(self, port: int, user: str = "", password: str = "") -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), 10)
+        self._socket = socket.create_connection(("127.0.0.1", port), 30)
         self._reader: Any = hiredis.Reader()
         if user:
             assert self(b"AUTH", user, password) == b"OK"
