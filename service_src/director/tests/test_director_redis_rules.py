@@ -130,6 +130,15 @@ def test_a_script_reaches_no_further_than_its_user(redis: RedisWithUsers, user: 
         assert client("EVAL", "return 1", 0) == 1
 
 
+def test_redis_does_not_keep_consumer_groups_apart(redis: RedisWithUsers) -> None:
+    """A limit of Redis that docs/threat-model.md tells of: a listener reaches the groups of others, not the stream."""
+    reached = ("XGROUP CREATE events blocker 0", "XGROUP DELCONSUMER events other one", "XACK events other 1-1")
+    read = "XREADGROUP GROUP other one NOACK STREAMS events >"
+    assert all(may(redis, "uaparser", command) for command in (*reached, read))
+    barred = ("XGROUP DESTROY events other", "XGROUP SETID events other $", "XADD events * a b", "XDEL events 1-1")
+    assert not any(may(redis, "uaparser", command) for command in barred)
+
+
 def test_nobody_comes_in_without_a_name(redis: RedisWithUsers) -> None:
     """The default user is off: neither without a password nor with the director's does a nameless client get in."""
     with Client(redis.port) as client:
