@@ -47,7 +47,7 @@ def may(redis: RedisWithUsers, user: str, command: str) -> bool:
         "FLUSHALL", "FLUSHDB", "SWAPDB 0 1", "CONFIG GET requirepass", "CONFIG SET maxmemory 1", "CONFIG REWRITE",
         "MONITOR", "KEYS *", "DEBUG SLEEP 1", "SHUTDOWN NOSAVE", "REPLICAOF 127.0.0.1 1", "BGREWRITEAOF", "SAVE",
         "CLIENT KILL TYPE normal", "CLIENT LIST", "CLIENT PAUSE 1000", "MODULE LIST", "SLOWLOG GET", "LATENCY DOCTOR",
-        "FUNCTION FLUSH", "FUNCTION LOAD x", "SCRIPT FLUSH", "SCRIPT KILL", "MIGRATE h 1 k 0 1", "SORT events", "ROLE",
+        "FUNCTION FLUSH", "FUNCTION LOAD x", "SCRIPT FLUSH", "MIGRATE h 1 k 0 1", "SORT events", "ROLE",
         "ACL LOG", "ACL LOAD", "ACL GETUSER director", "RESTORE own 0 x",
     ],
 )  # fmt: skip
@@ -60,6 +60,12 @@ def test_nobody_is_an_administrator(redis: RedisWithUsers, user: str, command: s
 def test_the_director_alone_makes_users(redis: RedisWithUsers, command: str) -> None:
     """It gives each service its user; no service can."""
     assert [user for user in EVERYONE if may(redis, user, command)] == ["director"]
+
+
+def test_the_director_alone_ends_scripts(redis: RedisWithUsers) -> None:
+    """And it may run none."""
+    assert [user for user in EVERYONE if may(redis, user, "SCRIPT KILL")] == ["director"]
+    assert not may(redis, "director", "EVAL return 0")
 
 
 READS = {

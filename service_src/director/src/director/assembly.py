@@ -56,6 +56,7 @@ from director.rows import Rows
 from director.runtime.docker import DockerRuntime
 from director.runtime.face import Observed, OwnContainer
 from director.runtime.output import DockerOutput
+from director.scripts import Scripts
 from director.settings import DirectorSettings
 from director.supervisor import Supervisor
 from director.usage import UsageMeter
@@ -164,6 +165,7 @@ class Director:
         )
         self.supervisor.attach(self.actor, self.incidents, self._changed, self.announcer.ended, self.announcer.started)
         self.usage = UsageMeter(runtime, lambda: self.supervisor.observed)
+        self.scripts = Scripts(link, RedisAddress.parse(settings.redis_dsn))
         self.redis_health = RedisHealth(link, settings.namespace, self.desired.all)
         self.ports = PublishedPorts(
             runtime, lambda: self.supervisor.observed, self.operations.replace, every=settings.port_check
@@ -190,12 +192,16 @@ class Director:
         self.health_handlers = HealthHandlers(
             supervisor=self.supervisor, desired=self.desired, rows=self.rows, link=link, prober=self.prober,
             registrations=self.registrations, redis=self.redis_health, refusal=lambda: self.announcer.refusal,
+            script=lambda: self.scripts.reason,
         )  # fmt: skip
         self.alerts = Alerts(
             self.webhook, link, settings.namespace, self._sight, quiet_minutes=settings.no_events_minutes
         )
         self.requests, self.guesses = RequestCounts(), Guesses()
-        self.metrics = Metrics(self.rows, self.requests, self.images.builds, self._reached, self.ports.restarts)
+        self.metrics = Metrics(
+            self.rows, self.requests, self.images.builds, self._reached, self.ports.restarts,
+            lambda: self.scripts.killed,
+        )  # fmt: skip
         self._endpoints = (
             self.handlers,
             self.config_handlers,
@@ -226,6 +232,7 @@ class Director:
             self.announcer.run,
             self.usage.run,
             self.redis_health.run,
+            self.scripts.run,
             self.pruner.run,
             self.ports.run,
             self.watch.run,

@@ -38,6 +38,7 @@ class HealthHandlers:
         registrations: Registrations,
         redis: RedisHealth,
         refusal: Callable[[], str] = str,
+        script: Callable[[], str] = str,
     ) -> None:
         self._supervisor = supervisor
         self._desired = desired
@@ -47,6 +48,7 @@ class HealthHandlers:
         self._registrations = registrations
         self._redis = redis
         self._refusal = refusal
+        self._script = script
 
     async def health(self, _given: params.Nothing, _rest: dict[str, Any]) -> Any:
         """`/health`: 200 while Docker is there, 503 without it; without a Redis that takes writes `degraded`."""
@@ -75,7 +77,7 @@ class HealthHandlers:
         away, reason = mask_url(self._supervisor.docker_error), self._redis.reason
         loops = "; ".join(f"its loop {name} fails: {why}" for name, why in failing_loops().items())
         refusal = self._refusal()
-        told = [loops, refusal and f"front does not take the registrations: {refusal}"]
+        told = [loops, refusal and f"front does not take the registrations: {refusal}", self._script()]
         troubles = "; ".join(filter(None, told))
         own = _part("degraded" if troubles else "ok", troubles and f"{troubles}; GET /logs/director")
         return {

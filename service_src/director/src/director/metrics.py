@@ -28,12 +28,14 @@ class Metrics:
         builds: BuildCounts,
         facts: Facts,
         port_restarts: Mapping[str, int] = MappingProxyType({}),
+        scripts_killed: Callable[[], int] = int,
     ) -> None:
         self._rows = rows
         self._requests = requests
         self._builds = builds
         self._facts = facts
         self._port_restarts = port_restarts
+        self._scripts_killed = scripts_killed
 
     def render(self) -> str:
         """Return everything in the text format of Prometheus."""
@@ -69,6 +71,11 @@ class Metrics:
         for endpoint, durations in sorted(self._requests.durations.items()):
             seconds.add_metric([endpoint], durations.cumulative(), durations.total)
         yield seconds
+        yield CounterMetricFamily(
+            "band_redis_scripts_killed",
+            "Scripts that kept Redis busy and that the director ended.",
+            value=self._scripts_killed(),
+        )
         builds = CounterMetricFamily("band_builds", "Image builds by outcome.", labels=["outcome"])
         for outcome, count in sorted(self._builds.outcomes.items()):
             builds.add_metric([outcome], count)

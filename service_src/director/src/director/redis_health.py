@@ -19,6 +19,7 @@ _ADVICE = {
     "MISCONF": "it cannot write its file: free its disk; GET /logs/redis tells more",
     "OOM": "its memory is full: see which listener is behind (front's check `stream`), or raise band_redis_maxmemory",
     "READONLY": "it is a replica: REDIS_DSN has to name the primary",
+    "BUSY": "it runs a script that does not end: the director ends it",
     "NOPERM": "the director's Redis user may not write its own keys: run bin/setup again",
 }
 

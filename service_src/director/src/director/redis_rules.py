@@ -20,8 +20,8 @@ _ANY_CHANNEL = "&*"
 # Without `@admin` and `@dangerous` there is no FLUSHALL, CONFIG, ACL, MONITOR, KEYS, DEBUG, SHUTDOWN, CLIENT KILL.
 _COMMANDS = ("+@all", "-@admin", "-@dangerous", "-@scripting", "+eval", "+evalsha", "+script|load")
 
-# Everything that a consumer group needs, and nothing that changes the stream. Redis has no rule for names of groups: who
-# may use one may use all, so a listener can take events away from another (docs/threat-model.md).
+# Everything that a consumer group needs, and nothing that changes the stream. Redis has no rule for names of groups:
+# who may use one may use all, so a listener can take events away from another (docs/threat-model.md).
 _LISTEN = (
     "xreadgroup", "xread", "xrange", "xrevrange", "xlen", "xack", "xclaim", "xautoclaim", "xpending",
     "xinfo|stream", "xinfo|groups", "xinfo|consumers", "xgroup|create", "xgroup|createconsumer", "xgroup|delconsumer",

@@ -1,0 +1,105 @@
+"""Ends Lua scripts that do not end: one of any service keeps Redis from answering everybody (`BUSY`)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Protocol
+
+import hiredis
+
+from band import logger
+from band.background import run_forever
+from band.errors import RedisError
+from band.redis import RedisAddress
+
+EVERY_SECONDS = 1.0
+KILL_SECONDS = 5.0
+TOLD_SECONDS = 60.0
+"""For which health tells of a script after it was found: one that is sent again and again shows all the time."""
+_WHO = "`docker exec redis redis-admin SLOWLOG GET 5` tells who sent it"
+
+_ADVICE = {
+    "UNKILLABLE": "it has written, `docker exec redis redis-admin SHUTDOWN NOSAVE` ends it",
+    "NOPERM": "run bin/setup again",
+}
+
+
+class Link(Protocol):
+    """The part of the connection to Redis that is needed."""
+
+    async def command(self, *parts: Any) -> Any:
+        """Send one command."""
+
+
+class Scripts:
+    """Looks every second. `killed` counts the scripts that were ended."""
+
+    def __init__(self, link: Any, address: RedisAddress) -> None:
+        self.killed = 0
+        self._link: Link = link
+        self._address = address
+        self._reason = ""
+        self._found_at = float("-inf")
+
+    @property
+    def reason(self) -> str:
+        """What a script did, and what became of it; empty when there was none of late."""
+        return self._reason if time.monotonic() - self._found_at < TOLD_SECONDS else ""
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        await run_forever("busy_scripts", self.look, pause_seconds=EVERY_SECONDS)
+
+    async def look(self) -> None:
+        """Ask Redis for a sign of life, and end the script that it is busy with."""
+        try:
+            await self._link.command("PING")
+        except RedisError as error:  # BUSY, or no connection because a new one heard BUSY
+            if "BUSY " not in str(error):
+                return
+            await self._kill()
+
+    async def _kill(self) -> None:
+        said = await self._ask_kill()
+        if said.startswith("NOTBUSY"):
+            return
+        self._found_at = time.monotonic()
+        if said == "OK":
+            self.killed += 1
+            self._reason = f"a script kept Redis busy, and the director ended it; {_WHO}"
+            logger.error("redis_script_killed", killed=self.killed)
+            return
+        todo = _ADVICE.get(said.partition(" ")[0], "`docker exec redis redis-admin SCRIPT KILL` may")
+        self._reason = f"a script keeps Redis busy, and the director cannot end it ({said}): {todo}; {_WHO}"
+        logger.error("redis_script_not_killed", reason=said)
+
+    async def _ask_kill(self) -> str:
+        """Send SCRIPT KILL over a connection of its own, which Redis lets in while it is busy; returns the answer."""
+        where = self._address
+        try:
+            async with asyncio.timeout(KILL_SECONDS):
+                reader, writer = await (
+                    asyncio.open_unix_connection(where.path)
+                    if where.path
+                    else asyncio.open_connection(where.host, where.port, ssl=where.tls or None)
+                )
+                try:
+                    answers: Any = hiredis.Reader(notEnoughData=Ellipsis)
+                    if where.password or where.username:
+                        await _ask(reader, writer, answers, "AUTH", where.username or "default", where.password)
+                    return await _ask(reader, writer, answers, "SCRIPT", "KILL")
+                finally:
+                    writer.close()
+        except (OSError, EOFError) as error:  # a TimeoutError is an OSError
+            return f"{type(error).__name__}: {error}"
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: Any, *command: Any) -> str:
+    writer.write(hiredis.pack_command(command))
+    while (found := answers.gets()) is Ellipsis:
+        data = await reader.read(65536)
+        if not data:
+            raise EOFError("Redis closed the connection")
+        answers.feed(data)
+    return found.decode() if isinstance(found, bytes) else str(found)
