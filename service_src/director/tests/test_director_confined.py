@@ -13,6 +13,7 @@ import yaml
 from director.catalog import Catalog
 from director.endpoints import ENDPOINTS
 from director.errors import InvalidValue
+from director.redis_rules import NO_EVENTS, READ_EVENTS
 from director.resolve import resolve
 from director.runtime.container import Placement, container_config
 from director.spec import Spec
@@ -65,6 +66,15 @@ def spec_of(tmp_path: Path, **band: Any) -> Spec:
         now=0,
         taken={10000},
     ).spec
+
+
+@pytest.mark.parametrize(("band", "keys"), [
+    ({}, ()), ({"redis_events": "listen", "redis_keys": ["a"]}, ("a",)),
+    ({"redis_events": "none", "redis_keys": ["a"]}, (NO_EVENTS, "a")), ({"redis_events": "read"}, (READ_EVENTS,)),
+])  # fmt: skip
+def test_what_a_service_may_do_with_events_is_among_its_keys(tmp_path: Path, band: Any, keys: Any) -> None:
+    """As its band.yml says; without a word it may listen."""
+    assert spec_of(tmp_path, **band).redis_keys == keys
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from redis_with_users import Client, RedisWithUsers, free_port
 
-from director.redis_rules import all_keys_but, is_platform_key, rules_of
+from director.redis_rules import NO_EVENTS, READ_EVENTS, all_keys_but, is_platform_key, rules_of
 
 NAMESPACE = "rock-stat"  # a dash has a meaning of its own within brackets
 DESIRED = f"{NAMESPACE}:director:desired"
@@ -143,6 +143,23 @@ def test_redis_does_not_keep_consumer_groups_apart(redis: RedisWithUsers) -> Non
     assert all(may(redis, "uaparser", command) for command in (*reached, read))
     barred = ("XGROUP DESTROY events other", "XGROUP SETID events other $", "XADD events * a b", "XDEL events 1-1")
     assert not any(may(redis, "uaparser", command) for command in barred)
+
+
+@pytest.mark.parametrize(("word", "reads"), [(NO_EVENTS, False), (READ_EVENTS, True)])
+def test_a_service_that_does_not_listen_reaches_no_group(redis: RedisWithUsers, word: str, reads: bool) -> None:
+    """`redis_events: none` keeps it from the stream, `read` from the groups; its own keys stay its own."""
+    with redis.admin() as admin:
+        rules = rules_of("quiet", (word, "shared:*"), NAMESPACE)
+        assert admin("ACL", "SETUSER", "quiet", "reset", "on", f">{PASSWORD}", *rules) == b"OK"
+    reading = ("XRANGE events - +", "XREAD STREAMS events 0", "XLEN events")
+    assert [may(redis, "quiet", command) for command in reading] == [reads] * 3
+    groups = (
+        "XGROUP CREATE events blocker 0", "XGROUP DELCONSUMER events other one", "XACK events other 1-1",
+        "XREADGROUP GROUP other one NOACK STREAMS events >", "XAUTOCLAIM events other one 0 0", "XADD events * a b",
+    )  # fmt: skip
+    assert not any(may(redis, "quiet", command) for command in groups)
+    assert may(redis, "quiet", "SET quiet:x 1") and may(redis, "quiet", "SET shared:x 1")
+    assert not may(redis, "quiet", f"GET {word}")
 
 
 def test_nobody_comes_in_without_a_name(redis: RedisWithUsers) -> None:

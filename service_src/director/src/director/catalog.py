@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
@@ -66,6 +66,7 @@ class BandYml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stop_timeout: StopTimeout = 10.0
     watch: Annotated[float, msgspec.Meta(ge=0, le=3600)] | None = None
     redis_keys: list[RedisKey] = []
+    redis_events: Literal["none", "read", "listen"] = "listen"
 
 
 ORIGINAL = BandYml(read_only=False, redis_keys=["*"])

@@ -14,6 +14,11 @@ from band.stream_group import TAKEN
 ANY_KEY = "*"
 """In `redis_keys`: every key that is not the platform's own, as services of the original platform had it."""
 
+NO_EVENTS = "!no-events"
+"""Among the keys of a spec, where none of band.yml can be so called: `redis_events: none`, nothing of the stream."""
+READ_EVENTS = "!read-events"
+"""The same for `redis_events: read`: it reads the stream, and takes part in no consumer group."""
+
 _ANY_CHANNEL = "&*"
 """RPC has a channel for each service and each instance, and a caller publishes on that of whom he calls."""
 
@@ -22,9 +27,10 @@ _COMMANDS = ("+@all", "-@admin", "-@dangerous", "-@scripting", "+eval", "+evalsh
 
 # Everything that a consumer group needs, and nothing that changes the stream. Redis has no rule for names of groups:
 # who may use one may use all, so a listener can take events away from another (docs/threat-model.md).
+_READ = ("xread", "xrange", "xrevrange", "xlen", "xinfo|stream", "xinfo|groups", "xinfo|consumers")
 _LISTEN = (
-    "xreadgroup", "xread", "xrange", "xrevrange", "xlen", "xack", "xclaim", "xautoclaim", "xpending",
-    "xinfo|stream", "xinfo|groups", "xinfo|consumers", "xgroup|create", "xgroup|createconsumer", "xgroup|delconsumer",
+    *_READ, "xreadgroup", "xack", "xclaim", "xautoclaim", "xpending",
+    "xgroup|create", "xgroup|createconsumer", "xgroup|delconsumer",
 )  # fmt: skip
 
 _INSTANCES = (f"%R~{INSTANCES.format(service='*')}", f"~{INSTANCES.format(service='band-call-*')}")
@@ -41,7 +47,8 @@ def rules_of(service: str, keys: Sequence[str], namespace: str) -> tuple[str, ..
 
     Args:
         service: its name.
-        keys: `redis_keys` of its band.yml: names of keys, or their beginnings followed by `*`.
+        keys: `redis_keys` of its band.yml: names of keys, or their beginnings followed by `*`; and what its
+            `redis_events` stands for.
         namespace: the director's, with which its keys begin.
     """
     if service == FRONTIER_SERVICE:
@@ -51,10 +58,18 @@ def rules_of(service: str, keys: Sequence[str], namespace: str) -> tuple[str, ..
         *(key for key in (f"{service}:*",) if not is_platform_key(key, namespace)),
         dead, f"{dead}:*", f"held:{service}:*", TAKEN.format(group=service), INSTANCES.format(service=service), "s:*",
     ]  # fmt: skip
-    given = [key for key in keys if key != ANY_KEY]
+    given = [key for key in keys if key not in {ANY_KEY, NO_EVENTS, READ_EVENTS}]
     rest = all_keys_but(_platform(namespace)) if ANY_KEY in keys else ()
-    listen = " ".join([f"~{EVENTS_STREAM}", *(f"+{command}" for command in _LISTEN)])
-    return (*(f"~{key}" for key in (*own, *given, *rest)), *_INSTANCES, _ANY_CHANNEL, *_COMMANDS, f"({listen})")
+    allowed = (f"~{key}" for key in (*own, *given, *rest))
+    return (*allowed, *_INSTANCES, _ANY_CHANNEL, *_COMMANDS, *_events_rules(keys))
+
+
+def _events_rules(keys: Sequence[str]) -> tuple[str, ...]:
+    """Return the selector for the stream of events, if a service has to do with it."""
+    if NO_EVENTS in keys:
+        return ()
+    commands = _READ if READ_EVENTS in keys else _LISTEN
+    return (f"({' '.join([f'~{EVENTS_STREAM}', *(f'+{command}' for command in commands)])})",)
 
 
 def is_platform_key(pattern: str, namespace: str) -> bool:

@@ -12,7 +12,7 @@ from director.catalog import ImageFolder
 from director.configs import shaping
 from director.desired import Wanted
 from director.errors import InvalidValue
-from director.redis_rules import ANY_KEY, is_platform_key
+from director.redis_rules import ANY_KEY, NO_EVENTS, READ_EVENTS, is_platform_key
 from director.spec import Limits, Spec, check_env, check_port, check_volume
 
 
@@ -86,7 +86,8 @@ def _redis_keys(folder: ImageFolder, namespace: str) -> tuple[str, ...]:
                 f"band.yml of {folder.name}: redis_keys: {key!r} reaches keys of the platform itself",
                 'name keys of your services only, as in redis_keys: ["sessions:*"]',
             )
-    return tuple(sorted(folder.band.redis_keys))
+    events = {"none": (NO_EVENTS,), "read": (READ_EVENTS,), "listen": ()}[folder.band.redis_events]
+    return (*events, *sorted(folder.band.redis_keys))
 
 
 def _limits(band: Limits, given: Limits) -> Limits:
