@@ -174,9 +174,10 @@ async def test_that_base_cannot_be_built_is_told_with_the_way_out(workshop: Work
     assert workshop.builder.built == ["ns/base_original", "ns/old"]
 
 
-async def test_an_operator_may_bring_a_base_of_his_own(workshop: Workshop) -> None:
-    """A folder of that name in `user` wins, as for every image; it is no service."""
-    workshop.folder("user", ORIGINAL_BASE, f"{ON_BASE}RUN pip install arrow\n", "{}")
+@pytest.mark.parametrize("band_yml", [None, "{}"])
+async def test_an_operator_may_bring_a_base_of_his_own(workshop: Workshop, band_yml: str | None) -> None:
+    """A folder of that name in `user` wins, as for every image; it is no service, and never stands on itself."""
+    workshop.folder("user", ORIGINAL_BASE, f"{ON_BASE}RUN pip install arrow\n", band_yml)
     workshop.folder("user", "old", ON_BASE)
     await workshop.run("old")
     (base,) = (tag for tag in workshop.builder.contexts if tag.startswith("ns/base_original:"))

@@ -93,8 +93,8 @@ class ImageFolder(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def original(self) -> bool:
-        """Whether it was written for the original's base image."""
-        return self.uses_base and not self.has_band_yml
+        """Whether it is a service that was written for the original's base image."""
+        return self.uses_base and not self.has_band_yml and self.runnable
 
     @property
     def runnable(self) -> bool:

@@ -20,6 +20,8 @@ from director.errors import BuildFailed, InvalidValue
 LARGEST = 100 * 1024**2
 """Bytes of a context: it is held in memory while its image is built."""
 REQUIREMENTS = "requirements.txt"
+DATED = 315_619_200
+"""When the files of a context are of: 2 January 1980. Zip files, and so wheels, know no time before 1980."""
 
 _SKIPPED = frozenset({".git", "__pycache__", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"})
 _SKIPPED_IN_SOURCE = frozenset({"tests", "dist", "build"})
@@ -101,12 +103,13 @@ def context_hash(entries: list[Entry], base_id: str) -> str:
 
 
 def pack(entries: list[Entry]) -> bytes:
-    """Return the context as a tar in which only the contents can differ: no times, owners or host modes."""
+    """Return the context as a tar in which only the contents can differ: one time, no owners or host modes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for entry in entries:
             info = tarfile.TarInfo(entry.path)
             info.mode = 0o755 if entry.executable else 0o644
+            info.mtime = DATED
             if entry.link:
                 info.type, info.linkname = tarfile.SYMTYPE, entry.link
             info.size = len(entry.content)
