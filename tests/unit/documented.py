@@ -30,6 +30,7 @@ INLINE = re.compile(
 ELSEWHERE = {
     r"bin/test\b": ".ci/run",
     r"bin/setup( -i inventory/mine.yml)?$|.*playbooks/setup.yml$": "molecule/default/tasks/typed.yml",
+    r"bin/setup -e band_redis_password=": "tests/integration/test_redis_password_docker.py",
     r"bin/setup --demo": "tests/unit/test_settings.py",
     r"bin/setup -i inventory/mine.yml --ask-vault-pass": "molecule/ssh/molecule.yml",
     r".*ansible-vault create": "tests/unit/test_settings.py",
