@@ -248,7 +248,7 @@ def test_a_paused_service_is_not_called_well(director: Director) -> None:
     """Docker says `paused`, and so does the director, with what to do; it is well again as soon as it goes on."""
     director.write("sleeper")
     director.ok("/run/sleeper")
-    (container,) = containers(NAMESPACE, "sleeper")
+    container = f"{NAMESPACE}-sleeper"
     docker("pause", container)
     try:
         row = until(lambda: (row := director.row("sleeper"))["health"] == "failing" and row)
