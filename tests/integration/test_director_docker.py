@@ -245,8 +245,8 @@ def published(director: Director, name: str) -> int:
 
 
 def test_a_paused_service_is_not_called_well(director: Director) -> None:
-    """Docker says `paused`, and so does the director, with what to do; it is well again as soon as it goes on."""
-    director.write("sleeper")
+    """Docker says `paused`, and so does the director, with what to do; it is well again when Docker's check says so."""
+    director.write("sleeper", band_yml="health: {interval: 1}\n")
     director.ok("/run/sleeper")
     container = f"{NAMESPACE}-sleeper"
     docker("pause", container)
