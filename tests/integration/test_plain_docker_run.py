@@ -75,7 +75,12 @@ def remove_everything() -> None:
 def readme_service(folder: Path) -> None:
     """Write the README's example: each code block that follows, or begins with, a path under images/user."""
     blocks = re.findall(r"```\w+\n# /srv/rockstat/images/user/(\S+)\n(.*?)```", README, re.DOTALL)
-    assert {path for path, _ in blocks} == {"weekday/weekday/__main__.py", "weekday/Dockerfile", "weekday/config.yaml"}
+    assert {path for path, _ in blocks} == {
+        "weekday/weekday/__main__.py",
+        "weekday/Dockerfile",
+        "weekday/config.yaml",
+        "weekday/band.yml",
+    }
     for path, text in blocks:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
