@@ -18,14 +18,16 @@ from director.redis_rules import rules_of
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "roles/redis/templates/users.acl.j2"
 ADMIN, DIRECTOR, SERVICE = "canary-admin-password", "canary-director-password", "canary-service-password"
+BEFORE = "canary-password-of-before"
+"""What all signed in with before there were users."""
 
 
 def users_of_the_playbook(namespace: str, director: str = DIRECTOR) -> str:
     """Return the template of the role, filled in."""
     text = TEMPLATE.read_text().replace("{{ band_redis_namespace }}", namespace)
-    for mark, password in (("%ADMIN%", ADMIN), ("%DIRECTOR%", director)):
+    for mark, password in (("%ADMIN%", ADMIN), ("%DIRECTOR%", director), ("%DEFAULT%", BEFORE)):
         text = text.replace(mark, hashlib.sha256(password.encode()).hexdigest())
-    assert "{{" not in text and "%ADMIN" not in text
+    assert "{{" not in text and "%" not in text.replace("%R~", "")
     return text
 
 
@@ -80,7 +82,8 @@ class RedisWithUsers:
 
     def write_users(self, director: str = DIRECTOR, *, default: str = "off", kept: str = "") -> None:
         """Write the file of users: the playbook's, `default` as it is to be, and lines of before."""
-        text = users_of_the_playbook(self.namespace, director)
+        given = users_of_the_playbook(self.namespace, director).splitlines(keepends=True)
+        text = "".join(line for line in given if not line.startswith("user default "))
         self.users.write_text(f"{text}user default {default}\n{kept}")
 
     def start(self) -> None:

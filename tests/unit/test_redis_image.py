@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
-from redis_with_users import DIRECTOR, Client, RedisWithUsers, free_port, users_of_the_playbook  # noqa: E402
+from redis_with_users import BEFORE, DIRECTOR, Client, RedisWithUsers, free_port, users_of_the_playbook  # noqa: E402
 
 Start = Callable[[], RedisWithUsers]
 
@@ -64,7 +64,7 @@ def test_a_new_host_has_the_playbooks_users_and_nobody_else(host: Host) -> None:
     """`default` is off from the beginning."""
     redis = host.start()
     assert signs_in(redis, "director", DIRECTOR)
-    assert not signs_in(redis, "default", DIRECTOR)
+    assert not signs_in(redis, "default", BEFORE)
     with redis.admin() as admin:
         assert sorted(admin("ACL", "USERS")) == [b"admin", b"default", b"director"]
 
@@ -86,16 +86,23 @@ def test_users_of_the_director_and_of_the_operator_stay(host: Host) -> None:
 
 
 def test_services_of_a_release_with_one_password_go_on(host: Host) -> None:
-    """Where there is data and no file of users, `default` has the director's password until the director ends it."""
+    """Where there is data and no file of users, `default` has the password of before until the director ends it."""
     (host.data / "appendonlydir").mkdir()
     redis = host.start()
-    with Client(redis.port, "default", DIRECTOR) as client:
+    with Client(redis.port, "default", BEFORE) as client:
         assert client("XADD", "events", "*", "event", "x")
         assert "NOPERM" in str(client("CONFIG", "GET", "dir"))
     with redis.admin() as admin:
         admin("ACL", "SETUSER", "default", "reset")
         admin("ACL", "SAVE")
-    assert not signs_in(host.start(), "default", DIRECTOR)
+    assert not signs_in(host.start(), "default", BEFORE)
+
+
+def test_the_password_that_all_had_is_not_the_directors(host: Host) -> None:
+    """Whoever noted it while it was everybody's does not become the director with it."""
+    (host.data / "appendonlydir").mkdir()
+    redis = host.start()
+    assert not signs_in(redis, "director", BEFORE) and not signs_in(redis, "default", DIRECTOR)
 
 
 def test_a_file_without_a_default_user_does_not_open_redis(host: Host) -> None:
