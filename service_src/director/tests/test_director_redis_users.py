@@ -202,6 +202,15 @@ async def test_users_are_made_again_for_a_redis_that_lost_them(redis: RedisWithU
         assert client("PING") == b"PONG"
 
 
+async def test_a_user_that_somebody_removed_is_made_again(redis: RedisWithUsers, users: RedisUsers) -> None:
+    """The keeper asks every half minute whom Redis has; its own memory is not believed."""
+    await users.tidy({"ledger": ()}, in_use=(), busy=())
+    with redis.admin() as admin:
+        assert admin("ACL", "DELUSER", users.user("ledger")) == 1
+    await users.tidy({"ledger": ()}, in_use=(), busy={"ledger"})
+    assert names(redis) == {users.user("ledger")}
+
+
 async def test_nothing_is_removed_while_nobody_knows_what_runs(redis: RedisWithUsers, link: RedisLink) -> None:
     """Without Docker a container of before may be there, unseen: its user stays, and so does `default`."""
     users = RedisUsers(link, redis.dsn(), redis.dsn(), NAMESPACE)
