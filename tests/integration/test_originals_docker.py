@@ -75,8 +75,8 @@ async def what(value='x', **params):
 
 
 @pytest.fixture(scope="module")
-def redis() -> Iterator[Redis]:
-    server = start_redis(NAMESPACE)
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    server = start_redis(NAMESPACE, tmp_path_factory.mktemp("redis"))
     yield server
     server.stop()
     clean_up(NAMESPACE)
