@@ -53,7 +53,7 @@ docker:
 containers:
   description:
     - Containers with name, service, kind, image, state, volumes, and C(contents), a hash of what the image is made of
-      that is the same on every host (empty for an image of before there was one); the director first.
+      that is the same on every host (empty for images built before this label existed); the director first.
   type: list
   elements: dict
   returned: always

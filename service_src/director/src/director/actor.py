@@ -21,7 +21,7 @@ Redeploy = Callable[[Wanted], Awaitable[None]]
 
 
 class Actor:
-    """The verbs of the plan. `redeploy` brings a service up anew, its image made if it is gone; `renew` replaces it."""
+    """The verbs of the plan. `redeploy` starts a service again and builds a missing image; `renew` replaces it."""
 
     def __init__(
         self,

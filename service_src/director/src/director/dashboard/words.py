@@ -49,7 +49,7 @@ def level(text: str) -> str:
 
 
 def without_stamp(text: str) -> str:
-    """Return a log line without the time that it begins with: the time stands beside it."""
+    """Return a log line without its leading timestamp, which the page shows separately."""
     return _STAMP.sub("", text)
 
 
