@@ -264,7 +264,7 @@ async def flood(
 
 async def start_caller(port: int, *names: str) -> Any:
     """Return a band service in this process that knows the others."""
-    from band.service import Service, ServiceConfig
+    from band.service.lifecycle import Service, ServiceConfig
 
     caller = Service()
     await caller.start(ServiceConfig(name="bench", host="127.0.0.1", port=0, redis_dsn=f"redis://127.0.0.1:{port}"))
@@ -275,7 +275,7 @@ async def start_caller(port: int, *names: str) -> Any:
 
 
 def main() -> None:
-    from band.logs import configure_logs
+    from band.telemetry.logs import configure_logs
 
     configure_logs("ERROR")
     role, *argv = sys.argv[1:]

@@ -71,7 +71,7 @@ def cpu_of_sides() -> list[float]:
 
 
 async def ours_server(port: int) -> None:
-    from band.service import Service, ServiceConfig
+    from band.service.lifecycle import Service, ServiceConfig
 
     service = Service()
 
@@ -83,7 +83,7 @@ async def ours_server(port: int) -> None:
 
 
 async def ours_client(port: int, window: int, seconds: float) -> dict[str, float]:
-    from band.service import Service, ServiceConfig
+    from band.service.lifecycle import Service, ServiceConfig
 
     service = Service()
     await service.start(ServiceConfig(name="bench", host="127.0.0.1", port=0, redis_dsn=f"redis://127.0.0.1:{port}"))
@@ -106,7 +106,7 @@ ours_batch_server = ours_server
 
 
 async def ours_batch_client(port: int, window: int, seconds: float) -> dict[str, float]:
-    from band.service import Service, ServiceConfig
+    from band.service.lifecycle import Service, ServiceConfig
 
     service = Service()
     await service.start(ServiceConfig(name="bench", host="127.0.0.1", port=0, redis_dsn=f"redis://127.0.0.1:{port}"))
@@ -207,7 +207,7 @@ def main() -> None:
     if role == "server":
         uvloop.run(peer(int(port)))
     else:
-        from band.logs import configure_logs
+        from band.telemetry.logs import configure_logs
 
         configure_logs("ERROR")
         sys.stdout.write(json.dumps(uvloop.run(peer(int(port), int(rest[0]), float(rest[1])))) + "\n")

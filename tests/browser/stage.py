@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "service_src" / "director" / 
 from fake_director import METHODS, FakeBuilder, FakeEngine
 
 from band import loop, start_server, worker
-from band.logs import configure_logs
 from band.redis import RedisAddress, RedisLink
+from band.telemetry.logs import configure_logs
 from director.assembly import Director, server_settings
 from director.runtime.container import Placement, container_config
 from director.runtime.face import ImageInfo, Sample

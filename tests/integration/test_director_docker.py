@@ -40,7 +40,7 @@ told = {}
 
 @expose(name="__status")
 async def status(register=None, state_hash=None, **more):
-    from band.service import status
+    from band.service.lifecycle import status
     told.update({"register": register, "state_hash": state_hash} if state_hash else {})
     return response.data(status())
 

@@ -11,7 +11,7 @@ import pytest
 
 from band.errors import RpcRemoteError
 from band.responses import response
-from band.service import Service
+from band.service.lifecycle import Service
 
 UA = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
 UAPARSER = {

@@ -19,7 +19,7 @@ from typing import Any
 import hiredis
 import pytest
 
-from band.service import Service, ServiceConfig
+from band.service.lifecycle import Service, ServiceConfig
 
 SRC = Path(__file__).parents[1] / "src"
 GENEROUS = 15.0

@@ -13,11 +13,11 @@ import pytest
 
 from band import background
 from band.background import failing_loops, loop_failures, run_forever
-from band.checks import read_health
-from band.events import StreamListener
-from band.metrics import Metrics
-from band.service import Service
-from band.tracebacks import raised_at
+from band.service.health import read_health
+from band.service.lifecycle import Service
+from band.stream.listener import StreamListener
+from band.telemetry.metrics import Metrics
+from band.telemetry.tracebacks import raised_at
 
 
 @pytest.fixture(autouse=True)

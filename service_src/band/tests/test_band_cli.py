@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from band.cli import run_check
-from band.service import Service
+from band.service.lifecycle import Service
 
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("degraded", 0), ("failing", 1)])

@@ -17,7 +17,7 @@ import pytest
 from band import testing
 from band.commands.ask import read_pairs
 from band.errors import RpcRemoteError
-from band.service import Service
+from band.service.lifecycle import Service
 
 BAND = [sys.executable, "-m", "band"]
 

@@ -13,9 +13,9 @@ import pytest
 from prodict import Prodict
 
 import band
+from band.compat.redis_factory import RedisFactory
 from band.compat.requirements import BROUGHT, adapt, explain
 from band.errors import RpcRemoteError
-from band.factory import RedisFactory
 
 BAND = Path(__file__).parents[1]
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from band.cross_site import SitePolicy, cors_headers, host_names, hostname, protect, reader, service_policy
+from band.service.cross_site import SitePolicy, cors_headers, host_names, hostname, protect, reader, service_policy
 
 POLICY = service_policy("visits", hosts=["panel.example.com:8080"])
 FRIENDLY = service_policy("visits", origins=["https://app.example"])

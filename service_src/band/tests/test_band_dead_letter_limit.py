@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from band import dead_letter_limit
-from band.checks import read_health
-from band.service import Service
+from band.service.health import read_health
+from band.service.lifecycle import Service
+from band.stream import dead_letter_limit
 
 
 @pytest.fixture

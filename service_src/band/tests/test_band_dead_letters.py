@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from band import dead_letters
 from band.errors import RpcRemoteError
-from band.service import Service
+from band.service.lifecycle import Service
+from band.stream import dead_letter_methods
 
 METHODS = {"dead_letters", "replay_dead_letters", "delete_dead_letters"}
 
@@ -176,8 +176,8 @@ async def test_large_letters_come_in_small_batches(run_service, raw, ask):
 
 async def test_one_replay_at_a_time(run_service, raw, ask, monkeypatch, eventually):
     """A long replay goes on in the background; another is refused, by this instance and by others."""
-    monkeypatch.setattr(dead_letters, "PATIENCE", 0.1)
-    monkeypatch.setattr(dead_letters, "LOCK_INTERVAL", 0.05)
+    monkeypatch.setattr(dead_letter_methods, "PATIENCE", 0.1)
+    monkeypatch.setattr(dead_letter_methods, "LOCK_INTERVAL", 0.05)
     shop = Shop()
     shop.gate.clear()
     await run_service(shop.service, name="listen")
@@ -208,8 +208,8 @@ async def held(raw, milliseconds):
 
 async def test_replay_ends_when_its_lock_is_lost(run_service, raw, ask, monkeypatch, eventually):
     """Somebody else may replay by now: it leaves the rest, and the other's lock, alone."""
-    monkeypatch.setattr(dead_letters, "PATIENCE", 0.05)
-    monkeypatch.setattr(dead_letters, "LOCK_INTERVAL", 0.02)
+    monkeypatch.setattr(dead_letter_methods, "PATIENCE", 0.05)
+    monkeypatch.setattr(dead_letter_methods, "LOCK_INTERVAL", 0.02)
     shop = Shop(batch=1)
     shop.gate.clear()
     await run_service(shop.service, name="listen")
@@ -244,7 +244,7 @@ async def test_a_lock_that_ran_out_at_the_last_moment_is_not_taken_from_its_new_
 
 async def test_replay_of_a_service_that_stops_loses_nothing(run_service, raw, ask, monkeypatch):
     """What the function had in hand stays, and so does the rest; the next instance can replay at once."""
-    monkeypatch.setattr(dead_letters, "PATIENCE", 0.05)
+    monkeypatch.setattr(dead_letter_methods, "PATIENCE", 0.05)
     shop = Shop()
     shop.gate.clear()
     await run_service(shop.service, name="listen")
@@ -274,7 +274,7 @@ async def test_replay_tells_what_redis_refuses(run_service, raw, ask):
 
 async def test_replay_and_delivery_take_turns(run_service, raw, ask, monkeypatch, eventually):
     """A listener with one batch in flight is not called twice at once."""
-    monkeypatch.setattr(dead_letters, "PATIENCE", 0.05)
+    monkeypatch.setattr(dead_letter_methods, "PATIENCE", 0.05)
     shop = Shop()
     shop.gate.clear()
     await run_service(shop.service, name="listen", events_from="0")

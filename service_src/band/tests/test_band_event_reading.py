@@ -8,11 +8,11 @@ import socket
 
 import pytest
 
-from band import events as events_module
-from band import stream_group
-from band.event_reader import PORTION_ENTRIES, Portion, before
-from band.service import Service
-from band.stream_group import Delivery
+from band.service.lifecycle import Service
+from band.stream import consumer_group
+from band.stream import listener as events_module
+from band.stream.consumer_group import Delivery
+from band.stream.reader import PORTION_ENTRIES, Portion, before
 
 CONSUMER = f"listen-{socket.gethostname()}"
 LARGE = 50_000
@@ -134,7 +134,7 @@ async def test_what_a_dead_consumer_held_is_claimed_by_the_batch(run_service, ra
 
 async def test_notes_of_what_was_taken_stay_small(run_service, raw, eventually, monkeypatch):
     """So many ids are kept, however large the batches are; in small ones, so many notes."""
-    monkeypatch.setattr(stream_group, "TAKEN_IDS_KEPT", 2_000)
+    monkeypatch.setattr(consumer_group, "TAKEN_IDS_KEPT", 2_000)
     await raw.command("XGROUP", "CREATE", "events", "listen", "0", "MKSTREAM")
     for begin in range(0, 20_000, 1000):
         script = "for i = 1, 1000 do redis.call('XADD', 'events', '*', 'event', ARGV[1]) end"
@@ -143,7 +143,7 @@ async def test_notes_of_what_was_taken_stay_small(run_service, raw, eventually, 
     await eventually(lambda: len(flat(service.got)) == 20_000)
     await eventually(lambda: all_acknowledged(raw))
     assert 100 <= await raw.command("XLEN", "events:taken:listen") <= 110
-    group = stream_group.StreamGroup("listen", "me", None, None)
+    group = consumer_group.StreamGroup("listen", "me", None, None)
     assert {group._notes_kept(1) for _ in range(50)} == {2_000}
     assert group._notes_kept(100) > 100
 

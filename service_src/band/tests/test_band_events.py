@@ -9,10 +9,10 @@ import socket
 
 import pytest
 
-from band import events as events_module
-from band import stream_group
 from band.errors import RedisUnavailable, SettingsError
-from band.service import Service
+from band.service.lifecycle import Service
+from band.stream import consumer_group
+from band.stream import listener as events_module
 
 
 @pytest.fixture
@@ -500,7 +500,7 @@ async def test_a_stop_lets_others_have_what_it_could_not_finish(run_service, raw
 
 async def test_consumers_of_long_ago_are_forgotten(run_service, raw, eventually, monkeypatch):
     """Containers that are gone and hold nothing do not stay in the group for ever."""
-    monkeypatch.setattr(stream_group, "_FORGET_CONSUMERS_MS", 50)
+    monkeypatch.setattr(consumer_group, "_FORGET_CONSUMERS_MS", 50)
     await raw.command("XGROUP", "CREATE", "events", "listen", "0", "MKSTREAM")
     await add(raw, 1)
     for name in ("empty", "busy"):

@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from band import failures as failures_module
-from band.checks import read_health
-from band.failures import Failures
-from band.service import Service
+from band.service.health import read_health
+from band.service.lifecycle import Service
+from band.telemetry import failures as failures_module
+from band.telemetry.failures import Failures
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ async def test_a_worker_or_setup_that_ended_by_an_exception_is_told(run_service,
 
 async def test_a_function_that_hangs_over_its_events_is_told(run_service, peer, eventually, monkeypatch):
     """A listener that neither returns nor raises is not well, however alive its event loop is."""
-    monkeypatch.setattr("band.events.STUCK_SECONDS", 0.2)
+    monkeypatch.setattr("band.stream.listener.STUCK_SECONDS", 0.2)
     raw = await peer()
     service = Service()
     go_on = asyncio.Event()

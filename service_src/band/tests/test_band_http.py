@@ -11,7 +11,7 @@ from aiohttp import web
 
 from band.errors import SettingsError
 from band.responses import response
-from band.service import Service
+from band.service.lifecycle import Service
 
 
 @pytest.fixture
@@ -368,7 +368,7 @@ async def test_health_combines_redis_and_own_checks(run_service):
 
 async def test_health_check_that_hangs_is_failing(run_service, monkeypatch):
     """A check has a deadline of its own."""
-    monkeypatch.setattr("band.checks.CHECK_TIMEOUT", 0.1)
+    monkeypatch.setattr("band.service.health.CHECK_TIMEOUT", 0.1)
     service = Service()
 
     @service.health

@@ -9,7 +9,7 @@ import contextvars
 import threading
 import time
 
-from band.jobs import Scheduler, blocking
+from band.service.jobs import Scheduler, blocking
 
 
 async def test_job_runs_and_can_be_closed():

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from band import letters
-from band.letters import LetterStream
+from band.stream import dead_letters
+from band.stream.dead_letters import LetterStream
 
 
 class Away(Exception):
@@ -38,7 +38,7 @@ class FakeLink:
 
 async def test_band_letters_outlast_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     """Letters that could not be written are tried again, those that were are not written twice."""
-    monkeypatch.setattr(letters, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(dead_letters, "RETRY_SECONDS", 0.01)
     link = FakeLink(failing={2, 3, 5})
     stream = LetterStream(link, "dead:x", 100, (Away,))
     await stream.add([({"id": str(number)}, {"reason": f"r{number}"}) for number in range(4)])

@@ -158,14 +158,14 @@ def test_a_loop_that_does_not_close_does_not_hold_up_the_end(redis, spawn_servic
     code = """
 import time
 import uvloop
-import band.service
+import band.service.lifecycle
 
 class Loop(uvloop.Loop):
     def close(self):
         print("closing", flush=True)
         time.sleep(600)
 
-band.service._loop = Loop()
+band.service.lifecycle._loop = Loop()
 """
     process = spawn_service(code, config="name: labsvc\nstop_timeout: 1\n", REDIS_DSN=redis.dsn)
     wait_for(process)
@@ -276,12 +276,12 @@ def test_import_of_a_name_costs_only_that_name():
 def test_part_that_breaks_ends_the_process_with_1(redis, spawn_service):
     """When a task of the framework ends, the process says why and ends with 1, so that the director sees a crash."""
     code = """
-import band.events
+import band.stream.listener
 from band import expose
 
 async def broken(self, address):
     raise RuntimeError("the listener broke")
-band.events.StreamListener.run = broken
+band.stream.listener.StreamListener.run = broken
 
 @expose.listener()
 async def broadcast(**event):

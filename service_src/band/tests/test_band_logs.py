@@ -7,8 +7,8 @@ import json
 import pytest
 import structlog
 
-from band import logs
-from band.logs import configure_logs, is_secret_name, know_secrets, logger, mask, mask_text
+from band.telemetry import logs
+from band.telemetry.logs import configure_logs, is_secret_name, know_secrets, logger, mask, mask_text
 
 BOT = "123456789:AAF-abcdefghijklmnopqrstuvwxyz_0123456"
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from band.privacy import impersonal
-from band.service import Service
+from band.consent import impersonal
+from band.service.lifecycle import Service
 
 EVENT = {
     "key": "in.gen.track.page",

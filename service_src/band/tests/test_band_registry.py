@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 import band
-from band import jsonio
+from band import json_codec
 from band.errors import RegistrationError
-from band.service import Service
+from band.service.lifecycle import Service
 
 
 def test_announced_rows_are_those_of_the_protocol():
@@ -39,7 +39,7 @@ def test_announced_rows_are_those_of_the_protocol():
     def own():
         return 1
 
-    assert jsonio.encode(service.registry.rows()) == (
+    assert json_codec.encode(service.registry.rows()) == (
         b'[{"method":"enrich","role":"enricher","options":{"keys":["in.gen.track"],"props":{"ua":"td.ua"}}},'
         b'{"method":"page","role":"handler","options":{"alias":"track","timeout":500}},'
         b'{"method":"*","role":"handler","options":{}},'

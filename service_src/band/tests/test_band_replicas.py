@@ -7,11 +7,11 @@ from collections import Counter
 
 import pytest
 
-from band import presence
-from band.checks import read_health
 from band.errors import RpcRemoteError
-from band.presence import KEY
-from band.service import Service
+from band.jsonrpc import instances
+from band.jsonrpc.instances import KEY
+from band.service.health import read_health
+from band.service.lifecycle import Service
 
 
 def counting(seen, which, name="work"):
@@ -243,14 +243,14 @@ async def test_presence_comes_back_after_redis_lost_everything(run_service, peer
 
 async def test_names_that_are_no_service_of_ours_are_forgotten(run_service, eventually, monkeypatch):
     """What was called and never had an instance costs nothing for ever; a service of ours stays known."""
-    monkeypatch.setattr(presence, "FORGET_SECONDS", 0.3)
-    monkeypatch.setattr(presence, "REFRESH", 0.1)
+    monkeypatch.setattr(instances, "FORGET_SECONDS", 0.3)
+    monkeypatch.setattr(instances, "REFRESH", 0.1)
     await run_service(Service(), name="ours")
     caller = await run_service(Service(), name="caller")
     await eventually(lambda: caller.presence.knows("ours"))
     for number in range(500):
         assert caller.presence.pick(f"ghost{number}") is None
-    assert len(caller.presence._known) <= presence.MAX_WITHOUT_INSTANCES + 2
+    assert len(caller.presence._known) <= instances.MAX_WITHOUT_INSTANCES + 2
     await eventually(lambda: set(caller.presence._known) == {"caller", "ours"})
     await eventually(lambda: caller.presence._called == {})
 
@@ -270,7 +270,7 @@ async def test_a_plain_peer_is_not_looked_up_at_every_call(run_service, monkeypa
 
 async def test_a_redis_that_refuses_the_sign_of_life_does_not_blind_it(run_service, own_redis, eventually, monkeypatch):
     """Full or read-only: the instance says why, goes on looking at others, and shows itself again afterwards."""
-    monkeypatch.setattr(presence, "REFRESH", 0.1)
+    monkeypatch.setattr(instances, "REFRESH", 0.1)
     server = own_redis()
     service = await run_service(Service(), name="labsvc", redis_dsn=server.dsn)
     link = service.link

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from band import jsonio
+from band import json_codec
 from band.lib.response import BaseBandResponse
 from band.responses import ErrorResponse, from_wire, response
 
@@ -32,7 +32,7 @@ from band.responses import ErrorResponse, from_wire, response
 )  # fmt: skip
 def test_wire_form(made, wire):
     """Keys and their order are the original's; data may be any JSON value."""
-    assert jsonio.encode(made.to_wire()) == wire
+    assert json_codec.encode(made.to_wire()) == wire
     assert isinstance(made, BaseBandResponse)
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from band.jsonio import decode, encode
+from band.json_codec import decode, encode
 from band.jsonrpc.batch import run_batch
-from band.jsonrpc.calling import InvalidParams
-from band.metrics import Metrics
+from band.jsonrpc.invoke import InvalidParams
 from band.registry import Expose, Registry
 from band.responses import response
+from band.telemetry.metrics import Metrics
 
 
 def plain(n: int = 0) -> Any:

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from band.errors import RpcRemoteError, RpcTimeout, RpcUnavailable
-from band.service import Service
+from band.service.lifecycle import Service
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from band import config
 from band.jsonrpc import server as server_module
-from band.service import Service
+from band.service.lifecycle import Service
 
 
 def request(method: str, params=None, request_id="7", **more):

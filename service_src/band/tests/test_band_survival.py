@@ -11,8 +11,8 @@ import pytest
 from band.errors import RedisReplyError, RedisUnavailable, RpcError, RpcTimeout, RpcUnavailable
 from band.redis import Backoff, RedisAddress, RedisLink
 from band.redis import link as link_module
-from band.redis.wire import Wire
-from band.service import Service
+from band.redis.connection import Wire
+from band.service.lifecycle import Service
 
 
 def make_pair():
@@ -389,7 +389,7 @@ async def test_many_commands_share_one_write(redis):
 
 async def test_slow_redis_is_refused_more_before_memory_ends(monkeypatch, redis):
     """What waits for a Redis that does not read is bounded; then commands are refused."""
-    monkeypatch.setattr("band.redis.wire.MAX_OUTGOING", 1000)
+    monkeypatch.setattr("band.redis.connection.MAX_OUTGOING", 1000)
     link = RedisLink("x")
     link.start(RedisAddress.parse(redis.dsn))
     await link.ready(10)

@@ -22,9 +22,9 @@ from typing import Any
 import msgspec
 
 from band import loop, start_server, worker
-from band import service as band_service
-from band.logs import configure_logs
 from band.redis import RedisAddress, RedisLink
+from band.service import lifecycle as band_service
+from band.telemetry.logs import configure_logs
 from director import guesses
 from director.assembly import Director, server_settings
 from director.errors import BuildFailed, DockerAway, DockerRefused

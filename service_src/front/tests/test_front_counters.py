@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from band.metrics import Metrics
+from band.telemetry.metrics import Metrics
 from front.counters import COUNTED, Counters
 
 

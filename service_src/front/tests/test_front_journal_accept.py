@@ -14,7 +14,7 @@ import pytest
 import redis.asyncio as aioredis
 
 from band.errors import RedisError, RedisUnavailable
-from band.redis.dsn import RedisAddress
+from band.redis.address import RedisAddress
 from band.redis.link import RedisLink
 from front.errors import NotAccepted
 from front.journal import Journal

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from band.cross_site import service_policy
+from band.service.cross_site import service_policy
 from front.address import ClientAddresses
 from front.networks import Surroundings, surroundings
 from front.operator_pages import OperatorPages

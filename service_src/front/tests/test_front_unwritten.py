@@ -18,7 +18,7 @@ import redis.asyncio as aioredis
 from service_src.front.tests.conftest import RedisServer
 from service_src.front.tests.test_front_journal_disk import BadDisk
 
-from band.redis.dsn import RedisAddress
+from band.redis.address import RedisAddress
 from band.redis.link import RedisLink
 from front.acceptor import Event, StreamAcceptor
 from front.journal import Journal

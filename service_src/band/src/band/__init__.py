@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from band.compat.redis_factory import RedisFactory
     from band.config import Settings
-    from band.factory import RedisFactory
-    from band.jobs import Scheduler, blocking, crontab
     from band.jsonrpc.client import RpcClient
-    from band.logs import logger
     from band.redis.link import RedisLink
     from band.registry import Expose, Health, Worker
     from band.responses import response
-    from band.service import Dome, start_server
+    from band.service.jobs import Scheduler, blocking, crontab
+    from band.service.lifecycle import Dome, start_server
+    from band.telemetry.logs import logger
 
     app: web.Application
     cleanup: Worker
@@ -89,11 +89,11 @@ def _make(name: str) -> Any:
 
         return web
     if name in ("blocking", "crontab"):
-        from band import jobs
+        from band.service import jobs
 
         return getattr(jobs, name)
     if name == "logger":
-        from band.logs import ensure_logs, logger
+        from band.telemetry.logs import ensure_logs, logger
 
         ensure_logs()  # a module of the service may log while it is imported
         return logger
@@ -102,10 +102,10 @@ def _make(name: str) -> Any:
 
         return response
     if name == "redis_factory":
-        from band.factory import RedisFactory
+        from band.compat.redis_factory import RedisFactory
 
         return RedisFactory()
-    from band import service
+    from band.service import lifecycle as service
 
     if name in _PARTS:
         return getattr(service.service, name)

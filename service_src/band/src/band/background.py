@@ -8,9 +8,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from band.logs import logger
-from band.redis.backoff import Backoff
-from band.tracebacks import describe_raised
+from band.backoff import Backoff
+from band.telemetry.logs import logger
+from band.telemetry.tracebacks import describe_raised
 
 FIRST_PAUSE_SECONDS: Final = 0.5
 MAX_PAUSE_SECONDS: Final = 30.0

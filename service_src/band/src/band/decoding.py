@@ -7,7 +7,7 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
-from band import jsonio
+from band import json_codec
 from band.errors import DecodingError
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def decode_loosely(data: bytes) -> Any:
         DecodingError: it is no JSON or no UTF-8.
     """
     try:
-        return jsonio.decode(data)
+        return json_codec.decode(data)
     except _UNREADABLE as error:
         raise DecodingError(f"the data is not JSON: {error}") from error
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from band import jsonio
+from band import json_codec
 from band.dataset import BadData
 from band.geoip import BAD_RECORD, IPV6, NO_DATABASE, UNKNOWN, Address, check_address, nowhere
 from band.recent import Recent
@@ -82,7 +82,7 @@ class Locator(Generic[V]):
 
     def locate(self, ip: object) -> dict[str, Any]:
         """Return the place of an address, or ``{"reason": …}``; never raises."""
-        place: dict[str, Any] = jsonio.decode(self.answer(ip))
+        place: dict[str, Any] = json_codec.decode(self.answer(ip))
         return place
 
     def answer(self, ip: object) -> msgspec.Raw:
@@ -135,11 +135,11 @@ class Locator(Generic[V]):
         known = self._nowhere.get(reason)
         if known is None:
             answer = nowhere(reason)
-            known = self._signed(answer) if signed else msgspec.Raw(jsonio.encode(answer))
+            known = self._signed(answer) if signed else msgspec.Raw(json_codec.encode(answer))
             self._nowhere[reason] = known
         return known
 
     def _signed(self, place: dict[str, Any]) -> msgspec.Raw:
         """Return a place with where it is from."""
         signature = {"source": self._database.source, "build_date": self._database.build_date}
-        return msgspec.Raw(jsonio.encode({**place, **signature}))
+        return msgspec.Raw(json_codec.encode({**place, **signature}))

@@ -8,10 +8,10 @@ from typing import Any, TypeVar, cast, overload
 
 import msgspec
 
+from band.consent import guarded
 from band.constants import ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER
 from band.errors import RegistrationError
-from band.failures import METHOD
-from band.privacy import guarded
+from band.telemetry.failures import METHOD
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -21,10 +21,10 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from band.constants import ROLE_ENRICHER, ROLE_LISTENER
-from band.jsonrpc.calling import call_function
+from band.jsonrpc.invoke import call_function
 from band.registry import Exposed
 from band.responses import from_wire
-from band.service import Service, ServiceConfig, service
+from band.service.lifecycle import Service, ServiceConfig, service
 
 __all__ = ["Bench", "capture_logs", "make_event", "running"]
 
@@ -114,7 +114,7 @@ async def running(
         module: what to import first, so that its functions are exposed (``"weekday.handlers"``).
         subject: the service; default: the one that ``from band import expose`` adds to.
         name: its name, for calls of it.
-        config: further fields of :class:`band.service.ServiceConfig`.
+        config: further fields of :class:`band.service.lifecycle.ServiceConfig`.
     """
     if module:
         importlib.import_module(module)

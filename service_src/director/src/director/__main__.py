@@ -6,7 +6,7 @@ import sys
 
 from band import logger, loop, start_server
 from band.config import environ
-from band.logs import configure_logs
+from band.telemetry.logs import configure_logs
 from director.assembly import Director, server_settings
 from director.errors import ConfigError
 from director.runtime.docker import DockerRuntime

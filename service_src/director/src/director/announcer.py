@@ -14,7 +14,7 @@ from band import logger
 from band.background import run_forever
 from band.constants import REGISTRATIONS_KEY
 from band.errors import RedisError
-from band.presence import CHANNEL as PRESENCE
+from band.jsonrpc.instances import CHANNEL as PRESENCE
 from band.redis import RedisLink
 from director.probe import Prober
 from director.registrations import Registrations, Row, state_hash

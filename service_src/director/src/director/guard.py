@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-from band.cross_site import LOOPBACK, Header, SitePolicy, host_names, hostname, reader
+from band.service.cross_site import LOOPBACK, Header, SitePolicy, host_names, hostname, reader
 from director import sessions
 from director.errors import ConfigError, Refused, TokenMissing, WrongToken
 

@@ -7,7 +7,7 @@ from typing import Any
 from band.constants import REQUEST_METRICS
 from band.jsonrpc.client import RpcClient
 from band.redis import RedisLink
-from band.service import service
+from band.service.lifecycle import service
 from director import calls, params
 from director.api import Text
 from director.errors import ServiceFailed

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from band.constants import DEAD_LETTERS, EVENTS_STREAM, FRONTIER_SERVICE, REGISTRATIONS_KEY
-from band.presence import KEY as INSTANCES
-from band.stream_group import TAKEN
+from band.jsonrpc.instances import KEY as INSTANCES
+from band.stream.consumer_group import TAKEN
 
 ANY_KEY = "*"
 """In `redis_keys`: every key that is not the platform's own, as services of the original platform had it."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from band.cross_site import LOOPBACK
 from band.errors import SettingsError
 from band.redis import RedisAddress, dsn_from_env
+from band.service.cross_site import LOOPBACK
 from director.catalog import builtin_home
 from director.errors import ConfigError
 from director.spec import MEMORY_PATTERN

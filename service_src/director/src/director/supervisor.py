@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Mapping
 
 from band import logger
 from band.background import run_forever
+from band.backoff import Backoff
 from band.errors import RedisError
-from band.redis.backoff import Backoff
 from director import history
 from director.actor import Actor
 from director.crashes import Crashes, End, Record

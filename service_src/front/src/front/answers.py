@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
-from band.jsonio import encode as _encode
+from band.json_codec import encode as _encode
 from band.responses import PIXEL_GIF
 
 JSON: Final = "application/json"

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
-from band.logs import logger
+from band.telemetry.logs import logger
 
 MAX_LEAVING: Final = 256
 """Connections that are over, but for a last answer on its way; the oldest is cut off when there are more."""

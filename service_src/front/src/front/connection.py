@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from band.logs import logger
+from band.telemetry.logs import logger
 from front.bounds import MAX_AT_ONCE, STALLED_SECONDS, Bounds, accepted, kept_outside
 from front.eager import started
 from front.handshake import wants_websocket

@@ -7,8 +7,8 @@ from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import urlsplit
 
-from band.jsonio import encode
-from band.logs import logger
+from band.json_codec import encode
+from band.telemetry.logs import logger
 from front import answers, message
 from front.address import ClientAddresses
 from front.admission import SMALL_BYTES, Admission

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import msgspec
 
+from band.consent import objected
 from band.constants import ENRICH
-from band.jsonio import encode
+from band.json_codec import encode
 from band.jsonrpc.client import Scatter
-from band.privacy import objected
 from front.answer_cache import AnswerCache, Key, Rule
 from front.attendance import Attendance
 from front.enrichment import EnrichPlan, Wish

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from band.cross_site import service_policy
 from band.jsonrpc.client import Scatter
-from band.logs import logger
+from band.service.cross_site import service_policy
+from band.telemetry.logs import logger
 from front.acceptor import Acceptor, StreamAcceptor
 from front.address import ClientAddresses
 from front.admission import Admission

@@ -18,7 +18,7 @@ import hiredis
 from band.background import run_forever
 from band.constants import BROADCAST
 from band.errors import RedisError, RedisReplyError
-from band.logs import logger
+from band.telemetry.logs import logger
 from front.errors import NotAccepted
 from front.journal import Journal
 from front.journal_recovery import Given, Recovery

@@ -12,8 +12,8 @@ from typing import Any, Final, Protocol, cast
 from band.background import run_forever
 from band.constants import EVENTS_STREAM
 from band.errors import RedisError, RedisReplyError
-from band.logs import logger
 from band.redis.link import reply_error
+from band.telemetry.logs import logger
 
 LOOK_EVERY_SECONDS: Final = 0.5
 LOOK_EVERY_BYTES: Final = 8 * 1024 * 1024

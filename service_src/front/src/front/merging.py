@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from band.checks import DEGRADED, OK, worst
+from band.service.health import DEGRADED, OK, worst
 
 _GAUGES: Final[Mapping[str, Callable[[float, float], float]]] = {
     "band_redis_connected": min,

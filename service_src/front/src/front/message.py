@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from band.jsonio import encode
+from band.json_codec import encode
 from front.errors import BadRequest
 from front.flake import Flakes, time_of
 from front.identity import valid_uid

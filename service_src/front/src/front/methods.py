@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 from band import cleanup, expose, health, link, logger, rpc, settings, worker
-from band import service as band_service
-from band.checks import read_health
+from band.service import lifecycle as band_service
+from band.service.health import read_health
 from front import place
 from front.config import FrontSettings
 from front.errors import BadSettings

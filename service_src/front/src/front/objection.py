@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from band.privacy import MARK
+from band.consent import MARK
 from front.message import Message
 
 _NO = frozenset({"0", "false", "no", "off", "denied", "refused"})

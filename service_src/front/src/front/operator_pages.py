@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from band.cross_site import SitePolicy
-from band.jsonio import encode
+from band.json_codec import encode
+from band.service.cross_site import SitePolicy
 from front.address import ClientAddresses
 from front.answers import JSON, Rendered
 from front.request import Request

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from typing import Final
 
-from band.logs import logger
+from band.telemetry.logs import logger
 from front import place
 from front.place import Place
 from front.server import listening_socket

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Protocol
 
 from band.constants import REGISTRATIONS_KEY
 from band.errors import RedisError, RedisReplyError
-from band.jsonio import decode, encode
-from band.logs import logger
+from band.json_codec import decode, encode
+from band.telemetry.logs import logger
 
 _ANSWER_WITHIN_S = 2.0
 

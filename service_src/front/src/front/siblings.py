@@ -12,8 +12,8 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from band.jsonio import decode, encode
-from band.logs import logger
+from band.json_codec import decode, encode
+from band.telemetry.logs import logger
 from front.place import Place
 
 TIMEOUT_S: Final = 1.0

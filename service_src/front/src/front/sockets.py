@@ -5,7 +5,7 @@ from __future__ import annotations
 from sys import getsizeof
 from typing import Any, Final, NamedTuple
 
-from band.logs import logger
+from band.telemetry.logs import logger
 from front import answers, message
 from front.address import ClientAddresses
 from front.admission import SMALL_BYTES, Admission

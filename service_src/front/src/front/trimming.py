@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from band.background import run_forever
 from band.constants import EVENTS_STREAM
 from band.errors import RedisError, RedisReplyError
-from band.logs import logger
+from band.telemetry.logs import logger
 from front.keeping import remedy
 
 EVERY_SECONDS: Final = 1.0

@@ -15,7 +15,7 @@ import hiredis
 import msgspec
 
 from band.errors import RedisError
-from band.jsonio import decode, encode
+from band.json_codec import decode, encode
 from front.unicode_repair import valid_unicode
 
 PREFIX: Final = "s:"

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from band.logs import logger
+from band.telemetry.logs import logger
 from front.bounds import MAX_AT_ONCE, STALLED_SECONDS, Bounds, kept_outside
 from front.eager import started
 from front.frames import (

@@ -3,7 +3,7 @@
 from typing import Any
 
 from band import dome, expose, health, settings
-from band.jsonrpc.calling import InvalidParams
+from band.jsonrpc.invoke import InvalidParams
 from mixpanel_double.app import Double, add_routes
 from mixpanel_double.faults import FaultError
 from mixpanel_double.rules import MAX_BODY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from band import jsonio
+from band import json_codec
 from band.dataset import BadData
 from band.geoip import Address
 from band.locator import Database
@@ -65,4 +65,4 @@ class Networks:
         if type(number) is not int:
             return b""
         named = {"as_org": owner} if isinstance(owner, str) and owner else {}
-        return b"," + jsonio.encode({"asn": number, **named, "asn_source": self.version})[1:-1]
+        return b"," + json_codec.encode({"asn": number, **named, "asn_source": self.version})[1:-1]

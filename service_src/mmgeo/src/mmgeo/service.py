@@ -11,7 +11,7 @@ import msgspec
 from band import expose, health, settings, setup, worker
 from band.config import words
 from band.dataset import Dataset
-from band.service import service as running
+from band.service.lifecycle import service as running
 from mmgeo.locator import make_locator
 from mmgeo.names import RussianNames
 from mmgeo.networks import Networks

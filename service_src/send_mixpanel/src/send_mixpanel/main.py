@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from band import cleanup, expose, health, link, logger, scheduler, settings, worker
-from band.dead_letters import Replay
 from band.errors import RedisError
-from band.letters import READ_BYTES, Letter, read_count, read_ids
+from band.stream.dead_letter_methods import Replay
+from band.stream.dead_letters import READ_BYTES, Letter, read_count, read_ids
 from send_mixpanel.client import Client
 from send_mixpanel.condition import dead_letter_facts, lane_health
 from send_mixpanel.delivery import Delivery, describe

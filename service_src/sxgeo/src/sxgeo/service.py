@@ -11,7 +11,7 @@ from band import expose, health, settings, setup, worker
 from band.config import words
 from band.dataset import Dataset
 from band.locator import Locator
-from band.service import service as running
+from band.service.lifecycle import service as running
 from sxgeo.place import find, read
 from sxgeo.reader import SypexReader, open_sypex
 from sxgeo.sources import make_sources

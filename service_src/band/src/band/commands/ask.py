@@ -8,13 +8,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from band import jsonio
+from band import json_codec
 from band.constants import EVENTS_STREAM
 from band.decoding import decode_loosely
 from band.errors import BandError, DecodingError
-from band.logs import configure_logs
 from band.redis import RedisAddress, RedisLink, dsn_from_env
-from band.service import Service, ServiceConfig
+from band.service.lifecycle import Service, ServiceConfig
+from band.telemetry.logs import configure_logs
 
 CONNECT_SECONDS: Final = 5.0
 BLOCK_MS: Final = 5000
@@ -31,7 +31,7 @@ def read_pairs(pairs: list[str]) -> dict[str, Any]:
         key, sign, value = pair.partition("=")
         if not sign or not key.strip(":"):
             raise ValueError(f"{pair!r} is no parameter; write key=text or key:=json")
-        params[key.removesuffix(":")] = jsonio.decode(value) if key.endswith(":") else value
+        params[key.removesuffix(":")] = json_codec.decode(value) if key.endswith(":") else value
     return params
 
 
@@ -43,7 +43,7 @@ def run_call(service: str, method: str, pairs: list[str], timeout: float, env: M
     except (BandError, ValueError) as error:
         sys.stderr.write(f"band call: {error}\n")
         return 1
-    sys.stdout.write(jsonio.encode(result).decode() + "\n")
+    sys.stdout.write(json_codec.encode(result).decode() + "\n")
     return 0
 
 

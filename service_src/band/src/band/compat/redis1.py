@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from typing import Any, Final
 
-from band.logs import logger
+from band.telemetry.logs import logger
 
 _PASSED_ON: Final = ("db", "username", "password", "single_connection_client", "max_connections")
 _SAME: Final = object()

@@ -17,7 +17,7 @@ from band.dataset.http import Http
 from band.dataset.source import Fetched, Source, Visit
 from band.dataset.state import age_days, utc_now
 from band.dataset.store import Loaded, Loader, Store
-from band.logs import logger
+from band.telemetry.logs import logger
 
 T = TypeVar("T")
 _FIRST_RETRY = 30.0

@@ -11,15 +11,15 @@ from typing import Any, Final
 
 import msgspec
 
-from band import jsonio
+from band import json_codec
 from band.errors import RpcError
 from band.jsonrpc import messages
-from band.jsonrpc.calling import InvalidParams, describe, finish, misfit
-from band.logs import logger
-from band.metrics import Metrics
+from band.jsonrpc.invoke import InvalidParams, describe, finish, misfit
 from band.registry import Exposed, Registry
 from band.responses import BaseBandResponse
-from band.tracebacks import describe_raised
+from band.telemetry.logs import logger
+from band.telemetry.metrics import Metrics
+from band.telemetry.tracebacks import describe_raised
 
 _PLAIN: Final = frozenset({dict, msgspec.Raw, list, str, int, float, bool, type(None)})
 
@@ -41,16 +41,16 @@ async def run_batch(registry: Registry, metrics: Metrics, method: str, items: li
     begun = time.perf_counter()
     results, raised = await _call_each(exposed.func, items)
     try:
-        written = jsonio.encode(results)
+        written = json_codec.encode(results)
     except TypeError:
         _drop_unencodable(results, raised)
-        written = jsonio.encode(results)
+        written = json_codec.encode(results)
     if raised:
         _note_errors(exposed, list(raised.values()), metrics)
     metrics.called(method, "ok", time.perf_counter() - begun, len(items) - len(raised))
     metrics.failures.succeeded(exposed.kind, exposed.name, len(items) - len(raised))
     errors = {str(number): error_object(error) for number, error in raised.items()}
-    return msgspec.Raw(b'{"results":%b,"errors":%b}' % (written, jsonio.encode(errors)))
+    return msgspec.Raw(b'{"results":%b,"errors":%b}' % (written, json_codec.encode(errors)))
 
 
 def _note_errors(exposed: Exposed, raised: list[BaseException], metrics: Metrics) -> None:
@@ -108,7 +108,7 @@ def _outcome(number: int, task: asyncio.Task[Any], raised: dict[int, BaseExcepti
 def _drop_unencodable(results: list[Any], raised: dict[int, BaseException]) -> None:
     for number, value in enumerate(results):
         try:
-            jsonio.encode(value)
+            json_codec.encode(value)
         except TypeError as error:
             results[number] = None
             raised[number] = error

@@ -12,14 +12,14 @@ from typing import Any
 from band.constants import RPC_TIMEOUT
 from band.errors import RedisUnavailable, RpcTimeout, RpcUnavailable
 from band.jsonrpc import messages
+from band.jsonrpc.coalescing import Outbox
+from band.jsonrpc.fan_out import Scatterer
+from band.jsonrpc.instances import Presence, instance_channel
 from band.jsonrpc.messages import Envelope
-from band.jsonrpc.outbox import Outbox
-from band.jsonrpc.scattering import Scatterer
-from band.jsonrpc.waiting import Call, Gather, Scatter, Waiting, remote_error
-from band.logs import logger
-from band.presence import Presence, instance_channel
+from band.jsonrpc.pending import Call, Gather, Scatter, Waiting, remote_error
 from band.redis.link import RedisLink, reply_error
 from band.responses import from_wire
+from band.telemetry.logs import logger
 
 
 class RpcClient:

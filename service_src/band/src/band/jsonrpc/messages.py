@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from band import jsonio
+from band import json_codec
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
@@ -103,7 +103,7 @@ def _decode_part(part: msgspec.Raw) -> Envelope | Exception:
 
 def _decode_loosely(data: bytes) -> list[Envelope]:
     """Read what only Python's own reader takes: NaN, lone surrogates."""
-    value = jsonio.decode(data)
+    value = json_codec.decode(data)
     items = value if isinstance(value, list) else [value]
     for item in items:
         if isinstance(item, dict) and "result" in item:
@@ -119,7 +119,7 @@ def _request_parts(to: str, method: str, sender: str) -> tuple[bytes, bytes]:
     """Return what stands before the params of a request and between them and the id: the same for every call."""
     head = {"jsonrpc": "2.0", "method": f"{to}:{method}:{sender}"}
     tail = {"from": sender, "to": to}
-    return jsonio.encode(head)[:-1] + b',"params":', b"," + jsonio.encode(tail)[1:-1] + b',"id":"'
+    return json_codec.encode(head)[:-1] + b',"params":', b"," + json_codec.encode(tail)[1:-1] + b',"id":"'
 
 
 def request(to: str, method: str, sender: str, params: Any, request_id: str) -> bytes:
@@ -128,7 +128,7 @@ def request(to: str, method: str, sender: str, params: Any, request_id: str) -> 
     Raises:
         TypeError: the params have no JSON form.
     """
-    return request_raw(to, method, sender, jsonio.encode(params), request_id)
+    return request_raw(to, method, sender, json_codec.encode(params), request_id)
 
 
 def request_raw(to: str, method: str, sender: str, params: bytes, request_id: str) -> bytes:
@@ -140,12 +140,12 @@ def request_raw(to: str, method: str, sender: str, params: bytes, request_id: st
 def notification(to: str, method: str, sender: str, params: Any) -> bytes:
     """Return a notification: a request that nobody answers."""
     body = {"jsonrpc": "2.0", "method": f"{to}:{method}:{sender}", "params": params, "from": sender, "to": to}
-    return jsonio.encode(body)
+    return json_codec.encode(body)
 
 
 @functools.lru_cache(maxsize=1024)
 def _reply_tail(sender: str, to: str) -> bytes:
-    return b"," + jsonio.encode({"from": sender, "to": to})[1:]
+    return b"," + json_codec.encode({"from": sender, "to": to})[1:]
 
 
 def success(result: Any, request_id: Any, sender: str, to: str) -> bytes:
@@ -155,7 +155,7 @@ def success(result: Any, request_id: Any, sender: str, to: str) -> bytes:
         TypeError: the result has no JSON form.
     """
     tail = _reply_tail(sender, to)
-    return b"".join((_REPLY_HEAD, jsonio.encode(result), b',"id":', jsonio.encode(request_id), tail))
+    return b"".join((_REPLY_HEAD, json_codec.encode(result), b',"id":', json_codec.encode(request_id), tail))
 
 
 def failure(code: int, detail: str | None, request_id: Any, sender: str, to: str) -> bytes:
@@ -163,4 +163,4 @@ def failure(code: int, detail: str | None, request_id: Any, sender: str, to: str
     error: dict[str, Any] = {"code": code, "message": MESSAGES[code]}
     if detail:
         error["data"] = {"message": detail}
-    return jsonio.encode({"jsonrpc": "2.0", "error": error, "id": request_id, "from": sender, "to": to})
+    return json_codec.encode({"jsonrpc": "2.0", "error": error, "id": request_id, "from": sender, "to": to})

@@ -15,15 +15,15 @@ import msgspec
 from band.constants import BROADCAST, DIRECTOR_SERVICE, ENRICH
 from band.jsonrpc import messages
 from band.jsonrpc.batch import run_batch
-from band.jsonrpc.calling import InvalidParams, describe, invoke
 from band.jsonrpc.client import RpcClient
+from band.jsonrpc.coalescing import Outbox
+from band.jsonrpc.instances import SEPARATOR, Presence
+from band.jsonrpc.invoke import InvalidParams, describe, invoke
 from band.jsonrpc.messages import Envelope
-from band.jsonrpc.outbox import Outbox
-from band.logs import logger
-from band.metrics import Metrics
-from band.presence import SEPARATOR, Presence
 from band.redis.link import RedisLink
 from band.registry import Exposed, Registry
+from band.telemetry.logs import logger
+from band.telemetry.metrics import Metrics
 
 MAX_IN_FLIGHT: Final = 5_000
 """Calls in progress before further ones are refused: a flood ends in errors, not in memory."""

@@ -2,7 +2,7 @@
 
 One task supervises it: connect, enter, subscribe again, wait until it is lost, back off, begin anew. There is no other
 loop, so nothing can spin while Redis is away (the original's reader did). Commands and messages go through
-:class:`band.redis.wire.Wire`.
+:class:`band.redis.connection.Wire`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any, Final
 
 import hiredis
 
+from band.backoff import Backoff
 from band.errors import RedisError, RedisReplyError, RedisUnavailable
-from band.logs import logger
-from band.redis.backoff import Backoff
-from band.redis.dsn import RedisAddress
-from band.redis.memory import MemoryWire
-from band.redis.tracking import KeyWatch
-from band.redis.wire import OnReply, Wire, settle
+from band.redis.address import RedisAddress
+from band.redis.connection import OnReply, Wire, settle
+from band.redis.in_memory import MemoryWire
+from band.redis.key_invalidation import KeyWatch
+from band.telemetry.logs import logger
 
 OnMessage = Callable[[str, bytes], None]
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 import hiredis
 
 from band.errors import RedisReplyError, RedisUnavailable
-from band.logs import logger
-from band.tracebacks import describe_raised
+from band.telemetry.logs import logger
+from band.telemetry.tracebacks import describe_raised
 
 OnReply = Callable[[Any], None]
 OnPush = Callable[[list[Any]], None]

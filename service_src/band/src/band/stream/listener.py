@@ -15,17 +15,17 @@ import functools
 from typing import Any, Final
 
 from band.background import run_forever
-from band.dead_letter_limit import DeadLetterLimit
+from band.backoff import Backoff
 from band.errors import RedisError, RedisReplyError
-from band.event_batches import Batches, Feed
-from band.event_reader import EventReader, before, order
-from band.logs import logger
-from band.metrics import Metrics
-from band.redis.backoff import Backoff
-from band.redis.dsn import RedisAddress
+from band.redis.address import RedisAddress
 from band.redis.link import RedisLink
 from band.registry import Exposed
-from band.stream_group import Delivery, StreamGroup, read_entries
+from band.stream.consumer_group import Delivery, StreamGroup, read_entries
+from band.stream.dead_letter_limit import DeadLetterLimit
+from band.stream.processor import Batches, Feed
+from band.stream.reader import EventReader, before, order
+from band.telemetry.logs import logger
+from band.telemetry.metrics import Metrics
 
 BLOCK_MS: Final = 2_000
 CLAIM_AFTER_MS: Final = 8_000

@@ -8,15 +8,15 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
+from band.backoff import Backoff
 from band.constants import ROLE_LISTENER
-from band.dead_letter_limit import DeadLetterLimit
 from band.errors import RedisError, RedisReplyError
-from band.logs import logger
-from band.metrics import Metrics
-from band.redis.backoff import Backoff
 from band.registry import Exposed, resolve
-from band.stream_group import Delivery, StreamGroup
-from band.tracebacks import describe_raised
+from band.stream.consumer_group import Delivery, StreamGroup
+from band.stream.dead_letter_limit import DeadLetterLimit
+from band.telemetry.logs import logger
+from band.telemetry.metrics import Metrics
+from band.telemetry.tracebacks import describe_raised
 
 RETRY_CAP: Final = 30.0
 

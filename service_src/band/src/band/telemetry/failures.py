@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from band.constants import ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER
-from band.tracebacks import describe_raised
+from band.telemetry.tracebacks import describe_raised
 
 FAILURES_IN_A_ROW: Final = 3
 """So many failures without a success between them, and the service is degraded."""

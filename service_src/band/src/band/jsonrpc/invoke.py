@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from band.errors import RpcError
-from band.logs import mask_text
 from band.responses import BaseBandResponse
+from band.telemetry.logs import mask_text
 
 
 class InvalidParams(Exception):

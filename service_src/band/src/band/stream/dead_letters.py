@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from band import jsonio
+from band import json_codec
 from band.decoding import decode_loosely
 from band.errors import DecodingError
 
@@ -151,7 +151,7 @@ class LetterStream:
 
     async def _add_one(self, event: Event, facts: Mapping[str, str]) -> None:
         fields = [part for pair in facts.items() for part in pair]
-        await self._redis.command("XADD", self.key, *self._limit, "*", "event", jsonio.encode(event), *fields)
+        await self._redis.command("XADD", self.key, *self._limit, "*", "event", json_codec.encode(event), *fields)
 
 
 def _letter(row: Any) -> Letter:

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-from band.failures import CRONTAB
-from band.logs import logger
-from band.tracebacks import describe_raised
+from band.telemetry.failures import CRONTAB
+from band.telemetry.logs import logger
+from band.telemetry.tracebacks import describe_raised
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -106,7 +106,7 @@ def crontab(
     spec: str, func: Any = None, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, **more: Any
 ) -> Any:
     """Run a function at the times of a crontab line; aiocron's ``crontab``, on the service's loop."""
-    from band.service import get_loop
+    from band.service.lifecycle import get_loop
 
     more.setdefault("loop", get_loop())
     more.setdefault("start", True)
@@ -117,7 +117,7 @@ def crontab(
 def _cron_class() -> Any:
     import aiocron  # at first use only: most services have no crontab
 
-    from band.service import service
+    from band.service.lifecycle import service
 
     class ServiceCron(aiocron.Cron):  # type: ignore[misc]
         """A crontab whose failures are logged with their function, counted, and told in the service's health."""

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 from band import config
 from band.compat.redis1 import Client, Pool, connect
-from band.redis.dsn import dsn_from_env
+from band.redis.address import dsn_from_env
 
 C = TypeVar("C", bound=Client)
 
 
 def _own_dsn() -> str:
     """Return the address of the Redis that the service itself uses."""
-    from band.service import service
+    from band.service.lifecycle import service
 
     return service.config.redis_dsn or dsn_from_env(config.environ)
 

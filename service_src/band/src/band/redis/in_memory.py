@@ -11,7 +11,7 @@ from typing import Any
 
 import hiredis
 
-from band.redis.wire import OnPush, OnReply, Wire
+from band.redis.connection import OnPush, OnReply, Wire
 
 Answer = Callable[["MemoryWire", tuple[Any, ...]], Any]
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from band.background import run_forever
 from band.errors import RedisReplyError, RedisUnavailable
-from band.logs import logger
-from band.metrics import Metrics
 from band.redis.link import RedisLink
+from band.telemetry.logs import logger
+from band.telemetry.metrics import Metrics
 
 MAX_ENTRIES: Final = 100_000
 MAX_MB: Final = 64

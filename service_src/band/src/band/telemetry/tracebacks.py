@@ -6,11 +6,11 @@ import sysconfig
 from pathlib import Path, PurePath
 from typing import Final
 
-from band.logs import mask_text
+from band.telemetry.logs import mask_text
 
 MAX_TEXT: Final = 500
 _NOT_THE_AUTHORS: Final = (
-    f"{Path(__file__).parent}/",
+    f"{Path(__file__).parents[1]}/",
     *{f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib", "purelib", "platlib")},
 )
 

@@ -9,16 +9,16 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from band import jsonio
-from band.checks import FAILING, read_health
+from band import json_codec
 from band.constants import REQUEST_STATUS
 from band.errors import RpcError
-from band.jsonrpc.calling import InvalidParams, call_function, describe
-from band.logs import logger
-from band.metrics import Metrics
+from band.jsonrpc.invoke import InvalidParams, call_function, describe
 from band.redis.link import RedisLink
 from band.registry import Exposed, Registry
 from band.responses import PIXEL_GIF, TYPE_KEY, BaseBandResponse
+from band.service.health import FAILING, read_health
+from band.telemetry.logs import logger
+from band.telemetry.metrics import Metrics
 
 BODY_LIMIT: Final = 2 * 1024 * 1024
 _READ_METHODS: Final = frozenset({"GET", "HEAD"})
@@ -34,7 +34,7 @@ class HttpError(Exception):
 
 def json_response(value: Any, status: int = 200) -> web.Response:
     """Return any JSON value as a response."""
-    return web.Response(body=jsonio.encode(value), status=status, content_type="application/json")
+    return web.Response(body=json_codec.encode(value), status=status, content_type="application/json")
 
 
 async def read_params(request: web.Request) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _read_json(body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        value = jsonio.decode(body)
+        value = json_codec.decode(body)
     except (ValueError, RecursionError) as error:
         raise HttpError(400, f"The body is not JSON: {error}") from None
     if not isinstance(value, dict):
@@ -198,4 +198,4 @@ _END: Final = object()
 def _chunk(item: Any) -> bytes:
     if isinstance(item, bytes):
         return item
-    return item.encode() if isinstance(item, str) else jsonio.encode(item) + b"\n"
+    return item.encode() if isinstance(item, str) else json_codec.encode(item) + b"\n"

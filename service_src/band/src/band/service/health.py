@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-from band.logs import mask, mask_text
 from band.redis.link import RedisLink
 from band.registry import Registry, resolve
+from band.telemetry.logs import mask, mask_text
 
 OK: Final = "ok"
 DEGRADED: Final = "degraded"

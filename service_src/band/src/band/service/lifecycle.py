@@ -20,7 +20,6 @@ from aiohttp import web
 
 from band import config
 from band.background import check_loops, run_forever
-from band.checks import read_health
 from band.config import Settings, Truth, first, words
 from band.constants import (
     BROADCAST,
@@ -36,23 +35,24 @@ from band.constants import (
     STATUS_STARTING,
     STATUS_STOPPING,
 )  # fmt: skip
-from band.cross_site import hostname, is_origin, protect, service_policy
-from band.dead_letter_limit import MAX_ENTRIES, MAX_MB, DeadLetterLimit
-from band.dead_letters import DeadLetters
 from band.errors import SettingsError
-from band.event_batches import Feed
-from band.events import StreamListener
-from band.failures import SETUP, WORKER
-from band.http import BODY_LIMIT, HttpFace
-from band.jobs import JOBS_LIMIT, Scheduler, threads
 from band.jsonrpc import RpcClient, RpcServer
-from band.logs import configure_logs, know_secrets, logger
-from band.metrics import Metrics
-from band.presence import CHANNEL as PRESENCE_CHANNEL
-from band.presence import Presence, instance_channel
+from band.jsonrpc.instances import CHANNEL as PRESENCE_CHANNEL
+from band.jsonrpc.instances import Presence, instance_channel
 from band.redis import RedisAddress, RedisLink, dsn_from_env
 from band.registry import Expose, Exposed, Health, Registry, Worker, resolve
 from band.responses import response
+from band.service.cross_site import hostname, is_origin, protect, service_policy
+from band.service.health import read_health
+from band.service.http import BODY_LIMIT, HttpFace
+from band.service.jobs import JOBS_LIMIT, Scheduler, threads
+from band.stream.dead_letter_limit import MAX_ENTRIES, MAX_MB, DeadLetterLimit
+from band.stream.dead_letter_methods import DeadLetters
+from band.stream.listener import StreamListener
+from band.stream.processor import Feed
+from band.telemetry.failures import SETUP, WORKER
+from band.telemetry.logs import configure_logs, know_secrets, logger
+from band.telemetry.metrics import Metrics
 
 VERSION: Final = "0.1.0"
 HEARTBEAT: Final = 5.0

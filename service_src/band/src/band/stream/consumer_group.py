@@ -15,8 +15,8 @@ import msgspec
 from band.constants import DEAD_LETTERS, EVENTS_STREAM
 from band.decoding import decode_loosely
 from band.errors import DecodingError, RedisReplyError
-from band.logs import logger
 from band.redis.link import RedisLink
+from band.telemetry.logs import logger
 
 TAKEN: Final = "events:taken:{group}"
 """Stream of what a group acknowledged: fields ``ids`` (comma-joined) and ``ms`` (how long it took)."""

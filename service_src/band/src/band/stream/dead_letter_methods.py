@@ -15,12 +15,12 @@ from typing import Any, Final
 
 from band.constants import DEAD_LETTERS
 from band.errors import RedisError
-from band.event_batches import Feed
-from band.jsonrpc.calling import InvalidParams, describe
-from band.letters import Letter, LetterStream, RedisLink, read_count, read_ids
-from band.logs import logger
+from band.jsonrpc.invoke import InvalidParams, describe
 from band.redis.link import RedisLink as Link
-from band.stream_group import StreamGroup
+from band.stream.consumer_group import StreamGroup
+from band.stream.dead_letters import Letter, LetterStream, RedisLink, read_count, read_ids
+from band.stream.processor import Feed
+from band.telemetry.logs import logger
 
 LOCK: Final = "{key}:replay"
 LOCK_MS: Final = 15_000

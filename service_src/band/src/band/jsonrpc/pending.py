@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from band import jsonio
+from band import json_codec
 from band.errors import RpcRemoteError, RpcUnavailable
 from band.jsonrpc import messages
 from band.jsonrpc.messages import Envelope
@@ -80,7 +80,7 @@ class Call:
                 self.future.set_exception(remote_error(error, self.to, self.method))
                 return True
             try:
-                self.future.set_result(jsonio.decode(result))
+                self.future.set_result(json_codec.decode(result))
             except UNREADABLE as fault:
                 self.future.set_exception(unreadable(self.to, self.method, fault))
         return True
@@ -128,9 +128,9 @@ class Gather:
             scatter.errors[service] = remote_error(error, service, self._method)
             return self.give_up(service)
         try:
-            value = jsonio.decode(result)
+            value = json_codec.decode(result)
             # Written anew: peers of the original space and escape JSON as they like, and who passes it on should not.
-            scatter.results[service] = msgspec.Raw(jsonio.encode_strictly(value)) if self._raw else value
+            scatter.results[service] = msgspec.Raw(json_codec.encode_strictly(value)) if self._raw else value
         except UNREADABLE as fault:
             scatter.errors[service] = unreadable(service, self._method, fault)
         return self.give_up(service)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from band.background import loop_failures
-from band.failures import Failures
+from band.telemetry.failures import Failures
 
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds in seconds."""

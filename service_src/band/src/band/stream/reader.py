@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from band.event_batches import Batches
-from band.logs import logger
-from band.metrics import Metrics
 from band.registry import Exposed
-from band.stream_group import Delivery, StreamGroup
+from band.stream.consumer_group import Delivery, StreamGroup
+from band.stream.processor import Batches
+from band.telemetry.logs import logger
+from band.telemetry.metrics import Metrics
 
 SINGLE_COUNT: Final = 100
 LINGER_STEP: Final = 0.2

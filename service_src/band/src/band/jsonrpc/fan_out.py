@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
-from band import jsonio
+from band import json_codec
 from band.constants import RPC_TIMEOUT
 from band.jsonrpc import messages
+from band.jsonrpc.coalescing import MAX_BATCH
+from band.jsonrpc.instances import Presence, instance_channel
 from band.jsonrpc.messages import Envelope
-from band.jsonrpc.outbox import MAX_BATCH
-from band.jsonrpc.waiting import UNREADABLE, Scatter, Waiting, outcome, remote_error
-from band.presence import Presence, instance_channel
+from band.jsonrpc.pending import UNREADABLE, Scatter, Waiting, outcome, remote_error
 from band.redis.link import RedisLink
 
 Key = tuple[str, frozenset[str], float, bool]
@@ -57,13 +57,13 @@ def _read(answer: msgspec.Raw) -> _Answers:
 
 def _read_loosely(answer: msgspec.Raw) -> _Answers:
     """Read what only Python's own reader takes (NaN, half a surrogate pair) and make it valid."""
-    loose = jsonio.decode(answer)
+    loose = json_codec.decode(answer)
     if not isinstance(loose, dict) or not isinstance(loose.get("results"), list):
         raise ValueError("no list of results")  # noqa: TRY004 - a ValueError is what the caller answers
     errors = loose.get("errors", {})
     if not isinstance(errors, dict):
         raise ValueError("no errors by number")  # noqa: TRY004 - as above
-    return _Answers([msgspec.Raw(jsonio.encode_strictly(one)) for one in loose["results"]], errors)
+    return _Answers([msgspec.Raw(json_codec.encode_strictly(one)) for one in loose["results"]], errors)
 
 
 def _fault(error: Exception) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def _decode_results(found: _Answers) -> list[Any]:
     values: list[Any] = []
     for number, one in enumerate(found.results):
         try:
-            values.append(jsonio.decode(one))
+            values.append(json_codec.decode(one))
         except UNREADABLE as fault:
             values.append(None)
             found.errors.setdefault(str(number), _fault(fault))
@@ -232,12 +232,12 @@ class Scatterer:
             unknown = [service for service in services if not self._presence.knows(service)]  # looks for all of them
             if unknown:
                 return None
-            item = jsonio.encode(params)
+            item = json_codec.encode(params)
             if not self._turns and not self._full:
                 loop.call_soon(self._send_all)
             turn = self._turns[key] = Turn(method, services, raw=raw)
         else:
-            item = jsonio.encode(params)
+            item = json_codec.encode(params)
         future = turn.ask(loop, item)
         if len(turn.items) >= MAX_BATCH:
             self._full.append((key, self._turns.pop(key)))
@@ -249,7 +249,7 @@ class Scatterer:
         loop = asyncio.get_running_loop()
         for (_method, _services, timeout, _raw), turn in turns:
             turn.timer = loop.call_later(timeout, turn.finish)
-            params = b'{"method":%b,"items":[%b]}' % (jsonio.encode(turn.method), b",".join(turn.items))
+            params = b'{"method":%b,"items":[%b]}' % (json_codec.encode(turn.method), b",".join(turn.items))
             turn.items = []
             for service in turn.services:
                 self._send(_Part(service, turn), params, timeout)

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import hiredis
 
-from band.logs import logger
-from band.redis.wire import Wire
+from band.redis.connection import Wire
+from band.telemetry.logs import logger
 
 OnChange = Callable[[list[bytes] | None], None]
 

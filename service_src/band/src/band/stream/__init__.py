@@ -1,0 +1,1 @@
+"""The durable stream of events: listener, consumer group, retries, dead letters."""
