@@ -264,7 +264,8 @@ async def flood(
 
 async def start_caller(port: int, *names: str) -> Any:
     """Return a band service in this process that knows the others."""
-    from band.service.lifecycle import Service, ServiceConfig
+    from band.service.config import ServiceConfig
+    from band.service.lifecycle import Service
 
     caller = Service()
     await caller.start(ServiceConfig(name="bench", host="127.0.0.1", port=0, redis_dsn=f"redis://127.0.0.1:{port}"))

@@ -71,7 +71,8 @@ def cpu_of_sides() -> list[float]:
 
 
 async def ours_server(port: int) -> None:
-    from band.service.lifecycle import Service, ServiceConfig
+    from band.service.config import ServiceConfig
+    from band.service.lifecycle import Service
 
     service = Service()
 
@@ -83,7 +84,8 @@ async def ours_server(port: int) -> None:
 
 
 async def ours_client(port: int, window: int, seconds: float) -> dict[str, float]:
-    from band.service.lifecycle import Service, ServiceConfig
+    from band.service.config import ServiceConfig
+    from band.service.lifecycle import Service
 
     service = Service()
     await service.start(ServiceConfig(name="bench", host="127.0.0.1", port=0, redis_dsn=f"redis://127.0.0.1:{port}"))
@@ -106,7 +108,8 @@ ours_batch_server = ours_server
 
 
 async def ours_batch_client(port: int, window: int, seconds: float) -> dict[str, float]:
-    from band.service.lifecycle import Service, ServiceConfig
+    from band.service.config import ServiceConfig
+    from band.service.lifecycle import Service
 
     service = Service()
     await service.start(ServiceConfig(name="bench", host="127.0.0.1", port=0, redis_dsn=f"redis://127.0.0.1:{port}"))

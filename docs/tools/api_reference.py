@@ -16,7 +16,7 @@ Made from the docstrings by `docs/tools/api_reference.py`; a test compares. How 
 """
 # Name in the page → where it is defined, and which of its methods are shown (empty: the thing itself).
 PARTS: list[tuple[str, str, list[str]]] = [
-    ("start_server", "band.service.lifecycle:start_server", []),
+    ("start_server", "band.service.runner:start_server", []),
     ("settings", "band.config:Settings", []),
     ("expose", "band.registry:Expose", ["__call__", "handler", "enricher", "listener"]),
     ("setup, worker, cleanup", "band.registry:Worker", ["__call__"]),
@@ -28,7 +28,7 @@ PARTS: list[tuple[str, str, list[str]]] = [
     ("redis_factory", "band.compat.redis_factory:RedisFactory", ["create_client", "create_pool", "create_redis_pool", "close_client", "close_pool", "client"]),
     ("scheduler", "band.service.jobs:Scheduler", ["spawn", "spawn_tasks"]),
     ("blocking", "band.service.jobs:blocking", []),
-    ("crontab", "band.service.jobs:crontab", []),
+    ("crontab", "band.service.crontab:crontab", []),
     ("dome", "band.service.lifecycle:Dome", []),
     ("testing.running", "band.testing:running", []),
     ("testing.make_event", "band.testing:make_event", []),

@@ -26,7 +26,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # redis_with_users
 from redis_with_users import RedisWithUsers, free_port
 
-from band.service.lifecycle import Service, ServiceConfig
+from band.service.config import ServiceConfig
+from band.service.lifecycle import Service
 from director.redis_rules import ANY_KEY
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,8 @@ from typing import Any
 import hiredis
 import pytest
 
-from band.service.lifecycle import Service, ServiceConfig
+from band.service.config import ServiceConfig
+from band.service.lifecycle import Service
 
 SRC = Path(__file__).parents[1] / "src"
 GENEROUS = 15.0

@@ -13,7 +13,7 @@ import pytest
 from band.config import Settings, Truth, first, read_environ, read_settings, with_defaults, words
 from band.errors import SettingsError
 from band.redis import RedisAddress, dsn_from_env
-from band.service.lifecycle import ServiceConfig
+from band.service.config import ServiceConfig
 
 
 def write(folder: Path, **files: str) -> Path:

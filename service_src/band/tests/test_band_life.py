@@ -158,14 +158,14 @@ def test_a_loop_that_does_not_close_does_not_hold_up_the_end(redis, spawn_servic
     code = """
 import time
 import uvloop
-import band.service.lifecycle
+import band.service.loop
 
 class Loop(uvloop.Loop):
     def close(self):
         print("closing", flush=True)
         time.sleep(600)
 
-band.service.lifecycle._loop = Loop()
+band.service.loop._loop = Loop()
 """
     process = spawn_service(code, config="name: labsvc\nstop_timeout: 1\n", REDIS_DSN=redis.dsn)
     wait_for(process)

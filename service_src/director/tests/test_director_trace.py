@@ -11,7 +11,8 @@ import pytest
 
 from band.errors import RpcRemoteError, RpcTimeout
 from band.redis import RedisLink
-from band.service.lifecycle import Service, ServiceConfig
+from band.service.config import ServiceConfig
+from band.service.lifecycle import Service
 from director import params, trace
 from director.errors import Conflict, DirectorError, InvalidValue, NotFound, TimedOut
 from director.handlers_trace import TraceHandlers

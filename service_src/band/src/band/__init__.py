@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from band.redis.link import RedisLink
     from band.registry import Expose, Health, Worker
     from band.responses import response
-    from band.service.jobs import Scheduler, blocking, crontab
-    from band.service.lifecycle import Dome, start_server
+    from band.service.crontab import crontab
+    from band.service.jobs import Scheduler, blocking
+    from band.service.lifecycle import Dome
+    from band.service.runner import start_server
     from band.telemetry.logs import logger
 
     app: web.Application
@@ -88,10 +90,14 @@ def _make(name: str) -> Any:
         from aiohttp import web
 
         return web
-    if name in ("blocking", "crontab"):
-        from band.service import jobs
+    if name == "blocking":
+        from band.service.jobs import blocking
 
-        return getattr(jobs, name)
+        return blocking
+    if name == "crontab":
+        from band.service.crontab import crontab
+
+        return crontab
     if name == "logger":
         from band.telemetry.logs import ensure_logs, logger
 
@@ -105,10 +111,14 @@ def _make(name: str) -> Any:
         from band.compat.redis_factory import RedisFactory
 
         return RedisFactory()
-    from band.service import lifecycle as service
+    if name == "loop":
+        from band.service.loop import get_loop
 
+        return get_loop()
     if name in _PARTS:
-        return getattr(service.service, name)
-    if name == "start_server":
-        return service.start_server
-    return service.read_own_settings() if name == "settings" else service.get_loop()
+        from band.service.lifecycle import service
+
+        return getattr(service, name)
+    from band.service import runner
+
+    return runner.start_server if name == "start_server" else runner.read_own_settings()

@@ -24,7 +24,8 @@ from band.constants import ROLE_ENRICHER, ROLE_LISTENER
 from band.jsonrpc.invoke import call_function
 from band.registry import Exposed
 from band.responses import from_wire
-from band.service.lifecycle import Service, ServiceConfig, service
+from band.service.config import ServiceConfig
+from band.service.lifecycle import Service, service
 
 __all__ = ["Bench", "capture_logs", "make_event", "running"]
 
@@ -114,7 +115,7 @@ async def running(
         module: what to import first, so that its functions are exposed (``"weekday.handlers"``).
         subject: the service; default: the one that ``from band import expose`` adds to.
         name: its name, for calls of it.
-        config: further fields of :class:`band.service.lifecycle.ServiceConfig`.
+        config: further fields of :class:`band.service.config.ServiceConfig`.
     """
     if module:
         importlib.import_module(module)

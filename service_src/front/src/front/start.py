@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from band import config, logger, settings, start_server
-from band.service.lifecycle import ServiceConfig
+from band.service.config import ServiceConfig
 from band.telemetry.logs import configure_logs, know_secrets
 from front import place
 from front.config import FrontSettings

@@ -13,7 +13,8 @@ from band.constants import EVENTS_STREAM
 from band.decoding import decode_loosely
 from band.errors import BandError, DecodingError
 from band.redis import RedisAddress, RedisLink, dsn_from_env
-from band.service.lifecycle import Service, ServiceConfig
+from band.service.config import ServiceConfig
+from band.service.lifecycle import Service
 from band.telemetry.logs import configure_logs
 
 CONNECT_SECONDS: Final = 5.0

@@ -9,9 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-from band.telemetry.failures import CRONTAB
 from band.telemetry.logs import logger
-from band.telemetry.tracebacks import describe_raised
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,38 +98,3 @@ def blocking() -> Callable[[Callable[P, T]], Callable[P, Awaitable[T]]]:
         return in_thread
 
     return decorate
-
-
-def crontab(
-    spec: str, func: Any = None, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, **more: Any
-) -> Any:
-    """Run a function at the times of a crontab line; aiocron's ``crontab``, on the service's loop."""
-    from band.service.lifecycle import get_loop
-
-    more.setdefault("loop", get_loop())
-    more.setdefault("start", True)
-    return _cron_class()(spec, func=func, args=args, kwargs=kwargs, **more)
-
-
-@functools.cache
-def _cron_class() -> Any:
-    import aiocron  # at first use only: most services have no crontab
-
-    from band.service.lifecycle import service
-
-    class ServiceCron(aiocron.Cron):  # type: ignore[misc]
-        """A crontab whose failures are logged with their function, counted, and told in the service's health."""
-
-        def set_result(self, result: Any) -> None:
-            failures, name = service.metrics.failures, str(getattr(self.func, "__qualname__", self.func))
-            outcome = result.result()[0]
-            if not isinstance(outcome, Exception):
-                failures.succeeded(CRONTAB, name)
-            else:
-                failures.failed(CRONTAB, name, outcome)
-                if self.future is None:  # nobody waits for it with `await cron.next()`
-                    logger.error("crontab_failed", function=name, reason=describe_raised(outcome), exc_info=outcome)
-                    return
-            super().set_result(result)
-
-    return ServiceCron

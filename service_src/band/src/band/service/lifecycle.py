@@ -8,19 +8,14 @@ import os
 import secrets
 import signal
 import socket
-import sys
-import threading
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
 from aiohttp import web
 
 from band import config
 from band.background import check_loops, run_forever
-from band.config import Settings, Truth, first, words
 from band.constants import (
     BROADCAST,
     DEAD_LETTERS,
@@ -39,19 +34,20 @@ from band.errors import SettingsError
 from band.jsonrpc import RpcClient, RpcServer
 from band.jsonrpc.instances import CHANNEL as PRESENCE_CHANNEL
 from band.jsonrpc.instances import Presence, instance_channel
-from band.redis import RedisAddress, RedisLink, dsn_from_env
+from band.redis import RedisAddress, RedisLink
 from band.registry import Expose, Exposed, Health, Registry, Worker, resolve
 from band.responses import response
-from band.service.cross_site import hostname, is_origin, protect, service_policy
+from band.service.config import ServiceConfig
+from band.service.cross_site import protect, service_policy
 from band.service.health import read_health
 from band.service.http import BODY_LIMIT, HttpFace
-from band.service.jobs import JOBS_LIMIT, Scheduler, threads
-from band.stream.dead_letter_limit import MAX_ENTRIES, MAX_MB, DeadLetterLimit
+from band.service.jobs import Scheduler
+from band.stream.dead_letter_limit import DeadLetterLimit
 from band.stream.dead_letter_methods import DeadLetters
 from band.stream.listener import StreamListener
 from band.stream.processor import Feed
 from band.telemetry.failures import SETUP, WORKER
-from band.telemetry.logs import configure_logs, know_secrets, logger
+from band.telemetry.logs import logger
 from band.telemetry.metrics import Metrics
 
 VERSION: Final = "0.1.0"
@@ -61,136 +57,8 @@ LEAVE_TIME: Final = 0.5
 """Seconds in which an instance that stops still takes calls, when there are others to take the next ones."""
 SETUP_TIMEOUT: Final = 40.0
 """Seconds that one setup may take; the director waits 60 for a service to answer."""
-STOP_TIMEOUT: Final = 8.0
-"""Seconds from SIGTERM to the end; Docker kills after 10."""
-CLOSE_SECONDS: Final = 1.0
-"""Seconds after the end of all work in which the loop may be closed before the process ends all the same."""
 IDLE_SECONDS = 30.0
 """Seconds after which the HTTP port closes a connection without a request: none, half a head, or no other one."""
-
-
-DEFAULT_HOST: Final = "0.0.0.0"  # noqa: S104 - inside a container; the director publishes on loopback
-DEFAULT_PORT: Final = 8080
-
-
-class ServiceConfig(msgspec.Struct, frozen=True):
-    """What the framework itself needs to know, read once at start."""
-
-    name: str
-    host: str = DEFAULT_HOST
-    port: int = DEFAULT_PORT
-    redis_dsn: str = ""
-    listen_all: bool = False
-    listen_enrich: bool = False
-    jobs_limit: int = JOBS_LIMIT
-    http_prefix: str = ""
-    log_level: str = "INFO"
-    json_logs: bool = False
-    events_from: str = "$"
-    stop_timeout: float = STOP_TIMEOUT
-    dead_letters_max: int = MAX_ENTRIES
-    dead_letters_max_mb: int = MAX_MB
-    allowed_hosts: frozenset[str] = frozenset()
-    allowed_origins: frozenset[str] = frozenset()
-
-    @classmethod
-    def read(cls, settings: Mapping[str, Any], env: Mapping[str, str]) -> ServiceConfig:
-        """Return the configuration in ``settings`` (config.yaml) over ``env``.
-
-        Raises:
-            SettingsError: all that is wrong, together.
-        """
-        problems: list[str] = []
-        rpc = settings.get("rpc_params") or settings.get("redis_params") or {}
-        if not isinstance(rpc, Mapping):
-            problems.append(f"rpc_params={rpc!r} is not a mapping; write rpc_params: {{listen_all: yes}}")
-            rpc = {}
-        host, port = _read_listen(settings.get("listen"), env, problems)
-
-        def truth(value: Any, name: str) -> bool:
-            try:
-                return Truth.read(value, name)
-            except SettingsError as error:
-                problems.append(str(error))
-                return False
-
-        def of(name: str) -> Any:
-            return first(settings.get(name), env.get(name.upper()))
-
-        def number(value: Any, name: str, default: float) -> float:
-            try:
-                return default if value is None or value == "" else float(value)
-            except (TypeError, ValueError):
-                problems.append(f"{name}={value!r} is not a number")
-                return default
-
-        read = cls(
-            name=str(first(settings.get("name"), env.get("NAME"), socket.gethostname())),
-            host=host,
-            port=port,
-            redis_dsn=str(first(settings.get("redis_dsn")) or dsn_from_env(env)),
-            listen_all=truth(rpc.get("listen_all"), "rpc_params.listen_all"),
-            listen_enrich=truth(rpc.get("listen_enrich"), "rpc_params.listen_enrich"),
-            jobs_limit=int(number(settings.get("jobs_limit"), "jobs_limit", JOBS_LIMIT)),
-            http_prefix=str(settings.get("http_prefix") or ""),
-            log_level=str(first(env.get("LOG_LEVEL"), settings.get("log_level"), "INFO")),
-            json_logs=truth(first(env.get("JSON_LOGS"), settings.get("json_logs")), "JSON_LOGS"),
-            events_from=str(first(settings.get("events_from"), "$")),
-            stop_timeout=number(settings.get("stop_timeout"), "stop_timeout", STOP_TIMEOUT),
-            dead_letters_max=int(number(of("dead_letters_max"), "dead_letters_max", MAX_ENTRIES)),
-            dead_letters_max_mb=int(number(of("dead_letters_max_mb"), "dead_letters_max_mb", MAX_MB)),
-            allowed_hosts=_read_hosts(of("allowed_hosts"), problems),
-            allowed_origins=_read_origins(of("allowed_origins"), problems),
-        )
-        try:
-            RedisAddress.parse(read.redis_dsn)
-        except SettingsError as error:
-            problems.append(str(error))
-        wanted = env.get("BAND_SERVICE")
-        if wanted and wanted != read.name:
-            problems.append(
-                f"config.yaml says `name: {read.name}`, but the director runs this folder as {wanted!r}; "
-                f"write `name: {wanted}` there, or rename the folder"
-            )
-        if ":" in read.name or not read.name.strip():
-            problems.append(f"name={read.name!r} cannot be a service's name: it must be a text without ':'")
-        if problems:
-            raise SettingsError("The settings cannot be used: " + "; ".join(problems))
-        return read
-
-
-def _read_listen(listen: Any, env: Mapping[str, str], problems: list[str]) -> tuple[str, int]:
-    host, port = env.get("HOST") or DEFAULT_HOST, env.get("PORT") or str(DEFAULT_PORT)
-    if isinstance(listen, str) and listen:
-        given_host, _, given_port = listen.rpartition(":")
-        host, port = given_host or host, given_port or port
-    if not port.isdigit() or int(port) > 65535:
-        problems.append(f"port {port!r} is not a number from 0 to 65535; check PORT and `listen`")
-        return host, DEFAULT_PORT
-    return host, int(port)
-
-
-def _read_words(value: Any, name: str, problems: list[str]) -> list[str]:
-    if value is None or isinstance(value, str | list):
-        return words(value)
-    problems.append(f"{name}={value!r} is neither a text nor a list")
-    return []
-
-
-def _read_hosts(value: Any, problems: list[str]) -> frozenset[str]:
-    wanted = _read_words(value, "allowed_hosts", problems)
-    problems += [f"allowed_hosts has {name!r}, which is no host name" for name in wanted if not hostname(name)]
-    return frozenset(wanted)
-
-
-def _read_origins(value: Any, problems: list[str]) -> frozenset[str]:
-    wanted = [origin.lower().rstrip("/") for origin in _read_words(value, "allowed_origins", problems)]
-    problems += [
-        f"allowed_origins has {origin!r}; write https://app.example, or * for every site"
-        for origin in wanted
-        if not is_origin(origin)
-    ]
-    return frozenset(wanted)
 
 
 class Dome:
@@ -508,23 +376,6 @@ def _name_of(function: Any) -> str:
     return str(getattr(function, "__qualname__", type(function).__name__))
 
 
-_loop: asyncio.AbstractEventLoop | None = None
-
-
-def get_loop() -> asyncio.AbstractEventLoop:
-    """Return the loop that the service runs on, made at first use (uvloop where there is one)."""
-    global _loop
-    if _loop is None or _loop.is_closed():
-        try:
-            import uvloop
-
-            _loop = uvloop.new_event_loop()
-        except ImportError:
-            _loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(_loop)
-    return _loop
-
-
 service = Service()
 """The service of this process."""
 os.register_at_fork(after_in_child=service.renew)
@@ -533,65 +384,3 @@ os.register_at_fork(after_in_child=service.renew)
 def status() -> dict[str, Any]:
     """Return the plain facts of ``__status`` of this process's service."""
     return service.status()
-
-
-def start_server(**settings: Any) -> None:
-    """Run the service of this process until SIGTERM or SIGINT; the last line of its ``__main__.py``.
-
-    Args:
-        settings: what ``config.yaml`` says: ``start_server(**settings)``.
-
-    Raises:
-        SystemExit: with status 1 when the settings cannot be used, or when a part of the service broke; the reason is
-            printed.
-    """
-    loop = get_loop()
-    try:
-        know_secrets(config.environ)
-        service_config = ServiceConfig.read(settings, config.environ)
-        configure_logs(service_config.log_level, as_json=service_config.json_logs)
-        loop.run_until_complete(service.run(service_config))
-    except SettingsError as error:
-        raise SystemExit(f"{settings.get('name') or Path.cwd().name}: {error}") from None
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        _close(loop)
-        _leave_threads()
-    if service.failed:
-        raise SystemExit(1)
-
-
-def _close(loop: asyncio.AbstractEventLoop) -> None:
-    """Close the loop. uvloop waits there for a look-up of a name, which takes 10 s where DNS does not answer."""
-    late = threading.Timer(CLOSE_SECONDS, _exit_now)
-    late.daemon = True
-    late.start()
-    loop.close()
-    late.cancel()
-
-
-def _leave_threads() -> None:
-    """Let the process end although a ``blocking`` function still runs: its thread cannot be told to stop."""
-    threads.shutdown(wait=False, cancel_futures=True)
-    if threads.busy:
-        logger.warning("threads_cut_off", count=threads.busy)
-        _exit_now()
-
-
-def _exit_now() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1 if service.failed else 0)
-
-
-def read_own_settings() -> Settings:
-    """Return the settings of the working directory.
-
-    Raises:
-        SystemExit: a file cannot be read as settings; the reason is printed.
-    """
-    try:
-        folder = Path(os.getcwd())  # noqa: PTH109 - as the original: at call time
-        return config.with_defaults(config.read_settings(folder, config.environ), config.environ)
-    except SettingsError as error:
-        raise SystemExit(str(error)) from None

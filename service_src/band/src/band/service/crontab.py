@@ -1,0 +1,43 @@
+"""``crontab``: functions at set times, counted and told in the service's health."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from band.service.lifecycle import service
+from band.service.loop import get_loop
+from band.telemetry.failures import CRONTAB
+from band.telemetry.logs import logger
+from band.telemetry.tracebacks import describe_raised
+
+
+def crontab(
+    spec: str, func: Any = None, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, **more: Any
+) -> Any:
+    """Run a function at the times of a crontab line; aiocron's ``crontab``, on the service's loop."""
+    more.setdefault("loop", get_loop())
+    more.setdefault("start", True)
+    return _cron_class()(spec, func=func, args=args, kwargs=kwargs, **more)
+
+
+@functools.cache
+def _cron_class() -> Any:
+    import aiocron  # at first use only: most services have no crontab
+
+    class ServiceCron(aiocron.Cron):  # type: ignore[misc]
+        """A crontab whose failures are logged with their function, counted, and told in the service's health."""
+
+        def set_result(self, result: Any) -> None:
+            failures, name = service.metrics.failures, str(getattr(self.func, "__qualname__", self.func))
+            outcome = result.result()[0]
+            if not isinstance(outcome, Exception):
+                failures.succeeded(CRONTAB, name)
+            else:
+                failures.failed(CRONTAB, name, outcome)
+                if self.future is None:  # nobody waits for it with `await cron.next()`
+                    logger.error("crontab_failed", function=name, reason=describe_raised(outcome), exc_info=outcome)
+                    return
+            super().set_result(result)
+
+    return ServiceCron
