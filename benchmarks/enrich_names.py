@@ -19,8 +19,8 @@ from typing import Any
 
 import pycountry
 
-from band.translit import transliterate
-from mmgeo.names import RussianNames
+from geo.translit import transliterate
+from mmgeo.localized_names import RussianNames
 from mmgeo.reader import open_city
 
 Named = tuple[str, str]

@@ -24,7 +24,7 @@ from typing import Any
 import uvloop
 from servers import cpu_seconds
 
-from band.geoip import Address, check_address
+from geo.address import Address, check_address
 
 ADDRESSES = 200_000
 USER_AGENTS = 160_000

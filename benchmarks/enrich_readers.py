@@ -21,7 +21,7 @@ from typing import Any
 
 import maxminddb
 
-from band.geoip import Address, check_address
+from geo.address import Address, check_address
 from mmgeo.reader import open_city
 
 SMALL = Path(__file__).parents[1] / "tests" / "data" / "maxmind-db" / "test-data" / "GeoIP2-City-Test.mmdb"

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from band.dataset import Loaded
-from band.locator import Locator
+from geo.dataset import Loaded
+from geo.lookup import Locator
+from mmgeo.asn import Networks
+from mmgeo.localized_names import RussianNames
 from mmgeo.locator import make_locator
-from mmgeo.names import RussianNames
-from mmgeo.networks import Networks
 from mmgeo.reader import open_asn, open_city
-from sxgeo.place import find, read
 from sxgeo.reader import open_sypex
+from sxgeo.record_mapping import find, read
 from uaparser.hints import Hints
 from uaparser.parser import UaParser
 

@@ -12,11 +12,11 @@ import maxminddb
 import msgspec
 import pytest
 
-from band.dataset import BadData, Dataset, File
-from band.geoip import Address, check_address
+from geo.address import Address, check_address
+from geo.dataset import BadData, Dataset, File
+from mmgeo.asn import Networks
+from mmgeo.localized_names import RussianNames
 from mmgeo.locator import make_locator
-from mmgeo.names import RussianNames
-from mmgeo.networks import Networks
 from mmgeo.reader import CityReader, open_asn, open_city
 
 _names = RussianNames()

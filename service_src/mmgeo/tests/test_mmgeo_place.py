@@ -9,11 +9,11 @@ from typing import Any
 import pycountry
 import pytest
 
-from band.geoip import Address
+from geo.address import Address
+from mmgeo.localized_names import RussianNames, _lines
 from mmgeo.locator import make_locator
-from mmgeo.names import RussianNames, _lines
-from mmgeo.place import make_place
 from mmgeo.reader import CityReader, open_city
+from mmgeo.record_mapping import make_place
 
 _names = RussianNames()
 

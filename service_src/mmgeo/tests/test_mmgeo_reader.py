@@ -12,12 +12,12 @@ from typing import Any
 import maxminddb
 import pytest
 
-from band.dataset import BadData
-from band.geoip import Address
+from geo.address import Address
+from geo.dataset import BadData
 from mmgeo.decoder import Decoder
-from mmgeo.names import RussianNames
-from mmgeo.place import make_place
+from mmgeo.localized_names import RussianNames
 from mmgeo.reader import _IGNORED, CityReader, open_city
+from mmgeo.record_mapping import make_place
 from mmgeo.tree import WALKS, Tree
 
 _TEXTS = {"country_en", "country_ru", "country_iso", "region_en", "region_ru", "region_iso", "city_en", "city_ru"} | {

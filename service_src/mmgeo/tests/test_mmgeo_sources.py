@@ -19,9 +19,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
-from band.dataset import Dataset, DatasetError, File
+from geo.dataset import Dataset, DatasetError, File
+from mmgeo.localized_names import RussianNames
 from mmgeo.locator import make_locator
-from mmgeo.names import RussianNames
 from mmgeo.reader import CityReader, open_city
 from mmgeo.sources import DbIp, MaxMind, make_asn_sources, make_sources
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from band.dataset import DatasetError
-from band.geoip import check_address
-from band.locator import Locator
-from sxgeo.place import find, read
+from geo.address import check_address
+from geo.dataset import DatasetError
+from geo.lookup import Locator
 from sxgeo.reader import SypexReader, open_sypex
+from sxgeo.record_mapping import find, read
 from sxgeo.sources import make_sources
 from sxgeo.writer import CityFile
 

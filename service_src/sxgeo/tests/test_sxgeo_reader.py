@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from band.dataset import BadData
+from geo.dataset import BadData
 from sxgeo.header import HEADER, read_header
-from sxgeo.place import read
 from sxgeo.reader import SypexReader, countries_by_number, open_sypex
+from sxgeo.record_mapping import read
 from sxgeo.writer import CityFile, assemble, country_file
 
 Opened = Callable[[bytes], SypexReader]

@@ -12,7 +12,7 @@ import struct
 from mmap import mmap
 from typing import Any, Final
 
-from band.dataset import BadData
+from geo.dataset import BadData
 
 Buffer = bytes | mmap
 POINTER, TEXT, DOUBLE, BYTES, UINT16, UINT32, MAP, INT32, UINT64, UINT128, ARRAY = range(1, 12)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from band.locator import Database, Locator
-from mmgeo.networks import Networks
-from mmgeo.place import Names, make_place
+from geo.lookup import Database, Locator
+from mmgeo.asn import Networks
 from mmgeo.reader import CityReader
+from mmgeo.record_mapping import Names, make_place
 
 
 def make_locator(

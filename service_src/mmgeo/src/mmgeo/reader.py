@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from band.dataset import BadData, Loaded
-from band.geoip import Address, check_address
+from geo.address import Address, check_address
+from geo.dataset import BadData, Loaded
 from mmgeo.decoder import Buffer, Decoder
 from mmgeo.tree import WALKS, Tree
 

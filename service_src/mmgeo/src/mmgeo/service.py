@@ -10,11 +10,11 @@ import msgspec
 
 from band import expose, health, settings, setup, worker
 from band.config import words
-from band.dataset import Dataset
 from band.service.lifecycle import service as running
+from geo.dataset import Dataset
+from mmgeo.asn import Networks
+from mmgeo.localized_names import RussianNames
 from mmgeo.locator import make_locator
-from mmgeo.names import RussianNames
-from mmgeo.networks import Networks
 from mmgeo.reader import CityReader, open_asn, open_city
 from mmgeo.sources import make_asn_sources, make_sources
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from band.config import words
-from band.dataset import (
+from geo.dataset import (
     BadData,
     DatasetError,
     Fetched,

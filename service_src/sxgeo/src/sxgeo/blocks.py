@@ -12,7 +12,7 @@ from array import array
 from bisect import bisect_right
 from mmap import mmap
 
-from band.dataset import BadData
+from geo.dataset import BadData
 from sxgeo.header import Header
 from sxgeo.ids import Ids
 

@@ -6,7 +6,7 @@ import struct
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from band.dataset import BadData
+from geo.dataset import BadData
 
 MAGIC: Final = b"SxG"
 VERSION: Final = 22

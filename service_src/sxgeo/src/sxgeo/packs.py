@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from band.dataset import BadData
+from geo.dataset import BadData
 
 Read = Callable[[bytes, int], tuple[Any, int]]
 """Reads one field at a place; returns its value and the place after it."""

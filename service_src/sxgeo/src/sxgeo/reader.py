@@ -11,7 +11,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from band.dataset import BadData, Loaded
+from geo.dataset import BadData, Loaded
 from sxgeo.blocks import Blocks, read_blocks
 from sxgeo.header import HEADER, Header, read_header
 from sxgeo.packs import Pack, split_packs

@@ -9,11 +9,11 @@ import msgspec
 
 from band import expose, health, settings, setup, worker
 from band.config import words
-from band.dataset import Dataset
-from band.locator import Locator
 from band.service.lifecycle import service as running
-from sxgeo.place import find, read
+from geo.dataset import Dataset
+from geo.lookup import Locator
 from sxgeo.reader import SypexReader, open_sypex
+from sxgeo.record_mapping import find, read
 from sxgeo.sources import make_sources
 
 dataset: Dataset[SypexReader] = Dataset(

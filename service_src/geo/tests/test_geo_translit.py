@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from band.translit import transliterate
-from band.translit_rules import LANGUAGES, RULES
+from geo.translit import transliterate
+from geo.translit_rules import LANGUAGES, RULES
 
 KNOWN = {
     "GB": "Boxford=Боксфорд Oxford=Оксфорд Sheffield=Шеффилд Leeds=Лидс Brighton=Брайтон Nottingham=Ноттингем "

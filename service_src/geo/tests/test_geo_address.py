@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from band.geoip import Address, check_address
-from band.locator import Locator
-from band.recent import Recent
+from band.cache import Recent
+from geo.address import Address, check_address
+from geo.lookup import Locator
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_never_raises(text: str) -> None:
 
 def test_a_locator_survives_its_reader() -> None:
     """A look-up that meets damage answers so and is counted."""
-    from band.dataset import BadData
+    from geo.dataset import BadData
 
     class Held:
         value: object | None = object()

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
-from band.dataset import (
+from geo.dataset import (
     BadData,
     Dataset,
     Fetched,
@@ -232,7 +232,7 @@ async def test_a_crash_after_the_swap_costs_no_download(
 
     data = dataset(tmp_path, Url(host.url))
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("band.dataset.store._sync", killed)
+        patch.setattr("geo.dataset.store._sync", killed)
         await data.refresh()
     data = dataset(tmp_path, Url(host.url))
     await data.open()
@@ -251,7 +251,7 @@ async def test_a_file_that_cannot_take_its_place(tmp_path: Path, host: Host, mon
         raise OSError(ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("band.dataset.store.Path.replace", refused)
+        patch.setattr("geo.dataset.store.Path.replace", refused)
         assert not await data.refresh()
     facts = data.health()
     assert "No space left" in facts["errors"]["volume"] and facts["build_date"] == "2026-01-01"

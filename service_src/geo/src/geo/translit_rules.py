@@ -1,4 +1,4 @@
-"""Rules of :mod:`band.translit`: what becomes of Latin letters in each language, longest and most special first.
+"""Rules of :mod:`geo.translit`: what becomes of Latin letters in each language, longest and most special first.
 
 A rule is ``pattern=replacement``; ``^`` and ``$`` are the ends of a word, ``(a|b)`` and look-aheads are those of
 regular expressions. An empty replacement drops the letters.

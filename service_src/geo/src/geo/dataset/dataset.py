@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from band.background import run_forever
-from band.dataset.errors import BadData, DatasetError
-from band.dataset.http import Http
-from band.dataset.source import Fetched, Source, Visit
-from band.dataset.state import age_days, utc_now
-from band.dataset.store import Loaded, Loader, Store
 from band.telemetry.logs import logger
+from geo.dataset.errors import BadData, DatasetError
+from geo.dataset.http import Http
+from geo.dataset.source import Fetched, Source, Visit
+from geo.dataset.state import age_days, utc_now
+from geo.dataset.store import Loaded, Loader, Store
 
 T = TypeVar("T")
 _FIRST_RETRY = 30.0

@@ -16,8 +16,8 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from band.dataset.errors import QuotaReached, SourceError, SourceNotFound
-from band.dataset.state import Validator
+from geo.dataset.errors import QuotaReached, SourceError, SourceNotFound
+from geo.dataset.state import Validator
 
 CONNECT_TIMEOUT = 6.0
 """Seconds to reach a host; short, because the next source of the list waits."""

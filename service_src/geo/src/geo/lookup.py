@@ -8,16 +8,16 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from band import json_codec
-from band.dataset import BadData
-from band.geoip import BAD_RECORD, IPV6, NO_DATABASE, UNKNOWN, Address, check_address, nowhere
-from band.recent import Recent
+from band.cache import Recent
+from geo.address import BAD_RECORD, IPV6, NO_DATABASE, UNKNOWN, Address, check_address, nowhere
+from geo.dataset import BadData
 
 V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
 
 
 class Database(Protocol[V_co]):
-    """The part of a :class:`band.dataset.Dataset` that look-ups need."""
+    """The part of a :class:`geo.dataset.Dataset` that look-ups need."""
 
     source: str
     build_date: str

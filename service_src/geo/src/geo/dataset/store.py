@@ -14,9 +14,9 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from band.dataset.errors import BadData, QuotaReached, WrongChecksum
-from band.dataset.source import Fetched
-from band.dataset.state import Spent, State, Validator, load_state, save_state, utc_now
+from geo.dataset.errors import BadData, QuotaReached, WrongChecksum
+from geo.dataset.source import Fetched
+from geo.dataset.state import Spent, State, Validator, load_state, save_state, utc_now
 
 T = TypeVar("T")
 _LOCAL = "local"

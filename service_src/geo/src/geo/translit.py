@@ -10,7 +10,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
-from band.translit_rules import LANGUAGES, LETTERS, RULES
+from geo.translit_rules import LANGUAGES, LETTERS, RULES
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’ʼ`´][^\W\d_]*)*", re.UNICODE)
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")

@@ -20,7 +20,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from band.dataset import (
+from geo.dataset import (
     BadData,
     Http,
     NpmPackage,
@@ -32,10 +32,10 @@ from band.dataset import (
     Visit,
     WrongChecksum,
 )
-from band.dataset import http as http_module
-from band.dataset.state import Validator
-from band.dataset.store import Loaded, Store
-from band.dataset.unpack import unpack
+from geo.dataset import http as http_module
+from geo.dataset.state import Validator
+from geo.dataset.store import Loaded, Store
+from geo.dataset.unpack import unpack
 
 unpack_module = sys.modules[unpack.__module__]
 

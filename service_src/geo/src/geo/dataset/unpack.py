@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO
 
-from band.dataset.errors import BadData, WrongChecksum
+from geo.dataset.errors import BadData, WrongChecksum
 
 MAX_BYTES = 4 << 30
 _MAX_LAYERS = 3

@@ -18,11 +18,11 @@ from urllib.parse import urljoin
 import msgspec
 from yarl import URL
 
-from band.dataset.errors import SourceError, SourceNotFound
-from band.dataset.http import Http, safe_url
-from band.dataset.source import Fetched, Visit
-from band.dataset.state import Validator
-from band.dataset.unpack import check, unpack
+from geo.dataset.errors import SourceError, SourceNotFound
+from geo.dataset.http import Http, safe_url
+from geo.dataset.source import Fetched, Visit
+from geo.dataset.state import Validator
+from geo.dataset.unpack import check, unpack
 
 _SIMPLE = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 _PIP_SECONDS = 300.0

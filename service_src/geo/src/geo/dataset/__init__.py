@@ -5,14 +5,14 @@ A service makes one :class:`Dataset`, runs its ``run()`` as a worker, asks its `
 
 from __future__ import annotations
 
-from band.dataset.dataset import Dataset
-from band.dataset.errors import BadData, DatasetError, QuotaReached, SourceError, SourceNotFound, WrongChecksum
-from band.dataset.http import Answer, Http, basic, safe_url
-from band.dataset.packages import NpmPackage, PyPIPackage
-from band.dataset.source import Fetched, File, Source, Url, Visit
-from band.dataset.state import Validator
-from band.dataset.store import Loaded, Loader
-from band.dataset.unpack import check, unpack
+from geo.dataset.dataset import Dataset
+from geo.dataset.errors import BadData, DatasetError, QuotaReached, SourceError, SourceNotFound, WrongChecksum
+from geo.dataset.http import Answer, Http, basic, safe_url
+from geo.dataset.packages import NpmPackage, PyPIPackage
+from geo.dataset.source import Fetched, File, Source, Url, Visit
+from geo.dataset.state import Validator
+from geo.dataset.store import Loaded, Loader
+from geo.dataset.unpack import check, unpack
 
 __all__ = [
     "Answer",

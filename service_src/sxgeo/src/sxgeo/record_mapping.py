@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from band.geoip import UNKNOWN, Address, nowhere
-from band.translit import transliterate
+from geo.address import UNKNOWN, Address, nowhere
+from geo.translit import transliterate
 from sxgeo.reader import Found, SypexReader
 
 _CYRILLIC = re.compile("[а-яё]", re.IGNORECASE)
@@ -35,7 +35,7 @@ def read(reader: SypexReader, key: int) -> dict[str, Any]:
 
 
 def make_place(found: Found) -> dict[str, Any]:
-    """Return records in the keys of :class:`band.geoip.Place`; what the file leaves out is left out."""
+    """Return records in the keys of :class:`geo.address.Place`; what the file leaves out is left out."""
     iso = str(found.country["iso"])
     place: dict[str, Any] = {**_names("country", found.country, iso), "country_iso": iso}
     if found.region:

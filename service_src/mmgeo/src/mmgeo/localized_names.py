@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import pycountry
 
-from band.translit import transliterate
+from geo.translit import transliterate
 
 _NOISE = re.compile(
     r"\b(?:province|state|region|oblast|county|prefecture|governorate|department|departamento|provincia|district|"

@@ -10,10 +10,10 @@ from typing import Protocol
 
 import msgspec
 
-from band.dataset.errors import SourceError, SourceNotFound
-from band.dataset.http import Http, safe_url
-from band.dataset.state import Validator
-from band.dataset.unpack import copy_file, unpack
+from geo.dataset.errors import SourceError, SourceNotFound
+from geo.dataset.http import Http, safe_url
+from geo.dataset.state import Validator
+from geo.dataset.unpack import copy_file, unpack
 
 
 class Visit(msgspec.Struct):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from band import json_codec
-from band.dataset import BadData
-from band.geoip import Address
-from band.locator import Database
-from band.recent import Recent
+from band.cache import Recent
+from geo.address import Address
+from geo.dataset import BadData
+from geo.lookup import Database
 from mmgeo.reader import CityReader
 
 _MEMBER = b'"asn":'

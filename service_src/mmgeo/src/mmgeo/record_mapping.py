@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from band.geoip import UNKNOWN, nowhere
+from geo.address import UNKNOWN, nowhere
 
 _NOTHING: Mapping[str, Any] = {}
 _DISTRICT = re.compile(r"^(.+?)\s*\((.+)\)$")
@@ -29,7 +29,7 @@ class Names(Protocol):
 
 
 def make_place(record: Mapping[str, Any], names: Names) -> dict[str, Any]:
-    """Return a record in the keys of :class:`band.geoip.Place`.
+    """Return a record in the keys of :class:`geo.address.Place`.
 
     What is missing or of a wrong type in the record is missing in the place; a record without a country is nowhere.
     """
