@@ -14,8 +14,8 @@ from geo.dataset import Loaded
 from geo.lookup import Locator
 from mmgeo.asn import Networks
 from mmgeo.localized_names import RussianNames
-from mmgeo.locator import make_locator
 from mmgeo.reader import open_asn, open_city
+from mmgeo.record_mapping import make_locator
 from sxgeo.reader import open_sypex
 from sxgeo.record_mapping import find, read
 from uaparser.hints import Hints

@@ -16,8 +16,8 @@ from geo.address import Address, check_address
 from geo.dataset import BadData, Dataset, File
 from mmgeo.asn import Networks
 from mmgeo.localized_names import RussianNames
-from mmgeo.locator import make_locator
 from mmgeo.reader import CityReader, open_asn, open_city
+from mmgeo.record_mapping import make_locator
 
 _names = RussianNames()
 EMPTY = msgspec.Raw(b'{"reason":"unknown"}')

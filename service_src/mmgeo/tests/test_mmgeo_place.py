@@ -11,9 +11,8 @@ import pytest
 
 from geo.address import Address
 from mmgeo.localized_names import RussianNames, _lines
-from mmgeo.locator import make_locator
 from mmgeo.reader import CityReader, open_city
-from mmgeo.record_mapping import make_place
+from mmgeo.record_mapping import make_locator, make_place
 
 _names = RussianNames()
 

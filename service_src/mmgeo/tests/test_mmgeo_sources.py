@@ -21,8 +21,8 @@ from aiohttp.test_utils import BaseTestServer, TestServer
 
 from geo.dataset import Dataset, DatasetError, File
 from mmgeo.localized_names import RussianNames
-from mmgeo.locator import make_locator
 from mmgeo.reader import CityReader, open_city
+from mmgeo.record_mapping import make_locator
 from mmgeo.sources import DbIp, MaxMind, make_asn_sources, make_sources
 
 _LOGIN = "Basic " + b64encode(b"123:the-key").decode()

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from service_src.sxgeo.tests.sypex_writer import CityFile
 
 from geo.address import check_address
 from geo.dataset import DatasetError
@@ -14,7 +15,6 @@ from geo.lookup import Locator
 from sxgeo.reader import SypexReader, open_sypex
 from sxgeo.record_mapping import find, read
 from sxgeo.sources import make_sources
-from sxgeo.writer import CityFile
 
 
 class Held:

@@ -9,8 +9,9 @@ import msgspec
 
 from band import json_codec
 from band.cache import Recent
-from geo.address import BAD_RECORD, IPV6, NO_DATABASE, UNKNOWN, Address, check_address, nowhere
+from geo.address import Address, check_address
 from geo.dataset import BadData
+from geo.place import BAD_RECORD, IPV6, NO_DATABASE, UNKNOWN, no_place
 
 V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
@@ -129,12 +130,12 @@ class Locator(Generic[V]):
             return self._read(database, key)
         except BadData:
             self.bad_records += 1
-            return nowhere(BAD_RECORD)
+            return no_place(BAD_RECORD)
 
     def _reason(self, reason: str, *, signed: bool = False) -> msgspec.Raw:
         known = self._nowhere.get(reason)
         if known is None:
-            answer = nowhere(reason)
+            answer = no_place(reason)
             known = self._signed(answer) if signed else msgspec.Raw(json_codec.encode(answer))
             self._nowhere[reason] = known
         return known

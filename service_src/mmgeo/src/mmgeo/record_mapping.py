@@ -6,7 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from geo.address import UNKNOWN, nowhere
+from geo.lookup import Database, Locator
+from geo.place import UNKNOWN, no_place
+from mmgeo.asn import Networks
+from mmgeo.reader import CityReader
 
 _NOTHING: Mapping[str, Any] = {}
 _DISTRICT = re.compile(r"^(.+?)\s*\((.+)\)$")
@@ -28,15 +31,28 @@ class Names(Protocol):
         """Return the Russian name of a city."""
 
 
+def make_locator(
+    database: Database[CityReader], names: Names, cache_size: int = 40_000, networks: Networks | None = None
+) -> Locator[CityReader]:
+    """Return what answers the places of addresses, with the names filled that the database leaves out."""
+    return Locator(
+        database,
+        lambda reader, address: reader.find(address),
+        lambda reader, offset: make_place(reader.record(offset), names),
+        cache_size,
+        networks,
+    )
+
+
 def make_place(record: Mapping[str, Any], names: Names) -> dict[str, Any]:
-    """Return a record in the keys of :class:`geo.address.Place`.
+    """Return a record in the keys of :class:`geo.place.Place`.
 
     What is missing or of a wrong type in the record is missing in the place; a record without a country is nowhere.
     """
     country = _map(record, "country")
     iso = _text(country, "iso_code")
     if not iso:
-        return nowhere(UNKNOWN)
+        return no_place(UNKNOWN)
     english = _name(country, "en")
     place: dict[str, Any] = {
         "country_en": english,

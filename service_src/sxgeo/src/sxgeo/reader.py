@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections import OrderedDict
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -16,7 +15,6 @@ from sxgeo.blocks import Blocks, read_blocks
 from sxgeo.header import HEADER, Header, read_header
 from sxgeo.packs import Pack, split_packs
 
-_CACHED = 8192
 _EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)
 
 
@@ -29,7 +27,7 @@ class Found(NamedTuple):
 
 
 class SypexReader:
-    """An open database; the newest 8,192 records are kept parsed."""
+    """An open database."""
 
     def __init__(self, header: Header, blocks: Blocks, packs: bytes, regions: bytes, places: bytes) -> None:
         country, region, city = (Pack(text, header.encoding) for text in split_packs(packs))
@@ -38,26 +36,8 @@ class SypexReader:
         self._country, self._region, self._city = country, region, city
         self._regions, self._places = regions, places
         self._countries = [] if header.country_size else countries_by_number()
-        self._cache: OrderedDict[int, Found | None] = OrderedDict()
         self._parents: dict[int, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {}
         self._by_number: dict[int, dict[str, Any]] = {}
-
-    def find(self, number: int) -> Found | None:
-        """Return the records of an IPv4 address, or None when it is unknown.
-
-        Raises:
-            BadData: its record is damaged.
-        """
-        key = self.blocks.find(number)
-        if not key:
-            return None
-        try:
-            return self._cache[key]
-        except KeyError:
-            found = self._cache[key] = self.record(key)
-        if len(self._cache) > _CACHED:
-            self._cache.popitem(last=False)
-        return found
 
     def record(self, key: int) -> Found | None:
         """Return the records behind an id.
@@ -94,7 +74,7 @@ class SypexReader:
 
     def forget(self) -> None:
         """Drop what is remembered of records: after the check it is all of them, scattered over memory."""
-        self._parents, self._cache = {}, OrderedDict()
+        self._parents = {}
 
     def learn_countries(self, ids: set[int]) -> None:
         """Read all countries by number: their records lie one after the other from the first that ``ids`` names.

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from geo.address import UNKNOWN, Address, nowhere
+from geo.address import Address
+from geo.place import UNKNOWN, no_place
 from geo.translit import transliterate
 from sxgeo.reader import Found, SypexReader
 
@@ -31,11 +32,11 @@ def read(reader: SypexReader, key: int) -> dict[str, Any]:
         BadData: the record is damaged.
     """
     found = reader.record(key)
-    return make_place(found) if found and found.country.get("iso") else nowhere(UNKNOWN)
+    return make_place(found) if found and found.country.get("iso") else no_place(UNKNOWN)
 
 
 def make_place(found: Found) -> dict[str, Any]:
-    """Return records in the keys of :class:`geo.address.Place`; what the file leaves out is left out."""
+    """Return records in the keys of :class:`geo.place.Place`; what the file leaves out is left out."""
     iso = str(found.country["iso"])
     place: dict[str, Any] = {**_names("country", found.country, iso), "country_iso": iso}
     if found.region:

@@ -1,0 +1,75 @@
+"""What every enricher of places offers, and how it follows its settings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from band import expose, health, settings, setup, worker
+from band.config import words
+from band.service.lifecycle import service
+from geo.dataset import Dataset, Loaded, Source
+from geo.lookup import Locator
+
+T = TypeVar("T")
+
+
+def make_dataset(name: str, file: str, sources: list[Source], load: Callable[[Path], Loaded[T]]) -> Dataset[T]:
+    """Return a database in ``data_dir``, checked for newer ones and called stale as the settings say."""
+    return Dataset(
+        name,
+        Path(settings.data_dir or "/data") / file,
+        sources,
+        load,
+        refresh_hours=float(settings.refresh_hours or 24),
+        stale_days=float(settings.stale_days or 60),
+    )
+
+
+def register(dataset: Dataset[T], locator: Locator[T], *more: Dataset[Any]) -> None:
+    """Offer ``enrich``, ``get`` and ``refresh``, tell of the database in health, and keep it fresh.
+
+    Args:
+        dataset: the database of places.
+        locator: answers from it.
+        more: databases that add to a place; opened and asked for with the other.
+    """
+    dataset.show(service.metrics)
+
+    @setup()
+    async def open_database() -> None:
+        """Open the database that is there before anybody asks: a new container must not answer worse than the old."""
+        await asyncio.gather(*(one.open() for one in (dataset, *more)))
+
+    @worker()
+    async def keep_fresh() -> None:
+        """Fetch newer databases of places."""
+        await dataset.run()
+
+    @health("database")
+    def database_health() -> dict[str, Any]:
+        """Tell source, build date, age and the last error of the database."""
+        return {**dataset.health(), "bad_records": locator.bad_records}
+
+    @expose.enricher(
+        keys=words(settings.enrich_keys), props={"ip": "td.ip"}, cache=300, cache_version=lambda: locator.version
+    )
+    def enrich(ip: Any = None, **_params: Any) -> msgspec.Raw:
+        """Return the place of an event's address, written already; without one, an empty answer with ``reason``."""
+        return locator.answer(ip)
+
+    @expose()
+    def get(ip: Any = None, **_params: Any) -> dict[str, Any]:
+        """Return the place of any address."""
+        return locator.locate(ip)
+
+    @expose()
+    async def refresh(**_params: Any) -> dict[str, Any]:
+        """Ask the sources now, in the background; return what health knows at this moment."""
+        for one in (dataset, *more):
+            one.wake()
+        return dataset.health()
