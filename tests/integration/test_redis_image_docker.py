@@ -26,7 +26,7 @@ def signs_in(user: str, password: str) -> bool:
     return told.strip() == "PONG"
 
 
-def run(etc: Path) -> None:
+def run(etc: Path, data: str = f"--volume={NAME}:/data") -> None:
     """Run it with the options of the role, on the same volume each time."""
     image = docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=rockstat/redis").split()[0]
     files = {"redis.conf": "redis.conf", "redis.users.acl": "users.acl", "redis.admin.password": "admin.password"}
@@ -34,7 +34,7 @@ def run(etc: Path) -> None:
     docker("rm", "-f", NAME, check=False)
     docker(
         "run", "-d", "--name", NAME, "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges",
-        "--network=none", f"--user={USER}:{USER}", f"--volume={NAME}:/data", *mounts, image,
+        "--network=none", f"--user={USER}:{USER}", data, *mounts, image,
     )  # fmt: skip
     until(lambda: docker("exec", NAME, "redis-admin", "ping", check=False) == "PONG", 30)
     docker("exec", NAME, "redis-health")
@@ -78,3 +78,15 @@ def test_data_of_a_release_with_one_password_for_all_keeps_its_services_in(etc: 
     assert admin("ACL", "SETUSER", "default", "reset") == "OK" and admin("ACL", "SAVE") == "OK"
     run(etc)
     assert not signs_in("default", BEFORE) and signs_in("director", DIRECTOR)
+
+
+def test_health_says_that_the_disk_is_full(etc: Path) -> None:
+    """Docker's check, setup and an operator who runs it read what is wrong."""
+    run(etc, f"--tmpfs=/data:size=4m,uid={USER},gid={USER}")
+    docker("exec", NAME, "sh", "-c", "dd if=/dev/zero of=/data/ballast bs=64k 2>/dev/null || true")
+
+    def health() -> str:
+        docker("exec", NAME, "redis-admin", "set", "filler", "x" * 10_000, check=False)
+        return docker("exec", NAME, "sh", "-c", "redis-health 2>&1 || true")
+
+    assert "Redis is not healthy: MISCONF Errors writing to the AOF file: No space left on device" in until(health, 20)
