@@ -11,8 +11,8 @@ from typing import Any
 import hiredis
 import pytest
 
-from front.acceptor import StreamAcceptor
 from front.errors import NotAccepted
+from front.storage.stream import StreamAcceptor
 
 SOMEBODY_LISTENS = [b"broadcast", 1]
 

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from front import answers
-from front.builtin import BuiltIn, default_answer
-from front.heads import allowed_origin, head
-from front.pages import page, server_url, tracker
-from front.redirects import Redirects
+from front.http1.response_head import allowed_origin, head
+from front.intake.pages import page, server_url, tracker
+from front.pipeline import replies
+from front.pipeline.builtin_handlers import BuiltIn, default_answer
+from front.pipeline.redirects import Redirects
 
 
-def rendered(result: Any, *, native: bool = False) -> answers.Rendered:
-    return answers.render(answers.from_handler(result), native=native)
+def rendered(result: Any, *, native: bool = False) -> replies.Rendered:
+    return replies.render(replies.from_handler(result), native=native)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def rendered(result: Any, *, native: bool = False) -> answers.Rendered:
         ({"type__": "error", "statusCode": 404, "errorMessage": "not here", "data": {}}, 404, b'{"message":"not here"}', "application/json"),  # noqa: E501
         ({"type__": "error", "errorMessage": "e"}, 200, b'{"message":"e"}', "application/json"),
         ({"type__": "redirect", "location": "https://example.com/x?y=1", "statusCode": 301, "data": {}}, 301, b"", "text/html"),  # noqa: E501
-        ({"type__": "pixel", "data": {}}, 200, answers.PIXEL_GIF, "image/gif"),
+        ({"type__": "pixel", "data": {}}, 200, replies.PIXEL_GIF, "image/gif"),
         ({"type__": "odd"}, 200, b"", "application/json"),
     ],
 )  # fmt: skip
@@ -48,8 +48,8 @@ def test_a_handlers_result_becomes_http(result: Any, status: int, body: bytes, c
 
 def test_the_pixel_has_43_bytes() -> None:
     """A valid transparent GIF."""
-    assert len(answers.PIXEL_GIF) == 43
-    assert answers.PIXEL_GIF.startswith(b"GIF89a")
+    assert len(replies.PIXEL_GIF) == 43
+    assert replies.PIXEL_GIF.startswith(b"GIF89a")
 
 
 def test_headers_of_a_handler_are_taken_when_they_are_headers() -> None:
@@ -80,22 +80,22 @@ def test_a_location_is_always_a_valid_header() -> None:
 @pytest.mark.parametrize(
     ("answer", "form"),
     [
-        (answers.pixel(), '{"type__":"pixel","statusCode":200,"type":"pixel","native__":true}'),
-        (answers.data({"id": "7"}), '{"type__":"data","statusCode":200,"data":{"id":"7"},"native__":true}'),
+        (replies.pixel(), '{"type__":"pixel","statusCode":200,"type":"pixel","native__":true}'),
+        (replies.data({"id": "7"}), '{"type__":"data","statusCode":200,"data":{"id":"7"},"native__":true}'),
         (
-            answers.from_handler({"type__": "error", "statusCode": 404, "errorMessage": "not here", "data": {}}),
+            replies.from_handler({"type__": "error", "statusCode": 404, "errorMessage": "not here", "data": {}}),
             '{"type__":"error","statusCode":404,"errorMessage":"not here","data":{},"native__":true}',
         ),
         (
-            answers.error("Not Found", 404),
+            replies.error("Not Found", 404),
             '{"type__":"error","statusCode":404,"errorMessage":"Not Found","native__":true}',
         ),
-        (answers.redirect("/x"), '{"type__":"redirect","statusCode":302,"location":"/x","native__":true}'),
+        (replies.redirect("/x"), '{"type__":"redirect","statusCode":302,"location":"/x","native__":true}'),
     ],
 )
-def test_the_native_form_is_the_typed_response(answer: answers.Answer, form: str) -> None:
+def test_the_native_form_is_the_typed_response(answer: replies.Answer, form: str) -> None:
     """The captured bytes; the status stays, no content type, no Location."""
-    native = answers.render(answer, native=True)
+    native = replies.render(answer, native=True)
     assert native.body == form.encode()
     assert native.status == answer.status
     assert native.content_type is None
@@ -107,22 +107,22 @@ def test_websocket_forms_are_the_captured_ones() -> None:
     typed = {"type__": "error", "statusCode": 404, "errorMessage": "not here", "data": {}}
     for answer, request_id, form in [
         (
-            answers.data({"message": "pong"}),
+            replies.data({"message": "pong"}),
             "_1",
             '{"type__":"data","headers":[],"statusCode":200,"data":{"message":"pong"},"id__":"_1"}',
         ),
         (
-            answers.from_handler(typed),
+            replies.from_handler(typed),
             "_5",
             '{"type__":"error","statusCode":404,"errorMessage":"not here","data":{},"headers":[],"id__":"_5"}',
         ),
         (
-            answers.error("Bad Request", 400),
+            replies.error("Bad Request", 400),
             None,
             '{"type__":"error","headers":[],"statusCode":400,"errorMessage":"Bad Request"}',
         ),
     ]:
-        assert answers.ws_form(answer, request_id) == form.encode()
+        assert replies.ws_form(answer, request_id) == form.encode()
 
 
 def built_in(handler: str, name: str = "x", data: dict[str, Any] | None = None, channel: str = "http") -> Any:

@@ -7,13 +7,13 @@ import socket
 
 import pytest
 
-from front import admission
-from front.address import ClientAddresses
-from front.admission import Admission
-from front.bounds import KERNEL_IN_BYTES, KERNEL_OUT_BYTES, MAX_LEAVING, MIN_WAIT_SECONDS, Bounds, Limits
-from front.config import FrontSettings
 from front.errors import Overloaded
-from front.server import listening_socket
+from front.event.client_address import ClientAddresses
+from front.http1.limits import KERNEL_IN_BYTES, KERNEL_OUT_BYTES, MAX_LEAVING, MIN_WAIT_SECONDS, Bounds, Limits
+from front.http1.server import listening_socket
+from front.intake import admission
+from front.intake.admission import Admission
+from front.settings import FrontSettings
 
 LIMITS = Limits(
     connections=4, connections_per_address=2, websockets=2, websockets_per_address=1, held_bytes=1000,

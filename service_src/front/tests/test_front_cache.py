@@ -13,13 +13,13 @@ import pytest
 import redis.asyncio as aioredis
 
 from band.jsonrpc.client import Scatter
-from front.answer_cache import AnswerCache, Rule
-from front.attendance import Attendance
-from front.enricher import Enricher
-from front.enrichment import compile_plan
-from front.registrations import compile_table
-from front.trace import Trace
-from front.visitors import MAX_BYTES, MOST_KEPT, Visitors
+from front.enrichment.circuit_breaker import Attendance
+from front.enrichment.enricher import Enricher
+from front.enrichment.response_cache import AnswerCache, Rule
+from front.enrichment.visitor_store import MAX_BYTES, MOST_KEPT, Visitors
+from front.event.trace import Trace
+from front.routing.enrichment_plan import compile_plan
+from front.routing.registrations import compile_table
 
 
 class Rpc:

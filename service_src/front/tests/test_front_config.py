@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-import front.config
+import front.settings
 from band.config import read_settings
-from front.config import FrontSettings
+from front.container_networks import Surroundings
 from front.errors import BadSettings
-from front.networks import Surroundings
+from front.settings import FrontSettings
 
 IMAGE = Path(__file__).parents[3] / "band_images" / "front"
 
@@ -24,7 +24,7 @@ def test_defaults_are_safe() -> None:
 def test_the_gateway_is_trusted_by_its_word(monkeypatch: pytest.MonkeyPatch) -> None:
     """By default it is there; with proxies of one's own only when it is named. The container's networks stay near."""
     gateway, network = (ipaddress.ip_network(text) for text in ("172.18.0.1/32", "172.18.0.0/16"))
-    monkeypatch.setattr(front.config, "surroundings", lambda: Surroundings((gateway,), (network,)))
+    monkeypatch.setattr(front.settings, "surroundings", lambda: Surroundings((gateway,), (network,)))
     assert gateway in FrontSettings.read({}).trusted_proxies
     assert gateway in FrontSettings.read({"trusted_proxies": "Gateway, 192.0.2.1"}).trusted_proxies
     own = FrontSettings.read({"trusted_proxies": "192.0.2.1"})

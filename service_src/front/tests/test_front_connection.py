@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from front.bounds import KERNEL_OUT_BYTES, STALLED_SECONDS, Bounds, Limits
-from front.connection import IDLE_S, SLOWEST_S, Connection
-from front.http_parser import LONGEST_HEAD, MOST_HEADERS
-from front.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, TOO_LARGE, Reply, Request
+from front.http1.connection import IDLE_S, SLOWEST_S, Connection
+from front.http1.limits import KERNEL_OUT_BYTES, STALLED_SECONDS, Bounds, Limits
+from front.http1.parser import LONGEST_HEAD, MOST_HEADERS
+from front.http1.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, TOO_LARGE, Reply, Request
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: h\r\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 
 from band.telemetry.metrics import Metrics
-from front.counters import COUNTED, Counters
+from front.metrics import COUNTED, Counters
 
 
 def shown(metrics: Metrics) -> dict[str, tuple[float, str]]:

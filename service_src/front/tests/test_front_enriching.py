@@ -8,9 +8,9 @@ import pytest
 
 from band.errors import RedisUnavailable, RpcRemoteError, RpcTimeout
 from band.jsonrpc.client import Scatter
-from front.attendance import Attendance
-from front.enricher import Enricher
-from front.enrichment import EnrichPlan, compile_plan
+from front.enrichment.circuit_breaker import Attendance
+from front.enrichment.enricher import Enricher
+from front.routing.enrichment_plan import EnrichPlan, compile_plan
 
 
 class Services:

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from band.constants import REGISTRATIONS_KEY
 from band.jsonrpc.client import Scatter
-from front.answer_cache import LONGEST_TTL_S, Rule
-from front.attendance import Attendance
-from front.enricher import Enricher
-from front.registrations import compile_table
-from front.routes import Remote
-from front.trace import Trace
+from front.enrichment.circuit_breaker import Attendance
+from front.enrichment.enricher import Enricher
+from front.enrichment.response_cache import LONGEST_TTL_S, Rule
+from front.event.trace import Trace
+from front.routing.handlers import Remote
+from front.routing.registrations import compile_table
 
 HUGE = 10**400
 GOOD = {

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from front.bounds import Bounds, Limits
-from front.connection import Connection
-from front.frames import BINARY, CONTINUATION, PING, TEXT, FrameError, FrameReader, Message
-from front.http_parser import LONGEST_HEAD
-from front.request import BROKEN, Reply, Request
+from front.http1.connection import Connection
+from front.http1.limits import Bounds, Limits
+from front.http1.parser import LONGEST_HEAD
+from front.http1.request import BROKEN, Reply, Request
+from front.websocket.frames import BINARY, CONTINUATION, PING, TEXT, FrameError, FrameReader, Message
 
 BODY_LIMIT = 4096
 MAX_HELD = 3 * LONGEST_HEAD + BODY_LIMIT

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from front.address import ClientAddresses, is_plain_v4, normal
-from front.domains import cookie_domain_of, host_of
-from front.fingerprint import fpid
-from front.flake import Flakes, time_of
-from front.identity import UidCookie, cookie_uid, valid_uid
-from front.message import uid_of
-from front.privacy import masker
+from front.event.client_address import ClientAddresses, is_plain_v4, normal
+from front.event.fingerprint import fpid
+from front.event.hostnames import cookie_domain_of, host_of
+from front.event.ids import Flakes, time_of
+from front.event.ip_privacy import masker
+from front.event.message import uid_of
+from front.event.visitor_id import UidCookie, cookie_uid, valid_uid
 
 MAC = (
     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) "

@@ -17,12 +17,12 @@ from band.errors import RedisError, RedisUnavailable
 from band.redis.address import RedisAddress
 from band.redis.link import RedisLink
 from front.errors import NotAccepted
-from front.journal import Journal
-from front.journal_acceptor import JournalAcceptor
-from front.journal_format import Entry
-from front.journal_replay import Replayer, marked, next_batch
-from front.keeping import Keeping
-from front.unwritten import Unwritten
+from front.storage.durable import JournalAcceptor
+from front.storage.journal.format import Entry
+from front.storage.journal.journal import Journal
+from front.storage.journal.replay import Replayer, marked, next_batch
+from front.storage.redis_persistence import Keeping
+from front.storage.unwritten import Unwritten
 
 
 class Direct:

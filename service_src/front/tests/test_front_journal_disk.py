@@ -16,12 +16,12 @@ import pytest
 
 from band.redis.link import RedisLink
 from front.errors import NotAccepted
-from front.journal import Journal
-from front.journal_acceptor import JournalAcceptor
-from front.journal_disk import Disk
-from front.journal_format import Scan, scan
-from front.keeping import Keeping
-from front.unwritten import Unwritten
+from front.storage.durable import JournalAcceptor
+from front.storage.journal.disk import Disk
+from front.storage.journal.format import Scan, scan
+from front.storage.journal.journal import Journal
+from front.storage.redis_persistence import Keeping
+from front.storage.unwritten import Unwritten
 
 MEGABYTE = 1024 * 1024
 
@@ -203,7 +203,7 @@ async def test_a_real_limit_of_the_kernel_is_met_in_the_same_way(tmp_path: Path)
         import asyncio, resource, sys
         from pathlib import Path
         from front.errors import NotAccepted
-        from front.journal import Journal
+        from front.storage.journal.journal import Journal
 
         async def main():
             journal = Journal(Path(sys.argv[1]), 1 << 20, segment_bytes=1 << 20)
@@ -278,7 +278,7 @@ async def test_what_lies_there_is_read_off_the_loop(tmp_path: Path, monkeypatch:
     for journal in (first, second):
         await fill(journal, b"x")
     await first.close()
-    monkeypatch.setattr("front.journal.scan", watched)
+    monkeypatch.setattr("front.storage.journal.journal.scan", watched)
     link = RedisLink("none")
     acceptor = JournalAcceptor(NoStream(), Journal(tmp_path, MEGABYTE), link, Keeping(link, 1000), Unwritten())
     await acceptor.open()
@@ -335,7 +335,7 @@ KILLED = textwrap.dedent(
     """
     import asyncio, sys
     from pathlib import Path
-    from front.journal import Journal
+    from front.storage.journal.journal import Journal
 
     async def main():
         journal = Journal(Path(sys.argv[1]), 1 << 26, segment_bytes=8192)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from front.journal_format import MAGIC, pack, scan
+from front.storage.journal.format import MAGIC, pack, scan
 
 EVENTS = [
     (b'{"id":"1"}', b""),

@@ -11,12 +11,12 @@ import aiohttp
 from band.errors import RedisReplyError
 from band.redis import RedisAddress
 from band.redis.link import RedisLink
-from front import keeping
-from front.keeping import Keeping, read_info, remedy
+from front.storage import redis_persistence
+from front.storage.redis_persistence import Keeping, read_info, remedy
 
 
 def facts_of(info: bytes | str) -> dict[str, Any]:
-    return keeping.facts_of(read_info(info))
+    return redis_persistence.facts_of(read_info(info))
 
 
 def test_a_good_redis_is_well() -> None:

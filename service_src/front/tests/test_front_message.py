@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from front import message
-from front.body import MAX_NESTING, decode_json, parse_body
 from front.errors import BadRequest
-from front.flake import Flakes
-from front.packing import unpacked
-from front.request import text_of
-from front.scalars import to_number
-from front.urls import place_of
+from front.event import message
+from front.event.coercion import to_number
+from front.event.ids import Flakes
+from front.event.url_path import place_of
+from front.http1.request import text_of
+from front.intake.body import MAX_NESTING, decode_json, parse_body
+from front.intake.content_encoding import unpacked
 
 NOW = 1795468772471
 SDK = (

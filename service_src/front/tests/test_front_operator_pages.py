@@ -11,10 +11,10 @@ import aiohttp
 import pytest
 
 from band.service.cross_site import service_policy
-from front.address import ClientAddresses
-from front.networks import Surroundings, surroundings
-from front.operator_pages import OperatorPages
-from front.request import Request
+from front.container_networks import Surroundings, surroundings
+from front.event.client_address import ClientAddresses
+from front.http1.request import Request
+from front.intake.admin_pages import OperatorPages
 
 OWN = {"Host": "127.0.0.1:10001"}
 FOREIGN = (

@@ -11,10 +11,10 @@ import aiohttp
 import pytest
 from multidict import CIMultiDict
 
-from front.fingerprint import fingerprint_of, fpid
-from front.hints import read_hints
-from front.objection import consent_of, mark_objection
-from front.request import Request
+from front.event.consent import consent_of, mark_objection
+from front.event.fingerprint import fingerprint_of, fpid
+from front.http1.request import Request
+from front.intake.client_hints import read_hints
 
 ADDRESS = "81.2.69.142"
 IPV6 = "2a02:6b8:1234:5678:9abc::1"

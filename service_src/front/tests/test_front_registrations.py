@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from front.enrichment import compile_plan
-from front.registrations import compile_table
-from front.routes import Remote
+from front.routing.enrichment_plan import compile_plan
+from front.routing.handlers import Remote
+from front.routing.registrations import compile_table
 
 ECHO = {"service": "labsvc", "method": "echo", "role": "handler", "options": {}}
 WILD = {"service": "labsvc", "method": "*", "role": "handler", "options": {"alias": "wild", "timeout": 1500}}

@@ -11,8 +11,8 @@ import pytest
 
 from band.redis import RedisAddress
 from band.redis.link import RedisLink
-from front.keeping import Keeping
-from front.trimming import Trimmer, read_id
+from front.storage.redis_persistence import Keeping
+from front.storage.retention import Trimmer, read_id
 
 MEGABYTE = 1024 * 1024
 

@@ -20,12 +20,12 @@ from service_src.front.tests.test_front_journal_disk import BadDisk
 
 from band.redis.address import RedisAddress
 from band.redis.link import RedisLink
-from front.acceptor import Event, StreamAcceptor
-from front.journal import Journal
-from front.journal_acceptor import JournalAcceptor
-from front.journal_writer import Segment
-from front.keeping import Keeping
-from front.unwritten import Unwritten
+from front.storage.durable import JournalAcceptor
+from front.storage.journal.journal import Journal
+from front.storage.journal.writer import Segment
+from front.storage.redis_persistence import Keeping
+from front.storage.stream import Event, StreamAcceptor
+from front.storage.unwritten import Unwritten
 
 
 def test_what_redis_has_written_is_forgotten() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from front.qs import parse_form, parse_query
-from front.urls import place_of
+from front.event.url_path import place_of
+from front.intake.qs import parse_form, parse_query
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from front.bounds import KERNEL_IN_BYTES, KERNEL_OUT_BYTES, STALLED_SECONDS, Bounds, Limits
-from front.frames import CLOSE, PING, PONG, TEXT, FrameError, FrameReader, close_frame, frame
-from front.handshake import shake_hands
-from front.request import Request
-from front.websocket import HEARTBEAT_SECONDS, MAX_AHEAD_BYTES, MAX_MESSAGE_SECONDS, WebSocket
+from front.http1.limits import KERNEL_IN_BYTES, KERNEL_OUT_BYTES, STALLED_SECONDS, Bounds, Limits
+from front.http1.request import Request
+from front.websocket.connection import HEARTBEAT_SECONDS, MAX_AHEAD_BYTES, MAX_MESSAGE_SECONDS, WebSocket
+from front.websocket.frames import CLOSE, PING, PONG, TEXT, FrameError, FrameReader, close_frame, frame
+from front.websocket.handshake import shake_hands
 
 LIMIT = 1000
 KEPT = 100

@@ -15,12 +15,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from front.config import FrontSettings
 from front.errors import BadSettings
-from front.merging import merge_health, merge_metrics
-from front.place import Place, cores
-from front.server import listening_socket
-from front.siblings import Siblings
+from front.http1.server import listening_socket
+from front.process import Place, cores
+from front.settings import FrontSettings
+from front.workers.ipc import Siblings
+from front.workers.merge import merge_health, merge_metrics
 
 UA_ROW = {
     "method": "enrich", "role": "enricher", "service": "uaparser",

@@ -7,10 +7,10 @@ from typing import Any
 from band import config, logger, settings, start_server
 from band.service.config import ServiceConfig
 from band.telemetry.logs import configure_logs, know_secrets
-from front import place
-from front.config import FrontSettings
+from front import process
 from front.errors import BadSettings
-from front.parent import Parent
+from front.settings import FrontSettings
+from front.workers.supervisor import Parent
 
 _AFTER_STOP_S = 1.0
 """What a worker gets beyond its own stop time before it is killed."""
@@ -40,10 +40,10 @@ def start() -> None:
 
 def work() -> None:
     """Be one process that takes events."""
-    import front.methods  # noqa: F401 - records what front offers, for the place that this process has by now
+    import front.service  # noqa: F401 - records what front offers, for the place that this process has by now
 
     given: dict[str, Any] = {**settings}
-    if place.current.number:
+    if process.current.number:
         given["listen"] = "127.0.0.1:0"  # the pages of the framework's own port: the first worker has the known one
     start_server(**given)
 
@@ -52,4 +52,4 @@ def _import_all() -> None:
     """Import what workers need, so that all of them share its memory."""
     import uvloop  # noqa: F401
 
-    import front.front  # noqa: F401
+    import front.app  # noqa: F401

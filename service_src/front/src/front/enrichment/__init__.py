@@ -1,0 +1,1 @@
+"""Asking enrichers, caching their responses, and not waiting for those that are silent."""

@@ -1,0 +1,197 @@
+"""Enriching one event: other services' answers, the fingerprint, and what is stored of the visitor."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+from typing import Any, Protocol
+
+import msgspec
+
+from band.consent import objected
+from band.constants import ENRICH
+from band.json_codec import encode
+from band.jsonrpc.client import Scatter
+from front.enrichment.circuit_breaker import Attendance
+from front.enrichment.response_cache import AnswerCache, Key, Rule
+from front.enrichment.visitor_store import Asker, Stored, Visitors
+from front.event.fingerprint import Fingerprint, fpid
+from front.event.message import KEY_PREFIX, Message
+from front.event.trace import ABSENT, CACHED, ERROR, OK, TIMEOUT, Trace
+from front.event.unicode_repair import valid_unicode
+from front.routing.enrichment_plan import EnrichPlan, Wish
+
+_TRACK = f"{KEY_PREFIX}.track."
+_NOBODY: frozenset[str] = frozenset()
+
+
+class Scatterer(Protocol):
+    """The part of band's `rpc` that enriching needs."""
+
+    async def scatter(
+        self, channel: str, method: str, params: dict[str, Any], *, expect: Any, timeout: float, raw: bool = False
+    ) -> Scatter:
+        """Ask several services at once."""
+
+
+class Link(Asker, Protocol):
+    """The part of band's `link` that enriching needs."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether commands go through now."""
+
+
+class Enricher:
+    """Adds enrichments to the `data` of a message, in place. Never raises, never outlasts its deadline (seconds)."""
+
+    def __init__(
+        self,
+        rpc: Scatterer,
+        link: Link,
+        attendance: Attendance,
+        *,
+        timeout: float,
+        stored: bool = True,
+        fingerprint: Fingerprint | None = fpid,
+        cache: AnswerCache | None = None,
+    ) -> None:
+        self.cache = cache or AnswerCache()
+        self._rpc = rpc
+        self._link = link
+        self._attendance = attendance
+        self._timeout = timeout
+        self._visitors = Visitors(link) if stored else None
+        self._fingerprint = fingerprint
+
+    async def enrich(self, message: Message, plan: EnrichPlan, trace: Trace | None = None) -> frozenset[str] | set[str]:
+        """Enrich one message; the services that stayed silent. Overwrites what the client sent under the same names."""
+        tracked = message["key"].startswith(_TRACK)
+        stored: Stored = None
+        reading: asyncio.Future[Stored] | None = None
+        deadline = 0.0
+        if tracked and self._visitors is not None:
+            uid = str(message["uid"])
+            known, stored = self._visitors.known(uid)
+            if not known:
+                deadline = asyncio.get_running_loop().time() + self._timeout
+                reading = self._visitors.read(uid)
+        wishes = plan.wishes(message["key"])
+        silent = await self._ask_services(message, plan, wishes, trace or Trace(0)) if wishes else _NOBODY
+        data = message["data"]
+        if tracked and self._fingerprint is not None:
+            td = message.get("td") or {}
+            ip, user_agent = td.get("ip"), td.get("ua")
+            if ip and user_agent and not objected(message):
+                data["fpid"] = self._fingerprint(ip, user_agent)
+        if reading is not None:
+            stored = await _by(reading, deadline)
+        if stored is not None:
+            data["stored"] = stored
+        return silent
+
+    async def _ask_services(
+        self, message: Message, plan: EnrichPlan, wishes: tuple[Wish, ...], trace: Trace
+    ) -> set[str]:
+        """Lay the services' answers into the message, in the order of their registrations; who stayed silent."""
+        shared = plan.params(message)
+        now = asyncio.get_running_loop().time()
+        found: dict[str, Any] = {}
+        asked: dict[str, tuple[Rule, Key] | None] = {}
+        apart: dict[str, dict[str, Any]] = {}
+        silent: set[str] = set()
+        for service, rule, own in wishes:
+            params = shared if own is None else plan.params(message, own)
+            key = rule.key(params) if rule is not None else None
+            answer = self.cache.get(key, now) if key is not None else None
+            if answer is not None:
+                found[service] = answer
+                trace.enriched(service, CACHED)
+            elif service in self._attendance.absent:
+                silent.add(service)
+                trace.enriched(service, ABSENT)
+            else:
+                asked[service] = None if rule is None or key is None else (rule, key)
+                if own is not None:
+                    apart[service] = params
+        if asked:
+            epoch = self.cache.epoch
+            results = await self._ask_all(tuple(asked), shared, apart, silent, trace)
+            if epoch == self.cache.epoch:
+                self._keep(results, asked, now)
+            found |= results
+        data = message["data"]
+        for service, _, _ in wishes:
+            if service in found:
+                data[service] = found[service]
+        return silent
+
+    async def _ask_all(
+        self,
+        services: tuple[str, ...],
+        shared: dict[str, Any],
+        apart: dict[str, dict[str, Any]],
+        silent: set[str],
+        trace: Trace,
+    ) -> dict[str, Any]:
+        """Ask services, those `apart` with params of their own; the results. Who stays silent is added to `silent`."""
+        if not apart:
+            scattered = [await self._ask(frozenset_of(services), shared, trace)]
+        else:
+            together = tuple([service for service in services if service not in apart])
+            asking = [self._ask(frozenset_of((service,)), params, trace) for service, params in apart.items()]
+            if together:
+                asking.append(self._ask(frozenset_of(together), shared, trace))
+            scattered = await asyncio.gather(*asking)
+        results: dict[str, Any] = {}
+        for answers in scattered:
+            silent |= answers.missing
+            results |= {service: _valid(result) for service, result in answers.results.items()}
+        return results
+
+    async def _ask(self, services: frozenset[str], params: dict[str, Any], trace: Trace) -> Scatter:
+        answers = await self._rpc.scatter(ENRICH, ENRICH, params, expect=services, timeout=self._timeout, raw=True)
+        missing = answers.missing
+        if self._link.connected:
+            now = asyncio.get_running_loop().time()
+            self._attendance.note(services - missing if missing else services, missing, params, now)
+        elapsed = answers.elapsed_ms
+        for service in services:
+            status = TIMEOUT if service in missing else ERROR if service in answers.errors else OK
+            trace.enriched(service, status, elapsed.get(service, 0.0))
+        return answers
+
+    def _keep(self, results: dict[str, Any], asked: dict[str, tuple[Rule, Key] | None], asked_at: float) -> None:
+        """Keep the answers that may be used again. Errors are none."""
+        for service, result in results.items():
+            keeping = asked.get(service)
+            if keeping is not None:
+                rule, key = keeping
+                self.cache.put(key, result if isinstance(result, msgspec.Raw) else encode(result), rule.ttl, asked_at)
+
+
+def _valid(result: Any) -> Any:
+    """An answer that came as JSON, in bytes of its own: it is a part of one message with the answers to many events."""
+    return msgspec.Raw(valid_unicode(bytes(result))) if isinstance(result, msgspec.Raw) else result
+
+
+@lru_cache(maxsize=1024)
+def frozenset_of(services: tuple[str, ...]) -> frozenset[str]:
+    """The same object for the same services: it is the key under which events of one turn are asked together."""
+    return frozenset(services)
+
+
+async def _by(reading: asyncio.Future[Stored], deadline: float) -> Stored:
+    """What is stored, if Redis tells it before the deadline."""
+    if reading.done():
+        return reading.result()
+    timer = asyncio.get_running_loop().call_at(deadline, _give_up, reading)
+    try:
+        return await reading
+    finally:
+        timer.cancel()
+
+
+def _give_up(reading: asyncio.Future[Stored]) -> None:
+    if not reading.done():
+        reading.set_result(None)

@@ -1,0 +1,132 @@
+"""What other services have stored of a visitor: the Redis hash `s:<uid>`, laid into the visitor's events.
+
+It is read once and kept as long as Redis does not say that the key changed: most visitors send several events, and for
+most of them nothing is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import hiredis
+import msgspec
+
+from band.errors import RedisError
+from band.json_codec import decode, encode
+from front.event.unicode_repair import valid_unicode
+
+PREFIX: Final = "s:"
+MOST_KEPT: Final = 20_000
+"""Visitors whose hash is remembered."""
+LARGEST_KEPT: Final = 4096
+"""Bytes of one; larger ones are read each time."""
+MAX_BYTES: Final = 8 * 1024 * 1024
+"""What all that is remembered may take, about."""
+_OVERHEAD: Final = 250
+"""Bytes that Python itself needs for one visitor, about."""
+
+Stored = msgspec.Raw | None
+"""The JSON object of what is stored; None: nothing, or nothing that can be used."""
+
+
+class KeyWatch(Protocol):
+    """The part of band's `link.keys` that remembering needs."""
+
+    active: bool
+
+    def add(self, prefix: str, on_change: Callable[[list[bytes] | None], None]) -> None:
+        """Watch keys."""
+
+
+class Asker(Protocol):
+    """The part of band's `link` that reading needs."""
+
+    @property
+    def keys(self) -> KeyWatch:
+        """Who tells of changed keys."""
+
+    def send(self, *parts: Any, on_reply: Any, timeout: float = ...) -> None:
+        """Send one command; `on_reply` gets its reply."""
+
+
+class Visitors:
+    """Reads and remembers hashes of visitors."""
+
+    def __init__(self, link: Asker) -> None:
+        self._link = link
+        self._watch = link.keys
+        self._kept: OrderedDict[str, Stored] = OrderedDict()
+        self.kept_bytes = 0
+        self._asked: dict[str, object] = {}
+        self._watch.add(PREFIX, self._forget)
+
+    def known(self, uid: str) -> tuple[bool, Stored]:
+        """Whether it is known what is stored of a visitor, and what that is."""
+        kept = self._kept
+        if uid not in kept:
+            return False, None
+        kept.move_to_end(uid)
+        return True, kept[uid]
+
+    def read(self, uid: str) -> asyncio.Future[Stored]:
+        """Ask Redis; the future has what is stored, None when Redis cannot say. It may be given a result before."""
+        future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        ask = self._asked[uid] = object()
+
+        def on_reply(reply: Any) -> None:
+            stored = _read(reply)
+            # What changed since it was asked for, or was asked for again, is not kept.
+            if self._asked.get(uid) is ask:
+                del self._asked[uid]
+                if self._watch.active and not isinstance(reply, Exception):
+                    self._keep(uid, stored)
+            if not future.done():
+                future.set_result(stored)
+
+        try:
+            self._link.send("HGETALL", f"{PREFIX}{uid}", on_reply=on_reply)
+        except RedisError as error:
+            on_reply(error)
+        return future
+
+    def _keep(self, uid: str, stored: Stored) -> None:
+        if stored is not None and len(bytes(stored)) > LARGEST_KEPT:
+            return
+        self._drop(uid)
+        self._kept[uid] = stored
+        self.kept_bytes += _size(uid, stored)
+        while len(self._kept) > MOST_KEPT or self.kept_bytes > MAX_BYTES:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, uid: str) -> None:
+        if uid in self._kept:
+            self.kept_bytes -= _size(uid, self._kept.pop(uid))
+
+    def _forget(self, keys: list[bytes] | None) -> None:
+        if keys is None:
+            self._kept.clear()
+            self.kept_bytes = 0
+            self._asked.clear()
+            return
+        for key in keys:
+            uid = key.decode("utf-8", "replace")[len(PREFIX) :]
+            self._drop(uid)
+            self._asked.pop(uid, None)
+
+
+def _size(uid: str, stored: Stored) -> int:
+    return _OVERHEAD + len(uid) + (0 if stored is None else len(bytes(stored)))
+
+
+def _read(reply: Any) -> Stored:
+    """The hash as a JSON object. One value that is no JSON spoils all, as it did in the original."""
+    if not reply or isinstance(reply, (Exception, hiredis.ReplyError)):
+        return None
+    try:
+        found = {name.decode("utf-8", "replace"): decode(valid_unicode(value)) for name, value in reply.items()}
+        return msgspec.Raw(encode(found))
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,59 @@
+"""Whether a visitor objects to being tracked: Global Privacy Control, or a consent that was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from band.consent import MARK
+from front.event.message import Message
+
+_NO = frozenset({"0", "false", "no", "off", "denied", "refused"})
+_YES = frozenset({"1", "true", "yes", "on", "given", "granted"})
+
+
+def consent_of(*sources: Mapping[str, Any]) -> bool | None:
+    """Return what the sender of an event says of consent: False refused, True given, None nothing.
+
+    It may stand at the top of a source or in its `data`, where the tracker puts what a page hands to it. A refusal
+    anywhere wins.
+    """
+    said: bool | None = None
+    for source in sources:
+        for place in (source, source.get("data")):
+            if isinstance(place, dict) and "consent" in place:
+                meant = _meaning(place["consent"])
+                if meant is False:
+                    return False
+                said = said or meant
+    return said
+
+
+def mark_objection(message: Message, *, gpc: bool, refused: bool) -> None:
+    """Add `privacy`, the list of reasons, as the last field of a message whose sender objects.
+
+    Messages of others stay as they are. `gpc` is whether the header `Sec-GPC` says 1; `refused`, whether consent was
+    refused, or is required and was not given.
+    """
+    reasons = [reason for reason, holds in (("gpc", gpc), ("consent", refused)) if holds]
+    if reasons:
+        message[MARK] = reasons
+
+
+def _meaning(consent: Any) -> bool | None:
+    """What a value says; of several (a list, of a form an object with numbers for names) one refusal is a refusal."""
+    if isinstance(consent, dict) and all(map(str.isdecimal, consent)):
+        consent = list(consent.values())
+    if isinstance(consent, list):
+        meant = [_word(one) for one in consent]
+        return False if False in meant else True if True in meant else None
+    return _word(consent)
+
+
+def _word(consent: Any) -> bool | None:
+    if isinstance(consent, bool):
+        return consent
+    if isinstance(consent, (int, float)):
+        return bool(consent) if consent in (0, 1) else None
+    word = consent.strip().lower() if isinstance(consent, str) else ""
+    return False if word in _NO else True if word in _YES else None

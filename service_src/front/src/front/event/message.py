@@ -1,0 +1,124 @@
+"""The message that an HTTP request becomes: its keys stand in the order that listeners of the original saw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from band.json_codec import encode
+from front.errors import BadRequest
+from front.event.coercion import to_name, to_number
+from front.event.ids import Flakes, time_of
+from front.event.url_path import Place
+from front.event.visitor_id import valid_uid
+
+KEY_PREFIX = "in.gen"
+CHANNEL_HTTP = "http"
+CHANNEL_PIXEL = "pixel"
+CHANNEL_WS = "ws"
+LONGEST_NAME = 256
+
+Message = dict[str, Any]
+
+__all__ = [
+    "CHANNEL_HTTP", "CHANNEL_PIXEL", "CHANNEL_WS", "KEY_PREFIX", "LONGEST_NAME", "Message", "broadcast_of",
+    "encode", "event_key", "http_message", "service_and_name", "uid_of", "visit", "ws_message",
+]  # fmt: skip
+
+
+def event_key(service: Any, name: Any) -> str:
+    """`in.gen.<service>.<name>`; BadRequest when one of them cannot be a name."""
+    first, second = to_name(service), to_name(name)
+    if first is None or second is None:
+        raise BadRequest("bad_name", "`service` and `name` must be text or numbers")
+    if len(first) > LONGEST_NAME or len(second) > LONGEST_NAME:
+        raise BadRequest("long_name", f"`service` and `name` may have {LONGEST_NAME} characters each")
+    return f"{KEY_PREFIX}.{first}.{second}"
+
+
+def service_and_name(place: Place, query: Message, body: Message) -> tuple[Any, Any]:
+    """The service and the name of an event, each None or empty when the request names none."""
+    return (
+        query.get("service") or body.get("service") or place.service,
+        place.name or query.get("name") or body.get("name"),
+    )
+
+
+def uid_of(query: Message, body: Message, cookie: str, flakes: Flakes) -> Any:
+    """The visitor's uid: query, body, cookie, else a new one. A number of the body stays a number."""
+    for candidate in (query.get("uid"), body.get("uid"), cookie):
+        if candidate and valid_uid(candidate):
+            return candidate
+    return str(flakes.next())
+
+
+def visit(
+    ip: str, user_agent: str | None, referer: str | None, host: str | None, hints: Message | None = None
+) -> Message:
+    """The `td` of a message; what is missing is left out, client hints (`ch`) too."""
+    td: Message = {}
+    if ip:
+        td["ip"] = ip
+    if user_agent is not None:
+        td["ua"] = user_agent
+    if referer is not None:
+        td["ref"] = referer
+    if host is not None:
+        td["host"] = host
+    if hints:
+        td["ch"] = hints
+    return td
+
+
+def http_message(
+    key: str,
+    channel: str,
+    service: Any,
+    name: Any,
+    place: Place,
+    query: Message,
+    body: Message,
+    uid: Any,
+    td: Message,
+    flakes: Flakes,
+) -> Message:
+    """A message of HTTP. The query wins over the body; the id is drawn last, so it follows a new uid's."""
+    flake = flakes.next()
+    return {
+        "key": key,
+        "channel": channel,
+        "service": service,
+        "name": name,
+        "projectId": to_number(place.project or query.get("projectId") or body.get("projectId") or 0),
+        "uid": uid,
+        "td": td,
+        "data": {**body, **query},
+        "id": str(flake),
+        "time": time_of(flake),
+    }
+
+
+def ws_message(key: str, service: Any, name: Any, data: Message, uid: str, td: Message, flakes: Flakes) -> Message:
+    """A message of a WebSocket: `data` is the whole object that the client sent, `td` is of the handshake.
+
+    The original had no `td` here, so nothing that came over a WebSocket was enriched.
+    """
+    flake = flakes.next()
+    return {
+        "key": key,
+        "name": name,
+        "service": service,
+        "channel": CHANNEL_WS,
+        "data": dict(data),
+        "uid": uid,
+        "td": dict(td),
+        "id": str(flake),
+        "time": time_of(flake),
+    }
+
+
+_BROADCAST_HEAD = b'{"jsonrpc":"2.0","from":"front","to":"broadcast","method":"broadcast:broadcast:front","params":'
+
+
+def broadcast_of(payload: bytes) -> bytes:
+    """The notification for channel `broadcast` around an encoded message, byte for byte as the original wrote it."""
+    return b"%b%b}" % (_BROADCAST_HEAD, payload)

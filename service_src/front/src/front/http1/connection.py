@@ -1,0 +1,299 @@
+"""One client's connection: bytes in, requests to the door, answers out in their order.
+
+Everything of a request that is not its meaning happens here and in `parser`: keep-alive, pipelining, `Expect`,
+limits, slow readers. Nothing raises out of it, and what it keeps of a client is counted by `limits`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from band.telemetry.logs import logger
+from front.http1.eager_task import started
+from front.http1.limits import MAX_AT_ONCE, STALLED_SECONDS, Bounds, accepted, kept_outside
+from front.http1.parser import MAX_PIECE_BYTES, OVERHEAD_BYTES, RequestParser
+from front.http1.request import BAD_HANDSHAKE, OVERLOADED, Reply, Request
+from front.http1.response_head import overloaded
+from front.websocket.handshake import wants_websocket
+
+MOST_WAITING: Final = 16
+"""Requests of one connection that may wait for the one before them, until it is not read any further."""
+IDLE_S: Final = 75.0
+"""Longer than a reverse proxy keeps its connections, so that it is never us who closes one that it just uses."""
+SLOWEST_S: Final = 60.0
+"""Seconds in which a request must be complete."""
+LINGER_S: Final = 2.0
+"""How long the rest of a refused body is read and thrown away: closing at once would destroy the answer on its way."""
+
+
+class Host(Protocol):
+    """What a connection needs of the server that it belongs to."""
+
+    bounds: Bounds
+    body_limit: int
+    stopping: bool
+
+    def upgrade(self, transport: asyncio.Transport, request: Request, rest: bytes) -> str:
+        """Serve the connection as a WebSocket, `rest` being what came behind the request; returns a fault or ""."""
+
+
+class Connection(asyncio.Protocol):
+    """Reads requests one after the other, has each answered by `answer` (which never raises), writes the answers."""
+
+    __slots__ = (
+        "_answer", "_closing", "_host", "_loop", "_lost", "_parser", "_paused", "_queued", "_rest", "_stalled_since",
+        "_task", "_transport", "_unstalled", "_upgrade", "_waiting", "address", "busy", "heard", "held", "held_since",
+    )  # fmt: skip
+
+    def __init__(self, host: Host, answer: Callable[[Request], Awaitable[Reply]]) -> None:
+        self._host = host
+        self._answer = answer
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._parser: RequestParser
+        self._waiting: deque[Request] = deque()
+        self._queued = 0
+        self._rest = b""
+        """What was read and not parsed, because what came before it is to be answered first."""
+        self._upgrade: Request | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._closing = self._lost = self._paused = False
+        self._stalled_since = 0.0
+        self._unstalled: asyncio.Future[None] | None = None
+        self.busy = False
+        """Whether a request is being answered."""
+        self.heard = self._loop.time()
+        """When bytes came last."""
+        self.address, self.held, self.held_since = "", 0, 0.0
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the client's address; is there room for it?"""
+        self._transport = transport  # type: ignore[assignment]
+        peer, host = accepted(self._transport), self._host
+        self._parser = RequestParser(peer, host.body_limit, self._on_request, self._refuse, self._welcome_body)
+        self.address = host.bounds.key_of(peer)
+        if not host.bounds.connections.admit(self, self.heard):
+            self._transport.write(overloaded())
+            self._end(linger=True)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; a request that is complete is begun at once."""
+        if self._closing:
+            return
+        self.heard = self._loop.time()
+        if self._rest:
+            self._rest += data
+        else:
+            self._read(data)
+        if self.held or self._parser.began or self._waiting:
+            self._count()
+
+    def eof_received(self) -> bool:
+        """Close, unless an answer is still to be written."""
+        self._closing = True
+        return self.busy
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the client. What it asked for goes on: an event that came in whole is taken."""
+        del exc
+        self._closing = self._lost = True
+        self._drop()
+        self._host.bounds.forget(self)
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """Read and answer nothing more until the client reads."""
+        self._stalled_since = self._loop.time()
+        self._pause()
+        self._count()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._stalled_since = 0.0
+        if self._unstalled is not None and not self._unstalled.done():
+            self._unstalled.set_result(None)
+        elif not self.busy:
+            self._resume()
+
+    # --- reading
+
+    def _read(self, data: bytes) -> None:
+        """Parse, until what was read has to be answered before more is read."""
+        at, size = 0, len(data)
+        try:
+            while at < size and not self._closing:
+                if self._upgrade is not None or len(self._waiting) >= MOST_WAITING:
+                    self._rest = data[at:]
+                    self._pause()
+                    break
+                piece = data if size <= MAX_PIECE_BYTES and not at else data[at : at + MAX_PIECE_BYTES]
+                at += self._parser.feed(piece, self.heard)
+            if self._upgrade is not None and not self.busy:
+                self._hand_over(self._upgrade)
+        except Exception as error:  # noqa: BLE001 - the loop would log it with the client's address
+            logger.exception("connection_failed", reason=type(error).__name__)
+            self.abort()
+
+    def _on_request(self, request: Request) -> None:
+        """Have a request answered that is complete."""
+        if self._closing:
+            return
+        if b"upgrade" not in request.headers or not wants_websocket(request):
+            self._closing = not request.keep_alive
+            self._begin(request)
+        elif request.upgrade:
+            self._upgrade = request
+        else:
+            self._refuse(request, BAD_HANDSHAKE)
+
+    def _welcome_body(self) -> None:
+        if not self.busy and not self._closing:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _count(self, *, unread: bool = False) -> None:
+        """Have it noted what is kept of this client."""
+        held = self._parser.held + self._queued + len(self._rest)
+        held += kept_outside(self._transport, paused=self._paused, unread=unread or self._stalled_since > 0)
+        self._host.bounds.hold(self, held)
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused and not self._stalled_since:
+            self._paused = False
+            self._transport.resume_reading()
+
+    # --- answering
+
+    def _begin(self, request: Request) -> None:
+        if self.busy:
+            self._waiting.append(request)
+            self._queued += OVERHEAD_BYTES + len(request.body)
+        else:
+            self.busy = True
+            self._task = started(self._serve(request), self._loop)
+
+    async def _serve(self, request: Request) -> None:
+        """Answer a request, and those that came meanwhile."""
+        following: Request | None = request
+        answered = 0
+        while following is not None:
+            request = following
+            reply = await self._answer(request)
+            answered += 1
+            if not answered % MAX_AT_ONCE:
+                await asyncio.sleep(0)  # others have their turn
+            if self._transport.is_closing():
+                break
+            self._transport.write(reply.payload)
+            if self._stalled_since and reply.keep_alive:
+                self._unstalled = self._loop.create_future()
+                await self._unstalled
+                self._unstalled = None
+            following = self._next() if reply.keep_alive else None
+        self.busy = False
+        if not reply.keep_alive or self._closing or self._host.stopping:
+            self._end(linger=bool(request.fault))
+        elif self._upgrade is not None:
+            self._hand_over(self._upgrade)
+        else:
+            self._resume()
+        if self.held:
+            self._count()
+
+    def _next(self) -> Request | None:
+        """The request that waits next, if any."""
+        if not self._waiting and self._rest:
+            rest, self._rest = self._rest, b""
+            self._read(rest)
+        if not self._waiting:
+            return None
+        request = self._waiting.popleft()
+        self._queued -= OVERHEAD_BYTES + len(request.body)
+        return request
+
+    # --- ends
+
+    def finish(self) -> None:
+        """Close as soon as what was asked is answered."""
+        if not self.busy:
+            self._end()
+
+    def abort(self) -> None:
+        """Close now."""
+        self._transport.abort()
+
+    @property
+    def waits_since(self) -> float | None:
+        """When it fell idle, or began what is not complete or not read; None while a request is being answered."""
+        return self._stalled_since or (None if self.busy else self._parser.began or self.heard)
+
+    def shed(self) -> None:
+        """Give way to others: 503 for a request that is not complete, nothing for those that wait, then the end."""
+        if self._stalled_since:
+            self.abort()
+        elif self.busy:
+            self._closing = True
+            self._drop()
+        elif self._parser.began:
+            self._refuse(self._parser.reading, OVERLOADED)
+        else:
+            self._end()
+
+    def look(self, now: float) -> None:
+        """Close when nothing came for too long, or a request takes too long to come, or an answer to be read."""
+        began, patience = self._parser.began, STALLED_SECONDS if self._closing else IDLE_S
+        late = not self.busy and (now - self.heard > patience or (began > 0 and now - began > SLOWEST_S))
+        if late or (self._stalled_since and now - self._stalled_since > STALLED_SECONDS):
+            self.abort()
+        elif not self._closing:
+            self._count(unread=True)
+
+    def _drop(self) -> None:
+        """Let go of everything that was read and is not being answered."""
+        self._waiting.clear()
+        self._queued = 0
+        self._rest = b""
+        self._upgrade = None
+        self._parser.clear()
+
+    def _end(self, *, linger: bool = False) -> None:
+        self._closing = True
+        if self._lost:
+            return
+        self._drop()
+        self._host.bounds.leave(self)
+        if linger and not self._transport.is_closing() and self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._resume()
+            self._loop.call_later(LINGER_S, self._transport.close)
+        else:
+            self._transport.close()
+
+    def _refuse(self, request: Request, fault: str) -> None:
+        """Have a request refused, after the answers before it; nothing that follows is read."""
+        if self._closing:
+            return
+        request.fault = fault
+        request.keep_alive = False
+        self._closing = True
+        self._begin(request)
+
+    def _hand_over(self, request: Request) -> None:
+        """Give the connection to the WebSocket server, with what came behind the request that asks for it."""
+        rest, self._rest, self._upgrade = self._rest, b"", None
+        self._resume()
+        fault = self._host.upgrade(self._transport, request, rest)
+        if fault:
+            self._refuse(request, fault)
+        else:
+            self._closing = True
+            self._host.bounds.forget(self)

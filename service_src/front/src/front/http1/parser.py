@@ -1,0 +1,239 @@
+"""Bytes of one connection to requests, by llhttp (httptools), strictly: what could be read in two ways is refused.
+
+What is kept of a request that is not complete is bounded: its head, its trailers and what stands around a chunk by
+`LONGEST_HEAD`, its body by the limit of bodies. Trailers mean nothing here and are not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import httptools
+
+from front.event.hostnames import is_host_header
+from front.http1.request import BROKEN, TOO_LARGE, Headers, Request
+
+LONGEST_HEAD: Final = 32 * 1024
+"""Bytes of a request's line and headers, of its trailers, and of what stands around a chunk."""
+MOST_HEADERS: Final = 100
+MAX_PIECE_BYTES: Final = 8 * 1024
+"""What is parsed at once: few requests fit, so that few are read before the first of them is answered."""
+OVERHEAD_BYTES: Final = 2048
+"""What Python needs for a request that waits or is not complete, beside its own bytes; about."""
+
+
+_MAX_GOOD_HOSTS: Final = 256
+_GOOD_HOSTS: Final = set[bytes | None]()
+"""Values of Host that were looked at already."""
+
+
+class RequestParser:
+    """Takes pieces of at most `MAX_PIECE_BYTES`; tells of requests as soon as they are complete, or at fault.
+
+    After a fault nothing must be fed any more.
+    """
+
+    __slots__ = (
+        "_body", "_body_limit", "_continued", "_gap", "_headers", "_moved", "_now", "_on_continue", "_on_fault",
+        "_on_request", "_parser", "_peer", "_raw_target", "_reading", "_repeated", "_size", "_target", "began",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        peer: str,
+        body_limit: int,
+        on_request: Callable[[Request], None],
+        on_fault: Callable[[Request, str], None],
+        on_continue: Callable[[], None],
+    ) -> None:
+        """`on_continue` is called when a client waits to be told that its body is welcome."""
+        self._peer = peer
+        self._body_limit = body_limit
+        self._on_request = on_request
+        self._on_fault = on_fault
+        self._on_continue = on_continue
+        self._parser = httptools.HttpRequestParser(self)
+        self._raw_target = b""
+        self._continued: Request | None = None
+        """A request whose body httptools skipped."""
+        self._moved = False
+        self._now = 0.0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the request that was read: the next one begins."""
+        self._target = b""
+        self._headers: Headers = {}
+        self._body: bytes | bytearray = b""
+        self._repeated = self._size = self._gap = 0
+        self._reading: Request | None = None
+        self.began = 0.0
+        """When the request began that is being read, by the clock of `feed`; 0 when none is."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept of the request that is being read, about."""
+        if not self.began:
+            return 0
+        head = 0 if self._reading is None else sum(map(len, self._reading.headers.values()))
+        return OVERHEAD_BYTES + self._gap + self._size + head
+
+    @property
+    def reading(self) -> Request:
+        """The request that is being read, without its body; an empty one before its head is complete."""
+        return self._reading or Request("", b"/", {}, self._peer)
+
+    def feed(self, piece: bytes, now: float) -> int:
+        """Parse a piece; returns how much of it was read: not all behind a request for another protocol."""
+        fresh = not self.began
+        size = len(piece)
+        self._moved = False
+        self._now = now
+        try:
+            self._parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            size = upgrade.args[0]
+            self._read_skipped_body()
+        except httptools.HttpParserInvalidURLError:
+            return self._read_raw_target(piece, now, fresh=fresh)
+        except httptools.HttpParserError:
+            self._on_fault(self.reading, BROKEN)
+        if self._moved:
+            self._gap = 0
+        else:
+            self._gap += size
+            if self._gap > LONGEST_HEAD or len(self._headers) > MOST_HEADERS:
+                self._on_fault(self.reading, BROKEN)
+        return size
+
+    def _read_skipped_body(self) -> None:
+        """Behind a head that asks for another protocol httptools skips the body, and would read it as a request.
+
+        So it is told of the body once more, by a head that asks for nothing.
+        """
+        request = self._continued
+        if request is not None:
+            length = request.headers.get(b"content-length")
+            framing = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %b" % length
+            self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: h\r\n%b\r\n\r\n" % framing)
+
+    def _read_raw_target(self, piece: bytes, now: float, *, fresh: bool) -> int:
+        """Old browsers write addresses in bytes that are no ASCII: read those as they are meant.
+
+        Only in a line that came in one piece and behind nothing else, as such browsers send it.
+        """
+        line, end, rest = piece.partition(b"\r\n")
+        parts = line.split(b" ")
+        if not fresh or not end or len(parts) != 3 or line.isascii():
+            self._on_fault(self.reading, BROKEN)
+            return len(piece)
+        self.clear()
+        self._parser = httptools.HttpRequestParser(self)
+        self._raw_target = parts[1]
+        quoted = b"".join([b"%c" % byte if byte < 0x80 else b"%%%02X" % byte for byte in parts[1]])
+        again = b"%b %b %b\r\n%b" % (parts[0], quoted, parts[2], rest)
+        return len(piece) - len(again) + self.feed(again, now)
+
+    # --- what llhttp finds; a ValueError is a fault of the client
+
+    def on_message_begin(self) -> None:
+        """Note when the request began."""
+        self.began = self._now
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the request's target."""
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; or a trailer, which nobody looks at."""
+        headers = self._headers
+        name = name.lower()
+        if name in headers:
+            value = self._joined(name, headers[name], value)
+        headers[name] = value
+
+    def _joined(self, name: bytes, known: bytes, value: bytes) -> bytes:
+        self._repeated += 1
+        if name == b"host" or self._repeated > MOST_HEADERS:
+            raise ValueError("two hosts, or too many headers")
+        return (b"%b; %b" if name == b"cookie" else b"%b, %b") % (known, value)
+
+    def on_headers_complete(self) -> None:
+        """Look at the head: is it whole, is the body welcome?"""
+        headers, parser = self._headers, self._parser
+        self._headers = {}
+        if self._continued is not None:
+            self._reading, self._continued = self._continued, None
+            return
+        if self._gap > LONGEST_HEAD - MAX_PIECE_BYTES:
+            _check_length(self._target, headers)
+        if len(headers) + self._repeated > MOST_HEADERS:
+            raise ValueError("too many headers")
+        version = parser.get_http_version()
+        if version != "1.1" or b"transfer-encoding" in headers or headers.get(b"host") not in _GOOD_HOSTS:
+            _check_framing(version, headers)
+        target = self._raw_target or self._target
+        self._raw_target = b""
+        request = self._reading = Request(parser.get_method().decode(), target, headers, self._peer)
+        if b"content-length" in headers and int(headers[b"content-length"]) > self._body_limit:
+            self._on_fault(request, TOO_LARGE)
+        elif b"expect" in headers and headers[b"expect"].lower() == b"100-continue":
+            self._on_continue()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body, as long as it is not too large; many small parts are kept as one."""
+        self._moved = True
+        self._size += len(body)
+        if self._size > self._body_limit:
+            self._body = b""
+            self._on_fault(self.reading, TOO_LARGE)
+        elif not self._body:
+            self._body = body
+        else:
+            if type(self._body) is bytes:
+                self._body = bytearray(self._body)
+            self._body += body
+
+    def on_message_complete(self) -> None:
+        """Tell of a complete request."""
+        request, body = self._reading, self._body
+        self.clear()
+        self._moved = True
+        if request is None:
+            return
+        request.body = body if type(body) is bytes else bytes(body)
+        request.keep_alive = request.keep_alive and self._parser.should_keep_alive()
+        if self._parser.should_upgrade():
+            if _has_body(request):
+                self._continued = request
+                return
+            request.upgrade = True
+        self._on_request(request)
+
+
+def _has_body(request: Request) -> bool:
+    headers = request.headers
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"").strip(b"0") != b""
+
+
+def _check_length(target: bytes, headers: Headers) -> None:
+    if len(target) + sum([len(name) + len(value) + 4 for name, value in headers.items()]) > LONGEST_HEAD:
+        raise ValueError("the head is too long")
+
+
+def _check_framing(version: str, headers: Headers) -> None:
+    """ValueError for a head that is valid syntax and is refused all the same (RFC 9112, 3.2 and 6.1)."""
+    host = headers.get(b"host")
+    if version == "1.1":
+        if host is None:
+            raise ValueError("no host")
+    elif version != "1.0" or b"transfer-encoding" in headers:
+        raise ValueError("a version that is not served, or one that knows no Transfer-Encoding")
+    if host is not None:
+        if not is_host_header(host):
+            raise ValueError("the host is none")
+        if len(_GOOD_HOSTS) < _MAX_GOOD_HOSTS and len(host) < 256:
+            _GOOD_HOSTS.add(host)
+    if b"transfer-encoding" in headers and headers[b"transfer-encoding"].lower() != b"chunked":
+        raise ValueError("a transfer coding that is not known here")

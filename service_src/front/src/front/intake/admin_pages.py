@@ -1,0 +1,58 @@
+"""Health and metrics on the event port, for operators and probes only."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from band.json_codec import encode
+from band.service.cross_site import SitePolicy
+from front.event.client_address import ClientAddresses
+from front.http1.request import Request
+from front.pipeline.replies import JSON, Rendered
+
+_PROXIED = (b"x-real-ip", b"x-forwarded-for", b"forwarded")
+_READ = ("GET", "HEAD")
+
+
+class OperatorPages:
+    """Answers under a prefix such as `/_band`, to near callers that come without a proxy.
+
+    To a request from elsewhere, or one that a proxy brought, there is nothing here. What a page of another site has a
+    browser send is refused.
+    """
+
+    def __init__(
+        self,
+        prefix: str,
+        near: ClientAddresses,
+        policy: SitePolicy,
+        health: Callable[[], Awaitable[dict[str, Any]]],
+        metrics: Callable[[], Awaitable[bytes]],
+    ) -> None:
+        self.prefix = f"{prefix.rstrip('/') or '/_band'}/"
+        self._near = near
+        self._policy = policy
+        self._health = health
+        self._metrics = metrics
+
+    async def page(self, path: str, request: Request) -> Rendered:
+        """The page under the prefix; 404 for those whom it is not for."""
+        if request.method not in _READ or not self._is_near(request):
+            return _NOT_FOUND
+        refusal = self._policy.refusal(lambda name: request.header(name.lower().encode()), reads=True)
+        if refusal is not None:
+            return Rendered(403, encode({"message": f"{refusal.reason}; {refusal.hint}"}), JSON)
+        name = path.removeprefix(self.prefix)
+        if name == "health":
+            facts = await self._health()
+            return Rendered(503 if facts.get("status") == "failing" else 200, encode(facts), JSON)
+        if name == "metrics":
+            return Rendered(200, await self._metrics(), "text/plain; charset=utf-8")
+        return _NOT_FOUND
+
+    def _is_near(self, request: Request) -> bool:
+        return self._near.trusts(request.peer) and not any(name in request.headers for name in _PROXIED)
+
+
+_NOT_FOUND = Rendered(404, b'{"message":"Not Found"}', JSON)

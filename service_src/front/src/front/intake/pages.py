@@ -1,0 +1,58 @@
+"""The few answers that are no events: the index page, the icon, the tracker script, the teapot."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import resources
+from typing import Any, Final
+
+from front.event.hostnames import host_of
+from front.event.url_path import URL_MARK
+from front.pipeline.replies import JSON, Rendered
+
+_FILES = resources.files("front") / "static"
+_INDEX: Final = (_FILES / "index.html").read_bytes()
+_ICON: Final = (_FILES / "favicon.ico").read_bytes()
+_TRACKER: Final = (_FILES / "tracker.js").read_text(encoding="utf-8")
+_PLACEHOLDER: Final = b"https://THIS-HOST"
+_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+
+TRACKER: Final = "/lib.js"
+TRACKER_GLOBAL: Final = "rstat4"
+"""The name of the tracker's function in the window of a page."""
+
+
+def page(path: str, server: str) -> Rendered | None:
+    """The page for a path, or None when the path is an event's. `server` is how its reader calls this host."""
+    if path == "/":
+        index = _INDEX.replace(_PLACEHOLDER, server.encode()) if server else _INDEX
+        return Rendered(200, index, "text/html; charset=utf-8")
+    if path == "/favicon.ico":
+        return Rendered(200, _ICON, "image/x-icon")
+    if path == "/coffee":
+        return Rendered(418, b'{"message":"I\'m a teapot"}', JSON, [("X-My-Name", "front")])
+    return None
+
+
+def tracker(uid: str, *, consent_required: bool) -> Rendered:
+    """The tracker, configured for one visitor; an empty `uid` tells it none."""
+    config: dict[str, Any] = {"initialUid": uid, "urlMark": URL_MARK}
+    if consent_required:
+        config["consentRequired"] = True
+    text = json.dumps(config, separators=(",", ":"))
+    script = f';window["{TRACKER_GLOBAL}"]&&window["{TRACKER_GLOBAL}"](\'configure\',{text});\n{_TRACKER}'
+    return Rendered(200, script.encode(), "application/javascript; charset=utf-8")
+
+
+def server_url(host: str, scheme: str | None) -> str:
+    """The URL of a server that was asked for as `host` (`name:port`); empty when that is no host.
+
+    Without a `scheme` from a proxy it is https for a public name, http for a port, an address or a local name.
+    """
+    host = host.split(",", 1)[0].strip()
+    if not _AUTHORITY.fullmatch(host):
+        return ""
+    if scheme not in ("http", "https"):
+        scheme = "https" if host_of(host) == host.lower() else "http"
+    return f"{scheme}://{host}"

@@ -1,0 +1,130 @@
+"""The WebSocket door: the same events and answers over one long connection."""
+
+from __future__ import annotations
+
+from sys import getsizeof
+from typing import Any, Final, NamedTuple
+
+from band.telemetry.logs import logger
+from front.errors import BadRequest, NotAccepted, Overloaded
+from front.event import message
+from front.event.client_address import ClientAddresses
+from front.event.consent import consent_of, mark_objection
+from front.event.ids import Flakes
+from front.http1.request import Request
+from front.intake.admission import SMALL_BYTES, Admission
+from front.intake.body import decode_json
+from front.intake.http import target_of, td_of
+from front.intake.qs import parse_query
+from front.metrics import Counters
+from front.pipeline import replies
+from front.pipeline.pipeline import Pipeline
+from front.pipeline.replies import Answer
+
+_BAD = replies.error("Bad Request", 400)
+# The text of the original, its missing quote included: clients compare it.
+_INCOMPLETE = replies.error('Request must contains "service" and "name', 400)
+_KEPT_BYTES: Final = 4096
+"""What one open WebSocket takes beside the texts of its handshake, about."""
+
+
+class Client(NamedTuple):
+    """What the handshake told: the uid (None where the URL named none), the `td` of each event, objection, consent."""
+
+    uid: Any
+    td: message.Message
+    gpc: bool
+    consent: bool | None
+    """What the URL says of it: a refusal holds for all messages, a consent for those that say nothing."""
+    address: str
+    """What the connection counts under; empty for a proxy that does not tell whose it is."""
+    kept_bytes: int
+
+
+class Sockets:
+    """Answers messages of WebSocket clients."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        flakes: Flakes,
+        addresses: ClientAddresses,
+        counters: Counters,
+        admission: Admission,
+        *,
+        require_consent: bool = False,
+    ) -> None:
+        self._pipeline = pipeline
+        self._flakes = flakes
+        self._addresses = addresses
+        self._counters = counters
+        self._admission = admission
+        self._require_consent = require_consent
+
+    def client_of(self, request: Request) -> Client:
+        """Who asks for a WebSocket. As for requests, what is no valid uid is replaced by a new one."""
+        query = parse_query(target_of(request.target)[1])
+        named = query.get("uid")
+        uid: Any = None
+        if isinstance(named, str) and named:
+            uid = message.uid_of(query, {}, "", self._flakes)
+        td = td_of(request, self._addresses)
+        texts = [*td.values(), *td.get("ch", {}).values()]
+        return Client(
+            uid,
+            td,
+            request.headers.get(b"sec-gpc") == b"1",
+            consent_of(query),
+            self._addresses.bound_key(td.get("ip", "")),
+            _KEPT_BYTES + sum(map(getsizeof, texts)),
+        )
+
+    def count_error(self) -> None:
+        """Count a connection that ends because what came was no WebSocket frame."""
+        self._counters.add("protocol_errors")
+
+    async def answer(self, payload: bytes, client: Client) -> bytes:
+        """Answer one message; never raises."""
+        if len(payload) <= SMALL_BYTES:
+            return await self._answer(payload, client)
+        try:
+            return await self._admission.run(len(payload), self._answer(payload, client))
+        except NotAccepted as error:
+            return replies.ws_form(self._unavailable(error))
+
+    async def _answer(self, raw: bytes, client: Client) -> bytes:
+        try:
+            received = decode_json(raw)
+        except BadRequest as error:
+            self._counters.add(f"rejected_{error.code}")
+            return replies.ws_form(_BAD)
+        if not isinstance(received, dict):
+            self._counters.add("rejected_not_an_object")
+            return replies.ws_form(_BAD)
+        return replies.ws_form(await self._take(received, client), received.get("id__"))
+
+    async def _take(self, received: message.Message, client: Client) -> Answer:
+        service, name = received.get("service"), received.get("name")
+        if not service or not name:
+            self._counters.add("rejected_incomplete")
+            return _INCOMPLETE
+        try:
+            key = message.event_key(service, name)
+            event = message.ws_message(key, service, name, received, client.uid, client.td, self._flakes)
+            said = (client.consent, consent_of(received))
+            refused = False in said or (self._require_consent and True not in said)
+            mark_objection(event, gpc=client.gpc, refused=refused)
+            return await self._pipeline.run(event)
+        except BadRequest as error:
+            self._counters.add(f"rejected_{error.code}")
+            return replies.error(f"Bad Request: {error.reason}", 400)
+        except NotAccepted as error:
+            return self._unavailable(error)
+        except Exception as error:  # noqa: BLE001 - one message must not end the connection
+            self._counters.add("failed")
+            logger.exception("message_failed", reason=type(error).__name__)
+            return replies.error("Internal Server Error", 500)
+
+    def _unavailable(self, error: NotAccepted) -> Answer:
+        self._counters.add("overloaded" if isinstance(error, Overloaded) else "not_accepted")
+        return replies.error(f"Service Unavailable: {error.reason}", 503)

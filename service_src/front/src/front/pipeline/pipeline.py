@@ -1,0 +1,118 @@
+"""The road of one message: enrich, hide the address, answer, accept."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final, Protocol
+
+from band.errors import RpcError, RpcRemoteError, RpcTimeout
+from front.enrichment.enricher import Enricher
+from front.errors import NotAccepted
+from front.event.ip_privacy import Masker
+from front.event.message import Message, encode
+from front.event.trace import Trace
+from front.metrics import Counters
+from front.pipeline import replies
+from front.pipeline.builtin_handlers import BuiltIn, default_answer
+from front.pipeline.replies import Answer
+from front.routing.handlers import Remote
+from front.routing.registrations import EMPTY, Table
+from front.storage.stream import Acceptor
+
+REFUSAL_SHOWN_SECONDS: Final = 10.0
+
+
+class Caller(Protocol):
+    """The part of band's `rpc` that handlers need."""
+
+    async def call(self, to: str, method: str, params: dict[str, Any] | None = None, timeout: float = ...) -> Any:
+        """Call a service's method and return its result as sent."""
+
+
+class Refusals:
+    """Remembers the last event that was refused with 503, for health."""
+
+    def __init__(self) -> None:
+        self._reason = ""
+        self._at = 0.0
+
+    def note(self, error: NotAccepted) -> NotAccepted:
+        """Remember one; returns it."""
+        self._reason, self._at = str(error.__cause__ or error.reason), time.monotonic()
+        return error
+
+    def recent(self) -> str:
+        """Return why an event was refused in the last seconds; empty when none was."""
+        return self._reason if time.monotonic() - self._at < REFUSAL_SHOWN_SECONDS else ""
+
+
+class Pipeline:
+    """Takes messages through all stages. `table` is replaced as a whole when the registrations change."""
+
+    def __init__(
+        self,
+        rpc: Caller,
+        enricher: Enricher,
+        acceptor: Acceptor,
+        mask: Masker,
+        builtin: BuiltIn,
+        counters: Counters,
+        handler_timeout: float,
+    ) -> None:
+        self.table: Table = EMPTY
+        self.refusals = Refusals()
+        self._rpc = rpc
+        self._enricher = enricher
+        self._acceptor = acceptor
+        self._mask = mask
+        self._builtin = builtin
+        self._counters = counters
+        self._handler_timeout = handler_timeout
+
+    async def run(self, message: Message, own_hosts: tuple[str, ...] = ()) -> Answer:
+        """The client's answer, once the event is safe. NotAccepted when it is not: then nothing was promised.
+
+        `own_hosts` are the host names that the request came to; redirects to them are allowed.
+        """
+        refusal = self._acceptor.refusal()
+        if refusal:
+            raise self.refusals.note(NotAccepted(f"events cannot be stored now: {refusal}"))
+        table = self.table
+        data = message["data"]
+        if not table.plan.fields.isdisjoint(data):
+            # Else a client would say where it is and what it is, and listeners would believe it was looked up.
+            for field in table.plan.fields.intersection(data):
+                del data[field]
+            self._counters.add("forged")
+        trace = Trace(message["time"])
+        for service in await self._enricher.enrich(message, table.plan, trace):
+            self._counters.add(f"enricher_silent_{service}")
+        td = message.get("td")
+        if td is not None and "ip" in td:
+            td["ip"] = self._mask(td["ip"])
+        target, known = table.routes.find(message["key"])
+        if target is None:
+            answer = default_answer(known, message)
+        elif isinstance(target, str):
+            answer = self._builtin.answer(target, message, own_hosts)
+        else:
+            trace.handler = target.service
+            answer = await self._call(target, message)
+        try:
+            await self._acceptor.accept(encode(message), trace.encode())
+        except NotAccepted as error:
+            self.refusals.note(error)
+            raise
+        self._counters.add("accepted")
+        return answer
+
+    async def _call(self, target: Remote, message: Message) -> Answer:
+        timeout = target.timeout(self._handler_timeout)
+        try:
+            return replies.from_handler(await self._rpc.call(target.service, target.method, message, timeout=timeout))
+        except RpcRemoteError as error:
+            return replies.error(error.message, 500)
+        except RpcTimeout:
+            return replies.error("Request timeout", 500)
+        except RpcError:
+            return replies.error("The service that answers this is not running", 500)

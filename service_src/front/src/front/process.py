@@ -1,0 +1,42 @@
+"""Which of front's processes this one is."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+CGROUP: Final = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A worker's number among `count`, and what its parent gave it; the one process of a small front has no parent."""
+
+    number: int = 0
+    count: int = 1
+    family: str = ""
+    """The name that all workers of one parent have in common."""
+    listening: socket.socket | None = None
+    """The event port: a socket of this worker's own, which outlives it in the parent."""
+    parent: int | None = None
+    """A pipe's end that is closed when the parent is gone."""
+
+
+current = Place()
+"""The place of this process; set by `front.workers.supervisor` before anything else of front is made."""
+
+
+def cores(cgroup: Path = CGROUP) -> int:
+    """How many processes can run at once here: the cores, or what the container's limit leaves of them."""
+    allowed = len(os.sched_getaffinity(0))
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # cgroup v2, v1
+        try:
+            quota, period = [int(word) for file in files for word in (cgroup / file).read_text().split()]
+        except (OSError, ValueError):
+            continue  # no such cgroup, or no limit (`max`): then the cores are what there is
+        if quota > 0 and period > 0:
+            allowed = min(allowed, -(-quota // period))
+    return max(1, allowed)

@@ -1,0 +1,1 @@
+"""Registrations of services, compiled: which handler answers an event, which enrichers are asked."""

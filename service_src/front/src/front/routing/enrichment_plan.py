@@ -1,0 +1,149 @@
+"""Which enrichers an event goes to and what they are told, compiled when the registrations change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple, TypeGuard
+
+from front.enrichment.response_cache import Rule
+from front.errors import UnusableRow
+
+OWN_FIELDS: Final = frozenset({"mmgeo", "sxgeo", "uaparser", "stored"})
+"""What front and the platform's enrichers lay into `data`, also while they are stopped; `fpid` the SDK sends itself."""
+
+_MISSING = object()
+LONGEST_NAME: Final = 200
+MOST_KEYS: Final = 1000
+MOST_PROPS: Final = 100
+_MAX_REMEMBERED = 4096
+_LONGEST_REMEMBERED = 100
+
+
+Path = tuple[str, ...]
+Props = dict[str, Path]
+"""Parameter -> where in the message its value stands."""
+
+
+class EnricherRow(NamedTuple):
+    """One registration of an enricher, checked."""
+
+    service: str
+    keys: tuple[str, ...]
+    props: Props
+    rule: Rule | None
+
+
+class Wish(NamedTuple):
+    """A service that wants to hear of an event, and how its answers may be used again (None: not at all)."""
+
+    service: str
+    rule: Rule | None
+    own: Props | None
+    """What it is told, where that is not what the others are told."""
+
+
+class EnrichPlan:
+    """Enricher keys as prefixes, and the properties that enrichers asked for.
+
+    All are told the union of them, in one request, as in the original. Where two services mean different properties by
+    one name, the first registration's counts in the union, and the other service is told its own, in a request of its
+    own: nobody chooses what another service is told.
+    """
+
+    __slots__ = ("_by_prefix", "_for_all", "_longest", "_own", "_props", "_remembered", "_rules", "fields", "services")
+
+    def __init__(self, rows: Iterable[EnricherRow] = ()) -> None:
+        by_prefix: dict[str, set[str]] = {}
+        for_all: set[str] = set()
+        props: dict[str, Props] = {}
+        self._rules: dict[str, Rule | None] = {}
+        for service, keys, wanted, rule in rows:
+            self._rules[service] = rule
+            props.setdefault(service, {}).update(wanted)
+            for key in keys:
+                (for_all if key == "*" else by_prefix.setdefault(key, set())).add(service)
+        self._by_prefix = {key: frozenset(services) for key, services in by_prefix.items()}
+        self._for_all = frozenset(for_all)
+        union: Props = {}
+        for wanted in props.values():
+            union = {**wanted, **union}
+        self._props = list(union.items())
+        self._own = {
+            service: {**union, **wanted} for service, wanted in props.items() if not wanted.items() <= union.items()
+        }
+        self._remembered: dict[str, tuple[Wish, ...]] = {}
+        self._longest = max((prefix.count(".") + 1 for prefix in by_prefix), default=0)
+        self.services = self._for_all.union(*by_prefix.values())
+        """Every service that may be asked."""
+        self.fields = OWN_FIELDS | self.services
+        """Names in `data` that answers lie under: no client may write there."""
+
+    @property
+    def told_apart(self) -> list[str]:
+        """Services that mean something else by the name of a property than one that registered before them."""
+        return sorted(self._own)
+
+    def expected(self, key: str) -> frozenset[str]:
+        """The services that must hear of an event key; each once, however many of its keys match."""
+        found = self._for_all
+        if not self._by_prefix:
+            return found
+        prefix = ""
+        for part in key.split(".", self._longest)[: self._longest]:
+            prefix = f"{prefix}.{part}" if prefix else part
+            hit = self._by_prefix.get(prefix)
+            if hit is not None:
+                found = found | hit if found else hit
+        return found
+
+    def wishes(self, key: str) -> tuple[Wish, ...]:
+        """The services that must hear of an event key, in the order of their registrations."""
+        found = self._remembered.get(key)
+        if found is None:
+            expected = self.expected(key)
+            found = tuple(
+                [Wish(name, rule, self._own.get(name)) for name, rule in self._rules.items() if name in expected]
+            )
+            if len(key) > _LONGEST_REMEMBERED:  # keys are the clients' choice: forget rather than grow
+                return found
+            if len(self._remembered) >= _MAX_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[key] = found
+        return found
+
+    def params(self, message: dict[str, Any], own: Props | None = None) -> dict[str, Any]:
+        """What enrichers are told of a message, or one by its `own` properties; those it does not have are left out."""
+        told: dict[str, Any] = {}
+        for name, path in self._props if own is None else own.items():
+            value: Any = message
+            for step in path:
+                value = value.get(step, _MISSING) if isinstance(value, dict) else _MISSING
+                if value is _MISSING:
+                    break
+            else:
+                told[name] = value
+        return told
+
+
+def read_enricher(service: str, options: Mapping[str, Any]) -> EnricherRow:
+    """Check what an enricher registers. UnusableRow when it is more than front looks up for each event."""
+    keys = [key for key in options.get("keys") or () if isinstance(key, str) and key]
+    wanted = options.get("props")
+    named = wanted if isinstance(wanted, Mapping) else {}
+    props = {name: path for name, path in named.items() if isinstance(name, str) and isinstance(path, str)}
+    if len(keys) > MOST_KEYS or len(props) > MOST_PROPS:
+        raise UnusableRow(f"more than {MOST_KEYS} `keys` or {MOST_PROPS} `props`")
+    if not all(map(is_word, (*keys, *props, *props.values()))):
+        raise UnusableRow(f"its `keys` and `props` must be printable texts of at most {LONGEST_NAME} characters")
+    paths = {name: tuple(path.split(".")) for name, path in props.items()}
+    return EnricherRow(service, tuple(keys), paths, Rule.read(service, options.get("cache")))
+
+
+def is_word(value: Any) -> TypeGuard[str]:
+    """Whether a value is a text that can stand in a message, a log and a metric: printable, not empty, not long."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable()
+
+
+def compile_plan(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> EnrichPlan:
+    """Compile (service, options) of enricher rows."""
+    return EnrichPlan([read_enricher(service, options) for service, options in rows])

@@ -1,0 +1,78 @@
+"""Which handler answers an event: the longest registered prefix of its key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from front.event.message import KEY_PREFIX
+
+BUILT_IN = {
+    f"{KEY_PREFIX}.track": "track",
+    f"{KEY_PREFIX}.pixel": "pixel",
+    f"{KEY_PREFIX}.redir": "redir",
+    f"{KEY_PREFIX}.hello": "hello",
+}
+"""Route key -> name of the built-in handler. A registered handler of the same key goes first."""
+
+_MAX_TIMEOUT_S = 60.0
+_MAX_REMEMBERED = 4096
+_LONGEST_REMEMBERED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A handler in another service."""
+
+    service: str
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def timeout(self, default: float) -> float:
+        """Seconds to wait for its answer: its own `options.timeout` (milliseconds) or the default."""
+        own = self.options.get("timeout")
+        if isinstance(own, (int, float)) and not isinstance(own, bool) and own > 0:
+            return min(own, _MAX_TIMEOUT_S * 1000) / 1000
+        return default
+
+
+class RouteTable:
+    """Finds the handler of an event key by walking its segments."""
+
+    def __init__(self, handlers: Mapping[str, Remote]) -> None:
+        self._targets: dict[str, Remote | str] = {**BUILT_IN, **handlers}
+        self._nodes: set[str] = {KEY_PREFIX}
+        for key in self._targets:
+            self._nodes.update(prefixes(key))
+        self._found: dict[str, tuple[Remote | str | None, str]] = {}
+
+    def find(self, key: str) -> tuple[Remote | str | None, str]:
+        """The handler of a key (a remote one, or the name of a built-in), and the longest known prefix of the key."""
+        found = self._found.get(key)
+        if found is None:
+            if len(key) > _LONGEST_REMEMBERED:  # keys are the clients' choice: forget rather than grow
+                return self._walk(key)
+            if len(self._found) >= _MAX_REMEMBERED:
+                self._found.clear()
+            found = self._found[key] = self._walk(key)
+        return found
+
+    def _walk(self, key: str) -> tuple[Remote | str | None, str]:
+        target: Remote | str | None = None
+        known = KEY_PREFIX
+        for prefix in prefixes(key):
+            if prefix not in self._nodes:
+                break
+            known = prefix
+            target = self._targets.get(prefix, target)
+        return target, known
+
+
+def prefixes(key: str) -> list[str]:
+    """The dotted prefixes of an event key from `in.gen` on, shortest first, the key itself last."""
+    parts = key.split(".")
+    found = [KEY_PREFIX]
+    for part in parts[2:]:
+        found.append(f"{found[-1]}.{part}")
+    return found

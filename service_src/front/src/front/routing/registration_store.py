@@ -1,0 +1,99 @@
+"""The last table of registrations, kept in Redis: a front that starts knows it before the director says a word.
+
+Without it, the events between a start and the director's next push would be taken with no enrichment. What is kept may
+be old: an enricher that has gone meanwhile is soon not waited for, and the next push replaces the table.
+
+Our director writes the key, and where Redis has named users nobody else can: there front takes registrations from it
+alone, and a push is no more than a reason to look. Else front takes the push, and writes the key itself: the original's
+director knows no key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple, Protocol
+
+from band.constants import REGISTRATIONS_KEY
+from band.errors import RedisError, RedisReplyError
+from band.json_codec import decode, encode
+from band.telemetry.logs import logger
+
+_ANSWER_WITHIN_S = 2.0
+
+
+class Link(Protocol):
+    """The part of band's `link` that remembering needs."""
+
+    async def ready(self, timeout: float) -> None:
+        """Wait until there is a connection; RedisUnavailable after `timeout` seconds."""
+
+    def ask(self, *parts: Any, timeout: float = ...) -> asyncio.Future[Any]:
+        """Send one command; the future has its reply."""
+
+
+class Registrations(NamedTuple):
+    """What the director pushed: the rows and the hash that names them."""
+
+    rows: list[Any]
+    state_hash: Any
+
+
+class Remembered:
+    """Writes and reads the one key. No error of Redis or of what is kept leaves it."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.told = False
+        """Whether Redis has said what is kept, or that nothing is."""
+
+    def keep(self, known: Registrations) -> None:
+        """Write without waiting. When that fails, the next new table is written again."""
+        try:
+            written = self._link.ask(
+                "SET", REGISTRATIONS_KEY, encode({"register": known.rows, "state_hash": known.state_hash})
+            )
+        except (RedisError, TypeError, ValueError, RecursionError) as error:
+            logger.debug("registrations_not_kept", reason=str(error))
+            return
+        written.add_done_callback(_look_at)
+
+    async def recall(self, within: float) -> Registrations | None:
+        """What is kept; None after `within` seconds, and when there is nothing or nothing that can be used."""
+        try:
+            async with asyncio.timeout(within):
+                await self._link.ready(within)
+                raw = await self._link.ask("GET", REGISTRATIONS_KEY, timeout=min(within, _ANSWER_WITHIN_S))
+                self.told = True
+        except (TimeoutError, RedisError) as error:
+            self.told = isinstance(error, RedisReplyError)
+            log = logger.warning if self.told else logger.info
+            log("registrations_not_recalled", reason=str(error) or f"Redis did not answer within {within:g} s")
+            return None
+        return None if raw is None else _read(raw)
+
+
+def _look_at(written: asyncio.Future[Any]) -> None:
+    if not written.cancelled() and (error := written.exception()) is not None:
+        logger.debug("registrations_not_kept", reason=str(error))
+
+
+def _read(raw: bytes) -> Registrations | None:
+    """Read what is kept; one line in the log when somebody else wrote there."""
+    try:
+        kept = decode(raw)
+    except (ValueError, RecursionError) as error:
+        _ignore(f"it is not JSON: {str(error)[:120]}")
+        return None
+    if not isinstance(kept, dict) or not isinstance(kept.get("register"), list) or not kept.get("state_hash"):
+        _ignore("it is no object with a list `register` and a `state_hash`")
+        return None
+    return Registrations(kept["register"], kept["state_hash"])
+
+
+def _ignore(reason: str) -> None:
+    logger.warning(
+        "kept_registrations_ignored",
+        key=REGISTRATIONS_KEY,
+        reason=reason,
+        hint="nothing to do: the director's next push replaces it",
+    )

@@ -1,0 +1,283 @@
+"""Accepting with a journal behind the stream: Redis may go away, the promise stays.
+
+While nothing waits in the journal, an event goes straight into the stream. From the first one that Redis does not take,
+all go to the journal, those that come later too, so that the events of a visitor stay in their order; a background task
+brings them into the stream as soon as Redis takes them. When only a few are left, new ones wait these few
+milliseconds, and the straight way is open again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from typing import Any, Protocol
+
+import hiredis
+
+from band.background import run_forever
+from band.constants import BROADCAST
+from band.errors import RedisError, RedisReplyError
+from band.telemetry.logs import logger
+from front.errors import NotAccepted
+from front.event.message import broadcast_of
+from front.storage.journal.journal import Journal
+from front.storage.journal.replay import Replayer, Room, unsure
+from front.storage.journal.writer import Segment
+from front.storage.recovery import Given, Recovery
+from front.storage.redis_persistence import remedy
+
+_FEW = 2000
+"""When fewer events than this are left, new ones wait for them instead of queueing behind on the disk."""
+_FEW_BYTES = 4 * 1024 * 1024
+_HOLD_S = 1.0
+"""New events wait at most so long for them."""
+_OTHERS_S = 20.0
+"""Other processes that hold older events are waited for at most so long."""
+_LOOK_S = 0.1
+_LONGEST_PAUSE_S = 2.0
+_ADOPT_EVERY_S = 10.0
+
+
+class Link(Protocol):
+    """What is needed of band's connection to Redis."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether commands go through now."""
+
+    def publish(self, channel: str, payload: bytes) -> bool:
+        """Publish a message without waiting."""
+
+    async def ready(self, timeout: float) -> None:
+        """Wait until there is a connection; RedisUnavailable after `timeout` seconds."""
+
+    async def command(self, *parts: Any, timeout: float = ...) -> Any:
+        """Send one command and return its reply."""
+
+
+class Stream(Protocol):
+    """The straight way: appends to the stream and waits for Redis' word."""
+
+    def accept(self, payload: bytes, trace: bytes) -> Awaitable[Any]:
+        """Wait until the event is in the stream; NotAccepted when it is not, or when nobody knows."""
+
+    def refusal(self) -> str:
+        """Why it cannot be tried now; empty when it can."""
+
+
+_DAMAGED_HINT = (
+    "look at the disk that holds JOURNAL_DIR; what is left of them lies in w*/damaged there, until you remove it. "
+    "Restart front when you have seen it: the count begins anew"
+)
+
+
+class JournalAcceptor:
+    """An acceptor that says no only when neither Redis nor the disk takes the event."""
+
+    def __init__(self, stream: Stream, journal: Journal, link: Link, room: Room, given: Given) -> None:
+        """`given` is filled by the straight way."""
+        self.journal = journal
+        self._stream = stream
+        self._link = link
+        self._room = room
+        self._replayer = Replayer(link, room, lambda payload: link.publish(BROADCAST, broadcast_of(payload)))
+        self._recovery = Recovery(given, journal, self._replayer)
+        self._behind = False
+        self._gate = asyncio.Event()
+        self._gate.set()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._reason = ""
+        self._pause = _LOOK_S
+        self._adopt_at = 0.0
+
+    # --- life
+
+    async def open(self) -> None:
+        """Take a folder of the disk; what lies there goes into the stream first."""
+        await asyncio.to_thread(self.journal.open)
+        if self.journal.trouble:
+            logger.error("journal_unusable", reason=self.journal.trouble)
+        if self.journal.waits or self.journal.older_elsewhere():
+            self._fall_behind("a front before this one left events")
+        loop = asyncio.get_running_loop()
+        self._adopt_at = loop.time() + _ADOPT_EVERY_S
+        self._task = loop.create_task(run_forever("journal_replay", self._run), name="journal")
+
+    async def close(self) -> None:
+        """Write what waits; what is not in the stream yet is brought there by the next front."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        self._gate.set()
+        await self.journal.close()
+
+    # --- accepting
+
+    async def accept(self, payload: bytes, trace: bytes = b"") -> Any:
+        """Wait until the event is in the stream or on the disk. NotAccepted when neither takes it."""
+        if not self._gate.is_set():
+            await self._gate.wait()
+        if not self._behind:
+            if away := self._stream.refusal():
+                self._fall_behind(away, lost=not self._link.connected)
+            else:
+                try:
+                    return await self._stream.accept(payload, trace)
+                except NotAccepted as error:
+                    reason = str(error.__cause__ or error)
+                    self._fall_behind(reason, lost=not reason.startswith("OOM"))
+                    if not isinstance(error.__cause__, RedisReplyError | hiredis.ReplyError):
+                        trace = unsure(trace)  # Redis may have heard it all the same
+        await self.journal.append(payload, trace)
+        return None
+
+    def refusal(self) -> str:
+        """Why events cannot be accepted now; empty when they can."""
+        away = self._stream.refusal()
+        if not away and not self._behind:
+            return ""
+        unable = self.journal.refusal()
+        return f"{away or 'older events wait'}, and {unable}" if unable else ""
+
+    def health(self) -> dict[str, Any]:
+        """`degraded` while events wait or the disk refuses; `failing` when neither Redis nor the disk takes any."""
+        journal = self.journal
+        facts: dict[str, Any] = {
+            "waiting": journal.depth + len(self._recovery),
+            "bytes": journal.used_bytes,
+            "most_bytes": journal.most_bytes,
+            "oldest_s": round(journal.age_s, 1),
+            "written": journal.written,
+            "replayed": self._replayer.replayed,
+            "refused": journal.refused,
+            "torn": journal.torn,
+            "damaged": journal.damaged,
+        }
+        if refusal := self.refusal():
+            reason = f"events are refused with 503: {refusal}"
+            return {"status": "failing", "reason": reason, "hint": remedy(self._stream.refusal()), **facts}
+        if journal.trouble:
+            hint = "free space on the disk that holds JOURNAL_DIR, or mend it"
+            if not self._behind:
+                hint += "; events go straight to Redis, and are refused when it is away"
+            return {"status": "degraded", "reason": journal.trouble, "hint": hint, **facts}
+        if self._behind:
+            reason = f"events wait on the disk: {self._reason}"
+            return {"status": "degraded", "reason": reason, "hint": remedy(self._reason), **facts}
+        if journal.damaged:
+            reason = f"{journal.damaged} damaged records of the journal could not be brought into the stream"
+            return {"status": "degraded", "reason": reason, "hint": _DAMAGED_HINT, **facts}
+        return {"status": "ok", **facts}
+
+    @property
+    def replayed(self) -> int:
+        """Events that came into the stream from the journal."""
+        return self._replayer.replayed
+
+    # --- the background
+
+    def redis_wrote(self, left: int) -> None:
+        """Forget what is in Redis' file: all but the last `left` bytes that it was given."""
+        self._recovery.redis_wrote(left)
+
+    def redis_lost(self, reason: str) -> None:
+        """Bring again what Redis had confirmed and may have lost."""
+        if self._recovery.needed:
+            self._fall_behind(reason, lost=True)
+
+    def _fall_behind(self, reason: str, *, lost: bool = False) -> None:
+        """Let all events go to the journal; first those that Redis had confirmed, when it may have lost them."""
+        if lost:
+            self._recovery.save()
+        self._reason = reason
+        if not self._behind:
+            self._behind = True
+            logger.warning("journal_begins", reason=reason)
+        self._wake.set()
+
+    async def _run(self) -> None:
+        """Wait for something to do, then bring what waits into the stream. A trouble that is known is waited out."""
+        if not self._behind:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), _ADOPT_EVERY_S)
+        try:
+            await self._adopt()
+            self.journal.remove_replayed()
+            if self._behind:
+                await self._link.ready(30)
+                await self._catch_up()
+            self._pause = _LOOK_S
+        except (RedisError, TimeoutError) as error:
+            self._reason = str(error) or "Redis is slow"
+            self._pause = min(_LONGEST_PAUSE_S, self._pause * 2)
+            await asyncio.sleep(self._pause)
+        except OSError as error:
+            self._reason = f"the journal cannot be read: {error.strerror or error}"
+            logger.error("journal_unreadable", reason=self._reason)
+            await asyncio.sleep(_LONGEST_PAUSE_S)
+
+    async def _adopt(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._adopt_at:
+            self._adopt_at = now + _ADOPT_EVERY_S
+            if await self.journal.adopt():
+                self._fall_behind("another front left events")
+
+    async def _catch_up(self) -> None:
+        """Bring everything into the stream; at the end nothing waits and the straight way is open."""
+        await self._link.command("PING")  # a Redis that hangs shows here, before anybody waits for it
+        await self._recovery.bring()
+        await self._bring_older()
+        await self._bring_all()
+        while self.journal.depth > _FEW or self.journal.waiting_bytes > _FEW_BYTES:
+            await self._bring_all()
+        await self._replayer.wait_for_room()
+        # Redis takes events, and few came in the meantime: those that come now wait for these instead of the disk.
+        self._gate.clear()
+        try:
+            async with asyncio.timeout(_HOLD_S):
+                # Who was past the gate already may still append.
+                while self.journal.busy or self.journal.waits:
+                    await self.journal.idle()
+                    await self._bring_all()
+            self._behind = False
+            self._wake.clear()
+        finally:
+            self._gate.set()
+        logger.info("journal_empty", replayed=self._replayer.replayed)
+
+    async def _bring_older(self) -> None:
+        """Events from before this process come first, also those that other processes bring."""
+        for segment in await self.journal.sealed():
+            if self.journal.is_older(segment):
+                await self._bring(segment)
+        until = asyncio.get_running_loop().time() + _OTHERS_S
+        while await asyncio.to_thread(self.journal.older_elsewhere):
+            if asyncio.get_running_loop().time() > until:
+                logger.warning("journal_not_awaited", hint="another process of front holds older events and is slow")
+                return
+            await asyncio.sleep(_LOOK_S / 2)
+
+    async def _bring_all(self) -> None:
+        for segment in await self.journal.sealed():
+            await self._bring(segment)
+
+    async def _bring(self, segment: Segment) -> None:
+        try:
+            found = await asyncio.to_thread(self.journal.read, segment)
+        except FileNotFoundError:
+            logger.error("journal_segment_gone", segment=segment.path.name, events=segment.records)
+            self.journal.finish(segment)
+            self.journal.done(segment)
+            return
+        if found.damaged or found.torn:
+            logger.error(
+                "journal_damaged", segment=segment.path.name, damaged=len(found.damaged), torn_bytes=found.torn,
+                hint="damaged records are kept beside the journal, in the folder `damaged`",
+            )  # fmt: skip
+        appended = await self._replayer.replay(segment.key, found.entries)
+        self._recovery.replayed(segment, segment.size if appended == len(found.entries) else 0)

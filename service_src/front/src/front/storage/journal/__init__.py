@@ -1,0 +1,1 @@
+"""The write-ahead journal on front's own disk, and its replay into the stream."""

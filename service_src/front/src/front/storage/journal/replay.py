@@ -1,0 +1,217 @@
+"""From a segment of the journal into the stream: all of it once, whatever dies in between.
+
+Commands of Redis: GET, EVAL (in it GET, XADD, SET), XRANGE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from band.constants import EVENTS_STREAM
+from band.decoding import decode
+from band.errors import DecodingError
+from front.storage.journal.format import Entry
+
+POSITION = "front:journal:{key}"
+POSITION_TTL_S = 30 * 86_400
+_ALL_TTL_S = 86_400
+"""Of the position at the end of a segment: its file goes in seconds."""
+_BATCH_EVENTS = 500
+_BATCH_BYTES = 1024 * 1024
+_ROOM_EVERY_SECONDS = 0.5
+
+# The events and the place up to which they went are written together or not at all, so a batch that is sent again
+# after a crash, a cut connection or a lost answer finds out how far it was. Returns that place.
+_APPEND = """
+local at = tonumber(redis.call('GET', KEYS[2]) or '0')
+if at ~= tonumber(ARGV[1]) then return at end
+for i = 4, #ARGV, 2 do
+  if ARGV[i + 1] == '' then
+    redis.call('XADD', KEYS[1], '*', 'event', ARGV[i])
+  else
+    redis.call('XADD', KEYS[1], '*', 'event', ARGV[i], 'trace', ARGV[i + 1])
+  end
+end
+redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
+return tonumber(ARGV[2])
+"""
+
+
+_UNSURE = b'"unsure":true'
+_CONFIRMED = b'"confirmed":true'
+_LOOK_PAGE = 200
+"""Entries of one look: of the largest events, 20 MB."""
+_LOOK_MOST = 100_000
+_CLOCKS_MS = 2000
+"""How far Redis' clock may be behind front's."""
+_LATEST_MS = 60_000
+"""So long after an event came to front it may have come to the stream."""
+
+
+class _Known(msgspec.Struct):
+    """What of an event is needed to find it again."""
+
+    id: str = ""
+    time: int = 0
+
+
+class Commands(Protocol):
+    """What is needed of band's connection to Redis."""
+
+    async def command(self, *parts: Any, timeout: float = ...) -> Any:
+        """Send one command and return its reply."""
+
+
+class Room(Protocol):
+    """What is known of Redis' room for events."""
+
+    @property
+    def full(self) -> str:
+        """Why no more events are given to Redis; empty while it has room."""
+
+    async def look(self) -> None:
+        """Ask Redis anew. May raise RedisError."""
+
+
+class Batch(NamedTuple):
+    """Events that go in one step: from one place of the segment to another."""
+
+    begin: int
+    end: int
+    entries: list[Entry]
+
+
+class Replayer:
+    """Appends the entries of segments; `on_event` hears of each event that is in the stream now, in order.
+
+    Also of those whose append was not confirmed and is found later: nobody else has told of them.
+    """
+
+    def __init__(self, link: Commands, room: Room, on_event: Callable[[bytes], object]) -> None:
+        self.replayed = 0
+        self._link = link
+        self._room = room
+        self._on_event = on_event
+        self._told_to: dict[str, int] = {}
+
+    async def replay(self, key: str, entries: list[Entry]) -> int:
+        """Append what is not in the stream yet, in order; returns how many. RedisError when Redis goes away."""
+        position = POSITION.format(key=key)
+        new = await self._without_those_that_came(entries)
+        at = int(await self._link.command("GET", position) or 0)
+        # What a process before this one appended, it told of, as far as anybody knows.
+        self._told_to.setdefault(key, at)
+        count = 0
+        while True:
+            self._tell(key, entries, at)
+            batch = next_batch(new, at)
+            if not batch.entries:
+                self._tell(key, entries, entries[-1].end if entries else 0)
+                return count
+            await self.wait_for_room()
+            texts = [text for entry in batch.entries for text in (entry.payload, marked(entry.trace))]
+            found = await self._link.command(
+                "EVAL", _APPEND, 2, EVENTS_STREAM, position,
+                at, batch.end, POSITION_TTL_S if batch.end < entries[-1].end else _ALL_TTL_S, *texts,
+            )  # fmt: skip
+            if found == batch.end:
+                count += len(batch.entries)
+                self.replayed += len(batch.entries)
+            at = int(found)
+            await asyncio.sleep(0)
+
+    def forget(self, key: str) -> None:
+        """Forget how far a segment was told of: it will not come again."""
+        self._told_to.pop(key, None)
+
+    async def wait_for_room(self) -> None:
+        """Wait until Redis has room for a batch: what fills it must not come from here."""
+        await self._room.look()
+        while self._room.full:
+            await asyncio.sleep(_ROOM_EVERY_SECONDS)
+            await self._room.look()
+
+    def _tell(self, key: str, entries: list[Entry], upto: int) -> None:
+        """Tell of the entries that end behind what was told of already, and not behind `upto`."""
+        first = bisect_right(entries, self._told_to[key], key=_end)
+        for entry in entries[first : bisect_right(entries, upto, key=_end)]:
+            if _CONFIRMED not in entry.trace:
+                self._on_event(entry.payload)
+        self._told_to[key] = max(self._told_to[key], upto)
+
+    async def _without_those_that_came(self, entries: list[Entry]) -> list[Entry]:
+        """Leave out events that are in the stream already: nobody heard of it, or Redis did not lose them after all."""
+        unsure = {known.id: known for entry in entries if _in_doubt(entry) and (known := _known(entry.payload))}
+        if not unsure:
+            return entries
+        there: set[str] = set()
+        times = [known.time for known in unsure.values()]
+        after, last = str(max(0, min(times) - _CLOCKS_MS)), str(max(times) + _LATEST_MS)
+        for _ in range(_LOOK_MOST // _LOOK_PAGE):
+            rows = await self._link.command("XRANGE", EVENTS_STREAM, after, last, "COUNT", _LOOK_PAGE)
+            there.update(known.id for _, fields in rows if (known := _known(fields[1])) and known.id in unsure)
+            if len(rows) < _LOOK_PAGE:
+                break
+            after = f"({rows[-1][0].decode()}"
+        return [
+            entry
+            for entry in entries
+            if not _in_doubt(entry) or (known := _known(entry.payload)) is None or known.id not in there
+        ]
+
+
+def _end(entry: Entry) -> int:
+    return entry.end
+
+
+def _in_doubt(entry: Entry) -> bool:
+    return _UNSURE in entry.trace or _CONFIRMED in entry.trace
+
+
+def confirmed(trace: bytes) -> bytes:
+    """The trace of an event that Redis has confirmed, and may have lost: it was told of already."""
+    return _with(trace, _CONFIRMED)
+
+
+def unsure(trace: bytes) -> bytes:
+    """The trace of an event whose first try ended without a word: it may be in the stream already."""
+    return _with(trace, _UNSURE)
+
+
+def _known(payload: bytes) -> _Known | None:
+    try:
+        known = decode(payload, _Known)
+    except DecodingError:
+        return None
+    return known if known.id else None
+
+
+def next_batch(entries: list[Entry], at: int) -> Batch:
+    """The next entries behind the place `at` of their segment."""
+    chosen: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if entry.end <= at:
+            continue
+        size += len(entry.payload) + len(entry.trace)
+        if chosen and (len(chosen) >= _BATCH_EVENTS or size > _BATCH_BYTES):
+            break
+        chosen.append(entry)
+    return Batch(at, chosen[-1].end if chosen else at, chosen)
+
+
+def marked(trace: bytes) -> bytes:
+    """The trace with `"journaled": true` in it."""
+    return _with(trace, b'"journaled":true')
+
+
+def _with(trace: bytes, pair: bytes) -> bytes:
+    if not trace.startswith(b"{") or not trace.endswith(b"}"):
+        return b"{%b}" % pair
+    inside = trace[1:-1].strip()
+    return b"{%b,%b}" % (inside, pair) if inside else b"{%b}" % pair

@@ -1,0 +1,221 @@
+"""Appends to the journal: many that wait share one write and one fsync, and are answered after it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from front.errors import NotAccepted
+from front.storage.journal.disk import Disk
+from front.storage.journal.format import MAGIC
+
+SUFFIX = ".journal"
+DONE = ".done"
+"""Suffix of a segment that is in the stream, for the little while that it still stays."""
+_SEGMENT_BYTES = 8 * 1024 * 1024
+_RETRY_AFTER_S = 5
+_TRY_AGAIN_S = 1.0
+"""After the disk refused, so long nothing is written: the next event after that tries it again."""
+
+
+@dataclass
+class Segment:
+    """One file of the journal: `size` bytes of it are safe, which are `records` events."""
+
+    path: Path
+    size: int
+    records: int
+    created_ms: int
+
+    @property
+    def key(self) -> str:
+        """What names it for ever, wherever it is moved: the random end of its file name."""
+        return self.path.stem.rsplit("-", 1)[-1]
+
+
+def segment_path(folder: Path, number: int, created_ms: int, key: str) -> Path:
+    """File names sort as the segments follow each other."""
+    return folder / f"{number:010d}-{created_ms:013d}-{key}{SUFFIX}"
+
+
+def segments_in(folder: Path) -> list[Path]:
+    """Also those that were replayed a moment ago: Redis knows how far they are, after a power cut too."""
+    return sorted([*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*{DONE}")])
+
+
+def number_of(path: Path) -> int:
+    """Its place among the segments of its folder."""
+    return _part_of(path, 0)
+
+
+def created_of(path: Path) -> int:
+    """When it was begun, in milliseconds since 1970."""
+    return _part_of(path, 1)
+
+
+def _part_of(path: Path, index: int) -> int:
+    parts = path.stem.split("-")
+    return int(parts[index]) if len(parts) > index and parts[index].isdigit() else 0
+
+
+class JournalWriter:
+    """Writes segments into one folder, in a thread of its own; all else happens on the loop."""
+
+    def __init__(self, folder: Path, first_number: int, disk: Disk | None = None, segment_bytes: int = 0) -> None:
+        self.failure = ""
+        self.syncs = 0
+        self._folder = folder
+        self._numbers = itertools.count(first_number)
+        self._disk = disk or Disk()
+        self._segment_bytes = segment_bytes or _SEGMENT_BYTES
+        self._current: tuple[Segment, int] | None = None
+        self._sealed: list[Segment] = []
+        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, "journal")
+
+        self.waiting_bytes = 0
+        self._failed_at = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether records are being written."""
+        return self._writing is not None
+
+    @property
+    def resting(self) -> bool:
+        """Whether the disk refused a moment ago."""
+        return bool(self.failure) and time.monotonic() - self._failed_at < _TRY_AGAIN_S
+
+    def open_segments(self) -> list[Segment]:
+        """The segments that nobody has asked for yet, the one that is written to included."""
+        current = self._current
+        return [*self._sealed, current[0]] if current else list(self._sealed)
+
+    def take_number(self) -> int:
+        """A number for a segment that comes from elsewhere, behind all that were begun. Any thread may ask."""
+        return next(self._numbers)
+
+    def append(self, record: bytes) -> asyncio.Future[None]:
+        """Write one record; the future ends when it is safe, with NotAccepted when the disk refused it."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((record, future))
+        self.waiting_bytes += len(record)
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write_all())
+        return future
+
+    async def seal(self) -> list[Segment]:
+        """Close the current segment; returns all that were closed since the last time, in order."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._seal)
+
+    async def idle(self) -> None:
+        """Wait until nothing is being written."""
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+
+    async def close(self) -> None:
+        """Write what waits and close the file."""
+        await self.idle()
+        await self.seal()
+        self._thread.shutdown(wait=False)
+
+    async def _write_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                refusal: NotAccepted | None = None
+                try:
+                    data = b"".join([record for record, _ in batch])
+                    await loop.run_in_executor(self._thread, self._store, data, len(batch))
+                    self.failure = ""
+                except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must not wait for ever
+                    words = (
+                        (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+                    )
+                    self.failure = f"the journal's disk refuses to write: {words}"
+                    self._failed_at = time.monotonic()
+                    refusal = NotAccepted(self.failure, _RETRY_AFTER_S)
+                for record, future in batch:
+                    self.waiting_bytes -= len(record)
+                    if future.done():
+                        continue  # its request was cancelled
+                    if refusal is None:
+                        future.set_result(None)
+                    else:
+                        future.set_exception(refusal)
+        finally:
+            self._writing = None
+
+    # --- in the thread
+
+    def _seal(self) -> list[Segment]:
+        self._close_current()
+        sealed, self._sealed = self._sealed, []
+        return sealed
+
+    def _store(self, data: bytes, count: int) -> None:
+        if self._current is not None and self._current[0].size + len(data) > self._segment_bytes:
+            self._close_current()
+        segment, descriptor = self._current or self._open_next()
+        try:
+            self._disk.write(descriptor, data)
+            self._disk.sync(descriptor)
+        except Exception:
+            self._give_up_current()
+            raise
+        self.syncs += 1
+        segment.size += len(data)
+        segment.records += count
+
+    def _open_next(self) -> tuple[Segment, int]:
+        created_ms = time.time_ns() // 1_000_000
+        path = segment_path(self._folder, next(self._numbers), created_ms, secrets.token_hex(8))
+        descriptor = self._disk.create(path)
+        try:
+            self._disk.write(descriptor, MAGIC)
+            self._disk.sync(descriptor)
+            self._disk.sync_folder(self._folder)
+        except OSError:
+            self._remove(path, descriptor)
+            raise
+        self._current = Segment(path, len(MAGIC), 0, created_ms), descriptor
+        return self._current
+
+    def _close_current(self) -> None:
+        if self._current is None:
+            return
+        segment, descriptor = self._current
+        self._current = None
+        if segment.records:
+            with contextlib.suppress(OSError):
+                self._disk.close(descriptor)
+            self._sealed.append(segment)
+        else:
+            self._remove(segment.path, descriptor)
+
+    def _give_up_current(self) -> None:
+        """Cut off what was refused, and never write to this file again.
+
+        After a failed fsync the kernel may have thrown the pages away and call the next fsync a success.
+        """
+        if self._current is None:
+            return
+        segment, descriptor = self._current
+        with contextlib.suppress(OSError):
+            self._disk.truncate(descriptor, segment.size)
+            self._disk.sync(descriptor)
+        self._close_current()
+
+    def _remove(self, path: Path, descriptor: int) -> None:
+        with contextlib.suppress(OSError):
+            self._disk.close(descriptor)
+        with contextlib.suppress(OSError):
+            path.unlink()

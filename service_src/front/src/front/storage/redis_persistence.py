@@ -1,0 +1,228 @@
+"""Redis as a store: whether it is persistent, writes what it was given, and has room for more (from INFO).
+
+Commands of Redis: INFO, XLEN.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, Final, Protocol, cast
+
+from band.background import run_forever
+from band.constants import EVENTS_STREAM
+from band.errors import RedisError, RedisReplyError
+from band.redis.link import reply_error
+from band.telemetry.logs import logger
+
+LOOK_EVERY_SECONDS: Final = 0.5
+LOOK_EVERY_BYTES: Final = 8 * 1024 * 1024
+"""Of events that a worker gives to Redis: then it looks at once, a flood is quicker than half a second."""
+ALARM_SHARE: Final = 0.8
+"""Of `maxmemory`: from here on acknowledged events give way (`front.storage.retention`)."""
+FULL_SHARE: Final = 0.9
+"""Of `maxmemory`: from here on new events go to the journal, so that there is room for everything but events."""
+_DISK_HINT: Final = "free space on the disk of Redis' volume, or mend it: Redis goes on by itself"
+_MEMORY_HINT: Final = (
+    "the check `stream` names the listener that is behind; when none is, something else fills Redis "
+    "(redis-cli --bigkeys); or give Redis more (band_redis_maxmemory)"
+)
+
+
+class Commands(Protocol):
+    """What is needed of band's connection to Redis."""
+
+    def ask(self, *parts: Any, timeout: float = ...) -> asyncio.Future[Any]:
+        """Send one command; the future has its reply."""
+
+    def send(self, *parts: Any, on_reply: Any, timeout: float = ...) -> None:
+        """Send one command; `on_reply` gets its reply."""
+
+
+class Watcher(Protocol):
+    """Who hears what Redis has done with the events that it was given."""
+
+    def redis_wrote(self, left: int) -> None:
+        """All but the last `left` bytes that Redis was given are in its file."""
+
+    def redis_lost(self, reason: str) -> None:
+        """Redis is away or was started again: what it had not written may be lost."""
+
+
+class Keeping:
+    """Looks at least twice a second at how Redis keeps its data; each worker of front has one."""
+
+    def __init__(self, link: Commands, max_length: int, workers: int = 1) -> None:
+        """`max_length`: with so many events the stream is full; `workers`: how many share the room."""
+        self.used_bytes = 0
+        self.max_bytes = 0
+        self.full = ""
+        """Why no more events are given to Redis; empty while it has room."""
+        self._link = link
+        self._max_length = max_length
+        self._workers = workers
+        self._room_bytes = 0
+        self._facts: dict[str, Any] = {"status": "ok"}
+        self._taken_bytes = 0
+        self._soon = asyncio.Event()
+        self._soon.set()
+        self._run_id = ""
+        self._watcher: Watcher | None = None
+
+    def tell(self, watcher: Watcher) -> None:
+        """Tell this one of each look."""
+        self._watcher = watcher
+
+    async def run(self) -> None:
+        """Look for ever; a background task."""
+        await run_forever("redis_watch", self._look_when_due)
+
+    async def look(self) -> None:
+        """Ask Redis anew. RedisError when it is away."""
+        asked = self._ask_info(), self._link.ask("XLEN", EVENTS_STREAM)
+        info, length = cast("list[Any]", await asyncio.gather(*asked, return_exceptions=True))
+        if isinstance(info, BaseException):
+            raise info  # RedisError, as the connection gives it
+        values = read_info(info)
+        self.used_bytes, self.max_bytes = number(values, "used_memory"), number(values, "maxmemory")
+        # Something else may stand under the stream's name: appending fails then, and says so.
+        self.full = self._why_full(length if isinstance(length, int) else 0)
+        self._room_bytes = (int(FULL_SHARE * self.max_bytes) - self.used_bytes) // self._workers
+        self._note(facts_of(values))
+
+    def take(self, size: int) -> None:
+        """Note that so many bytes are sent: between two looks a flood can fill what was free."""
+        self._room_bytes -= size
+        self._taken_bytes += size
+        if self._taken_bytes > LOOK_EVERY_BYTES:
+            self._taken_bytes = 0
+            self._soon.set()
+        if self._room_bytes < 0 and self.max_bytes and not self.full:
+            self.full = f"Redis fills up, at the last look it had used {_of(self.used_bytes, self.max_bytes)}"
+
+    def health(self) -> dict[str, Any]:
+        """`degraded` when Redis refuses events or may throw them away; a warning when a crash of it would cost them."""
+        return {name: value for name, value in self._facts.items() if name != "code"}
+
+    def _ask_info(self) -> asyncio.Future[Any]:
+        """Ask for INFO; what it says of the file is told when it arrives, before what Redis confirmed after it."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def heard(reply: Any) -> None:
+            error = reply_error(reply)
+            if error is None:
+                self._tell_what_is_written(read_info(reply))
+            if not answer.done():
+                answer.set_result(reply) if error is None else answer.set_exception(error)
+
+        self._link.send("INFO", "server", "memory", "persistence", on_reply=heard)
+        return answer
+
+    async def _look_when_due(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._soon.wait(), LOOK_EVERY_SECONDS)
+        self._soon.clear()
+        await self._look_if_connected()
+
+    async def _look_if_connected(self) -> None:
+        try:
+            await self.look()
+        except RedisReplyError as error:  # front's user may not ask: then nothing is known
+            reason = f"Redis does not tell how it keeps events: {error}"
+            self._note({"status": "degraded", "code": "not_watched", "reason": reason, "hint": remedy(str(error))})
+            self._tell_what_is_written({})
+        except RedisError as error:
+            if self._watcher is not None:
+                self._watcher.redis_lost(str(error))
+
+    def _note(self, facts: dict[str, Any]) -> None:
+        known, self._facts = self._facts, facts
+        code = facts.get("code")
+        if code not in {None, known.get("code")}:
+            logger.warning(f"redis_{code}", reason=facts["reason"])
+
+    def _tell_what_is_written(self, values: dict[str, str]) -> None:
+        run_id = values.get("run_id", self._run_id)
+        again = self._run_id not in {"", run_id}
+        self._run_id = run_id
+        if self._watcher is None:
+            return
+        if again:
+            self._watcher.redis_lost("Redis was started again")
+        self._watcher.redis_wrote(number(values, "aof_buffer_length"))
+
+    def _why_full(self, length: int) -> str:
+        if self.max_bytes and self.used_bytes >= FULL_SHARE * self.max_bytes:
+            return f"Redis has used {_of(self.used_bytes, self.max_bytes)}"
+        if length >= self._max_length:
+            return f"the stream has {length} events that listeners have not acknowledged (EVENTS_MAXLEN)"
+        return ""
+
+
+def read_info(info: Any) -> dict[str, str]:
+    """Return the values of the text that INFO answered."""
+    text = info.decode("utf-8", "replace") if isinstance(info, bytes) else str(info)
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+def number(values: dict[str, str], name: str) -> int:
+    """Return a value of INFO as a number; 0 where Redis does not tell it."""
+    text = values.get(name, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def facts_of(values: dict[str, str]) -> dict[str, Any]:
+    """Return what of INFO matters for keeping; `code` names what is wrong, for the log."""
+    policy = values.get("maxmemory_policy", "noeviction")
+    facts: dict[str, Any] = {"status": "ok", "maxmemory_policy": policy, "aof": values.get("aof_enabled") == "1"}
+    if found := _problem(values, policy):
+        facts["status"] = "degraded"
+        facts["code"], facts["reason"], facts["hint"] = found
+    elif not facts["aof"]:
+        facts["warning"] = "Redis has no append-only file: if it ends, what it holds is lost (appendonly yes)"
+    return facts
+
+
+def _problem(values: dict[str, str], policy: str) -> tuple[str, str, str] | None:
+    """Return code, reason and hint of the worst that is wrong."""
+    used, most = number(values, "used_memory"), number(values, "maxmemory")
+    if policy != "noeviction" and most:
+        reason = f"a full Redis throws events away (maxmemory-policy {policy})"
+        return "may_lose_events", reason, "set it to noeviction: redis-cli CONFIG SET maxmemory-policy noeviction"
+    if values.get("aof_last_write_status", "ok") != "ok":
+        reason = "Redis cannot write its append-only file and refuses events (MISCONF); they go to the journal"
+        return "refuses_events", reason, _DISK_HINT
+    if values.get("rdb_last_bgsave_status", "ok") != "ok":
+        reason = "Redis could not save its snapshot; while that lasts it may refuse events (MISCONF)"
+        return "snapshot_failed", reason, "look at Redis' log (docker logs redis): disk or memory of its host is full"
+    if most and used >= FULL_SHARE * most:
+        reason = (
+            f"Redis has used {_of(used, most)}; new events go to the journal, and when that is full they are refused"
+        )
+        return "full", reason, _MEMORY_HINT
+    if most and used >= ALARM_SHARE * most:
+        reason = f"Redis has used {_of(used, most)}, although what all listeners have acknowledged was removed"
+        return "nearly_full", reason, _MEMORY_HINT
+    return None
+
+
+def _of(used: int, most: int) -> str:
+    return f"{used >> 20} of {most >> 20} MiB (maxmemory)"
+
+
+_LOOK_AT_REDIS: Final = "look at Redis: docker ps, docker logs redis; events go into it as soon as it answers"
+_REMEDIES: Final = {
+    "left events": "nothing: they are brought into the stream",
+    "OOM": _MEMORY_HINT,
+    "maxmemory": _MEMORY_HINT,
+    "EVENTS_MAXLEN": "the check `stream` names the listener that is behind",
+    "MISCONF": _DISK_HINT,
+    "READONLY": "this Redis is a replica: redis-cli REPLICAOF NO ONE, or correct REDIS_DSN",
+    "WRONGTYPE": f"the key `{EVENTS_STREAM}` is no stream: redis-cli RENAME {EVENTS_STREAM} something-else",
+    "NOPERM": "front's user of Redis lacks a permission: run bin/setup again",
+}
+
+
+def remedy(reason: str) -> str:
+    """Return what to do about a reason for which Redis takes no events."""
+    return next((hint for word, hint in _REMEDIES.items() if word in reason), _LOOK_AT_REDIS)

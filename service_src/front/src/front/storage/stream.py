@@ -1,0 +1,191 @@
+"""Accepting events: after that they survive, and only then the client hears of success."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, Protocol
+
+import hiredis
+
+from band.constants import BROADCAST, EVENTS_STREAM
+from band.errors import RedisUnavailable
+from front.errors import NotAccepted
+from front.event.message import broadcast_of
+from front.storage.unwritten import Unwritten
+
+Event = tuple[bytes, bytes]
+"""An encoded message and its trace."""
+
+_APPEND = b"$4\r\nXADD\r\n$%d\r\n%b\r\n$1\r\n*\r\n$5\r\nevent\r\n" % (len(EVENTS_STREAM), EVENTS_STREAM.encode())
+_PLAIN = b"*5\r\n" + _APPEND
+_TRACED = b"*7\r\n" + _APPEND
+_ASK_LISTENERS = b"*3\r\n$6\r\nPUBSUB\r\n$6\r\nNUMSUB\r\n$%d\r\n%b\r\n" % (len(BROADCAST), BROADCAST.encode())
+
+
+class Link(Protocol):
+    """What is needed of band's connection to Redis."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether commands go through now."""
+
+    def send_packed(self, packed: bytes, count: int, on_reply: Any, *, timeout: float = ...) -> None:
+        """Send commands that are RESP already; `on_reply` gets each reply, or an exception as a value."""
+
+    def publish(self, channel: str, payload: bytes) -> bool:
+        """Publish a message without waiting."""
+
+
+class Acceptor(Protocol):
+    """Takes encoded messages into keeping. A journal on disk is another one of these."""
+
+    def accept(self, payload: bytes, trace: bytes = b"") -> Awaitable[Any]:
+        """Wait until the event is safe; NotAccepted when it is not.
+
+        `payload` is the event, `trace` what happened to it on its way, both a JSON object.
+        """
+
+    def refusal(self) -> str:
+        """Why events cannot be accepted now; empty when they can."""
+
+
+class Room(Protocol):
+    """What is known of Redis' room for events."""
+
+    @property
+    def full(self) -> str:
+        """Why no more events are given to Redis; empty while it has room."""
+
+    def take(self, size: int) -> None:
+        """Note that so many bytes are sent."""
+
+
+class StreamAcceptor:
+    """Appends to the Redis stream `events` and tells channel `broadcast`, where listeners of the original wait.
+
+    All events of one turn of the loop leave in one write, with one question behind them: does anybody listen to
+    `broadcast`? Redis answers it after it has appended the events, so whoever was subscribed by then is told of each;
+    while nobody is, no event travels twice.
+
+    Nothing is trimmed here: that would take events from listeners that are behind (`front.storage.retention`).
+
+    Commands of Redis: XADD, PUBSUB NUMSUB, PUBLISH.
+    """
+
+    def __init__(self, link: Link, room: Room, timeout: float, unwritten: Unwritten[Any] | None = None) -> None:
+        """`unwritten` is given the events that Redis has confirmed, if somebody can append them again."""
+        self._link = link
+        self._room = room
+        self._timeout = timeout
+        self._unwritten = unwritten
+        self._turn: _Turn | None = None
+
+    def accept(self, payload: bytes, trace: bytes = b"") -> asyncio.Future[Any]:
+        """Append; the future has the entry's id once Redis has said so, or NotAccepted after the time limit."""
+        turn = self._turn
+        if turn is None:
+            turn = self._turn = _Turn(self._link, self._timeout, self._unwritten)
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        if trace:
+            command = b"%b$%d\r\n%b\r\n$5\r\ntrace\r\n$%d\r\n%b\r\n" % (
+                _TRACED, len(payload), payload, len(trace), trace,
+            )  # fmt: skip
+        else:
+            command = b"%b$%d\r\n%b\r\n" % (_PLAIN, len(payload), payload)
+        return turn.add(command, (payload, trace))
+
+    def refusal(self) -> str:
+        """Why events cannot be accepted now; empty when they can."""
+        if not self._link.connected:
+            return "there is no connection to Redis"
+        return self._room.full or (self._unwritten.full if self._unwritten is not None else "")
+
+    def _end_turn(self) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            self._room.take(turn.end())
+
+
+class _Turn:
+    """The events of one turn of the loop, on their way to Redis."""
+
+    __slots__ = (
+        "_accepted", "_answered", "_commands", "_events", "_futures", "_link", "_loop", "_timeout", "_timer",
+        "_unwritten",
+    )  # fmt: skip
+
+    def __init__(self, link: Link, timeout: float, unwritten: Unwritten[Any] | None) -> None:
+        self._link = link
+        self._unwritten = unwritten
+        self._loop = asyncio.get_running_loop()
+        self._timeout = timeout
+        self._commands: list[bytes] = []
+        self._events: list[Event] = []
+        self._futures: list[asyncio.Future[Any]] = []
+        self._accepted: list[Event] = []
+        self._answered = 0
+        # The connection notices a silent Redis only once its oldest command is overdue; a client shall not wait for
+        # that.
+        self._timer = self._loop.call_later(timeout, self._give_up)
+
+    def add(self, command: bytes, event: Event) -> asyncio.Future[Any]:
+        """Take one event along; the future ends with Redis' word."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._commands.append(command)
+        self._events.append(event)
+        self._futures.append(future)
+        return future
+
+    def end(self) -> int:
+        """Send everything, and behind it ask who listens; returns how many bytes that are."""
+        self._commands.append(_ASK_LISTENERS)
+        packed = b"".join(self._commands)
+        try:
+            self._link.send_packed(packed, len(self._commands), self._on_reply, timeout=self._timeout)
+        except RedisUnavailable as error:
+            self._give_up(error)
+        self._commands.clear()
+        return len(packed)
+
+    def _on_reply(self, reply: Any) -> None:
+        """Take the replies in their order: one for each event, then the number of listeners."""
+        number = self._answered
+        self._answered += 1
+        if number == len(self._futures):
+            self._end(reply)
+            return
+        future = self._futures[number]
+        if type(reply) is not bytes:
+            if not future.done():
+                future.set_exception(_refused(reply))
+            return
+        if not future.done():
+            future.set_result(reply)
+        elif not future.cancelled():
+            return  # given up: it is in the journal, and who brings it from there finds it and tells of it
+        self._accepted.append(self._events[number])
+
+    def _end(self, reply: Any) -> None:
+        """Remember what Redis may not have written yet, and tell those who listen.
+
+        A Redis that does not say whether anybody listens is told to publish all the same.
+        """
+        self._timer.cancel()
+        if self._unwritten is not None and self._accepted:
+            self._unwritten.add(self._accepted, sum([len(payload) + len(trace) for payload, trace in self._accepted]))
+        if isinstance(reply, hiredis.ReplyError) or (isinstance(reply, list) and reply[1]):
+            for payload, _ in self._accepted:
+                self._link.publish(BROADCAST, broadcast_of(payload))
+
+    def _give_up(self, reason: RedisUnavailable | None = None) -> None:
+        self._timer.cancel()
+        for future in self._futures:
+            if not future.done():
+                future.set_exception(_refused(reason or RedisUnavailable("Redis did not store the event in time")))
+
+
+def _refused(reason: Any) -> NotAccepted:
+    error = NotAccepted("the event could not be stored; send it again")
+    error.__cause__ = reason if isinstance(reason, BaseException) else None
+    return error

@@ -1,0 +1,1 @@
+"""The WebSocket protocol: handshake, frames, connections. It knows nothing of events."""

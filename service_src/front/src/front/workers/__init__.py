@@ -1,0 +1,1 @@
+"""One port and many processes: their supervisor, and what the workers tell each other."""

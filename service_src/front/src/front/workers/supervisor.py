@@ -1,0 +1,174 @@
+"""The parent of front's workers: starts them, starts them again, ends them. It has no loop and takes no event.
+
+Each worker is a fork, so that all share the memory of what was imported. Each has a listening socket of its own on the
+one event port, among which the kernel spreads connections; the parent keeps all of them open, so that connections wait
+instead of being refused while a worker that died is started again.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Final
+
+from band.telemetry.logs import logger
+from front import process
+from front.http1.server import listening_socket
+from front.process import Place
+
+SIGNALS: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 5.0
+STEADY_S: Final = 10.0
+"""A worker that lived so long is started again at once; one that did not, after a pause that doubles."""
+MOST_FAILURES: Final = 6
+"""So many short lives of one worker in a row, and the parent ends too: whoever looks after front shall know."""
+
+
+class _Worker:
+    """One place for a worker, and who is in it."""
+
+    def __init__(self, given: Place) -> None:
+        self.place = given
+        self.pid = 0
+        self.began = 0.0
+        self.failures = 0
+        self.start_at = 0.0
+
+
+class Parent:
+    """Keeps `count` workers running until SIGTERM or SIGINT, which ends all of them in good order."""
+
+    def __init__(self, work: Callable[[], None], count: int, host: str, port: int, stop_within: float) -> None:
+        """`work` is a worker's whole life. OSError when the port is taken."""
+        self._work = work
+        self._stop_within = stop_within
+        self._alive, self._keep = os.pipe()
+        family = f"rockstat-front-{os.getpid()}"
+        self._workers: list[_Worker] = []
+        for number in range(count):
+            listening = listening_socket(host, port, shared=True)
+            port = int(listening.getsockname()[1])  # port 0: the others take the one that the first was given
+            self._workers.append(_Worker(Place(number, count, family, listening, self._alive)))
+        self._stopping_since = 0.0
+        self._status = 0
+
+    def run(self) -> int:
+        """Work until told to stop; returns the status to exit with."""
+        for number in SIGNALS:
+            signal.signal(number, _heard)  # the first process of a container hears only what it has a handler for
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        gc.collect()
+        gc.freeze()  # what is here is shared by all; a collection that looks at it would make copies
+        while True:
+            self._start_due()
+            heard = signal.sigtimedwait(SIGNALS, self._patience())
+            if heard is not None and heard.si_signo != signal.SIGCHLD:
+                self._stop(0)
+            self._reap()
+            if self._stopping_since:
+                running = [worker for worker in self._workers if worker.pid]
+                if not running:
+                    return self._status
+                if time.monotonic() > self._stopping_since + self._stop_within:
+                    for worker in running:
+                        os.kill(worker.pid, signal.SIGKILL)
+
+    # --- starting
+
+    def _start_due(self) -> None:
+        now = time.monotonic()
+        for worker in self._workers:
+            if not worker.pid and not self._stopping_since and worker.start_at <= now:
+                self._start(worker)
+
+    def _start(self, worker: _Worker) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        worker.began = time.monotonic()
+        worker.pid = os.fork()
+        if worker.pid == 0:
+            self._become(worker.place)
+
+    def _become(self, own: Place) -> None:
+        """Be a worker; never returns."""
+        status = 1
+        try:
+            os.close(self._keep)
+            for worker in self._workers:
+                if worker.place.number != own.number and worker.place.listening is not None:
+                    worker.place.listening.close()
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            process.current = own
+            self._work()
+            status = 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+            if isinstance(end.code, str):
+                sys.stderr.write(f"{end.code}\n")
+        except BaseException:  # noqa: BLE001 - nothing of a worker may run on as the parent
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+    # --- ending
+
+    def _patience(self) -> float:
+        """Seconds until something is to be done even if no signal comes."""
+        if self._stopping_since:
+            return max(0.05, self._stopping_since + self._stop_within - time.monotonic())
+        waiting = [worker.start_at for worker in self._workers if not worker.pid]
+        return max(0.01, min(waiting, default=time.monotonic() + 60.0) - time.monotonic())
+
+    def _stop(self, status: int) -> None:
+        if self._stopping_since:
+            return
+        self._stopping_since = time.monotonic()
+        self._status = status
+        for worker in self._workers:
+            if worker.pid:
+                os.kill(worker.pid, signal.SIGTERM)
+
+    def _reap(self) -> None:
+        by_pid = {worker.pid: worker for worker in self._workers if worker.pid}
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in by_pid:
+                self._ended(by_pid[pid], os.waitstatus_to_exitcode(status))
+
+    def _ended(self, worker: _Worker, code: int) -> None:
+        worker.pid = 0
+        now = time.monotonic()
+        if self._stopping_since:
+            if code:
+                self._status = self._status or 1
+            return
+        lived = now - worker.began
+        worker.failures = 0 if lived >= STEADY_S else worker.failures + 1
+        pause = 0.0 if not worker.failures else min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (worker.failures - 1))
+        worker.start_at = now + pause
+        logger.error(
+            "worker_ended", worker=worker.place.number, code=code, lived_s=round(lived, 1), start_in_s=round(pause, 2),
+            failures=worker.failures,
+        )  # fmt: skip
+        if worker.failures >= MOST_FAILURES:
+            logger.error("workers_given_up", worker=worker.place.number, hint="its own last lines stand above")
+            self._stop(1)
+
+
+def _heard(_number: int, _frame: object) -> None:
+    """Nothing: `sigtimedwait` hears."""
