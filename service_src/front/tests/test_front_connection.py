@@ -12,6 +12,7 @@ from front.http1.connection import IDLE_S, SLOWEST_S, Connection
 from front.http1.limits import KERNEL_OUT_BYTES, STALLED_SECONDS, Bounds, Limits
 from front.http1.parser import LONGEST_HEAD, MOST_HEADERS
 from front.http1.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, TOO_LARGE, Reply, Request
+from front.websocket.handshake import wants_websocket
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: h\r\n"
@@ -82,6 +83,8 @@ class Host:
         if self.held is not None:
             await self.held.wait()
         return Reply(b"<%b>" % (request.fault.encode() or request.target), request.keep_alive)
+
+    wants_upgrade = staticmethod(wants_websocket)
 
     def upgrade(self, transport: asyncio.Transport, request: Request, rest: bytes) -> str:
         self.upgraded.append((request, rest))

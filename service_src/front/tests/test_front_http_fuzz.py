@@ -20,6 +20,7 @@ from front.http1.limits import Bounds, Limits
 from front.http1.parser import LONGEST_HEAD
 from front.http1.request import BROKEN, Reply, Request
 from front.websocket.frames import BINARY, CONTINUATION, PING, TEXT, FrameError, FrameReader, Message
+from front.websocket.handshake import wants_websocket
 
 BODY_LIMIT = 4096
 MAX_HELD = 3 * LONGEST_HEAD + BODY_LIMIT
@@ -84,6 +85,8 @@ class Host:
         if self.slow:
             await asyncio.sleep(0)
         return Reply(b"<%d>" % len(self.seen), request.keep_alive)
+
+    wants_upgrade = staticmethod(wants_websocket)
 
     def upgrade(self, transport: asyncio.Transport, request: Request, rest: bytes) -> str:
         self.seen.append(request)

@@ -21,11 +21,12 @@ from front.event.ids import Flakes
 from front.event.ip_privacy import masker
 from front.event.visitor_id import UidCookie
 from front.http1.limits import Bounds
+from front.http1.server import HttpServer
 from front.intake.admin_pages import OperatorPages
 from front.intake.admission import Admission
 from front.intake.http import Door
-from front.intake.websocket import Sockets
-from front.listeners import Ports
+from front.intake.websocket import WebSocketHandler
+from front.listeners import Listeners
 from front.metrics import Counters, Metrics
 from front.pipeline.builtin_handlers import BuiltIn
 from front.pipeline.pipeline import Pipeline
@@ -137,7 +138,10 @@ class Front:
         self.bounds = Bounds(settings.limits, addresses.bound_key)
         admission = Admission()
         required = settings.require_consent
-        sockets = Sockets(self.pipeline, flakes, addresses, counters, admission, require_consent=required)
+        websockets = WebSocketHandler(
+            self.pipeline, flakes, addresses, counters, admission, self.bounds, settings.body_limit,
+            require_consent=required,
+        )  # fmt: skip
         door = Door(
             self.pipeline,
             flakes,
@@ -155,7 +159,8 @@ class Front:
             settings.body_limit,
             require_consent=required,
         )
-        self._ports = Ports(settings, door.answer, sockets, self.bounds)
+        server = HttpServer(self.bounds, settings.body_limit, websockets)
+        self.listeners = Listeners(settings, server, door.answer)
 
     def register(self, rows: Any, state_hash: Any) -> None:
         """Take the registrations of all services, unless they are the ones that it has.
@@ -209,20 +214,15 @@ class Front:
         """Whether there is a table, from the director or from the front before."""
         return self.pipeline.table is not EMPTY
 
-    @property
-    def port(self) -> int:
-        """The number of the event port once it is open."""
-        return self._ports.number
-
     async def open(self, listening: socket.socket | None = None) -> None:
         """Open the journal, then the ports. OSError when one is taken."""
         if self.journal is not None:
             await self.journal.open()
-        await self._ports.open(listening)
+        await self.listeners.open(listening)
 
     async def close(self) -> None:
         """Take no more connections and let requests in progress end."""
-        await self._ports.close()
+        await self.listeners.close()
         if self.journal is not None:
             await self.journal.close()
 

@@ -5,23 +5,24 @@ from __future__ import annotations
 import socket
 from typing import Final
 
-from front.http1.limits import Bounds
-from front.http1.server import Answer, EventServer, listening_socket
-from front.intake import websocket_port
-from front.intake.websocket import Sockets
+from front.http1.request import Reply, Request
+from front.http1.response_head import head
+from front.http1.server import Answer, HttpServer, listening_socket
+from front.pipeline.replies import JSON
 from front.settings import FrontSettings
 
 _CLOSE_WITHIN_S: Final = 1.5
+_NOT_A_WEBSOCKET: Final = b'{"message":"Bad Request"}'
 
 
-class Ports:
-    """Opens and closes them."""
+class Listeners:
+    """Opens and closes the ports."""
 
-    def __init__(self, settings: FrontSettings, answer: Answer, sockets: Sockets, bounds: Bounds) -> None:
+    def __init__(self, settings: FrontSettings, server: HttpServer, answer: Answer) -> None:
         self._settings = settings
+        self._server = server
         self._answer = answer
-        self._server = EventServer(sockets, bounds, settings.body_limit)
-        self.number = 0
+        self.port = 0
         """The number of the event port once it is open."""
 
     async def open(self, listening: socket.socket | None = None) -> None:
@@ -30,10 +31,16 @@ class Ports:
         listening = listening or listening_socket(settings.event_host, settings.event_port)
         if settings.ws_port:
             extra = listening_socket(settings.event_host, settings.ws_port, shared=settings.workers > 1)
-            await self._server.open(extra, websocket_port.refuse)
+            await self._server.open(extra, _refuse)
         await self._server.open(listening, self._answer)
-        self.number = int(listening.getsockname()[1])
+        self.port = int(listening.getsockname()[1])
 
     async def close(self) -> None:
         """Take no more connections and let requests in progress end."""
         await self._server.close(_CLOSE_WITHIN_S)
+
+
+async def _refuse(_request: Request) -> Reply:
+    """Answer what is not a WebSocket on the port for WebSockets alone, where clients of the original look for it."""
+    top = head(400, len(_NOT_A_WEBSOCKET), JSON, "*", "", 0, keep_alive=False)
+    return Reply(top + _NOT_A_WEBSOCKET, keep_alive=False)

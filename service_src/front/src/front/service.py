@@ -189,7 +189,9 @@ async def open_doors() -> None:
         )
         _service.request_stop(f"the event port {own.event_port} cannot be opened: {error}")
         return
-    logger.info("front_open", port=app.port, ip_privacy=app.settings.ip_privacy, worker=process.current.number)
+    logger.info(
+        "front_open", port=app.listeners.port, ip_privacy=app.settings.ip_privacy, worker=process.current.number
+    )
     if app.may_recall:
         # Redis comes later than front, as after a boot of the host: its first events are to be enriched too.
         await recall_registrations(RECALL_LATE_S)

@@ -8,7 +8,6 @@ from functools import lru_cache
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _LONGEST = 512
 """Characters of a header that is looked at, and perhaps remembered."""
-_HOST_HEADER = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
 
 
@@ -26,11 +25,6 @@ def _host_of(text: str) -> str:
     if len(host) > 253 or not _HOST.fullmatch(host) or host.rpartition(".")[2].isdigit():
         return ""
     return host
-
-
-def is_host_header(value: bytes) -> bool:
-    """Whether it is what a Host header may say: `uri-host [":" port]` of RFC 3986; it may be empty."""
-    return len(value) <= _LONGEST and _HOST_HEADER.fullmatch(value) is not None
 
 
 def cookie_domain_of(domain: str) -> str:

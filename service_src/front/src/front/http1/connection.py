@@ -1,4 +1,4 @@
-"""One client's connection: bytes in, requests to the door, answers out in their order.
+"""One client's connection: bytes in, requests to a handler, replies out in their order.
 
 Everything of a request that is not its meaning happens here and in `parser`: keep-alive, pipelining, `Expect`,
 limits, slow readers. Nothing raises out of it, and what it keeps of a client is counted by `limits`.
@@ -17,7 +17,6 @@ from front.http1.limits import MAX_AT_ONCE, STALLED_SECONDS, Bounds, accepted, k
 from front.http1.parser import MAX_PIECE_BYTES, OVERHEAD_BYTES, RequestParser
 from front.http1.request import BAD_HANDSHAKE, OVERLOADED, Reply, Request
 from front.http1.response_head import overloaded
-from front.websocket.handshake import wants_websocket
 
 MOST_WAITING: Final = 16
 """Requests of one connection that may wait for the one before them, until it is not read any further."""
@@ -36,8 +35,11 @@ class Host(Protocol):
     body_limit: int
     stopping: bool
 
+    def wants_upgrade(self, request: Request) -> bool:
+        """Whether a request with the header `Upgrade` asks for a protocol that is served."""
+
     def upgrade(self, transport: asyncio.Transport, request: Request, rest: bytes) -> str:
-        """Serve the connection as a WebSocket, `rest` being what came behind the request; returns a fault or ""."""
+        """Serve the connection by that protocol, `rest` being what came behind the request; returns a fault or ""."""
 
 
 class Connection(asyncio.Protocol):
@@ -143,7 +145,7 @@ class Connection(asyncio.Protocol):
         """Have a request answered that is complete."""
         if self._closing:
             return
-        if b"upgrade" not in request.headers or not wants_websocket(request):
+        if b"upgrade" not in request.headers or not self._host.wants_upgrade(request):
             self._closing = not request.keep_alive
             self._begin(request)
         elif request.upgrade:
@@ -288,7 +290,7 @@ class Connection(asyncio.Protocol):
         self._begin(request)
 
     def _hand_over(self, request: Request) -> None:
-        """Give the connection to the WebSocket server, with what came behind the request that asks for it."""
+        """Give the connection to the protocol that the request asks for, with what came behind it."""
         rest, self._rest, self._upgrade = self._rest, b"", None
         self._resume()
         fault = self._host.upgrade(self._transport, request, rest)

@@ -6,12 +6,12 @@ What is kept of a request that is not complete is bounded: its head, its trailer
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
 import httptools
 
-from front.event.hostnames import is_host_header
 from front.http1.request import BROKEN, TOO_LARGE, Headers, Request
 
 LONGEST_HEAD: Final = 32 * 1024
@@ -23,6 +23,9 @@ OVERHEAD_BYTES: Final = 2048
 """What Python needs for a request that waits or is not complete, beside its own bytes; about."""
 
 
+_HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
+"""What a Host header may say: `uri-host [":" port]` of RFC 3986; it may be empty."""
+_LONGEST_HOST: Final = 512
 _MAX_GOOD_HOSTS: Final = 256
 _GOOD_HOSTS: Final = set[bytes | None]()
 """Values of Host that were looked at already."""
@@ -231,7 +234,7 @@ def _check_framing(version: str, headers: Headers) -> None:
     elif version != "1.0" or b"transfer-encoding" in headers:
         raise ValueError("a version that is not served, or one that knows no Transfer-Encoding")
     if host is not None:
-        if not is_host_header(host):
+        if len(host) > _LONGEST_HOST or not _HOST.fullmatch(host):
             raise ValueError("the host is none")
         if len(_GOOD_HOSTS) < _MAX_GOOD_HOSTS and len(host) < 256:
             _GOOD_HOSTS.add(host)

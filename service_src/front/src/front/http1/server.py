@@ -1,4 +1,4 @@
-"""The event port: connections come in here, are looked after, and end here."""
+"""The HTTP server: connections come in here, are looked after, and end here."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from band.background import run_forever
 from front.http1.connection import Connection
 from front.http1.limits import KERNEL_IN_BYTES, KERNEL_OUT_BYTES, Bounds
-from front.http1.request import BAD_HANDSHAKE, OVERLOADED, Reply, Request
-from front.intake.websocket import Sockets
-from front.websocket.connection import WebSocket
-from front.websocket.frames import FrameReader
-from front.websocket.handshake import shake_hands
+from front.http1.request import OVERLOADED, Reply, Request
 
 SWEEP_EVERY_S: Final = 5.0
 BACKLOG: Final = 1024
@@ -24,14 +19,28 @@ BACKLOG: Final = 1024
 Answer = Callable[[Request], Awaitable[Reply]]
 
 
-class EventServer:
-    """Serves listening sockets. Requests go to the answer of their socket, messages of WebSockets to `sockets`."""
+class Upgrade(Protocol):
+    """Another protocol that a connection can go on with."""
 
-    def __init__(self, sockets: Sockets, bounds: Bounds, body_limit: int) -> None:
+    def wants(self, request: Request) -> bool:
+        """Whether a request with the header `Upgrade` asks for it."""
+
+    def take(self, transport: asyncio.Transport, request: Request, rest: bytes) -> str:
+        """Serve the connection from now on; `rest` is what came behind the request.
+
+        Returns the fault that the request is to be refused for, else an empty text.
+        """
+
+
+class HttpServer:
+    """Serves listening sockets: requests go to the answer of their socket, connections for `other` to that."""
+
+    def __init__(self, bounds: Bounds, body_limit: int, other: Upgrade) -> None:
         self.bounds = bounds
         self.body_limit = body_limit
         self.stopping = False
-        self._sockets = sockets
+        self.wants_upgrade = other.wants
+        self._other = other
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -62,29 +71,8 @@ class EventServer:
         return len(left)
 
     def upgrade(self, transport: asyncio.Transport, request: Request, rest: bytes) -> str:
-        """Serve the connection as a WebSocket from now on; `rest` is what came behind the request.
-
-        Returns the fault that the request is to be refused for, else an empty text.
-        """
-        if self.stopping:
-            return OVERLOADED
-        hands = shake_hands(request)
-        if hands is None:
-            return BAD_HANDSHAKE
-        client = self._sockets.client_of(request)
-        answer = partial(self._sockets.answer, client=client)
-        reader = FrameReader(self.body_limit, unpack=hands.unpack)
-        on_error = self._sockets.count_error
-        socket_ = WebSocket(self.bounds, transport, client.address, answer, on_error, reader, client.kept_bytes)
-        if not self.bounds.websockets.admit(socket_, asyncio.get_running_loop().time()):
-            return OVERLOADED
-        transport.write(hands.answer)
-        transport.set_protocol(socket_)
-        if client.uid is None:
-            socket_.close_unidentified()
-        else:
-            socket_.begin(rest)
-        return ""
+        """Have the connection served by the other protocol; returns the fault of a request that is refused."""
+        return OVERLOADED if self.stopping else self._other.take(transport, request, rest)
 
     async def _sweep(self) -> None:
         """Look after all connections. One look at all costs less than a timer for each."""

@@ -1,7 +1,9 @@
-"""The WebSocket door: the same events and answers over one long connection."""
+"""Events over a WebSocket: the same events and replies over one long connection."""
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from sys import getsizeof
 from typing import Any, Final, NamedTuple
 
@@ -11,7 +13,8 @@ from front.event import message
 from front.event.client_address import ClientAddresses
 from front.event.consent import consent_of, mark_objection
 from front.event.ids import Flakes
-from front.http1.request import Request
+from front.http1.limits import Bounds
+from front.http1.request import BAD_HANDSHAKE, OVERLOADED, Request
 from front.intake.admission import SMALL_BYTES, Admission
 from front.intake.body import decode_json
 from front.intake.http import target_of, td_of
@@ -20,6 +23,9 @@ from front.metrics import Counters
 from front.pipeline import replies
 from front.pipeline.pipeline import Pipeline
 from front.pipeline.replies import Answer
+from front.websocket.connection import WebSocket
+from front.websocket.frames import FrameReader
+from front.websocket.handshake import shake_hands, wants_websocket
 
 _BAD = replies.error("Bad Request", 400)
 # The text of the original, its missing quote included: clients compare it.
@@ -41,8 +47,10 @@ class Client(NamedTuple):
     kept_bytes: int
 
 
-class Sockets:
-    """Answers messages of WebSocket clients."""
+class WebSocketHandler:
+    """Takes connections that ask for a WebSocket, and answers their messages."""
+
+    wants = staticmethod(wants_websocket)
 
     def __init__(
         self,
@@ -51,6 +59,8 @@ class Sockets:
         addresses: ClientAddresses,
         counters: Counters,
         admission: Admission,
+        bounds: Bounds,
+        message_limit: int,
         *,
         require_consent: bool = False,
     ) -> None:
@@ -59,9 +69,31 @@ class Sockets:
         self._addresses = addresses
         self._counters = counters
         self._admission = admission
+        self._bounds = bounds
+        self._message_limit = message_limit
         self._require_consent = require_consent
 
-    def client_of(self, request: Request) -> Client:
+    def take(self, transport: asyncio.Transport, request: Request, rest: bytes) -> str:
+        """Make a WebSocket of the connection of a request; `rest` came behind it. Returns why it is refused, or ""."""
+        hands = shake_hands(request)
+        if hands is None:
+            return BAD_HANDSHAKE
+        client = self._client_of(request)
+        socket = WebSocket(
+            self._bounds, transport, client.address, partial(self._reply, client=client), self._count_error,
+            FrameReader(self._message_limit, unpack=hands.unpack), client.kept_bytes,
+        )  # fmt: skip
+        if not self._bounds.websockets.admit(socket, asyncio.get_running_loop().time()):
+            return OVERLOADED
+        transport.write(hands.answer)
+        transport.set_protocol(socket)
+        if client.uid is None:
+            socket.close_unidentified()
+        else:
+            socket.begin(rest)
+        return ""
+
+    def _client_of(self, request: Request) -> Client:
         """Who asks for a WebSocket. As for requests, what is no valid uid is replaced by a new one."""
         query = parse_query(target_of(request.target)[1])
         named = query.get("uid")
@@ -79,11 +111,11 @@ class Sockets:
             _KEPT_BYTES + sum(map(getsizeof, texts)),
         )
 
-    def count_error(self) -> None:
+    def _count_error(self) -> None:
         """Count a connection that ends because what came was no WebSocket frame."""
         self._counters.add("protocol_errors")
 
-    async def answer(self, payload: bytes, client: Client) -> bytes:
+    async def _reply(self, payload: bytes, client: Client) -> bytes:
         """Answer one message; never raises."""
         if len(payload) <= SMALL_BYTES:
             return await self._answer(payload, client)
