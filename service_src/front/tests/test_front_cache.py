@@ -13,7 +13,7 @@ import pytest
 import redis.asyncio as aioredis
 
 from band.jsonrpc.client import Scatter
-from front.enrichment.circuit_breaker import Attendance
+from front.enrichment.circuit_breaker import CircuitBreaker
 from front.enrichment.enricher import Enricher
 from front.enrichment.response_cache import AnswerCache, Rule
 from front.enrichment.visitor_store import MAX_BYTES, MOST_KEPT, Visitors
@@ -68,7 +68,7 @@ def event(ip: Any = "1.2.3.4", ua: Any = "UA") -> dict[str, Any]:
 
 
 def enricher(rpc: Rpc) -> Enricher:
-    return Enricher(rpc, Link(), Attendance(), timeout=0.05, stored=False, fingerprint=None)
+    return Enricher(rpc, Link(), CircuitBreaker(), timeout=0.05, stored=False, fingerprint=None)
 
 
 GEO = row("mmgeo", {"ip": "td.ip"}, props=["ip"], ttl=300)
@@ -151,7 +151,7 @@ async def test_the_trace_says_how_each_did() -> None:
     rpc, plan = Rpc(), compile_plan([GEO, UA, PLAIN, row("gone", {}), row('odd"name', {})])
     ours = enricher(rpc)
     rpc.failing, rpc.silent = {"old"}, {'odd"name'}
-    ours._attendance.absent = frozenset({"gone"})
+    ours._breaker.absent = frozenset({"gone"})
     await ours.enrich(event(), plan)
     trace = Trace(1700000000000)
     await ours.enrich(event(ua="other"), plan, trace)
@@ -300,7 +300,7 @@ async def test_what_services_say_holds_no_half_characters() -> None:
             return msgspec.structs.replace(answers, results=results)
 
     rpc, link = Broken(), Link()
-    ours = Enricher(rpc, link, Attendance(), timeout=5.0, fingerprint=None)
+    ours = Enricher(rpc, link, CircuitBreaker(), timeout=5.0, fingerprint=None)
     message = event()
     enriching = asyncio.create_task(ours.enrich(message, compile_plan([GEO, PLAIN])))
     await asyncio.sleep(0)

@@ -8,7 +8,7 @@ import pytest
 
 from band.errors import RedisUnavailable, RpcRemoteError, RpcTimeout
 from band.jsonrpc.client import Scatter
-from front.enrichment.circuit_breaker import Attendance
+from front.enrichment.circuit_breaker import CircuitBreaker
 from front.enrichment.enricher import Enricher
 from front.routing.enrichment_plan import EnrichPlan, compile_plan
 
@@ -77,8 +77,10 @@ def plan(*names: str) -> EnrichPlan:
     return compile_plan([(name, {"keys": ["in.gen.track"], "props": {"ip": "td.ip"}}) for name in names])
 
 
-def enricher(services: Services, store: Store, attendance: Attendance | None = None, timeout: float = 0.05) -> Enricher:
-    return Enricher(services, store, attendance or Attendance(), timeout=timeout)
+def enricher(
+    services: Services, store: Store, attendance: CircuitBreaker | None = None, timeout: float = 0.05
+) -> Enricher:
+    return Enricher(services, store, attendance or CircuitBreaker(), timeout=timeout)
 
 
 async def test_results_are_stored_as_sent_and_overwrite_what_the_client_sent() -> None:
@@ -120,7 +122,7 @@ async def test_bad_stored_data_harms_nothing(stored: Any) -> None:
 
 async def test_a_lost_redis_only_takes_the_enrichment_away() -> None:
     """No exception, and nobody is called absent for it."""
-    attendance = Attendance()
+    attendance = CircuitBreaker()
     message = event()
     silent = await enricher(Services(), Store(connected=False), attendance, 0.01).enrich(message, plan("ua"))
     assert silent == {"ua"}
@@ -138,7 +140,7 @@ async def test_partial_results_count() -> None:
 
 async def test_an_absent_enricher_costs_no_time_until_it_answers_again() -> None:
     """After misses over half a second it is not waited for; a probe's answer, even an error, brings it back."""
-    attendance = Attendance()
+    attendance = CircuitBreaker()
     services = Services({"ua": 1})
     for moment in (0.0, 0.2, 0.6):
         attendance.note(["ua"], {"dead"}, {"ip": "1.2.3.4"}, moment)
@@ -157,7 +159,7 @@ async def test_an_absent_enricher_costs_no_time_until_it_answers_again() -> None
 
 async def test_when_all_are_absent_nobody_is_asked() -> None:
     """No request is sent that nobody would answer."""
-    attendance = Attendance()
+    attendance = CircuitBreaker()
     for moment in (0.0, 0.2, 0.6):
         attendance.note([], {"dead"}, {}, moment)
     services = Services()
@@ -169,7 +171,7 @@ async def test_when_all_are_absent_nobody_is_asked() -> None:
 
 def test_a_short_silence_is_no_absence() -> None:
     """Many misses at one moment, or misses with an answer between them, are a hiccup."""
-    attendance = Attendance()
+    attendance = CircuitBreaker()
     for _ in range(50):
         attendance.note([], {"slow"}, {}, 1.0)
     assert not attendance.absent

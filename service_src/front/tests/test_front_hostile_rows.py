@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from band.constants import REGISTRATIONS_KEY
 from band.jsonrpc.client import Scatter
-from front.enrichment.circuit_breaker import Attendance
+from front.enrichment.circuit_breaker import CircuitBreaker
 from front.enrichment.enricher import Enricher
 from front.enrichment.response_cache import LONGEST_TTL_S, Rule
 from front.event.trace import Trace
@@ -95,7 +95,7 @@ async def test_no_row_harms_another_or_an_event(rows: list[Any]) -> None:
     """Huge, negative, no numbers, deep, wrong types, long, not text: the good rows count and an event passes."""
     table = compile_table([*rows[:2], GOOD, *rows[2:]], 1)
     message = {"key": "in.gen.track.page", "uid": "1234567890", "td": {"ip": "1.2.3.4"}, "data": {"page": {"url": "x"}}}
-    enricher = Enricher(Rpc(), Link(), Attendance(), timeout=0.05, stored=False, fingerprint=None)  # type: ignore[arg-type]
+    enricher = Enricher(Rpc(), Link(), CircuitBreaker(), timeout=0.05, stored=False, fingerprint=None)  # type: ignore[arg-type]
     trace = Trace(1)
     silent = await enricher.enrich(message, table.plan, trace)
     assert "mmgeo" in silent

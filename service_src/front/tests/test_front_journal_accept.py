@@ -20,8 +20,8 @@ from front.errors import NotAccepted
 from front.storage.durable import JournalAcceptor
 from front.storage.journal.format import Entry
 from front.storage.journal.journal import Journal
-from front.storage.journal.replay import Replayer, marked, next_batch
-from front.storage.redis_persistence import Keeping
+from front.storage.redis_persistence import RedisPersistence
+from front.storage.replay import Replayer, marked, next_batch
 from front.storage.unwritten import Unwritten
 
 
@@ -54,7 +54,7 @@ async def make(own_redis: Any, tmp_path: Path) -> AsyncIterator[Make]:
         link = RedisLink("journal-test")
         link.start(RedisAddress.parse(own_redis.dsn))
         journal = Journal(root or tmp_path / "journal", most)
-        keeping = Keeping(link, 1_000_000)
+        keeping = RedisPersistence(link, 1_000_000)
         acceptor = JournalAcceptor(Direct(link), journal, link, keeping, Unwritten())
         await acceptor.open()
         keeping.tell(acceptor)
@@ -242,7 +242,7 @@ async def test_a_crash_in_the_middle_of_a_replay_appends_nothing_twice(
     link = RedisLink("other")
     link.start(RedisAddress.parse(own_redis.dsn))
     await link.ready(5)
-    replayer = Replayer(link, Keeping(link, 1000), lambda payload: None)
+    replayer = Replayer(link, RedisPersistence(link, 1000), lambda payload: None)
     assert await replayer.replay(segment.key, entries[:7]) == 7
     assert await replayer.replay(segment.key, entries[:20]) == 13
     await link.close()

@@ -12,7 +12,7 @@ from band.errors import RedisReplyError
 from band.redis import RedisAddress
 from band.redis.link import RedisLink
 from front.storage import redis_persistence
-from front.storage.redis_persistence import Keeping, read_info, remedy
+from front.storage.redis_persistence import RedisPersistence, read_info, remedy
 
 
 def facts_of(info: bytes | str) -> dict[str, Any]:
@@ -53,7 +53,7 @@ async def test_a_full_redis_is_known_before_it_refuses(own_redis: Any) -> None:
     link = RedisLink("keeping")
     link.start(RedisAddress.parse(own_redis.dsn))
     await link.ready(5)
-    watch = Keeping(link, 10)
+    watch = RedisPersistence(link, 10)
     await watch.look()
     assert watch.full == ""
     await link.command("CONFIG", "SET", "maxmemory", watch.used_bytes + 40_000_000)
@@ -94,7 +94,7 @@ async def test_a_flood_is_looked_at_sooner(own_redis: Any) -> None:
         def redis_lost(self, reason: str) -> None:
             heard.append(reason)
 
-    watch = Keeping(link, 1000)
+    watch = RedisPersistence(link, 1000)
     watch.tell(Watcher())
     running = asyncio.create_task(watch.run())
     begun = time.monotonic()
@@ -138,7 +138,7 @@ async def test_what_is_written_is_told_before_what_was_confirmed_after_it() -> N
             told.append(reason)
 
     link = Answering()
-    watch = Keeping(link, 1000)
+    watch = RedisPersistence(link, 1000)
     watch.tell(Watcher())
     looking = asyncio.create_task(watch.look())
     await asyncio.sleep(0)
@@ -159,7 +159,7 @@ async def test_a_user_that_may_not_ask_is_told_and_hurts_nothing() -> None:
         def redis_lost(self, reason: str) -> None:
             heard.append(reason)
 
-    watch = Keeping(Refusing(), 1000)
+    watch = RedisPersistence(Refusing(), 1000)
     watch.tell(Watcher())
     await watch._look_if_connected()
     assert heard == [0]

@@ -14,7 +14,7 @@ from band.service.cross_site import service_policy
 from front.container_networks import Surroundings, surroundings
 from front.event.client_address import ClientAddresses
 from front.http1.request import Request
-from front.intake.admin_pages import OperatorPages
+from front.intake.admin_pages import AdminPages
 
 OWN = {"Host": "127.0.0.1:10001"}
 FOREIGN = (
@@ -77,7 +77,7 @@ async def test_events_keep_their_cors(http: aiohttp.ClientSession) -> None:
         assert answer.headers["Access-Control-Expose-Headers"] == "Content-Length,Content-Type"
 
 
-def pages() -> OperatorPages:
+def pages() -> AdminPages:
     async def health() -> dict[str, Any]:
         return {"status": "ok"}
 
@@ -85,7 +85,7 @@ def pages() -> OperatorPages:
         return b"m 1\n"
 
     near = ClientAddresses(tuple(ipaddress.ip_network(text) for text in ("127.0.0.0/8", "172.18.0.0/16")))
-    return OperatorPages("/_band", near, service_policy("front", hosts=["ops.example"]), health, metrics)
+    return AdminPages("/_band", near, service_policy("front", hosts=["ops.example"]), health, metrics)
 
 
 @pytest.mark.parametrize(

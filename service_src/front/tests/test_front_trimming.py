@@ -11,7 +11,7 @@ import pytest
 
 from band.redis import RedisAddress
 from band.redis.link import RedisLink
-from front.storage.redis_persistence import Keeping
+from front.storage.redis_persistence import RedisPersistence
 from front.storage.retention import Trimmer, read_id
 
 MEGABYTE = 1024 * 1024
@@ -29,7 +29,7 @@ async def link(own_redis: Any) -> AsyncIterator[RedisLink]:
 async def trimmer_of(link: RedisLink, keep: int, most: int, *, keep_bytes: int = 0, maxmemory: str = "0") -> Trimmer:
     """A trimmer that has looked at Redis' memory."""
     await link.command("CONFIG", "SET", "maxmemory", maxmemory)
-    memory = Keeping(link, most)
+    memory = RedisPersistence(link, most)
     await memory.look()
     return Trimmer(link, memory, keep, keep_bytes, most)
 

@@ -23,7 +23,7 @@ from band.redis.link import RedisLink
 from front.storage.durable import JournalAcceptor
 from front.storage.journal.journal import Journal
 from front.storage.journal.writer import Segment
-from front.storage.redis_persistence import Keeping
+from front.storage.redis_persistence import RedisPersistence
 from front.storage.stream import Event, StreamAcceptor
 from front.storage.unwritten import Unwritten
 
@@ -67,7 +67,7 @@ class Stage:
         self.server = server
         self.link = RedisLink("unwritten")
         self.link.start(RedisAddress.parse(server.dsn))
-        self.keeping = Keeping(self.link, 1_000_000)
+        self.keeping = RedisPersistence(self.link, 1_000_000)
         unwritten: Unwritten[list[Event] | Segment] = Unwritten()
         stream = StreamAcceptor(self.link, self.keeping, 0.5, unwritten)
         self.acceptor = JournalAcceptor(stream, Journal(root, 1 << 24, disk), self.link, self.keeping, unwritten)

@@ -17,10 +17,10 @@ import pytest
 
 from front.errors import BadSettings
 from front.http1.server import listening_socket
-from front.process import Place, cores
+from front.process import WorkerProcess, cores
 from front.settings import FrontSettings
-from front.workers.ipc import Siblings
-from front.workers.merge import merge_health, merge_metrics
+from front.workers.cluster import merge_health, merge_metrics
+from front.workers.ipc import WorkerIpc
 
 UA_ROW = {
     "method": "enrich", "role": "enricher", "service": "uaparser",
@@ -248,7 +248,7 @@ def test_metrics_of_all_are_added_up() -> None:
 
 async def test_siblings_hear_each_other_and_miss_who_is_not_there() -> None:
     """An answer of each that lives, in no more than a second; a failing answerer is a missing answer."""
-    family = f"test-{os.getpid()}-{time.monotonic_ns()}"
+    group = f"test-{os.getpid()}-{time.monotonic_ns()}"
     heard: list[Any] = []
 
     async def note(word: Any) -> str:
@@ -258,12 +258,12 @@ async def test_siblings_hear_each_other_and_miss_who_is_not_there() -> None:
     async def fail(_word: Any) -> None:
         raise ValueError("no")
 
-    siblings = [Siblings(Place(number, 3, family), {"note": note, "fail": fail}) for number in range(3)]
+    siblings = [WorkerIpc(WorkerProcess(number, 3, group), {"note": note, "fail": fail}) for number in range(3)]
     for sibling in siblings[:2]:
         await sibling.open()
-    assert await siblings[0].ask("note", {"a": 1}) == {1: "noted"}
-    assert await siblings[0].ask("fail") == {}
-    siblings[1].tell("note", [2])
+    assert await siblings[0].request("note", {"a": 1}) == {1: "noted"}
+    assert await siblings[0].request("fail") == {}
+    siblings[1].broadcast("note", [2])
     await asyncio.sleep(0.1)
     assert heard == [{"a": 1}, [2]]
     for sibling in siblings[:2]:

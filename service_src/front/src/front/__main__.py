@@ -1,6 +1,60 @@
-"""Start front: `python -m front`, in the folder of its `config.yaml`."""
+"""Run front: `python -m front`, in the folder of its `config.yaml`. As one process, or as a supervisor with workers."""
 
-from front.start import start
+from __future__ import annotations
+
+from typing import Any, Final
+
+import band
+from band import config
+from band.errors import SettingsError
+from band.service.config import ServiceConfig
+from band.service.lifecycle import service
+from band.telemetry.logs import configure_logs, know_secrets, logger
+from front.app import Front
+from front.errors import BadSettings
+from front.process import WorkerProcess
+from front.service import FrontService
+from front.settings import FrontSettings
+from front.workers.supervisor import Supervisor
+
+_AFTER_STOP_SECONDS: Final = 1.0
+"""What a worker gets beyond its own stop time before it is killed."""
+
+
+def main() -> None:
+    """Run front until SIGTERM. SystemExit says why when it cannot."""
+    try:
+        settings = FrontSettings.read(band.settings)
+        own = ServiceConfig.read(band.settings, config.environ)
+    except (BadSettings, SettingsError) as error:
+        raise SystemExit(str(error)) from None
+    if settings.workers == 1:
+        work(settings, WorkerProcess())
+        return
+    know_secrets(config.environ)
+    configure_logs(own.log_level, as_json=own.json_logs)
+    import uvloop  # noqa: F401 - so that all workers share its memory
+
+    try:
+        supervisor = Supervisor(
+            lambda process: work(settings, process), settings.workers, settings.event_host, settings.event_port,
+            own.stop_timeout + _AFTER_STOP_SECONDS,
+        )  # fmt: skip
+    except OSError as error:
+        logger.error("event_port_failed", host=settings.event_host, port=settings.event_port, reason=str(error))
+        raise SystemExit(1) from None
+    logger.info("workers_start", workers=settings.workers)
+    raise SystemExit(supervisor.run())
+
+
+def work(settings: FrontSettings, process: WorkerProcess) -> None:
+    """Be one process that takes events."""
+    FrontService(service, Front(settings, process, service)).register()
+    given: dict[str, Any] = {**band.settings}
+    if process.number:
+        given["listen"] = "127.0.0.1:0"  # the pages of the framework's own port: the first worker has the known one
+    band.start_server(**given)
+
 
 if __name__ == "__main__":
-    start()
+    main()

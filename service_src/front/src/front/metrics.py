@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final
+
+from band.telemetry.metrics import Metrics
 
 COUNTED: Final[Mapping[str, str]] = {
     "accepted": "Events that were promised: each is in the stream, or in the journal.",
@@ -20,16 +22,6 @@ _BEGINNINGS: Final[Mapping[str, str]] = {
     "enricher_silent_": "Events that the enricher {} missed its deadline for.",
 }
 _ODD = re.compile(r"[^a-zA-Z0-9_]")
-
-
-class Metrics(Protocol):
-    """The part of band's metrics that counts."""
-
-    def declare(self, name: str, text: str) -> None:
-        """Have a counter begin at 0, and say what it counts."""
-
-    def add(self, name: str, value: float = 1) -> None:
-        """Add to a counter."""
 
 
 class Counters:

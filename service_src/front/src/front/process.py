@@ -12,21 +12,17 @@ CGROUP: Final = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
-class Place:
-    """A worker's number among `count`, and what its parent gave it; the one process of a small front has no parent."""
+class WorkerProcess:
+    """A worker's number among `count`, and what its supervisor gave it. A front of one process has no supervisor."""
 
     number: int = 0
     count: int = 1
-    family: str = ""
-    """The name that all workers of one parent have in common."""
+    group: str = ""
+    """The name that all workers of one supervisor have in common."""
     listening: socket.socket | None = None
-    """The event port: a socket of this worker's own, which outlives it in the parent."""
-    parent: int | None = None
-    """A pipe's end that is closed when the parent is gone."""
-
-
-current = Place()
-"""The place of this process; set by `front.workers.supervisor` before anything else of front is made."""
+    """The event port: a socket of this worker's own, which outlives it in the supervisor."""
+    supervisor: int | None = None
+    """A pipe's end that is closed when the supervisor is gone."""
 
 
 def cores(cgroup: Path = CGROUP) -> int:

@@ -1,28 +1,24 @@
-"""Who does not answer any more: silent enrichers are not waited for until they answer again."""
+"""The circuit breaker of enrichers: silent ones are not waited for until they respond again."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
+from band.background import run_forever
 from band.errors import RpcError, RpcRemoteError
+from band.jsonrpc.client import RpcClient
 
 MISSES = 3
-SILENCE_S = 0.5
-PROBE_EVERY_S = 1.0
-PROBE_TIMEOUT_S = 1.0
+SILENCE_SECONDS = 0.5
+PROBE_EVERY_SECONDS = 1.0
+PROBE_TIMEOUT_SECONDS = 1.0
 
 
-class Caller(Protocol):
-    """The part of band's `rpc` that a probe needs."""
-
-    async def call(self, to: str, method: str, params: dict[str, Any] | None = None, timeout: float = ...) -> Any:
-        """Call a service's method and return its result."""
-
-
-class Attendance:
-    """Counts missed deadlines. An enricher that missed `MISSES` in a row over `SILENCE_S` seconds is absent.
+class CircuitBreaker:
+    """Counts missed deadlines. An enricher that missed `MISSES` in a row over `SILENCE_SECONDS` seconds is absent.
 
     An absent one costs events no time; it is asked once a second with the parameters that it missed last, and the
     first answer (an error is one) brings it back.
@@ -42,7 +38,7 @@ class Attendance:
             count, since = self._misses.get(service, (0, now))
             count += 1
             self._misses[service] = (count, since)
-            if count >= MISSES and now - since >= SILENCE_S and service not in self.absent:
+            if count >= MISSES and now - since >= SILENCE_SECONDS and service not in self.absent:
                 self._missed_params[service] = params
                 self.absent = self.absent | {service}
 
@@ -58,20 +54,17 @@ class Attendance:
         self._misses.clear()
         self._missed_params.clear()
 
-    async def probe(self, rpc: Caller) -> None:
+    async def probe(self, rpc: RpcClient) -> None:
         """Ask every absent enricher once, each on its own channel."""
         await asyncio.gather(*(self._ask(rpc, service) for service in self.absent))
 
-    async def watch(self, rpc: Caller) -> None:
+    async def run(self, rpc: RpcClient) -> None:
         """Probe for ever; a background task."""
-        while True:
-            await asyncio.sleep(PROBE_EVERY_S)
-            if self.absent:
-                await self.probe(rpc)
+        await run_forever("enricher_probe", partial(self.probe, rpc), pause_seconds=PROBE_EVERY_SECONDS)
 
-    async def _ask(self, rpc: Caller, service: str) -> None:
+    async def _ask(self, rpc: RpcClient, service: str) -> None:
         try:
-            await rpc.call(service, "enrich", self._missed_params.get(service, {}), timeout=PROBE_TIMEOUT_S)
+            await rpc.call(service, "enrich", self._missed_params.get(service, {}), timeout=PROBE_TIMEOUT_SECONDS)
         except RpcRemoteError:
             pass
         except RpcError:

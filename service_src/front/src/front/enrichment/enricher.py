@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from band.consent import objected
 from band.constants import ENRICH
 from band.json_codec import encode
-from band.jsonrpc.client import Scatter
-from front.enrichment.circuit_breaker import Attendance
+from band.jsonrpc.client import RpcClient, Scatter
+from band.redis.link import RedisLink
+from front.enrichment.circuit_breaker import CircuitBreaker
 from front.enrichment.response_cache import AnswerCache, Key, Rule
-from front.enrichment.visitor_store import Asker, Stored, Visitors
+from front.enrichment.visitor_store import Stored, Visitors
 from front.event.fingerprint import Fingerprint, fpid
 from front.event.message import KEY_PREFIX, Message
 from front.event.trace import ABSENT, CACHED, ERROR, OK, TIMEOUT, Trace
@@ -25,31 +26,14 @@ _TRACK = f"{KEY_PREFIX}.track."
 _NOBODY: frozenset[str] = frozenset()
 
 
-class Scatterer(Protocol):
-    """The part of band's `rpc` that enriching needs."""
-
-    async def scatter(
-        self, channel: str, method: str, params: dict[str, Any], *, expect: Any, timeout: float, raw: bool = False
-    ) -> Scatter:
-        """Ask several services at once."""
-
-
-class Link(Asker, Protocol):
-    """The part of band's `link` that enriching needs."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether commands go through now."""
-
-
 class Enricher:
     """Adds enrichments to the `data` of a message, in place. Never raises, never outlasts its deadline (seconds)."""
 
     def __init__(
         self,
-        rpc: Scatterer,
-        link: Link,
-        attendance: Attendance,
+        rpc: RpcClient,
+        link: RedisLink,
+        breaker: CircuitBreaker,
         *,
         timeout: float,
         stored: bool = True,
@@ -59,7 +43,7 @@ class Enricher:
         self.cache = cache or AnswerCache()
         self._rpc = rpc
         self._link = link
-        self._attendance = attendance
+        self._breaker = breaker
         self._timeout = timeout
         self._visitors = Visitors(link) if stored else None
         self._fingerprint = fingerprint
@@ -107,7 +91,7 @@ class Enricher:
             if answer is not None:
                 found[service] = answer
                 trace.enriched(service, CACHED)
-            elif service in self._attendance.absent:
+            elif service in self._breaker.absent:
                 silent.add(service)
                 trace.enriched(service, ABSENT)
             else:
@@ -154,7 +138,7 @@ class Enricher:
         missing = answers.missing
         if self._link.connected:
             now = asyncio.get_running_loop().time()
-            self._attendance.note(services - missing if missing else services, missing, params, now)
+            self._breaker.note(services - missing if missing else services, missing, params, now)
         elapsed = answers.elapsed_ms
         for service in services:
             status = TIMEOUT if service in missing else ERROR if service in answers.errors else OK

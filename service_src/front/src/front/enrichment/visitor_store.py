@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import hiredis
 import msgspec
 
 from band.errors import RedisError
 from band.json_codec import decode, encode
+from band.redis.link import RedisLink
 from front.event.unicode_repair import valid_unicode
 
 PREFIX: Final = "s:"
@@ -32,30 +32,10 @@ Stored = msgspec.Raw | None
 """The JSON object of what is stored; None: nothing, or nothing that can be used."""
 
 
-class KeyWatch(Protocol):
-    """The part of band's `link.keys` that remembering needs."""
-
-    active: bool
-
-    def add(self, prefix: str, on_change: Callable[[list[bytes] | None], None]) -> None:
-        """Watch keys."""
-
-
-class Asker(Protocol):
-    """The part of band's `link` that reading needs."""
-
-    @property
-    def keys(self) -> KeyWatch:
-        """Who tells of changed keys."""
-
-    def send(self, *parts: Any, on_reply: Any, timeout: float = ...) -> None:
-        """Send one command; `on_reply` gets its reply."""
-
-
 class Visitors:
     """Reads and remembers hashes of visitors."""
 
-    def __init__(self, link: Asker) -> None:
+    def __init__(self, link: RedisLink) -> None:
         self._link = link
         self._watch = link.keys
         self._kept: OrderedDict[str, Stored] = OrderedDict()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from band.config import Truth
 from band.consent import MARK
 from front.event.message import Message
 
-_NO = frozenset({"0", "false", "no", "off", "denied", "refused"})
-_YES = frozenset({"1", "true", "yes", "on", "given", "granted"})
+_NO = Truth.NO - {""} | {"denied", "refused"}
+_YES = Truth.YES | {"given", "granted"}
 
 
 def consent_of(*sources: Mapping[str, Any]) -> bool | None:

@@ -15,7 +15,7 @@ _PROXIED = (b"x-real-ip", b"x-forwarded-for", b"forwarded")
 _READ = ("GET", "HEAD")
 
 
-class OperatorPages:
+class AdminPages:
     """Answers under a prefix such as `/_band`, to near callers that come without a proxy.
 
     To a request from elsewhere, or one that a proxy brought, there is nothing here. What a page of another site has a

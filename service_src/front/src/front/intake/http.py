@@ -19,7 +19,7 @@ from front.event.url_path import Place, place_of
 from front.event.visitor_id import UidCookie, cookie_uid
 from front.http1.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, Reply, Request, text_of
 from front.http1.response_head import PREFLIGHT, allowed_origin, head
-from front.intake.admin_pages import OperatorPages
+from front.intake.admin_pages import AdminPages
 from front.intake.admission import SMALL_BYTES, Admission
 from front.intake.body import parse_body
 from front.intake.client_hints import read_hints
@@ -65,7 +65,7 @@ class Visit:
         self.origin = allowed_origin(request.header(b"origin"), request.header(b"referer"))
 
 
-class Door:
+class HttpHandler:
     """Handles requests of the event port."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Door:
         flakes: Flakes,
         addresses: ClientAddresses,
         cookie: UidCookie,
-        operator_pages: OperatorPages,
+        admin_pages: AdminPages,
         counters: Counters,
         admission: Admission,
         body_limit: int,
@@ -85,7 +85,7 @@ class Door:
         self._flakes = flakes
         self._addresses = addresses
         self._cookie = cookie
-        self._operator_pages = operator_pages
+        self._admin_pages = admin_pages
         self._counters = counters
         self._admission = admission
         self._body_limit = body_limit
@@ -116,9 +116,9 @@ class Door:
         forwarded = request.header(b"x-forwarded-host")
         if forwarded and self._addresses.trusts(request.peer):
             visit.cookie_domain = host_of(forwarded)
-        if path.startswith(self._operator_pages.prefix):
+        if path.startswith(self._admin_pages.prefix):
             visit.origin, visit.sets_cookie = "", False
-            return await self._operator_pages.page(path, request)
+            return await self._admin_pages.page(path, request)
         if method == "OPTIONS":
             visit.query = parse_query(query_text)
             return Rendered(200, b"{}", replies.JSON, PREFLIGHT)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final, Protocol
+from typing import Final
 
 from band.errors import RpcError, RpcRemoteError, RpcTimeout
+from band.jsonrpc.client import RpcClient
 from front.enrichment.enricher import Enricher
 from front.errors import NotAccepted
 from front.event.ip_privacy import Masker
@@ -20,13 +21,6 @@ from front.routing.registrations import EMPTY, Table
 from front.storage.stream import Acceptor
 
 REFUSAL_SHOWN_SECONDS: Final = 10.0
-
-
-class Caller(Protocol):
-    """The part of band's `rpc` that handlers need."""
-
-    async def call(self, to: str, method: str, params: dict[str, Any] | None = None, timeout: float = ...) -> Any:
-        """Call a service's method and return its result as sent."""
 
 
 class Refusals:
@@ -51,7 +45,7 @@ class Pipeline:
 
     def __init__(
         self,
-        rpc: Caller,
+        rpc: RpcClient,
         enricher: Enricher,
         acceptor: Acceptor,
         mask: Masker,

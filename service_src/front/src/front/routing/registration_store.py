@@ -11,24 +11,15 @@ director knows no key.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from band.constants import REGISTRATIONS_KEY
 from band.errors import RedisError, RedisReplyError
 from band.json_codec import decode, encode
+from band.redis.link import RedisLink
 from band.telemetry.logs import logger
 
 _ANSWER_WITHIN_S = 2.0
-
-
-class Link(Protocol):
-    """The part of band's `link` that remembering needs."""
-
-    async def ready(self, timeout: float) -> None:
-        """Wait until there is a connection; RedisUnavailable after `timeout` seconds."""
-
-    def ask(self, *parts: Any, timeout: float = ...) -> asyncio.Future[Any]:
-        """Send one command; the future has its reply."""
 
 
 class Registrations(NamedTuple):
@@ -38,10 +29,10 @@ class Registrations(NamedTuple):
     state_hash: Any
 
 
-class Remembered:
+class RegistrationStore:
     """Writes and reads the one key. No error of Redis or of what is kept leaves it."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: RedisLink) -> None:
         self._link = link
         self.told = False
         """Whether Redis has said what is kept, or that nothing is."""

@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
-from typing import Any, Protocol
+from typing import Any
 
 import hiredis
 
 from band.background import run_forever
 from band.constants import BROADCAST
 from band.errors import RedisError, RedisReplyError
+from band.redis.link import RedisLink
 from band.telemetry.logs import logger
 from front.errors import NotAccepted
 from front.event.message import broadcast_of
 from front.storage.journal.journal import Journal
-from front.storage.journal.replay import Replayer, Room, unsure
 from front.storage.journal.writer import Segment
 from front.storage.recovery import Given, Recovery
-from front.storage.redis_persistence import remedy
+from front.storage.redis_persistence import RedisPersistence, remedy
+from front.storage.replay import Replayer, unsure
+from front.storage.stream import Acceptor
 
 _FEW = 2000
 """When fewer events than this are left, new ones wait for them instead of queueing behind on the disk."""
@@ -39,33 +40,6 @@ _LONGEST_PAUSE_S = 2.0
 _ADOPT_EVERY_S = 10.0
 
 
-class Link(Protocol):
-    """What is needed of band's connection to Redis."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether commands go through now."""
-
-    def publish(self, channel: str, payload: bytes) -> bool:
-        """Publish a message without waiting."""
-
-    async def ready(self, timeout: float) -> None:
-        """Wait until there is a connection; RedisUnavailable after `timeout` seconds."""
-
-    async def command(self, *parts: Any, timeout: float = ...) -> Any:
-        """Send one command and return its reply."""
-
-
-class Stream(Protocol):
-    """The straight way: appends to the stream and waits for Redis' word."""
-
-    def accept(self, payload: bytes, trace: bytes) -> Awaitable[Any]:
-        """Wait until the event is in the stream; NotAccepted when it is not, or when nobody knows."""
-
-    def refusal(self) -> str:
-        """Why it cannot be tried now; empty when it can."""
-
-
 _DAMAGED_HINT = (
     "look at the disk that holds JOURNAL_DIR; what is left of them lies in w*/damaged there, until you remove it. "
     "Restart front when you have seen it: the count begins anew"
@@ -75,13 +49,14 @@ _DAMAGED_HINT = (
 class JournalAcceptor:
     """An acceptor that says no only when neither Redis nor the disk takes the event."""
 
-    def __init__(self, stream: Stream, journal: Journal, link: Link, room: Room, given: Given) -> None:
+    def __init__(
+        self, stream: Acceptor, journal: Journal, link: RedisLink, redis: RedisPersistence, given: Given
+    ) -> None:
         """`given` is filled by the straight way."""
         self.journal = journal
         self._stream = stream
         self._link = link
-        self._room = room
-        self._replayer = Replayer(link, room, lambda payload: link.publish(BROADCAST, broadcast_of(payload)))
+        self._replayer = Replayer(link, redis, lambda payload: link.publish(BROADCAST, broadcast_of(payload)))
         self._recovery = Recovery(given, journal, self._replayer)
         self._behind = False
         self._gate = asyncio.Event()

@@ -9,8 +9,8 @@ from functools import partial
 from front.errors import NotAccepted
 from front.storage.journal.format import Entry
 from front.storage.journal.journal import Journal
-from front.storage.journal.replay import Replayer, confirmed
 from front.storage.journal.writer import Segment
+from front.storage.replay import Replayer, confirmed
 from front.storage.stream import Event
 from front.storage.unwritten import Unwritten
 

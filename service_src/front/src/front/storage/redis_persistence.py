@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, cast
 from band.background import run_forever
 from band.constants import EVENTS_STREAM
 from band.errors import RedisError, RedisReplyError
-from band.redis.link import reply_error
+from band.redis.link import RedisLink, reply_error
 from band.telemetry.logs import logger
 
 LOOK_EVERY_SECONDS: Final = 0.5
@@ -29,16 +29,6 @@ _MEMORY_HINT: Final = (
 )
 
 
-class Commands(Protocol):
-    """What is needed of band's connection to Redis."""
-
-    def ask(self, *parts: Any, timeout: float = ...) -> asyncio.Future[Any]:
-        """Send one command; the future has its reply."""
-
-    def send(self, *parts: Any, on_reply: Any, timeout: float = ...) -> None:
-        """Send one command; `on_reply` gets its reply."""
-
-
 class Watcher(Protocol):
     """Who hears what Redis has done with the events that it was given."""
 
@@ -49,10 +39,10 @@ class Watcher(Protocol):
         """Redis is away or was started again: what it had not written may be lost."""
 
 
-class Keeping:
+class RedisPersistence:
     """Looks at least twice a second at how Redis keeps its data; each worker of front has one."""
 
-    def __init__(self, link: Commands, max_length: int, workers: int = 1) -> None:
+    def __init__(self, link: RedisLink, max_length: int, workers: int = 1) -> None:
         """`max_length`: with so many events the stream is full; `workers`: how many share the room."""
         self.used_bytes = 0
         self.max_bytes = 0

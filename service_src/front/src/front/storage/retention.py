@@ -14,13 +14,14 @@ Commands of Redis: XINFO STREAM, XINFO GROUPS, XPENDING, XTRIM, MEMORY USAGE, an
 from __future__ import annotations
 
 import time
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from band.background import run_forever
 from band.constants import EVENTS_STREAM
 from band.errors import RedisError, RedisReplyError
+from band.redis.link import RedisLink
 from band.telemetry.logs import logger
-from front.storage.redis_persistence import remedy
+from front.storage.redis_persistence import RedisPersistence, remedy
 
 EVERY_SECONDS: Final = 1.0
 ALARM_SHARE: Final = 0.8
@@ -41,28 +42,6 @@ _SAMPLES: Final = 20_000
 Id = tuple[int, int]
 
 
-class Link(Protocol):
-    """The part of band's `link` that trimming needs."""
-
-    async def command(self, *parts: Any, timeout: float = ...) -> Any:
-        """Send one command and return its reply."""
-
-
-class Memory(Protocol):
-    """What is known of Redis' memory."""
-
-    @property
-    def used_bytes(self) -> int:
-        """What Redis uses."""
-
-    @property
-    def max_bytes(self) -> int:
-        """`maxmemory`; 0 when there is no bound."""
-
-    async def look(self) -> None:
-        """Ask Redis anew. May raise RedisError."""
-
-
 class Group(NamedTuple):
     """A consumer group: events that were given to nobody yet, those given and not acknowledged, and where it stands."""
 
@@ -81,13 +60,13 @@ class Group(NamedTuple):
 class Trimmer:
     """Looks at the stream once a second."""
 
-    def __init__(self, link: Link, memory: Memory, keep: int, keep_bytes: int, most: int) -> None:
+    def __init__(self, link: RedisLink, redis: RedisPersistence, keep: int, keep_bytes: int, most: int) -> None:
         """`keep` newest events stay for those who look, or `keep_bytes` of them (0: a quarter of Redis' memory).
 
         `most` is the number of events at which new ones go to the journal.
         """
         self._link = link
-        self._memory = memory
+        self._redis = redis
         self._keep = min(keep, most // 2)
         self._keep_bytes = keep_bytes
         self._most = most
@@ -180,7 +159,7 @@ class Trimmer:
         gone = 0
         while True:
             await self._measure()
-            bound = self._keep_bytes or int(self._memory.max_bytes * KEPT_SHARE_OF_MEMORY)
+            bound = self._keep_bytes or int(self._redis.max_bytes * KEPT_SHARE_OF_MEMORY)
             if not bound or self.bytes <= bound:
                 return gone
             step = await self._trim_bytes(needed, self.bytes - bound)
@@ -190,7 +169,7 @@ class Trimmer:
 
     async def _trim_for_memory(self, needed: Id) -> int:
         gone = 0
-        memory = self._memory
+        memory = self._redis
         if memory.used_bytes < ALARM_SHARE * memory.max_bytes or not memory.max_bytes:
             return gone
         while (excess := memory.used_bytes - int(CALM_SHARE * memory.max_bytes)) > 0:
@@ -223,7 +202,7 @@ class Trimmer:
     # --- the alarm
 
     def _watch(self) -> None:
-        memory = self._memory
+        memory = self._redis
         share = self.length / self._most
         if memory.max_bytes and self.bytes > memory.max_bytes / 2:
             share = max(share, memory.used_bytes / memory.max_bytes)

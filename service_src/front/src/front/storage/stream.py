@@ -10,8 +10,10 @@ import hiredis
 
 from band.constants import BROADCAST, EVENTS_STREAM
 from band.errors import RedisUnavailable
+from band.redis.link import RedisLink
 from front.errors import NotAccepted
 from front.event.message import broadcast_of
+from front.storage.redis_persistence import RedisPersistence
 from front.storage.unwritten import Unwritten
 
 Event = tuple[bytes, bytes]
@@ -21,20 +23,6 @@ _APPEND = b"$4\r\nXADD\r\n$%d\r\n%b\r\n$1\r\n*\r\n$5\r\nevent\r\n" % (len(EVENTS
 _PLAIN = b"*5\r\n" + _APPEND
 _TRACED = b"*7\r\n" + _APPEND
 _ASK_LISTENERS = b"*3\r\n$6\r\nPUBSUB\r\n$6\r\nNUMSUB\r\n$%d\r\n%b\r\n" % (len(BROADCAST), BROADCAST.encode())
-
-
-class Link(Protocol):
-    """What is needed of band's connection to Redis."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether commands go through now."""
-
-    def send_packed(self, packed: bytes, count: int, on_reply: Any, *, timeout: float = ...) -> None:
-        """Send commands that are RESP already; `on_reply` gets each reply, or an exception as a value."""
-
-    def publish(self, channel: str, payload: bytes) -> bool:
-        """Publish a message without waiting."""
 
 
 class Acceptor(Protocol):
@@ -50,17 +38,6 @@ class Acceptor(Protocol):
         """Why events cannot be accepted now; empty when they can."""
 
 
-class Room(Protocol):
-    """What is known of Redis' room for events."""
-
-    @property
-    def full(self) -> str:
-        """Why no more events are given to Redis; empty while it has room."""
-
-    def take(self, size: int) -> None:
-        """Note that so many bytes are sent."""
-
-
 class StreamAcceptor:
     """Appends to the Redis stream `events` and tells channel `broadcast`, where listeners of the original wait.
 
@@ -73,10 +50,12 @@ class StreamAcceptor:
     Commands of Redis: XADD, PUBSUB NUMSUB, PUBLISH.
     """
 
-    def __init__(self, link: Link, room: Room, timeout: float, unwritten: Unwritten[Any] | None = None) -> None:
+    def __init__(
+        self, link: RedisLink, redis: RedisPersistence, timeout: float, unwritten: Unwritten[Any] | None = None
+    ) -> None:
         """`unwritten` is given the events that Redis has confirmed, if somebody can append them again."""
         self._link = link
-        self._room = room
+        self._redis = redis
         self._timeout = timeout
         self._unwritten = unwritten
         self._turn: _Turn | None = None
@@ -99,12 +78,12 @@ class StreamAcceptor:
         """Why events cannot be accepted now; empty when they can."""
         if not self._link.connected:
             return "there is no connection to Redis"
-        return self._room.full or (self._unwritten.full if self._unwritten is not None else "")
+        return self._redis.full or (self._unwritten.full if self._unwritten is not None else "")
 
     def _end_turn(self) -> None:
         turn, self._turn = self._turn, None
         if turn is not None:
-            self._room.take(turn.end())
+            self._redis.take(turn.end())
 
 
 class _Turn:
@@ -115,7 +94,7 @@ class _Turn:
         "_unwritten",
     )  # fmt: skip
 
-    def __init__(self, link: Link, timeout: float, unwritten: Unwritten[Any] | None) -> None:
+    def __init__(self, link: RedisLink, timeout: float, unwritten: Unwritten[Any] | None) -> None:
         self._link = link
         self._unwritten = unwritten
         self._loop = asyncio.get_running_loop()

@@ -3,66 +3,132 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final
 
-from front.process import Place
-from front.routing.registrations import Push
-from front.workers.ipc import Siblings
-from front.workers.merge import merge_health, merge_metrics
+from band.service.health import DEGRADED, OK, worst
+from front.process import WorkerProcess
+from front.workers.ipc import WorkerIpc
 
 
-class Family:
-    """Asks the other workers where one's own word is not enough, and tells them what only one was told."""
+class Cluster:
+    """Asks the other workers where the state of one is not enough, and tells them what only one was told."""
 
     def __init__(
-        self, place: Place, health: Callable[[], Awaitable[dict[str, Any]]], metrics: Callable[[], bytes]
+        self,
+        process: WorkerProcess,
+        health: Callable[[], Awaitable[dict[str, Any]]],
+        metrics: Callable[[], bytes],
+        on_push: Callable[[Any], None],
     ) -> None:
-        """`health` and `metrics` are this worker's own."""
-        self._place = place
+        """`health` and `metrics` are this worker's own; `on_push` gets what another worker gave to `push`."""
+        self._process = process
         self._health = health
         self._metrics = metrics
-        self._hear: Callable[[Push], None] | None = None
-        answerers = {"health": self._tell_health, "metrics": self._tell_metrics, "push": self._take_push}
-        self._siblings = Siblings(place, answerers)
-
-    def on_push(self, hear: Callable[[Push], None]) -> None:
-        """Have `hear` called with the registrations that the director told another worker."""
-        self._hear = hear
+        self._on_push = on_push
+        handlers = {"health": self._own_health, "metrics": self._own_metrics, "push": self._pushed}
+        self._ipc = WorkerIpc(process, handlers)
 
     async def open(self) -> None:
-        """Listen to the others."""
-        await self._siblings.open()
+        """Take requests of the others."""
+        await self._ipc.open()
 
     async def close(self) -> None:
-        """Listen no more."""
-        await self._siblings.close()
+        """Take no more requests."""
+        await self._ipc.close()
 
     async def health(self) -> dict[str, Any]:
-        """The health of all; see `merge`."""
-        if self._place.count == 1:
+        """Return the health of all; see `merge_health`."""
+        if self._process.count == 1:
             return await self._health()
-        own, others = await asyncio.gather(self._health(), self._siblings.ask("health"))
-        silent = set(self._siblings.numbers) - set(others)
-        return merge_health({self._place.number: own, **others}, silent)
+        own, others = await asyncio.gather(self._health(), self._ipc.request("health"))
+        silent = set(self._ipc.others) - set(others)
+        return merge_health({self._process.number: own, **others}, silent)
 
     async def metrics(self) -> bytes:
-        """The metrics of all, added up."""
-        if self._place.count == 1:
+        """Return the metrics of all, added up."""
+        if self._process.count == 1:
             return self._metrics()
-        others = await self._siblings.ask("metrics")
+        others = await self._ipc.request("metrics")
         return merge_metrics([self._metrics().decode(), *(others[number] for number in sorted(others))]).encode()
 
-    def tell(self, push: Push) -> None:
-        """Tell the others of new registrations; one that is being started reads them in Redis."""
-        self._siblings.tell("push", push._asdict())
+    def push(self, registrations: Any) -> None:
+        """Tell the others of new registrations; a worker that is being started reads them in Redis."""
+        self._ipc.broadcast("push", registrations)
 
-    async def _tell_health(self, _word: Any) -> dict[str, Any]:
+    async def _own_health(self, _payload: Any) -> dict[str, Any]:
         return await self._health()
 
-    async def _tell_metrics(self, _word: Any) -> str:
+    async def _own_metrics(self, _payload: Any) -> str:
         return self._metrics().decode()
 
-    async def _take_push(self, word: Any) -> None:
-        if self._hear is not None:
-            self._hear(Push(**word))
+    async def _pushed(self, registrations: Any) -> None:
+        self._on_push(registrations)
+
+
+_GAUGES: Final[Mapping[str, Callable[[float, float], float]]] = {
+    "band_redis_connected": min,
+    "band_uptime_seconds": max,
+    "band_front_journal_oldest_seconds": max,
+    "band_front_stream_length": max,
+    "band_front_stream_bytes": max,
+    "band_front_stream_lag": max,
+}
+"""How a gauge of several workers becomes one, where it is not their sum."""
+
+
+def merge_health(found: Mapping[int, Mapping[str, Any]], silent: Iterable[int] = ()) -> dict[str, Any]:
+    """Merge per check: keep the worst state, and name the worker unless it is ok.
+
+    `found` is worker -> its state (`{"status", "checks"}`), `silent` are the workers that did not respond.
+    """
+    checks: dict[str, dict[str, Any]] = {}
+    for number, state in sorted(found.items()):
+        for name, facts in state.get("checks", {}).items():
+            known = checks.get(name)
+            if known is None or worst([known["status"], facts["status"]]) != known["status"]:
+                checks[name] = {**facts} if facts["status"] == OK else {**facts, "worker": number}
+    missing = sorted(silent)
+    states = {str(number): state.get("status", "failing") for number, state in sorted(found.items())}
+    if missing:
+        names = ", ".join(str(number) for number in missing)
+        hint = "one that ended is started again by itself, front's log says why it did; one that hangs: restart front"
+        checks["workers"] = {"status": DEGRADED, "reason": f"no answer from worker {names}", "hint": hint, **states}
+    elif len(states) > 1:
+        checks["workers"] = {"status": OK, **states}
+    return {"status": worst([check["status"] for check in checks.values()]), "checks": checks}
+
+
+def merge_metrics(texts: Iterable[str]) -> str:
+    """One page in the text format of Prometheus: equal samples are added up, a few gauges compared."""
+    lines: dict[str, float | None] = {}
+    for text in texts:
+        for line in text.splitlines():
+            if not line or line.startswith("#"):
+                lines.setdefault(line, None)
+                continue
+            sample, _, number = line.rpartition(" ")
+            value, known = float(number), lines.get(sample)
+            join = _GAUGES.get(sample.partition("{")[0])
+            lines[sample] = value if known is None else join(known, value) if join else known + value
+    return _in_families(lines)
+
+
+def _in_families(lines: Mapping[str, float | None]) -> str:
+    """Write the page, the samples of a family below its own `# HELP` and `# TYPE`, as the format demands."""
+    families: dict[str, list[str]] = {}
+    for line, value in lines.items():
+        if line.startswith("#"):
+            name = line.split(" ", 3)[2]
+            families.setdefault(name, []).append(line)
+        elif line:
+            sample = line.partition("{")[0]
+            own = next((name for name in (sample, *_stems(sample)) if name in families), sample)
+            families.setdefault(own, []).append(f"{line} {value}")
+    return "\n".join(line for family in families.values() for line in family) + "\n"
+
+
+def _stems(sample: str) -> list[str]:
+    return [
+        sample.removesuffix(end) for end in ("_total", "_bucket", "_sum", "_count", "_created") if sample.endswith(end)
+    ]

@@ -1,4 +1,4 @@
-"""What front's workers say to each other, over sockets that have a name in the kernel only.
+"""Requests between front's workers, over Unix sockets whose names exist in the kernel only.
 
 Whoever asks front for its health or its metrics, or tells it of registrations, reaches one worker; this one asks or
 tells the others. It works while Redis is away.
@@ -14,57 +14,57 @@ from typing import Any, Final
 
 from band.json_codec import decode, encode
 from band.telemetry.logs import logger
-from front.process import Place
+from front.process import WorkerProcess
 
-TIMEOUT_S: Final = 1.0
-LONGEST: Final = 16 * 1024 * 1024
+TIMEOUT_SECONDS: Final = 1.0
+MAX_BYTES: Final = 16 * 1024 * 1024
 
-Answerer = Callable[[Any], Awaitable[Any]]
+Handler = Callable[[Any], Awaitable[Any]]
 
 
-class Siblings:
-    """The other workers of this front. `answerers`: subject -> what to do with a word on it and what to answer."""
+class WorkerIpc:
+    """Reaches the other workers of this front. `handlers`: topic -> what answers a request, given its payload."""
 
-    def __init__(self, place: Place, answerers: Mapping[str, Answerer]) -> None:
-        self._place = place
-        self._answerers = answerers
+    def __init__(self, process: WorkerProcess, handlers: Mapping[str, Handler]) -> None:
+        self._process = process
+        self._handlers = handlers
         self._server: asyncio.Server | None = None
-        self._told: set[asyncio.Task[Any]] = set()
+        self._sending: set[asyncio.Task[Any]] = set()
 
     @property
-    def numbers(self) -> list[int]:
+    def others(self) -> list[int]:
         """The numbers of the others."""
-        return [number for number in range(self._place.count) if number != self._place.number]
+        return [number for number in range(self._process.count) if number != self._process.number]
 
     async def open(self) -> None:
-        """Listen to the others."""
-        if self._place.count == 1:
+        """Take requests of the others."""
+        if self._process.count == 1:
             return
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listening.setblocking(False)
-        listening.bind(self._address(self._place.number))
-        self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=LONGEST)
+        listening.bind(self._address(self._process.number))
+        self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=MAX_BYTES)
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Take no more requests."""
         if self._server is not None:
             self._server.close()
 
-    async def ask(self, subject: str, word: Any = None) -> dict[int, Any]:
-        """Ask all others at once: number -> answer. Those who do not answer within a second are missing."""
-        numbers = self.numbers
-        answers = await asyncio.gather(*(self._ask(number, subject, word) for number in numbers))
-        return {number: answer[0] for number, answer in zip(numbers, answers, strict=True) if answer}
+    async def request(self, topic: str, payload: Any = None) -> dict[int, Any]:
+        """Ask all others at once; returns number -> response. Those who are silent for a second are missing."""
+        numbers = self.others
+        responses = await asyncio.gather(*(self._request(number, topic, payload) for number in numbers))
+        return {number: found[0] for number, found in zip(numbers, responses, strict=True) if found}
 
-    def tell(self, subject: str, word: Any) -> None:
+    def broadcast(self, topic: str, payload: Any) -> None:
         """Tell all others without waiting."""
-        for number in self.numbers:
-            task = asyncio.get_running_loop().create_task(self._ask(number, subject, word))
-            self._told.add(task)
-            task.add_done_callback(self._told.discard)
+        for number in self.others:
+            task = asyncio.get_running_loop().create_task(self._request(number, topic, payload))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
 
     def _address(self, number: int) -> str:
-        return f"\0{self._place.family}-{number}"
+        return f"\0{self._process.group}-{number}"
 
     async def _connect(self, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         # By hand: uvloop takes paths of files only.
@@ -75,28 +75,27 @@ class Siblings:
         except BaseException:
             connection.close()
             raise
-        return await asyncio.open_unix_connection(sock=connection, limit=LONGEST)
+        return await asyncio.open_unix_connection(sock=connection, limit=MAX_BYTES)
 
-    async def _ask(self, number: int, subject: str, word: Any) -> list[Any]:
-        """The answer as a list of one; empty when none comes."""
+    async def _request(self, number: int, topic: str, payload: Any) -> list[Any]:
+        """Return the response as a list of one; empty when none comes."""
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 reader, writer = await self._connect(number)
                 try:
-                    writer.write(encode({"subject": subject, "word": word}) + b"\n")
+                    writer.write(encode([topic, payload]) + b"\n")
                     line = await reader.readline()
                 finally:
                     writer.close()
                 return [decode(line)] if line else []
         except (OSError, TimeoutError, ValueError) as error:
-            logger.info("worker_silent", worker=number, subject=subject, reason=str(error) or "no answer in time")
+            logger.info("worker_silent", worker=number, subject=topic, reason=str(error) or "no response in time")
             return []
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, ValueError):
-            async with asyncio.timeout(TIMEOUT_S * 2):
-                heard = decode(await reader.readline())
-                answer = await self._answerers[heard["subject"]](heard["word"])
-                writer.write(encode(answer) + b"\n")
+            async with asyncio.timeout(TIMEOUT_SECONDS * 2):
+                topic, payload = decode(await reader.readline())
+                writer.write(encode(await self._handlers[topic](payload)) + b"\n")
                 await writer.drain()
         writer.close()

@@ -1,8 +1,8 @@
-"""The parent of front's workers: starts them, starts them again, ends them. It has no loop and takes no event.
+"""The supervisor of front's workers: starts them, restarts them, stops them. It has no loop and takes no event.
 
 Each worker is a fork, so that all share the memory of what was imported. Each has a listening socket of its own on the
-one event port, among which the kernel spreads connections; the parent keeps all of them open, so that connections wait
-instead of being refused while a worker that died is started again.
+one event port, among which the kernel spreads connections; the supervisor keeps all of them open, so that connections
+wait instead of being refused while a worker that died is restarted.
 """
 
 from __future__ import annotations
@@ -17,44 +17,45 @@ from collections.abc import Callable
 from typing import Final
 
 from band.telemetry.logs import logger
-from front import process
 from front.http1.server import listening_socket
-from front.process import Place
+from front.process import WorkerProcess
 
 SIGNALS: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
-FIRST_PAUSE_S: Final = 0.1
-LONGEST_PAUSE_S: Final = 5.0
-STEADY_S: Final = 10.0
-"""A worker that lived so long is started again at once; one that did not, after a pause that doubles."""
-MOST_FAILURES: Final = 6
-"""So many short lives of one worker in a row, and the parent ends too: whoever looks after front shall know."""
+FIRST_PAUSE_SECONDS: Final = 0.1
+MAX_PAUSE_SECONDS: Final = 5.0
+STEADY_SECONDS: Final = 10.0
+"""A worker that lived so long is restarted at once; one that did not, after a pause that doubles."""
+MAX_FAILURES: Final = 6
+"""After so many short lives of one worker in a row the supervisor ends too: whoever runs front should know."""
 
 
 class _Worker:
-    """One place for a worker, and who is in it."""
+    """One worker, whichever process it is now."""
 
-    def __init__(self, given: Place) -> None:
-        self.place = given
+    def __init__(self, process: WorkerProcess) -> None:
+        self.process = process
         self.pid = 0
         self.began = 0.0
         self.failures = 0
         self.start_at = 0.0
 
 
-class Parent:
-    """Keeps `count` workers running until SIGTERM or SIGINT, which ends all of them in good order."""
+class Supervisor:
+    """Keeps `count` workers running until SIGTERM or SIGINT, which stops all of them gracefully."""
 
-    def __init__(self, work: Callable[[], None], count: int, host: str, port: int, stop_within: float) -> None:
+    def __init__(
+        self, work: Callable[[WorkerProcess], None], count: int, host: str, port: int, stop_within: float
+    ) -> None:
         """`work` is a worker's whole life. OSError when the port is taken."""
         self._work = work
         self._stop_within = stop_within
         self._alive, self._keep = os.pipe()
-        family = f"rockstat-front-{os.getpid()}"
+        group = f"rockstat-front-{os.getpid()}"
         self._workers: list[_Worker] = []
         for number in range(count):
             listening = listening_socket(host, port, shared=True)
             port = int(listening.getsockname()[1])  # port 0: the others take the one that the first was given
-            self._workers.append(_Worker(Place(number, count, family, listening, self._alive)))
+            self._workers.append(_Worker(WorkerProcess(number, count, group, listening, self._alive)))
         self._stopping_since = 0.0
         self._status = 0
 
@@ -93,27 +94,26 @@ class Parent:
         worker.began = time.monotonic()
         worker.pid = os.fork()
         if worker.pid == 0:
-            self._become(worker.place)
+            self._become(worker.process)
 
-    def _become(self, own: Place) -> None:
+    def _become(self, own: WorkerProcess) -> None:
         """Be a worker; never returns."""
         status = 1
         try:
             os.close(self._keep)
             for worker in self._workers:
-                if worker.place.number != own.number and worker.place.listening is not None:
-                    worker.place.listening.close()
+                if worker.process.number != own.number and worker.process.listening is not None:
+                    worker.process.listening.close()
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            process.current = own
-            self._work()
+            self._work(own)
             status = 0
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
             if isinstance(end.code, str):
                 sys.stderr.write(f"{end.code}\n")
-        except BaseException:  # noqa: BLE001 - nothing of a worker may run on as the parent
+        except BaseException:  # noqa: BLE001 - nothing of a worker may run on as the supervisor
             traceback.print_exc()
         finally:
             sys.stdout.flush()
@@ -158,15 +158,15 @@ class Parent:
                 self._status = self._status or 1
             return
         lived = now - worker.began
-        worker.failures = 0 if lived >= STEADY_S else worker.failures + 1
-        pause = 0.0 if not worker.failures else min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (worker.failures - 1))
+        worker.failures = 0 if lived >= STEADY_SECONDS else worker.failures + 1
+        pause = 0.0 if not worker.failures else min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (worker.failures - 1))
         worker.start_at = now + pause
         logger.error(
-            "worker_ended", worker=worker.place.number, code=code, lived_s=round(lived, 1), start_in_s=round(pause, 2),
-            failures=worker.failures,
+            "worker_ended", worker=worker.process.number, code=code, lived_s=round(lived, 1),
+            start_in_s=round(pause, 2), failures=worker.failures,
         )  # fmt: skip
-        if worker.failures >= MOST_FAILURES:
-            logger.error("workers_given_up", worker=worker.place.number, hint="its own last lines stand above")
+        if worker.failures >= MAX_FAILURES:
+            logger.error("workers_given_up", worker=worker.process.number, hint="its own last lines stand above")
             self._stop(1)
 
 

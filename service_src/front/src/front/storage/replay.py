@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 
 from band.constants import EVENTS_STREAM
 from band.decoding import decode
 from band.errors import DecodingError
+from band.redis.link import RedisLink
 from front.storage.journal.format import Entry
+from front.storage.redis_persistence import RedisPersistence
 
 POSITION = "front:journal:{key}"
 POSITION_TTL_S = 30 * 86_400
@@ -60,24 +62,6 @@ class _Known(msgspec.Struct):
     time: int = 0
 
 
-class Commands(Protocol):
-    """What is needed of band's connection to Redis."""
-
-    async def command(self, *parts: Any, timeout: float = ...) -> Any:
-        """Send one command and return its reply."""
-
-
-class Room(Protocol):
-    """What is known of Redis' room for events."""
-
-    @property
-    def full(self) -> str:
-        """Why no more events are given to Redis; empty while it has room."""
-
-    async def look(self) -> None:
-        """Ask Redis anew. May raise RedisError."""
-
-
 class Batch(NamedTuple):
     """Events that go in one step: from one place of the segment to another."""
 
@@ -92,10 +76,10 @@ class Replayer:
     Also of those whose append was not confirmed and is found later: nobody else has told of them.
     """
 
-    def __init__(self, link: Commands, room: Room, on_event: Callable[[bytes], object]) -> None:
+    def __init__(self, link: RedisLink, redis: RedisPersistence, on_event: Callable[[bytes], object]) -> None:
         self.replayed = 0
         self._link = link
-        self._room = room
+        self._redis = redis
         self._on_event = on_event
         self._told_to: dict[str, int] = {}
 
@@ -131,10 +115,10 @@ class Replayer:
 
     async def wait_for_room(self) -> None:
         """Wait until Redis has room for a batch: what fills it must not come from here."""
-        await self._room.look()
-        while self._room.full:
+        await self._redis.look()
+        while self._redis.full:
             await asyncio.sleep(_ROOM_EVERY_SECONDS)
-            await self._room.look()
+            await self._redis.look()
 
     def _tell(self, key: str, entries: list[Entry], upto: int) -> None:
         """Tell of the entries that end behind what was told of already, and not behind `upto`."""

@@ -1,0 +1,53 @@
+"""Front's own health checks."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from band.registry import Health
+from front.app import Front
+from front.routing.registrations import LEFT_OUT
+from front.storage.redis_persistence import remedy
+
+MAX_SHOWN: Final = 10
+"""Services that a reason names."""
+
+
+def add_checks(health: Health, app: Front) -> None:
+    """Add the checks of a worker; those of the stream are the first worker's."""
+    health("enrichers")(lambda: _enrichers(app))
+    health("registrations")(lambda: _registrations(app))
+    health("journal")(lambda: _journal(app))
+    if app.process.number == 0:
+        health("redis_keeps")(app.redis_persistence.health)
+        health("stream")(app.trimmer.health)
+
+
+def _enrichers(app: Front) -> dict[str, Any]:
+    """Degraded while an enricher does not respond."""
+    absent, table = sorted(app.circuit_breaker.absent), app.registrations.table
+    if absent:
+        reason = f"no answer from {', '.join(absent)}: events go on without what they add"
+        hint = "see whether that service runs, and its log (/logs/NAME of the director); it is tried again by itself"
+        return {"status": "degraded", "reason": reason, "hint": hint, "absent": absent}
+    facts = {"status": "ok", "registered": sorted(table.enrichers)}
+    return {**facts, "told_apart": table.plan.told_apart} if table.plan.told_apart else facts
+
+
+def _registrations(app: Front) -> dict[str, Any]:
+    """Degraded while something that a service registers cannot be used; it names the services."""
+    unusable = app.registrations.table.unusable
+    if not unusable:
+        return {"status": "ok"}
+    shown = [f"{service}: {reason}" for service, reason in sorted(unusable.items())[:MAX_SHOWN]]
+    reason = f"{len(unusable)} services register what front cannot use, it is left out: {'; '.join(shown)}"
+    return {"status": "degraded", "reason": reason, "hint": LEFT_OUT, "services": sorted(unusable)[:MAX_SHOWN]}
+
+
+def _journal(app: Front) -> dict[str, Any]:
+    """Failing for 10 s after an event was refused; degraded while events wait on the disk."""
+    facts = app.journal.health() if app.journal is not None else {"status": "ok", "reason": "there is no journal"}
+    refused = app.pipeline.refusals.recent()
+    if not refused or facts["status"] == "failing":
+        return facts
+    return {**facts, "status": "failing", "reason": f"events are refused with 503: {refused}", "hint": remedy(refused)}

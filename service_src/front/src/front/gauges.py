@@ -1,0 +1,57 @@
+"""Front's own gauges, read at each scrape. What is counted as it happens stands in `metrics`."""
+
+from __future__ import annotations
+
+from band.telemetry.metrics import Metrics
+from front.app import Front
+from front.storage.durable import JournalAcceptor
+
+
+def add_gauges(metrics: Metrics, app: Front) -> None:
+    """Add the gauges of a worker; those of the stream are the first worker's."""
+    _add_cache(metrics, app)
+    _add_connections(metrics, app)
+    if app.process.number == 0:
+        _add_stream(metrics, app)
+    if app.journal is not None:
+        _add_journal(metrics, app.journal)
+
+
+def _add_cache(metrics: Metrics, app: Front) -> None:
+    gauge, cache = metrics.gauge, app.enricher.cache
+    gauge("front_answers_kept", lambda: float(len(cache)), "Answers of enrichers that are kept.")
+    gauge("front_answers_used_again", lambda: float(cache.hits), "Enrichments that took a kept answer.")
+    gauge("front_answers_not_kept", lambda: float(cache.misses), "Enrichments that found none.")
+
+
+def _add_connections(metrics: Metrics, app: Front) -> None:
+    gauge, bounds = metrics.gauge, app.bounds
+    gauge("front_connections", lambda: float(len(bounds.connections.guests)), "Open HTTP connections.")
+    gauge("front_websockets", lambda: float(len(bounds.websockets.guests)), "Open WebSocket connections.")
+    gauge("front_held_bytes", lambda: float(bounds.held), "Bytes kept of what is not complete, or waits.")
+    metrics.counter(
+        "front_refused_connections",
+        lambda: bounds.refusals,
+        "How often a bound was met, and a connection had to give way or was refused.",
+        label="reason",
+    )
+
+
+def _add_stream(metrics: Metrics, app: Front) -> None:
+    gauge, trimmer = metrics.gauge, app.trimmer
+    gauge("front_stream_length", lambda: float(trimmer.length), "Events in the stream.")
+    gauge("front_stream_bytes", lambda: float(trimmer.bytes), "Memory that the stream takes in Redis.")
+    gauge("front_stream_trimmed", lambda: float(trimmer.trimmed), "Events that every listener was done with.")
+    gauge("front_stream_alarm", lambda: float(trimmer.alarmed), "1 while the stream is near its bound.")
+    gauge("front_stream_lag", trimmer.lag, "Events that a listener has not acknowledged yet.", label="group")
+
+
+def _add_journal(metrics: Metrics, acceptor: JournalAcceptor) -> None:
+    gauge, kept = metrics.gauge, acceptor.journal
+    gauge("front_journal_events", lambda: float(kept.depth), "Events on the disk that are not in Redis yet.")
+    gauge("front_journal_bytes", lambda: float(kept.used_bytes), "Bytes that the journal takes.")
+    gauge("front_journal_oldest_seconds", lambda: kept.age_s, "Age of the oldest event that waits on the disk.")
+    gauge("front_journal_written", lambda: float(kept.written), "Events that went to the disk.")
+    gauge("front_journal_replayed", lambda: float(acceptor.replayed), "Events that came from the disk into Redis.")
+    gauge("front_journal_refused", lambda: float(kept.refused), "Events that the disk had no room for.")
+    gauge("front_journal_damaged", lambda: float(kept.damaged + kept.torn), "Damaged records and torn tails.")
