@@ -15,10 +15,10 @@ import redis.asyncio as aioredis
 from band.jsonrpc.client import Scatter
 from front.enrichment.circuit_breaker import CircuitBreaker
 from front.enrichment.enricher import Enricher
-from front.enrichment.response_cache import AnswerCache, Rule
-from front.enrichment.visitor_store import MAX_BYTES, MOST_KEPT, Visitors
+from front.enrichment.response_cache import ResponseCache
+from front.enrichment.visitor_store import MAX_BYTES, MAX_KEPT, VisitorStore
 from front.event.trace import Trace
-from front.routing.enrichment_plan import compile_plan
+from front.routing.enrichment_plan import CacheRule, compile_plan
 from front.routing.registrations import compile_table
 
 
@@ -169,7 +169,7 @@ async def test_the_trace_says_how_each_did() -> None:
 
 def test_answers_live_as_long_as_they_may() -> None:
     """Neither beyond their time nor beyond the room: what is used stays, what is not goes."""
-    cache = AnswerCache(most_bytes=10**6, most_answers=100)
+    cache = ResponseCache(max_bytes=10**6, max_responses=100)
     cache.put(("s", "a"), b"1", 10.0, now=0.0)
     assert bytes(cache.get(("s", "a"), 9.9) or b"") == b"1"
     assert cache.get(("s", "a"), 10.1) is None
@@ -178,7 +178,7 @@ def test_answers_live_as_long_as_they_may() -> None:
         assert cache.get(("s", "0"), 1.0) is not None
         assert len(cache) <= 101
     assert cache.get(("s", "5"), 1.0) is None
-    small = AnswerCache(most_bytes=10_000)
+    small = ResponseCache(max_bytes=10_000)
     for number in range(1000):
         small.put(("s", str(number)), b"x" * 500, 10.0, now=0.0)
     assert len(small) < 20
@@ -187,7 +187,7 @@ def test_answers_live_as_long_as_they_may() -> None:
 
 def test_a_key_that_is_written_again_counts_once() -> None:
     """A burst of one new key fills nothing: what was there before stays."""
-    cache = AnswerCache(most_bytes=10_000)
+    cache = ResponseCache(max_bytes=10_000)
     cache.put(("s", "first"), b"1", 10.0, now=0.0)
     for _ in range(1000):
         cache.put(("s", "again"), b"x" * 500, 10.0, now=0.0)
@@ -197,7 +197,7 @@ def test_a_key_that_is_written_again_counts_once() -> None:
 
 def test_a_cache_counts_the_bytes_that_its_keys_take() -> None:
     """Four-byte letters take four bytes each: what is kept never takes more than it was given."""
-    cache = AnswerCache(most_bytes=1_000_000)
+    cache = ResponseCache(max_bytes=1_000_000)
     kept: dict[int, tuple[str, bytes]] = {}
     for number in range(1000):
         kept[number] = (f"{number}{chr(0x1F600) * 1000}", b"x" * 100)
@@ -214,7 +214,7 @@ def test_a_cache_counts_the_bytes_that_its_keys_take() -> None:
 )  # fmt: skip
 def test_nonsense_in_a_registration_means_that_nothing_is_kept(option: Any) -> None:
     """As for services of the original, which say nothing of it."""
-    assert Rule.read("s", option) is None
+    assert CacheRule.read("s", option) is None
     rows = [{"service": "s", "method": "enrich", "role": "enricher", "options": {"keys": ["*"], "cache": option}}]
     assert compile_table(rows, 1).plan.wishes("in.gen.a.b")[0].rule is None
 
@@ -222,7 +222,7 @@ def test_nonsense_in_a_registration_means_that_nothing_is_kept(option: Any) -> N
 async def test_what_is_stored_of_a_visitor_is_read_once() -> None:
     """Until Redis says that it changed, or the connection was lost; never while Redis does not tell."""
     link = Link()
-    visitors = Visitors(link)
+    visitors = VisitorStore(link)
 
     async def read(reply: Any) -> Any:
         reading = visitors.read("77")
@@ -250,7 +250,7 @@ async def test_what_is_stored_of_a_visitor_is_read_once() -> None:
 async def test_a_change_during_the_reading_is_not_missed() -> None:
     """What was read before the change is used for its event, and not kept; the same for a lost connection."""
     link = Link()
-    visitors = Visitors(link)
+    visitors = VisitorStore(link)
     first = visitors.read("77")
     link.change([b"s:77"])
     second = visitors.read("77")
@@ -264,8 +264,8 @@ async def test_a_change_during_the_reading_is_not_missed() -> None:
 async def test_visitors_are_forgotten_when_there_are_too_many() -> None:
     """The ones that were seen longest ago."""
     link = Link()
-    visitors = Visitors(link)
-    for number in range(MOST_KEPT + 10):
+    visitors = VisitorStore(link)
+    for number in range(MAX_KEPT + 10):
         reading = visitors.read(str(number))
         link.waiting.pop()[1]({})
         await reading
@@ -277,7 +277,7 @@ async def test_visitors_are_forgotten_when_there_are_too_many() -> None:
 async def test_what_is_kept_of_visitors_is_bounded_in_bytes() -> None:
     """Large hashes push out earlier ones long before there are too many visitors."""
     link = Link()
-    visitors = Visitors(link)
+    visitors = VisitorStore(link)
     for number in range(MAX_BYTES // 4000 + 100):
         reading = visitors.read(str(number))
         link.waiting.pop()[1]({b"a": b'"' + b"x" * 3900 + b'"'})

@@ -17,8 +17,8 @@ from band.constants import REGISTRATIONS_KEY
 from band.jsonrpc.client import Scatter
 from front.enrichment.circuit_breaker import CircuitBreaker
 from front.enrichment.enricher import Enricher
-from front.enrichment.response_cache import LONGEST_TTL_S, Rule
 from front.event.trace import Trace
+from front.routing.enrichment_plan import MAX_TTL_SECONDS, CacheRule
 from front.routing.handlers import Remote
 from front.routing.registrations import compile_table
 
@@ -109,12 +109,12 @@ async def test_no_row_harms_another_or_an_event(rows: list[Any]) -> None:
 
 def test_a_number_of_any_size_is_bounded_before_it_is_converted() -> None:
     """Seconds that an answer may be used, milliseconds that a handler may take."""
-    rule = Rule.read("s", {"props": ["ip"], "ttl": HUGE})
+    rule = CacheRule.read("s", {"props": ["ip"], "ttl": HUGE})
     assert rule is not None
-    assert rule.ttl == LONGEST_TTL_S
+    assert rule.ttl == MAX_TTL_SECONDS
     assert Remote("a", "b", {"timeout": HUGE}).timeout(0.2) == 60.0
     for odd in (-HUGE, math.nan, -math.inf):
-        assert Rule.read("s", {"props": ["ip"], "ttl": odd}) is None
+        assert CacheRule.read("s", {"props": ["ip"], "ttl": odd}) is None
         assert Remote("a", "b", {"timeout": odd}).timeout(0.2) == 0.2
 
 

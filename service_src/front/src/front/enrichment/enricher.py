@@ -14,13 +14,13 @@ from band.json_codec import encode
 from band.jsonrpc.client import RpcClient, Scatter
 from band.redis.link import RedisLink
 from front.enrichment.circuit_breaker import CircuitBreaker
-from front.enrichment.response_cache import AnswerCache, Key, Rule
-from front.enrichment.visitor_store import Stored, Visitors
+from front.enrichment.response_cache import ResponseCache
+from front.enrichment.visitor_store import Stored, VisitorStore
 from front.event.fingerprint import Fingerprint, fpid
 from front.event.message import KEY_PREFIX, Message
 from front.event.trace import ABSENT, CACHED, ERROR, OK, TIMEOUT, Trace
 from front.event.unicode_repair import valid_unicode
-from front.routing.enrichment_plan import EnrichPlan, Wish
+from front.routing.enrichment_plan import CacheKey, CacheRule, EnrichPlan, Wish
 
 _TRACK = f"{KEY_PREFIX}.track."
 _NOBODY: frozenset[str] = frozenset()
@@ -38,14 +38,14 @@ class Enricher:
         timeout: float,
         stored: bool = True,
         fingerprint: Fingerprint | None = fpid,
-        cache: AnswerCache | None = None,
+        cache: ResponseCache | None = None,
     ) -> None:
-        self.cache = cache or AnswerCache()
+        self.cache = cache or ResponseCache()
         self._rpc = rpc
         self._link = link
         self._breaker = breaker
         self._timeout = timeout
-        self._visitors = Visitors(link) if stored else None
+        self._visitors = VisitorStore(link) if stored else None
         self._fingerprint = fingerprint
 
     async def enrich(self, message: Message, plan: EnrichPlan, trace: Trace | None = None) -> frozenset[str] | set[str]:
@@ -81,7 +81,7 @@ class Enricher:
         shared = plan.params(message)
         now = asyncio.get_running_loop().time()
         found: dict[str, Any] = {}
-        asked: dict[str, tuple[Rule, Key] | None] = {}
+        asked: dict[str, tuple[CacheRule, CacheKey] | None] = {}
         apart: dict[str, dict[str, Any]] = {}
         silent: set[str] = set()
         for service, rule, own in wishes:
@@ -145,7 +145,9 @@ class Enricher:
             trace.enriched(service, status, elapsed.get(service, 0.0))
         return answers
 
-    def _keep(self, results: dict[str, Any], asked: dict[str, tuple[Rule, Key] | None], asked_at: float) -> None:
+    def _keep(
+        self, results: dict[str, Any], asked: dict[str, tuple[CacheRule, CacheKey] | None], asked_at: float
+    ) -> None:
         """Keep the answers that may be used again. Errors are none."""
         for service, result in results.items():
             keeping = asked.get(service)

@@ -7,7 +7,6 @@ most of them nothing is stored.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from typing import Any, Final
 
 import hiredis
@@ -16,40 +15,43 @@ import msgspec
 from band.errors import RedisError
 from band.json_codec import decode, encode
 from band.redis.link import RedisLink
+from front.cache import Cache
 from front.event.unicode_repair import valid_unicode
 
 PREFIX: Final = "s:"
-MOST_KEPT: Final = 20_000
+MAX_KEPT: Final = 20_000
 """Visitors whose hash is remembered."""
-LARGEST_KEPT: Final = 4096
+MAX_KEPT_BYTES: Final = 4096
 """Bytes of one; larger ones are read each time."""
 MAX_BYTES: Final = 8 * 1024 * 1024
 """What all that is remembered may take, about."""
-_OVERHEAD: Final = 250
+_OVERHEAD_BYTES: Final = 250
 """Bytes that Python itself needs for one visitor, about."""
 
 Stored = msgspec.Raw | None
 """The JSON object of what is stored; None: nothing, or nothing that can be used."""
 
+_UNKNOWN: Final = (False, None)
 
-class Visitors:
+
+class VisitorStore:
     """Reads and remembers hashes of visitors."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self._watch = link.keys
-        self._kept: OrderedDict[str, Stored] = OrderedDict()
-        self.kept_bytes = 0
+        self._kept: Cache[str, tuple[bool, Stored]] = Cache(MAX_KEPT, MAX_BYTES)
         self._asked: dict[str, object] = {}
         self._watch.add(PREFIX, self._forget)
 
     def known(self, uid: str) -> tuple[bool, Stored]:
         """Whether it is known what is stored of a visitor, and what that is."""
-        kept = self._kept
-        if uid not in kept:
-            return False, None
-        kept.move_to_end(uid)
-        return True, kept[uid]
+        return self._kept.get(uid) or _UNKNOWN
+
+    @property
+    def kept_bytes(self) -> int:
+        """What is remembered, in bytes, about."""
+        return self._kept.bytes
 
     def read(self, uid: str) -> asyncio.Future[Stored]:
         """Ask Redis; the future has what is stored, None when Redis cannot say. It may be given a result before."""
@@ -73,32 +75,19 @@ class Visitors:
         return future
 
     def _keep(self, uid: str, stored: Stored) -> None:
-        if stored is not None and len(bytes(stored)) > LARGEST_KEPT:
-            return
-        self._drop(uid)
-        self._kept[uid] = stored
-        self.kept_bytes += _size(uid, stored)
-        while len(self._kept) > MOST_KEPT or self.kept_bytes > MAX_BYTES:
-            self._drop(next(iter(self._kept)))
-
-    def _drop(self, uid: str) -> None:
-        if uid in self._kept:
-            self.kept_bytes -= _size(uid, self._kept.pop(uid))
+        size = 0 if stored is None else len(bytes(stored))
+        if size <= MAX_KEPT_BYTES:
+            self._kept.put(uid, (True, stored), _OVERHEAD_BYTES + len(uid) + size)
 
     def _forget(self, keys: list[bytes] | None) -> None:
         if keys is None:
             self._kept.clear()
-            self.kept_bytes = 0
             self._asked.clear()
             return
         for key in keys:
             uid = key.decode("utf-8", "replace")[len(PREFIX) :]
-            self._drop(uid)
+            self._kept.drop(uid)
             self._asked.pop(uid, None)
-
-
-def _size(uid: str, stored: Stored) -> int:
-    return _OVERHEAD + len(uid) + (0 if stored is None else len(bytes(stored)))
 
 
 def _read(reply: Any) -> Stored:

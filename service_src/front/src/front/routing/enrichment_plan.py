@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeGuard
 
-from front.enrichment.response_cache import Rule
 from front.errors import UnusableRow
 
 OWN_FIELDS: Final = frozenset({"mmgeo", "sxgeo", "uaparser", "stored"})
@@ -15,13 +15,52 @@ _MISSING = object()
 LONGEST_NAME: Final = 200
 MOST_KEYS: Final = 1000
 MOST_PROPS: Final = 100
-_MAX_REMEMBERED = 4096
-_LONGEST_REMEMBERED = 100
+_MAX_CACHED = 4096
+_LONGEST_CACHED = 100
+MAX_TTL_SECONDS: Final = 24 * 3600.0
 
-
+CacheKey = tuple[str | None, ...]
 Path = tuple[str, ...]
 Props = dict[str, Path]
 """Parameter -> where in the message its value stands."""
+
+
+class CacheRule(NamedTuple):
+    """What an enricher's registration says of its answers: `options.cache`."""
+
+    service: str
+    props: tuple[str, ...]
+    """The parameters that an answer depends on, and nothing else does."""
+    ttl: float
+    """Seconds."""
+
+    @classmethod
+    def read(cls, service: str, option: Any) -> CacheRule | None:
+        """The rule of `{"props": ["ip"], "ttl": 300}`; None when there is none, or it makes no sense."""
+        if not isinstance(option, Mapping):
+            return None
+        props, ttl = option.get("props"), option.get("ttl")
+        if not isinstance(props, list) or not props or not all(isinstance(prop, str) for prop in props):
+            return None
+        if not isinstance(ttl, (int, float)) or isinstance(ttl, bool) or not ttl > 0:
+            return None
+        return cls(service, tuple(props), float(min(ttl, MAX_TTL_SECONDS)))
+
+    def key(self, params: Mapping[str, Any]) -> CacheKey | None:
+        """What the answer to these parameters is kept under; None when it cannot be kept.
+
+        A parameter that is missing is part of the key as such. Only text is compared: 1, 1.0 and true are not the
+        same to an enricher, but they are to a dictionary.
+        """
+        if len(self.props) == 1:
+            value = params.get(self.props[0])
+            if type(value) is str:
+                return (self.service, value)
+        values = [params.get(prop, None) for prop in self.props]
+        for prop, value in zip(self.props, values, strict=True):
+            if type(value) is not str and (value is not None or prop in params):
+                return None
+        return (self.service, *values)
 
 
 class EnricherRow(NamedTuple):
@@ -30,14 +69,14 @@ class EnricherRow(NamedTuple):
     service: str
     keys: tuple[str, ...]
     props: Props
-    rule: Rule | None
+    rule: CacheRule | None
 
 
 class Wish(NamedTuple):
     """A service that wants to hear of an event, and how its answers may be used again (None: not at all)."""
 
     service: str
-    rule: Rule | None
+    rule: CacheRule | None
     own: Props | None
     """What it is told, where that is not what the others are told."""
 
@@ -50,13 +89,13 @@ class EnrichPlan:
     own: nobody chooses what another service is told.
     """
 
-    __slots__ = ("_by_prefix", "_for_all", "_longest", "_own", "_props", "_remembered", "_rules", "fields", "services")
+    __slots__ = ("_by_prefix", "_for_all", "_longest", "_own", "_props", "_rules", "_selected", "fields", "services")
 
     def __init__(self, rows: Iterable[EnricherRow] = ()) -> None:
         by_prefix: dict[str, set[str]] = {}
         for_all: set[str] = set()
         props: dict[str, Props] = {}
-        self._rules: dict[str, Rule | None] = {}
+        self._rules: dict[str, CacheRule | None] = {}
         for service, keys, wanted, rule in rows:
             self._rules[service] = rule
             props.setdefault(service, {}).update(wanted)
@@ -71,7 +110,7 @@ class EnrichPlan:
         self._own = {
             service: {**union, **wanted} for service, wanted in props.items() if not wanted.items() <= union.items()
         }
-        self._remembered: dict[str, tuple[Wish, ...]] = {}
+        self._selected = lru_cache(_MAX_CACHED)(self._select)
         self._longest = max((prefix.count(".") + 1 for prefix in by_prefix), default=0)
         self.services = self._for_all.union(*by_prefix.values())
         """Every service that may be asked."""
@@ -98,18 +137,11 @@ class EnrichPlan:
 
     def wishes(self, key: str) -> tuple[Wish, ...]:
         """The services that must hear of an event key, in the order of their registrations."""
-        found = self._remembered.get(key)
-        if found is None:
-            expected = self.expected(key)
-            found = tuple(
-                [Wish(name, rule, self._own.get(name)) for name, rule in self._rules.items() if name in expected]
-            )
-            if len(key) > _LONGEST_REMEMBERED:  # keys are the clients' choice: forget rather than grow
-                return found
-            if len(self._remembered) >= _MAX_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[key] = found
-        return found
+        return self._selected(key) if len(key) <= _LONGEST_CACHED else self._select(key)
+
+    def _select(self, key: str) -> tuple[Wish, ...]:
+        expected = self.expected(key)
+        return tuple([Wish(name, rule, self._own.get(name)) for name, rule in self._rules.items() if name in expected])
 
     def params(self, message: dict[str, Any], own: Props | None = None) -> dict[str, Any]:
         """What enrichers are told of a message, or one by its `own` properties; those it does not have are left out."""
@@ -136,7 +168,7 @@ def read_enricher(service: str, options: Mapping[str, Any]) -> EnricherRow:
     if not all(map(is_word, (*keys, *props, *props.values()))):
         raise UnusableRow(f"its `keys` and `props` must be printable texts of at most {LONGEST_NAME} characters")
     paths = {name: tuple(path.split(".")) for name, path in props.items()}
-    return EnricherRow(service, tuple(keys), paths, Rule.read(service, options.get("cache")))
+    return EnricherRow(service, tuple(keys), paths, CacheRule.read(service, options.get("cache")))
 
 
 def is_word(value: Any) -> TypeGuard[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from front.event.message import KEY_PREFIX
@@ -17,8 +18,8 @@ BUILT_IN = {
 """Route key -> name of the built-in handler. A registered handler of the same key goes first."""
 
 _MAX_TIMEOUT_S = 60.0
-_MAX_REMEMBERED = 4096
-_LONGEST_REMEMBERED = 100
+_MAX_CACHED = 4096
+_LONGEST_CACHED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +46,11 @@ class RouteTable:
         self._nodes: set[str] = {KEY_PREFIX}
         for key in self._targets:
             self._nodes.update(prefixes(key))
-        self._found: dict[str, tuple[Remote | str | None, str]] = {}
+        self._found = lru_cache(_MAX_CACHED)(self._walk)
 
     def find(self, key: str) -> tuple[Remote | str | None, str]:
         """The handler of a key (a remote one, or the name of a built-in), and the longest known prefix of the key."""
-        found = self._found.get(key)
-        if found is None:
-            if len(key) > _LONGEST_REMEMBERED:  # keys are the clients' choice: forget rather than grow
-                return self._walk(key)
-            if len(self._found) >= _MAX_REMEMBERED:
-                self._found.clear()
-            found = self._found[key] = self._walk(key)
-        return found
+        return self._found(key) if len(key) <= _LONGEST_CACHED else self._walk(key)
 
     def _walk(self, key: str) -> tuple[Remote | str | None, str]:
         target: Remote | str | None = None

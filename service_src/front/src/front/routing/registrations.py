@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeGuard
 
 from front.errors import UnusableRow
@@ -10,6 +10,8 @@ from front.event.message import KEY_PREFIX
 from front.routing.enrichment_plan import LONGEST_NAME, EnricherRow, EnrichPlan, is_word, read_enricher
 from front.routing.handlers import Remote, RouteTable
 
+MAX_ROWS: Final = 10_000
+"""Registrations of all services together that are read."""
 LEFT_OUT: Final = "correct what that service registers (/registrations of the director shows it), or stop the service"
 
 
@@ -33,7 +35,7 @@ class Table(NamedTuple):
     """Service -> why a row of it was left out."""
 
 
-def compile_table(rows: Iterable[Any], state_hash: Any) -> Table:
+def compile_table(rows: Sequence[Any], state_hash: Any) -> Table:
     """Compile registration rows; of two with one key the last counts. A row that cannot be used leaves only itself out.
 
     Rows without a role of front's, and enrichers without keys, are nothing to front, as in the original.
@@ -42,7 +44,9 @@ def compile_table(rows: Iterable[Any], state_hash: Any) -> Table:
     enrichers: dict[str, dict[str, Any]] = {}
     wishes: list[EnricherRow] = []
     unusable: dict[str, str] = {}
-    for row in rows:
+    if len(rows) > MAX_ROWS:
+        unusable["(all)"] = f"together they register more than {MAX_ROWS} methods; the first {MAX_ROWS} count"
+    for row in rows[:MAX_ROWS]:
         if not isinstance(row, Mapping) or row.get("role") not in ("handler", "enricher"):
             continue
         service = row.get("service")
