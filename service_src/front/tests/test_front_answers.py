@@ -8,11 +8,11 @@ import pytest
 from front.http1.response_head import allowed_origin, head
 from front.intake.pages import page, server_url, tracker
 from front.pipeline import replies
-from front.pipeline.builtin_handlers import BuiltIn, default_answer
+from front.pipeline.builtin_handlers import BuiltInHandlers, default_answer
 from front.pipeline.redirects import Redirects
 
 
-def rendered(result: Any, *, native: bool = False) -> replies.Rendered:
+def rendered(result: Any, *, native: bool = False) -> replies.HttpReply:
     return replies.render(replies.from_handler(result), native=native)
 
 
@@ -93,7 +93,7 @@ def test_a_location_is_always_a_valid_header() -> None:
         (replies.redirect("/x"), '{"type__":"redirect","statusCode":302,"location":"/x","native__":true}'),
     ],
 )
-def test_the_native_form_is_the_typed_response(answer: replies.Answer, form: str) -> None:
+def test_the_native_form_is_the_typed_response(answer: replies.Reply, form: str) -> None:
     """The captured bytes; the status stays, no content type, no Location."""
     native = replies.render(answer, native=True)
     assert native.body == form.encode()
@@ -127,7 +127,7 @@ def test_websocket_forms_are_the_captured_ones() -> None:
 
 def built_in(handler: str, name: str = "x", data: dict[str, Any] | None = None, channel: str = "http") -> Any:
     event = {"channel": channel, "name": name, "data": data or {}, "id": "77"}
-    own = BuiltIn(Redirects(("ok.example", "*.wide.example"), ".shop.example", "secret"))
+    own = BuiltInHandlers(Redirects(("ok.example", "*.wide.example"), ".shop.example", "secret"))
     return own.answer(handler, event, ("t.shop.example", ""))
 
 

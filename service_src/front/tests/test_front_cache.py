@@ -216,7 +216,7 @@ def test_nonsense_in_a_registration_means_that_nothing_is_kept(option: Any) -> N
     """As for services of the original, which say nothing of it."""
     assert CacheRule.read("s", option) is None
     rows = [{"service": "s", "method": "enrich", "role": "enricher", "options": {"keys": ["*"], "cache": option}}]
-    assert compile_table(rows, 1).plan.wishes("in.gen.a.b")[0].rule is None
+    assert compile_table(rows, 1).plan.rules("in.gen.a.b")[0].rule is None
 
 
 async def test_what_is_stored_of_a_visitor_is_read_once() -> None:

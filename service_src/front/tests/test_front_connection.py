@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from front.http1.connection import IDLE_S, SLOWEST_S, Connection
+from front.http1.connection import IDLE_SECONDS, MAX_REQUEST_SECONDS, Connection
 from front.http1.limits import KERNEL_OUT_BYTES, STALLED_SECONDS, Bounds, Limits
-from front.http1.parser import LONGEST_HEAD, MOST_HEADERS
-from front.http1.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, TOO_LARGE, Reply, Request
+from front.http1.parser import MAX_HEAD_BYTES, MAX_HEADERS
+from front.http1.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, TOO_LARGE, Request, Response
 from front.websocket.handshake import wants_websocket
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -78,11 +78,11 @@ class Host:
         self.fault = ""
         self.bounds = Bounds(limits, lambda peer: peer)
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, request: Request) -> Response:
         self.seen.append(request)
         if self.held is not None:
             await self.held.wait()
-        return Reply(b"<%b>" % (request.fault.encode() or request.target), request.keep_alive)
+        return Response(b"<%b>" % (request.fault.encode() or request.target), request.keep_alive)
 
     wants_upgrade = staticmethod(wants_websocket)
 
@@ -165,11 +165,11 @@ async def test_a_client_that_says_no_more_still_gets_its_answer() -> None:
         POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
         b"GET /x HTTP/1.1\nHost: h\n\n",
         GET[:-2] + b"X: a\r\n b\r\n\r\n",
-        b"GET /" + b"x" * LONGEST_HEAD + b" HTTP/1.1\r\nHost: h\r\n\r\n",
-        GET[:-2] + b"".join(b"X-%d: y\r\n" % number for number in range(MOST_HEADERS)) + b"\r\n",
-        GET[:-2] + b"a:\r\n" * MOST_HEADERS + b"\r\n",
-        GET[:-2] + b"X: " + b"y" * (LONGEST_HEAD + 1) + b"\r\n\r\n",
-        GET[:-2] + b"X: " + b"y" * LONGEST_HEAD,
+        b"GET /" + b"x" * MAX_HEAD_BYTES + b" HTTP/1.1\r\nHost: h\r\n\r\n",
+        GET[:-2] + b"".join(b"X-%d: y\r\n" % number for number in range(MAX_HEADERS)) + b"\r\n",
+        GET[:-2] + b"a:\r\n" * MAX_HEADERS + b"\r\n",
+        GET[:-2] + b"X: " + b"y" * (MAX_HEAD_BYTES + 1) + b"\r\n\r\n",
+        GET[:-2] + b"X: " + b"y" * MAX_HEAD_BYTES,
     ],
     ids=[
         "tls",
@@ -294,12 +294,12 @@ async def test_idle_and_slow_clients_are_told_apart_from_busy_ones() -> None:
         return aborted
 
     now = connection.heard
-    assert not is_late(now + IDLE_S - 1)
-    assert is_late(now + IDLE_S + 1)
+    assert not is_late(now + IDLE_SECONDS - 1)
+    assert is_late(now + IDLE_SECONDS + 1)
     connection.data_received(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n")
     began = connection.waits_since or 0.0
-    connection.heard = began + SLOWEST_S
-    assert is_late(began + SLOWEST_S + 1)
+    connection.heard = began + MAX_REQUEST_SECONDS
+    assert is_late(began + MAX_REQUEST_SECONDS + 1)
     host.held = asyncio.Event()
     connection.data_received(b"123456789")
     assert not is_late(began + 1000)
@@ -399,9 +399,9 @@ async def test_trailers_are_ignored_and_bounded() -> None:
         while not transport.written and sent < 1_000_000:
             connection.data_received(endless)
             sent += len(endless)
-            assert host.bounds.held < 2 * LONGEST_HEAD
+            assert host.bounds.held < 2 * MAX_HEAD_BYTES
         assert transport.written == b"<%b>" % BROKEN.encode()
-        assert sent < 2 * LONGEST_HEAD
+        assert sent < 2 * MAX_HEAD_BYTES
 
 
 async def test_what_stands_around_a_chunk_is_bounded() -> None:
@@ -423,7 +423,7 @@ async def test_empty_lines_before_a_request_are_bounded() -> None:
     """A few are allowed; nothing but them is no request."""
     connection, transport = connect(Host())
     connection.data_received(b"\r\n\r\n" + GET)
-    for _ in range(LONGEST_HEAD // 1000 + 1):
+    for _ in range(MAX_HEAD_BYTES // 1000 + 1):
         connection.data_received(b"\r\n" * 500)
     assert transport.written == b"</a?b=c><%b>" % BROKEN.encode()
 

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from front.http1.connection import Connection
 from front.http1.limits import Bounds, Limits
-from front.http1.parser import LONGEST_HEAD
-from front.http1.request import BROKEN, Reply, Request
+from front.http1.parser import MAX_HEAD_BYTES
+from front.http1.request import BROKEN, Request, Response
 from front.websocket.frames import BINARY, CONTINUATION, PING, TEXT, FrameError, FrameReader, Message
 from front.websocket.handshake import wants_websocket
 
 BODY_LIMIT = 4096
-MAX_HELD = 3 * LONGEST_HEAD + BODY_LIMIT
+MAX_HELD = 3 * MAX_HEAD_BYTES + BODY_LIMIT
 """What one connection may hold that is not full of pipelined requests; the longest piece below counts too."""
 GET = b"GET /next HTTP/1.1\r\nHost: h\r\n\r\n"
 FUZZ = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "150")), deadline=None, database=None)
@@ -80,11 +80,11 @@ class Host:
         self.max_held = 0
         self.bounds = Bounds(Limits(10, 10, 10, 10, 1 << 30, 1 << 30), lambda peer: peer)
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, request: Request) -> Response:
         self.seen.append(request)
         if self.slow:
             await asyncio.sleep(0)
-        return Reply(b"<%d>" % len(self.seen), request.keep_alive)
+        return Response(b"<%d>" % len(self.seen), request.keep_alive)
 
     wants_upgrade = staticmethod(wants_websocket)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from front.event.client_address import ClientAddresses, is_plain_v4, normal
 from front.event.fingerprint import fpid
 from front.event.hostnames import cookie_domain_of, host_of
-from front.event.ids import Flakes, time_of
+from front.event.ids import Snowflakes, time_of
 from front.event.ip_privacy import masker
 from front.event.message import uid_of
 from front.event.visitor_id import UidCookie, cookie_uid, valid_uid
@@ -37,7 +37,7 @@ def test_a_uid_is_ten_to_twenty_two_digits(value: Any, good: bool) -> None:
 
 def test_the_uid_comes_from_query_body_cookie_or_is_new() -> None:
     """The first valid one counts, invalid ones fall through, a number of the body stays a number."""
-    flakes = Flakes(clock=lambda: 1795470409131)
+    flakes = Snowflakes(clock=lambda: 1795470409131)
     assert uid_of({"uid": "1111111111"}, {"uid": "2222222222"}, "3333333333", flakes) == "1111111111"
     assert uid_of({"uid": "bad"}, {"uid": 2222222222}, "3333333333", flakes) == 2222222222
     assert uid_of({}, {"uid": {}}, "3333333333", flakes) == "3333333333"
@@ -47,7 +47,7 @@ def test_the_uid_comes_from_query_body_cookie_or_is_new() -> None:
 def test_ids_carry_their_time_and_follow_each_other() -> None:
     """id >> 22 is the millisecond; the next id of it is one more; a full or a stepped back clock repeats nothing."""
     now = [1795470409131]
-    flakes = Flakes(clock=lambda: now[0])
+    flakes = Snowflakes(clock=lambda: now[0])
     first, second = flakes.next(), flakes.next()
     assert (time_of(first), second - first) == (1795470409131, 1)
     ids = [flakes.next() for _ in range(5000)]
@@ -55,9 +55,9 @@ def test_ids_carry_their_time_and_follow_each_other() -> None:
     assert time_of(ids[-1]) == 1795470409132
     now[0] -= 10_000
     assert flakes.next() > ids[-1]
-    assert Flakes(3, clock=lambda: 1).next() == 1 << 22 | 3 << 12
+    assert Snowflakes(3, clock=lambda: 1).next() == 1 << 22 | 3 << 12
     with pytest.raises(ValueError, match="worker"):
-        Flakes(1024)
+        Snowflakes(1024)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from front.storage.journal.format import Entry
 from front.storage.journal.journal import Journal
 from front.storage.redis_persistence import RedisPersistence
 from front.storage.replay import Replayer, marked, next_batch
-from front.storage.unwritten import Unwritten
+from front.storage.unwritten import Unpersisted
 
 
 class Direct:
@@ -55,7 +55,7 @@ async def make(own_redis: Any, tmp_path: Path) -> AsyncIterator[Make]:
         link.start(RedisAddress.parse(own_redis.dsn))
         journal = Journal(root or tmp_path / "journal", most)
         keeping = RedisPersistence(link, 1_000_000)
-        acceptor = JournalAcceptor(Direct(link), journal, link, keeping, Unwritten())
+        acceptor = JournalAcceptor(Direct(link), journal, link, keeping, Unpersisted())
         await acceptor.open()
         keeping.tell(acceptor)
         made.append((acceptor, link, asyncio.create_task(keeping.run())))

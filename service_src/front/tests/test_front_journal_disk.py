@@ -21,7 +21,7 @@ from front.storage.journal.disk import Disk
 from front.storage.journal.format import Scan, scan
 from front.storage.journal.journal import Journal
 from front.storage.redis_persistence import RedisPersistence
-from front.storage.unwritten import Unwritten
+from front.storage.unwritten import Unpersisted
 
 MEGABYTE = 1024 * 1024
 
@@ -280,7 +280,9 @@ async def test_what_lies_there_is_read_off_the_loop(tmp_path: Path, monkeypatch:
     await first.close()
     monkeypatch.setattr("front.storage.journal.journal.scan", watched)
     link = RedisLink("none")
-    acceptor = JournalAcceptor(NoStream(), Journal(tmp_path, MEGABYTE), link, RedisPersistence(link, 1000), Unwritten())
+    acceptor = JournalAcceptor(
+        NoStream(), Journal(tmp_path, MEGABYTE), link, RedisPersistence(link, 1000), Unpersisted()
+    )
     await acceptor.open()
     assert len(readers) == 1
     await second.close()
@@ -324,7 +326,7 @@ async def test_damaged_records_are_kept_aside(tmp_path: Path) -> None:
     (aside,) = (tmp_path / "w0" / "damaged").iterdir()
     assert b"sec" in aside.read_bytes()
     link = RedisLink("none")
-    acceptor = JournalAcceptor(AnyStream(), journal, link, RedisPersistence(link, 1000), Unwritten())
+    acceptor = JournalAcceptor(AnyStream(), journal, link, RedisPersistence(link, 1000), Unpersisted())
     health = acceptor.health()
     assert (health["status"], health["damaged"]) == ("degraded", 1)
     assert "w*/damaged" in health["hint"]

@@ -10,8 +10,8 @@ import pytest
 from front.errors import BadRequest
 from front.event import message
 from front.event.coercion import to_number
-from front.event.ids import Flakes
-from front.event.url_path import place_of
+from front.event.ids import Snowflakes
+from front.event.url_path import read_path
 from front.http1.request import text_of
 from front.intake.body import MAX_NESTING, decode_json, parse_body
 from front.intake.content_encoding import unpacked
@@ -69,15 +69,18 @@ def test_keys_are_made_of_text_and_numbers_only() -> None:
 
 def test_service_and_name_come_from_the_first_place_that_names_them() -> None:
     """Service: query, body, path; name: path, query, body."""
-    place = place_of("/t4k/page")
+    place = read_path("/t4k/page")
     assert message.service_and_name(place, {"service": "q", "name": "qn"}, {"service": "b"}) == ("q", "page")
-    assert message.service_and_name(place_of("/t4k"), {"name": "qn"}, {"service": "t4k", "name": "bn"}) == ("t4k", "qn")
-    assert message.service_and_name(place_of("/x"), {}, {}) == ("x", None)
+    assert message.service_and_name(read_path("/t4k"), {"name": "qn"}, {"service": "t4k", "name": "bn"}) == (
+        "t4k",
+        "qn",
+    )
+    assert message.service_and_name(read_path("/x"), {}, {}) == ("x", None)
 
 
 def http_message(path: str, query: dict[str, Any], body: dict[str, Any], td: dict[str, Any]) -> dict[str, Any]:
-    flakes = Flakes(clock=lambda: NOW)
-    place = place_of(path)
+    flakes = Snowflakes(clock=lambda: NOW)
+    place = read_path(path)
     service, name = message.service_and_name(place, query, body)
     uid = message.uid_of(query, body, "", flakes)
     key = message.event_key(service, name)
@@ -119,7 +122,7 @@ def test_a_websocket_message_has_its_own_order() -> None:
     """Key, name, service, channel, data, uid, td, id, time; `data` is the whole object, `td` its own copy."""
     td = {"ip": "1.2.3.4"}
     sent = {"service": "track", "name": "page", "id__": "_3", "projectId": 5}
-    event = message.ws_message("in.gen.track.page", "track", "page", sent, "u", td, Flakes(clock=lambda: NOW))
+    event = message.ws_message("in.gen.track.page", "track", "page", sent, "u", td, Snowflakes(clock=lambda: NOW))
     assert list(event) == ["key", "name", "service", "channel", "data", "uid", "td", "id", "time"]
     assert event["td"] == td and event["td"] is not td
     assert event["data"] == sent

@@ -109,7 +109,7 @@ def test_enrichers_are_told_the_union_of_their_properties() -> None:
     }
     compiled = compile_plan([("a", {"keys": ["*"], "props": props}), ("b", {"keys": ["*"], "props": {"key": "key"}})])
     assert compiled.params(event) == {"ip": "1.2.3.4", "url": "u", "nil": None, "key": "k"}
-    assert [wish.own for wish in compiled.wishes("in.gen.a.b")] == [None, None]
+    assert [wish.own for wish in compiled.rules("in.gen.a.b")] == [None, None]
     assert compiled.told_apart == []
 
 
@@ -124,6 +124,6 @@ def test_nobody_chooses_what_another_enricher_is_told() -> None:
     first, last = {"ip": "1.2.3.4", "ua": "UA"}, {"ip": "9.9.9.9", "ua": "UA"}
     for order, shared in ((rows, first), (rows[::-1], last)):
         compiled = compile_plan(order)
-        told = {wish.service: compiled.params(event, wish.own) for wish in compiled.wishes("in.gen.a.b")}
+        told = {wish.service: compiled.params(event, wish.own) for wish in compiled.rules("in.gen.a.b")}
         assert told == {"mmgeo": first, "other": last, "uaparser": shared}
         assert compiled.told_apart == ["other" if shared is first else "mmgeo"]

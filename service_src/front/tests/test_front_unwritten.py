@@ -25,12 +25,12 @@ from front.storage.journal.journal import Journal
 from front.storage.journal.writer import Segment
 from front.storage.redis_persistence import RedisPersistence
 from front.storage.stream import Event, StreamAcceptor
-from front.storage.unwritten import Unwritten
+from front.storage.unwritten import Unpersisted
 
 
 def test_what_redis_has_written_is_forgotten() -> None:
     """All but the newest that may be among the bytes that are not written; items without a size wait for the next."""
-    unwritten: Unwritten[str] = Unwritten()
+    unwritten: Unpersisted[str] = Unpersisted()
     for name, size in (("a", 100), ("b", 100), ("segment", 0), ("c", 50)):
         unwritten.add(name, size)
     assert unwritten.written(200) == []
@@ -45,7 +45,7 @@ def test_what_redis_has_written_is_forgotten() -> None:
 
 def test_what_is_remembered_is_bounded() -> None:
     """Beyond its bytes it says so; new events go to the journal then."""
-    unwritten: Unwritten[str] = Unwritten(max_bytes=100)
+    unwritten: Unpersisted[str] = Unpersisted(max_bytes=100)
     unwritten.add("a", 100)
     assert unwritten.full == ""
     unwritten.add("b", 1)
@@ -68,7 +68,7 @@ class Stage:
         self.link = RedisLink("unwritten")
         self.link.start(RedisAddress.parse(server.dsn))
         self.keeping = RedisPersistence(self.link, 1_000_000)
-        unwritten: Unwritten[list[Event] | Segment] = Unwritten()
+        unwritten: Unpersisted[list[Event] | Segment] = Unpersisted()
         stream = StreamAcceptor(self.link, self.keeping, 0.5, unwritten)
         self.acceptor = JournalAcceptor(stream, Journal(root, 1 << 24, disk), self.link, self.keeping, unwritten)
         self.disk = disk

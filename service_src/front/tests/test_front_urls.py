@@ -2,7 +2,7 @@
 
 import pytest
 
-from front.event.url_path import place_of
+from front.event.url_path import read_path
 from front.intake.qs import parse_form, parse_query
 
 
@@ -40,12 +40,12 @@ def test_a_path_names_service_event_and_project(
     path: str, service: str, name: str, project: str, content_type: str, native: bool
 ) -> None:
     """Segments are read in order, the mark `band` asks for the native form, the last suffix sets the content type."""
-    assert place_of(path) == (service, name, project, content_type, native)
+    assert read_path(path) == (service, name, project, content_type, native)
 
 
 def test_a_path_of_any_length_is_read() -> None:
     """Paths too long to be remembered are read all the same."""
-    assert place_of(f"/track/{'x' * 5000}.json").name == "x" * 5000
+    assert read_path(f"/track/{'x' * 5000}.json").name == "x" * 5000
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from front.enrichment.circuit_breaker import CircuitBreaker
 from front.enrichment.enricher import Enricher
 from front.event.client_address import ClientAddresses
 from front.event.fingerprint import fingerprint_of
-from front.event.ids import Flakes
+from front.event.ids import Snowflakes
 from front.event.ip_privacy import masker
 from front.event.visitor_id import UidCookie
 from front.http1.limits import Bounds
@@ -23,7 +23,7 @@ from front.intake.http import HttpHandler
 from front.intake.websocket import WebSocketHandler
 from front.listeners import Listeners
 from front.metrics import Counters
-from front.pipeline.builtin_handlers import BuiltIn
+from front.pipeline.builtin_handlers import BuiltInHandlers
 from front.pipeline.pipeline import Pipeline
 from front.pipeline.redirects import Redirects
 from front.process import WorkerProcess
@@ -36,7 +36,7 @@ from front.storage.recovery import Given
 from front.storage.redis_persistence import RedisPersistence
 from front.storage.retention import Trimmer
 from front.storage.stream import Acceptor, StreamAcceptor
-from front.storage.unwritten import Unwritten
+from front.storage.unwritten import Unpersisted
 from front.workers.cluster import Cluster
 
 
@@ -59,7 +59,7 @@ class Front:
         self.trimmer = Trimmer(
             link, self.redis_persistence, settings.events_keep, settings.events_keep_mb << 20, settings.events_maxlen
         )
-        unwritten: Given | None = Unwritten() if settings.journal_dir else None
+        unwritten: Given | None = Unpersisted() if settings.journal_dir else None
         stream = StreamAcceptor(link, self.redis_persistence, settings.accept_timeout_ms / 1000, unwritten)
         self.journal: JournalAcceptor | None = None
         if unwritten is not None:
@@ -73,7 +73,7 @@ class Front:
             rpc, link, self.circuit_breaker, timeout=settings.enrich_timeout_ms / 1000, stored=settings.stored,
             fingerprint=fingerprint_of(settings.fpid, mask),
         )  # fmt: skip
-        builtin = BuiltIn(Redirects(settings.redirect_hosts, settings.domain, settings.redirect_key))
+        builtin = BuiltInHandlers(Redirects(settings.redirect_hosts, settings.domain, settings.redirect_key))
         timeout = settings.handler_timeout_ms / 1000
         self.pipeline = Pipeline(rpc, self.enricher, acceptor, mask, builtin, counters, timeout)
 
@@ -81,7 +81,7 @@ class Front:
         policy = service_policy("front", hosts=settings.allowed_hosts)
         near = ClientAddresses(settings.near)
         admin_pages = AdminPages(settings.http_prefix, near, policy, self.cluster.health, self.cluster.metrics)
-        flakes, admission = Flakes(settings.worker_id + process.number), Admission()
+        flakes, admission = Snowflakes(settings.worker_id + process.number), Admission()
         websockets = WebSocketHandler(
             self.pipeline, flakes, addresses, counters, admission, self.bounds, settings.body_limit,
             require_consent=settings.require_consent,

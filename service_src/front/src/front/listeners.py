@@ -5,20 +5,20 @@ from __future__ import annotations
 import socket
 from typing import Final
 
-from front.http1.request import Reply, Request
+from front.http1.request import Request, Response
 from front.http1.response_head import head
-from front.http1.server import Answer, HttpServer, listening_socket
+from front.http1.server import Handler, HttpServer, listening_socket
 from front.pipeline.replies import JSON
 from front.settings import FrontSettings
 
-_CLOSE_WITHIN_S: Final = 1.5
+_CLOSE_WITHIN_SECONDS: Final = 1.5
 _NOT_A_WEBSOCKET: Final = b'{"message":"Bad Request"}'
 
 
 class Listeners:
     """Opens and closes the ports."""
 
-    def __init__(self, settings: FrontSettings, server: HttpServer, answer: Answer) -> None:
+    def __init__(self, settings: FrontSettings, server: HttpServer, answer: Handler) -> None:
         self._settings = settings
         self._server = server
         self._answer = answer
@@ -37,10 +37,10 @@ class Listeners:
 
     async def close(self) -> None:
         """Take no more connections and let requests in progress end."""
-        await self._server.close(_CLOSE_WITHIN_S)
+        await self._server.close(_CLOSE_WITHIN_SECONDS)
 
 
-async def _refuse(_request: Request) -> Reply:
-    """Answer what is not a WebSocket on the port for WebSockets alone, where clients of the original look for it."""
+async def _refuse(_request: Request) -> Response:
+    """Handler what is not a WebSocket on the port for WebSockets alone, where clients of the original look for it."""
     top = head(400, len(_NOT_A_WEBSOCKET), JSON, "*", "", 0, keep_alive=False)
-    return Reply(top + _NOT_A_WEBSOCKET, keep_alive=False)
+    return Response(top + _NOT_A_WEBSOCKET, keep_alive=False)

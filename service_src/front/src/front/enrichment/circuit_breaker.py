@@ -11,14 +11,14 @@ from band.background import run_forever
 from band.errors import RpcError, RpcRemoteError
 from band.jsonrpc.client import RpcClient
 
-MISSES = 3
+MAX_MISSES = 3
 SILENCE_SECONDS = 0.5
 PROBE_EVERY_SECONDS = 1.0
 PROBE_TIMEOUT_SECONDS = 1.0
 
 
 class CircuitBreaker:
-    """Counts missed deadlines. An enricher that missed `MISSES` in a row over `SILENCE_SECONDS` seconds is absent.
+    """Counts missed deadlines. An enricher that missed `MAX_MISSES` in a row over `SILENCE_SECONDS` seconds is absent.
 
     An absent one costs events no time; it is asked once a second with the parameters that it missed last, and the
     first answer (an error is one) brings it back.
@@ -38,7 +38,7 @@ class CircuitBreaker:
             count, since = self._misses.get(service, (0, now))
             count += 1
             self._misses[service] = (count, since)
-            if count >= MISSES and now - since >= SILENCE_SECONDS and service not in self.absent:
+            if count >= MAX_MISSES and now - since >= SILENCE_SECONDS and service not in self.absent:
                 self._missed_params[service] = params
                 self.absent = self.absent | {service}
 

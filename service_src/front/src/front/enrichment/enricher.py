@@ -20,7 +20,7 @@ from front.event.fingerprint import Fingerprint, fpid
 from front.event.message import KEY_PREFIX, Message
 from front.event.trace import ABSENT, CACHED, ERROR, OK, TIMEOUT, Trace
 from front.event.unicode_repair import valid_unicode
-from front.routing.enrichment_plan import CacheKey, CacheRule, EnrichPlan, Wish
+from front.routing.enrichment_plan import CacheKey, CacheRule, EnricherRule, EnrichPlan
 
 _TRACK = f"{KEY_PREFIX}.track."
 _NOBODY: frozenset[str] = frozenset()
@@ -60,8 +60,8 @@ class Enricher:
             if not known:
                 deadline = asyncio.get_running_loop().time() + self._timeout
                 reading = self._visitors.read(uid)
-        wishes = plan.wishes(message["key"])
-        silent = await self._ask_services(message, plan, wishes, trace or Trace(0)) if wishes else _NOBODY
+        rules = plan.rules(message["key"])
+        silent = await self._ask_services(message, plan, rules, trace or Trace(0)) if rules else _NOBODY
         data = message["data"]
         if tracked and self._fingerprint is not None:
             td = message.get("td") or {}
@@ -75,7 +75,7 @@ class Enricher:
         return silent
 
     async def _ask_services(
-        self, message: Message, plan: EnrichPlan, wishes: tuple[Wish, ...], trace: Trace
+        self, message: Message, plan: EnrichPlan, rules: tuple[EnricherRule, ...], trace: Trace
     ) -> set[str]:
         """Lay the services' answers into the message, in the order of their registrations; who stayed silent."""
         shared = plan.params(message)
@@ -84,7 +84,7 @@ class Enricher:
         asked: dict[str, tuple[CacheRule, CacheKey] | None] = {}
         apart: dict[str, dict[str, Any]] = {}
         silent: set[str] = set()
-        for service, rule, own in wishes:
+        for service, rule, own in rules:
             params = shared if own is None else plan.params(message, own)
             key = rule.key(params) if rule is not None else None
             answer = self.cache.get(key, now) if key is not None else None
@@ -105,7 +105,7 @@ class Enricher:
                 self._keep(results, asked, now)
             found |= results
         data = message["data"]
-        for service, _, _ in wishes:
+        for service, _, _ in rules:
             if service in found:
                 data[service] = found[service]
         return silent

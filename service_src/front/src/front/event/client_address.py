@@ -11,7 +11,7 @@ from band.telemetry.logs import logger
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_LONGEST = 64
+_MAX_LENGTH = 64
 _MAX_HOPS = 32
 _MAX_TOLD = 16
 """Networks that are warned of; each once."""
@@ -92,7 +92,7 @@ class ClientAddresses:
 
 def parse(text: str) -> Address | None:
     """Read an address; None when it is none. IPv4-mapped IPv6 gives IPv4, a zone (`%eth0`) is dropped."""
-    if len(text) > _LONGEST:
+    if len(text) > _MAX_LENGTH:
         return None
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
@@ -116,7 +116,7 @@ def is_plain_v4(text: str) -> bool:
 
 def normal(text: str) -> str:
     """The usual spelling of an address; empty when the text is none."""
-    return _normal(text) if len(text) <= _LONGEST else ""
+    return _normal(text) if len(text) <= _MAX_LENGTH else ""
 
 
 @lru_cache(maxsize=8192)

@@ -6,14 +6,14 @@ import re
 from functools import lru_cache
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_LONGEST = 512
+_MAX_LENGTH = 512
 """Characters of a header that is looked at, and perhaps remembered."""
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
 
 
 def host_of(text: str) -> str:
     """The host name in a Host-like header, lower case, without port; empty when it is not a full host name."""
-    return _host_of(text) if len(text) <= _LONGEST else ""
+    return _host_of(text) if len(text) <= _MAX_LENGTH else ""
 
 
 @lru_cache(maxsize=1024)

@@ -16,7 +16,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Flakes:
+class Snowflakes:
     """A source of 64-bit ids, unique and rising within a worker (0 to 1023).
 
     `id >> 22` is the time in milliseconds since 1970. More than 4,096 ids in one millisecond borrow from the next

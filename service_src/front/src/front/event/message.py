@@ -7,20 +7,20 @@ from typing import Any
 from band.json_codec import encode
 from front.errors import BadRequest
 from front.event.coercion import to_name, to_number
-from front.event.ids import Flakes, time_of
-from front.event.url_path import Place
+from front.event.ids import Snowflakes, time_of
+from front.event.url_path import EventPath
 from front.event.visitor_id import valid_uid
 
 KEY_PREFIX = "in.gen"
 CHANNEL_HTTP = "http"
 CHANNEL_PIXEL = "pixel"
 CHANNEL_WS = "ws"
-LONGEST_NAME = 256
+MAX_NAME_LENGTH = 256
 
 Message = dict[str, Any]
 
 __all__ = [
-    "CHANNEL_HTTP", "CHANNEL_PIXEL", "CHANNEL_WS", "KEY_PREFIX", "LONGEST_NAME", "Message", "broadcast_of",
+    "CHANNEL_HTTP", "CHANNEL_PIXEL", "CHANNEL_WS", "KEY_PREFIX", "MAX_NAME_LENGTH", "Message", "broadcast_of",
     "encode", "event_key", "http_message", "service_and_name", "uid_of", "visit", "ws_message",
 ]  # fmt: skip
 
@@ -30,12 +30,12 @@ def event_key(service: Any, name: Any) -> str:
     first, second = to_name(service), to_name(name)
     if first is None or second is None:
         raise BadRequest("bad_name", "`service` and `name` must be text or numbers")
-    if len(first) > LONGEST_NAME or len(second) > LONGEST_NAME:
-        raise BadRequest("long_name", f"`service` and `name` may have {LONGEST_NAME} characters each")
+    if len(first) > MAX_NAME_LENGTH or len(second) > MAX_NAME_LENGTH:
+        raise BadRequest("long_name", f"`service` and `name` may have {MAX_NAME_LENGTH} characters each")
     return f"{KEY_PREFIX}.{first}.{second}"
 
 
-def service_and_name(place: Place, query: Message, body: Message) -> tuple[Any, Any]:
+def service_and_name(place: EventPath, query: Message, body: Message) -> tuple[Any, Any]:
     """The service and the name of an event, each None or empty when the request names none."""
     return (
         query.get("service") or body.get("service") or place.service,
@@ -43,7 +43,7 @@ def service_and_name(place: Place, query: Message, body: Message) -> tuple[Any, 
     )
 
 
-def uid_of(query: Message, body: Message, cookie: str, flakes: Flakes) -> Any:
+def uid_of(query: Message, body: Message, cookie: str, flakes: Snowflakes) -> Any:
     """The visitor's uid: query, body, cookie, else a new one. A number of the body stays a number."""
     for candidate in (query.get("uid"), body.get("uid"), cookie):
         if candidate and valid_uid(candidate):
@@ -74,12 +74,12 @@ def http_message(
     channel: str,
     service: Any,
     name: Any,
-    place: Place,
+    place: EventPath,
     query: Message,
     body: Message,
     uid: Any,
     td: Message,
-    flakes: Flakes,
+    flakes: Snowflakes,
 ) -> Message:
     """A message of HTTP. The query wins over the body; the id is drawn last, so it follows a new uid's."""
     flake = flakes.next()
@@ -97,7 +97,7 @@ def http_message(
     }
 
 
-def ws_message(key: str, service: Any, name: Any, data: Message, uid: str, td: Message, flakes: Flakes) -> Message:
+def ws_message(key: str, service: Any, name: Any, data: Message, uid: str, td: Message, flakes: Snowflakes) -> Message:
     """A message of a WebSocket: `data` is the whole object that the client sent, `td` is of the handshake.
 
     The original had no `td` here, so nothing that came over a WebSocket was enriched.

@@ -19,10 +19,10 @@ CONTENT_TYPES = {
 }
 """What the suffix of the last segment says about the request's content."""
 
-_LONGEST_CACHED = 100
+_MAX_CACHED_LENGTH = 100
 
 
-class Place(NamedTuple):
+class EventPath(NamedTuple):
     """What a path says. Empty text where it says nothing."""
 
     service: str
@@ -32,12 +32,12 @@ class Place(NamedTuple):
     native: bool
 
 
-def place_of(path: str) -> Place:
+def read_path(path: str) -> EventPath:
     """Read a path (no query); well-known ones are remembered."""
-    return _remembered(path) if len(path) <= _LONGEST_CACHED else _read(path)
+    return _remembered(path) if len(path) <= _MAX_CACHED_LENGTH else _read(path)
 
 
-def _read(path: str) -> Place:
+def _read(path: str) -> EventPath:
     segments = path[1:].rstrip("/").split("/") if path != "/" else [""]
     if path.startswith("//"):
         segments = path[1:].split("/")
@@ -49,7 +49,7 @@ def _read(path: str) -> Place:
     if native:
         segments = [segment for segment in segments if segment != URL_MARK]
     service, name, project = (*segments, "", "", "")[:3]
-    return Place(SHORT_NAMES.get(service, service), name, project, content_type, native)
+    return EventPath(SHORT_NAMES.get(service, service), name, project, content_type, native)
 
 
 _remembered = lru_cache(maxsize=4096)(_read)

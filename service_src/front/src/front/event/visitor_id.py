@@ -7,7 +7,7 @@ from typing import Any
 
 from front.intake.qs import percent_decoded
 
-COOKIE_LIFE = 3 * 365 * 24 * 3600
+COOKIE_SECONDS = 3 * 365 * 24 * 3600
 """Seconds that the cookie lives after the start of this process."""
 
 _MIN_DIGITS = 10
@@ -41,7 +41,7 @@ class UidCookie:
     """Writes `Set-Cookie: uid=…` for one domain or another."""
 
     def __init__(self, domain: str, started: float) -> None:
-        self._expires = formatdate(started + COOKIE_LIFE, usegmt=True)
+        self._expires = formatdate(started + COOKIE_SECONDS, usegmt=True)
         self._default = self.tail(domain)
 
     def tail(self, domain: str) -> str:

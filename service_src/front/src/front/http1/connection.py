@@ -15,16 +15,16 @@ from band.telemetry.logs import logger
 from front.http1.eager_task import started
 from front.http1.limits import MAX_AT_ONCE, STALLED_SECONDS, Bounds, accepted, kept_outside
 from front.http1.parser import MAX_PIECE_BYTES, OVERHEAD_BYTES, RequestParser
-from front.http1.request import BAD_HANDSHAKE, OVERLOADED, Reply, Request
+from front.http1.request import BAD_HANDSHAKE, OVERLOADED, Request, Response
 from front.http1.response_head import overloaded
 
-MOST_WAITING: Final = 16
+MAX_WAITING: Final = 16
 """Requests of one connection that may wait for the one before them, until it is not read any further."""
-IDLE_S: Final = 75.0
+IDLE_SECONDS: Final = 75.0
 """Longer than a reverse proxy keeps its connections, so that it is never us who closes one that it just uses."""
-SLOWEST_S: Final = 60.0
+MAX_REQUEST_SECONDS: Final = 60.0
 """Seconds in which a request must be complete."""
-LINGER_S: Final = 2.0
+LINGER_SECONDS: Final = 2.0
 """How long the rest of a refused body is read and thrown away: closing at once would destroy the answer on its way."""
 
 
@@ -50,7 +50,7 @@ class Connection(asyncio.Protocol):
         "_task", "_transport", "_unstalled", "_upgrade", "_waiting", "address", "busy", "heard", "held", "held_since",
     )  # fmt: skip
 
-    def __init__(self, host: Host, answer: Callable[[Request], Awaitable[Reply]]) -> None:
+    def __init__(self, host: Host, answer: Callable[[Request], Awaitable[Response]]) -> None:
         self._host = host
         self._answer = answer
         self._loop = asyncio.get_running_loop()
@@ -129,7 +129,7 @@ class Connection(asyncio.Protocol):
         at, size = 0, len(data)
         try:
             while at < size and not self._closing:
-                if self._upgrade is not None or len(self._waiting) >= MOST_WAITING:
+                if self._upgrade is not None or len(self._waiting) >= MAX_WAITING:
                     self._rest = data[at:]
                     self._pause()
                     break
@@ -252,8 +252,8 @@ class Connection(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """Close when nothing came for too long, or a request takes too long to come, or an answer to be read."""
-        began, patience = self._parser.began, STALLED_SECONDS if self._closing else IDLE_S
-        late = not self.busy and (now - self.heard > patience or (began > 0 and now - began > SLOWEST_S))
+        began, patience = self._parser.began, STALLED_SECONDS if self._closing else IDLE_SECONDS
+        late = not self.busy and (now - self.heard > patience or (began > 0 and now - began > MAX_REQUEST_SECONDS))
         if late or (self._stalled_since and now - self._stalled_since > STALLED_SECONDS):
             self.abort()
         elif not self._closing:
@@ -276,7 +276,7 @@ class Connection(asyncio.Protocol):
         if linger and not self._transport.is_closing() and self._transport.can_write_eof():
             self._transport.write_eof()
             self._resume()
-            self._loop.call_later(LINGER_S, self._transport.close)
+            self._loop.call_later(LINGER_SECONDS, self._transport.close)
         else:
             self._transport.close()
 

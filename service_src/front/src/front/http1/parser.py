@@ -1,7 +1,7 @@
 """Bytes of one connection to requests, by llhttp (httptools), strictly: what could be read in two ways is refused.
 
 What is kept of a request that is not complete is bounded: its head, its trailers and what stands around a chunk by
-`LONGEST_HEAD`, its body by the limit of bodies. Trailers mean nothing here and are not kept.
+`MAX_HEAD_BYTES`, its body by the limit of bodies. Trailers mean nothing here and are not kept.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import httptools
 
 from front.http1.request import BROKEN, TOO_LARGE, Headers, Request
 
-LONGEST_HEAD: Final = 32 * 1024
+MAX_HEAD_BYTES: Final = 32 * 1024
 """Bytes of a request's line and headers, of its trailers, and of what stands around a chunk."""
-MOST_HEADERS: Final = 100
+MAX_HEADERS: Final = 100
 MAX_PIECE_BYTES: Final = 8 * 1024
 """What is parsed at once: few requests fit, so that few are read before the first of them is answered."""
 OVERHEAD_BYTES: Final = 2048
@@ -25,7 +25,7 @@ OVERHEAD_BYTES: Final = 2048
 
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 """What a Host header may say: `uri-host [":" port]` of RFC 3986; it may be empty."""
-_LONGEST_HOST: Final = 512
+_MAX_HOST_BYTES: Final = 512
 _MAX_GOOD_HOSTS: Final = 256
 _GOOD_HOSTS: Final = set[bytes | None]()
 """Values of Host that were looked at already."""
@@ -106,7 +106,7 @@ class RequestParser:
             self._gap = 0
         else:
             self._gap += size
-            if self._gap > LONGEST_HEAD or len(self._headers) > MOST_HEADERS:
+            if self._gap > MAX_HEAD_BYTES or len(self._headers) > MAX_HEADERS:
                 self._on_fault(self.reading, BROKEN)
         return size
 
@@ -158,7 +158,7 @@ class RequestParser:
 
     def _joined(self, name: bytes, known: bytes, value: bytes) -> bytes:
         self._repeated += 1
-        if name == b"host" or self._repeated > MOST_HEADERS:
+        if name == b"host" or self._repeated > MAX_HEADERS:
             raise ValueError("two hosts, or too many headers")
         return (b"%b; %b" if name == b"cookie" else b"%b, %b") % (known, value)
 
@@ -169,9 +169,9 @@ class RequestParser:
         if self._continued is not None:
             self._reading, self._continued = self._continued, None
             return
-        if self._gap > LONGEST_HEAD - MAX_PIECE_BYTES:
+        if self._gap > MAX_HEAD_BYTES - MAX_PIECE_BYTES:
             _check_length(self._target, headers)
-        if len(headers) + self._repeated > MOST_HEADERS:
+        if len(headers) + self._repeated > MAX_HEADERS:
             raise ValueError("too many headers")
         version = parser.get_http_version()
         if version != "1.1" or b"transfer-encoding" in headers or headers.get(b"host") not in _GOOD_HOSTS:
@@ -221,7 +221,7 @@ def _has_body(request: Request) -> bool:
 
 
 def _check_length(target: bytes, headers: Headers) -> None:
-    if len(target) + sum([len(name) + len(value) + 4 for name, value in headers.items()]) > LONGEST_HEAD:
+    if len(target) + sum([len(name) + len(value) + 4 for name, value in headers.items()]) > MAX_HEAD_BYTES:
         raise ValueError("the head is too long")
 
 
@@ -234,7 +234,7 @@ def _check_framing(version: str, headers: Headers) -> None:
     elif version != "1.0" or b"transfer-encoding" in headers:
         raise ValueError("a version that is not served, or one that knows no Transfer-Encoding")
     if host is not None:
-        if len(host) > _LONGEST_HOST or not _HOST.fullmatch(host):
+        if len(host) > _MAX_HOST_BYTES or not _HOST.fullmatch(host):
             raise ValueError("the host is none")
         if len(_GOOD_HOSTS) < _MAX_GOOD_HOSTS and len(host) < 256:
             _GOOD_HOSTS.add(host)

@@ -38,7 +38,7 @@ class Request:
         return None if value is None else text_of(value)
 
 
-class Reply(NamedTuple):
+class Response(NamedTuple):
     """An answer as bytes, head and body; whether the connection stays open after it."""
 
     payload: bytes

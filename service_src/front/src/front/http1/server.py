@@ -11,12 +11,12 @@ from typing import Final, Protocol
 from band.background import run_forever
 from front.http1.connection import Connection
 from front.http1.limits import KERNEL_IN_BYTES, KERNEL_OUT_BYTES, Bounds
-from front.http1.request import OVERLOADED, Reply, Request
+from front.http1.request import OVERLOADED, Request, Response
 
-SWEEP_EVERY_S: Final = 5.0
+SWEEP_EVERY_SECONDS: Final = 5.0
 BACKLOG: Final = 1024
 
-Answer = Callable[[Request], Awaitable[Reply]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Upgrade(Protocol):
@@ -44,13 +44,13 @@ class HttpServer:
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
 
-    async def open(self, listening: socket.socket, answer: Answer) -> None:
+    async def open(self, listening: socket.socket, answer: Handler) -> None:
         """Begin to take connections of a listening socket; `answer` never raises."""
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: Connection(self, answer), sock=listening, backlog=BACKLOG)
         self._servers.append(server)
         if self._sweeper is None:
-            self._sweeper = loop.create_task(run_forever("front_sweep", self._sweep, pause_seconds=SWEEP_EVERY_S))
+            self._sweeper = loop.create_task(run_forever("front_sweep", self._sweep, pause_seconds=SWEEP_EVERY_SECONDS))
 
     async def close(self, within: float) -> int:
         """Take no more connections, let requests in progress end; returns how many were cut off after `within` s."""

@@ -9,7 +9,7 @@ from band.json_codec import encode
 from band.service.cross_site import SitePolicy
 from front.event.client_address import ClientAddresses
 from front.http1.request import Request
-from front.pipeline.replies import JSON, Rendered
+from front.pipeline.replies import JSON, HttpReply
 
 _PROXIED = (b"x-real-ip", b"x-forwarded-for", b"forwarded")
 _READ = ("GET", "HEAD")
@@ -36,23 +36,23 @@ class AdminPages:
         self._health = health
         self._metrics = metrics
 
-    async def page(self, path: str, request: Request) -> Rendered:
+    async def page(self, path: str, request: Request) -> HttpReply:
         """The page under the prefix; 404 for those whom it is not for."""
         if request.method not in _READ or not self._is_near(request):
             return _NOT_FOUND
         refusal = self._policy.refusal(lambda name: request.header(name.lower().encode()), reads=True)
         if refusal is not None:
-            return Rendered(403, encode({"message": f"{refusal.reason}; {refusal.hint}"}), JSON)
+            return HttpReply(403, encode({"message": f"{refusal.reason}; {refusal.hint}"}), JSON)
         name = path.removeprefix(self.prefix)
         if name == "health":
             facts = await self._health()
-            return Rendered(503 if facts.get("status") == "failing" else 200, encode(facts), JSON)
+            return HttpReply(503 if facts.get("status") == "failing" else 200, encode(facts), JSON)
         if name == "metrics":
-            return Rendered(200, await self._metrics(), "text/plain; charset=utf-8")
+            return HttpReply(200, await self._metrics(), "text/plain; charset=utf-8")
         return _NOT_FOUND
 
     def _is_near(self, request: Request) -> bool:
         return self._near.trusts(request.peer) and not any(name in request.headers for name in _PROXIED)
 
 
-_NOT_FOUND = Rendered(404, b'{"message":"Not Found"}', JSON)
+_NOT_FOUND = HttpReply(404, b'{"message":"Not Found"}', JSON)

@@ -13,7 +13,7 @@ _NAMES = {
     "model": b"sec-ch-ua-model",
     "full_version_list": b"sec-ch-ua-full-version-list",
 }
-_LONGEST = 512
+_MAX_LENGTH = 512
 
 
 def read_hints(request: Request) -> dict[str, str] | None:
@@ -21,4 +21,4 @@ def read_hints(request: Request) -> dict[str, str] | None:
     if _FIRST not in request.headers:
         return None
     found = {short: request.header(name) for short, name in _NAMES.items()}
-    return {short: value[:_LONGEST] for short, value in found.items() if value}
+    return {short: value[:_MAX_LENGTH] for short, value in found.items() if value}

@@ -14,10 +14,10 @@ from front.event import message
 from front.event.client_address import ClientAddresses
 from front.event.consent import consent_of, mark_objection
 from front.event.hostnames import host_of
-from front.event.ids import Flakes
-from front.event.url_path import Place, place_of
+from front.event.ids import Snowflakes
+from front.event.url_path import EventPath, read_path
 from front.event.visitor_id import UidCookie, cookie_uid
-from front.http1.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, Reply, Request, text_of
+from front.http1.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, Request, Response, text_of
 from front.http1.response_head import PREFLIGHT, allowed_origin, head
 from front.intake.admin_pages import AdminPages
 from front.intake.admission import SMALL_BYTES, Admission
@@ -29,9 +29,9 @@ from front.intake.qs import parse_query
 from front.metrics import Counters
 from front.pipeline import replies
 from front.pipeline.pipeline import Pipeline
-from front.pipeline.replies import Rendered
+from front.pipeline.replies import HttpReply
 
-_NO_PLACE = Place("", "", "", "", native=False)
+_NO_PATH = EventPath("", "", "", "", native=False)
 _SAME_SITE = (b"same-origin", b"same-site", b"none")
 """What `Sec-Fetch-Site` says of a page that may know the uid of this host's cookie."""
 
@@ -55,7 +55,7 @@ class Visit:
     def __init__(self, request: Request, begun: float) -> None:
         self.request = request
         self.begun = begun
-        self.place = _NO_PLACE
+        self.place = _NO_PATH
         self.query: message.Message = {}
         self.uid: Any = None
         self.consent: bool | None = None
@@ -71,7 +71,7 @@ class HttpHandler:
     def __init__(
         self,
         pipeline: Pipeline,
-        flakes: Flakes,
+        flakes: Snowflakes,
         addresses: ClientAddresses,
         cookie: UidCookie,
         admin_pages: AdminPages,
@@ -91,7 +91,7 @@ class HttpHandler:
         self._body_limit = body_limit
         self._require_consent = require_consent
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, request: Request) -> Response:
         """Answer one request."""
         visit = Visit(request, time.perf_counter())
         try:
@@ -105,9 +105,9 @@ class HttpHandler:
         except Exception as error:  # noqa: BLE001 - the last resort: an answer and a line in the log, not a hanging client
             self._counters.add("failed")
             logger.exception("request_failed", reason=f"{type(error).__name__}")
-            return self._reply(visit, Rendered(500, b'{"message":"Internal Server Error"}'))
+            return self._reply(visit, HttpReply(500, b'{"message":"Internal Server Error"}'))
 
-    async def _route(self, visit: Visit) -> Rendered:
+    async def _route(self, visit: Visit) -> HttpReply:
         request = visit.request
         if request.fault:
             raise self._fault(request)
@@ -121,12 +121,12 @@ class HttpHandler:
             return await self._admin_pages.page(path, request)
         if method == "OPTIONS":
             visit.query = parse_query(query_text)
-            return Rendered(200, b"{}", replies.JSON, PREFLIGHT)
+            return HttpReply(200, b"{}", replies.JSON, PREFLIGHT)
         if method not in ("GET", "POST"):
             raise BadRequest("method", f"the method {method[:20]} is not supported; use GET, POST or OPTIONS")
         return await self._event(visit, path, query_text, has_body=method == "POST")
 
-    def _event(self, visit: Visit, path: str, query_text: str, *, has_body: bool) -> Awaitable[Rendered]:
+    def _event(self, visit: Visit, path: str, query_text: str, *, has_body: bool) -> Awaitable[HttpReply]:
         """Make an event of a request; a large one waits for its turn."""
         request = visit.request
         raw = b""
@@ -134,12 +134,12 @@ class HttpHandler:
             raw = request.body
             if b"content-encoding" in request.headers:
                 raw = unpacked(raw, request.header(b"content-encoding") or "", self._body_limit)
-        visit.place = place_of(path)
+        visit.place = read_path(path)
         size = len(raw) + len(query_text)
         taking = self._take(visit, path, query_text, raw if has_body else None)
         return taking if size <= SMALL_BYTES else self._admission.run(size, taking)
 
-    async def _take(self, visit: Visit, path: str, query_text: str, raw: bytes | None) -> Rendered:
+    async def _take(self, visit: Visit, path: str, query_text: str, raw: bytes | None) -> HttpReply:
         """Take an event, `raw` being its body as it was before it was packed; None when it has none."""
         request, place = visit.request, visit.place
         query = visit.query = parse_query(query_text)
@@ -165,7 +165,7 @@ class HttpHandler:
         own_hosts = (host_of(request.header(b"host") or ""), visit.cookie_domain) if "to" in event["data"] else ()
         return replies.render(await self._pipeline.run(event, own_hosts), native=place.native)
 
-    def _tracker(self, visit: Visit) -> Rendered:
+    def _tracker(self, visit: Visit) -> HttpReply:
         """Answer with the tracker; a page of another site is not told which visitor of ours it has before it.
 
         Who has a cookie is known by it when events come. Who has none is given a uid that nobody else knows, and that
@@ -211,7 +211,7 @@ class HttpHandler:
             return BadRequest(BROKEN, "this is not a valid HTTP request")
         return BadRequest("too_large", f"the body is larger than {self._body_limit} bytes; send smaller events", 413)
 
-    def _reply(self, visit: Visit, rendered: Rendered) -> Reply:
+    def _reply(self, visit: Visit, rendered: HttpReply) -> Response:
         if visit.uid is None:  # the request did not get as far as its consent
             if visit.sets_cookie:
                 visit.consent = _said_in_query(visit.request)
@@ -230,7 +230,7 @@ class HttpHandler:
             extra=rendered.headers,
         )
         # An answer to HEAD has the headers of a body, never the body.
-        return Reply(top if request.method == "HEAD" else top + body, keep_alive)
+        return Response(top if request.method == "HEAD" else top + body, keep_alive)
 
 
 def td_of(request: Request, addresses: ClientAddresses) -> message.Message:
@@ -267,15 +267,15 @@ def _said_in_query(request: Request) -> bool | None:
         return None
 
 
-def _refused(error: BadRequest) -> Rendered:
+def _refused(error: BadRequest) -> HttpReply:
     message_text = "Payload Too Large" if error.status == 413 else "Bad Request"
-    return Rendered(error.status, encode({"message": message_text, "code": error.code, "reason": error.reason}))
+    return HttpReply(error.status, encode({"message": message_text, "code": error.code, "reason": error.reason}))
 
 
-def _unavailable(error: NotAccepted, *, native: bool) -> Rendered:
+def _unavailable(error: NotAccepted, *, native: bool) -> HttpReply:
     again = [("Retry-After", str(error.retry_after))]
     if native:
         rendered = replies.render(replies.error("Service Unavailable", 503), native=True)
         rendered.headers = again
         return rendered
-    return Rendered(503, encode({"message": "Service Unavailable", "reason": error.reason}), replies.JSON, again)
+    return HttpReply(503, encode({"message": "Service Unavailable", "reason": error.reason}), replies.JSON, again)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from front.event.hostnames import host_of
 from front.event.url_path import URL_MARK
-from front.pipeline.replies import JSON, Rendered
+from front.pipeline.replies import JSON, HttpReply
 
 _FILES = resources.files("front") / "static"
 _INDEX: Final = (_FILES / "index.html").read_bytes()
@@ -23,26 +23,26 @@ TRACKER_GLOBAL: Final = "rstat4"
 """The name of the tracker's function in the window of a page."""
 
 
-def page(path: str, server: str) -> Rendered | None:
+def page(path: str, server: str) -> HttpReply | None:
     """The page for a path, or None when the path is an event's. `server` is how its reader calls this host."""
     if path == "/":
         index = _INDEX.replace(_PLACEHOLDER, server.encode()) if server else _INDEX
-        return Rendered(200, index, "text/html; charset=utf-8")
+        return HttpReply(200, index, "text/html; charset=utf-8")
     if path == "/favicon.ico":
-        return Rendered(200, _ICON, "image/x-icon")
+        return HttpReply(200, _ICON, "image/x-icon")
     if path == "/coffee":
-        return Rendered(418, b'{"message":"I\'m a teapot"}', JSON, [("X-My-Name", "front")])
+        return HttpReply(418, b'{"message":"I\'m a teapot"}', JSON, [("X-My-Name", "front")])
     return None
 
 
-def tracker(uid: str, *, consent_required: bool) -> Rendered:
+def tracker(uid: str, *, consent_required: bool) -> HttpReply:
     """The tracker, configured for one visitor; an empty `uid` tells it none."""
     config: dict[str, Any] = {"initialUid": uid, "urlMark": URL_MARK}
     if consent_required:
         config["consentRequired"] = True
     text = json.dumps(config, separators=(",", ":"))
     script = f';window["{TRACKER_GLOBAL}"]&&window["{TRACKER_GLOBAL}"](\'configure\',{text});\n{_TRACKER}'
-    return Rendered(200, script.encode(), "application/javascript; charset=utf-8")
+    return HttpReply(200, script.encode(), "application/javascript; charset=utf-8")
 
 
 def server_url(host: str, scheme: str | None) -> str:

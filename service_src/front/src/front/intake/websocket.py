@@ -12,7 +12,7 @@ from front.errors import BadRequest, NotAccepted, Overloaded
 from front.event import message
 from front.event.client_address import ClientAddresses
 from front.event.consent import consent_of, mark_objection
-from front.event.ids import Flakes
+from front.event.ids import Snowflakes
 from front.http1.limits import Bounds
 from front.http1.request import BAD_HANDSHAKE, OVERLOADED, Request
 from front.intake.admission import SMALL_BYTES, Admission
@@ -22,7 +22,7 @@ from front.intake.qs import parse_query
 from front.metrics import Counters
 from front.pipeline import replies
 from front.pipeline.pipeline import Pipeline
-from front.pipeline.replies import Answer
+from front.pipeline.replies import Reply
 from front.websocket.connection import WebSocket
 from front.websocket.frames import FrameReader
 from front.websocket.handshake import shake_hands, wants_websocket
@@ -55,7 +55,7 @@ class WebSocketHandler:
     def __init__(
         self,
         pipeline: Pipeline,
-        flakes: Flakes,
+        flakes: Snowflakes,
         addresses: ClientAddresses,
         counters: Counters,
         admission: Admission,
@@ -116,7 +116,7 @@ class WebSocketHandler:
         self._counters.add("protocol_errors")
 
     async def _reply(self, payload: bytes, client: Client) -> bytes:
-        """Answer one message; never raises."""
+        """Reply one message; never raises."""
         if len(payload) <= SMALL_BYTES:
             return await self._answer(payload, client)
         try:
@@ -135,7 +135,7 @@ class WebSocketHandler:
             return replies.ws_form(_BAD)
         return replies.ws_form(await self._take(received, client), received.get("id__"))
 
-    async def _take(self, received: message.Message, client: Client) -> Answer:
+    async def _take(self, received: message.Message, client: Client) -> Reply:
         service, name = received.get("service"), received.get("name")
         if not service or not name:
             self._counters.add("rejected_incomplete")
@@ -157,6 +157,6 @@ class WebSocketHandler:
             logger.exception("message_failed", reason=type(error).__name__)
             return replies.error("Internal Server Error", 500)
 
-    def _unavailable(self, error: NotAccepted) -> Answer:
+    def _unavailable(self, error: NotAccepted) -> Reply:
         self._counters.add("overloaded" if isinstance(error, Overloaded) else "not_accepted")
         return replies.error(f"Service Unavailable: {error.reason}", 503)

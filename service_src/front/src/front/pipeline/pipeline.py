@@ -14,8 +14,8 @@ from front.event.message import Message, encode
 from front.event.trace import Trace
 from front.metrics import Counters
 from front.pipeline import replies
-from front.pipeline.builtin_handlers import BuiltIn, default_answer
-from front.pipeline.replies import Answer
+from front.pipeline.builtin_handlers import BuiltInHandlers, default_answer
+from front.pipeline.replies import Reply
 from front.routing.handlers import Remote
 from front.routing.registrations import EMPTY, Table
 from front.storage.stream import Acceptor
@@ -49,7 +49,7 @@ class Pipeline:
         enricher: Enricher,
         acceptor: Acceptor,
         mask: Masker,
-        builtin: BuiltIn,
+        builtin: BuiltInHandlers,
         counters: Counters,
         handler_timeout: float,
     ) -> None:
@@ -63,7 +63,7 @@ class Pipeline:
         self._counters = counters
         self._handler_timeout = handler_timeout
 
-    async def run(self, message: Message, own_hosts: tuple[str, ...] = ()) -> Answer:
+    async def run(self, message: Message, own_hosts: tuple[str, ...] = ()) -> Reply:
         """The client's answer, once the event is safe. NotAccepted when it is not: then nothing was promised.
 
         `own_hosts` are the host names that the request came to; redirects to them are allowed.
@@ -100,7 +100,7 @@ class Pipeline:
         self._counters.add("accepted")
         return answer
 
-    async def _call(self, target: Remote, message: Message) -> Answer:
+    async def _call(self, target: Remote, message: Message) -> Reply:
         timeout = target.timeout(self._handler_timeout)
         try:
             return replies.from_handler(await self._rpc.call(target.service, target.method, message, timeout=timeout))

@@ -21,7 +21,7 @@ _BODYLESS = frozenset({204, 304})
 
 
 @dataclass(slots=True)
-class Answer:
+class Reply:
     """An answer: its kind (`data`, `error`, `redirect`, `pixel` or another), and its parts."""
 
     kind: str
@@ -35,7 +35,7 @@ class Answer:
 
 
 @dataclass(slots=True)
-class Rendered:
+class HttpReply:
     """Status, headers and body of an HTTP answer. `content_type` None: no such header."""
 
     status: int
@@ -44,34 +44,34 @@ class Rendered:
     headers: list[tuple[str, str]] = field(default_factory=list)
 
 
-def data(value: Any, status: int = 200) -> Answer:
+def data(value: Any, status: int = 200) -> Reply:
     """Any JSON value."""
-    return Answer("data", status, value)
+    return Reply("data", status, value)
 
 
-def error(message: str, status: int) -> Answer:
+def error(message: str, status: int) -> Reply:
     """An error with a text for the client."""
-    return Answer("error", status, message=message)
+    return Reply("error", status, message=message)
 
 
-def redirect(location: str, status: int = 302) -> Answer:
+def redirect(location: str, status: int = 302) -> Reply:
     """Send the client elsewhere."""
-    return Answer("redirect", status, location=location)
+    return Reply("redirect", status, location=location)
 
 
-def pixel() -> Answer:
+def pixel() -> Reply:
     """The transparent GIF."""
-    return Answer("pixel")
+    return Reply("pixel")
 
 
-def from_handler(result: Any) -> Answer:
+def from_handler(result: Any) -> Reply:
     """Read what a handler returned: a typed response, or any JSON value; empty values are {}."""
     if not isinstance(result, dict) or "type__" not in result:
         return data(result if result or isinstance(result, (list, dict)) else {})
     kind = str(result["type__"])
     status = result.get("statusCode")
     good = isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 599
-    return Answer(
+    return Reply(
         kind,
         status if good and isinstance(status, int) else (302 if kind == "redirect" else 200),
         result.get("data"),
@@ -82,27 +82,27 @@ def from_handler(result: Any) -> Answer:
     )
 
 
-def render(answer: Answer, *, native: bool = False) -> Rendered:
+def render(answer: Reply, *, native: bool = False) -> HttpReply:
     """The HTTP form of an answer; `native` is the JSON of the typed response, as the browser SDK reads it."""
     if native:
-        return Rendered(answer.status, _encode(native_form(answer)), None, answer.headers)
+        return HttpReply(answer.status, _encode(native_form(answer)), None, answer.headers)
     kind, status = answer.kind, answer.status
     if kind == "data":
-        rendered = Rendered(status, _text_or_json(answer.data), JSON, answer.headers)
+        rendered = HttpReply(status, _text_or_json(answer.data), JSON, answer.headers)
     elif kind == "error":
-        rendered = Rendered(status, _encode({"message": answer.message}), JSON, answer.headers)
+        rendered = HttpReply(status, _encode({"message": answer.message}), JSON, answer.headers)
     elif kind == "redirect":
-        rendered = Rendered(status, b"", HTML, [*answer.headers, ("Location", safe_location(answer.location))])
+        rendered = HttpReply(status, b"", HTML, [*answer.headers, ("Location", safe_location(answer.location))])
     elif kind == "pixel":
-        rendered = Rendered(status, PIXEL_GIF, GIF, answer.headers)
+        rendered = HttpReply(status, PIXEL_GIF, GIF, answer.headers)
     else:
-        rendered = Rendered(200, b"", JSON)
+        rendered = HttpReply(200, b"", JSON)
     if status in _BODYLESS:
         rendered.body = b""
     return rendered
 
 
-def native_form(answer: Answer) -> dict[str, Any]:
+def native_form(answer: Reply) -> dict[str, Any]:
     """The typed response itself, without its headers, marked as native."""
     if answer.wire is not None:
         form = {key: value for key, value in answer.wire.items() if key != "headers"}
@@ -115,7 +115,7 @@ def native_form(answer: Answer) -> dict[str, Any]:
     return form
 
 
-def ws_form(answer: Answer, request_id: Any = None) -> bytes:
+def ws_form(answer: Reply, request_id: Any = None) -> bytes:
     """The WebSocket form: the typed response with its headers, and the client's `id__` when it gave one."""
     if answer.wire is not None:
         form = {**answer.wire}
@@ -133,7 +133,7 @@ def safe_location(location: str) -> str:
     return quote(location, safe=_URL_SAFE, errors="replace")
 
 
-def _parts(answer: Answer) -> dict[str, Any]:
+def _parts(answer: Reply) -> dict[str, Any]:
     if answer.kind == "error":
         return {"errorMessage": answer.message}
     if answer.kind == "redirect":

@@ -12,11 +12,11 @@ OWN_FIELDS: Final = frozenset({"mmgeo", "sxgeo", "uaparser", "stored"})
 """What front and the platform's enrichers lay into `data`, also while they are stopped; `fpid` the SDK sends itself."""
 
 _MISSING = object()
-LONGEST_NAME: Final = 200
-MOST_KEYS: Final = 1000
-MOST_PROPS: Final = 100
+MAX_NAME_LENGTH: Final = 200
+MAX_KEYS: Final = 1000
+MAX_PROPS: Final = 100
 _MAX_CACHED = 4096
-_LONGEST_CACHED = 100
+_MAX_CACHED_LENGTH = 100
 MAX_TTL_SECONDS: Final = 24 * 3600.0
 
 CacheKey = tuple[str | None, ...]
@@ -72,7 +72,7 @@ class EnricherRow(NamedTuple):
     rule: CacheRule | None
 
 
-class Wish(NamedTuple):
+class EnricherRule(NamedTuple):
     """A service that wants to hear of an event, and how its answers may be used again (None: not at all)."""
 
     service: str
@@ -135,13 +135,15 @@ class EnrichPlan:
                 found = found | hit if found else hit
         return found
 
-    def wishes(self, key: str) -> tuple[Wish, ...]:
+    def rules(self, key: str) -> tuple[EnricherRule, ...]:
         """The services that must hear of an event key, in the order of their registrations."""
-        return self._selected(key) if len(key) <= _LONGEST_CACHED else self._select(key)
+        return self._selected(key) if len(key) <= _MAX_CACHED_LENGTH else self._select(key)
 
-    def _select(self, key: str) -> tuple[Wish, ...]:
+    def _select(self, key: str) -> tuple[EnricherRule, ...]:
         expected = self.expected(key)
-        return tuple([Wish(name, rule, self._own.get(name)) for name, rule in self._rules.items() if name in expected])
+        return tuple(
+            [EnricherRule(name, rule, self._own.get(name)) for name, rule in self._rules.items() if name in expected]
+        )
 
     def params(self, message: dict[str, Any], own: Props | None = None) -> dict[str, Any]:
         """What enrichers are told of a message, or one by its `own` properties; those it does not have are left out."""
@@ -163,17 +165,17 @@ def read_enricher(service: str, options: Mapping[str, Any]) -> EnricherRow:
     wanted = options.get("props")
     named = wanted if isinstance(wanted, Mapping) else {}
     props = {name: path for name, path in named.items() if isinstance(name, str) and isinstance(path, str)}
-    if len(keys) > MOST_KEYS or len(props) > MOST_PROPS:
-        raise UnusableRow(f"more than {MOST_KEYS} `keys` or {MOST_PROPS} `props`")
+    if len(keys) > MAX_KEYS or len(props) > MAX_PROPS:
+        raise UnusableRow(f"more than {MAX_KEYS} `keys` or {MAX_PROPS} `props`")
     if not all(map(is_word, (*keys, *props, *props.values()))):
-        raise UnusableRow(f"its `keys` and `props` must be printable texts of at most {LONGEST_NAME} characters")
+        raise UnusableRow(f"its `keys` and `props` must be printable texts of at most {MAX_NAME_LENGTH} characters")
     paths = {name: tuple(path.split(".")) for name, path in props.items()}
     return EnricherRow(service, tuple(keys), paths, CacheRule.read(service, options.get("cache")))
 
 
 def is_word(value: Any) -> TypeGuard[str]:
     """Whether a value is a text that can stand in a message, a log and a metric: printable, not empty, not long."""
-    return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable()
+    return isinstance(value, str) and 0 < len(value) <= MAX_NAME_LENGTH and value.isprintable()
 
 
 def compile_plan(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> EnrichPlan:

@@ -17,9 +17,9 @@ BUILT_IN = {
 }
 """Route key -> name of the built-in handler. A registered handler of the same key goes first."""
 
-_MAX_TIMEOUT_S = 60.0
+_MAX_TIMEOUT_SECONDS = 60.0
 _MAX_CACHED = 4096
-_LONGEST_CACHED = 100
+_MAX_CACHED_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Remote:
         """Seconds to wait for its answer: its own `options.timeout` (milliseconds) or the default."""
         own = self.options.get("timeout")
         if isinstance(own, (int, float)) and not isinstance(own, bool) and own > 0:
-            return min(own, _MAX_TIMEOUT_S * 1000) / 1000
+            return min(own, _MAX_TIMEOUT_SECONDS * 1000) / 1000
         return default
 
 
@@ -50,7 +50,7 @@ class RouteTable:
 
     def find(self, key: str) -> tuple[Remote | str | None, str]:
         """The handler of a key (a remote one, or the name of a built-in), and the longest known prefix of the key."""
-        return self._found(key) if len(key) <= _LONGEST_CACHED else self._walk(key)
+        return self._found(key) if len(key) <= _MAX_CACHED_LENGTH else self._walk(key)
 
     def _walk(self, key: str) -> tuple[Remote | str | None, str]:
         target: Remote | str | None = None

@@ -19,7 +19,7 @@ from band.json_codec import decode, encode
 from band.redis.link import RedisLink
 from band.telemetry.logs import logger
 
-_ANSWER_WITHIN_S = 2.0
+_REPLY_WITHIN_SECONDS = 2.0
 
 
 class Registrations(NamedTuple):
@@ -53,7 +53,7 @@ class RegistrationStore:
         try:
             async with asyncio.timeout(within):
                 await self._link.ready(within)
-                raw = await self._link.ask("GET", REGISTRATIONS_KEY, timeout=min(within, _ANSWER_WITHIN_S))
+                raw = await self._link.ask("GET", REGISTRATIONS_KEY, timeout=min(within, _REPLY_WITHIN_SECONDS))
                 self.told = True
         except (TimeoutError, RedisError) as error:
             self.told = isinstance(error, RedisReplyError)

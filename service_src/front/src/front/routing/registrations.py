@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, TypeGuard
 
 from front.errors import UnusableRow
 from front.event.message import KEY_PREFIX
-from front.routing.enrichment_plan import LONGEST_NAME, EnricherRow, EnrichPlan, is_word, read_enricher
+from front.routing.enrichment_plan import MAX_NAME_LENGTH, EnricherRow, EnrichPlan, is_word, read_enricher
 from front.routing.handlers import Remote, RouteTable
 
 MAX_ROWS: Final = 10_000
@@ -42,7 +42,7 @@ def compile_table(rows: Sequence[Any], state_hash: Any) -> Table:
     """
     handlers: dict[str, Remote] = {}
     enrichers: dict[str, dict[str, Any]] = {}
-    wishes: list[EnricherRow] = []
+    enricher_rows: list[EnricherRow] = []
     unusable: dict[str, str] = {}
     if len(rows) > MAX_ROWS:
         unusable["(all)"] = f"together they register more than {MAX_ROWS} methods; the first {MAX_ROWS} count"
@@ -57,12 +57,12 @@ def compile_table(rows: Sequence[Any], state_hash: Any) -> Table:
                 handlers.pop(key, None)
                 handlers[key] = Remote(read.service, read.method, read.options)
             elif isinstance(read.options.get("keys"), list):
-                wishes.append(read_enricher(read.service, read.options))
+                enricher_rows.append(read_enricher(read.service, read.options))
                 enrichers[read.service] = {"method": read.method, **read.options}
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one row, the others count
             reason = str(error) if isinstance(error, UnusableRow) else f"{type(error).__name__}: {str(error)[:100]}"
             unusable[service if is_name(service) else "(no usable name)"] = reason
-    return Table(state_hash, RouteTable(handlers), EnrichPlan(wishes), handlers, enrichers, unusable)
+    return Table(state_hash, RouteTable(handlers), EnrichPlan(enricher_rows), handlers, enrichers, unusable)
 
 
 EMPTY = compile_table((), None)
@@ -79,7 +79,7 @@ def _read(row: Mapping[str, Any]) -> _Row:
     for field in ("service", "method"):
         if not is_name(row.get(field)):
             raise UnusableRow(
-                f"its `{field}` is no name: printable text without `:`, at most {LONGEST_NAME} characters"
+                f"its `{field}` is no name: printable text without `:`, at most {MAX_NAME_LENGTH} characters"
             )
     options = row.get("options")
     return _Row(row["service"], row["method"], row["role"], dict(options) if isinstance(options, Mapping) else {})

@@ -28,16 +28,16 @@ from front.storage.redis_persistence import RedisPersistence, remedy
 from front.storage.replay import Replayer, unsure
 from front.storage.stream import Acceptor
 
-_FEW = 2000
+_DRAIN_BELOW = 2000
 """When fewer events than this are left, new ones wait for them instead of queueing behind on the disk."""
-_FEW_BYTES = 4 * 1024 * 1024
-_HOLD_S = 1.0
+_DRAIN_BELOW_BYTES = 4 * 1024 * 1024
+_MAX_HOLD_SECONDS = 1.0
 """New events wait at most so long for them."""
-_OTHERS_S = 20.0
+_PEER_WAIT_SECONDS = 20.0
 """Other processes that hold older events are waited for at most so long."""
-_LOOK_S = 0.1
-_LONGEST_PAUSE_S = 2.0
-_ADOPT_EVERY_S = 10.0
+_RETRY_SECONDS = 0.1
+_MAX_RETRY_SECONDS = 2.0
+_ADOPT_EVERY_SECONDS = 10.0
 
 
 _DAMAGED_HINT = (
@@ -58,13 +58,13 @@ class JournalAcceptor:
         self._link = link
         self._replayer = Replayer(link, redis, lambda payload: link.publish(BROADCAST, broadcast_of(payload)))
         self._recovery = Recovery(given, journal, self._replayer)
-        self._behind = False
-        self._gate = asyncio.Event()
-        self._gate.set()
+        self._journaling = False
+        self._writes_allowed = asyncio.Event()
+        self._writes_allowed.set()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._reason = ""
-        self._pause = _LOOK_S
+        self._pause = _RETRY_SECONDS
         self._adopt_at = 0.0
 
     # --- life
@@ -75,9 +75,9 @@ class JournalAcceptor:
         if self.journal.trouble:
             logger.error("journal_unusable", reason=self.journal.trouble)
         if self.journal.waits or self.journal.older_elsewhere():
-            self._fall_behind("a front before this one left events")
+            self._start_journaling("a front before this one left events")
         loop = asyncio.get_running_loop()
-        self._adopt_at = loop.time() + _ADOPT_EVERY_S
+        self._adopt_at = loop.time() + _ADOPT_EVERY_SECONDS
         self._task = loop.create_task(run_forever("journal_replay", self._run), name="journal")
 
     async def close(self) -> None:
@@ -87,24 +87,24 @@ class JournalAcceptor:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
-        self._gate.set()
+        self._writes_allowed.set()
         await self.journal.close()
 
     # --- accepting
 
     async def accept(self, payload: bytes, trace: bytes = b"") -> Any:
         """Wait until the event is in the stream or on the disk. NotAccepted when neither takes it."""
-        if not self._gate.is_set():
-            await self._gate.wait()
-        if not self._behind:
+        if not self._writes_allowed.is_set():
+            await self._writes_allowed.wait()
+        if not self._journaling:
             if away := self._stream.refusal():
-                self._fall_behind(away, lost=not self._link.connected)
+                self._start_journaling(away, lost=not self._link.connected)
             else:
                 try:
                     return await self._stream.accept(payload, trace)
                 except NotAccepted as error:
                     reason = str(error.__cause__ or error)
-                    self._fall_behind(reason, lost=not reason.startswith("OOM"))
+                    self._start_journaling(reason, lost=not reason.startswith("OOM"))
                     if not isinstance(error.__cause__, RedisReplyError | hiredis.ReplyError):
                         trace = unsure(trace)  # Redis may have heard it all the same
         await self.journal.append(payload, trace)
@@ -113,7 +113,7 @@ class JournalAcceptor:
     def refusal(self) -> str:
         """Why events cannot be accepted now; empty when they can."""
         away = self._stream.refusal()
-        if not away and not self._behind:
+        if not away and not self._journaling:
             return ""
         unable = self.journal.refusal()
         return f"{away or 'older events wait'}, and {unable}" if unable else ""
@@ -137,10 +137,10 @@ class JournalAcceptor:
             return {"status": "failing", "reason": reason, "hint": remedy(self._stream.refusal()), **facts}
         if journal.trouble:
             hint = "free space on the disk that holds JOURNAL_DIR, or mend it"
-            if not self._behind:
+            if not self._journaling:
                 hint += "; events go straight to Redis, and are refused when it is away"
             return {"status": "degraded", "reason": journal.trouble, "hint": hint, **facts}
-        if self._behind:
+        if self._journaling:
             reason = f"events wait on the disk: {self._reason}"
             return {"status": "degraded", "reason": reason, "hint": remedy(self._reason), **facts}
         if journal.damaged:
@@ -162,45 +162,45 @@ class JournalAcceptor:
     def redis_lost(self, reason: str) -> None:
         """Bring again what Redis had confirmed and may have lost."""
         if self._recovery.needed:
-            self._fall_behind(reason, lost=True)
+            self._start_journaling(reason, lost=True)
 
-    def _fall_behind(self, reason: str, *, lost: bool = False) -> None:
+    def _start_journaling(self, reason: str, *, lost: bool = False) -> None:
         """Let all events go to the journal; first those that Redis had confirmed, when it may have lost them."""
         if lost:
             self._recovery.save()
         self._reason = reason
-        if not self._behind:
-            self._behind = True
+        if not self._journaling:
+            self._journaling = True
             logger.warning("journal_begins", reason=reason)
         self._wake.set()
 
     async def _run(self) -> None:
         """Wait for something to do, then bring what waits into the stream. A trouble that is known is waited out."""
-        if not self._behind:
+        if not self._journaling:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _ADOPT_EVERY_S)
+                await asyncio.wait_for(self._wake.wait(), _ADOPT_EVERY_SECONDS)
         try:
             await self._adopt()
             self.journal.remove_replayed()
-            if self._behind:
+            if self._journaling:
                 await self._link.ready(30)
                 await self._catch_up()
-            self._pause = _LOOK_S
+            self._pause = _RETRY_SECONDS
         except (RedisError, TimeoutError) as error:
             self._reason = str(error) or "Redis is slow"
-            self._pause = min(_LONGEST_PAUSE_S, self._pause * 2)
+            self._pause = min(_MAX_RETRY_SECONDS, self._pause * 2)
             await asyncio.sleep(self._pause)
         except OSError as error:
             self._reason = f"the journal cannot be read: {error.strerror or error}"
             logger.error("journal_unreadable", reason=self._reason)
-            await asyncio.sleep(_LONGEST_PAUSE_S)
+            await asyncio.sleep(_MAX_RETRY_SECONDS)
 
     async def _adopt(self) -> None:
         now = asyncio.get_running_loop().time()
         if now >= self._adopt_at:
-            self._adopt_at = now + _ADOPT_EVERY_S
+            self._adopt_at = now + _ADOPT_EVERY_SECONDS
             if await self.journal.adopt():
-                self._fall_behind("another front left events")
+                self._start_journaling("another front left events")
 
     async def _catch_up(self) -> None:
         """Bring everything into the stream; at the end nothing waits and the straight way is open."""
@@ -208,21 +208,21 @@ class JournalAcceptor:
         await self._recovery.bring()
         await self._bring_older()
         await self._bring_all()
-        while self.journal.depth > _FEW or self.journal.waiting_bytes > _FEW_BYTES:
+        while self.journal.depth > _DRAIN_BELOW or self.journal.waiting_bytes > _DRAIN_BELOW_BYTES:
             await self._bring_all()
         await self._replayer.wait_for_room()
         # Redis takes events, and few came in the meantime: those that come now wait for these instead of the disk.
-        self._gate.clear()
+        self._writes_allowed.clear()
         try:
-            async with asyncio.timeout(_HOLD_S):
+            async with asyncio.timeout(_MAX_HOLD_SECONDS):
                 # Who was past the gate already may still append.
                 while self.journal.busy or self.journal.waits:
                     await self.journal.idle()
                     await self._bring_all()
-            self._behind = False
+            self._journaling = False
             self._wake.clear()
         finally:
-            self._gate.set()
+            self._writes_allowed.set()
         logger.info("journal_empty", replayed=self._replayer.replayed)
 
     async def _bring_older(self) -> None:
@@ -230,12 +230,12 @@ class JournalAcceptor:
         for segment in await self.journal.sealed():
             if self.journal.is_older(segment):
                 await self._bring(segment)
-        until = asyncio.get_running_loop().time() + _OTHERS_S
+        until = asyncio.get_running_loop().time() + _PEER_WAIT_SECONDS
         while await asyncio.to_thread(self.journal.older_elsewhere):
             if asyncio.get_running_loop().time() > until:
                 logger.warning("journal_not_awaited", hint="another process of front holds older events and is slow")
                 return
-            await asyncio.sleep(_LOOK_S / 2)
+            await asyncio.sleep(_RETRY_SECONDS / 2)
 
     async def _bring_all(self) -> None:
         for segment in await self.journal.sealed():

@@ -20,8 +20,8 @@ from front.storage.journal.format import Entry
 from front.storage.redis_persistence import RedisPersistence
 
 POSITION = "front:journal:{key}"
-POSITION_TTL_S = 30 * 86_400
-_ALL_TTL_S = 86_400
+POSITION_TTL_SECONDS = 30 * 86_400
+_ALL_TTL_SECONDS = 86_400
 """Of the position at the end of a segment: its file goes in seconds."""
 _BATCH_EVENTS = 500
 _BATCH_BYTES = 1024 * 1024
@@ -46,12 +46,12 @@ return tonumber(ARGV[2])
 
 _UNSURE = b'"unsure":true'
 _CONFIRMED = b'"confirmed":true'
-_LOOK_PAGE = 200
+_SCAN_PAGE = 200
 """Entries of one look: of the largest events, 20 MB."""
-_LOOK_MOST = 100_000
-_CLOCKS_MS = 2000
+_MAX_SCANNED = 100_000
+_CLOCK_SKEW_MS = 2000
 """How far Redis' clock may be behind front's."""
-_LATEST_MS = 60_000
+_MAX_DELAY_MS = 60_000
 """So long after an event came to front it may have come to the stream."""
 
 
@@ -101,7 +101,7 @@ class Replayer:
             texts = [text for entry in batch.entries for text in (entry.payload, marked(entry.trace))]
             found = await self._link.command(
                 "EVAL", _APPEND, 2, EVENTS_STREAM, position,
-                at, batch.end, POSITION_TTL_S if batch.end < entries[-1].end else _ALL_TTL_S, *texts,
+                at, batch.end, POSITION_TTL_SECONDS if batch.end < entries[-1].end else _ALL_TTL_SECONDS, *texts,
             )  # fmt: skip
             if found == batch.end:
                 count += len(batch.entries)
@@ -135,11 +135,11 @@ class Replayer:
             return entries
         there: set[str] = set()
         times = [known.time for known in unsure.values()]
-        after, last = str(max(0, min(times) - _CLOCKS_MS)), str(max(times) + _LATEST_MS)
-        for _ in range(_LOOK_MOST // _LOOK_PAGE):
-            rows = await self._link.command("XRANGE", EVENTS_STREAM, after, last, "COUNT", _LOOK_PAGE)
+        after, last = str(max(0, min(times) - _CLOCK_SKEW_MS)), str(max(times) + _MAX_DELAY_MS)
+        for _ in range(_MAX_SCANNED // _SCAN_PAGE):
+            rows = await self._link.command("XRANGE", EVENTS_STREAM, after, last, "COUNT", _SCAN_PAGE)
             there.update(known.id for _, fields in rows if (known := _known(fields[1])) and known.id in unsure)
-            if len(rows) < _LOOK_PAGE:
+            if len(rows) < _SCAN_PAGE:
                 break
             after = f"({rows[-1][0].decode()}"
         return [

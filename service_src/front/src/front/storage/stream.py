@@ -14,7 +14,7 @@ from band.redis.link import RedisLink
 from front.errors import NotAccepted
 from front.event.message import broadcast_of
 from front.storage.redis_persistence import RedisPersistence
-from front.storage.unwritten import Unwritten
+from front.storage.unwritten import Unpersisted
 
 Event = tuple[bytes, bytes]
 """An encoded message and its trace."""
@@ -51,7 +51,7 @@ class StreamAcceptor:
     """
 
     def __init__(
-        self, link: RedisLink, redis: RedisPersistence, timeout: float, unwritten: Unwritten[Any] | None = None
+        self, link: RedisLink, redis: RedisPersistence, timeout: float, unwritten: Unpersisted[Any] | None = None
     ) -> None:
         """`unwritten` is given the events that Redis has confirmed, if somebody can append them again."""
         self._link = link
@@ -94,7 +94,7 @@ class _Turn:
         "_unwritten",
     )  # fmt: skip
 
-    def __init__(self, link: RedisLink, timeout: float, unwritten: Unwritten[Any] | None) -> None:
+    def __init__(self, link: RedisLink, timeout: float, unwritten: Unpersisted[Any] | None) -> None:
         self._link = link
         self._unwritten = unwritten
         self._loop = asyncio.get_running_loop()

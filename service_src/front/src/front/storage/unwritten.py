@@ -16,7 +16,7 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 """When more is remembered, new events go to the journal: Redis is slow to write, and front's memory is bounded."""
 
 
-class Unwritten(Generic[T]):
+class Unpersisted(Generic[T]):
     """Remembers items in the order in which Redis was given them, and how many bytes each is in its file at least."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:

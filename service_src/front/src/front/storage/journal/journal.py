@@ -27,15 +27,15 @@ from front.storage.journal.writer import (
     segments_in,
 )  # fmt: skip
 
-MOST_FOLDERS = 1024
-KEEP_S = 3.0
+MAX_FOLDERS = 1024
+KEEP_SECONDS = 3.0
 """A replayed segment stays so long: with `appendfsync everysec` Redis may still lose its last second to a power cut."""
 _ORDINARY_BYTES = 4096
 """Records up to this size are treated alike."""
 _ROOM_FACTOR = 256
 """Of its own size: so much room a record needs, at most an eighth of the journal. So large ones are refused first."""
-_MOST_ASIDE = 16 * 1024 * 1024
-_RETRY_AFTER_S = 5
+_MAX_DAMAGED_BYTES = 16 * 1024 * 1024
+_RETRY_AFTER_SECONDS = 5
 
 
 class Journal:
@@ -113,10 +113,10 @@ class Journal:
         writer = self._writer
         if writer is None:
             self.refused += 1
-            raise NotAccepted(self.failure, _RETRY_AFTER_S)
+            raise NotAccepted(self.failure, _RETRY_AFTER_SECONDS)
         if full := self._why_full(len(record)):
             self.refused += 1
-            raise NotAccepted(full, _RETRY_AFTER_S)
+            raise NotAccepted(full, _RETRY_AFTER_SECONDS)
         self.written += 1
         return writer.append(record)
 
@@ -195,7 +195,7 @@ class Journal:
     def done(self, segment: Segment) -> None:
         """Forget a finished segment, Redis has written its events; the file goes a little later."""
         self._finished.remove(segment)
-        self._replayed.append((time.monotonic() + KEEP_S, segment))
+        self._replayed.append((time.monotonic() + KEEP_SECONDS, segment))
 
     def remove_replayed(self, *, at_once: bool = False) -> None:
         """Delete files of replayed segments whose time has come."""
@@ -253,11 +253,11 @@ class Journal:
     # --- folders
 
     def _take_folder(self) -> FolderLock:
-        for number in range(MOST_FOLDERS):
+        for number in range(MAX_FOLDERS):
             lock = FolderLock(self._root / f"w{number}")
             if lock.take():
                 return lock
-        raise OSError(f"all {MOST_FOLDERS} folders are held by living processes")
+        raise OSError(f"all {MAX_FOLDERS} folders are held by living processes")
 
     def _read_folder(self, folder: Path) -> Iterator[Segment]:
         for path in segments_in(folder):
@@ -290,7 +290,7 @@ class Journal:
         aside = segment.path.parent / "damaged"
         with contextlib.suppress(OSError):
             aside.mkdir(mode=0o700, exist_ok=True)
-            if sum(path.stat().st_size for path in aside.iterdir()) + len(data) <= _MOST_ASIDE:
+            if sum(path.stat().st_size for path in aside.iterdir()) + len(data) <= _MAX_DAMAGED_BYTES:
                 descriptor = os.open(
                     aside / f"{segment.key}-{start}.bytes", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600
                 )

@@ -19,8 +19,8 @@ SUFFIX = ".journal"
 DONE = ".done"
 """Suffix of a segment that is in the stream, for the little while that it still stays."""
 _SEGMENT_BYTES = 8 * 1024 * 1024
-_RETRY_AFTER_S = 5
-_TRY_AGAIN_S = 1.0
+_RETRY_AFTER_SECONDS = 5
+_TRY_AGAIN_SECONDS = 1.0
 """After the disk refused, so long nothing is written: the next event after that tries it again."""
 
 
@@ -91,7 +91,7 @@ class JournalWriter:
     @property
     def resting(self) -> bool:
         """Whether the disk refused a moment ago."""
-        return bool(self.failure) and time.monotonic() - self._failed_at < _TRY_AGAIN_S
+        return bool(self.failure) and time.monotonic() - self._failed_at < _TRY_AGAIN_SECONDS
 
     def open_segments(self) -> list[Segment]:
         """The segments that nobody has asked for yet, the one that is written to included."""
@@ -142,7 +142,7 @@ class JournalWriter:
                     )
                     self.failure = f"the journal's disk refuses to write: {words}"
                     self._failed_at = time.monotonic()
-                    refusal = NotAccepted(self.failure, _RETRY_AFTER_S)
+                    refusal = NotAccepted(self.failure, _RETRY_AFTER_SECONDS)
                 for record, future in batch:
                     self.waiting_bytes -= len(record)
                     if future.done():
