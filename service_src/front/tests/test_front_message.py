@@ -89,7 +89,7 @@ def http_message(path: str, query: dict[str, Any], body: dict[str, Any], td: dic
 
 def test_the_broadcast_is_the_originals_byte_for_byte() -> None:
     """Order of keys, no spaces, raw non-ASCII and slashes: a captured notification is made again."""
-    td = message.visit("2.125.160.216", "Mozilla/5.0", "https://rock.st/docs/", "t.example.com")
+    td = message.client_facts("2.125.160.216", "Mozilla/5.0", "https://rock.st/docs/", "t.example.com")
     event = http_message("/band/t4k.json", {}, decode_json(SDK), td)
     event["data"]["mmgeo"] = {"country_ru": "Великобритания"}
     expected = (
@@ -114,8 +114,8 @@ def test_the_query_wins_over_the_body_and_keeps_its_place() -> None:
 
 def test_what_is_missing_of_a_visit_is_left_out() -> None:
     """No nulls: a missing header is a missing key."""
-    assert message.visit("", None, None, None) == {}
-    assert message.visit("1.2.3.4", "", None, "h") == {"ip": "1.2.3.4", "ua": "", "host": "h"}
+    assert message.client_facts("", None, None, None) == {}
+    assert message.client_facts("1.2.3.4", "", None, "h") == {"ip": "1.2.3.4", "ua": "", "host": "h"}
 
 
 def test_a_websocket_message_has_its_own_order() -> None:

@@ -19,6 +19,7 @@ from front.http1.limits import Bounds
 from front.http1.server import HttpServer
 from front.intake.admin_pages import AdminPages
 from front.intake.admission import Admission
+from front.intake.context import Intake
 from front.intake.http import HttpHandler
 from front.intake.websocket import WebSocketHandler
 from front.listeners import Listeners
@@ -81,16 +82,12 @@ class Front:
         policy = service_policy("front", hosts=settings.allowed_hosts)
         near = ClientAddresses(settings.near)
         admin_pages = AdminPages(settings.http_prefix, near, policy, self.cluster.health, self.cluster.metrics)
-        flakes, admission = Snowflakes(settings.worker_id + process.number), Admission()
-        websockets = WebSocketHandler(
-            self.pipeline, flakes, addresses, counters, admission, self.bounds, settings.body_limit,
-            require_consent=settings.require_consent,
+        intake = Intake(
+            self.pipeline, Snowflakes(settings.worker_id + process.number), addresses, counters, Admission(),
+            settings.body_limit, settings.require_consent,
         )  # fmt: skip
-        http = HttpHandler(
-            self.pipeline, flakes, addresses, UidCookie(settings.domain, time.time()), admin_pages, counters,
-            admission, settings.body_limit, require_consent=settings.require_consent,
-        )  # fmt: skip
-        server = HttpServer(self.bounds, settings.body_limit, websockets)
+        http = HttpHandler(intake, UidCookie(settings.domain, time.time()), admin_pages)
+        server = HttpServer(self.bounds, settings.body_limit, WebSocketHandler(intake, self.bounds))
         self.listeners = Listeners(settings, server, http.answer)
 
     async def open(self) -> None:

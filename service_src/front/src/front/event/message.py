@@ -20,8 +20,8 @@ MAX_NAME_LENGTH = 256
 Message = dict[str, Any]
 
 __all__ = [
-    "CHANNEL_HTTP", "CHANNEL_PIXEL", "CHANNEL_WS", "KEY_PREFIX", "MAX_NAME_LENGTH", "Message", "broadcast_of",
-    "encode", "event_key", "http_message", "service_and_name", "uid_of", "visit", "ws_message",
+    "CHANNEL_HTTP", "CHANNEL_PIXEL", "CHANNEL_WS", "KEY_PREFIX", "MAX_NAME_LENGTH", "Message", "broadcast_of", "client_facts",
+    "encode", "event_key", "http_message", "service_and_name", "uid_of", "ws_message",
 ]  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def uid_of(query: Message, body: Message, cookie: str, flakes: Snowflakes) -> An
     return str(flakes.next())
 
 
-def visit(
+def client_facts(
     ip: str, user_agent: str | None, referer: str | None, host: str | None, hints: Message | None = None
 ) -> Message:
     """The `td` of a message; what is missing is left out, client hints (`ch`) too."""

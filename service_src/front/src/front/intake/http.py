@@ -1,4 +1,4 @@
-"""The HTTP door: a request in, an answer out. Nothing a client sends ends in a 500 or without an answer."""
+"""Events over HTTP: a request in, a response out. Nothing a client sends ends in a 500 or without a response."""
 
 from __future__ import annotations
 
@@ -14,21 +14,19 @@ from front.event import message
 from front.event.client_address import ClientAddresses
 from front.event.consent import consent_of, mark_objection
 from front.event.hostnames import host_of
-from front.event.ids import Snowflakes
 from front.event.url_path import EventPath, read_path
 from front.event.visitor_id import UidCookie, cookie_uid
 from front.http1.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, Request, Response, text_of
 from front.http1.response_head import PREFLIGHT, allowed_origin, head
 from front.intake.admin_pages import AdminPages
-from front.intake.admission import SMALL_BYTES, Admission
+from front.intake.admission import SMALL_BYTES
 from front.intake.body import parse_body
 from front.intake.client_hints import read_hints
 from front.intake.content_encoding import unpacked
-from front.intake.pages import TRACKER, page, server_url, tracker
+from front.intake.context import Intake
+from front.intake.pages import PAGES, TRACKER, page, server_url, tracker
 from front.intake.qs import parse_query
-from front.metrics import Counters
 from front.pipeline import replies
-from front.pipeline.pipeline import Pipeline
 from front.pipeline.replies import HttpReply
 
 _NO_PATH = EventPath("", "", "", "", native=False)
@@ -36,7 +34,7 @@ _SAME_SITE = (b"same-origin", b"same-site", b"none")
 """What `Sec-Fetch-Site` says of a page that may know the uid of this host's cookie."""
 
 
-class Visit:
+class RequestState:
     """What is known of one request while it is worked on; the answer needs it whatever happens."""
 
     __slots__ = (
@@ -68,90 +66,69 @@ class Visit:
 class HttpHandler:
     """Handles requests of the event port."""
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        flakes: Snowflakes,
-        addresses: ClientAddresses,
-        cookie: UidCookie,
-        admin_pages: AdminPages,
-        counters: Counters,
-        admission: Admission,
-        body_limit: int,
-        *,
-        require_consent: bool = False,
-    ) -> None:
-        self._pipeline = pipeline
-        self._flakes = flakes
-        self._addresses = addresses
+    def __init__(self, intake: Intake, cookie: UidCookie, admin_pages: AdminPages) -> None:
+        self._intake = intake
         self._cookie = cookie
         self._admin_pages = admin_pages
-        self._counters = counters
-        self._admission = admission
-        self._body_limit = body_limit
-        self._require_consent = require_consent
 
     async def answer(self, request: Request) -> Response:
         """Answer one request."""
-        visit = Visit(request, time.perf_counter())
+        state = RequestState(request, time.perf_counter())
         try:
-            return self._reply(visit, await self._route(visit))
-        except BadRequest as error:
-            self._counters.add(f"rejected_{error.code}")
-            return self._reply(visit, _refused(error))
-        except NotAccepted as error:
-            self._counters.add("overloaded" if isinstance(error, Overloaded) else "not_accepted")
-            return self._reply(visit, _unavailable(error, native=visit.place.native))
+            return self._reply(state, await self._route(state))
+        except (BadRequest, NotAccepted) as error:
+            self._intake.count(error)
+            return self._reply(state, _refused(error, native=state.place.native))
         except Exception as error:  # noqa: BLE001 - the last resort: an answer and a line in the log, not a hanging client
-            self._counters.add("failed")
+            self._intake.counters.add("failed")
             logger.exception("request_failed", reason=f"{type(error).__name__}")
-            return self._reply(visit, HttpReply(500, b'{"message":"Internal Server Error"}'))
+            return self._reply(state, HttpReply(500, b'{"message":"Internal Server Error"}'))
 
-    async def _route(self, visit: Visit) -> HttpReply:
-        request = visit.request
+    async def _route(self, state: RequestState) -> HttpReply:
+        request = state.request
         if request.fault:
             raise self._fault(request)
         path, query_text = target_of(request.target)
         method = request.method
         forwarded = request.header(b"x-forwarded-host")
-        if forwarded and self._addresses.trusts(request.peer):
-            visit.cookie_domain = host_of(forwarded)
+        if forwarded and self._intake.addresses.trusts(request.peer):
+            state.cookie_domain = host_of(forwarded)
         if path.startswith(self._admin_pages.prefix):
-            visit.origin, visit.sets_cookie = "", False
+            state.origin, state.sets_cookie = "", False
             return await self._admin_pages.page(path, request)
         if method == "OPTIONS":
-            visit.query = parse_query(query_text)
+            state.query = parse_query(query_text)
             return HttpReply(200, b"{}", replies.JSON, PREFLIGHT)
         if method not in ("GET", "POST"):
             raise BadRequest("method", f"the method {method[:20]} is not supported; use GET, POST or OPTIONS")
-        return await self._event(visit, path, query_text, has_body=method == "POST")
+        return await self._event(state, path, query_text, has_body=method == "POST")
 
-    def _event(self, visit: Visit, path: str, query_text: str, *, has_body: bool) -> Awaitable[HttpReply]:
+    def _event(self, state: RequestState, path: str, query_text: str, *, has_body: bool) -> Awaitable[HttpReply]:
         """Make an event of a request; a large one waits for its turn."""
-        request = visit.request
+        request = state.request
         raw = b""
         if has_body:
             raw = request.body
             if b"content-encoding" in request.headers:
-                raw = unpacked(raw, request.header(b"content-encoding") or "", self._body_limit)
-        visit.place = read_path(path)
+                raw = unpacked(raw, request.header(b"content-encoding") or "", self._intake.body_limit)
+        state.place = read_path(path)
         size = len(raw) + len(query_text)
-        taking = self._take(visit, path, query_text, raw if has_body else None)
-        return taking if size <= SMALL_BYTES else self._admission.run(size, taking)
+        taking = self._take(state, path, query_text, raw if has_body else None)
+        return taking if size <= SMALL_BYTES else self._intake.admission.run(size, taking)
 
-    async def _take(self, visit: Visit, path: str, query_text: str, raw: bytes | None) -> HttpReply:
+    async def _take(self, state: RequestState, path: str, query_text: str, raw: bytes | None) -> HttpReply:
         """Take an event, `raw` being its body as it was before it was packed; None when it has none."""
-        request, place = visit.request, visit.place
-        query = visit.query = parse_query(query_text)
+        request, place = state.request, state.place
+        query = state.query = parse_query(query_text)
         content_type = place.content_type or (request.header(b"content-type") or "").lower()
         body: message.Message = {}
         if raw is not None and path != "/":
             body = parse_body(raw, content_type)
-        visit.consent = consent_of(query, body)
-        visit.uid = self._uid(visit, body)
+        state.consent = consent_of(query, body)
+        state.uid = self._uid(state, body)
         if path == TRACKER:
-            return self._tracker(visit)
-        if (special := page(path, self._server_url(request))) is not None:
+            return self._tracker(state)
+        if path in PAGES and (special := page(path, self._server_url(request))) is not None:
             return special
         service, name = message.service_and_name(place, query, body)
         if not service or not name:
@@ -159,47 +136,44 @@ class HttpHandler:
         event = message.http_message(
             message.event_key(service, name),
             message.CHANNEL_PIXEL if "image" in content_type else message.CHANNEL_HTTP,
-            service, name, place, query, body, visit.uid, td_of(request, self._addresses), self._flakes,
+            service, name, place, query, body, state.uid, td_of(request, self._intake.addresses), self._intake.flakes,
         )  # fmt: skip
-        mark_objection(event, gpc=request.headers.get(b"sec-gpc") == b"1", refused=self._refused(visit))
-        own_hosts = (host_of(request.header(b"host") or ""), visit.cookie_domain) if "to" in event["data"] else ()
-        return replies.render(await self._pipeline.run(event, own_hosts), native=place.native)
+        mark_objection(event, gpc=request.headers.get(b"sec-gpc") == b"1", refused=self._intake.objects(state.consent))
+        own_hosts = (host_of(request.header(b"host") or ""), state.cookie_domain) if "to" in event["data"] else ()
+        return replies.render(await self._intake.pipeline.run(event, own_hosts), native=place.native)
 
-    def _tracker(self, visit: Visit) -> HttpReply:
+    def _tracker(self, state: RequestState) -> HttpReply:
         """Answer with the tracker; a page of another site is not told which visitor of ours it has before it.
 
         Who has a cookie is known by it when events come. Who has none is given a uid that nobody else knows, and that
         becomes the cookie's with the first event.
         """
-        shown = visit.uid
-        if visit.request.headers.get(b"sec-fetch-site") not in _SAME_SITE:
-            if shown == visit.cookie_uid:
+        shown = state.uid
+        if state.request.headers.get(b"sec-fetch-site") not in _SAME_SITE:
+            if shown == state.cookie_uid:
                 shown = ""
             else:
-                visit.sets_cookie = False
-        return tracker(str(shown), consent_required=self._require_consent)
+                state.sets_cookie = False
+        return tracker(str(shown), consent_required=self._intake.require_consent)
 
     def _server_url(self, request: Request) -> str:
         """This server as the client calls it."""
-        trusted = self._addresses.trusts(request.peer)
+        trusted = self._intake.addresses.trusts(request.peer)
         host = (trusted and request.header(b"x-forwarded-host")) or request.header(b"host") or ""
         return server_url(host, request.header(b"x-forwarded-proto") if trusted else None)
 
-    def _refused(self, visit: Visit) -> bool:
-        return visit.consent is False or (self._require_consent and visit.consent is None)
-
-    def _uid(self, visit: Visit, body: message.Message) -> Any:
+    def _uid(self, state: RequestState, body: message.Message) -> Any:
         # Who does not consent is not known again.
-        known = "" if self._refused(visit) else visit.cookie_uid
-        return message.uid_of(visit.query, body, known, self._flakes)
+        known = "" if self._intake.objects(state.consent) else state.cookie_uid
+        return message.uid_of(state.query, body, known, self._intake.flakes)
 
-    def _set_cookie(self, visit: Visit) -> str:
+    def _set_cookie(self, state: RequestState) -> str:
         """The value of `Set-Cookie`; empty for those who get none: no cookie without consent, where it is asked for."""
-        if visit.consent is False:
-            return self._cookie.removal(visit.cookie_domain) if visit.cookie_uid else ""
-        if not visit.sets_cookie or self._refused(visit):
+        if state.consent is False:
+            return self._cookie.removal(state.cookie_domain) if state.cookie_uid else ""
+        if not state.sets_cookie or self._intake.objects(state.consent):
             return ""
-        return self._cookie.value(visit.uid, visit.cookie_domain)
+        return self._cookie.value(state.uid, state.cookie_domain)
 
     def _fault(self, request: Request) -> BadRequest | NotAccepted:
         if request.fault == OVERLOADED:
@@ -207,25 +181,27 @@ class HttpHandler:
         if request.fault == BAD_HANDSHAKE:
             return BadRequest(BAD_HANDSHAKE, "not a WebSocket handshake of version 13")
         if request.fault == BROKEN:
-            self._counters.add("protocol_errors")
+            self._intake.counters.add("protocol_errors")
             return BadRequest(BROKEN, "this is not a valid HTTP request")
-        return BadRequest("too_large", f"the body is larger than {self._body_limit} bytes; send smaller events", 413)
+        return BadRequest(
+            "too_large", f"the body is larger than {self._intake.body_limit} bytes; send smaller events", 413
+        )
 
-    def _reply(self, visit: Visit, rendered: HttpReply) -> Response:
-        if visit.uid is None:  # the request did not get as far as its consent
-            if visit.sets_cookie:
-                visit.consent = _said_in_query(visit.request)
-            visit.uid = self._uid(visit, {})
-        request = visit.request
+    def _reply(self, state: RequestState, rendered: HttpReply) -> Response:
+        if state.uid is None:  # the request did not get as far as its consent
+            if state.sets_cookie:
+                state.consent = _said_in_query(state.request)
+            state.uid = self._uid(state, {})
+        request = state.request
         keep_alive = request.keep_alive and rendered.status != 413
         body = rendered.body
         top = head(
             rendered.status,
             len(body),
             rendered.content_type,
-            visit.origin,
-            self._set_cookie(visit),
-            int((time.perf_counter() - visit.begun) * 1000),
+            state.origin,
+            self._set_cookie(state),
+            int((time.perf_counter() - state.begun) * 1000),
             keep_alive=keep_alive,
             extra=rendered.headers,
         )
@@ -236,7 +212,7 @@ class HttpHandler:
 def td_of(request: Request, addresses: ClientAddresses) -> message.Message:
     """The `td` of a request's events: who sent it, as its headers tell."""
     header = request.header
-    return message.visit(
+    return message.client_facts(
         # Some proxies add a line of their own below the client's: all lines together are the chain.
         addresses.find(request.peer, header(b"x-real-ip"), header(b"x-forwarded-for")),
         header(b"user-agent"),
@@ -267,12 +243,10 @@ def _said_in_query(request: Request) -> bool | None:
         return None
 
 
-def _refused(error: BadRequest) -> HttpReply:
-    message_text = "Payload Too Large" if error.status == 413 else "Bad Request"
-    return HttpReply(error.status, encode({"message": message_text, "code": error.code, "reason": error.reason}))
-
-
-def _unavailable(error: NotAccepted, *, native: bool) -> HttpReply:
+def _refused(error: BadRequest | NotAccepted, *, native: bool) -> HttpReply:
+    if isinstance(error, BadRequest):
+        text = "Payload Too Large" if error.status == 413 else "Bad Request"
+        return HttpReply(error.status, encode({"message": text, "code": error.code, "reason": error.reason}))
     again = [("Retry-After", str(error.retry_after))]
     if native:
         rendered = replies.render(replies.error("Service Unavailable", 503), native=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from importlib import resources
 from typing import Any, Final
 
@@ -11,14 +12,11 @@ from front.event.hostnames import host_of
 from front.event.url_path import URL_MARK
 from front.pipeline.replies import JSON, HttpReply
 
-_FILES = resources.files("front") / "static"
-_INDEX: Final = (_FILES / "index.html").read_bytes()
-_ICON: Final = (_FILES / "favicon.ico").read_bytes()
-_TRACKER: Final = (_FILES / "tracker.js").read_text(encoding="utf-8")
 _PLACEHOLDER: Final = b"https://THIS-HOST"
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 TRACKER: Final = "/lib.js"
+PAGES: Final = frozenset({"/", "/favicon.ico", "/coffee"})
 TRACKER_GLOBAL: Final = "rstat4"
 """The name of the tracker's function in the window of a page."""
 
@@ -26,10 +24,12 @@ TRACKER_GLOBAL: Final = "rstat4"
 def page(path: str, server: str) -> HttpReply | None:
     """The page for a path, or None when the path is an event's. `server` is how its reader calls this host."""
     if path == "/":
-        index = _INDEX.replace(_PLACEHOLDER, server.encode()) if server else _INDEX
+        index = _file("index.html")
+        if server:
+            index = index.replace(_PLACEHOLDER, server.encode())
         return HttpReply(200, index, "text/html; charset=utf-8")
     if path == "/favicon.ico":
-        return HttpReply(200, _ICON, "image/x-icon")
+        return HttpReply(200, _file("favicon.ico"), "image/x-icon")
     if path == "/coffee":
         return HttpReply(418, b'{"message":"I\'m a teapot"}', JSON, [("X-My-Name", "front")])
     return None
@@ -41,8 +41,13 @@ def tracker(uid: str, *, consent_required: bool) -> HttpReply:
     if consent_required:
         config["consentRequired"] = True
     text = json.dumps(config, separators=(",", ":"))
-    script = f';window["{TRACKER_GLOBAL}"]&&window["{TRACKER_GLOBAL}"](\'configure\',{text});\n{_TRACKER}'
-    return HttpReply(200, script.encode(), "application/javascript; charset=utf-8")
+    script = f';window["{TRACKER_GLOBAL}"]&&window["{TRACKER_GLOBAL}"](\'configure\',{text});\n'
+    return HttpReply(200, script.encode() + _file("tracker.js"), "application/javascript; charset=utf-8")
+
+
+@cache
+def _file(name: str) -> bytes:
+    return (resources.files("front") / "static" / name).read_bytes()
 
 
 def server_url(host: str, scheme: str | None) -> str:

@@ -8,20 +8,17 @@ from sys import getsizeof
 from typing import Any, Final, NamedTuple
 
 from band.telemetry.logs import logger
-from front.errors import BadRequest, NotAccepted, Overloaded
+from front.errors import BadRequest, NotAccepted
 from front.event import message
-from front.event.client_address import ClientAddresses
 from front.event.consent import consent_of, mark_objection
-from front.event.ids import Snowflakes
 from front.http1.limits import Bounds
 from front.http1.request import BAD_HANDSHAKE, OVERLOADED, Request
-from front.intake.admission import SMALL_BYTES, Admission
+from front.intake.admission import SMALL_BYTES
 from front.intake.body import decode_json
+from front.intake.context import Intake
 from front.intake.http import target_of, td_of
 from front.intake.qs import parse_query
-from front.metrics import Counters
 from front.pipeline import replies
-from front.pipeline.pipeline import Pipeline
 from front.pipeline.replies import Reply
 from front.websocket.connection import WebSocket
 from front.websocket.frames import FrameReader
@@ -52,26 +49,9 @@ class WebSocketHandler:
 
     wants = staticmethod(wants_websocket)
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        flakes: Snowflakes,
-        addresses: ClientAddresses,
-        counters: Counters,
-        admission: Admission,
-        bounds: Bounds,
-        message_limit: int,
-        *,
-        require_consent: bool = False,
-    ) -> None:
-        self._pipeline = pipeline
-        self._flakes = flakes
-        self._addresses = addresses
-        self._counters = counters
-        self._admission = admission
+    def __init__(self, intake: Intake, bounds: Bounds) -> None:
+        self._intake = intake
         self._bounds = bounds
-        self._message_limit = message_limit
-        self._require_consent = require_consent
 
     def take(self, transport: asyncio.Transport, request: Request, rest: bytes) -> str:
         """Make a WebSocket of the connection of a request; `rest` came behind it. Returns why it is refused, or ""."""
@@ -81,7 +61,7 @@ class WebSocketHandler:
         client = self._client_of(request)
         socket = WebSocket(
             self._bounds, transport, client.address, partial(self._reply, client=client), self._count_error,
-            FrameReader(self._message_limit, unpack=hands.unpack), client.kept_bytes,
+            FrameReader(self._intake.body_limit, unpack=hands.unpack), client.kept_bytes,
         )  # fmt: skip
         if not self._bounds.websockets.admit(socket, asyncio.get_running_loop().time()):
             return OVERLOADED
@@ -99,28 +79,28 @@ class WebSocketHandler:
         named = query.get("uid")
         uid: Any = None
         if isinstance(named, str) and named:
-            uid = message.uid_of(query, {}, "", self._flakes)
-        td = td_of(request, self._addresses)
+            uid = message.uid_of(query, {}, "", self._intake.flakes)
+        td = td_of(request, self._intake.addresses)
         texts = [*td.values(), *td.get("ch", {}).values()]
         return Client(
             uid,
             td,
             request.headers.get(b"sec-gpc") == b"1",
             consent_of(query),
-            self._addresses.bound_key(td.get("ip", "")),
+            self._intake.addresses.bound_key(td.get("ip", "")),
             _KEPT_BYTES + sum(map(getsizeof, texts)),
         )
 
     def _count_error(self) -> None:
         """Count a connection that ends because what came was no WebSocket frame."""
-        self._counters.add("protocol_errors")
+        self._intake.counters.add("protocol_errors")
 
     async def _reply(self, payload: bytes, client: Client) -> bytes:
         """Reply one message; never raises."""
         if len(payload) <= SMALL_BYTES:
             return await self._answer(payload, client)
         try:
-            return await self._admission.run(len(payload), self._answer(payload, client))
+            return await self._intake.admission.run(len(payload), self._answer(payload, client))
         except NotAccepted as error:
             return replies.ws_form(self._unavailable(error))
 
@@ -128,35 +108,34 @@ class WebSocketHandler:
         try:
             received = decode_json(raw)
         except BadRequest as error:
-            self._counters.add(f"rejected_{error.code}")
+            self._intake.count(error)
             return replies.ws_form(_BAD)
         if not isinstance(received, dict):
-            self._counters.add("rejected_not_an_object")
+            self._intake.counters.add("rejected_not_an_object")
             return replies.ws_form(_BAD)
         return replies.ws_form(await self._take(received, client), received.get("id__"))
 
     async def _take(self, received: message.Message, client: Client) -> Reply:
         service, name = received.get("service"), received.get("name")
         if not service or not name:
-            self._counters.add("rejected_incomplete")
+            self._intake.counters.add("rejected_incomplete")
             return _INCOMPLETE
         try:
             key = message.event_key(service, name)
-            event = message.ws_message(key, service, name, received, client.uid, client.td, self._flakes)
+            event = message.ws_message(key, service, name, received, client.uid, client.td, self._intake.flakes)
             said = (client.consent, consent_of(received))
-            refused = False in said or (self._require_consent and True not in said)
-            mark_objection(event, gpc=client.gpc, refused=refused)
-            return await self._pipeline.run(event)
+            mark_objection(event, gpc=client.gpc, refused=self._intake.objects(*said))
+            return await self._intake.pipeline.run(event)
         except BadRequest as error:
-            self._counters.add(f"rejected_{error.code}")
+            self._intake.count(error)
             return replies.error(f"Bad Request: {error.reason}", 400)
         except NotAccepted as error:
             return self._unavailable(error)
         except Exception as error:  # noqa: BLE001 - one message must not end the connection
-            self._counters.add("failed")
+            self._intake.counters.add("failed")
             logger.exception("message_failed", reason=type(error).__name__)
             return replies.error("Internal Server Error", 500)
 
     def _unavailable(self, error: NotAccepted) -> Reply:
-        self._counters.add("overloaded" if isinstance(error, Overloaded) else "not_accepted")
+        self._intake.count(error)
         return replies.error(f"Service Unavailable: {error.reason}", 503)
