@@ -43,7 +43,7 @@ def test_a_redis_that_fills_up_is_told_before_it_is_full() -> None:
     info = "used_memory:%d\r\nmaxmemory:104857600\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n"
     assert facts_of(info % 83_000_000)["status"] == "ok"
     full = facts_of(info % 84_000_000)
-    assert (full["status"], full["code"]) == ("degraded", "nearly_full")
+    assert (full["status"], full["code"]) == ("degraded", "redis_nearly_full")
     assert "80 of 100 MiB" in full["reason"]
     assert facts_of("used_memory:84000000\r\nmaxmemory:0\r\naof_enabled:1\r\n")["status"] == "ok"
 

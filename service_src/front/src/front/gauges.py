@@ -19,9 +19,17 @@ def add_gauges(metrics: Metrics, app: Front) -> None:
 
 def _add_cache(metrics: Metrics, app: Front) -> None:
     gauge, cache = metrics.gauge, app.enricher.cache
-    gauge("front_answers_kept", lambda: float(len(cache)), "Answers of enrichers that are kept.")
-    gauge("front_answers_used_again", lambda: float(cache.hits), "Enrichments that took a kept answer.")
-    gauge("front_answers_not_kept", lambda: float(cache.misses), "Enrichments that found none.")
+    gauge("front_enrichment_cache_size", lambda: float(len(cache)), "Responses of enrichers that are kept.")
+    metrics.counter(
+        "front_enrichment_cache_lookups",
+        lambda: {"hit": cache.hits, "miss": cache.misses},
+        "Enrichments by whether a kept response was there.",
+        label="result",
+    )
+    # The names of before; they go with the next release.
+    gauge("front_answers_kept", lambda: float(len(cache)), "Now band_front_enrichment_cache_size.")
+    gauge("front_answers_used_again", lambda: float(cache.hits), "Now band_front_enrichment_cache_lookups_total.")
+    gauge("front_answers_not_kept", lambda: float(cache.misses), "Now band_front_enrichment_cache_lookups_total.")
 
 
 def _add_connections(metrics: Metrics, app: Front) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from band.json_codec import encode
 from front.errors import BadRequest
 from front.event.coercion import to_name, to_number
 from front.event.ids import Snowflakes, time_of
@@ -18,11 +17,6 @@ CHANNEL_WS = "ws"
 MAX_NAME_LENGTH = 256
 
 Message = dict[str, Any]
-
-__all__ = [
-    "CHANNEL_HTTP", "CHANNEL_PIXEL", "CHANNEL_WS", "KEY_PREFIX", "MAX_NAME_LENGTH", "Message", "broadcast_of", "client_facts",
-    "encode", "event_key", "http_message", "service_and_name", "uid_of", "ws_message",
-]  # fmt: skip
 
 
 def event_key(service: Any, name: Any) -> str:

@@ -6,11 +6,12 @@ import time
 from typing import Final
 
 from band.errors import RpcError, RpcRemoteError, RpcTimeout
+from band.json_codec import encode
 from band.jsonrpc.client import RpcClient
 from front.enrichment.enricher import Enricher
 from front.errors import NotAccepted
 from front.event.ip_privacy import Masker
-from front.event.message import Message, encode
+from front.event.message import Message
 from front.event.trace import Trace
 from front.metrics import Counters
 from front.pipeline import replies

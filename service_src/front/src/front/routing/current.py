@@ -67,7 +67,10 @@ class CurrentRegistrations:
             if kept is not None and self.table is EMPTY:
                 self._apply(kept)
                 table = self.table
-                logger.info("registrations_recalled", handlers=len(table.handlers), enrichers=sorted(table.enrichers))
+                logger.info(
+                    "registrations_restored", formerly="registrations_recalled", handlers=len(table.handlers),
+                    enrichers=sorted(table.enrichers),
+                )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - events are taken without it too
             logger.exception("registrations_not_recalled", reason=f"{type(error).__name__}: {error}")
 

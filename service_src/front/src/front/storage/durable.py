@@ -171,7 +171,7 @@ class JournalAcceptor:
         self._reason = reason
         if not self._journaling:
             self._journaling = True
-            logger.warning("journal_begins", reason=reason)
+            logger.warning("journal_fallback_started", formerly="journal_begins", reason=reason)
         self._wake.set()
 
     async def _run(self) -> None:
@@ -223,7 +223,7 @@ class JournalAcceptor:
             self._wake.clear()
         finally:
             self._writes_allowed.set()
-        logger.info("journal_empty", replayed=self._replayer.replayed)
+        logger.info("journal_drained", formerly="journal_empty", replayed=self._replayer.replayed)
 
     async def _bring_older(self) -> None:
         """Events from before this process come first, also those that other processes bring."""
@@ -233,7 +233,10 @@ class JournalAcceptor:
         until = asyncio.get_running_loop().time() + _PEER_WAIT_SECONDS
         while await asyncio.to_thread(self.journal.older_elsewhere):
             if asyncio.get_running_loop().time() > until:
-                logger.warning("journal_not_awaited", hint="another process of front holds older events and is slow")
+                logger.warning(
+                    "journal_peer_wait_timed_out", formerly="journal_not_awaited",
+                    hint="another process of front holds older events and is slow",
+                )  # fmt: skip
                 return
             await asyncio.sleep(_RETRY_SECONDS / 2)
 

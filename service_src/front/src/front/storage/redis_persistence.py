@@ -1,4 +1,4 @@
-"""Redis as a store: whether it is persistent, writes what it was given, and has room for more (from INFO).
+"""Health check of Redis as a store: is it persistent, does it write what it was given, how full is it (from INFO)?
 
 Commands of Redis: INFO, XLEN.
 """
@@ -119,7 +119,9 @@ class RedisPersistence:
             await self.look()
         except RedisReplyError as error:  # front's user may not ask: then nothing is known
             reason = f"Redis does not tell how it keeps events: {error}"
-            self._note({"status": "degraded", "code": "not_watched", "reason": reason, "hint": remedy(str(error))})
+            self._note(
+                {"status": "degraded", "code": "redis_not_watched", "reason": reason, "hint": remedy(str(error))}
+            )
             self._tell_what_is_written({})
         except RedisError as error:
             if self._watcher is not None:
@@ -129,7 +131,7 @@ class RedisPersistence:
         known, self._facts = self._facts, facts
         code = facts.get("code")
         if code not in {None, known.get("code")}:
-            logger.warning(f"redis_{code}", reason=facts["reason"])
+            logger.warning(str(code), reason=facts["reason"])
 
     def _tell_what_is_written(self, values: dict[str, str]) -> None:
         run_id = values.get("run_id", self._run_id)
@@ -174,25 +176,29 @@ def facts_of(values: dict[str, str]) -> dict[str, Any]:
 
 
 def _problem(values: dict[str, str], policy: str) -> tuple[str, str, str] | None:
-    """Return code, reason and hint of the worst that is wrong."""
+    """Return the log event, the reason and the hint of the worst that is wrong."""
     used, most = number(values, "used_memory"), number(values, "maxmemory")
     if policy != "noeviction" and most:
         reason = f"a full Redis throws events away (maxmemory-policy {policy})"
-        return "may_lose_events", reason, "set it to noeviction: redis-cli CONFIG SET maxmemory-policy noeviction"
+        return "redis_may_lose_events", reason, "set it to noeviction: redis-cli CONFIG SET maxmemory-policy noeviction"
     if values.get("aof_last_write_status", "ok") != "ok":
         reason = "Redis cannot write its append-only file and refuses events (MISCONF); they go to the journal"
-        return "refuses_events", reason, _DISK_HINT
+        return "redis_refuses_events", reason, _DISK_HINT
     if values.get("rdb_last_bgsave_status", "ok") != "ok":
         reason = "Redis could not save its snapshot; while that lasts it may refuse events (MISCONF)"
-        return "snapshot_failed", reason, "look at Redis' log (docker logs redis): disk or memory of its host is full"
+        return (
+            "redis_snapshot_failed",
+            reason,
+            "look at Redis' log (docker logs redis): disk or memory of its host is full",
+        )
     if most and used >= FULL_SHARE * most:
         reason = (
             f"Redis has used {_of(used, most)}; new events go to the journal, and when that is full they are refused"
         )
-        return "full", reason, _MEMORY_HINT
+        return "redis_full", reason, _MEMORY_HINT
     if most and used >= ALARM_SHARE * most:
         reason = f"Redis has used {_of(used, most)}, although what all listeners have acknowledged was removed"
-        return "nearly_full", reason, _MEMORY_HINT
+        return "redis_nearly_full", reason, _MEMORY_HINT
     return None
 
 
