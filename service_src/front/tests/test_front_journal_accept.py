@@ -22,7 +22,7 @@ from front.storage.journal.format import Entry
 from front.storage.journal.journal import Journal
 from front.storage.redis_persistence import RedisPersistence
 from front.storage.replay import Replayer, marked, next_batch
-from front.storage.unwritten import Unpersisted
+from front.storage.unpersisted import Unpersisted
 
 
 class Direct:

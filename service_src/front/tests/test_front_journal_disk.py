@@ -21,7 +21,7 @@ from front.storage.journal.disk import Disk
 from front.storage.journal.format import Scan, scan
 from front.storage.journal.journal import Journal
 from front.storage.redis_persistence import RedisPersistence
-from front.storage.unwritten import Unpersisted
+from front.storage.unpersisted import Unpersisted
 
 MEGABYTE = 1024 * 1024
 

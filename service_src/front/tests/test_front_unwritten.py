@@ -25,7 +25,7 @@ from front.storage.journal.journal import Journal
 from front.storage.journal.writer import Segment
 from front.storage.redis_persistence import RedisPersistence
 from front.storage.stream import Event, StreamAcceptor
-from front.storage.unwritten import Unpersisted
+from front.storage.unpersisted import Unpersisted
 
 
 def test_what_redis_has_written_is_forgotten() -> None:

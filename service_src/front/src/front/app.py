@@ -37,7 +37,7 @@ from front.storage.recovery import Given
 from front.storage.redis_persistence import RedisPersistence
 from front.storage.retention import Trimmer
 from front.storage.stream import Acceptor, StreamAcceptor
-from front.storage.unwritten import Unpersisted
+from front.storage.unpersisted import Unpersisted
 from front.workers.cluster import Cluster
 
 

@@ -79,7 +79,7 @@ def _networks(value: Any) -> tuple[Network, ...]:
 
 
 def _setting(default: Any, read: Callable[[Any], Any], *, secret: bool = False) -> Any:
-    """A field that an operator may set; `default` is written as an operator writes it."""
+    """Return a field that an operator may set; `default` is written as an operator writes it."""
     return field(default_factory=lambda: read(default), metadata={"read": read, "default": default}, repr=not secret)
 
 

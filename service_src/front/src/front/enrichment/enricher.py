@@ -157,18 +157,18 @@ class Enricher:
 
 
 def _valid(result: Any) -> Any:
-    """An answer that came as JSON, in bytes of its own: it is a part of one message with the answers to many events."""
+    """Return a response in bytes of its own: it came as a part of one message with those to many events."""
     return msgspec.Raw(valid_unicode(bytes(result))) if isinstance(result, msgspec.Raw) else result
 
 
 @lru_cache(maxsize=1024)
 def frozenset_of(services: tuple[str, ...]) -> frozenset[str]:
-    """The same object for the same services: it is the key under which events of one turn are asked together."""
+    """Return the same object for the same services: it is the key under which events of one turn are asked together."""
     return frozenset(services)
 
 
 async def _by(reading: asyncio.Future[Stored], deadline: float) -> Stored:
-    """What is stored, if Redis tells it before the deadline."""
+    """Return what is stored, if Redis tells it before the deadline."""
     if reading.done():
         return reading.result()
     timer = asyncio.get_running_loop().call_at(deadline, _give_up, reading)

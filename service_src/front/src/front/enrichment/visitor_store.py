@@ -45,7 +45,7 @@ class VisitorStore:
         self._watch.add(PREFIX, self._forget)
 
     def known(self, uid: str) -> tuple[bool, Stored]:
-        """Whether it is known what is stored of a visitor, and what that is."""
+        """Return whether it is known what is stored of a visitor, and what that is."""
         return self._kept.get(uid) or _UNKNOWN
 
     @property
@@ -91,7 +91,7 @@ class VisitorStore:
 
 
 def _read(reply: Any) -> Stored:
-    """The hash as a JSON object. One value that is no JSON spoils all, as it did in the original."""
+    """Return the hash as a JSON object. One value that is no JSON spoils all, as it did in the original."""
     if not reply or isinstance(reply, (Exception, hiredis.ReplyError)):
         return None
     try:

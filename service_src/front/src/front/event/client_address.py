@@ -29,7 +29,7 @@ class ClientAddresses:
         self._told: set[str] = set()
 
     def find(self, peer: str, real_ip: str | None, forwarded_for: str | None) -> str:
-        """The address in its usual spelling (IPv4-mapped IPv6 as IPv4); empty when there is none."""
+        """Return the address in its usual spelling (IPv4-mapped IPv6 as IPv4); empty when there is none."""
         if not (real_ip or forwarded_for):
             return normal(peer)
         if self._is_trusted(peer):
@@ -41,7 +41,7 @@ class ClientAddresses:
         return normal(peer)
 
     def trusts(self, peer: str) -> bool:
-        """Whether the peer is one of our proxies."""
+        """Return whether the peer is one of our proxies."""
         return self._is_trusted(peer)
 
     def _tell(self, peer: str) -> None:
@@ -58,7 +58,7 @@ class ClientAddresses:
             )  # fmt: skip
 
     def bound_key(self, address: str) -> str:
-        """What connections of an address count under: itself, of IPv6 the network that one customer is given (/64).
+        """Return what connections of an address count under: itself; of IPv6 the /64, which one customer is given.
 
         Empty for a trusted proxy, behind which everybody is, and for what is no address.
         """
@@ -72,7 +72,7 @@ class ClientAddresses:
         return str(ipaddress.ip_network((int(found), 64), strict=False).network_address)
 
     def _nearest_stranger(self, chain: str) -> str:
-        """The last address of the chain that no trusted proxy has; the first one when all are trusted."""
+        """Return the last address of the chain that no trusted proxy has; the first one when all are trusted."""
         found = ""
         for part in reversed(chain.split(",")[-_MAX_HOPS:]):
             address = normal(part.strip())
@@ -103,7 +103,7 @@ def parse(text: str) -> Address | None:
 
 
 def is_plain_v4(text: str) -> bool:
-    """Whether a text is an IPv4 address in its only usual spelling: four decimal numbers without leading zeros.
+    """Return whether a text is an IPv4 address in its only usual spelling: four decimal numbers without leading zeros.
 
     The C library knows that in a tenth of the time that an `IPv4Address` takes, and most addresses are of this kind.
     """
@@ -115,7 +115,7 @@ def is_plain_v4(text: str) -> bool:
 
 
 def normal(text: str) -> str:
-    """The usual spelling of an address; empty when the text is none."""
+    """Return the usual spelling of an address; empty when the text is none."""
     return _normal(text) if len(text) <= _MAX_LENGTH else ""
 
 

@@ -40,7 +40,7 @@ def _text_to_number(text: str) -> Number | None:
 
 
 def to_name(value: Any) -> str | None:
-    """The text of a service or event name inside an event key; None when the value cannot be a name.
+    """Return the text of a service or event name inside an event key; None when the value cannot be a name.
 
     Text and numbers are names; lists, objects and true/false are not.
     """

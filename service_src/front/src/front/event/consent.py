@@ -42,7 +42,7 @@ def mark_objection(message: Message, *, gpc: bool, refused: bool) -> None:
 
 
 def _meaning(consent: Any) -> bool | None:
-    """What a value says; of several (a list, of a form an object with numbers for names) one refusal is a refusal."""
+    """Return what a value says. Of several (a list, or an object with numbers for names) one refusal is enough."""
     if isinstance(consent, dict) and all(map(str.isdecimal, consent)):
         consent = list(consent.values())
     if isinstance(consent, list):

@@ -21,7 +21,7 @@ def fpid(ip: str, user_agent: str) -> str:
 
 
 def fingerprint_of(mode: str, mask: Callable[[str], str]) -> Fingerprint | None:
-    """The function that makes fingerprints. Whoever knows one of a whole address can find the address by trying."""
+    """Return the function that makes fingerprints. From one of a whole address, the address can be found by trying."""
     if mode == "none":
         return None
     return (lambda ip, user_agent: fpid(mask(ip), user_agent)) if mode == "masked" else fpid

@@ -12,7 +12,7 @@ _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
 
 
 def host_of(text: str) -> str:
-    """The host name in a Host-like header, lower case, without port; empty when it is not a full host name."""
+    """Return the host name in a Host-like header, lower case, without port; empty when it is not a full host name."""
     return _host_of(text) if len(text) <= _MAX_LENGTH else ""
 
 
@@ -28,7 +28,7 @@ def _host_of(text: str) -> str:
 
 
 def cookie_domain_of(domain: str) -> str:
-    """The cookie domain for a configured host name: `www.shop.example.com` gives `.example.com`.
+    """Return the cookie domain for a configured host name: `www.shop.example.com` gives `.example.com`.
 
     `www.` is dropped, then the first label when more than two remain; a name of one label gives no domain (empty).
     Raises ValueError for what is no host name.

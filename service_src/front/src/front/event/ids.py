@@ -12,7 +12,7 @@ _SEQ_MASK = (1 << _SEQ_BITS) - 1
 
 
 def now_ms() -> int:
-    """Milliseconds since 1970."""
+    """Return milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
@@ -43,5 +43,5 @@ class Snowflakes:
 
 
 def time_of(flake: int) -> int:
-    """The time in an id, in milliseconds since 1970."""
+    """Return the time in an id, in milliseconds since 1970."""
     return flake >> _MS_SHIFT

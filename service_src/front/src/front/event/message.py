@@ -30,7 +30,7 @@ def event_key(service: Any, name: Any) -> str:
 
 
 def service_and_name(place: EventPath, query: Message, body: Message) -> tuple[Any, Any]:
-    """The service and the name of an event, each None or empty when the request names none."""
+    """Return the service and the name of an event, each None or empty when the request names none."""
     return (
         query.get("service") or body.get("service") or place.service,
         place.name or query.get("name") or body.get("name"),
@@ -38,7 +38,7 @@ def service_and_name(place: EventPath, query: Message, body: Message) -> tuple[A
 
 
 def uid_of(query: Message, body: Message, cookie: str, flakes: Snowflakes) -> Any:
-    """The visitor's uid: query, body, cookie, else a new one. A number of the body stays a number."""
+    """Return the visitor's uid: query, body, cookie, else a new one. A number of the body stays a number."""
     for candidate in (query.get("uid"), body.get("uid"), cookie):
         if candidate and valid_uid(candidate):
             return candidate
@@ -48,7 +48,7 @@ def uid_of(query: Message, body: Message, cookie: str, flakes: Snowflakes) -> An
 def client_facts(
     ip: str, user_agent: str | None, referer: str | None, host: str | None, hints: Message | None = None
 ) -> Message:
-    """The `td` of a message; what is missing is left out, client hints (`ch`) too."""
+    """Return the `td` of a message; what is missing is left out, client hints (`ch`) too."""
     td: Message = {}
     if ip:
         td["ip"] = ip
@@ -75,7 +75,7 @@ def http_message(
     td: Message,
     flakes: Snowflakes,
 ) -> Message:
-    """A message of HTTP. The query wins over the body; the id is drawn last, so it follows a new uid's."""
+    """Return a message of HTTP. The query wins over the body; the id is drawn last, so it follows a new uid's."""
     flake = flakes.next()
     return {
         "key": key,
@@ -92,7 +92,7 @@ def http_message(
 
 
 def ws_message(key: str, service: Any, name: Any, data: Message, uid: str, td: Message, flakes: Snowflakes) -> Message:
-    """A message of a WebSocket: `data` is the whole object that the client sent, `td` is of the handshake.
+    """Return a message of a WebSocket: `data` is the whole object that the client sent, `td` is of the handshake.
 
     The original had no `td` here, so nothing that came over a WebSocket was enriched.
     """
@@ -114,5 +114,5 @@ _BROADCAST_HEAD = b'{"jsonrpc":"2.0","from":"front","to":"broadcast","method":"b
 
 
 def broadcast_of(payload: bytes) -> bytes:
-    """The notification for channel `broadcast` around an encoded message, byte for byte as the original wrote it."""
+    """Return the notification for channel `broadcast` around an encoded message, byte for byte as the original's."""
     return b"%b%b}" % (_BROADCAST_HEAD, payload)

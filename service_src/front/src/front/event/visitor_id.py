@@ -17,7 +17,7 @@ _HIGHEST = int("9" * _MAX_DIGITS)
 
 
 def valid_uid(value: Any) -> bool:
-    """Whether a value is a uid: 10 to 22 decimal digits, as text or as a whole number."""
+    """Return whether a value is a uid: 10 to 22 decimal digits, as text or as a whole number."""
     if isinstance(value, str):
         return _MIN_DIGITS <= len(value) <= _MAX_DIGITS and value.isascii() and value.isdigit()
     if isinstance(value, int) and not isinstance(value, bool):
@@ -26,7 +26,7 @@ def valid_uid(value: Any) -> bool:
 
 
 def cookie_uid(header: str | None) -> str:
-    """The value of the first cookie `uid` in a Cookie header, percent-decoded; empty when there is none."""
+    """Return the value of the first cookie `uid` in a Cookie header, percent-decoded; empty when there is none."""
     if not header or "uid" not in header:
         return ""
     for part in header.split(";"):
@@ -45,15 +45,15 @@ class UidCookie:
         self._default = self.tail(domain)
 
     def tail(self, domain: str) -> str:
-        """Everything after the uid; an empty domain makes a host-only cookie."""
+        """Return everything after the uid; an empty domain makes a host-only cookie."""
         place = f"Domain={domain}; " if domain else ""
         return f"; {place}Path=/; Expires={self._expires}; HttpOnly; Secure; SameSite=None"
 
     def value(self, uid: Any, forwarded_host: str = "") -> str:
-        """The header's value. `forwarded_host` must be a validated host name or empty."""
+        """Return the header's value. `forwarded_host` must be a validated host name or empty."""
         return f"uid={uid}{self.tail(forwarded_host) if forwarded_host else self._default}"
 
     def removal(self, forwarded_host: str = "") -> str:
-        """The header's value that ends the cookie in the browser, wherever `value` set it."""
+        """Return the header's value that ends the cookie in the browser, wherever `value` set it."""
         kept = self.tail(forwarded_host) if forwarded_host else self._default
         return f"uid=; Max-Age=0{kept}"

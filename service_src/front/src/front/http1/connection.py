@@ -36,7 +36,7 @@ class Host(Protocol):
     stopping: bool
 
     def wants_upgrade(self, request: Request) -> bool:
-        """Whether a request with the header `Upgrade` asks for a protocol that is served."""
+        """Return whether a request with the header `Upgrade` asks for a protocol that is served."""
 
     def upgrade(self, transport: asyncio.Transport, request: Request, rest: bytes) -> str:
         """Serve the connection by that protocol, `rest` being what came behind the request; returns a fault or ""."""
@@ -212,7 +212,7 @@ class Connection(asyncio.Protocol):
             self._count()
 
     def _next(self) -> Request | None:
-        """The request that waits next, if any."""
+        """Return the request that waits next, if any."""
         if not self._waiting and self._rest:
             rest, self._rest = self._rest, b""
             self._read(rest)

@@ -100,7 +100,7 @@ class Pool:
         return True
 
     def of(self, address: str) -> set[Guest]:
-        """Those of one address."""
+        """Return those of one address."""
         return self._by_address.get(address, set())
 
     def drop(self, guest: Guest) -> None:
@@ -152,7 +152,7 @@ class Bounds:
         )
 
     def guests(self) -> list[Guest]:
-        """All of them, those that leave included."""
+        """Return all of them, those that leave included."""
         return [*self.connections.guests, *self.websockets.guests, *self._leaving]
 
     def leave(self, guest: Guest) -> None:
@@ -229,7 +229,7 @@ def accepted(transport: asyncio.Transport) -> str:
 
 
 def kept_outside(transport: asyncio.Transport, *, paused: bool, unread: bool) -> int:
-    """What is kept beside the requests of a connection: by the kernel while reading is `paused`, and of answers.
+    """Return what is kept beside the requests of a connection: by the kernel while reading is `paused`, and of answers.
 
     With `unread`, those count that the client has not read; just after a write that is no sign of anything.
     """

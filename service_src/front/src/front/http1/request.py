@@ -33,7 +33,7 @@ class Request:
         """Whether it asks for another protocol on its connection."""
 
     def header(self, name: bytes) -> str | None:
-        """The value of a header as valid text; None when the client did not send it. `name` is in lower case."""
+        """Return the value of a header as valid text; None when the client did not send it. `name` is in lower case."""
         value = self.headers.get(name)
         return None if value is None else text_of(value)
 
@@ -46,7 +46,7 @@ class Response(NamedTuple):
 
 
 def text_of(raw: bytes) -> str:
-    """Bytes of a head as text: UTF-8 where it is, else Latin-1."""
+    """Return bytes of a head as text: UTF-8 where it is, else Latin-1."""
     try:
         return raw.decode()
     except UnicodeDecodeError:

@@ -60,7 +60,7 @@ _date = _Clock().text
 
 
 def allowed_origin(origin: str | None, referer: str | None) -> str:
-    """The value of `Access-Control-Allow-Origin`: Origin, else scheme and host of the Referer, else `*`."""
+    """Return the value of `Access-Control-Allow-Origin`: Origin, else scheme and host of the Referer, else `*`."""
     if origin:
         return origin if origin.isascii() and origin.isprintable() else "*"
     if referer and referer.isascii() and referer.isprintable():
@@ -84,7 +84,7 @@ def head(
     keep_alive: bool,
     extra: list[tuple[str, str]] | None = None,
 ) -> bytes:
-    """Status line and headers with the empty line at their end.
+    """Return status line and headers with the empty line at their end.
 
     An empty `cookie` sets none; with an empty `origin` no page of another site may read the answer.
     """
@@ -107,6 +107,6 @@ def head(
 
 
 def overloaded() -> bytes:
-    """The whole answer to a client that there is no room for."""
+    """Return the whole answer to a client that there is no room for."""
     again = [("Retry-After", "1")]
     return head(503, len(_OVERLOADED), "application/json", "*", "", 0, keep_alive=False, extra=again) + _OVERLOADED

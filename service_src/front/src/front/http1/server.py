@@ -23,7 +23,7 @@ class Upgrade(Protocol):
     """Another protocol that a connection can go on with."""
 
     def wants(self, request: Request) -> bool:
-        """Whether a request with the header `Upgrade` asks for it."""
+        """Return whether a request with the header `Upgrade` asks for it."""
 
     def take(self, transport: asyncio.Transport, request: Request, rest: bytes) -> str:
         """Serve the connection from now on; `rest` is what came behind the request.
@@ -83,7 +83,7 @@ class HttpServer:
 
 
 def listening_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A bound socket for `open`. OSError when the port is taken.
+    """Return a bound socket for `open`. OSError when the port is taken.
 
     With `shared`, other sockets of this user may be bound to the same port: the kernel spreads connections over them.
     """

@@ -37,7 +37,7 @@ class AdminPages:
         self._metrics = metrics
 
     async def page(self, path: str, request: Request) -> HttpReply:
-        """The page under the prefix; 404 for those whom it is not for."""
+        """Return the page under the prefix; 404 for those whom it is not for."""
         if request.method not in _READ or not self._is_near(request):
             return _NOT_FOUND
         refusal = self._policy.refusal(lambda name: request.header(name.lower().encode()), reads=True)

@@ -58,7 +58,7 @@ def decode_json(raw: bytes | str) -> Any:
 
 
 def _kind(value: Any) -> str:
-    """What a JSON value that is no object is, in words."""
+    """Return what a JSON value that is no object is, in words."""
     if isinstance(value, list):
         return "an array (events are sent one by one)"
     if value is None or isinstance(value, bool):

@@ -17,7 +17,7 @@ _MAX_LENGTH = 512
 
 
 def read_hints(request: Request) -> dict[str, str] | None:
-    """The hints of a request as sent, by their short names; None without any. They come all or none."""
+    """Return the hints of a request as sent, by their short names; None without any. They come all or none."""
     if _FIRST not in request.headers:
         return None
     found = {short: request.header(name) for short, name in _NAMES.items()}

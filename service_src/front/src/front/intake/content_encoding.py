@@ -14,7 +14,7 @@ _MAX_MEMBERS: Final = 16
 
 
 def unpacked(body: bytes, encoding: str, limit: int) -> bytes:
-    """The body as it was before it was packed, of at most `limit` bytes.
+    """Return the body as it was before it was packed, of at most `limit` bytes.
 
     BadRequest when it is larger (413), broken, or packed in a way that is not known here.
     """

@@ -33,5 +33,5 @@ class Intake:
             self.counters.add("overloaded" if isinstance(error, Overloaded) else "not_accepted")
 
     def objects(self, *said: bool | None) -> bool:
-        """Whether consent was refused, or is required and was not given; `said` is what each source says of it."""
+        """Return whether consent was refused, or is required and was not given; `said` is what each source says."""
         return False in said or (self.require_consent and True not in said)

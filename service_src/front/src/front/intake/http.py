@@ -168,7 +168,7 @@ class HttpHandler:
         return message.uid_of(state.query, body, known, self._intake.flakes)
 
     def _set_cookie(self, state: RequestState) -> str:
-        """The value of `Set-Cookie`; empty for those who get none: no cookie without consent, where it is asked for."""
+        """Return the value of `Set-Cookie`; empty for those who get none, as without consent where that is required."""
         if state.consent is False:
             return self._cookie.removal(state.cookie_domain) if state.cookie_uid else ""
         if not state.sets_cookie or self._intake.objects(state.consent):
@@ -210,7 +210,7 @@ class HttpHandler:
 
 
 def td_of(request: Request, addresses: ClientAddresses) -> message.Message:
-    """The `td` of a request's events: who sent it, as its headers tell."""
+    """Return the `td` of a request's events: who sent it, as its headers tell."""
     header = request.header
     return message.client_facts(
         # Some proxies add a line of their own below the client's: all lines together are the chain.
@@ -236,7 +236,7 @@ def target_of(raw: bytes) -> tuple[str, str]:
 
 
 def _said_in_query(request: Request) -> bool | None:
-    """What the query alone says of consent."""
+    """Return what the query alone says of consent."""
     try:
         return consent_of(parse_query(target_of(request.target)[1]))
     except BadRequest:

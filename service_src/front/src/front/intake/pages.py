@@ -22,7 +22,7 @@ TRACKER_GLOBAL: Final = "rstat4"
 
 
 def page(path: str, server: str) -> HttpReply | None:
-    """The page for a path, or None when the path is an event's. `server` is how its reader calls this host."""
+    """Return the page for a path, or None when the path is an event's. `server` is how its reader calls this host."""
     if path == "/":
         index = _file("index.html")
         if server:
@@ -36,7 +36,7 @@ def page(path: str, server: str) -> HttpReply | None:
 
 
 def tracker(uid: str, *, consent_required: bool) -> HttpReply:
-    """The tracker, configured for one visitor; an empty `uid` tells it none."""
+    """Return the tracker, configured for one visitor; an empty `uid` tells it none."""
     config: dict[str, Any] = {"initialUid": uid, "urlMark": URL_MARK}
     if consent_required:
         config["consentRequired"] = True
@@ -51,7 +51,7 @@ def _file(name: str) -> bytes:
 
 
 def server_url(host: str, scheme: str | None) -> str:
-    """The URL of a server that was asked for as `host` (`name:port`); empty when that is no host.
+    """Return the URL of a server that was asked for as `host` (`name:port`); empty when that is no host.
 
     Without a `scheme` from a proxy it is https for a public name, http for a port, an address or a local name.
     """

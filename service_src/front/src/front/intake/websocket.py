@@ -74,7 +74,7 @@ class WebSocketHandler:
         return ""
 
     def _client_of(self, request: Request) -> Client:
-        """Who asks for a WebSocket. As for requests, what is no valid uid is replaced by a new one."""
+        """Return who asks for a WebSocket. As for requests, what is no valid uid is replaced by a new one."""
         query = parse_query(target_of(request.target)[1])
         named = query.get("uid")
         uid: Any = None

@@ -19,7 +19,7 @@ class BuiltInHandlers:
         self._redirects = redirects
 
     def answer(self, handler: str, message: Message, own_hosts: tuple[str, ...]) -> Reply:
-        """The answer of a built-in handler, by its name."""
+        """Return the answer of a built-in handler, by its name."""
         if handler == "track":
             return _track(message)
         if handler == "pixel":
@@ -35,7 +35,7 @@ class BuiltInHandlers:
 
 
 def default_answer(known: str, message: Message) -> Reply:
-    """The answer when nobody handles an event: how far its key is known, and its id."""
+    """Return the answer when nobody handles an event: how far its key is known, and its id."""
     return replies.data({"key": known, "id": message["id"]})
 
 

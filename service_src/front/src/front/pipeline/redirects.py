@@ -24,7 +24,7 @@ class Redirects:
         self._key = key.encode()
 
     def refusal(self, target: Any, own_hosts: tuple[str, ...], signature: Any = None) -> str:
-        """Why a target is refused; empty when it is allowed. `own_hosts`: the names this request came to."""
+        """Return why a target is refused; empty when it is allowed. `own_hosts`: the names this request came to."""
         if not target or not isinstance(target, str):
             return _REQUIRED
         if any(ord(char) <= 0x20 or ord(char) == 0x7F or char == "\\" for char in target):
@@ -46,7 +46,7 @@ class Redirects:
         )
 
     def sign(self, target: str) -> str:
-        """The value of `sig` that allows one target (hex HMAC-SHA256 of the target with the key)."""
+        """Return the value of `sig` that allows one target (hex HMAC-SHA256 of the target with the key)."""
         return hmac.new(self._key, target.encode(), hashlib.sha256).hexdigest()
 
     def _allowed(self, host: str, own_hosts: tuple[str, ...]) -> bool:

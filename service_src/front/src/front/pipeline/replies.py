@@ -45,12 +45,12 @@ class HttpReply:
 
 
 def data(value: Any, status: int = 200) -> Reply:
-    """Any JSON value."""
+    """Return any JSON value."""
     return Reply("data", status, value)
 
 
 def error(message: str, status: int) -> Reply:
-    """An error with a text for the client."""
+    """Return an error with a text for the client."""
     return Reply("error", status, message=message)
 
 
@@ -60,7 +60,7 @@ def redirect(location: str, status: int = 302) -> Reply:
 
 
 def pixel() -> Reply:
-    """The transparent GIF."""
+    """Return the transparent GIF."""
     return Reply("pixel")
 
 
@@ -83,7 +83,7 @@ def from_handler(result: Any) -> Reply:
 
 
 def render(answer: Reply, *, native: bool = False) -> HttpReply:
-    """The HTTP form of an answer; `native` is the JSON of the typed response, as the browser SDK reads it."""
+    """Return the HTTP form of an answer; `native` is the JSON of the typed response, as the browser SDK reads it."""
     if native:
         return HttpReply(answer.status, _encode(native_form(answer)), None, answer.headers)
     kind, status = answer.kind, answer.status
@@ -103,7 +103,7 @@ def render(answer: Reply, *, native: bool = False) -> HttpReply:
 
 
 def native_form(answer: Reply) -> dict[str, Any]:
-    """The typed response itself, without its headers, marked as native."""
+    """Return the typed response itself, without its headers, marked as native."""
     if answer.wire is not None:
         form = {key: value for key, value in answer.wire.items() if key != "headers"}
         form.setdefault("statusCode", answer.status)
@@ -116,7 +116,7 @@ def native_form(answer: Reply) -> dict[str, Any]:
 
 
 def ws_form(answer: Reply, request_id: Any = None) -> bytes:
-    """The WebSocket form: the typed response with its headers, and the client's `id__` when it gave one."""
+    """Return the WebSocket form: the typed response with its headers, and the client's `id__` when it gave one."""
     if answer.wire is not None:
         form = {**answer.wire}
         form.setdefault("statusCode", answer.status)
@@ -129,7 +129,7 @@ def ws_form(answer: Reply, request_id: Any = None) -> bytes:
 
 
 def safe_location(location: str) -> str:
-    """A URL that fits a header: what is not allowed there (line breaks, other alphabets) percent-encoded."""
+    """Return a URL that fits a header: what is not allowed there (line breaks, other alphabets) percent-encoded."""
     return quote(location, safe=_URL_SAFE, errors="replace")
 
 
@@ -142,7 +142,7 @@ def _parts(answer: Reply) -> dict[str, Any]:
 
 
 def _text_or_json(value: Any) -> bytes:
-    """Text stands as it is, everything else as JSON; nothing (and 0, false) is {}."""
+    """Return text stands as it is, everything else as JSON; nothing (and 0, false) is {}."""
     if isinstance(value, str) and value:
         return value.encode("utf-8", "replace")
     if not value and not isinstance(value, (list, dict)):
@@ -151,7 +151,7 @@ def _text_or_json(value: Any) -> bytes:
 
 
 def _headers(given: Any) -> list[tuple[str, str]]:
-    """The headers that a handler asked for, as far as they are headers and its business."""
+    """Return the headers that a handler asked for, as far as they are headers and its business."""
     found: list[tuple[str, str]] = []
     for pair in given if isinstance(given, list) else ():
         if not isinstance(pair, list) or len(pair) != 2:

@@ -36,7 +36,7 @@ class CacheRule(NamedTuple):
 
     @classmethod
     def read(cls, service: str, option: Any) -> CacheRule | None:
-        """The rule of `{"props": ["ip"], "ttl": 300}`; None when there is none, or it makes no sense."""
+        """Return the rule of `{"props": ["ip"], "ttl": 300}`; None when there is none, or it makes no sense."""
         if not isinstance(option, Mapping):
             return None
         props, ttl = option.get("props"), option.get("ttl")
@@ -47,7 +47,7 @@ class CacheRule(NamedTuple):
         return cls(service, tuple(props), float(min(ttl, MAX_TTL_SECONDS)))
 
     def key(self, params: Mapping[str, Any]) -> CacheKey | None:
-        """What the answer to these parameters is kept under; None when it cannot be kept.
+        """Return what the answer to these parameters is kept under; None when it cannot be kept.
 
         A parameter that is missing is part of the key as such. Only text is compared: 1, 1.0 and true are not the
         same to an enricher, but they are to a dictionary.
@@ -123,7 +123,7 @@ class EnrichPlan:
         return sorted(self._own)
 
     def expected(self, key: str) -> frozenset[str]:
-        """The services that must hear of an event key; each once, however many of its keys match."""
+        """Return the services that must hear of an event key; each once, however many of its keys match."""
         found = self._for_all
         if not self._by_prefix:
             return found
@@ -136,7 +136,7 @@ class EnrichPlan:
         return found
 
     def rules(self, key: str) -> tuple[EnricherRule, ...]:
-        """The services that must hear of an event key, in the order of their registrations."""
+        """Return the services that must hear of an event key, in the order of their registrations."""
         return self._selected(key) if len(key) <= _MAX_CACHED_LENGTH else self._select(key)
 
     def _select(self, key: str) -> tuple[EnricherRule, ...]:
@@ -146,7 +146,7 @@ class EnrichPlan:
         )
 
     def params(self, message: dict[str, Any], own: Props | None = None) -> dict[str, Any]:
-        """What enrichers are told of a message, or one by its `own` properties; those it does not have are left out."""
+        """Return what enrichers (or one, by its `own` properties) are told of a message; missing ones are left out."""
         told: dict[str, Any] = {}
         for name, path in self._props if own is None else own.items():
             value: Any = message
@@ -174,7 +174,7 @@ def read_enricher(service: str, options: Mapping[str, Any]) -> EnricherRow:
 
 
 def is_word(value: Any) -> TypeGuard[str]:
-    """Whether a value is a text that can stand in a message, a log and a metric: printable, not empty, not long."""
+    """Return whether a value is a text that can stand in messages, logs and metrics: printable, not empty, not long."""
     return isinstance(value, str) and 0 < len(value) <= MAX_NAME_LENGTH and value.isprintable()
 
 

@@ -31,7 +31,7 @@ class Remote:
     options: dict[str, Any] = field(default_factory=dict)
 
     def timeout(self, default: float) -> float:
-        """Seconds to wait for its answer: its own `options.timeout` (milliseconds) or the default."""
+        """Return seconds to wait for its answer: its own `options.timeout` (milliseconds) or the default."""
         own = self.options.get("timeout")
         if isinstance(own, (int, float)) and not isinstance(own, bool) and own > 0:
             return min(own, _MAX_TIMEOUT_SECONDS * 1000) / 1000
@@ -49,7 +49,7 @@ class RouteTable:
         self._found = lru_cache(_MAX_CACHED)(self._walk)
 
     def find(self, key: str) -> tuple[Remote | str | None, str]:
-        """The handler of a key (a remote one, or the name of a built-in), and the longest known prefix of the key."""
+        """Return the handler of a key (a remote one, or a built-in's name), and the longest known prefix of the key."""
         return self._found(key) if len(key) <= _MAX_CACHED_LENGTH else self._walk(key)
 
     def _walk(self, key: str) -> tuple[Remote | str | None, str]:
@@ -64,7 +64,7 @@ class RouteTable:
 
 
 def prefixes(key: str) -> list[str]:
-    """The dotted prefixes of an event key from `in.gen` on, shortest first, the key itself last."""
+    """Return the dotted prefixes of an event key from `in.gen` on, shortest first, the key itself last."""
     parts = key.split(".")
     found = [KEY_PREFIX]
     for part in parts[2:]:

@@ -49,7 +49,7 @@ class RegistrationStore:
         written.add_done_callback(_look_at)
 
     async def recall(self, within: float) -> Registrations | None:
-        """What is kept; None after `within` seconds, and when there is nothing or nothing that can be used."""
+        """Return what is kept; None after `within` seconds, and when there is nothing or nothing that can be used."""
         try:
             async with asyncio.timeout(within):
                 await self._link.ready(within)

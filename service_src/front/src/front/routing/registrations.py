@@ -86,7 +86,7 @@ def _read(row: Mapping[str, Any]) -> _Row:
 
 
 def is_name(value: Any) -> TypeGuard[str]:
-    """Whether a value can stand in `to:method:from` and in an event key."""
+    """Return whether a value can stand in `to:method:from` and in an event key."""
     return is_word(value) and ":" not in value
 
 

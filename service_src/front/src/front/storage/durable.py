@@ -111,7 +111,7 @@ class JournalAcceptor:
         return None
 
     def refusal(self) -> str:
-        """Why events cannot be accepted now; empty when they can."""
+        """Return why events cannot be accepted now; empty when they can."""
         away = self._stream.refusal()
         if not away and not self._journaling:
             return ""

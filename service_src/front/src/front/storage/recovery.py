@@ -12,7 +12,7 @@ from front.storage.journal.journal import Journal
 from front.storage.journal.writer import Segment
 from front.storage.replay import Replayer, confirmed
 from front.storage.stream import Event
-from front.storage.unwritten import Unpersisted
+from front.storage.unpersisted import Unpersisted
 
 Given = Unpersisted[list[Event] | Segment]
 """What Redis was given and has confirmed: the events of a turn, or those of a segment."""

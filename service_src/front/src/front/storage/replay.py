@@ -158,12 +158,12 @@ def _in_doubt(entry: Entry) -> bool:
 
 
 def confirmed(trace: bytes) -> bytes:
-    """The trace of an event that Redis has confirmed, and may have lost: it was told of already."""
+    """Return the trace of an event that Redis has confirmed, and may have lost: it was told of already."""
     return _with(trace, _CONFIRMED)
 
 
 def unsure(trace: bytes) -> bytes:
-    """The trace of an event whose first try ended without a word: it may be in the stream already."""
+    """Return the trace of an event whose first try ended without a word: it may be in the stream already."""
     return _with(trace, _UNSURE)
 
 
@@ -176,7 +176,7 @@ def _known(payload: bytes) -> _Known | None:
 
 
 def next_batch(entries: list[Entry], at: int) -> Batch:
-    """The next entries behind the place `at` of their segment."""
+    """Return the next entries behind the place `at` of their segment."""
     chosen: list[Entry] = []
     size = 0
     for entry in entries:
@@ -190,7 +190,7 @@ def next_batch(entries: list[Entry], at: int) -> Batch:
 
 
 def marked(trace: bytes) -> bytes:
-    """The trace with `"journaled": true` in it."""
+    """Return the trace with `"journaled": true` in it."""
     return _with(trace, b'"journaled":true')
 
 

@@ -246,10 +246,10 @@ def read_id(raw: bytes) -> Id:
 
 
 def after(entry: Id) -> Id:
-    """The id that follows one."""
+    """Return the id that follows one."""
     return entry[0], entry[1] + 1
 
 
 def _fields(reply: Any) -> dict[str, Any]:
-    """The named fields of an XINFO reply: a map in RESP3."""
+    """Return the named fields of an XINFO reply: a map in RESP3."""
     return {name.decode(): value for name, value in reply.items()}

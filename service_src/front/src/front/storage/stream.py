@@ -14,7 +14,7 @@ from band.redis.link import RedisLink
 from front.errors import NotAccepted
 from front.event.message import broadcast_of
 from front.storage.redis_persistence import RedisPersistence
-from front.storage.unwritten import Unpersisted
+from front.storage.unpersisted import Unpersisted
 
 Event = tuple[bytes, bytes]
 """An encoded message and its trace."""
@@ -35,7 +35,7 @@ class Acceptor(Protocol):
         """
 
     def refusal(self) -> str:
-        """Why events cannot be accepted now; empty when they can."""
+        """Return why events cannot be accepted now; empty when they can."""
 
 
 class StreamAcceptor:
@@ -75,7 +75,7 @@ class StreamAcceptor:
         return turn.add(command, (payload, trace))
 
     def refusal(self) -> str:
-        """Why events cannot be accepted now; empty when they can."""
+        """Return why events cannot be accepted now; empty when they can."""
         if not self._link.connected:
             return "there is no connection to Redis"
         return self._redis.full or (self._unwritten.full if self._unwritten is not None else "")

@@ -152,7 +152,7 @@ class WebSocket(asyncio.Protocol):
             self._count()
 
     def _next(self) -> Message | None:
-        """The next message, or ping; None when there is none, or the connection is over."""
+        """Return the next message, or ping; None when there is none, or the connection is over."""
         if self._stalled_since or self._goodbye or self._closing:
             return None
         try:

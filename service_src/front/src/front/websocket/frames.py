@@ -75,7 +75,7 @@ class FrameReader:
         return bool(self._opcode or self._buffer)
 
     def next(self) -> Message | None:
-        """The next message or control frame, None when none is complete.
+        """Return the next message or control frame, None when none is complete.
 
         Raises:
             FrameError: what came is none, or too large.
@@ -93,7 +93,7 @@ class FrameReader:
         return None
 
     def _frame(self) -> tuple[bool, int, bytes] | None:
-        """The next frame; None (and the buffer without what was read) when it is not complete."""
+        """Return the next frame; None (and the buffer without what was read) when it is not complete."""
         buffer, at = self._buffer, self._at
         if len(buffer) - at >= 2:
             first, second = buffer[at], buffer[at + 1]
@@ -115,7 +115,7 @@ class FrameReader:
         return None
 
     def _checked(self, first: int, second: int) -> int:
-        """The opcode of a frame; FrameError when a client may not send such a one now."""
+        """Return the opcode of a frame; FrameError when a client may not send such a one now."""
         opcode = first & 0x0F
         final, packed, size = first & 0x80, first & 0x40, second & 0x7F
         if first & 0x30 or not second & 0x80:
@@ -165,7 +165,7 @@ def _inflate(packed: bytes, limit: int) -> bytes:
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
-    """A whole message, or a control frame, of a server."""
+    """Return a whole message, or a control frame, of a server."""
     size = len(payload)
     if size < 126:
         return b"%c%c%b" % (0x80 | opcode, size, payload)
@@ -175,5 +175,5 @@ def frame(opcode: int, payload: bytes) -> bytes:
 
 
 def close_frame(code: int | None, reason: str = "") -> bytes:
-    """A close, with or without a status code."""
+    """Return a close, with or without a status code."""
     return frame(CLOSE, b"" if code is None else code.to_bytes(2) + reason.encode())

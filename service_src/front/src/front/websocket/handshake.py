@@ -24,7 +24,7 @@ class Handshake(NamedTuple):
 
 
 def wants_websocket(request: Request) -> bool:
-    """Whether a request with `Upgrade` is for the one place where WebSockets are."""
+    """Return whether a request with `Upgrade` is for the one place where WebSockets are."""
     return (
         request.headers[b"upgrade"].lower() == b"websocket"
         and request.method == "GET"
@@ -33,7 +33,7 @@ def wants_websocket(request: Request) -> bool:
 
 
 def shake_hands(request: Request) -> Handshake | None:
-    """The answer to a handshake; None when it is none."""
+    """Return the answer to a handshake; None when it is none."""
     headers = request.headers
     key = headers.get(b"sec-websocket-key", b"")
     if headers.get(b"sec-websocket-version") != _VERSION or not _is_key(key) or not request.keep_alive:
@@ -57,7 +57,7 @@ def _is_key(key: bytes) -> bool:
 
 
 def _agreed(offers: list[str]) -> str:
-    """The first offer of `permessage-deflate` that can be met, as it is answered; empty when there is none.
+    """Return the first offer of `permessage-deflate` that can be met, as it is answered; empty when there is none.
 
     Each message is packed by itself: a window that is kept would cost 40 kB a connection. We pack nothing.
     """

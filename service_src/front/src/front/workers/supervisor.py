@@ -123,7 +123,7 @@ class Supervisor:
     # --- ending
 
     def _patience(self) -> float:
-        """Seconds until something is to be done even if no signal comes."""
+        """Return seconds until something is to be done even if no signal comes."""
         if self._stopping_since:
             return max(0.05, self._stopping_since + self._stop_within - time.monotonic())
         waiting = [worker.start_at for worker in self._workers if not worker.pid]

@@ -38,7 +38,7 @@ class Scan(NamedTuple):
 
 
 def pack(payload: bytes, trace: bytes) -> bytes:
-    """The record of one event."""
+    """Return the record of one event."""
     lengths = _LENGTHS.pack(len(payload), len(trace))
     checksum = zlib.crc32(trace, zlib.crc32(payload, zlib.crc32(lengths)))
     return b"".join((_HEAD.pack(_MARKER, len(payload), len(trace), checksum), payload, trace))
@@ -78,7 +78,7 @@ def _record(data: bytes, start: int) -> Entry | None:
 
 
 def _next_record(data: bytes, start: int) -> int:
-    """Where the next whole record begins behind `start`; -1 when there is none."""
+    """Return where the next whole record begins behind `start`; -1 when there is none."""
     position = data.find(_MARKER, start + 1)
     while position >= 0:
         if _record(data, position) is not None:

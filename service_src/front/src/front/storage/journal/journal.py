@@ -89,7 +89,7 @@ class Journal:
     # --- taking
 
     def refusal(self) -> str:
-        """Why a record would not be taken now; empty when it would."""
+        """Return why a record would not be taken now; empty when it would."""
         if self._writer is None:
             return self.failure
         if self._writer.resting:
@@ -121,7 +121,7 @@ class Journal:
         return writer.append(record)
 
     def _why_full(self, size: int) -> str:
-        """Why there is no room for a record of that size; empty when there is.
+        """Return why there is no room for a record of that size; empty when there is.
 
         Large records are refused before small ones: a flood of them leaves room for what ordinary visitors send.
         """
@@ -142,7 +142,7 @@ class Journal:
     # --- handing out
 
     async def sealed(self) -> list[Segment]:
-        """All segments that wait, oldest first; what is appended from now on stands in later ones."""
+        """Return all segments that wait, oldest first; what is appended from now on stands in later ones."""
         if self._writer is not None:
             self._backlog += await self._writer.seal()
         return list(self._backlog)
@@ -158,7 +158,7 @@ class Journal:
             await self._writer.idle()
 
     def read(self, segment: Segment) -> Scan:
-        """What a closed segment holds. Damaged stretches are put aside and counted. May raise OSError."""
+        """Return what a closed segment holds. Damaged stretches are put aside and counted. May raise OSError."""
         with segment.path.open("rb") as file:
             data = file.read(segment.size)
         found = scan(data)
@@ -170,11 +170,11 @@ class Journal:
         return found
 
     def is_older(self, segment: Segment) -> bool:
-        """Whether a segment was begun before this process was."""
+        """Return whether a segment was begun before this process was."""
         return segment.created_ms < self._started_ms
 
     def older_elsewhere(self) -> bool:
-        """Whether another folder holds events from before this process began: its own new ones come after those."""
+        """Return whether another folder holds events from before this process began: new ones come after those."""
         own = self._lock.folder if self._lock is not None else None
         return any(
             path.parent != own and 0 < created_of(path) < self._started_ms for path in self._root.glob(f"w*/*{SUFFIX}")

@@ -55,7 +55,7 @@ def number_of(path: Path) -> int:
 
 
 def created_of(path: Path) -> int:
-    """When it was begun, in milliseconds since 1970."""
+    """Return when it was begun, in milliseconds since 1970."""
     return _part_of(path, 1)
 
 
@@ -94,12 +94,12 @@ class JournalWriter:
         return bool(self.failure) and time.monotonic() - self._failed_at < _TRY_AGAIN_SECONDS
 
     def open_segments(self) -> list[Segment]:
-        """The segments that nobody has asked for yet, the one that is written to included."""
+        """Return the segments that nobody has asked for yet, the one that is written to included."""
         current = self._current
         return [*self._sealed, current[0]] if current else list(self._sealed)
 
     def take_number(self) -> int:
-        """A number for a segment that comes from elsewhere, behind all that were begun. Any thread may ask."""
+        """Return a number for a segment that comes from elsewhere, behind all that were begun. Any thread may ask."""
         return next(self._numbers)
 
     def append(self, record: bytes) -> asyncio.Future[None]:
