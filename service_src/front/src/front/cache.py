@@ -20,13 +20,15 @@ class Cache(Generic[K, V]):
     def __init__(self, max_values: int, max_bytes: int = sys.maxsize) -> None:
         self._max_values = max(1, max_values // 2)
         self._max_bytes = max_bytes // 2
-        self.clear()
+        self._young: dict[K, tuple[V, int]] = {}
+        self._old: dict[K, tuple[V, int]] = {}
+        self._young_bytes = self._old_bytes = 0
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
     @property
-    def bytes(self) -> int:
+    def kept_bytes(self) -> int:
         """The sizes of all values; one that stands in both generations counts twice."""
         return self._young_bytes + self._old_bytes
 
@@ -58,6 +60,5 @@ class Cache(Generic[K, V]):
 
     def clear(self) -> None:
         """Forget everything."""
-        self._young: dict[K, tuple[V, int]] = {}
-        self._old: dict[K, tuple[V, int]] = {}
+        self._young, self._old = {}, {}
         self._young_bytes = self._old_bytes = 0

@@ -36,7 +36,7 @@ class ResponseCache:
     @property
     def kept_bytes(self) -> int:
         """What the responses and their keys take together, about."""
-        return self._cache.bytes
+        return self._cache.kept_bytes
 
     def get(self, key: CacheKey, now: float) -> msgspec.Raw | None:
         """Return a fresh response; None when there is none. `now` in seconds of a monotonic clock."""

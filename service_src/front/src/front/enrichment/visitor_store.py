@@ -51,7 +51,7 @@ class VisitorStore:
     @property
     def kept_bytes(self) -> int:
         """What is remembered, in bytes, about."""
-        return self._kept.bytes
+        return self._kept.kept_bytes
 
     def read(self, uid: str) -> asyncio.Future[Stored]:
         """Ask Redis; the future has what is stored, None when Redis cannot say. It may be given a result before."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from band.redis.link import RedisLink
 from band.telemetry.logs import logger
@@ -12,18 +12,12 @@ from front.routing.registration_store import Registrations, RegistrationStore
 from front.routing.registrations import EMPTY, LEFT_OUT, Table, compile_table
 
 
-class Push(NamedTuple):
-    """What the director told a worker, and when: seconds of a clock that all workers of a host share."""
-
-    rows: list[Any]
-    state_hash: Any
-    at: float
-
-
 class CurrentRegistrations:
     """Replaces the compiled table as a whole whenever the registrations change."""
 
-    def __init__(self, link: RedisLink, on_change: Callable[[Table], None], push: Callable[[Push], None]) -> None:
+    def __init__(
+        self, link: RedisLink, on_change: Callable[[Table], None], push: Callable[[Registrations], None]
+    ) -> None:
         """`on_change` gets each new table; `push` tells the other workers of what only this one was told."""
         self.table = EMPTY
         self._store = RegistrationStore(link)
@@ -41,8 +35,9 @@ class CurrentRegistrations:
     def take(self, rows: Any, state_hash: Any) -> None:
         """Take the registrations of all services, if they are others; they are stored for the next start."""
         if self.lacks(state_hash) and isinstance(rows, list):
-            self._spread(Registrations(rows, state_hash))
-            self._store.keep(Registrations(rows, state_hash))
+            known = Registrations(rows, state_hash)
+            self._spread(known)
+            self._store.keep(known)
 
     async def look(self, within: float) -> None:
         """Take the registrations that the director keeps in Redis, if they are others, in at most `within` seconds."""
@@ -52,10 +47,10 @@ class CurrentRegistrations:
 
     def hear(self, payload: list[Any]) -> None:
         """Take the registrations that another worker was told, unless newer ones are known."""
-        push = Push(*payload)
-        if push.at > self._known_at and push.state_hash != self.table.state_hash:
-            self._known_at = push.at
-            self._apply(Registrations(push.rows, push.state_hash))
+        known = Registrations(*payload)
+        if known.at > self._known_at and known.state_hash != self.table.state_hash:
+            self._known_at = known.at
+            self._apply(known)
 
     async def recall(self, within: float) -> None:
         """Take the registrations that a front before kept, in at most `within` seconds. Never raises.
@@ -82,7 +77,7 @@ class CurrentRegistrations:
     def _spread(self, known: Registrations) -> None:
         self._known_at = time.monotonic()
         self._apply(known)
-        self._push(Push(known.rows, known.state_hash, self._known_at))
+        self._push(known._replace(at=self._known_at))
 
     def _apply(self, known: Registrations) -> None:
         before, table = self.table, compile_table(known.rows, known.state_hash)

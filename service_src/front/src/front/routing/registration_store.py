@@ -23,10 +23,11 @@ _REPLY_WITHIN_SECONDS = 2.0
 
 
 class Registrations(NamedTuple):
-    """What the director pushed: the rows and the hash that names them."""
+    """What the director pushed, the hash that names it, and when: seconds of a clock that all workers share."""
 
     rows: list[Any]
     state_hash: Any
+    at: float = 0.0
 
 
 class RegistrationStore:
