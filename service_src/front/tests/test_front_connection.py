@@ -289,16 +289,16 @@ async def test_idle_and_slow_clients_are_told_apart_from_busy_ones() -> None:
     connection, transport = connect(host)
 
     def is_late(now: float) -> bool:
-        connection.look(now)
+        connection.check_timeouts(now)
         aborted, transport.aborted, transport.open = transport.aborted, False, True
         return aborted
 
-    now = connection.heard
+    now = connection.last_read_at
     assert not is_late(now + IDLE_SECONDS - 1)
     assert is_late(now + IDLE_SECONDS + 1)
     connection.data_received(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n")
     began = connection.waits_since or 0.0
-    connection.heard = began + MAX_REQUEST_SECONDS
+    connection.last_read_at = began + MAX_REQUEST_SECONDS
     assert is_late(began + MAX_REQUEST_SECONDS + 1)
     host.held = asyncio.Event()
     connection.data_received(b"123456789")
@@ -320,7 +320,7 @@ async def test_a_client_that_does_not_read_is_not_read_either() -> None:
     host.held.set()
     await asyncio.sleep(0.01)
     assert transport.written == b"</a?b=c>"
-    connection.look((connection.waits_since or 0) + STALLED_SECONDS - 1)
+    connection.check_timeouts((connection.waits_since or 0) + STALLED_SECONDS - 1)
     assert transport.open
     transport.unread = 0
     connection.resume_writing()
@@ -328,7 +328,7 @@ async def test_a_client_that_does_not_read_is_not_read_either() -> None:
     assert transport.written == b"</a?b=c>" * 3
     assert (transport.reading, host.bounds.held) == (True, 0)
     connection.pause_writing()
-    connection.look((connection.waits_since or 0) + STALLED_SECONDS + 1)
+    connection.check_timeouts((connection.waits_since or 0) + STALLED_SECONDS + 1)
     assert transport.aborted
 
 
@@ -338,10 +338,10 @@ async def test_little_that_is_not_read_counts_too() -> None:
     connection, transport = connect(host)
     connection.data_received(GET)
     transport.unread = 1000
-    connection.look(connection.heard + 5)
+    connection.check_timeouts(connection.last_read_at + 5)
     assert host.bounds.held == 1000 + KERNEL_OUT_BYTES
     transport.unread = 0
-    connection.look(connection.heard + 10)
+    connection.check_timeouts(connection.last_read_at + 10)
     assert host.bounds.held == 0
 
 

@@ -271,7 +271,7 @@ async def test_an_answer_that_was_lost_appends_nothing_twice(make: Make, look: a
 
     entries = [Entry(event(n), b"", n + 1) for n in range(1200)]
     told: list[int] = []
-    replayer = Replayer(Forgetful(), acceptor._room, lambda payload: told.append(json.loads(payload)["n"]))
+    replayer = Replayer(Forgetful(), acceptor._replayer._redis, lambda payload: told.append(json.loads(payload)["n"]))
     with pytest.raises(RedisUnavailable):
         await replayer.replay("k", entries)
     assert told == []
@@ -290,7 +290,9 @@ async def test_listeners_of_the_original_hear_of_what_came_through_unheard(make:
     doubt = b'{"unsure":true}'
     entries = [Entry(payload, doubt, end) for end, payload in enumerate(payloads, 1)]
     told: list[int] = []
-    replayer = Replayer(acceptor._link, acceptor._room, lambda payload: told.append(json.loads(payload)["n"]))
+    replayer = Replayer(
+        acceptor._link, acceptor._replayer._redis, lambda payload: told.append(json.loads(payload)["n"])
+    )
     assert await replayer.replay("k", entries) == 3
     assert told == [0, 1, 2, 3, 4, 5]
     assert sorted(await stream(look)) == [0, 1, 2, 3, 4, 5]

@@ -35,7 +35,7 @@ async def trimmer_of(link: RedisLink, keep: int, most: int, *, keep_bytes: int =
 
 
 async def trim(trimmer: Trimmer) -> int:
-    await trimmer._memory.look()
+    await trimmer._redis.look()
     return await trimmer.trim()
 
 
@@ -176,7 +176,7 @@ async def test_when_memory_runs_short_acknowledged_events_give_way(link: RedisLi
     await read(link, "fast", 2000)
     await read(link, "slow", 100)
     trimmer = await trimmer_of(link, 10_000, 1_000_000, keep_bytes=1 << 40, maxmemory="64mb")
-    assert trimmer._memory.used_bytes > 0.8 * 64 * MEGABYTE
+    assert trimmer._redis.used_bytes > 0.8 * 64 * MEGABYTE
     await trim(trimmer)
     assert await oldest(link) == added[100]
     state = trimmer.health()
@@ -185,8 +185,8 @@ async def test_when_memory_runs_short_acknowledged_events_give_way(link: RedisLi
     assert "fast" not in state["reason"]
     await read(link, "slow", 2000)
     await trim(trimmer)
-    await trimmer._memory.look()
-    assert 0.6 < trimmer._memory.used_bytes / (64 * MEGABYTE) < 0.7
+    await trimmer._redis.look()
+    assert 0.6 < trimmer._redis.used_bytes / (64 * MEGABYTE) < 0.7
     assert (await ids(link))[-1] == added[-1]
     await trim(trimmer)
     assert trimmer.health()["status"] == "ok"
@@ -197,8 +197,8 @@ async def test_without_any_group_the_oldest_give_way(link: RedisLink) -> None:
     added = await add(link, 1100, size=50_000)
     trimmer = await trimmer_of(link, 10_000, 1_000_000, keep_bytes=1 << 40, maxmemory="64mb")
     await trim(trimmer)
-    await trimmer._memory.look()
-    assert trimmer._memory.used_bytes < 0.7 * 64 * MEGABYTE
+    await trimmer._redis.look()
+    assert trimmer._redis.used_bytes < 0.7 * 64 * MEGABYTE
     assert (await ids(link))[-1] == added[-1]
     assert await length(link) > 500
 

@@ -131,7 +131,7 @@ async def test_a_client_that_reads_nothing_is_cut_off() -> None:
     service = Service()
     socket, transport = service.connect()
     transport.unread = 1000
-    socket.look(asyncio.get_running_loop().time())
+    socket.check_timeouts(asyncio.get_running_loop().time())
     assert service.bounds.held == KEPT + 1000 + KERNEL_OUT_BYTES
     transport.unread = 70_000
     socket.pause_writing()
@@ -139,9 +139,9 @@ async def test_a_client_that_reads_nothing_is_cut_off() -> None:
     assert (service.seen, transport.reading) == ([], False)
     assert service.bounds.held > 70_000
     now = asyncio.get_running_loop().time()
-    socket.look(now + STALLED_SECONDS - 1)
+    socket.check_timeouts(now + STALLED_SECONDS - 1)
     assert transport.open
-    socket.look(now + STALLED_SECONDS + 1)
+    socket.check_timeouts(now + STALLED_SECONDS + 1)
     assert transport.aborted
 
 
@@ -152,12 +152,12 @@ async def test_a_message_must_be_complete_in_time() -> None:
     now = asyncio.get_running_loop().time()
     socket.data_received(sent(TEXT, b"a", first=0) + sent(PING, b""))
     socket._heard = now + MAX_MESSAGE_SECONDS
-    socket.look(now + MAX_MESSAGE_SECONDS - 1)
+    socket.check_timeouts(now + MAX_MESSAGE_SECONDS - 1)
     socket.data_received(sent(0, b"b") + sent(TEXT, b"c", first=0))
     assert frame(TEXT, b"AB") in transport.written
     socket._unfinished_since = now
     socket._heard = now + MAX_MESSAGE_SECONDS + 2
-    socket.look(now + MAX_MESSAGE_SECONDS + 2)
+    socket.check_timeouts(now + MAX_MESSAGE_SECONDS + 2)
     assert transport.written.endswith(close_frame(1008))
     assert service.bounds.held == 0
 
@@ -167,17 +167,17 @@ async def test_a_silent_client_is_asked_and_then_given_up() -> None:
     service = Service()
     socket, transport = service.connect()
     now = asyncio.get_running_loop().time()
-    socket.look(now + HEARTBEAT_SECONDS - 1)
+    socket.check_timeouts(now + HEARTBEAT_SECONDS - 1)
     assert transport.written == b""
-    socket.look(now + HEARTBEAT_SECONDS + 1)
-    socket.look(now + HEARTBEAT_SECONDS + 6)
+    socket.check_timeouts(now + HEARTBEAT_SECONDS + 1)
+    socket.check_timeouts(now + HEARTBEAT_SECONDS + 6)
     assert transport.written == frame(PING, b"")
     socket.data_received(sent(PONG, b""))
-    socket.look(now + HEARTBEAT_SECONDS + 6)
+    socket.check_timeouts(now + HEARTBEAT_SECONDS + 6)
     assert transport.written == frame(PING, b"") * 2
-    socket.look(now + 2 * HEARTBEAT_SECONDS + 5)
+    socket.check_timeouts(now + 2 * HEARTBEAT_SECONDS + 5)
     assert transport.open
-    socket.look(now + 2 * HEARTBEAT_SECONDS + 7)
+    socket.check_timeouts(now + 2 * HEARTBEAT_SECONDS + 7)
     assert transport.aborted
 
 
@@ -188,13 +188,13 @@ async def test_a_client_whose_message_takes_long_is_not_taken_for_gone() -> None
     socket, transport = service.connect()
     socket.data_received(sent(TEXT, b"a"))
     now = asyncio.get_running_loop().time()
-    socket.look(now + 10 * HEARTBEAT_SECONDS)
+    socket.check_timeouts(now + 10 * HEARTBEAT_SECONDS)
     assert transport.written == b""
     service.held.set()
     await asyncio.sleep(0.01)
-    socket.look(now + 10 * HEARTBEAT_SECONDS)
+    socket.check_timeouts(now + 10 * HEARTBEAT_SECONDS)
     assert transport.written == frame(TEXT, b"A") + frame(PING, b"")
-    socket.look(now + 11 * HEARTBEAT_SECONDS - 1)
+    socket.check_timeouts(now + 11 * HEARTBEAT_SECONDS - 1)
     assert transport.open
 
 

@@ -47,7 +47,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_answer", "_closing", "_host", "_loop", "_lost", "_parser", "_paused", "_queued", "_rest", "_stalled_since",
-        "_task", "_transport", "_unstalled", "_upgrade", "_waiting", "address", "busy", "heard", "held", "held_since",
+        "_task", "_transport", "_unstalled", "_upgrade", "_waiting", "address", "busy", "held", "held_since",
+        "last_read_at",
     )  # fmt: skip
 
     def __init__(self, host: Host, answer: Callable[[Request], Awaitable[Response]]) -> None:
@@ -67,7 +68,7 @@ class Connection(asyncio.Protocol):
         self._unstalled: asyncio.Future[None] | None = None
         self.busy = False
         """Whether a request is being answered."""
-        self.heard = self._loop.time()
+        self.last_read_at = self._loop.time()
         """When bytes came last."""
         self.address, self.held, self.held_since = "", 0, 0.0
 
@@ -79,7 +80,7 @@ class Connection(asyncio.Protocol):
         peer, host = accepted(self._transport), self._host
         self._parser = RequestParser(peer, host.body_limit, self._on_request, self._refuse, self._welcome_body)
         self.address = host.bounds.key_of(peer)
-        if not host.bounds.connections.admit(self, self.heard):
+        if not host.bounds.connections.admit(self, self.last_read_at):
             self._transport.write(overloaded())
             self._end(linger=True)
 
@@ -87,12 +88,12 @@ class Connection(asyncio.Protocol):
         """Read on; a request that is complete is begun at once."""
         if self._closing:
             return
-        self.heard = self._loop.time()
+        self.last_read_at = self._loop.time()
         if self._rest:
             self._rest += data
         else:
             self._read(data)
-        if self.held or self._parser.began or self._waiting:
+        if self.held or self._parser.started_at or self._waiting:
             self._count()
 
     def eof_received(self) -> bool:
@@ -134,7 +135,7 @@ class Connection(asyncio.Protocol):
                     self._pause()
                     break
                 piece = data if size <= MAX_PIECE_BYTES and not at else data[at : at + MAX_PIECE_BYTES]
-                at += self._parser.feed(piece, self.heard)
+                at += self._parser.feed(piece, self.last_read_at)
             if self._upgrade is not None and not self.busy:
                 self._hand_over(self._upgrade)
         except Exception as error:  # noqa: BLE001 - the loop would log it with the client's address
@@ -236,7 +237,7 @@ class Connection(asyncio.Protocol):
     @property
     def waits_since(self) -> float | None:
         """When it fell idle, or began what is not complete or not read; None while a request is being answered."""
-        return self._stalled_since or (None if self.busy else self._parser.began or self.heard)
+        return self._stalled_since or (None if self.busy else self._parser.started_at or self.last_read_at)
 
     def shed(self) -> None:
         """Give way to others: 503 for a request that is not complete, nothing for those that wait, then the end."""
@@ -245,15 +246,16 @@ class Connection(asyncio.Protocol):
         elif self.busy:
             self._closing = True
             self._drop()
-        elif self._parser.began:
+        elif self._parser.started_at:
             self._refuse(self._parser.reading, OVERLOADED)
         else:
             self._end()
 
-    def look(self, now: float) -> None:
+    def check_timeouts(self, now: float) -> None:
         """Close when nothing came for too long, or a request takes too long to come, or an answer to be read."""
-        began, patience = self._parser.began, STALLED_SECONDS if self._closing else IDLE_SECONDS
-        late = not self.busy and (now - self.heard > patience or (began > 0 and now - began > MAX_REQUEST_SECONDS))
+        started, patience = self._parser.started_at, STALLED_SECONDS if self._closing else IDLE_SECONDS
+        slow = started > 0 and now - started > MAX_REQUEST_SECONDS
+        late = not self.busy and (slow or now - self.last_read_at > patience)
         if late or (self._stalled_since and now - self._stalled_since > STALLED_SECONDS):
             self.abort()
         elif not self._closing:

@@ -62,7 +62,7 @@ class Guest(Protocol):
     def shed(self) -> None:
         """Give way: let go of what is held, with a 503 or a clean close where that is possible."""
 
-    def look(self, now: float) -> None:
+    def check_timeouts(self, now: float) -> None:
         """Close when the client is silent or slow."""
 
     def finish(self) -> None:

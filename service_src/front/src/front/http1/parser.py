@@ -39,7 +39,7 @@ class RequestParser:
 
     __slots__ = (
         "_body", "_body_limit", "_continued", "_gap", "_headers", "_moved", "_now", "_on_continue", "_on_fault",
-        "_on_request", "_parser", "_peer", "_raw_target", "_reading", "_repeated", "_size", "_target", "began",
+        "_on_request", "_parser", "_peer", "_raw_target", "_reading", "_repeated", "_size", "_target", "started_at",
     )  # fmt: skip
 
     def __init__(
@@ -71,13 +71,13 @@ class RequestParser:
         self._body: bytes | bytearray = b""
         self._repeated = self._size = self._gap = 0
         self._reading: Request | None = None
-        self.began = 0.0
+        self.started_at = 0.0
         """When the request began that is being read, by the clock of `feed`; 0 when none is."""
 
     @property
     def held(self) -> int:
         """Bytes that are kept of the request that is being read, about."""
-        if not self.began:
+        if not self.started_at:
             return 0
         head = 0 if self._reading is None else sum(map(len, self._reading.headers.values()))
         return OVERHEAD_BYTES + self._gap + self._size + head
@@ -89,7 +89,7 @@ class RequestParser:
 
     def feed(self, piece: bytes, now: float) -> int:
         """Parse a piece; returns how much of it was read: not all behind a request for another protocol."""
-        fresh = not self.began
+        fresh = not self.started_at
         size = len(piece)
         self._moved = False
         self._now = now
@@ -142,7 +142,7 @@ class RequestParser:
 
     def on_message_begin(self) -> None:
         """Note when the request began."""
-        self.began = self._now
+        self.started_at = self._now
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the request's target."""

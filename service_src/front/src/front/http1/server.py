@@ -78,7 +78,7 @@ class HttpServer:
         """Look after all connections. One look at all costs less than a timer for each."""
         now = asyncio.get_running_loop().time()
         for guest in self.bounds.guests():
-            guest.look(now)
+            guest.check_timeouts(now)
         self.bounds.log_refusals()
 
 

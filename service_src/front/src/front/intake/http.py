@@ -38,17 +38,9 @@ class RequestState:
     """What is known of one request while it is worked on; the answer needs it whatever happens."""
 
     __slots__ = (
-        "begun",
-        "consent",
-        "cookie_domain",
-        "cookie_uid",
-        "origin",
-        "place",
-        "query",
-        "request",
-        "sets_cookie",
+        "begun", "consent", "cookie_domain", "cookie_uid", "origin", "place", "query", "request", "sets_cookie",
         "uid",
-    )
+    )  # fmt: skip
 
     def __init__(self, request: Request, begun: float) -> None:
         self.request = request

@@ -41,9 +41,9 @@ class WebSocket(asyncio.Protocol):
     """Answers each message by `answer`, which never raises. `kept` counts as held for as long as it is open."""
 
     __slots__ = (
-        "_answer", "_bounds", "_busy", "_closing", "_goodbye", "_heard", "_kept", "_loop", "_on_error", "_paused",
-        "_pinged_at", "_reader", "_stalled_since", "_task", "_transport", "_unfinished_since", "address", "held",
-        "held_since", "waits_since",
+        "_answer", "_bounds", "_busy", "_closing", "_goodbye", "_kept", "_last_read_at", "_loop", "_on_error",
+        "_paused", "_pinged_at", "_reader", "_stalled_since", "_task", "_transport", "_unfinished_since", "address",
+        "held", "held_since", "waits_since",
     )  # fmt: skip
 
     def __init__(
@@ -68,11 +68,11 @@ class WebSocket(asyncio.Protocol):
         self._goodbye = b""
         """The close that is said when the message is answered that is being worked on."""
         self._stalled_since = self._unfinished_since = self._pinged_at = 0.0
-        self._heard = self._loop.time()
+        self._last_read_at = self._loop.time()
         self.address = address
         self.held = 0
         self.held_since = 0.0
-        self.waits_since: float | None = self._heard
+        self.waits_since: float | None = self._last_read_at
         """When its last message came."""
 
     # --- asyncio.Protocol
@@ -85,7 +85,7 @@ class WebSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came; messages that are complete are answered at once."""
-        self._heard = self._loop.time()
+        self._last_read_at = self._loop.time()
         self._pinged_at = 0.0
         try:
             self._reader.feed(data)
@@ -192,7 +192,7 @@ class WebSocket(asyncio.Protocol):
 
     # --- ends
 
-    def look(self, now: float) -> None:
+    def check_timeouts(self, now: float) -> None:
         """Ask a silent client whether it is there; close when it is not, or is too slow."""
         if (self._stalled_since and now - self._stalled_since > STALLED_SECONDS) or (
             self._pinged_at and now - self._pinged_at > HEARTBEAT_SECONDS
@@ -202,7 +202,7 @@ class WebSocket(asyncio.Protocol):
             return
         elif self._unfinished_since and now - self._unfinished_since > MAX_MESSAGE_SECONDS:
             self._close(close_frame(POLICY_VIOLATION))
-        elif now - self._heard > HEARTBEAT_SECONDS and not self._pinged_at:
+        elif now - self._last_read_at > HEARTBEAT_SECONDS and not self._pinged_at:
             self._pinged_at = now
             self._transport.write(frame(PING, b""))
         else:

@@ -35,7 +35,7 @@ class _Worker:
     def __init__(self, process: WorkerProcess) -> None:
         self.process = process
         self.pid = 0
-        self.began = 0.0
+        self.started_at = 0.0
         self.failures = 0
         self.start_at = 0.0
 
@@ -62,7 +62,7 @@ class Supervisor:
     def run(self) -> int:
         """Work until told to stop; returns the status to exit with."""
         for number in SIGNALS:
-            signal.signal(number, _heard)  # the first process of a container hears only what it has a handler for
+            signal.signal(number, _ignore)  # the first process of a container hears only what it has a handler for
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         gc.collect()
         gc.freeze()  # what is here is shared by all; a collection that looks at it would make copies
@@ -91,7 +91,7 @@ class Supervisor:
     def _start(self, worker: _Worker) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
-        worker.began = time.monotonic()
+        worker.started_at = time.monotonic()
         worker.pid = os.fork()
         if worker.pid == 0:
             self._become(worker.process)
@@ -157,7 +157,7 @@ class Supervisor:
             if code:
                 self._status = self._status or 1
             return
-        lived = now - worker.began
+        lived = now - worker.started_at
         worker.failures = 0 if lived >= STEADY_SECONDS else worker.failures + 1
         pause = 0.0 if not worker.failures else min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (worker.failures - 1))
         worker.start_at = now + pause
@@ -170,5 +170,5 @@ class Supervisor:
             self._stop(1)
 
 
-def _heard(_number: int, _frame: object) -> None:
-    """Nothing: `sigtimedwait` hears."""
+def _ignore(_number: int, _frame: object) -> None:
+    """Do nothing: `sigtimedwait` takes the signal."""
