@@ -5,12 +5,24 @@ from __future__ import annotations
 import math
 import re
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 Number = int | float
 
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _INT = re.compile(r"[+-]?[0-9]{1,19}")
 _FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _RADIX = re.compile(r"0(?:[xX][0-9A-Fa-f]{1,16}|[oO][0-7]{1,21}|[bB][01]{1,64})")
+
+
+def percent_decoded(text: str) -> str:
+    """Decode `%XX`; text that is not valid percent-encoded UTF-8 stays as it is."""
+    if _BAD_ESCAPE.search(text):
+        return text
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeDecodeError:
+        return text
 
 
 def to_number(value: Any) -> Number | None:

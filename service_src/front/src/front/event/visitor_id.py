@@ -5,7 +5,7 @@ from __future__ import annotations
 from email.utils import formatdate
 from typing import Any
 
-from front.intake.qs import percent_decoded
+from front.event.coercion import percent_decoded
 
 COOKIE_SECONDS = 3 * 365 * 24 * 3600
 """Seconds that the cookie lives after the start of this process."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from itertools import islice
 from typing import Any
-from urllib.parse import unquote_to_bytes
+
+from front.event.coercion import percent_decoded
 
 QUERY_DEPTH = 5
 FORM_DEPTH = 2
 MAX_PARAMETERS = 1000
 MAX_LIST_INDEX = 20
 
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _BRACKETS = re.compile(r"\[[^\[\]]*\]")
 
 Tree = dict[str, Any]
@@ -83,16 +83,6 @@ def _decode(text: str) -> str:
     if "+" in text:
         text = text.replace("+", " ")
     return percent_decoded(text) if "%" in text else text
-
-
-def percent_decoded(text: str) -> str:
-    """Decode `%XX`; text that is not valid percent-encoded UTF-8 stays as it is."""
-    if _BAD_ESCAPE.search(text):
-        return text
-    try:
-        return unquote_to_bytes(text).decode()
-    except UnicodeDecodeError:
-        return text
 
 
 def _unfold(key: str, value: Any, depth: int, *, lists: bool) -> Any:
