@@ -21,6 +21,8 @@ _BEGINNINGS: Final[Mapping[str, str]] = {
     "rejected_": "Requests refused as: {}.",
     "enricher_silent_": "Events that the enricher {} missed its deadline for.",
 }
+MAX_COUNTERS: Final = 1000
+"""Beyond it, services that come and go are counted as `other`."""
 _ODD = re.compile(r"[^a-zA-Z0-9_]")
 
 
@@ -38,6 +40,8 @@ class Counters:
         known = self._names.get(name)
         if known is None:
             begin = next((begin for begin in _BEGINNINGS if name.startswith(begin)), "")
+            if len(self._names) >= MAX_COUNTERS:
+                name = f"{begin}other"
             known = self._declare(name, _BEGINNINGS.get(begin, "{}").format(name.removeprefix(begin)))
         self._metrics.add(known)
 
