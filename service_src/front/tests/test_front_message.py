@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from band.json_codec import encode
 from front.errors import BadRequest
 from front.event import message
 from front.event.coercion import to_number
@@ -100,7 +101,7 @@ def test_the_broadcast_is_the_originals_byte_for_byte() -> None:
         '"uid":"6410748586712844288","page":{"title":"Rockstat platform","ref":"","url":"https://rock.st/docs/"},'
         f'"mmgeo":{{"country_ru":"Великобритания"}}}},"id":"{NOW << 22}","time":{NOW}}}}}'
     )
-    assert message.broadcast_of(message.encode(event)) == expected.encode()
+    assert message.broadcast_of(encode(event)) == expected.encode()
 
 
 def test_the_query_wins_over_the_body_and_keeps_its_place() -> None:

@@ -151,12 +151,12 @@ async def test_a_message_must_be_complete_in_time() -> None:
     socket, transport = service.connect()
     now = asyncio.get_running_loop().time()
     socket.data_received(sent(TEXT, b"a", first=0) + sent(PING, b""))
-    socket._heard = now + MAX_MESSAGE_SECONDS
+    socket._last_read_at = now + MAX_MESSAGE_SECONDS
     socket.check_timeouts(now + MAX_MESSAGE_SECONDS - 1)
     socket.data_received(sent(0, b"b") + sent(TEXT, b"c", first=0))
     assert frame(TEXT, b"AB") in transport.written
     socket._unfinished_since = now
-    socket._heard = now + MAX_MESSAGE_SECONDS + 2
+    socket._last_read_at = now + MAX_MESSAGE_SECONDS + 2
     socket.check_timeouts(now + MAX_MESSAGE_SECONDS + 2)
     assert transport.written.endswith(close_frame(1008))
     assert service.bounds.held == 0
