@@ -29,7 +29,7 @@ from servers import free_port, process, redis_server
 sys.path.remove(str(Path(__file__).parent))  # or `director` would be this file
 
 from band.redis import RedisAddress, RedisLink
-from director.probe import Prober
+from director.discovery.probe import Prober
 
 ROOT = Path(__file__).parents[1]
 FAKE = ROOT / "service_src/director/tests/fake_director.py"

@@ -13,7 +13,7 @@ from typing import Any
 
 import hiredis
 
-from director.redis_rules import rules_of
+from director.redis.acl import rules_of
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "roles/redis/templates/users.acl.j2"

@@ -23,13 +23,13 @@ from fake_director import METHODS, FakeBuilder, FakeEngine
 from band import loop, start_server, worker
 from band.redis import RedisAddress, RedisLink
 from band.telemetry.logs import configure_logs
-from director.assembly import Director, server_settings
-from director.runtime.container import Placement, container_config
-from director.runtime.face import ImageInfo, Sample
-from director.runtime.inspection import observed
-from director.runtime.output import Printed
+from director.app import Director, server_settings
+from director.engine.create import Placement, container_config
+from director.engine.interface import ImageInfo, Sample
+from director.engine.output import Printed
+from director.engine.parse import observed
 from director.settings import DirectorSettings
-from director.spec import Limits, Spec
+from director.state.spec import Limits, Spec
 
 MIB = 1024 * 1024
 CAST: dict[str, dict[str, Any]] = {

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from director.guesses import FREE, PAUSE_SECONDS
+from director.api.throttle import FREE, PAUSE_SECONDS
 
 TOKEN = "t0ken-of-the-browser-tests-abcdef"
 PLACES = ("/", "/dashboard/service/mmgeo", "/dashboard/trace/{event}", "/dashboard/service/nobody")

@@ -90,7 +90,7 @@ def test_secrets_of_an_environment_are_known_by_name() -> None:
 
 def test_the_rule_is_the_directors() -> None:
     """What the director masks the bundle masks: the two lists of words are one."""
-    source = ROOT / "service_src" / "director" / "src" / "director" / "masking.py"
+    source = ROOT / "service_src" / "director" / "src" / "director" / "redact.py"
     words = re.findall(r'r"([^"]+)"', source.read_text(encoding="utf-8").split("_SECRET_KEY")[1].split("re.I")[0])
     assert "".join(words) == redact.DIRECTORS_RULE
     assert CANARY not in redact.Redactor([]).text(f"connect MYPASS={CANARY} DB_PWD={CANARY}")

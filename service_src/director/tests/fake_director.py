@@ -25,14 +25,14 @@ from band import loop, start_server, worker
 from band.redis import RedisAddress, RedisLink
 from band.service import lifecycle as band_service
 from band.telemetry.logs import configure_logs
-from director import guesses
-from director.assembly import Director, server_settings
+from director.api import throttle
+from director.app import Director, server_settings
+from director.engine.create import Placement, container_config
+from director.engine.interface import LABEL_NAMESPACE, Event, ImageInfo, Observed, OwnContainer, Sample
+from director.engine.parse import observed
 from director.errors import BuildFailed, DockerAway, DockerRefused
-from director.runtime.container import Placement, container_config
-from director.runtime.face import LABEL_NAMESPACE, Event, ImageInfo, Observed, OwnContainer, Sample
-from director.runtime.inspection import observed
 from director.settings import DirectorSettings
-from director.spec import Spec
+from director.state.spec import Spec
 
 METHODS = ("blab", "dead_letters", "delete_dead_letters", "echo", "fail", "replay_dead_letters", "silent", "trace")
 
@@ -279,7 +279,7 @@ def _clock() -> str:
 def main() -> None:
     """Run until SIGTERM."""
     settings = DirectorSettings.read(os.environ)
-    guesses.PAUSE_SECONDS = float(os.environ.get("FAKE_PAUSE") or guesses.PAUSE_SECONDS)
+    throttle.PAUSE_SECONDS = float(os.environ.get("FAKE_PAUSE") or throttle.PAUSE_SECONDS)
     band_service.IDLE_SECONDS = float(os.environ.get("FAKE_IDLE") or band_service.IDLE_SECONDS)
     configure_logs(settings.log_level, as_json=False)
     engine = FakeEngine(settings)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from director.actor import Actor
-from director.desired import Wanted
+from director.engine.interface import Observed
 from director.errors import DirectorError, DockerAway, DockerRefused, PortTaken
-from director.reconcile import Action
-from director.runtime.face import Observed
-from director.spec import Spec
+from director.state.desired import Wanted
+from director.state.spec import Spec
+from director.supervise.actor import Actor
+from director.supervise.reconcile import Action
 
 WANTED = Wanted(spec=Spec(name="one", image="ns/one:a", network="net"))
 

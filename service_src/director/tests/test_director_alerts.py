@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from band.errors import RedisUnavailable
-from director.alerts import CALM_SECONDS, EVERY_SECONDS, HOLD_SECONDS, LETTERS_PAUSE_SECONDS, Alerts, Sight
+from director.supervise.alerts import CALM_SECONDS, EVERY_SECONDS, HOLD_SECONDS, LETTERS_PAUSE_SECONDS, Alerts, Sight
 from director.webhook import SENTENCES, Webhook
 
 START = 1_000_000.0

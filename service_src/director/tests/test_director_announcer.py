@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from director.announcer import UNHEARD_SECONDS, Announcer
-from director.probe import Prober
-from director.registrations import Registrations
-from director.runtime.face import Observed
+from director.discovery.announcer import UNHEARD_SECONDS, Announcer
+from director.discovery.probe import Prober
+from director.discovery.registrations import Registrations
+from director.engine.interface import Observed
 
 STATUS = {"app_state": "running", "register": [{"method": "enrich", "role": "enricher", "options": {}}]}
 
@@ -144,7 +144,7 @@ async def test_a_front_that_answers_null_to_everything_is_there(running: Any) ->
 
 async def test_a_service_without_heartbeats_is_asked(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that answers is there; one that does not stays silent, and is asked again and again."""
-    monkeypatch.setattr("director.announcer.LOOK_EVERY", 0.05)
+    monkeypatch.setattr("director.discovery.announcer.LOOK_EVERY", 0.05)
     bus = Bus(shy=lambda _: STATUS)
     found, known = announcer(bus, Picture("shy", "gone"))
     running(found)
@@ -159,7 +159,7 @@ async def test_a_service_without_heartbeats_is_asked(running: Any, monkeypatch: 
 
 async def test_who_is_paused_or_has_just_begun_is_not_asked(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one cannot answer, the other has had no time to."""
-    monkeypatch.setattr("director.announcer.LOOK_EVERY", 0.02)
+    monkeypatch.setattr("director.discovery.announcer.LOOK_EVERY", 0.02)
     bus = Bus()
     picture = Picture("paused", state="paused")
     picture.observed.append(Observed(id="new", name="new", service="new", started_at=time.time()))

@@ -15,12 +15,15 @@ from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-import director
 from band.errors import RedisUnavailable, RpcRemoteError, RpcTimeout, RpcUnavailable
-from director import calls, configs, params
-from director.api import Json, Text, error_middleware, routes
-from director.desired import Desired, Wanted
-from director.endpoints import ENDPOINTS
+from director.api import handlers as handler_modules
+from director.api import params
+from director.api.openapi import document
+from director.api.params import read_params
+from director.api.routes import ENDPOINTS
+from director.api.security import Guard
+from director.api.server import Json, Text, error_middleware, routes
+from director.discovery import rpc as calls
 from director.errors import (
     BadParameter,
     Conflict,
@@ -31,10 +34,9 @@ from director.errors import (
     TimedOut,
 )
 from director.errors import RedisUnavailable as RedisAway
-from director.guard import Guard
-from director.openapi import document
-from director.params import read_params
-from director.spec import Spec, check_env, memory_bytes
+from director.state import config
+from director.state.desired import Desired, Wanted
+from director.state.spec import Spec, check_env, memory_bytes
 
 RunParams = params.RunParams
 
@@ -85,9 +87,9 @@ def test_every_endpoint_has_a_handler_and_the_contracts_paths_are_there() -> Non
 
 
 def _handler_kinds() -> list[type]:
-    """Return every class of the modules handlers*.py."""
-    names = [item.name for item in pkgutil.iter_modules(director.__path__) if item.name.startswith("handlers")]
-    modules = [importlib.import_module(f"director.{name}") for name in names]
+    """Return every class of the package of handlers."""
+    names = [item.name for item in pkgutil.iter_modules(handler_modules.__path__)]
+    modules = [importlib.import_module(f"director.api.handlers.{name}") for name in names]
     return [
         kind
         for module in modules
@@ -353,16 +355,16 @@ async def test_desired_state_survives_and_is_never_half_changed() -> None:
 
 async def test_configs_take_dotted_keys_and_drop_empty_values() -> None:
     """`env.TZ=UTC` sets, an empty value removes, and an emptied object goes with its last key."""
-    document_ = configs.update({"env": {"A": "1"}}, {"env.TZ": "UTC", "deep.er.key": 5, "env.A": ""})
+    document_ = config.update({"env": {"A": "1"}}, {"env.TZ": "UTC", "deep.er.key": 5, "env.A": ""})
     assert document_ == {"env": {"TZ": "UTC"}, "deep": {"er": {"key": 5}}}
-    assert configs.update(document_, {"deep.er.key": None, "env": ""}) == {}
+    assert config.update(document_, {"deep.er.key": None, "env": ""}) == {}
     for bad in ({"env.TZ.x": 1}, {"a..b": 1}, {".": 1}, {"": 1}):
         with pytest.raises(InvalidValue):
-            configs.update({"env": {"TZ": "UTC"}}, bad)
+            config.update({"env": {"TZ": "UTC"}}, bad)
     with pytest.raises(InvalidValue):
-        configs.shaping({"limits": {"memory": "lots"}})
+        config.shaping({"limits": {"memory": "lots"}})
     store = FakeStore()
-    kept = configs.Configs(store, "ns")
+    kept = config.Configs(store, "ns")
     await kept.put("one", {"pos": "01x1", "env": {"A": "b"}})
     assert await kept.get("one") == {"env": {"A": "b"}}
     await kept.put("one", {"pos": "0x0"})

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from director.endpoints import ENDPOINTS
+from director.api.routes import ENDPOINTS
+from director.api.security import Guard, allowed_hosts, hostname
 from director.errors import Refused, TokenMissing
-from director.guard import Guard, allowed_hosts, hostname
 
 TOKEN = "canary-token-5d1f9a"
 BROWSER = "Mozilla/5.0 (Macintosh) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/15.6 Safari/605.1.15"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from director.build import Builder, BuildRequest, Progress, build_command
 from director.errors import BuildFailed
+from director.images.buildkit import Builder, BuildRequest, Progress, build_command
 
 REQUEST = BuildRequest(tag="ns/one:abc", base_image="base:1", labels={"b": "2", "a": "1 $(x)"})
 

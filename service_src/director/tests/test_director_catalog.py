@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from director import context
-from director.catalog import Catalog
-from director.context import Entry, adapt_requirements, context_hash, pack, read_entries
+from director.engine.interface import LABEL_CONTENTS, ImageInfo
+from director.engine.parse import own_container
 from director.errors import BuildFailed, InvalidValue, NotFound
-from director.images import Images
-from director.runtime.face import LABEL_CONTENTS, ImageInfo
-from director.runtime.inspection import own_container
+from director.images import context
+from director.images.catalog import Catalog
+from director.images.context import Entry, adapt_requirements, context_hash, pack, read_entries
+from director.images.images import Images
 
 
 def put(folder: Path, dockerfile: str = "FROM {band-base-py-image}\n", **files: str) -> Path:

@@ -10,13 +10,13 @@ import msgspec
 import pytest
 import yaml
 
-from director.catalog import Catalog
-from director.endpoints import ENDPOINTS
+from director.api.routes import ENDPOINTS
+from director.deploy.spec_builder import resolve
+from director.engine.create import Placement, container_config
 from director.errors import InvalidValue
-from director.redis_rules import NO_EVENTS, READ_EVENTS
-from director.resolve import resolve
-from director.runtime.container import Placement, container_config
-from director.spec import Spec
+from director.images.catalog import Catalog
+from director.redis.acl import NO_EVENTS, READ_EVENTS
+from director.state.spec import Spec
 
 NAMES = [
     "../etc", "..", "%2e%2e%2fetc", "a/../b", "a%00", "a%0a", "A", "x" * 64, "x" * 5000, "é", "а", "a b", "-a", "a;id",

@@ -14,9 +14,9 @@ from aiohttp.test_utils import TestServer
 from band.redis import RedisLink
 from band.testing import capture_logs
 from director import webhook
-from director.crashes import NO_RECORD, Crash, Crashes, CrashLimits, End, Record, RolledBack
-from director.ends import GRACEFUL, RECENT, Ends
-from director.runtime.face import Event
+from director.engine.interface import Event
+from director.state.crash_log import NO_RECORD, Crash, Crashes, CrashLimits, End, Record, RolledBack
+from director.supervise.exits import GRACEFUL, RECENT, Ends
 from director.webhook import Webhook
 
 CANARY = "canary-webhook-token"

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from director.deploy import Deployer
-from director.desired import Wanted
+from director.deploy.ports import PortPool
+from director.deploy.readiness import Surroundings
+from director.deploy.replacement import Deployer
+from director.engine.interface import LABEL_CONFIG, LABEL_SERVICE, Observed
 from director.errors import Conflict, DockerAway, DockerRefused, InvalidValue, PortTaken, ServiceFailed
-from director.ports import PortPool
-from director.readiness import Surroundings
-from director.runtime.face import LABEL_CONFIG, LABEL_SERVICE, Observed
-from director.spec import Spec
+from director.state.desired import Wanted
+from director.state.spec import Spec
 
 AROUND = Surroundings(namespace="rockstat", network="net", env={}, memory="350m", ready_timeout=0.5)
 FAILING = {"health": {"status": "failing", "checks": {"db": {"status": "failing", "reason": "no rows"}}}}

@@ -10,19 +10,19 @@ import msgspec
 import pytest
 
 from band.redis import RedisLink
-from director import history
-from director.crashes import Crash, Crashes, End, Record
-from director.deployments import Also, Deployments
-from director.desired import Desired, Wanted
+from director.deploy.deployments import Also, Deployments
+from director.deploy.readiness import Started
+from director.deploy.rollback import Rollback
+from director.discovery.registrations import Registrations
+from director.engine.interface import ImageInfo, Observed
 from director.errors import Conflict, DockerAway, NotFound, PortTaken, ServiceFailed, TimedOut
-from director.incidents import Incidents
 from director.locks import Locks
-from director.readiness import Started
-from director.registrations import Registrations
-from director.releases import Releases
-from director.rollback import Rollback
-from director.runtime.face import ImageInfo, Observed
-from director.spec import Spec
+from director.state import history
+from director.state.crash_log import Crash, Crashes, End, Record
+from director.state.desired import Desired, Wanted
+from director.state.releases import Releases
+from director.state.spec import Spec
+from director.supervise.incidents import Incidents
 from director.webhook import Webhook
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from director.dockerignore import DockerIgnore
 from director.errors import InvalidValue
+from director.images.dockerignore import DockerIgnore
 
 # (patterns, path, ignored): the rules of moby's own table, in our words.
 RULES = [

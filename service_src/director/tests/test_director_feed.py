@@ -13,18 +13,19 @@ import pytest
 from aiohttp import WSMsgType, WSServerHandshakeError, web
 from aiohttp.test_utils import TestClient, TestServer
 
-from director import feed as feed_module
-from director import logs, sessions, ws
-from director.api import Text, error_middleware, routes
-from director.endpoints import Endpoint
-from director.feed import KEPT, WAITING, Feed, Reader
-from director.guard import Guard
-from director.lines import LONGEST, make_line
-from director.params import Nothing
-from director.progress import Progress
-from director.runtime.face import Observed
-from director.runtime.output import LONGEST as LONGEST_PIECE
-from director.runtime.output import Joiner, Printed
+from director.api import sessions, websocket
+from director.api.params import Nothing
+from director.api.routes import Endpoint
+from director.api.security import Guard
+from director.api.server import Text, error_middleware, routes
+from director.engine import log_feed as feed_module
+from director.engine import logs
+from director.engine.interface import Observed
+from director.engine.lines import LONGEST, make_line
+from director.engine.log_feed import KEPT, WAITING, Feed, Reader
+from director.engine.output import LONGEST as LONGEST_PIECE
+from director.engine.output import Joiner, Printed
+from director.images.progress import Progress
 
 SECRET = "canary-in-a-line"
 
@@ -224,7 +225,7 @@ def test_a_builds_progress_is_its_step_and_its_lines() -> None:
 async def client(house: House) -> AsyncIterator[TestClient[Any, Any]]:
     guard = Guard(frozenset({"127.0.0.1"}))
     app = web.Application(middlewares=[error_middleware(lambda: guard)])
-    app.add_routes(ws.LogSocket(house.feed).routes())
+    app.add_routes(websocket.LogSocket(house.feed).routes())
     async with TestClient(TestServer(app)) as found:
         yield found
 
@@ -276,7 +277,7 @@ async def test_a_slow_reader_is_let_go_with_a_word(
         assert "too slow" in line["data"]
         closed = await asyncio.wait_for(socket.receive(), 5)
         assert (closed.type, closed.data) == (WSMsgType.CLOSE, 1013)
-    monkeypatch.setattr(ws, "MOST_READERS", 0)
+    monkeypatch.setattr(websocket, "MOST_READERS", 0)
     with pytest.raises(WSServerHandshakeError) as caught:
         await client.ws_connect("/ws")
     assert caught.value.status == 409

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from director.api.security import Guard, allowed_hosts, check_exposure, hostname
 from director.errors import ConfigError, DirectorError, Refused
-from director.guard import Guard, allowed_hosts, check_exposure, hostname
-from director.masking import MASK, mask_env, mask_tree, mask_url, scrub, secret_values
+from director.redact import MASK, mask_env, mask_tree, mask_url, scrub, secret_values
 from director.settings import DirectorSettings
 
 LONG = 2_000_000

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from director import guesses
+from director.api import throttle
+from director.api.throttle import FREE, MAX_ADDRESSES, MAX_WAIT_SECONDS, Guesses
 from director.errors import TooManyGuesses
-from director.guesses import FREE, MAX_ADDRESSES, MAX_WAIT_SECONDS, Guesses
 
 TOKEN = "canary-token-of-the-owner"
 
@@ -27,7 +27,7 @@ class Clock:
 
 
 def waits(found: Guesses, address: str, count: int) -> list[float]:
-    return [found._take_turn(guesses._network(address)) for _ in range(count)]
+    return [found._take_turn(throttle._network(address)) for _ in range(count)]
 
 
 def test_a_slip_is_answered_at_once_and_a_guesser_waits_longer_and_longer() -> None:
@@ -72,7 +72,7 @@ def test_what_is_remembered_has_a_bound() -> None:
 
 async def test_not_more_than_so_many_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """From however many addresses: one more is refused, and says when to come again."""
-    monkeypatch.setattr(guesses, "MAX_WAITING", 3)
+    monkeypatch.setattr(throttle, "MAX_WAITING", 3)
     found = Guesses(Clock())
     for _ in range(FREE):
         await found.wrong("192.0.2.1")

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from director.handlers_health import HealthHandlers
-from director.health import MAX_REASON, SILENT_SECONDS, Signs, judge
-from director.params import Nothing
-from director.registrations import MAX_HEALTH_BYTES, Registrations
+from director.api.handlers.system import HealthHandlers
+from director.api.params import Nothing
+from director.discovery.health import MAX_REASON, SILENT_SECONDS, Signs, judge
+from director.discovery.registrations import MAX_HEALTH_BYTES, Registrations
 
 
 def says(status: str, **check: Any) -> dict[str, Any]:
@@ -136,7 +136,7 @@ async def test_a_failing_loop_of_the_director_is_told(monkeypatch: pytest.Monkey
     """`/health` is degraded, with the loop's name and what it met; the version stands there always."""
     platform = Platform(WELL)
     assert (await platform.health()).value["director"] == {"status": "ok", "version": "0.1.0"}
-    monkeypatch.setattr("director.handlers_health.failing_loops", lambda: {"usage": "ValueError: odd"})
+    monkeypatch.setattr("director.api.handlers.system.failing_loops", lambda: {"usage": "ValueError: odd"})
     found = (await platform.health()).value
     assert (found["status"], found["director"]["status"]) == ("degraded", "degraded")
     assert "its loop usage fails: ValueError: odd" in found["director"]["reason"]

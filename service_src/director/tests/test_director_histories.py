@@ -10,13 +10,13 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from director import history
-from director.crashes import NO_RECORD, Crash, CrashLimits, End, Kind, Record
-from director.desired import Wanted
-from director.reconcile import Action, Plan, World, primary_name, reconcile
-from director.runtime.face import LABEL_SPEC, Observed
-from director.spec import Spec
-from director.verdicts import SILENT_ASKS, Trial
+from director.engine.interface import LABEL_SPEC, Observed
+from director.state import history
+from director.state.crash_log import NO_RECORD, Crash, CrashLimits, End, Kind, Record
+from director.state.desired import Wanted
+from director.state.spec import Spec
+from director.supervise.policy import SILENT_ASKS, Trial
+from director.supervise.reconcile import Action, Plan, World, primary_name, reconcile
 
 SERVICES = ("one", "two")
 WATCH = 60.0

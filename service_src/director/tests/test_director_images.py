@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from director.catalog import ORIGINAL_BASE, Catalog
+from director.engine.interface import ImageInfo
 from director.errors import BuildFailed
-from director.images import Images
-from director.progress import Progress
-from director.runtime.face import ImageInfo
+from director.images.catalog import ORIGINAL_BASE, Catalog
+from director.images.images import Images
+from director.images.progress import Progress
 
 BASE = "ns/band-base-py:latest"
 ON_BASE = "FROM {band-base-py-image}\n"

@@ -13,21 +13,21 @@ from typing import Any
 import pytest
 
 from band.background import failing_loops, loop_failures
-from director.announcer import Announcer
-from director.crashes import Crashes
 from director.dashboard.live import Live
-from director.desired import Desired
-from director.ends import Ends
-from director.feed import Feed
+from director.discovery.announcer import Announcer
+from director.discovery.registrations import Registrations
+from director.engine.docker import DockerRuntime
+from director.engine.interface import Event, Observed
+from director.engine.log_feed import Feed
+from director.engine.stats import UsageMeter
+from director.images.pruner import Pruner, PruneSettings
 from director.locks import Locks
-from director.pruner import Pruner, PruneSettings
-from director.registrations import Registrations
-from director.releases import Releases
-from director.runtime.docker import DockerRuntime
-from director.runtime.face import Event, Observed
-from director.supervisor import Supervisor
-from director.usage import UsageMeter
-from director.watch import Watch
+from director.state.crash_log import Crashes
+from director.state.desired import Desired
+from director.state.releases import Releases
+from director.supervise.exits import Ends
+from director.supervise.probation import Watch
+from director.supervise.supervisor import Supervisor
 from director.webhook import Webhook
 
 
@@ -201,7 +201,7 @@ async def test_a_loop_that_meets_what_nobody_thought_of_goes_on_and_says_so(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is asked again after a pause, counted, and named among those that fail."""
-    monkeypatch.setattr("director.pruner.FIRST", 0.0)
+    monkeypatch.setattr("director.images.pruner.FIRST", 0.0)
     broken = Broken()
     before = loop_failures().get(name, 0)
     async with running(loops(broken)[name].run()):

@@ -10,13 +10,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
-from director.api import Text, error_middleware, routes
-from director.counts import BuildCounts, RequestCounts
-from director.endpoints import ENDPOINTS
-from director.guard import Guard
-from director.metrics import Metrics
-from director.usage import Usage
-from director.views import row
+from director.api.counts import BuildCounts, RequestCounts
+from director.api.metrics import Metrics
+from director.api.routes import ENDPOINTS
+from director.api.security import Guard
+from director.api.server import Text, error_middleware, routes
+from director.api.views import row
+from director.engine.stats import Usage
 
 SECRET = "canary-9f3b"
 

@@ -9,9 +9,9 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 
-from director.answers import ANSWERS
-from director.endpoints import ENDPOINTS
-from director.openapi import document
+from director.api.openapi import document
+from director.api.routes import ENDPOINTS
+from director.api.schemas import ANSWERS
 
 contract = schemathesis.openapi.from_dict(document(ENDPOINTS))
 # 422 is said of a right type with an impossible value; the gateway's three are documented answers, a 500 never is.

@@ -17,20 +17,20 @@ from hypothesis import strategies as st
 from markupsafe import escape
 
 from director import __version__
-from director.api import error_middleware
-from director.dashboard import dead, shelf, trace, words
+from director.api.routes import ENDPOINTS
+from director.api.security import Guard
+from director.api.server import error_middleware
+from director.dashboard import dead, formatting, shelf, timeline
 from director.dashboard.assets import FOLDER, Assets
 from director.dashboard.board import Board, Facts, _alarms
 from director.dashboard.cards import card
 from director.dashboard.grid import MOST_COLUMNS, place
-from director.dashboard.happened import MAX_PATH, item
+from director.dashboard.lists import MAX_PATH, item
 from director.dashboard.login import _own
 from director.dashboard.pages import DOCS, Pages
 from director.dashboard.pretty import LONGEST, pretty
 from director.dashboard.rendering import Renderer
-from director.endpoints import ENDPOINTS
-from director.guard import Guard
-from director.progress import Building
+from director.images.progress import Building
 
 STYLE = (FOLDER / "style.css").read_text(encoding="utf-8")
 DOCUMENTATION = Path(__file__).parents[3] / "docs"
@@ -62,19 +62,19 @@ def row(**more: Any) -> dict[str, Any]:
 )  # fmt: skip
 def test_durations_read_as_people_say_them(seconds: float | None, text: str) -> None:
     """The two largest units, never more."""
-    assert words.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 def test_sizes_shares_and_times_have_as_many_digits_as_matter() -> None:
     """Small ones get a decimal, large ones do not; what is not known is a dash."""
-    assert [words.mebibytes(size) for size in (None, 5_400_000, 61 * 2**20, 3 * 2**30)] == [
+    assert [formatting.mebibytes(size) for size in (None, 5_400_000, 61 * 2**20, 3 * 2**30)] == [
         "–",
         "5.1 MiB",
         "61 MiB",
         "3.0 GiB",
     ]
-    assert [words.percent(share) for share in (None, 0.04, 9.96, 180.4)] == ["–", "0.0 %", "10.0 %", "180 %"]
-    assert [words.milliseconds(ms) for ms in ("x", True, 0.123, 3.14, 47, 1300, 90_000)] == [
+    assert [formatting.percent(share) for share in (None, 0.04, 9.96, 180.4)] == ["–", "0.0 %", "10.0 %", "180 %"]
+    assert [formatting.milliseconds(ms) for ms in ("x", True, 0.123, 3.14, 47, 1300, 90_000)] == [
         "–", "–", "0.12 ms", "3.1 ms", "47 ms", "1.3 s", "1 min",
     ]  # fmt: skip
 
@@ -147,15 +147,15 @@ def test_a_card_in_trouble_says_why_and_what_to_do() -> None:
 )  # fmt: skip
 def test_a_log_line_that_says_it_is_an_error_is_shown_as_one(text: str, level: str) -> None:
     """By the level that structlog writes, in both forms; a word in a sentence is none."""
-    assert words.level(text) == level
+    assert formatting.level(text) == level
 
 
 def test_a_log_line_has_one_time() -> None:
     """The one that it begins with stands beside it already; others stay."""
-    assert words.without_stamp("2026-11-27T01:45:29.497163Z [info ] a 2026-11-27T01:45:29Z") == (
+    assert formatting.without_stamp("2026-11-27T01:45:29.497163Z [info ] a 2026-11-27T01:45:29Z") == (
         "[info ] a 2026-11-27T01:45:29Z"
     )
-    assert words.without_stamp("2026-11-27 was a Friday") == "2026-11-27 was a Friday"
+    assert formatting.without_stamp("2026-11-27 was a Friday") == "2026-11-27 was a Friday"
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_whatever_an_event_holds_it_is_listed_and_traced(event: Any, noted: Any)
         {"group": "a", "state": "taken", "at": NOW * 1000, "ms": 1.0, "answer": noted},
         {"group": "b", "state": "pending"},
     ]
-    found = trace.timeline({"event": event, "trace": noted, "groups": groups, "stream_id": "1-0", "time": 1})
+    found = timeline.timeline({"event": event, "trace": noted, "groups": groups, "stream_id": "1-0", "time": 1})
     Renderer(Assets(), namespace="t", guarded=False).html("trace.html", theme="", id="1", **found)
 
 

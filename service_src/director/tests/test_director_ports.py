@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from director.deploy.ports import QUARANTINE, PortPool, is_bindable
 from director.errors import Conflict
-from director.ports import QUARANTINE, PortPool, is_bindable
 
 
 def pool(first: int = 8900, last: int = 8904, taken: frozenset[int] = frozenset()) -> PortPool:

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from band.redis import RedisLink
-from director import history
-from director.desired import Desired, Wanted
+from director.engine.interface import LABEL_KIND, LABEL_SERVICE, LABEL_SPEC, ImageInfo, Observed
 from director.errors import Conflict, DockerRefused
+from director.images.prune import Waste, World, waste
+from director.images.pruner import Pruner, PruneSettings
 from director.locks import Locks
-from director.prune import Waste, World, waste
-from director.pruner import Pruner, PruneSettings
-from director.releases import Releases
-from director.runtime.face import LABEL_KIND, LABEL_SERVICE, LABEL_SPEC, ImageInfo, Observed
-from director.spec import Spec
+from director.state import history
+from director.state.desired import Desired, Wanted
+from director.state.releases import Releases
+from director.state.spec import Spec
 
 
 def image(tag: str, service: str = "one", **more: Any) -> ImageInfo:

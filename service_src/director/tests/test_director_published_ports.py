@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from director.discovery.health import Signs, judge
+from director.engine import loopback
+from director.engine.interface import Observed
+from director.engine.loopback import closed_here, container_config
 from director.errors import Conflict, DockerAway
-from director.health import Signs, judge
-from director.published_ports import SOON_SECONDS, TRIES, PublishedPorts
-from director.runtime import loopback
-from director.runtime.face import Observed
-from director.runtime.loopback import closed_here, container_config
+from director.supervise.published_ports import SOON_SECONDS, TRIES, PublishedPorts
 
 
 class House:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from director.desired import Wanted
+from director.deploy.readiness import Readiness, Surroundings
+from director.engine.interface import Observed
 from director.errors import ServiceFailed, TimedOut
-from director.readiness import Readiness, Surroundings
-from director.runtime.face import Observed
-from director.spec import HealthCheck, Spec
+from director.state.desired import Wanted
+from director.state.spec import HealthCheck, Spec
 
 CREATED = 1_000.0
 OWN_CHECK = HealthCheck(command=["/bin/true"])

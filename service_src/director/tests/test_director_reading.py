@@ -11,14 +11,15 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from director import params, reading, spec
-from director.api import error_middleware, routes
-from director.endpoints import ENDPOINTS
+from director.api import params, request
+from director.api.request import DEPTH
+from director.api.routes import ENDPOINTS
+from director.api.security import Guard
+from director.api.server import error_middleware, routes
 from director.errors import InvalidValue
-from director.guard import Guard
-from director.reading import DEPTH
-from director.spec import Limits, check_env, check_limits
-from director.wording import IN_WORDS, explain
+from director.state import spec
+from director.state.spec import Limits, check_env, check_limits
+from director.validation import IN_WORDS, explain
 
 
 class Taken:
@@ -178,7 +179,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     client: TestClient[Any, Any], taken: Taken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half of it, and then silence: the request ends with an error, and does nothing."""
-    monkeypatch.setattr(reading, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(request, "BODY_SECONDS", 0.2)
 
     async def half() -> AsyncIterator[bytes]:
         yield b'{"env": '

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from director.crashes import Crash, CrashLimits, End, Record
-from director.desired import Wanted
-from director.health import LONGEST_DELAY, restart_delay
-from director.reconcile import Plan, World, reconcile
-from director.runtime.container import Placement, container_config, spec_of
-from director.runtime.face import LABEL_SPEC, Observed
-from director.spec import Spec
-from director.verdicts import SILENT_ASKS, Trial
+from director.discovery.health import LONGEST_DELAY, restart_delay
+from director.engine.create import Placement, container_config, spec_of
+from director.engine.interface import LABEL_SPEC, Observed
+from director.state.crash_log import Crash, CrashLimits, End, Record
+from director.state.desired import Wanted
+from director.state.spec import Spec
+from director.supervise.policy import SILENT_ASKS, Trial
+from director.supervise.reconcile import Plan, World, reconcile
 
 NOW = 1_000_000.0
 

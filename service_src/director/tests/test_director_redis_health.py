@@ -8,7 +8,7 @@ import pytest
 
 from band.errors import RedisReplyError, RedisUnavailable
 from band.redis import RedisLink
-from director.redis_health import RedisHealth
+from director.redis.health import RedisHealth
 
 
 class Refusing:

@@ -13,13 +13,13 @@ from redis_with_users import DIRECTOR, Client, RedisWithUsers, free_port
 
 from band.errors import RedisReplyError
 from band.redis import RedisAddress, RedisLink
-from director.desired import Desired, Wanted
+from director.deploy.readiness import Surroundings
+from director.engine.interface import Observed
 from director.errors import ConfigError
-from director.readiness import Surroundings
-from director.redis_users import RedisUsers, UserKeeper, user_in
-from director.runtime.face import Observed
+from director.redis.users import RedisUsers, UserKeeper, user_in
 from director.settings import DirectorSettings
-from director.spec import Spec
+from director.state.desired import Desired, Wanted
+from director.state.spec import Spec
 
 NAMESPACE = "rockstat"
 

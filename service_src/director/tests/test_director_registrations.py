@@ -10,11 +10,11 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from director.events import newest
+from director.discovery.probe import Prober
+from director.discovery.registrations import ACTIVE_FOR, Registrations, state_hash
+from director.engine.parse import is_port_taken, own_id, timestamp
 from director.locks import Locks
-from director.probe import Prober
-from director.registrations import ACTIVE_FOR, Registrations, state_hash
-from director.runtime.inspection import is_port_taken, own_id, timestamp
+from director.state.events import newest
 
 ROW = {"method": "enrich", "role": "enricher", "options": {"keys": ["in.gen.track"], "props": {"ua": "td.ua"}}}
 

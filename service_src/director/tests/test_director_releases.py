@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from band.redis import RedisLink
-from director import history
-from director.desired import Wanted
 from director.errors import RedisUnavailable
-from director.history import History, Release
-from director.releases import Releases, shown
-from director.spec import Spec
+from director.state import history
+from director.state.desired import Wanted
+from director.state.history import History, Release
+from director.state.releases import Releases, shown
+from director.state.spec import Spec
 
 SECRET = "canary-service-secret"
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from director.crashes import End, Record
-from director.desired import Wanted
+from director.engine.interface import Observed
 from director.errors import TimedOut
-from director.reconcile import World, reconcile
-from director.renewals import Renewals
-from director.runtime.face import Observed
-from director.spec import Spec
+from director.state.crash_log import End, Record
+from director.state.desired import Wanted
+from director.state.spec import Spec
+from director.supervise.reconcile import World, reconcile
+from director.supervise.renewals import Renewals
 
 
 def wanted(name: str, platform: str = "old", **more: Any) -> Wanted:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from director.crashes import NO_RECORD
+from director.api.handlers.services import Handlers
+from director.api.params import Nothing, StateParams
+from director.api.service_table import Rows
+from director.engine.interface import Observed
+from director.engine.stats import Usage
 from director.errors import NotFound
-from director.handlers import Handlers
-from director.params import Nothing, StateParams
-from director.rows import Rows
-from director.runtime.face import Observed
-from director.usage import Usage
+from director.state.crash_log import NO_RECORD
 
 
 class Untouchable:

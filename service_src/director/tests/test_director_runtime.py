@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from director.engine.client import Connection
+from director.engine.docker import LONGEST, DockerRuntime
+from director.engine.interface import Event, OwnContainer
 from director.errors import DockerAway, DockerRefused, PortTaken
-from director.runtime.connection import Connection
-from director.runtime.docker import LONGEST, DockerRuntime
-from director.runtime.face import Event, OwnContainer
 
 
 class Engine:

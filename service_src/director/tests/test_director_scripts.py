@@ -13,7 +13,7 @@ from redis_with_users import ROOT, SERVICE, Client, RedisWithUsers, free_port
 
 from band.errors import RedisUnavailable
 from band.redis import RedisAddress, RedisLink
-from director.scripts import Scripts
+from director.redis.scripts import Scripts
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ import msgspec
 import pytest
 
 from band.redis import RedisLink
-from director.configs import Configs
-from director.crashes import Crashes, End, Record
-from director.desired import Desired, Wanted
+from director.discovery.probe import Prober
 from director.errors import Conflict
-from director.events import newest
-from director.history import Release
-from director.probe import Prober
-from director.releases import Releases
-from director.spec import Spec
+from director.state.config import Configs
+from director.state.crash_log import Crashes, End, Record
+from director.state.desired import Desired, Wanted
+from director.state.events import newest
+from director.state.history import Release
+from director.state.releases import Releases
+from director.state.spec import Spec
 
 DEEP = b"[" * 100_000
 SPOILED = [b"", b"{", b"\xff", b'{"title": "\xff", "ends": "\xff"}', b"null", b"7", b'{"spec": 1, "ends": 2}', DEEP]

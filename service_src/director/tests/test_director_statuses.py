@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from director.announcer import Announcer
-from director.handlers_health import HealthHandlers
-from director.health import MAX_REASON, Signs, judge
-from director.probe import Prober
-from director.registrations import Registrations, state_hash
-from director.runtime.face import Observed
+from director.api.handlers.system import HealthHandlers
+from director.discovery.announcer import Announcer
+from director.discovery.health import MAX_REASON, Signs, judge
+from director.discovery.probe import Prober
+from director.discovery.registrations import Registrations, state_hash
+from director.engine.interface import Observed
 
 ROW = {"method": "enrich", "role": "enricher", "options": {"keys": ["in.gen.track"]}}
 GOOD = {"name": "geo", "app_state": "running", "app_started": 5, "register": [ROW]}

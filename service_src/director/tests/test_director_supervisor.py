@@ -8,15 +8,15 @@ from typing import Any, cast
 
 import msgspec
 
-from director.crashes import Crash, Crashes, End, Record
-from director.desired import Desired, Wanted
-from director.history import Release
-from director.incidents import Incidents
+from director.engine.interface import Event, Observed
 from director.locks import Locks
-from director.reconcile import Action
-from director.runtime.face import Event, Observed
-from director.spec import Spec
-from director.supervisor import Supervisor
+from director.state.crash_log import Crash, Crashes, End, Record
+from director.state.desired import Desired, Wanted
+from director.state.history import Release
+from director.state.spec import Spec
+from director.supervise.incidents import Incidents
+from director.supervise.reconcile import Action
+from director.supervise.supervisor import Supervisor
 from director.webhook import Webhook
 
 

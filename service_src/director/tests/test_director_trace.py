@@ -13,10 +13,11 @@ from band.errors import RpcRemoteError, RpcTimeout
 from band.redis import RedisLink
 from band.service.config import ServiceConfig
 from band.service.lifecycle import Service
-from director import params, trace
+from director.api import params
+from director.api.handlers.events import TraceHandlers
+from director.discovery.registrations import Registrations
 from director.errors import Conflict, DirectorError, InvalidValue, NotFound, TimedOut
-from director.handlers_trace import TraceHandlers
-from director.registrations import Registrations
+from director.state import event_stream
 
 NOW = 1_795_470_000_000
 MADE = {"at": NOW, "ms": 3.5, "enrichers": {"mmgeo": {"ms": 1.2, "status": "ok"}}, "handler": None}
@@ -52,11 +53,11 @@ async def test_an_event_is_found_by_its_id_with_what_front_noted(store: RedisLin
         await accept(store, flake(NOW - 100, number), NOW - 100)
     await store.command("XADD", "events", f"{NOW}-*", "event", json.dumps({"id": "1", "data": {"ref": wanted}}))
     entry = await accept(store, wanted, NOW + 4)
-    found = await trace.find(store, wanted)
+    found = await event_stream.find(store, wanted)
     assert (found.stream_id, found.event["id"], found.trace) == (entry, wanted, MADE)
     plain = flake(NOW, 9)
     await accept(store, plain, NOW + 5, made=None)
-    assert (await trace.find(store, plain)).trace is None
+    assert (await event_stream.find(store, plain)).trace is None
 
 
 async def test_an_event_that_lay_in_the_journal_is_found_later_and_only_so_far(store: RedisLink) -> None:
@@ -65,12 +66,12 @@ async def test_an_event_that_lay_in_the_journal_is_found_later_and_only_so_far(s
     for number in range(1200):
         await accept(store, flake(NOW + 1000, number), NOW + 1000 + number, made=None)
     await accept(store, wanted, NOW + 3_600_000)
-    assert (await trace.find(store, wanted)).event["id"] == wanted
+    assert (await event_stream.find(store, wanted)).event["id"] == wanted
     with pytest.raises(NotFound) as caught:
-        await trace.find(store, wanted, scan=700)
+        await event_stream.find(store, wanted, scan=700)
     last = f"{NOW + 1000 + 699}-0"
     assert f"after={last}" in caught.value.hint
-    assert (await trace.find(store, wanted, after=last, scan=700)).event["id"] == wanted
+    assert (await event_stream.find(store, wanted, after=last, scan=700)).event["id"] == wanted
 
 
 async def test_an_event_that_is_not_there_says_why(store: RedisLink) -> None:
@@ -81,11 +82,11 @@ async def test_an_event_that_is_not_there_says_why(store: RedisLink) -> None:
         (flake(NOW), "no event has this id"),
     ):
         with pytest.raises(NotFound) as caught:
-            await trace.find(store, ask)
+            await event_stream.find(store, ask)
         assert hint in caught.value.hint
         await accept(store, flake(NOW, 7), NOW)
     with pytest.raises(NotFound):
-        await trace.find(store, "9" * 20)
+        await event_stream.find(store, "9" * 20)
 
 
 async def test_each_group_says_what_became_of_the_entry(store: RedisLink) -> None:
@@ -99,14 +100,14 @@ async def test_each_group_says_what_became_of_the_entry(store: RedisLink) -> Non
     await group(store, "buried", 2)
     await store.command("XADD", "events:taken:took", f"{NOW + 40}-0", "ids", f"{first},{second}", "ms", "12.5")
     await store.command("XADD", "dead:buried", f"{NOW + 90}-0", "event", "{}", "reason", "boom", "stream_id", first)
-    found = {item["group"]: item for item in await trace.groups(store, first)}
+    found = {item["group"]: item for item in await event_stream.groups(store, first)}
     assert found["waits"] == {"group": "waits", "state": "waiting"}
     assert (found["holds"]["state"], found["holds"]["consumer"], found["holds"]["deliveries"]) == ("pending", "c1", 1)
     assert found["took"] == {"group": "took", "state": "taken", "at": NOW + 40, "ms": 12.5}
     assert found["quiet"] == {"group": "quiet", "state": "unknown"}
     assert found["buried"] == {"group": "buried", "state": "dead_letter", "at": NOW + 90, "reason": "boom"}
     assert list(found) == sorted(found)
-    other = {item["group"]: item for item in await trace.groups(store, second)}
+    other = {item["group"]: item for item in await event_stream.groups(store, second)}
     assert (other["took"]["state"], other["buried"]["state"]) == ("taken", "unknown")
 
 
@@ -124,7 +125,7 @@ async def test_an_event_older_than_a_listener_was_not_taken_by_it(store: RedisLi
             await store.command("XACK", "events", name, row[0])
             await store.command("XADD", f"events:taken:{name}", "*", "ids", row[0], "ms", "1")
     await store.command("XTRIM", "events:taken:long", "MAXLEN", "1")
-    found = {item["group"]: item["state"] for item in await trace.groups(store, old)}
+    found = {item["group"]: item["state"] for item in await event_stream.groups(store, old)}
     assert found == {"new": "older", "busy": "older", "long": "unknown"}
 
 
@@ -135,15 +136,15 @@ async def test_a_listener_that_buries_events_itself_is_believed(store: RedisLink
     await group(store, "sender", 1)
     mention = f'{{"id": "{other_id}", "data": {{"seen": "{event_id}"}}}}'
     await store.command("XADD", "dead:sender", f"{NOW + 80}-0", "event", mention, "reason", "another one")
-    assert [item["state"] for item in await trace.groups(store, entry, event_id)] == ["unknown"]
+    assert [item["state"] for item in await event_stream.groups(store, entry, event_id)] == ["unknown"]
     await store.command("XADD", "dead:sender", f"{NOW + 90}-0", "event", f'{{"id": "{event_id}"}}', "reason", "too old")
-    (found,) = await trace.groups(store, entry, event_id)
+    (found,) = await event_stream.groups(store, entry, event_id)
     assert found == {"group": "sender", "state": "dead_letter", "at": NOW + 90, "reason": "too old"}
 
 
 async def test_a_search_through_large_events_asks_for_few_at_once(store: RedisLink, monkeypatch: Any) -> None:
     """Entries of 100 kB are read in portions that fit the director's memory, and all of them are looked at."""
-    monkeypatch.setattr(trace, "CHUNK_BYTES", 300_000)
+    monkeypatch.setattr(event_stream, "CHUNK_BYTES", 300_000)
     for number in range(130):
         await store.command("XADD", "events", f"{NOW + number}-0", "event", f'{{"id": "1", "x": "{"x" * 100_000}"}}')
     wanted = await accept(store, flake(NOW), NOW + 500)
@@ -155,7 +156,7 @@ async def test_a_search_through_large_events_asks_for_few_at_once(store: RedisLi
                 asked.append(int(parts[-1]))
             return await store.command(*parts)
 
-    assert (await trace.find(Watched(), flake(NOW))).stream_id == wanted  # type: ignore[arg-type]
+    assert (await event_stream.find(Watched(), flake(NOW))).stream_id == wanted  # type: ignore[arg-type]
     assert set(asked[1:]) <= {2, 3, 4}
 
 
@@ -173,7 +174,7 @@ async def test_a_real_listener_leaves_the_record_that_is_read_here(store: RedisL
         entry = await accept(store, flake(now), now)
         for _ in range(300):
             await asyncio.sleep(0.05)
-            found = await trace.groups(store, entry)
+            found = await event_stream.groups(store, entry)
             if found and found[0].get("at"):
                 break
     finally:
@@ -184,7 +185,7 @@ async def test_a_real_listener_leaves_the_record_that_is_read_here(store: RedisL
 
 async def test_without_a_stream_there_are_no_groups(store: RedisLink) -> None:
     """A platform that has not taken an event yet has nobody to ask."""
-    assert await trace.groups(store, f"{NOW}-0") == []
+    assert await event_stream.groups(store, f"{NOW}-0") == []
 
 
 class FakeRpc:

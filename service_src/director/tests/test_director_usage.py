@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from director.api.views import data_facts, row
+from director.engine.interface import Observed, Sample
+from director.engine.parse import usage_sample
+from director.engine.stats import IDLE_INTERVAL, LOOKED_FOR, UsageMeter, cpu_percent
 from director.errors import DockerAway
-from director.runtime.face import Observed, Sample
-from director.runtime.inspection import usage_sample
-from director.usage import IDLE_INTERVAL, LOOKED_FOR, UsageMeter, cpu_percent
-from director.views import data_facts, row
 
 READ = "2026-11-24T02:35:34.403026178Z"
 V1 = {
@@ -118,8 +118,8 @@ async def test_an_engine_that_is_away_leaves_the_figures_as_they_were() -> None:
 
 async def test_it_samples_often_only_while_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A first look after a silence starts a round at once; without looks the rounds are far apart."""
-    monkeypatch.setattr("director.usage.SHORTEST_SPAN", 0.0)
-    monkeypatch.setattr("director.usage.INTERVAL", 0.01)
+    monkeypatch.setattr("director.engine.stats.SHORTEST_SPAN", 0.0)
+    monkeypatch.setattr("director.engine.stats.INTERVAL", 0.01)
     engine = Engine("c0")
     found = meter(engine)
     task = asyncio.create_task(found.run())

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from band.redis import RedisLink
-from director import history
-from director.desired import Desired, Wanted
-from director.releases import Releases
-from director.runtime.face import Observed
-from director.spec import Spec
-from director.verdicts import SILENT_ASKS
-from director.watch import Watch
+from director.engine.interface import Observed
+from director.state import history
+from director.state.desired import Desired, Wanted
+from director.state.releases import Releases
+from director.state.spec import Spec
+from director.supervise.policy import SILENT_ASKS
+from director.supervise.probation import Watch
 
 SWITCHED = 1_000.0
 

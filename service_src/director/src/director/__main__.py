@@ -7,12 +7,12 @@ import sys
 from band import logger, loop, start_server
 from band.config import environ
 from band.telemetry.logs import configure_logs
-from director.assembly import Director, server_settings
+from director.app import Director, server_settings
+from director.engine.docker import DockerRuntime
+from director.engine.interface import OwnContainer
 from director.errors import ConfigError
-from director.runtime.docker import DockerRuntime
-from director.runtime.face import OwnContainer
 from director.settings import DirectorSettings
-from director.whereabouts import find_self
+from director.startup import find_self
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ import msgspec
 from band.errors import SettingsError
 from band.redis import RedisAddress, dsn_from_env
 from band.service.cross_site import LOOPBACK
-from director.catalog import builtin_home
 from director.errors import ConfigError
-from director.spec import MEMORY_PATTERN
+from director.images.catalog import builtin_home
+from director.state.spec import MEMORY_PATTERN
 
 _YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 OF_SERVICES = frozenset({"BAND_SERVICE", "BAND_CONTAINER"})

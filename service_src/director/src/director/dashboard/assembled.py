@@ -6,7 +6,9 @@ import asyncio
 
 from aiohttp import web
 
-from director.api import LOGIN
+from director.api.server import LOGIN
+from director.api.throttle import Guesses
+from director.api.websocket import LogSocket
 from director.dashboard.assets import PREFIX, Assets
 from director.dashboard.board import Board
 from director.dashboard.inside import Inside
@@ -14,13 +16,11 @@ from director.dashboard.live import Live
 from director.dashboard.login import Login
 from director.dashboard.pages import Pages
 from director.dashboard.rendering import Renderer
-from director.desired import Store
-from director.feed import Feed
-from director.guesses import Guesses
+from director.engine.log_feed import Feed
+from director.images.progress import Progress
 from director.locks import Locks
-from director.progress import Progress
 from director.settings import DirectorSettings
-from director.ws import LogSocket
+from director.state.desired import Store
 
 OPEN = (LOGIN, PREFIX)
 """Beginnings of the paths that are open without a token: the way in, and what it looks like."""

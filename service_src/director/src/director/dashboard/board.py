@@ -14,14 +14,14 @@ from band.errors import RedisError
 from director.dashboard import dead
 from director.dashboard.cards import Card, Reason, card
 from director.dashboard.grid import Cell, place
-from director.dashboard.happened import EventItem, item
 from director.dashboard.inside import Inside
+from director.dashboard.lists import EventItem, item
 from director.dashboard.shelf import Folder
-from director.desired import Store, pairs
 from director.errors import DirectorError
-from director.events import STREAM
+from director.images.progress import Progress
 from director.locks import Locks
-from director.progress import Progress
+from director.state.desired import Store, pairs
+from director.state.events import STREAM
 
 EVENTS = 50
 FOLDERS_AGE = 5.0

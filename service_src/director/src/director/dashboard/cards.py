@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from director.dashboard.words import Look, count, duration, look, mebibytes, percent
-from director.progress import Building
+from director.dashboard.formatting import Look, count, duration, look, mebibytes, percent
+from director.images.progress import Building
 
 Row = Mapping[str, Any]
 

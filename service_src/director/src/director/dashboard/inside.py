@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from director.api import HandlerFunction, Json
-from director.endpoints import Endpoint
-from director.params import read_params
+from director.api.params import read_params
+from director.api.routes import Endpoint
+from director.api.server import HandlerFunction, Json
 
 
 class Inside:

@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from director import sessions
-from director.api import LOGIN
+from director.api import sessions
+from director.api.request import read_body
+from director.api.server import LOGIN
+from director.api.throttle import Guesses
 from director.dashboard.rendering import Renderer
 from director.errors import TooManyGuesses
-from director.guesses import Guesses
-from director.reading import read_body
 
 PATH = LOGIN
 

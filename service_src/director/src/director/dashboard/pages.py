@@ -9,14 +9,14 @@ from typing import Any
 from aiohttp import web
 
 from band.errors import RedisError
-from director.dashboard import trace
+from director.api.routes import ENDPOINTS, READING
+from director.dashboard import timeline
 from director.dashboard.board import EVENTS, Board
 from director.dashboard.inside import Inside
 from director.dashboard.rendering import Renderer, answer
 from director.dashboard.shelf import fields, releases
-from director.endpoints import ENDPOINTS, READING
+from director.engine.log_feed import Feed
 from director.errors import DirectorError, NotFound, RedisUnavailable
-from director.feed import Feed
 
 Page = Callable[[web.Request], Awaitable[web.Response]]
 LINES = 60
@@ -117,7 +117,7 @@ class Pages:
         """`/dashboard/trace/<id>`: the road of one event."""
         number = request.match_info["id"]
         found = await self._inside.ask("trace", id=number)
-        return self._renderer.page(request, "trace.html", id=number, **trace.timeline(found))
+        return self._renderer.page(request, "trace.html", id=number, **timeline.timeline(found))
 
     async def help(self, request: web.Request) -> web.Response:
         """`/dashboard/help`: what the words mean, where the documentation lies, what the API can do."""

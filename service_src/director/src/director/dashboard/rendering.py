@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from director import __version__
-from director.dashboard import words
+from director.dashboard import formatting
 from director.dashboard.assets import Assets
 from director.dashboard.pretty import pretty
 
@@ -44,16 +44,16 @@ class Renderer:
         )
         self._environment.globals.update(asset=assets.url, icon=icon, version=__version__, **common)
         self._environment.filters.update(
-            clock=words.clock,
-            count=words.count,
-            duration=words.duration,
-            mebibytes=words.mebibytes,
-            level=words.level,
-            milliseconds=words.milliseconds,
-            percent=words.percent,
+            clock=formatting.clock,
+            count=formatting.count,
+            duration=formatting.duration,
+            mebibytes=formatting.mebibytes,
+            level=formatting.level,
+            milliseconds=formatting.milliseconds,
+            percent=formatting.percent,
             pretty=pretty,
-            stamp=words.stamp,
-            without_stamp=words.without_stamp,
+            stamp=formatting.stamp,
+            without_stamp=formatting.without_stamp,
         )
 
     def macro(self, template: str, name: str) -> Callable[..., str]:

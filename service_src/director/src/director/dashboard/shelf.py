@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from director.masking import MASK, is_secret
-from director.progress import Building
+from director.images.progress import Building
+from director.redact import MASK, is_secret
 
 
 class Folder(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,1 @@
+"""HTTP in and out: reads parameters, checks who may call, writes responses. It decides nothing about services."""

@@ -1,0 +1,208 @@
+"""Typed parameters of the endpoints. A request's path, query and body become one of these, or an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar, get_args
+
+import msgspec
+
+from director.api.request import decode
+from director.errors import BadParameter, InvalidValue, shown_key
+from director.state import spec
+from director.state.spec import Limits, Name, Pos
+from director.validation import explain
+
+P = TypeVar("P", bound=msgspec.Struct)
+_SEE = "GET /openapi.json describes the parameters"
+
+
+EnvKey = Annotated[str, msgspec.Meta(pattern=spec.ENV_KEY_PATTERN)]
+EnvText = Annotated[str, msgspec.Meta(pattern=spec.ENV_VALUE_PATTERN)]
+EnvValue = EnvText | int | float | bool
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No parameters."""
+
+
+class ServiceParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service that the request is about."""
+
+    name: Name
+
+
+class RunParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What to run, and how from now on. `env` and `limits` replace what was given before; left out, that stays.
+
+    With `wait` the answer comes once the container before has ended: from then on no event meets the old settings.
+    """
+
+    name: Name
+    env: dict[EnvKey, EnvValue] | None = None
+    pos: Pos | None = None
+    limits: Limits | None = None
+    auto_remove: bool | None = None
+    nocache: bool = False
+    dry_run: bool = False
+    wait: bool = False
+
+
+class RollbackParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service, and the release to go back to: its id or spec hash; without one the last good one.
+
+    With `dry_run` nothing is done: the response names the release that it would be.
+    """
+
+    name: Name
+    to: Annotated[str, msgspec.Meta(pattern=spec.RELEASE_PATTERN)] | None = None
+    dry_run: bool = False
+
+
+class PruneParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether to remove what may go; without it, only tell."""
+
+    apply: bool = False
+
+
+class StateParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which service; without a name all of them."""
+
+    name: Name | None = None
+
+
+class SetPosParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service, and its new place."""
+
+    name: Name
+    pos: Pos
+
+
+class RebuildParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether to build without BuildKit's cache, and then also what did not change."""
+
+    nocache: bool = False
+
+
+class LogsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service, how many of its last lines, and whether to go on as they come."""
+
+    name: Name
+    tail: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 100
+    follow: bool = False
+
+
+class EventsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many events."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
+
+
+EventId = Annotated[
+    str, msgspec.Meta(pattern=spec.EVENT_ID_PATTERN, description="id of an event, as front answered it")
+]
+StreamId = Annotated[str, msgspec.Meta(pattern=spec.STREAM_ID_PATTERN, description="id of an entry of the stream")]
+StreamIds = Annotated[
+    str,
+    msgspec.Meta(pattern=spec.STREAM_IDS_PATTERN, description="stream ids of dead letters, joined by commas"),
+]
+
+
+class TraceParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The event; how many entries to look at, and behind which entry to go on."""
+
+    id: EventId
+    after: StreamId | None = None
+    scan: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100_000
+
+
+class LettersParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service, and how many of its newest dead letters."""
+
+    name: Name
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+
+
+class ReplayParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service, and which dead letters: those named, else the oldest `limit`, else all."""
+
+    name: Name
+    id: StreamIds | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+
+
+class DeleteLettersParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service, and which dead letters: those named, or `all` of them."""
+
+    name: Name
+    id: StreamIds | None = None
+    all: bool = False
+
+
+class CallParams(msgspec.Struct, frozen=True):
+    """The service and method to call; all other parameters of the request go to the method."""
+
+    name: Name
+    method: Annotated[str, msgspec.Meta(pattern=spec.METHOD_PATTERN)]
+    timeout__: Annotated[float, msgspec.Meta(ge=0.01, le=60)] = 2.0
+
+
+class ConfigParams(msgspec.Struct, frozen=True):
+    """The service; every other parameter is a dotted key of its config with its new value (empty: remove)."""
+
+    name: Name
+
+
+def read_params(
+    kind: type[P], path: Mapping[str, str], query: Mapping[str, str], body: Mapping[str, Any]
+) -> tuple[P, dict[str, Any]]:
+    """Return the typed parameters, and those that the type does not name. The path wins over the body over the query.
+
+    A parameter of the query or body that has the name of one of the path is among the latter: a method called over
+    `/call/<name>/<method>` may well have an argument `name`.
+
+    Raises:
+        BadParameter: one is unknown, missing or of the wrong type.
+        InvalidValue: one has an impossible value.
+    """
+    given: dict[str, Any] = {**query, **body}
+    merged: dict[str, Any] = {**given, **path}
+    fields = {field.encode_name for field in msgspec.structs.fields(kind)}
+    strict = bool(kind.__struct_config__.forbid_unknown_fields)
+    unknown = sorted(set(merged) - fields)
+    if strict and unknown:
+        known = ", ".join(sorted(fields - set(path))) or "none"
+        hint = f"parameters here: {known}"
+        if unknown[0].lstrip().startswith("{"):
+            hint += "; that looks like JSON: send it with Content-Type: application/json"
+        raise BadParameter(f"unknown parameter {shown_key(unknown[0])}", hint)
+    named = {key: _parsed(key, value) for key, value in merged.items() if key in fields}
+    for field in msgspec.structs.fields(kind):
+        value = named.get(field.encode_name)
+        switch = bool in {field.type, *get_args(field.type)}
+        if switch and isinstance(value, int | float) and not isinstance(value, bool):
+            raise BadParameter(f"bad parameter: {field.encode_name}: must be true or false, not a number", _SEE)
+    try:
+        params = msgspec.convert(named, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error)) from error
+    return params, {key: value for key, value in given.items() if key not in fields or key in path}
+
+
+def _parsed(key: str, value: Any) -> Any:
+    """Return a value of a query or form whose type is an object as that object."""
+    if key in {"env", "limits"} and isinstance(value, str):
+        try:
+            return decode(value)
+        except BadParameter as error:
+            raise BadParameter(
+                f"parameter {key} is not a JSON object", 'send JSON: {"env": {"KEY": "value"}}'
+            ) from error
+    return value
+
+
+def _explain(message: str) -> BadParameter | InvalidValue:
+    # msgspec says "Expected `int`, got `str`" for a wrong type, and "Expected `int` >= 1" for an impossible value.
+    wrong_type = "got `" in message or "missing required" in message or "unknown field" in message
+    kind = BadParameter if wrong_type else InvalidValue
+    return kind(f"bad parameter: {explain(message)}", _SEE)

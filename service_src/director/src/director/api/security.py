@@ -1,0 +1,101 @@
+"""Who may call. GET changes state here, so a web page of another site must not be able to send even that."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
+
+from band.service.cross_site import LOOPBACK, Header, SitePolicy, host_names, hostname, reader
+from director.api import sessions
+from director.errors import ConfigError, Refused, TokenMissing, WrongToken
+
+_SHOW = "send `Authorization: Bearer <token>` or `X-Band-Token: <token>`"
+
+
+class Guard(msgspec.Struct, frozen=True):
+    """Judges a request by its headers.
+
+    Attributes:
+        hosts: the names the director is reached under, without ports.
+        token: what a request has to show; None on loopback.
+        open_paths: paths that need no token.
+        open_prefixes: beginnings of such paths.
+        reading: first words of the paths that change nothing, which a browser may also open out of nowhere.
+    """
+
+    hosts: frozenset[str]
+    token: str | None = None
+    open_paths: frozenset[str] = frozenset()
+    open_prefixes: tuple[str, ...] = ()
+    reading: frozenset[str] = frozenset()
+
+    def check(self, path: str, headers: Mapping[str, str]) -> None:
+        """Return if the request may pass.
+
+        Raises:
+            Refused: a foreign Host (DNS rebinding), Origin or Referer, or a browser's request from who knows where.
+            TokenMissing: neither the token nor a session of the page.
+            WrongToken: a wrong one; whether the request is refused for another reason as well is not told.
+        """
+        header = reader(headers)
+        given = _given_token(header) if self.token is not None else ""
+        shown = self.token is not None and _same(given, self.token)
+        closed = self.token is not None and not self._is_open(path) and not shown
+        closed = closed and not _in_session(self.token or "", headers)
+        if given and closed:
+            raise WrongToken("the token is wrong", _SHOW)
+        policy = SitePolicy(self.hosts, owner="this director", host_hint="BAND_ALLOWED_HOSTS adds a name")
+        refusal = policy.refusal(header, reads=self._only_reads(path), trusted=shown)
+        if refusal is not None:
+            raise Refused(refusal.reason, refusal.hint)
+        if closed:
+            raise TokenMissing("the token is missing", _SHOW)
+
+    def _only_reads(self, path: str) -> bool:
+        return path.lstrip("/").split("/")[0] in self.reading
+
+    def _is_open(self, path: str) -> bool:
+        return path in self.open_paths or path.startswith(self.open_prefixes)
+
+
+def _given_token(header: Header) -> str:
+    """Return the token that a request shows, right or wrong; empty when it shows none."""
+    scheme, _, bearer = (header("Authorization") or "").partition(" ")
+    return bearer.strip() if scheme.lower() == "bearer" else header("X-Band-Token") or ""
+
+
+def _same(given: str, token: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode())
+
+
+def _in_session(token: str, headers: Mapping[str, str]) -> bool:
+    return sessions.valid(sessions.cookie_of(headers), token, time.time())
+
+
+def allowed_hosts(own: Iterable[str], extra: Collection[str]) -> frozenset[str]:
+    """Return the names to accept: loopback, those of the director itself, and those of BAND_ALLOWED_HOSTS."""
+    return host_names(own, extra)
+
+
+def check_exposure(
+    *, token: str | None, host: str, in_container: bool, published: Iterable[str] = (), host_network: bool = False
+) -> None:
+    """Return if the director may listen: beyond loopback only with a token.
+
+    Inside a container listening on 0.0.0.0 is normal: what counts is the host address its port is published on.
+
+    Raises:
+        ConfigError: it can be reached from other machines, and anybody could run containers there.
+    """
+    if token:
+        return
+    reachable = list(published) if in_container and not host_network else [host]
+    beyond = sorted({address for address in reachable if hostname(address) not in LOOPBACK and address not in LOOPBACK})
+    if beyond:
+        raise ConfigError(
+            f"refusing to start: the director can be reached at {', '.join(beyond)} and has no token; "
+            "publish it on loopback (-p 127.0.0.1:10000:8080), or set BAND_TOKEN"
+        )

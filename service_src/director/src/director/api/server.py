@@ -1,0 +1,181 @@
+"""HTTP in and out: reads parameters, asks the guard, calls a handler, writes its answer or its error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from aiohttp import web
+
+from band import logger
+from band.errors import RedisError
+from director.api.counts import RequestCounts
+from director.api.params import read_params
+from director.api.request import read_body, read_query
+from director.api.routes import Endpoint
+from director.api.security import Guard
+from director.api.throttle import Guesses
+from director.errors import DirectorError, RedisUnavailable, TokenMissing, TooManyGuesses, WrongToken
+
+Answer = Any
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+HandlerFunction = Callable[[Any, dict[str, Any]], Awaitable[Answer]]
+LOGIN = "/dashboard/login"
+CLIENT_GONE = 499
+"""The status under which a request is counted whose client went before the answer."""
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A handler's answer that is text, whole or as it comes."""
+
+    body: str | AsyncGenerator[bytes, None]
+    content_type: str = "text/plain; charset=utf-8"
+
+
+class Json(msgspec.Struct, frozen=True):
+    """A handler's answer with a status of its own."""
+
+    value: Any
+    status: int = 200
+
+
+def routes(endpoints: Iterable[Endpoint], *handlers: object) -> list[web.RouteDef]:
+    """Return the routes of the table, GET and POST, each with the method of that name of the first object that has it.
+
+    Raises:
+        LookupError: no object has a handler that the table names.
+    """
+    found: list[web.RouteDef] = []
+    for endpoint in endpoints:
+        function = _handle(endpoint, _handler(endpoint.handler, handlers))
+        # A HEAD would do what GET does, and that changes state here.
+        found += [web.get(endpoint.path, function, allow_head=False), web.post(endpoint.path, function)]
+    return found
+
+
+def _handler(name: str, handlers: Iterable[object]) -> HandlerFunction:
+    for candidate in handlers:
+        function: HandlerFunction | None = getattr(candidate, name, None)
+        if function is not None:
+            return function
+    raise LookupError(f"no handler is called {name!r}")
+
+
+def error_middleware(
+    guard: Callable[[], Guard], requests: RequestCounts | None = None, guesses: Guesses | None = None
+) -> Any:
+    """Return the outermost middleware: the guard first, then every error as JSON, each answer counted.
+
+    Args:
+        guard: asked for at each request.
+        requests: where answers are counted, by the path's template.
+        guesses: where wrong tokens are counted.
+    """
+    guesses = guesses or Guesses()
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        begun = time.perf_counter()
+        answer: web.StreamResponse | None = None
+        try:
+            answer = await _answer(guard(), guesses, request, handler)
+            return answer
+        finally:
+            if requests is not None:
+                whole = answer is None or isinstance(answer, web.Response)
+                seconds = time.perf_counter() - begun if whole else None
+                requests.answered(_endpoint(request), answer.status if answer else CLIENT_GONE, seconds)
+
+    return middleware
+
+
+async def _answer(guard: Guard, guesses: Guesses, request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        try:
+            guard.check(request.path, request.headers)
+        except WrongToken:
+            await guesses.wrong(request.remote)
+            raise
+        return await handler(request)
+    except TokenMissing as error:
+        return _to_login(request) or _json(error.body(), error.status)
+    except TooManyGuesses as error:
+        answer = _json(error.body(), error.status)
+        answer.headers["Retry-After"] = str(error.retry_after)
+        answer.force_close()
+        return answer
+    except DirectorError as error:
+        return _json(error.body(), error.status)
+    except RedisError as error:
+        away = RedisUnavailable(str(error), "is Redis up? GET /health tells")
+        return _json(away.body(), away.status)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return _http_error(request, error)
+    except Exception:  # noqa: BLE001 - the client gets an answer, the log the reason
+        logger.exception("request_failed", path=request.path)
+        body = {"error": {"code": "internal", "message": "the director failed", "hint": "its log says why"}}
+        return _json(body, 500)
+
+
+def _to_login(request: web.Request) -> web.Response | None:
+    """Return the way to the login page for a person who opens a page; None for a program."""
+    if request.method != "GET" or "text/html" not in request.headers.get("Accept", ""):
+        return None
+    return web.Response(status=303, headers={**_HEADERS, "Location": f"{LOGIN}?next={quote(request.path)}"})
+
+
+def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
+    """Return what aiohttp itself refuses in the director's form; 405 keeps its Allow header."""
+    message = f"{error.status} {error.reason}: {request.path[:200]}"
+    answer = _json(
+        {"error": {"code": "http", "message": message, "hint": "GET /openapi.json shows what there is"}}, error.status
+    )
+    if "Allow" in error.headers:
+        answer.headers["Allow"] = error.headers["Allow"]
+    return answer
+
+
+def _endpoint(request: web.Request) -> str:
+    """Return the template of the path that was asked for; one word for all paths that there are not."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"
+
+
+def _handle(endpoint: Endpoint, function: HandlerFunction) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        params, rest = read_params(endpoint.params, request.match_info, read_query(request), await read_body(request))
+        return await _write(request, await function(params, rest))
+
+    return handle
+
+
+async def _write(request: web.Request, answer: Answer) -> web.StreamResponse:
+    if isinstance(answer, Json):
+        return _json(answer.value, answer.status)
+    if not isinstance(answer, Text):
+        return _json(answer)
+    if isinstance(answer.body, str):
+        return web.Response(body=answer.body.encode(), headers={**_HEADERS, "Content-Type": answer.content_type})
+    stream = web.StreamResponse(headers={**_HEADERS, "Content-Type": answer.content_type})
+    await stream.prepare(request)
+    async with aclosing(answer.body):
+        async for chunk in answer.body:
+            if request.transport is None or request.transport.is_closing():
+                return stream  # who asked is gone; an empty chunk is how a silent source lets us see it
+            if chunk:
+                await stream.write(chunk)
+    await stream.write_eof()
+    return stream
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(value), status=status, content_type="application/json", headers=_HEADERS
+    )

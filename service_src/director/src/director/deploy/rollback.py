@@ -1,0 +1,172 @@
+"""Going back to an earlier release: by request, or by the watch after a switch."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from band import logger
+from director.deploy.deployments import Deployments
+from director.deploy.known import what_runs
+from director.engine.interface import Observed, Runtime
+from director.errors import Conflict, DirectorError, DockerAway, NotFound
+from director.images.images import ImagePlan, Images
+from director.locks import Locks
+from director.state import history
+from director.state.desired import Desired, Wanted
+from director.state.history import Release
+from director.state.releases import Releases
+from director.state.spec import check_name
+
+
+class Rollback:
+    """Brings earlier releases back through the same steps as any deploy: start beside, check, switch."""
+
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        images: Images,
+        desired: Desired,
+        releases: Releases,
+        deployments: Deployments,
+        locks: Locks,
+    ) -> None:
+        self._runtime = runtime
+        self._images = images
+        self._desired = desired
+        self._releases = releases
+        self._deployments = deployments
+        self._locks = locks
+
+    async def to(self, name: str, release: str | None) -> tuple[Observed, Release]:
+        """Go back to a release, by its id or spec hash; without one to the last good one before the current.
+
+        Raises:
+            NotFound: the service was never run, or there is no such release.
+            Conflict: there is nothing to go back to, or its image is gone and cannot be made.
+            DirectorError: it did not come up; what served before still does.
+        """
+        check_name(name)
+        async with self._locks.hold(name, interruptible=True):
+            wanted = await self._wanted(name)
+            target = self._choose(name, release)
+            await self._have_image(target)
+            seen = await self._go(wanted, target, "rollback", "rolled back by request")
+            return seen, target
+
+    async def target(self, name: str, release: str | None) -> Release:
+        """Return the release that `to` would go back to, and do nothing.
+
+        Raises:
+            NotFound: as `to` does.
+            Conflict: as `to` does.
+        """
+        check_name(name)
+        await self._wanted(name)
+        target = self._choose(name, release)
+        await self._to_build(target)
+        return target
+
+    async def away(self, name: str, reason: str) -> Release | None:
+        """Go back by itself from a release that did not stand the watch; called with the service's lock held.
+
+        Returns the release that serves now; None when no earlier one came up: then the release is no longer watched,
+        and what becomes of it is the crash window's affair.
+        """
+        with self._locks.interruptible(name):
+            return await self._away(name, reason)
+
+    async def _away(self, name: str, reason: str) -> Release | None:
+        wanted = await self._wanted(name)
+        tried: set[str] = set()
+        while True:
+            target = self._earlier(name, tried)
+            if target is None:
+                before = self._releases.of(name)
+                await self._releases.put(name, history.proven(before, float("inf")))
+                logger.error("rollback_impossible", service=name, reason=reason)
+                return None
+            tried.add(target.spec.hash())
+            try:
+                await self._have_image(target)
+                await self._go(wanted, target, "watch", reason)
+            except DockerAway:
+                raise  # it is not the release that is bad: the reconciler asks again
+            except DirectorError as error:
+                logger.warning("rollback_failed", service=name, release=target.id, reason=error.message)
+            else:
+                return target
+
+    async def _go(self, wanted: Wanted, target: Release, by: history.By, reason: str) -> Observed:
+        name = wanted.spec.name
+        before = history.current(self._releases.of(name))
+        back = msgspec.structs.replace(
+            wanted,
+            spec=self._deployments.of_today(target.spec),
+            title=target.title or wanted.title,
+            state="running",
+            since=time.time(),
+        )
+        seen = await self._deployments.go_back(back, target, by, reason)
+        logger.warning(
+            "service_rolled_back",
+            service=name,
+            release=target.id,
+            instead_of=before.id if before else None,
+            by=by,
+            reason=reason,
+        )
+        return seen
+
+    def _choose(self, name: str, release: str | None) -> Release:
+        found = self._releases.of(name)
+        if release is None:
+            target = history.previous(found)
+            if target is None:
+                raise Conflict(f"{name} has no earlier good release to go back to", _others(name, found), service=name)
+            return target
+        target = history.find(found, release)
+        if target is None:
+            raise NotFound(f"{name} has no release {release!r}", _others(name, found), service=name)
+        if target.state == "current":
+            raise Conflict(f"release {release} of {name} is the current one", _others(name, found), service=name)
+        if target.state == "failed":
+            raise Conflict(f"release {release} of {name} never served: {target.reason}", _others(name, found))
+        return target
+
+    def _earlier(self, name: str, tried: set[str]) -> Release | None:
+        found = self._releases.of(name)
+        untried = tuple(item for item in found if item.spec.hash() not in tried)
+        return history.previous(untried)
+
+    async def _have_image(self, target: Release) -> None:
+        """Make sure that the image of a release is there: kept, or built where the folder still holds the same."""
+        plan = await self._to_build(target)
+        if plan is not None:
+            await self._images.ensure(plan)
+
+    async def _to_build(self, target: Release) -> ImagePlan | None:
+        """Return how the image of a release is built again; None when it is there."""
+        image, name = target.spec.image, target.spec.name
+        if await self._runtime.image(image) is not None:
+            return None
+        hint = f"GET /releases/{name} shows the releases whose images are there; GET /run/{name} deploys the folder"
+        try:
+            plan = await self._images.plan(name)
+        except DirectorError as error:
+            raise Conflict(f"image {image} of release {target.id} is gone: {error.message}", hint) from error
+        if plan.tag != image:
+            raise Conflict(f"image {image} of release {target.id} is gone, and the folder holds other contents", hint)
+        return plan
+
+    async def _wanted(self, name: str) -> Wanted:
+        return await what_runs(name, self._desired, self._images)
+
+
+def _others(name: str, found: history.History) -> str:
+    ids = list(dict.fromkeys(item.id for item in found if item.state in {"good", "rolled_back"}))
+    if not ids:
+        return f"GET /releases/{name} shows what there is; an earlier release is kept from the second /run on"
+    return f"GET /rollback/{name}?to= takes one of: {', '.join(ids)}"

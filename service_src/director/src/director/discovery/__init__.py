@@ -1,0 +1,1 @@
+"""Services on the bus: registrations, status probes, health, calls over RPC."""

@@ -1,0 +1,194 @@
+"""Hears the heartbeats, asks for statuses, and tells front what all services offer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+
+from band import logger
+from band.background import run_forever
+from band.constants import REGISTRATIONS_KEY
+from band.errors import RedisError
+from band.jsonrpc.instances import CHANNEL as PRESENCE
+from band.redis import RedisLink
+from director.discovery.probe import Prober
+from director.discovery.registrations import Registrations, Row, state_hash
+from director.supervise.supervisor import Supervisor
+
+FRONT = "front"
+STATUS_TIMEOUT = 2.0
+SWEEP_TIMEOUT = 3.0
+START_TIMEOUT = 20.0
+LOOK_EVERY = 5.0
+UNHEARD_SECONDS = 10.0
+"""Seconds after which a service that runs is asked although no heartbeat came: two of them are missing."""
+
+
+class Announcer:
+    """Keeps `Registrations` current.
+
+    Nothing is pushed before the first sweep: an empty table would clear front's routes.
+    """
+
+    def __init__(self, link: RedisLink, prober: Prober, registrations: Registrations, supervisor: Supervisor) -> None:
+        self._link = link
+        self._prober = prober
+        self._registrations = registrations
+        self._supervisor = supervisor
+        self._swept = False
+        self._pushed: int | None = None
+        self._kept: tuple[int, int] | None = None
+        self._changed = asyncio.Event()
+        self._asking: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.refusal = ""
+        """Why front did not take the registrations, while it does not."""
+
+    def rows(self) -> list[Row]:
+        """Return the rows of the services that are there."""
+        return self._registrations.rows(time.time(), self._supervisor.ended())
+
+    async def heard(self, service: str) -> None:
+        """Take a heartbeat: ask that service for its status, front together with what it should know."""
+        if service in self._asking:
+            return
+        self._asking.add(service)
+        try:
+            if service == FRONT and self._swept:
+                await self._push()
+            else:
+                await self._ask(service, STATUS_TIMEOUT)
+        finally:
+            self._asking.discard(service)
+
+    def changed(self) -> None:
+        """Look soon whether front must be told something."""
+        self._changed.set()
+
+    def ended(self, service: str) -> None:
+        """Take it that a service's container died without a word: its peers look at once who is left of it."""
+        self._registrations.drop(service)
+        if service == FRONT:
+            self.refusal = ""
+        self._link.publish(PRESENCE, service.encode())
+
+    def started(self, service: str) -> None:
+        """Take it that a container was started by nobody who waits for it: ask it until it answers."""
+        if service not in self._asking:
+            self._spawn(self._guarded(service, self._await_start(service)))
+
+    async def _await_start(self, service: str) -> None:
+        self._asking.add(service)
+        try:
+            await self._ask(service, START_TIMEOUT, interval=0.25)
+        finally:
+            self._asking.discard(service)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, service: str, work: Coroutine[Any, Any, None]) -> None:
+        """Ask one service; whatever its answer breaks, the others' count."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - what one service answers must not be lost in silence
+            logger.exception("ask_failed", service=service)
+            self._registrations.fault(service, f"its answer cannot be used: {type(error).__name__}", time.time())
+
+    async def run(self) -> None:
+        """Sweep once, then push whenever the rows differ from what front was last told."""
+        await run_forever("announcer", self._turn)
+
+    async def _turn(self) -> None:
+        if not self._swept:
+            await self._sweep()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY):
+                await self._changed.wait()
+        self._changed.clear()
+        if self._link.connected:
+            self._ask_unheard()
+            await self._keep(rows := self.rows(), state_hash(rows))
+        if state_hash(self.rows()) != self._pushed:
+            await self.push()
+
+    async def push(self) -> None:
+        """Tell front now, if it is not told already; front being away is no error, its next heartbeat asks for it."""
+        rows = self.rows()
+        if self._swept and self._link.connected and state_hash(rows) != self._pushed:
+            await self._push()
+
+    def _ask_unheard(self) -> None:
+        """Ask every service that runs and has not been heard for a while, each in the background."""
+        now = time.time()
+        for item in self._supervisor.primaries().values():
+            silent = self._registrations.silent_for(item.service, item.started_at, now)
+            if item.state == "running" and silent > UNHEARD_SECONDS and item.service not in self._asking:
+                self._spawn(self._guarded(item.service, self.heard(item.service)))
+
+    async def _push(self) -> None:
+        rows = self.rows()
+        value = state_hash(rows)
+        self._pushed = value
+        await self._keep(rows, value)
+        status = await self._prober.ask(
+            FRONT,
+            timeout=STATUS_TIMEOUT,
+            params={"register": rows, "state_hash": value},
+            null_is_answer=True,
+            on_error=self._refused,
+        )
+        if status is None:
+            return
+        self.refusal = ""
+        logger.debug("front_told", rows=len(rows), state_hash=value)
+        if status:
+            self._registrations.note(FRONT, status, time.time())
+        else:  # it has them already, and said nothing of how it is
+            self._registrations.touch(FRONT, time.time())
+            await self._ask(FRONT, STATUS_TIMEOUT)
+
+    def _refused(self, said: str) -> None:
+        reason = self._registrations.scrubbed(FRONT, said)
+        if reason != self.refusal:
+            logger.error("registrations_refused", service=FRONT, reason=reason)
+        self.refusal = reason
+
+    async def _keep(self, rows: list[Row], value: int) -> None:
+        """Write the rows where front reads them, again when Redis was away: it may have lost them."""
+        if self._kept == (value, self._link.reconnects):
+            return
+        document = msgspec.json.encode({"register": rows, "state_hash": value})
+        try:
+            await self._link.command("SET", REGISTRATIONS_KEY, document)
+            self._kept = (value, self._link.reconnects)
+        except RedisError as error:
+            logger.warning("registrations_not_kept", reason=str(error))
+
+    async def _ask(self, service: str, timeout: float, interval: float | None = None) -> None:
+        status = await self._prober.ask(service, timeout=timeout, interval=interval)
+        if status:
+            self._registrations.note(service, status, time.time())
+            self.changed()
+
+    async def _sweep(self) -> None:
+        """Ask everything that runs, so that the first table that front gets is whole."""
+        await self._supervisor.pictured.wait()
+        while not self._link.connected:
+            with contextlib.suppress(RedisError):
+                await self._link.ready(60.0)
+        running = sorted(
+            {item.service for item in self._supervisor.observed if item.state == "running"} - {"redis", "director"}
+        )
+        asks = {service: self._ask(service, SWEEP_TIMEOUT, interval=0.25) for service in running}
+        await asyncio.gather(*(self._guarded(service, ask) for service, ask in asks.items()))
+        self._swept = True
+        self.changed()
+        logger.info("registrations_swept", asked=len(running), rows=len(self.rows()))

@@ -1,0 +1,158 @@
+"""Asks services for their `__status` and hears every answer, also when two containers of one service answer.
+
+It has a reply channel of its own, because a JSON-RPC client stops listening at the first answer, and beside a new
+container the old one answers too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from band import logger
+from band.decoding import decode
+from band.errors import DecodingError
+from director.discovery.health import MAX_REASON
+from director.discovery.statuses import Status, bounded
+from director.engine.interface import Observed
+
+QUESTIONS: Mapping[str, Mapping[str, Any]] = {"front": {"register": [], "state_hash": ""}}
+"""Parameters of the question for a status. To front, the original too, an empty hash means that nothing is pushed."""
+CONTAINER_ENV = "BAND_CONTAINER"
+"""What the director calls a container, told to it in its environment; its status repeats it as `container`."""
+
+
+class Link(Protocol):
+    """The part of a Redis link that is needed."""
+
+    def publish(self, channel: str, payload: bytes, on_reply: Any = None, *, keep: bool = False) -> bool:
+        """Publish a message; returns whether it left."""
+
+
+class Prober:
+    """Sends `__status` requests from channel `reply_to` and hands each answer to whoever asked."""
+
+    def __init__(self, link: Link, reply_to: str | None = None) -> None:
+        self.reply_to = reply_to or f"director-probe-{secrets.token_hex(6)}"
+        self._link = link
+        self._ids = itertools.count(1)
+        self._waiting: dict[str, Callable[[Status | None, str], None]] = {}
+
+    async def ask(
+        self,
+        service: str,
+        *,
+        timeout: float,
+        interval: float | None = None,
+        accept: Callable[[Status], bool] = lambda _: True,
+        params: Mapping[str, Any] | None = None,
+        null_is_answer: bool = False,
+        on_error: Callable[[str], None] | None = None,
+    ) -> Status | None:
+        """Return the first status that `accept` takes, or None after `timeout` seconds.
+
+        Args:
+            service: whom to ask.
+            timeout: seconds to wait at most.
+            interval: seconds between requests; None asks once, and gives up at once when nobody listens.
+            accept: tells whether a status is the one that is waited for.
+            params: parameters of the request (front gets the registrations this way), else those of `QUESTIONS`.
+            null_is_answer: take `null` for an empty status (front says so when it knows the registrations already).
+            on_error: takes what an error reply says, which ends the wait; without it, errors are no answer.
+        """
+        found: asyncio.Future[Status | None] = asyncio.get_running_loop().create_future()
+
+        def on_answer(status: Status | None, error: str) -> None:
+            if error:
+                if on_error is not None and not found.done():
+                    on_error(error)
+                    found.set_result(None)
+                return
+            if status is None and null_is_answer:
+                status = {}
+            if not found.done() and status is not None and accept(status):
+                found.set_result(status)
+
+        def nobody(receivers: Any) -> None:
+            if receivers == 0 and not found.done():
+                found.set_result(None)
+
+        asked = QUESTIONS.get(service, {}) if params is None else params
+        ids: list[str] = []
+        try:
+            async with asyncio.timeout(timeout):
+                while not found.done():
+                    ids.append(self._send(service, asked, on_answer, nobody if interval is None else None))
+                    await asyncio.wait([found], timeout=interval)
+                return found.result()
+        except TimeoutError:
+            return None
+        finally:
+            for request in ids:
+                self._waiting.pop(request, None)
+
+    def on_message(self, _channel: str, payload: bytes) -> None:
+        """Take a message of the reply channel; what is no answer to a request of ours is dropped."""
+        try:
+            message = decode(payload)
+        except DecodingError as error:
+            logger.debug("probe_answer_unreadable", reason=str(error))
+            return
+        waiting = self._waiting.get(_id_of(message))
+        if waiting is None:
+            return
+        if message.get("error") is not None:
+            waiting(None, _said(message["error"]))
+        elif "result" in message:
+            status = unwrap(message["result"])
+            waiting(None if status is None else bounded(status, len(payload)), "")
+
+    def _send(
+        self,
+        service: str,
+        params: Mapping[str, Any],
+        on_answer: Callable[[Status | None, str], None],
+        on_sent: Callable[[Any], None] | None,
+    ) -> str:
+        request = str(next(self._ids))
+        self._waiting[request] = on_answer
+        method = f"{service}:__status:{self.reply_to}"
+        message = {"jsonrpc": "2.0", "method": method, "params": params, "id": request}
+        self._link.publish(service, msgspec.json.encode(message), on_sent)
+        return request
+
+
+def _id_of(message: Any) -> str:
+    found = message.get("id") if isinstance(message, dict) else None
+    return str(found) if isinstance(found, str) or (isinstance(found, int) and 0 < found < 2**53) else ""
+
+
+def _said(error: Any) -> str:
+    """Return what an error reply of JSON-RPC says, in a line."""
+    text = error.get("message") if isinstance(error, dict) else error
+    line = " ".join(text.strip()[:MAX_REASON].split()) if isinstance(text, str) else ""
+    return line or "an error without a reason"
+
+
+def unwrap(result: Any) -> Status | None:
+    """Return the status out of a result: typed (Python services) or plain (front, which says null for `as before`)."""
+    if isinstance(result, dict) and result.get("type__") == "data":
+        result = result.get("data")
+    return result if isinstance(result, dict) else None
+
+
+def is_from(status: Status, container: Observed, since: float = 0.0) -> bool:
+    """Whether a status comes from this very container, and from a process of it that began after `since`.
+
+    A status without `container` (of services on the original framework) is believed by its time: the clock is the
+    host's for both, and an older container of the service has started before this one was made.
+    """
+    began, told, called = status.get("app_started"), status.get("container"), container.env.get(CONTAINER_ENV)
+    if told and called and told != called:
+        return False
+    return isinstance(began, int | float) and began >= int(max(container.created_at, since) * 1000)

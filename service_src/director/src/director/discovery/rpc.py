@@ -1,0 +1,94 @@
+"""Calling a method of a service over RPC, with each way it can fail as its own HTTP error."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from band.constants import NOTIFY_ALIVE
+from band.errors import RpcRemoteError, RpcTimeout, RpcUnavailable
+from band.jsonrpc.client import RpcClient
+from band.jsonrpc.messages import INVALID_PARAMS, METHOD_NOT_FOUND
+from band.responses import BaseBandResponse, from_wire
+from director.errors import BadParameter, Conflict, NotFound, RedisUnavailable, ServiceFailed, TimedOut, did_you_mean
+from director.redact import scrub_tree
+
+SILENT_ON_UNKNOWN = frozenset({"front"})
+"""The original front does not answer a call of a method that it has not."""
+
+
+async def call(
+    rpc: RpcClient,
+    name: str,
+    method: str,
+    arguments: dict[str, Any],
+    *,
+    timeout: float,
+    known: bool,
+    connected: bool,
+    methods: Collection[str] | None = None,
+    secrets: Collection[str] = (),
+) -> Any:
+    """Return what the method returns: plain JSON, or a typed response as it stands on the wire; `secrets` masked.
+
+    Args:
+        rpc: the director's client.
+        name: the service.
+        method: its method.
+        arguments: its keyword arguments.
+        timeout: seconds to wait.
+        known: whether the director knows that service.
+        connected: whether Redis is there.
+        methods: those that the service says it has, None when it does not tell.
+        secrets: values that must not be shown, whoever says them.
+    """
+    if method == NOTIFY_ALIVE:
+        raise NotFound(f"{method} is not a method to be called", service=name, method=method)
+    if not connected:
+        raise RedisUnavailable("there is no connection to Redis", "GET /health tells more")
+    try:
+        result = from_wire(await rpc.call(name, method, arguments, timeout))
+    except RpcTimeout as error:
+        if name in SILENT_ON_UNKNOWN and methods is not None and method not in methods:
+            raise no_such_method(name, method, methods) from error
+        raise TimedOut(str(error), "GET /show tells how the service is; timeout__ gives it longer") from error
+    except RpcUnavailable as error:
+        if known:
+            raise Conflict(f"service {name!r} does not listen", f"GET /start/{name} starts it", service=name) from error
+        raise NotFound(f"there is no service {name!r}", "GET /list shows those there are", service=name) from error
+    except RpcRemoteError as error:
+        if error.code == METHOD_NOT_FOUND:
+            raise no_such_method(name, method, methods) from error
+        if error.code == INVALID_PARAMS:
+            raise BadParameter(
+                f"{name}.{method}: {scrub_tree(error.text, secrets)}", "look at the method's arguments"
+            ) from error
+        raise ServiceFailed(
+            f"{name}.{method}: {scrub_tree(error.text, secrets)}", f"GET /logs/{name} may say more"
+        ) from error
+    if isinstance(result, BaseBandResponse):
+        if result.is_error():
+            raise ServiceFailed(
+                f"{name}.{method}: {scrub_tree(result.error_message, secrets)}",
+                data=scrub_tree(result.data, secrets),
+                status_code=result.status_code,
+            )
+        return scrub_tree(result.to_wire(), secrets)
+    return scrub_tree(result, secrets)
+
+
+def no_such_method(name: str, method: str, methods: Collection[str] | None) -> NotFound:
+    """Return the error for a method that a service has not; it names those that it has, and the nearest one."""
+    if not methods:
+        told = "it does not tell which it has" if methods is None else "it has none"
+        return NotFound(
+            f"service {name!r} has no method {method!r}",
+            f"{told}; GET /ask_state/{name} shows its registrations",
+            method=method,
+        )
+    return NotFound(
+        f"service {name!r} has no method {method!r}",
+        f"{did_you_mean(method, methods, 0.5)}It has: {', '.join(sorted(methods))}",
+        method=method,
+        methods=sorted(methods),
+    )

@@ -1,0 +1,198 @@
+"""Building images with BuildKit: a pure command builder, a reader of its progress, and the runner."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import tempfile
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+import msgspec
+
+from director.engine.lines import cut
+from director.errors import BuildFailed
+from director.locks import Locks
+from director.redact import mask_url
+
+LOG_LINES = 20
+ATTEMPTS = 3
+# Seen on a busy two-core host: runc lost its own child before the step began ("read init-p: connection reset by peer").
+ENGINE_FAULTS = ("runc run failed: unable to start container process: waiting for init", "failed to create shim task")
+_STEP = re.compile(r"^#(?P<step>\d+) (?P<rest>.*)$")
+_TIMED = re.compile(r"^\d+\.\d+ ")
+
+
+class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What to build: `tag` is the image's full name, `base_image` is passed as BASE_CONTAINER."""
+
+    tag: str
+    base_image: str
+    labels: Mapping[str, str] = {}
+    nocache: bool = False
+
+
+def build_command(request: BuildRequest, docker: str = "docker") -> list[str]:
+    """Return the argument list of `docker buildx build` with the context's tar on standard input."""
+    command = [docker, "buildx", "build", "--progress=plain", "--load", "--provenance=false", f"--tag={request.tag}"]
+    command += [f"--label={key}={value}" for key, value in sorted(request.labels.items())]
+    command.append(f"--build-arg=BASE_CONTAINER={request.base_image}")
+    if request.nocache:
+        command.append("--no-cache")
+    return [*command, "-"]
+
+
+class Progress:
+    """Reads BuildKit's plain progress: keeps the last lines of each step, and knows the step that failed."""
+
+    def __init__(self) -> None:
+        self._steps: dict[str, deque[str]] = {}
+        self._titles: dict[str, str] = {}
+        self._last: deque[str] = deque(maxlen=LOG_LINES)
+        self._failed = ""
+
+    def feed(self, line: str) -> None:
+        """Take one line of output."""
+        line = cut(mask_url(line))
+        match = _STEP.match(line)
+        if not line.strip():
+            return
+        if match is None:
+            self._last.append(line)
+            return
+        step, rest = match["step"], match["rest"]
+        if rest.startswith("ERROR"):
+            self._failed = step
+        lines = self._steps.setdefault(step, deque(maxlen=LOG_LINES))
+        if step not in self._titles:
+            self._titles[step] = rest
+        else:
+            lines.append(_TIMED.sub("", rest))
+        self._last.append(rest)
+
+    def failure(self) -> tuple[str, list[str]]:
+        """Return (title of the failed step, its last lines); without one, the last lines of the output."""
+        if not self._failed:
+            return "", list(self._last)
+        return self._titles[self._failed], list(self._steps[self._failed])
+
+
+class Builder:
+    """Runs builds: at most `concurrency` at once, one at a time per tag, each within `timeout` seconds."""
+
+    def __init__(self, *, timeout: float = 900.0, concurrency: int = 2, docker: str = "docker") -> None:
+        self._timeout = timeout
+        self._docker = docker
+        self._slots = asyncio.Semaphore(concurrency)
+        self._tags = Locks()
+        self._config = tempfile.TemporaryDirectory(prefix="band-buildx-")
+
+    def close(self) -> None:
+        """Remove what buildx kept of itself."""
+        self._config.cleanup()
+
+    async def build(self, request: BuildRequest, context: bytes, log: Callable[[str], None]) -> None:
+        """Build an image; `log` gets each line of progress.
+
+        Raises:
+            BuildFailed: it did not succeed; `facts["log"]` holds the failing step's last lines.
+        """
+        async with self._tags.hold(request.tag), self._slots:
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    await self._run(request, context, log)
+                except BuildFailed as error:
+                    if attempt == ATTEMPTS or not is_engine_fault(error.facts["log"]):
+                        raise
+                    log(f"the engine could not start a step, trying again ({attempt} of {ATTEMPTS - 1})")
+                else:
+                    return
+
+    async def _run(self, request: BuildRequest, context: bytes, log: Callable[[str], None]) -> None:
+        progress = Progress()
+        try:
+            process = await self._start(request)
+        except OSError as error:
+            raise BuildFailed(
+                f"cannot start {self._docker!r}: {error}", "install docker-cli and docker-buildx", log=[]
+            ) from error
+        try:
+            async with asyncio.timeout(self._timeout):
+                feed = asyncio.create_task(_feed(process, context))
+                await _follow(process, progress, log)
+                await feed
+                code = await process.wait()
+        except TimeoutError as error:
+            raise BuildFailed(
+                f"building {request.tag} took longer than {self._timeout:.0f} s and was stopped",
+                "look at the last step; BAND_BUILD_TIMEOUT raises the limit",
+                log=progress.failure()[1],
+            ) from error
+        finally:
+            await _kill(process)
+        if code != 0:
+            title, lines = progress.failure()
+            where = f" at step {title}" if title else ""
+            raise BuildFailed(f"building {request.tag} failed{where}", "the log holds the step's last lines", log=lines)
+
+    async def _start(self, request: BuildRequest) -> asyncio.subprocess.Process:
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                *build_command(request, self._docker),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env=self._environ(),
+                start_new_session=True,
+                limit=2**20,
+            )
+        )
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:  # asyncio itself would end the CLI, and leave its children
+            await _kill(await starting)
+            raise
+
+    def _environ(self) -> dict[str, str]:
+        # buildx writes its own state; the director's root is read-only, and a user's ~/.docker is not ours to change.
+        return {**os.environ, "BUILDX_CONFIG": self._config.name, "DOCKER_CLI_HINTS": "false"}
+
+
+def is_engine_fault(lines: list[str]) -> bool:
+    """Tell a failure of the engine to start a step at all, which passes, from a step that ran and failed."""
+    return any(mark in line for line in lines for mark in ENGINE_FAULTS)
+
+
+async def _feed(process: asyncio.subprocess.Process, context: bytes) -> None:
+    assert process.stdin is not None  # noqa: S101 - asked for a pipe above
+    with suppress(BrokenPipeError, ConnectionResetError):
+        process.stdin.write(context)
+        await process.stdin.drain()
+    process.stdin.close()
+
+
+async def _follow(process: asyncio.subprocess.Process, progress: Progress, log: Callable[[str], None]) -> None:
+    assert process.stdout is not None  # noqa: S101 - asked for a pipe above
+    while True:
+        try:
+            raw = await process.stdout.readline()
+        except ValueError:  # a line longer than the buffer: its rest follows
+            continue
+        if not raw:
+            return
+        line = raw.decode("utf-8", "replace").rstrip()
+        progress.feed(line)
+        if line.strip():
+            log(line)
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """End the whole process group (the CLI starts buildx as a child); nothing happens when it has ended."""
+    if process.returncode is not None:
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()

@@ -1,0 +1,317 @@
+"""The image folders on disk: which services can be run, from which collection, with what defaults."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+
+from director.errors import InvalidValue, NotFound, did_you_mean
+from director.state.spec import (
+    NAME_PATTERN,
+    POS_PATTERN,
+    RESERVED,
+    HealthCheck,
+    Limits,
+    Port,
+    Pos,
+    RedisKey,
+    StopTimeout,
+    check_env,
+    check_limits,
+    check_name,
+)
+from director.validation import explain
+
+BUILTIN = "builtin"
+ORIGINAL_BASE = "base_original"
+"""The folder of the image that folders without band.yml stand on: what the original's base image brought along."""
+BASE_PLACEHOLDER = "{band-base-py-image}"
+_STRANGE_BASE = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\{band-[^}\s]*\}?)", re.MULTILINE | re.IGNORECASE)
+_BASE_ARG = re.compile(r"^\s*ARG\s+BASE_CONTAINER\b", re.MULTILINE | re.IGNORECASE)
+_LABEL = re.compile(
+    r"""band\.service\.(?P<key>title|def_position|version)"?\s*=\s*(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s\\]+)"""
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads YAML as ever, but `0x3` as the place on the grid that it is, not as a hexadecimal number."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own way
+        first: [("tag:yaml.org,2002:str", re.compile(r"[0-9]{1,2}x[0-9]{1,2}\Z")), *rules]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+class BandYml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file `band.yml` of an image folder; every key is optional."""
+
+    title: str | None = None
+    pos: Pos | None = None
+    role: str | None = None
+    env: dict[str, Any] = {}
+    secrets: list[str] = []
+    ports: dict[str, Port] = {}
+    volumes: dict[str, str] = {}
+    limits: Limits = Limits()
+    read_only: bool = True
+    user: str | None = "10001:10001"
+    health: HealthCheck | bool | None = None
+    stop_timeout: StopTimeout = 10.0
+    watch: Annotated[float, msgspec.Meta(ge=0, le=3600)] | None = None
+    redis_keys: list[RedisKey] = []
+    redis_events: Literal["none", "read", "listen"] = "listen"
+
+
+ORIGINAL = BandYml(read_only=False, redis_keys=["*"])
+ORIGINAL_FOREIGN = BandYml(read_only=False, redis_keys=["*"], user=None)
+"""Folders written for the original platform have no band.yml: they may write to their working directory, use any key of
+Redis but the platform's, and where they do not stand on our base they run as the user their Dockerfile names.
+Capabilities, privileges, memory and processes are limited for them too."""
+
+
+class ImageFolder(msgspec.Struct, frozen=True, kw_only=True):
+    """One folder. `problem` says why it cannot be run: a wrong band.yml, or (`incomplete`) it is no image folder."""
+
+    name: str
+    path: Path
+    collection: str
+    band: BandYml
+    title: str
+    pos: str | None
+    uses_base: bool
+    source: Path | None = None
+    has_band_yml: bool = False
+    problem: str = ""
+    incomplete: bool = False
+
+    @property
+    def original(self) -> bool:
+        """Whether it is a service that was written for the original's base image."""
+        return self.uses_base and not self.has_band_yml and self.runnable
+
+    @property
+    def runnable(self) -> bool:
+        """Whether this is a service, and not an image of the platform itself."""
+        return self.name not in RESERVED
+
+    def health(self) -> HealthCheck | None:
+        """Return the health check: as band.yml says, else band's own for images made on our base."""
+        if isinstance(self.band.health, HealthCheck):
+            return self.band.health
+        return HealthCheck() if self.uses_base and self.band.health is not False else None
+
+
+class Catalog:
+    """The collections, in order of precedence: `user`, others by name, `node`, built-in."""
+
+    def __init__(
+        self,
+        images: Path | None,
+        builtin: Path | None,
+        sources: Sequence[Path] = (),
+        mounts: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._images = images
+        self._builtin = builtin
+        self._sources = tuple(sources)
+        self._mounts = mounts
+
+    def collections(self) -> list[tuple[str, Path]]:
+        """Return (name, folder) of each collection, the first one that has a name wins."""
+        found: list[tuple[str, Path]] = []
+        if self._images is not None:
+            folders = (path for path in _listdir(self._images) if _is_dir(path) and _visible(path))
+            found = sorted(((path.name, path) for path in folders), key=lambda item: (_rank(item[0]), item[0]))
+        if self._builtin is not None:
+            found.append((BUILTIN, self._builtin))
+        return found
+
+    def names(self) -> set[str]:
+        """Return the names of the image folders."""
+        return {path.name for _, folder in self.collections() for path in _listdir(folder) if _is_image_folder(path)}
+
+    def host_path(self, path: Path) -> Path:
+        """Return where people find a path: on the host, when it is mounted into the director's container."""
+        inside = next((place for place in (path, *path.parents) if str(place) in self._mounts), None)
+        return path if inside is None else Path(self._mounts[str(inside)]) / path.relative_to(inside)
+
+    def images(self) -> list[ImageFolder]:
+        """Return every image folder, one a name, sorted by name; what cannot be one is there with its `problem`."""
+        chosen: dict[str, ImageFolder] = {}
+        for collection, folder in self.collections():
+            for path in _listdir(folder):
+                if _is_image_folder(path) and (path.name not in chosen or chosen[path.name].incomplete):
+                    chosen[path.name] = self._read(path, collection)
+                elif path.name not in chosen and _visible(path) and _is_dir(path):
+                    chosen[path.name] = _incomplete(path, collection)
+        return [chosen[name] for name in sorted(chosen)]
+
+    def find(self, name: str) -> ImageFolder | None:
+        """Return the image folder of a name, or None; raise InvalidValue for a name that may not reach a path."""
+        check_name(name)
+        incomplete: ImageFolder | None = None
+        for collection, folder in self.collections():
+            if _is_image_folder(folder / name):
+                return self._read(folder / name, collection)
+            if incomplete is None and _is_dir(folder / name):
+                incomplete = _incomplete(folder / name, collection)
+        return incomplete
+
+    def get(self, name: str) -> ImageFolder:
+        """Return the image folder of a name.
+
+        Raises:
+            InvalidValue: the name, or the folder's band.yml, is wrong.
+            NotFound: no collection has it.
+        """
+        folder = self.find(name)
+        if folder is None:
+            hint = f"{did_you_mean(name, self.names())}GET /list_images shows those there are"
+            raise NotFound(f"there is no image folder {name!r}", hint, service=name)
+        if folder.problem:
+            place = self.host_path(folder.path)
+            there = f"look at {place}" if "read" in folder.problem else "give it one"
+            wrong = "Dockerfile" if folder.problem.startswith("its Dockerfile") else "band.yml"
+            what = there if folder.incomplete else f"correct {place / wrong}"
+            raise InvalidValue(f"image folder {name}: {folder.problem}", what)
+        return folder
+
+    def _read(self, path: Path, collection: str) -> ImageFolder:
+        try:
+            dockerfile = (path / "Dockerfile").read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            return _incomplete(path, collection, f"its Dockerfile cannot be read: {error.strerror}")
+        labels = {match["key"]: match["value"].strip("\"'") for match in _LABEL.finditer(dockerfile)}
+        meta = _read_meta(path)
+        has_band_yml = _is_file(path / "band.yml")
+        uses_base = BASE_PLACEHOLDER in dockerfile or bool(_BASE_ARG.search(dockerfile))
+        original = ORIGINAL if uses_base else ORIGINAL_FOREIGN
+        band, problem = _read_band_yml(path / "band.yml") if has_band_yml else (original, "")
+        problem = problem or _base_problem(dockerfile)
+        pos = band.pos or _pos(meta.get("pos")) or _pos(labels.get("def_position"))
+        return ImageFolder(
+            name=path.name,
+            path=path,
+            collection=collection,
+            band=band,
+            title=str(band.title or meta.get("title") or labels.get("title") or path.name),
+            pos=pos,
+            uses_base=uses_base,
+            source=self._source(path.name, collection),
+            has_band_yml=has_band_yml,
+            problem=problem,
+        )
+
+    def _source(self, name: str, collection: str) -> Path | None:
+        # `service_src` belongs to the built-in collection: an operator's folder of the same name brings its own code.
+        if collection != BUILTIN:
+            return None
+        return next((root / name for root in self._sources if (root / name / "pyproject.toml").is_file()), None)
+
+
+def builtin_home(package: Path) -> Path | None:
+    """Return the folder that holds `band_images` and `service_src`: the repository of a checkout, else the image's."""
+    candidates: Iterable[Path] = [*package.parents, Path("/usr/share/rockstat")]
+    return next(
+        (home for home in candidates if (home / "band_images").is_dir() and (home / "service_src").is_dir()), None
+    )
+
+
+def _base_problem(dockerfile: str) -> str:
+    """Say which placeholder of a FROM line nobody fills in: Docker itself only finds the reference's format wrong."""
+    strange = next((found for found in _STRANGE_BASE.findall(dockerfile) if found != BASE_PLACEHOLDER), None)
+    return f"its Dockerfile begins FROM {strange[:60]}; the only placeholder is {BASE_PLACEHOLDER}" if strange else ""
+
+
+def _rank(collection: str) -> int:
+    return {"user": 0, "node": 2}.get(collection, 1)
+
+
+def _visible(path: Path) -> bool:
+    return not path.name.startswith(("__", "."))
+
+
+def _listdir(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder that may not be looked into must not spoil the whole list
+        return False
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _is_image_folder(path: Path) -> bool:
+    return bool(re.fullmatch(NAME_PATTERN, path.name)) and _is_file(path / "Dockerfile")
+
+
+def _incomplete(path: Path, collection: str, problem: str = "") -> ImageFolder:
+    """Return a folder that is no image folder, with the reason: people look for it in the list."""
+    if not re.fullmatch(NAME_PATTERN, path.name):
+        problem = "its name cannot be a service's: use a-z, 0-9, _ and -, beginning with a letter"
+    elif not os.access(path, os.R_OK | os.X_OK):
+        problem = "the director may not read it"
+    problem = problem or "there is no Dockerfile in it"
+    return ImageFolder(
+        name=path.name,
+        path=path,
+        collection=collection,
+        band=BandYml(),
+        title=path.name,
+        pos=None,
+        uses_base=False,
+        problem=problem,
+        incomplete=True,
+    )
+
+
+def _read_band_yml(path: Path) -> tuple[BandYml, str]:
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}  # noqa: S506 - a safe loader
+        band = msgspec.convert(data, BandYml, strict=False)
+        check_env(band.env)
+        check_limits(band.limits)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        return BandYml(), f"band.yml{f' line {mark.line + 1}' if mark else ''}: not valid YAML"
+    except msgspec.ValidationError as error:
+        return BandYml(), f"band.yml: {explain(str(error))}"
+    except OSError as error:
+        return BandYml(), f"band.yml cannot be read: {error.strerror}"
+    except (InvalidValue, ValueError, RecursionError) as error:  # a date such as 2026-02-30 is a ValueError of YAML
+        return BandYml(), f"band.yml: {error}"
+    return band, ""
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    """Read the original's `meta.yml` (`pos`, `title`); a broken one is as if there were none."""
+    try:
+        data = yaml.load((path / "meta.yml").read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _pos(value: Any) -> str | None:
+    """Return a position as `2x3`, from that or from the original's `{col: 2, row: 3}`."""
+    if isinstance(value, dict):
+        value = f"{value.get('col')}x{value.get('row')}"
+    return value if isinstance(value, str) and re.fullmatch(POS_PATTERN, value) else None

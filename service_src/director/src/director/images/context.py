@@ -1,0 +1,174 @@
+"""The build context of an image: a deterministic tar, and the hash that becomes the image's tag."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from band.compat.requirements import adapt, explain
+from director.errors import BuildFailed, InvalidValue
+from director.images import dockerignore
+from director.images.catalog import BASE_PLACEHOLDER, ImageFolder
+from director.images.dockerignore import DockerIgnore
+
+LARGEST = 100 * 1024**2
+"""Bytes of a context: it is held in memory while its image is built."""
+REQUIREMENTS = "requirements.txt"
+DATED = 315_619_200
+"""When the files of a context are of: 2 January 1980. Zip files, and so wheels, know no time before 1980."""
+
+_SKIPPED = frozenset({".git", "__pycache__", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"})
+_SKIPPED_IN_SOURCE = frozenset({"tests", "dist", "build"})
+_IGNORE_NOTHING = DockerIgnore()
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One file of a context; `link` is the target when it is a symbolic link, which is never followed."""
+
+    path: str
+    content: bytes = b""
+    executable: bool = False
+    link: str = ""
+
+
+def read_entries(folder: ImageFolder, base_image: str) -> list[Entry]:
+    """Return the files of a context: the folder's at the root, `service_src/<name>` as `src/`, sorted by path.
+
+    What the folder's `.dockerignore` names is left out, and not read.
+
+    Raises:
+        InvalidValue: a file cannot be read, they are too large together, or `.dockerignore` has what is no pattern.
+    """
+    entries: dict[str, Entry] = {}
+    walks = [_walk(folder.path, "", _SKIPPED, ignore=_read_ignore(folder))]
+    walks += [_walk(folder.source, "src/", _SKIPPED, _SKIPPED_IN_SOURCE)] if folder.source is not None else []
+    size = 0
+    try:
+        for entry in itertools.chain(*walks):
+            entries[entry.path] = entry
+            size += len(entry.content)
+            if size > LARGEST:
+                raise _too_large(f"image folder {folder.name}")
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    dockerfile = entries["Dockerfile"]
+    content = dockerfile.content.replace(BASE_PLACEHOLDER.encode(), base_image.encode())
+    entries["Dockerfile"] = msgspec.structs.replace(dockerfile, content=content)
+    return [entries[path] for path in sorted(entries)]
+
+
+def named(entries: list[Entry], base_image: str, name: str) -> list[Entry]:
+    """Return the entries with `name` where the Dockerfile has the base image's tag, which is of this host alone."""
+    return [
+        msgspec.structs.replace(entry, content=entry.content.replace(base_image.encode(), name.encode()))
+        if entry.path == "Dockerfile"
+        else entry
+        for entry in entries
+    ]
+
+
+def adapt_requirements(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
+    """Return the entries with a `requirements.txt` of the original's days as it installs today, and what was set aside.
+
+    Pins of 2018 would take band's own libraries back; a file with hashes is of our days and stays as it is.
+
+    Raises:
+        BuildFailed: a line cannot be had on today's Python; the text names file, line and reason.
+    """
+    found = next((entry for entry in entries if entry.path == REQUIREMENTS and not entry.link), None)
+    if found is None or b"--hash=" in found.content:
+        return entries, []
+    adapted = adapt(found.content.decode("utf-8", "replace"))
+    told = explain(adapted)
+    if adapted.refused:
+        raise BuildFailed(told[-len(adapted.refused)], "change that line, then /run again", log=told)
+    changed = msgspec.structs.replace(found, content=adapted.text.encode())
+    return [changed if entry is found else entry for entry in entries], told
+
+
+def context_hash(entries: list[Entry], base_id: str) -> str:
+    """Return 16 hex digits over every path, mode and content, and the id of the base image (empty: not on our base)."""
+    digest = hashlib.sha256(f"band-context-1\0{base_id}\0".encode())
+    for entry in entries:
+        for field in (entry.path.encode(), b"x" if entry.executable else b"-", entry.link.encode(), entry.content):
+            digest.update(len(field).to_bytes(8, "big"))
+            digest.update(field)
+    return digest.hexdigest()[:16]
+
+
+def pack(entries: list[Entry]) -> bytes:
+    """Return the context as a tar in which only the contents can differ: one time, no owners or host modes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for entry in entries:
+            info = tarfile.TarInfo(entry.path)
+            info.mode = 0o755 if entry.executable else 0o644
+            info.mtime = DATED
+            if entry.link:
+                info.type, info.linkname = tarfile.SYMTYPE, entry.link
+            info.size = len(entry.content)
+            archive.addfile(info, io.BytesIO(entry.content))
+    return buffer.getvalue()
+
+
+def _read_ignore(folder: ImageFolder) -> DockerIgnore:
+    try:
+        return DockerIgnore((folder.path / dockerignore.NAME).read_text(encoding="utf-8", errors="surrogateescape"))
+    except FileNotFoundError:
+        return DockerIgnore()
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    except InvalidValue as error:
+        raise InvalidValue(f"image folder {folder.name}: {error}", error.hint) from error
+
+
+def _walk(
+    root: Path,
+    prefix: str,
+    skipped: frozenset[str],
+    top_skipped: frozenset[str] = frozenset(),
+    *,
+    ignore: DockerIgnore = _IGNORE_NOTHING,
+) -> Iterator[Entry]:
+    for path in sorted(root.iterdir()):
+        if path.name in skipped or path.name in top_skipped or path.name.endswith((".pyc", ".egg-info")):
+            continue
+        name = f"{prefix}{path.name}"
+        if not path.is_symlink() and path.is_dir():
+            if not ignore.skips(name):
+                yield from _walk(path, f"{name}/", skipped, ignore=ignore)
+        elif ignore.ignores(name):
+            continue
+        elif path.is_symlink():
+            yield Entry(name, link=str(path.readlink()))
+        elif path.is_file():
+            yield _file(path, name)
+
+
+def _file(path: Path, name: str) -> Entry:
+    facts = path.stat()
+    if facts.st_size > LARGEST:
+        raise _too_large(name)
+    return Entry(name, path.read_bytes(), executable=bool(facts.st_mode & 0o100))
+
+
+def _unreadable(folder: ImageFolder, error: OSError) -> InvalidValue:
+    file = str(error.filename).removeprefix(f"{folder.path}/")
+    return InvalidValue(
+        f"image folder {folder.name}: {file} cannot be read: {error.strerror}",
+        "the director is an ordinary user: `chmod -R a+rX` lets it read the folder",
+    )
+
+
+def _too_large(what: str) -> InvalidValue:
+    return InvalidValue(
+        f"{what} is larger than the {LARGEST >> 20} MiB that an image folder may have",
+        "name in .dockerignore what the image does not need; let the Dockerfile fetch what is large, or the service "
+        "keep it on a volume",
+    )

@@ -1,0 +1,168 @@
+"""From an image folder to an image that is present: built only when its contents are new."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from band import logger
+from director.api.counts import BuildCounts
+from director.engine import interface
+from director.errors import BuildFailed, Conflict
+from director.images.buildkit import Builder, BuildRequest
+from director.images.catalog import ORIGINAL_BASE, Catalog, ImageFolder
+from director.images.context import Entry, adapt_requirements, context_hash, named, pack, read_entries
+from director.images.progress import Progress
+
+
+class ImagePlan(msgspec.Struct, frozen=True):
+    """An image as it would be built now.
+
+    `present`: one with these contents is there already. `contents`: the hash of them and of the base's, without what is
+    of this host alone. `base`: what the build is told to stand on. `notes`: what was changed in its requirements, in
+    words. `below`: the image of ours that must be there before it can be built.
+    """
+
+    folder: ImageFolder
+    tag: str
+    contents: str
+    entries: list[Entry]
+    present: bool
+    base: str
+    notes: list[str] = []
+    below: ImagePlan | None = None
+
+    def labels(self, namespace: str) -> dict[str, str]:
+        """Return the labels of the image."""
+        return {
+            interface.LABEL_MANAGED: "true",
+            interface.LABEL_NAMESPACE: namespace,
+            interface.LABEL_SERVICE: self.folder.name,
+            interface.LABEL_KIND: "service" if self.folder.runnable else "base",
+            interface.LABEL_CONTENTS: self.contents,
+        }
+
+
+class Images:
+    """Plans and builds the images of services."""
+
+    def __init__(
+        self,
+        runtime: interface.Runtime,
+        catalog: Catalog,
+        builder: Builder,
+        *,
+        namespace: str,
+        base_image: str,
+        progress: Progress,
+    ) -> None:
+        self._runtime = runtime
+        self._catalog = catalog
+        self._builder = builder
+        self._namespace = namespace
+        self._base_image = base_image
+        self._progress = progress
+        self._below = asyncio.Lock()
+        self.builds = BuildCounts()
+
+    async def has_folder(self, name: str) -> bool:
+        """Tell whether there is a folder that a service of this name can be run from."""
+        folder = await asyncio.to_thread(self._catalog.find, name)
+        return folder is not None and folder.runnable
+
+    async def names(self) -> set[str]:
+        """Return the names of the image folders."""
+        return await asyncio.to_thread(self._catalog.names)
+
+    async def plan(self, name: str) -> ImagePlan:
+        """Return what the image of a service would be now.
+
+        Raises:
+            NotFound: there is no such image folder.
+            Conflict: it is an image of the platform itself, or the base image is not there.
+            BuildFailed: a requirement of it cannot be had on today's Python.
+        """
+        folder = await asyncio.to_thread(self._catalog.get, name)
+        if not folder.runnable:
+            raise Conflict(
+                f"{name} is an image of the platform itself, not a service", "GET /list_images shows what can be run"
+            )
+        return await self._plan(folder)
+
+    async def ensure(self, plan: ImagePlan, *, nocache: bool = False) -> bool:
+        """Build the planned image unless it is there; returns whether it was built.
+
+        Raises:
+            BuildFailed: the build did not succeed.
+        """
+        if plan.present and not nocache:
+            return False
+        name = plan.folder.name
+        if plan.below is not None:
+            await self._ensure_below(name, plan.below)
+        await self._build(name, plan, nocache=nocache)
+        return True
+
+    async def _plan(self, folder: ImageFolder) -> ImagePlan:
+        base, below = self._base_image, None
+        base_id, base_contents, notes = "", "", list[str]()
+        if folder.uses_base:
+            plain = await self._base()
+            base_id, base_contents = plain.id, plain.labels.get(interface.LABEL_CONTENTS, "")
+            if folder.original and await asyncio.to_thread(self._catalog.find, ORIGINAL_BASE) is not None:
+                below = await self._plan(await asyncio.to_thread(self._catalog.get, ORIGINAL_BASE))
+                base, base_id, base_contents = below.tag, below.tag, below.contents
+        entries = await asyncio.to_thread(read_entries, folder, base)
+        if folder.uses_base:
+            entries, notes = adapt_requirements(entries)
+        tag = f"{self._namespace}/{folder.name}:{context_hash(entries, base_id)}"
+        contents = context_hash(named(entries, base, ORIGINAL_BASE) if below else entries, base_contents)
+        present = await self._runtime.image(tag) is not None
+        return ImagePlan(folder, tag, contents, entries, present, base, notes, below)
+
+    async def _ensure_below(self, name: str, plan: ImagePlan) -> None:
+        """Build what an original service stands on, on its behalf; those that come at the same time wait for it."""
+        async with self._below:
+            if await self._runtime.image(plan.tag) is not None:
+                return
+            try:
+                await self._build(name, plan)
+            except BuildFailed as error:
+                what = "the image with what the original's base image brought along could not be built"
+                hint = (
+                    "it comes from Debian's mirror and the package index. Without a network, take it from a bundle "
+                    "that was made where such a service runs; a folder with a band.yml stands on the plain base and "
+                    "needs none of it"
+                )
+                raise BuildFailed(f"{what}: {error.message}", hint, **error.facts) from error
+
+    async def _build(self, name: str, plan: ImagePlan, *, nocache: bool = False) -> None:
+        """Build an image on behalf of the service `name`."""
+        labels = plan.labels(self._namespace)
+        request = BuildRequest(tag=plan.tag, base_image=plan.base, labels=labels, nocache=nocache)
+        logger.info("build_started", service=name, image=plan.tag, files=len(plan.entries))
+        for note in plan.notes:
+            logger.warning("build_requirement", service=name, note=note)
+        context = await asyncio.to_thread(pack, plan.entries)
+        begun = asyncio.get_running_loop().time()
+        outcome = "failed"
+        try:
+            with self._progress.building(name, plan.tag):
+                await self._builder.build(request, context, lambda line: self._printed(name, line))
+            outcome = "ok"
+        finally:
+            seconds = round(asyncio.get_running_loop().time() - begun, 2)
+            self.builds.ended(outcome, seconds)
+        logger.info("build_done", service=name, image=plan.tag, seconds=seconds)
+
+    def _printed(self, name: str, line: str) -> None:
+        logger.info("build", service=name, line=line)
+        self._progress.line(name, line)
+
+    async def _base(self) -> interface.ImageInfo:
+        base = await self._runtime.image(self._base_image)
+        if base is None:
+            hint = "make it with `ansible-playbook setup.yml`, or name another one in BAND_BASE_IMAGE"
+            raise Conflict(f"the base image {self._base_image} is not there", hint)
+        return base

@@ -1,0 +1,106 @@
+"""What the director itself sees of Redis: whether it answers and takes writes, what lies in its streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from band import logger
+from band.background import run_forever
+from band.constants import DEAD_LETTERS, EVENTS_STREAM
+from band.errors import RedisError, RedisReplyError
+from director.redact import mask_url
+from director.state.desired import Store, pairs
+
+EVERY_SECONDS = 5.0
+WRITTEN_SECONDS = 60
+_ADVICE = {
+    "MISCONF": "it cannot write its file: free its disk; GET /logs/redis tells more",
+    "OOM": "its memory is full: see which listener is behind (front's check `stream`), or raise band_redis_maxmemory",
+    "READONLY": "it is a replica: REDIS_DSN has to name the primary",
+    "BUSY": "it runs a script that does not end: the director ends it",
+    "NOPERM": "the director's Redis user may not write its own keys: run bin/setup again",
+}
+
+
+class Link(Store, Protocol):
+    """The part of the connection to Redis that is needed."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether commands go through now."""
+
+    @property
+    def last_error(self) -> str:
+        """Why they do not."""
+
+
+class RedisHealth:
+    """Looks every five seconds.
+
+    `dead_letters` are the numbers of those services that have some, `last_event_at` when the newest event was stored
+    (seconds since 1970, 0.0 when there is none).
+    """
+
+    def __init__(self, link: Any, namespace: str, services: Callable[[], Iterable[str]]) -> None:
+        self._link: Link = link
+        self._key = f"{namespace}:director:writable"
+        self._services = services
+        self._refusal = ""
+        self.dead_letters: Mapping[str, int] = {}
+        self.last_event_at = 0.0
+
+    @property
+    def status(self) -> str:
+        """`ok`, `away`, or `failing` when it takes no writes."""
+        return "away" if not self._link.connected else "failing" if self._refusal else "ok"
+
+    @property
+    def reason(self) -> str:
+        """Why it is not ok, and what to do; empty when it is."""
+        return self._refusal if self._link.connected else mask_url(self._link.last_error)
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        await run_forever("redis_health", self.look, pause_seconds=EVERY_SECONDS)
+
+    async def look(self) -> None:
+        """Look once; a Redis that is away is waited for."""
+        try:
+            await self._write()
+            names = sorted(self._services())
+            counts = await asyncio.gather(*(self._letters(name) for name in names))
+            self.dead_letters = {name: count for name, count in zip(names, counts, strict=True) if count}
+            self.last_event_at = await self._last_event()
+        except RedisError as error:
+            logger.debug("redis_not_looked_at", reason=str(error))
+
+    async def _write(self) -> None:
+        before, self._refusal = self._refusal, await self._refused()
+        if self._refusal and self._refusal != before:
+            logger.error("redis_refuses_writes", reason=self._refusal)
+        elif before and not self._refusal:
+            logger.info("redis_takes_writes")
+
+    async def _refused(self) -> str:
+        try:
+            await self._link.command("SET", self._key, "1", "EX", WRITTEN_SECONDS)
+        except RedisReplyError as error:
+            said = mask_url(str(error))
+            return f"it refuses writes ({said}); {_ADVICE.get(said.partition(' ')[0], 'GET /logs/redis tells more')}"
+        return ""
+
+    async def _letters(self, service: str) -> int:
+        try:
+            return int(await self._link.command("XLEN", DEAD_LETTERS.format(name=service)))
+        except RedisReplyError:  # something else stands under that name
+            return 0
+
+    async def _last_event(self) -> float:
+        try:
+            facts = dict(pairs(await self._link.command("XINFO", "STREAM", EVENTS_STREAM)))
+        except RedisReplyError:  # there is no stream yet
+            return 0.0
+        newest = facts.get("last-generated-id", b"0-0")
+        return int(newest.partition(b"-")[0]) / 1000

@@ -1,0 +1,211 @@
+"""A Redis user for each service: made before its container, removed after its last one.
+
+A user is called `<service>.<generation>`. Its password, and the generation, are derived from the director's own
+password in Redis, so none is stored, and a new password of the director means new users: the old ones stay until no
+container signs in with them any more, and their connections end with them. Redis keeps the users in a file of its own,
+for those who reconnect while the director is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import re
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from band import logger
+from band.background import run_forever
+from band.errors import RedisReplyError, RedisUnavailable, SettingsError
+from band.redis import RedisAddress, RedisLink
+from director.engine.interface import Observed
+from director.redis.acl import ANY_KEY, rules_of
+from director.state.desired import Desired, Store
+
+LOOK_EVERY = 1.0
+ASK_EVERY = 30.0
+"""Seconds between two looks at the users that Redis has; in between it is asked when something changed."""
+DEFAULT = "default"
+Keys = Sequence[str] | None
+"""`redis_keys` of a service; None for one that was deployed when nobody asked: it may use what it always could."""
+
+_OURS = re.compile(r"(?P<service>[a-z][a-z0-9_-]*)\.(?P<generation>[0-9a-f]{8})")
+_NOTHING = ("resetkeys", "resetchannels", "clearselectors", "nocommands")
+_NO_FILE = "not configured to use an ACL file"
+
+
+class RedisUsers:
+    """The users of one director's services."""
+
+    def __init__(self, store: Store, own_dsn: str, service_dsn: str, namespace: str) -> None:
+        self._store = store
+        self._dsn = service_dsn
+        self._namespace = namespace
+        # Slow on purpose: a service knows its own password, and must not find the director's by trying words.
+        password, salt = RedisAddress.parse(own_dsn).password.encode(), f"redis users of {namespace}".encode()
+        self._key = hashlib.scrypt(password, salt=salt, n=2**14, r=8, p=1, dklen=32)
+        self._generation = self._derive("generation")[:8]
+        self._made: dict[str, tuple[str, ...]] = {}
+        self._turn = asyncio.Lock()
+
+    def user(self, service: str) -> str:
+        """Return the name of a service's user today."""
+        return f"{service}.{self._generation}"
+
+    def dsn(self, service: str) -> str:
+        """Return the address of Redis that a service gets, with its user and password."""
+        parts = urlsplit(self._dsn)
+        secret = f"{quote(self.user(service), safe='')}:{self._password(service)}"
+        return urlunsplit(parts._replace(netloc=f"{secret}@{parts.netloc.rpartition('@')[2]}"))
+
+    def forget(self) -> None:
+        """Take it that Redis may have lost what was made: it was away."""
+        self._made.clear()
+
+    async def make(self, service: str, keys: Keys) -> None:
+        """Make sure that a service's user of today is there and may do what it should.
+
+        Raises:
+            RedisError: Redis is away, or does not let the director do it.
+        """
+        async with self._turn:
+            if await self._set(self.user(service), keys):
+                await self._save()
+
+    async def tidy(self, services: Mapping[str, Keys], in_use: Collection[str] | None, busy: Collection[str]) -> None:
+        """Make the users that are missing, remove those that nobody needs, and turn `default` off when it is one.
+
+        Args:
+            services: those there should be, with their keys.
+            in_use: users that containers sign in with: they stay, whatever their generation. None: that is not known.
+            busy: services that somebody is working on: their users are left alone where they are there.
+
+        Raises:
+            RedisError: Redis is away, or does not let the director do it.
+        """
+        async with self._turn:
+            states = {line.split()[1]: line.split()[2] for line in map(_text, await self._store.command("ACL", "LIST"))}
+            self._made = {user: rules for user, rules in self._made.items() if user in states}
+            missing = {name: keys for name, keys in services.items() if self.user(name) not in states}
+            settled = {name: keys for name, keys in services.items() if name not in busy}
+            changed = [await self._set(self.user(name), keys) for name, keys in {**missing, **settled}.items()]
+            if in_use is not None:
+                changed += [await self._see_to(user, states[user], services, in_use, busy) for user in states]
+            if any(changed):
+                await self._save()
+
+    async def _see_to(
+        self, user: str, state: str, services: Mapping[str, Keys], in_use: Collection[str], busy: Collection[str]
+    ) -> bool:
+        """Keep, change or remove a user that Redis has; returns whether there was anything to do."""
+        match = _OURS.fullmatch(user)
+        if user == DEFAULT and state == "on" and user not in in_use:
+            return await self._turn_default_off()
+        if match is None or match["service"] in busy:
+            return False
+        service = match["service"]
+        if user in in_use:  # also a container of before goes on with what it was given
+            return await self._set(user, services.get(service))
+        return await self._remove(user) if service not in services or user != self.user(service) else False
+
+    async def _set(self, user: str, keys: Keys) -> bool:
+        """Give a user its rules, and its password where it is of today; returns whether there was anything to do."""
+        service = user.partition(".")[0]
+        rules = rules_of(service, [ANY_KEY] if keys is None else keys, self._namespace)
+        if self._made.get(user) == rules:
+            return False
+        password = [f">{self._password(service)}"] if user == self.user(service) else []
+        await self._store.command("ACL", "SETUSER", user, "on", *_NOTHING, *password, *rules)
+        if user not in self._made:
+            logger.info("redis_user_set", user=user)
+        self._made[user] = rules
+        return True
+
+    async def _remove(self, user: str) -> bool:
+        await self._store.command("ACL", "DELUSER", user)
+        self._made.pop(user, None)
+        logger.info("redis_user_removed", user=user)
+        return True
+
+    async def _turn_default_off(self) -> bool:
+        await self._store.command("ACL", "SETUSER", DEFAULT, "reset")
+        logger.info("redis_default_user_off", reason="every service signs in with a user of its own")
+        return True
+
+    async def _save(self) -> None:
+        """Have Redis write its users down; without a file they are made again when Redis was away."""
+        try:
+            await self._store.command("ACL", "SAVE")
+        except RedisReplyError as error:
+            if _NO_FILE not in str(error):
+                logger.warning("redis_users_not_saved", reason=str(error))
+
+    def _password(self, service: str) -> str:
+        return self._derive(f"password of {service}")[:40]
+
+    def _derive(self, what: str) -> str:
+        return hmac.new(self._key, what.encode(), hashlib.sha256).hexdigest()
+
+
+class UserKeeper:
+    """Keeps the users as they should be, whatever becomes of Redis. `observed` returns None while Docker is away."""
+
+    def __init__(
+        self,
+        users: RedisUsers,
+        link: RedisLink,
+        desired: Desired,
+        observed: Callable[[], list[Observed] | None],
+        busy: Callable[[], frozenset[str]],
+    ) -> None:
+        self._users = users
+        self._link = link
+        self._desired = desired
+        self._observed = observed
+        self._busy = busy
+        self._connections = 0
+        self._kept: tuple[Any, ...] = ()
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        await run_forever("redis_users", self.look, pause_seconds=LOOK_EVERY)
+
+    async def look(self) -> None:
+        """Do what is to be done if something changed since the last look, or half a minute is over.
+
+        Raises:
+            RedisReplyError: Redis does not let the director make users.
+        """
+        if not self._link.connected or not self._desired.loaded:
+            return
+        if self._link.reconnects != self._connections:
+            self._connections = self._link.reconnects
+            self._users.forget()
+        wanted, observed = self._desired.all(), self._observed()
+        services = {name: one.spec.redis_keys for name, one in wanted.items() if one.state != "removed"}
+        in_use: frozenset[str] | None = None
+        if observed is not None:
+            lie_still = {name for name, one in wanted.items() if one.state != "running"}
+            live = [item for item in observed if item.alive or item.service not in lie_still]
+            in_use = frozenset(user_in(item.env) for item in live if item.kind == "service")
+        world = (services, in_use, self._connections, time.monotonic() // ASK_EVERY)
+        if world != self._kept:
+            with contextlib.suppress(RedisUnavailable):
+                await self._users.tidy(services, in_use, self._busy())
+                self._kept = world
+
+
+def user_in(env: Mapping[str, str]) -> str:
+    """Return the user that a container with this environment signs in as; empty where it has no address of Redis."""
+    try:
+        return (RedisAddress.parse(env["REDIS_DSN"]).username or DEFAULT) if env.get("REDIS_DSN") else ""
+    except SettingsError:
+        return ""
+
+
+def _text(raw: bytes | str) -> str:
+    return raw.decode() if isinstance(raw, bytes) else raw

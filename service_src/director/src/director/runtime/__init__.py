@@ -1,1 +1,0 @@
-"""Where services run. `face` is the small interface; `docker` is the one engine there is now."""

@@ -1,0 +1,75 @@
+"""Where the director runs: in which container and network, published how, and what services get because of that."""
+
+from __future__ import annotations
+
+import asyncio
+
+from band import logger
+from director.api.security import check_exposure
+from director.deploy.readiness import Surroundings
+from director.deploy.spec_builder import service_env
+from director.engine.docker import DockerRuntime
+from director.engine.interface import OwnContainer
+from director.engine.parse import own_id
+from director.errors import ConfigError, DockerUnavailable
+from director.redis.users import RedisUsers
+from director.settings import DirectorSettings
+
+DOCKER_PATIENCE = 60.0
+"""Seconds that a director in a container waits at start for the engine it runs on."""
+
+
+async def find_self(runtime: DockerRuntime, settings: DirectorSettings) -> OwnContainer | None:
+    """Return the director's own container (None on a host), after making sure that it may listen as it is published.
+
+    Raises:
+        ConfigError: it can be reached from other machines without a token, or Docker cannot be asked about that.
+    """
+    if own_id() is None:
+        check_exposure(token=settings.token, host=settings.host, in_container=False)
+        return None
+    own = await _ask_about_self(runtime)
+    published = own.published if own else ()
+    check_exposure(
+        token=settings.token,
+        host=settings.host,
+        in_container=own is not None,
+        published=published,
+        host_network=own.host_network if own else False,
+    )
+    return own
+
+
+async def _ask_about_self(runtime: DockerRuntime) -> OwnContainer | None:
+    deadline = asyncio.get_running_loop().time() + DOCKER_PATIENCE
+    while True:
+        try:
+            return await runtime.own_container()
+        except DockerUnavailable as error:
+            logger.warning("docker_away", reason=error.message, hint=error.hint)
+            if asyncio.get_running_loop().time() > deadline:
+                raise ConfigError(
+                    f"the Docker Engine does not answer: {error.message}; mount /var/run/docker.sock"
+                ) from error
+        await asyncio.sleep(1.0)
+
+
+def surroundings(settings: DirectorSettings, own: OwnContainer | None, users: RedisUsers | None = None) -> Surroundings:
+    """Return what every service gets; without BAND_NETWORK they join the network of the director's own container."""
+    found = [name for name in (own.networks if own else ()) if name not in {"bridge", "host", "none"}]
+    env = service_env(
+        redis_dsn=settings.service_redis_dsn,
+        band_url=settings.band_url,
+        log_level=settings.log_level,
+        json_logs=settings.json_logs,
+    )
+    network = settings.network or (found[0] if found else settings.namespace)
+    return Surroundings(
+        namespace=settings.namespace,
+        network=network,
+        env=env,
+        memory=settings.memory,
+        ready_timeout=settings.ready_timeout,
+        users=users,
+        own_ports=frozenset(own.ports) if own and not own.host_network else frozenset({settings.port}),
+    )

@@ -1,0 +1,238 @@
+"""What the webhook is told of the state of things: services, front's alarms, dead letters, a stream without events.
+
+Nothing is told at the first sign: a state has to last, so that what flaps is told once, and what lasts is not repeated.
+What was told is kept in Redis, so that a restart of the director repeats nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from band.background import run_forever
+from band.decoding import decode
+from band.errors import DecodingError, RedisError
+from director.discovery.health import DEGRADED, FAILING, checks_of, complaining, said
+from director.state.desired import Store
+from director.webhook import Happened, Webhook
+
+EVERY_SECONDS = 5.0
+OK: Final = "ok"
+HOLD_SECONDS: Final = {DEGRADED: 60.0, FAILING: 30.0}
+"""For how long something has to be at least that bad before it is told."""
+CALM_SECONDS = 60.0
+"""For how long it has to be better before that is told."""
+LETTERS_PAUSE_SECONDS = 600.0
+"""Between two messages about the growing dead letters of one service."""
+ALARMS: Final[Mapping[str, Happened]] = {
+    "stream": "stream_alarm",
+    "journal": "journal_alarm",
+    "redis_keeps": "redis_alarm",
+}
+"""front's checks that are alarms of the platform, and what they are told as."""
+_RANK: Final = {OK: 0, DEGRADED: 1, FAILING: 2}
+_SERVICE_WORDS: Final = {"crashing": FAILING, "stopped": FAILING}
+_PART_WORDS: Final = {"away": FAILING}
+_QUIET = "events"
+
+
+class Condition(NamedTuple):
+    """How something is: `ok`, `degraded` or `failing`, empty while it cannot be told; and why."""
+
+    word: str
+    reason: str = ""
+
+
+class Sight(msgspec.Struct, frozen=True, kw_only=True):
+    """What is seen at one moment.
+
+    Attributes:
+        rows: the rows of `/list`.
+        parts: Docker, Redis and the director, as `/health` has them.
+        front: the last status of front.
+        last_event_at: when the newest event was stored, seconds since 1970.
+    """
+
+    rows: list[dict[str, Any]]
+    parts: Mapping[str, Mapping[str, Any]]
+    front: Mapping[str, Any] | None = None
+    last_event_at: float = 0.0
+
+
+class Told(msgspec.Struct):
+    """What was told last: the word of each subject that is not ok, the number of dead letters by service."""
+
+    words: dict[str, str] = {}
+    letters: dict[str, int] = {}
+
+
+class Held:
+    """Since when a subject has been at least as bad as each word, or has not."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, tuple[bool, float]] = {}
+
+    def due(self, word: str, told: str, now: float) -> str:
+        """Return the word that is to be told by now; the one that was told when nothing is."""
+        for level in HOLD_SECONDS:
+            bad = _RANK[word] >= _RANK[level]
+            if level not in self._since or self._since[level][0] is not bad:
+                self._since[level] = (bad, now)
+        worse = [level for level in HOLD_SECONDS if _RANK[level] > _RANK[told] and self._lasts(level, now)]
+        if worse:
+            return max(worse, key=_RANK.__getitem__)
+        bad, since = self._since.get(told, (True, now))
+        return told if bad or now - since < CALM_SECONDS else word
+
+    def _lasts(self, level: str, now: float) -> bool:
+        bad, since = self._since[level]
+        return bad and now - since >= HOLD_SECONDS[level]
+
+
+class Alerts:
+    """Looks every five seconds, and has the webhook told of what is new."""
+
+    def __init__(
+        self,
+        webhook: Webhook,
+        store: Store,
+        namespace: str,
+        look: Callable[[], Sight],
+        *,
+        quiet_minutes: float = 0.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`quiet_minutes` without an event are told of; 0: never."""
+        self._webhook = webhook
+        self._store = store
+        self._key = f"{namespace}:director:alerts"
+        self._look = look
+        self._quiet_seconds = quiet_minutes * 60
+        self._clock = clock
+        self._began = clock()
+        self._told = Told()
+        self._loaded = False
+        self._held: dict[str, Held] = {}
+        self._letters_at: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Look until cancelled; without a webhook there is nothing to do."""
+        if self._webhook.on:
+            await run_forever("alerts", self.turn, pause_seconds=EVERY_SECONDS)
+
+    async def turn(self) -> None:
+        """Look once. While Redis is not well, only the parts of the platform are judged: nobody can be heard."""
+        before, sight, now = msgspec.json.encode(self._told), self._look(), self._clock()
+        seen = dict(_parts(sight))
+        if sight.parts["redis"]["status"] == OK:
+            if not await self._load():
+                return  # what was told already is not known yet
+            seen |= dict(_services(sight)) | dict(_alarms(sight))
+            self._tell_letters(sight, now)
+            self._tell_silence(sight, now)
+            for key in {*self._told.words, *self._held} - {*seen, _QUIET}:  # removed, stopped on purpose, or crashed
+                self._held.pop(key, None)
+                self._note(key, OK)
+        for key, condition in seen.items():
+            if condition.word:
+                self._judge(key, condition, now)
+        if self._loaded and msgspec.json.encode(self._told) != before:
+            await self._keep()
+
+    def _judge(self, key: str, condition: Condition, now: float) -> None:
+        told = self._told.words.get(key, OK)
+        due = self._held.setdefault(key, Held()).due(condition.word, told, now)
+        if due == told:
+            return
+        self._note(key, due)
+        kind, _, name = key.partition(" ")
+        if kind == "service":
+            events: dict[str, Happened] = {OK: "service_recovered", DEGRADED: "service_degraded"}
+            reason = f"was {told}" if due == OK else condition.reason
+            self._webhook.tell(events.get(due, "service_failing"), name, reason=reason)
+        elif due == OK:
+            self._webhook.tell("alarm_over", "front", alarm=name)
+        elif told == OK:
+            self._webhook.tell(ALARMS[name], "front", reason=condition.reason)
+
+    def _tell_letters(self, sight: Sight, now: float) -> None:
+        counts = {row["name"]: row["dead_letters"] for row in sight.rows}
+        for name in {*counts, *self._told.letters}:
+            count, known = counts.get(name, 0), self._told.letters.get(name, 0)
+            if count > known and now - self._letters_at.get(name, float("-inf")) >= LETTERS_PAUSE_SECONDS:
+                self._letters_at[name] = now
+                self._webhook.tell("dead_letters", name, count=count, new=count - known)
+                self._told.letters[name] = count
+            elif count < known:
+                self._told.letters[name] = count
+        self._told.letters = {name: count for name, count in self._told.letters.items() if count}
+
+    def _tell_silence(self, sight: Sight, now: float) -> None:
+        if not self._quiet_seconds:
+            return
+        silent = now - max(sight.last_event_at, self._began) >= self._quiet_seconds
+        word = FAILING if silent else OK
+        if word != self._told.words.get(_QUIET, OK):
+            self._note(_QUIET, word)
+            minutes = round(self._quiet_seconds / 60, 1)
+            facts = {"minutes": int(minutes) if minutes.is_integer() else minutes}
+            event: Happened = "no_events" if silent else "events_resumed"
+            self._webhook.tell(event, "front", **facts, last_event_at=sight.last_event_at or None)
+
+    def _note(self, key: str, word: str) -> None:
+        if word == OK:
+            self._told.words.pop(key, None)
+        else:
+            self._told.words[key] = word
+
+    async def _load(self) -> bool:
+        """Read what was told before; what was told since the start stands."""
+        if not self._loaded:
+            try:
+                raw = await self._store.command("GET", self._key)
+                found = decode(raw, Told) if raw else Told()
+            except DecodingError:
+                found = Told()
+            except RedisError:
+                return False
+            self._told = Told(words={**found.words, **self._told.words}, letters=found.letters)
+            self._loaded = True
+        return True
+
+    async def _keep(self) -> None:
+        try:
+            await self._store.command("SET", self._key, msgspec.json.encode(self._told))
+        except RedisError:
+            return  # a restart before the next change may repeat something
+
+
+def _parts(sight: Sight) -> Iterator[tuple[str, Condition]]:
+    for name, part in sight.parts.items():
+        status = part["status"]
+        yield f"service {name}", Condition(_PART_WORDS.get(status, status), str(part.get("reason", "")))
+
+
+def _services(sight: Sight) -> Iterator[tuple[str, Condition]]:
+    """Yield the services that are to run; a crashed one has messages of its own."""
+    for row in sight.rows:
+        word = _SERVICE_WORDS.get(row["health"], row["health"])
+        if row["wanted"] == "running" and word != "crashed":
+            only_alarms = row["name"] == "front" and word == DEGRADED and _only_alarms(sight.front)
+            known = OK if only_alarms else word if word in _RANK else ""
+            yield f"service {row['name']}", Condition(known, row["health_reason"])
+
+
+def _only_alarms(front: Mapping[str, Any] | None) -> bool:
+    """Tell whether all that front complains of is told as an alarm anyway."""
+    found = complaining(front)
+    return bool(found) and set(found) <= set(ALARMS)
+
+
+def _alarms(sight: Sight) -> Iterator[tuple[str, Condition]]:
+    checks, found = checks_of(sight.front), complaining(sight.front)
+    for name in ALARMS:
+        if name in checks:
+            yield f"alarm {name}", Condition(FAILING, said(found[name])) if name in found else Condition(OK)

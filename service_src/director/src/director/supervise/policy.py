@@ -1,0 +1,80 @@
+"""When a release on trial has failed, and when a service has crashed too often: pure, for `reconcile` to decide by."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from director.engine.interface import Observed
+from director.state.crash_log import CrashLimits, Record
+
+SILENT_ASKS = 4
+"""So many questions in a row without an answer are silence. With 5 s for an answer and 2 s between that takes half a
+minute: on a host that has much to do, a wrong rollback would be worse than a late one."""
+STEADY = 60.0
+"""Seconds that a crashed service has to run, after it was tried again, to count as recovered."""
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """A release under watch, times in seconds since 1970; `unanswered` is the number of questions in a row."""
+
+    since: float
+    until: float
+    unanswered: int = 0
+    out_of_memory: bool = False
+
+
+def misbehaviour(trial: Trial, record: Record, seen: Observed | None, now: float) -> str:
+    """Return what a release on trial did that it must not, in words; empty when it did nothing wrong.
+
+    Args:
+        trial: the watch over it.
+        record: how the service ended of late.
+        seen: its container, None when there is none of this release.
+        now: the present time.
+    """
+    end = record.since(trial.since)
+    if end is not None and end.at <= trial.until:
+        return f"{end.words()}, {_seconds(end.at - trial.since)} after the switch"
+    if now >= trial.until:
+        return ""
+    after = f"within {_seconds(now - trial.since)} after the switch"
+    if trial.out_of_memory:
+        return f"was out of memory {after}"
+    if seen is not None and seen.restarts:
+        return f"had to be restarted by the engine {after}"
+    if seen is not None and seen.alive and seen.health == "unhealthy":
+        return f"became unhealthy {after}"
+    if seen is not None and seen.alive and trial.unanswered >= SILENT_ASKS:
+        return f"left {trial.unanswered} questions in a row unanswered, {after}"
+    return ""
+
+
+Standing = Literal["fine", "too_many", "trying", "again", "recovered", "still"]
+
+
+def standing(record: Record, limits: CrashLimits, now: float) -> Standing:
+    """Return where a service stands with its crashes.
+
+    `fine`: not too many; `too_many`: it is to be called crashed now; `still`: it is, and is left alone; `trying`: it
+    was started nevertheless; `again`: and crashed again; `recovered`: and has been steady since.
+    """
+    if record.crash is None:
+        return "too_many" if len(record.crashes(now, limits.window)) >= limits.count else "fine"
+    if record.tried_at <= record.crash.at:
+        return "still"
+    if any(end.kind == "crash" and end.at > record.tried_at for end in record.ends):
+        return "again"
+    return "recovered" if now - record.tried_at >= STEADY else "trying"
+
+
+def too_many(record: Record, limits: CrashLimits, now: float) -> str:
+    """Return in words that a service crashed too often."""
+    crashes = record.crashes(now, limits.window)
+    last = f", the last time it {crashes[-1].words()}" if crashes else ""
+    return f"crashed {len(crashes)} times within {_seconds(limits.window)}{last}"
+
+
+def _seconds(value: float) -> str:
+    return f"{max(0.0, value):.0f} s"

@@ -1,0 +1,89 @@
+"""The watch after a switch: a new release is asked for its status again and again until it has proved itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+from band.background import run_forever
+from director.discovery.probe import Prober, is_from
+from director.engine.interface import Observed
+from director.state import history
+from director.state.desired import Desired
+from director.state.releases import Releases
+from director.supervise.policy import SILENT_ASKS, Trial
+
+EVERY = 2.0
+TIMEOUT = 5.0
+
+
+class Watch:
+    """Keeps count of the questions that releases on trial left unanswered. What follows of it, `reconcile` decides."""
+
+    def __init__(
+        self,
+        desired: Desired,
+        releases: Releases,
+        prober: Prober,
+        connected: Callable[[], bool],
+        *,
+        every: float = EVERY,
+    ) -> None:
+        self._desired = desired
+        self._releases = releases
+        self._prober = prober
+        self._connected = connected
+        self._every = every
+        self._unanswered: dict[tuple[str, float], int] = {}  # by service and the time of its switch
+        self._out_of_memory: dict[str, float] = {}
+        self._primary: Callable[[str], Observed | None] = lambda _: None
+        self._poke: Callable[[], None] = lambda: None
+
+    def attach(self, primary: Callable[[str], Observed | None], poke: Callable[[], None]) -> None:
+        """Say where the container of a service is found, and whom to wake when one is silent."""
+        self._primary = primary
+        self._poke = poke
+
+    def trials(self) -> Mapping[str, Trial]:
+        """Return the releases that are on trial, or were until now, by service."""
+        found: dict[str, Trial] = {}
+        for name, releases in self._releases.all().items():
+            release, wanted = history.current(releases), self._desired.get(name)
+            if release is None or not release.watch_until or wanted is None or wanted.state != "running":
+                continue
+            found[name] = Trial(
+                since=release.since,
+                until=release.watch_until,
+                unanswered=self._unanswered.get((name, release.since), 0),
+                out_of_memory=self._out_of_memory.get(name, 0.0) > release.since,
+            )
+        return found
+
+    def out_of_memory(self, service: str) -> None:
+        """Take note that a process of a service was killed for memory, though the service may live on."""
+        self._out_of_memory[service] = time.time()
+
+    async def run(self) -> None:
+        """Ask, until cancelled."""
+        await run_forever("watch", self.once, pause_seconds=self._every)
+
+    async def once(self) -> None:
+        """Ask every release on trial once, and wait for the answers."""
+        trials = self.trials()
+        asked = {(name, trial.since) for name, trial in trials.items()}
+        self._unanswered = {key: count for key, count in self._unanswered.items() if key in asked}
+        await asyncio.gather(*(self._ask(name, since) for name, since in asked))
+
+    async def _ask(self, service: str, since: float) -> None:
+        seen = self._primary(service)
+        if seen is None or seen.state != "running":
+            return  # that it ended is seen by other means
+        connected = self._connected()
+        status = await self._prober.ask(service, timeout=TIMEOUT, accept=lambda status: is_from(status, seen))
+        if status is not None or not (connected and self._connected()):
+            self._unanswered.pop((service, since), None)  # without Redis nobody can answer
+            return
+        count = self._unanswered[service, since] = self._unanswered.get((service, since), 0) + 1
+        if count >= SILENT_ASKS:
+            self._poke()

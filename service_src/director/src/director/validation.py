@@ -1,0 +1,57 @@
+"""Says in words what msgspec says of a value: people correct `2x3` sooner than a regular expression."""
+
+from __future__ import annotations
+
+import re
+
+from director.state import spec
+
+IN_WORDS = {
+    spec.NAME_PATTERN: "a name of a-z, 0-9, _ and -, beginning with a letter, as in send_mixpanel",
+    spec.POS_PATTERN: "a place on the grid, column x row, as in 2x3; both from 0 to 99",
+    spec.ENV_KEY_PATTERN: "a name of letters, digits and _, as in LOG_LEVEL",
+    spec.MEMORY_PATTERN: "a size of memory, as in 350m or 1.5g",
+    spec.METHOD_PATTERN: "a name of a method: letters, digits, _, . and -, as in dead_letters",
+    spec.EVENT_ID_PATTERN: "an event's id: up to 20 digits, as front answered it",
+    spec.STREAM_ID_PATTERN: "an id of the stream, as in 1795470000000-0",
+    spec.STREAM_IDS_PATTERN: "ids of the stream joined by commas, as in 1795470000000-0,1795470000000-1",
+    spec.RELEASE_PATTERN: "a release's id, as GET /releases/<name> shows it",
+    spec.ENV_VALUE_PATTERN: "a text without NUL characters",
+}
+_PLACE = re.compile(r"(?P<key>`key` in )?`\$\.?(?P<path>.*)`$", re.DOTALL)
+_REGEX = re.compile(r"Expected `str` matching regex (?P<quote>['\"])(?P<pattern>.*)(?P=quote)$", re.DOTALL)
+_BOUND = re.compile(r"Expected `(?P<kind>\w+)` (?P<sign>>=|<=|>|<) (?P<bound>.+)$")
+_TYPE = re.compile(r"Expected `(?P<wanted>[^`]+)`, got `(?P<given>[^`]+)`$")
+_FIELD = re.compile(r"Object (?P<what>missing required|contains unknown) field `(?P<name>[^`]*)`$")
+_KINDS = {
+    "int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "object": "an object",
+    "array": "a list", "null": "nothing",
+}  # fmt: skip
+_SIGNS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+
+
+def explain(message: str) -> str:
+    """Return msgspec's message as a sentence: `pos: must be a place on the grid, column x row, as in 2x3`."""
+    what, _, place = message.partition(" - at ")
+    match = _PLACE.match(place)
+    said = _sentence(what)
+    if match is None or not match["path"]:
+        return said
+    return f"{match['path']}{' (a key)' if match['key'] else ''}: {said}"
+
+
+def _sentence(what: str) -> str:
+    if match := _REGEX.match(what):
+        return f"must be {IN_WORDS.get(match['pattern'].replace(chr(92) * 2, chr(92)), 'of another form')}"
+    if match := _BOUND.match(what):
+        return f"must be {_SIGNS[match['sign']]} {match['bound'].removesuffix('.0')}"
+    if match := _TYPE.match(what):
+        wanted = " or ".join(_KINDS.get(part.strip(), part.strip()) for part in match["wanted"].split("|"))
+        return f"must be {wanted}, not {_KINDS.get(match['given'], match['given'])}"
+    if match := _FIELD.match(what):
+        return (
+            f"{match['name']!r} is missing"
+            if match["what"].startswith("missing")
+            else f"{match['name']!r} is not known"
+        )
+    return what
