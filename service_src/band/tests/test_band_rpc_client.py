@@ -135,7 +135,7 @@ async def test_one_bad_reply_of_a_batch_leaves_the_others_alone(caller, peer):
         assert len(await tasks[number]) == 1
     with pytest.raises(RpcTimeout):
         await tasks[1]
-    assert (caller.server.malformed, caller.link.reconnects) == (1, 0)
+    assert (caller.dispatcher.malformed, caller.link.reconnects) == (1, 0)
 
 
 async def test_scatter_takes_an_answer_within_a_deadline_beyond_two_seconds(caller, peer):

@@ -245,7 +245,7 @@ async def test_garbage_makes_nobody_deaf(asker, garbage):
 async def test_malformed_messages_are_counted(asker, lab, eventually):
     """The metric shows how many messages were no JSON-RPC."""
     await asker.publish("labsvc", b"{oops")
-    await eventually(lambda: lab.server.malformed == 1)
+    await eventually(lambda: lab.dispatcher.malformed == 1)
 
 
 async def test_batch_of_requests_is_answered_one_by_one_or_together(asker):
@@ -462,5 +462,5 @@ async def test_nothing_that_a_message_holds_raises_to_its_reader(data):
         return params
 
     service.server.listen("labsvc", {"labsvc"})
-    service.server.on_message("labsvc", data)
+    service.dispatcher.on_message("labsvc", data)
     await service.server.drain(1.0)

@@ -131,18 +131,23 @@ class ResponseFactory:
 response = ResponseFactory()
 
 
-def from_wire(result: Any) -> Any:
-    """Return what a caller gets: typed data unwrapped, other types as response objects, any other result as it is."""
+def read_response(result: Any) -> BaseBandResponse | None:
+    """Return the response that a JSON value stands for, None for any other value."""
     if not isinstance(result, dict) or TYPE_KEY not in result:
-        return result
-    kind, data = result[TYPE_KEY], result.get("data")
-    status = result.get("statusCode")
+        return None
+    kind, data, status = result[TYPE_KEY], result.get("data"), result.get("statusCode")
     if kind == "data":
-        return data
+        return DataResponse(data, status_code=status)
     if kind == "error":
         return ErrorResponse(result.get("errorMessage") or "", status_code=status, data=data)
     if kind == "redirect":
         return RedirectResponse(result.get("location") or "", status_code=status or 302, data=data)
-    if kind == "pixel":
-        return PixelResponse(data)
-    return result
+    return PixelResponse(data) if kind == "pixel" else None
+
+
+def from_wire(result: Any) -> Any:
+    """Return what a caller gets: typed data unwrapped, other types as response objects, any other result as it is."""
+    response = read_response(result)
+    if response is None:
+        return result
+    return result.get("data") if isinstance(response, DataResponse) else response

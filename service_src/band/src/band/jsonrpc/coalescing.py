@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+from band.per_turn import PerTurn
 from band.redis.link import RedisLink
 
 MAX_BATCH: Final = 500
@@ -22,7 +22,7 @@ class Outbox:
         self._on_receivers = on_receivers
         self._keep = keep
         self._gathered: dict[str, list[tuple[bytes, Any]]] = {}
-        self._planned = False
+        self._turn = PerTurn(self._flush)
 
     def put(self, channel: str, payload: bytes, tag: Any = None) -> None:
         """Queue a message; ``tag`` comes back with the number of receivers, if anybody wants to know it."""
@@ -30,12 +30,10 @@ class Outbox:
         if gathered is None:
             gathered = self._gathered[channel] = []
         gathered.append((payload, tag))
-        if not self._planned:
-            self._planned = True
-            asyncio.get_running_loop().call_soon(self._flush)
+        if not self._turn.planned:
+            self._turn.plan()
 
     def _flush(self) -> None:
-        self._planned = False
         everything, self._gathered = self._gathered, {}
         for channel, gathered in everything.items():
             for start in range(0, len(gathered), MAX_BATCH):

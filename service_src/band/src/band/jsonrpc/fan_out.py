@@ -17,6 +17,7 @@ from band.jsonrpc.coalescing import MAX_BATCH
 from band.jsonrpc.instances import Presence, instance_channel
 from band.jsonrpc.messages import Envelope
 from band.jsonrpc.pending import UNREADABLE, Scatter, Waiting, outcome, remote_error
+from band.per_turn import PerTurn
 from band.redis.link import RedisLink
 
 Key = tuple[str, frozenset[str], float, bool]
@@ -217,6 +218,7 @@ class Scatterer:
         self._waiting = waiting
         self._turns: dict[Key, Turn] = {}
         self._full: list[tuple[Key, Turn]] = []
+        self._end_of_turn = PerTurn(self._send_all)
         self.reply_channel = ""
 
     def ask(self, key: Key, params: dict[str, Any]) -> asyncio.Future[Scatter] | None:
@@ -233,8 +235,7 @@ class Scatterer:
             if unknown:
                 return None
             item = json_codec.encode(params)
-            if not self._turns and not self._full:
-                loop.call_soon(self._send_all)
+            self._end_of_turn.plan()
             turn = self._turns[key] = Turn(method, services, raw=raw)
         else:
             item = json_codec.encode(params)

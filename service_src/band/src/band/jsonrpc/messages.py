@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -84,14 +85,15 @@ def decode(data: bytes) -> list[Envelope]:
         return _decode_loosely(data)
 
 
-def decode_each(data: bytes) -> list[Envelope | Exception]:
-    """Return the messages of a batch that could not be read as a whole: each, or why it cannot be read.
-
-    Raises:
-        ValueError: it is no list.
-        RecursionError: it is nested too deeply.
-    """
-    return [_decode_part(part) for part in _parts.decode(data)]
+def decode_all(data: bytes) -> Sequence[Envelope | Exception]:
+    """Return the messages in ``data``; of a batch that cannot be read as a whole each, or why it cannot be read."""
+    try:
+        return decode(data)
+    except (ValueError, RecursionError) as error:
+        try:
+            return [_decode_part(part) for part in _parts.decode(data)]
+        except (ValueError, RecursionError):
+            return [error]
 
 
 def _decode_part(part: msgspec.Raw) -> Envelope | Exception:

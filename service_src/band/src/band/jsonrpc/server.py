@@ -7,7 +7,7 @@ import functools
 import sys
 import time
 import zlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +15,6 @@ import msgspec
 from band.constants import BROADCAST, DIRECTOR_SERVICE, ENRICH
 from band.jsonrpc import messages
 from band.jsonrpc.batch import run_batch
-from band.jsonrpc.client import RpcClient
 from band.jsonrpc.coalescing import Outbox
 from band.jsonrpc.instances import SEPARATOR, Presence
 from band.jsonrpc.invoke import InvalidParams, describe, invoke
@@ -35,24 +34,20 @@ FAN_OUT: Final = frozenset({ENRICH, BROADCAST})
 
 
 class RpcServer:
-    """Answers requests on the channels of a service, and hands replies to its client."""
+    """Answers requests on the channels of a service."""
 
-    def __init__(
-        self, link: RedisLink, registry: Registry, client: RpcClient, metrics: Metrics, presence: Presence
-    ) -> None:
+    def __init__(self, link: RedisLink, registry: Registry, metrics: Metrics, presence: Presence) -> None:
         self._link = link
         self._presence = presence
         self._batches = Outbox(link, keep=True)
         self._batch_method = Exposed(messages.BATCH, functools.partial(run_batch, registry, metrics), path="")
         self._registry = registry
-        self._client = client
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy: dict[str, int] = {}
         self._draining = False
         self._channels: frozenset[str] = frozenset()
         self.name = ""
-        self.malformed = 0
 
     def listen(self, name: str, channels: set[str]) -> None:
         """Take messages for the service ``name`` that arrive on ``channels`` (its own name among them)."""
@@ -68,30 +63,6 @@ class RpcServer:
     def in_progress(self) -> dict[str, float]:
         """Return method → number of its calls in progress."""
         return {method: float(count) for method, count in self._busy.items()}
-
-    def on_message(self, channel: str, data: bytes) -> None:
-        """Take one message. Nothing that it holds can stop the reader; of a batch, what can be read is taken."""
-        envelopes: Sequence[Envelope | Exception]
-        try:
-            envelopes = messages.decode(data)
-        except (ValueError, RecursionError) as error:
-            envelopes = _read_each(data, error)
-        shared = SEPARATOR not in channel
-        for envelope in envelopes:
-            try:
-                if isinstance(envelope, Exception):
-                    self._on_malformed(channel, envelope, len(data))
-                elif envelope.is_reply:
-                    self._client.take_reply(envelope)
-                elif not shared or self._is_ours(envelope, data):
-                    self._on_request(channel, envelope)
-            except Exception as error:  # noqa: BLE001 - the others of the batch are well
-                self._on_malformed(channel, error, len(data))
-
-    def _on_malformed(self, channel: str, error: Exception, size: int) -> None:
-        self.malformed += 1
-        if self.malformed <= 5 or self.malformed % 1000 == 0:
-            logger.warning("rpc_malformed", channel=channel, reason=str(error), bytes=size, count=self.malformed)
 
     def _is_ours(self, envelope: Envelope, data: bytes) -> bool:
         """Tell whether this replica answers a request that every replica got: each goes to exactly one of them."""
@@ -118,7 +89,12 @@ class RpcServer:
 
     # --- one request
 
-    def _on_request(self, channel: str, envelope: Envelope) -> None:
+    def on_request(self, channel: str, envelope: Envelope, data: bytes) -> None:
+        """Answer a request that came on ``channel``, in the message ``data``, if it is for this replica."""
+        if SEPARATOR in channel or self._is_ours(envelope, data):
+            self._begin(channel, envelope)
+
+    def _begin(self, channel: str, envelope: Envelope) -> None:
         try:
             to, method, sender = envelope.address()
         except ValueError:
@@ -218,13 +194,6 @@ class RpcServer:
         # The original answers an invalid request with a null id.
         request_id = None if code == messages.INVALID_REQUEST else envelope.id
         self._send(sender, messages.failure(code, detail, request_id, self.name, sender))
-
-
-def _read_each(data: bytes, error: Exception) -> Sequence[Envelope | Exception]:
-    try:
-        return messages.decode_each(data)
-    except (ValueError, RecursionError):
-        return [error]
 
 
 def request_id_or_none(envelope: Envelope) -> Any:

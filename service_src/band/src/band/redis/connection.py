@@ -15,6 +15,7 @@ from typing import Any, Final
 import hiredis
 
 from band.errors import RedisReplyError, RedisUnavailable
+from band.per_turn import PerTurn
 from band.telemetry.logs import logger
 from band.telemetry.tracebacks import describe_raised
 
@@ -35,7 +36,7 @@ class Wire(asyncio.Protocol):
         self._pending: deque[tuple[OnReply | None, float]] = deque()
         self._out: list[bytes] = []
         self._out_bytes = 0
-        self._flush_planned = False
+        self._turn = PerTurn(self._flush)
         self._writable = True
         self._transport: asyncio.Transport | None = None
         self.lost: asyncio.Future[str] = loop.create_future()
@@ -117,14 +118,13 @@ class Wire(asyncio.Protocol):
             self._pending.append((on_reply, deadline))
         else:
             self._pending.extend([(on_reply, deadline)] * count)
-        if not self._flush_planned:
-            self._flush_planned = True
-            self._loop.call_soon(self._flush)
+        if not self._turn.planned:
+            self._turn.plan()
 
     def flush(self) -> None:
         """Write now what waits for the end of this turn: the caller knows that nothing more will come."""
-        if self._flush_planned:
-            self._flush()
+        if self._turn.planned:
+            self._turn.run()
 
     def send_unanswered(self, parts: tuple[Any, ...]) -> None:
         """Send a command whose confirmation is a push (SUBSCRIBE, UNSUBSCRIBE)."""
@@ -157,7 +157,6 @@ class Wire(asyncio.Protocol):
             await asyncio.wait([self.lost], timeout=1.0)
 
     def _flush(self) -> None:
-        self._flush_planned = False
         if self._out and self._writable and self._transport is not None:
             data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
             self._out.clear()

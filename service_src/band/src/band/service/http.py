@@ -15,7 +15,7 @@ from band.errors import RpcError
 from band.jsonrpc.invoke import InvalidParams, call_function, describe
 from band.redis.link import RedisLink
 from band.registry import Exposed, Registry
-from band.responses import PIXEL_GIF, TYPE_KEY, BaseBandResponse
+from band.responses import PIXEL_GIF, BaseBandResponse, ErrorResponse, PixelResponse, RedirectResponse, read_response
 from band.service.health import FAILING, read_health
 from band.telemetry.logs import logger
 from band.telemetry.metrics import Metrics
@@ -72,18 +72,16 @@ def render(result: Any) -> web.StreamResponse:
     """Return the HTTP response for what a handler returned: typed responses, aiohttp's own, any JSON value."""
     if isinstance(result, web.StreamResponse):
         return result
-    if isinstance(result, BaseBandResponse):
-        result = result.to_wire()
-    if not isinstance(result, dict) or TYPE_KEY not in result:
+    typed = result if isinstance(result, BaseBandResponse) else read_response(result)
+    if typed is None:
         return json_response(result)
-    kind, status = result[TYPE_KEY], result.get("statusCode")
-    if kind == "error":
-        return json_response({"message": result.get("errorMessage") or "", "data": result.get("data")}, status or 500)
-    if kind == "redirect":
-        return web.Response(status=status or 302, headers={"Location": _header(result.get("location"))})
-    if kind == "pixel":
+    if isinstance(typed, ErrorResponse):
+        return json_response({"message": typed.message, "data": typed.data}, typed.status_code or 500)
+    if isinstance(typed, RedirectResponse):
+        return web.Response(status=typed.status_code or 302, headers={"Location": _header(typed.location)})
+    if isinstance(typed, PixelResponse):
         return web.Response(body=PIXEL_GIF, content_type="image/gif")
-    return json_response(result.get("data"), status or 200)
+    return json_response(typed.data, typed.status_code or 200)
 
 
 def _header(value: Any) -> str:

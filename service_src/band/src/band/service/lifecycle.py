@@ -32,6 +32,7 @@ from band.constants import (
 )  # fmt: skip
 from band.errors import SettingsError
 from band.jsonrpc import RpcClient, RpcServer
+from band.jsonrpc.dispatcher import Dispatcher
 from band.jsonrpc.instances import CHANNEL as PRESENCE_CHANNEL
 from band.jsonrpc.instances import Presence, instance_channel
 from band.redis import RedisAddress, RedisLink
@@ -83,10 +84,11 @@ class Service:
         self.cleanup = Worker(self.registry.cleanups)
         self.health = Health(self.registry)
         self.metrics = Metrics()
-        self.link = RedisLink(on_message=self._on_message)
+        self.link = RedisLink(on_message=lambda channel, data: self.dispatcher.on_message(channel, data))
         self.presence = Presence(self.link)
         self.rpc = RpcClient(self.link, self.presence)
-        self.server = RpcServer(self.link, self.registry, self.rpc, self.metrics, self.presence)
+        self.server = RpcServer(self.link, self.registry, self.metrics, self.presence)
+        self.dispatcher = Dispatcher(self.rpc, self.server, self.presence)
         self.scheduler = Scheduler()
         self.dome = Dome()
         self.state = STATUS_STARTING
@@ -241,12 +243,6 @@ class Service:
 
     # --- parts
 
-    def _on_message(self, channel: str, data: bytes) -> None:
-        if channel == PRESENCE_CHANNEL:
-            self.presence.on_change(data)
-        else:
-            self.server.on_message(channel, data)
-
     def _name_parts(self, service_config: ServiceConfig) -> None:
         self.link.name = service_config.name
         self.rpc.name = service_config.name
@@ -298,7 +294,7 @@ class Service:
         self.metrics.gauge("redis_reconnects", lambda: float(self.link.reconnects), "Connections made after the first.")
         self.metrics.gauge("messages_dropped", lambda: float(self.link.dropped), "Messages that could not leave.")
         self.metrics.gauge(
-            "messages_malformed", lambda: float(self.server.malformed), "Messages that were no JSON-RPC."
+            "messages_malformed", lambda: float(self.dispatcher.malformed), "Messages that were no JSON-RPC."
         )
         self.metrics.gauge("calls_in_progress", self.server.in_progress, "Calls in progress, by method.")
         self.metrics.gauge("calls_in_flight", lambda: float(self.server.in_flight), "Calls in progress.")
