@@ -82,7 +82,8 @@ def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
 @pytest.mark.parametrize("name", ["send_mixpanel", "mixpanel_double", "tg_hellobot"])
 def test_commands_of_the_pages_have_a_target(name: str) -> None:
     """Each path of the director is one of its own, each method one that the service exposes."""
-    service = (ROOT / f"service_src/{name}/src/{name}/main.py").read_text(encoding="utf-8")
+    modules = (f"{name}/src/{name}/main.py", "band/src/band/stream/dead_letter_methods.py")
+    service = "".join((ROOT / "service_src" / module).read_text(encoding="utf-8") for module in modules)
     first = {endpoint.path.split("/")[1] for endpoint in ENDPOINTS}
     paths = re.findall(r"127\.0\.0\.1:10000/([\w/]+)", page(name))
     assert paths

@@ -5,6 +5,11 @@ from __future__ import annotations
 import random
 
 
+def exponential(attempt: int, base: float, cap: float) -> float:
+    """Return the seconds to wait after the failure number ``attempt`` (from 0): doubled each time, at most ``cap``."""
+    return min(cap, base * float(1 << min(attempt, 30)))
+
+
 class Backoff:
     """Delays that double from ``base`` to ``cap`` seconds, each drawn between half of it and all of it.
 
@@ -18,7 +23,7 @@ class Backoff:
 
     def next(self) -> float:
         """Return the next delay in seconds."""
-        delay = min(self.cap, self.base * float(1 << min(self.attempts, 30)))
+        delay = exponential(self.attempts, self.base, self.cap)
         self.attempts += 1
         return delay * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
 

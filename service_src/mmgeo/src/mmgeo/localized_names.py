@@ -7,11 +7,12 @@ import re
 import unicodedata
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import pycountry
 
+from band.cache import Recent
 from geo.translit import transliterate
 
 _NOISE = re.compile(
@@ -20,7 +21,7 @@ _NOISE = re.compile(
     r"wilayat|emirate|parish|special|administrative|autonomous|voivodeship|judetul|kraj|zupanija|qarku|apskritis)\b"
 )
 _RUSSIAN: Final = "ru"
-_MAX_REGIONS: Final = 20_000
+_MAX_REGIONS: Final = 40_000
 
 
 class _Division(msgspec.Struct):
@@ -60,8 +61,8 @@ class RussianNames:
             if russian:
                 self._russian_regions[full] = russian
         # Regions are few and asked for with every record; each takes several spellings to find.
-        self._known_codes: dict[tuple[str, str], str] = {}
-        self._known_names: dict[tuple[str, str, str], str] = {}
+        self._known_codes: Recent[tuple[str, str], str] = Recent(_MAX_REGIONS)
+        self._known_names: Recent[tuple[str, str, str], str] = Recent(_MAX_REGIONS)
 
     def country_ru(self, iso: str, english: str) -> str:
         """Return the Russian name of a country."""
@@ -71,20 +72,21 @@ class RussianNames:
 
     def region_iso(self, country: str, english: str) -> str:
         """Return the part after the dash of ISO 3166-2 of a region that is only named, or an empty string."""
-        key = (country, english)
-        if key not in self._known_codes:
-            _bound(self._known_codes)
+        known = self._known_codes.get((country, english))
+        if known is None:
             codes = (self._codes.get((country, name), "") for name in _spellings(english))
-            self._known_codes[key] = next(filter(None, codes), "")
-        return self._known_codes[key]
+            known = next(filter(None, codes), "")
+            self._known_codes.put((country, english), known)
+        return known
 
     def region_ru(self, country: str, iso: str, english: str) -> str:
         """Return the Russian name of a region."""
         key = (country, iso, english)
-        if key not in self._known_names:
-            _bound(self._known_names)
-            self._known_names[key] = self._find_region_ru(*key)
-        return self._known_names[key]
+        known = self._known_names.get(key)
+        if known is None:
+            known = self._find_region_ru(*key)
+            self._known_names.put(key, known)
+        return known
 
     def _find_region_ru(self, country: str, iso: str, english: str) -> str:
         full = f"{country}-{iso}"
@@ -97,12 +99,6 @@ class RussianNames:
     def city_ru(self, country: str, english: str) -> str:
         """Return the Russian name of a city."""
         return self._cities.get(f"{country} {english}") or transliterate(english, country)
-
-
-def _bound(cache: dict[Any, str]) -> None:
-    """Empty a cache that has grown beyond what any database has of regions."""
-    if len(cache) > _MAX_REGIONS:
-        cache.clear()
 
 
 def _lines(name: str) -> list[list[str]]:

@@ -11,7 +11,8 @@ from typing import Any
 
 from band import logger
 from band.constants import DEAD_LETTERS
-from band.stream.dead_letters import Letter, LetterStream, RedisLink
+from band.redis import RedisLink
+from band.stream.dead_letters import Letter, LetterStream
 from send_mixpanel.history import History
 from send_mixpanel.lane import Lane, Poster, Refused
 from send_mixpanel.mapping import Event, Record, UnusableEvent, event_time, project_id, to_record

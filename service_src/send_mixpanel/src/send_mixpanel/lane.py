@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from band import logger
+from band.backoff import exponential
 from send_mixpanel.mapping import Record
 from send_mixpanel.options import Options, Project
 from send_mixpanel.trouble import Log, TroubleLog
@@ -189,7 +190,7 @@ class Lane:
         self._failures += 1
         options = self._options
         if verdict.meaning is Meaning.LATER:
-            seconds = min(options.backoff_most, options.backoff_first * 2 ** min(self._failures - 1, 30))
+            seconds = exponential(self._failures - 1, options.backoff_first, options.backoff_most)
             seconds += random.uniform(*options.jitter)  # noqa: S311 - spreads load, keeps no secret
         else:
             seconds = options.refused_retry

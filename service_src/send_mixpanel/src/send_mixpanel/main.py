@@ -5,8 +5,8 @@ from typing import Any
 
 from band import cleanup, expose, health, link, logger, scheduler, settings, worker
 from band.errors import RedisError
-from band.stream.dead_letter_methods import Replay
-from band.stream.dead_letters import READ_BYTES, Letter, read_count, read_ids
+from band.stream.dead_letter_methods import DeadLetters
+from band.stream.dead_letters import READ_BYTES, Letter
 from send_mixpanel.client import Client
 from send_mixpanel.condition import dead_letter_facts, lane_health
 from send_mixpanel.delivery import Delivery, describe
@@ -33,7 +33,11 @@ async def _give(letters: list[Letter]) -> AsyncIterator[Mapping[str, int]]:
     yield await delivery.replay(letters)
 
 
-replay = Replay(delivery.dead, link, _give, scheduler.spawn, entries=REPLAY_MOST, size=READ_BYTES)
+dead_letters = DeadLetters(
+    delivery.dead, link, _give, scheduler.spawn, entries=REPLAY_MOST, size=READ_BYTES, most=REPLAY_MOST, strict=False
+)
+for method in dead_letters.methods().values():
+    expose(http=False)(method)
 
 
 @expose.listener(
@@ -79,7 +83,7 @@ async def stats(**_params: Any) -> dict[str, Any]:
         "unusable": delivery.unusable,
         "held": await delivery.count_held(),
         "dead_letters": await delivery.dead.length(),
-        "replay": replay.figures or None,
+        "replay": dead_letters.figures or None,
     }
 
 
@@ -88,34 +92,6 @@ async def trace(id: str = "", **_params: Any) -> dict[str, Any]:  # noqa: A002 -
     """What became of the event `id`, if it is one of the last 20,000 of this life, or a dead letter of any."""
     found = delivery.history.find(id) or (await delivery.find_dead(str(id)) if link.connected else None)
     return found or {"outcome": "unknown", "hint": "not among the last events of this service"}
-
-
-@expose(http=False)
-async def dead_letters(limit: int = 100, **_params: Any) -> dict[str, Any]:
-    """The newest dead letters with Mixpanel's reason, newest first."""
-    letters = await delivery.dead.newest(read_count(limit, 1000))
-    return {"count": await delivery.dead.length(), "letters": [letter.shown() for letter in letters]}
-
-
-@expose(http=False)
-async def replay_dead_letters(limit: int = REPLAY_MOST, ids: str | list[str] = "", **_params: Any) -> dict[str, Any]:
-    """Send the oldest dead letters again, or those with these stream ids, in the background; `stats` shows how it went.
-
-    When every letter there is was refused for the same reason, mending that reason and this call bring them all.
-    """
-    dead = delivery.dead
-    # Those that are refused again come back behind all others: the number is what is there now.
-    count = min(read_count(limit, REPLAY_MOST), await dead.length())
-    chosen = await dead.present(read_ids(ids)[:REPLAY_MOST]) if ids else None
-    answer = await replay.start(count, chosen)
-    return {**answer, "letters": count if chosen is None else len(chosen)} if answer["started"] else answer
-
-
-@expose(http=False)
-async def delete_dead_letters(ids: str | list[str] = "", **_params: Any) -> dict[str, int]:
-    """Delete the dead letters with these stream ids (separated by commas); without ids, all of them."""
-    # `ids=,` is a mistake of somebody who meant some of them, never all.
-    return {"deleted": await (delivery.dead.remove(read_ids(ids)) if ids else delivery.dead.clear())}
 
 
 @health("mixpanel")

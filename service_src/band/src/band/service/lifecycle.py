@@ -44,7 +44,7 @@ from band.service.health import read_health
 from band.service.http import BODY_LIMIT, HttpFace
 from band.service.jobs import Scheduler
 from band.stream.dead_letter_limit import DeadLetterLimit
-from band.stream.dead_letter_methods import DeadLetters
+from band.stream.dead_letter_methods import DeadLetters, listener_dead_letters
 from band.stream.listener import StreamListener
 from band.stream.processor import Feed
 from band.telemetry.failures import SETUP, WORKER
@@ -100,6 +100,7 @@ class Service:
         self._runner: web.AppRunner | None = None
         self._feed: Feed | None = None
         self._listener: StreamListener | None = None
+        self._letters: DeadLetters | None = None
         self._limit: DeadLetterLimit | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._stop = asyncio.Event()
@@ -270,11 +271,12 @@ class Service:
             service_config.name, DEAD_LETTERS.format(name=service_config.name), self.link, self.metrics,
             entries=service_config.dead_letters_max, size=service_config.dead_letters_max_mb << 20,
         )  # fmt: skip
-        letters = DeadLetters(service_config.name, self._feed, self.link, self.scheduler.spawn)
-        for name, function in letters.methods().items():
+        earlier = self._letters
+        self._letters = listener_dead_letters(service_config.name, self._feed, self.link, self.scheduler.spawn)
+        for name, function in self._letters.methods().items():
             known = self.registry.methods.get(name)
-            earlier = known is not None and isinstance(getattr(known.func, "__self__", None), DeadLetters)
-            if known is None or earlier:  # the service's own wins; that of an earlier start is replaced
+            # The service's own wins; that of an earlier start is replaced.
+            if known is None or (earlier is not None and getattr(known.func, "__self__", None) is earlier):
                 self.registry.add(Exposed(name, function, ""))
 
     async def _answer_status(self, **_params: Any) -> Any:

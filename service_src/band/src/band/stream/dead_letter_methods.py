@@ -1,7 +1,7 @@
 """What a listener could not take: shown, given to its function once more, or deleted.
 
 Every service whose listener consumes the durable stream has the methods of :class:`DeadLetters`, as far as it does not
-define them itself. :class:`Replay` is for those that do.
+define them itself.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, Final
 from band.constants import DEAD_LETTERS
 from band.errors import RedisError
 from band.jsonrpc.invoke import InvalidParams, describe
-from band.redis.link import RedisLink as Link
+from band.redis.link import RedisLink
 from band.stream.consumer_group import StreamGroup
-from band.stream.dead_letters import Letter, LetterStream, RedisLink, read_count, read_ids
+from band.stream.dead_letters import Letter, LetterStream, read_count, read_ids
 from band.stream.processor import Feed
 from band.telemetry.logs import logger
 
@@ -137,15 +137,40 @@ class Replay:
 
 
 class DeadLetters:
-    """The methods of a listener's dead letters, as a service offers them."""
+    """The methods of a service's dead letters.
 
-    def __init__(self, name: str, feed: Feed, link: Link, spawn: Spawn) -> None:
-        self._feed = feed
-        self._stream = LetterStream(link, DEAD_LETTERS.format(name=name))
-        self._group = StreamGroup(name, "", link, link)
-        entries = min(feed.exposed.batch or _SINGLES, PORTION_ENTRIES)
-        size = min(feed.exposed.batch_bytes or PORTION_BYTES, PORTION_BYTES)
-        self._replay = Replay(self._stream, link, self._give, spawn, entries=entries, size=size)
+    Args:
+        stream: where they are.
+        redis: the connection, for the lock of a replay.
+        give: what a replay does with some of them.
+        spawn: starts the replay as a job.
+        entries: letters that ``give`` gets at once.
+        size: about so many bytes of them.
+        most: letters that one replay takes at most; 0: as many as there are.
+        strict: an id that no letter has is an error; else it is passed over.
+    """
+
+    def __init__(
+        self,
+        stream: LetterStream,
+        redis: RedisLink,
+        give: Give,
+        spawn: Spawn,
+        *,
+        entries: int,
+        size: int,
+        most: int = 0,
+        strict: bool = True,
+    ) -> None:
+        self._stream = stream
+        self._replay = Replay(stream, redis, give, spawn, entries=entries, size=size)
+        self._most = most
+        self._strict = strict
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What became of the last replay; empty when there was none."""
+        return self._replay.figures
 
     def methods(self) -> dict[str, Callable[..., Any]]:
         """Return the functions to expose, by name."""
@@ -156,14 +181,14 @@ class DeadLetters:
         """The newest dead letters with their reasons, newest first; `replay` tells of the last replay."""
         letters = await self._stream.newest(read_count(limit, LISTED_MOST))
         found = {"count": await self._stream.length(), "letters": [letter.shown() for letter in letters]}
-        return {**found, "replay": self._replay.figures} if self._replay.figures else found
+        return {**found, "replay": self.figures} if self.figures else found
 
     async def replay_dead_letters(
         self, limit: int | None = None, ids: str | list[str] = "", **_params: Any
     ) -> dict[str, Any]:
-        """Give the oldest dead letters to the listener once more, or those with these stream ids; default: all.
+        """Give the oldest dead letters once more, or those with these stream ids; default: all.
 
-        A letter is deleted when the function returned. When it raises, the replay ends: `stopped` tells why,
+        A letter is deleted when it was taken. One that is not ends the replay of a listener: `stopped` tells why,
         `stopped_at` the letter, or the first one of the batch. What takes longer goes on in the background.
 
         Raises:
@@ -171,8 +196,9 @@ class DeadLetters:
         """
         # What becomes a dead letter while the replay runs is not replayed by it: it would have no end.
         there = await self._stream.length()
-        chosen = await self._chosen(ids) if ids else None
-        count = min(read_count(limit, max(1, there)), there) if chosen is None else len(chosen)
+        chosen = (await self._chosen(ids))[: self._most or None] if ids else None
+        ceiling = max(1, min(there, self._most or there))
+        count = min(read_count(limit, ceiling), there) if chosen is None else len(chosen)
         answer = await self._replay.start(count, chosen, PATIENCE)
         return {"letters": count, "replayed": 0, **answer} if answer["started"] else answer
 
@@ -182,10 +208,13 @@ class DeadLetters:
         Raises:
             InvalidParams: an id is none, or no letter has it; nothing is deleted.
         """
+        # `ids=,` is a mistake of somebody who meant some of them, never all.
         return {"deleted": await (self._stream.remove(await self._chosen(ids)) if ids else self._stream.clear())}
 
     async def _chosen(self, ids: str | list[str]) -> list[str]:
         wanted = list(dict.fromkeys(read_ids(ids)))
+        if not self._strict:
+            return await self._stream.present(wanted)
         if not wanted:
             raise InvalidParams(f"there is no id in ids={ids!r}; write ids of dead letters, as in 1795470000000-0")
         if wrong := [one for one in wanted if not _ID.fullmatch(one)]:
@@ -196,7 +225,25 @@ class DeadLetters:
             raise InvalidParams(f"there is no dead letter {missing[0]}{more}; dead_letters lists those there are")
         return wanted
 
-    async def _give(self, letters: list[Letter]) -> AsyncIterator[Mapping[str, int]]:
+
+def listener_dead_letters(service: str, feed: Feed, link: RedisLink, spawn: Spawn) -> DeadLetters:
+    """Return the dead letters of a listener of the durable stream: a replay gives them to its function."""
+    stream = LetterStream(link, DEAD_LETTERS.format(name=service))
+    entries = min(feed.exposed.batch or _SINGLES, PORTION_ENTRIES)
+    size = min(feed.exposed.batch_bytes or PORTION_BYTES, PORTION_BYTES)
+    give = _Giver(feed, stream, StreamGroup(service, "", link, link)).give
+    return DeadLetters(stream, link, give, spawn, entries=entries, size=size)
+
+
+class _Giver:
+    """Gives letters to a listener's function; each is deleted when the function returned."""
+
+    def __init__(self, feed: Feed, stream: LetterStream, group: StreamGroup) -> None:
+        self._feed = feed
+        self._stream = stream
+        self._group = group
+
+    async def give(self, letters: list[Letter]) -> AsyncIterator[Mapping[str, int]]:
         readable = [letter for letter in letters if letter.readable]
         if len(readable) < len(letters):
             yield {"left_out": len(letters) - len(readable)}

@@ -6,13 +6,14 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from band import json_codec
 from band.decoding import decode_loosely
 from band.errors import DecodingError
+from band.redis.link import RedisLink
 
 Event = Mapping[str, Any]
 RETRY_SECONDS = 1.0
@@ -22,14 +23,6 @@ _PAGE = 50
 # Until it is known how large they are.
 _FIRST_PAGE = 10
 _ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
-
-
-class RedisLink(Protocol):
-    """What is needed of band's connection."""
-
-    async def command(self, *parts: Any) -> Any:
-        """Send one command and return its reply."""
-        ...
 
 
 class Letter(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from band.background import run_forever
+from band.backoff import exponential
 from band.telemetry.logs import logger
 from geo.dataset.errors import BadData, DatasetError
 from geo.dataset.http import Http
@@ -216,9 +217,9 @@ class Dataset(Generic[T]):
         """Return the seconds to the next check: short while there is nothing, longer while an old file serves."""
         seconds = self._refresh_seconds
         if failures and self.value is None:
-            seconds = min(_EMPTY_MAX, _FIRST_RETRY * 2 ** min(failures - 1, 10))
+            seconds = exponential(failures - 1, _FIRST_RETRY, _EMPTY_MAX)
         elif failures:
-            seconds = min(seconds, _SERVED_RETRY * 2 ** min(failures - 1, 10))
+            seconds = exponential(failures - 1, _SERVED_RETRY, seconds)
         return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
 
     def _wait_seconds(self) -> float:
