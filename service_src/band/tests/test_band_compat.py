@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -269,17 +268,22 @@ def test_what_the_base_image_is_said_to_bring_it_brings():
     assert shims <= told
 
 
+def install(project, folder, into):
+    """Build a wheel and unpack it, as pip does."""
+    built = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=project, capture_output=True, text=True, timeout=50,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        wheel.extractall(into)
+
+
 @pytest.fixture
 def site(tmp_path):
     """A folder of installed packages: band as its wheel brings it, and an aioredis that pip put there."""
-    built = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        cwd=BAND, capture_output=True, text=True, timeout=50,
-    )  # fmt: skip
-    assert built.returncode == 0, built.stderr
     folder = tmp_path / "site"
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        wheel.extractall(folder)
+    install(BAND, tmp_path / "band", folder)
     (folder / "aioredis").mkdir()
     (folder / "aioredis/__init__.py").write_text("create_redis_pool = print\n")
     return folder
@@ -296,20 +300,22 @@ def run_in(site, code):
     return done.stdout
 
 
-def test_installing_band_shadows_nothing_for_other_programs(site):
-    """A program that does not import band gets the aioredis that is installed; one that does gets ours."""
+def test_installing_band_shadows_nothing(site):
+    """Any program gets the aioredis that is installed; one that imports band gets ours of what is not."""
     assert not list(site.rglob("*.pth"))
     assert str(site / "aioredis") in run_in(site, "import aioredis; print(aioredis.__file__)")
-    told = run_in(site, "import band, aioredis, prodict; print(aioredis.__name__, aioredis.__file__, band.__file__)")
-    assert "compat/aioredis" in told
+    told = run_in(site, "import band, aioredis, prodict; print(aioredis.__file__, prodict.__file__, band.__file__)")
+    assert str(site / "aioredis") in told
+    assert "compat/prodict" in told
     assert str(site / "band/__init__.py") in told
 
 
-def test_in_the_base_image_ours_are_found_before_band_is_imported(site):
-    """The file that its Dockerfile lays beside the packages does it, whatever pip put there."""
+def test_with_the_extra_ours_are_found_before_band_is_imported(site, tmp_path):
+    """rockstat-band[compat] brings a file that does it, whatever pip put there; the base image has it."""
     dockerfile = (BAND.parents[1] / "band_images/base/Dockerfile").read_text()
-    assert 'RUN cp /opt/src/src/rockstat_band.pth "$(python -c' in dockerfile
-    shutil.copy(BAND / "src/rockstat_band.pth", site)
+    assert "pip install --no-cache-dir --quiet --no-deps --no-build-isolation /opt/src /opt/src/compat " in dockerfile
+    install(BAND / "compat", tmp_path / "compat", site)
+    assert [path.name for path in site.glob("*.pth")] == ["rockstat_band.pth"]
     code = "import aioredis, prodict, jsonrpcclient.exceptions, band; print(aioredis.__file__, band.__file__)"
     told = run_in(site, code)
     assert "compat/aioredis" in told

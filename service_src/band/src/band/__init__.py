@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from band.compat import install
+from band.compat import offer
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -72,7 +72,7 @@ __all__ = [
     "worker",
 ]
 
-install()
+offer()
 
 _PARTS = frozenset({"app", "cleanup", "dome", "expose", "health", "link", "rpc", "scheduler", "setup", "worker"})
 

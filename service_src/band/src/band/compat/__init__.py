@@ -1,8 +1,9 @@
 """Modules that services of the original platform import and that no longer work, or behave differently, today.
 
 ``aioredis`` 1.x cannot run on Python 3.12, today's ``prodict`` raises where the original's services expect None, and
-today's ``jsonrpcclient`` has no ``ReceivedErrorResponse``. Small ones of our own stand in this folder and are found
-before what is installed, so that a service need not be changed. ``docs/compatibility.md`` says which and why.
+today's ``jsonrpcclient`` has no ``ReceivedErrorResponse``. Small ones of our own stand in this folder: found where none
+is installed, and before what is installed in an environment that has ``rockstat-band[compat]``, as the base image does.
+``docs/compatibility.md`` says which and why.
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ class Finder:
 
 
 def install() -> None:
-    """Have these modules found from now on; doing it again changes nothing."""
+    """Have these modules found from now on, before what is installed under their names."""
+    if Finder in sys.meta_path:
+        sys.meta_path.remove(Finder)
+    sys.meta_path.insert(0, Finder)
+
+
+def offer() -> None:
+    """Have these modules found where none of their names is installed."""
     if Finder not in sys.meta_path:
-        sys.meta_path.insert(0, Finder)
+        sys.meta_path.append(Finder)
