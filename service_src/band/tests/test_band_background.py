@@ -16,7 +16,6 @@ from band.background import failing_loops, loop_failures, run_forever
 from band.service.health import read_health
 from band.service.lifecycle import Service
 from band.stream.listener import StreamListener
-from band.telemetry.metrics import Metrics
 from band.telemetry.tracebacks import raised_at
 
 
@@ -164,7 +163,7 @@ async def test_failures_are_a_counter_by_loop(begin):
 
     begin("lab_metric", step)
     await until(failing_loops)
-    assert re.search(rb'band_background_loop_failures_total\{loop="lab_metric"\} [1-9]', Metrics().render())
+    assert re.search(rb'band_background_loop_failures_total\{loop="lab_metric"\} [1-9]', Service().metrics.render())
 
 
 def test_the_place_of_an_exception_is_in_the_authors_code():

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from band.decoding import decode, decode_loosely
 from band.errors import BandError, DecodingError
+from band.json_codec import decode, decode_loosely
 
 
 class Picky(msgspec.Struct):

@@ -1,27 +1,67 @@
-"""JSON in and out: msgspec, and the standard library for what it refuses but peers send."""
+"""JSON in and out: msgspec, and the standard library for what it refuses but peers send.
+
+Whatever stands in a document, one that cannot be read spoils only itself: it is a :class:`band.errors.DecodingError`.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import msgspec
 
+from band.errors import DecodingError
+
+T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
+_UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
+"""What msgspec raises over data; invalid UTF-8 is a ValueError, deep nesting a RecursionError."""
 
 
-def decode(data: bytes | str | msgspec.Raw) -> Any:
-    """Return the value of a JSON text.
+@overload
+def decode(data: object) -> Any: ...
+@overload
+def decode(data: object, type: type[T]) -> T: ...
+@overload
+def decode(data: object, type: Any) -> Any: ...
+def decode(data: object, type: Any = Any) -> Any:  # noqa: A002 - as msgspec calls it
+    """Return the JSON in ``data`` as a value of ``type`` (any type that msgspec knows).
+
+    Args:
+        data: bytes or text, as a reply of Redis holds them; anything else is an error like broken JSON.
+        type: what is expected.
 
     Raises:
-        ValueError: it is not JSON.
+        DecodingError: it is no JSON, no UTF-8, or something else than ``type``.
+    """
+    decoder = _decoder(type)
+    try:
+        return decoder.decode(data)  # type: ignore[arg-type]  # what else it may be is an error like the others
+    except _UNREADABLE as error:
+        raise DecodingError(f"the data is not the expected JSON: {error}") from error
+
+
+def decode_loosely(data: bytes | str | msgspec.Raw) -> Any:
+    """Return the JSON in ``data``, also what only Python's own reader takes: NaN, half a surrogate pair.
+
+    For events and messages, which peers of the original platform write as they like.
+
+    Raises:
+        DecodingError: it is no JSON or no UTF-8.
     """
     try:
-        return msgspec.json.decode(data)
-    except msgspec.DecodeError:
-        return json.loads(
-            bytes(data) if isinstance(data, msgspec.Raw) else data
-        )  # NaN and lone surrogates: Python peers send them
+        try:
+            return msgspec.json.decode(data)
+        except msgspec.DecodeError:
+            return json.loads(bytes(data) if isinstance(data, msgspec.Raw) else data)
+    except _UNREADABLE as error:
+        raise DecodingError(f"not JSON: {error}") from error
+
+
+@functools.lru_cache(maxsize=256)
+def _decoder(type: Any) -> msgspec.json.Decoder[Any]:  # noqa: A002
+    return msgspec.json.Decoder(type)
 
 
 def encode(value: Any) -> bytes:
@@ -53,5 +93,5 @@ def encode_strictly(value: Any) -> bytes:
 def _from_raw(value: Any) -> Any:
     """Return the value of what is JSON already; all else has no JSON form."""
     if isinstance(value, msgspec.Raw):
-        return decode(bytes(value))
+        return decode_loosely(bytes(value))
     raise TypeError(f"{type(value).__name__} has no JSON form")

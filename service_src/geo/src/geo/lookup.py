@@ -83,7 +83,7 @@ class Locator(Generic[V]):
 
     def locate(self, ip: object) -> dict[str, Any]:
         """Return the place of an address, or ``{"reason": …}``; never raises."""
-        place: dict[str, Any] = json_codec.decode(self.answer(ip))
+        place: dict[str, Any] = json_codec.decode_loosely(self.answer(ip))
         return place
 
     def answer(self, ip: object) -> msgspec.Raw:

@@ -56,7 +56,7 @@ class UaParser:
 
     def parse(self, ua: str) -> Answer:
         """The answer for one User-Agent; never raises."""
-        answer: Answer = json_codec.decode(self.answer(ua))
+        answer: Answer = json_codec.decode_loosely(self.answer(ua))
         return answer
 
     def parse_with_hints(self, ua: str, hints: Hints) -> Answer:

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from band import json_codec
 from band.constants import EVENTS_STREAM
-from band.decoding import decode_loosely
 from band.errors import BandError, DecodingError
+from band.json_codec import decode_loosely
 from band.redis import RedisAddress, RedisLink, dsn_from_env
 from band.service.config import ServiceConfig
 from band.service.lifecycle import Service
@@ -32,7 +32,7 @@ def read_pairs(pairs: list[str]) -> dict[str, Any]:
         key, sign, value = pair.partition("=")
         if not sign or not key.strip(":"):
             raise ValueError(f"{pair!r} is no parameter; write key=text or key:=json")
-        params[key.removesuffix(":")] = json_codec.decode(value) if key.endswith(":") else value
+        params[key.removesuffix(":")] = json_codec.decode_loosely(value) if key.endswith(":") else value
     return params
 
 

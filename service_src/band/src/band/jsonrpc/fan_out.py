@@ -58,7 +58,7 @@ def _read(answer: msgspec.Raw) -> _Answers:
 
 def _read_loosely(answer: msgspec.Raw) -> _Answers:
     """Read what only Python's own reader takes (NaN, half a surrogate pair) and make it valid."""
-    loose = json_codec.decode(answer)
+    loose = json_codec.decode_loosely(answer)
     if not isinstance(loose, dict) or not isinstance(loose.get("results"), list):
         raise ValueError("no list of results")  # noqa: TRY004 - a ValueError is what the caller answers
     errors = loose.get("errors", {})
@@ -76,7 +76,7 @@ def _decode_results(found: _Answers) -> list[Any]:
     values: list[Any] = []
     for number, one in enumerate(found.results):
         try:
-            values.append(json_codec.decode(one))
+            values.append(json_codec.decode_loosely(one))
         except UNREADABLE as fault:
             values.append(None)
             found.errors.setdefault(str(number), _fault(fault))

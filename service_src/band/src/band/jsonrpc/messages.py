@@ -105,7 +105,7 @@ def _decode_part(part: msgspec.Raw) -> Envelope | Exception:
 
 def _decode_loosely(data: bytes) -> list[Envelope]:
     """Read what only Python's own reader takes: NaN, lone surrogates."""
-    value = json_codec.decode(data)
+    value = json_codec.decode_loosely(data)
     items = value if isinstance(value, list) else [value]
     for item in items:
         if isinstance(item, dict) and "result" in item:

@@ -80,7 +80,7 @@ class Call:
                 self.future.set_exception(remote_error(error, self.to, self.method))
                 return True
             try:
-                self.future.set_result(json_codec.decode(result))
+                self.future.set_result(json_codec.decode_loosely(result))
             except UNREADABLE as fault:
                 self.future.set_exception(unreadable(self.to, self.method, fault))
         return True
@@ -128,7 +128,7 @@ class Gather:
             scatter.errors[service] = remote_error(error, service, self._method)
             return self.give_up(service)
         try:
-            value = json_codec.decode(result)
+            value = json_codec.decode_loosely(result)
             # Written anew: peers of the original space and escape JSON as they like, and who passes it on should not.
             scatter.results[service] = msgspec.Raw(json_codec.encode_strictly(value)) if self._raw else value
         except UNREADABLE as fault:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from band import json_codec
 from band.constants import REQUEST_STATUS
-from band.errors import RpcError
+from band.errors import DecodingError, RpcError
 from band.jsonrpc.invoke import InvalidParams, call_function, describe
 from band.redis.link import RedisLink
 from band.registry import Exposed, Registry
@@ -60,9 +60,9 @@ def _read_json(body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        value = json_codec.decode(body)
-    except (ValueError, RecursionError) as error:
-        raise HttpError(400, f"The body is not JSON: {error}") from None
+        value = json_codec.decode_loosely(body)
+    except DecodingError as error:
+        raise HttpError(400, f"The body is {error}") from None
     if not isinstance(value, dict):
         raise HttpError(400, f"The body must be a JSON object of named arguments, not a {type(value).__name__}")
     return value

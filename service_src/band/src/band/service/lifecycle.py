@@ -15,7 +15,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from band import config
-from band.background import check_loops, run_forever
+from band.background import check_loops, loop_failures, run_forever
 from band.constants import (
     BROADCAST,
     DEAD_LETTERS,
@@ -84,6 +84,9 @@ class Service:
         self.cleanup = Worker(self.registry.cleanups)
         self.health = Health(self.registry)
         self.metrics = Metrics()
+        self.metrics.counter(
+            "background_loop_failures", loop_failures, "Failed steps of each background loop.", label="loop"
+        )
         self.link = RedisLink(on_message=lambda channel, data: self.dispatcher.on_message(channel, data))
         self.presence = Presence(self.link)
         self.rpc = RpcClient(self.link, self.presence)

@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from band.constants import DEAD_LETTERS, EVENTS_STREAM
-from band.decoding import decode_loosely
 from band.errors import DecodingError, RedisReplyError
+from band.json_codec import decode_loosely
 from band.redis.link import RedisLink
 from band.telemetry.logs import logger
 

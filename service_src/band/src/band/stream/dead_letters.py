@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from band import json_codec
-from band.decoding import decode_loosely
 from band.errors import DecodingError
+from band.json_codec import decode_loosely
 from band.redis.link import RedisLink
 
 Event = Mapping[str, Any]

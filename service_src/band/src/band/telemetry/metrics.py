@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from band.background import loop_failures
 from band.telemetry.failures import Failures
 
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -50,8 +49,13 @@ class Metrics:
         self._counters: dict[str, float] = {}
         self._texts: dict[str, str] = {}
         self._gauges: dict[str, tuple[str, Gauge, str]] = {}
+        self._labelled: dict[str, tuple[str, Callable[[], Mapping[Any, float]], tuple[str, ...]]] = {}
         self.failures = Failures()
-        self._labelled: dict[str, tuple[str, Callable[[], Mapping[str, float]], str]] = {}
+        self.counter("calls", lambda: self._calls, "Calls by method and outcome.", label=("method", "outcome"))
+        self.counter(
+            "handler_errors", lambda: self.failures.counts, "Exceptions of the service's own functions.",
+            label=("kind", "name"),
+        )  # fmt: skip
 
     def called(self, method: str, outcome: str, seconds: float, count: int = 1) -> None:
         """Count ``count`` calls of ``method`` that ended as ``outcome`` and took ``seconds`` together."""
@@ -77,9 +81,11 @@ class Metrics:
         """Show ``read()`` as the gauge ``band_<name>`` at every scrape; of a mapping, each key is a ``label``."""
         self._gauges[name] = (text, read, label)
 
-    def counter(self, name: str, read: Callable[[], Mapping[str, float]], text: str, *, label: str) -> None:
-        """Show ``read()`` as the counter ``band_<name>_total`` at every scrape; each key is a ``label``."""
-        self._labelled[name] = (text, read, label)
+    def counter(
+        self, name: str, read: Callable[[], Mapping[Any, float]], text: str, *, label: str | tuple[str, ...]
+    ) -> None:
+        """Show ``read()`` as the counter ``band_<name>_total`` at every scrape; each key is a ``label``, or several."""
+        self._labelled[name] = (text, read, (label,) if isinstance(label, str) else label)
 
     def render(self) -> bytes:
         """Return everything in the text format of Prometheus."""
@@ -93,40 +99,25 @@ class Metrics:
         """Yield the metric families, as prometheus_client asks a collector for them."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-        calls = CounterMetricFamily("band_calls", "Calls by method and outcome.", labels=["method", "outcome"])
-        for (method, outcome), count in sorted(self._calls.items()):
-            calls.add_metric([method, outcome], count)
-        yield calls
         seconds = HistogramMetricFamily("band_call_seconds", "Duration of calls by method.", labels=["method"])
         for method, latency in sorted(self._latency.items()):
             seconds.add_metric([method], latency.cumulative(), latency.total)
         yield seconds
-        loops = CounterMetricFamily(
-            "band_background_loop_failures", "Failed steps of each background loop.", labels=["loop"]
-        )
-        for loop, count in sorted(loop_failures().items()):
-            loops.add_metric([loop], count)
-        yield loops
-        errors = CounterMetricFamily(
-            "band_handler_errors", "Exceptions of the service's own functions.", labels=["kind", "name"]
-        )
-        for (kind, method), count in sorted(self.failures.counts.items()):
-            errors.add_metric([kind, method], count)
-        yield errors
         for name, value in sorted(self._counters.items()):
             text = self._texts.get(name) or f"How often: {name.replace('_', ' ')}."
             yield CounterMetricFamily(f"band_{name}", text, value=value)
-        for name, (text, counted, label) in sorted(self._labelled.items()):
-            counter = CounterMetricFamily(f"band_{name}", text, labels=[label])
-            for key, number in sorted(counted().items()):
-                counter.add_metric([key], number)
-            yield counter
+        for name, (text, counted, labels) in sorted(self._labelled.items()):
+            yield _filled(CounterMetricFamily(f"band_{name}", text, labels=labels), counted())
         for name, (text, read, label) in sorted(self._gauges.items()):
             shown = read()
             if isinstance(shown, Mapping):
-                family = GaugeMetricFamily(f"band_{name}", text, labels=[label])
-                for key, number in sorted(shown.items()):
-                    family.add_metric([key], number)
-                yield family
+                yield _filled(GaugeMetricFamily(f"band_{name}", text, labels=[label]), shown)
             else:
                 yield GaugeMetricFamily(f"band_{name}", text, value=shown)
+
+
+def _filled(family: Any, values: Mapping[Any, float]) -> Any:
+    """Return a metric family with its values, by one label or a tuple of them."""
+    for key, number in sorted(values.items()):
+        family.add_metric([key] if isinstance(key, str) else list(key), number)
+    return family

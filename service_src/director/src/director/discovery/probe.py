@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import msgspec
 
 from band import logger
-from band.decoding import decode
 from band.errors import DecodingError
+from band.json_codec import decode
 from director.discovery.health import MAX_REASON
 from director.discovery.statuses import Status, bounded
 from director.engine.interface import Observed

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from band.decoding import decode
 from band.errors import DecodingError
+from band.json_codec import decode
 from director.errors import Conflict, InvalidValue, shown_key
 from director.state.desired import Store, pairs
 from director.state.spec import ENV_KEY_PATTERN, POS_PATTERN, Limits, Pos, check_env, check_limits

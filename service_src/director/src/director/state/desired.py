@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from band import logger
-from band.decoding import decode
 from band.errors import DecodingError
+from band.json_codec import decode
 from director.errors import RedisUnavailable
 from director.state.spec import RESERVED, Spec
 

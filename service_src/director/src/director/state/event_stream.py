@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from band.constants import DEAD_LETTERS, EVENTS_STREAM
-from band.decoding import decode
 from band.errors import DecodingError, RedisReplyError
+from band.json_codec import decode
 from director.errors import NotFound
 from director.state.desired import Store, pairs
 

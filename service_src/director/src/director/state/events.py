@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from band.decoding import decode
 from band.errors import DecodingError
+from band.json_codec import decode
 from director.state.desired import Store
 
 STREAM = "events"

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from band.background import run_forever
-from band.decoding import decode
 from band.errors import DecodingError, RedisError
+from band.json_codec import decode
 from director.discovery.health import DEGRADED, FAILING, checks_of, complaining, said
 from director.state.desired import Store
 from director.webhook import Happened, Webhook

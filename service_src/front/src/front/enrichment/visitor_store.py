@@ -13,7 +13,7 @@ import hiredis
 import msgspec
 
 from band.errors import RedisError
-from band.json_codec import decode, encode
+from band.json_codec import decode_loosely, encode
 from band.redis.link import RedisLink
 from front.cache import Cache
 from front.event.unicode_repair import valid_unicode
@@ -95,7 +95,7 @@ def _read(reply: Any) -> Stored:
     if not reply or isinstance(reply, (Exception, hiredis.ReplyError)):
         return None
     try:
-        found = {name.decode("utf-8", "replace"): decode(valid_unicode(value)) for name, value in reply.items()}
+        found = {name.decode("utf-8", "replace"): decode_loosely(valid_unicode(value)) for name, value in reply.items()}
         return msgspec.Raw(encode(found))
     except (ValueError, RecursionError):
         return None

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from band.constants import REGISTRATIONS_KEY
 from band.errors import RedisError, RedisReplyError
-from band.json_codec import decode, encode
+from band.json_codec import decode_loosely, encode
 from band.redis.link import RedisLink
 from band.telemetry.logs import logger
 
@@ -72,9 +72,9 @@ def _look_at(written: asyncio.Future[Any]) -> None:
 def _read(raw: bytes) -> Registrations | None:
     """Read what is kept; one line in the log when somebody else wrote there."""
     try:
-        kept = decode(raw)
+        kept = decode_loosely(raw)
     except (ValueError, RecursionError) as error:
-        _ignore(f"it is not JSON: {str(error)[:120]}")
+        _ignore(f"it is {str(error)[:120]}")
         return None
     if not isinstance(kept, dict) or not isinstance(kept.get("register"), list) or not kept.get("state_hash"):
         _ignore("it is no object with a list `register` and a `state_hash`")

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import msgspec
 
 from band.constants import EVENTS_STREAM
-from band.decoding import decode
 from band.errors import DecodingError
+from band.json_codec import decode
 from band.redis.link import RedisLink
 from front.storage.journal.format import Entry
 from front.storage.redis_persistence import RedisPersistence

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from band.json_codec import decode, encode
+from band.json_codec import decode_loosely, encode
 from band.telemetry.logs import logger
 from front.process import WorkerProcess
 
@@ -87,7 +87,7 @@ class WorkerIpc:
                     line = await reader.readline()
                 finally:
                     writer.close()
-                return [decode(line)] if line else []
+                return [decode_loosely(line)] if line else []
         except (OSError, TimeoutError, ValueError) as error:
             logger.info("worker_silent", worker=number, subject=topic, reason=str(error) or "no response in time")
             return []
@@ -95,7 +95,7 @@ class WorkerIpc:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, ValueError):
             async with asyncio.timeout(TIMEOUT_SECONDS * 2):
-                topic, payload = decode(await reader.readline())
+                topic, payload = decode_loosely(await reader.readline())
                 writer.write(encode(await self._handlers[topic](payload)) + b"\n")
                 await writer.drain()
         writer.close()
