@@ -170,5 +170,12 @@ def words(value: str | Iterable[str] | None) -> list[str]:
     return value.replace(",", " ").split() if isinstance(value, str) else [str(item) for item in value]
 
 
-environ: dict[str, str] = read_environ(Path.cwd())
-"""The environment with ``.env.local`` and ``.env`` of the working directory, read once at import as in the original."""
+environ: dict[str, str]
+"""The environment with ``.env.local`` and ``.env`` of the working directory, read once, at first use."""
+
+
+def __getattr__(name: str) -> dict[str, str]:
+    if name != "environ":
+        raise AttributeError(f"module 'band.config' has no name {name!r}")
+    found = globals()[name] = read_environ(Path.cwd())
+    return found

@@ -1,4 +1,4 @@
-"""What every enricher of places offers, and how it follows its settings."""
+"""What every enricher of places offers, and how it follows its band.settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from band import expose, health, settings, setup, worker
+import band
+from band import expose, health, setup, worker
 from band.config import words
 from band.service.lifecycle import service
 from geo.dataset import Dataset, Loaded, Source
@@ -22,11 +23,11 @@ def make_dataset(name: str, file: str, sources: list[Source], load: Callable[[Pa
     """Return a database in ``data_dir``, checked for newer ones and called stale as the settings say."""
     return Dataset(
         name,
-        Path(settings.data_dir or "/data") / file,
+        Path(band.settings.data_dir or "/data") / file,
         sources,
         load,
-        refresh_hours=float(settings.refresh_hours or 24),
-        stale_days=float(settings.stale_days or 60),
+        refresh_hours=float(band.settings.refresh_hours or 24),
+        stale_days=float(band.settings.stale_days or 60),
     )
 
 
@@ -56,7 +57,7 @@ def register(dataset: Dataset[T], locator: Locator[T], *more: Dataset[Any]) -> N
         return {**dataset.health(), "bad_records": locator.bad_records}
 
     @expose.enricher(
-        keys=words(settings.enrich_keys), props={"ip": "td.ip"}, cache=300, cache_version=lambda: locator.version
+        keys=words(band.settings.enrich_keys), props={"ip": "td.ip"}, cache=300, cache_version=lambda: locator.version
     )
     def enrich(ip: Any = None, **_params: Any) -> msgspec.Raw:
         """Return the place of an event's address, written already; without one, an empty answer with ``reason``."""
