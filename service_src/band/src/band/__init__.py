@@ -15,6 +15,7 @@ The names are made at first use, so that importing one costs only that one.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from band.compat import offer
@@ -74,51 +75,44 @@ __all__ = [
 
 offer()
 
-_PARTS = frozenset({"app", "cleanup", "dome", "expose", "health", "link", "rpc", "scheduler", "setup", "worker"})
+_ELSEWHERE = {
+    "blocking": "band.service.jobs",
+    "crontab": "band.service.crontab",
+    "response": "band.responses",
+    "start_server": "band.service.runner",
+    "web": "aiohttp.web",
+}
+"""Name → the module that has it; all others but those that are made here are parts of the process's service."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'band' has no name {name!r}")
-    value = _make(name)
-    globals()[name] = value
+    value = globals()[name] = _make(name)
     return value
 
 
 def _make(name: str) -> Any:
-    if name == "web":
-        from aiohttp import web
-
-        return web
-    if name == "blocking":
-        from band.service.jobs import blocking
-
-        return blocking
-    if name == "crontab":
-        from band.service.crontab import crontab
-
-        return crontab
+    if name in _ELSEWHERE:
+        module = importlib.import_module(_ELSEWHERE[name])
+        return module if name == "web" else getattr(module, name)
     if name == "logger":
         from band.telemetry.logs import ensure_logs, logger
 
         ensure_logs()  # a module of the service may log while it is imported
         return logger
-    if name == "response":
-        from band.responses import response
-
-        return response
     if name == "redis_factory":
         from band.compat.redis_factory import RedisFactory
 
         return RedisFactory()
+    if name == "settings":
+        from band.service.runner import read_own_settings
+
+        return read_own_settings()
     if name == "loop":
         from band.service.loop import get_loop
 
         return get_loop()
-    if name in _PARTS:
-        from band.service.lifecycle import service
+    from band.service.lifecycle import service
 
-        return getattr(service, name)
-    from band.service import runner
-
-    return runner.start_server if name == "start_server" else runner.read_own_settings()
+    return getattr(service, name)

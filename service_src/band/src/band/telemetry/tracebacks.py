@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sysconfig
 from pathlib import Path, PurePath
 from typing import Final
@@ -9,10 +10,13 @@ from typing import Final
 from band.telemetry.logs import mask_text
 
 MAX_TEXT: Final = 500
-_NOT_THE_AUTHORS: Final = (
-    f"{Path(__file__).parents[1]}/",
-    *{f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib", "purelib", "platlib")},
-)
+
+
+@functools.cache
+def _not_the_authors() -> tuple[str, ...]:
+    """Return where the code of band, of installed packages and of the standard library is."""
+    packages = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return *(f"{folder}/" for folder in (Path(__file__).parents[1], *packages)), "<"
 
 
 def raised_at(error: BaseException) -> str:
@@ -25,7 +29,7 @@ def raised_at(error: BaseException) -> str:
     while step is not None:
         path = step.tb_frame.f_code.co_filename
         innermost = f"{'/'.join(PurePath(path).parts[-2:])}:{step.tb_lineno}"
-        if not path.startswith((*_NOT_THE_AUTHORS, "<")):
+        if not path.startswith(_not_the_authors()):
             own = innermost
         step = step.tb_next
     return own or innermost
