@@ -13,10 +13,10 @@ from band.constants import RPC_TIMEOUT
 from band.errors import RedisUnavailable, RpcTimeout, RpcUnavailable
 from band.jsonrpc import messages
 from band.jsonrpc.coalescing import Outbox
-from band.jsonrpc.fan_out import Scatterer
+from band.jsonrpc.fan_out import Gather, Scatterer
 from band.jsonrpc.instances import Presence, instance_channel
 from band.jsonrpc.messages import Envelope
-from band.jsonrpc.pending import Call, Gather, Scatter, Waiting, remote_error
+from band.jsonrpc.pending import Call, Scatter, Waiting, remote_error
 from band.redis.link import RedisLink, reply_error
 from band.responses import from_wire
 from band.telemetry.logs import logger
@@ -173,18 +173,18 @@ class RpcClient:
         if together is not None:
             return await together
         loop = asyncio.get_running_loop()
-        gather = Gather(loop, services, method, raw=raw)
+        gather = Gather(method, services, raw=raw)
+        future = gather.ask(loop, b"")
         request_id = self._next_id()
         payload = messages.request(channel, method, self._plain_sender(), params, request_id)
         self._waiting[request_id] = gather
         self._link.publish(channel, payload, functools.partial(_finish_unheard, gather))
-        timer = loop.call_later(timeout, gather.finish)
+        gather.timer = loop.call_later(timeout, gather.finish)
         try:
-            await gather.future
+            return await future
         finally:
-            timer.cancel()
+            gather.finish()
             self._waiting.pop(request_id, None)
-        return gather.scatter
 
     # --- answers
 

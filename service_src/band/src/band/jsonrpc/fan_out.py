@@ -16,7 +16,7 @@ from band.jsonrpc import messages
 from band.jsonrpc.coalescing import MAX_BATCH
 from band.jsonrpc.instances import Presence, instance_channel
 from band.jsonrpc.messages import Envelope
-from band.jsonrpc.pending import UNREADABLE, Scatter, Waiting, outcome, remote_error
+from band.jsonrpc.pending import UNREADABLE, Scatter, Waiting, outcome, remote_error, unreadable
 from band.per_turn import PerTurn
 from band.redis.link import RedisLink
 
@@ -52,7 +52,7 @@ def _read(answer: msgspec.Raw) -> _Answers:
             try:
                 str(memoryview(one), "utf-8")
             except UnicodeDecodeError as fault:
-                found.errors[str(number)] = _fault(fault)
+                found.errors[str(number)] = unreadable(fault)
     return found
 
 
@@ -67,10 +67,6 @@ def _read_loosely(answer: msgspec.Raw) -> _Answers:
     return _Answers([msgspec.Raw(json_codec.encode_strictly(one)) for one in loose["results"]], errors)
 
 
-def _fault(error: Exception) -> dict[str, Any]:
-    return {"code": messages.PARSE_ERROR, "message": f"the result cannot be read: {error}"}
-
-
 def _decode_results(found: _Answers) -> list[Any]:
     """Return the values of the results; what cannot be read becomes an error."""
     values: list[Any] = []
@@ -79,7 +75,7 @@ def _decode_results(found: _Answers) -> list[Any]:
             values.append(json_codec.decode_loosely(one))
         except UNREADABLE as fault:
             values.append(None)
-            found.errors.setdefault(str(number), _fault(fault))
+            found.errors.setdefault(str(number), unreadable(fault))
     return values
 
 
@@ -119,17 +115,19 @@ class Turn:
         """Take what a service answered to all of them: the result as JSON, or an error of the whole."""
         if service not in self._open:
             return
-        self._elapsed[service] = round((time.perf_counter() - self._begun) * 1000, 3)
         if error is None:
             try:
                 found = _read(answer)
-                self._columns[service] = [*found.results] if self._raw else _decode_results(found)
-                self._faults[service] = found.errors
+                self._note(service, [*found.results] if self._raw else _decode_results(found), found.errors)
+                return
             except UNREADABLE:
                 error = {"message": "not the answer to a batch"}
-        if error is not None:
-            self._columns[service] = []
-            self._faults[service] = {"": error}
+        self._note(service, [], {"": error})
+
+    def _note(self, service: str, column: list[Any], faults: dict[str, Any]) -> None:
+        """Take the results of a service, one for each request, and its errors by number; "" is everybody's."""
+        self._elapsed[service] = round((time.perf_counter() - self._begun) * 1000, 3)
+        self._columns[service], self._faults[service] = column, faults
         self.give_up(service)
 
     def give_up(self, service: str) -> None:
@@ -166,15 +164,39 @@ class Turn:
             if error is None and number < len(column):
                 scatter.results[service] = column[number]
             else:
-                error = error or {"message": "fewer answers than questions"}
+                error = {"message": "fewer answers than questions"} if error is None else error
                 scatter.errors[service] = remote_error(error, service, self.method)
         return scatter
 
-    def end(self) -> bool:
+    def end(self, _reason: str = "") -> bool:
         """End the wait because the service stops; whether somebody still waited."""
         waited = any(not future.done() for future in self.futures)
         self.finish()
         return waited
+
+
+class Gather(Turn):
+    """One request on a fan-out channel, as the original platform has it: each service answers for itself."""
+
+    __slots__ = ()
+
+    def take(self, reply: Envelope) -> bool:
+        """Take one service's answer, result or error; True: nothing more is expected."""
+        service = str(reply.sender)
+        if service in self._open:
+            result, error = outcome(reply)
+            self._note(service, *self._read(result, error))
+        return not self._open
+
+    def _read(self, result: msgspec.Raw, error: Any) -> tuple[list[Any], dict[str, Any]]:
+        if error is not None:
+            return [], {"": error}
+        try:
+            value = json_codec.decode_loosely(result)
+            # Written anew: peers of the original space and escape JSON as they like, and who passes it on should not.
+            return [msgspec.Raw(json_codec.encode_strictly(value)) if self._raw else value], {}
+        except UNREADABLE as fault:
+            return [], {"": unreadable(fault)}
 
 
 class _Part:

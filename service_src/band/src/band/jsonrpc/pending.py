@@ -1,10 +1,8 @@
-"""What waits for answers: one call, or one request to several services."""
+"""What waits for answers: one call, and what several have in common."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -51,9 +49,9 @@ def remote_error(error: Any, to: str, method: str) -> RpcRemoteError:
     return RpcRemoteError(number, str(error.get("message") or "unknown error"), error.get("data"), to=to, method=method)
 
 
-def unreadable(to: str, method: str, error: Exception) -> RpcRemoteError:
-    """Return the error of a call whose result is no JSON of ours (invalid UTF-8, too deep)."""
-    return RpcRemoteError(messages.PARSE_ERROR, f"the result cannot be read: {error}", to=to, method=method)
+def unreadable(error: Exception) -> dict[str, Any]:
+    """Return the ``error`` object for a result that is no JSON of ours (invalid UTF-8, too deep)."""
+    return {"code": messages.PARSE_ERROR, "message": f"the result cannot be read: {error}"}
 
 
 def outcome(reply: Envelope) -> tuple[msgspec.Raw, Any]:
@@ -82,7 +80,7 @@ class Call:
             try:
                 self.future.set_result(json_codec.decode_loosely(result))
             except UNREADABLE as fault:
-                self.future.set_exception(unreadable(self.to, self.method, fault))
+                self.future.set_exception(remote_error(unreadable(fault), self.to, self.method))
         return True
 
     def fail(self, why: str) -> None:
@@ -95,61 +93,4 @@ class Call:
         """End the call because the service stops."""
         waited = not self.future.done()
         self.fail(reason)
-        return waited
-
-
-class Gather:
-    """One request that waits for the answers of several services."""
-
-    __slots__ = ("_begun", "_method", "_open", "_raw", "future", "scatter")
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, expect: Iterable[str], method: str, *, raw: bool = False
-    ) -> None:
-        self._begun = time.perf_counter()
-        self._method = method
-        self._raw = raw
-        self._open = set(expect)
-        self.future: asyncio.Future[None] = loop.create_future()
-        self.scatter = Scatter({}, {}, set(self._open), {})
-
-    def take(self, reply: Envelope) -> bool:
-        """Take one service's answer, result or error; True: nothing more is expected."""
-        return self.settle(str(reply.sender), *outcome(reply))
-
-    def settle(self, service: str, result: msgspec.Raw, error: Any) -> bool:
-        """Note what ``service`` answered; True: nothing more is expected."""
-        scatter = self.scatter
-        if service not in self._open:
-            return False
-        scatter.missing.discard(service)
-        scatter.elapsed_ms[service] = round((time.perf_counter() - self._begun) * 1000, 3)
-        if error is not None:
-            scatter.errors[service] = remote_error(error, service, self._method)
-            return self.give_up(service)
-        try:
-            value = json_codec.decode_loosely(result)
-            # Written anew: peers of the original space and escape JSON as they like, and who passes it on should not.
-            scatter.results[service] = msgspec.Raw(json_codec.encode_strictly(value)) if self._raw else value
-        except UNREADABLE as fault:
-            scatter.errors[service] = unreadable(service, self._method, fault)
-        return self.give_up(service)
-
-    def give_up(self, service: str) -> bool:
-        """Expect nothing more of ``service``; True: nor of anybody else."""
-        self._open.discard(service)
-        if self._open:
-            return False
-        self.finish()
-        return True
-
-    def finish(self) -> None:
-        """End the wait with what has come so far."""
-        if not self.future.done():
-            self.future.set_result(None)
-
-    def end(self, _reason: str) -> bool:
-        """End the wait because the service stops."""
-        waited = not self.future.done()
-        self.finish()
         return waited
