@@ -50,10 +50,10 @@ BAND_SUBMODULES = {
     for line in [
         "background backoff cache compat.requirements config consent constants errors json_codec",
         "jsonrpc.client jsonrpc.instances jsonrpc.invoke jsonrpc.messages",
-        "redis redis.link responses",
+        "redis redis.link registry responses",
         "service.config service.cross_site service.health service.lifecycle",
         "stream.consumer_group stream.dead_letter_methods stream.dead_letters",
-        "telemetry.logs",
+        "telemetry.logs telemetry.metrics",
     ]
     for name in line.split()
 }
