@@ -301,3 +301,46 @@ def test_every_scenario_goes_the_whole_way() -> None:
         assert scenario == {"name": name}, f"{name} has a sequence of its own"
         assert (path.parent / "verify.yml").is_file(), name
         assert (path.parent / "side_effect.yml").is_file(), name
+
+
+@pytest.mark.parametrize(
+    ("version", "networks", "said"),
+    [
+        ("26.1.5", "rockstat", "changed=1 "),
+        ("26.1.5", "", "changed=2 "),
+        ("19.03.1", "rockstat", "Docker 19.03.1 was started, and the director needs 20.10"),
+    ],
+)
+def test_what_a_stopped_docker_could_not_tell_is_asked_after_its_start(
+    version: str, networks: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network of a set-up before is there again with the engine, and an engine that is too old is refused."""
+    scripts = {
+        "dockerd": f"touch {tmp_path}/up",
+        "docker": f"""cd {tmp_path}; [ -e up ] || exit 1
+        case "$1 $2" in
+          version*) echo {version} ;;
+          "network inspect") grep -qx "$3" networks ;;
+          "network create") shift $(($# - 1)); ! grep -qx "$1" networks && echo "$1" | tee -a networks ;;
+        esac""",
+    }
+    for name, text in scripts.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "networks").write_text(f"{networks}\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    discovered = {"__band_docker_host": {"dockerd": "dockerd"}, "__band_docker_answers": False}
+    places = {
+        "_band_docker_daemon": f"{tmp_path}/dockerd", "band_docker_pidfile": f"{tmp_path}/docker.pid",
+        "_band_docker_containerd_pidfile": f"{tmp_path}/containerd.pid", "band_docker_log_file": f"{tmp_path}/log",
+    }  # fmt: skip
+    tasks = [
+        {"ansible.builtin.include_role": {"name": "rockstat.band.docker", "tasks_from": part}}
+        for part in ("run", "network")
+    ]
+    path = tmp_path / "play.yml"
+    play = {"hosts": "localhost", "gather_facts": False, "vars": discovered, "tasks": tasks}
+    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    done = ansible("ansible-playbook", str(path), "-e", json.dumps(places))
+    assert said in " ".join(done.stdout.split()) + " ", done.stdout + done.stderr
+    assert (done.returncode == 0) is said.startswith("changed")
