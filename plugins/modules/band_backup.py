@@ -112,7 +112,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils import archive
-from ansible_collections.rockstat.band.plugins.module_utils.engine import EngineError, Redis, Volume
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError
+from ansible_collections.rockstat.band.plugins.module_utils.engine import Redis, Volume
 
 
 class Backup:
@@ -126,7 +127,7 @@ class Backup:
         self.path = os.path.join(args["dest"], f"{args['namespace']}-{moment}{ending}")
 
     def make(self) -> dict[str, Any]:
-        """Collect, pack and seal; raises EngineError, ArchiveError, OSError, and then leaves nothing behind."""
+        """Collect, pack and seal; raises DockerError, ArchiveError, OSError, and then leaves nothing behind."""
         os.makedirs(self._args["dest"], mode=0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".making-", dir=self._args["dest"]) as work:
             content = os.path.join(work, "content")
@@ -208,7 +209,7 @@ def main() -> None:
         module.exit_json(changed=True, archive=backup.path, removed=backup.superfluous(made=False))
     try:
         result = backup.make()
-    except (EngineError, archive.ArchiveError, OSError) as error:
+    except (DockerError, archive.ArchiveError, OSError) as error:
         module.fail_json(msg=f"No backup was made, nothing was left behind: {error}")
     removed = backup.superfluous(made=True)
     for path in removed:

@@ -88,7 +88,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils import bundle
-from ansible_collections.rockstat.band.plugins.module_utils.engine import EngineError, Volume, docker
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError, docker
+from ansible_collections.rockstat.band.plugins.module_utils.engine import Volume
 
 
 class Bundle:
@@ -100,7 +101,7 @@ class Bundle:
         self._components: list[dict[str, Any]] = []
 
     def make(self) -> dict[str, Any]:
-        """Collect and pack; raises BundleError, EngineError, OSError."""
+        """Collect and pack; raises BundleError, DockerError, OSError."""
         work = self._args["work"]
         images = self._images(os.path.join(work, "images.tar.gz"))
         if self._args["packages"]:
@@ -126,14 +127,14 @@ class Bundle:
     def _images(self, path: str) -> dict[str, list[str]]:
         """Save all images at once, so that layers are saved once; ids with their names."""
         names = self._args["images"]
-        inspected = {one["Id"]: one for one in json.loads(docker(["image", "inspect", *names]))}
+        inspected = {one["Id"]: one for one in json.loads(docker("image", "inspect", *names))}
         found = {identity: sorted(one["RepoTags"]) for identity, one in inspected.items()}
         for one in inspected.values():
             script = ["run", "--rm", "--network", "none", "--user", "0:0", "--entrypoint", "sh", one["Id"], "-c"]
-            listing = docker([*script, bundle.INVENTORY]).decode()
+            listing = docker(*script, bundle.INVENTORY)
             self._components += bundle.components_of(listing, one["RepoTags"][0])
         with tempfile.TemporaryFile(dir=self._args["work"]) as raw:
-            docker(["save", *sorted({tag for tags in found.values() for tag in tags})], stdout=raw)
+            docker("save", *sorted({tag for tags in found.values() for tag in tags}), stdout=raw)
             raw.seek(0)
             bundle.compress(raw, path)
         return found
@@ -225,7 +226,7 @@ def main() -> None:
         module.exit_json(changed=True)
     try:
         result = Bundle(module).make()
-    except (bundle.BundleError, EngineError, OSError) as error:
+    except (bundle.BundleError, DockerError, OSError) as error:
         module.fail_json(msg=f"No bundle was made: {error}")
     module.exit_json(changed=True, **result)
 

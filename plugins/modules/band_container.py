@@ -187,7 +187,6 @@ seconds:
   returned: always
 """
 
-import json
 import os
 import time
 from typing import Any
@@ -202,6 +201,7 @@ from ansible_collections.rockstat.band.plugins.module_utils.container import (
     config_of,
     declared,
 )
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError, docker, inspect, run
 from ansible_collections.rockstat.band.plugins.module_utils.watch import Watch
 
 LOG_LINES = 30
@@ -222,7 +222,7 @@ class Container:
         self._watch = Watch(module, self._name)
 
     def ensure(self) -> dict[str, Any]:
-        """Bring the container to what it should be; fails the module when it cannot."""
+        """Bring the container to what it should be; raises DockerError, or fails the module, when it cannot."""
         started = time.monotonic()
         current = self._recovered()
         labels = (current.get("Config") or {}).get("Labels") or {}
@@ -248,7 +248,7 @@ class Container:
 
     def _keep_up(self, action: str) -> None:
         if action == "start":
-            self._docker("start", self._name, must=True)
+            docker("start", self._name)
         if problem := self._wait():
             self._module.fail_json(msg=f"{self._name} {problem}{self._words()}")
 
@@ -267,26 +267,26 @@ class Container:
         if not current and self._inspect(self._kept):
             if self._module.check_mode:
                 return self._inspect(self._kept)
-            self._docker("rename", self._kept, self._name, must=True)
+            docker("rename", self._kept, self._name)
             current = self._inspect(self._name)
         return current
 
     def _replace(self, existed: bool) -> None:
-        self._docker("rm", "--force", self._kept)
+        run("rm", "--force", self._kept)
         self._watch.pause()
         if existed:
-            self._docker("rename", self._name, self._kept, must=True)
-            self._docker("stop", self._kept, must=True)
-        code, _out, err = self._docker(*arguments(self._spec))
+            docker("rename", self._name, self._kept)
+            docker("stop", self._kept)
+        code, _out, err = run(*arguments(self._spec))
         problem = f"could not be started: {err.strip()}" if code else self._wait()
         if not problem:
-            self._docker("rm", "--force", self._kept)
+            run("rm", "--force", self._kept)
             return
         words = self._words() if not code else ""
-        self._docker("rm", "--force", self._name)
+        run("rm", "--force", self._name)
         if existed:
-            self._docker("rename", self._kept, self._name, must=True)
-            self._docker("start", self._name, must=True)
+            docker("rename", self._kept, self._name)
+            docker("start", self._name)
             if self._spec["watched"]:
                 self._watch.ensure()
         after = "The one of before runs again" if existed else "It was removed"
@@ -305,7 +305,7 @@ class Container:
 
     def _problem(self) -> str:
         if self._spec["ready_command"]:
-            code, out, err = self._docker("exec", self._name, *self._spec["ready_command"])
+            code, out, err = run("exec", self._name, *self._spec["ready_command"])
             return (err or out).strip()[-300:] or f"exit code {code}" if code else ""
         return self._ask(self._spec["ready_url"]) if self._spec["ready_url"] else ""
 
@@ -320,7 +320,7 @@ class Container:
         return ""
 
     def _words(self) -> str:
-        _code, out, err = self._docker("logs", "--tail", str(LOG_LINES), self._name)
+        _code, out, err = run("logs", "--tail", str(LOG_LINES), self._name)
         lines = (out + err).strip().splitlines()[-LOG_LINES:]
         return "\n".join(["", f"The end of its log (docker logs {self._name}):", *lines])
 
@@ -336,17 +336,7 @@ class Container:
         }
 
     def _inspect(self, name: str) -> dict[str, Any]:
-        code, out, _err = self._docker("container", "inspect", name)
-        return dict(json.loads(out)[0]) if code == 0 else {}
-
-    def _docker(self, *args: str, must: bool = False) -> tuple[int, str, str]:
-        binary = self._module.get_bin_path("docker")
-        if not binary:  # in check mode on a host that has none yet
-            return 127, "", "there is no docker client"
-        code, out, err = self._module.run_command([binary, *args])
-        if code and must:
-            self._module.fail_json(msg=f"docker {args[0]} {self._name} failed: {err.strip()}", rc=code)
-        return code, out, err
+        return next(iter(inspect("container", name)), {})
 
 
 def _group_of(path: str) -> str:
@@ -397,11 +387,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if not module.check_mode and not module.get_bin_path("docker"):
-        module.fail_json(
-            msg="There is no docker client on this host. Install Docker with the role rockstat.band.docker first."
-        )
-    module.exit_json(**Container(module).ensure())
+    try:
+        module.exit_json(**Container(module).ensure())
+    except DockerError as error:
+        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

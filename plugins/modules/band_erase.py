@@ -60,53 +60,42 @@ kept:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError, run
 from ansible_collections.rockstat.band.plugins.module_utils.watch import Watch
 
 GONE = ("No such", "no such", "not found")
 IN_USE = ("has dependent child images", "is being used by", "must be forced")
 
 
-class Engine:
-    """The Docker client, for removing."""
-
-    def __init__(self, module: AnsibleModule) -> None:
-        self._module = module
-
-    def there(self, kind: str, names: list[str]) -> list[str]:
-        """Those of the names that this engine has; none where there is no client."""
-        docker = self._module.get_bin_path("docker")
-        return [name for name in names if docker and not self._module.run_command([docker, kind, "inspect", name])[0]]
-
-    def docker(self, *args: str) -> str:
-        """Run the client; what it complained about, nothing when all is well or the object is gone."""
-        code, _out, err = self._module.run_command(["docker", *args])
-        return "" if not code or any(word in err for word in GONE) else str(err.strip())
-
-    def remove(self, *args: str) -> None:
-        """Run the client, and fail with its words."""
-        words = self.docker(*args)
-        if words:
-            self._module.fail_json(msg=f"docker {' '.join(args)} failed: {words}")
+def complaint(*args: str) -> str:
+    """Run the client; return what it complained about, nothing when all is well or the object is gone."""
+    code, _out, err = run(*args)
+    return "" if not code or any(word in err for word in GONE) else err.strip()
 
 
-def erase(module: AnsibleModule, engine: Engine, found: dict[str, list[str]]) -> list[str]:
-    """Remove everything that was found; the images that had to stay."""
+def remove(*args: str) -> None:
+    """Remove an object; raises DockerError."""
+    if words := complaint(*args):
+        raise DockerError(f"docker {' '.join(args)} failed: {words}")
+
+
+def erase(module: AnsibleModule, found: dict[str, list[str]]) -> list[str]:
+    """Remove everything that was found; return the images that had to stay. Raises DockerError."""
     for name in found["containers"]:
         # Its unit would start it again.
         Watch(module, name).pause()
-        engine.docker("stop", "--time", str(module.params["stop_timeout"]), name)
-        engine.remove("rm", "--force", "--volumes", name)
+        complaint("stop", "--time", str(module.params["stop_timeout"]), name)
+        remove("rm", "--force", "--volumes", name)
     for name in found["volumes"]:
-        engine.remove("volume", "rm", name)
+        remove("volume", "rm", name)
     for name in found["networks"]:
-        engine.remove("network", "rm", name)
+        remove("network", "rm", name)
     kept = []
     for image in found["images"]:
-        words = engine.docker("image", "rm", "--force", image)
-        if words and any(word in words for word in IN_USE):
-            kept.append(image)
-        elif words:
-            module.fail_json(msg=f"docker image rm {image} failed: {words}")
+        words = complaint("image", "rm", "--force", image)
+        if words and not any(word in words for word in IN_USE):
+            raise DockerError(f"docker image rm {image} failed: {words}")
+        kept += [image] if words else []
     return kept
 
 
@@ -120,10 +109,12 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    engine = Engine(module)
-    found = {kind: engine.there(kind[:-1], module.params[kind]) for kind in kinds}
+    found = {kind: [name for name in module.params[kind] if not run(kind[:-1], "inspect", name).code] for kind in kinds}
     changed = any(found.values())
-    kept = erase(module, engine, found) if changed and not module.check_mode else []
+    try:
+        kept = erase(module, found) if changed and not module.check_mode else []
+    except DockerError as error:
+        module.fail_json(msg=str(error))
     result: dict[str, Any] = {"changed": changed, "kept": kept}
     if module._diff and changed:
         lines = [f"{kind[:-1]}: {name}\n" for kind in kinds for name in found[kind] if name not in kept]

@@ -58,11 +58,11 @@ firewalls:
   returned: always
 """
 
-import json
 import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import containers_of
 
 LOOPBACK = ("127.", "::1")
 # /proc/net/tcp writes addresses in hexadecimal, the bytes of each word backwards; 0A is LISTEN.
@@ -88,16 +88,6 @@ def published(containers: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     port = int(binding.get("HostPort") or 0)
                     found.append({"container": one["Name"].lstrip("/"), "address": address, "port": port})
     return sorted(found, key=lambda row: (row["port"], row["container"]))
-
-
-def containers_of(module: AnsibleModule, docker: str, namespace: str) -> list[dict[str, Any]]:
-    """The namespace's containers, inspected."""
-    label = f"label=band.namespace={namespace}"
-    code, out, _err = module.run_command([docker, "container", "ls", "--all", "--quiet", "--filter", label])
-    if code or not out.split():
-        return []
-    _code, out, _err = module.run_command([docker, "container", "inspect", *out.split()])
-    return list(json.loads(out or "[]"))
 
 
 def proxied(path: str) -> list[dict[str, Any]]:
@@ -137,8 +127,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    docker = module.get_bin_path("docker")
-    reachable = published(containers_of(module, docker, module.params["namespace"])) if docker else []
+    reachable = published(containers_of(module.params["namespace"]))
     unexpected = [row for row in reachable if row["port"] not in module.params["intended"]]
     active = firewalls(module)
     for row in unexpected:

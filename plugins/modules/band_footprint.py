@@ -93,35 +93,10 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError, inspect_all, version
 
 BUILT_IN_NETWORKS = frozenset({"bridge", "host", "none"})
 ORDER = {"director": 0, "redis": 2}
-
-
-class Engine:
-    """What the Docker client tells, as objects."""
-
-    def __init__(self, module: AnsibleModule) -> None:
-        self._module = module
-        self._docker = module.get_bin_path("docker")
-
-    def version(self) -> str:
-        """The engine's version; empty when there is no client or no answer."""
-        if not self._docker:
-            return ""
-        code, out, _err = self._module.run_command([self._docker, "version", "--format", "{{.Server.Version}}"])
-        return str(out.strip()) if code == 0 else ""
-
-    def all(self, kind: str, *listing: str) -> list[dict[str, Any]]:
-        """Every object of a kind (container, volume, network, image), inspected."""
-        _code, out, _err = self._module.run_command([self._docker, kind, "ls", "--quiet", *listing], check_rc=True)
-        names = sorted(set(out.split()))
-        if not names:
-            return []
-        # One that goes away meanwhile makes the exit code 1; the others are told all the same.
-        _code, out, _err = self._module.run_command([self._docker, kind, "inspect", *names])
-        found: list[dict[str, Any]] = json.loads(out or "[]")
-        return found
 
 
 class Footprint:
@@ -250,11 +225,11 @@ def packages_of(record: str) -> list[str]:
 
 
 def look(module: AnsibleModule) -> dict[str, Any]:
-    """Everything of ours, as this module returns it."""
+    """Return everything of ours, as this module does; raises DockerError."""
     args = module.params
-    engine, footprint = Engine(module), Footprint(args["namespace"], args["images"])
+    footprint = Footprint(args["namespace"], args["images"])
     result: dict[str, Any] = {
-        "docker": engine.version(),
+        "docker": version(),
         "containers": [],
         "volumes": [],
         "networks": [],
@@ -263,16 +238,16 @@ def look(module: AnsibleModule) -> dict[str, Any]:
         "packages": packages_of(args["record"]),
     }
     if result["docker"]:
-        containers = engine.all("container", "--all", "--no-trunc")
+        containers = inspect_all("container", "--all", "--no-trunc")
         shared = any(
             labels.get("band.managed") == "true" and labels.get("band.namespace") != args["namespace"]
             for labels in (one["Config"]["Labels"] or {} for one in containers)
         )
         result["containers"] = footprint.containers(containers)
-        images = engine.all("image", "--no-trunc")
+        images = inspect_all("image", "--no-trunc")
         services = {_service(one) for one in [*containers, *images]}
-        result["volumes"] = footprint.volumes(engine.all("volume"), result["containers"], services)
-        result["networks"] = footprint.networks(engine.all("network", "--no-trunc"))
+        result["volumes"] = footprint.volumes(inspect_all("volume"), result["containers"], services)
+        result["networks"] = footprint.networks(inspect_all("network", "--no-trunc"))
         result["images"] = footprint.images(images, shared=shared)
     result["others"] = footprint.others
     return result
@@ -289,7 +264,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    module.exit_json(changed=False, **look(module))
+    try:
+        module.exit_json(changed=False, **look(module))
+    except DockerError as error:
+        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

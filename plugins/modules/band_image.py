@@ -106,6 +106,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import TIMED_OUT, Answer, run
 from ansible_collections.rockstat.band.plugins.module_utils.tree import add_file, add_text, files_of
 
 TAG_LENGTH = 12
@@ -124,15 +125,12 @@ class Image:
         self.module = module
         self.args: dict[str, Any] = module.params
 
-    def docker(self, *args: str) -> tuple[int, str, str]:
-        """Run the Docker client within the time allowed; exit code (124: out of time), output, error output."""
+    def docker(self, *args: str) -> Answer:
+        """Run the Docker client within the time allowed."""
         environment = {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain", "DOCKER_CLI_HINTS": "false"}
         # What the builder's client notes of a build would stay in root's home.
         environment["BUILDX_CONFIG"] = os.path.join(str(self.module.tmpdir), "buildx")
-        code, out, err = self.module.run_command(
-            ["timeout", str(self.args["timeout"]), "docker", *args], environ_update=environment
-        )
-        return code, out, err
+        return run(*args, env=environment, timeout=self.args["timeout"])
 
     def identity(self, name: str) -> str:
         """The id of an image on this host, or nothing."""
@@ -197,7 +195,7 @@ class Image:
             if not code or not any(mark in err for mark in ENGINE_FAULTS):
                 break
         if code:
-            why = f"was not built within {self.args['timeout']} s" if code == 124 else "could not be built"
+            why = f"was not built within {self.args['timeout']} s" if code == TIMED_OUT else "could not be built"
             log = "\n".join((out + err).strip().splitlines()[-LOG_LINES:])
             self.module.fail_json(msg=f"{image} {why}. The end of the build log:\n{log}", rc=code, image=image)
         return round(time.monotonic() - started, 1)
@@ -252,10 +250,6 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if not module.check_mode and not module.get_bin_path("docker"):
-        module.fail_json(
-            msg="There is no docker client on this host. Install Docker with the role rockstat.band.docker first."
-        )
     module.exit_json(**Image(module).ensure())
 
 

@@ -92,6 +92,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError, connection_spec
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import run
 from ansible_collections.rockstat.band.plugins.module_utils.named import DEMO, INVENTORY, read, write
 
 
@@ -100,7 +101,6 @@ class Prune:
 
     def __init__(self, module: AnsibleModule) -> None:
         args: dict[str, Any] = module.params
-        self._module = module
         self._core: list[str] = args["core_images"]
         self._director = Director(args["url"], args["token"])
         self._keep = frozenset(args["keep"])
@@ -133,34 +133,23 @@ class Prune:
             write(self._record, {k: v for k, v in read(self._record).items() if k not in found["services"]})
         self._director.post("/prune?apply=1", timeout=self._timeout)
         for image in self._old_core_images():
-            self._docker("image", "rm", image)
+            run("image", "rm", image)
         return found
 
     def _old_core_images(self) -> list[str]:
         """Images of the core under a hash that no container uses and that no other name keeps."""
-        _code, out = self._docker("container", "ls", "--all", "--no-trunc", "--format", "{{.Image}}")
-        used = {self._identity(name) for name in set(out.split())}
+        # Without a client here the director stands on another engine than this host's.
+        names = run("container", "ls", "--all", "--no-trunc", "--format", "{{.Image}}").out.split()
+        used = {run("image", "inspect", "--format", "{{.Id}}", name).out.strip() for name in set(names)}
         old = []
         for repository in self._core:
-            _code, out = self._docker(
-                "image", "ls", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}", repository
-            )
-            rows = [line.split(" ", 1) for line in out.splitlines()]
+            listed = run("image", "ls", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}", repository)
+            rows = [line.split(" ", 1) for line in listed.out.splitlines()]
             kept = used | {row[0] for row in rows if row[1].endswith(":latest")}
             if not kept.intersection(row[0] for row in rows):
                 kept |= {row[0] for row in rows[:1]}
             old += [name for identity, name in rows if identity not in kept]
         return old
-
-    def _identity(self, name: str) -> str:
-        return self._docker("image", "inspect", "--format", "{{.Id}}", name)[1].strip()
-
-    def _docker(self, *args: str) -> tuple[int, str]:
-        binary = self._module.get_bin_path("docker")
-        if not binary:  # the director may stand on another engine than this host's
-            return 127, ""
-        code, out, _err = self._module.run_command([binary, *args])
-        return int(code), str(out)
 
 
 def _name(row: Any) -> str:

@@ -69,7 +69,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils import archive
-from ansible_collections.rockstat.band.plugins.module_utils.engine import EngineError, Volume
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError
+from ansible_collections.rockstat.band.plugins.module_utils.engine import Volume
 
 BASE = "appendonly.aof.1.base.rdb"
 INCREMENT = "appendonly.aof.1.incr.aof"
@@ -97,7 +98,7 @@ class Restore:
         return archive.unpack(path, os.path.join(self._folder, "content"))
 
     def apply(self, manifest: dict[str, Any]) -> None:
-        """Put everything in place; raises EngineError, OSError."""
+        """Put everything in place; raises DockerError, OSError."""
         for name in sorted(os.listdir(self._content())):
             if name.endswith(".tar"):
                 self._unpack_folder(self._content(name))
@@ -186,7 +187,7 @@ def main() -> None:
             manifest = restore.open()
             if module.params["apply"] and not module.check_mode:
                 restore.apply(manifest)
-        except (archive.ArchiveError, EngineError, OSError) as error:
+        except (archive.ArchiveError, DockerError, OSError) as error:
             module.fail_json(msg=str(error))
     module.exit_json(changed=module.params["apply"], manifest=manifest)
 

@@ -68,6 +68,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError, connection_spec
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import containers_of
 from ansible_collections.rockstat.band.plugins.module_utils.redact import (
     Redactor,
     declared_secrets,
@@ -95,7 +96,7 @@ class Bundle:
     def __init__(self, module: AnsibleModule) -> None:
         self._module = module
         self._args: dict[str, Any] = module.params
-        self._containers = self._inspect()
+        self._containers = containers_of(self._args["namespace"])
         self._redactor = Redactor(self._secrets())
         self._files: dict[str, str] = {}
 
@@ -118,16 +119,6 @@ class Bundle:
                 self._files[f"director/{name}.json"] = self._json(director.get(f"/{name}"))
             except DirectorError as error:
                 self._files[f"director/{name}.error.txt"] = self._redactor.text(f"{error}\n")
-
-    def _inspect(self) -> list[dict[str, Any]]:
-        label = f"label=band.namespace={self._args['namespace']}"
-        _code, out, _err = self._module.run_command(
-            ["docker", "container", "ls", "--all", "--quiet", "--filter", label]
-        )
-        if not out.split():
-            return []
-        _code, out, _err = self._module.run_command(["docker", "container", "inspect", *out.split()])
-        return list(json.loads(out or "[]"))
 
     def _secrets(self) -> list[str]:
         """Every secret of ours on this host, by value."""

@@ -72,7 +72,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils import bundle
-from ansible_collections.rockstat.band.plugins.module_utils.engine import EngineError, Volume, docker
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError, docker, inspect
+from ansible_collections.rockstat.band.plugins.module_utils.engine import Volume
 
 STAMP = ".sha256"
 CHUNK = 1 << 20
@@ -119,20 +120,11 @@ def manifest_of(folder: str) -> dict[str, Any]:
     return {key: value for key, value in manifest.items() if key != "files"}
 
 
-def is_there(kind: str, name: str) -> bool:
-    """Whether the engine has an image or a volume."""
-    try:
-        docker([kind, "inspect", "--format", "{{.}}", name])
-    except EngineError:
-        return False
-    return True
-
-
 def load_images(folder: str, images: dict[str, list[str]]) -> None:
     """Load all images, which share their layers; raises BundleError when the engine makes others of them."""
     with open(os.path.join(folder, "images.tar.gz"), "rb") as file:
-        docker(["load"], stdin=file)
-    strange = [tags[0] for identity, tags in images.items() if not is_there("image", identity)]
+        docker("load", stdin=file)
+    strange = [tags[0] for identity, tags in images.items() if not inspect("image", identity)]
     if strange:
         raise bundle.BundleError(
             f"{', '.join(strange)} have other identities in this Docker than in the one that made the bundle: "
@@ -156,15 +148,15 @@ def load_volume(folder: str, name: str, args: dict[str, Any]) -> None:
 
 
 def load(module: AnsibleModule) -> dict[str, Any]:
-    """Load what is missing; raises BundleError, EngineError."""
+    """Load what is missing; raises BundleError, DockerError."""
     args, folder = module.params, module.params["dest"]
     manifest = manifest_of(folder)
     images = manifest.get("images", {})
-    missing = [tags[0] for identity, tags in images.items() if not is_there("image", identity)]
+    missing = [tags[0] for identity, tags in images.items() if not inspect("image", identity)]
     volumes = [
         name
         for name in manifest.get("volumes", [])
-        if not is_there("volume", f"{args['namespace']}-{name.split('-', 1)[1]}")
+        if not inspect("volume", f"{args['namespace']}-{name.split('-', 1)[1]}")
     ]
     if not module.check_mode:
         if missing:
@@ -198,7 +190,7 @@ def main() -> None:
             unpack(args["archive"], args["dest"], args["sha256"])
             os.unlink(args["archive"])
         module.exit_json(changed=changed, manifest=manifest_of(args["dest"]))
-    except (bundle.BundleError, EngineError, OSError, tarfile.TarError) as error:
+    except (bundle.BundleError, DockerError, OSError, tarfile.TarError) as error:
         module.fail_json(msg=str(error))
 
 

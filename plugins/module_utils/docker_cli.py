@@ -1,0 +1,90 @@
+"""The Docker command line of a host: all that the modules need of Docker there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import IO, Any, NamedTuple
+
+NO_CLIENT = 127
+TIMED_OUT = 124
+
+
+class DockerError(Exception):
+    """The Docker client failed; the message has its words."""
+
+
+class Answer(NamedTuple):
+    """What a command ended with: exit code, output, error output."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(
+    *args: str,
+    stdin: IO[bytes] | None = None,
+    stdout: IO[bytes] | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: int = 0,
+) -> Answer:
+    """Run the Docker client, whatever comes of it: code 127 where there is none, 124 after `timeout` seconds."""
+    if not shutil.which("docker"):
+        return Answer(
+            NO_CLIENT, "", "There is no docker client on this host. The role rockstat.band.docker installs one."
+        )
+    limit = ["timeout", str(timeout)] if timeout else []
+    done = subprocess.run(  # noqa: S603 - an argument list, no shell
+        [*limit, "docker", *args],
+        stdin=stdin or subprocess.DEVNULL,
+        stdout=stdout or subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **(env or {})},
+        check=False,
+    )
+    return Answer(done.returncode, *((text or b"").decode("utf-8", "replace") for text in (done.stdout, done.stderr)))
+
+
+def docker(
+    *args: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None, ok: Sequence[int] = (0,)
+) -> str:
+    """Run the Docker client; return what it printed, unless that goes to a file.
+
+    Raises:
+        DockerError: it exited with another code than those of `ok`.
+    """
+    code, out, err = run(*args, stdin=stdin, stdout=stdout)
+    if code not in ok:
+        raise DockerError(f"docker {' '.join(args[:2])} failed ({code}): {err.strip() or 'it printed nothing'}")
+    return out
+
+
+def version() -> str:
+    """Return the engine's version; nothing where there is no client, or no engine answers."""
+    code, out, _err = run("version", "--format", "{{.Server.Version}}")
+    return "" if code else out.strip()
+
+
+def inspect(kind: str, *names: str) -> list[dict[str, Any]]:
+    """Return what `docker inspect` shows of those of the named objects that are there."""
+    # One that is not there makes the exit code 1; the others are shown all the same.
+    return list(json.loads(run(kind, "inspect", *names).out or "[]")) if names else []
+
+
+def inspect_all(kind: str, *options: str) -> list[dict[str, Any]]:
+    """Return every object of a kind (container, volume, network, image), inspected.
+
+    Raises:
+        DockerError: they could not be listed.
+    """
+    return inspect(kind, *sorted(set(docker(kind, "ls", "--quiet", *options).split())))
+
+
+def containers_of(namespace: str) -> list[dict[str, Any]]:
+    """Return the containers of a namespace, inspected; none where there is no Docker."""
+    listed = run("container", "ls", "--all", "--quiet", "--filter", f"label=band.namespace={namespace}")
+    return inspect("container", *listed.out.split())
