@@ -8,90 +8,37 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import os
 import subprocess
 import tarfile
 from typing import IO, Any
 
-FORMAT = 1
-MANIFEST = "manifest.json"
+from ansible_collections.rockstat.band.plugins.module_utils import manifest
+from ansible_collections.rockstat.band.plugins.module_utils.manifest import CHUNK, ArchiveError
+
 MAGIC = b"Salted__"
 MAC_SIZE = 32
 ROUNDS = 600_000
 CIPHER = ["openssl", "enc", "-aes-256-ctr", "-pbkdf2", "-md", "sha256", "-iter", str(ROUNDS), "-pass", "stdin"]
-CHUNK = 1 << 20
-
-
-class ArchiveError(Exception):
-    """The archive cannot be read or written; the message says what to do."""
-
-
-def sha256_of(path: str) -> str:
-    """The SHA-256 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while chunk := file.read(CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def pack(folder: str, target: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """Write the files of a folder, with a manifest first, as a tar.gz; the manifest."""
-    names = sorted(
-        os.path.relpath(os.path.join(at, n), folder) for at, _folders, found in os.walk(folder) for n in found
-    )
-    files = {
-        name: {"sha256": sha256_of(os.path.join(folder, name)), "bytes": os.path.getsize(os.path.join(folder, name))}
-        for name in names
-    }
-    manifest = {"format": FORMAT, **facts, "files": files}
-    with open(os.path.join(folder, MANIFEST), "w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=1, sort_keys=True)
-    with tarfile.open(target, "w:gz", compresslevel=6) as tar:
-        for name in [MANIFEST, *names]:
-            tar.add(os.path.join(folder, name), arcname=name, recursive=False)
-    return manifest
+    """Write the files of a folder, with a manifest first, as a tar.gz; return the manifest."""
+    return manifest.pack(folder, target, facts, "w:gz", compresslevel=6)
 
 
 def unpack(archive: str, folder: str) -> dict[str, Any]:
-    """Unpack an archive into a folder and compare every file with the manifest; the manifest.
+    """Unpack an archive into a folder and compare every file with the manifest; return the manifest.
 
     Raises:
         ArchiveError: it is no backup, of a later format, or damaged.
     """
     try:
         with tarfile.open(archive, "r:gz") as tar:
-            for entry in tar:
-                _extract(tar, entry, folder)
-        with open(os.path.join(folder, MANIFEST), encoding="utf-8") as file:
-            manifest: dict[str, Any] = json.load(file)
-    except (OSError, EOFError, ValueError, tarfile.TarError) as error:
+            manifest.extract(tar, folder)
+    except (OSError, EOFError, tarfile.TarError) as error:
         raise ArchiveError(f"{archive} is not a whole backup of ours ({error}). Take another one.") from error
-    if manifest.get("format", 0) > FORMAT:
-        raise ArchiveError(
-            f"{archive} was made by a later version (format {manifest['format']}). Update this one first."
-        )
-    for name, row in manifest["files"].items():
-        if not os.path.exists(os.path.join(folder, name)) or sha256_of(os.path.join(folder, name)) != row["sha256"]:
-            raise ArchiveError(f"{archive} is damaged: {name} is not what the manifest says. Take another one.")
-    return manifest
-
-
-def _extract(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: str) -> None:
-    """One plain file, below the folder."""
-    target = os.path.normpath(os.path.join(folder, entry.name))
-    source = tar.extractfile(entry) if entry.isreg() else None
-    if source is None or not target.startswith(os.path.join(folder, "")):
-        raise ValueError(f"{entry.name} has no place in a backup")
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    with open(target, "wb") as file:
-        while chunk := source.read(CHUNK):
-            file.write(chunk)
+    return manifest.check(folder, archive, "Take another one.")
 
 
 def is_sealed(path: str) -> bool:

@@ -1,18 +1,17 @@
-"""A bundle: a folder with a manifest that names every file by its SHA-256, and a list of what is inside of those."""
+"""What a bundle holds: a repository for apt, and the list of every package inside (SBOM)."""
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import os
 import re
+import shutil
 from typing import Any
 from urllib.parse import quote
 
-FORMAT = 1
-MANIFEST = "manifest.json"
-CHUNK = 1 << 20
+from ansible_collections.rockstat.band.plugins.module_utils.manifest import CHUNK, sha256_of
+
 # Lists what an image holds: Debian's packages, and those of the Python that runs there.
 INVENTORY = r"""
 dpkg-query --show --showformat 'deb ${Package} ${Version} ${Architecture}\n'
@@ -23,63 +22,6 @@ for one in distributions():
 END
 fi
 """
-
-
-class BundleError(Exception):
-    """The bundle cannot be made or is not whole; the message says what to do."""
-
-
-def sha256_of(path: str) -> str:
-    """The SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def files_below(folder: str) -> list[str]:
-    """Paths of the files below a folder, relative to it, sorted; the manifest itself is none of them."""
-    found = [
-        os.path.relpath(os.path.join(at, name), folder) for at, _folders, names in os.walk(folder) for name in names
-    ]
-    return sorted(name for name in found if name != MANIFEST)
-
-
-def write_manifest(folder: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """Write and return the manifest of everything below a folder."""
-    rows = {}
-    for name in files_below(folder):
-        path = os.path.join(folder, name)
-        if not os.path.islink(path):
-            rows[name] = {"sha256": sha256_of(path), "bytes": os.path.getsize(path)}
-    manifest = {"format": FORMAT, **facts, "files": rows}
-    with open(os.path.join(folder, MANIFEST), "w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=1, sort_keys=True)
-        file.write("\n")
-    return manifest
-
-
-def read_manifest(folder: str) -> dict[str, Any]:
-    """Read the manifest and compare every file with it.
-
-    Raises:
-        BundleError: there is none, it is of a later format, or a file is not what it says.
-    """
-    try:
-        with open(os.path.join(folder, MANIFEST), encoding="utf-8") as file:
-            manifest: dict[str, Any] = json.load(file)
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{folder} holds no bundle ({error}). playbooks/bundle.yml makes one.") from error
-    if manifest.get("format", 0) > FORMAT:
-        raise BundleError(
-            f"The bundle was made by a later version (format {manifest['format']}). Update this one first."
-        )
-    for name, row in manifest["files"].items():
-        path = os.path.join(folder, name)
-        if not os.path.isfile(path) or sha256_of(path) != row["sha256"]:
-            raise BundleError(f"The bundle is damaged: {name} is not what its manifest says. Copy it again.")
-    return manifest
 
 
 def index_packages(folder: str, control: dict[str, str]) -> None:
@@ -139,5 +81,4 @@ def write_sbom(path: str, components: list[dict[str, Any]]) -> None:
 def compress(source: Any, path: str) -> None:
     """Copy a stream into a gzip file."""
     with gzip.open(path, "wb", compresslevel=6) as target:
-        while chunk := source.read(CHUNK):
-            target.write(chunk)
+        shutil.copyfileobj(source, target, CHUNK)

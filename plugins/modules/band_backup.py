@@ -114,6 +114,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils import archive
 from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError
 from ansible_collections.rockstat.band.plugins.module_utils.engine import Redis, Volume
+from ansible_collections.rockstat.band.plugins.module_utils.manifest import ArchiveError, sha256_of
 
 
 class Backup:
@@ -141,7 +142,7 @@ class Backup:
                 archive.seal(packed, ready, self._args["passphrase"])
             os.chmod(ready, 0o600)
             os.replace(ready, self.path)
-        size, digest = os.path.getsize(self.path), archive.sha256_of(self.path)
+        size, digest = os.path.getsize(self.path), sha256_of(self.path)
         return {"archive": self.path, "bytes": size, "sha256": digest, "manifest": manifest}
 
     def _collect(self, folder: str) -> dict[str, Any]:
@@ -209,7 +210,7 @@ def main() -> None:
         module.exit_json(changed=True, archive=backup.path, removed=backup.superfluous(made=False))
     try:
         result = backup.make()
-    except (DockerError, archive.ArchiveError, OSError) as error:
+    except (DockerError, ArchiveError, OSError) as error:
         module.fail_json(msg=f"No backup was made, nothing was left behind: {error}")
     removed = backup.superfluous(made=True)
     for path in removed:

@@ -82,7 +82,6 @@ import json
 import os
 import re
 import shutil
-import tarfile
 import tempfile
 from typing import Any
 
@@ -90,6 +89,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils import bundle
 from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError, docker
 from ansible_collections.rockstat.band.plugins.module_utils.engine import Volume
+from ansible_collections.rockstat.band.plugins.module_utils.manifest import ArchiveError, pack, sha256_of
 
 
 class Bundle:
@@ -101,7 +101,7 @@ class Bundle:
         self._components: list[dict[str, Any]] = []
 
     def make(self) -> dict[str, Any]:
-        """Collect and pack; raises BundleError, DockerError, OSError."""
+        """Collect and pack; raises ArchiveError, DockerError, OSError."""
         work = self._args["work"]
         images = self._images(os.path.join(work, "images.tar.gz"))
         if self._args["packages"]:
@@ -111,15 +111,11 @@ class Bundle:
         self._wheels(os.path.join(work, "wheels"))
         bundle.write_sbom(os.path.join(work, "sbom.json"), self._components)
         facts = {**self._args["facts"], "images": images, "volumes": self._args["volumes"]}
-        manifest = bundle.write_manifest(work, facts)
-        with tarfile.open(f"{self._args['dest']}.new", "w") as tar:
-            # First, so that it can be read without the rest.
-            for name in [bundle.MANIFEST, *bundle.files_below(work)]:
-                tar.add(os.path.join(work, name), arcname=name)
+        manifest = pack(work, f"{self._args['dest']}.new", facts)
         os.replace(f"{self._args['dest']}.new", self._args["dest"])
         return {
             "bytes": os.path.getsize(self._args["dest"]),
-            "sha256": bundle.sha256_of(self._args["dest"]),
+            "sha256": sha256_of(self._args["dest"]),
             "parts": _parts(manifest["files"]),
             "components": len(self._components),
         }
@@ -194,9 +190,7 @@ class Bundle:
         code, out, err = self._module.run_command(list(command), cwd=cwd, environ_update=environment)
         if code:
             words = "\n".join((out + err).strip().splitlines()[-10:])
-            raise bundle.BundleError(
-                f"{' '.join(command[:2])} failed ({code}). Check the host's package sources:\n{words}"
-            )
+            raise ArchiveError(f"{' '.join(command[:2])} failed ({code}). Check the host's package sources:\n{words}")
         return str(out)
 
 
@@ -226,7 +220,7 @@ def main() -> None:
         module.exit_json(changed=True)
     try:
         result = Bundle(module).make()
-    except (bundle.BundleError, DockerError, OSError) as error:
+    except (ArchiveError, DockerError, OSError) as error:
         module.fail_json(msg=f"No bundle was made: {error}")
     module.exit_json(changed=True, **result)
 

@@ -62,7 +62,6 @@ manifest:
 
 import io
 import os
-import shutil
 import tarfile
 import tempfile
 from typing import Any
@@ -71,6 +70,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils import archive
 from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError
 from ansible_collections.rockstat.band.plugins.module_utils.engine import Volume
+from ansible_collections.rockstat.band.plugins.module_utils.manifest import ArchiveError, extract
 
 BASE = "appendonly.aof.1.base.rdb"
 INCREMENT = "appendonly.aof.1.incr.aof"
@@ -88,10 +88,10 @@ class Restore:
         """Unseal, unpack and compare; the manifest. Raises ArchiveError."""
         path = self._args["archive"]
         if not os.path.isfile(path):
-            raise archive.ArchiveError(f"There is no {path} on this host.")
+            raise ArchiveError(f"There is no {path} on this host.")
         if archive.is_sealed(path):
             if not self._args["passphrase"]:
-                raise archive.ArchiveError(f"{path} is encrypted. Give its passphrase (band_backup_passphrase).")
+                raise ArchiveError(f"{path} is encrypted. Give its passphrase (band_backup_passphrase).")
             plain = os.path.join(self._folder, "plain.tar.gz")
             archive.unseal(path, plain, self._args["passphrase"])
             path = plain
@@ -115,8 +115,7 @@ class Restore:
         home = self._args["home"]
         os.makedirs(home, mode=0o755, exist_ok=True)
         with tarfile.open(path) as tar:
-            for entry in tar:
-                _extract(tar, entry, home)
+            extract(tar, home, as_packed=True)
 
     def _fill(self, volume: str, file: Any, service: str) -> None:
         namespace = self._args["namespace"]
@@ -147,25 +146,6 @@ class Restore:
         ]
 
 
-def _extract(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: str) -> None:
-    """A folder, file or link with its owner and mode; nothing outside of the folder, no device."""
-    path = os.path.normpath(os.path.join(folder, entry.name))
-    if not path.startswith(os.path.join(folder, "")) or not (entry.isreg() or entry.isdir() or entry.issym()):
-        raise archive.ArchiveError(f"{entry.name} has no place in a backup")
-    if entry.isdir():
-        os.makedirs(path, exist_ok=True)
-    elif os.path.lexists(path):
-        os.unlink(path)
-    if entry.issym():
-        os.symlink(entry.linkname, path)
-    elif entry.isreg() and (source := tar.extractfile(entry)):
-        with open(path, "wb") as file:
-            shutil.copyfileobj(source, file)
-    os.lchown(path, entry.uid, entry.gid)
-    if not entry.issym():
-        os.chmod(path, entry.mode)
-
-
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -187,7 +167,7 @@ def main() -> None:
             manifest = restore.open()
             if module.params["apply"] and not module.check_mode:
                 restore.apply(manifest)
-        except (archive.ArchiveError, DockerError, OSError) as error:
+        except (ArchiveError, DockerError, OSError) as error:
             module.fail_json(msg=str(error))
     module.exit_json(changed=module.params["apply"], manifest=manifest)
 

@@ -62,7 +62,6 @@ loaded:
   returned: state is loaded
 """
 
-import json
 import os
 import shutil
 import tarfile
@@ -71,12 +70,11 @@ import zlib
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.rockstat.band.plugins.module_utils import bundle
 from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError, docker, inspect
 from ansible_collections.rockstat.band.plugins.module_utils.engine import Volume
+from ansible_collections.rockstat.band.plugins.module_utils.manifest import CHUNK, ArchiveError, check, extract, read
 
 STAMP = ".sha256"
-CHUNK = 1 << 20
 
 
 def stamp_of(folder: str) -> str:
@@ -89,21 +87,13 @@ def stamp_of(folder: str) -> str:
 
 
 def unpack(archive: str, folder: str, digest: str) -> None:
-    """Unpack beside the old one, compare, swap; raises BundleError, OSError."""
+    """Unpack beside the old one, compare, swap; raises ArchiveError, OSError."""
     fresh = f"{folder}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     os.makedirs(fresh, mode=0o755)
     with tarfile.open(archive, "r:") as tar:
-        for entry in tar:
-            target = os.path.normpath(os.path.join(fresh, entry.name))
-            source = tar.extractfile(entry) if entry.isreg() else None
-            if source is None or not target.startswith(os.path.join(fresh, "")):
-                continue
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            with open(target, "wb") as file:
-                shutil.copyfileobj(source, file)
-            os.chmod(target, entry.mode & 0o755)
-    bundle.read_manifest(fresh)
+        extract(tar, fresh)
+    check(fresh, "The bundle", "Copy it again.")
     with open(os.path.join(fresh, STAMP), "w", encoding="utf-8") as file:
         file.write(digest)
     shutil.rmtree(folder, ignore_errors=True)
@@ -111,22 +101,20 @@ def unpack(archive: str, folder: str, digest: str) -> None:
 
 
 def manifest_of(folder: str) -> dict[str, Any]:
-    """The manifest without the files, which were compared when it was unpacked."""
+    """Return the manifest without the files, which were compared when it was unpacked; empty where there is none."""
     try:
-        with open(os.path.join(folder, bundle.MANIFEST), encoding="utf-8") as file:
-            manifest: dict[str, Any] = json.load(file)
+        return {key: value for key, value in read(folder).items() if key != "files"}
     except OSError:
         return {}
-    return {key: value for key, value in manifest.items() if key != "files"}
 
 
 def load_images(folder: str, images: dict[str, list[str]]) -> None:
-    """Load all images, which share their layers; raises BundleError when the engine makes others of them."""
+    """Load all images, which share their layers; raises ArchiveError when the engine makes others of them."""
     with open(os.path.join(folder, "images.tar.gz"), "rb") as file:
         docker("load", stdin=file)
     strange = [tags[0] for identity, tags in images.items() if not inspect("image", identity)]
     if strange:
-        raise bundle.BundleError(
+        raise ArchiveError(
             f"{', '.join(strange)} have other identities in this Docker than in the one that made the bundle: "
             "their image stores differ. Make the bundle on a host whose Docker keeps images the same way (docker info)."
         )
@@ -148,7 +136,7 @@ def load_volume(folder: str, name: str, args: dict[str, Any]) -> None:
 
 
 def load(module: AnsibleModule) -> dict[str, Any]:
-    """Load what is missing; raises BundleError, DockerError."""
+    """Load what is missing; raises ArchiveError, DockerError."""
     args, folder = module.params, module.params["dest"]
     manifest = manifest_of(folder)
     images = manifest.get("images", {})
@@ -190,7 +178,7 @@ def main() -> None:
             unpack(args["archive"], args["dest"], args["sha256"])
             os.unlink(args["archive"])
         module.exit_json(changed=changed, manifest=manifest_of(args["dest"]))
-    except (bundle.BundleError, DockerError, OSError, tarfile.TarError) as error:
+    except (ArchiveError, DockerError, OSError, tarfile.TarError) as error:
         module.fail_json(msg=str(error))
 
 

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "collections"))
 
-from ansible_collections.rockstat.band.plugins.module_utils import archive, bundle  # noqa: E402
+from ansible_collections.rockstat.band.plugins.module_utils import archive, bundle, manifest  # noqa: E402
 from ansible_collections.rockstat.band.plugins.modules import band_backup, band_footprint, band_packages  # noqa: E402
 
 SECRET = "correct-horse-battery"
@@ -95,7 +95,7 @@ def test_a_part_that_differs_from_the_manifest_is_named(tmp_path: Path) -> None:
     """A whole tar with other bytes than the manifest promises is damaged."""
     rows = {"redis.rdb": {"sha256": "0" * 64, "bytes": 1}}
     _tar_of(tmp_path / "x", {"manifest.json": json.dumps({"format": 1, "files": rows}).encode(), "redis.rdb": b"y"})
-    with pytest.raises(archive.ArchiveError, match=r"redis\.rdb is not what the manifest says"):
+    with pytest.raises(archive.ArchiveError, match=r"redis\.rdb is not what its manifest says"):
         archive.unpack(str(tmp_path / "x"), str(tmp_path / "out"))
 
 
@@ -132,11 +132,11 @@ def test_a_bundle_with_a_missing_or_changed_file_is_damaged(tmp_path: Path) -> N
     """Every file is compared, and the one that differs is named."""
     (tmp_path / "debs").mkdir()
     (tmp_path / "debs" / "a.deb").write_bytes(b"a")
-    bundle.write_manifest(str(tmp_path), {"contents": "c"})
-    assert bundle.read_manifest(str(tmp_path))["contents"] == "c"
+    manifest.pack(str(tmp_path), str(tmp_path.with_suffix(".tar")), {"contents": "c"})
+    assert manifest.check(str(tmp_path), "The bundle", "Copy it again.")["contents"] == "c"
     (tmp_path / "debs" / "a.deb").write_bytes(b"b")
-    with pytest.raises(bundle.BundleError, match=r"debs/a\.deb is not what its manifest says"):
-        bundle.read_manifest(str(tmp_path))
+    with pytest.raises(archive.ArchiveError, match=r"debs/a\.deb is not what its manifest says"):
+        manifest.check(str(tmp_path), "The bundle", "Copy it again.")
 
 
 def test_an_index_makes_a_folder_a_repository(tmp_path: Path) -> None:
