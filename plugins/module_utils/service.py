@@ -18,19 +18,18 @@ def service_spec() -> dict[str, dict[str, Any]]:
     """Arguments that say what one service should be."""
     return {
         "name": {"type": "str", "required": True},
-        "state": {"type": "str", "choices": ["running", "stopped", "absent"], "default": "running"},
+        "state": {"type": "str", "choices": ["running", "stopped", "absent", "rolled_back"], "default": "running"},
         "env": {"type": "dict", "default": {}, "no_log": True},
         "limits": {"type": "dict", "default": {}},
         "pos": {"type": "str"},
+        "release": {"type": "str", "default": ""},
     }
 
 
 class Service:
     """One service of a director."""
 
-    def __init__(
-        self, director: Director, args: dict[str, Any], *, check: bool, timeout: float, wait: bool = True
-    ) -> None:
+    def __init__(self, director: Director, args: dict[str, Any], *, check: bool, timeout: float, wait: bool) -> None:
         self._director = director
         self._args = args
         self._name: str = args["name"]
@@ -49,6 +48,8 @@ class Service:
         """
         if self._args["state"] == "running":
             return self._run()
+        if self._args["state"] == "rolled_back":
+            return self.rollback(self._args["release"])
         return self._end(self._args["state"])
 
     def rollback(self, release: str = "") -> dict[str, Any]:

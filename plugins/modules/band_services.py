@@ -1,14 +1,16 @@
 #!/usr/bin/python
-"""All services of a host in one call; where one fails, those replaced before it can go back."""
+"""Services of a host brought to their states in one call; where one fails, those replaced before it can go back."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: band_services
-short_description: Bring all services of a host to their states
+short_description: Run, stop, remove or roll back services of the director
 version_added: 0.1.0
 description:
-  - Does for each entry what M(rockstat.band.band_service) does, one after the other, in one call.
+  - Asks the director, service by service, what the wanted state would take, and does it only when that is something.
+  - The director builds the image when its contents changed, starts the new container beside the old one,
+    waits until it answers and only then stops the old one.
   - Ends at the first one that fails. With O(rollback=true) those that this call replaced before it go back to the
     release that they ran. The one that failed never left its old release, since the director swaps only what answers.
 options:
@@ -19,25 +21,35 @@ options:
     required: true
     suboptions:
       name:
-        description: Name of the service.
+        description: Name of the service, which is the name of its image folder.
         type: str
         required: true
       state:
-        description: What it should be.
+        description:
+          - What it should be. An V(absent) one keeps its volumes and images.
+          - A V(rolled_back) one goes back to O(services[].release); settings given here are not used then.
         type: str
-        choices: [running, stopped, absent]
+        choices: [running, stopped, absent, rolled_back]
         default: running
       env:
-        description: Its environment; secrets may stand here.
+        description: Its environment. Replaces what was given before; secrets may stand here.
         type: dict
         default: {}
       limits:
-        description: Its limits.
+        description: Its limits (C(memory), C(cpus), C(pids)). Replaces what was given before.
         type: dict
         default: {}
       pos:
-        description: Its place on the dashboard's grid.
+        description: Its place on the dashboard's grid, such as V(2x3). Left out, it stays where it is.
         type: str
+      release:
+        description: The release to go back to. Left out, the one that the director chooses (the last good one before).
+        type: str
+        default: ""
+  wait:
+    description: Whether to wait until the director calls each service well, beyond its first answer.
+    type: bool
+    default: false
   rollback:
     description: Whether those replaced before a failure go back.
     type: bool
@@ -58,7 +70,7 @@ options:
     elements: str
     default: []
   timeout:
-    description: Seconds that one service may take.
+    description: Seconds that building, starting and the first answer of one service may take together.
     type: int
     default: 600
 extends_documentation_fragment: [rockstat.band.director]
@@ -78,8 +90,23 @@ EXAMPLES = r"""
     services:
       - name: front
         limits: {memory: 500m}
+      - name: send_mixpanel
+        env:
+          MIXPANEL_TOKEN: "{{ mixpanel_token }}"
+          MIXPANEL_API_SECRET: "{{ mixpanel_api_secret }}"
       - name: tg_hellobot
         state: absent
+
+- name: Go back to the last good release
+  rockstat.band.band_services:
+    services:
+      - {name: uaparser, state: rolled_back}
+    wait: true
+
+- name: Stop it, until somebody starts it
+  rockstat.band.band_services:
+    services:
+      - {name: uaparser, state: stopped}
 """
 
 RETURN = r"""
@@ -90,6 +117,10 @@ actions:
   sample: {front: nothing, mmgeo: build}
 before:
   description: The releases that changed services ran before.
+  type: dict
+  returned: always
+after:
+  description: The releases that services went back to.
   type: dict
   returned: always
 """
@@ -116,6 +147,7 @@ class Services:
         self._director = Director(self._args["url"], self._args["token"])
         self.actions: dict[str, str] = {}
         self.before: dict[str, str] = {}
+        self.after: dict[str, str] = {}
         self.diffs: list[dict[str, str]] = []
 
     def ensure(self) -> None:
@@ -151,11 +183,15 @@ class Services:
         """What was done."""
         changed = any(action != "nothing" for action in self.actions.values())
         shown = {"diff": self.diffs} if self._module._diff else {}
-        return {"changed": changed, "actions": self.actions, "before": self.before, **shown}
+        return {"changed": changed, "actions": self.actions, "before": self.before, "after": self.after, **shown}
 
     def _service(self, entry: dict[str, Any]) -> Service:
         return Service(
-            self._director, entry, check=self._module.check_mode, timeout=float(self._args["timeout"]), wait=False
+            self._director,
+            entry,
+            check=self._module.check_mode,
+            timeout=float(self._args["timeout"]),
+            wait=self._args["wait"],
         )
 
     def _one(self, entry: dict[str, Any]) -> None:
@@ -168,17 +204,19 @@ class Services:
         self.actions[entry["name"]] = result["action"]
         if "held" in result:
             self._module.warn(f"{entry['name']}: {result['held']}.")
-        if result["changed"]:
+        if entry["state"] == "rolled_back":
+            self.before[entry["name"]], self.after[entry["name"]] = result["from_release"], result["to_release"]
+        elif result["changed"]:
             self.before[entry["name"]] = release
-            if diff:
-                diff["after"] = diff["after"].replace("action: run", f"action: {result['action']}")
-                self.diffs.append(diff)
+        if result["changed"] and diff:
+            diff["after"] = diff["after"].replace("action: run", f"action: {result['action']}")
+            self.diffs.append(diff)
 
     def _undo(self) -> list[str]:
         """Take back what this call replaced, newest first; a line about each."""
         lines = []
         for name, release in reversed(self.before.items()):
-            if not release or self.actions[name] in ("stopped", "absent"):
+            if not release or self.actions[name] in ("stopped", "absent", "rollback"):
                 continue
             entry = next(row for row in self._args["services"] if row["name"] == name)
             try:
@@ -195,6 +233,7 @@ def main() -> None:
         argument_spec={
             **connection_spec(),
             "services": {"type": "list", "elements": "dict", "required": True, "options": service_spec()},
+            "wait": {"type": "bool", "default": False},
             "rollback": {"type": "bool", "default": False},
             "renewed": {"type": "list", "elements": "str", "default": []},
             "record": {"type": "path"},

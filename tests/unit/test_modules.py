@@ -32,7 +32,7 @@ basic._ANSIBLE_PROFILE = "legacy"
 runpy.run_module("ansible_collections.rockstat.band.plugins.modules." + sys.argv.pop(1), run_name="__main__")
 """
 SECRETS = {"mixpanel_token": "canary-token-1", "mixpanel_api_secret": "canary-secret-2"}
-DIRECTORS = {"band_service", "band_services", "band_service_info", "band_event", "band_prune"}
+DIRECTORS = {"band_services", "band_service_info", "band_event", "band_prune"}
 
 
 def fake_director() -> Any:
@@ -101,6 +101,12 @@ def examples() -> list[tuple[str, str, dict[str, Any]]]:
             text = jinja2.Template(yaml.safe_dump(task[f"rockstat.band.{module}"])).render(SECRETS)
             found.append((module, task["name"], yaml.safe_load(text)))
     return found
+
+
+def one(director: Any, state: str = "running", **more: Any) -> dict[str, Any]:
+    """Return the arguments of band_services for front alone, which runs."""
+    args = prepared(director, "band_services", {"wait": True})
+    return {**args, "services": [{"name": "front", "state": state, **more}]}
 
 
 def prepared(director: Any, module: str, args: dict[str, Any]) -> dict[str, Any]:
@@ -291,38 +297,42 @@ def test_a_support_bundle_shows_no_secret_of_a_service(tmp_path: Path) -> None:
 def test_a_second_run_finds_nothing_to_do(director: Any) -> None:
     """Running, stopped and absent are states: reached once, they are left alone."""
     for state in ("running", "stopped", "absent"):
-        args = {"name": "front", "state": state, "env": {"LOG_LEVEL": "DEBUG"}, "url": director.url}
-        assert run("band_service", args)["changed"] is True
-        assert run("band_service", args)["changed"] is False
+        args = one(director, state, env={"LOG_LEVEL": "DEBUG"})
+        assert run("band_services", args)["changed"] is True
+        assert run("band_services", args)["changed"] is False
 
 
 def test_a_service_that_runs_elsewhere_is_none_of_the_hosts(director: Any) -> None:
     """One that only announces itself is absent already, and is not told to stop."""
+    args = one(director, "absent")
     director.services["front"] = {"name": "front", "state": "external", "wanted": "unknown", "health": "ok"}
-    assert run("band_service", {"name": "front", "state": "absent", "url": director.url})["changed"] is False
+    assert run("band_services", args)["changed"] is False
     assert director.changing == []
 
 
 def test_a_rollback_goes_where_the_director_says_and_no_further(director: Any) -> None:
     """It chooses, in check mode too; the current release is nothing to do, an unknown one an error."""
-    args = prepared(director, "band_service", {"name": "front", "rollback": True})
-    checked = run("band_service", args, check=True)
+    args = one(director, "rolled_back")
+    checked = run("band_services", args, check=True)
     assert director.changing == []
-    done = run("band_service", args)
+    done = run("band_services", args)
     for told in (checked, done):
-        assert (told["from_release"], told["to_release"]) == (
-            "aaaaaaaaaaaa (0123456789ab)", "aaaaaaaaaaaa (ba9876543210)",
-        )  # fmt: skip
+        assert told["before"] == {"front": "aaaaaaaaaaaa (0123456789ab)"}
+        assert told["after"] == {"front": "aaaaaaaaaaaa (ba9876543210)"}
     assert director.changing == ["/rollback/front"]
-    assert run("band_service", {**args, "release": "ba9876543210"})["changed"] is False
-    assert "has no release" in run("band_service", {**args, "release": "ffffffffffff"})["msg"]
+
+    def named(release: str) -> dict[str, Any]:
+        return {**args, "services": [{"name": "front", "state": "rolled_back", "release": release}]}
+
+    assert run("band_services", named("ba9876543210"))["changed"] is False
+    assert "has no release" in run("band_services", named("ffffffffffff"))["msg"]
 
 
 def test_a_rollback_never_goes_forward(director: Any) -> None:
     """The release before the current one went bad, a later one is good: there is nothing to go back to."""
-    args = prepared(director, "band_service", {"name": "front", "rollback": True})
+    args = one(director, "rolled_back")
     director.current["front"] = "ba9876543210"
-    assert "no earlier good release" in run("band_service", args)["msg"]
+    assert "no earlier good release" in run("band_services", args)["msg"]
     assert director.current["front"] == "ba9876543210"
 
 
