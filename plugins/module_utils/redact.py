@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 MASK = "[redacted]"
 # Shorter ones would take harmless words out of every line.
 SHORTEST = 6
-# The director's rule (service_src/director/src/director/redact.py; a test compares them), and a few more.
+# The director's rule for what it masks (a test compares the two), and a few more.
 DIRECTORS_RULE = (
     r"(pass(word|wd|phrase)?|secret|token|credential|private|auth|cookie|salt|signature|webhook"
     r"|licen[sc]e|api_?key|access_?key|_key$|^key$|_pwd$|^pwd$)"
