@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -150,6 +151,44 @@ def test_one_switch_masks_secrets_in_output_and_diffs(tmp_path: Path, *, shown: 
     # -vvv repeats the command line, which is ours.
     said = [line for line in done.stdout.splitlines() if "band_secure_logging" not in line]
     assert any("canary-token-4711-band" in line for line in said) is shown
+
+
+@pytest.mark.timeout(240)  # several runs of Ansible
+def test_passwords_are_generated_once_and_shown_nowhere(tmp_path: Path) -> None:
+    """Check mode writes nothing, Redis' users know the hashes, another run finds nothing to do."""
+    etc, given = tmp_path / "etc", tmp_path / "given.json"
+    uids = dict.fromkeys(("_band_redis_uid", "_band_redis_client_uid"), os.getuid())
+    tasks = [{"ansible.builtin.include_role": {"name": "rockstat.band.redis", "tasks_from": "configure"}}]
+    path = tmp_path / "configure.yml"
+    path.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
+
+    def configured(*options: str, **more: str) -> tuple[int, str]:
+        given.write_text(json.dumps({"band_home": str(tmp_path), **uids, **more}), encoding="utf-8")
+        done = ansible("ansible-playbook", str(path), "--diff", "-vvv", *options, "-e", f"@{given}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return int(done.stdout.split("changed=")[-1].split()[0]), done.stdout
+
+    assert configured("--check")[0] == 2
+    assert not etc.exists()
+    etc.mkdir()
+    changed, said = configured()
+    assert changed == 2
+    words = {name.name: name.read_text().strip() for name in etc.glob("*.password")}
+    assert {len(word) for word in words.values()} == {40} and len(set(words.values())) == 3
+    assert not [word for word in words.values() if word in said]
+    users = (etc / "redis.users.acl").read_text()
+    for word in words.values():
+        assert f" #{hashlib.sha256(word.encode()).hexdigest()} " in users
+    assert "+maxmemory-policy noeviction" in said
+    assert "user director" not in said
+    assert {one.stat().st_mode & 0o777 for one in etc.iterdir()} == {0o600}
+    assert configured()[0] == configured("--check")[0] == 0
+    canary = "canary-password-4711"
+    changed, said = configured(band_redis_password=canary)
+    assert changed == 2
+    assert canary not in said
+    assert (etc / "redis.director.password").read_text() == f"{canary}\n"
+    assert (etc / "redis.admin.password").read_text().strip() == words["redis.admin.password"]
 
 
 # What a run of setup.yml on one host may take, as a count: a call of a module there costs a quarter of a second.

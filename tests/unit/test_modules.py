@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib.util
 import json
 import os
@@ -473,29 +472,6 @@ def test_a_container_of_somebody_else_is_left_alone(docker: Path) -> None:
     assert done["failed"]
     assert "not ours" in done["msg"]
     assert json.loads((docker / "engine.json").read_text())["containers"]["redis"] == theirs
-
-
-def test_files_are_written_once_and_secrets_are_generated_once(tmp_path: Path) -> None:
-    """Check mode writes nothing; a password is made where there is none, kept afterwards, and shown in no diff."""
-    me = {"owner": os.getuid(), "group": os.getgid()}
-    files = [
-        {"path": str(tmp_path / "etc"), "state": "directory", "mode": "0700", **me},
-        {"path": str(tmp_path / "etc/word"), "generate": 40, "mode": "0600", "secret": True, **me},
-        {"path": str(tmp_path / "etc/conf"), "content": "user one on #%W%\n",
-         "insert_sha256": {"%W%": str(tmp_path / "etc/word")}, "mode": "0600", "secret": True, **me},
-    ]  # fmt: skip
-    told = run("band_files", {"files": files}, check=True)
-    assert told["changed"] is True
-    assert not (tmp_path / "etc").exists()
-    done = run("band_files", {"files": files})
-    word = (tmp_path / "etc" / "word").read_text().strip()
-    assert len(word) == 40
-    assert (tmp_path / "etc" / "conf").read_text() == f"user one on #{hashlib.sha256(word.encode()).hexdigest()}\n"
-    assert (tmp_path / "etc" / "word").stat().st_mode & 0o777 == 0o600
-    assert word not in done["_text"]
-    again = run("band_files", {"files": files})
-    assert again["changed"] is False
-    assert (tmp_path / "etc" / "word").read_text().strip() == word
 
 
 def resumed(director: Any, tmp_path: Path, manifest: dict[str, Any], contents: dict[str, str] | None = None) -> str:
