@@ -22,36 +22,11 @@ options:
     description: Full name of an image that is on the host.
     type: str
     required: true
-  hostname:
-    description: Its host name.
-    type: str
-  network:
-    description: The network that it joins.
-    type: str
-  aliases:
-    description: Further names in the network.
-    type: list
-    elements: str
-    default: []
-  ports:
-    description: Published ports, C(address:port:port).
-    type: list
-    elements: str
-    default: []
-  volumes:
-    description: Mounts, C(source:target[:ro]).
-    type: list
-    elements: str
-    default: []
-  env:
-    description: Environment. Not for secrets, since C(docker inspect) shows it.
-    type: dict
-    default: {}
-  user:
-    description: User and group.
-    type: str
-  groups:
-    description: Further groups of the user.
+  options:
+    description:
+      - Options of C(docker run), one an element, such as C(--memory=768m). They decide what the container may do,
+        so C(--read-only), C(--cap-drop=ALL) and the like stand here too.
+      - No secrets in C(--env), since C(docker inspect) shows it.
     type: list
     elements: str
     default: []
@@ -60,67 +35,6 @@ options:
     type: list
     elements: path
     default: []
-  read_only:
-    description: Whether the root is read-only.
-    type: bool
-    default: true
-  tmpfs:
-    description: File systems in memory, C(path:options).
-    type: list
-    elements: str
-    default: []
-  cap_drop:
-    description: Capabilities to drop.
-    type: list
-    elements: str
-    default: [ALL]
-  security_opts:
-    description: Security options.
-    type: list
-    elements: str
-    default: [no-new-privileges]
-  memory:
-    description: Limit of memory, with swap.
-    type: str
-  pids_limit:
-    description: Limit of processes and threads.
-    type: int
-  init:
-    description: Whether a small init reaps its children.
-    type: bool
-    default: false
-  restart_policy:
-    description: When the engine starts it again by itself.
-    type: str
-    default: always
-  stop_timeout:
-    description: Seconds that it has to stop.
-    type: int
-    default: 10
-  healthcheck:
-    description: The health check of the engine.
-    type: dict
-    default: {}
-    suboptions:
-      command:
-        description: What is run in the container.
-        type: str
-      interval:
-        description: Time between two checks, such as C(10s).
-        type: str
-      timeout:
-        description: Time that one may take.
-        type: str
-      retries:
-        description: Failures in a row that make it unhealthy.
-        type: int
-      start_period:
-        description: Time in which failures do not count.
-        type: str
-  log_options:
-    description: Options of the engine's log driver.
-    type: dict
-    default: {max-size: 10m, max-file: "5"}
   labels:
     description: Labels. C(band.managed=true) is always among them.
     type: dict
@@ -166,9 +80,12 @@ EXAMPLES = r"""
   rockstat.band.band_container:
     name: redis
     image: rockstat/redis:0123456789ab
-    network: rockstat
-    volumes: ["rockstat-redis-data:/data"]
-    memory: 768m
+    options:
+      - --network=rockstat
+      - --volume=rockstat-redis-data:/data
+      - --memory=768m
+      - --read-only
+      - --cap-drop=ALL
     ready_command: [redis-health]
 """
 
@@ -187,6 +104,8 @@ seconds:
   returned: always
 """
 
+import hashlib
+import json
 import os
 import time
 from typing import Any
@@ -194,19 +113,15 @@ from urllib.error import HTTPError
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
-from ansible_collections.rockstat.band.plugins.module_utils.container import (
-    CONFIG,
-    DECLARED,
-    arguments,
-    config_of,
-    declared,
-)
-from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError, docker, inspect, run
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import Answer, DockerError, docker, inspect, run
 from ansible_collections.rockstat.band.plugins.module_utils.watch import Watch
 
 LOG_LINES = 30
 PAUSE = 0.3
 BEFORE = "-before"
+CONFIG = "band.config"
+DECLARED = "band.declared"
+HASH_LENGTH = 12
 
 
 class Container:
@@ -216,7 +131,10 @@ class Container:
         self._module = module
         self._spec: dict[str, Any] = dict(module.params)
         self._spec["labels"] = {"band.managed": "true", **self._spec["labels"]}
-        self._spec["groups"] = [*self._spec["groups"], *(_group_of(path) for path in self._spec["groups_of"])]
+        self._options = [
+            *self._spec["options"],
+            *(f"--group-add={_group_of(path)}" for path in self._spec["groups_of"]),
+        ]
         self._name: str = self._spec["name"]
         self._kept = self._name + BEFORE
         self._watch = Watch(module, self._name)
@@ -255,7 +173,7 @@ class Container:
     def _action(self, current: dict[str, Any], labels: dict[str, str]) -> str:
         if not current:
             return "create"
-        if labels.get(CONFIG) != config_of(self._spec):
+        if labels.get(CONFIG) != self._config():
             return "replace"
         if not current["State"]["Running"]:
             return "start"
@@ -277,7 +195,7 @@ class Container:
         if existed:
             docker("rename", self._name, self._kept)
             docker("stop", self._kept)
-        code, _out, err = run(*arguments(self._spec))
+        code, _out, err = self._run()
         problem = f"could not be started: {err.strip()}" if code else self._wait()
         if not problem:
             run("rm", "--force", self._kept)
@@ -292,6 +210,18 @@ class Container:
         after = "The one of before runs again" if existed else "It was removed"
         self._module.fail_json(
             msg=f"The new container {self._name} ({self._spec['image']}) {problem} {after}.{words}", rolled_back=existed
+        )
+
+    def _config(self) -> str:
+        """Return the hash of everything that makes the container what it is."""
+        parts = [self._spec["image"], self._options, sorted(self._spec["labels"].items()), self._spec["contents"]]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]
+
+    def _run(self) -> Answer:
+        labels = {**self._spec["labels"], CONFIG: self._config(), DECLARED: "\n".join(self._options)}
+        named = [f"--label={name}={value}" for name, value in sorted(labels.items())]
+        return run(
+            "run", "--detach", "--pull=never", f"--name={self._name}", *self._options, *named, self._spec["image"]
         )
 
     def _wait(self) -> str:
@@ -327,7 +257,7 @@ class Container:
     def _difference(self, current: dict[str, Any], labels: dict[str, str]) -> dict[str, str]:
         image = (current.get("Config") or {}).get("Image", "")
         before = [f"image={image}", f"config={labels.get(CONFIG, '')}", *labels.get(DECLARED, "").splitlines()]
-        after = [f"image={self._spec['image']}", f"config={config_of(self._spec)}", *declared(self._spec)]
+        after = [f"image={self._spec['image']}", f"config={self._config()}", *self._options]
         return {
             "before_header": self._name,
             "after_header": self._name,
@@ -349,34 +279,12 @@ def _group_of(path: str) -> str:
 def main() -> None:
     """Entry point."""
     texts = {"type": "list", "elements": "str"}
-    health = {
-        key: {"type": "int" if key == "retries" else "str"}
-        for key in ("command", "interval", "timeout", "retries", "start_period")
-    }
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
             "image": {"type": "str", "required": True},
-            "hostname": {"type": "str"},
-            "network": {"type": "str"},
-            "aliases": {**texts, "default": []},
-            "ports": {**texts, "default": []},
-            "volumes": {**texts, "default": []},
-            "env": {"type": "dict", "default": {}},
-            "user": {"type": "str"},
-            "groups": {**texts, "default": []},
+            "options": {**texts, "default": []},
             "groups_of": {"type": "list", "elements": "path", "default": []},
-            "read_only": {"type": "bool", "default": True},
-            "tmpfs": {**texts, "default": []},
-            "cap_drop": {**texts, "default": ["ALL"]},
-            "security_opts": {**texts, "default": ["no-new-privileges"]},
-            "memory": {"type": "str"},
-            "pids_limit": {"type": "int"},
-            "init": {"type": "bool", "default": False},
-            "restart_policy": {"type": "str", "default": "always"},
-            "stop_timeout": {"type": "int", "default": 10},
-            "healthcheck": {"type": "dict", "default": {}, "options": health},
-            "log_options": {"type": "dict", "default": {"max-size": "10m", "max-file": "5"}},
             "labels": {"type": "dict", "default": {}},
             "contents": {**texts, "default": []},
             "watched": {"type": "bool", "default": True},

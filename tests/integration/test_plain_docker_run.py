@@ -175,14 +175,16 @@ def test_a_port_of_the_hosts_loopback_is_tried_from_the_directors_container() ->
 
 def test_a_director_with_a_token_is_healthy() -> None:
     """Docker asks as setup has it asked, without the token; everything else needs it."""
-    tasks = yaml.safe_load((ROOT / "roles" / "director" / "tasks" / "run.yml").read_text(encoding="utf-8"))
-    command = tasks[0]["rockstat.band.band_container"]["healthcheck"]["command"]
+    options = yaml.safe_load((ROOT / "roles/director/vars/main.yml").read_text(encoding="utf-8"))[
+        "_band_director_options"
+    ]
+    health = next(option for option in options if option.startswith("--health-cmd="))
     name = f"{NAME}-token"
     docker("rm", "-f", name, check=False)
     docker(
         "run", "-d", f"--name={name}", "--network", NAME, "-p", "10992:8080", "-e", f"REDIS_HOST={NAME}-redis",
         "-v", "/var/run/docker.sock:/var/run/docker.sock", "-e", f"BAND_NAMESPACE={name}", "-e", f"BAND_TOKEN={TOKEN}",
-        f"--health-cmd={command}", "--health-interval=1s", "--health-retries=1", "rst/band",
+        health, "--health-interval=1s", "--health-retries=1", "rst/band",
     )  # fmt: skip
     try:
         until(lambda: docker("inspect", "-f", "{{.State.Health.Status}}", name) == "healthy", 60)

@@ -110,6 +110,17 @@ def test_messages_name_variables_as_they_are_set() -> None:
                 assert not named, f"{path}: {task['name']}"
 
 
+@pytest.mark.parametrize("role", ["redis", "director"])
+def test_the_core_runs_confined_and_with_a_health_check(role: str) -> None:
+    """What docker run is told takes from a container what it does not need, and limits the rest."""
+    constants = yaml.safe_load((ROOT / "roles" / role / "vars" / "main.yml").read_text(encoding="utf-8"))
+    options = dict(option.partition("=")[::2] for option in constants[f"_band_{role}_options"])
+    assert options["--cap-drop"] == "ALL"
+    assert options["--security-opt"] == "no-new-privileges"
+    assert {"--read-only", "--user", "--pids-limit", "--log-opt", "--health-cmd", "--stop-timeout"} <= set(options)
+    assert options["--memory-swap"] == options["--memory"]
+
+
 SECRET = re.compile(r"_(token|password|secret|passphrase|webhook_url|headers)\b")
 
 

@@ -445,10 +445,10 @@ def test_a_container_is_replaced_only_when_it_differs(docker: Path) -> None:
     assert run("band_container", container("redis:1"), check=True, path=docker)["action"] == "create"
     assert run("band_container", container("redis:1"), path=docker)["action"] == "create"
     assert run("band_container", container("redis:1"), path=docker)["changed"] is False
-    told = run("band_container", container("redis:1", memory="1g"), check=True, path=docker)
+    told = run("band_container", container("redis:1", options=["--memory=1g"]), check=True, path=docker)
     assert told["action"] == "replace"
     assert "--memory=1g" in told["diff"]["after"]
-    assert run("band_container", container("redis:1", memory="1g"), path=docker)["action"] == "replace"
+    assert run("band_container", container("redis:1", options=["--memory=1g"]), path=docker)["action"] == "replace"
 
 
 def test_a_container_that_does_not_answer_gives_way_to_the_one_of_before(docker: Path) -> None:
