@@ -61,13 +61,15 @@ def page() -> str:
     parts = [HEAD]
     for role in [*FIRST, *(name for name in roles if name not in FIRST)]:
         specs = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
-        main = specs["argument_specs"]["main"]
-        table = ["| variable | type | default | what it is |", "|---|---|---|---|", *rows(main.get("options") or {})]
-        parts.append(
-            "\n".join(
-                [f"## {role}: {main['short_description'][0].lower()}{main['short_description'][1:]}", "", *table, ""]
-            )
-        )
+        entries = specs["argument_specs"]
+        for name, entry in entries.items() if "main" not in entries else [(role, entries["main"])]:
+            table = [
+                "| variable | type | default | what it is |",
+                "|---|---|---|---|",
+                *rows(entry.get("options") or {}),
+            ]
+            title = f"## {name}: {entry['short_description'][0].lower()}{entry['short_description'][1:]}"
+            parts.append("\n".join([title, "", *table, ""]))
     return "\n".join(parts)
 
 

@@ -82,7 +82,7 @@ class Director:
             return _read(answer.read())
         except HTTPError as error:
             raise _refused(method, path, error.code, _read(error.read())) from error
-        except (URLError, OSError) as error:
+        except (URLError, OSError, ValueError) as error:  # a URL that is none
             reason = getattr(error, "reason", error)
             raise DirectorError(f"The director at {self._url} does not answer {method} {path}: {reason}") from error
 

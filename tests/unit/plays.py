@@ -20,6 +20,11 @@ def specs_of(role: str) -> dict[str, Any]:
     return dict(yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"])
 
 
+def options_of(role: str) -> dict[str, Any]:
+    """Return the options of all entry points of a role."""
+    return {name: option for spec in specs_of(role).values() for name, option in (spec.get("options") or {}).items()}
+
+
 def ansible(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run a tool of Ansible's that is beside this Python."""
     command = [str(Path(sys.executable).parent / words[0]), *words[1:]]

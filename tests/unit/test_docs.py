@@ -184,7 +184,7 @@ def test_every_playbook_can_be_read_and_the_operators_page_names_it() -> None:
 
 def test_prune_gives_the_command_of_fronts_page() -> None:
     """What it leaves in the stream holds trimming back: the way to remove it is the same in both places."""
-    told = yaml.safe_load((ROOT / "roles/prune/vars/main.yml").read_text(encoding="utf-8"))["_band_prune_forget"]
+    told = yaml.safe_load((ROOT / "roles/operate/vars/main.yml").read_text(encoding="utf-8"))["_band_operate_forget"]
     told = re.sub(r"\{\{.*?\}\}", "redis", told)
     assert told in (ROOT / "docs/front.md").read_text(encoding="utf-8").splitlines()
 

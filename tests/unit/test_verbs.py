@@ -41,8 +41,8 @@ def test_status_fails_where_what_was_set_up_does_not_run(
     info: dict[str, Any], found: dict[str, Any], word: str, tmp_path: Path
 ) -> None:
     """Its exit code is for a monitor; a host where nothing was ever set up is no alarm."""
-    role = {"name": "rockstat.band.status", "tasks_from": "judge"}
-    given = {"__band_status_info": info, "__band_status_footprint": {**NOTHING, **found}}
+    role = {"name": "rockstat.band.operate", "tasks_from": "status_assert"}
+    given = {"__band_operate_info": info, "__band_operate_footprint": {**NOTHING, **found}}
     tasks = [{"ansible.builtin.include_role": role}]
     play = {"hosts": "localhost", "gather_facts": False, "vars": given, "tasks": tasks}
     path = tmp_path / "judge.yml"
@@ -63,10 +63,10 @@ def test_status_names_who_needs_attention_and_why(tmp_path: Path) -> None:
         },
         "services": {"front": row, "mixer": {**row, "health": "degraded", "dead_letters": 3}},
     }  # fmt: skip
-    role = {"name": "rockstat.band.status", "tasks_from": "show"}
+    role = {"name": "rockstat.band.operate", "tasks_from": "status_report"}
     given = {
-        "__band_status_info": info, "__band_status_footprint": {**NOTHING, "volumes": ["a"]},
-        "__band_status_exposure": {"open": []},
+        "__band_operate_info": info, "__band_operate_footprint": {**NOTHING, "volumes": ["a"]},
+        "__band_operate_exposure": {"open": []},
     }  # fmt: skip
     tasks = [{"ansible.builtin.include_role": role}]
     path = tmp_path / "show.yml"
@@ -123,13 +123,13 @@ def test_status_compares_versions_across_hosts(tmp_path: Path) -> None:
         containers = [{"service": one, "kind": "service", "contents": text} for one, text in versions.items()]
         services = {one: {"state": "running", "image": f"rockstat/{one}:{name}"} for one in ("front", "uaparser")}
         found = {**NOTHING, "containers": containers}
-        given = {"__band_status_info": {**UP, "services": services}, "__band_status_footprint": found}
-        return {"ansible_connection": "local", "__band_status_exposure": {"open": []}, **given}
+        given = {"__band_operate_info": {**UP, "services": services}, "__band_operate_footprint": found}
+        return {"ansible_connection": "local", "__band_operate_exposure": {"open": []}, **given}
 
     inventory, path = tmp_path / "hosts.yml", tmp_path / "show.yml"
     hosts = {"one": host("a", "1" * 16), "two": host("b", "1" * 16), "three": host("c", "2" * 16)}
     inventory.write_text(yaml.safe_dump({"band": {"hosts": hosts}}), encoding="utf-8")
-    tasks = [{"ansible.builtin.include_role": {"name": "rockstat.band.status", "tasks_from": "show"}}]
+    tasks = [{"ansible.builtin.include_role": {"name": "rockstat.band.operate", "tasks_from": "status_report"}}]
     path.write_text(yaml.safe_dump([{"hosts": "band", "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
     done = ansible("ansible-playbook", "-i", str(inventory), str(path))
     assert done.returncode == 0, done.stdout
@@ -171,11 +171,12 @@ def test_what_is_brought_to_the_controller_is_its_readers_alone(
     dest = tmp_path / "dest"
     given = {
         "band_home": str(tmp_path),
-        "band_port": 1,
+        "band_director_url": "http://127.0.0.1:1",
         "band_support_dest": str(dest),
         "band_backup_fetch_to": str(dest),
     }
-    role = {"name": f"rockstat.band.{kept}", "tasks_from": {"support": "collect", "backup": "fetch"}[kept]}
+    name, part = {"support": ("operate", "support"), "backup": ("backup", "fetch")}[kept]
+    role = {"name": f"rockstat.band.{name}", "tasks_from": part}
     made = {"__band_backup_made": {"archive": str(archive)}}
     play = {
         "hosts": "localhost",
