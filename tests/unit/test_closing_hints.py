@@ -25,7 +25,7 @@ def shown(tmp_path: Path, token: str) -> str:
     }  # fmt: skip
     given, out = tmp_path / "facts.json", tmp_path / "proof"
     given.write_text(json.dumps(facts))
-    source = ROOT / "roles" / "verify" / "templates" / "proof.j2"
+    source = ROOT / "roles" / "verify" / "templates" / "report.j2"
     command = ["ansible", "localhost", "-m", "template", "-a", f"src={source} dest={out}", "-e", f"@{given}"]
     env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_LOCALHOST_WARNING": "false"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=env)

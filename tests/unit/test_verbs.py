@@ -95,7 +95,7 @@ def test_the_proof_says_on_which_host_to_go_on(connection: str, said: str, tmp_p
     inventory, path = tmp_path / "hosts.yml", tmp_path / "proof.yml"
     hosts = {"events-1": {**host, **facts, "__band_verify_info": {"services": {}}}}
     inventory.write_text(yaml.safe_dump({"band": {"hosts": hosts}}), encoding="utf-8")
-    tasks = [{"ansible.builtin.include_role": {"name": "rockstat.band.verify", "tasks_from": "proof"}}]
+    tasks = [{"ansible.builtin.include_role": {"name": "rockstat.band.verify", "tasks_from": "report"}}]
     path.write_text(yaml.safe_dump([{"hosts": "band", "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
     done = ansible("ansible-playbook", "-i", str(inventory), str(path))
     assert done.returncode == 0, done.stdout
