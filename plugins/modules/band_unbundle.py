@@ -62,11 +62,11 @@ loaded:
   returned: state is loaded
 """
 
+import gzip
 import os
 import shutil
 import tarfile
 import tempfile
-import zlib
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -122,11 +122,8 @@ def load_images(folder: str, images: dict[str, list[str]]) -> None:
 
 def load_volume(folder: str, name: str, args: dict[str, Any]) -> None:
     """Make and fill a volume."""
-    with tempfile.TemporaryFile() as plain, open(os.path.join(folder, "volumes", f"{name}.tar.gz"), "rb") as packed:
-        inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        while chunk := packed.read(CHUNK):
-            plain.write(inflate.decompress(chunk))
-        plain.write(inflate.flush())
+    with tempfile.TemporaryFile() as plain, gzip.open(os.path.join(folder, "volumes", f"{name}.tar.gz")) as packed:
+        shutil.copyfileobj(packed, plain, CHUNK)
         plain.seek(0)
         own = name.split("-", 1)[1]
         volume = Volume(f"{args['namespace']}-{own}", args["helper_image"])
