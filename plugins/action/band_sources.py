@@ -21,7 +21,7 @@ LIST = (
 
 
 def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Without the controller's users and times."""
+    """Return an entry without the controller's users and times."""
     entry.uid = entry.gid = entry.mtime = 0
     entry.uname = entry.gname = "root"
     entry.mode = 0o755 if entry.mode & 0o100 else 0o644
@@ -72,7 +72,7 @@ class ActionModule(ActionBase):
         return digest.hexdigest()
 
     def _renewed(self, src: str, files: list[str], dest: str) -> list[str]:
-        """The folders in the folders with a file that differs, here or there: an image is made of some of them."""
+        """Return the folders in the folders with a file that differs here or there: images are made of them."""
         command = LIST.format(self._quote(dest))
         # Looking is what check mode is for.
         checks, self._task.check_mode = self._task.check_mode, False

@@ -42,7 +42,7 @@ def unpack(archive: str, folder: str) -> dict[str, Any]:
 
 
 def is_sealed(path: str) -> bool:
-    """Whether a file is sealed by a passphrase."""
+    """Tell whether a file is sealed by a passphrase."""
     with open(path, "rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 

@@ -59,7 +59,7 @@ def component(kind: str, name: str, version: str, architecture: str, holder: str
 
 
 def components_of(listing: str, holder: str) -> list[dict[str, Any]]:
-    """The entries for what an image's INVENTORY printed."""
+    """Return the entries for what an image's INVENTORY printed."""
     rows = (line.split() for line in listing.splitlines())
     return [component(row[0], row[1], row[2], row[3], holder) for row in rows if len(row) == 4]
 

@@ -23,7 +23,7 @@ class DirectorError(Exception):
 
 
 def connection_spec() -> dict[str, dict[str, Any]]:
-    """Arguments that every module has which speaks with the director."""
+    """Return arguments that every module has which speaks with the director."""
     return {
         "url": {"type": "str", "default": "http://127.0.0.1:10000"},
         "token": {"type": "str", "no_log": True, "default": ""},

@@ -63,7 +63,7 @@ class Redis:
         return answer
 
     def info(self, section: str) -> dict[str, str]:
-        """A section of INFO."""
+        """Return a section of INFO."""
         lines = [line.split(":", 1) for line in self.ask("INFO", section).splitlines() if ":" in line]
         return {key: value.strip() for key, value in lines}
 

@@ -47,7 +47,7 @@ class Redactor:
         self._known = sorted(long_enough, key=len, reverse=True)
 
     def text(self, text: str) -> str:
-        """The text without secrets."""
+        """Return the text without secrets."""
         for secret in self._known:
             text = text.replace(secret, MASK)
         text = _IN_URL.sub(rf"\g<scheme>\g<who>:{MASK}@", text)
@@ -96,7 +96,7 @@ def _forms(value: str) -> tuple[str, ...]:
 
 
 def declared_secrets(labels: dict[str, str]) -> frozenset[str]:
-    """The names that `secrets` of a service's band.yml holds, out of its container's labels."""
+    """Return the names that `secrets` of a service's band.yml holds, out of its container's labels."""
     try:
         return frozenset(map(str, json.loads(labels.get("band.spec") or "{}").get("secrets") or ()))
     except (ValueError, AttributeError, TypeError):
@@ -104,13 +104,13 @@ def declared_secrets(labels: dict[str, str]) -> frozenset[str]:
 
 
 def shown_environment(lines: list[str], declared: frozenset[str] = frozenset()) -> list[str]:
-    """A service's environment with the harmless values only; the names stay."""
+    """Return a service's environment with the harmless values only; the names stay."""
     pairs = [line.partition("=") for line in lines]
     return [f"{name}={_shown(name, value, declared)}" for name, _sign, value in pairs]
 
 
 def without_environments(value: Any) -> Any:
-    """Settings of an inventory with every `env` as `shown_environment` shows it."""
+    """Return settings of an inventory with every `env` as `shown_environment` shows it."""
     if isinstance(value, list):
         return [without_environments(inner) for inner in value]
     if not isinstance(value, dict):

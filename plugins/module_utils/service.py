@@ -15,7 +15,7 @@ WELL = frozenset({"ok", "degraded"})
 
 
 def service_spec() -> dict[str, dict[str, Any]]:
-    """Arguments that say what one service should be."""
+    """Return arguments that say what one service should be."""
     return {
         "name": {"type": "str", "required": True},
         "state": {"type": "str", "choices": ["running", "stopped", "absent", "rolled_back"], "default": "running"},
@@ -71,12 +71,12 @@ class Service:
         return {"changed": True, "action": "rollback", "from_release": shown[0], "to_release": shown[1]}
 
     def releases(self) -> list[dict[str, Any]]:
-        """The releases that the director knows, newest first."""
+        """Return the releases that the director knows, newest first."""
         answer: dict[str, Any] = self._director.get(f"/releases/{self._name}")
         return list(answer["releases"])
 
     def current_release(self) -> str:
-        """The id of what runs now; nothing when there is none."""
+        """Return the id of what runs now; nothing when there is none."""
         try:
             return next((_key(row) for row in self.releases() if row["state"] == "current"), "")
         except DirectorError as error:
@@ -85,7 +85,7 @@ class Service:
             raise
 
     def difference(self, action: str, *, there: bool = True) -> dict[str, str]:
-        """What a diff shows: names, not values, since an environment holds secrets. `there`: a director is."""
+        """Return what a diff shows: names, not values, since an environment holds secrets. `there`: a director is."""
         now = (self._current() if there else None) or {}
         before = [f"state: {now.get('state', 'absent')}"]
         if self._args["state"] != "running":
@@ -158,12 +158,12 @@ class Service:
 
 
 def _key(row: dict[str, Any]) -> str:
-    """What tells a release from others: two may have one image and other settings."""
+    """Return what tells a release from others: two may have one image and other settings."""
     return str(row.get("spec_hash") or row["id"])
 
 
 def _held(release: dict[str, Any]) -> str:
-    """What became of a release that was rolled back, with the reason as far as it adds something."""
+    """Return what became of a release that was rolled back, with the reason as far as it adds something."""
     reason = str(release.get("reason") or "")
     how = reason.removeprefix("rolled back ") if reason.startswith("rolled back ") else f"({reason})" if reason else ""
     return " ".join(
@@ -173,12 +173,12 @@ def _held(release: dict[str, Any]) -> str:
 
 
 def spare_short_words(module: Any) -> None:
-    """An environment is kept out of the output by its values; one such as "2" would blacken every 2 of an error."""
+    """Unmask short values of an environment: masking one such as "2" would hide every 2 of an error."""
     module.no_log_values = {value for value in module.no_log_values if len(str(value)) >= SHORTEST_SECRET}
 
 
 def explained(name: str, error: DirectorError) -> str:
-    """The error of a service with the end of its log."""
+    """Return the error of a service with the end of its log."""
     log = "\n".join(["", "The end of its log:", *error.log[-LOG_LINES:]]) if error.log else ""
     return f"{name}: {error}{log}"
 

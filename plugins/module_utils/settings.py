@@ -18,7 +18,7 @@ LARGEST_PORT = 65535
 
 
 def known_settings(roles: str, load: Any) -> dict[str, dict[str, Any]]:
-    """The options of every entry point of every role, by name. `load` reads YAML text."""
+    """Return the options of every entry point of every role, by name. `load` reads YAML text."""
     known: dict[str, dict[str, Any]] = {}
     for role in sorted(os.listdir(roles)):
         path = os.path.join(roles, role, "meta", "argument_specs.yml")
@@ -32,7 +32,7 @@ def known_settings(roles: str, load: Any) -> dict[str, dict[str, Any]]:
 
 
 def unknown(given: list[str], known: dict[str, Any], renamed: dict[str, str]) -> list[str]:
-    """A sentence for each name with our prefix that no role knows."""
+    """Return a sentence for each name with our prefix that no role knows."""
     problems = []
     for name in sorted(given):
         if not name.startswith(PREFIX) or name in known:
@@ -47,7 +47,7 @@ def unknown(given: list[str], known: dict[str, Any], renamed: dict[str, str]) ->
 
 
 def slips(given: dict[str, Any], known: dict[str, Any]) -> list[str]:
-    """A sentence for each name without our prefix that is nearly one of ours, which is not set itself."""
+    """Return a sentence for each name without our prefix that is nearly one of ours, which is not set itself."""
     ours = [name for name in known if not name.startswith(PREFIX)]
     problems = []
     for name in sorted(set(given) - set(known)):
@@ -60,7 +60,7 @@ def slips(given: dict[str, Any], known: dict[str, Any]) -> list[str]:
 
 
 def wrong_kind(name: str, value: Any, option: dict[str, Any], refused_secrets: list[str]) -> str:
-    """A sentence when the value is not of its kind; nothing when it is."""
+    """Return a sentence when the value is not of its kind; nothing when it is."""
     kind = option.get("type")
     if kind == "bool" and not isinstance(value, bool):
         return (
@@ -79,7 +79,7 @@ def wrong_kind(name: str, value: Any, option: dict[str, Any], refused_secrets: l
 
 
 def _wanted_number(name: str, value: Any, default: Any) -> str:
-    """What a number has to be that is not; nothing when it is."""
+    """Return what a number has to be that is not; nothing when it is."""
     if isinstance(value, bool) or not re.fullmatch(r"-?[0-9]+", str(value)):
         return "a whole number"
     number = int(value)
@@ -91,7 +91,7 @@ def _wanted_number(name: str, value: Any, default: Any) -> str:
 
 
 def _wanted_form(name: str, value: Any, option: dict[str, Any]) -> str:
-    """What a text, a list or a mapping has to be that is not; nothing when it is."""
+    """Return what a text, a list or a mapping has to be that is not; nothing when it is."""
     kind = option.get("type")
     # Ansible makes a list of a text with commas.
     if kind == "list" and not isinstance(value, list) and not (isinstance(value, str) and option["elements"] == "str"):

@@ -11,7 +11,7 @@ SKIPPED_ENDINGS = (".pyc", ".egg-info", ".swp", "~", ".env", ".env.local")
 
 
 def files_of(root: str) -> list[str]:
-    """Paths of the files below a folder, relative to it, sorted, without what is never part of an image."""
+    """Return paths of the files below a folder, relative to it, sorted, without what is never part of an image."""
     found = []
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(n for n in folders if n not in SKIPPED_FOLDERS and not n.endswith(SKIPPED_ENDINGS))

@@ -35,7 +35,7 @@ class Watch:
         self.possible = os.path.isdir(RUNS)
 
     def missing(self) -> bool:
-        """Whether the unit is not written, not enabled or not started."""
+        """Tell whether the unit is not written, not enabled or not started."""
         if not self.possible:
             return False
         return not self._written() or not self._says("is-enabled") or not self._says("is-active")

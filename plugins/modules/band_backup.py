@@ -174,7 +174,7 @@ class Backup:
         return None if entry.name in self._args["without"] else entry
 
     def superfluous(self, *, made: bool) -> list[str]:
-        """Archives beyond the number to keep, oldest first; `made`: this one is among them already."""
+        """Return archives beyond the number to keep, oldest first; `made`: this one is among them already."""
         keep = self._args["keep"]
         # The whole form: the namespace may be the beginning of another one, or of a name that somebody gave.
         form = re.compile(re.escape(self._args["namespace"]) + r"-[0-9]{8}T[0-9]{6}Z\.tar\.gz(\.enc)?")

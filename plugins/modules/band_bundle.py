@@ -160,12 +160,12 @@ class Bundle:
         self._components += [bundle.component("deb", *row, "debs") for row in rows]
 
     def _closure(self, options: list[str], names: list[str]) -> set[str]:
-        """Packages that come along on a host that has none."""
+        """Return the packages that come along on a host that has none."""
         simulated = self._run("apt-get", "install", "-s", "--no-install-recommends", *options, *names)
         return {line.split()[1].split(":")[0] for line in simulated.splitlines() if line.startswith("Inst ")}
 
     def _required(self) -> set[str]:
-        """What no Debian is without."""
+        """Return the packages that every Debian has."""
         shown = self._run("dpkg-query", "--show", "--showformat", "${Package} ${Essential} ${Priority}\n")
         rows = [line.split() for line in shown.splitlines()]
         return {row[0] for row in rows if len(row) == 3 and (row[1] == "yes" or row[2] == "required")}
@@ -178,7 +178,7 @@ class Bundle:
             bundle.compress(raw, os.path.join(folder, f"{name}.tar.gz"))
 
     def _wheels(self, folder: str) -> None:
-        """Those that lie there already; name and version stand in a wheel's name."""
+        """List the wheels that are there already; name and version are in a wheel's file name."""
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
             found = re.match(r"([^-]+)-([^-]+)-.*\.whl$", name)
             if found:

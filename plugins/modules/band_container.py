@@ -180,7 +180,7 @@ class Container:
         return "watch" if self._spec["watched"] and self._watch.missing() else "nothing"
 
     def _recovered(self) -> dict[str, Any]:
-        """The container of now; one that an interrupted run set aside takes its place again."""
+        """Return the container of now; one that an interrupted run set aside takes its place again."""
         current = self._inspect(self._name)
         if not current and self._inspect(self._kept):
             if self._module.check_mode:

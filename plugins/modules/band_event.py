@@ -215,7 +215,7 @@ class Probe:
 
 
 def _missing(name: str, data: Any) -> str:
-    """The enricher's name, with its reason where it gave one, when it added nothing; else nothing."""
+    """Return the enricher's name, with its reason where it gave one, when it added nothing; else nothing."""
     if isinstance(data, dict) and set(data) <= {"reason"}:
         return f"{name} ({data['reason']})" if data else name
     return "" if data else name

@@ -77,7 +77,7 @@ FIREWALLS = {
 
 
 def published(containers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What containers publish beyond loopback; an address and port once."""
+    """Return what containers publish beyond loopback; an address and port once."""
     found = []
     for one in containers:
         bindings = (one.get("HostConfig") or {}).get("PortBindings") or {}
@@ -91,7 +91,7 @@ def published(containers: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def proxied(path: str) -> list[dict[str, Any]]:
-    """The ports of the proxy's configuration that something listens on beyond loopback."""
+    """Return the ports of the proxy's configuration that something listens on beyond loopback."""
     wanted = {int(port) for port in re.findall(r"^\s*listen\s+(?:\[::\]:)?([0-9]+)\b", _text(path), re.MULTILINE)}
     rows = [line.split() for socket in SOCKETS for line in _text(socket).splitlines()[1:]]
     local = (row[1].split(":") for row in rows if len(row) > 3 and row[3] == LISTENING)
@@ -108,7 +108,7 @@ def _text(path: str) -> str:
 
 
 def firewalls(module: AnsibleModule) -> list[str]:
-    """Names of the firewalls that are active."""
+    """Return names of the firewalls that are active."""
     active = []
     for name, (command, mark) in FIREWALLS.items():
         binary = module.get_bin_path(command[0])

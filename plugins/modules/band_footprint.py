@@ -123,7 +123,7 @@ class Footprint:
         return sorted((_container(one) for one in ours), key=lambda row: (ORDER.get(row["service"], 1), row["name"]))
 
     def volumes(self, objects: list[dict[str, Any]], containers: list[dict[str, Any]], services: set[str]) -> list[str]:
-        """By label, by a container of ours that mounts it, or, unlabelled, by a service of ours in its name."""
+        """Return ours: by label, by a container of ours that mounts it, or, unlabelled, by a service in its name."""
         mounted = {name for row in containers for name in row["volumes"]}
         known = tuple(f"{self._namespace}-{name}-" for name in {*services, "redis"} if name)
         ours = [
@@ -136,13 +136,13 @@ class Footprint:
         return sorted(one["Name"] for one in self.split("volumes", objects, ours))
 
     def networks(self, objects: list[dict[str, Any]]) -> list[str]:
-        """By label."""
+        """Return ours, by label."""
         made = [one for one in objects if one["Name"] not in BUILT_IN_NETWORKS]
         ours = [one for one in made if self._is_ours(one.get("Labels"))]
         return sorted(one["Name"] for one in self.split("networks", made, ours))
 
     def images(self, objects: list[dict[str, Any]], *, shared: bool) -> list[dict[str, Any]]:
-        """By label or name; those of no namespace only where no other namespace stands on them.
+        """Return ours, by label or name; those of no namespace only where no other namespace stands on them.
 
         What somebody else built on an image of ours has its labels too, and is theirs.
         """
@@ -197,7 +197,7 @@ def _inherited(image: dict[str, Any], parent: dict[str, Any]) -> bool:
 
 
 def _service(one: dict[str, Any]) -> str:
-    """The service that a container or an image of ours is of; nothing for others."""
+    """Return the service that a container or an image of ours is of; nothing for others."""
     labels = _band_labels(one)
     return str(labels.get("band.service", "")) if labels.get("band.managed") == "true" else ""
 
@@ -207,7 +207,7 @@ def _repository(tag: str) -> str:
 
 
 def bytes_of(path: str) -> int:
-    """The bytes of a file, or of all files below a folder."""
+    """Return the bytes of a file, or of all files below a folder."""
     if not os.path.isdir(path) or os.path.islink(path):
         return os.lstat(path).st_size
     return sum(
@@ -216,7 +216,7 @@ def bytes_of(path: str) -> int:
 
 
 def packages_of(record: str) -> list[str]:
-    """The packages on record."""
+    """Return the packages on record."""
     try:
         with open(record, encoding="utf-8") as file:
             return sorted(json.load(file)["packages"])

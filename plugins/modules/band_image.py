@@ -133,7 +133,7 @@ class Image:
         return run(*args, env=environment, timeout=self.args["timeout"])
 
     def identity(self, name: str) -> str:
-        """The id of an image on this host, or nothing."""
+        """Return the id of an image on this host, or nothing."""
         code, out, _err = self.docker("image", "inspect", "--format", "{{json .Id}}", name)
         return str(json.loads(out)) if code == 0 else ""
 
@@ -163,7 +163,7 @@ class Image:
         shutil.copymode(source, target)
 
     def tag_of(self, folder: str) -> str:
-        """The hash of everything that the image is made of."""
+        """Return the hash of everything that the image is made of."""
         digest = hashlib.sha256()
         for name in files_of(folder):
             add_file(digest, name, os.path.join(folder, name))
@@ -174,7 +174,7 @@ class Image:
         return digest.hexdigest()[:TAG_LENGTH]
 
     def contents(self) -> str:
-        """The hash of the sources; without the base, texts, and what may be missing, which are this host's."""
+        """Return the hash of the sources; without the base, texts, and what may be missing, which are this host's."""
         digest = hashlib.sha256()
         for entry in self.args["context"]:
             if entry.get("src") and not entry["optional"]:

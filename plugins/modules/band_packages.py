@@ -103,7 +103,7 @@ class Apt:
         self._options: list[str] = []
 
     def installed(self) -> dict[str, str]:
-        """Names and versions of the packages that are installed."""
+        """Return names and versions of the packages that are installed."""
         _code, out, _err = self._module.run_command(
             ["dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package} ${Version}\n"]
         )
@@ -141,7 +141,7 @@ class Apt:
         self._run("purge", "--yes", *names)
 
     def _without_strangers(self, names: list[str]) -> list[str]:
-        """Nothing at all, when removing these would take a package along that is not of the record."""
+        """Return the names, or none when removing them would take a package along that is not on record."""
         if not names:
             return []
         _code, out, _err = self._run("purge", "--simulate", *names)
@@ -197,7 +197,7 @@ class Record:
         self._path = path
 
     def read(self) -> dict[str, str]:
-        """The packages on record; none where there is no record."""
+        """Return the packages on record; none where there is no record."""
         try:
             with open(self._path, encoding="utf-8") as file:
                 return dict(json.load(file)["packages"])

@@ -109,7 +109,7 @@ class Prune:
         self._timeout = float(args["timeout"])
 
     def find(self) -> dict[str, Any]:
-        """What could go; raises DirectorError."""
+        """Return what could go; raises DirectorError."""
         told: dict[str, dict[str, Any]] = self._director.get("/state")
         # What announces itself and runs elsewhere is nobody's to remove here.
         states = {name: row for name, row in told.items() if row.get("state") != "external"}
@@ -137,7 +137,7 @@ class Prune:
         return found
 
     def _old_core_images(self) -> list[str]:
-        """Images of the core under a hash that no container uses and that no other name keeps."""
+        """Return images of the core under a hash that no container uses and that no other name keeps."""
         # Without a client here the director stands on another engine than this host's.
         names = run("container", "ls", "--all", "--no-trunc", "--format", "{{.Image}}").out.split()
         used = {run("image", "inspect", "--format", "{{.Id}}", name).out.strip() for name in set(names)}

@@ -87,7 +87,7 @@ def awaited(states: dict[str, Any], names: list[str], only_running: bool = False
 
 
 def troubled(states: dict[str, Any], names: list[str], well: frozenset[str] = WELL) -> dict[str, str]:
-    """Those of the named services that are not well, with the reason in a word."""
+    """Return those of the named services that are not well, with the reason in a word."""
     found = {name: str(states.get(name, {}).get("health", "missing")) for name in names}
     return {name: word for name, word in found.items() if word not in well}
 

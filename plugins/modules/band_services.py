@@ -180,7 +180,7 @@ class Services:
         write(path, named)
 
     def result(self) -> dict[str, Any]:
-        """What was done."""
+        """Return what was done."""
         changed = any(action != "nothing" for action in self.actions.values())
         shown = {"diff": self.diffs} if self._module._diff else {}
         return {"changed": changed, "actions": self.actions, "before": self.before, "after": self.after, **shown}

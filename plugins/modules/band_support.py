@@ -101,7 +101,7 @@ class Bundle:
         self._files: dict[str, str] = {}
 
     def collect(self) -> dict[str, str]:
-        """Every text of the archive by its name in it."""
+        """Return every text of the archive by its name in it."""
         self._files["settings.json"] = self._json(without_environments(self._args["settings"]))
         self._files["containers.json"] = self._json([_shown(one) for one in self._containers])
         for name, command in COMMANDS.items():
@@ -121,7 +121,7 @@ class Bundle:
                 self._files[f"director/{name}.error.txt"] = self._redactor.text(f"{error}\n")
 
     def _secrets(self) -> list[str]:
-        """Every secret of ours on this host, by value."""
+        """Return every secret of ours on this host, by value."""
         found = [self._args["token"]]
         for one in self._containers:
             config = one["Config"]
@@ -145,7 +145,7 @@ class Bundle:
 
 
 def _shown(container: dict[str, Any]) -> dict[str, Any]:
-    """What docker inspect says of a container; of a service without most of its environment."""
+    """Return what docker inspect says of a container; of a service without most of its environment."""
     config = container["Config"]
     labels = config.get("Labels") or {}
     if labels.get("band.kind") == "core":

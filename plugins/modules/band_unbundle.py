@@ -78,7 +78,7 @@ STAMP = ".sha256"
 
 
 def stamp_of(folder: str) -> str:
-    """The SHA-256 of the bundle that lies unpacked in a folder; nothing when there is none."""
+    """Return the SHA-256 of the bundle that lies unpacked in a folder; nothing when there is none."""
     try:
         with open(os.path.join(folder, STAMP), encoding="utf-8") as file:
             return file.read().strip()
