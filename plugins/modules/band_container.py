@@ -1,16 +1,16 @@
 #!/usr/bin/python
-"""Run a container of the platform's core; one that does not answer is replaced by the one of before."""
+"""Run a container of the platform's core; one that does not answer gives way to the previous one."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: band_container
-short_description: Run a container, and keep the one of before until the new one answers
+short_description: Run a container, and keep the previous one until the new one answers
 version_added: 0.1.0
 description:
   - Compares one label with the hash of everything that the container should be, and does nothing when they agree.
-  - Otherwise stops the container of before, runs the new one and waits until it answers. When it does not, its last
-    words become the error, it is removed, and the one of before runs again.
+  - Otherwise stops the previous container, runs the new one and waits until it answers. When it does not, the end
+    of its log becomes the error, it is removed, and the previous one runs again.
   - A container of this name that does not carry our label is not touched.
   - Needs the C(docker) client on the host, and nothing else.
 options:
@@ -207,7 +207,7 @@ class Container:
             docker("start", self._name)
             if self._spec["watched"]:
                 self._watch.ensure()
-        after = "The one of before runs again" if existed else "It was removed"
+        after = "The previous one runs again" if existed else "It was removed"
         self._module.fail_json(
             msg=f"The new container {self._name} ({self._spec['image']}) {problem} {after}.{words}", rolled_back=existed
         )

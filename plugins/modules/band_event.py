@@ -192,7 +192,7 @@ class Probe:
             time.sleep(0.2)
 
     def report(self) -> str:
-        """Return what an operator looks at when it does not work: states, and the last words of each service."""
+        """Return what an operator looks at when it does not work: states, and the end of the log of each service."""
         try:
             states: dict[str, Any] = self._director.get("/state")
         except DirectorError as error:

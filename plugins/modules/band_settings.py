@@ -14,7 +14,7 @@ description:
   - Values have to be of their kind; ports, sizes, time-outs and addresses are known by their names.
 options:
   renamed:
-    description: Names of before, each with the name that took its place.
+    description: Previous names, each with the name that took its place.
     type: dict
     default: {}
   refused_secrets:
