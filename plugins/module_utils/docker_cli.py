@@ -72,7 +72,7 @@ def version() -> str:
 def inspect(kind: str, *names: str) -> list[dict[str, Any]]:
     """Return what `docker inspect` shows of those of the named objects that are there."""
     # One that is not there makes the exit code 1; the others are shown all the same.
-    return list(json.loads(run(kind, "inspect", *names).out or "[]")) if names else []
+    return list(json.loads(run(kind, "inspect", *names).out.strip() or "[]")) if names else []
 
 
 def inspect_all(kind: str, *options: str) -> list[dict[str, Any]]:
