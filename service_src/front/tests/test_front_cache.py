@@ -18,8 +18,12 @@ from front.enrichment.enricher import Enricher
 from front.enrichment.response_cache import ResponseCache
 from front.enrichment.visitor_store import MAX_BYTES, MAX_KEPT, VisitorStore
 from front.event.trace import Trace
-from front.routing.enrichment_plan import CacheRule, compile_plan
+from front.routing.enrichment_plan import CacheRule, EnrichPlan, read_enricher
 from front.routing.registrations import compile_table
+
+
+def compile_plan(rows: Any) -> EnrichPlan:
+    return EnrichPlan([read_enricher(service, options) for service, options in rows])
 
 
 class Rpc:

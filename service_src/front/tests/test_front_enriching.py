@@ -10,7 +10,11 @@ from band.errors import RedisUnavailable, RpcRemoteError, RpcTimeout
 from band.jsonrpc.client import Scatter
 from front.enrichment.circuit_breaker import CircuitBreaker
 from front.enrichment.enricher import Enricher
-from front.routing.enrichment_plan import EnrichPlan, compile_plan
+from front.routing.enrichment_plan import EnrichPlan, read_enricher
+
+
+def compile_plan(rows: Any) -> EnrichPlan:
+    return EnrichPlan([read_enricher(service, options) for service, options in rows])
 
 
 class Services:

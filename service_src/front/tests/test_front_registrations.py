@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from front.routing.enrichment_plan import compile_plan
+from front.routing.enrichment_plan import EnrichPlan, read_enricher
 from front.routing.handlers import Remote
 from front.routing.registrations import compile_table
 
@@ -20,6 +20,10 @@ GEO = {
     "role": "enricher",
     "options": {"keys": ["in.gen.track", "in.gen.track.page"], "props": {"ip": "td.ip"}},
 }
+
+
+def compile_plan(rows: Any) -> EnrichPlan:
+    return EnrichPlan([read_enricher(service, options) for service, options in rows])
 
 
 def found(rows: list[Any], key: str) -> tuple[Any, str]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from front.errors import BadRequest, NotAccepted, Overloaded
+from front.event import message
 from front.event.client_address import ClientAddresses
 from front.event.ids import Snowflakes
+from front.http1.request import Request, text_of
 from front.intake.admission import Admission
+from front.intake.client_hints import read_hints
 from front.metrics import Counters
 from front.pipeline.pipeline import Pipeline
 
@@ -35,3 +39,29 @@ class Intake:
     def objects(self, *said: bool | None) -> bool:
         """Return whether consent was refused, or is required and was not given; `said` is what each source says."""
         return False in said or (self.require_consent and True not in said)
+
+
+def td_of(request: Request, addresses: ClientAddresses) -> message.Message:
+    """Return the `td` of a request's events: who sent it, as its headers tell."""
+    header = request.header
+    return message.client_facts(
+        # Some proxies add a line of their own below the client's: all lines together are the chain.
+        addresses.find(request.peer, header(b"x-real-ip"), header(b"x-forwarded-for")),
+        header(b"user-agent"),
+        header(b"referer"),
+        header(b"x-forwarded-host"),
+        read_hints(request),
+    )
+
+
+def target_of(raw: bytes) -> tuple[str, str]:
+    """Path and query of a request's target, not decoded, as valid text."""
+    target = text_of(raw)
+    if not target.startswith("/"):
+        try:
+            parts = urlsplit(target)
+        except ValueError:
+            raise BadRequest("target", "the request target is not a path") from None
+        return parts.path or "/", parts.query
+    path, _, query = target.partition("?")
+    return path, query

@@ -5,25 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable
 from typing import Any
-from urllib.parse import urlsplit
 
 from band.json_codec import encode
 from band.telemetry.logs import logger
 from front.errors import BadRequest, NotAccepted, Overloaded
 from front.event import message
-from front.event.client_address import ClientAddresses
 from front.event.consent import consent_of, mark_objection
 from front.event.hostnames import host_of
 from front.event.url_path import EventPath, read_path
 from front.event.visitor_id import UidCookie, cookie_uid
-from front.http1.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, Request, Response, text_of
+from front.http1.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, Request, Response
 from front.http1.response_head import PREFLIGHT, allowed_origin, head
 from front.intake.admin_pages import AdminPages
 from front.intake.admission import SMALL_BYTES
 from front.intake.body import parse_body
-from front.intake.client_hints import read_hints
 from front.intake.content_encoding import unpacked
-from front.intake.context import Intake
+from front.intake.context import Intake, target_of, td_of
 from front.intake.pages import PAGES, TRACKER, page, server_url, tracker
 from front.intake.qs import parse_query
 from front.pipeline import replies
@@ -199,32 +196,6 @@ class HttpHandler:
         )
         # An answer to HEAD has the headers of a body, never the body.
         return Response(top if request.method == "HEAD" else top + body, keep_alive)
-
-
-def td_of(request: Request, addresses: ClientAddresses) -> message.Message:
-    """Return the `td` of a request's events: who sent it, as its headers tell."""
-    header = request.header
-    return message.client_facts(
-        # Some proxies add a line of their own below the client's: all lines together are the chain.
-        addresses.find(request.peer, header(b"x-real-ip"), header(b"x-forwarded-for")),
-        header(b"user-agent"),
-        header(b"referer"),
-        header(b"x-forwarded-host"),
-        read_hints(request),
-    )
-
-
-def target_of(raw: bytes) -> tuple[str, str]:
-    """Path and query of a request's target, not decoded, as valid text."""
-    target = text_of(raw)
-    if not target.startswith("/"):
-        try:
-            parts = urlsplit(target)
-        except ValueError:
-            raise BadRequest("target", "the request target is not a path") from None
-        return parts.path or "/", parts.query
-    path, _, query = target.partition("?")
-    return path, query
 
 
 def _said_in_query(request: Request) -> bool | None:

@@ -15,8 +15,7 @@ from front.http1.limits import Bounds
 from front.http1.request import BAD_HANDSHAKE, OVERLOADED, Request
 from front.intake.admission import SMALL_BYTES
 from front.intake.body import decode_json
-from front.intake.context import Intake
-from front.intake.http import target_of, td_of
+from front.intake.context import Intake, target_of, td_of
 from front.intake.qs import parse_query
 from front.pipeline import replies
 from front.pipeline.replies import Reply

@@ -176,8 +176,3 @@ def read_enricher(service: str, options: Mapping[str, Any]) -> EnricherRow:
 def is_word(value: Any) -> TypeGuard[str]:
     """Return whether a value is a text that can stand in messages, logs and metrics: printable, not empty, not long."""
     return isinstance(value, str) and 0 < len(value) <= MAX_NAME_LENGTH and value.isprintable()
-
-
-def compile_plan(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> EnrichPlan:
-    """Compile (service, options) of enricher rows."""
-    return EnrichPlan([read_enricher(service, options) for service, options in rows])

@@ -25,7 +25,7 @@ from front.storage.journal.journal import Journal
 from front.storage.journal.writer import Segment
 from front.storage.recovery import Given, Recovery
 from front.storage.redis_persistence import RedisPersistence, remedy
-from front.storage.replay import Replayer, unsure
+from front.storage.replay import UNSURE, Replayer, marked
 from front.storage.stream import Acceptor
 
 _DRAIN_BELOW = 2000
@@ -106,7 +106,7 @@ class JournalAcceptor:
                     reason = str(error.__cause__ or error)
                     self._start_journaling(reason, lost=not reason.startswith("OOM"))
                     if not isinstance(error.__cause__, RedisReplyError | hiredis.ReplyError):
-                        trace = unsure(trace)  # Redis may have heard it all the same
+                        trace = marked(trace, UNSURE)  # Redis may have heard it all the same
         await self.journal.append(payload, trace)
         return None
 

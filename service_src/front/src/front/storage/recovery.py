@@ -10,7 +10,7 @@ from front.errors import NotAccepted
 from front.storage.journal.format import Entry
 from front.storage.journal.journal import Journal
 from front.storage.journal.writer import Segment
-from front.storage.replay import Replayer, confirmed
+from front.storage.replay import CONFIRMED, Replayer, marked
 from front.storage.stream import Event
 from front.storage.unpersisted import Unpersisted
 
@@ -57,7 +57,7 @@ class Recovery:
                 segments.append(item)
                 continue
             for payload, trace in item:
-                self._save_event(Entry(payload, confirmed(trace), 0))
+                self._save_event(Entry(payload, marked(trace, CONFIRMED), 0))
         for segment in reversed(segments):
             self._journal.take_back(segment)
 

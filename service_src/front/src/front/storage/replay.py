@@ -44,8 +44,11 @@ return tonumber(ARGV[2])
 """
 
 
-_UNSURE = b'"unsure":true'
-_CONFIRMED = b'"confirmed":true'
+JOURNALED = b'"journaled":true'
+UNSURE = b'"unsure":true'
+"""Marks the trace of an event whose first try ended without a word: it may be in the stream already."""
+CONFIRMED = b'"confirmed":true'
+"""Marks the trace of an event that Redis has confirmed, and may have lost: listeners were told of it already."""
 _SCAN_PAGE = 200
 """Entries of one look: of the largest events, 20 MB."""
 _MAX_SCANNED = 100_000
@@ -124,7 +127,7 @@ class Replayer:
         """Tell of the entries that end behind what was told of already, and not behind `upto`."""
         first = bisect_right(entries, self._told_to[key], key=_end)
         for entry in entries[first : bisect_right(entries, upto, key=_end)]:
-            if _CONFIRMED not in entry.trace:
+            if CONFIRMED not in entry.trace:
                 self._on_event(entry.payload)
         self._told_to[key] = max(self._told_to[key], upto)
 
@@ -154,17 +157,7 @@ def _end(entry: Entry) -> int:
 
 
 def _in_doubt(entry: Entry) -> bool:
-    return _UNSURE in entry.trace or _CONFIRMED in entry.trace
-
-
-def confirmed(trace: bytes) -> bytes:
-    """Return the trace of an event that Redis has confirmed, and may have lost: it was told of already."""
-    return _with(trace, _CONFIRMED)
-
-
-def unsure(trace: bytes) -> bytes:
-    """Return the trace of an event whose first try ended without a word: it may be in the stream already."""
-    return _with(trace, _UNSURE)
+    return UNSURE in entry.trace or CONFIRMED in entry.trace
 
 
 def _known(payload: bytes) -> _Known | None:
@@ -189,13 +182,7 @@ def next_batch(entries: list[Entry], at: int) -> Batch:
     return Batch(at, chosen[-1].end if chosen else at, chosen)
 
 
-def marked(trace: bytes) -> bytes:
-    """Return the trace with `"journaled": true` in it."""
-    return _with(trace, b'"journaled":true')
-
-
-def _with(trace: bytes, pair: bytes) -> bytes:
-    if not trace.startswith(b"{") or not trace.endswith(b"}"):
-        return b"{%b}" % pair
-    inside = trace[1:-1].strip()
-    return b"{%b,%b}" % (inside, pair) if inside else b"{%b}" % pair
+def marked(trace: bytes, mark: bytes = JOURNALED) -> bytes:
+    """Return a trace with one more field."""
+    inside = trace[1:-1].strip() if trace.startswith(b"{") and trace.endswith(b"}") else b""
+    return b"{%b,%b}" % (inside, mark) if inside else b"{%b}" % mark

@@ -14,6 +14,7 @@ Commands of Redis: XINFO STREAM, XINFO GROUPS, XPENDING, XTRIM, MEMORY USAGE, an
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
 from band.background import run_forever
@@ -95,9 +96,10 @@ class Trimmer:
         newest = read_id(stream["last-generated-id"])
         self.groups = await self._read_groups(newest)
         needed = min([after(newest), *(group.needs for group in self.groups)])
-        gone = await self._trim_by_number(needed)
-        gone += await self._trim_by_bytes(needed)
-        gone += await self._trim_for_memory(needed)
+        gone = await self._repeat(self._trim_by_number, needed)
+        gone += await self._repeat(self._trim_by_bytes, needed)
+        if self._redis.max_bytes and self._redis.used_bytes >= ALARM_SHARE * self._redis.max_bytes:
+            gone += await self._repeat(self._trim_for_memory, needed)
         self.trimmed += gone
         self._watch()
         return gone
@@ -146,40 +148,28 @@ class Trimmer:
 
     # --- trimming
 
-    async def _trim_by_number(self, needed: Id) -> int:
+    async def _repeat(self, step: Callable[[Id], Awaitable[int]], needed: Id) -> int:
+        """Repeat a step until it removes nothing; returns how many events went."""
         gone = 0
-        while self.length > self._keep:
-            step = await self._trim(needed, self.length - self._keep)
-            gone += step
-            if not step:
-                break
+        while removed := await step(needed):
+            gone += removed
         return gone
+
+    async def _trim_by_number(self, needed: Id) -> int:
+        return await self._trim(needed, self.length - self._keep) if self.length > self._keep else 0
 
     async def _trim_by_bytes(self, needed: Id) -> int:
-        gone = 0
-        while True:
-            await self._measure()
-            bound = self._keep_bytes or int(self._redis.max_bytes * KEPT_SHARE_OF_MEMORY)
-            if not bound or self.bytes <= bound:
-                return gone
-            step = await self._trim_bytes(needed, self.bytes - bound)
-            gone += step
-            if not step:
-                return gone
+        await self._measure()
+        bound = self._keep_bytes or int(self._redis.max_bytes * KEPT_SHARE_OF_MEMORY)
+        return await self._trim_bytes(needed, self.bytes - bound) if 0 < bound < self.bytes else 0
 
     async def _trim_for_memory(self, needed: Id) -> int:
-        gone = 0
-        memory = self._redis
-        if memory.used_bytes < ALARM_SHARE * memory.max_bytes or not memory.max_bytes:
-            return gone
-        while (excess := memory.used_bytes - int(CALM_SHARE * memory.max_bytes)) > 0:
-            step = await self._trim_bytes(needed, excess)
-            gone += step
-            if not step:
-                break
+        excess = self._redis.used_bytes - int(CALM_SHARE * self._redis.max_bytes)
+        removed = await self._trim_bytes(needed, excess) if excess > 0 else 0
+        if removed:
             await self._measure()
-            await memory.look()
-        return gone
+            await self._redis.look()
+        return removed
 
     async def _trim(self, needed: Id, most: int) -> int:
         """Remove at most `most` of the oldest entries, whole nodes of them, none that is `needed` or newer."""

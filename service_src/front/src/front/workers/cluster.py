@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from band.service.health import DEGRADED, OK, worst
 from front.process import WorkerProcess
-from front.workers.ipc import WorkerIpc
+from front.workers.ipc import Handler, WorkerIpc
 
 
 class Cluster:
@@ -25,8 +25,11 @@ class Cluster:
         self._process = process
         self._health = health
         self._metrics = metrics
-        self._on_push = on_push
-        handlers = {"health": self._own_health, "metrics": self._own_metrics, "push": self._pushed}
+        handlers: dict[str, Handler] = {
+            "health": lambda _payload: health(),
+            "metrics": lambda _payload: metrics().decode(),
+            "push": on_push,
+        }
         self._ipc = WorkerIpc(process, handlers)
 
     async def open(self) -> None:
@@ -55,15 +58,6 @@ class Cluster:
     def push(self, registrations: Any) -> None:
         """Tell the others of new registrations; a worker that is being started reads them in Redis."""
         self._ipc.broadcast("push", registrations)
-
-    async def _own_health(self, _payload: Any) -> dict[str, Any]:
-        return await self._health()
-
-    async def _own_metrics(self, _payload: Any) -> str:
-        return self._metrics().decode()
-
-    async def _pushed(self, registrations: Any) -> None:
-        self._on_push(registrations)
 
 
 _GAUGES: Final[Mapping[str, Callable[[float, float], float]]] = {

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from band.json_codec import decode_loosely, encode
+from band.registry import resolve
 from band.telemetry.logs import logger
 from front.process import WorkerProcess
 
 TIMEOUT_SECONDS: Final = 1.0
 MAX_BYTES: Final = 16 * 1024 * 1024
 
-Handler = Callable[[Any], Awaitable[Any]]
+Handler = Callable[[Any], Any]
 
 
 class WorkerIpc:
@@ -96,6 +97,6 @@ class WorkerIpc:
         with contextlib.suppress(OSError, ValueError):
             async with asyncio.timeout(TIMEOUT_SECONDS * 2):
                 topic, payload = decode_loosely(await reader.readline())
-                writer.write(encode(await self._handlers[topic](payload)) + b"\n")
+                writer.write(encode(await resolve(self._handlers[topic](payload))) + b"\n")
                 await writer.drain()
         writer.close()

@@ -240,11 +240,6 @@ class Journal:
         begun = min((segment.created_ms for segment in self._segments() if segment.records), default=None)
         return 0.0 if begun is None else max(0.0, time.time() - begun / 1000)
 
-    @property
-    def syncs(self) -> int:
-        """Writes to the disk, each of one or many events."""
-        return self._writer.syncs if self._writer is not None else 0
-
     def _segments(self) -> Iterator[Segment]:
         yield from self._backlog
         if self._writer is not None:
