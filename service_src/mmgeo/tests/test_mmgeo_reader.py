@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -25,6 +26,7 @@ _TEXTS = {"country_en", "country_ru", "country_iso", "region_en", "region_ru", "
 }
 _NUMBERS = {"accuracy", "country_geoname_id", "region_geoname_id", "city_geoname_id", "asn"}
 _names = RussianNames()
+SOURCES = Path(__file__).parents[3] / "tests" / "data" / "maxmind-db" / "source-data"
 
 
 def address(text: str) -> Address:
@@ -50,7 +52,7 @@ def test_every_network_of_the_source_data(mmdb: Path, edition: str) -> None:
     reader = open_city(mmdb / "test-data" / f"{edition}-Test.mmdb").value
     rows = [
         (net, record)
-        for row in json.loads((mmdb / "source-data" / f"{edition}-Test.json").read_text())
+        for row in json.loads(gzip.decompress((SOURCES / f"{edition}-Test.json.gz").read_bytes()))
         for net, record in row.items()
     ]
     assert len(rows) > 240
