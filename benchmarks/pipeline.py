@@ -102,14 +102,14 @@ def measure(bench: Bench, fsyncs: list[str]) -> dict[str, dict[str, float]]:
     stage = bench.stage
     front = stage.address("front")
     found: dict[str, dict[str, float]] = {fsync: {} for fsync in fsyncs}
-    stage.start_sketch()
+    stage.start_baseline()
     for fsync in fsyncs:
         stage.redis("config", "set", "appendfsync", fsync)
         found[fsync]["aiohttp_xadd"] = bench.run(
-            fsync, "aiohttp_xadd", bench.few, stage.address("sketch"), half=False
+            fsync, "aiohttp_xadd", bench.few, stage.address("baseline"), half=False
         ).per_s
-    stage.stop("sketch")
-    stage.redis("del", "sketch")
+    stage.stop("baseline")
+    stage.redis("del", "baseline")
     for fsync in fsyncs:
         stage.redis("config", "set", "appendfsync", fsync)
         found[fsync]["front_only"] = bench.run(fsync, "front_only", bench.few, front).per_s
@@ -180,7 +180,9 @@ def build_images() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="bin/bench pipeline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     parser.add_argument("--quick", action="store_true", help="3 seconds a measurement, appendfsync everysec only")
     parser.add_argument("--seconds", type=int, default=8, help="of one measurement (default 8)")

@@ -2,8 +2,8 @@
 
 maxminddb was tried first. Its C reader (3.2.0) ends the process on damaged data: 34 of 3,000 files with one to four
 bytes changed, SIGSEGV and SIGABRT. Its Python reader survives them and takes four times as long as this one, which can
-only raise, and tells where a record lies, so that the places of records are made once. ``benchmarks/enrich_readers.py``
-measures all three; ask it again when a newer maxminddb is out.
+only raise, and tells where a record lies, so that the places of records are made once.
+``benchmarks/studies/mmdb_readers.py`` measures all three; ask it again when a newer maxminddb is out.
 """
 
 from __future__ import annotations

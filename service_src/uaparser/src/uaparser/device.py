@@ -4,9 +4,9 @@ The ideas are those of the `user-agents` library (2020, no longer maintained), i
 they differ it is on purpose: an app's `Dalvik/…` or `okhttp` line says nothing of "Mobile" and is a phone here, a
 television is neither tablet nor phone, and a device is at most one of the three.
 
-Agreement with `user-agents` 2.2.0 (`benchmarks/device_flags.py`) on the 5,415 browsers' lines of our corpus: tablet
-98.7 %, phone 98.0 %, computer 99.7 %, bot 98.0 % (the rest are mostly bots that it does not know); on all 9,999 lines,
-many of them odd old devices, 95.5, 92.3, 99.0 and 95.3 %.
+Agreement with `user-agents` 2.2.0 (`benchmarks/studies/device_flags.py`) on the 5,415 browsers' lines of our corpus:
+tablet 98.7 %, phone 98.0 %, computer 99.7 %, bot 98.0 % (the rest are mostly bots that it does not know); on all
+9,999 lines, many of them odd old devices, 95.5, 92.3, 99.0 and 95.3 %.
 """
 
 import re

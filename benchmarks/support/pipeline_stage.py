@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NAME = "t-pipe"
 FRONT_PORT, DIRECTOR_PORT = 10150, 10152
 POOL = "8790-8799"
@@ -115,12 +115,14 @@ class Stage:
         if answer.get("state") != "running":
             raise SystemExit(f"{name} does not run: {answer}")
 
-    def start_sketch(self) -> None:
+    def start_baseline(self) -> None:
         """Run the baseline."""
-        script = Path(__file__).with_name("pipeline_sketch.py")
+        script = Path(__file__).with_name("pipeline_baseline.py")
         env = f"REDIS_DSN=redis://{NAME}-redis:6379"
-        self._run("sketch", BASE_IMAGE, "-v", f"{script}:/sketch.py:ro", "-e", env, command=("python", "/sketch.py"))
-        until(lambda: ask(f"{self.address('sketch')}/x", {}), 30, "the baseline")
+        self._run(
+            "baseline", BASE_IMAGE, "-v", f"{script}:/baseline.py:ro", "-e", env, command=("python", "/baseline.py")
+        )
+        until(lambda: ask(f"{self.address('baseline')}/x", {}), 30, "the baseline")
 
     def stop(self, name: str) -> None:
         """Remove a container that no director looks after."""

@@ -1,4 +1,4 @@
-"""The baseline of the pipeline's benchmark: aiohttp and redis-py as their tutorials show them.
+"""Serve as the baseline of the pipeline's benchmark: aiohttp and redis-py as their tutorials show them.
 
 One XADD a request, awaited, then the answer: as durable as ours, and nothing else of what a collector does.
 """
@@ -16,7 +16,7 @@ store = redis.Redis.from_url(os.environ["REDIS_DSN"])
 
 async def track(request: web.Request) -> web.Response:
     event = await request.json()
-    await store.xadd("sketch", {"event": json.dumps(event)}, maxlen=100_000, approximate=True)
+    await store.xadd("baseline", {"event": json.dumps(event)}, maxlen=100_000, approximate=True)
     return web.json_response({"id": "1"})
 
 

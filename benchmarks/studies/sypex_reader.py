@@ -1,8 +1,8 @@
-"""sxgeo's reader on a real city file: does it agree with the format's rule, how fast, how much memory.
+"""Check sxgeo's reader on a real city file: agreement with the rule of the format, speed, memory.
 
-``python benchmarks/enrich_sypex.py [SxGeoCity.dat]`` (default: what ``bin/bench enrich`` fetched). The rule, read from
-the bytes once more without any code of the reader: the id of the last range, over the whole file, whose start is not
-above the address. Asked for 200,000 random addresses, and for the borders of 20,000 ranges.
+``python benchmarks/studies/sypex_reader.py [SxGeoCity.dat]`` (default: the file that ``bin/bench enrich`` fetched). The
+rule is read from the bytes without the reader's code: the id of the last range of the file whose start is not above the
+address. It is checked for 200,000 random addresses and the borders of 20,000 ranges.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sxgeo.reader import SypexReader, open_sypex
 
-FETCHED = Path(__file__).parents[1] / ".cache" / "databases" / "sxgeo" / "sxgeo.dat"
+FETCHED = Path(__file__).parents[2] / ".cache" / "databases" / "sxgeo" / "sxgeo.dat"
 ADDRESSES = 200_000
 RANGES = 20_000
 

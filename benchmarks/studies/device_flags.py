@@ -1,8 +1,8 @@
-"""How far uaparser's device flags agree with those of the package `user-agents` 2.2.0, the usual public rules.
+"""Compare uaparser's device flags with those of the package `user-agents` 2.2.0, the usual public rules.
 
-Needs that package (`pip install user-agents==2.2.0`) and a file with a User-Agent a line:
-`python benchmarks/device_flags.py lines.txt`. Browsers are the lines that begin with `Mozilla/5.0 (` and name an engine
-(`AppleWebKit`, `Gecko/`, `Trident`); the corpus of the tests has many odd old devices beside them.
+`python benchmarks/studies/device_flags.py lines.txt` needs that package (`pip install user-agents==2.2.0`) and a file
+with one User-Agent per line. A line counts as a browser if it begins with `Mozilla/5.0 (` and names an engine
+(`AppleWebKit`, `Gecko/`, `Trident`). The tests' corpus also has many odd old devices.
 """
 
 from __future__ import annotations

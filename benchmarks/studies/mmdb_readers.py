@@ -1,8 +1,8 @@
-"""Why mmgeo has a reader of its own: maxminddb's readers and ours on one database, and on damaged ones.
+"""Compare maxminddb's readers with ours, on one database and on damaged ones.
 
-``python benchmarks/enrich_readers.py FILE.mmdb``: microseconds of CPU a look-up of new random addresses, then what
-becomes of processes that open copies of the tests' small database with one to four bytes changed at random, look six
-addresses up, and walk through it. An exception is a good end; a signal is not.
+``python benchmarks/studies/mmdb_readers.py FILE.mmdb`` prints microseconds of CPU per look-up of new random addresses.
+Then it counts how processes end that open copies of the tests' small database with one to four bytes changed at random,
+look up six addresses, and walk through it. An exception is a good end; a signal is not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import maxminddb
 from geo.address import Address, check_address
 from mmgeo.reader import open_city
 
-SMALL = Path(__file__).parents[1] / "tests" / "data" / "maxmind-db" / "test-data" / "GeoIP2-City-Test.mmdb"
+SMALL = Path(__file__).parents[2] / "tests" / "data" / "maxmind-db" / "test-data" / "GeoIP2-City-Test.mmdb"
 PROBES = ("2.125.160.216", "81.2.69.142", "89.160.20.112", "175.16.199.1", "216.160.83.56", "2001:218::1")
 MODES = {
     "maxminddb, C": maxminddb.MODE_MMAP_EXT,

