@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes docs/variables.md from the roles' argument specifications; with --check says whether it is current."""
+"""Write docs/variables.md from the roles' argument specifications; with --check, compare it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "variables.md"
 FIRST = ["settings", "docker", "base_image", "redis", "director", "services", "verify"]
-HEAD = """# Variables
+HEAD = """# Ansible variables
 
-Generated from `roles/*/meta/argument_specs.yml` by `docs/tools/variables.py`; a test compares the two. Set them in an inventory, in `group_vars`, or with `-e`. A variable that begins with `band_` and
-stands on no page of ours is refused before anything is touched, with the nearest name that exists.
+Set them in an inventory, in `group_vars`, or with `-e`. A variable that begins with `band_` and is not listed here is refused before anything is changed; the message suggests the nearest name.
+
+Generated from `roles/*/meta/argument_specs.yml` by `docs/tools/variables.py`; a test compares the two.
 """
 
 
 def cell(value: Any) -> str:
-    """A value as a cell of a table."""
+    """Return a value as a cell of a table."""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if value in ("", [], {}, None):
@@ -32,7 +33,7 @@ def cell(value: Any) -> str:
 
 
 def text(value: Any) -> str:
-    """A description as one line."""
+    """Return a description as one line."""
     lines = value if isinstance(value, list) else [value]
     joined = " ".join(" ".join(str(line).split()) for line in lines)
     for mark in ("C", "V", "O", "I"):
@@ -44,7 +45,7 @@ def text(value: Any) -> str:
 
 
 def rows(options: dict[str, Any], prefix: str = "") -> list[str]:
-    """A row for each option, and for what is in it."""
+    """Return a row for each option and suboption."""
     lines = []
     for name, option in options.items():
         kind = option["type"] + (f" of {option['elements']}" if "elements" in option else "")
@@ -56,7 +57,7 @@ def rows(options: dict[str, Any], prefix: str = "") -> list[str]:
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     roles = sorted(path.parents[1].name for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
     parts = [HEAD]
     for role in [*FIRST, *(name for name in roles if name not in FIRST)]:
@@ -64,7 +65,7 @@ def page() -> str:
         entries = specs["argument_specs"]
         for name, entry in entries.items() if "main" not in entries else [(role, entries["main"])]:
             table = [
-                "| variable | type | default | what it is |",
+                "| variable | type | default | meaning |",
                 "|---|---|---|---|",
                 *rows(entry.get("options") or {}),
             ]
@@ -74,12 +75,12 @@ def page() -> str:
 
 
 def main() -> int:
-    """Write the page, or compare it."""
+    """Write the page, or compare it; return the exit code."""
     wanted = page()
     if "--check" in sys.argv:
         if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == wanted:
             return 0
-        print("docs/variables.md is not what the roles say: run docs/tools/variables.py", file=sys.stderr)
+        print("docs/variables.md does not match the roles: run docs/tools/variables.py", file=sys.stderr)
         return 1
     PAGE.write_text(wanted, encoding="utf-8")
     return 0
