@@ -71,7 +71,7 @@ def longest_gap(accepted: Iterable[Sent], begin: float, end: float) -> float:
 
 HEADINGS = (
     "scenario", "sent", "accepted", "refused", "unanswered", "arrived", "lost", "doubled", "twice in stream",
-    "out of order", "longest gap s", "whole again after s",
+    "out of order", "longest gap s", "recovered after s",
 )  # fmt: skip
 
 

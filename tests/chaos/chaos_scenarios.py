@@ -123,7 +123,7 @@ def _file_of_redis_damaged(stage: Stage) -> None:
 def mending_commands() -> str:
     """The commands of the page, with the names of the stage; its host has no units."""
     page = (ROOT / "docs" / "durability.md").read_text(encoding="utf-8")
-    block = page.split("## Mend a damaged append-only file")[1].split("```bash\n")[1].split("```")[0]
+    block = page.split("## Repair a damaged append-only file")[1].split("```bash\n")[1].split("```")[0]
     lines = [line for line in block.splitlines() if not line.startswith("systemctl")]
     named = re.sub(r"(?<![\w/-])(redis|director)(?![\w/-])", rf"{NAME}-\1", "\n".join(lines))
     return named.replace(f"{NAME}-director", f"{NAME}-band")
@@ -192,7 +192,7 @@ SCENARIOS = [
     Scenario("Redis' disk full, then kill -9 Redis", _disk_of_redis_full, small=True),
     Scenario("the end of Redis' file cut off", _file_of_redis_cut),
     Scenario("Redis' file damaged and mended", _file_of_redis_damaged),
-    Scenario("flood of packed events", _flood, small=True),
+    Scenario("flood of compressed events", _flood, small=True),
     Scenario("kill -9 an enricher", _kill("uaparser")),
     Scenario("restart an enricher", _restart("uaparser")),
     Scenario("kill -9 send_mixpanel", _kill("send_mixpanel")),

@@ -33,4 +33,4 @@ def test_nothing_accepted_is_lost_or_counted_twice(stage: Stage) -> None:
     print(table(rows))
     assert [row for row in rows if not row.kept] == [], stage.said()
     assert len(rows) == 6
-    assert [row.refused for row in rows if row.scenario == "flood of packed events"] == [0]
+    assert [row.refused for row in rows if row.scenario == "flood of compressed events"] == [0]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", *(f"docs/{name}.md" for name in (
-    "operate", "backup", "offline", "tls", "uninstall", "troubleshooting"))]  # fmt: skip
+    "install", "operate", "backup", "offline", "tls", "uninstall", "troubleshooting"))]  # fmt: skip
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 OUR_TOOLS = re.compile(r"(?:\.venv(?:-dev)?/bin/|docs/tools/|bin/|\./)")
 INLINE = re.compile(
@@ -28,7 +28,7 @@ INLINE = re.compile(
 
 # What is not typed on the host of `default`, with the test that runs it (or a like of it).
 ELSEWHERE = {
-    r"bin/test\b": ".ci/run",
+    r"bin/test\b|\.venv-dev/bin/(mkdocs|pytest|pre-commit)\b": ".ci/run",
     r"bin/setup( -i inventory/mine.yml)?$|.*playbooks/setup.yml$": "molecule/default/tasks/typed.yml",
     r"bin/setup -e band_redis_password=": "tests/integration/test_redis_password_docker.py",
     r"bin/setup --demo": "tests/unit/test_settings.py",

@@ -56,7 +56,7 @@ def anchors_of(page: Path) -> set[str]:
 def test_links_of_the_documents_lead_somewhere() -> None:
     """Each link to a file of the repository names one that is there, and a heading that is in it."""
     tops = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
-    for page in [*tops, *sorted((ROOT / "docs").glob("*.md"))]:
+    for page in [*tops, *sorted((ROOT / "docs").rglob("*.md"))]:
         for link in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8")):
             path, _, anchor = link.partition("#")
             target = page.parent / path if path else page
@@ -68,14 +68,11 @@ def test_readme_lists_every_page() -> None:
     """No page is found by chance only: the end of README has a link to each."""
     more = (ROOT / "README.md").read_text(encoding="utf-8").split("## More")[1]
     listed = re.findall(r"\]\(docs/([^)#]+)\)", more)
-    assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
-
-
-def test_the_api_reference_is_that_of_the_code() -> None:
-    """docs/api.md is what the docstrings say now."""
-    command = [sys.executable, str(ROOT / "docs" / "tools" / "api_reference.py"), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, f"run {' '.join(command[:2])}\n{done.stderr}"
+    pages = [path.name for path in (ROOT / "docs").glob("*.md")]
+    assert sorted(listed) == sorted([*pages, "decisions/index.md"])
+    decisions = ROOT / "docs" / "decisions"
+    table = re.findall(r"\]\(([\w-]+\.md)\)", (decisions / "index.md").read_text(encoding="utf-8"))
+    assert sorted([*table, "index.md"]) == sorted(path.name for path in decisions.glob("*.md"))
 
 
 def test_the_api_reference_names_everything_that_is_imported() -> None:
@@ -85,6 +82,21 @@ def test_the_api_reference_names_everything_that_is_imported() -> None:
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     titles = {word for line in re.findall(r"^## (.+)$", text, re.MULTILINE) for word in line.split(", ")}
     assert set(band.__all__) - {"web", "app", "loop", "logger"} <= titles
+
+
+def test_the_site_has_every_page_in_its_navigation() -> None:
+    """Whoever reads the site finds what README links."""
+    listed = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    generated = {"service-settings.md", "glossary.md"}
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert sorted(listed) == sorted(pages | generated)
+
+
+def test_no_link_names_a_home_that_does_not_exist() -> None:
+    """The repository has no public address yet: galaxy.yml and the documents name none."""
+    pages = [ROOT / "galaxy.yml", ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    for page in pages:
+        assert "github.com/rockstat" not in page.read_text(encoding="utf-8"), page.name
 
 
 def test_the_directors_page_lists_its_endpoints() -> None:
