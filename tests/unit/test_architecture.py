@@ -26,7 +26,7 @@ FLOORS: dict[str, list[str]] = {
         "backoff cache consent constants errors per_turn responses",
         "config json_codec",
         "telemetry",
-        "background registry",
+        "background registry typed_settings",
         "redis",
         "jsonrpc",
         "stream",
@@ -53,7 +53,7 @@ BAND_SUBMODULES = {
         "redis redis.link registry responses",
         "service.config service.cross_site service.health service.lifecycle",
         "stream.consumer_group stream.dead_letter_methods stream.dead_letters",
-        "telemetry.logs telemetry.metrics",
+        "telemetry.logs telemetry.metrics typed_settings",
     ]
     for name in line.split()
 }

@@ -61,7 +61,13 @@ class Lines:
 
 
 def lane(mixpanel: ScriptedMixpanel, log: Lines | None = None, **changes: Any) -> Lane:
-    quick: dict[str, Any] = {"backoff_first": 0.02, "backoff_most": 0.08, "jitter": (0, 0), "refused_retry": 0.05}
+    quick: dict[str, Any] = {
+        "backoff_first": 0.02,
+        "backoff_most": 0.08,
+        "jitter_least": 0,
+        "jitter_most": 0,
+        "refused_retry": 0.05,
+    }
     project = Project("default", "https://example.com", "Basic eA==", "token")
     return Lane(project, mixpanel, Options(project, **{**quick, **changes}), log=log or Lines())
 
@@ -101,7 +107,7 @@ async def test_send_mixpanel_waits_longer_each_time() -> None:
 async def test_send_mixpanel_jitter_spreads_the_pauses() -> None:
     """The jitter is added to each pause."""
     mixpanel = ScriptedMixpanel(later(429))
-    await lane(mixpanel, jitter=(0.1, 0.12)).deliver(records(1))
+    await lane(mixpanel, jitter_least=0.1, jitter_most=0.12).deliver(records(1))
     assert mixpanel.times[1] - mixpanel.times[0] >= 0.12
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from band.errors import SettingsError
 from send_mixpanel.condition import dead_letter_facts, lane_health
 from send_mixpanel.lane import Lane
-from send_mixpanel.options import Options, OptionsError, Project, read_options
+from send_mixpanel.options import Options, Project, read_options
 from send_mixpanel.verdict import Meaning
 
 CANARY = "c4n4ry-53cr3t"
@@ -29,7 +30,7 @@ def test_send_mixpanel_token_is_the_user_name() -> None:
 def test_send_mixpanel_service_account() -> None:
     """A service account signs in with name and secret, and needs the project's id."""
     values = {"mixpanel_service_account": "robot", "mixpanel_service_secret": CANARY}
-    with pytest.raises(OptionsError, match="MIXPANEL_PROJECT_ID") as caught:
+    with pytest.raises(SettingsError, match="MIXPANEL_PROJECT_ID") as caught:
         read_options(values)
     assert CANARY not in str(caught.value)
     options = read_options({**values, "mixpanel_project_id": 17, "mixpanel_region": "EU"})
@@ -100,7 +101,7 @@ def test_send_mixpanel_several_projects() -> None:
 )
 def test_send_mixpanel_refuses_what_cannot_work(values: dict[str, Any]) -> None:
     """A setting that cannot work is refused at start; the text never holds a secret."""
-    with pytest.raises(OptionsError) as caught:
+    with pytest.raises(SettingsError) as caught:
         read_options(values)
     assert CANARY not in str(caught.value)
 
@@ -109,7 +110,7 @@ def test_send_mixpanel_withholds_events_of_those_who_object() -> None:
     """By default; sending them must be asked for, and nothing but the two words is understood."""
     assert read_options({"mixpanel_token": "t"}).withhold_objected
     assert not read_options({"mixpanel_token": "t", "mixpanel_objected": "send"}).withhold_objected
-    with pytest.raises(OptionsError, match="MIXPANEL_OBJECTED"):
+    with pytest.raises(SettingsError, match="MIXPANEL_OBJECTED"):
         read_options({"mixpanel_token": "t", "mixpanel_objected": "yes"})
 
 

@@ -191,7 +191,7 @@ class Lane:
         options = self._options
         if verdict.meaning is Meaning.LATER:
             seconds = exponential(self._failures - 1, options.backoff_first, options.backoff_most)
-            seconds += random.uniform(*options.jitter)  # noqa: S311 - spreads load, keeps no secret
+            seconds += random.uniform(options.jitter_least, options.jitter_most)  # noqa: S311 - spreads load, keeps no secret
         else:
             seconds = options.refused_retry
         self._not_before = time.monotonic() + seconds

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from band import cleanup, expose, health, link, logger, scheduler, settings, worker
-from band.errors import RedisError
+from band.errors import RedisError, SettingsError
 from band.stream.dead_letter_methods import DeadLetters
 from band.stream.dead_letters import READ_BYTES, Letter
 from send_mixpanel.client import Client
 from send_mixpanel.condition import dead_letter_facts, lane_health
 from send_mixpanel.delivery import Delivery, describe
-from send_mixpanel.options import SECRET_RETIRED, Options, OptionsError, read_options
+from send_mixpanel.options import SECRET_RETIRED, Options, read_options
 
 REPLAY_MOST = 2000
 # Returning late is this listener's way to wait, so it never gives a batch up by raising.
@@ -20,7 +20,7 @@ _NEVER = 1_000_000_000
 def _read() -> Options:
     try:
         return read_options(settings)
-    except OptionsError as error:
+    except SettingsError as error:
         raise SystemExit(f"send_mixpanel: {error}") from None
 
 

@@ -5,9 +5,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+
+from band.config import words
+from band.errors import SettingsError
+from band.typed_settings import load
 
 HOSTS = {
     "us": "https://api.mixpanel.com",
@@ -22,10 +26,6 @@ SECRET_RETIRED = date(2027, 3, 3)
 
 _SPELLED = re.compile("[a-z_]{1,20}")
 _OF_A_PROJECT = frozenset({"token", "service_account", "service_secret", "project_id", "api_secret", "region", "url"})
-
-
-class OptionsError(ValueError):
-    """A setting has a value that cannot work; the text says which, and what to write. Never holds a secret."""
 
 
 @dataclass(frozen=True)
@@ -45,56 +45,49 @@ class Project:
         return self.kind == "api_secret"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """Everything about delivery that is not an event."""
 
     default: Project
-    projects: Mapping[str, Project] = field(default_factory=dict)
+    projects: Mapping[str, Project] = {}
     keys: tuple[str, ...] = ("*",)
-    batch_events: int = 2000
-    batch_bytes: int = 2_000_000
-    linger: float = 1.0
-    in_flight: int = 4
-    timeout: float = 30.0
-    backoff_first: float = 2.0
-    backoff_most: float = 60.0
-    jitter: tuple[float, float] = (1.0, 5.0)
-    refused_retry: float = 60.0
-    patience: float = 30.0
-    dead_letters_max: int = 100_000
     withhold_objected: bool = True
+    batch_events: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 2000
+    batch_bytes: Annotated[int, msgspec.Meta(ge=10_000, le=10_000_000)] = 2_000_000
+    linger: Annotated[float, msgspec.Meta(ge=0, le=60)] = 1.0
+    in_flight: Annotated[int, msgspec.Meta(ge=1, le=20)] = 4
+    timeout: Annotated[float, msgspec.Meta(ge=0.1, le=300)] = 30.0
+    backoff_first: Annotated[float, msgspec.Meta(ge=0.001, le=60)] = 2.0
+    backoff_most: Annotated[float, msgspec.Meta(ge=0.001, le=3600)] = 60.0
+    jitter_least: Annotated[float, msgspec.Meta(ge=0, le=60)] = 1.0
+    jitter_most: Annotated[float, msgspec.Meta(ge=0, le=60)] = 5.0
+    refused_retry: Annotated[float, msgspec.Meta(ge=0.01, le=3600)] = 60.0
+    patience: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 30.0
+    dead_letters_max: Annotated[int, msgspec.Meta(ge=100, le=10_000_000)] = 100_000
 
 
 def read_options(settings: Mapping[str, Any]) -> Options:
     """Options from config.yaml's values.
 
     Raises:
-        OptionsError: a value cannot work.
+        SettingsError: all values that cannot work; no secret is in it.
     """
-    default = _project(DEFAULT, settings)
+    problems: list[str] = []
     shared = {"mixpanel_region": settings.get("mixpanel_region"), "mixpanel_url": settings.get("mixpanel_url")}
-    projects = {
-        str(key): _project(str(key), {**shared, **_prefixed(value, str(key))})
-        for key, value in _table(settings.get("mixpanel_projects")).items()
-    }
-    return Options(
-        default=default,
-        projects=projects,
-        keys=tuple(str(settings.get("mixpanel_keys") or "*").replace(",", " ").split()) or ("*",),
-        withhold_objected=_withholds(settings.get("mixpanel_objected") or "withhold"),
-        batch_events=int(_number(settings, "batch_events", 2000, 1, 2000)),
-        batch_bytes=int(_number(settings, "batch_bytes", 2_000_000, 10_000, 10_000_000)),
-        linger=_number(settings, "linger", 1.0, 0, 60),
-        in_flight=int(_number(settings, "in_flight", 4, 1, 20)),
-        timeout=_number(settings, "timeout", 30, 0.1, 300),
-        backoff_first=_number(settings, "backoff_first", 2, 0.001, 60),
-        backoff_most=_number(settings, "backoff_most", 60, 0.001, 3600),
-        jitter=(_number(settings, "jitter_least", 1, 0, 60), _number(settings, "jitter_most", 5, 0, 60)),
-        refused_retry=_number(settings, "refused_retry", 60, 0.01, 3600),
-        patience=_number(settings, "patience", 30, 0.1, 3600),
-        dead_letters_max=int(_number(settings, "dead_letters_max", 100_000, 100, 10_000_000)),
-    )
+    default, projects = Project(DEFAULT, ""), {}
+    try:
+        default = _project(DEFAULT, settings)
+        for key, value in _table(settings.get("mixpanel_projects")).items():
+            projects[str(key)] = _project(str(key), {**shared, **_prefixed(value, str(key))})
+    except SettingsError as error:
+        problems.append(str(error))
+    objected = settings.get("mixpanel_objected") or "withhold"
+    if objected not in ("withhold", "send"):
+        problems.append(f"MIXPANEL_OBJECTED is {objected!r}; it may be withhold or send")
+    return load(
+        Options, settings, problems=problems, default=default, projects=projects,
+        keys=tuple(words(settings.get("mixpanel_keys") or "*")) or ("*",), withhold_objected=objected == "withhold",
+    )  # fmt: skip
 
 
 def _project(name: str, values: Mapping[str, Any]) -> Project:
@@ -103,12 +96,12 @@ def _project(name: str, values: Mapping[str, Any]) -> Project:
 
     url = text("url") or _host(text("region"))
     if not url.startswith(("http://", "https://")):
-        raise OptionsError(f"MIXPANEL_URL of project {name} does not begin with https://; write a whole address")
+        raise SettingsError(f"MIXPANEL_URL of project {name} does not begin with https://; write a whole address")
     url = url.rstrip("/").removesuffix("/import")
     account, secret, project_id = text("service_account"), text("service_secret"), text("project_id")
     if account or secret:
         if not (account and secret and project_id):
-            raise OptionsError(
+            raise SettingsError(
                 f"Project {name}: a service account needs MIXPANEL_SERVICE_ACCOUNT, MIXPANEL_SERVICE_SECRET "
                 "and MIXPANEL_PROJECT_ID"
             )
@@ -129,7 +122,7 @@ def _basic(name: str, password: str = "") -> str:
 def _host(region: str) -> str:
     region = region.lower() or "us"
     if region not in HOSTS:
-        raise OptionsError(f"MIXPANEL_REGION={region!r} is not known; write one of {', '.join(HOSTS)}")
+        raise SettingsError(f"MIXPANEL_REGION={region!r} is not known; write one of {', '.join(HOSTS)}")
     return HOSTS[region]
 
 
@@ -141,11 +134,11 @@ def _table(value: Any) -> Mapping[str, Any]:
             value = msgspec.json.decode(value)
         except msgspec.DecodeError:
             # The text holds tokens: the decoder's own message, which quotes it, stays out of ours.
-            raise OptionsError('MIXPANEL_PROJECTS is no JSON; write {"<projectId>": {"token": "…"}, …}') from None
+            raise SettingsError('MIXPANEL_PROJECTS is no JSON; write {"<projectId>": {"token": "…"}, …}') from None
     if not isinstance(value, Mapping):
-        raise OptionsError('MIXPANEL_PROJECTS must be an object, such as {"<projectId>": "<token>"}')
+        raise SettingsError('MIXPANEL_PROJECTS must be an object, such as {"<projectId>": "<token>"}')
     if DEFAULT in value:
-        raise OptionsError(f"MIXPANEL_PROJECTS: {DEFAULT} is no projectId; set MIXPANEL_TOKEN for all other projects")
+        raise SettingsError(f"MIXPANEL_PROJECTS: {DEFAULT} is no projectId; set MIXPANEL_TOKEN for all other projects")
     return value
 
 
@@ -153,29 +146,10 @@ def _prefixed(value: Any, name: str) -> dict[str, Any]:
     if isinstance(value, str):
         return {"mixpanel_token": value}
     if not isinstance(value, Mapping):
-        raise OptionsError(f'MIXPANEL_PROJECTS: {name} must be a token or an object such as {{"token": "…"}}')
+        raise SettingsError(f'MIXPANEL_PROJECTS: {name} must be a token or an object such as {{"token": "…"}}')
     entries = {str(key).lower().removeprefix("mixpanel_"): entry for key, entry in value.items()}
     if unknown := sorted(set(entries) - _OF_A_PROJECT):
         # Somebody may have put a token in the place of a name: what does not look like one is not shown.
         shown = ", ".join(key if _SPELLED.fullmatch(key) else "…" for key in unknown)
-        raise OptionsError(f"MIXPANEL_PROJECTS: {name} has {shown}; known are {', '.join(sorted(_OF_A_PROJECT))}")
+        raise SettingsError(f"MIXPANEL_PROJECTS: {name} has {shown}; known are {', '.join(sorted(_OF_A_PROJECT))}")
     return {f"mixpanel_{key}": entry for key, entry in entries.items()}
-
-
-def _number(settings: Mapping[str, Any], key: str, default: float, least: float, most: float) -> float:
-    value = settings.get(key)
-    if value is None or value == "":
-        return default
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise OptionsError(f"{key}={value!r} is no number; write one from {least:g} to {most:g}") from None
-    if not least <= number <= most:
-        raise OptionsError(f"{key}={value!r} is out of range; write a number from {least:g} to {most:g}")
-    return number
-
-
-def _withholds(word: Any) -> bool:
-    if word not in ("withhold", "send"):
-        raise OptionsError(f"MIXPANEL_OBJECTED is {word!r}; it may be withhold or send")
-    return bool(word == "withhold")
