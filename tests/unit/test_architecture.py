@@ -35,6 +35,18 @@ FLOORS: dict[str, list[str]] = {
         "commands",
         "cli",
     ],
+    "front": [
+        "errors metrics process",
+        "http1 storage.journal",
+        "event websocket",
+        "container_networks routing storage workers",
+        "enrichment settings",
+        "pipeline",
+        "intake listeners",
+        "app",
+        "checks gauges",
+        "service",
+    ],
     "geo": [
         "dataset place translit_rules",
         "address translit",

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from front.cache import Cache
+from band.cache import Recent
 from front.routing.enrichment_plan import CacheKey
 
 MAX_BYTES: Final = 24 * 1024 * 1024
@@ -24,7 +24,7 @@ class ResponseCache:
     """At most so many bytes and responses, each for its time."""
 
     def __init__(self, max_bytes: int = MAX_BYTES, max_responses: int = MAX_RESPONSES) -> None:
-        self._cache: Cache[CacheKey, tuple[float, msgspec.Raw]] = Cache(max_responses, max_bytes)
+        self._cache: Recent[CacheKey, tuple[float, msgspec.Raw]] = Recent(max_responses, max_bytes)
         self.epoch = 0
         """How often everything was forgotten: a response that was asked for before is not kept after."""
         self.hits = 0

@@ -12,10 +12,10 @@ from typing import Any, Final
 import hiredis
 import msgspec
 
+from band.cache import Recent
 from band.errors import RedisError
 from band.json_codec import decode_loosely, encode
 from band.redis.link import RedisLink
-from front.cache import Cache
 from front.event.unicode_repair import valid_unicode
 
 PREFIX: Final = "s:"
@@ -40,7 +40,7 @@ class VisitorStore:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self._watch = link.keys
-        self._kept: Cache[str, tuple[bool, Stored]] = Cache(MAX_KEPT, MAX_BYTES)
+        self._kept: Recent[str, tuple[bool, Stored]] = Recent(MAX_KEPT, MAX_BYTES)
         self._asked: dict[str, object] = {}
         self._watch.add(PREFIX, self._forget)
 
