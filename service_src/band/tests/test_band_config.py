@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from band.config import Settings, Truth, first, read_environ, read_settings, with_defaults, words
+from band.config import Settings, first, parse_bool, read_environ, read_settings, with_defaults, words
 from band.errors import SettingsError
 from band.redis import RedisAddress, dsn_from_env
 from band.service.config import ServiceConfig
@@ -216,11 +216,11 @@ def test_address_never_shows_its_password():
 
 
 def test_truth_and_small_helpers():
-    """Words for yes and no, in any case; anything else is an error with the setting's name."""
-    assert [Truth.read(value, "x") for value in ("Yes", True, 1, "on")] == [True] * 4
-    assert [Truth.read(value, "x") for value in (None, "", "no", False, 0, "OFF")] == [False] * 6
-    with pytest.raises(SettingsError, match="x='2'"):
-        Truth.read("2", "x")
+    """Words for yes and no, in any case; anything else is an error."""
+    assert [parse_bool(value) for value in ("Yes", True, 1, "on")] == [True] * 4
+    assert [parse_bool(value) for value in (None, "", "no", False, 0, "OFF")] == [False] * 6
+    with pytest.raises(ValueError, match="neither yes nor no"):
+        parse_bool("2")
     assert first(None, "", 0, 1) == 0
     assert words("a, b c") == words(["a", "b", "c"]) == ["a", "b", "c"]
     assert words(None) == []

@@ -135,27 +135,21 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-class Truth:
-    """Words that mean yes or no in an environment variable or a setting."""
+YES = frozenset({"1", "true", "yes", "on"})
+NO = frozenset({"0", "false", "no", "off", ""})
+"""Words in an environment variable or a setting."""
 
-    YES = frozenset({"1", "true", "yes", "on"})
-    NO = frozenset({"0", "false", "no", "off", ""})
 
-    @classmethod
-    def read(cls, value: Any, name: str) -> bool:
-        """Return ``value`` as a bool; ``name`` is for the error.
+def parse_bool(value: Any) -> bool:
+    """Return a word for yes or no as a bool; None is no.
 
-        Raises:
-            SettingsError: the value is neither.
-        """
-        if value is None:
-            return False
-        word = str(value).strip().lower()
-        if word in cls.YES:
-            return True
-        if word in cls.NO:
-            return False
-        raise SettingsError(f"{name}={value!r} is neither yes nor no; write true or false")
+    Raises:
+        ValueError: the value is neither.
+    """
+    word = "" if value is None else str(value).strip().lower()
+    if word not in YES | NO:
+        raise ValueError("is neither yes nor no; write true or false")
+    return word in YES
 
 
 def first(*values: Any) -> Any:

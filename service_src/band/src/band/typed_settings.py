@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from band.config import Truth, first, words
+from band.config import first, parse_bool, words
 from band.errors import SettingsError
 from band.telemetry.logs import MASK, is_secret_name
 
@@ -56,10 +56,7 @@ def _look(source: Any, name: str) -> Any:
 
 def _convert(info: msgspec.inspect.Type, kind: Any, value: Any) -> Any:
     if isinstance(info, msgspec.inspect.BoolType):
-        word = str(value).strip().lower()
-        if word not in Truth.YES | Truth.NO:
-            raise ValueError("is neither yes nor no; write true or false")
-        return word in Truth.YES
+        return parse_bool(value)
     if isinstance(info, msgspec.inspect.StrType):
         return str(value)
     if isinstance(info, msgspec.inspect.CollectionType | msgspec.inspect.VarTupleType):

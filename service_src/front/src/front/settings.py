@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from band.config import Truth
+from band.config import parse_bool
 from front.container_networks import surroundings
 from front.errors import BadSettings
 from front.event.client_address import Network
@@ -49,13 +49,6 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[Any], str]:
         return str(value)
 
     return read
-
-
-def _truth(value: Any) -> bool:
-    word = str(value).strip().lower()
-    if word not in Truth.YES | Truth.NO:
-        raise ValueError(f"{value!r} is neither yes nor no")
-    return word in Truth.YES
 
 
 def _items(value: Any) -> list[str]:
@@ -118,8 +111,8 @@ class FrontSettings:
     """Further names under which health and metrics may be asked for."""
     redirect_hosts: tuple[str, ...] = _setting("", lambda value: tuple(_items(value)))
     redirect_key: str = _setting("", str, secret=True)
-    stored: bool = _setting(True, _truth)
-    require_consent: bool = _setting(False, _truth)
+    stored: bool = _setting(True, parse_bool)
+    require_consent: bool = _setting(False, parse_bool)
     """Whether a visitor who has not consented is treated as one who refused."""
     worker_id: int = _setting(0, _between(0, 1023))
     workers: int = _setting("auto", _workers)

@@ -147,8 +147,8 @@ def configure_logs(level: str = "INFO", *, as_json: bool = False) -> None:
 def ensure_logs() -> None:
     """Set up structlog from the environment unless that was done before."""
     if not structlog.is_configured():
-        from band.config import Truth, environ
+        from band.config import YES, environ
 
         know_secrets(environ)
-        as_json = environ.get("JSON_LOGS", "").strip().lower() in Truth.YES
+        as_json = environ.get("JSON_LOGS", "").strip().lower() in YES
         configure_logs(environ.get("LOG_LEVEL") or "INFO", as_json=as_json)

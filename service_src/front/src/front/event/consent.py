@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from band.config import Truth
+from band.config import NO, YES
 from band.consent import MARK
 from front.event.message import Message
 
-_NO = Truth.NO - {""} | {"denied", "refused"}
-_YES = Truth.YES | {"given", "granted"}
+_NO = NO - {""} | {"denied", "refused"}
+_YES = YES | {"given", "granted"}
 
 
 def consent_of(*sources: Mapping[str, Any]) -> bool | None:
