@@ -48,8 +48,8 @@ FLOORS: dict[str, list[str]] = {
         "service",
     ],
     "geo": [
-        "dataset place translit_rules",
-        "address translit",
+        "dataset place translit",
+        "address",
         "lookup",
         "service",
     ],

@@ -6,11 +6,11 @@ It is a best effort for names that no database translates: sounds, not letters (
 from __future__ import annotations
 
 import re
+import tomllib
 import unicodedata
-from functools import lru_cache
-from typing import Final
-
-from geo.translit_rules import LANGUAGES, LETTERS, RULES
+from functools import cache, lru_cache
+from importlib import resources
+from typing import Any, Final
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’ʼ`´][^\W\d_]*)*", re.UNICODE)
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
@@ -68,13 +68,36 @@ def _anchored(left: str) -> str:
     return (r"(?<![^\W\d_])" if start else "") + body.replace("(", "(?:").replace("(?:?", "(?") + (r"\b" if end else "")
 
 
-_COMPILED: dict[str, _Language] = {}
+@cache
+def _data() -> dict[str, Any]:
+    return tomllib.loads(resources.files("geo").joinpath("data", "transliteration.toml").read_text("utf-8"))
 
 
+@cache
+def languages() -> dict[str, str]:
+    """Return ISO 3166-1 alpha-2 → the language whose rules its names follow; others are ``plain``."""
+    return {country: language for language, codes in _data()["countries"].items() for country in codes.split()}
+
+
+@cache
+def rules() -> dict[str, str]:
+    """Return language → its rules."""
+    found: dict[str, str] = dict(_data()["rules"])
+    for language, other in _data()["continued"].items():
+        found[language] += found[other]
+    # A final n goes to the next syllable when a vowel follows: Ji-nan, not Jin-an, which is written Jin'an.
+    return found | {"chinese": re.sub(r"(\w*n)=", r"\1(?![aeiouü])=", found["chinese"])}
+
+
+@cache
+def _letters() -> dict[str, str]:
+    data = _data()["letters"]
+    return dict(zip(data["latin"], data["russian"].split(), strict=True)) | dict.fromkeys(data["dropped"], "")
+
+
+@cache
 def _language(name: str) -> _Language:
-    if name not in _COMPILED:
-        _COMPILED[name] = _Language(RULES[name])
-    return _COMPILED[name]
+    return _Language(rules()[name])
 
 
 @lru_cache(maxsize=4096)
@@ -88,11 +111,11 @@ def transliterate(name: str, country: str = "") -> str:
     name = unicodedata.normalize("NFC", name).strip()
     if not _LATIN.search(name) or _CYRILLIC.search(name):
         return name
-    language = LANGUAGES.get(country, "plain")
+    language = languages().get(country, "plain")
     if language not in ("english", "plain"):
         name = _KIND.sub("", name)
-    rules = _language(language)
-    done = _WORD.sub(lambda match: _cased(match[0], rules.word(match[0].lower())), name)
+    own = _language(language)
+    done = _WORD.sub(lambda match: _cased(match[0], own.word(match[0].lower())), name)
     if language not in _SPACED:  # Russian joins the words of foreign names: «Пало-Алто»
         done = re.sub(r"(?<=[^\W\d_])\.? +(?=[^\W\d_])", "-", done)
     return done
@@ -107,7 +130,8 @@ def _cased(word: str, cyrillic: str) -> str:
 
 
 def _letter(letter: str) -> str:
-    if letter in LETTERS:
-        return LETTERS[letter]
+    letters = _letters()
+    if letter in letters:
+        return letters[letter]
     base = unicodedata.normalize("NFKD", letter)[0]
-    return LETTERS.get(base, "" if unicodedata.category(letter).startswith(("M", "P", "S")) else letter)
+    return letters.get(base, "" if unicodedata.category(letter).startswith(("M", "P", "S")) else letter)
