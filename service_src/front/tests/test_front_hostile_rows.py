@@ -149,7 +149,7 @@ async def test_front_takes_events_whatever_is_registered(
         async with session.get(f"{front.url}/_band/health") as answer:
             check = (await answer.json())["checks"]["registrations"]
     assert (check["status"], check["services"]) == ("degraded", ["long"])
-    assert "long: its `alias` is no name" in check["reason"]
+    assert "long: its `alias` is not a name" in check["reason"]
     assert front.log.read_text().count("registration_unusable") == 1
     assert set((await peers.call_front("enrichers", {}))["result"]) == {"mmgeo", "evil"}
 

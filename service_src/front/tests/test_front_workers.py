@@ -232,7 +232,7 @@ def test_the_health_of_all_is_that_of_the_worst() -> None:
     assert merged["checks"]["workers"] == {"status": "ok", "0": "ok", "1": "failing"}
     silent = merge_health({0: well}, [1])
     assert silent["status"] == "degraded"
-    assert silent["checks"]["workers"]["reason"] == "no answer from worker 1"
+    assert silent["checks"]["workers"]["reason"] == "no response from worker 1"
     assert "restart front" in silent["checks"]["workers"]["hint"]
 
 

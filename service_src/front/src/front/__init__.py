@@ -1,3 +1,3 @@
-"""Front: the door of the platform. HTTP and WebSocket requests become enriched, accepted, answered events."""
+"""Front, the ingress of the platform: HTTP and WebSocket requests become enriched, stored and answered events."""
 
 __version__ = "0.1.0"

@@ -1,11 +1,11 @@
-"""What can go wrong on the way in.
+"""The errors of front.
 
 FrontError
 ├── BadSettings        the settings of this service contradict themselves or cannot be read
 ├── UnusableRow        a registration that front cannot use: it is left out
 ├── BadRequest         the client's request cannot become an event: 400, or 413 when it is too large
 └── NotAccepted        the event could not be stored; the client should send it again: 503
-    └── Overloaded     there is no room for the request or message now: 503
+    └── Overloaded     too much is held for other clients: 503
 """
 
 from __future__ import annotations
@@ -47,4 +47,4 @@ class NotAccepted(FrontError):
 
 
 class Overloaded(NotAccepted):
-    """There is no room now for what a client sends; others hold it."""
+    """Too much is held for other clients now."""

@@ -20,8 +20,8 @@ PROBE_TIMEOUT_SECONDS = 1.0
 class CircuitBreaker:
     """Counts missed deadlines. An enricher that missed `MAX_MISSES` in a row over `SILENCE_SECONDS` seconds is absent.
 
-    An absent one costs events no time; it is asked once a second with the parameters that it missed last, and the
-    first answer (an error is one) brings it back.
+    An absent one costs events no time. It is probed once a second with the parameters that it missed last, and the
+    first response (an error counts as one) closes the circuit.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class CircuitBreaker:
         await asyncio.gather(*(self._ask(rpc, service) for service in self.absent))
 
     async def run(self, rpc: RpcClient) -> None:
-        """Probe for ever; a background task."""
+        """Probe absent enrichers, forever."""
         await run_forever("enricher_probe", partial(self.probe, rpc), pause_seconds=PROBE_EVERY_SECONDS)
 
     async def _ask(self, rpc: RpcClient, service: str) -> None:

@@ -1,4 +1,4 @@
-"""Enriching one event: other services' answers, the fingerprint, and what is stored of the visitor."""
+"""Enrich one event with other services' responses, the fingerprint, and what is stored about the visitor."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from band.cache import Recent
 from front.routing.enrichment_plan import CacheKey
 
 MAX_BYTES: Final = 24 * 1024 * 1024
-"""What the responses and their keys may take together, about."""
+"""What the responses and their keys may take together, approximately."""
 MAX_RESPONSES: Final = 60_000
 OVERHEAD_BYTES: Final = 300
-"""What Python itself needs for one response beside its key's texts and its JSON, about."""
+"""What Python needs for one response besides its key and its JSON, approximately."""
 
 
 class ResponseCache:
@@ -35,7 +35,7 @@ class ResponseCache:
 
     @property
     def kept_bytes(self) -> int:
-        """What the responses and their keys take together, about."""
+        """What the responses and their keys take together, approximately."""
         return self._cache.kept_bytes
 
     def get(self, key: CacheKey, now: float) -> msgspec.Raw | None:

@@ -1,4 +1,4 @@
-"""What other services have stored of a visitor: the Redis hash `s:<uid>`, laid into the visitor's events.
+"""What other services have stored about a visitor: the Redis hash `s:<uid>`, added to the visitor's events.
 
 It is read once and kept as long as Redis does not say that the key changed: most visitors send several events, and for
 most of them nothing is stored.
@@ -50,7 +50,7 @@ class VisitorStore:
 
     @property
     def kept_bytes(self) -> int:
-        """What is remembered, in bytes, about."""
+        """Bytes of what is cached, approximately."""
         return self._kept.kept_bytes
 
     def read(self, uid: str) -> asyncio.Future[Stored]:
@@ -91,7 +91,7 @@ class VisitorStore:
 
 
 def _read(reply: Any) -> Stored:
-    """Return the hash as a JSON object. One value that is no JSON spoils all, as it did in the original."""
+    """Return the hash as a JSON object. One value that is not JSON invalidates all, as in the original."""
     if not reply or isinstance(reply, (Exception, hiredis.ReplyError)):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Whose request it is: the client's address, behind trusted proxies only."""
+"""The client's address, taken from headers only behind trusted proxies."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ClientAddresses:
     def bound_key(self, address: str) -> str:
         """Return what connections of an address count under: itself; of IPv6 the /64, which one customer is given.
 
-        Empty for a trusted proxy, behind which everybody is, and for what is no address.
+        Empty for a trusted proxy, which stands for many clients, and for what is not an address.
         """
         if not address or self._is_trusted(address):
             return ""
@@ -91,7 +91,7 @@ class ClientAddresses:
 
 
 def parse(text: str) -> Address | None:
-    """Read an address; None when it is none. IPv4-mapped IPv6 gives IPv4, a zone (`%eth0`) is dropped."""
+    """Parse an address; None when the text is not one. IPv4-mapped IPv6 gives IPv4, a zone (`%eth0`) is dropped."""
     if len(text) > _MAX_LENGTH:
         return None
     try:
@@ -115,7 +115,7 @@ def is_plain_v4(text: str) -> bool:
 
 
 def normal(text: str) -> str:
-    """Return the usual spelling of an address; empty when the text is none."""
+    """Return the usual spelling of an address; empty when the text is not an address."""
     return _normal(text) if len(text) <= _MAX_LENGTH else ""
 
 

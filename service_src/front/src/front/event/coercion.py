@@ -1,4 +1,4 @@
-"""How values of clients are read as numbers and names: JavaScript's rules, as far as clients can see them."""
+"""Coercion of clients' values to numbers and names, by JavaScript's rules as far as clients can see them."""
 
 from __future__ import annotations
 

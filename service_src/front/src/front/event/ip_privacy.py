@@ -21,7 +21,7 @@ Masker = Callable[[str], str]
 
 
 def masker(mode: str, key: str = "") -> Masker:
-    """Return a function from an address to what may be stored of it. What is no address gives an empty text."""
+    """Return a function from an address to what may be stored of it. What is not an address gives an empty text."""
     if mode == "raw":
         return str
     if mode == "hash":

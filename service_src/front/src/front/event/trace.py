@@ -1,4 +1,4 @@
-"""What happened to one event on its way through front, as the stream keeps it beside the event."""
+"""The trace of one event: what happened to it in front; stored in the stream together with the event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CACHED: Final = "cached"
 ERROR: Final = "error"
 TIMEOUT: Final = "timeout"
 ABSENT: Final = "absent"
-"""Not asked: it has been silent for a while."""
+"""Not asked: its circuit is open."""
 
 
 class Trace:

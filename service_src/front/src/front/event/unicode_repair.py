@@ -1,4 +1,4 @@
-"""JSON that is not valid Unicode, made valid: half surrogate pairs and bytes that are no UTF-8 become U+FFFD.
+"""JSON that is not valid Unicode, made valid: half surrogate pairs and bytes that are not UTF-8 become U+FFFD.
 
 Browsers and JavaScript services send halves (`"😀".slice(0, 1)`), and the original took them. Python's and most other
 readers behind the stream would not.

@@ -1,4 +1,4 @@
-"""From a request's path to the parts of an event: `/<service>/<name>/<projectId>`."""
+"""The parts of an event that a request's path names: `/<service>/<name>/<projectId>`."""
 
 from __future__ import annotations
 

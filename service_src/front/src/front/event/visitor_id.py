@@ -1,4 +1,4 @@
-"""Who a visitor is: the uid of the request, and the cookie that keeps it."""
+"""The visitor's id (`uid`), and the cookie that keeps it."""
 
 from __future__ import annotations
 

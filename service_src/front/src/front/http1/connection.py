@@ -1,7 +1,7 @@
 """One client's connection: bytes in, requests to a handler, replies out in their order.
 
-Everything of a request that is not its meaning happens here and in `parser`: keep-alive, pipelining, `Expect`,
-limits, slow readers. Nothing raises out of it, and what it keeps of a client is counted by `limits`.
+Keep-alive, pipelining, `Expect`, timeouts and slow readers are handled here, the syntax in `parser`. Nothing raises out
+of it, and what it holds of a client is counted by `limits`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from front.http1.request import BAD_HANDSHAKE, OVERLOADED, Request, Response
 from front.http1.response_head import overloaded
 
 MAX_WAITING: Final = 16
-"""Requests of one connection that may wait for the one before them, until it is not read any further."""
+"""Pipelined requests that may wait; with more, the connection is not read any further."""
 IDLE_SECONDS: Final = 75.0
-"""Longer than a reverse proxy keeps its connections, so that it is never us who closes one that it just uses."""
+"""Longer than a reverse proxy keeps its connections, so that front never closes one that the proxy is about to use."""
 MAX_REQUEST_SECONDS: Final = 60.0
-"""Seconds in which a request must be complete."""
+"""The time in which a request must be complete."""
 LINGER_SECONDS: Final = 2.0
 """How long the rest of a refused body is read and thrown away: closing at once would destroy the answer on its way."""
 
 
 class Host(Protocol):
-    """What a connection needs of the server that it belongs to."""
+    """What a connection needs of its server."""
 
     bounds: Bounds
     body_limit: int
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the client's address; is there room for it?"""
+        """Note the client's address, and refuse it where a limit is reached."""
         self._transport = transport  # type: ignore[assignment]
         peer, host = accepted(self._transport), self._host
         self._parser = RequestParser(peer, host.body_limit, self._on_request, self._refuse, self._welcome_body)
@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
             self._end(linger=True)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; a request that is complete is begun at once."""
+        """Parse what came; a complete request is answered at once."""
         if self._closing:
             return
         self.last_read_at = self._loop.time()
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
         return self.busy
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the client. What it asked for goes on: an event that came in whole is taken."""
+        """Forget the client. Its requests go on: an event that came in completely is stored."""
         del exc
         self._closing = self._lost = True
         self._drop()
@@ -159,7 +159,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _count(self, *, unread: bool = False) -> None:
-        """Have it noted what is kept of this client."""
+        """Report what is held of this client."""
         held = self._parser.held + self._queued + len(self._rest)
         held += kept_outside(self._transport, paused=self._paused, unread=unread or self._stalled_since > 0)
         self._host.bounds.hold(self, held)

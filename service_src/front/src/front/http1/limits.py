@@ -1,7 +1,7 @@
-"""What visitors may hold here: connections, WebSockets and bytes, in one process and for one address.
+"""Limits on what clients may hold: connections, WebSockets and bytes, per process and per address.
 
-Beyond a bound somebody gives way: of connections the one that has been idle or unfinished for longest, of bytes whoever
-has held most for longest. An ordinary request comes in one piece and holds nothing, so it is hardly ever the one.
+Beyond a limit a connection is shed: the one that has been idle or unfinished for longest or, for bytes, the one that
+has held most for longest. An ordinary request comes in one piece and holds nothing, so it is hardly ever shed.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Final, NamedTuple, Protocol
 from band.telemetry.logs import logger
 
 MAX_LEAVING: Final = 256
-"""Connections that are over, but for a last answer on its way; the oldest is cut off when there are more."""
+"""Closed connections whose last response is still being sent; beyond it the oldest is cut off."""
 KERNEL_IN_BYTES: Final = 64 * 1024
 KERNEL_OUT_BYTES: Final = 32 * 1024
-"""What the kernel keeps of one connection, each way, of what was not read yet. Left to itself it takes up to 6 MB, and
-that counts as the container's memory. Of a connection that is not read, or does not read, they count as held."""
+"""Socket buffers of one connection, in and out. By default the kernel allows up to 6 MB, and that counts as the
+container's memory. Of a connection that is not read, or does not read, they count as held."""
 MAX_UNREAD_BYTES: Final = 16 * 1024
-"""What is kept beside it of answers, until the client reads."""
+"""Bytes of responses that are buffered in addition, until the client reads."""
 MAX_AT_ONCE: Final = 8
-"""Requests or messages of one connection that are answered before others have their turn."""
+"""Requests or messages of one connection that are answered before other connections get a turn."""
 STALLED_SECONDS: Final = 30.0
 """How long a client may leave its answers unread."""
 MIN_WAIT_SECONDS: Final = 1.0
-"""A connection that has waited for less gives way to nobody."""
+"""A connection that has waited for less is not shed."""
 MIN_WEBSOCKET_WAIT_SECONDS: Final = 60.0
 _RELIEF: Final = 7 / 8
-"""So much of a bound may be held after somebody gave way: not every byte is to cost a look at all connections."""
+"""The share of a limit that may be held after shedding, so that not every byte costs a look at all connections."""
 _LOG_EVERY_SECONDS: Final = 60.0
 
 
@@ -46,21 +46,21 @@ class Limits(NamedTuple):
 
 
 class Guest(Protocol):
-    """A connection as far as it takes room."""
+    """A connection, as far as it takes room."""
 
     address: str
-    """What it counts under beside all others; empty for a proxy of ours, behind which everybody is."""
+    """The key of the limits per address; empty for a trusted proxy, which stands for many clients."""
     held: int
-    """Bytes of it that are kept, about, as they were last counted."""
+    """Bytes that are held for it, approximately, as last counted."""
     held_since: float
     """When it began to hold any, by the loop's clock."""
 
     @property
     def waits_since(self) -> float | None:
-        """When it fell idle, or began what it has not finished; None while it is being answered."""
+        """When it became idle, or began a request that is not complete; None while it is being answered."""
 
     def shed(self) -> None:
-        """Give way: let go of what is held, with a 503 or a clean close where that is possible."""
+        """Release what is held, with a 503 or a clean close where possible."""
 
     def check_timeouts(self, now: float) -> None:
         """Close when the client is silent or slow."""
@@ -84,7 +84,7 @@ class Pool:
         self.guests: set[Guest] = set()
 
     def admit(self, guest: Guest, now: float) -> bool:
-        """Take a guest in, in place of another one if need be; False when nobody can give way."""
+        """Admit a guest, in place of another one if need be; returns False when none can be shed."""
         own = self._by_address.get(guest.address)
         if own is not None and len(own) >= self._most_per_address:
             self._refusals[f"{self._kind}_per_address"] += 1
@@ -104,7 +104,7 @@ class Pool:
         return self._by_address.get(address, set())
 
     def drop(self, guest: Guest) -> None:
-        """Count a guest no more."""
+        """Stop counting a guest."""
         self.guests.discard(guest)
         own = self._by_address.get(guest.address)
         if own is not None:
@@ -126,13 +126,13 @@ class Pool:
 
 
 class Bounds:
-    """Every guest of this process, and what they hold together."""
+    """All guests of this process, and what they hold together."""
 
     def __init__(self, limits: Limits, key_of: Callable[[str], str]) -> None:
         """`key_of` tells what a client's address counts under."""
         self.key_of = key_of
         self.refusals: Counter[str] = Counter(dict.fromkeys(Limits._fields, 0))
-        """How often each bound was met: the bound's name in the settings, without `max_` -> number."""
+        """How often each limit was reached: its name in the settings, without `max_` -> count."""
         self.held = 0
         self.emptied = asyncio.Event()
         """Set whenever the last guest is gone."""
@@ -156,7 +156,7 @@ class Bounds:
         return [*self.connections.guests, *self.websockets.guests, *self._leaving]
 
     def leave(self, guest: Guest) -> None:
-        """A guest's connection is over, but for what is still to be written."""
+        """Move a guest to those that are closed and still being written to."""
         self.hold(guest, 0)
         self.connections.drop(guest)
         self.websockets.drop(guest)
@@ -168,7 +168,7 @@ class Bounds:
                 oldest.abort()
 
     def forget(self, guest: Guest) -> None:
-        """A guest is gone."""
+        """Forget a guest whose connection is gone."""
         self.hold(guest, 0)
         self.connections.drop(guest)
         self.websockets.drop(guest)
@@ -177,7 +177,7 @@ class Bounds:
             self.emptied.set()
 
     def hold(self, guest: Guest, held: int) -> None:
-        """Note how many bytes a guest keeps; whoever is dearest gives way when there are too many."""
+        """Note how many bytes are held for a guest; beyond a limit those that hold most are shed."""
         more = held - guest.held
         if not more:
             return
@@ -202,7 +202,7 @@ class Bounds:
             self._relieve([*self.connections.guests, *self.websockets.guests], now, self.held, self._limits.held_bytes)
 
     def _relieve(self, guests: list[Guest], now: float, held: int, most: int) -> None:
-        """Have those that held most for longest give way, by bytes times seconds."""
+        """Shed those that held most for longest, by bytes times seconds."""
         guests.sort(key=lambda guest: guest.held * (now - guest.held_since), reverse=True)
         for guest in guests:
             if held <= most * _RELIEF:
@@ -213,7 +213,7 @@ class Bounds:
                 self.hold(guest, 0)
 
     def log_refusals(self) -> None:
-        """Say once a minute which bounds were met, and how often; by whom is nobody's business."""
+        """Log at most once a minute which limits were reached, and how often; never by whom."""
         now = time.monotonic()
         new = self.refusals - self._logged
         if new and now - self._logged_at >= _LOG_EVERY_SECONDS:
@@ -229,9 +229,9 @@ def accepted(transport: asyncio.Transport) -> str:
 
 
 def kept_outside(transport: asyncio.Transport, *, paused: bool, unread: bool) -> int:
-    """Return what is kept beside the requests of a connection: by the kernel while reading is `paused`, and of answers.
+    """Return what is held besides requests: by the kernel while reading is `paused`, and of responses.
 
-    With `unread`, those count that the client has not read; just after a write that is no sign of anything.
+    With `unread`, responses that the client has not read count; just after a write that would mean nothing.
     """
     size = transport.get_write_buffer_size() if unread else 0
     return size + (KERNEL_OUT_BYTES if size else 0) + (KERNEL_IN_BYTES if paused else 0)

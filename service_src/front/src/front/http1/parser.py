@@ -1,7 +1,7 @@
-"""Bytes of one connection to requests, by llhttp (httptools), strictly: what could be read in two ways is refused.
+"""A strict HTTP/1 parser on llhttp (httptools): what could be read in two ways is refused.
 
-What is kept of a request that is not complete is bounded: its head, its trailers and what stands around a chunk by
-`MAX_HEAD_BYTES`, its body by the limit of bodies. Trailers mean nothing here and are not kept.
+What is held of an incomplete request is bounded: its head, its trailers and the framing of chunks by
+`MAX_HEAD_BYTES`, its body by the limit of bodies. Trailers are ignored.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import httptools
 from front.http1.request import BROKEN, TOO_LARGE, Headers, Request
 
 MAX_HEAD_BYTES: Final = 32 * 1024
-"""Bytes of a request's line and headers, of its trailers, and of what stands around a chunk."""
+"""Bytes of a request line with its headers, of trailers, and of the framing of chunks."""
 MAX_HEADERS: Final = 100
 MAX_PIECE_BYTES: Final = 8 * 1024
 """What is parsed at once: few requests fit, so that few are read before the first of them is answered."""
 OVERHEAD_BYTES: Final = 2048
-"""What Python needs for a request that waits or is not complete, beside its own bytes; about."""
+"""What Python needs for a request that waits or is incomplete, besides its own bytes; approximately."""
 
 
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
@@ -122,7 +122,7 @@ class RequestParser:
             self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: h\r\n%b\r\n\r\n" % framing)
 
     def _read_raw_target(self, piece: bytes, now: float, *, fresh: bool) -> int:
-        """Old browsers write addresses in bytes that are no ASCII: read those as they are meant.
+        """Old browsers send URLs in bytes that are not ASCII: read those as they are meant.
 
         Only in a line that came in one piece and behind nothing else, as such browsers send it.
         """
@@ -235,7 +235,7 @@ def _check_framing(version: str, headers: Headers) -> None:
         raise ValueError("a version that is not served, or one that knows no Transfer-Encoding")
     if host is not None:
         if len(host) > _MAX_HOST_BYTES or not _HOST.fullmatch(host):
-            raise ValueError("the host is none")
+            raise ValueError("the Host header is invalid")
         if len(_GOOD_HOSTS) < _MAX_GOOD_HOSTS and len(host) < 256:
             _GOOD_HOSTS.add(host)
     if b"transfer-encoding" in headers and headers[b"transfer-encoding"].lower() != b"chunked":

@@ -1,4 +1,4 @@
-"""One HTTP request as its connection read it, and the answer that goes back."""
+"""One HTTP request as its connection read it, and the response that goes back."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Request:
 
 
 class Response(NamedTuple):
-    """An answer as bytes, head and body; whether the connection stays open after it."""
+    """A response as bytes, head and body; and whether the connection stays open after it."""
 
     payload: bytes
     keep_alive: bool

@@ -1,4 +1,4 @@
-"""The head of an HTTP answer as bytes: what never changes is made once, the rest is a few joined texts."""
+"""The head of an HTTP response as bytes: the constant part is made once, the rest is a few joined strings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PREFLIGHT: Final = [
     ("Access-Control-Max-Age-Scope", "domain"),
     ("Vary", "Origin"),
 ]
-"""What an answer to OPTIONS says besides."""
+"""Further headers of a response to OPTIONS."""
 
 _LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n{_ALWAYS}" for status in HTTPStatus}
 _CORS_LINES: Final = {status: f"{lines}{_CORS}" for status, lines in _LINES.items()}
@@ -107,6 +107,6 @@ def head(
 
 
 def overloaded() -> bytes:
-    """Return the whole answer to a client that there is no room for."""
+    """Return the whole response to a client for whom there is no room."""
     again = [("Retry-After", "1")]
     return head(503, len(_OVERLOADED), "application/json", "*", "", 0, keep_alive=False, extra=again) + _OVERLOADED

@@ -1,4 +1,4 @@
-"""The HTTP server: connections come in here, are looked after, and end here."""
+"""The HTTP server: accepts connections, enforces their timeouts, closes them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class HttpServer:
         return OVERLOADED if self.stopping else self._other.take(transport, request, rest)
 
     async def _sweep(self) -> None:
-        """Look after all connections. One look at all costs less than a timer for each."""
+        """Check the timeouts of all connections, which costs less than a timer for each."""
         now = asyncio.get_running_loop().time()
         for guest in self.bounds.guests():
             guest.check_timeouts(now)

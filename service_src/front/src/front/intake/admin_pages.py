@@ -16,10 +16,9 @@ _READ = ("GET", "HEAD")
 
 
 class AdminPages:
-    """Answers under a prefix such as `/_band`, to near callers that come without a proxy.
+    """Serves the pages under a prefix such as `/_band`, to near callers that come without a proxy.
 
-    To a request from elsewhere, or one that a proxy brought, there is nothing here. What a page of another site has a
-    browser send is refused.
+    A request from elsewhere, or through a proxy, gets 404. A cross-site request of a browser is refused.
     """
 
     def __init__(
@@ -37,7 +36,7 @@ class AdminPages:
         self._metrics = metrics
 
     async def page(self, path: str, request: Request) -> HttpReply:
-        """Return the page under the prefix; 404 for those whom it is not for."""
+        """Return the page under the prefix; 404 for callers that may not see it."""
         if request.method not in _READ or not self._is_near(request):
             return _NOT_FOUND
         refusal = self._policy.refusal(lambda name: request.header(name.lower().encode()), reads=True)

@@ -1,4 +1,4 @@
-"""How many bytes of large events are worked on at the same time: decoded they may take fifty times as much memory."""
+"""A limit on the bytes of large events in progress: decoded, they may take fifty times as much memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_WAIT_SECONDS: Final = 5.0
 
 
 class Admission:
-    """Lets large events in one after the other, as far as there is room, and some in each turn of the loop."""
+    """Admits large events in order, as far as there is room, and only some in each turn of the event loop."""
 
     def __init__(self, at_once: int = MAX_AT_ONCE_BYTES, waiting: int = MAX_WAITING_BYTES) -> None:
         self._at_once = at_once

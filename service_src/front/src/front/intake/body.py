@@ -17,14 +17,14 @@ _decode = msgspec.json.Decoder().decode
 
 
 def parse_body(raw: bytes, content_type: str) -> dict[str, Any]:
-    """Read a POST body; BadRequest says what is malformed, and what JSON it is when it is no object."""
+    """Read a POST body; BadRequest says what is malformed, and what kind of JSON it is when it is not an object."""
     if "json" in content_type:
         return parse_json(raw)
     return parse_form(raw.decode("utf-8", "replace")) if raw else {}
 
 
 def parse_json(raw: bytes | str) -> dict[str, Any]:
-    """Read JSON text to an object; BadRequest when it is no JSON, nests too deeply or is another type.
+    """Read JSON text to an object; BadRequest when it is not JSON, nests too deeply or is another type.
 
     The original took `[1,2]`, `"text"`, `null` and `5` as `{}`: it answered 200 and threw away what was sent. Here a
     200 means that the event is kept, and so a client that sends what nobody can keep hears of it.
@@ -36,7 +36,7 @@ def parse_json(raw: bytes | str) -> dict[str, Any]:
 
 
 def decode_json(raw: bytes | str) -> Any:
-    """Read JSON text to any value; BadRequest when it is no JSON or nests too deeply.
+    """Read JSON text to any value; BadRequest when it is not JSON or nests too deeply.
 
     What is not valid Unicode in it, half a surrogate pair say, is read as U+FFFD.
     """
@@ -58,7 +58,7 @@ def decode_json(raw: bytes | str) -> Any:
 
 
 def _kind(value: Any) -> str:
-    """Return what a JSON value that is no object is, in words."""
+    """Describe a JSON value that is not an object."""
     if isinstance(value, list):
         return "an array (events are sent one by one)"
     if value is None or isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Client hints: what browsers of today say of themselves in headers, since their User-Agent says less and less."""
+"""Client hints: headers in which current browsers describe themselves, since their User-Agent says less and less."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies that a client packed: `Content-Encoding: gzip` or `deflate`."""
+"""Decompression of bodies: `Content-Encoding: gzip` or `deflate`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _MAX_MEMBERS: Final = 16
 
 
 def unpacked(body: bytes, encoding: str, limit: int) -> bytes:
-    """Return the body as it was before it was packed, of at most `limit` bytes.
+    """Return the decompressed body, of at most `limit` bytes.
 
-    BadRequest when it is larger (413), broken, or packed in a way that is not known here.
+    BadRequest when it is larger (413), broken, or in an unknown encoding.
     """
     name = encoding.strip().lower()
     if name in ("", "identity"):

@@ -1,4 +1,4 @@
-"""The few answers that are no events: the index page, the icon, the tracker script, the teapot."""
+"""The pages of front itself: the index page, the icon, the tracker script, the teapot."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _file(name: str) -> bytes:
 
 
 def server_url(host: str, scheme: str | None) -> str:
-    """Return the URL of a server that was asked for as `host` (`name:port`); empty when that is no host.
+    """Return the URL of a server that was asked for as `host` (`name:port`); empty when that is not a host.
 
     Without a `scheme` from a proxy it is https for a public name, http for a port, an address or a local name.
     """

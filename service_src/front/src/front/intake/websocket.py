@@ -27,7 +27,7 @@ _BAD = replies.error("Bad Request", 400)
 # The text of the original, its missing quote included: clients compare it.
 _INCOMPLETE = replies.error('Request must contains "service" and "name', 400)
 _KEPT_BYTES: Final = 4096
-"""What one open WebSocket takes beside the texts of its handshake, about."""
+"""What one open WebSocket takes besides the strings of its handshake, approximately."""
 
 
 class Client(NamedTuple):
@@ -73,7 +73,7 @@ class WebSocketHandler:
         return ""
 
     def _client_of(self, request: Request) -> Client:
-        """Return who asks for a WebSocket. As for requests, what is no valid uid is replaced by a new one."""
+        """Read the client from a handshake. As for requests, an invalid uid is replaced by a new one."""
         query = parse_query(target_of(request.target)[1])
         named = query.get("uid")
         uid: Any = None

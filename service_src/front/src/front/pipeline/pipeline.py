@@ -1,4 +1,4 @@
-"""The road of one message: enrich, hide the address, answer, accept."""
+"""The stages of one message: enrich, mask the address, handle, store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the built-in redirect may send people: our own site, allowed hosts, and targets that we signed."""
+"""Allowed targets of the built-in redirect: our own site, allowed hosts, and targets that we signed."""
 
 from __future__ import annotations
 

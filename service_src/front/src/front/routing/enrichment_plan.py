@@ -1,4 +1,4 @@
-"""Which enrichers an event goes to and what they are told, compiled when the registrations change."""
+"""Which enrichers are asked about an event, and with which parameters; compiled when the registrations change."""
 
 from __future__ import annotations
 

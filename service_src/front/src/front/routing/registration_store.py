@@ -1,4 +1,4 @@
-"""The last table of registrations, kept in Redis: a front that starts knows it before the director says a word.
+"""The last registrations, kept in Redis: a front that starts knows them before the director sends any.
 
 Without it, the events between a start and the director's next push would be taken with no enrichment. What is kept may
 be old: an enricher that has gone meanwhile is soon not waited for, and the next push replaces the table.
@@ -31,7 +31,7 @@ class Registrations(NamedTuple):
 
 
 class RegistrationStore:
-    """Writes and reads the one key. No error of Redis or of what is kept leaves it."""
+    """Writes and reads the key. It raises neither errors of Redis nor of what is stored there."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
@@ -77,7 +77,7 @@ def _read(raw: bytes) -> Registrations | None:
         _ignore(f"it is {str(error)[:120]}")
         return None
     if not isinstance(kept, dict) or not isinstance(kept.get("register"), list) or not kept.get("state_hash"):
-        _ignore("it is no object with a list `register` and a `state_hash`")
+        _ignore("it is not an object with a list `register` and a `state_hash`")
         return None
     return Registrations(kept["register"], kept["state_hash"])
 

@@ -1,4 +1,4 @@
-"""The rows that the director sends: what services offer, checked and compiled into what a request needs."""
+"""The registrations that the director sends, checked and compiled into what a request needs."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _read(row: Mapping[str, Any]) -> _Row:
     for field in ("service", "method"):
         if not is_name(row.get(field)):
             raise UnusableRow(
-                f"its `{field}` is no name: printable text without `:`, at most {MAX_NAME_LENGTH} characters"
+                f"its `{field}` is not a name: printable text without `:`, at most {MAX_NAME_LENGTH} characters"
             )
     options = row.get("options")
     return _Row(row["service"], row["method"], row["role"], dict(options) if isinstance(options, Mapping) else {})
@@ -93,5 +93,5 @@ def is_name(value: Any) -> TypeGuard[str]:
 def _route_key(row: _Row) -> str:
     alias = row.options.get("alias") or row.service
     if not is_name(alias):
-        raise UnusableRow("its `alias` is no name")
+        raise UnusableRow("its `alias` is not a name")
     return f"{KEY_PREFIX}.{alias}" if row.method == "*" else f"{KEY_PREFIX}.{alias}.{row.method}"

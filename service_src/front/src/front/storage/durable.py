@@ -1,4 +1,4 @@
-"""Accepting with a journal behind the stream: Redis may go away, the promise stays.
+"""Durable acceptance: the Redis stream, with a journal on disk for while Redis is away.
 
 While nothing waits in the journal, an event goes straight into the stream. From the first one that Redis does not take,
 all go to the journal, those that come later too, so that the events of a visitor stay in their order; a background task
@@ -47,7 +47,7 @@ _DAMAGED_HINT = (
 
 
 class JournalAcceptor:
-    """An acceptor that says no only when neither Redis nor the disk takes the event."""
+    """An acceptor that refuses an event only when neither Redis nor the disk takes it."""
 
     def __init__(
         self, stream: Acceptor, journal: Journal, link: RedisLink, redis: RedisPersistence, given: Given

@@ -1,4 +1,4 @@
-"""What Redis has confirmed and may have lost is brought again: from the journal, or from memory without a disk."""
+"""Recovery of events that Redis has confirmed and may have lost: from the journal, or from memory without a disk."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _MEMORY_HINT: Final = (
 
 
 class Watcher(Protocol):
-    """Who hears what Redis has done with the events that it was given."""
+    """Is told what Redis has done with the events that it was given."""
 
     def redis_wrote(self, left: int) -> None:
         """All but the last `left` bytes that Redis was given are in its file."""
@@ -60,11 +60,11 @@ class RedisPersistence:
         self._watcher: Watcher | None = None
 
     def tell(self, watcher: Watcher) -> None:
-        """Tell this one of each look."""
+        """Have a watcher told of each look."""
         self._watcher = watcher
 
     async def run(self) -> None:
-        """Look for ever; a background task."""
+        """Look at Redis, forever."""
         await run_forever("redis_watch", self._look_when_due)
 
     async def look(self) -> None:
@@ -214,7 +214,7 @@ _REMEDIES: Final = {
     "EVENTS_MAXLEN": "the check `stream` names the listener that is behind",
     "MISCONF": _DISK_HINT,
     "READONLY": "this Redis is a replica: redis-cli REPLICAOF NO ONE, or correct REDIS_DSN",
-    "WRONGTYPE": f"the key `{EVENTS_STREAM}` is no stream: redis-cli RENAME {EVENTS_STREAM} something-else",
+    "WRONGTYPE": f"the key `{EVENTS_STREAM}` is not a stream: redis-cli RENAME {EVENTS_STREAM} something-else",
     "NOPERM": "front's user of Redis lacks a permission: run bin/setup again",
 }
 

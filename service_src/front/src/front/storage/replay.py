@@ -1,4 +1,4 @@
-"""From a segment of the journal into the stream: all of it once, whatever dies in between.
+"""Replay a segment of the journal into the stream: every event once, whatever crashes in between.
 
 Commands of Redis: GET, EVAL (in it GET, XADD, SET), XRANGE.
 """

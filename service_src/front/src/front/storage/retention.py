@@ -1,10 +1,10 @@
-"""Retention of the stream `events`: what every listener has acknowledged goes, what one still needs stays.
+"""Retention of the stream `events`: what every listener has acknowledged is trimmed, what one still needs stays.
 
 Each listener service is a consumer group of the stream. What every group has been given and has acknowledged may go,
 oldest first, but for the newest events, which stay for those who look: a number of them or so many bytes, whichever is
-less. When Redis' memory runs short they give way as well. An event that a group has not acknowledged is never trimmed:
-a group that does not move holds everything behind it, so the stream grows, the alarm says who holds back, and at the
-bound new events go to the journal (`redis_persistence`).
+less. When Redis' memory runs short they are trimmed as well. An event that a group has not acknowledged is never
+trimmed: a group that does not move holds everything behind it, so the stream grows, the alarm names the group, and at
+the bound new events go to the journal (`redis_persistence`).
 
 Nothing is remembered between two looks, so a new process goes on where the one before it was.
 
@@ -80,7 +80,7 @@ class Trimmer:
         self._refused = 0
 
     async def run(self) -> None:
-        """Trim for ever; a background task. Redis being away is waited out."""
+        """Trim once a second, forever, except while Redis is away."""
         await run_forever("stream_trimming", self._trim_if_connected, pause_seconds=EVERY_SECONDS)
 
     async def trim(self) -> int:

@@ -1,4 +1,4 @@
-"""Accepting events: after that they survive, and only then the client hears of success."""
+"""Append events to the Redis stream; only then is the client told of success."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class _Turn:
         self._futures: list[asyncio.Future[Any]] = []
         self._accepted: list[Event] = []
         self._answered = 0
-        # The connection notices a silent Redis only once its oldest command is overdue; a client shall not wait for
+        # The connection notices a silent Redis only once its oldest command is overdue; a client should not wait for
         # that.
         self._timer = self._loop.call_later(timeout, self._give_up)
 

@@ -1,4 +1,4 @@
-"""What Redis has confirmed and may not have written to its append-only file yet.
+"""Events that Redis has confirmed and may not have written to its append-only file yet.
 
 With `appendfsync everysec` Redis answers first and writes then: for up to two seconds while its disk is slow, and not
 at all while that is full. If it ends in between, what it has confirmed is gone. So it is remembered here until Redis

@@ -1,4 +1,4 @@
-"""One WebSocket: messages in, each answered in its order; pings, goodbyes, and a bound for whoever is slow."""
+"""One WebSocket connection: messages in, responses out in their order; pings, closing handshake, timeouts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from front.websocket.frames import (
 MAX_MESSAGE_SECONDS: Final = 60.0
 """In which a message must be complete."""
 HEARTBEAT_SECONDS: Final = 30.0
-"""After so long without a byte a client is asked whether it is there; so long it may take to answer."""
+"""After so long without a byte a client is pinged; it may take as long to respond."""
 GOODBYE_SECONDS: Final = 1.0
 """How long a client may take to answer a close; a stopping front has little time."""
 _MAX_CLOSE_BYTES: Final = 1024
@@ -152,7 +152,7 @@ class WebSocket(asyncio.Protocol):
             self._count()
 
     def _next(self) -> Message | None:
-        """Return the next message, or ping; None when there is none, or the connection is over."""
+        """Return the next message or ping; None when none is complete, or the connection is closing."""
         if self._stalled_since or self._goodbye or self._closing:
             return None
         try:

@@ -57,7 +57,7 @@ class FrameReader:
         self._at = 0
         self._parts = bytearray()
         self._opcode = 0
-        """Of the message of which frames have come; 0 when there is none."""
+        """Of the message that is being received; 0 between messages."""
         self._packed = False
 
     def feed(self, data: bytes) -> None:
@@ -78,7 +78,7 @@ class FrameReader:
         """Return the next message or control frame, None when none is complete.
 
         Raises:
-            FrameError: what came is none, or too large.
+            FrameError: the bytes are not a frame, or it is too large.
         """
         while (frame := self._frame()) is not None:
             final, opcode, payload = frame

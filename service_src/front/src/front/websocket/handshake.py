@@ -17,7 +17,7 @@ _BITS: Final = frozenset(str(bits) for bits in range(8, 16))
 
 
 class Handshake(NamedTuple):
-    """The answer that makes a WebSocket of a connection; whether messages may come packed."""
+    """The response that completes a handshake; and whether messages may be compressed."""
 
     answer: bytes
     unpack: bool
@@ -33,7 +33,7 @@ def wants_websocket(request: Request) -> bool:
 
 
 def shake_hands(request: Request) -> Handshake | None:
-    """Return the answer to a handshake; None when it is none."""
+    """Return the response to a handshake; None when the request is not a valid one."""
     headers = request.headers
     key = headers.get(b"sec-websocket-key", b"")
     if headers.get(b"sec-websocket-version") != _VERSION or not _is_key(key) or not request.keep_alive:

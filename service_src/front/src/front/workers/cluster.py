@@ -87,7 +87,7 @@ def merge_health(found: Mapping[int, Mapping[str, Any]], silent: Iterable[int] =
     if missing:
         names = ", ".join(str(number) for number in missing)
         hint = "one that ended is started again by itself, front's log says why it did; one that hangs: restart front"
-        checks["workers"] = {"status": DEGRADED, "reason": f"no answer from worker {names}", "hint": hint, **states}
+        checks["workers"] = {"status": DEGRADED, "reason": f"no response from worker {names}", "hint": hint, **states}
     elif len(states) > 1:
         checks["workers"] = {"status": OK, **states}
     return {"status": worst([check["status"] for check in checks.values()]), "checks": checks}

@@ -121,7 +121,7 @@ class Journal:
         return writer.append(record)
 
     def _why_full(self, size: int) -> str:
-        """Return why there is no room for a record of that size; empty when there is.
+        """Return why a record of that size does not fit; empty when it does.
 
         Large records are refused before small ones: a flood of them leaves room for what ordinary visitors send.
         """

@@ -21,7 +21,7 @@ DONE = ".done"
 _SEGMENT_BYTES = 8 * 1024 * 1024
 _RETRY_AFTER_SECONDS = 5
 _TRY_AGAIN_SECONDS = 1.0
-"""After the disk refused, so long nothing is written: the next event after that tries it again."""
+"""For so long nothing is written after the disk refused; the next event after that tries again."""
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Segment:
 
     @property
     def key(self) -> str:
-        """What names it for ever, wherever it is moved: the random end of its file name."""
+        """Its name forever, wherever the file is moved: the random end of the file name."""
         return self.path.stem.rsplit("-", 1)[-1]
 
 
@@ -136,7 +136,7 @@ class JournalWriter:
                     data = b"".join([record for record, _ in batch])
                     await loop.run_in_executor(self._thread, self._store, data, len(batch))
                     self.failure = ""
-                except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must not wait for ever
+                except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must not wait forever
                     words = (
                         (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
                     )
