@@ -10,22 +10,10 @@ import msgspec
 from band import json_codec
 from band.cache import Recent
 from geo.address import Address, check_address
-from geo.dataset import BadData
+from geo.dataset import BadData, Dataset
 from geo.place import BAD_RECORD, IPV6, NO_DATABASE, UNKNOWN, no_place
 
 V = TypeVar("V")
-V_co = TypeVar("V_co", covariant=True)
-
-
-class Database(Protocol[V_co]):
-    """The part of a :class:`geo.dataset.Dataset` that look-ups need."""
-
-    source: str
-    build_date: str
-
-    @property
-    def value(self) -> V_co | None:
-        """The open database."""
 
 
 class Addition(Protocol):
@@ -56,7 +44,7 @@ class Locator(Generic[V]):
 
     def __init__(
         self,
-        database: Database[V],
+        database: Dataset[V],
         find: Callable[[V, Address], int | None],
         read: Callable[[V, int], dict[str, Any]],
         cache_size: int = 10_000,

@@ -7,8 +7,7 @@ import msgspec
 from band import json_codec
 from band.cache import Recent
 from geo.address import Address
-from geo.dataset import BadData
-from geo.lookup import Database
+from geo.dataset import BadData, Dataset
 from mmgeo.reader import CityReader
 
 _MEMBER = b'"asn":'
@@ -22,7 +21,7 @@ class Networks:
         cache_size: networks that are remembered.
     """
 
-    def __init__(self, database: Database[CityReader], cache_size: int = 10_000) -> None:
+    def __init__(self, database: Dataset[CityReader], cache_size: int = 10_000) -> None:
         self._database = database
         self._size = cache_size
         self._known: Recent[int, bytes] = Recent(cache_size)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from geo.lookup import Database, Locator
+from geo.dataset import Dataset
+from geo.lookup import Locator
 from geo.place import UNKNOWN, no_place
 from mmgeo.asn import Networks
 from mmgeo.reader import CityReader
@@ -32,7 +33,7 @@ class Names(Protocol):
 
 
 def make_locator(
-    database: Database[CityReader], names: Names, cache_size: int = 40_000, networks: Networks | None = None
+    database: Dataset[CityReader], names: Names, cache_size: int = 40_000, networks: Networks | None = None
 ) -> Locator[CityReader]:
     """Return what answers the places of addresses, with the names filled that the database leaves out."""
     return Locator(

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from band.background import run_forever
 from band.backoff import exponential
 from band.telemetry.logs import logger
+from band.telemetry.metrics import Metrics
 from geo.dataset.errors import BadData, DatasetError
 from geo.dataset.http import Http
 from geo.dataset.source import Fetched, Source, Visit
@@ -25,16 +26,6 @@ _FIRST_RETRY = 30.0
 _EMPTY_MAX = 900.0
 _SERVED_RETRY = 900.0
 _JITTER = 0.1
-
-
-class Metrics(Protocol):
-    """The part of band's metrics that a dataset needs."""
-
-    def add(self, name: str, value: float = 1) -> None:
-        """Add to a counter."""
-
-    def gauge(self, name: str, read: Callable[[], float | Mapping[str, float]], text: str, *, label: str = "") -> None:
-        """Show a number, or one for each value of a label, at every scrape."""
 
 
 class Dataset(Generic[T]):
