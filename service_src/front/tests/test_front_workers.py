@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from front.errors import BadSettings
+from band.errors import SettingsError
 from front.http1.server import listening_socket
 from front.process import WorkerProcess, cores
 from front.settings import FrontSettings
@@ -215,9 +215,9 @@ def test_auto_is_a_worker_a_core_within_the_containers_limit(tmp_path: Path) -> 
     assert cores(tmp_path / "none") == allowed
     assert FrontSettings.read({"workers": "3"}).workers == 3
     assert FrontSettings.read({"workers": "auto"}).workers >= 1
-    with pytest.raises(BadSettings, match="1024"):
+    with pytest.raises(SettingsError, match="1024"):
         FrontSettings.read({"workers": 4, "worker_id": 1022})
-    with pytest.raises(BadSettings, match="workers"):
+    with pytest.raises(SettingsError, match="workers"):
         FrontSettings.read({"workers": "many"})
 
 

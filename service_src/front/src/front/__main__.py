@@ -11,7 +11,6 @@ from band.service.config import ServiceConfig
 from band.service.lifecycle import service
 from band.telemetry.logs import configure_logs, know_secrets, logger
 from front.app import Front
-from front.errors import BadSettings
 from front.process import WorkerProcess
 from front.service import FrontService
 from front.settings import FrontSettings
@@ -26,7 +25,7 @@ def main() -> None:
     try:
         settings = FrontSettings.read(band.settings)
         own = ServiceConfig.read(band.settings, config.environ)
-    except (BadSettings, SettingsError) as error:
+    except SettingsError as error:
         raise SystemExit(str(error)) from None
     if settings.workers == 1:
         work(settings, WorkerProcess())

@@ -1,7 +1,6 @@
 """The errors of front.
 
 FrontError
-├── BadSettings        the settings of this service contradict themselves or cannot be read
 ├── UnusableRow        a registration that front cannot use: it is left out
 ├── BadRequest         the client's request cannot become an event: 400, or 413 when it is too large
 └── NotAccepted        the event could not be stored; the client should send it again: 503
@@ -13,14 +12,6 @@ from __future__ import annotations
 
 class FrontError(Exception):
     """Root of this service's errors."""
-
-
-class BadSettings(FrontError):
-    """Every problem found in the settings, one a line."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("front cannot start with these settings:\n- " + "\n- ".join(problems))
-        self.problems = problems
 
 
 class UnusableRow(FrontError):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any
 
-from band.config import parse_bool
+import msgspec
+
+from band.config import first
+from band.typed_settings import load
 from front.container_networks import surroundings
-from front.errors import BadSettings
 from front.event.client_address import Network
 from front.event.fingerprint import FINGERPRINTS
 from front.event.hostnames import cookie_domain_of
@@ -24,36 +25,32 @@ DEFAULT_PROXIES = f"{LOOPBACK},{GATEWAY}"
 """Loopback, and where connections of the host itself come from: of a proxy there, or of Docker's user-space proxy."""
 MAX_WORKERS = 64
 
-
-def _between(low: int, high: int) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        try:
-            number = int(value)
-        except (ValueError, TypeError):
-            raise ValueError(f"{value!r} is not a whole number") from None
-        if not low <= number <= high:
-            raise ValueError(f"{number} is not between {low} and {high}")
-        return number
-
-    return read
+Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=60_000)]
+Mebibytes = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Connections = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 
 def _workers(value: Any) -> int:
-    return cores() if str(value).strip().lower() == "auto" else _between(1, MAX_WORKERS)(value)
+    if str(value).strip().lower() == "auto":
+        return cores()
+    if not str(value).isdecimal() or not 1 <= int(value) <= MAX_WORKERS:
+        raise ValueError(f"is neither auto nor a whole number from 1 to {MAX_WORKERS}")
+    return int(value)
 
 
 def _one_of(choices: tuple[str, ...]) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         if value not in choices:
-            raise ValueError(f"{value!r} is not one of {', '.join(choices)}")
+            raise ValueError(f"is not one of {', '.join(choices)}")
         return str(value)
 
     return read
 
 
-def _items(value: Any) -> list[str]:
+def _items(value: Any) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else [str(item) for item in value]
-    return [part.strip().lower() for part in parts if part.strip()]
+    return tuple([part.strip().lower() for part in parts if part.strip()])
 
 
 def _networks(value: Any) -> tuple[Network, ...]:
@@ -66,86 +63,97 @@ def _networks(value: Any) -> tuple[Network, ...]:
             networks.append(ipaddress.ip_network(item, strict=False))
         except ValueError:
             raise ValueError(
-                f"{item!r} is not an address, a network such as 10.0.0.0/8, or the word {GATEWAY}"
+                f"has {item!r}, which is not an address, a network such as 10.0.0.0/8, or the word {GATEWAY}"
             ) from None
     return tuple(networks)
 
 
-def _setting(default: Any, read: Callable[[Any], Any], *, secret: bool = False) -> Any:
-    """Return a field that an operator may set; `default` is written as an operator writes it."""
-    return field(default_factory=lambda: read(default), metadata={"read": read, "default": default}, repr=not secret)
+_READERS: Mapping[str, tuple[Any, Callable[[Any], Any]]] = {
+    "domain": ("", lambda value: cookie_domain_of(str(value))),
+    "ip_privacy": ("truncate", _one_of(MODES)),
+    "fpid": ("masked", _one_of(FINGERPRINTS)),
+    "trusted_proxies": (DEFAULT_PROXIES, _networks),
+    "allowed_hosts": ("", _items),
+    "redirect_hosts": ("", _items),
+    "workers": ("auto", _workers),
+}
+"""Settings that are more than a number or a text: the default as an operator writes it, and what reads it."""
 
 
-@dataclass(frozen=True)
-class FrontSettings:
+class FrontSettings(msgspec.Struct, frozen=True):
     """What an operator may set. Times in milliseconds, sizes in bytes."""
 
-    domain: str = _setting("", lambda value: cookie_domain_of(str(value)))
+    domain: str
     """Cookie domain with its leading dot (`.example.com`), or empty for a host-only cookie."""
-    enrich_timeout_ms: int = _setting(200, _between(1, 60_000))
-    handler_timeout_ms: int = _setting(200, _between(1, 60_000))
-    accept_timeout_ms: int = _setting(1000, _between(10, 60_000))
-    body_limit: int = _setting(100 * 1024, _between(1024, 64 * 1024 * 1024))
-    events_maxlen: int = _setting(1_000_000, _between(1000, 1_000_000_000))
-    """With so many events in the stream new ones go to the journal."""
-    events_keep: int = _setting(10_000, _between(0, 1_000_000_000))
-    """Events that stay although every listener is done with them."""
-    events_keep_mb: int = _setting(0, _between(0, 1_000_000))
-    """MiB that they may take; 0: a quarter of Redis' maxmemory."""
-    journal_dir: str = _setting("", str)
-    """Folder on front's own disk for events that Redis does not take; empty: there is no journal."""
-    journal_max_mb: int = _setting(256, _between(1, 1_000_000))
-    """MiB that the journal of one worker may take."""
-    max_connections: int = _setting(1500, _between(10, 1_000_000))
-    """HTTP connections of all workers together, as all bounds below; each worker has its share."""
-    max_connections_per_address: int = _setting(200, _between(1, 1_000_000))
-    max_websockets: int = _setting(1000, _between(1, 1_000_000))
-    max_websockets_per_address: int = _setting(100, _between(1, 1_000_000))
-    max_held_mb: int = _setting(32, _between(1, 1_000_000))
-    """MiB that are kept of requests and messages that are not complete, wait, or whose answers are not read."""
-    ip_privacy: str = _setting("truncate", _one_of(MODES))
-    ip_hash_key: str = _setting("", str, secret=True)
-    fpid: str = _setting("masked", _one_of(FINGERPRINTS))
-    trusted_proxies: tuple[Network, ...] = _setting(DEFAULT_PROXIES, lambda value: _networks(value))
-    allowed_hosts: tuple[str, ...] = _setting("", lambda value: tuple(_items(value)))
+    ip_privacy: str
+    fpid: str
+    trusted_proxies: tuple[Network, ...]
+    allowed_hosts: tuple[str, ...]
     """Further names under which health and metrics may be asked for."""
-    redirect_hosts: tuple[str, ...] = _setting("", lambda value: tuple(_items(value)))
-    redirect_key: str = _setting("", str, secret=True)
-    stored: bool = _setting(True, parse_bool)
-    require_consent: bool = _setting(False, parse_bool)
-    """Whether a visitor who has not consented is treated as one who refused."""
-    worker_id: int = _setting(0, _between(0, 1023))
-    workers: int = _setting("auto", _workers)
+    redirect_hosts: tuple[str, ...]
+    workers: int
     """Processes that take events."""
-    ws_port: int = _setting(0, _between(0, 65535))
+    enrich_timeout_ms: Milliseconds = 200
+    handler_timeout_ms: Milliseconds = 200
+    accept_timeout_ms: Annotated[int, msgspec.Meta(ge=10, le=60_000)] = 1000
+    body_limit: Annotated[int, msgspec.Meta(ge=1024, le=64 * 1024 * 1024)] = 100 * 1024
+    events_maxlen: Annotated[int, msgspec.Meta(ge=1000, le=1_000_000_000)] = 1_000_000
+    """With so many events in the stream new ones go to the journal."""
+    events_keep: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 10_000
+    """Events that stay although every listener is done with them."""
+    events_keep_mb: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    """MiB that they may take; 0: a quarter of Redis' maxmemory."""
+    journal_dir: str = ""
+    """Folder on front's own disk for events that Redis does not take; empty: there is no journal."""
+    journal_max_mb: Mebibytes = 256
+    """MiB that the journal of one worker may take."""
+    max_connections: Annotated[int, msgspec.Meta(ge=10, le=1_000_000)] = 1500
+    """HTTP connections of all workers together, as all limits below; each worker has its share."""
+    max_connections_per_address: Connections = 200
+    max_websockets: Connections = 1000
+    max_websockets_per_address: Connections = 100
+    max_held_mb: Mebibytes = 32
+    """MiB that are held of requests and messages that are incomplete, wait, or whose responses are not read."""
+    ip_hash_key: str = ""
+    redirect_key: str = ""
+    stored: bool = True
+    require_consent: bool = False
+    """Whether a visitor who has not consented is treated as one who refused."""
+    worker_id: Annotated[int, msgspec.Meta(ge=0, le=1023)] = 0
+    ws_port: Port = 0
     """A second port for WebSocket clients of the original (it used its port + 2); 0: only `/wss` on the main port."""
-    http_prefix: str = _setting("/_band", str)
-    event_host: str = _setting("0.0.0.0", str)  # noqa: S104 - in a container; the director publishes it on loopback
-    event_port: int = _setting(8080, _between(0, 65535))
+    http_prefix: str = "/_band"
+    event_host: str = "0.0.0.0"  # noqa: S104 - in a container; the director publishes it on loopback
+    event_port: Port = 8080
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> FrontSettings:
-        """Read all settings; BadSettings lists every problem at once."""
+        """Read all settings. SettingsError names every problem at once."""
         problems: list[str] = []
-        given: dict[str, Any] = {}
-        for setting in fields(cls):
-            value = values.get(setting.name)
+        ready: dict[str, Any] = {}
+        for name, (default, read) in _READERS.items():
+            value = first(values.get(name))
+            value = default if value is None else value
             try:
-                if value is not None and value != "":
-                    given[setting.name] = setting.metadata["read"](value)
+                ready[name] = read(value)
             except (ValueError, TypeError) as error:
-                problems.append(f"{setting.name}: {error}")
-        settings = cls(**given)
-        if settings.worker_id + settings.workers > 1024:
-            problems.append("worker_id + workers is more than 1024: the ids of events have room for no more")
-        if settings.ip_privacy == "hash" and len(settings.ip_hash_key) < 16:
-            problems.append(
+                problems.append(f"{name}={value!r} {error}")
+                ready[name] = read(default)
+        return load(cls, values, problems=problems, **ready)
+
+    def problems(self) -> Iterator[str]:
+        """Yield what does not fit together."""
+        if self.worker_id + self.workers > 1024:
+            yield "worker_id + workers is more than 1024: the ids of events have room for no more"
+        if self.ip_privacy == "hash" and len(self.ip_hash_key) < 16:
+            yield (
                 "ip_privacy is `hash`, but ip_hash_key is missing or shorter than 16 characters: set IP_HASH_KEY to a "
                 "long random secret, or ip_privacy to `truncate`"
             )
-        if problems:
-            raise BadSettings(problems)
-        return settings
+
+    def __repr__(self) -> str:
+        """Show no value: some are secrets."""
+        return "FrontSettings()"
 
     @property
     def near(self) -> tuple[Network, ...]:

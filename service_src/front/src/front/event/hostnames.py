@@ -36,10 +36,10 @@ def cookie_domain_of(domain: str) -> str:
     name = domain.strip().lower().lstrip(".").removesuffix(".")
     if not name or "." not in name:
         if name and not re.fullmatch(_LABEL, name):
-            raise ValueError(f"{domain!r} is not a host name")
+            raise ValueError("is not a host name")
         return ""
     if not host_of(name):
-        raise ValueError(f"{domain!r} is not a host name; write it as t.example.com, without scheme, port or path")
+        raise ValueError("is not a host name; write it as t.example.com, without scheme, port or path")
     labels = name.removeprefix("www.").split(".")
     if len(labels) > 2:
         labels = labels[1:]
