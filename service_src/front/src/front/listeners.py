@@ -41,6 +41,6 @@ class Listeners:
 
 
 async def _refuse(_request: Request) -> Response:
-    """Handler what is not a WebSocket on the port for WebSockets alone, where clients of the original look for it."""
+    """Answer what is not a WebSocket on the port for WebSockets alone, where clients of the original look for it."""
     top = head(400, len(_NOT_A_WEBSOCKET), JSON, "*", "", 0, keep_alive=False)
     return Response(top + _NOT_A_WEBSOCKET, keep_alive=False)

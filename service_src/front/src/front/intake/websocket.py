@@ -95,7 +95,7 @@ class WebSocketHandler:
         self._intake.counters.add("protocol_errors")
 
     async def _reply(self, payload: bytes, client: Client) -> bytes:
-        """Reply one message; never raises."""
+        """Answer one message; never raises."""
         if len(payload) <= SMALL_BYTES:
             return await self._answer(payload, client)
         try:
