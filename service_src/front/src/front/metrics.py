@@ -13,7 +13,8 @@ COUNTED: Final[Mapping[str, str]] = {
     "not_accepted": "Events that neither Redis nor the journal took; the client was told 503.",
     "overloaded": "Requests and messages that there was no room for; the client was told 503.",
     "failed": "Requests that an unexpected error ended; the client was told 500.",
-    "forged": "Events that brought fields along which only enrichers may write.",
+    "reserved_fields_dropped": "Events that brought fields along which only enrichers may write.",
+    "forged": "Now band_front_reserved_fields_dropped_total; goes with the next release.",
     "protocol_errors": "Requests that were no HTTP, or broke off.",
 }
 """What each counter counts; they begin at 0."""

@@ -78,6 +78,7 @@ class Pipeline:
             # Else a client would say where it is and what it is, and listeners would believe it was looked up.
             for field in table.plan.fields.intersection(data):
                 del data[field]
+            self._counters.add("reserved_fields_dropped")
             self._counters.add("forged")
         trace = Trace(message["time"])
         for service in await self._enricher.enrich(message, table.plan, trace):
