@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hiredis
+import jinja2
 
 from director.redis.acl import rules_of
 
@@ -24,11 +25,10 @@ BEFORE = "canary-password-of-before"
 
 def users_of_the_playbook(namespace: str, director: str = DIRECTOR) -> str:
     """Return the template of the role, filled in."""
-    text = TEMPLATE.read_text().replace("{{ band_redis_namespace }}", namespace)
-    for mark, password in (("%ADMIN%", ADMIN), ("%DIRECTOR%", director), ("%DEFAULT%", BEFORE)):
-        text = text.replace(mark, hashlib.sha256(password.encode()).hexdigest())
-    assert "{{" not in text and "%" not in text.replace("%R~", "")
-    return text
+    passwords = {"redis.admin.password": ADMIN, "redis.director.password": director, "redis.password": BEFORE}
+    hashes = {name: hashlib.sha256(password.encode()).hexdigest() for name, password in passwords.items()}
+    template = jinja2.Template(TEMPLATE.read_text(), undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    return template.render(band_redis_namespace=namespace, _band_redis_hashes=hashes)
 
 
 def free_port() -> int:
