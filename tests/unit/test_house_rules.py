@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = sorted(path.name for path in (ROOT / "service_src").iterdir() if (path / "pyproject.toml").is_file())
+# compat has no module of its own name, and stands beside band in the base image.
+SERVICES = sorted({path.parent.name for path in (ROOT / "service_src").glob("*/pyproject.toml")} - {"compat"})
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 
 

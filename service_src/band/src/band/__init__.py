@@ -18,8 +18,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from band.compat import offer
-
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
@@ -72,8 +70,6 @@ __all__ = [
     "web",
     "worker",
 ]
-
-offer()
 
 _ELSEWHERE = {
     "blocking": "band.service.jobs",

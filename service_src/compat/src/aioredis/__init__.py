@@ -1,8 +1,8 @@
 """The call forms of aioredis 1 over redis-py, of which aioredis has been a part since 2022."""
 
-from band.compat.aioredis import commands, errors, pool
-from band.compat.aioredis.commands import create_connection, create_pool, create_redis, create_redis_pool, from_url
-from band.compat.aioredis.errors import (
+from aioredis import commands, errors, pool
+from aioredis.commands import create_connection, create_pool, create_redis, create_redis_pool, from_url
+from aioredis.errors import (
     AuthError,
     ChannelClosedError,
     ConnectionClosedError,
@@ -15,6 +15,7 @@ from band.compat.aioredis.errors import (
     ReplyError,
     WatchVariableError,
 )
+
 from band.compat.redis1 import Channel, Client, Pool
 
 Redis = Client

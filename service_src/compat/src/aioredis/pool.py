@@ -1,6 +1,7 @@
 """The import path ``aioredis.pool``."""
 
-from band.compat.aioredis.commands import create_pool
+from aioredis.commands import create_pool
+
 from band.compat.redis1 import Pool
 
 ConnectionsPool = Pool

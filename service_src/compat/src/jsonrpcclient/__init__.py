@@ -1,5 +1,5 @@
 """What services of the original platform use of jsonrpcclient 2: the error that ``rpc.request`` raises."""
 
-from band.compat.jsonrpcclient import exceptions
+from jsonrpcclient import exceptions
 
 __all__ = ["exceptions"]
