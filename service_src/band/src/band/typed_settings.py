@@ -44,7 +44,7 @@ def load(kind: type[S], *sources: Mapping[str, Any], problems: Iterable[str] = (
     settings = kind(**found, **ready)
     wrong += getattr(settings, "problems", list)()
     if wrong:
-        raise SettingsError("The settings cannot be used: " + "; ".join(wrong))
+        raise SettingsError("; ".join(wrong))
     return settings
 
 
