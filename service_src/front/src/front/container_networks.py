@@ -1,4 +1,4 @@
-"""The networks that this container stands in, as the kernel's routing tables tell them.
+"""The networks of this container, from the kernel's routing tables.
 
 A port that Docker publishes is reached through the container's gateway: by Docker's user-space proxy, or by a rule of
 the host that puts its own address in. So what comes from the gateway comes from the host, a proxy there included.

@@ -1,4 +1,4 @@
-"""Front's own gauges, read at each scrape. What is counted as it happens stands in `metrics`."""
+"""Front's gauges, which are read at each scrape. Counters are in `metrics`."""
 
 from __future__ import annotations
 

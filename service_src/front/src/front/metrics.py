@@ -1,4 +1,4 @@
-"""What front counts, by name; shown among the metrics as `band_front_<name>_total`."""
+"""Front's counters by name; shown as the metrics `band_front_<name>_total`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of front's processes this one is."""
+"""The identity of a worker process, and how many of them fit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class WorkerProcess:
 
 
 def cores(cgroup: Path = CGROUP) -> int:
-    """Return how many processes can run at once here: the cores, or what the container's limit leaves of them."""
+    """Return how many processes can run at once: the cores, or fewer where the container's CPU limit says so."""
     allowed = len(os.sched_getaffinity(0))
     for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # cgroup v2, v1
         try:

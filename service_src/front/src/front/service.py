@@ -13,7 +13,7 @@ from front.checks import add_checks
 from front.gauges import add_gauges
 
 RECALL_WITHIN_SECONDS: Final = 2.0
-"""How long the event port waits for Redis at a start: a Redis that is away must not keep it shut."""
+"""How long the event port waits for Redis at a start, so that it opens although Redis is away."""
 LOOK_WITHIN_SECONDS: Final = 1.5
 """How long a call that says that there is news waits for it; the director waits 2 s for the response."""
 RECALL_LATE_SECONDS: Final = 3600.0
@@ -73,7 +73,7 @@ class FrontService:
         return {name: {**options, "absent": name in absent} for name, options in enrichers.items()}
 
     async def open(self) -> None:
-        """Recall the registrations, then open the event port."""
+        """Restore the registrations, then open the event port."""
         app = self._app
         self._stop_without_supervisor()
         await app.registrations.recall(RECALL_WITHIN_SECONDS)
@@ -94,7 +94,7 @@ class FrontService:
             await app.registrations.recall(RECALL_LATE_SECONDS)
 
     def _stop_without_supervisor(self) -> None:
-        """Stop as soon as the supervisor is gone, however it went: nobody else would end this worker."""
+        """Stop as soon as the supervisor is gone, however it ended: nobody else would stop this worker."""
         pipe = self._app.process.supervisor
         if pipe is not None:
             loop = asyncio.get_running_loop()

@@ -30,7 +30,7 @@ class CircuitBreaker:
         self._missed_params: dict[str, dict[str, Any]] = {}
 
     def note(self, answered: Iterable[str], missing: Collection[str], params: dict[str, Any], now: float) -> None:
-        """Take the outcome of one enrichment; `now` in seconds of a monotonic clock."""
+        """Record the outcome of one enrichment; `now` in seconds of a monotonic clock."""
         if self._misses:
             for service in answered:
                 self._misses.pop(service, None)
@@ -43,13 +43,13 @@ class CircuitBreaker:
                 self.absent = self.absent | {service}
 
     def back(self, service: str) -> None:
-        """Wait for a service again."""
+        """Close the circuit of a service."""
         self.absent = self.absent - {service}
         self._misses.pop(service, None)
         self._missed_params.pop(service, None)
 
     def forget(self) -> None:
-        """Start anew: the registrations changed."""
+        """Close all circuits: the registrations changed."""
         self.absent = frozenset()
         self._misses.clear()
         self._missed_params.clear()

@@ -49,7 +49,7 @@ class Enricher:
         self._fingerprint = fingerprint
 
     async def enrich(self, message: Message, plan: EnrichPlan, trace: Trace | None = None) -> frozenset[str] | set[str]:
-        """Enrich one message; the services that stayed silent. Overwrites what the client sent under the same names."""
+        """Enrich one message; returns the silent services. Overwrites what the client sent under the same names."""
         tracked = message["key"].startswith(_TRACK)
         stored: Stored = None
         reading: asyncio.Future[Stored] | None = None
@@ -77,7 +77,7 @@ class Enricher:
     async def _ask_services(
         self, message: Message, plan: EnrichPlan, rules: tuple[EnricherRule, ...], trace: Trace
     ) -> set[str]:
-        """Lay the services' answers into the message, in the order of their registrations; who stayed silent."""
+        """Add the services' responses to the message, in the order of their registrations; returns the silent ones."""
         shared = plan.params(message)
         now = asyncio.get_running_loop().time()
         found: dict[str, Any] = {}
@@ -118,7 +118,7 @@ class Enricher:
         silent: set[str],
         trace: Trace,
     ) -> dict[str, Any]:
-        """Ask services, those `apart` with params of their own; the results. Who stays silent is added to `silent`."""
+        """Ask services, those `apart` with params of their own; returns the results, and adds to `silent`."""
         if not apart:
             scattered = [await self._ask(frozenset_of(services), shared, trace)]
         else:
@@ -148,7 +148,7 @@ class Enricher:
     def _keep(
         self, results: dict[str, Any], asked: dict[str, tuple[CacheRule, CacheKey] | None], asked_at: float
     ) -> None:
-        """Keep the answers that may be used again. Errors are none."""
+        """Cache the responses that may be used again; errors are not cached."""
         for service, result in results.items():
             keeping = asked.get(service)
             if keeping is not None:

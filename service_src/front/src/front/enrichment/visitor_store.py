@@ -20,13 +20,13 @@ from front.event.unicode_repair import valid_unicode
 
 PREFIX: Final = "s:"
 MAX_KEPT: Final = 20_000
-"""Visitors whose hash is remembered."""
+"""Visitors whose hash is cached."""
 MAX_KEPT_BYTES: Final = 4096
 """Bytes of one; larger ones are read each time."""
 MAX_BYTES: Final = 8 * 1024 * 1024
-"""What all that is remembered may take, about."""
+"""Bytes that the cache may take, approximately."""
 _OVERHEAD_BYTES: Final = 250
-"""Bytes that Python itself needs for one visitor, about."""
+"""What Python needs for one visitor, approximately."""
 
 Stored = msgspec.Raw | None
 """The JSON object of what is stored; None: nothing, or nothing that can be used."""
@@ -35,7 +35,7 @@ _UNKNOWN: Final = (False, None)
 
 
 class VisitorStore:
-    """Reads and remembers hashes of visitors."""
+    """Reads and caches hashes of visitors."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
@@ -45,7 +45,7 @@ class VisitorStore:
         self._watch.add(PREFIX, self._forget)
 
     def known(self, uid: str) -> tuple[bool, Stored]:
-        """Return whether it is known what is stored of a visitor, and what that is."""
+        """Return whether a visitor's hash is cached, and what it is."""
         return self._kept.get(uid) or _UNKNOWN
 
     @property

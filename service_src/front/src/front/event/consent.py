@@ -1,4 +1,4 @@
-"""Whether a visitor objects to being tracked: Global Privacy Control, or a consent that was refused."""
+"""Objection to tracking: Global Privacy Control, or consent that was refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Host names: which are real, and which domain a cookie may be set for."""
+"""Host names: which are valid, and which domain a cookie may be set for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _MAX_LENGTH = 512
-"""Characters of a header that is looked at, and perhaps remembered."""
+"""Characters of a header that is parsed, and perhaps cached."""
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
 
 

@@ -1,4 +1,4 @@
-"""Ids that sort by time: 42 bits of milliseconds, 10 bits of worker, 12 bits of sequence."""
+"""Snowflake ids, which sort by time: 42 bits of milliseconds, 10 bits of worker, 12 bits of sequence."""
 
 from __future__ import annotations
 

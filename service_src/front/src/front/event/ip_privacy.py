@@ -1,4 +1,4 @@
-"""What is kept of a client's address once the place is known."""
+"""Masking of the client's address, once the place is known."""
 
 from __future__ import annotations
 

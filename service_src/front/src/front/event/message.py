@@ -20,7 +20,7 @@ Message = dict[str, Any]
 
 
 def event_key(service: Any, name: Any) -> str:
-    """`in.gen.<service>.<name>`; BadRequest when one of them cannot be a name."""
+    """Return `in.gen.<service>.<name>`; BadRequest when one of them cannot be a name."""
     first, second = to_name(service), to_name(name)
     if first is None or second is None:
         raise BadRequest("bad_name", "`service` and `name` must be text or numbers")

@@ -34,7 +34,7 @@ class Trace:
         self._enrichers.append(note)
 
     def encode(self) -> bytes:
-        """`{"at": ms since 1970, "ms": until now, "enrichers": {name: {"ms", "status"}}, "handler": name or null}`."""
+        """Return `{"at": ms since 1970, "ms": so far, "enrichers": {name: {"ms", "status"}}, "handler": name}`."""
         ms = (time.perf_counter() - self._begun) * 1000
         handler = _name(self.handler) if self.handler else "null"
         enrichers = ",".join(self._enrichers)

@@ -23,7 +23,7 @@ _MAX_CACHED_LENGTH = 100
 
 
 class EventPath(NamedTuple):
-    """What a path says. Empty text where it says nothing."""
+    """The parts that a path names; empty text where it names none."""
 
     service: str
     name: str
@@ -33,7 +33,7 @@ class EventPath(NamedTuple):
 
 
 def read_path(path: str) -> EventPath:
-    """Read a path (no query); well-known ones are remembered."""
+    """Parse a path (without its query); frequent ones are cached."""
     return _remembered(path) if len(path) <= _MAX_CACHED_LENGTH else _read(path)
 
 

@@ -25,7 +25,7 @@ IDLE_SECONDS: Final = 75.0
 MAX_REQUEST_SECONDS: Final = 60.0
 """The time in which a request must be complete."""
 LINGER_SECONDS: Final = 2.0
-"""How long the rest of a refused body is read and thrown away: closing at once would destroy the answer on its way."""
+"""How long the rest of a refused body is read and discarded: closing at once would destroy the response on its way."""
 
 
 class Host(Protocol):
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[Request] = deque()
         self._queued = 0
         self._rest = b""
-        """What was read and not parsed, because what came before it is to be answered first."""
+        """Bytes that are not parsed yet, because requests before them have to be answered first."""
         self._upgrade: Request | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = self._lost = self._paused = False
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
             self._count()
 
     def eof_received(self) -> bool:
-        """Close, unless an answer is still to be written."""
+        """Close, unless a response is still to be written."""
         self._closing = True
         return self.busy
 
@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
     # --- reading
 
     def _read(self, data: bytes) -> None:
-        """Parse, until what was read has to be answered before more is read."""
+        """Parse until requests have to be answered before more is parsed."""
         at, size = 0, len(data)
         try:
             while at < size and not self._closing:
@@ -213,7 +213,7 @@ class Connection(asyncio.Protocol):
             self._count()
 
     def _next(self) -> Request | None:
-        """Return the request that waits next, if any."""
+        """Return the next waiting request, if any."""
         if not self._waiting and self._rest:
             rest, self._rest = self._rest, b""
             self._read(rest)
@@ -236,11 +236,11 @@ class Connection(asyncio.Protocol):
 
     @property
     def waits_since(self) -> float | None:
-        """When it fell idle, or began what is not complete or not read; None while a request is being answered."""
+        """Since when it is idle, a request incomplete, or a response unread; None while a request is being answered."""
         return self._stalled_since or (None if self.busy else self._parser.started_at or self.last_read_at)
 
     def shed(self) -> None:
-        """Give way to others: 503 for a request that is not complete, nothing for those that wait, then the end."""
+        """Shed: 503 for an incomplete request, nothing for those that wait, then close."""
         if self._stalled_since:
             self.abort()
         elif self.busy:
@@ -252,7 +252,7 @@ class Connection(asyncio.Protocol):
             self._end()
 
     def check_timeouts(self, now: float) -> None:
-        """Close when nothing came for too long, or a request takes too long to come, or an answer to be read."""
+        """Close when the client is idle for too long, or too slow in sending a request or reading a response."""
         started, patience = self._parser.started_at, STALLED_SECONDS if self._closing else IDLE_SECONDS
         slow = started > 0 and now - started > MAX_REQUEST_SECONDS
         late = not self.busy and (slow or now - self.last_read_at > patience)
@@ -262,7 +262,7 @@ class Connection(asyncio.Protocol):
             self._count(unread=True)
 
     def _drop(self) -> None:
-        """Let go of everything that was read and is not being answered."""
+        """Discard everything that was read and is not being answered."""
         self._waiting.clear()
         self._queued = 0
         self._rest = b""

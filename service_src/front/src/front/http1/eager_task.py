@@ -1,4 +1,4 @@
-"""Tasks that begin at once: what has nothing to wait for is done without a turn of the loop."""
+"""Eager tasks: what has nothing to wait for is done without a turn of the event loop."""
 
 from __future__ import annotations
 

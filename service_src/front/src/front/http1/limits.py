@@ -25,7 +25,7 @@ MAX_UNREAD_BYTES: Final = 16 * 1024
 MAX_AT_ONCE: Final = 8
 """Requests or messages of one connection that are answered before other connections get a turn."""
 STALLED_SECONDS: Final = 30.0
-"""How long a client may leave its answers unread."""
+"""How long a client may leave responses unread."""
 MIN_WAIT_SECONDS: Final = 1.0
 """A connection that has waited for less is not shed."""
 MIN_WEBSOCKET_WAIT_SECONDS: Final = 60.0
@@ -73,7 +73,7 @@ class Guest(Protocol):
 
 
 class Pool:
-    """Guests of one kind: at most so many, and so many of one address."""
+    """Guests of one kind, limited in total and per address."""
 
     def __init__(self, kind: str, limits: tuple[int, int], min_wait: float, refusals: Counter[str]) -> None:
         self._kind = kind
@@ -222,7 +222,7 @@ class Bounds:
 
 
 def accepted(transport: asyncio.Transport) -> str:
-    """Bound what is kept of a new connection's answers; returns the address of its other end, empty if not known."""
+    """Limit the write buffer of a new connection; returns the peer's address, empty if not known."""
     transport.set_write_buffer_limits(MAX_UNREAD_BYTES)
     found = transport.get_extra_info("peername")
     return str(found[0]) if isinstance(found, tuple) else ""

@@ -32,7 +32,7 @@ _GOOD_HOSTS: Final = set[bytes | None]()
 
 
 class RequestParser:
-    """Takes pieces of at most `MAX_PIECE_BYTES`; tells of requests as soon as they are complete, or at fault.
+    """Takes pieces of at most `MAX_PIECE_BYTES`; hands over requests as soon as they are complete, or at fault.
 
     After a fault nothing must be fed any more.
     """
@@ -76,7 +76,7 @@ class RequestParser:
 
     @property
     def held(self) -> int:
-        """Bytes that are kept of the request that is being read, about."""
+        """Bytes that are held of the request that is being read, approximately."""
         if not self.started_at:
             return 0
         head = 0 if self._reading is None else sum(map(len, self._reading.headers.values()))
@@ -149,7 +149,7 @@ class RequestParser:
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; or a trailer, which nobody looks at."""
+        """Take a header, or a trailer, which is ignored."""
         headers = self._headers
         name = name.lower()
         if name in headers:
@@ -163,7 +163,7 @@ class RequestParser:
         return (b"%b; %b" if name == b"cookie" else b"%b, %b") % (known, value)
 
     def on_headers_complete(self) -> None:
-        """Look at the head: is it whole, is the body welcome?"""
+        """Check the head, and whether the body may come."""
         headers, parser = self._headers, self._parser
         self._headers = {}
         if self._continued is not None:
@@ -199,7 +199,7 @@ class RequestParser:
             self._body += body
 
     def on_message_complete(self) -> None:
-        """Tell of a complete request."""
+        """Hand over a complete request."""
         request, body = self._reading, self._body
         self.clear()
         self._moved = True
@@ -226,7 +226,7 @@ def _check_length(target: bytes, headers: Headers) -> None:
 
 
 def _check_framing(version: str, headers: Headers) -> None:
-    """ValueError for a head that is valid syntax and is refused all the same (RFC 9112, 3.2 and 6.1)."""
+    """Raise ValueError for a head that is valid syntax and is refused all the same (RFC 9112, 3.2 and 6.1)."""
     host = headers.get(b"host")
     if version == "1.1":
         if host is None:

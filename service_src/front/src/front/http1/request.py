@@ -15,7 +15,7 @@ BAD_HANDSHAKE: Final = "websocket"
 
 
 class Request:
-    """A request whose head and body are complete, or one that has a fault and is to be refused for it."""
+    """A complete request, or one that has a fault and is refused for it."""
 
     __slots__ = ("body", "fault", "headers", "keep_alive", "method", "peer", "target", "upgrade")
 

@@ -84,7 +84,7 @@ def head(
     keep_alive: bool,
     extra: list[tuple[str, str]] | None = None,
 ) -> bytes:
-    """Return status line and headers with the empty line at their end.
+    """Return status line and headers, with the empty line at the end.
 
     An empty `cookie` sets none; with an empty `origin` no page of another site may read the answer.
     """

@@ -13,13 +13,13 @@ _GREETINGS = {"ping": "pong", "hello": "hi"}
 
 
 class BuiltInHandlers:
-    """Answers events that no other service replies."""
+    """Answers events that no other service handles."""
 
     def __init__(self, redirects: Redirects) -> None:
         self._redirects = redirects
 
     def answer(self, handler: str, message: Message, own_hosts: tuple[str, ...]) -> Reply:
-        """Return the answer of a built-in handler, by its name."""
+        """Return the reply of a built-in handler, by its name."""
         if handler == "track":
             return _track(message)
         if handler == "pixel":
@@ -35,7 +35,7 @@ class BuiltInHandlers:
 
 
 def default_answer(known: str, message: Message) -> Reply:
-    """Return the answer when nobody handles an event: how far its key is known, and its id."""
+    """Return the reply when nobody handles an event: how far its key is known, and its id."""
     return replies.data({"key": known, "id": message["id"]})
 
 

@@ -65,7 +65,7 @@ class Pipeline:
         self._handler_timeout = handler_timeout
 
     async def run(self, message: Message, own_hosts: tuple[str, ...] = ()) -> Reply:
-        """Return the client's answer, once the event is safe. NotAccepted when it is not: then nothing was promised.
+        """Return the reply once the event is stored. NotAccepted when it is not: then nothing was promised.
 
         `own_hosts` are the host names that the request came to; redirects to them are allowed.
         """

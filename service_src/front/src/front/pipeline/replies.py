@@ -1,4 +1,4 @@
-"""What front answers, before it is HTTP or a WebSocket message: the typed responses of the wire protocol."""
+"""Replies to events, before they are HTTP or WebSocket messages: the typed responses of the wire protocol."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BODYLESS = frozenset({204, 304})
 
 @dataclass(slots=True)
 class Reply:
-    """An answer: its kind (`data`, `error`, `redirect`, `pixel` or another), and its parts."""
+    """A reply: its kind (`data`, `error`, `redirect`, `pixel` or another), and its parts."""
 
     kind: str
     status: int = 200
@@ -36,7 +36,7 @@ class Reply:
 
 @dataclass(slots=True)
 class HttpReply:
-    """Status, headers and body of an HTTP answer. `content_type` None: no such header."""
+    """Status, headers and body of an HTTP response. `content_type` None: no such header."""
 
     status: int
     body: bytes
@@ -45,17 +45,17 @@ class HttpReply:
 
 
 def data(value: Any, status: int = 200) -> Reply:
-    """Return any JSON value."""
+    """Return a reply with any JSON value."""
     return Reply("data", status, value)
 
 
 def error(message: str, status: int) -> Reply:
-    """Return an error with a text for the client."""
+    """Return a reply with an error message for the client."""
     return Reply("error", status, message=message)
 
 
 def redirect(location: str, status: int = 302) -> Reply:
-    """Send the client elsewhere."""
+    """Return a redirect."""
     return Reply("redirect", status, location=location)
 
 
@@ -83,7 +83,7 @@ def from_handler(result: Any) -> Reply:
 
 
 def render(answer: Reply, *, native: bool = False) -> HttpReply:
-    """Return the HTTP form of an answer; `native` is the JSON of the typed response, as the browser SDK reads it."""
+    """Return the HTTP form of a reply; `native` is the JSON of the typed response, as the browser SDK reads it."""
     if native:
         return HttpReply(answer.status, _encode(native_form(answer)), None, answer.headers)
     kind, status = answer.kind, answer.status
@@ -142,7 +142,7 @@ def _parts(answer: Reply) -> dict[str, Any]:
 
 
 def _text_or_json(value: Any) -> bytes:
-    """Return text stands as it is, everything else as JSON; nothing (and 0, false) is {}."""
+    """Return text as it is, everything else as JSON; an empty value (also 0 and false) as {}."""
     if isinstance(value, str) and value:
         return value.encode("utf-8", "replace")
     if not value and not isinstance(value, (list, dict)):
@@ -151,7 +151,7 @@ def _text_or_json(value: Any) -> bytes:
 
 
 def _headers(given: Any) -> list[tuple[str, str]]:
-    """Return the headers that a handler asked for, as far as they are headers and its business."""
+    """Return the headers that a handler set, without those that are malformed or that it may not set."""
     found: list[tuple[str, str]] = []
     for pair in given if isinstance(given, list) else ():
         if not isinstance(pair, list) or len(pair) != 2:

@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple, TypeGuard
 from front.errors import UnusableRow
 
 OWN_FIELDS: Final = frozenset({"mmgeo", "sxgeo", "uaparser", "stored"})
-"""What front and the platform's enrichers lay into `data`, also while they are stopped; `fpid` the SDK sends itself."""
+"""Fields of `data` that front and the platform's enrichers fill, reserved also while these are stopped. The SDK sends
+`fpid` itself."""
 
 _MISSING = object()
 MAX_NAME_LENGTH: Final = 200
@@ -26,11 +27,11 @@ Props = dict[str, Path]
 
 
 class CacheRule(NamedTuple):
-    """What an enricher's registration says of its answers: `options.cache`."""
+    """How responses of an enricher may be cached: `options.cache` of its registration."""
 
     service: str
     props: tuple[str, ...]
-    """The parameters that an answer depends on, and nothing else does."""
+    """The only parameters that a response depends on."""
     ttl: float
     """Seconds."""
 
@@ -73,12 +74,12 @@ class EnricherRow(NamedTuple):
 
 
 class EnricherRule(NamedTuple):
-    """A service that wants to hear of an event, and how its answers may be used again (None: not at all)."""
+    """A service that enriches an event, and how its responses may be cached (None: not at all)."""
 
     service: str
     rule: CacheRule | None
     own: Props | None
-    """What it is told, where that is not what the others are told."""
+    """Its own parameters, where they differ from what the others are told."""
 
 
 class EnrichPlan:
@@ -115,15 +116,15 @@ class EnrichPlan:
         self.services = self._for_all.union(*by_prefix.values())
         """Every service that may be asked."""
         self.fields = OWN_FIELDS | self.services
-        """Names in `data` that answers lie under: no client may write there."""
+        """Fields of `data` that are reserved for responses: no client may write there."""
 
     @property
     def told_apart(self) -> list[str]:
-        """Services that mean something else by the name of a property than one that registered before them."""
+        """Services that mean something else by a property's name than a service that registered before them."""
         return sorted(self._own)
 
     def expected(self, key: str) -> frozenset[str]:
-        """Return the services that must hear of an event key; each once, however many of its keys match."""
+        """Return the services that enrich an event key; each once, however many of its keys match."""
         found = self._for_all
         if not self._by_prefix:
             return found
@@ -136,7 +137,7 @@ class EnrichPlan:
         return found
 
     def rules(self, key: str) -> tuple[EnricherRule, ...]:
-        """Return the services that must hear of an event key, in the order of their registrations."""
+        """Return the services that enrich an event key, in the order of their registrations."""
         return self._selected(key) if len(key) <= _MAX_CACHED_LENGTH else self._select(key)
 
     def _select(self, key: str) -> tuple[EnricherRule, ...]:

@@ -15,14 +15,6 @@ MAX_ROWS: Final = 10_000
 LEFT_OUT: Final = "correct what that service registers (/registrations of the director shows it), or stop the service"
 
 
-class Push(NamedTuple):
-    """What the director told a worker, and when: seconds of a clock that all workers of a host share."""
-
-    register: list[Any]
-    state_hash: Any
-    at: float
-
-
 class Table(NamedTuple):
     """One state of the registrations; replaced as a whole."""
 

@@ -1,1 +1,1 @@
-"""When an event may be acknowledged: the Redis stream, and front's own disk behind it."""
+"""When an event counts as stored: the Redis stream and its retention, the journal behind it, and its replay."""

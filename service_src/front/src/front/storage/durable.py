@@ -3,7 +3,7 @@
 While nothing waits in the journal, an event goes straight into the stream. From the first one that Redis does not take,
 all go to the journal, those that come later too, so that the events of a visitor stay in their order; a background task
 brings them into the stream as soon as Redis takes them. When only a few are left, new ones wait these few
-milliseconds, and the straight way is open again.
+milliseconds, and then events go straight into the stream again.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class JournalAcceptor:
     def __init__(
         self, stream: Acceptor, journal: Journal, link: RedisLink, redis: RedisPersistence, given: Given
     ) -> None:
-        """`given` is filled by the straight way."""
+        """`given` is filled by `stream`."""
         self.journal = journal
         self._stream = stream
         self._link = link
@@ -160,7 +160,7 @@ class JournalAcceptor:
         self._recovery.redis_wrote(left)
 
     def redis_lost(self, reason: str) -> None:
-        """Bring again what Redis had confirmed and may have lost."""
+        """Append again what Redis had confirmed and may have lost."""
         if self._recovery.needed:
             self._start_journaling(reason, lost=True)
 
@@ -175,7 +175,7 @@ class JournalAcceptor:
         self._wake.set()
 
     async def _run(self) -> None:
-        """Wait for something to do, then bring what waits into the stream. A trouble that is known is waited out."""
+        """Wait for something to do, then bring what waits into the stream. Known failures are waited out."""
         if not self._journaling:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), _ADOPT_EVERY_SECONDS)
@@ -203,7 +203,7 @@ class JournalAcceptor:
                 self._start_journaling("another front left events")
 
     async def _catch_up(self) -> None:
-        """Bring everything into the stream; at the end nothing waits and the straight way is open."""
+        """Bring everything into the stream; at the end nothing waits, and events go straight to Redis again."""
         await self._link.command("PING")  # a Redis that hangs shows here, before anybody waits for it
         await self._recovery.bring()
         await self._bring_older()

@@ -19,17 +19,17 @@ Given = Unpersisted[list[Event] | Segment]
 
 
 class Recovery:
-    """Keeps events and segments until Redis has written them; brings them again when it was lost before."""
+    """Keeps events and segments until Redis has written them; appends them again when it may have lost them."""
 
     def __init__(self, given: Given, journal: Journal, replayer: Replayer) -> None:
-        """`given` is filled by the straight way, and by `replayed`."""
+        """`given` is filled by the stream's acceptor, and by `replayed`."""
         self._given = given
         self._journal = journal
         self._replayer = replayer
         self._in_memory: list[Entry] = []
 
     def __len__(self) -> int:
-        """Events that are to be brought and are on no disk."""
+        """Events that are to be appended again and are in memory only."""
         return len(self._in_memory)
 
     @property
@@ -62,7 +62,7 @@ class Recovery:
             self._journal.take_back(segment)
 
     async def bring(self) -> None:
-        """Bring what is only in memory. Each event is looked for in the stream first."""
+        """Append what is only in memory, unless it is found in the stream."""
         while self._in_memory:
             entries = [entry._replace(end=end) for end, entry in enumerate(self._in_memory, 1)]
             key = f"memory-{secrets.token_hex(8)}"

@@ -19,7 +19,7 @@ LOOK_EVERY_SECONDS: Final = 0.5
 LOOK_EVERY_BYTES: Final = 8 * 1024 * 1024
 """Of events that a worker gives to Redis: then it looks at once, a flood is quicker than half a second."""
 ALARM_SHARE: Final = 0.8
-"""Of `maxmemory`: from here on acknowledged events give way (`front.storage.retention`)."""
+"""Of `maxmemory`: from here on acknowledged events are trimmed (`front.storage.retention`)."""
 FULL_SHARE: Final = 0.9
 """Of `maxmemory`: from here on new events go to the journal, so that there is room for everything but events."""
 _DISK_HINT: Final = "free space on the disk of Redis' volume, or mend it: Redis goes on by itself"
@@ -40,7 +40,7 @@ class Watcher(Protocol):
 
 
 class RedisPersistence:
-    """Looks at least twice a second at how Redis keeps its data; each worker of front has one."""
+    """Checks at least twice a second how Redis keeps its data; each worker has one."""
 
     def __init__(self, link: RedisLink, max_length: int, workers: int = 1) -> None:
         """`max_length`: with so many events the stream is full; `workers`: how many share the room."""
@@ -164,7 +164,7 @@ def number(values: dict[str, str], name: str) -> int:
 
 
 def facts_of(values: dict[str, str]) -> dict[str, Any]:
-    """Return what of INFO matters for keeping; `code` names what is wrong, for the log."""
+    """Return the facts of INFO that matter; `code` is the log event of what is wrong."""
     policy = values.get("maxmemory_policy", "noeviction")
     facts: dict[str, Any] = {"status": "ok", "maxmemory_policy": policy, "aof": values.get("aof_enabled") == "1"}
     if found := _problem(values, policy):

@@ -46,16 +46,16 @@ return tonumber(ARGV[2])
 
 JOURNALED = b'"journaled":true'
 UNSURE = b'"unsure":true'
-"""Marks the trace of an event whose first try ended without a word: it may be in the stream already."""
+"""Marks the trace of an event whose first append was never confirmed: it may be in the stream already."""
 CONFIRMED = b'"confirmed":true'
 """Marks the trace of an event that Redis has confirmed, and may have lost: listeners were told of it already."""
 _SCAN_PAGE = 200
-"""Entries of one look: of the largest events, 20 MB."""
+"""Entries of one XRANGE: of the largest events, 20 MB."""
 _MAX_SCANNED = 100_000
 _CLOCK_SKEW_MS = 2000
 """How far Redis' clock may be behind front's."""
 _MAX_DELAY_MS = 60_000
-"""So long after an event came to front it may have come to the stream."""
+"""How long after its arrival an event may have reached the stream."""
 
 
 class _Known(msgspec.Struct):

@@ -26,13 +26,13 @@ from front.storage.redis_persistence import RedisPersistence, remedy
 
 EVERY_SECONDS: Final = 1.0
 ALARM_SHARE: Final = 0.8
-"""Of the bound in events, and of Redis' memory: from here on there is an alarm, and acknowledged events give way."""
+"""Of the bound in events, and of Redis' memory: from here on there is an alarm, and acknowledged events are trimmed."""
 CALM_SHARE: Final = 0.7
 """The alarm ends below this, so that it does not flicker; trimming for memory ends here too."""
 KEPT_SHARE_OF_MEMORY: Final = 0.25
 """Of `maxmemory`: bytes of acknowledged events that stay, unless a setting says otherwise."""
 _LASTING: Final = 3
-"""Refusals of Redis in a row that are told of."""
+"""After so many refusals of Redis in a row, health and log tell."""
 _MAX_STEP: Final = 10_000
 """Entries that one XTRIM removes at most: Redis does nothing else meanwhile."""
 _NODE_ENTRIES: Final = 100
@@ -210,7 +210,7 @@ class Trimmer:
         return f"the stream has {size}; {self._who()}"
 
     def _who(self) -> str:
-        """Return who holds back: the groups whose oldest event is at least half as old as the oldest of all."""
+        """Name who holds back: the groups whose oldest event is at least half as old as the oldest of all."""
         now_ms = time.time() * 1000
         waiting = [(group, now_ms - group.needs[0]) for group in self.groups if group.behind]
         if not waiting:

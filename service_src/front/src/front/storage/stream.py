@@ -26,7 +26,7 @@ _ASK_LISTENERS = b"*3\r\n$6\r\nPUBSUB\r\n$6\r\nNUMSUB\r\n$%d\r\n%b\r\n" % (len(B
 
 
 class Acceptor(Protocol):
-    """Takes encoded messages into keeping. A journal on disk is another one of these."""
+    """Stores encoded messages: in the stream, or with a journal behind it."""
 
     def accept(self, payload: bytes, trace: bytes = b"") -> Awaitable[Any]:
         """Wait until the event is safe; NotAccepted when it is not.
@@ -53,7 +53,7 @@ class StreamAcceptor:
     def __init__(
         self, link: RedisLink, redis: RedisPersistence, timeout: float, unwritten: Unpersisted[Any] | None = None
     ) -> None:
-        """`unwritten` is given the events that Redis has confirmed, if somebody can append them again."""
+        """`unwritten` receives the events that Redis has confirmed, if somebody can append them again."""
         self._link = link
         self._redis = redis
         self._timeout = timeout
@@ -87,7 +87,7 @@ class StreamAcceptor:
 
 
 class _Turn:
-    """The events of one turn of the loop, on their way to Redis."""
+    """The events of one turn of the event loop, on their way to Redis."""
 
     __slots__ = (
         "_accepted", "_answered", "_commands", "_events", "_futures", "_link", "_loop", "_timeout", "_timer",
@@ -109,7 +109,7 @@ class _Turn:
         self._timer = self._loop.call_later(timeout, self._give_up)
 
     def add(self, command: bytes, event: Event) -> asyncio.Future[Any]:
-        """Take one event along; the future ends with Redis' word."""
+        """Take one event along; the future ends with Redis' reply."""
         future: asyncio.Future[Any] = self._loop.create_future()
         self._commands.append(command)
         self._events.append(event)

@@ -27,14 +27,14 @@ from front.websocket.frames import (
 )
 
 MAX_MESSAGE_SECONDS: Final = 60.0
-"""In which a message must be complete."""
+"""The time in which a message must be complete."""
 HEARTBEAT_SECONDS: Final = 30.0
 """After so long without a byte a client is pinged; it may take as long to respond."""
 GOODBYE_SECONDS: Final = 1.0
-"""How long a client may take to answer a close; a stopping front has little time."""
+"""How long a client may take to answer a close frame; a stopping front has little time."""
 _MAX_CLOSE_BYTES: Final = 1024
 MAX_AHEAD_BYTES: Final = 16 * 1024
-"""What is read of the messages behind the one that is being answered, about."""
+"""Bytes that are read ahead of the message that is being answered, approximately."""
 
 
 class WebSocket(asyncio.Protocol):
@@ -66,7 +66,7 @@ class WebSocket(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._busy = self._closing = self._paused = False
         self._goodbye = b""
-        """The close that is said when the message is answered that is being worked on."""
+        """The close frame to send when the current message is answered."""
         self._stalled_since = self._unfinished_since = self._pinged_at = 0.0
         self._last_read_at = self._loop.time()
         self.address = address
@@ -102,7 +102,7 @@ class WebSocket(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the client; what it sent in whole is worked on to its end."""
+        """Forget the client; messages that came completely are still worked on."""
         del exc
         self._closing = True
         self._bounds.forget(self)
@@ -172,7 +172,7 @@ class WebSocket(asyncio.Protocol):
         return message
 
     def _count(self, *, unread: bool = False) -> None:
-        """Have it noted what is kept of this client; read on when it is little, or a message is not complete."""
+        """Report what is held of this client; read on when it is little, or a message is incomplete."""
         if self._closing:
             return
         reader = self._reader
@@ -193,7 +193,7 @@ class WebSocket(asyncio.Protocol):
     # --- ends
 
     def check_timeouts(self, now: float) -> None:
-        """Ask a silent client whether it is there; close when it is not, or is too slow."""
+        """Ping a silent client; close when it does not respond, or is too slow."""
         if (self._stalled_since and now - self._stalled_since > STALLED_SECONDS) or (
             self._pinged_at and now - self._pinged_at > HEARTBEAT_SECONDS
         ):
@@ -209,11 +209,11 @@ class WebSocket(asyncio.Protocol):
             self._count(unread=True)
 
     def finish(self) -> None:
-        """Say goodbye when what was asked is answered; the client comes back to the next process."""
+        """Close when the current message is answered; the client reconnects to the next process."""
         self._part(close_frame(GOING_AWAY, "restart"))
 
     def shed(self) -> None:
-        """Give way to others."""
+        """Shed."""
         if self._stalled_since:
             self.abort()
         else:
@@ -230,11 +230,11 @@ class WebSocket(asyncio.Protocol):
             self._close(goodbye)
 
     def close_unidentified(self) -> None:
-        """Close without a status, as the original did where `uid` was missing."""
+        """Close without a status code, as the original did where `uid` was missing."""
         self._close(close_frame(None))
 
     def _close(self, goodbye: bytes) -> None:
-        """Say a close, and wait a moment for the client's: closing at once would destroy ours on its way."""
+        """Send a close frame, and wait a moment for the client's: closing at once would destroy ours on its way."""
         if self._closing:
             return
         self._closing = True
@@ -247,7 +247,7 @@ class WebSocket(asyncio.Protocol):
         self._loop.call_later(GOODBYE_SECONDS, self._transport.close)
 
     def _await_close(self) -> None:
-        """Look for the client's close behind ours; of what else comes nothing is kept."""
+        """Wait for the client's close frame; everything else is discarded."""
         with contextlib.suppress(FrameError):
             while (message := self._reader.next()) is not None:
                 if message.opcode == CLOSE:

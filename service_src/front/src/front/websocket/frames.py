@@ -1,7 +1,7 @@
-"""WebSocket frames (RFC 6455): bytes of a client to messages, answers to frames.
+"""WebSocket frames (RFC 6455): parse a client's bytes to messages, serialize a server's frames.
 
 Messages are taken out one by one, so that a client that sends faster than it is answered fills a buffer of bytes and
-nothing else. A message has a limit as a whole, in however many frames and packed however well it comes.
+nothing else. A message is limited as a whole, however many frames it has and however well it is compressed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TOO_BIG: Final = 1009
 TRY_AGAIN_LATER: Final = 1013
 
 _EMPTY_BLOCK: Final = b"\x00\x00\xff\xff"
-"""What the sender of a packed message leaves out at its end (RFC 7692, 7.2.2)."""
+"""What the sender of a compressed message leaves out at its end (RFC 7692, 7.2.2)."""
 
 
 class FrameError(Exception):
@@ -46,7 +46,7 @@ class Message(NamedTuple):
 
 
 class FrameReader:
-    """Bytes in, messages out. `unpack`: whether the handshake allowed packed messages."""
+    """Parses bytes to messages. `unpack`: whether the handshake agreed on compression."""
 
     __slots__ = ("_at", "_buffer", "_limit", "_opcode", "_packed", "_parts", "_unpack")
 
@@ -71,7 +71,7 @@ class FrameReader:
 
     @property
     def unfinished(self) -> bool:
-        """Whether a message or a frame has come in part."""
+        """Whether a message or a frame is incomplete."""
         return bool(self._opcode or self._buffer)
 
     def next(self) -> Message | None:
@@ -153,7 +153,7 @@ def _unmask(mask: bytes | bytearray, data: bytes | bytearray) -> bytes:
 
 
 def _inflate(packed: bytes, limit: int) -> bytes:
-    """Unpack a message; each stands for itself, so that nothing is kept between them."""
+    """Decompress a message; there is no context takeover, so nothing is kept between messages."""
     unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         plain = unpacking.decompress(packed + _EMPTY_BLOCK, limit + 1)

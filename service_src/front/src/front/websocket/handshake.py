@@ -1,4 +1,4 @@
-"""The handshake of a WebSocket: which requests are one, and what is answered (RFC 6455, 4.2; RFC 7692, 7.1)."""
+"""The WebSocket handshake (RFC 6455, 4.2) with the compression that is agreed on (RFC 7692, 7.1)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Handshake(NamedTuple):
 
 
 def wants_websocket(request: Request) -> bool:
-    """Return whether a request with `Upgrade` is for the one place where WebSockets are."""
+    """Return whether a request with `Upgrade` asks for a WebSocket at `PATH`."""
     return (
         request.headers[b"upgrade"].lower() == b"websocket"
         and request.method == "GET"
@@ -57,9 +57,9 @@ def _is_key(key: bytes) -> bool:
 
 
 def _agreed(offers: list[str]) -> str:
-    """Return the first offer of `permessage-deflate` that can be met, as it is answered; empty when there is none.
+    """Return the response to the first acceptable offer of `permessage-deflate`; empty when there is none.
 
-    Each message is packed by itself: a window that is kept would cost 40 kB a connection. We pack nothing.
+    There is no context takeover: a window that is kept would cost 40 kB a connection. Our messages are not compressed.
     """
     for offer in offers:
         name, *given = [part.strip() for part in offer.split(";")]

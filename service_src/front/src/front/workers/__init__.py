@@ -1,1 +1,1 @@
-"""One port and many processes: their supervisor, and what the workers tell each other."""
+"""Many processes on one port: the supervisor, and the communication between workers."""

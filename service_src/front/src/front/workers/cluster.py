@@ -1,4 +1,4 @@
-"""All workers of this front as one: what operators and the director see of it."""
+"""All workers of this front as one, which is what operators and the director see."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from front.workers.ipc import Handler, WorkerIpc
 
 
 class Cluster:
-    """Asks the other workers where the state of one is not enough, and tells them what only one was told."""
+    """Collects health and metrics from all workers, and passes on what only one was told."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ def merge_health(found: Mapping[int, Mapping[str, Any]], silent: Iterable[int] =
 
 
 def merge_metrics(texts: Iterable[str]) -> str:
-    """One page in the text format of Prometheus: equal samples are added up, a few gauges compared."""
+    """Merge pages in Prometheus' text format: equal samples are added up, except for a few gauges."""
     lines: dict[str, float | None] = {}
     for text in texts:
         for line in text.splitlines():

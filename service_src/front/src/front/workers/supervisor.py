@@ -60,7 +60,7 @@ class Supervisor:
         self._status = 0
 
     def run(self) -> int:
-        """Work until told to stop; returns the status to exit with."""
+        """Run until told to stop; returns the exit status."""
         for number in SIGNALS:
             signal.signal(number, _ignore)  # the first process of a container hears only what it has a handler for
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -97,7 +97,7 @@ class Supervisor:
             self._become(worker.process)
 
     def _become(self, own: WorkerProcess) -> None:
-        """Be a worker; never returns."""
+        """Run as a worker; never returns."""
         status = 1
         try:
             os.close(self._keep)

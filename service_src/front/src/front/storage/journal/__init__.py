@@ -1,1 +1,1 @@
-"""The write-ahead journal on front's own disk, and its replay into the stream."""
+"""The journal on front's own disk: append-only segments of events, with checksums."""

@@ -1,4 +1,4 @@
-"""The calls of the journal that touch the disk, in one place: a test can make each of them fail."""
+"""The disk calls of the journal, in one place, so that a test can make each of them fail."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class Disk:
-    """Files that are on the disk when a call returned. Every method may raise OSError."""
+    """Calls whose effect is on the disk when they return. Every method may raise OSError."""
 
     def create(self, path: Path) -> int:
         """Make a new file for appending; its descriptor. The file's name is not safe before `sync_folder`."""

@@ -1,4 +1,4 @@
-"""How a journal's segment looks on disk, and how it is read after anything that a crash or a bad disk can do to it.
+"""The format of a segment on disk, and how it is read after whatever a crash or a bad disk did to it.
 
 ::
 

@@ -40,17 +40,17 @@ class Segment:
 
 
 def segment_path(folder: Path, number: int, created_ms: int, key: str) -> Path:
-    """File names sort as the segments follow each other."""
+    """Return a segment's path; names sort in the order of the segments."""
     return folder / f"{number:010d}-{created_ms:013d}-{key}{SUFFIX}"
 
 
 def segments_in(folder: Path) -> list[Path]:
-    """Also those that were replayed a moment ago: Redis knows how far they are, after a power cut too."""
+    """Return the segments in a folder, also those just replayed: Redis knows how far, even after a power cut."""
     return sorted([*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*{DONE}")])
 
 
 def number_of(path: Path) -> int:
-    """Its place among the segments of its folder."""
+    """Return its position among the segments of its folder."""
     return _part_of(path, 0)
 
 
@@ -65,7 +65,7 @@ def _part_of(path: Path, index: int) -> int:
 
 
 class JournalWriter:
-    """Writes segments into one folder, in a thread of its own; all else happens on the loop."""
+    """Writes segments into one folder, in a thread of its own; everything else happens on the event loop."""
 
     def __init__(self, folder: Path, first_number: int, disk: Disk | None = None, segment_bytes: int = 0) -> None:
         self.failure = ""
