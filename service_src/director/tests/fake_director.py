@@ -148,7 +148,10 @@ class FakeEngine:
     async def logs(self, container: str, tail: int) -> list[str]:
         self._count("logs")
         env = observed(self.details[container]).env
-        return [f"{key}={value}" for key, value in env.items()][-tail:]
+        printed = "".join(f"{key}={value}\n" for key, value in env.items()).replace(
+            "\\n", "\n"
+        )  # as a program reads a key
+        return printed.splitlines()[-tail:]
 
     async def follow(self, container: str, tail: int) -> AsyncIterator[str]:
         for line in await self.logs(container, tail):

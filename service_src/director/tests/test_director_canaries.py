@@ -20,7 +20,12 @@ CANARIES = {
     "config": "canary-config-83bd",
     "url": "canary-url-c0de",
     "failed": "canary-failed-2b2b",
+    "first line": "-----BEGIN CANARY KEY-----",
+    "second line": "canary-line-MIIEvQIBADAN",
+    "escaped line": "canary-escaped-BgkqhkiG",
 }
+PEM = f"{CANARIES['first line']}\n{CANARIES['second line']}\r\nQ=\n"
+ESCAPED = f"{CANARIES['escaped line']}\\nQ="
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +38,14 @@ def planted(director: Any) -> Iterator[Any]:
         "BACKEND": f"https://user:{CANARIES['url']}@example.com/x",
         "PLAIN": "readable",
         "BLAB": "1",
+        "PEM_SECRET": PEM,
+        "ESCAPED_SECRET": ESCAPED,
     }
     assert director.post("/run/plant", {"env": env})[0] == 200
     assert director.get(f"/update_config/plant?env.LATER_SECRET={CANARIES['config']}")[0] == 200
-    status, _ = director.post("/run/plant", {"env": {**env, "CRASH": "1", "FAILED_PASSWORD": CANARIES["failed"]}})
+    status, body = director.post("/run/plant", {"env": {**env, "CRASH": "1", "FAILED_PASSWORD": CANARIES["failed"]}})
     assert status == 502
+    check(json.dumps(body), "the failed run")
     yield director
 
 

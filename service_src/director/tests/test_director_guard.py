@@ -151,6 +151,14 @@ def test_a_secret_never_gets_through_a_log_line(text: str) -> None:
     assert secret not in scrub(line, secret_values({"API_TOKEN": secret, "OTHER": "readable"}))
 
 
+@pytest.mark.parametrize("between", ["\n", "\r\n", "\\n", "\\r\\n"])
+def test_each_line_of_a_secret_is_a_secret(between: str) -> None:
+    """A log is masked line by line; short lines, such as a brace, stay readable."""
+    lines = ["-----BEGIN PRIVATE KEY-----", "  MIIEvQIBADANBgkqhkiG9w0", "Q==", "-----END PRIVATE KEY-----"]
+    secrets = secret_values({"TLS_KEY": between.join(lines)})
+    assert [scrub(line, secrets).strip() for line in lines] == [MASK, MASK, "Q==", MASK]
+
+
 def test_passwords_with_an_at_sign_are_masked_whole() -> None:
     """A password that itself holds an @ does not leave its second half behind."""
     assert mask_url("redis://:a@b@host:1") == f"redis://:{MASK}@host:1"

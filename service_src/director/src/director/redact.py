@@ -11,6 +11,9 @@ from urllib.parse import quote
 MASK = "***"
 SHORTEST = 6
 """Characters of a value below which it would also mask what is no secret."""
+SHORTEST_LINE = 8
+"""Characters of a line of a longer secret (a PEM key) below which it may also be what is no secret."""
+_LINE_END = re.compile(r"[\r\n]|\\r|\\n")
 _SECRET_KEY = re.compile(
     r"(pass(word|wd|phrase)?|secret|token|credential|private|auth|cookie|salt|signature|webhook"
     r"|licen[sc]e|api_?key|access_?key|_key$|^key$|_pwd$|^pwd$)",
@@ -53,13 +56,20 @@ def mask_tree(value: Any, declared: Collection[str] = (), key: str = "") -> Any:
 def secret_values(env: Mapping[str, str], declared: Collection[str] = ()) -> tuple[str, ...]:
     """Return the values of `env` that must not appear in a text, longest first; very short ones are left out.
 
-    Each stands there as it is, and as it would in JSON or in a URL.
+    Each stands there as it is, and as it would in JSON or in a URL; of one with several lines each line too, because
+    logs are masked line by line.
     """
     found = {value for key, value in env.items() if len(value) >= SHORTEST and is_secret(key, declared)}
+    found |= {line for value in found for line in _lines(value)}
     for value in env.values():
         found |= {match["password"] for match in _URL_PASSWORD.finditer(value)}
     forms = {form for value in found for form in (value, json.dumps(value)[1:-1], quote(value, safe=""))}
     return tuple(sorted(forms, key=len, reverse=True))
+
+
+def _lines(value: str) -> list[str]:
+    lines = [line.strip() for line in _LINE_END.split(value)]
+    return [line for line in lines if len(line) >= SHORTEST_LINE]
 
 
 def scrub_tree(value: Any, secrets: Collection[str]) -> Any:
