@@ -25,8 +25,7 @@ from band.redis import RedisAddress, RedisLink
 from band.telemetry.logs import configure_logs
 from director.app import Director, server_settings
 from director.engine.create import Placement, container_config
-from director.engine.interface import ImageInfo, Sample
-from director.engine.output import Printed
+from director.engine.interface import ImageInfo, Printed, Sample
 from director.engine.parse import observed
 from director.settings import DirectorSettings
 from director.state.spec import Limits, Spec
@@ -93,7 +92,9 @@ class Stage(FakeEngine):
             at=time.time(), cpu_seconds=time.time() * share, memory=part.get("memory", 46) * MIB, memory_limit=350 * MIB
         )
 
-    async def output(self, container: str, *, tail: int, since: float) -> AsyncGenerator[Printed, None]:
+    async def output(
+        self, container: str, *, tail: int, since: float = 0.0, follow: bool = True
+    ) -> AsyncGenerator[Printed, None]:
         """Follow what a service printed, as the engine's log does."""
         name = observed(self.details[container]).service
         at = max(0, len(self.printed.get(name, [])) - tail)
@@ -212,7 +213,6 @@ def main() -> None:
     fake: Any = stage
     director = Director(settings, fake, None)
     director.images._builder = SlowBuilder(stage)  # type: ignore[assignment]
-    director.feed._output = stage.output
     loop.run_until_complete(populate(stage))
     worker(stage.open)
     director.install()

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from director.api.routes import ENDPOINTS
+from director.api.handlers import ENDPOINTS
 from mixpanel_double import rules, store
 from mixpanel_double.faults import Fault, Faults
 from send_mixpanel import mapping, properties

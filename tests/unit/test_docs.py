@@ -103,7 +103,7 @@ def test_the_directors_page_lists_its_endpoints() -> None:
     """docs/director.md has one row for each endpoint, with its parameters."""
     import msgspec
 
-    from director.api.routes import ENDPOINTS
+    from director.api.handlers import ENDPOINTS
 
     text = (ROOT / "docs" / "director.md").read_text(encoding="utf-8")
     rows = {row.split("`")[1]: row for row in re.findall(r"^\| `/.*$", text, re.MULTILINE)}
@@ -150,7 +150,7 @@ def test_a_command_of_the_documents_has_a_target(page: str, command: str) -> Non
     for name in re.findall(r"\bband_[a-z0-9_]+(?==|\":)", command):
         assert name in known_settings(), f"{page}: {name}"
     for path in re.findall(r"127\.0\.0\.1:10000(/[a-z_]*)", command):
-        from director.api.routes import ENDPOINTS
+        from director.api.handlers import ENDPOINTS
 
         assert any(endpoint.path.startswith(path) for endpoint in ENDPOINTS) or path == "/", f"{page}: {path}"
 

@@ -16,7 +16,7 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -28,7 +28,7 @@ from band.telemetry.logs import configure_logs
 from director.api import throttle
 from director.app import Director, server_settings
 from director.engine.create import Placement, container_config
-from director.engine.interface import LABEL_NAMESPACE, Event, ImageInfo, Observed, OwnContainer, Sample
+from director.engine.interface import LABEL_NAMESPACE, Container, Event, ImageInfo, OwnContainer, Printed, Sample
 from director.engine.parse import observed
 from director.errors import BuildFailed, DockerAway, DockerRefused
 from director.settings import DirectorSettings
@@ -59,7 +59,7 @@ class FakeEngine:
     def _played(self) -> set[str]:
         return {item.service for item in self._all() if item.state == "running"} - self.real
 
-    def _all(self) -> list[Observed]:
+    def _all(self) -> list[Container]:
         return [observed(item) for item in self.details.values()]
 
     def _count(self, what: str) -> None:
@@ -72,13 +72,13 @@ class FakeEngine:
     async def ping(self) -> str:
         return "fake"
 
-    async def containers(self, *, fresh: bool = False) -> list[Observed]:
+    async def containers(self, known: Any = ()) -> list[Container]:
         self._count("containers")
         if time.time() < self._deaf_until:
             raise DockerAway("the Docker Engine did not answer in time")
         return self._all()
 
-    async def inspect(self, container: str) -> Observed | None:
+    async def inspect(self, container: str) -> Container | None:
         self._count("inspect")
         found = self._find(container)
         return observed(found) if found else None
@@ -141,7 +141,7 @@ class FakeEngine:
         self.details[container]["Name"] = f"/{name}"
         self._deafen(container)
 
-    async def keep_running(self, container: str, *, on: bool = True) -> None:
+    async def set_restart_policy(self, container: str, *, on: bool) -> None:
         host = self.details[container]["HostConfig"]
         self.details[container]["HostConfig"] = {**host, "RestartPolicy": {"Name": "unless-stopped" if on else "no"}}
 
@@ -153,15 +153,17 @@ class FakeEngine:
         )  # as a program reads a key
         return printed.splitlines()[-tail:]
 
-    async def follow(self, container: str, tail: int) -> AsyncIterator[str]:
+    async def output(
+        self, container: str, *, tail: int, since: float = 0.0, follow: bool = True
+    ) -> AsyncGenerator[Printed, None]:
         for line in await self.logs(container, tail):
-            yield line
+            yield Printed(time.time(), "stdout", line)
 
     async def events(self) -> AsyncIterator[Event]:
         while True:
             yield await self._events.get()
 
-    def _tell(self, action: str, seen: Observed, code: int | None = None, *, asked: bool = False) -> None:
+    def _tell(self, action: str, seen: Container, code: int | None = None, *, asked: bool = False) -> None:
         self._events.put_nowait(Event(action, seen.id, seen.service, code, time.time(), asked=asked, name=seen.name))
 
     async def sample(self, container: str) -> Sample | None:

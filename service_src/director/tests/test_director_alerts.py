@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from band.errors import RedisUnavailable
-from director.supervise.alerts import CALM_SECONDS, EVERY_SECONDS, HOLD_SECONDS, LETTERS_PAUSE_SECONDS, Alerts, Sight
+from director.discovery.health import Health
+from director.state.desired import DesiredService
+from director.state.spec import Spec
+from director.supervise.alerts import CALM_SECONDS, EVERY_SECONDS, HOLD_SECONDS, LETTERS_PAUSE_SECONDS, Alerts
+from director.supervise.status import DirectorPart, Part, Parts, RedisPart, ServiceStatus, Sight
 from director.webhook import SENTENCES, Webhook
 
 START = 1_000_000.0
@@ -56,8 +61,10 @@ class World:
     def __init__(self, *, quiet_minutes: float = 0.0) -> None:
         self.now = START
         self.redis, self.hook = Redis(), Hook()
-        self.rows: dict[str, dict[str, Any]] = {}
-        self.parts: dict[str, dict[str, Any]] = {name: {"status": "ok"} for name in ("director", "docker", "redis")}
+        self.rows: dict[str, ServiceStatus] = {}
+        self.parts = Parts(
+            DirectorPart(status="ok", version="1"), Part(status="ok"), RedisPart(status="ok", desired_loaded=True)
+        )
         self.front: dict[str, Any] | None = None
         self.last_event_at = 0.0
         self.quiet_minutes = quiet_minutes
@@ -66,16 +73,25 @@ class World:
     def begin(self) -> None:
         """Have a director begin, which knows what Redis knows."""
         self.alerts = Alerts(
-            self.hook, self.redis, "ns", self._look, quiet_minutes=self.quiet_minutes, clock=lambda: self.now
+            self.hook, self.redis, "ns", self, quiet_minutes=self.quiet_minutes, clock=lambda: self.now
         )
 
-    def row(self, name: str, health: str, **more: Any) -> None:
-        row = {"name": name, "health": health, "health_reason": f"why {health}", "wanted": "running", "dead_letters": 0}
-        self.rows[name] = {**row, **more}
+    def row(self, name: str, health: str, *, wanted: Any = "running", dead_letters: int = 0, **more: Any) -> None:
+        word: Any = health
+        self.rows[name] = ServiceStatus(
+            name=name, state="running", health=Health(word, more.get("health_reason", f"why {health}")),
+            wanted=DesiredService(spec=Spec(name=name, image="i", network="n"), state=wanted),
+            dead_letters=dead_letters,
+        )  # fmt: skip
 
-    def _look(self) -> Sight:
+    def part(self, name: str, **facts: Any) -> None:
+        """Have a part of the platform be otherwise."""
+        changed = msgspec.structs.replace(getattr(self.parts, name), **{"reason": "", **facts})
+        self.parts = msgspec.structs.replace(self.parts, **{name: changed})
+
+    def sight(self) -> Sight:
         return Sight(
-            rows=list(self.rows.values()), parts=self.parts, front=self.front, last_event_at=self.last_event_at
+            services=list(self.rows.values()), parts=self.parts, front=self.front, last_event_at=self.last_event_at
         )
 
     async def passes(self, seconds: float) -> list[tuple[str, str]]:
@@ -176,12 +192,12 @@ async def test_while_redis_is_not_well_only_that_is_told() -> None:
     world = World()
     world.row("one", "ok")
     assert await world.passes(60) == []
-    world.parts["redis"] = {"status": "away", "reason": "refused"}
+    world.part("redis", status="away", reason="refused")
     world.redis.away = True
     for word in ("degraded", "failing"):
         world.row("one", word)
     assert await world.passes(600) == [("service_failing", "redis")]
-    world.parts["redis"] = {"status": "ok"}
+    world.part("redis", status="ok")
     world.redis.away = False
     world.row("one", "ok")
     assert await world.passes(600) == [("service_recovered", "redis")]
@@ -190,8 +206,8 @@ async def test_while_redis_is_not_well_only_that_is_told() -> None:
 async def test_docker_and_the_director_itself_are_told_too() -> None:
     """Away is failing; a failing loop of the director is degraded."""
     world = World()
-    world.parts["docker"] = {"status": "away", "reason": "no socket"}
-    world.parts["director"] = {"status": "degraded", "reason": "its loop usage fails"}
+    world.part("docker", status="away", reason="no socket")
+    world.part("director", status="degraded", reason="its loop usage fails")
     assert await world.passes(120) == [("service_failing", "docker"), ("service_degraded", "director")]
 
 

@@ -13,7 +13,7 @@ import pytest
 from director.discovery.announcer import UNHEARD_SECONDS, Announcer
 from director.discovery.probe import Prober
 from director.discovery.registrations import Registrations
-from director.engine.interface import Observed
+from director.engine.interface import Container
 
 STATUS = {"app_state": "running", "register": [{"method": "enrich", "role": "enricher", "options": {}}]}
 
@@ -52,14 +52,17 @@ class Picture:
     """What runs."""
 
     def __init__(self, *names: str, **more: Any) -> None:
-        self.pictured = asyncio.Event()
-        self.pictured.set()
-        self.observed = [Observed(id=name, name=name, service=name, **more) for name in names]
+        self.ready = asyncio.Event()
+        self.ready.set()
+        self.containers = [Container(id=name, name=name, service=name, **more) for name in names]
 
-    def primaries(self) -> dict[str, Observed]:
-        return {item.service: item for item in self.observed}
+    def primaries(self) -> dict[str, Container]:
+        return {item.service: item for item in self.containers}
 
-    def ended(self) -> frozenset[str]:
+    def ended(self, _stopped: Any) -> frozenset[str]:
+        return frozenset()
+
+    def stopped(self) -> frozenset[str]:
         return frozenset()
 
 
@@ -83,7 +86,7 @@ def announcer(bus: Any, picture: Any) -> tuple[Announcer, Registrations]:
     """Return an announcer and what it knows; every service could have been heard for an hour."""
     found = Registrations()
     found._began = time.time() - 3600
-    return Announcer(bus, bus.prober, found, picture), found
+    return Announcer(bus, bus.prober, found, picture, picture), found
 
 
 @pytest.fixture
@@ -162,7 +165,7 @@ async def test_who_is_paused_or_has_just_begun_is_not_asked(running: Any, monkey
     monkeypatch.setattr("director.discovery.announcer.LOOK_EVERY", 0.02)
     bus = Bus()
     picture = Picture("paused", state="paused")
-    picture.observed.append(Observed(id="new", name="new", service="new", started_at=time.time()))
+    picture.containers.append(Container(id="new", name="new", service="new", started_at=time.time()))
     found, _ = announcer(bus, picture)
     found._swept = True
     running(found)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from director.api.routes import ENDPOINTS
+from director.api.handlers import ENDPOINTS
 from director.api.security import Guard, allowed_hosts, hostname
 from director.errors import Refused, TokenMissing
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from director.errors import BuildFailed
-from director.images.buildkit import Builder, BuildRequest, Progress, build_command
+from director.images.buildkit import Builder, BuildLog, BuildRequest, build_command
 
 REQUEST = BuildRequest(tag="ns/one:abc", base_image="base:1", labels={"b": "2", "a": "1 $(x)"})
 
@@ -42,7 +42,7 @@ def test_the_command_is_an_argument_list() -> None:
 
 def test_progress_knows_the_step_that_failed() -> None:
     """Of interleaved steps, the failing one's title and lines are given, without BuildKit's times."""
-    progress = Progress()
+    progress = BuildLog()
     for line in (
         "#1 [internal] load build definition", "#5 [2/3] RUN pip install x", "#6 [other] COPY",
         "#5 0.412 Collecting x", "#6 DONE 0.0s", "#5 1.9 ERROR: no such package", "",
@@ -56,14 +56,14 @@ def test_progress_knows_the_step_that_failed() -> None:
 
 def test_without_a_failed_step_the_last_lines_are_given() -> None:
     """When the CLI itself fails, its own words are what there is."""
-    progress = Progress()
+    progress = BuildLog()
     progress.feed("ERROR: Cannot connect to the Docker daemon")
     assert progress.failure() == ("", ["ERROR: Cannot connect to the Docker daemon"])
 
 
 def test_what_a_build_prints_is_told_without_passwords_and_within_bounds() -> None:
     """An index with a password stands in many a pip message, and a step may print without a line end."""
-    progress = Progress()
+    progress = BuildLog()
     for line in (
         "#1 [1/1] RUN pip",
         "#1 0.1 Looking in https://user:canary@index/x",

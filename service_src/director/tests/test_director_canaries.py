@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from director.api.routes import ENDPOINTS
+from director.api.handlers import ENDPOINTS
 
 IN_ENV = 'canary-env-"q"-41f7'
 CANARIES = {

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 import yaml
 
-from director.api.routes import ENDPOINTS
-from director.deploy.spec_builder import resolve
+from director.api.handlers import ENDPOINTS
+from director.deploy.spec_builder import PlatformConfig, resolve
 from director.engine.create import Placement, container_config
 from director.errors import InvalidValue
 from director.images.catalog import Catalog
@@ -56,16 +56,8 @@ def spec_of(tmp_path: Path, **band: Any) -> Spec:
     folder.mkdir(parents=True)
     (folder / "Dockerfile").write_text("FROM scratch\n")
     (folder / "band.yml").write_text(yaml.safe_dump(band))
-    return resolve(
-        Catalog(tmp_path, None).get("one"),
-        "ns/one:1",
-        {},
-        namespace="ns",
-        network="ns",
-        platform="",
-        now=0,
-        taken={10000},
-    ).spec
+    around = PlatformConfig(namespace="ns", network="ns", env={}, memory="350m", own_ports=frozenset({10000}))
+    return resolve(Catalog(tmp_path, None).get("one"), "ns/one:1", {}, around).spec
 
 
 @pytest.mark.parametrize(("band", "keys"), [

@@ -15,8 +15,16 @@ from band.redis import RedisLink
 from band.testing import capture_logs
 from director import webhook
 from director.engine.interface import Event
-from director.state.crash_log import NO_RECORD, Crash, Crashes, CrashLimits, End, Record, RolledBack
-from director.supervise.exits import GRACEFUL, RECENT, Ends
+from director.state.crash_log import (
+    NO_RECORD,
+    CrashLimits,
+    CrashLog,
+    CrashLoop,
+    CrashRecord,
+    ExitRecord,
+    RollbackRecord,
+)
+from director.supervise.exits import GRACEFUL, RECENT, ExitReader
 from director.webhook import Webhook
 
 CANARY = "canary-webhook-token"
@@ -26,8 +34,8 @@ def event(action: str, *, code: int | None = None, signal: int | None = None, as
     return Event(action, "c1", "one", code, 0.0, asked=asked, signal=signal)
 
 
-def read(*events: Event, ends: Ends | None = None, at: float = 100.0) -> list[End | None]:
-    reader = ends or Ends()
+def read(*events: Event, ends: ExitReader | None = None, at: float = 100.0) -> list[ExitRecord | None]:
+    reader = ends or ExitReader()
     return [reader.read(item, at) for item in events]
 
 
@@ -55,7 +63,7 @@ def test_what_the_director_asked_for_is_no_end() -> None:
     """A stop or a removal of its own is not noted at all, and a signal long ago explains nothing."""
     assert read(event("die", code=3, asked=True)) == [None]
     for signal, seconds in ((9, RECENT), (15, GRACEFUL)):
-        reader = Ends()
+        reader = ExitReader()
         read(event("kill", signal=signal), ends=reader, at=100.0)
         ends = read(event("die", code=3), ends=reader, at=101.0 + seconds)
         assert [end and end.kind for end in ends] == ["crash"]
@@ -64,7 +72,7 @@ def test_what_the_director_asked_for_is_no_end() -> None:
 @pytest.mark.parametrize("code", [0, 143, 1])
 def test_a_graceful_stop_from_outside_may_take_minutes(code: int) -> None:
     """`docker stop -t 600`: the service finishes what it has begun, and its end is nobody's crash."""
-    reader = Ends()
+    reader = ExitReader()
     read(event("kill", signal=15), ends=reader, at=100.0)
     ends = read(event("die", code=code), ends=reader, at=100.0 + 590.0)
     assert [end and end.kind for end in ends] == ["outside"]
@@ -72,39 +80,46 @@ def test_a_graceful_stop_from_outside_may_take_minutes(code: int) -> None:
 
 def test_ends_out_of_the_window_are_forgotten() -> None:
     """Only crashes within the window count for the verdict; all ends within it for the back-off."""
-    record = Record(ends=(End(10.0), End(90.0, "quit", 0), End(95.0, "crash", 3), End(96.0, "outside", 137)))
+    record = CrashRecord(
+        ends=(
+            ExitRecord(10.0),
+            ExitRecord(90.0, "quit", 0),
+            ExitRecord(95.0, "crash", 3),
+            ExitRecord(96.0, "outside", 137),
+        )
+    )
     assert record.recent(100.0, 50.0) == (90.0, 95.0, 96.0)
-    assert record.crashes(100.0, 50.0) == (End(95.0, "crash", 3),)
-    assert record.since(92.0) == End(95.0, "crash", 3)
+    assert record.crashes(100.0, 50.0) == (ExitRecord(95.0, "crash", 3),)
+    assert record.since(92.0) == ExitRecord(95.0, "crash", 3)
     assert record.since(95.0) is None
 
 
 async def test_what_is_remembered_survives_the_director(store: RedisLink) -> None:
     """Ends, verdict and rollback are in Redis after a save; what was noted before the load is not lost by it."""
-    first = Crashes(store, "ns", CrashLimits(window=300))
+    first = CrashLog(store, "ns", CrashLimits(window=300))
     for at in (100.0, 500.0):
-        first.note("one", End(at, "crash", 3))
-    crash = Crash(reason="why", exit_code=3, oom_killed=False, at=500.0, last_lines=["***"])
-    back = RolledBack(at=1.0, source="b", target="a", reason="why")
-    first.put("two", Record(crash=crash, rolled_back=back))
+        first.note("one", ExitRecord(at, "crash", 3))
+    crash = CrashLoop(reason="why", exit_code=3, oom_killed=False, at=500.0, last_lines=["***"])
+    back = RollbackRecord(at=1.0, source="b", target="a", reason="why")
+    first.put("two", CrashRecord(crash=crash, rolled_back=back))
     await first.save()
-    second = Crashes(store, "ns")
-    second.note("one", End(510.0, "crash", 4))
+    second = CrashLog(store, "ns")
+    second.note("one", ExitRecord(510.0, "crash", 4))
     await second.load()
-    assert second.of("one").ends == (End(500.0, "crash", 3), End(510.0, "crash", 4))
-    assert second.of("two") == Record(crash=crash, rolled_back=back)
+    assert second.of("one").ends == (ExitRecord(500.0, "crash", 3), ExitRecord(510.0, "crash", 4))
+    assert second.of("two") == CrashRecord(crash=crash, rolled_back=back)
     second.put("two", NO_RECORD)
     await second.save()
     await first.load()
-    third = Crashes(store, "ns")
+    third = CrashLog(store, "ns")
     await third.load()
     assert set(third.all()) == {"one"}
 
 
 async def test_without_redis_it_is_written_later(store: RedisLink) -> None:
     """A save that fails raises nothing and is made up for."""
-    crashes = Crashes(Away(), "ns")
-    crashes.note("one", End(1.0))
+    crashes = CrashLog(Away(), "ns")
+    crashes.note("one", ExitRecord(1.0))
     await crashes.save()
     crashes._store = store
     await crashes.save()

@@ -9,15 +9,20 @@ from typing import Any
 import msgspec
 import pytest
 
+from director.deploy.containers import Containers
+from director.deploy.deployer import Change
+from director.deploy.docker_rolling import DockerRolling
 from director.deploy.ports import PortPool
-from director.deploy.readiness import Surroundings
-from director.deploy.replacement import Deployer
-from director.engine.interface import LABEL_CONFIG, LABEL_SERVICE, Observed
+from director.deploy.readiness import Readiness, ReadyContainer
+from director.deploy.spec_builder import PlatformConfig
+from director.engine.interface import LABEL_CONFIG, LABEL_SERVICE, Container
+from director.engine.snapshot import Snapshot
 from director.errors import Conflict, DockerAway, DockerRefused, InvalidValue, PortTaken, ServiceFailed
-from director.state.desired import Wanted
+from director.state.crash_log import CrashLog
+from director.state.desired import DesiredService
 from director.state.spec import Spec
 
-AROUND = Surroundings(namespace="rockstat", network="net", env={}, memory="350m", ready_timeout=0.5)
+AROUND = PlatformConfig(namespace="rockstat", network="net", env={}, memory="350m", ready_timeout=0.5)
 FAILING = {"health": {"status": "failing", "checks": {"db": {"status": "failing", "reason": "no rows"}}}}
 
 
@@ -25,15 +30,15 @@ class Engine:
     """Containers by id; a verb in `broken` fails, `story` tells what was done in its order."""
 
     def __init__(self) -> None:
-        self.there: dict[str, Observed] = {}
+        self.there: dict[str, Container] = {}
         self.broken: set[str] = set()
         self.story: list[str] = []
         self.taken, self.holder = False, ""
         self.env: list[str] = []
         self._ids = itertools.count(1)
 
-    def add(self, name: str, config: str, **more: Any) -> Observed:
-        found = Observed(
+    def add(self, name: str, config: str, **more: Any) -> Container:
+        found = Container(
             id=f"c{next(self._ids)}", name=name, service="one", config=config, created_at=float(len(self.there)), **more
         )
         self.there[found.id] = found
@@ -56,10 +61,10 @@ class Engine:
     async def port_holder(self, port: int) -> str:
         return self.holder
 
-    async def containers(self) -> list[Observed]:
+    async def containers(self, known: Any = ()) -> list[Container]:
         return list(self.there.values())
 
-    async def inspect(self, container: str) -> Observed | None:
+    async def inspect(self, container: str) -> Container | None:
         return self.there.get(container) or self.there.get(self.names().get(container, ""))
 
     async def create(self, name: str, config: Mapping[str, Any]) -> str:
@@ -91,7 +96,7 @@ class Engine:
         self._do("rename", container)
         self.there[container] = msgspec.structs.replace(self.there[container], name=name)
 
-    async def keep_running(self, container: str, *, on: bool = True) -> None:
+    async def set_restart_policy(self, container: str, *, on: bool) -> None:
         return
 
     async def logs(self, container: str, tail: int) -> list[str]:
@@ -108,13 +113,59 @@ class Prober:
         return self.status if accept(self.status) else None
 
 
-def wanted(tag: str, **more: Any) -> Wanted:
-    return Wanted(spec=Spec(name="one", image=f"ns/one:{tag}", network="net", **more))
+def wanted(tag: str, **more: Any) -> DesiredService:
+    return DesiredService(spec=Spec(name="one", image=f"ns/one:{tag}", network="net", **more))
+
+
+class Books:
+    """Writes nothing down; `write` is called for it."""
+
+    def __init__(self, write: Callable[[], Any], healthy: bool) -> None:
+        self._write, self._healthy = write, healthy
+        self.crashes = CrashLog(None, "ns")  # type: ignore[arg-type]
+
+    def requires_health(self, _change: Change) -> bool:
+        return self._healthy
+
+    async def commit(self, _change: Change, _undo: Any) -> None:
+        await self._write()
+
+    async def failed(self, *_facts: Any) -> None:
+        return
+
+    def ready(self, started: ReadyContainer, _before: Any) -> None:
+        self.started = started
+
+
+class Deployer:
+    """The whole way of a deploy over an engine in memory."""
+
+    def __init__(self, engine: Engine, prober: Prober | None = None, around: PlatformConfig = AROUND) -> None:
+        self._engine, self._prober, self._around = engine, prober or Prober(), around
+        fake: Any = engine
+        self._snapshot = Snapshot(fake, "rockstat")
+        self._containers = Containers(fake, self._snapshot, PortPool(8900, 8909, bindable=lambda _: True), around)
+
+    @property
+    def starting(self) -> set[str]:
+        return self._containers.starting
+
+    async def deploy(self, want: DesiredService, write: Callable[[], Any], *, well: bool = False) -> ReadyContainer:
+        fakes: Any = (self._engine, self._prober)
+        books: Any = Books(write, well)
+        found = DockerRolling(
+            engine=fakes[0], snapshot=self._snapshot, containers=self._containers, ledger=books, network="net",
+            readiness=Readiness(fakes[0], self._snapshot, fakes[1], self._around), namespace="rockstat",
+        )  # fmt: skip
+        seen = await found.deploy(Change(wanted=want, by="run"))
+        return ReadyContainer(seen, books.started.status)
+
+    async def settle(self, service: str) -> None:
+        await self._containers.settle(service)
 
 
 def deployer(engine: Engine, prober: Prober | None = None) -> Deployer:
-    fakes: Any = (engine, PortPool(8900, 8909, bindable=lambda _: True), prober or Prober())
-    return Deployer(*fakes, AROUND)
+    return Deployer(engine, prober)
 
 
 async def commit() -> None:
@@ -179,7 +230,7 @@ async def test_a_forged_service_does_not_take_the_place_of_the_platform_itself(n
     engine = Engine()
     core = engine.add(name, "", kind="core")
     with pytest.raises(InvalidValue, match="of the platform itself"):
-        await deployer(engine).deploy(Wanted(spec=Spec(name=name, image="i", network="net")), commit)
+        await deployer(engine).deploy(DesiredService(spec=Spec(name=name, image="i", network="net")), commit)
     assert engine.there == {core.id: core}
 
 
@@ -193,7 +244,7 @@ async def test_a_release_that_says_it_is_failing_does_not_replace_one_that_does_
     assert engine.there == {serving.id: serving}
     assert len(caught.value.facts["log"][0]) < 10_000
     assert (await work.deploy(wanted("b"), commit)).status["health"] == FAILING["health"]
-    await work.close()
+    await work.settle("one")
     alone = Engine()
     assert (await deployer(alone, Prober(**FAILING)).deploy(wanted("b"), commit, well=True)).container.name == "one"
 
@@ -216,7 +267,7 @@ async def test_a_failed_search_for_a_port_leaves_nothing_to_remember() -> None:
     work = deployer(engine)
     with pytest.raises(Conflict, match="no port of the pool"):
         await work.deploy(wanted("a"), commit)
-    assert (work.proving, engine.there) == (frozenset(), {})
+    assert (work.starting, engine.there) == (set(), {})
 
 
 async def test_the_reason_of_a_failure_stays_when_the_old_one_cannot_be_started_again() -> None:
@@ -246,7 +297,7 @@ async def test_a_service_is_let_into_redis_before_its_container_is_made() -> Non
             made.append(f"{service} {keys} before {len(engine.there)} containers")
 
     users: Any = Users()
-    fakes: Any = (engine, PortPool(8900, 8909, bindable=lambda _: True), Prober())
-    await Deployer(*fakes, msgspec.structs.replace(AROUND, users=users)).deploy(wanted("1", redis_keys=("x",)), commit)
+    around = msgspec.structs.replace(AROUND, users=users)
+    await Deployer(engine, around=around).deploy(wanted("1", redis_keys=("x",)), commit)
     assert made == ["one ('x',) before 0 containers"]
     assert "REDIS_DSN=redis://one.0a1b2c3d:secret@redis" in engine.env

@@ -15,17 +15,17 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from director.api import sessions, websocket
 from director.api.params import Nothing
-from director.api.routes import Endpoint
+from director.api.routes import Endpoint, Text
 from director.api.security import Guard
-from director.api.server import Text, error_middleware, routes
+from director.api.server import error_middleware, routes
 from director.engine import log_feed as feed_module
 from director.engine import logs
-from director.engine.interface import Observed
+from director.engine.interface import Container, Printed
 from director.engine.lines import LONGEST, make_line
-from director.engine.log_feed import KEPT, WAITING, Feed, Reader
-from director.engine.output import LONGEST as LONGEST_PIECE
-from director.engine.output import Joiner, Printed
-from director.images.progress import Progress
+from director.engine.log_feed import KEPT, WAITING, LogFeed, Reader
+from director.engine.logs import LONGEST as LONGEST_PIECE
+from director.engine.logs import Joiner
+from director.images.buildkit import Progress
 
 SECRET = "canary-in-a-line"
 
@@ -59,8 +59,8 @@ class Outputs:
             self.following.remove(container)
 
 
-def container(name: str, **more: Any) -> Observed:
-    return Observed(**{"id": name * 12, "name": name, "service": name, "env": {"CODE": SECRET, "TZ": "UTC"}, **more})
+def container(name: str, **more: Any) -> Container:
+    return Container(**{"id": name * 12, "name": name, "service": name, "env": {"CODE": SECRET, "TZ": "UTC"}, **more})
 
 
 async def until(found: Any) -> None:
@@ -75,7 +75,7 @@ class House:
     def __init__(self) -> None:
         self.outputs = Outputs()
         self.containers = [container("a"), container("b")]
-        self.feed = Feed(self.outputs, lambda: self.containers, self._declared)
+        self.feed = LogFeed(self.outputs, self, self._declared)
 
     async def _declared(self, _name: str) -> tuple[str, ...]:
         return ("CODE",)
@@ -168,14 +168,20 @@ async def test_memory_is_bounded_by_lines_and_their_length(house: House) -> None
 
 def test_the_director_says_what_it_saw() -> None:
     """Started, ended with its code, out of memory, unwell, removed: each in words; the first picture is silent."""
-    made = House().feed
+    house = House()
+    made = house.feed
+
+    def seen(containers: list[Container], *how: Any) -> None:
+        house.containers = containers
+        made.note_changes(*how)
+
     one = container("a", started_at=1.0)
-    made.pictured([one])
+    seen([one])
     assert made.recent() == []
-    made.pictured(
+    seen(
         [container("a", started_at=1.0, state="exited", exit_code=137, oom_killed=True), container("b", started_at=2.0)]
     )
-    made.pictured([container("b", started_at=2.0, health="unhealthy")])
+    seen([container("b", started_at=2.0, health="unhealthy")])
     said = [(line.cname, line.source, line.data) for line in made.recent()]
     assert said == [
         ("a", "director", "container aaaaaaaaaaaa ended with exit code 137, out of memory"),
@@ -183,7 +189,7 @@ def test_the_director_says_what_it_saw() -> None:
         ("b", "director", "Docker's check says unhealthy"),
         ("a", "director", "container aaaaaaaaaaaa removed"),
     ]
-    made.pictured([container("b", started_at=3.0, health="unhealthy")], lambda _: "was out of memory")
+    seen([container("b", started_at=3.0, health="unhealthy")], lambda _: "was out of memory")
     assert [line.data for line in made.recent()][-2:] == [
         "container bbbbbbbbbbbb was out of memory; Docker started it again",
         "container bbbbbbbbbbbb started, image ",
@@ -224,7 +230,7 @@ def test_a_builds_progress_is_its_step_and_its_lines() -> None:
 @pytest.fixture
 async def client(house: House) -> AsyncIterator[TestClient[Any, Any]]:
     guard = Guard(frozenset({"127.0.0.1"}))
-    app = web.Application(middlewares=[error_middleware(lambda: guard)])
+    app = web.Application(middlewares=[error_middleware(guard)])
     app.add_routes(websocket.LogSocket(house.feed).routes())
     async with TestClient(TestServer(app)) as found:
         yield found
@@ -289,9 +295,9 @@ class Silent:
     def __init__(self) -> None:
         self.ended = asyncio.Event()
 
-    async def follow(self, _container: str, _tail: int) -> AsyncIterator[str]:
+    async def output(self, _container: str, *, tail: int) -> AsyncGenerator[Printed, None]:
         try:
-            yield f"first {SECRET}"
+            yield Printed(1.0, "stdout", f"first {SECRET}")
             await asyncio.Event().wait()
         finally:
             self.ended.set()
@@ -302,14 +308,13 @@ async def test_following_a_silent_service_ends_when_who_asked_is_gone(monkeypatc
     monkeypatch.setattr(logs, "SILENCE", 0.05)
     runtime: Any = Silent()
 
-    class Handlers:
-        async def follow(self, _given: Any, _rest: Any) -> Any:
-            return Text(logs.follow(runtime, container("a"), 10, ["CODE"]))
+    async def follow(_given: Any) -> Text:
+        return Text(logs.follow(runtime, container("a"), 10, ["CODE"]))
 
-    endpoint = Endpoint("/follow", "follow", Nothing, "", "", text=True)
+    endpoint = Endpoint("/follow", "", "follow", Nothing, str, text=True)
     guard = Guard(frozenset({"127.0.0.1"}))
-    app = web.Application(middlewares=[error_middleware(lambda: guard)])
-    app.add_routes(routes([endpoint], Handlers()))
+    app = web.Application(middlewares=[error_middleware(guard)])
+    app.add_routes(routes([(endpoint, follow)]))
     async with TestClient(TestServer(app)) as client:
         answer = await client.get("/follow")
         assert await answer.content.readline() == b"first ***\n"

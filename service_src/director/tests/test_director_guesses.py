@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from director.api import throttle
-from director.api.throttle import FREE, MAX_ADDRESSES, MAX_WAIT_SECONDS, Guesses
+from director.api.throttle import FREE, MAX_ADDRESSES, MAX_WAIT_SECONDS, TokenThrottle
 from director.errors import TooManyGuesses
 
 TOKEN = "canary-token-of-the-owner"
@@ -26,14 +26,14 @@ class Clock:
         return self.now
 
 
-def waits(found: Guesses, address: str, count: int) -> list[float]:
+def waits(found: TokenThrottle, address: str, count: int) -> list[float]:
     return [found._take_turn(throttle._network(address)) for _ in range(count)]
 
 
 def test_a_slip_is_answered_at_once_and_a_guesser_waits_longer_and_longer() -> None:
     """Each address by itself; one that was quiet for a while begins anew."""
     clock = Clock()
-    found = Guesses(clock)
+    found = TokenThrottle(clock)
     assert waits(found, "192.0.2.1", FREE + 3) == [0.0] * FREE + [1.0, 2.0, 3.0]
     assert waits(found, "192.0.2.2", 1) == [0.0]
     clock.now += 60
@@ -43,7 +43,7 @@ def test_a_slip_is_answered_at_once_and_a_guesser_waits_longer_and_longer() -> N
 def test_who_would_wait_for_long_is_refused_and_does_not_wait_the_longer_for_it() -> None:
     """At one guess a second for ever, however many are sent."""
     clock = Clock()
-    found = Guesses(clock)
+    found = TokenThrottle(clock)
     assert waits(found, "192.0.2.1", 1000)[-1] > MAX_WAIT_SECONDS
     clock.now += 1
     assert waits(found, "192.0.2.1", 1) == [MAX_WAIT_SECONDS]
@@ -51,7 +51,7 @@ def test_who_would_wait_for_long_is_refused_and_does_not_wait_the_longer_for_it(
 
 def test_the_addresses_of_one_host_count_as_one() -> None:
     """An IPv6 host has a /64 to guess from, and an unknown address is an address."""
-    found = Guesses(Clock())
+    found = TokenThrottle(Clock())
     assert waits(found, "2001:db8::1", FREE)[-1] == 0.0
     assert waits(found, "2001:db8::2", 1) == [1.0]
     assert waits(found, "2001:db8:0:1::2", 1) == [0.0]
@@ -61,7 +61,7 @@ def test_the_addresses_of_one_host_count_as_one() -> None:
 def test_what_is_remembered_has_a_bound() -> None:
     """More addresses than that count together; those that have been quiet make room."""
     clock = Clock()
-    found = Guesses(clock)
+    found = TokenThrottle(clock)
     for number in range(3 * MAX_ADDRESSES):
         found._take_turn(f"192.0.{number >> 8}.{number & 255}")
     assert len(found._free_at) <= MAX_ADDRESSES + 1
@@ -73,7 +73,7 @@ def test_what_is_remembered_has_a_bound() -> None:
 async def test_not_more_than_so_many_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """From however many addresses: one more is refused, and says when to come again."""
     monkeypatch.setattr(throttle, "MAX_WAITING", 3)
-    found = Guesses(Clock())
+    found = TokenThrottle(Clock())
     for _ in range(FREE):
         await found.wrong("192.0.2.1")
     tasks = [asyncio.create_task(found.wrong("192.0.2.1")) for _ in range(3)]

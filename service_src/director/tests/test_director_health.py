@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from director.api.handlers.system import HealthHandlers
+from director.api.handlers.system import SystemHandlers
 from director.api.params import Nothing
+from director.api.schemas import HealthFacts
 from director.discovery.health import MAX_REASON, SILENT_SECONDS, Signs, judge
 from director.discovery.registrations import MAX_HEALTH_BYTES, Registrations
+from director.state.desired import DesiredService
+from director.state.spec import Spec
+from director.supervise.status import ServiceStatus, StatusBoard
 
 
 def says(status: str, **check: Any) -> dict[str, Any]:
@@ -80,36 +85,37 @@ def test_what_a_service_says_of_itself_is_bounded() -> None:
     assert len(judge(Signs(name="one", state="running", status=found.status("one"))).reason) == MAX_REASON
 
 
-class Platform:
-    """Supervisor, rows, link, prober, Redis and desired state of one service in one; it says what `says` holds."""
+class Platform(StatusBoard):
+    """One service that says what `says` holds; snapshot, link, prober, Redis and desired state in one."""
 
-    docker_error = ""
+    error = ""
     connected = True
     loaded = True
     status = "ok"
     reason = ""
+    refusal = ""
 
     def __init__(self, says: dict[str, Any] | None) -> None:
         self.registrations = Registrations()
         self.registrations.note("one", FAILING, 0.0)
         self.says = says
         self.asked = 0
+        me: Any = self
+        self.snapshot = self.desired = self.redis = self.scripts = self.announcer = me
 
-    def all(self) -> list[dict[str, Any]]:
+    def all(self) -> list[ServiceStatus]:
         found = judge(Signs(name="one", state="running", status=self.registrations.status("one")))
-        row = {"name": "one", "state": "running", "wanted": "running"}
-        return [{**row, "health": found.word, "health_reason": found.reason}]
+        wanted = DesiredService(spec=Spec(name="one", image="i", network="n"))
+        return [ServiceStatus(name="one", state="running", health=found, wanted=wanted)]
 
     async def ask(self, _name: str, *, timeout: float) -> dict[str, Any] | None:
         self.asked += 1
         return self.says
 
-    async def health(self) -> Any:
+    async def health(self) -> HealthFacts:
         me: Any = self
-        found = HealthHandlers(
-            supervisor=me, desired=me, rows=me, link=me, prober=me, registrations=self.registrations, redis=me
-        )
-        return await found.health(Nothing(), {})
+        found = SystemHandlers(board=self, registrations=self.registrations, prober=me, link=me, rpc=me, figures=me)
+        return await found.health(Nothing())
 
 
 @pytest.mark.parametrize(("says", "word"), [(WELL, "ok"), (FAILING, "degraded"), (None, "degraded")])
@@ -117,26 +123,26 @@ async def test_a_troubled_service_is_asked_once_more(says: Any, word: str) -> No
     """One that has recovered since its last heartbeat is well at once; one that says nothing stays what it was."""
     platform = Platform(says)
     answer = await platform.health()
-    assert (answer.status, answer.value["status"], platform.asked) == (200, word, 1)
-    assert answer.value["services"]["reasons"] == ({} if word == "ok" else {"one": "db: no"})
+    assert (answer.http_status, answer.status, platform.asked) == (200, word, 1)
+    assert answer.services.reasons == ({} if word == "ok" else {"one": "db: no"})
 
 
 async def test_without_docker_it_is_503_and_without_redis_nobody_is_asked() -> None:
     """Both are said with their reasons."""
     platform = Platform(WELL)
-    platform.docker_error = "dockerd is away"
+    platform.error = "dockerd is away"
     platform.connected, platform.status, platform.reason = False, "away", "refused"
     answer = await platform.health()
-    assert (answer.status, answer.value["status"], platform.asked) == (503, "failing", 0)
-    assert answer.value["docker"] == {"status": "away", "reason": "dockerd is away"}
-    assert answer.value["redis"] == {"status": "away", "reason": "refused", "desired_loaded": True}
+    assert (answer.http_status, answer.status, platform.asked) == (503, "failing", 0)
+    assert msgspec.to_builtins(answer.docker) == {"status": "away", "reason": "dockerd is away"}
+    assert msgspec.to_builtins(answer.redis) == {"status": "away", "reason": "refused", "desired_loaded": True}
 
 
 async def test_a_failing_loop_of_the_director_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """`/health` is degraded, with the loop's name and what it met; the version stands there always."""
     platform = Platform(WELL)
-    assert (await platform.health()).value["director"] == {"status": "ok", "version": "0.1.0"}
-    monkeypatch.setattr("director.api.handlers.system.failing_loops", lambda: {"usage": "ValueError: odd"})
-    found = (await platform.health()).value
-    assert (found["status"], found["director"]["status"]) == ("degraded", "degraded")
-    assert "its loop usage fails: ValueError: odd" in found["director"]["reason"]
+    assert msgspec.to_builtins((await platform.health()).director) == {"status": "ok", "version": "0.1.0"}
+    monkeypatch.setattr("director.supervise.status.failing_loops", lambda: {"usage": "ValueError: odd"})
+    found = await platform.health()
+    assert (found.status, found.director.status) == ("degraded", "degraded")
+    assert "its loop usage fails: ValueError: odd" in found.director.reason

@@ -10,13 +10,13 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from director.engine.interface import LABEL_SPEC, Observed
+from director.engine.interface import LABEL_SPEC, Container, primary_name
 from director.state import history
-from director.state.crash_log import NO_RECORD, Crash, CrashLimits, End, Kind, Record
-from director.state.desired import Wanted
+from director.state.crash_log import NO_RECORD, CrashLimits, CrashLoop, CrashRecord, ExitRecord, Kind
+from director.state.desired import DesiredService
 from director.state.spec import Spec
 from director.supervise.policy import SILENT_ASKS, Trial
-from director.supervise.reconcile import Action, Plan, World, primary_name, reconcile
+from director.supervise.reconcile import Action, Plan, World, reconcile
 
 SERVICES = ("one", "two")
 WATCH = 60.0
@@ -27,9 +27,9 @@ class Engine:
     """Services, what is remembered of them, and the time; things happen to it, and actions are done on it."""
 
     def __init__(self, cooldown: float) -> None:
-        self.desired: dict[str, Wanted] = {}
-        self.containers: dict[str, Observed] = {}
-        self.records: dict[str, Record] = {}
+        self.desired: dict[str, DesiredService] = {}
+        self.containers: dict[str, Container] = {}
+        self.records: dict[str, CrashRecord] = {}
         self.histories: dict[str, history.History] = {}
         self.unanswered: dict[str, int] = {}
         self.limits = CrashLimits(count=3, window=300.0, cooldown=cooldown)
@@ -38,11 +38,11 @@ class Engine:
         # It carries our labels, and nobody knows what it is: it must outlive everything.
         self.create(FOREIGN, FOREIGN, "what", None, state="exited")
 
-    def create(self, name: str, service: str, config: str, want: Wanted | None, state: Any = "running") -> str:
+    def create(self, name: str, service: str, config: str, want: DesiredService | None, state: Any = "running") -> str:
         found = f"c{next(self._ids)}"
         assert all(item.name != name for item in self.containers.values()), "a name belongs to one"
         labels = {LABEL_SPEC: msgspec.json.encode(want.spec).decode()} if want else {}
-        self.containers[found] = Observed(
+        self.containers[found] = Container(
             id=found, name=name, service=service, config=config, state=state, created_at=self.now, labels=labels,
             started_at=self.now, restart_policy="unless-stopped",
         )  # fmt: skip
@@ -51,10 +51,10 @@ class Engine:
     def change(self, found: str, **more: Any) -> None:
         self.containers[found] = msgspec.structs.replace(self.containers[found], **more)
 
-    def of(self, service: str) -> list[Observed]:
+    def of(self, service: str) -> list[Container]:
         return [item for item in self.containers.values() if item.service == service]
 
-    def record(self, service: str) -> Record:
+    def record(self, service: str) -> CrashRecord:
         return self.records.get(service, NO_RECORD)
 
     def trials(self) -> dict[str, Trial]:
@@ -84,7 +84,7 @@ class Engine:
 
     def note(self, service: str, kind: Kind, code: int) -> None:
         record = self.record(service)
-        self.records[service] = msgspec.structs.replace(record, ends=(*record.ends, End(self.now, kind, code)))
+        self.records[service] = msgspec.structs.replace(record, ends=(*record.ends, ExitRecord(self.now, kind, code)))
 
     def do(self, action: Action) -> None:
         name, record = action.service, self.record(action.service)
@@ -117,7 +117,7 @@ class Engine:
     def _adopt(self, name: str, container: str) -> None:
         item = self.containers[container]
         spec = msgspec.json.decode(item.labels[LABEL_SPEC], type=Spec)
-        self.desired[name] = Wanted(spec=spec, state="running" if item.alive else "stopped")
+        self.desired[name] = DesiredService(spec=spec, state="running" if item.alive else "stopped")
         self.histories[name] = history.deployed((), self.desired[name], "adopted", self.now, 0)
 
     def _roll_back(self, name: str, _container: str) -> None:
@@ -127,7 +127,7 @@ class Engine:
             self.histories[name] = history.proven(found, float("inf"))
             return
         self.histories[name] = history.rolled_back(found, target, "watch", "why", self.now, WATCH)
-        self.desired[name] = Wanted(spec=target.spec)
+        self.desired[name] = DesiredService(spec=target.spec)
         self.records.pop(name, None)
         self.replace(name)
 
@@ -137,7 +137,7 @@ class Engine:
     def _crash(self, name: str, container: str) -> None:
         if container:
             self.change(container, state="exited", finished_at=self.now)
-        crash = Crash(reason="", exit_code=3, oom_killed=False, at=self.now, last_lines=[])
+        crash = CrashLoop(reason="", exit_code=3, oom_killed=False, at=self.now, last_lines=[])
         self.records[name] = msgspec.structs.replace(self.record(name), crash=crash, tried_at=0.0)
 
     def _retry(self, name: str, container: str) -> None:
@@ -190,7 +190,7 @@ def spec(name: str, number: int) -> Spec:
 
 def run(engine: Engine, name: str, number: int) -> None:
     """A deploy that succeeds."""
-    want = Wanted(spec=spec(name, number))
+    want = DesiredService(spec=spec(name, number))
     engine.histories[name] = history.deployed(engine.histories.get(name, ()), want, "run", engine.now, WATCH)
     engine.desired[name] = want
     engine.records.pop(name, None)
@@ -231,7 +231,7 @@ def end(kind: Kind, code: int) -> Callable[[Engine, str, int], None]:
 def half(engine: Engine, name: str, number: int) -> None:
     """What a director killed in the middle of a deploy leaves: before or after the switch was written."""
     if f"{name}.next" not in {item.name for item in engine.of(name)}:
-        want = Wanted(spec=spec(name, number))
+        want = DesiredService(spec=spec(name, number))
         engine.create(f"{name}.next", name, want.spec.hash(), want)
         if number % 2:
             engine.desired[name] = want

@@ -12,9 +12,9 @@ import pytest
 
 from director.engine.interface import ImageInfo
 from director.errors import BuildFailed
+from director.images.buildkit import Progress
 from director.images.catalog import ORIGINAL_BASE, Catalog
 from director.images.images import Images
-from director.images.progress import Progress
 
 BASE = "ns/band-base-py:latest"
 ON_BASE = "FROM {band-base-py-image}\n"
@@ -52,7 +52,7 @@ class Builder:
         self._engine.tags[request.tag] = ImageInfo(id=f"sha256:{len(self.built)}")
 
 
-class Feed:
+class LogFeed:
     """Keeps what is told of builds."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Workshop:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.engine, self.feed = Engine(), Feed()
+        self.engine, self.feed = Engine(), LogFeed()
         self.builder = Builder(self.engine)
         feed: Any = self.feed
         runtime: Any = self.engine

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,17 +17,18 @@ from band.background import failing_loops, loop_failures
 from director.dashboard.live import Live
 from director.discovery.announcer import Announcer
 from director.discovery.registrations import Registrations
-from director.engine.docker import DockerRuntime
-from director.engine.interface import Event, Observed
-from director.engine.log_feed import Feed
+from director.engine.docker import DockerEngine
+from director.engine.interface import Container, Event
+from director.engine.log_feed import LogFeed
+from director.engine.snapshot import Snapshot
 from director.engine.stats import UsageMeter
-from director.images.pruner import Pruner, PruneSettings
+from director.images.prune import Pruner, PruneSettings
 from director.locks import Locks
-from director.state.crash_log import Crashes
+from director.state.crash_log import CrashLog
 from director.state.desired import Desired
 from director.state.releases import Releases
-from director.supervise.exits import Ends
-from director.supervise.probation import Watch
+from director.supervise.exits import ExitReader
+from director.supervise.probation import Probation
 from director.supervise.supervisor import Supervisor
 from director.webhook import Webhook
 
@@ -57,7 +59,7 @@ class Engine:
     async def ping(self) -> str:
         return "fake"
 
-    async def containers(self, *, fresh: bool = False) -> list[Observed]:
+    async def containers(self, known: Any = ()) -> list[Container]:
         self.listed += 1
         return []
 
@@ -72,18 +74,24 @@ class Engine:
 def supervisor(engine: Any, **more: Any) -> Supervisor:
     """Return a supervisor over an engine and an empty Redis."""
     store, anything = Store(), Deployer()
-    desired, releases = Desired(store, "ns"), Releases(store, "ns")
+    desired, releases, snapshot = Desired(store, "ns"), Releases(store, "ns"), Snapshot(engine, "ns")
+    fake: Any = anything
     return Supervisor(
-        runtime=engine, desired=desired, releases=releases, crashes=Crashes(store, "ns"), deployer=anything,
-        watch=Watch(desired, releases, anything, lambda: True), locks=Locks(), namespace="ns", **more,
+        engine=engine, snapshot=snapshot, desired=desired, releases=releases, crashes=CrashLog(store, "ns"),
+        deployer=fake, watch=Probation(desired, releases, fake, snapshot, fake), locks=Locks(), namespace="ns",
+        operations=fake, rollback=fake, renewals=fake, incidents=fake, **{"announcer": fake, **more},
     )  # fmt: skip
 
 
 class Deployer:
     """Nothing is being deployed."""
 
-    proving: frozenset[str] = frozenset()
+    connected = True
+    starting: frozenset[str] = frozenset()
     retiring: frozenset[str] = frozenset()
+
+    def due(self, _services: Any, _busy: Any) -> dict[str, float]:
+        return {}
 
 
 @contextlib.asynccontextmanager
@@ -111,16 +119,15 @@ async def test_one_event_that_cannot_be_taken_spoils_no_other(monkeypatch: pytes
     """The next event is taken from the same stream."""
     engine, ended = Engine(), list[str]()
     engine.streams = 1
-    found = supervisor(engine)
-    read = Ends.read
+    found = supervisor(engine, announcer=SimpleNamespace(ended=ended.append))
+    read = ExitReader.read
 
-    def bad(self: Ends, event: Event, now: float) -> Any:
+    def bad(self: ExitReader, event: Event, now: float) -> Any:
         if event.container == "bad":
             raise KeyError("never thought of")
         return read(self, event, now)
 
-    monkeypatch.setattr(Ends, "read", bad)
-    found._on_end = ended.append
+    monkeypatch.setattr(ExitReader, "read", bad)
     async with running(found.run()):
         for container in ("bad", "good"):
             engine.come.put_nowait(Event("die", container, container, 1, 5.0))
@@ -148,7 +155,7 @@ async def test_one_line_of_dockers_events_that_cannot_be_read_spoils_no_other(tm
 
     path = tmp_path / "docker.sock"
     server = await asyncio.start_unix_server(serve, str(path))
-    runtime = DockerRuntime("ns", f"unix://{path}")
+    runtime = DockerEngine("ns", f"unix://{path}")
     try:
         async with asyncio.timeout(10):
             assert [event.exit_code async for event in runtime.events()] == [3]
@@ -163,34 +170,34 @@ class Broken:
     def __init__(self) -> None:
         self.asked = 0
         self.connected = True
-        self.observed: list[Observed] = []
-        self.pictured = asyncio.Event()
-        self.pictured.set()
+        self.ready = asyncio.Event()
+        self.ready.set()
 
     def fail(self, *_args: Any, **_named: Any) -> Any:
         self.asked += 1
         raise ZeroDivisionError(f"{self.asked}")
 
-    __call__ = all = running = ended = primaries = cards = _post = fail
+    __call__ = all = stopped = ended = primaries = cards = _post = fail
+    containers = property(fail)
 
 
 def loops(broken: Any) -> dict[str, Any]:
     """Return each loop of the director, over something that fails, by name."""
-    live, feed, webhook = Live(broken, broken), Feed(broken, broken, broken), Webhook("http://127.0.0.1:9/", "ns")
+    live, feed, webhook = Live(broken, broken), LogFeed(broken, broken, broken), Webhook("http://127.0.0.1:9/", "ns")
     live._viewers.add(asyncio.Queue())
     feed._readers.add(broken)
     webhook._post = broken.fail  # type: ignore[method-assign]
     for _ in range(3):
         webhook.tell("service_crashed", "one")
     return {
-        "announcer": Announcer(broken, broken, Registrations(), broken),
+        "announcer": Announcer(broken, broken, Registrations(), broken, broken),
         "usage": UsageMeter(broken, broken),
-        "watch": Watch(broken, broken, broken, broken, every=0.01),
+        "watch": Probation(broken, broken, broken, broken, broken, every=0.01),
         "page": live,
         "feed": feed,
         "webhook": webhook,
         "pruner": Pruner(
-            runtime=broken, desired=broken, releases=broken, locks=broken, namespace="ns",
+            engine=broken, desired=broken, releases=broken, locks=broken, namespace="ns",
             settings=PruneSettings(age=1, disk=1), disk=broken,
         ),
     }  # fmt: skip
@@ -201,7 +208,7 @@ async def test_a_loop_that_meets_what_nobody_thought_of_goes_on_and_says_so(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is asked again after a pause, counted, and named among those that fail."""
-    monkeypatch.setattr("director.images.pruner.FIRST", 0.0)
+    monkeypatch.setattr("director.images.prune.FIRST", 0.0)
     broken = Broken()
     before = loop_failures().get(name, 0)
     async with running(loops(broken)[name].run()):

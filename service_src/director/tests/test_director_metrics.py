@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,28 +11,38 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
-from director.api.counts import BuildCounts, RequestCounts
-from director.api.metrics import Metrics
-from director.api.routes import ENDPOINTS
+from director.api.handlers import ENDPOINTS
+from director.api.metrics import Metrics, RequestCounts
+from director.api.routes import Text
+from director.api.schemas import DataFacts, ServiceRow
 from director.api.security import Guard
-from director.api.server import Text, error_middleware, routes
-from director.api.views import row
-from director.engine.stats import Usage
+from director.api.server import error_middleware, routes
+from director.images.images import BuildCounts
 
 SECRET = "canary-9f3b"
 
 
-class FakeRows:
-    """Two services, one of them with figures; no engine behind them."""
+class FakeTable:
+    """Two services, one of them with figures; no engine behind them. Docker is there, Redis is not."""
 
-    def all(self) -> list[dict[str, Any]]:
-        used = {"memory": 1000, "memory_limit": 2000, "cpu_percent": 12.5, "data": {"age_days": 2.0}}
-        runs = {**row("one", None, None, None, 0, 0.0), **used, "state": "running", "wanted": "running", "health": "ok"}
-        full = {**row("two", None, None, None, 5, 0.0), "health": "crashed", "register": [{"options": SECRET}]}
-        return [runs, full]
+    board = SimpleNamespace(
+        snapshot=SimpleNamespace(error=""), redis=SimpleNamespace(status="away"), scripts=SimpleNamespace(killed=0),
+        ports=SimpleNamespace(restarts={}),
+    )  # fmt: skip
 
-    def usage(self) -> dict[str, Usage]:
-        return {"one": Usage(memory=1000, memory_limit=2000, cpu_seconds=7.5, cpu_percent=12.5)}
+    def all(self) -> list[ServiceRow]:
+        data = DataFacts(None, None, 2.0, None)
+        runs = ServiceRow(
+            name="one", state="running", health="ok", wanted="running", memory=1000, memory_limit=2000,
+            cpu_percent=12.5, data=data,
+        )  # fmt: skip
+        return [
+            runs,
+            ServiceRow(name="two", state="missing", health="crashed", crashes=5, register=[{"options": SECRET}]),
+        ]
+
+    def cpu_seconds(self) -> dict[str, float]:
+        return {"one": 7.5}
 
 
 def scraped(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
@@ -45,10 +56,8 @@ def scraped(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
 
 
 def render(requests: RequestCounts | None = None, builds: BuildCounts | None = None) -> str:
-    rows: Any = FakeRows()
-    return Metrics(
-        rows, requests or RequestCounts(), builds or BuildCounts(), lambda: {"docker": 1.0, "redis": 0.0}
-    ).render()
+    table: Any = FakeTable()
+    return Metrics(table, requests or RequestCounts(), builds or BuildCounts()).render()
 
 
 def test_services_are_told_by_name_with_what_they_use() -> None:
@@ -82,7 +91,7 @@ def test_builds_and_durations_add_up() -> None:
     assert found["band_builds_total"] == {(("outcome", "ok"),): 1.0, (("outcome", "failed"),): 1.0}
     assert found["band_build_seconds_total"][()] == 6.0
     buckets = {dict(labels)["le"]: value for labels, value in found["band_director_request_seconds_bucket"].items()}
-    assert (buckets["0.005"], buckets["0.25"], buckets["60"], buckets["+Inf"]) == (1.0, 2.0, 2.0, 3.0)
+    assert (buckets["0.005"], buckets["0.25"], buckets["60.0"], buckets["+Inf"]) == (1.0, 2.0, 2.0, 3.0)
     assert set(found["band_director_request_seconds_count"]) == {(("endpoint", "/list"),)}
 
 
@@ -97,8 +106,8 @@ async def counted() -> AsyncIterator[tuple[TestClient[Any, Any], RequestCounts]]
 
     requests = RequestCounts()
     guard = Guard(frozenset({"127.0.0.1"}))
-    app = web.Application(middlewares=[error_middleware(lambda: guard, requests)])
-    app.add_routes(routes(ENDPOINTS, Fine()))
+    app = web.Application(middlewares=[error_middleware(guard, requests)])
+    app.add_routes(routes((endpoint, getattr(Fine(), endpoint.name)) for endpoint in ENDPOINTS))
     async with TestClient(TestServer(app)) as client:
         yield client, requests
 
@@ -112,9 +121,11 @@ async def test_requests_are_counted_by_template_and_status(
         await client.get(path)
     await client.get("/list", headers={"Host": "evil.example"})
     await client.request("DELETE", "/list")
-    assert requests.counts == {
-        ("/show/{name}", 200): 2, ("/show/{name}", 422): 1, ("unknown", 404): 2, ("/list", 403): 1,
-        ("unknown", 405): 1,
+    samples = [sample for family in requests.collect() for sample in family.samples]
+    counts = {tuple(item.labels.values()): item.value for item in samples if item.name.endswith("requests_total")}
+    assert counts == {
+        ("/show/{name}", "200"): 2, ("/show/{name}", "422"): 1, ("unknown", "404"): 2, ("/list", "403"): 1,
+        ("unknown", "405"): 1,
     }  # fmt: skip
 
 

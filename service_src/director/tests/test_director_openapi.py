@@ -9,9 +9,8 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 
+from director.api.handlers import ENDPOINTS
 from director.api.openapi import document
-from director.api.routes import ENDPOINTS
-from director.api.schemas import ANSWERS
 
 contract = schemathesis.openapi.from_dict(document(ENDPOINTS))
 # 422 is said of a right type with an impossible value; the gateway's three are documented answers, a 500 never is.
@@ -43,7 +42,7 @@ def test_the_document_is_valid_and_every_answer_has_a_shape() -> None:
     found = document(ENDPOINTS)
     for shape in found["components"]["schemas"].values():
         openapi_schema_validator.OAS31Validator.check_schema(shape)
-    assert {endpoint.handler for endpoint in ENDPOINTS} <= set(ANSWERS)
+    assert all(endpoint.answer is not None for endpoint in ENDPOINTS)
 
 
 @pytest.mark.parametrize("verb", ["GET", "POST"])

@@ -17,20 +17,22 @@ from hypothesis import strategies as st
 from markupsafe import escape
 
 from director import __version__
-from director.api.routes import ENDPOINTS
+from director.api.handlers import ENDPOINTS
+from director.api.schemas import DataFacts, HealthFacts, PortPair, ReleaseRow, ServiceCounts, ServiceRow
 from director.api.security import Guard
 from director.api.server import error_middleware
-from director.dashboard import dead, formatting, shelf, timeline
-from director.dashboard.assets import FOLDER, Assets
+from director.dashboard import formatting, lists, timeline
 from director.dashboard.board import Board, Facts, _alarms
-from director.dashboard.cards import card
-from director.dashboard.grid import MOST_COLUMNS, place
+from director.dashboard.cards import MOST_COLUMNS, card, place
+from director.dashboard.formatting import LONGEST, pretty
 from director.dashboard.lists import MAX_PATH, item
 from director.dashboard.login import _own
 from director.dashboard.pages import DOCS, Pages
-from director.dashboard.pretty import LONGEST, pretty
-from director.dashboard.rendering import Renderer
-from director.images.progress import Building
+from director.dashboard.rendering import FOLDER, Assets, Renderer
+from director.images.buildkit import BuildLog
+from director.state.crash_log import CrashLoop, RollbackRecord
+from director.state.event_stream import StoredEvent
+from director.supervise.status import DirectorPart, Part, RedisPart
 
 STYLE = (FOLDER / "style.css").read_text(encoding="utf-8")
 DOCUMENTATION = Path(__file__).parents[3] / "docs"
@@ -44,15 +46,22 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-def row(**more: Any) -> dict[str, Any]:
+def row(**more: Any) -> ServiceRow:
     """A row of `/list`."""
-    return {
+    given: dict[str, Any] = {
         "name": "one", "state": "running", "short_id": "a" * 12, "title": "One", "pos": "2x1", "uptime": 3 * 3600 + 720,
-        "ports": [{"host": 8901, "container": 8080}], "image": "ns/one:0123456789abcdef", "restarts": 0, "health": "ok",
-        "health_reason": "", "dead_letters": 0,
-        "wanted": "running", "crashes": 0, "exit_code": None, "memory": 50 * 2**20, "memory_limit": 350 * 2**20,
-        "cpu_percent": 0.42, "data": None, "register": [], **more,
+        "ports": [PortPair(8901, 8080)], "image": "ns/one:0123456789abcdef", "health": "ok", "wanted": "running",
+        "memory": 50 * 2**20, "memory_limit": 350 * 2**20, "cpu_percent": 0.42, **more,
     }  # fmt: skip
+    return ServiceRow(**given)
+
+
+def crash(reason: str, exit_code: int, *lines: str, oom: bool = False) -> CrashLoop:
+    return CrashLoop(reason=reason, exit_code=exit_code, oom_killed=oom, at=NOW, last_lines=list(lines))
+
+
+def rolled_back(source: str, reason: str) -> RollbackRecord:
+    return RollbackRecord(at=NOW, source=source, target="b", reason=reason)
 
 
 @pytest.mark.parametrize(
@@ -133,10 +142,10 @@ def test_a_card_in_trouble_says_why_and_what_to_do() -> None:
     html = render(card(row(health="degraded", health_reason=why), NOW), (1, 1))
     assert f'<p class="reason tone-warn">{escape(why)}</p>' in html
     assert 'class="reason tone-bad"' in render(card(row(health="failing", health_reason=why), NOW), (1, 1))
-    both = row(health="failing", health_reason=why, rolled_back={"from": "a", "reason": "it died"})
+    both = row(health="failing", health_reason=why, rolled_back=rolled_back("a", "it died"))
     assert [reason.tone for reason in card(both, NOW).reasons] == ["bad", "warn"]
     assert card(row(health="ok", health_reason="odd"), NOW).reasons == []
-    crashed = row(health="crashed", health_reason=why, crash={"reason": "x", "exit_code": 1, "last_lines": []})
+    crashed = row(health="crashed", health_reason=why, crash=crash("x", 1))
     assert card(crashed, NOW).reasons == []
 
 
@@ -165,7 +174,7 @@ def test_a_log_line_has_one_time() -> None:
 )  # fmt: skip
 def test_an_events_row_shows_the_page_that_it_came_from(page: Any, path: str) -> None:
     """Its path, without what may hold something personal; nothing where the event does not tell."""
-    shown = item({"stream_id": "1-0", "event": {"key": "in.gen.track.page", "data": {"page": page}}})
+    shown = item(StoredEvent("1-0", {"key": "in.gen.track.page", "data": {"page": page}}))
     assert shown.about == path
 
 
@@ -201,10 +210,13 @@ def test_dead_letters_are_a_badge_on_the_card_and_in_the_head() -> None:
 
 def test_the_head_says_what_is_wrong_with_the_platform_itself() -> None:
     """Docker, Redis and the director: what, and why; nothing of those that are well."""
-    health = {
-        "docker": {"status": "away", "reason": "no socket"}, "redis": {"status": "failing", "reason": "it is <full>"},
-        "director": {"status": "degraded", "reason": "its loop usage fails"}, "services": {},
-    }  # fmt: skip
+    counts = ServiceCounts(0, 0, [], {})
+    health = HealthFacts(
+        "failing", DirectorPart(status="degraded", reason="its loop usage fails", version="1"),
+        Part(status="away", reason="no socket"),
+        RedisPart(status="failing", reason="it is <full>", desired_loaded=True),
+        counts,
+    )  # fmt: skip
     found = list(_alarms(health))
     assert [(alarm.text, alarm.tone) for alarm in found] == [
         ("Docker does not answer: no socket", "bad"), ("Redis: it is <full>", "bad"),
@@ -213,16 +225,18 @@ def test_the_head_says_what_is_wrong_with_the_platform_itself() -> None:
     summary = Renderer(Assets(), namespace="t", guarded=False).macro("parts.html", "summary")
     html = summary(Facts(running=1, stopped=0, troubled=[], worst="warn", dead_letters=0, alarms=found))
     assert "Redis: it is &lt;full&gt;" in html
-    assert list(_alarms({key: {"status": "ok"} for key in health})) == []
+    redis = RedisPart(status="ok", desired_loaded=True)
+    well = HealthFacts("ok", DirectorPart(status="ok", version="1"), Part(status="ok"), redis, counts)
+    assert list(_alarms(well)) == []
 
 
 def test_a_card_tells_the_facts() -> None:
     """Uptime, CPU, restarts, port, data, release, memory, as `/list` has them."""
-    data = {"source": "DB-IP", "build_date": "2026-11-01", "age_days": 22.6, "warning": None}
+    data = DataFacts("DB-IP", "2026-11-01", 22.6, None)
     made = card(row(data=data, crashes=2, restarts=5, watch_until=NOW + 42), NOW)
     facts = {fact.label: fact.value for fact in made.facts}
     assert facts == {
-        "up": "3 h 12 min", "cpu": "0.4 %", "watched": "42 s more", "restarts": "5, 2 crashes of late",
+        "up": "3 h 12 min", "cpu": "0.4 %", "watched": "42 s more", "restarts": "5, 2 crashes recently",
         "port": "8901 → 8080", "data": "22 days old",
     }  # fmt: skip
     assert made.gauge is not None
@@ -235,19 +249,20 @@ def test_a_card_tells_the_facts() -> None:
 def test_a_card_with_everything_on_it_renders_and_escapes() -> None:
     """Crash, rollback, build, hostile words: the template takes them all, and they stay text."""
     bad = "<b onclick=x>'\"&"
-    crash = {"reason": bad, "exit_code": 3, "oom_killed": True, "at": NOW, "last_lines": [bad, "two"]}
+    crashed = crash(bad, 3, bad, "two", oom=True)
     render = Renderer(Assets(), namespace="t", guarded=False).macro("card.html", "render")
-    building = Building(began=NOW, step=2, steps=5, what=bad)
+    building = BuildLog()
+    building.feed(f"#7 [2/5] {bad}")
     building.feed(f"#7 0.12 {bad}")
     for one in (
-        card(row(title=bad, crash=crash), NOW),
-        card(row(rolled_back={"from": bad, "reason": bad}), NOW),
+        card(row(title=bad, crash=crashed), NOW),
+        card(row(rolled_back=rolled_back(bad, bad)), NOW),
         card(row(), NOW, building=building),
     ):
         html = render(one, (1, 1))
         assert "<b onclick" not in html
     assert "step 2 of 5" in render(card(row(), NOW, building=building), (1, 1))
-    assert "out of memory" in render(card(row(crash=crash), NOW), (1, 1))
+    assert "out of memory" in render(card(row(crash=crashed), NOW), (1, 1))
 
 
 @settings(deadline=None)
@@ -279,7 +294,7 @@ def test_json_that_is_too_much_is_cut_and_says_so() -> None:
 @given(JSON, JSON)
 def test_whatever_an_event_holds_it_is_listed_and_traced(event: Any, noted: Any) -> None:
     """No event, note or answer of a listener makes the page fail."""
-    shown = item({"stream_id": "1795480000000-0", "event": event})
+    shown = item(StoredEvent("1795480000000-0", event))
     assert shown.at == NOW
     groups = [
         {"group": "a", "state": "taken", "at": NOW * 1000, "ms": 1.0, "answer": noted},
@@ -291,27 +306,35 @@ def test_whatever_an_event_holds_it_is_listed_and_traced(event: Any, noted: Any)
 
 def test_dead_letters_are_read_and_nonsense_is_none() -> None:
     """`count` and the newest letters, with their time; an answer of another shape is no list."""
-    found = dead.queue(
+    found = lists.queue(
         "one", {"count": 7, "letters": [{"stream_id": "1795480000000-0", "reason": "no", "at": "1795480000001"}, {}]}
     )
     assert found is not None
     assert (found.total, [letter.at for letter in found.letters]) == (7, [NOW + 0.001, 0.0])
-    assert [dead.queue("one", answer) for answer in (None, [], {"letters": 3}, {"count": 1})] == [None] * 4
+    assert [lists.queue("one", answer) for answer in (None, [], {"letters": 3}, {"count": 1})] == [None] * 4
     listeners = {"stream_id": "1795480000000-0", "event_stream_id": "1795470000000-0", "reason": "ValueError: no"}
-    found = dead.queue("visits", {"count": 1, "letters": [listeners], "replay": {"running": False, "replayed": 3}})
+    found = lists.queue("visits", {"count": 1, "letters": [listeners], "replay": {"running": False, "replayed": 3}})
     assert found is not None
     assert [(letter.id, letter.reason) for letter in found.letters] == [("1795480000000-0", "ValueError: no")]
-    assert dead.may_have({"register": [{"role": "listener"}]}) and not dead.may_have({"register": None})
+    assert lists.may_have_letters(row(register=[{"role": "listener"}]))
+    assert not lists.may_have_letters(row(register=None))
+
+
+def release(letter: str, **more: Any) -> ReleaseRow:
+    given: dict[str, Any] = {
+        "id": letter * 12, "image": "", "spec_hash": letter, "at": NOW, "since": None, "by": "run", "state": "good",
+        "reason": "", "exit_code": None, "watch_until": None, "images_present": True, "env": {}, **more,
+    }  # fmt: skip
+    return ReleaseRow(**given)
 
 
 def test_releases_the_newest_good_one_is_chosen_and_what_has_no_image_cannot_be() -> None:
     """The current one is no choice; one whose image is gone neither."""
     rows = [
-        {"id": "c" * 12, "state": "current", "at": NOW}, {"id": "f" * 12, "state": "failed", "at": NOW},
-        {"id": "g" * 12, "state": "good", "at": NOW, "images_present": False},
-        {"id": "h" * 12, "state": "good", "spec_hash": "s" * 16},
+        release("c", state="current"), release("f", state="failed"), release("g", images_present=False),
+        release("h", spec_hash="s" * 16),
     ]  # fmt: skip
-    found = shelf.releases(rows)
+    found = lists.releases(rows)
     assert [(one.choosable, one.first) for one in found] == [
         (False, False),
         (False, False),
@@ -323,7 +346,7 @@ def test_releases_the_newest_good_one_is_chosen_and_what_has_no_image_cannot_be(
 
 def test_secrets_are_fields_without_a_value() -> None:
     """Declared secrets come first; whatever is secret is a password field that shows nothing."""
-    found = shelf.fields(["CODE"], {"CODE": "***", "TZ": "UTC", "API_TOKEN": "***"}, {})
+    found = lists.fields(["CODE"], {"CODE": "***", "TZ": "UTC", "API_TOKEN": "***"})
     assert [(one.key, one.secret, one.set, one.shown) for one in found] == [
         ("CODE", True, True, ""), ("API_TOKEN", True, True, ""), ("TZ", False, True, "UTC"),
     ]  # fmt: skip
@@ -346,8 +369,8 @@ async def test_the_page_of_a_service_that_was_removed_meanwhile_is_not_found() -
     class Gone:
         """Endpoints and board of a director whose one service has just been removed."""
 
-        async def ask(self, _word: str, **_given: Any) -> Any:
-            return {}
+        async def show(self, _given: Any) -> Any:
+            return None
 
         async def cards(self) -> list[Any]:
             return []
@@ -356,6 +379,7 @@ async def test_the_page_of_a_service_that_was_removed_meanwhile_is_not_found() -
             return None
 
     gone: Any = Gone()
+    gone.services = gone
     pages = Pages(gone, gone, Renderer(Assets(), namespace="t", guarded=False), gone)
     app = web.Application()
     app.add_routes(pages.routes())
@@ -372,7 +396,7 @@ async def test_files_are_served_under_their_hash_only(tmp_path: Path) -> None:
     (tmp_path / "app.js").write_text("changed")
     assert Assets(tmp_path).url("app.js") != assets.url("app.js")
     guard = Guard(frozenset({"127.0.0.1"}))
-    app = web.Application(middlewares=[error_middleware(lambda: guard)])
+    app = web.Application(middlewares=[error_middleware(guard)])
     app.add_routes(assets.routes())
     async with TestClient(TestServer(app)) as client:
         good = await client.get(assets.url("app.js"))
@@ -426,19 +450,22 @@ async def test_a_listener_that_hangs_does_not_hold_up_the_page() -> None:
     """Its dead letters are not waited for; those that were known before are shown, newer ones as they come."""
     hangs = asyncio.Event()
 
-    class Inside:
+    class Api:
         """Two listeners, of which one answers when it is let."""
 
-        async def ask(self, word: str, **given: Any) -> Any:
-            if word == "list":
-                register = [{"role": "listener"}]
-                return [{"name": name, "state": "running", "register": register} for name in ("slow", "quick")]
-            if given["name"] == "slow":
+        def __init__(self) -> None:
+            self.services = self.events = self
+
+        async def list_services(self, _given: Any) -> list[ServiceRow]:
+            return [row(name=name, register=[{"role": "listener"}]) for name in ("slow", "quick")]
+
+        async def dead_letters(self, given: Any) -> Any:
+            if given.name == "slow":
                 await hangs.wait()
             return {"count": 1, "letters": [{"id": "1-1"}]}
 
-    inside: Any = Inside()
-    board = Board(inside, inside, inside, inside)
+    api: Any = Api()
+    board = Board(api, api, api, api)
     assert await board.known_queues(0.05) == []
     assert await board.queue("slow", 0.05) is None
     hangs.set()

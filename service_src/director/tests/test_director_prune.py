@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from band.redis import RedisLink
-from director.engine.interface import LABEL_KIND, LABEL_SERVICE, LABEL_SPEC, ImageInfo, Observed
+from director.api.handlers.releases import waste
+from director.engine.interface import LABEL_KIND, LABEL_SERVICE, ImageInfo
 from director.errors import Conflict, DockerRefused
-from director.images.prune import Waste, World, waste
-from director.images.pruner import Pruner, PruneSettings
+from director.images.prune import Pruned, Pruner, PruneSettings, UnusedImage, World, unused
 from director.locks import Locks
 from director.state import history
-from director.state.desired import Desired, Wanted
+from director.state.desired import Desired, DesiredService
 from director.state.releases import Releases
 from director.state.spec import Spec
 
@@ -27,20 +28,19 @@ def image(tag: str, service: str = "one", **more: Any) -> ImageInfo:
     return ImageInfo(**{"id": f"sha256:{tag}", "tags": given_tags, "labels": labels, "size": 100, "shared": 60, **more})
 
 
-def found(*images: ImageInfo, containers: Any = (), **more: Any) -> Waste:
-    world = {"namespace": "ns", "used": (), "kept": (), "desired": {}, **more}
-    return waste(World(images=images, containers=containers, **world))
+def found(*images: ImageInfo, **more: Any) -> list[UnusedImage]:
+    return unused(World(images=images, **{"namespace": "ns", "used": (), "kept": (), **more}))
 
 
-def refs(of: Waste) -> list[str]:
-    return [item.references[0] for item in of.images]
+def refs(of: list[UnusedImage]) -> list[str]:
+    return [item.references[0] for item in of]
 
 
 def test_an_image_that_nobody_needs_may_go() -> None:
     """It is told with what the disk gains: what it shares with no other."""
-    told = found(image("a")).shown()
-    assert [item["image"] for item in told["images"]] == ["ns/one:a"]
-    assert told["bytes"] == 40
+    told = waste(found(image("a")), applied=False)
+    assert [item.image for item in told.images] == ["ns/one:a"]
+    assert (told.bytes, told.failed) == (40, msgspec.UNSET)
 
 
 @pytest.mark.parametrize(
@@ -77,18 +77,6 @@ def test_an_image_without_a_tag_goes_by_its_id() -> None:
     assert refs(found(image("a", tags=[]))) == ["sha256:a"]
 
 
-def test_containers_that_ended_and_belong_to_nothing_go() -> None:
-    """One that lives, is wanted, or can be taken in by the reconciler stays."""
-    dead = Observed(id="c1", name="one", service="one", state="exited")
-    alive = Observed(id="c2", name="two", service="two")
-    known = Observed(id="c3", name="three", service="three", state="exited", labels={LABEL_SPEC: "{}"})
-    core = Observed(id="c4", name="redis", service="redis", kind="core", state="exited")
-    told = found(containers=[dead, alive, known, core])
-    assert [item.id for item in told.containers] == ["c1"]
-    wanted = {"one": Wanted(spec=Spec(name="one", image="x", network="n"))}
-    assert found(containers=[dead], desired=wanted).containers == []
-
-
 @given(st.sets(st.sampled_from("abcdef")), st.sets(st.sampled_from("abcdef")), st.sets(st.sampled_from("abcdef")))
 def test_what_is_used_or_kept_never_goes(there: set[str], used: set[str], kept: set[str]) -> None:
     """Whatever is there, exactly what is neither used nor kept may go."""
@@ -116,9 +104,6 @@ class Engine:
     async def used_images(self) -> frozenset[str]:
         return frozenset(self.used)
 
-    async def containers(self, *, fresh: bool = False) -> list[Observed]:
-        return []
-
     async def remove_image(self, reference: str) -> None:
         if reference == self.refuses:
             raise DockerRefused("image is being used", engine_status=409)
@@ -127,14 +112,14 @@ class Engine:
 
 def pruner(engine: Any, store: RedisLink, locks: Locks | None = None, full: float = 10.0, **settings: float) -> Pruner:
     return Pruner(
-        runtime=engine, desired=Desired(store, "ns"), releases=Releases(store, "ns", keep=1), locks=locks or Locks(),
+        engine=engine, desired=Desired(store, "ns"), releases=Releases(store, "ns", keep=1), locks=locks or Locks(),
         namespace="ns", settings=PruneSettings(**settings), disk=lambda: full,
     )  # fmt: skip
 
 
 async def loaded(found: Pruner) -> Pruner:
-    await found._desired.load()
-    await found._releases.load()
+    await found.desired.load()
+    await found.releases.load()
     return found
 
 
@@ -148,15 +133,15 @@ async def test_looking_changes_nothing_and_pruning_tells_what_went(store: RedisL
     """Kept releases and what is wanted stay; what the engine refuses is told."""
     engine = Engine(image("a"), image("b"), image("c"), image("d", "two"))
     found = await loaded(pruner(engine, store))
-    want = Wanted(spec=Spec(name="one", image="ns/one:a", network="n"))
-    await found._desired.put(want)
-    await found._releases.put("one", history.deployed((), want, "run", 1.0, 0))
+    want = DesiredService(spec=Spec(name="one", image="ns/one:a", network="n"))
+    await found.desired.put(want)
+    await found.releases.put("one", history.deployed((), want, "run", 1.0, 0))
     assert set(refs(await found.look())) == {"ns/one:b", "ns/one:c", "ns/two:d"}
     assert len(engine.there) == 4
     engine.refuses = "ns/one:c"
     told = await found.prune()
-    assert [item["image"] for item in told["images"]] == ["ns/one:b", "ns/two:d"]
-    assert told["failed"] == [{"image": "ns/one:c", "reason": "image is being used"}]
+    assert refs(told.images) == ["ns/one:b", "ns/two:d"]
+    assert told.failed == [{"image": "ns/one:c", "reason": "image is being used"}]
     assert set(engine.there) == {"sha256:a", "sha256:c"}
 
 
@@ -167,12 +152,12 @@ async def test_an_image_that_is_run_while_its_lock_is_waited_for_stays(store: Re
     hold = locks.hold("one")
     looked = await found.look()
     await hold.__aenter__()
-    pruning = asyncio.create_task(found._remove("one", looked.images, float("inf"), []))
+    pruning = asyncio.create_task(found._remove("one", looked, float("inf"), done := Pruned([], [])))
     await asyncio.sleep(0)
     engine.used.add("sha256:a")
     await hold.__aexit__(None, None, None)
-    assert await pruning == []
-    assert engine.there
+    await pruning
+    assert (done.images, bool(engine.there)) == ([], True)
 
 
 async def test_images_are_listed_with_their_sizes_once_and_once_more_for_each_service(store: RedisLink) -> None:
@@ -180,7 +165,7 @@ async def test_images_are_listed_with_their_sizes_once_and_once_more_for_each_se
     many = [image(f"{service}{number}", service) for service in ("one", "two") for number in range(20)]
     engine = Engine(*many)
     found = await loaded(pruner(engine, store))
-    assert len((await found.prune())["images"]) == 40
+    assert len((await found.prune()).images) == 40
     assert engine.listed == [True, False, False]
 
 

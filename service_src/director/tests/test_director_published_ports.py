@@ -14,7 +14,7 @@ import pytest
 
 from director.discovery.health import Signs, judge
 from director.engine import loopback
-from director.engine.interface import Observed
+from director.engine.interface import Container
 from director.engine.loopback import closed_here, container_config
 from director.errors import Conflict, DockerAway
 from director.supervise.published_ports import SOON_SECONDS, TRIES, PublishedPorts
@@ -31,7 +31,7 @@ class House:
         self.tried: list[set[int]] = []
         self.restarted: list[str] = []
         fake: Any = self
-        self.ports = PublishedPorts(fake, lambda: self.containers, self.restart, every=every, clock=lambda: self.now)
+        self.ports = PublishedPorts(fake, fake, fake, every=every, clock=lambda: self.now)
 
     async def closed_ports(self, ports: Collection[int]) -> set[int]:
         self.tried.append(set(ports))
@@ -39,10 +39,10 @@ class House:
             raise DockerAway("no engine")
         return self.closed & set(ports)
 
-    async def inspect(self, container: str) -> Observed | None:
+    async def inspect(self, container: str) -> Container | None:
         return next((item for item in self.containers if item.id == container), None)
 
-    async def restart(self, service: str) -> None:
+    async def replace(self, service: str) -> None:
         self.restarted.append(service)
         if self.refuses:
             raise Conflict("not now")
@@ -56,9 +56,9 @@ class House:
             self.now += SOON_SECONDS
 
 
-def container(service: str, port: int, **more: Any) -> Observed:
+def container(service: str, port: int, **more: Any) -> Container:
     given = {"id": service, "name": service, "service": service, "health": "healthy", "ports": {port: 8080}}
-    return Observed(**{**given, **more})
+    return Container(**{**given, **more})
 
 
 async def test_a_port_that_went_dead_is_told_and_its_service_restarted() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from director.deploy.readiness import Readiness, Surroundings
-from director.engine.interface import Observed
+from director.deploy.readiness import Readiness
+from director.deploy.spec_builder import PlatformConfig
+from director.engine.interface import Container
 from director.errors import ServiceFailed, TimedOut
-from director.state.desired import Wanted
+from director.state.desired import DesiredService
 from director.state.spec import HealthCheck, Spec
 
 CREATED = 1_000.0
@@ -21,14 +22,17 @@ OWN_CHECK = HealthCheck(command=["/bin/true"])
 class FakeRuntime:
     """One container, which is what each look in turn says; the last one stays."""
 
-    def __init__(self, *looks: Observed | None) -> None:
+    def __init__(self, *looks: Container | None) -> None:
         self._looks = list(looks)
         self.kept: list[str] = []
 
-    async def inspect(self, _container: str) -> Observed | None:
+    def invalidate(self, _container: str) -> None:
+        return
+
+    async def inspect(self, _container: str) -> Container | None:
         return self._looks.pop(0) if len(self._looks) > 1 else self._looks[0]
 
-    async def keep_running(self, container: str, *, on: bool = True) -> None:
+    async def set_restart_policy(self, container: str, *, on: bool) -> None:
         self.kept.append(container)
 
     async def logs(self, _container: str, tail: int) -> list[str]:
@@ -49,8 +53,8 @@ class FakeProber:
         return None
 
 
-def container(**more: Any) -> Observed:
-    return Observed(**{"id": "c1", "name": "one", "service": "one", "created_at": CREATED, **more})
+def container(**more: Any) -> Container:
+    return Container(**{"id": "c1", "name": "one", "service": "one", "created_at": CREATED, **more})
 
 
 def started(seconds: float, **more: Any) -> dict[str, Any]:
@@ -58,12 +62,12 @@ def started(seconds: float, **more: Any) -> dict[str, Any]:
 
 
 async def wait(runtime: FakeRuntime, prober: FakeProber, health: HealthCheck | None = None, **more: Any) -> Any:
-    around = Surroundings(
+    around = PlatformConfig(
         namespace="ns", network="net", memory="1m", env={"REDIS_DSN": "redis://:canary-redis-password@r"},
         ready_timeout=0.6,
     )  # fmt: skip
-    want = Wanted(spec=Spec(name="one", image="x", network="net", health=health, **more))
-    fakes: Any = (runtime, prober)
+    want = DesiredService(spec=Spec(name="one", image="x", network="net", health=health, **more))
+    fakes: Any = (runtime, runtime, prober)
     return await Readiness(*fakes, around).wait("c1", want, 0.0)
 
 

@@ -12,8 +12,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from director.api import params, request
+from director.api.handlers import ENDPOINTS
 from director.api.request import DEPTH
-from director.api.routes import ENDPOINTS
 from director.api.security import Guard
 from director.api.server import error_middleware, routes
 from director.errors import InvalidValue
@@ -44,8 +44,8 @@ def taken() -> Taken:
 @pytest.fixture
 async def client(taken: Taken) -> AsyncIterator[TestClient[Any, Any]]:
     guard = Guard(frozenset({"127.0.0.1"}))
-    app = web.Application(middlewares=[error_middleware(lambda: guard)])
-    app.add_routes(routes(ENDPOINTS, taken))
+    app = web.Application(middlewares=[error_middleware(guard)])
+    app.add_routes(routes((endpoint, getattr(taken, endpoint.name)) for endpoint in ENDPOINTS))
     async with TestClient(TestServer(app)) as found:
         yield found
 

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from director.discovery.health import LONGEST_DELAY, restart_delay
 from director.engine.create import Placement, container_config, spec_of
-from director.engine.interface import LABEL_SPEC, Observed
-from director.state.crash_log import Crash, CrashLimits, End, Record
-from director.state.desired import Wanted
+from director.engine.interface import LABEL_SPEC, Container
+from director.state.crash_log import CrashLimits, CrashLoop, CrashRecord, ExitRecord
+from director.state.desired import DesiredService
 from director.state.spec import Spec
-from director.supervise.policy import SILENT_ASKS, Trial
+from director.supervise.policy import LONGEST_DELAY, SILENT_ASKS, Trial, restart_delay
 from director.supervise.reconcile import Plan, World, reconcile
 
 NOW = 1_000_000.0
@@ -22,16 +21,16 @@ def spec(name: str = "one", image: str = "ns/one:1", **more: Any) -> Spec:
     return Spec(name=name, image=image, network="net", **more)
 
 
-def wanted(state: Any = "running", **more: Any) -> Wanted:
-    return Wanted(spec=spec(**more), state=state)
+def wanted(state: Any = "running", **more: Any) -> DesiredService:
+    return DesiredService(spec=spec(**more), state=state)
 
 
-def seen(**more: Any) -> Observed:
+def seen(**more: Any) -> Container:
     given_config = more.pop("config", None) or spec().hash()
-    return Observed(**{"id": "c1", "name": "one", "service": "one", "config": given_config, **more})
+    return Container(**{"id": "c1", "name": "one", "service": "one", "config": given_config, **more})
 
 
-def decide(desired: Any, *observed: Observed, now: float = NOW, **more: Any) -> Plan:
+def decide(desired: Any, *observed: Container, now: float = NOW, **more: Any) -> Plan:
     found = {item.spec.name: item for item in desired} if desired is not None else None
     return reconcile(World(desired=found, observed=observed, now=now, **more))
 
@@ -65,7 +64,7 @@ def test_nothing_to_do_is_an_empty_plan() -> None:
         (wanted(auto_remove=True), [], [("forget", "")]),
     ],
 )
-def test_decisions(want: Wanted, observed: list[Observed], expected: list[tuple[str, str]]) -> None:
+def test_decisions(want: DesiredService, observed: list[Container], expected: list[tuple[str, str]]) -> None:
     """Each difference between what should be and what is has its step."""
     assert verbs(decide([want], *observed)) == expected
 
@@ -94,9 +93,9 @@ def test_containers_nobody_asked_for_are_taken_in_not_removed() -> None:
     assert verbs(plan) == [("adopt", "c1")]
 
 
-def ends(*ago: float, kind: Any = "crash") -> Record:
+def ends(*ago: float, kind: Any = "crash") -> CrashRecord:
     """Return a record of ends so many seconds before NOW."""
-    return Record(ends=tuple(End(NOW - seconds, kind, 3) for seconds in ago))
+    return CrashRecord(ends=tuple(ExitRecord(NOW - seconds, kind, 3) for seconds in ago))
 
 
 def test_ends_back_off_and_are_forgotten() -> None:
@@ -128,7 +127,7 @@ def test_the_container_is_hardened_by_default() -> None:
     assert host["PortBindings"] == {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8900"}]}
 
 
-CRASH = Crash(reason="crashed", exit_code=3, oom_killed=False, at=NOW - 10, last_lines=[])
+CRASH = CrashLoop(reason="crashed", exit_code=3, oom_killed=False, at=NOW - 10, last_lines=[])
 
 
 def test_too_many_crashes_are_called_so_and_others_are_not() -> None:
@@ -143,24 +142,25 @@ def test_too_many_crashes_are_called_so_and_others_are_not() -> None:
 @pytest.mark.parametrize(
     ("record", "observed", "ahead", "expected"),
     [
-        (Record(crash=CRASH), [seen(state="exited")], 0, []),
-        (Record(crash=CRASH), [], 0, []),
-        (Record(crash=CRASH), [seen(state="exited", config="other")], 0, []),
-        (Record(crash=CRASH), [seen(started_at=NOW - 20)], 0, [("stop", "c1")]),
-        (Record(crash=CRASH), [seen(started_at=NOW - 5)], 0, [("retry", "c1")]),
-        (Record(crash=CRASH), [seen(state="exited")], 1800, [("retry", "c1")]),
-        (Record(crash=CRASH, tried_at=NOW - 5), [seen(state="exited")], 0, [("start", "c1")]),
-        (Record(crash=CRASH, tried_at=NOW - 5), [seen()], 0, []),
-        (Record(crash=CRASH, tried_at=NOW - 5), [seen()], 60, [("recover", "c1")]),
-        (Record(ends=(End(NOW - 1),), crash=CRASH, tried_at=NOW - 5), [seen(state="exited")], 0, [("crash", "c1")]),
+        (CrashRecord(crash=CRASH), [seen(state="exited")], 0, []),
+        (CrashRecord(crash=CRASH), [], 0, []),
+        (CrashRecord(crash=CRASH), [seen(state="exited", config="other")], 0, []),
+        (CrashRecord(crash=CRASH), [seen(started_at=NOW - 20)], 0, [("stop", "c1")]),
+        (CrashRecord(crash=CRASH), [seen(started_at=NOW - 5)], 0, [("retry", "c1")]),
+        (CrashRecord(crash=CRASH), [seen(state="exited")], 1800, [("retry", "c1")]),
+        (CrashRecord(crash=CRASH, tried_at=NOW - 5), [seen(state="exited")], 0, [("start", "c1")]),
+        (CrashRecord(crash=CRASH, tried_at=NOW - 5), [seen()], 0, []),
+        (CrashRecord(crash=CRASH, tried_at=NOW - 5), [seen()], 60, [("recover", "c1")]),
+        (CrashRecord(ends=(ExitRecord(NOW - 1),), crash=CRASH, tried_at=NOW - 5), [seen(state="exited")], 0,
+         [("crash", "c1")]),
         (
-            Record(crash=CRASH), [seen(state="exited"), seen(id="c2", name="one.next")], 0,
+            CrashRecord(crash=CRASH), [seen(state="exited"), seen(id="c2", name="one.next")], 0,
             [("remove", "c1"), ("stop", "c2")],
         ),
     ],
 )  # fmt: skip
 def test_a_crashed_service_lies_still(
-    record: Record, observed: list[Observed], ahead: float, expected: list[tuple[str, str]]
+    record: CrashRecord, observed: list[Container], ahead: float, expected: list[tuple[str, str]]
 ) -> None:
     """Nobody but a person or the cool-down starts it; tried again, one crash is enough, a minute makes it well."""
     assert verbs(decide([wanted()], *observed, records={"one": record}, now=NOW + ahead)) == expected
@@ -169,7 +169,9 @@ def test_a_crashed_service_lies_still(
 def test_without_a_cool_down_it_lies_still_for_ever() -> None:
     """With the setting 0 nothing is ever due."""
     limits = CrashLimits(cooldown=0)
-    plan = decide([wanted()], seen(state="exited"), records={"one": Record(crash=CRASH)}, limits=limits, now=NOW + 1e6)
+    plan = decide(
+        [wanted()], seen(state="exited"), records={"one": CrashRecord(crash=CRASH)}, limits=limits, now=NOW + 1e6
+    )
     assert plan == Plan([], None)
 
 
@@ -178,14 +180,14 @@ def test_without_a_cool_down_it_lies_still_for_ever() -> None:
     [
         ({}, ends(3), {"state": "exited"}, "exit code 3, 7 s after the switch"),
         ({}, ends(3, kind="quit"), {"state": "exited"}, "exit code 3"),
-        ({}, Record(ends=(End(NOW - 3, "crash", 137, oom_killed=True),)), {}, "out of memory"),
-        ({"out_of_memory": True}, Record(), {}, "out of memory"),
-        ({}, Record(), {"restarts": 1}, "restarted by the engine"),
-        ({}, Record(), {"health": "unhealthy"}, "unhealthy"),
-        ({"unanswered": SILENT_ASKS}, Record(), {}, "unanswered"),
+        ({}, CrashRecord(ends=(ExitRecord(NOW - 3, "crash", 137, oom_killed=True),)), {}, "out of memory"),
+        ({"out_of_memory": True}, CrashRecord(), {}, "out of memory"),
+        ({}, CrashRecord(), {"restarts": 1}, "restarted by the engine"),
+        ({}, CrashRecord(), {"health": "unhealthy"}, "unhealthy"),
+        ({"unanswered": SILENT_ASKS}, CrashRecord(), {}, "unanswered"),
     ],
 )
-def test_a_release_on_trial_is_left_for_the_one_before(trial: Any, record: Record, more: Any, word: str) -> None:
+def test_a_release_on_trial_is_left_for_the_one_before(trial: Any, record: CrashRecord, more: Any, word: str) -> None:
     """Each way to misbehave within the watch is a rollback that says why."""
     trials = {"one": Trial(since=NOW - 10, until=NOW + 50, **trial)}
     plan = decide([wanted()], seen(**more), trials=trials, records={"one": record})
@@ -196,7 +198,7 @@ def test_a_release_on_trial_is_left_for_the_one_before(trial: Any, record: Recor
 def test_a_release_that_behaves_is_proven_when_its_time_is_over() -> None:
     """Ends before the switch and from outside do not count; one unanswered question neither."""
     trials = {"one": Trial(since=NOW - 10, until=NOW + 50, unanswered=SILENT_ASKS - 1)}
-    records = {"one": Record(ends=(End(NOW - 11, "crash", 3), End(NOW - 2, "outside", 137)))}
+    records = {"one": CrashRecord(ends=(ExitRecord(NOW - 11, "crash", 3), ExitRecord(NOW - 2, "outside", 137)))}
     assert decide([wanted()], seen(), trials=trials, records=records) == Plan([], NOW + 50)
     assert verbs(decide([wanted()], seen(), trials=trials, records=records, now=NOW + 50)) == [("prove", "")]
 

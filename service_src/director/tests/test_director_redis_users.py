@@ -13,12 +13,13 @@ from redis_with_users import DIRECTOR, Client, RedisWithUsers, free_port
 
 from band.errors import RedisReplyError
 from band.redis import RedisAddress, RedisLink
-from director.deploy.readiness import Surroundings
-from director.engine.interface import Observed
+from director.deploy.spec_builder import PlatformConfig
+from director.engine.snapshot import Snapshot
 from director.errors import ConfigError
+from director.locks import Locks
 from director.redis.users import RedisUsers, UserKeeper, user_in
 from director.settings import DirectorSettings
-from director.state.desired import Desired, Wanted
+from director.state.desired import Desired, DesiredService
 from director.state.spec import Spec
 
 NAMESPACE = "rockstat"
@@ -179,7 +180,7 @@ async def test_a_redis_that_lets_nobody_make_users_is_told(redis: RedisWithUsers
     link.start(RedisAddress.parse(dsn))
     await link.ready(10)
     users = RedisUsers(link, dsn, dsn, NAMESPACE)
-    keeper = UserKeeper(users, link, await desired(link), list, frozenset)
+    keeper = UserKeeper(users, link, await desired(link), snapshot(), Locks())
     for attempt in (users.make("front", ()), keeper.look()):
         with pytest.raises(RedisReplyError, match="NOPERM") as error:
             await attempt
@@ -190,7 +191,7 @@ async def test_a_redis_that_lets_nobody_make_users_is_told(redis: RedisWithUsers
 async def test_users_are_made_again_for_a_redis_that_lost_them(redis: RedisWithUsers, link: RedisLink) -> None:
     """As soon as the director is connected again, whether Redis keeps its users in a file or not."""
     users = RedisUsers(link, redis.dsn(), redis.dsn(), NAMESPACE)
-    keeper = UserKeeper(users, link, await desired(link), list, frozenset)
+    keeper = UserKeeper(users, link, await desired(link), snapshot(), Locks())
     await keeper.look()
     assert names(redis) == {users.user("ledger")}
     redis.stop()
@@ -215,20 +216,30 @@ async def test_nothing_is_removed_while_nobody_knows_what_runs(redis: RedisWithU
     """Without Docker a container of before may be there, unseen: its user stays, and so does `default`."""
     users = RedisUsers(link, redis.dsn(), redis.dsn(), NAMESPACE)
     await users.make("unseen", ())
-    seen: list[list[Observed] | None] = [None]
-    keeper = UserKeeper(users, link, await desired(link), lambda: seen[0], frozenset)
+    seen = snapshot()
+    seen.error = "no socket"
+    keeper = UserKeeper(users, link, await desired(link), seen, Locks())
     await keeper.look()
     assert names(redis) == {users.user("unseen"), users.user("ledger")}
-    seen[0] = []
+    seen.error = ""
     await keeper.look()
     assert names(redis) == {users.user("ledger")}
+
+
+def snapshot() -> Snapshot:
+    """A snapshot in which nothing runs."""
+    engine: Any = None
+    found = Snapshot(engine, NAMESPACE)
+    found.error = ""
+    found.ready.set()
+    return found
 
 
 async def desired(link: RedisLink) -> Desired:
     """A desired state with one service."""
     found = Desired(link, NAMESPACE)
     await found.load()
-    await found.put(Wanted(spec=Spec(name="ledger", image="ns/ledger:1", network="ns", redis_keys=())))
+    await found.put(DesiredService(spec=Spec(name="ledger", image="ns/ledger:1", network="ns", redis_keys=())))
     return found
 
 
@@ -250,11 +261,11 @@ def test_the_user_of_a_container_is_read_from_its_address(dsn: str, user: str) -
 async def test_a_container_gets_its_own_address_of_redis(users: RedisUsers) -> None:
     """Its environment differs from its neighbour's; what all are given changes with the director's password."""
     given = {"namespace": NAMESPACE, "network": "net", "memory": "350m"}
-    around = Surroundings(**given, env={"REDIS_DSN": "redis://:shared@redis", "PORT": "8080"}, users=users)
+    around = PlatformConfig(**given, env={"REDIS_DSN": "redis://:shared@redis", "PORT": "8080"}, users=users)
     assert around.env_of("front") == {"REDIS_DSN": users.dsn("front"), "PORT": "8080"}
-    plain = Surroundings(**given, env=around.env)
+    plain = PlatformConfig(**given, env=around.env)
     assert plain.env_of("front") == around.env
-    other = Surroundings(**given, env=around.env | {"REDIS_DSN": "redis://:other@redis"})
+    other = PlatformConfig(**given, env=around.env | {"REDIS_DSN": "redis://:other@redis"})
     assert len({around.platform, plain.platform, other.platform}) == 3
 
 

@@ -14,7 +14,7 @@ from director.discovery.probe import Prober
 from director.discovery.registrations import ACTIVE_FOR, Registrations, state_hash
 from director.engine.parse import is_port_taken, own_id, timestamp
 from director.locks import Locks
-from director.state.events import newest
+from director.state.event_stream import newest
 
 ROW = {"method": "enrich", "role": "enricher", "options": {"keys": ["in.gen.track"], "props": {"ua": "td.ua"}}}
 
@@ -143,7 +143,7 @@ async def test_events_come_newest_first_as_stored() -> None:
                 [b"2-0", [b"event", b'{"id": "2"}']], [b"1-1", {b"event": b'{"id": "1"}'}], [b"1-0", [b"event", b"{"]],
             ]  # fmt: skip
 
-    assert await newest(Stream(), 3) == [
+    assert msgspec.to_builtins(await newest(Stream(), 3)) == [
         {"stream_id": "2-0", "event": {"id": "2"}},
         {"stream_id": "1-1", "event": {"id": "1"}},
         {"stream_id": "1-0", "event": "{"},

@@ -8,18 +8,21 @@ import msgspec
 import pytest
 
 from band.redis import RedisLink
+from director.api.handlers.releases import release_row
 from director.errors import RedisUnavailable
 from director.state import history
-from director.state.desired import Wanted
+from director.state.desired import DesiredService
 from director.state.history import History, Release
-from director.state.releases import Releases, shown
+from director.state.releases import Releases
 from director.state.spec import Spec
 
 SECRET = "canary-service-secret"
 
 
-def wanted(tag: str, **env: str) -> Wanted:
-    return Wanted(spec=Spec(name="one", image=f"ns/one:{tag}", network="net", env=env, platform="now"), title="One")
+def wanted(tag: str, **env: str) -> DesiredService:
+    return DesiredService(
+        spec=Spec(name="one", image=f"ns/one:{tag}", network="net", env=env, platform="now"), title="One"
+    )
 
 
 def lived(*tags: str) -> History:
@@ -166,9 +169,9 @@ def test_what_was_rolled_back_is_held_until_it_changes() -> None:
 def test_a_release_is_shown_without_its_secrets() -> None:
     """Env values that are secret by name or by band.yml are masked."""
     spec = msgspec.structs.replace(wanted("a", API_TOKEN=SECRET, DSN=SECRET, TZ="UTC").spec, secrets=("DSN",))
-    row = shown(Release(spec=spec, at=1.0), ["ns/one:a"])
+    row = release_row(Release(spec=spec, at=1.0), ["ns/one:a"])
     assert SECRET not in str(row)
-    assert (row["env"]["TZ"], row["images_present"]) == ("UTC", True)
+    assert (row.env["TZ"], row.images_present) == ("UTC", True)
 
 
 async def test_histories_survive_in_redis(store: RedisLink) -> None:

@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
-from director.engine.interface import Observed
+from director.engine.interface import Container
 from director.errors import TimedOut
-from director.state.crash_log import End, Record
-from director.state.desired import Wanted
+from director.state.crash_log import NO_RECORD, CrashRecord, ExitRecord
+from director.state.desired import DesiredService
 from director.state.spec import Spec
 from director.supervise.reconcile import World, reconcile
 from director.supervise.renewals import Renewals
 
 
-def wanted(name: str, platform: str = "old", **more: Any) -> Wanted:
+def wanted(name: str, platform: str = "old", **more: Any) -> DesiredService:
     spec = {key: more.pop(key) for key in ("auto_remove",) if key in more}
-    return Wanted(spec=Spec(name=name, image=f"ns/{name}:1", network="net", platform=platform, **spec), **more)
+    return DesiredService(spec=Spec(name=name, image=f"ns/{name}:1", network="net", platform=platform, **spec), **more)
 
 
-def services(*found: Wanted) -> dict[str, Wanted]:
+def services(*found: DesiredService) -> dict[str, DesiredService]:
     return {item.spec.name: item for item in found}
 
 
@@ -31,14 +31,23 @@ class Host:
     def __init__(self, *silent: str, patience: float = 600.0) -> None:
         self.renewed: list[str] = []
         self.broken = False
-        self.renewals = Renewals("new", patience, lambda name: 100.0 if name in silent else 2.0, self.redeploy)
+        self.connected = True
+        self._silent = silent
+        me: Any = self
+        self.renewals = Renewals(me, me, me, me, "new", patience)
 
-    async def redeploy(self, item: Wanted) -> None:
+    def primary(self, service: str) -> Container:
+        return Container(id=service, name=service, service=service)
+
+    def silent_for(self, service: str, _started: float, _now: float) -> float:
+        return 100.0 if service in self._silent else 2.0
+
+    async def bring_back(self, item: DesiredService, _by: str) -> None:
         self.renewed.append(item.spec.name)
         if self.broken:
             raise TimedOut("it did not answer", "look at its log")
 
-    def now(self, *found: Wanted, busy: tuple[str, ...] = ()) -> list[str]:
+    def now(self, *found: DesiredService, busy: tuple[str, ...] = ()) -> list[str]:
         """Return the services that are to be replaced now."""
         due = self.renewals.due(services(*found), busy)
         return [name for name, at in due.items() if at <= time.time()]
@@ -82,7 +91,7 @@ async def test_a_failed_replacement_is_tried_again_later_and_later() -> None:
     assert host.now(wanted("one")) == ["one"]
 
 
-def plan(item: Wanted, seen: Observed, at: float, record: Record = Record()) -> list[tuple[str, str]]:  # noqa: B008 - frozen
+def plan(item: DesiredService, seen: Container, at: float, record: CrashRecord = NO_RECORD) -> list[tuple[str, str]]:
     name = item.spec.name
     world = World(
         desired={name: item}, observed=[seen], now=1000.0, renewals={name: at}, records={name: record}
@@ -102,12 +111,12 @@ def test_the_reconciler_replaces_it_when_it_is_due(state: str, at: float, verbs:
     """A container that ended is not started as it was, but made anew."""
     item = wanted("one")
     policy = "unless-stopped"
-    seen = Observed(id="c1", name="one", service="one", config=item.spec.hash(), state=state, restart_policy=policy)
+    seen = Container(id="c1", name="one", service="one", config=item.spec.hash(), state=state, restart_policy=policy)
     assert plan(item, seen, at) == verbs
 
 
 def test_a_service_that_crashes_is_not_replaced_for_that() -> None:
     """First its crashes: it is in its back-off, and that is what its reader has to see."""
     item = wanted("one")
-    seen = Observed(id="c1", name="one", service="one", config=item.spec.hash(), state="running", restart_policy="no")
-    assert plan(item, seen, 999.0, Record(ends=(End(at=990.0, kind="crash", exit_code=1),))) == []
+    seen = Container(id="c1", name="one", service="one", config=item.spec.hash(), state="running", restart_policy="no")
+    assert plan(item, seen, 999.0, CrashRecord(ends=(ExitRecord(at=990.0, kind="crash", exit_code=1),))) == []

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from director.api.handlers.services import Handlers
+from director.api.handlers.services import ServiceHandlers
 from director.api.params import Nothing, StateParams
-from director.api.service_table import Rows
-from director.engine.interface import Observed
+from director.api.service_table import ServiceTable
+from director.engine.interface import Container
 from director.engine.stats import Usage
 from director.errors import NotFound
-from director.state.crash_log import NO_RECORD
+from director.state.crash_log import CrashLog
+from director.supervise.status import StatusBoard
 
 
 class Untouchable:
@@ -22,37 +23,28 @@ class Untouchable:
 
 
 class Picture:
-    """A supervisor with 100 services in its newest picture; counts how often that is gone through."""
+    """A snapshot with 100 services; counts how often it is gone through."""
 
     def __init__(self, count: int = 100) -> None:
         names = [f"svc{number:03}" for number in range(count)]
-        self._observed = [Observed(id=name, name=name, service=name) for name in names]
+        self._containers = [Container(id=name, name=name, service=name) for name in names]
         self.passes = 0
-        self.pictured = asyncio.Event()
-        self.pictured.set()
+        self.ready = asyncio.Event()
+        self.ready.set()
 
     @property
-    def observed(self) -> list[Observed]:
+    def containers(self) -> list[Container]:
         self.passes += 1
-        return self._observed
+        return self._containers
 
-    def primaries(self) -> dict[str, Observed]:
-        return {item.service: item for item in self.observed}
+    def primaries(self) -> dict[str, Container]:
+        return {item.service: item for item in self.containers}
 
-    def primary(self, service: str) -> Observed | None:
+    def primary(self, service: str) -> Container | None:
         return self.primaries().get(service)
 
-    def ended(self) -> dict[str, float]:
-        return {item.service: 0.0 for item in self.observed if not item.alive}
-
-    def crashes(self, _service: str) -> int:
-        return 0
-
-    def record(self, _service: str) -> Any:
-        return NO_RECORD
-
-    def release(self, _service: str) -> None:
-        return None
+    def ended(self, _stopped: Any) -> dict[str, float]:
+        return {item.service: 0.0 for item in self.containers if not item.alive}
 
 
 class Memory:
@@ -71,6 +63,12 @@ class Memory:
     def status(self, _name: str) -> None:
         return None
 
+    def stopped(self) -> frozenset[str]:
+        return frozenset()
+
+    def dead(self, _container: str) -> tuple[int, ...]:
+        return ()
+
     def active(self, _now: float, _ended: Any) -> list[str]:
         return []
 
@@ -84,16 +82,31 @@ class Memory:
         self.looks += 1
 
 
-def handlers(picture: Picture, memory: Memory) -> Handlers:
+class Releases:
+    """Nothing was released."""
+
+    def of(self, _name: str) -> tuple[()]:
+        return ()
+
+
+def handlers(picture: Picture, memory: Memory) -> ServiceHandlers:
     """Return the handlers with everything that could wait out of reach."""
+    snapshot: Any = picture
     anything: Any = memory
-    supervisor: Any = picture
     out: Any = Untouchable()
-    rows = Rows(supervisor, anything, out, anything, anything, anything)
-    return Handlers(
-        runtime=out, catalog=out, operations=out, supervisor=supervisor, desired=anything, registrations=anything,
-        announcer=out, prober=out, rpc=out, link=out, rows=rows, places=out, last_lines=out,
+    releases: Any = Releases()
+    board = StatusBoard(
+        snapshot=snapshot, desired=anything, releases=releases, crashes=CrashLog(out, "ns"), registrations=anything,
+        announcer=out, redis=anything, scripts=out, ports=anything,
     )  # fmt: skip
+    return ServiceHandlers(
+        engine=out, snapshot=snapshot, catalog=out, secrets=out, operations=out, desired=anything, crashes=out,
+        registrations=anything, announcer=out, prober=out, rpc=out, board=board, table=ServiceTable(board, anything),
+    )  # fmt: skip
+
+
+async def state(found: ServiceHandlers, name: str | None = None) -> Any:
+    return await found.state(StateParams(name=name))
 
 
 async def test_a_list_of_a_hundred_services_asks_nobody() -> None:
@@ -101,19 +114,19 @@ async def test_a_list_of_a_hundred_services_asks_nobody() -> None:
     passes = set()
     for count in (10, 100):
         picture, memory = Picture(count), Memory()
-        found = await handlers(picture, memory).list_services(Nothing(), {})
-        assert (len(found), found[0]["memory"], memory.looks) == (count, 1, 1)
+        found = await handlers(picture, memory).list_services(Nothing())
+        assert (len(found), found[0].memory, memory.looks) == (count, 1, 1)
         passes.add(picture.passes)
-        assert set(await handlers(picture, memory).state(StateParams(), {})) == {row["name"] for row in found}
+        assert set(await state(handlers(picture, memory))) == {row.name for row in found}
     assert len(passes) == 1
 
 
 async def test_the_state_of_one_service_asks_nobody_either() -> None:
     """One row, or 404 with the way to those there are."""
     found = handlers(Picture(3), Memory())
-    assert (await found.state(StateParams(name="svc001"), {}))["name"] == "svc001"
+    assert (await state(found, "svc001")).name == "svc001"
     try:
-        await found.state(StateParams(name="other"), {})
+        await state(found, "other")
     except NotFound as error:
         assert "/list" in error.hint
     else:

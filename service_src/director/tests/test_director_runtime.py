@@ -6,14 +6,16 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from director.engine.client import Connection
-from director.engine.docker import LONGEST, DockerRuntime
+from director.engine.docker import DockerEngine
 from director.engine.interface import Event, OwnContainer
+from director.engine.logs import LONGEST, read_output
 from director.errors import DockerAway, DockerRefused, PortTaken
 
 
@@ -74,8 +76,8 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
 
 
 @pytest.fixture
-async def runtime(engine: Engine) -> AsyncIterator[DockerRuntime]:
-    found = DockerRuntime("ns", f"unix://{engine.path}")
+async def runtime(engine: Engine) -> AsyncIterator[DockerEngine]:
+    found = DockerEngine("ns", f"unix://{engine.path}")
     yield found
     await found.close()
 
@@ -88,7 +90,7 @@ def details(name: str, labels: dict[str, str], **state: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def heard(runtime: DockerRuntime, count: int) -> list[Event]:
+async def heard(runtime: DockerEngine, count: int) -> list[Event]:
     found: list[Event] = []
     async for event in runtime.events():
         found.append(event)
@@ -97,13 +99,13 @@ async def heard(runtime: DockerRuntime, count: int) -> list[Event]:
     return found
 
 
-async def test_it_speaks_the_version_of_the_engine(engine: Engine, runtime: DockerRuntime) -> None:
+async def test_it_speaks_the_version_of_the_engine(engine: Engine, runtime: DockerEngine) -> None:
     """The engine is asked what it speaks before the first request, and spoken to in that."""
     assert await runtime.ping() == "fake"
     assert engine.asked == ["GET version", "GET v1.41/version"]
 
 
-async def test_an_engine_of_another_version_is_asked_anew(engine: Engine, runtime: DockerRuntime) -> None:
+async def test_an_engine_of_another_version_is_asked_anew(engine: Engine, runtime: DockerEngine) -> None:
     """After the engine was replaced by an older one, one request fails as if it were away, the next is understood."""
     await runtime.ping()
     engine.api = "1.30"
@@ -113,7 +115,7 @@ async def test_an_engine_of_another_version_is_asked_anew(engine: Engine, runtim
     assert engine.asked[-1] == "GET v1.30/version"
 
 
-async def test_an_engine_that_is_away_comes_back(engine: Engine, runtime: DockerRuntime) -> None:
+async def test_an_engine_that_is_away_comes_back(engine: Engine, runtime: DockerEngine) -> None:
     """Without a socket every call is DockerAway; with a new one the same runtime goes on."""
     await runtime.ping()
     await engine.stop()
@@ -123,7 +125,7 @@ async def test_an_engine_that_is_away_comes_back(engine: Engine, runtime: Docker
     assert await runtime.ping() == "fake"
 
 
-async def test_events_are_read_and_marked(engine: Engine, runtime: DockerRuntime) -> None:
+async def test_events_are_read_and_marked(engine: Engine, runtime: DockerEngine) -> None:
     """Exit code and signal are numbers; the end of a container that it stopped itself is marked, until it starts."""
     engine.answers["POST containers/c1/stop"] = (204, None)
     reading = asyncio.create_task(heard(runtime, 4))
@@ -140,7 +142,7 @@ async def test_events_are_read_and_marked(engine: Engine, runtime: DockerRuntime
 
 
 async def test_a_stop_under_way_is_remembered_when_the_stream_connects_again(
-    engine: Engine, runtime: DockerRuntime
+    engine: Engine, runtime: DockerEngine
 ) -> None:
     """A service may take ten minutes to end; the connection of the events may be lost meanwhile."""
     engine.answers["POST containers/c1/stop"] = (204, None)
@@ -157,7 +159,7 @@ async def test_a_stop_under_way_is_remembered_when_the_stream_connects_again(
     assert [event.asked for event in await asyncio.wait_for(reading, 5)] == [True, True, False]
 
 
-async def test_a_stop_whose_end_nobody_heard_is_forgotten(engine: Engine, runtime: DockerRuntime) -> None:
+async def test_a_stop_whose_end_nobody_heard_is_forgotten(engine: Engine, runtime: DockerEngine) -> None:
     """Gone while the stream was lost, or started again since: what comes now is not that stop's."""
     for name in ("gone", "again"):
         engine.answers[f"POST containers/{name}/stop"] = (204, None)
@@ -169,7 +171,7 @@ async def test_a_stop_whose_end_nobody_heard_is_forgotten(engine: Engine, runtim
     assert [event.asked for event in await asyncio.wait_for(reading, 5)] == [False, False]
 
 
-async def test_a_taken_port_is_told_from_other_refusals(engine: Engine, runtime: DockerRuntime) -> None:
+async def test_a_taken_port_is_told_from_other_refusals(engine: Engine, runtime: DockerEngine) -> None:
     """Docker has one status for both, and says which it is in words."""
     taken = "driver failed programming external connectivity: Bind for 127.0.0.1:8900 failed: port is already allocated"
     engine.answers["POST containers/c1/start"] = (500, {"message": taken})
@@ -182,7 +184,7 @@ async def test_a_taken_port_is_told_from_other_refusals(engine: Engine, runtime:
 
 
 async def test_a_director_in_a_container_tries_ports_by_a_container_in_the_hosts_network(
-    engine: Engine, runtime: DockerRuntime
+    engine: Engine, runtime: DockerEngine
 ) -> None:
     """It is removed whatever happens, and so is one that a killed director left."""
     assert await runtime.closed_ports({1}) == {1}, "on a host it tries them itself"
@@ -208,7 +210,7 @@ def test_without_a_socket_the_engine_is_away(tmp_path: Path, monkeypatch: pytest
     assert "mount /var/run/docker.sock" in caught.value.hint
 
 
-async def test_what_somebody_runs_from_a_services_image_is_not_seen(engine: Engine, runtime: DockerRuntime) -> None:
+async def test_what_somebody_runs_from_a_services_image_is_not_seen(engine: Engine, runtime: DockerEngine) -> None:
     """`docker run` brings the labels of the image along; only a container made by the director has `band.config`."""
     image = {"band.managed": "true", "band.namespace": "ns", "band.kind": "service", "band.service": "one"}
     core = {**image, "band.kind": "core", "band.service": "redis"}
@@ -230,7 +232,7 @@ async def test_what_somebody_runs_from_a_services_image_is_not_seen(engine: Engi
     assert [event.container for event in await asyncio.wait_for(reading, 5)] == ["core", "made"]
 
 
-async def test_a_stream_of_events_that_ends_is_told(engine: Engine, runtime: DockerRuntime) -> None:
+async def test_a_stream_of_events_that_ends_is_told(engine: Engine, runtime: DockerEngine) -> None:
     """When the engine closes it the iteration ends; when the engine dies it raises: both begin anew."""
     engine.lines.put_nowait(None)
     assert await asyncio.wait_for(heard(runtime, 1), 5) == []
@@ -241,7 +243,7 @@ async def test_a_stream_of_events_that_ends_is_told(engine: Engine, runtime: Doc
         await asyncio.wait_for(reading, 5)
 
 
-async def test_what_is_gone_is_removed_and_what_is_in_use_is_not(engine: Engine, runtime: DockerRuntime) -> None:
+async def test_what_is_gone_is_removed_and_what_is_in_use_is_not(engine: Engine, runtime: DockerEngine) -> None:
     """404 is the end that was wanted, 409 a refusal that says why."""
     await runtime.remove("gone")
     await runtime.stop("gone", 1)
@@ -254,23 +256,22 @@ async def test_what_is_gone_is_removed_and_what_is_in_use_is_not(engine: Engine,
     assert caught.value.engine_status == 409
 
 
-async def test_a_line_without_an_end_does_not_fill_the_memory(engine: Engine, runtime: DockerRuntime) -> None:
+async def test_a_line_without_an_end_does_not_fill_the_memory() -> None:
     """A program that prints no line ends is followed in pieces."""
 
-    async def log(**_more: Any) -> AsyncIterator[str]:
-        for _ in range(40):
-            yield "x" * 16_384
-        yield "end\n"
+    class Content:
+        async def iter_chunked(self, _size: int) -> AsyncIterator[bytes]:
+            for _ in range(40):
+                yield b"x" * 16_384
+            yield b"end\n"
 
-    client = runtime._engine.client()
-    container: Any = type("Container", (), {"log": staticmethod(log)})
-    client.containers.container = lambda *_args, **_more: container  # type: ignore[method-assign]
-    pieces = [line async for line in runtime.follow("c1", 10)]
+    response: Any = SimpleNamespace(headers={"Content-Type": "application/vnd.docker.raw-stream"}, content=Content())
+    pieces = [line.text async for line in read_output(response)]
     assert max(map(len, pieces)) <= LONGEST + 16_384
     assert "".join(pieces) == "x" * 16_384 * 40 + "end"
 
 
-async def test_images_without_a_name_have_no_tag(engine: Engine, runtime: DockerRuntime) -> None:
+async def test_images_without_a_name_have_no_tag(engine: Engine, runtime: DockerEngine) -> None:
     """Older engines write <none>:<none>; a shared size that was not found out is 0."""
     row = {"Id": "sha256:a", "RepoTags": ["<none>:<none>"], "Labels": {}, "Size": 9, "SharedSize": -1, "Created": 1}
     engine.answers["GET images/json"] = (200, [row])
@@ -280,7 +281,7 @@ async def test_images_without_a_name_have_no_tag(engine: Engine, runtime: Docker
     assert await runtime.used_images() == {"sha256:a", "sha256:b"}
 
 
-async def test_who_has_a_port_is_told(engine: Engine, runtime: DockerRuntime) -> None:
+async def test_who_has_a_port_is_told(engine: Engine, runtime: DockerEngine) -> None:
     """A service of ours by its name, anybody else's container by its own, nobody where no container has it."""
     ours = {"band.service": "front", "band.namespace": "ns"}
     rows = [

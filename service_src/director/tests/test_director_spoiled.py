@@ -13,9 +13,9 @@ from band.redis import RedisLink
 from director.discovery.probe import Prober
 from director.errors import Conflict
 from director.state.config import Configs
-from director.state.crash_log import Crashes, End, Record
-from director.state.desired import Desired, Wanted
-from director.state.events import newest
+from director.state.crash_log import CrashLog, CrashRecord, ExitRecord
+from director.state.desired import Desired, DesiredService
+from director.state.event_stream import newest
 from director.state.history import Release
 from director.state.releases import Releases
 from director.state.spec import Spec
@@ -29,9 +29,9 @@ def spec(name: str) -> Spec:
 
 
 GOOD = {
-    "desired": msgspec.json.encode(Wanted(spec=spec("good"))),
+    "desired": msgspec.json.encode(DesiredService(spec=spec("good"))),
     "releases": msgspec.json.encode([Release(spec=spec("good"), at=1.0)]),
-    "crashes": msgspec.json.encode(Record(ends=(End(5.0),))),
+    "crashes": msgspec.json.encode(CrashRecord(ends=(ExitRecord(5.0),))),
 }
 
 
@@ -45,7 +45,7 @@ async def fill(store: RedisLink, namespace: str) -> None:
         await store.command("HSET", key, b"\xff\xfe", document)
 
 
-@pytest.mark.parametrize("kind", [Desired, Releases, Crashes])
+@pytest.mark.parametrize("kind", [Desired, Releases, CrashLog])
 async def test_a_document_that_cannot_be_read_is_left_out_and_told(
     store: RedisLink, kind: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,7 +78,7 @@ async def test_events_that_cannot_be_read_stand_there_as_text(store: RedisLink) 
     for raw in (b'{"id": "1"}', b"\xff", DEEP, b""):
         await store.command("XADD", "events", "*", "event", raw)
     await store.command("XADD", "events", "*", b"\xff", b"\xfe")
-    found = [row["event"] for row in await newest(store, 10)]
+    found = [row.event for row in await newest(store, 10)]
     assert found == [None, "", DEEP.decode(), "\ufffd", {"id": "1"}]
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from director.api.handlers.system import HealthHandlers
 from director.discovery.announcer import Announcer
 from director.discovery.health import MAX_REASON, Signs, judge
 from director.discovery.probe import Prober
 from director.discovery.registrations import Registrations, state_hash
-from director.engine.interface import Observed
+from director.engine.interface import Container
+from director.supervise.status import StatusBoard
 
 ROW = {"method": "enrich", "role": "enricher", "options": {"keys": ["in.gen.track"]}}
 GOOD = {"name": "geo", "app_state": "running", "app_started": 5, "register": [ROW]}
@@ -63,15 +63,22 @@ class Picture:
     """What runs."""
 
     def __init__(self, *names: str) -> None:
-        self.pictured = asyncio.Event()
-        self.pictured.set()
-        self.observed = [Observed(id=name, name=name, service=name) for name in names]
+        self.ready = asyncio.Event()
+        self.ready.set()
+        self.containers = [Container(id=name, name=name, service=name) for name in names]
 
-    def primaries(self) -> dict[str, Observed]:
-        return {item.service: item for item in self.observed}
+    def primaries(self) -> dict[str, Container]:
+        return {item.service: item for item in self.containers}
 
-    def ended(self) -> dict[str, float]:
+    def ended(self, _stopped: Any) -> dict[str, float]:
         return {}
+
+    def stopped(self) -> frozenset[str]:
+        return frozenset()
+
+
+def announcer(bus: Any, known: Registrations, picture: Any) -> Announcer:
+    return Announcer(bus, bus.prober, known, picture, picture)
 
 
 def judged(known: Registrations, name: str) -> tuple[str, str]:
@@ -99,7 +106,7 @@ async def test_one_bad_status_spoils_only_its_own_service(case: str, secrets: tu
     text, reason = HOSTILE[case]
     bus = Bus(evil=text, geo=answer(), front="null")
     known = Registrations(lambda _: secrets)
-    found = Announcer(bus, bus.prober, known, Picture("evil", "geo", "front"))  # type: ignore[arg-type]
+    found = announcer(bus, known, Picture("evil", "geo", "front"))  # type: ignore[arg-type]
     task = asyncio.create_task(found.run())
     try:
         await asyncio.wait_for(bus.told.wait(), 8)
@@ -134,7 +141,7 @@ async def test_what_cannot_be_noted_at_all_spoils_only_its_own_service() -> None
 
     bus = Bus(evil=answer(), geo=answer(), front="null")
     known = Registrations(broken)
-    found = Announcer(bus, bus.prober, known, Picture("evil", "geo"))  # type: ignore[arg-type]
+    found = announcer(bus, known, Picture("evil", "geo"))  # type: ignore[arg-type]
     await found._sweep()
     assert known.active(time.time()) == ["evil", "geo"]
     assert judged(known, "evil")[0] == "degraded"
@@ -145,7 +152,7 @@ async def test_an_ask_that_fails_does_not_end_the_sweep(monkeypatch: pytest.Monk
     """Each ask of the sweep stands for itself."""
     bus = Bus(evil=answer(), geo=answer())
     known = Registrations()
-    found = Announcer(bus, bus.prober, known, Picture("evil", "geo"))  # type: ignore[arg-type]
+    found = announcer(bus, known, Picture("evil", "geo"))
     ask = bus.prober.ask
 
     async def failing(service: str, **more: Any) -> Any:
@@ -183,20 +190,20 @@ async def test_an_error_reply_of_front_to_the_registrations_is_told() -> None:
     """The director is degraded, names front and the reason, until front takes them; its secrets are masked."""
     bus = Bus({"front": '{"code": -32000, "message": "OverflowError: canary-secret"}'}, front="null")
     known = Registrations(lambda _: ("canary-secret",))
-    found = Announcer(bus, bus.prober, known, Picture("front"))  # type: ignore[arg-type]
-    redis: Any = SimpleNamespace(status="ok", reason="", docker_error="", loaded=True)
-    health = HealthHandlers(
-        supervisor=redis, desired=redis, rows=redis, link=redis, prober=redis, registrations=known, redis=redis,
-        refusal=lambda: found.refusal,
+    found = announcer(bus, known, Picture("front"))  # type: ignore[arg-type]
+    anything: Any = SimpleNamespace(status="ok", reason="", error="", loaded=True)
+    board = StatusBoard(
+        snapshot=anything, desired=anything, releases=anything, crashes=anything, registrations=known, announcer=found,
+        redis=anything, scripts=anything, ports=anything,
     )  # fmt: skip
     await found._sweep()
     await found.heard("front")
-    own = health.parts()["director"]
-    assert own["status"] == "degraded"
-    assert "front does not take the registrations: OverflowError: ***" in own["reason"]
+    own = board.parts().director
+    assert own.status == "degraded"
+    assert "front does not take the registrations: OverflowError: ***" in own.reason
     bus.errors.clear()
     await found.heard("front")
-    assert health.parts()["director"]["status"] == "ok"
+    assert board.parts().director.status == "ok"
 
 
 @pytest.mark.parametrize("error", ["{}", '"text"', "[1]", "7", '{"message": 5}', '{"message": "' + "x" * 9000 + '"}'])

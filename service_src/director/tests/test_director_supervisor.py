@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
-from director.engine.interface import Event, Observed
+from director.engine.interface import Container, Event
+from director.engine.snapshot import Snapshot
 from director.locks import Locks
-from director.state.crash_log import Crash, Crashes, End, Record
-from director.state.desired import Desired, Wanted
+from director.state.crash_log import CrashLog, CrashLoop, CrashRecord, ExitRecord
+from director.state.desired import Desired, DesiredService
 from director.state.history import Release
 from director.state.spec import Spec
 from director.supervise.incidents import Incidents
@@ -38,12 +39,22 @@ class Actor:
     def __init__(self) -> None:
         self.done: list[str] = []
 
-    async def do(self, action: Action, _container: Observed | None) -> None:
+    async def do(self, action: Action, _container: Container | None) -> None:
         self.done.append(action.verb)
 
 
-def wanted(name: str = "one", **more: Any) -> Wanted:
-    return Wanted(spec=Spec(name=name, image="ns/one:a", network="net"), **more)
+def wanted(name: str = "one", **more: Any) -> DesiredService:
+    return DesiredService(spec=Spec(name=name, image="ns/one:a", network="net"), **more)
+
+
+def supervisor(**parts: Any) -> Supervisor:
+    """Return a supervisor of these parts; there are no others."""
+    names = (
+        "engine", "desired", "releases", "crashes", "deployer", "operations", "rollback", "watch", "renewals",
+        "incidents", "announcer", "locks",
+    )  # fmt: skip
+    unused: Any = None
+    return Supervisor(**{**dict.fromkeys(names, unused), **parts}, snapshot=Snapshot(unused, "ns"), namespace="ns")
 
 
 async def test_a_plan_that_somebodys_request_came_before_is_dropped() -> None:
@@ -51,13 +62,8 @@ async def test_a_plan_that_somebodys_request_came_before_is_dropped() -> None:
     desired, locks, actor = Desired(Store(), "ns"), Locks(), Actor()
     await desired.load()
     await desired.put(wanted())
-    anything: Any = None
-    found = Supervisor(
-        runtime=anything, desired=desired, releases=anything, crashes=anything, deployer=anything, watch=anything,
-        locks=locks, namespace="ns",
-    )  # fmt: skip
-    fake: Any = actor
-    found.attach(fake, anything, anything, anything, anything)
+    found = supervisor(desired=desired, locks=locks)
+    found.do = actor.do  # type: ignore[method-assign]
     start = [Action("start", "one", "c1")]
     async with locks.hold("one"):
         acting = asyncio.create_task(found._act("one", start, desired.get("one")))
@@ -71,13 +77,11 @@ async def test_a_plan_that_somebodys_request_came_before_is_dropped() -> None:
 
 async def test_the_end_of_a_container_that_was_replaced_is_not_the_services() -> None:
     """The director was restarted while the container before still stopped: nobody remembers that it was asked to."""
-    crashes, anything, told = Crashes(Store(), "ns"), cast("Any", None), list[str]()
-    deployer: Any = SimpleNamespace(proving=frozenset())
-    found = Supervisor(
-        runtime=anything, desired=anything, releases=anything, crashes=crashes, deployer=deployer, watch=anything,
-        locks=Locks(), namespace="ns",
+    crashes, told = CrashLog(Store(), "ns"), list[str]()
+    found = supervisor(
+        crashes=crashes, deployer=SimpleNamespace(starting=frozenset()),
+        announcer=SimpleNamespace(started=told.append, ended=told.append),
     )  # fmt: skip
-    found.attach(anything, anything, anything, told.append, told.append)
     for name in ("ns-one.old-c0ffee", "ns-one.next"):
         found._on_event(Event("die", "c0ffee", "one", 143, 5.0, name=name))
     assert (crashes.of("one").ends, told) == ((), [])
@@ -99,20 +103,20 @@ class Engine:
     async def stop(self, _container: str, _timeout: float) -> None:
         return
 
-    async def last_lines(self, _container: str, _wanted: Wanted) -> list[str]:
+    async def last_lines(self, _container: str, _wanted: DesiredService) -> list[str]:
         return ["bye"]
 
 
 async def test_the_container_tells_of_memory_that_ran_out_where_the_event_came_too_late() -> None:
     """The engine says that a process was killed for memory, and sometimes says so only after its end."""
-    crashes, engine = Crashes(Store(), "ns"), Engine()
+    crashes, engine = CrashLog(Store(), "ns"), Engine()
     fake: Any = engine
-    crashes.put("one", Record(ends=(End(1.0, "crash", 137),)))
+    crashes.put("one", CrashRecord(ends=(ExitRecord(1.0, "crash", 137),)))
     incidents = Incidents(fake, crashes, fake, Webhook(None, "ns"))
-    seen = Observed(id="c1", name="one", service="one", state="exited", exit_code=137, oom_killed=True)
+    seen = Container(id="c1", name="one", service="one", state="exited", exit_code=137, oom_killed=True)
     await incidents.crashed("one", seen, wanted(), "why")
     crash = crashes.of("one").crash
-    assert isinstance(crash, Crash)
+    assert isinstance(crash, CrashLoop)
     assert (crash.exit_code, crash.oom_killed, crash.last_lines) == (137, True, ["bye"])
 
 
@@ -127,7 +131,7 @@ async def test_what_is_told_was_written_down_before() -> None:
             told.append((event, store.asked.count("HSET")))
 
     fake: Any = engine
-    incidents = Incidents(fake, Crashes(store, "ns"), fake, Hook(None, "ns"))
+    incidents = Incidents(fake, CrashLog(store, "ns"), fake, Hook(None, "ns"))
     await incidents.crashed("one", None, wanted(), "why")
     await incidents.rolled_back("one", None, Release(spec=wanted().spec, at=1.0), "why")
     assert told == [("service_crashed", 1), ("service_rolled_back", 2)]

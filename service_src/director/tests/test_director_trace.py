@@ -14,8 +14,9 @@ from band.redis import RedisLink
 from band.service.config import ServiceConfig
 from band.service.lifecycle import Service
 from director.api import params
-from director.api.handlers.events import TraceHandlers
+from director.api.handlers.events import EventHandlers
 from director.discovery.registrations import Registrations
+from director.discovery.rpc import Rpc
 from director.errors import Conflict, DirectorError, InvalidValue, NotFound, TimedOut
 from director.state import event_stream
 
@@ -205,7 +206,7 @@ class FakeRpc:
         return answer
 
 
-class FakeRows:
+class FakeBoard:
     """The names of the services there are."""
 
     def __init__(self, *names: str) -> None:
@@ -214,14 +215,16 @@ class FakeRows:
     def names(self) -> list[str]:
         return self._names
 
-    def secrets(self, _name: str) -> tuple[str, ...]:
+    def values(self, _name: str) -> tuple[str, ...]:
         return ()
 
 
-def handlers(rpc: FakeRpc, link: Any, registrations: Registrations | None = None) -> TraceHandlers:
-    fake_rpc: Any = rpc
-    rows: Any = FakeRows(*rpc.services)
-    return TraceHandlers(rpc=fake_rpc, link=link, rows=rows, registrations=registrations or Registrations())
+def handlers(rpc: FakeRpc, link: Any, registrations: Registrations | None = None) -> EventHandlers:
+    client: Any = rpc
+    board: Any = FakeBoard(*rpc.services)
+    known = registrations or Registrations()
+    calls = Rpc(client=client, link=link, registrations=known, secrets=board)
+    return EventHandlers(rpc=calls, link=link, board=board, registrations=known)
 
 
 async def test_a_listener_that_knows_more_is_asked(store: RedisLink) -> None:
@@ -234,15 +237,15 @@ async def test_a_listener_that_knows_more_is_asked(store: RedisLink) -> None:
     rpc = FakeRpc(send_mixpanel={"trace": said}, plain={}, silent={"trace": RpcTimeout("late")})
     registrations = Registrations()
     registrations.note("plain", {"methods": ["listen"]}, 0.0)
-    answer = await handlers(rpc, store, registrations).trace(params.TraceParams(id=wanted), {})
-    assert {item["group"]: item["answer"] for item in answer["groups"]} == {
+    answer = await handlers(rpc, store, registrations).trace(params.TraceParams(id=wanted))
+    assert {item.group: item.answer for item in answer.groups} == {
         "send_mixpanel": said,
         "plain": None,
         "silent": None,
         "gone": None,
     }
     assert {to for to, _, _ in rpc.calls} == {"send_mixpanel", "silent"}
-    assert (answer["time"], answer["event"]["id"], answer["trace"]) == (NOW, wanted, MADE)
+    assert (answer.time, answer.event["id"], answer.trace) == (NOW, wanted, MADE)
 
 
 class FakeLink:
@@ -261,11 +264,11 @@ async def test_dead_letters_are_the_services_own() -> None:
         }
     )
     found = handlers(rpc, FakeLink())
-    assert await found.dead_letters(params.LettersParams(name="one", limit=5), {}) == {"count": 0, "letters": []}
-    await found.replay_dead_letters(params.ReplayParams(name="one"), {})
-    await found.replay_dead_letters(params.ReplayParams(name="one", id="1-0"), {})
-    await found.delete_dead_letters(params.DeleteLettersParams(name="one", id="1-0,2-0"), {})
-    await found.delete_dead_letters(params.DeleteLettersParams(name="one", all=True), {})
+    assert await found.dead_letters(params.LettersParams(name="one", limit=5)) == {"count": 0, "letters": []}
+    await found.replay_dead_letters(params.ReplayParams(name="one"))
+    await found.replay_dead_letters(params.ReplayParams(name="one", id="1-0"))
+    await found.delete_dead_letters(params.DeleteLettersParams(name="one", id="1-0,2-0"))
+    await found.delete_dead_letters(params.DeleteLettersParams(name="one", all=True))
     assert [(method, given) for _, method, given in rpc.calls] == [
         ("dead_letters", {"limit": 5}),
         ("replay_dead_letters", {}),
@@ -280,7 +283,7 @@ async def test_deleting_needs_to_be_told_what(given: dict[str, Any]) -> None:
     """Neither a name nor `all`, or both, deletes nothing."""
     rpc = FakeRpc(one={"delete_dead_letters": {"deleted": 1}})
     with pytest.raises(InvalidValue):
-        await handlers(rpc, FakeLink()).delete_dead_letters(params.DeleteLettersParams(name="one", **given), {})
+        await handlers(rpc, FakeLink()).delete_dead_letters(params.DeleteLettersParams(name="one", **given))
     assert rpc.calls == []
 
 
@@ -290,7 +293,7 @@ async def test_a_service_without_dead_letters_is_a_404(table: dict[str, Any], ex
     registrations = Registrations()
     registrations.note("one", {"methods": ["dead_letter", "stats"]}, 0.0)
     with pytest.raises(expected) as caught:
-        await handlers(FakeRpc(one=table), FakeLink(), registrations).dead_letters(params.LettersParams(name="one"), {})
+        await handlers(FakeRpc(one=table), FakeLink(), registrations).dead_letters(params.LettersParams(name="one"))
     assert not isinstance(caught.value, Conflict)
     if expected is NotFound:
         assert caught.value.facts["methods"] == ["dead_letter", "stats"]

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
-from director.api.views import data_facts, row
-from director.engine.interface import Observed, Sample
+from director.api.schemas import DataFacts
+from director.api.service_table import data_facts, row
+from director.discovery.health import Health
+from director.engine.interface import Container, Sample
 from director.engine.parse import usage_sample
 from director.engine.stats import IDLE_INTERVAL, LOOKED_FOR, UsageMeter, cpu_percent
 from director.errors import DockerAway
+from director.supervise.status import ServiceStatus
 
 READ = "2026-11-24T02:35:34.403026178Z"
 V1 = {
@@ -60,15 +63,16 @@ class Engine:
     """Containers that use one second of CPU in each round; remembers how many were asked at once."""
 
     def __init__(self, *containers: str) -> None:
-        self.containers = list(containers)
+        self.names = list(containers)
         self.rounds = 0
         self.now = 0
         self.most = 0
         self.away = False
         self.clock = 0.0
 
-    def running(self) -> list[Observed]:
-        return [Observed(id=name, name=name, service=name) for name in self.containers]
+    @property
+    def containers(self) -> list[Container]:
+        return [Container(id=name, name=name, service=name) for name in self.names]
 
     async def sample(self, container: str) -> Sample | None:
         if self.away:
@@ -83,7 +87,7 @@ class Engine:
 
 def meter(engine: Engine) -> UsageMeter:
     runtime: Any = engine
-    return UsageMeter(runtime, engine.running, lambda: engine.clock)
+    return UsageMeter(runtime, runtime, lambda: engine.clock)
 
 
 async def test_figures_are_those_of_what_runs() -> None:
@@ -99,7 +103,7 @@ async def test_figures_are_those_of_what_runs() -> None:
     assert second is not None
     assert second.cpu_percent == 50.0
     assert engine.most <= 4
-    engine.containers = ["c1"]
+    engine.names = ["c1"]
     await found.sample()
     assert found.of("c0") is None
     assert found.of("c1") is not None
@@ -155,12 +159,14 @@ def test_a_row_shows_what_runs_uses_and_the_age_of_its_data() -> None:
             },
         },
     }
-    (seen,) = engine.running()
-    found = row("one", None, seen, status, 0, 1.0, usage=None)
-    assert found["data"] == {"source": "x.mmdb", "build_date": "2026-11-01", "age_days": 23.1, "warning": None}
-    assert (found["memory"], found["memory_limit"], found["cpu_percent"]) == (None, None, None)
+    (seen,) = engine.containers
+    runs = ServiceStatus(name="one", state="running", health=Health("ok"), container=seen, told=status)
+    found = row(runs, 1.0)
+    assert found.data == DataFacts("x.mmdb", "2026-11-01", 23.1, None)
+    assert (found.memory, found.memory_limit, found.cpu_percent) == (None, None, None)
     two = {"asn": {"age_days": 99, "source": "asn.mmdb"}, **status["health"]["checks"]}
-    assert (data_facts({"health": {"checks": two}}) or {})["source"] == "x.mmdb"
+    first = data_facts({"health": {"checks": two}})
+    assert first is not None and first.source == "x.mmdb"
     assert data_facts({"health": "odd"}) is None
     assert data_facts(None) is None
-    assert row("one", None, None, status, 0, 1.0)["data"] is None
+    assert row(ServiceStatus(name="one", state="missing", health=Health("stopped")), 1.0).data is None

@@ -9,19 +9,19 @@ import msgspec
 import pytest
 
 from band.redis import RedisLink
-from director.engine.interface import Observed
+from director.engine.interface import Container
 from director.state import history
-from director.state.desired import Desired, Wanted
+from director.state.desired import Desired, DesiredService
 from director.state.releases import Releases
 from director.state.spec import Spec
 from director.supervise.policy import SILENT_ASKS
-from director.supervise.probation import Watch
+from director.supervise.probation import Probation
 
 SWITCHED = 1_000.0
 
 
-def wanted(tag: str) -> Wanted:
-    return Wanted(spec=Spec(name="one", image=f"ns/one:{tag}", network="net"))
+def wanted(tag: str) -> DesiredService:
+    return DesiredService(spec=Spec(name="one", image=f"ns/one:{tag}", network="net"))
 
 
 class FakeProber:
@@ -42,12 +42,15 @@ class House:
     def __init__(self, store: RedisLink) -> None:
         self.desired, self.releases, self.prober = Desired(store, "ns"), Releases(store, "ns"), FakeProber()
         self.connected, self.poked = True, 0
-        self.seen: Observed | None = Observed(id="c1", name="one", service="one", created_at=SWITCHED - 3)
+        self.seen: Container | None = Container(id="c1", name="one", service="one", created_at=SWITCHED - 3)
         fake: Any = self.prober
-        self.watch = Watch(self.desired, self.releases, fake, lambda: self.connected)
-        self.watch.attach(lambda _: self.seen, self._poke)
+        me: Any = self
+        self.watch = Probation(self.desired, self.releases, fake, me, me)
 
-    def _poke(self) -> None:
+    def primary(self, _service: str) -> Container | None:
+        return self.seen
+
+    def request(self) -> None:
         self.poked += 1
 
     async def release(self, tag: str, at: float) -> None:
@@ -85,7 +88,7 @@ async def test_an_answer_of_the_container_before_is_none(house: House) -> None:
     house.prober.statuses = [{"app_started": (SWITCHED - 100) * 1000}, {"app_started": None}]
     await house.watch.once()
     assert house.unanswered == 1
-    house.seen = Observed(
+    house.seen = Container(
         id="c1", name="one", service="one", created_at=SWITCHED - 3, env={"BAND_CONTAINER": "new"}
     )  # fmt: skip
     house.prober.statuses = [{"app_started": (SWITCHED + 1) * 1000, "container": "old"}]

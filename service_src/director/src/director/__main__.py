@@ -8,7 +8,7 @@ from band import logger, loop, start_server
 from band.config import environ
 from band.telemetry.logs import configure_logs
 from director.app import Director, server_settings
-from director.engine.docker import DockerRuntime
+from director.engine.docker import DockerEngine
 from director.engine.interface import OwnContainer
 from director.errors import ConfigError
 from director.settings import DirectorSettings
@@ -22,20 +22,20 @@ def main() -> None:
         configure_logs(settings.log_level, as_json=settings.json_logs.lower() in {"1", "true", "yes", "on"})
         for name in settings.unknown:
             logger.warning("setting_unknown", variable=name, hint="docs/director.md lists the settings")
-        runtime = DockerRuntime(settings.namespace, settings.docker_url)
-        own = loop.run_until_complete(_look_around(runtime, settings))
+        engine = DockerEngine(settings.namespace, settings.docker_url)
+        own = loop.run_until_complete(_look_around(engine, settings))
     except ConfigError as error:
         sys.stderr.write(f"director: {error.message}\n")
         raise SystemExit(78) from None
-    Director(settings, runtime, own).install()
+    Director(settings, engine, own).install()
     start_server(**server_settings(settings))
 
 
-async def _look_around(runtime: DockerRuntime, settings: DirectorSettings) -> OwnContainer | None:
+async def _look_around(engine: DockerEngine, settings: DirectorSettings) -> OwnContainer | None:
     try:
-        return await find_self(runtime, settings)
+        return await find_self(engine, settings)
     except BaseException:
-        await runtime.close()
+        await engine.close()
         raise
 
 

@@ -4,47 +4,52 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
+
+import msgspec
 
 from band import app, cleanup, dome, expose, health, link, logger, rpc, worker
 from band.errors import RedisError
 from band.redis import RedisAddress, RedisLink
-from director.api.counts import RequestCounts
-from director.api.handlers.events import TraceHandlers
-from director.api.handlers.metrics import MetricsHandlers
-from director.api.handlers.releases import ReleaseHandlers
-from director.api.handlers.services import Handlers
-from director.api.handlers.settings import ConfigHandlers
-from director.api.handlers.system import HealthHandlers
-from director.api.metrics import Metrics
-from director.api.places import Places
-from director.api.routes import ENDPOINTS, READING
+from director.api.handlers import (
+    READING,
+    EventHandlers,
+    ReleaseHandlers,
+    ServiceHandlers,
+    SettingsHandlers,
+    SystemHandlers,
+)
+from director.api.metrics import Metrics, RequestCounts
+from director.api.routes import bound
 from director.api.security import Guard, allowed_hosts
 from director.api.server import error_middleware, routes
-from director.api.service_table import Rows
-from director.api.throttle import Guesses
-from director.dashboard.assembled import OPEN, Dashboard
-from director.dashboard.inside import Inside
-from director.deploy.deployments import Deployments
+from director.api.service_table import ServiceTable
+from director.api.throttle import TokenThrottle
+from director.dashboard.board import Api
+from director.dashboard.pages import OPEN, Dashboard
+from director.deploy.containers import Containers
+from director.deploy.docker_rolling import DockerRolling
+from director.deploy.ledger import Ledger
 from director.deploy.operations import Operations
 from director.deploy.ports import PortPool
-from director.deploy.replacement import Deployer
+from director.deploy.readiness import Readiness
 from director.deploy.rollback import Rollback
-from director.discovery.announcer import FRONT, Announcer
+from director.discovery.announcer import Announcer
 from director.discovery.probe import Prober
 from director.discovery.registrations import Registrations
-from director.engine.docker import DockerRuntime
-from director.engine.interface import Observed, OwnContainer
-from director.engine.log_feed import Feed
-from director.engine.output import DockerOutput
+from director.discovery.rpc import Rpc
+from director.engine.docker import DockerEngine
+from director.engine.interface import OwnContainer
+from director.engine.log_feed import LogFeed
+from director.engine.snapshot import Snapshot
 from director.engine.stats import UsageMeter
-from director.images.buildkit import Builder
+from director.images.buildkit import Builder, Progress
 from director.images.catalog import Catalog
 from director.images.images import Images
-from director.images.progress import Progress
-from director.images.pruner import Pruner, PruneSettings
+from director.images.prune import Pruner, PruneSettings
+from director.images.secrets import Secrets
 from director.locks import Locks
 from director.redis.health import RedisHealth
 from director.redis.scripts import Scripts
@@ -52,15 +57,15 @@ from director.redis.users import RedisUsers, UserKeeper
 from director.settings import DirectorSettings
 from director.startup import surroundings
 from director.state.config import Configs
-from director.state.crash_log import Crashes, CrashLimits
+from director.state.crash_log import CrashLimits, CrashLog
 from director.state.desired import Desired
 from director.state.releases import Releases
-from director.supervise.actor import Actor
-from director.supervise.alerts import Alerts, Sight
+from director.supervise.alerts import Alerts
 from director.supervise.incidents import Incidents
-from director.supervise.probation import Watch
+from director.supervise.probation import Probation
 from director.supervise.published_ports import PublishedPorts
 from director.supervise.renewals import Renewals
+from director.supervise.status import StatusBoard
 from director.supervise.supervisor import Supervisor
 from director.webhook import Webhook
 
@@ -68,163 +73,137 @@ HTTP_PREFIX = "/_band"
 
 
 class Director:
-    """All parts of one director; `install` gives them to band, which starts and stops them."""
+    """All parts of one director, made from the bottom up; `install` gives them to band, which starts and stops them."""
 
-    def __init__(self, settings: DirectorSettings, runtime: DockerRuntime, own: OwnContainer | None) -> None:
+    def __init__(self, settings: DirectorSettings, engine: DockerEngine, own: OwnContainer | None) -> None:
+        namespace = settings.namespace
+        self.settings, self.engine = settings, engine
         self.users = (
-            RedisUsers(link, settings.redis_dsn, settings.service_redis_dsn, settings.namespace)
+            RedisUsers(link, settings.redis_dsn, settings.service_redis_dsn, namespace)
             if settings.redis_users
             else None
         )
-        around = surroundings(settings, own, self.users)
-        self.settings = settings
-        self.runtime = runtime
-        self.guard = Guard(self._hosts(own), settings.token, frozenset({f"{HTTP_PREFIX}/health"}), OPEN, READING)
+        self.around = around = surroundings(settings, own, self.users)
+        self.guard = Guard(_hosts(settings, own), settings.token, frozenset({f"{HTTP_PREFIX}/health"}), OPEN, READING)
+        self.requests, self.guesses = RequestCounts(), TokenThrottle()
+        self.locks = Locks()
+        self.webhook = Webhook(settings.webhook_url, namespace)
+
+        self.desired = Desired(link, namespace)
+        self.releases = Releases(link, namespace, keep=settings.keep_releases)
+        self.configs = Configs(link, namespace)
+        limits = CrashLimits(count=settings.crashes, window=settings.crash_window, cooldown=settings.crash_cooldown)
+        self.crashes = CrashLog(link, namespace, limits)
+
+        self.snapshot = Snapshot(engine, namespace)
+        self.usage = UsageMeter(engine, self.snapshot)
         self.catalog = Catalog(
             settings.images,
             settings.builtin_images,
             (settings.service_src,) if settings.service_src else (),
             mounts=own.mounts if own else {},
         )
-        self.locks = Locks()
-        self.desired = Desired(link, settings.namespace)
-        self.releases = Releases(link, settings.namespace, keep=settings.keep_releases)
-        self.configs = Configs(link, settings.namespace)
-        self.places = Places(self.desired.all)
-        self.registrations = Registrations(lambda name: self.rows.secrets(name))
-        self.prober = Prober(link)
-        self.probe_link = RedisLink("director-probe", on_message=self.prober.on_message)
-        self.deployer = Deployer(runtime, PortPool(*settings.ports), self.prober, around)
-        limits = CrashLimits(count=settings.crashes, window=settings.crash_window, cooldown=settings.crash_cooldown)
-        self.crashes = Crashes(link, settings.namespace, limits)
-        self.watch = Watch(self.desired, self.releases, self.prober, lambda: link.connected)
-        self.webhook = Webhook(settings.webhook_url, settings.namespace)
-        self.incidents = Incidents(runtime, self.crashes, self.deployer, self.webhook)
-        self.supervisor = Supervisor(
-            runtime=runtime, desired=self.desired, releases=self.releases, crashes=self.crashes,
-            deployer=self.deployer, watch=self.watch, locks=self.locks, namespace=settings.namespace,
-        )  # fmt: skip
-        self.watch.attach(self.supervisor.primary, self.supervisor.poke)
-        self.supervisor.self_id = own.id if own else ""
-        self.announcer = Announcer(link, self.prober, self.registrations, self.supervisor)
-        self.builder = Builder(timeout=settings.build_timeout)
-        self.feed = Feed(
-            DockerOutput(runtime), lambda: self.supervisor.observed, lambda name: self.handlers.declared(name)
+        self.secrets = Secrets(
+            desired=self.desired, releases=self.releases, snapshot=self.snapshot, catalog=self.catalog
         )
+        self.feed = LogFeed(engine.output, self.snapshot, self.secrets.declared)
         self.progress = Progress(self.feed)
+        self.builder = Builder(timeout=settings.build_timeout)
         self.images = Images(
-            runtime, self.catalog, self.builder, namespace=settings.namespace, base_image=settings.base_image,
+            engine, self.catalog, self.builder, namespace=namespace, base_image=settings.base_image,
             progress=self.progress,
         )  # fmt: skip
-        self.deployments = Deployments(
-            runtime=runtime,
-            images=self.images,
-            desired=self.desired,
-            releases=self.releases,
-            deployer=self.deployer,
-            incidents=self.incidents,
-            refresh=self.supervisor.refresh,
-            registrations=self.registrations,
-            platform=around.platform,
-            watch=settings.watch,
-        )
-        self.rollback = Rollback(
-            runtime=runtime, images=self.images, desired=self.desired, releases=self.releases,
-            deployments=self.deployments, locks=self.locks,
-        )  # fmt: skip
         self.pruner = Pruner(
-            runtime=runtime, desired=self.desired, releases=self.releases, locks=self.locks,
-            namespace=settings.namespace, settings=PruneSettings(age=settings.prune_age, disk=settings.prune_disk),
+            engine=engine, desired=self.desired, releases=self.releases, locks=self.locks, namespace=namespace,
+            settings=PruneSettings(age=settings.prune_age, disk=settings.prune_disk),
+        )  # fmt: skip
+
+        self.redis_health = RedisHealth(link, namespace, self.desired.all)
+        self.scripts = Scripts(link, RedisAddress.parse(settings.redis_dsn))
+        self.registrations = Registrations(self.secrets.values)
+        self.prober = Prober(link)
+        self.probe_link = RedisLink("director-probe", on_message=self.prober.on_message)
+        self.announcer = Announcer(link, self.prober, self.registrations, self.snapshot, self.desired)
+        self.rpc = Rpc(client=rpc, link=link, registrations=self.registrations, secrets=self.secrets)
+
+        self.ledger = Ledger(
+            desired=self.desired, releases=self.releases, configs=self.configs, crashes=self.crashes,
+            registrations=self.registrations, webhook=self.webhook, watch=settings.watch,
+        )  # fmt: skip
+        self.deployer = DockerRolling(
+            engine=engine, snapshot=self.snapshot, ledger=self.ledger, namespace=namespace, network=around.network,
+            containers=Containers(engine, self.snapshot, PortPool(*settings.ports), around),
+            readiness=Readiness(engine, self.snapshot, self.prober, around),
         )  # fmt: skip
         self.operations = Operations(
-            runtime=runtime,
-            images=self.images,
-            desired=self.desired,
-            releases=self.releases,
-            configs=self.configs,
-            deployer=self.deployer,
-            deployments=self.deployments,
-            incidents=self.incidents,
-            supervisor=self.supervisor,
-            registrations=self.registrations,
-            locks=self.locks,
-            surroundings=around,
-        )
-        self.renewals = Renewals(around.platform, settings.renew_after, self._silent_for, self.operations.renew)
-        self.supervisor.renewals = self.renewals.due
-        self.actor = Actor(
-            runtime=runtime,
-            desired=self.desired,
-            releases=self.releases,
-            deployer=self.deployer,
-            rollback=self.rollback,
-            incidents=self.incidents,
-            redeploy=self.operations.revive,
-            renew=self.renewals.renew,
-            namespace=settings.namespace,
-        )
-        self.supervisor.attach(self.actor, self.incidents, self._changed, self.announcer.ended, self.announcer.started)
-        self.usage = UsageMeter(runtime, lambda: self.supervisor.observed)
-        self.scripts = Scripts(link, RedisAddress.parse(settings.redis_dsn))
-        self.redis_health = RedisHealth(link, settings.namespace, self.desired.all)
-        self.ports = PublishedPorts(
-            runtime, lambda: self.supervisor.observed, self.operations.replace, every=settings.port_check
-        )
-        self.rows = Rows(
-            self.supervisor, self.desired, self.releases, self.registrations, self.usage, self.redis_health,
-            self.ports.dead,
+            engine=engine, snapshot=self.snapshot, images=self.images, desired=self.desired, releases=self.releases,
+            configs=self.configs, crashes=self.crashes, deployer=self.deployer, ledger=self.ledger,
+            registrations=self.registrations, locks=self.locks, around=around,
         )  # fmt: skip
-        self.handlers = Handlers(
-            runtime=runtime, catalog=self.catalog, operations=self.operations, supervisor=self.supervisor,
-            desired=self.desired, registrations=self.registrations, announcer=self.announcer, prober=self.prober,
-            rpc=rpc, link=link, rows=self.rows, places=self.places,
-            last_lines=self.incidents.last_lines,
+        self.rollback = Rollback(
+            engine=engine, images=self.images, desired=self.desired, releases=self.releases, deployer=self.deployer,
+            locks=self.locks, around=around,
         )  # fmt: skip
-        self.release_handlers = ReleaseHandlers(
-            runtime=runtime, releases=self.releases, rollback=self.rollback, pruner=self.pruner, rows=self.rows,
-            announcer=self.announcer,
+
+        self.watch = Probation(self.desired, self.releases, self.prober, self.snapshot, link)
+        self.ports = PublishedPorts(engine, self.snapshot, self.operations, every=settings.port_check)
+        self.supervisor = Supervisor(
+            engine=engine, snapshot=self.snapshot, desired=self.desired, releases=self.releases, crashes=self.crashes,
+            deployer=self.deployer, operations=self.operations, rollback=self.rollback, watch=self.watch,
+            renewals=Renewals(
+                self.operations, self.registrations, self.snapshot, link, around.platform, settings.renew_after
+            ),
+            incidents=Incidents(engine, self.crashes, self.deployer, self.webhook), announcer=self.announcer,
+            locks=self.locks, namespace=namespace, self_id=own.id if own else "",
         )  # fmt: skip
-        self.tracing = TraceHandlers(rpc=rpc, link=link, rows=self.rows, registrations=self.registrations)
-        self.config_handlers = ConfigHandlers(
-            operations=self.operations, configs=self.configs, catalog=self.catalog, places=self.places,
-            rows=self.rows, declared=self.handlers.declared,
+        self.board = StatusBoard(
+            snapshot=self.snapshot, desired=self.desired, releases=self.releases, crashes=self.crashes,
+            registrations=self.registrations, announcer=self.announcer, redis=self.redis_health, scripts=self.scripts,
+            ports=self.ports,
         )  # fmt: skip
-        self.health_handlers = HealthHandlers(
-            supervisor=self.supervisor, desired=self.desired, rows=self.rows, link=link, prober=self.prober,
-            registrations=self.registrations, redis=self.redis_health, refusal=lambda: self.announcer.refusal,
-            script=lambda: self.scripts.reason,
-        )  # fmt: skip
-        self.alerts = Alerts(
-            self.webhook, link, settings.namespace, self._sight, quiet_minutes=settings.no_events_minutes
-        )
-        self.requests, self.guesses = RequestCounts(), Guesses()
-        self.metrics = Metrics(
-            self.rows, self.requests, self.images.builds, self._reached, self.ports.restarts,
-            lambda: self.scripts.killed,
-        )  # fmt: skip
-        self._endpoints = (
-            self.handlers,
-            self.config_handlers,
-            self.health_handlers,
-            MetricsHandlers(self.metrics, rpc=rpc, link=link, rows=self.rows),
-            self.tracing,
-            self.release_handlers,
-        )
+        self.alerts = Alerts(self.webhook, link, namespace, self.board, quiet_minutes=settings.no_events_minutes)
+
+        self.table = ServiceTable(self.board, self.usage)
+        self.api = self._api()
         self.dashboard = Dashboard(
-            Inside(ENDPOINTS, *self._endpoints), progress=self.progress, locks=self.locks, feed=self.feed, store=link,
-            settings=settings, guesses=self.guesses,
+            self.api, progress=self.progress, locks=self.locks, feed=self.feed, store=link, settings=settings,
+            guesses=self.guesses,
         )  # fmt: skip
-        logger.info(
-            "director_assembled", namespace=settings.namespace, network=around.network, in_container=own is not None
-        )
+        self.snapshot.subscribe(self.announcer.changed)
+        self.snapshot.subscribe(partial(self.feed.note_changes, self.crashes.words))
+        logger.info("director_assembled", namespace=namespace, network=around.network, in_container=own is not None)
+
+    def _api(self) -> Api:
+        """Return the endpoints' handlers."""
+        return Api(
+            ServiceHandlers(
+                engine=self.engine, snapshot=self.snapshot, catalog=self.catalog, secrets=self.secrets,
+                operations=self.operations, desired=self.desired, crashes=self.crashes,
+                registrations=self.registrations, announcer=self.announcer, prober=self.prober, rpc=self.rpc,
+                board=self.board, table=self.table,
+            ),
+            SettingsHandlers(
+                operations=self.operations, configs=self.configs, catalog=self.catalog, secrets=self.secrets,
+                board=self.board,
+            ),
+            ReleaseHandlers(
+                engine=self.engine, releases=self.releases, rollback=self.rollback, pruner=self.pruner,
+                board=self.board, announcer=self.announcer,
+            ),
+            EventHandlers(rpc=self.rpc, link=link, board=self.board, registrations=self.registrations),
+            SystemHandlers(
+                board=self.board, registrations=self.registrations, prober=self.prober, link=link, rpc=self.rpc,
+                figures=Metrics(self.table, self.requests, self.images.builds),
+            ),
+        )  # fmt: skip
 
     def install(self) -> None:
         """Give band the routes, the guard, the heartbeat's receiver and the background work."""
-        app.middlewares.append(error_middleware(lambda: self.guard, self.requests, self.guesses))
+        app.middlewares.append(error_middleware(self.guard, self.requests, self.guesses))
         dome.guarded = False  # the director's own guard knows the token too
-        dome.routes += [*routes(ENDPOINTS, *self._endpoints), *self.dashboard.routes()]
+        dome.routes += [*routes(bound(*msgspec.structs.astuple(self.api))), *self.dashboard.routes()]
         expose(name="__iamalive")(self._on_heartbeat)
-        health("docker")(lambda: self.health_handlers.parts()["docker"])
+        health("docker")(self._docker_health)
         for work in (
             self._listen_for_answers,
             self._hurry,
@@ -242,34 +221,12 @@ class Director:
         ):
             worker(work)
         if self.users is not None:
-            keeper = UserKeeper(self.users, link, self.desired, self._pictured, lambda: self.locks.busy)
-            worker(keeper.run)
+            worker(UserKeeper(self.users, link, self.desired, self.snapshot, self.locks).run)
         cleanup(self._close)
 
-    def _silent_for(self, service: str) -> float:
-        """Return the seconds since a service was heard, or could have been; 0 while Redis is away."""
-        seen = self.supervisor.primary(service)
-        if seen is None or not link.connected:
-            return 0.0
-        return self.registrations.silent_for(service, seen.started_at, time.time())
-
-    def _pictured(self) -> list[Observed] | None:
-        """Return the newest picture of what runs; None while Docker cannot be asked for one."""
-        supervisor = self.supervisor
-        return supervisor.observed if supervisor.pictured.is_set() and not supervisor.docker_error else None
-
-    def _changed(self) -> None:
-        self.announcer.changed()
-        self.feed.pictured(self.supervisor.observed, self.crashes.words)
-
-    def _sight(self) -> Sight:
-        return Sight(
-            rows=self.rows.unlooked(), parts=self.health_handlers.parts(),
-            front=self.registrations.status(FRONT), last_event_at=self.redis_health.last_event_at,
-        )  # fmt: skip
-
-    def _reached(self) -> dict[str, float]:
-        return {"docker": float(not self.supervisor.docker_error), "redis": float(self.redis_health.status == "ok")}
+    def _docker_health(self) -> dict[str, str]:
+        found: dict[str, str] = msgspec.to_builtins(self.board.parts().docker)
+        return found
 
     async def _on_heartbeat(self, name: str = "", **_more: Any) -> None:
         if isinstance(name, str) and name and name != "director":
@@ -280,7 +237,7 @@ class Director:
         while not link.connected:
             with contextlib.suppress(RedisError):
                 await link.ready(60.0)
-        self.supervisor.poke()
+        self.snapshot.request()
 
     async def _listen_for_answers(self) -> None:
         await self.probe_link.subscribe(self.prober.reply_to)
@@ -288,21 +245,17 @@ class Director:
 
     async def _close(self) -> None:
         await self.supervisor.close()
-        await self.incidents.close()
         await self.deployer.close()
         await self.probe_link.close()
-        await self.runtime.close()
+        await self.engine.close()
         self.builder.close()
 
-    def _hosts(self, own: OwnContainer | None) -> frozenset[str]:
-        url = self.settings.band_url or ""
-        names = [
-            "director",
-            socket.gethostname(),
-            url.partition("://")[2].partition("/")[0],
-            *([own.name] if own else []),
-        ]
-        return allowed_hosts(names, self.settings.allowed_hosts)
+
+def _hosts(settings: DirectorSettings, own: OwnContainer | None) -> frozenset[str]:
+    url = settings.band_url or ""
+    host = url.partition("://")[2].partition("/")[0]
+    names = ["director", socket.gethostname(), host, *([own.name] if own else [])]
+    return allowed_hosts(names, settings.allowed_hosts)
 
 
 def server_settings(settings: DirectorSettings) -> Mapping[str, Any]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
+import msgspec
+
+S = TypeVar("S", bound=msgspec.Struct)
 MASK = "***"
 SHORTEST = 6
 """Characters of a value below which it would also mask what is no secret."""
@@ -85,6 +88,11 @@ def scrub_tree(value: Any, secrets: Collection[str]) -> Any:
     if isinstance(value, list | tuple):
         return [scrub_tree(item, secrets) for item in value]
     return value
+
+
+def scrub_struct(value: S, secrets: Collection[str]) -> S:
+    """Return a Struct with every secret replaced, at any depth."""
+    return msgspec.convert(scrub_tree(msgspec.to_builtins(value), secrets), type(value)) if secrets else value
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
 
 from band.errors import SettingsError
 from band.redis import RedisAddress, dsn_from_env
-from band.service.cross_site import LOOPBACK
 from director.errors import ConfigError
-from director.images.catalog import builtin_home
-from director.state.spec import MEMORY_PATTERN
+from director.validation import MEMORY_PATTERN, NAMESPACE_PATTERN, explain
 
 _YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 OF_SERVICES = frozenset({"BAND_SERVICE", "BAND_CONTAINER"})
 """Variables that containers of services get, and a director that runs as one may have."""
 NEAR = 0.8
 """How alike an unknown variable and a setting are, from which on it is taken for a misspelt one."""
-_NAMESPACE = r"[a-z][a-z0-9-]{0,31}"
+_NAMES = {
+    "band_url": "BAND_URL", "host": "HOST", "port": "PORT", "docker_url": "DOCKER_HOST",
+    "log_level": "LOG_LEVEL", "json_logs": "JSON_LOGS",
+}  # fmt: skip
+"""Variables that are not called `BAND_` and the name of the setting."""
+Amount = Annotated[float, msgspec.Meta(gt=0, lt=100_000)]
+AmountOrNever = Annotated[float, msgspec.Meta(ge=0, lt=100_000)]
+Count = Annotated[int, msgspec.Meta(ge=1, lt=100_000)]
 
 
 class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the director was told. Durations in seconds, `prune_age` in days, `no_events_minutes` in minutes."""
 
     host: str = "127.0.0.1"
-    port: int = 10000
+    port: Annotated[int, msgspec.Meta(ge=1, lt=100_000)] = 10000
     redis_dsn: str
     service_redis_dsn: str
     redis_users: bool = False
@@ -36,27 +42,27 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
     images: Path | None = None
     builtin_images: Path | None = None
     service_src: Path | None = None
-    namespace: str = "rockstat"
+    namespace: Annotated[str, msgspec.Meta(pattern=NAMESPACE_PATTERN)] = "rockstat"
     network: str | None = None
     ports: tuple[int, int] = (8900, 8999)
     base_image: str = "rockstat/band-base-py:latest"
     token: str | None = None
     allowed_hosts: frozenset[str] = frozenset()
-    memory: str = "350m"
+    memory: Annotated[str, msgspec.Meta(pattern=MEMORY_PATTERN)] = "350m"
     docker_url: str | None = None
-    build_timeout: float = 900.0
-    ready_timeout: float = 60.0
-    keep_releases: int = 5
-    watch: float = 60.0
-    renew_after: float = 600.0
-    crashes: int = 5
-    crash_window: float = 300.0
-    crash_cooldown: float = 1800.0
-    port_check: float = 60.0
+    build_timeout: Amount = 900.0
+    ready_timeout: Amount = 60.0
+    keep_releases: Count = 5
+    watch: AmountOrNever = 60.0
+    renew_after: AmountOrNever = 600.0
+    crashes: Count = 5
+    crash_window: Amount = 300.0
+    crash_cooldown: AmountOrNever = 1800.0
+    port_check: AmountOrNever = 60.0
     webhook_url: str | None = None
-    no_events_minutes: float = 0.0
-    prune_age: float = 14.0
-    prune_disk: float = 85.0
+    no_events_minutes: AmountOrNever = 0.0
+    prune_age: AmountOrNever = 14.0
+    prune_disk: AmountOrNever = 85.0
     log_level: str = "INFO"
     json_logs: str = ""
     unknown: tuple[str, ...] = ()
@@ -65,11 +71,6 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Show no secret."""
         return f"DirectorSettings(namespace={self.namespace!r}, host={self.host!r}, port={self.port})"
-
-    @property
-    def listens_beyond_loopback(self) -> bool:
-        """Whether the address it listens on can be reached from other machines (or other containers)."""
-        return self.host not in LOOPBACK
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> DirectorSettings:
@@ -81,43 +82,32 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
         reader = _Reader(env)
         home = builtin_home(Path(__file__))
         dsn = reader.redis_dsn()
-        settings = cls(
-            host=env.get("HOST") or "127.0.0.1",
-            port=int(reader.number("PORT", 10000)),
-            redis_dsn=dsn,
-            service_redis_dsn=reader.text("BAND_SERVICE_REDIS_DSN") or dsn,
-            redis_users=reader.redis_users(dsn),
-            band_url=reader.text("BAND_URL"),
-            images=reader.path("BAND_IMAGES"),
-            builtin_images=home / "band_images" if home else None,
-            service_src=reader.path("BAND_SERVICE_SRC") or (home / "service_src" if home else None),
-            namespace=reader.pattern("BAND_NAMESPACE", "rockstat", _NAMESPACE),
-            network=reader.text("BAND_NETWORK"),
-            ports=reader.port_range("BAND_PORTS", (8900, 8999)),
-            base_image=reader.text("BAND_BASE_IMAGE") or "rockstat/band-base-py:latest",
-            token=reader.secret("BAND_TOKEN"),
-            allowed_hosts=frozenset((reader.text("BAND_ALLOWED_HOSTS") or "").replace(",", " ").lower().split()),
-            memory=reader.pattern("BAND_MEMORY", "350m", MEMORY_PATTERN),
-            docker_url=reader.text("DOCKER_HOST"),
-            build_timeout=reader.number("BAND_BUILD_TIMEOUT", 900),
-            ready_timeout=reader.number("BAND_READY_TIMEOUT", 60),
-            keep_releases=int(reader.number("BAND_KEEP_RELEASES", 5, least=1)),
-            watch=reader.number("BAND_WATCH", 60, least=0),
-            renew_after=reader.number("BAND_RENEW_AFTER", 600, least=0),
-            crashes=int(reader.number("BAND_CRASHES", 5, least=1)),
-            crash_window=reader.number("BAND_CRASH_WINDOW", 300),
-            crash_cooldown=reader.number("BAND_CRASH_COOLDOWN", 1800, least=0),
-            port_check=reader.number("BAND_PORT_CHECK", 60, least=0),
-            webhook_url=reader.url("BAND_WEBHOOK_URL"),
-            no_events_minutes=reader.number("BAND_NO_EVENTS_MINUTES", 0, least=0),
-            prune_age=reader.number("BAND_PRUNE_AGE", 14, least=0),
-            prune_disk=reader.number("BAND_PRUNE_DISK", 85, least=0),
-            log_level=env.get("LOG_LEVEL") or "INFO",
-            json_logs=env.get("JSON_LOGS") or "",
-        )
+        given: dict[str, Any] = {
+            "redis_dsn": dsn,
+            "service_redis_dsn": reader.text("BAND_SERVICE_REDIS_DSN") or dsn,
+            "redis_users": reader.redis_users(dsn),
+            "images": reader.path("BAND_IMAGES"),
+            "builtin_images": home / "band_images" if home else None,
+            "service_src": reader.path("BAND_SERVICE_SRC") or (home / "service_src" if home else None),
+            "ports": reader.port_range("BAND_PORTS", (8900, 8999)),
+            "token": reader.secret("BAND_TOKEN"),
+            "allowed_hosts": frozenset((reader.text("BAND_ALLOWED_HOSTS") or "").replace(",", " ").lower().split()),
+            "webhook_url": reader.url("BAND_WEBHOOK_URL"),
+            "unknown": (),
+        }
+        plain = [field for field in msgspec.structs.fields(cls) if field.name not in given]
+        settings = cls(**given, **{field.name: reader.plain(field) for field in plain})
         unknown = reader.unknown()
         reader.finish()
         return msgspec.structs.replace(settings, unknown=unknown)
+
+
+def builtin_home(package: Path) -> Path | None:
+    """Return the folder that holds `band_images` and `service_src`: the repository of a checkout, else the image's."""
+    candidates: Iterable[Path] = [*package.parents, Path("/usr/share/rockstat")]
+    return next(
+        (home for home in candidates if (home / "band_images").is_dir() and (home / "service_src").is_dir()), None
+    )
 
 
 class _Reader:
@@ -151,22 +141,17 @@ class _Reader:
             self._problems.append(f"{key}={value} is not a folder")
         return Path(value)
 
-    def number(self, key: str, default: float, *, least: float = 1e-9) -> float:
+    def plain(self, field: msgspec.structs.FieldInfo) -> Any:
+        """Read the variable of a field that needs no more than its type says."""
+        key = _NAMES.get(field.name, f"BAND_{field.name.upper()}")
         value = self.text(key)
+        if value is None:
+            return field.default
         try:
-            number = float(value) if value else float(default)
-        except ValueError:
-            self._problems.append(f"{key}={value} is not a number")
-            return default
-        if not least <= number < 100_000:
-            self._problems.append(f"{key}={value} is out of range")
-        return number
-
-    def pattern(self, key: str, default: str, pattern: str) -> str:
-        value = self.text(key) or default
-        if not re.fullmatch(pattern, value):
-            self._problems.append(f"{key}={value} does not look like {pattern}")
-        return value
+            return msgspec.convert(value, field.type, strict=False)
+        except msgspec.ValidationError as error:
+            self._problems.append(f"{key}={value} {explain(str(error))}")
+            return field.default
 
     def port_range(self, key: str, default: tuple[int, int]) -> tuple[int, int]:
         value = self.text(key)

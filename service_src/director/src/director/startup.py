@@ -6,9 +6,8 @@ import asyncio
 
 from band import logger
 from director.api.security import check_exposure
-from director.deploy.readiness import Surroundings
-from director.deploy.spec_builder import service_env
-from director.engine.docker import DockerRuntime
+from director.deploy.spec_builder import PlatformConfig, service_env
+from director.engine.docker import DockerEngine
 from director.engine.interface import OwnContainer
 from director.engine.parse import own_id
 from director.errors import ConfigError, DockerUnavailable
@@ -19,7 +18,7 @@ DOCKER_PATIENCE = 60.0
 """Seconds that a director in a container waits at start for the engine it runs on."""
 
 
-async def find_self(runtime: DockerRuntime, settings: DirectorSettings) -> OwnContainer | None:
+async def find_self(engine: DockerEngine, settings: DirectorSettings) -> OwnContainer | None:
     """Return the director's own container (None on a host), after making sure that it may listen as it is published.
 
     Raises:
@@ -28,7 +27,7 @@ async def find_self(runtime: DockerRuntime, settings: DirectorSettings) -> OwnCo
     if own_id() is None:
         check_exposure(token=settings.token, host=settings.host, in_container=False)
         return None
-    own = await _ask_about_self(runtime)
+    own = await _ask_about_self(engine)
     published = own.published if own else ()
     check_exposure(
         token=settings.token,
@@ -40,11 +39,11 @@ async def find_self(runtime: DockerRuntime, settings: DirectorSettings) -> OwnCo
     return own
 
 
-async def _ask_about_self(runtime: DockerRuntime) -> OwnContainer | None:
+async def _ask_about_self(engine: DockerEngine) -> OwnContainer | None:
     deadline = asyncio.get_running_loop().time() + DOCKER_PATIENCE
     while True:
         try:
-            return await runtime.own_container()
+            return await engine.own_container()
         except DockerUnavailable as error:
             logger.warning("docker_away", reason=error.message, hint=error.hint)
             if asyncio.get_running_loop().time() > deadline:
@@ -54,7 +53,9 @@ async def _ask_about_self(runtime: DockerRuntime) -> OwnContainer | None:
         await asyncio.sleep(1.0)
 
 
-def surroundings(settings: DirectorSettings, own: OwnContainer | None, users: RedisUsers | None = None) -> Surroundings:
+def surroundings(
+    settings: DirectorSettings, own: OwnContainer | None, users: RedisUsers | None = None
+) -> PlatformConfig:
     """Return what every service gets; without BAND_NETWORK they join the network of the director's own container."""
     found = [name for name in (own.networks if own else ()) if name not in {"bridge", "host", "none"}]
     env = service_env(
@@ -64,7 +65,7 @@ def surroundings(settings: DirectorSettings, own: OwnContainer | None, users: Re
         json_logs=settings.json_logs,
     )
     network = settings.network or (found[0] if found else settings.namespace)
-    return Surroundings(
+    return PlatformConfig(
         namespace=settings.namespace,
         network=network,
         env=env,

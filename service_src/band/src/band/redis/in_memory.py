@@ -11,14 +11,14 @@ from typing import Any
 
 import hiredis
 
-from band.redis.connection import Connection, OnPush, OnReply
+from band.redis.connection import OnPush, OnReply, Wire
 
-Answer = Callable[["InMemoryConnection", tuple[Any, ...]], Any]
+Answer = Callable[["MemoryWire", tuple[Any, ...]], Any]
 
-_buses: dict[str, set[InMemoryConnection]] = {}
+_buses: dict[str, set[MemoryWire]] = {}
 
 
-class InMemoryConnection(Connection):
+class MemoryWire(Wire):
     """Stands in for a connection: the same face, no socket. All of one bus name hear each other."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_push: OnPush, bus: str) -> None:

@@ -2,152 +2,140 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from types import MappingProxyType
-from typing import Any, get_args
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 
 from director import __version__
-from director.api.counts import BuildCounts, RequestCounts
-from director.api.service_table import Row, Rows
-from director.engine.interface import ContainerState
+from director.api.schemas import ServiceRow
+from director.api.service_table import ServiceTable
+from director.discovery.health import HealthWord
+from director.images.images import BuildCounts
+from director.supervise.status import State
 
-HEALTH = ("ok", "starting", "degraded", "failing", "crashing", "crashed", "stopped")
-STATES = (*get_args(ContainerState), "missing", "external")
+STATES = tuple(word for word in get_args(State) if word != "removed")
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_DAY = 86_400
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Upper bounds in seconds: an answer from memory takes one, a build two digits of seconds."""
 
-Facts = Callable[[], Mapping[str, float]]
+_GAUGES: tuple[tuple[str, str, Callable[[ServiceRow], float | None]], ...] = (
+    ("up", "1 while the service's container runs.", lambda row: row.state == "running"),
+    ("wanted", "1 if the service is to run.", lambda row: row.wanted == "running"),
+    ("restarts", "How often Docker restarted the container.", lambda row: row.restarts),
+    ("crashes", "Crashes of the service within the crash window.", lambda row: row.crashes),
+    ("crashed", "1 once the crash window is full: it needs somebody.", lambda row: row.health == "crashed"),
+    ("dead_letters", "Events that the service could not deliver.", lambda row: row.dead_letters),
+    ("uptime_seconds", "Seconds since the container started.", lambda row: row.uptime),
+    ("memory_bytes", "Memory in use, page cache left out.", lambda row: row.memory),
+    ("memory_limit_bytes", "The container's limit of memory.", lambda row: row.memory_limit),
+    ("cpu_percent", "Recent CPU usage, in percent of one CPU.", lambda row: row.cpu_percent),
+    (
+        "data_age_seconds",
+        "Age of the service's data (its geo database).",
+        lambda row: row.data.age_days * _DAY if row.data else None,
+    ),
+)
+"""Gauges `band_service_<name>`; a service for which there is no value is left out."""
 
 
+class RequestCounts:
+    """Requests by endpoint (the path's template) and status, and how long each endpoint took."""
+
+    def __init__(self) -> None:
+        self._counts = Counter(
+            "band_director_requests",
+            "Answers of the director by endpoint and status.",
+            ["endpoint", "status"],
+            registry=None,
+        )
+        self._seconds = Histogram(
+            "band_director_request_seconds",
+            "How long the director took to answer, by endpoint.",
+            ["endpoint"],
+            registry=None,
+            buckets=BUCKETS,
+        )
+
+    def answered(self, endpoint: str, status: int, seconds: float | None) -> None:
+        """Count one answer; `seconds` is None for what streams until the client goes."""
+        self._counts.labels(endpoint, str(status)).inc()
+        if seconds is not None:
+            self._seconds.labels(endpoint).observe(seconds)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metric families, as prometheus_client asks a collector for them."""
+        yield from self._counts.collect()
+        yield from self._seconds.collect()
+
+
+@dataclass(eq=False)
 class Metrics:
-    """A collector for prometheus_client; `facts` are gauges by name without labels."""
+    """A collector for prometheus_client."""
 
-    def __init__(
-        self,
-        rows: Rows,
-        requests: RequestCounts,
-        builds: BuildCounts,
-        facts: Facts,
-        port_restarts: Mapping[str, int] = MappingProxyType({}),
-        scripts_killed: Callable[[], int] = int,
-    ) -> None:
-        self._rows = rows
-        self._requests = requests
-        self._builds = builds
-        self._facts = facts
-        self._port_restarts = port_restarts
-        self._scripts_killed = scripts_killed
+    table: ServiceTable
+    requests: RequestCounts
+    builds: BuildCounts
+
+    def __post_init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
 
     def render(self) -> str:
         """Return everything in the text format of Prometheus."""
-        from prometheus_client import CollectorRegistry, generate_latest  # at a scrape only: it costs 20 ms to import
-
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)
         return generate_latest(registry).decode()
 
-    def collect(self) -> Iterator[Any]:
+    def collect(self) -> Iterator[Metric]:
         """Yield the metric families, as prometheus_client asks a collector for them."""
+        rows = self.table.all()
         yield from self._of_director()
-        yield from self._of_services(self._rows.all())
-        yield from self._of_usage()
+        yield from self.requests.collect()
+        yield from self.builds.collect()
+        for name, text, read in _GAUGES:
+            values = {row.name: read(row) for row in rows}
+            yield _family(GaugeMetricFamily, f"service_{name}", text, values)
+        yield _words(rows, "state", STATES, "1 for the state of the service's container, else 0.")
+        yield _words(rows, "health", get_args(HealthWord), "1 for the director's word of the service's health, else 0.")
+        yield from self._of_services()
 
-    def _of_director(self) -> Iterator[Any]:
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-
+    def _of_director(self) -> Iterator[Metric]:
+        board = self.table.board
         info = GaugeMetricFamily("band_director_info", "1; the version is a label.", labels=["version"])
         info.add_metric([__version__], 1)
         yield info
-        for name, value in self._facts().items():
-            yield GaugeMetricFamily(f"band_{name}_up", f"1 while the director reaches {name}.", value=value)
-        requests = CounterMetricFamily(
-            "band_director_requests", "Answers of the director by endpoint and status.", labels=["endpoint", "status"]
-        )
-        for (endpoint, status), count in sorted(self._requests.counts.items()):
-            requests.add_metric([endpoint, str(status)], count)
-        yield requests
-        seconds = HistogramMetricFamily(
-            "band_director_request_seconds", "How long the director took to answer, by endpoint.", labels=["endpoint"]
-        )
-        for endpoint, durations in sorted(self._requests.durations.items()):
-            seconds.add_metric([endpoint], durations.cumulative(), durations.total)
-        yield seconds
-        yield CounterMetricFamily(
-            "band_redis_scripts_killed",
-            "Scripts that kept Redis busy and that the director ended.",
-            value=self._scripts_killed(),
-        )
-        builds = CounterMetricFamily("band_builds", "Image builds by outcome.", labels=["outcome"])
-        for outcome, count in sorted(self._builds.outcomes.items()):
-            builds.add_metric([outcome], count)
-        yield builds
-        yield CounterMetricFamily(
-            "band_build_seconds", "Seconds that all image builds took together.", value=self._builds.seconds
-        )
+        for name, up in {"docker": not board.snapshot.error, "redis": board.redis.status == "ok"}.items():
+            yield GaugeMetricFamily(f"band_{name}_up", f"1 while the director reaches {name}.", value=float(up))
+        killed = "Scripts that kept Redis busy and that the director ended."
+        yield CounterMetricFamily("band_redis_scripts_killed", killed, value=board.scripts.killed)
 
-    def _of_services(self, rows: list[Row]) -> Iterator[Any]:
-        yield _gauge(rows, "up", "1 while the service's container runs.", lambda row: row["state"] == "running")
-        yield _gauge(rows, "wanted", "1 if the service is to run.", lambda row: row["wanted"] == "running")
-        yield _states(rows, "state", STATES, "1 for the state of the service's container, else 0.")
-        yield _states(rows, "health", HEALTH, "1 for the director's word of the service's health, else 0.")
-        yield _gauge(rows, "restarts", "How often Docker restarted the container.", lambda row: row["restarts"])
-        yield _gauge(
-            rows, "crashes", "Unclean ends of the service within the crash window.", lambda row: row["crashes"]
-        )
-        yield _gauge(
-            rows,
-            "crashed",
-            "1 once the crash window is full: it needs somebody.",
-            lambda row: row["health"] == "crashed",
-        )
-        yield _gauge(
-            rows, "dead_letters", "Events that the service could not deliver.", lambda row: row["dead_letters"]
-        )
-        yield _gauge(rows, "uptime_seconds", "Seconds since the container started.", lambda row: row["uptime"])
-        yield _gauge(rows, "memory_bytes", "Memory in use, page cache left out.", lambda row: row["memory"])
-        yield _gauge(rows, "memory_limit_bytes", "The container's limit of memory.", lambda row: row["memory_limit"])
-        yield _gauge(rows, "cpu_percent", "CPU of late, in percent of one CPU.", lambda row: row["cpu_percent"])
-        yield _gauge(
-            rows,
-            "data_age_seconds",
-            "Age of the service's data (its geo database).",
-            lambda row: row["data"] and row["data"]["age_days"] * 86_400,
-        )
-
-    def _of_usage(self) -> Iterator[Any]:
-        from prometheus_client.core import CounterMetricFamily
-
-        restarts = CounterMetricFamily(
-            "band_service_port_restarts", "Restarts because a published port had gone dead.", labels=["service"]
-        )
-        for name, count in sorted(self._port_restarts.items()):
-            restarts.add_metric([name], count)
-        yield restarts
-        cpu = CounterMetricFamily(
-            "band_service_cpu_seconds", "CPU seconds that the container used since it started.", labels=["service"]
-        )
-        for name, usage in self._rows.usage().items():
-            cpu.add_metric([name], usage.cpu_seconds)
-        yield cpu
+    def _of_services(self) -> Iterator[Metric]:
+        restarts, used = self.table.board.ports.restarts, self.table.cpu_seconds()
+        text = "Restarts because a published port had gone dead."
+        yield _family(CounterMetricFamily, "service_port_restarts", text, restarts)
+        text = "CPU seconds that the container used since it started."
+        yield _family(CounterMetricFamily, "service_cpu_seconds", text, used)
 
 
-def _gauge(rows: list[Row], name: str, text: str, read: Callable[[Row], float | None]) -> Any:
-    """Return the gauge `band_service_<name>`; a service for which there is no value is left out."""
-    from prometheus_client.core import GaugeMetricFamily
-
-    family = GaugeMetricFamily(f"band_service_{name}", text, labels=["service"])
-    for row in rows:
-        value = read(row)
+def _family(
+    kind: type[GaugeMetricFamily | CounterMetricFamily], name: str, text: str, values: Mapping[str, float | None]
+) -> Metric:
+    family = kind(f"band_{name}", text, labels=["service"])
+    for service, value in sorted(values.items()):
         if value is not None:
-            family.add_metric([row["name"]], float(value))
+            family.add_metric([service], float(value))
     return family
 
 
-def _states(rows: list[Row], key: str, words: Collection[str], text: str) -> Any:
+def _words(rows: Iterable[ServiceRow], key: str, words: Iterable[str], text: str) -> Metric:
     """Return the gauge `band_service_<key>` with one sample a word, 1 for the present one."""
-    from prometheus_client.core import GaugeMetricFamily
-
     family = GaugeMetricFamily(f"band_service_{key}", text, labels=["service", key])
     for row in rows:
-        for word in sorted({*words, row[key]}):
-            family.add_metric([row["name"], word], float(word == row[key]))
+        now = getattr(row, key)
+        for word in sorted({*words, now}):
+            family.add_metric([row.name, word], float(word == now))
     return family

@@ -1,16 +1,16 @@
-"""The OpenAPI document, made from the table of endpoints, the types of their parameters and of their answers."""
+"""The OpenAPI document, made from the endpoints and the types of their parameters and responses."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 import msgspec
 
 from director import __version__
 from director.api.routes import Endpoint
-from director.api.schemas import ANSWERS
 
 _OBJECTS = frozenset({"env", "limits"})
 """Parameters that are objects: in a query they stand as JSON."""
@@ -26,21 +26,22 @@ _ERRORS = {
     503: "Docker is away",
     504: "it did not answer in time",
 }
-_ERROR_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["code", "message", "hint"],
-            "properties": {
-                **{key: {"type": "string"} for key in ("code", "message", "hint")},
-                "log": {"type": "array", "items": {"type": "string"}, "description": "last lines, secrets masked"},
-                "exit_code": {"type": ["integer", "null"]},
-            },
-        }
-    },
-}
+
+
+class ErrorFacts(msgspec.Struct, omit_defaults=True):
+    """What went wrong and what to do; `log` holds the last lines of what failed, secrets masked."""
+
+    code: str
+    message: str
+    hint: str
+    log: list[str] = []
+    exit_code: int | None = None
+
+
+class Error(msgspec.Struct):
+    """The body of every error."""
+
+    error: ErrorFacts
 
 
 _ABOUT = (
@@ -62,14 +63,16 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of these endpoints."""
     rows = list(endpoints)
     kinds = [row.params for row in rows]
-    answers = [kind for row in rows for kind in ANSWERS.get(row.handler, (Any,))]
-    schemas, components = msgspec.json.schema_components([*kinds, *answers], ref_template="#/components/schemas/{name}")
+    answers = [kind for row in rows for kind in _alternatives(row.answer)]
+    schemas, components = msgspec.json.schema_components(
+        [*kinds, *answers, Error], ref_template="#/components/schemas/{name}"
+    )
     shapes = iter(schemas[len(kinds) :])
     operations = {}
     for row, schema in zip(rows, schemas, strict=False):
         found = components[schema["$ref"].rpartition("/")[2]]
-        answer = [next(shapes) for _ in ANSWERS.get(row.handler, (Any,))]
-        shape = answer[0] if len(answer) == 1 else {"anyOf": answer}
+        options = [next(shapes) for _ in _alternatives(row.answer)]
+        shape = options[0] if len(options) == 1 else {"anyOf": options}
         operations[row.path] = {verb: _operation(row, verb, found, shape) for verb in ("get", "post")}
     named = {kind.__name__ for kind in kinds}
     return {
@@ -77,10 +80,7 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         "info": {"title": "Rockstat Band director", "version": __version__, "description": _ABOUT},
         "paths": operations,
         "components": {
-            "schemas": {
-                **{key: value for key, value in components.items() if key not in named},
-                "Error": _ERROR_SCHEMA,
-            },
+            "schemas": {key: value for key, value in components.items() if key not in named},
             "responses": {f"Error{code}": _error(code) for code in _ERRORS},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -91,6 +91,11 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     }
 
 
+def _alternatives(answer: Any) -> tuple[Any, ...]:
+    """Return the types of a union, each with a schema of its own."""
+    return get_args(answer) if get_origin(answer) is UnionType else (answer,)
+
+
 def _operation(row: Endpoint, verb: str, schema: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
     in_path = set(re.findall(r"\{(\w+)\}", row.path))
     properties: dict[str, Any] = schema.get("properties", {})
@@ -99,7 +104,7 @@ def _operation(row: Endpoint, verb: str, schema: dict[str, Any], answer: dict[st
     closed = schema.get("additionalProperties") is False
     content = {"text/plain" if row.text else "application/json": {"schema": answer}}
     operation: dict[str, Any] = {
-        "operationId": f"{verb}_{row.handler}",
+        "operationId": f"{verb}_{row.name}",
         "summary": row.summary,
         "parameters": [
             {"name": key, "in": "path", "required": True, "schema": properties[key]}
@@ -107,7 +112,7 @@ def _operation(row: Endpoint, verb: str, schema: dict[str, Any], answer: dict[st
             if key in in_path
         ],
         "responses": {
-            "200": {"description": row.answer, "content": content},
+            "200": {"description": "the response", "content": content},
             **{str(code): {"$ref": f"#/components/responses/Error{code}"} for code in sorted({*_ALWAYS, *row.errors})},
         },
     }

@@ -7,9 +7,9 @@ from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 
+from director import validation
 from director.api.request import decode
 from director.errors import BadParameter, InvalidValue, shown_key
-from director.state import spec
 from director.state.spec import Limits, Name, Pos
 from director.validation import explain
 
@@ -17,8 +17,8 @@ P = TypeVar("P", bound=msgspec.Struct)
 _SEE = "GET /openapi.json describes the parameters"
 
 
-EnvKey = Annotated[str, msgspec.Meta(pattern=spec.ENV_KEY_PATTERN)]
-EnvText = Annotated[str, msgspec.Meta(pattern=spec.ENV_VALUE_PATTERN)]
+EnvKey = Annotated[str, msgspec.Meta(pattern=validation.ENV_KEY_PATTERN)]
+EnvText = Annotated[str, msgspec.Meta(pattern=validation.ENV_VALUE_PATTERN)]
 EnvValue = EnvText | int | float | bool
 
 
@@ -55,7 +55,7 @@ class RollbackParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     name: Name
-    to: Annotated[str, msgspec.Meta(pattern=spec.RELEASE_PATTERN)] | None = None
+    to: Annotated[str, msgspec.Meta(pattern=validation.RELEASE_PATTERN)] | None = None
     dry_run: bool = False
 
 
@@ -99,12 +99,13 @@ class EventsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 EventId = Annotated[
-    str, msgspec.Meta(pattern=spec.EVENT_ID_PATTERN, description="id of an event, as front answered it")
+    str, msgspec.Meta(pattern=validation.EVENT_ID_PATTERN, description="id of an event, as front answered it")
 ]
-StreamId = Annotated[str, msgspec.Meta(pattern=spec.STREAM_ID_PATTERN, description="id of an entry of the stream")]
+StreamId = Annotated[
+    str, msgspec.Meta(pattern=validation.STREAM_ID_PATTERN, description="id of an entry of the stream")
+]
 StreamIds = Annotated[
-    str,
-    msgspec.Meta(pattern=spec.STREAM_IDS_PATTERN, description="stream ids of dead letters, joined by commas"),
+    str, msgspec.Meta(pattern=validation.STREAM_IDS_PATTERN, description="stream ids of dead letters, joined by commas")
 ]
 
 
@@ -143,7 +144,7 @@ class CallParams(msgspec.Struct, frozen=True):
     """The service and method to call; all other parameters of the request go to the method."""
 
     name: Name
-    method: Annotated[str, msgspec.Meta(pattern=spec.METHOD_PATTERN)]
+    method: Annotated[str, msgspec.Meta(pattern=validation.METHOD_PATTERN)]
     timeout__: Annotated[float, msgspec.Meta(ge=0.01, le=60)] = 2.0
 
 
@@ -151,6 +152,11 @@ class ConfigParams(msgspec.Struct, frozen=True):
     """The service; every other parameter is a dotted key of its config with its new value (empty: remove)."""
 
     name: Name
+
+
+def checked(kind: type[P], **given: Any) -> P:
+    """Return typed parameters of values that somebody gave; raises as `read_params` does."""
+    return read_params(kind, {}, {}, given)[0]
 
 
 def read_params(

@@ -1,16 +1,18 @@
-"""The shapes of the answers, for the OpenAPI document: one or more a handler. What services say themselves is open."""
+"""The responses, as they are written and as the OpenAPI document describes them. What services say is open."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal
 
-State = Literal[
-    "created", "running", "paused", "restarting", "removing", "exited", "dead", "missing", "removed", "external"
-]
-HealthWord = Literal["ok", "starting", "degraded", "failing", "crashing", "crashed", "stopped"]
+import msgspec
+
+from director.discovery.health import HealthWord
+from director.state.crash_log import CrashLoop, RollbackRecord
+from director.state.event_stream import StoredEvent
+from director.supervise.status import DirectorPart, Part, RedisPart, State
 
 
-class Brought(TypedDict):
+class Brought(msgspec.Struct, frozen=True):
     """A service that was run, started, stopped or restarted."""
 
     name: str
@@ -18,37 +20,21 @@ class Brought(TypedDict):
     state: State
 
 
-class Held(TypedDict):
-    """A release that was rolled back, and is not asked for until the folder or the config changes."""
-
-    id: str
-    reason: str
-
-
-class WouldRun(TypedDict):
-    """What `/run` with `dry_run` would do; with `held` it is about the release that serves instead."""
-
-    name: str
-    would: Literal["nothing", "build", "restart", "start"]
-    image: str
-    held: NotRequired[Held]
-
-
-class Removed(TypedDict):
+class Removed(msgspec.Struct, frozen=True):
     """A service that is no more."""
 
     name: str
-    state: Literal["removed"]
+    state: Literal["removed"] = "removed"
 
 
-class PortPair(TypedDict):
+class PortPair(msgspec.Struct, frozen=True):
     """A port on the host's loopback, and the container's port behind it."""
 
     host: int
     container: int
 
 
-class DataFacts(TypedDict):
+class DataFacts(msgspec.Struct, frozen=True):
     """What a geo service says of its database; its age is in days."""
 
     source: Any
@@ -57,64 +43,55 @@ class DataFacts(TypedDict):
     warning: Any
 
 
-class CrashFacts(TypedDict):
-    """Why a service is not started any more; `at` is in seconds since 1970."""
-
-    reason: str
-    exit_code: int | None
-    oom_killed: bool
-    at: float
-    last_lines: list[str]
-
-
-class ServiceRow(TypedDict):
+class ServiceRow(msgspec.Struct, frozen=True, kw_only=True):
     """A service; times are in seconds, `app_uptime` in milliseconds, memory in bytes, CPU in percent of one CPU.
 
-    `health_reason` says why it is not well and what to do; empty when it is.
+    `health_reason` says why it is not well and what to do; empty when it is. Memory and CPU are null while nothing
+    runs.
     """
 
     name: str
     state: State
-    short_id: str
-    title: str
-    pos: str | None
-    ports: list[PortPair]
-    uptime: float
-    image: str
-    restarts: int
+    short_id: str = ""
+    title: str = ""
+    pos: str | None = None
+    ports: list[PortPair] = []
+    uptime: float = 0.0
+    image: str = ""
+    restarts: int = 0
     health: HealthWord
-    health_reason: str
-    dead_letters: int
-    wanted: Literal["running", "stopped", "removed", "unknown"]
-    crashes: int
-    crash: CrashFacts | None
-    rolled_back: dict[str, Any] | None
-    release: str | None
-    watch_until: float | None
-    exit_code: int | None
-    memory: int | None
-    memory_limit: int | None
-    cpu_percent: float | None
-    data: DataFacts | None
-    app_state: Any
-    app_uptime: Any
-    register: Any
+    health_reason: str = ""
+    dead_letters: int = 0
+    wanted: Literal["running", "stopped", "removed", "unknown"] = "unknown"
+    crashes: int = 0
+    crash: CrashLoop | None = None
+    rolled_back: RollbackRecord | None = None
+    release: str | None = None
+    watch_until: float | None = None
+    exit_code: int | None = None
+    memory: int | None = None
+    memory_limit: int | None = None
+    cpu_percent: float | None = None
+    data: DataFacts | None = None
+    app_state: Any = None
+    app_uptime: Any = None
+    register: Any = []
 
 
-class ServiceDetail(ServiceRow):
+class ServiceDetail(ServiceRow, frozen=True, kw_only=True):
     """Everything about a service; secrets are masked."""
 
-    id: str
-    spec: dict[str, Any]
-    spec_hash: str
-    running_spec_hash: str
-    env: dict[str, str]
-    docker_health: str
-    oom_killed: bool
-    status: dict[str, Any]
+    id: str = ""
+    spec: dict[str, Any] = {}
+    spec_hash: str = ""
+    running_spec_hash: str = ""
+    env: dict[str, str] = {}
+    docker_health: str = ""
+    oom_killed: bool = False
+    status: dict[str, Any] = {}
 
 
-class BuiltImage(TypedDict):
+class BuiltImage(msgspec.Struct, frozen=True):
     """An image that is present; `created` is in seconds since 1970, `size` in bytes."""
 
     tag: str
@@ -123,7 +100,7 @@ class BuiltImage(TypedDict):
     created: float
 
 
-class ImageRow(TypedDict):
+class ImageRow(msgspec.Struct, frozen=True, kw_only=True):
     """An image folder; `problem` says why it cannot be run."""
 
     name: str
@@ -138,16 +115,7 @@ class ImageRow(TypedDict):
     images: list[BuiltImage]
 
 
-class Rebuilt(TypedDict):
-    """What `/rebuild_all` made of one service."""
-
-    name: str
-    result: Literal["unchanged", "held", "rebuilt", "failed"]
-    short_id: NotRequired[str]
-    error: NotRequired[dict[str, Any]]
-
-
-class ReleaseRow(TypedDict):
+class ReleaseRow(msgspec.Struct, frozen=True, kw_only=True):
     """A release; times are in seconds since 1970, secrets masked."""
 
     id: str
@@ -164,7 +132,7 @@ class ReleaseRow(TypedDict):
     env: dict[str, str]
 
 
-class ReleaseList(TypedDict):
+class ReleaseList(msgspec.Struct, frozen=True):
     """The releases of a service, newest first; the images of `keep` of them are kept."""
 
     name: str
@@ -172,73 +140,79 @@ class ReleaseList(TypedDict):
     releases: list[ReleaseRow]
 
 
-class RolledBack(Brought):
+class RolledBack(Brought, frozen=True):
     """A service that went back to an earlier release."""
 
     release: str
 
 
-class WouldRollBack(TypedDict):
+class WouldRollBack(msgspec.Struct, frozen=True, kw_only=True):
     """Where `/rollback` with `dry_run` would go."""
 
     name: str
-    would: Literal["rollback"]
+    would: Literal["rollback"] = "rollback"
     release: str
     spec_hash: str
 
 
-class Waste(TypedDict):
-    """What may be removed, or was, when `applied`; then `failed` tells what the engine refused to remove, and why."""
+class UnusedImageRow(msgspec.Struct, frozen=True):
+    """An image that no release needs; `created` is in seconds since 1970."""
+
+    image: str
+    id: str
+    service: str
+    bytes: int
+    created: float
+
+
+class Waste(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be removed, or was, when `applied`; then `failed` tells what the engine refused to remove, and why.
+
+    `containers` is always empty.
+    """
 
     applied: bool
-    images: list[dict[str, Any]]
-    containers: list[dict[str, Any]]
+    images: list[UnusedImageRow]
+    containers: list[Any] = []
     bytes: int
-    failed: NotRequired[list[dict[str, str]]]
+    failed: list[dict[str, str]] | msgspec.UnsetType = msgspec.UNSET
 
 
-class RegistrationTable(TypedDict):
+class RegistrationTable(msgspec.Struct, frozen=True):
     """What all services offer together, and the hash that front knows it by."""
 
     register: list[dict[str, Any]]
     state_hash: int
 
 
-class Placed(TypedDict):
+class Placed(msgspec.Struct, frozen=True):
     """A service and its place."""
 
     name: str
     pos: str
 
 
-class StoredEvent(TypedDict):
-    """An entry of the stream of events."""
-
-    stream_id: str
-    event: Any
-
-
-class EventList(TypedDict):
+class EventList(msgspec.Struct, frozen=True):
     """The newest events, newest first."""
 
     events: list[StoredEvent]
 
 
-class GroupTrace(TypedDict):
+class GroupTrace(msgspec.Struct, frozen=True, kw_only=True):
     """What became of an event in a listener's group; `at` is in milliseconds since 1970, `ms` the time it took."""
 
     group: str
     state: Literal["waiting", "pending", "taken", "dead_letter", "older", "unknown"]
+    at: int | msgspec.UnsetType | None = msgspec.UNSET
+    ms: float | msgspec.UnsetType | None = msgspec.UNSET
+    reason: str | msgspec.UnsetType = msgspec.UNSET
+    consumer: str | msgspec.UnsetType = msgspec.UNSET
+    idle_ms: int | msgspec.UnsetType = msgspec.UNSET
+    deliveries: int | msgspec.UnsetType = msgspec.UNSET
     answer: Any
-    at: NotRequired[int | None]
-    ms: NotRequired[float | None]
-    reason: NotRequired[str]
-    consumer: NotRequired[str]
-    idle_ms: NotRequired[int]
-    deliveries: NotRequired[int]
 
 
-class EventTrace(TypedDict):
+class EventTrace(msgspec.Struct, frozen=True):
     """The road of an event; `time` is in milliseconds since 1970, `trace` what front noted of its making."""
 
     id: str
@@ -249,30 +223,7 @@ class EventTrace(TypedDict):
     groups: list[GroupTrace]
 
 
-class Part(TypedDict):
-    """Whether a part of the platform is there."""
-
-    status: Literal["ok", "away"]
-    reason: NotRequired[str]
-
-
-class RedisPart(TypedDict):
-    """Redis, and whether what should run was read from it; `failing`: it answers and takes no writes."""
-
-    status: Literal["ok", "away", "failing"]
-    reason: NotRequired[str]
-    desired_loaded: bool
-
-
-class DirectorPart(TypedDict):
-    """The director itself; `degraded` while one of its background loops fails."""
-
-    status: Literal["ok", "degraded"]
-    version: str
-    reason: NotRequired[str]
-
-
-class ServiceCounts(TypedDict):
+class ServiceCounts(msgspec.Struct, frozen=True):
     """How many services there are and run, which of those that are to run are not well, and why."""
 
     total: int
@@ -281,7 +232,7 @@ class ServiceCounts(TypedDict):
     reasons: dict[str, str]
 
 
-class HealthFacts(TypedDict):
+class HealthFacts(msgspec.Struct, frozen=True):
     """How the director, Docker, Redis and the services are."""
 
     status: Literal["ok", "degraded", "failing"]
@@ -290,37 +241,7 @@ class HealthFacts(TypedDict):
     redis: RedisPart
     services: ServiceCounts
 
-
-ANSWERS: dict[str, tuple[Any, ...]] = {
-    "run": (Brought, WouldRun),
-    "start": (Brought,),
-    "stop": (Brought,),
-    "restart": (Brought,),
-    "rm": (Removed,),
-    "rebuild_all": (list[Rebuilt],),
-    "list_services": (list[ServiceRow],),
-    "list_images": (list[ImageRow],),
-    "state": (ServiceRow, dict[str, ServiceRow]),
-    "show": (ServiceDetail,),
-    "registrations": (RegistrationTable,),
-    "ask_state": (dict[str, Any],),
-    "call": (Any,),
-    "set_pos": (Placed,),
-    "configs_list": (list[str],),
-    "get_config": (dict[str, Any],),
-    "update_config": (dict[str, Any],),
-    "logs": (str,),
-    "events": (EventList,),
-    "trace": (EventTrace,),
-    "dead_letters": (Any,),
-    "replay_dead_letters": (Any,),
-    "delete_dead_letters": (Any,),
-    "releases": (ReleaseList,),
-    "rollback": (RolledBack, WouldRollBack),
-    "prune": (Waste,),
-    "health": (HealthFacts,),
-    "metrics": (str,),
-    "service_metrics": (str,),
-    "openapi": (dict[str, Any],),
-}
-"""The shapes of each handler's answer; several are alternatives."""
+    @property
+    def http_status(self) -> int:
+        """The status of the response: 503 without Docker."""
+        return 503 if self.status == "failing" else 200

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
@@ -13,77 +13,47 @@ from aiohttp import web
 
 from band import logger
 from band.errors import RedisError
-from director.api.counts import RequestCounts
+from director.api.metrics import RequestCounts
 from director.api.params import read_params
 from director.api.request import read_body, read_query
-from director.api.routes import Endpoint
+from director.api.routes import Endpoint, Text
 from director.api.security import Guard
-from director.api.throttle import Guesses
+from director.api.throttle import TokenThrottle
 from director.errors import DirectorError, RedisUnavailable, TokenMissing, TooManyGuesses, WrongToken
 
-Answer = Any
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-HandlerFunction = Callable[[Any, dict[str, Any]], Awaitable[Answer]]
 LOGIN = "/dashboard/login"
 CLIENT_GONE = 499
 """The status under which a request is counted whose client went before the answer."""
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-class Text(msgspec.Struct, frozen=True):
-    """A handler's answer that is text, whole or as it comes."""
-
-    body: str | AsyncGenerator[bytes, None]
-    content_type: str = "text/plain; charset=utf-8"
-
-
-class Json(msgspec.Struct, frozen=True):
-    """A handler's answer with a status of its own."""
-
-    value: Any
-    status: int = 200
-
-
-def routes(endpoints: Iterable[Endpoint], *handlers: object) -> list[web.RouteDef]:
-    """Return the routes of the table, GET and POST, each with the method of that name of the first object that has it.
-
-    Raises:
-        LookupError: no object has a handler that the table names.
-    """
+def routes(endpoints: Iterable[tuple[Endpoint, Callable[..., Awaitable[Any]]]]) -> list[web.RouteDef]:
+    """Return the routes of endpoints, GET and POST, each with its handler's method."""
     found: list[web.RouteDef] = []
-    for endpoint in endpoints:
-        function = _handle(endpoint, _handler(endpoint.handler, handlers))
+    for endpoint, function in endpoints:
+        handle = _handle(endpoint, function)
         # A HEAD would do what GET does, and that changes state here.
-        found += [web.get(endpoint.path, function, allow_head=False), web.post(endpoint.path, function)]
+        found += [web.get(endpoint.path, handle, allow_head=False), web.post(endpoint.path, handle)]
     return found
 
 
-def _handler(name: str, handlers: Iterable[object]) -> HandlerFunction:
-    for candidate in handlers:
-        function: HandlerFunction | None = getattr(candidate, name, None)
-        if function is not None:
-            return function
-    raise LookupError(f"no handler is called {name!r}")
-
-
-def error_middleware(
-    guard: Callable[[], Guard], requests: RequestCounts | None = None, guesses: Guesses | None = None
-) -> Any:
+def error_middleware(guard: Guard, requests: RequestCounts | None = None, guesses: TokenThrottle | None = None) -> Any:
     """Return the outermost middleware: the guard first, then every error as JSON, each answer counted.
 
     Args:
-        guard: asked for at each request.
+        guard: says who may call.
         requests: where answers are counted, by the path's template.
         guesses: where wrong tokens are counted.
     """
-    guesses = guesses or Guesses()
+    guesses = guesses or TokenThrottle()
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         begun = time.perf_counter()
         answer: web.StreamResponse | None = None
         try:
-            answer = await _answer(guard(), guesses, request, handler)
+            answer = await _answer(guard, guesses, request, handler)
             return answer
         finally:
             if requests is not None:
@@ -94,7 +64,7 @@ def error_middleware(
     return middleware
 
 
-async def _answer(guard: Guard, guesses: Guesses, request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answer(guard: Guard, guesses: TokenThrottle, request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         try:
             guard.check(request.path, request.headers)
@@ -148,19 +118,17 @@ def _endpoint(request: web.Request) -> str:
     return resource.canonical if resource is not None else "unknown"
 
 
-def _handle(endpoint: Endpoint, function: HandlerFunction) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _handle(endpoint: Endpoint, function: Callable[..., Awaitable[Any]]) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         params, rest = read_params(endpoint.params, request.match_info, read_query(request), await read_body(request))
-        return await _write(request, await function(params, rest))
+        return await _write(request, await (function(params, rest) if endpoint.free else function(params)))
 
     return handle
 
 
-async def _write(request: web.Request, answer: Answer) -> web.StreamResponse:
-    if isinstance(answer, Json):
-        return _json(answer.value, answer.status)
+async def _write(request: web.Request, answer: Any) -> web.StreamResponse:
     if not isinstance(answer, Text):
-        return _json(answer)
+        return _json(answer, getattr(answer, "http_status", 200))
     if isinstance(answer.body, str):
         return web.Response(body=answer.body.encode(), headers={**_HEADERS, "Content-Type": answer.content_type})
     stream = web.StreamResponse(headers={**_HEADERS, "Content-Type": answer.content_type})

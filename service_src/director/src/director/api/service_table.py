@@ -1,141 +1,147 @@
-"""The table of services, from memory: what `/list`, `/state`, `/health` and `/metrics` show. No row costs I/O."""
+"""Services and image folders as the API shows them: from memory, secrets masked. No row costs I/O."""
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from director.api import views
-from director.discovery.registrations import Registrations
-from director.engine.interface import Observed
+import msgspec
+
+from director.api.schemas import BuiltImage, DataFacts, ImageRow, PortPair, ServiceDetail, ServiceRow
+from director.discovery.health import checks_of
+from director.engine.interface import Container, ImageInfo
 from director.engine.stats import Usage, UsageMeter
-from director.errors import Conflict, NotFound, did_you_mean
-from director.redact import secret_values
-from director.redis.health import RedisHealth
-from director.state.desired import Desired
-from director.state.releases import Releases
-from director.state.spec import NAME_PATTERN, RESERVED
-from director.supervise.supervisor import Supervisor
-
-Row = dict[str, Any]
+from director.images.catalog import ImageFolder
+from director.redact import mask_env, mask_tree
+from director.state.desired import DesiredService
+from director.supervise.status import ServiceStatus, StatusBoard
 
 
-class Rows:
-    """Joins what should be, what is, what services say and what they use."""
+@dataclass(eq=False)
+class ServiceTable:
+    """The rows of `/list`, with what each service uses."""
 
-    def __init__(
-        self,
-        supervisor: Supervisor,
-        desired: Desired,
-        releases: Releases,
-        registrations: Registrations,
-        usage: UsageMeter,
-        redis: RedisHealth,
-        dead_ports: Callable[[str], Sequence[int]] = lambda _: (),
-    ) -> None:
-        self._supervisor = supervisor
-        self._desired = desired
-        self._releases = releases
-        self._registrations = registrations
-        self._usage = usage
-        self._redis = redis
-        self._dead_ports = dead_ports
+    board: StatusBoard
+    meter: UsageMeter
 
-    def names(self) -> list[str]:
-        """Return the services there are: wanted, seen, or heard."""
-        return sorted(self.ours() | self.external())
-
-    def ours(self) -> set[str]:
-        """Return the services that this director runs, or is to run."""
-        observed = {item.service for item in self._supervisor.observed if item.kind == "service"}
-        return observed | {name for name, wanted in self._desired.all().items() if wanted.state != "removed"}
-
-    def external(self) -> set[str]:
-        """Return the services that announce themselves and run in no container of ours.
-
-        Such are services on the original's own framework, on a developer's host, or an original front.
-        """
-        if not self._supervisor.pictured.is_set():
-            return set()
-        known = {item.service for item in self._supervisor.observed if item.alive} | RESERVED
-        heard = self._registrations.active(time.time(), self._supervisor.ended())
-        return {name for name in heard if name not in known and re.fullmatch(NAME_PATTERN, name)}
-
-    def check(self, name: str) -> None:
-        """Return if there is a service of that name.
-
-        Raises:
-            NotFound: there is none.
-        """
-        names = self.names()
-        if name not in names:
-            hint = f"{did_you_mean(name, names)}GET /list shows those there are; GET /run/{name} runs one"
-            raise NotFound(f"there is no service {name!r}", hint, service=name)
-
-    def check_ours(self, name: str) -> None:
-        """Return unless a service of that name is there and none of ours: we cannot stop or start it.
-
-        Raises:
-            Conflict: it is external.
-        """
-        if name in self.external() - self.ours():
-            raise Conflict(
-                f"{name} announces itself on Redis, and runs in no container of this director",
-                f"stop or start it where it was started; GET /ask_state/{name} shows what it says of itself",
-                service=name,
-            )
-
-    def secrets(self, name: str) -> tuple[str, ...]:
-        """Return the values that must not appear in anything a service says, longest first.
-
-        Those of what runs, of what should, and of every release that is remembered: a status or a log line may be older
-        than the container.
-        """
-        wanted, seen = self._desired.get(name), self._supervisor.primary(name)
-        specs = [release.spec for release in self._releases.of(name)]
-        specs += [wanted.spec] if wanted else []
-        declared = {key for spec in specs for key in spec.secrets}
-        found = {value for spec in specs for value in secret_values(spec.env, declared)}
-        found |= {*secret_values(seen.env, declared)} if seen else set()
-        return tuple(sorted(found, key=len, reverse=True))
-
-    def one(self, name: str) -> Row:
-        """Return the row of one service."""
-        self._usage.looked()
-        return self._row(name, self._supervisor.primary(name), time.time(), external=name in self.external())
-
-    def all(self) -> list[Row]:
+    def all(self) -> list[ServiceRow]:
         """Return the rows of all services, sorted by name."""
-        self._usage.looked()
-        return self.unlooked()
+        self.meter.looked()
+        return [self._row(status) for status in self.board.all()]
 
-    def unlooked(self) -> list[Row]:
-        """Return the rows of all services for the director itself: nobody looks, so nothing is sampled for it."""
-        now = time.time()
-        primaries, external = self._supervisor.primaries(), self.external()
-        names = sorted(self.ours() | external)
-        return [self._row(name, primaries.get(name), now, external=name in external) for name in names]
+    def one(self, name: str) -> ServiceRow:
+        """Return the row of one service."""
+        self.meter.looked()
+        return self._row(self.board.one(name))
 
-    def usage(self) -> dict[str, Usage]:
-        """Return what the services that run use, by name."""
-        primaries = sorted(self._supervisor.primaries().items())
-        return {name: usage for name, seen in primaries if (usage := self._usage.of(seen.id)) is not None}
+    def cpu_seconds(self) -> dict[str, float]:
+        """Return the CPU seconds that the services which run have used, by name."""
+        primaries = self.board.snapshot.primaries().items()
+        return {name: usage.cpu_seconds for name, seen in primaries if (usage := self.meter.of(seen.id)) is not None}
 
-    def _row(self, name: str, seen: Observed | None, now: float, *, external: bool) -> Row:
-        return views.row(
-            name,
-            self._desired.get(name),
-            None if external else seen,
-            self._registrations.status(name),
-            self._supervisor.crashes(name),
-            now,
-            self._usage.of(seen.id) if seen and not external else None,
-            self._supervisor.record(name),
-            self._supervisor.release(name),
-            silent_for=self._registrations.silent_for(name, seen.started_at if seen else now, now),
-            dead_letters=self._redis.dead_letters.get(name, 0),
-            external=external,
-            dead_ports=self._dead_ports(seen.id) if seen else (),
-        )
+    def _row(self, status: ServiceStatus) -> ServiceRow:
+        seen = status.container
+        return row(status, time.time(), self.meter.of(seen.id) if seen else None)
+
+
+def row(status: ServiceStatus, now: float, usage: Usage | None = None) -> ServiceRow:
+    """Return a service as it stands in `/list`. `uptime` is in seconds, `app_uptime` in ms as services say it."""
+    seen, wanted, told, release = status.container, status.wanted, status.told, status.release
+    alive = status.state == "running"
+    used = usage if alive else None
+    return ServiceRow(
+        name=status.name,
+        state=status.state,
+        short_id=seen.short_id if seen else "",
+        title=(wanted.title if wanted else "") or status.name,
+        pos=wanted.pos if wanted else None,
+        ports=[PortPair(*pair) for pair in sorted(seen.ports.items())] if seen else [],
+        uptime=round(now - seen.started_at, 1) if seen and alive else _told_uptime(told),
+        image=seen.image if seen else wanted.spec.image if wanted else "",
+        restarts=seen.restarts if seen else 0,
+        health=status.health.word,
+        health_reason=status.health.reason,
+        dead_letters=status.dead_letters,
+        wanted=wanted.state if wanted else "unknown",
+        crashes=status.crashes,
+        crash=status.record.crash,
+        rolled_back=status.record.rolled_back,
+        release=release.id if release else None,
+        watch_until=(release.watch_until or None) if release else None,
+        exit_code=seen.exit_code if seen and not alive else None,
+        memory=used.memory if used else None,
+        memory_limit=used.memory_limit if used else None,
+        cpu_percent=used.cpu_percent if used else None,
+        data=data_facts(told),
+        app_state=told.get("app_state"),
+        app_uptime=told.get("app_uptime"),
+        register=told.get("register", []),
+    )
+
+
+def detail(
+    listed: ServiceRow, wanted: DesiredService | None, seen: Container | None, status: Mapping[str, Any] | None
+) -> ServiceDetail:
+    """Return a service as `/show` gives it: its row, spec, hash, the facts of its health, its environment masked."""
+    secrets = wanted.spec.secrets if wanted else ()
+    spec = msgspec.to_builtins(wanted.spec) if wanted else {}
+    if wanted:
+        spec["env"] = mask_env(wanted.spec.env, secrets)
+    return ServiceDetail(
+        **msgspec.structs.asdict(listed),
+        id=seen.id if seen else "",
+        spec=spec,
+        spec_hash=wanted.spec.hash() if wanted else "",
+        running_spec_hash=seen.config if seen else "",
+        env=mask_env(seen.env, secrets) if seen else spec.get("env", {}),
+        docker_health=seen.health if seen else "",
+        oom_killed=seen.oom_killed if seen else False,
+        status=mask_tree(status or {}, secrets),
+    )
+
+
+def data_facts(status: Mapping[str, Any] | None) -> DataFacts | None:
+    """Return what a service says of its data: source, build date, age in days, warning; None when it has none.
+
+    The check named `database` comes first: a geo service may have optional data beside it.
+    """
+    named = checks_of(status)
+    for facts in (named.get("database", {}), *named.values()):
+        age = facts.get("age_days")
+        if isinstance(age, int | float):
+            return DataFacts(facts.get("source"), facts.get("build_date"), age, facts.get("warning"))
+    return None
+
+
+def image_row(folder: ImageFolder, place: Path, built: list[ImageInfo]) -> ImageRow:
+    """Return an image folder as it stands in `/list_images`.
+
+    Args:
+        folder: the folder.
+        place: where people find it, which in a container is not where the director does.
+        built: the images made from it, newest first.
+    """
+    return ImageRow(
+        name=folder.name,
+        title=folder.title,
+        pos=folder.pos,
+        collection=folder.collection,
+        path=str(place),
+        role=folder.band.role,
+        runnable=folder.runnable and not folder.problem,
+        problem=folder.problem,
+        secrets=folder.band.secrets,
+        images=[
+            BuiltImage(tag, image.id.removeprefix("sha256:")[:12], image.size, image.created)
+            for image in built
+            for tag in image.tags
+        ],
+    )
+
+
+def _told_uptime(told: Mapping[str, Any]) -> float:
+    uptime = told.get("app_uptime")
+    return round(uptime / 1000, 1) if isinstance(uptime, int | float) else 0

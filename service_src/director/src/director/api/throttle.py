@@ -23,7 +23,7 @@ LOG_SECONDS = 10.0
 _OTHERS = "others"
 
 
-class Guesses:
+class TokenThrottle:
     """Counts wrong tokens. Every caller with the right one is let in without being asked about here.
 
     An address has a next free moment; each guess moves it on by a pause, and is answered when its turn comes.

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from director.engine.lines import Line, make_line
-from director.engine.log_feed import WAITING, Feed, Reader
+from director.engine.log_feed import WAITING, LogFeed, Reader
 from director.errors import BadParameter, Conflict
 from director.state.spec import check_name
 
@@ -22,7 +22,7 @@ HEARTBEAT = 20.0
 class LogSocket:
     """The WebSocket of the feed."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: LogFeed) -> None:
         self._feed = feed
 
     def routes(self) -> list[web.RouteDef]:

@@ -5,23 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator
 
 import msgspec
 
+from band.constants import EVENTS_STREAM
 from band.errors import RedisError
-from director.dashboard import dead
-from director.dashboard.cards import Card, Reason, card
-from director.dashboard.grid import Cell, place
-from director.dashboard.inside import Inside
-from director.dashboard.lists import EventItem, item
-from director.dashboard.shelf import Folder
+from director.api.handlers import EventHandlers, ReleaseHandlers, ServiceHandlers, SettingsHandlers, SystemHandlers
+from director.api.params import EventsParams, LettersParams, Nothing, checked
+from director.api.schemas import HealthFacts, ImageRow
+from director.dashboard.cards import Card, Cell, Reason, card, place
+from director.dashboard.lists import EventItem, Folder, Queue, item, may_have_letters, queue
 from director.errors import DirectorError
-from director.images.progress import Progress
+from director.images.buildkit import Progress
 from director.locks import Locks
-from director.state.desired import Store, pairs
-from director.state.events import STREAM
+from director.state.store import Store, pairs
+from director.supervise.status import Part
 
 EVENTS = 50
 FOLDERS_AGE = 5.0
@@ -43,38 +42,45 @@ class Facts(msgspec.Struct, frozen=True):
     alarms: list[Reason]
 
 
+class Api(msgspec.Struct, frozen=True):
+    """The director's own endpoints: the page shows what they return, and nothing else."""
+
+    services: ServiceHandlers
+    settings: SettingsHandlers
+    releases: ReleaseHandlers
+    events: EventHandlers
+    system: SystemHandlers
+
+
 class Board:
     """Asks the endpoints; nothing it returns is HTML."""
 
-    def __init__(self, inside: Inside, progress: Progress, locks: Locks, store: Store) -> None:
-        self._inside = inside
+    def __init__(self, api: Api, progress: Progress, locks: Locks, store: Store) -> None:
+        self._api = api
         self._store = store
         self._progress = progress
         self._locks = locks
-        self._folders: list[Mapping[str, Any]] = []
+        self._folders: list[ImageRow] = []
         self._folders_at = float("-inf")
-        self._queues: list[dead.Queue] = []
+        self._queues: list[Queue] = []
         self._dead_at = float("-inf")
         self._asking = asyncio.Lock()
-        self._refreshing: asyncio.Task[list[dead.Queue]] | None = None
+        self._refreshing: asyncio.Task[list[Queue]] | None = None
 
     async def cards(self) -> list[tuple[Card, Cell]]:
         """Return the services, column by column as events pass them."""
-        rows = await self._inside.ask("list")
-        cells = place({row["name"]: row["pos"] for row in rows})
+        rows = await self._api.services.list_services(Nothing())
+        cells = place({row.name: row.pos for row in rows})
         busy = self._locks.busy
         made = [
-            (
-                card(row, time.time(), building=self._progress.of(row["name"]), busy=row["name"] in busy),
-                cells[row["name"]],
-            )
+            (card(row, time.time(), building=self._progress.of(row.name), busy=row.name in busy), cells[row.name])
             for row in rows
         ]
         return sorted(made, key=lambda pair: (*pair[1], pair[0].name))
 
     async def facts(self, cards: Collection[tuple[Card, Cell]]) -> Facts:
         """Return the head line."""
-        health = await self._inside.ask("health")
+        health = await self._api.system.health(Nothing())
         return Facts(
             running=sum(one.look.tone in {"ok", "info"} for one, _ in cards),
             stopped=sum(one.look.tone == "idle" for one, _ in cards),
@@ -88,26 +94,26 @@ class Board:
         """Return the image folders that are no service yet."""
         if fresh or time.monotonic() - self._folders_at > FOLDERS_AGE:
             with contextlib.suppress(DirectorError):  # Docker is away: what was seen last, and the head line says so
-                self._folders = await self._inside.ask("list_images")
+                self._folders = await self._api.services.list_images(Nothing())
             self._folders_at = time.monotonic()
         busy = self._locks.busy
         return [
             Folder(
-                name=folder["name"],
-                title=folder["title"],
-                collection=folder["collection"],
-                problem=folder["problem"],
-                building=self._progress.of(folder["name"]),
-                busy=folder["name"] in busy,
+                name=folder.name,
+                title=folder.title,
+                collection=folder.collection,
+                problem=folder.problem,
+                building=self._progress.of(folder.name),
+                busy=folder.name in busy,
             )
             for folder in self._folders
-            if folder["name"] not in running and (folder["runnable"] or folder["problem"])
+            if folder.name not in running and (folder.runnable or folder.problem)
         ]
 
     async def events(self) -> list[EventItem]:
         """Return the newest events, newest first; none while Redis is away."""
         try:
-            found = (await self._inside.ask("events", limit=EVENTS))["events"]
+            found = (await self._api.events.events(EventsParams(limit=EVENTS))).events
         except (DirectorError, RedisError):
             return []
         return [item(stored) for stored in found]
@@ -115,13 +121,13 @@ class Board:
     async def events_added(self) -> int | None:
         """Return how many events came in since the stream began; None when it is not there or Redis is away."""
         try:
-            answer = await self._store.command("XINFO", "STREAM", STREAM)
+            answer = await self._store.command("XINFO", "STREAM", EVENTS_STREAM)
         except RedisError:
             return None
         found = dict(pairs(answer)).get("entries-added")
         return int(found) if found is not None else None
 
-    async def known_queues(self, patience: float = 0.0) -> list[dead.Queue]:
+    async def known_queues(self, patience: float = 0.0) -> list[Queue]:
         """Return the dead letters as they were known last, and have them looked at anew when that is a while ago.
 
         A listener that hangs takes seconds to give up on: what else the page shows must not stand still meanwhile.
@@ -132,30 +138,30 @@ class Board:
         await asyncio.wait({self._refreshing}, timeout=patience)
         return self._queues
 
-    async def queues(self, *, fresh: bool = False) -> list[dead.Queue]:
+    async def queues(self, *, fresh: bool = False) -> list[Queue]:
         """Return the services that hold dead letters, with the newest of them."""
         async with self._asking:
             if fresh or time.monotonic() - self._dead_at > DEAD_AGE:
-                rows = await self._inside.ask("list")
-                names = [row["name"] for row in rows if row["state"] in {"running", "external"} and dead.may_have(row)]
+                rows = await self._api.services.list_services(Nothing())
+                names = [row.name for row in rows if row.state in {"running", "external"} and may_have_letters(row)]
                 found = await asyncio.gather(*(self.queue(name) for name in names))
                 self._queues = [queue for queue in found if queue is not None and queue.total]
                 self._dead_at = time.monotonic()
             return self._queues
 
-    async def queue(self, name: str, patience: float | None = None) -> dead.Queue | None:
+    async def queue(self, name: str, patience: float | None = None) -> Queue | None:
         """Return the dead letters of a service; None when it has none to tell of, or not within `patience` seconds."""
         try:
             async with asyncio.timeout(patience):
-                return dead.queue(name, await self._inside.ask("dead_letters", name=name))
+                return queue(name, await self._api.events.dead_letters(checked(LettersParams, name=name)))
         except (DirectorError, RedisError, KeyError, TimeoutError):
             return None
 
 
-def _alarms(health: Mapping[str, Any]) -> Iterator[Reason]:
+def _alarms(health: HealthFacts) -> Iterator[Reason]:
     """Yield what `/health` says of the parts of the platform that are not well."""
-    for key, name in (("docker", "Docker"), ("redis", "Redis"), ("director", "The director")):
-        part = health.get(key)
-        if isinstance(part, Mapping) and (status := part.get("status")) != "ok":
-            what = f"{name} does not answer" if status == "away" else name
-            yield Reason(f"{what}: {part.get('reason') or status}", "warn" if status == "degraded" else "bad")
+    parts: dict[str, Part] = {"Docker": health.docker, "Redis": health.redis, "The director": health.director}
+    for name, part in parts.items():
+        if part.status != "ok":
+            what = f"{name} does not answer" if part.status == "away" else name
+            yield Reason(f"{what}: {part.reason or part.status}", "warn" if part.status == "degraded" else "bad")

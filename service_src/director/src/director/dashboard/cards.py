@@ -1,16 +1,21 @@
-"""A service as its card shows it: facts in words, and what can be done with it now. Pure."""
+"""A service as its card shows it, and where the card stands on the grid. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
+from director.api.schemas import DataFacts, ServiceRow
 from director.dashboard.formatting import Look, count, duration, look, mebibytes, percent
-from director.images.progress import Building
+from director.images.buildkit import BuildLog
+from director.state.crash_log import CrashLoop
+from director.state.history import release_id
 
-Row = Mapping[str, Any]
+Cell = tuple[int, int]
+FEWEST_COLUMNS = 3
+MOST_COLUMNS = 8
+"""Columns that the style sheet has; what stands further right goes to free cells."""
 
 
 class Fact(msgspec.Struct, frozen=True):
@@ -46,10 +51,10 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     role: str = ""
     facts: list[Fact] = []
     gauge: Gauge | None = None
-    crash: Mapping[str, Any] | None = None
+    crash: CrashLoop | None = None
     reasons: list[Reason] = []
     dead_letters: int = 0
-    building: Building | None = None
+    building: BuildLog | None = None
     busy: bool = False
     running: bool = False
     ours: bool = True
@@ -58,100 +63,130 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     pos: str = ""
 
 
-def card(row: Row, now: float, *, building: Building | None = None, busy: bool = False) -> Card:
+def card(row: ServiceRow, now: float, *, building: BuildLog | None = None, busy: bool = False) -> Card:
     """Return the card of a row of `/list`; `busy` when a request for the service is being carried out.
 
     `now` is seconds since 1970.
     """
-    running = row["state"] == "running"
-    crash = row.get("crash")
-    shown = look(row["health"], row["wanted"])
+    running = row.state == "running"
+    shown = look(row.health, row.wanted)
     return Card(
-        name=row["name"],
-        title=row["title"] if row["title"] != row["name"] else "",
+        name=row.name,
+        title=row.title if row.title != row.name else "",
         look=shown,
         role=_role(row),
         facts=list(_facts(row, running, now)),
         gauge=_gauge(row),
-        crash=crash if isinstance(crash, Mapping) else None,
+        crash=row.crash,
         reasons=list(_reasons(row, shown)),
-        dead_letters=row["dead_letters"],
+        dead_letters=row.dead_letters,
         building=building,
         busy=busy,
-        running=running or row["wanted"] == "running",
-        ours=row["state"] != "external" or row["wanted"] != "unknown",
-        release=row.get("release") or release(row["image"]),
-        pos=row["pos"] or "",
+        running=running or row.wanted == "running",
+        ours=row.state != "external" or row.wanted != "unknown",
+        release=row.release or _release(row.image),
+        pos=row.pos or "",
     )
 
 
-def release(image: str) -> str:
-    """Return the id of a release: the first 12 digits of its image's tag."""
-    _, colon, tag = image.rpartition(":")
-    return tag[:12] if colon and "/" not in tag else ""
-
-
-def _facts(row: Row, running: bool, now: float) -> Iterator[Fact]:
+def _facts(row: ServiceRow, running: bool, now: float) -> Iterator[Fact]:
     if running:
-        yield Fact("up", duration(row["uptime"]))
-        yield Fact("cpu", percent(row.get("cpu_percent")), "of one CPU")
-    elif row["state"] == "external":
+        yield Fact("up", duration(row.uptime))
+        yield Fact("cpu", percent(row.cpu_percent), "of one CPU")
+    elif row.state == "external":
         yield Fact("runs", "elsewhere", "it announces itself, and runs in no container of this director")
-    elif row.get("exit_code") is not None:
-        yield Fact("exit code", str(row["exit_code"]), tone="bad" if row["exit_code"] else "")
-    if row.get("watch_until"):
-        left = row["watch_until"] - now
+    elif row.exit_code is not None:
+        yield Fact("exit code", str(row.exit_code), tone="bad" if row.exit_code else "")
+    if row.watch_until:
+        left = row.watch_until - now
         yield Fact(
             "watched", f"{duration(max(0.0, left))} more", "a new release that is not well in this time goes back"
         )
-    if row["restarts"] or row["crashes"]:
-        noted = f", {count(row['crashes'], 'crash', 'crashes')} of late" if row["crashes"] else ""
-        yield Fact("restarts", str(row["restarts"]) + noted, tone="warn" if row["crashes"] else "")
+    if row.restarts or row.crashes:
+        noted = f", {count(row.crashes, 'crash', 'crashes')} recently" if row.crashes else ""
+        yield Fact("restarts", str(row.restarts) + noted, tone="warn" if row.crashes else "")
     else:
         yield Fact("restarts", "0")
-    ports = ", ".join(f"{port['host']} → {port['container']}" for port in row["ports"])
+    ports = ", ".join(f"{port.host} → {port.container}" for port in row.ports)
     if ports:
-        yield Fact("port" if len(row["ports"]) == 1 else "ports", ports, "on the host → in the container")
-    data = row.get("data")
-    if isinstance(data, Mapping):
-        yield _data(data)
+        yield Fact("port" if len(row.ports) == 1 else "ports", ports, "on the host → in the container")
+    if row.data is not None:
+        yield _data(row.data)
 
 
-def _data(data: Mapping[str, Any]) -> Fact:
-    age = data.get("age_days")
-    days = "not there yet" if not isinstance(age, int | float) else _days(age)
-    source = " · ".join(str(data[key]) for key in ("source", "build_date", "warning") if data.get(key))
-    missing = age is None or bool(data.get("warning"))
-    return Fact("data", days, source, "warn" if missing else "")
+def _data(data: DataFacts) -> Fact:
+    source = " · ".join(str(fact) for fact in (data.source, data.build_date, data.warning) if fact)
+    return Fact("data", _days(data.age_days), source, "warn" if data.warning else "")
 
 
 def _days(age: float) -> str:
     return "of today" if age < 1 else f"{count(int(age), 'day')} old"
 
 
-def _gauge(row: Row) -> Gauge | None:
-    used, limit = row.get("memory"), row.get("memory_limit")
-    if not isinstance(used, int):
+def _gauge(row: ServiceRow) -> Gauge | None:
+    used, limit = row.memory, row.memory_limit
+    if used is None:
         return None
-    if not isinstance(limit, int) or limit <= 0 or limit > 2**50:
+    if limit is None or limit <= 0 or limit > 2**50:
         return Gauge(0, 0, mebibytes(used))
     return Gauge(used, limit, f"{mebibytes(used)} of {mebibytes(limit)}")
 
 
-def _role(row: Row) -> str:
-    roles = {item.get("role") for item in row.get("register") or [] if isinstance(item, Mapping)}
+def _role(row: ServiceRow) -> str:
+    roles = {item.get("role") for item in row.register or [] if isinstance(item, Mapping)}
     return ", ".join(sorted(role for role in roles if isinstance(role, str)))
 
 
-def _reasons(row: Row, shown: Look) -> Iterator[Reason]:
-    if shown.trouble and row["health_reason"] and not row.get("crash"):
-        yield Reason(row["health_reason"], shown.tone)
-    if isinstance(rolled_back := row.get("rolled_back"), Mapping):
-        yield Reason(_went_back(rolled_back), "warn")
+def _reasons(row: ServiceRow, shown: Look) -> Iterator[Reason]:
+    if shown.trouble and row.health_reason and not row.crash:
+        yield Reason(row.health_reason, shown.tone)
+    if (back := row.rolled_back) is not None:
+        source, reason = (back.source or "a release")[:8], back.reason or "not well"
+        yield Reason(f"Rolled back from {source} by itself: {reason}", "warn")
 
 
-def _went_back(record: Mapping[str, Any]) -> str:
-    """Return what the director did by itself to a release that was not well."""
-    return (
-        f"Rolled back from {str(record.get('from') or 'a release')[:8]} by itself: {record.get('reason') or 'not well'}"
-    )
+def place(wanted: Mapping[str, str | None]) -> dict[str, Cell]:
+    """Return a cell (column, row, both from 1) for each service, given its `pos` ("2x3": column 2, row 3) or None.
+
+    Columns and rows in which nothing stands are left out, so the picture keeps its order and not its gaps. Of two with
+    one place the first by name has it; the other goes to the next free cell, as those do that have none.
+    """
+    asked = {name: cell for name, pos in sorted(wanted.items()) if (cell := _read(pos)) is not None}
+    columns = _ranks(cell[0] for cell in asked.values())
+    rows = _ranks(cell[1] for cell in asked.values())
+    placed: dict[str, Cell] = {}
+    taken: set[Cell] = set()
+    for name, (column, row) in asked.items():
+        cell = (columns[column], rows[row])
+        if cell not in taken and cell[0] <= MOST_COLUMNS:
+            placed[name] = cell
+            taken.add(cell)
+    width = max(FEWEST_COLUMNS, *(cell[0] for cell in taken)) if taken else FEWEST_COLUMNS
+    free = (cell for cell in _cells(width) if cell not in taken)
+    for name in sorted(set(wanted) - set(placed)):
+        placed[name] = next(free)
+    return placed
+
+
+def _cells(width: int) -> Iterable[Cell]:
+    row = 0
+    while True:
+        row += 1
+        yield from ((column, row) for column in range(1, width + 1))
+
+
+def _ranks(values: Iterable[int]) -> dict[int, int]:
+    return {value: rank for rank, value in enumerate(sorted(set(values)), 1)}
+
+
+def _read(pos: str | None) -> Cell | None:
+    column, _, row = (pos or "").partition("x")
+    if not (column.isdigit() and row.isdigit()):
+        return None
+    return int(column), int(row)
+
+
+def _release(image: str) -> str:
+    """Return the id of the release that an image is of; empty when its tag names none."""
+    _, colon, tag = image.rpartition(":")
+    return release_id(image) if colon and "/" not in tag else ""

@@ -1,14 +1,24 @@
-"""Events of the stream as the page lists them. Pure."""
+"""What the page lists: events, dead letters, image folders, releases, the variables of a form. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+from director.api.schemas import ReleaseRow, ServiceRow
+from director.images.buildkit import BuildLog
+from director.redact import MASK, is_secret
+from director.state.event_stream import StoredEvent
+from director.state.store import stream_order
+
 MAX_PATH = 120
 """Characters of a page's path in the list of events."""
+
+
+MAX_MILLISECONDS = 253_402_300_000_000
+"""The last day that the calendar of Python knows."""
 
 
 class EventItem(msgspec.Struct, frozen=True):
@@ -22,25 +32,18 @@ class EventItem(msgspec.Struct, frozen=True):
     event: Any
 
 
-def item(stored: Mapping[str, Any]) -> EventItem:
+def item(stored: StoredEvent) -> EventItem:
     """Return an entry of `/events` as the page shows it; whatever an event holds, this does not fail."""
-    stream_id = str(stored["stream_id"])
-    event = stored.get("event")
-    body: Mapping[str, Any] = event if isinstance(event, Mapping) else {}
+    body: Mapping[str, Any] = stored.event if isinstance(stored.event, Mapping) else {}
     number = body.get("id")
     return EventItem(
-        stream_id=stream_id,
-        at=_milliseconds(stream_id) / 1000,
+        stream_id=stored.stream_id,
+        at=min(stream_order(stored.stream_id)[0], MAX_MILLISECONDS) / 1000,
         key=str(body.get("key") or "no key").removeprefix("in.gen."),
         about=" · ".join(_about(body)),
         id=number if isinstance(number, str) and number.isascii() and number.isdigit() else "",
-        event=event,
+        event=stored.event,
     )
-
-
-def _milliseconds(stream_id: str) -> int:
-    digits = stream_id.partition("-")[0]
-    return min(int(digits), 253_402_300_000_000) if digits.isascii() and digits.isdigit() else 0
 
 
 def _about(body: Mapping[str, Any]) -> Iterator[str]:
@@ -71,3 +74,124 @@ def about_of(service: str, body: Mapping[str, Any]) -> str:
         return ""
     place = ", ".join(str(found[key]) for key in ("city_en", "country_en") if found.get(key))
     return place or " on ".join(str(found[key]) for key in ("browser_family", "os_family") if found.get(key))
+
+
+SHOWN = 50
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """One event that was not taken, why, and when (seconds since 1970, 0 when that is not known)."""
+
+    id: str
+    at: float
+    reason: str
+    whole: Any
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """The dead letters of a service: how many there are, and the newest."""
+
+    name: str
+    total: int
+    letters: list[Letter]
+
+
+def may_have_letters(row: ServiceRow) -> bool:
+    """Tell whether a row of `/list` is of a listener: only those have events that they could not deliver."""
+    register = row.register or []
+    return any(isinstance(item, Mapping) and item.get("role") == "listener" for item in register)
+
+
+def queue(name: str, answer: Any) -> Queue | None:
+    """Return the answer of `/dead_letters/<name>` as the page shows it; None when it is no such answer."""
+    if not isinstance(answer, Mapping):
+        return None
+    listed = answer.get("letters")
+    if not isinstance(listed, list):
+        return None
+    letters = [_letter(item) for item in listed[:SHOWN] if isinstance(item, Mapping)]
+    total = answer.get("count")
+    return Queue(name, total if isinstance(total, int) else len(listed), letters)
+
+
+def _letter(item: Mapping[str, Any]) -> Letter:
+    number = str(item.get("stream_id") or item.get("id") or "")
+    reason = item.get("reason") or item.get("error") or "no reason was given"
+    return Letter(number, _moment(item.get("at"), number), str(reason), item)
+
+
+def _moment(at: Any, number: str) -> float:
+    """Return when it was put aside: as it says (milliseconds), else by its stream id."""
+    moment = stream_order(str(at) if at is not None else number)[0]
+    return moment / 1000 if 10**12 <= moment < 10**13 else 0.0
+
+
+class Folder(msgspec.Struct, frozen=True, kw_only=True):
+    """An image folder whose service does not run."""
+
+    name: str
+    title: str
+    collection: str
+    problem: str
+    building: BuildLog | None
+    busy: bool
+
+
+class Field(msgspec.Struct, frozen=True):
+    """A variable of the form of running: its value is shown only when it is no secret."""
+
+    key: str
+    secret: bool
+    set: bool
+    shown: str
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """A release as the page lists it; `at` is seconds since 1970, 0 when it is not known.
+
+    `to` names it exactly: releases that differ in their env only have one id.
+    """
+
+    id: str
+    to: str
+    state: str
+    tone: str
+    at: float
+    reason: str
+    present: bool
+    choosable: bool
+    first: bool
+
+
+_TONES = {"current": "ok", "good": "idle", "failed": "bad", "rolled_back": "warn"}
+
+
+def fields(secrets: Collection[str], env: Mapping[str, Any]) -> list[Field]:
+    """Return the variables to ask for: declared secrets, and what is set (`env`, masked already)."""
+    found: list[Field] = []
+    for key in [*secrets, *(key for key in sorted(env) if key not in secrets)]:
+        secret = key in secrets or is_secret(key) or env.get(key) == MASK
+        value = env.get(key)
+        found.append(Field(key, secret, key in env, "" if secret or value is None else str(value)))
+    return found
+
+
+def releases(listed: Iterable[ReleaseRow]) -> list[Release]:
+    """Return the rows of `/releases/<name>` as the page shows them, the newest that may be chosen marked."""
+    found: list[Release] = []
+    for item in listed:
+        choosable = item.images_present and item.state in {"good", "rolled_back"}
+        found.append(
+            Release(
+                id=item.id,
+                to=item.spec_hash,
+                state=item.state.replace("_", " "),
+                tone=_TONES[item.state],
+                at=item.at,
+                reason=item.reason,
+                present=item.images_present,
+                choosable=choosable,
+                first=choosable and item.state == "good" and not any(one.first for one in found),
+            )
+        )
+    return found

@@ -15,6 +15,7 @@ from band.errors import RedisError
 from director.dashboard.board import Board
 from director.dashboard.rendering import Renderer
 from director.errors import BadParameter, Conflict, DirectorError
+from director.state.store import stream_order
 
 ROUND = 1.0
 MOST_VIEWERS = 64
@@ -134,7 +135,7 @@ class Live:
     async def _show_events(self) -> None:
         events = await self._board.events()
         known, self._newest = self._newest, events[0].stream_id if events else self._newest
-        fresh = [one for one in events if _later(one.stream_id, known)][:MOST_AT_ONCE]
+        fresh = [one for one in events if stream_order(one.stream_id) > stream_order(known)][:MOST_AT_ONCE]
         rate = await self._rate()
         if not fresh and rate == self._told_rate:
             return
@@ -150,12 +151,3 @@ class Live:
         if before is None or added is None or now <= before[0] or added < before[1]:
             return None
         return round((added - before[1]) / (now - before[0]), 1)
-
-
-def _later(one: str, other: str) -> bool:
-    return _parts(one) > _parts(other)
-
-
-def _parts(stream_id: str) -> tuple[int, int]:
-    first, _, second = stream_id.partition("-")
-    return (int(first) if first.isdigit() else 0, int(second) if second.isdigit() else 0)

@@ -11,7 +11,7 @@ from aiohttp import web
 from director.api import sessions
 from director.api.request import read_body
 from director.api.server import LOGIN
-from director.api.throttle import Guesses
+from director.api.throttle import TokenThrottle
 from director.dashboard.rendering import Renderer
 from director.errors import TooManyGuesses
 
@@ -21,7 +21,7 @@ PATH = LOGIN
 class Login:
     """The login page. `token` None: there is nothing to log in to, and everybody is sent on."""
 
-    def __init__(self, token: str | None, renderer: Renderer, guesses: Guesses) -> None:
+    def __init__(self, token: str | None, renderer: Renderer, guesses: TokenThrottle) -> None:
         self._token = token
         self._renderer = renderer
         self._guesses = guesses

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from band.errors import RedisError
-from director.api.routes import ENDPOINTS, READING
+from director.api.handlers import ENDPOINTS
+from director.api.params import LogsParams, Nothing, ServiceParams, TraceParams, checked
+from director.api.schemas import ReleaseRow
+from director.api.server import LOGIN
+from director.api.throttle import TokenThrottle
+from director.api.websocket import LogSocket
 from director.dashboard import timeline
-from director.dashboard.board import EVENTS, Board
-from director.dashboard.inside import Inside
-from director.dashboard.rendering import Renderer, answer
-from director.dashboard.shelf import fields, releases
-from director.engine.log_feed import Feed
+from director.dashboard.board import EVENTS, Api, Board
+from director.dashboard.lists import fields, releases
+from director.dashboard.live import Live
+from director.dashboard.login import Login
+from director.dashboard.rendering import PREFIX, Assets, Renderer, answer
+from director.engine.log_feed import LogFeed
 from director.errors import DirectorError, NotFound, RedisUnavailable
+from director.images.buildkit import Progress
+from director.locks import Locks
+from director.settings import DirectorSettings
+from director.state.store import Store
 
 Page = Callable[[web.Request], Awaitable[web.Response]]
 LINES = 60
@@ -56,9 +68,9 @@ DOCS = (
 class Pages:
     """The overview, a service, a trace, and what stands in the dialogs."""
 
-    def __init__(self, board: Board, inside: Inside, renderer: Renderer, feed: Feed) -> None:
+    def __init__(self, board: Board, api: Api, renderer: Renderer, feed: LogFeed) -> None:
         self._board = board
-        self._inside = inside
+        self._api = api
         self._renderer = renderer
         self._feed = feed
 
@@ -94,7 +106,7 @@ class Pages:
     async def service(self, request: web.Request) -> web.Response:
         """`/dashboard/service/<name>`: all about one service."""
         name = request.match_info["name"]
-        shown = await self._inside.ask("show", name=name)
+        shown = await self._api.services.show(checked(ServiceParams, name=name))
         cards = await self._board.cards()
         card = next((one for one, _ in cards if one.name == name), None)
         if card is None:  # removed since it was shown
@@ -106,9 +118,9 @@ class Pages:
             card=card,
             facts=await self._board.facts(cards),
             releases=releases(await self._releases(name)),
-            env=sorted((shown.get("spec") or {}).get("env", {}).items()),
-            health=(shown.get("status") or {}).get("health"),
-            register=[_registered(item) for item in shown.get("register") or [] if isinstance(item, Mapping)],
+            env=sorted(shown.spec.get("env", {}).items()),
+            health=shown.status.get("health"),
+            register=[_registered(item) for item in shown.register or [] if isinstance(item, Mapping)],
             queues=[queue] if queue is not None and queue.total else [],
             tail=await self._tail(name),
         )
@@ -116,32 +128,29 @@ class Pages:
     async def trace(self, request: web.Request) -> web.Response:
         """`/dashboard/trace/<id>`: the road of one event."""
         number = request.match_info["id"]
-        found = await self._inside.ask("trace", id=number)
+        found = msgspec.to_builtins(await self._api.events.trace(checked(TraceParams, id=number)))
         return self._renderer.page(request, "trace.html", id=number, **timeline.timeline(found))
 
     async def help(self, request: web.Request) -> web.Response:
         """`/dashboard/help`: what the words mean, where the documentation lies, what the API can do."""
-        api = [
-            (endpoint.path, endpoint.summary, "{" not in endpoint.path and endpoint.path.split("/")[1] in READING)
-            for endpoint in ENDPOINTS
-        ]
+        api = [(one.path, one.summary, one.reads and "{" not in one.path) for one in ENDPOINTS]
         return self._renderer.page(request, "help.html", words=WORDS, pages=DOCS, api=api)
 
     async def run_form(self, request: web.Request) -> web.Response:
         """The dialog of running a service: what it can be told."""
         name = request.match_info["name"]
-        folders = {folder["name"]: folder for folder in await self._inside.ask("list_images")}
-        folder = folders.get(name, {"title": name, "secrets": []})
-        config = await self._inside.ask("get_config", name=name)
-        env = config.get("env") or {}
-        rows = {row["name"]: row for row in await self._inside.ask("list")}
+        given = checked(ServiceParams, name=name)
+        folders = {folder.name: folder for folder in await self._api.services.list_images(Nothing())}
+        folder = folders.get(name)
+        env = (await self._api.settings.get_config(given)).get("env") or {}
+        rows = await self._api.services.list_services(Nothing())
         return self._part(
             "run",
             name,
-            folder["title"],
-            fields(folder["secrets"], env, {}),
+            folder.title if folder else name,
+            fields(folder.secrets if folder else [], env),
             stored=bool(env),
-            running=rows.get(name, {}).get("state") == "running",
+            running=any(row.name == name and row.state == "running" for row in rows),
         )
 
     async def rollback_form(self, request: web.Request) -> web.Response:
@@ -159,16 +168,15 @@ class Pages:
     def _part(self, macro: str, *values: Any, **named: Any) -> web.Response:
         return answer(self._renderer.macro("forms.html", macro)(*values, **named))
 
-    async def _releases(self, name: str) -> list[Mapping[str, Any]]:
+    async def _releases(self, name: str) -> list[ReleaseRow]:
         try:
-            found: list[Mapping[str, Any]] = (await self._inside.ask("releases", name=name))["releases"]
+            return (await self._api.releases.releases_(checked(ServiceParams, name=name))).releases
         except (DirectorError, RedisError):
             return []
-        return found
 
     async def _tail(self, name: str) -> str:
         try:
-            text = await self._inside.ask("logs", name=name, tail=TAIL)
+            text = await self._api.services.logs(checked(LogsParams, name=name, tail=TAIL))
         except DirectorError as error:
             return error.message
         return str(text.body)
@@ -196,3 +204,42 @@ def _registered(item: Mapping[str, Any]) -> dict[str, str]:
     about = [", ".join(map(str, options["keys"]))] if options.get("keys") else []
     about += [f"as {options['alias']}"] if options.get("alias") else []
     return {"method": str(item.get("method", "")), "role": str(item.get("role", "")), "about": " ".join(about)}
+
+
+OPEN = (LOGIN, PREFIX)
+"""Beginnings of the paths that are open without a token: the way in, and what it looks like."""
+
+
+class Dashboard:
+    """All of the page."""
+
+    def __init__(
+        self,
+        api: Api,
+        *,
+        progress: Progress,
+        locks: Locks,
+        feed: LogFeed,
+        store: Store,
+        settings: DirectorSettings,
+        guesses: TokenThrottle,
+    ) -> None:
+        self._feed = feed
+        self._assets = Assets()
+        renderer = Renderer(self._assets, namespace=settings.namespace, guarded=settings.token is not None)
+        board = Board(api, progress, locks, store)
+        self._live = Live(board, renderer)
+        self._pages = Pages(board, api, renderer, feed)
+        self._login = Login(settings.token, renderer, guesses)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return every route of the page, and that of the live log."""
+        live = web.get("/dashboard/live", self._live.handle)
+        pages = [*self._pages.routes(), *self._assets.routes(), *self._login.routes()]
+        return [*pages, live, *LogSocket(self._feed).routes()]
+
+    async def run(self) -> None:
+        """Keep open pages fresh and follow what is read, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._live.run(), name="page")
+            group.create_task(self._feed.run(), name="feed")

@@ -1,8 +1,9 @@
-"""Templates to pages: one environment, everything escaped, and the headers that every page carries."""
+"""Templates to pages, and the page's files: everything escaped, and the headers that every page carries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,15 @@ from markupsafe import Markup
 
 from director import __version__
 from director.dashboard import formatting
-from director.dashboard.assets import Assets
-from director.dashboard.pretty import pretty
+from director.errors import NotFound
 
+FOLDER = Path(__file__).parent / "static"
+PREFIX = "/dashboard/static/"
+_KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_ASSET_HEADERS = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+FILTERS = (
+    "clock", "count", "duration", "mebibytes", "level", "milliseconds", "percent", "pretty", "stamp", "without_stamp",
+)  # fmt: skip
 THEME_COOKIE = "band_theme"
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -30,6 +37,42 @@ _HEADERS = {
 }
 
 
+class Assets:
+    """The files in memory; one hash for all, so that scripts import each other by relative names."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self._files: Mapping[str, bytes] = {
+            path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in _KINDS
+        }
+        whole = hashlib.sha256()
+        for name, content in self._files.items():
+            whole.update(f"{name}\0{len(content)}\0".encode() + content)
+        self._hash = whole.hexdigest()[:16]
+
+    def url(self, name: str) -> str:
+        """Return the address of a file.
+
+        Raises:
+            KeyError: there is no such file.
+        """
+        self._files[name]
+        return f"{PREFIX}{self._hash}/{name}"
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the one route that serves the files."""
+        return [web.get(PREFIX + "{hash}/{name}", self.handle)]
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Serve a file; the address of another version is not found, so nothing wrong is kept for a year."""
+        name = request.match_info["name"]
+        content = self._files.get(name)
+        if content is None or request.match_info["hash"] != self._hash:
+            raise NotFound(f"there is no file {name[:80]!r} of this version", "load the page anew")
+        return web.Response(
+            body=content, content_type=_KINDS[Path(name).suffix], charset="utf-8", headers=dict(_ASSET_HEADERS)
+        )
+
+
 class Renderer:
     """Makes HTML of templates."""
 
@@ -43,18 +86,7 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._environment.globals.update(asset=assets.url, icon=icon, version=__version__, **common)
-        self._environment.filters.update(
-            clock=formatting.clock,
-            count=formatting.count,
-            duration=formatting.duration,
-            mebibytes=formatting.mebibytes,
-            level=formatting.level,
-            milliseconds=formatting.milliseconds,
-            percent=formatting.percent,
-            pretty=pretty,
-            stamp=formatting.stamp,
-            without_stamp=formatting.without_stamp,
-        )
+        self._environment.filters.update({name: getattr(formatting, name) for name in FILTERS})
 
     def macro(self, template: str, name: str) -> Callable[..., str]:
         """Return a macro of a template, to render a part of a page by itself."""

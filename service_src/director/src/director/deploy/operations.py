@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 
-from director.deploy.deployments import Also, Deployments
-from director.deploy.known import check_not_core, what_runs
-from director.deploy.readiness import Surroundings
-from director.deploy.replacement import Deployer
-from director.deploy.spec_builder import resolve
+from band import logger
+from director.deploy.deployer import Change, Deployer
+from director.deploy.ledger import Ledger
+from director.deploy.lookup import check_free, check_not_core, what_runs
+from director.deploy.spec_builder import PlatformConfig, resolve
 from director.discovery.registrations import Registrations
-from director.engine.interface import Observed, Runtime
-from director.errors import BuildFailed, DirectorError, NotFound
-from director.images.images import ImagePlan, Images
+from director.engine.interface import Container, Engine
+from director.engine.snapshot import Snapshot
+from director.errors import BuildFailed, Conflict, DirectorError, DockerRefused, NotFound
+from director.images.images import Images
 from director.locks import Locks
 from director.state import config, history
 from director.state.config import Configs, Document
-from director.state.desired import Desired, Wanted
+from director.state.crash_log import CrashLog
+from director.state.desired import Desired, DesiredService
+from director.state.history import By
 from director.state.releases import Releases
-from director.state.spec import Limits, check_env, check_name
-from director.supervise.incidents import Incidents
-from director.supervise.supervisor import Supervisor
+from director.state.spec import Limits, Spec
 
 Would = Literal["nothing", "build", "restart", "start"]
 
@@ -39,242 +41,250 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     nocache: bool = False
 
 
+class Held(msgspec.Struct, frozen=True):
+    """A release that was rolled back, and is not asked for until the folder or the config changes."""
+
+    id: str
+    reason: str
+
+
+class WouldRun(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What `/run` with `dry_run` would do; with `held` it is about the release that serves instead."""
+
+    name: str
+    would: Would
+    image: str
+    held: Held | msgspec.UnsetType = msgspec.UNSET
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    """What `/rebuild_all` made of one service."""
+
+    name: str
+    result: Literal["unchanged", "held", "rebuilt", "failed"]
+    short_id: str | msgspec.UnsetType = msgspec.UNSET
+    error: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+@dataclass(kw_only=True, eq=False)
 class Operations:
     """Carries out requests. Every method raises DirectorError subclasses."""
 
-    def __init__(
-        self,
-        *,
-        runtime: Runtime,
-        images: Images,
-        desired: Desired,
-        releases: Releases,
-        configs: Configs,
-        deployer: Deployer,
-        deployments: Deployments,
-        incidents: Incidents,
-        supervisor: Supervisor,
-        registrations: Registrations,
-        locks: Locks,
-        surroundings: Surroundings,
-    ) -> None:
-        self._runtime = runtime
-        self._images = images
-        self._desired = desired
-        self._releases = releases
-        self._configs = configs
-        self._deployer = deployer
-        self._deployments = deployments
-        self._incidents = incidents
-        self._supervisor = supervisor
-        self._registrations = registrations
-        self._locks = locks
-        self._around = surroundings
+    engine: Engine
+    snapshot: Snapshot
+    images: Images
+    desired: Desired
+    releases: Releases
+    configs: Configs
+    crashes: CrashLog
+    deployer: Deployer
+    ledger: Ledger
+    registrations: Registrations
+    locks: Locks
+    around: PlatformConfig
+    _claims: dict[str, str] = field(default_factory=dict, init=False)
+    """Places of the grid that requests under way ask for, and for which service."""
 
-    async def run(self, name: str, options: RunOptions) -> Observed:
-        """Build if the contents changed, start a fresh container, wait until it answers, stop the one before."""
-        check_name(name)
-        async with self._locks.hold(name, interruptible=True):
-            plan = await self._images.plan(name)
-            before = await self._configs.get(name)
-            document = self._with(before, options)
-            wanted = self._resolve(plan, document)
+    async def run(self, name: str, options: RunOptions) -> Container:
+        """Build if the contents changed, start a fresh container, wait until it is ready, stop the one before."""
+        async with self.locks.hold(name, interruptible=True):
+            plan = await self.images.plan(name)
+            document = _with(await self.configs.get(name), options)
+            wanted = resolve(plan.folder, plan.tag, document, self.around)
             try:
-                await self._images.ensure(plan, nocache=options.nocache)
+                await self.images.ensure(plan, nocache=options.nocache)
             except BuildFailed as error:
-                await self._deployments.failed(wanted, "run", error)
+                await self.ledger.failed(wanted, "run", error)
                 raise
-            also = Also(lambda: self._configs.put(name, document), lambda: self._configs.put(name, before))
-            return await self._deployments.deploy(wanted, "run", also)
+            return await self.deployer.deploy(Change(wanted=wanted, by="run", config=document))
 
-    async def settle(self, name: str) -> None:
-        """Wait until the container that a service had before has finished its work and ended."""
-        await self._deployer.settle(name)
+    async def would_run(self, name: str, options: RunOptions) -> WouldRun:
+        """Return what has to be done to reach what is asked for: `nothing`, `build`, `restart` or `start`.
 
-    async def would_run(self, name: str, options: RunOptions) -> dict[str, Any]:
-        """Tell what has to be done to reach what is asked for: `nothing`, `build`, `restart` or `start`.
-
-        Contents that were rolled back are not asked for any more until they change: `held` (`id`, `reason`) says so,
-        and `would` is about the release that serves instead (`nothing`; `/start` it; `/restart` it).
+        Contents that were rolled back are not asked for any more until they change: `held` says so, and `would` is
+        about the release that serves instead (`nothing`; `/start` it; `/restart` it).
         """
-        check_name(name)
-        plan = await self._images.plan(name)
-        wanted = self._resolve(plan, self._with(await self._configs.get(name), options))
-        await self._supervisor.refresh()
-        current = self._supervisor.primary(name)
-        before = self._desired.get(name)
-        would: Would = "nothing"
-        held = None if options.nocache else history.is_held(self._releases.of(name), wanted.spec)
+        plan = await self.images.plan(name)
+        wanted = resolve(plan.folder, plan.tag, _with(await self.configs.get(name), options), self.around)
+        await self.snapshot.refresh()
+        current, before = self.snapshot.primary(name), self.desired.get(name)
+        held = None if options.nocache else history.is_held(self.releases.of(name), wanted.spec)
         if held is not None and before is not None:
             stale = before.spec.platform != wanted.spec.platform
-            would = "start" if before.state != "running" else "restart" if stale else "nothing"
-            facts = {"id": held.id, "reason": held.reason}
-            return {"name": name, "would": would, "image": before.spec.image, "held": facts}
+            instead: Would = "start" if before.state != "running" else "restart" if stale else "nothing"
+            return WouldRun(name, instead, before.spec.image, Held(held.id, held.reason))
+        would: Would = "nothing"
         if not plan.present or options.nocache:
             would = "build"
         elif current is None or not current.alive or before is None or before.state != "running":
             would = "start"
         elif current.config != wanted.spec.hash() or before.pos != wanted.pos or before.title != wanted.title:
             would = "restart"
-        return {"name": name, "would": would, "image": plan.tag}
+        return WouldRun(name, would, plan.tag)
 
-    async def restart(self, name: str) -> Observed:
+    async def restart(self, name: str) -> Container:
         """Replace the container of a service by a fresh one of the same image; nothing is built."""
-        check_name(name)
-        async with self._locks.hold(name, interruptible=True):
-            wanted = msgspec.structs.replace(await self._wanted(name), state="running")
-            return await self._deployments.bring(wanted, "restart")
+        async with self.locks.hold(name, interruptible=True):
+            return await self._bring(await self._to_run(name), "restart")
 
-    async def start(self, name: str) -> Observed:
+    async def start(self, name: str) -> Container:
         """Start a service that was stopped; one that runs is left as it is."""
-        check_name(name)
-        async with self._locks.hold(name, interruptible=True):
-            wanted = msgspec.structs.replace(await self._wanted(name), state="running")
-            await self._supervisor.refresh()
-            current = self._supervisor.primary(name)
-            stale = wanted.spec != self._deployments.of_today(wanted.spec)
+        async with self.locks.hold(name, interruptible=True):
+            wanted = await self._to_run(name)
+            await self.snapshot.refresh()
+            current = self.snapshot.primary(name)
+            stale = wanted.spec != self.of_today(wanted.spec)
             if current is None or current.config != wanted.spec.hash() or (stale and current.state != "running"):
-                return await self._deployments.bring(wanted, "restart")
-            await self._desired.put(wanted)
+                return await self._bring(wanted, "restart")
+            await self.desired.put(wanted)
             if current.state == "running":
                 return current
-            return await self._deployments.start(current, wanted)
+            try:
+                return await self.deployer.start(current, wanted)
+            except DockerRefused as error:  # its port or network is gone: a fresh container gets others
+                logger.warning("start_refused", service=name, reason=error.message)
+                return await self._bring(wanted, "restart")
 
-    async def stop(self, name: str) -> dict[str, Any]:
-        """Stop a service; it stays stopped until somebody starts it.
+    async def stop(self, name: str) -> Container | None:
+        """Stop a service until somebody starts it; returns its container, None when there is none.
 
         What is being built or started of it is cancelled.
         """
-        check_name(name)
-        interrupted = self._locks.interrupt(name, "stopped")
-        async with self._locks.hold(name):
-            if interrupted and self._desired.get(name) is None:
-                return {"name": name, "short_id": "", "state": "removed"}  # its first run, of which nothing is left
+        interrupted = self.locks.interrupt(name, "stopped")
+        async with self.locks.hold(name):
+            if interrupted and self.desired.get(name) is None:
+                return None  # its first run, of which nothing is left
             wanted = await self._wanted(name)
-            await self._desired.put(msgspec.structs.replace(wanted, state="stopped"))
-            await self._deployer.settle(name)
-            await self._supervisor.refresh()
-            for item in self._supervisor.of_service(name):
-                await self._runtime.stop(item.id, item.stop_timeout)
-            self._registrations.drop(name)
-            self._incidents.begins_anew(name)
-            listed = await self._deployments.look_again(name, fresh=True)
-            current = self._supervisor.primary(name)
-            if current is None:
-                return {"name": name, "short_id": "", "state": "removed"}
-            return {"name": name, "short_id": current.short_id, "state": current.state if listed else "exited"}
+            await self.desired.put(msgspec.structs.replace(wanted, state="stopped"))
+            await self.deployer.stop(name)
+            self.registrations.drop(name)
+            self.crashes.reset(name)
+            listed = await self.snapshot.try_refresh(name, fresh=True)
+            current = self.snapshot.primary(name)
+            return current if current is None or listed else msgspec.structs.replace(current, state="exited")
 
-    async def remove(self, name: str) -> dict[str, Any]:
+    async def remove(self, name: str) -> None:
         """Remove a service with its containers and its config; volumes and images stay.
 
         What is being built or started of it is cancelled.
         """
-        check_name(name)
         check_not_core(name)
-        interrupted = self._locks.interrupt(name, "removed")
-        async with self._locks.hold(name):
-            await self._supervisor.refresh()
-            wanted, present = self._desired.get(name), self._supervisor.of_service(name)
-            if wanted is None and not present and not interrupted and not self._releases.of(name):
+        interrupted = self.locks.interrupt(name, "removed")
+        async with self.locks.hold(name):
+            await self.snapshot.refresh()
+            wanted, present = self.desired.get(name), self.snapshot.of_service(name)
+            if wanted is None and not present and not interrupted and not self.releases.of(name):
                 raise NotFound(f"there is no service {name!r}", "GET /list shows those there are", service=name)
             if wanted is not None:
-                await self._desired.put(msgspec.structs.replace(wanted, state="removed"))
-            # Its secrets go first: should Docker be away, the reconciler removes the containers, and knows no config.
-            await self._configs.put(name, {})
-            await self._deployer.settle(name)
-            for item in present:
-                await self._deployer.retire(item)
-            await self._releases.forget(name)
-            await self._desired.forget(name)
-            self._registrations.drop(name)
-            self._incidents.begins_anew(name)
-            self._incidents.said(name, [])
-            await self._deployments.look_again(name)
-            return {"name": name, "state": "removed"}
+                await self.desired.put(msgspec.structs.replace(wanted, state="removed"))
+            # Its secrets go first: should Docker be away, the reconciler removes the containers, and knows no configs.
+            await self.configs.put(name, {})
+            await self.deployer.remove(name)
+            await self.releases.forget(name)
+            await self.desired.forget(name)
+            self.registrations.drop(name)
+            self.crashes.reset(name)
+            self.crashes.forget_output(name)
+            await self.snapshot.try_refresh(name)
 
-    async def rebuild_all(self, *, nocache: bool = False) -> list[dict[str, Any]]:
+    async def rebuild_all(self, *, nocache: bool = False) -> list[Rebuilt]:
         """Run every service whose image's contents changed; a failure of one does not keep the others from it."""
-        results: list[dict[str, Any]] = []
-        for name, wanted in sorted(self._desired.all().items()):
+        results: list[Rebuilt] = []
+        for name, wanted in sorted(self.desired.all().items()):
             if wanted.state != "running":
                 continue
             try:
-                plan = await self._images.plan(name)
+                plan = await self.images.plan(name)
                 held = self._held(name, plan.tag)
                 if (plan.tag == wanted.spec.image or held) and plan.present and not nocache:
-                    results.append({"name": name, "result": "held" if held else "unchanged"})
+                    results.append(Rebuilt(name, "held" if held else "unchanged"))
                     continue
                 seen = await self.run(name, RunOptions(nocache=nocache))
-                results.append({"name": name, "result": "rebuilt", "short_id": seen.short_id})
+                results.append(Rebuilt(name, "rebuilt", seen.short_id))
             except DirectorError as error:
-                results.append({"name": name, "result": "failed", **error.body()})
+                results.append(Rebuilt(name, "failed", error=error.body()["error"]))
         return results
 
-    async def set_pos(self, name: str, pos: str) -> dict[str, Any]:
+    @contextmanager
+    def claim_place(self, name: str, pos: str | None) -> Iterator[None]:
+        """Have a service ask for a place of the grid within the block; None asks for nothing.
+
+        Raises:
+            Conflict: another service is there, or is about to be.
+        """
+        if pos is None:
+            yield
+            return
+        check_free(pos, name, self.desired.all())
+        if self._claims.setdefault(pos, name) != name:
+            raise Conflict(f"place {pos} is about to be taken by {self._claims[pos]!r}", "choose another place")
+        try:
+            yield
+        finally:
+            self._claims.pop(pos, None)
+
+    async def set_pos(self, name: str, pos: str) -> None:
         """Put a service at another place of the grid; nothing is restarted."""
-        check_name(name)
-        async with self._locks.hold(name):
+        async with self.locks.hold(name):
             wanted = await self._wanted(name)
-            await self._configs.put(name, config.update(await self._configs.get(name), {"pos": pos}))
-            await self._desired.put(msgspec.structs.replace(wanted, pos=pos))
-            return {"name": name, "pos": pos}
+            await self.configs.put(name, config.update(await self.configs.get(name), {"pos": pos}))
+            await self.desired.put(msgspec.structs.replace(wanted, pos=pos))
 
     async def update_config(self, name: str, changes: Mapping[str, Any]) -> Document:
         """Change the config of a service (dotted keys, an empty value removes); it shapes the next run."""
-        check_name(name)
-        async with self._locks.hold(name):
-            document = config.changed(await self._configs.get(name), changes)
-            await self._configs.put(name, document)
+        async with self.locks.hold(name):
+            document = config.changed(await self.configs.get(name), changes)
+            await self.configs.put(name, document)
             return document
 
     async def replace(self, name: str) -> None:
         """Replace the container of a service that is to run by a fresh one, without anybody having asked for it."""
-        async with self._locks.hold(name, interruptible=True):
-            wanted = self._desired.get(name)
+        async with self.locks.hold(name, interruptible=True):
+            wanted = self.desired.get(name)
             if wanted is not None and wanted.state == "running":
-                await self._deployments.bring(wanted, "revive")
+                await self._bring(wanted, "revive")
 
-    async def revive(self, wanted: Wanted) -> None:
+    async def bring_back(self, wanted: DesiredService, by: By) -> None:
         """Bring a service up as it should be; called by the supervisor, which holds the lock."""
-        with self._locks.interruptible(wanted.spec.name):
-            await self._deployments.bring(wanted, "revive")
+        with self.locks.interruptible(wanted.spec.name):
+            await self._bring(wanted, by)
 
-    async def renew(self, wanted: Wanted) -> None:
-        """Replace a service that was given what is no longer so; called by the supervisor, which holds the lock."""
-        with self._locks.interruptible(wanted.spec.name):
-            await self._deployments.bring(wanted, "renew")
+    def of_today(self, spec: Spec) -> Spec:
+        """Return an earlier spec with what the director gives every service now."""
+        return msgspec.structs.replace(spec, platform=self.around.platform)
+
+    async def _bring(self, wanted: DesiredService, by: By) -> Container:
+        """Deploy what should be, with what all are given now, its image made from the folder if somebody removed it."""
+        spec = self.of_today(wanted.spec)
+        if await self.engine.image(spec.image) is None:
+            # What the folder holds now is all there is to make it from.
+            plan = await self.images.plan(spec.name)
+            await self.images.ensure(plan)
+            logger.warning("image_was_gone", service=spec.name, image=spec.image, rebuilt=plan.tag)
+            spec = msgspec.structs.replace(spec, image=plan.tag)
+        return await self.deployer.deploy(Change(wanted=msgspec.structs.replace(wanted, spec=spec), by=by))
 
     def _held(self, name: str, image: str) -> bool:
         """Tell whether the contents of a folder were rolled back: they run again when somebody runs that service."""
-        states = {item.state for item in self._releases.of(name) if item.spec.image == image}
+        states = {item.state for item in self.releases.of(name) if item.spec.image == image}
         return "rolled_back" in states and "current" not in states
 
-    def _resolve(self, plan: ImagePlan, document: Document) -> Wanted:
-        around = self._around
-        return resolve(
-            plan.folder,
-            plan.tag,
-            document,
-            namespace=around.namespace,
-            network=around.network,
-            platform=around.platform,
-            now=time.time(),
-            taken=around.own_ports,
-        )
+    async def _to_run(self, name: str) -> DesiredService:
+        return msgspec.structs.replace(await self._wanted(name), state="running")
 
-    @staticmethod
-    def _with(document: Document, options: RunOptions) -> Document:
-        """Return the config with what this request gives: `env` and `limits` replace what was there as a whole."""
-        result = dict(document)
-        if options.env is not None:
-            result["env"] = check_env(options.env)
-        if options.pos is not None:
-            result["pos"] = options.pos
-        if options.limits is not None:
-            result["limits"] = msgspec.to_builtins(options.limits)
-        if options.auto_remove is not None:
-            result["auto_remove"] = options.auto_remove
-        return {key: value for key, value in result.items() if value not in ({}, None, False)}
+    async def _wanted(self, name: str) -> DesiredService:
+        return await what_runs(name, self.desired, self.images)
 
-    async def _wanted(self, name: str) -> Wanted:
-        return await what_runs(name, self._desired, self._images)
+
+def _with(document: Document, options: RunOptions) -> Document:
+    """Return the config with what this request gives: `env` and `limits` replace what was there as a whole."""
+    result = dict(document)
+    if options.env is not None:
+        result["env"] = options.env
+    if options.pos is not None:
+        result["pos"] = options.pos
+    if options.limits is not None:
+        result["limits"] = msgspec.to_builtins(options.limits)
+    if options.auto_remove is not None:
+        result["auto_remove"] = options.auto_remove
+    return {key: value for key, value in result.items() if value not in ({}, None, False)}

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Collection
-from contextlib import suppress
 
-from director.engine.interface import Runtime
-from director.errors import Conflict, DockerUnavailable, PortTaken
-from director.state.spec import Spec
+from director.errors import Conflict
 
 QUARANTINE = 60.0
 """Seconds for which a port is avoided after Docker found it taken by somebody that we cannot see."""
@@ -37,11 +34,6 @@ class PortPool:
         self._held: set[int] = set()
         self._bad_until: dict[int, float] = {}
         self._next = first
-
-    @property
-    def held(self) -> frozenset[int]:
-        """Ports taken whose containers may not be seen yet."""
-        return frozenset(self._held)
 
     def take(self, used: Collection[int], now: float) -> int:
         """Return a free port and hold it until `release`; `used` are the host ports of all containers.
@@ -73,14 +65,3 @@ class PortPool:
         # Round robin: a port that was just given back rests as long as possible, so that late clients meet nobody else.
         start = self._next if self._next in self._range else self._range.start
         return [*range(start, self._range.stop), *range(self._range.start, start)]
-
-
-async def fixed_port_taken(runtime: Runtime, spec: Spec, error: PortTaken) -> Conflict:
-    """Return what is told of a service whose fixed host port is taken: who has it, and what to do."""
-    known = []
-    with suppress(DockerUnavailable):
-        for port in sorted(map(int, spec.ports)):
-            holder = await runtime.port_holder(port)
-            known += [f"{holder} has port {port}"] if holder else []
-    hint = f"{', '.join(known)}: stop that one" if known else "no container has it: `ss -ltnp` shows the process"
-    return Conflict(f"host port of {spec.name} is taken: {error.message}", f"{hint}, or choose another in band.yml")

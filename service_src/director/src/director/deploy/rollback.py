@@ -3,44 +3,37 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import msgspec
 
 from band import logger
-from director.deploy.deployments import Deployments
-from director.deploy.known import what_runs
-from director.engine.interface import Observed, Runtime
+from director.deploy.deployer import Change, Deployer
+from director.deploy.lookup import what_runs
+from director.deploy.spec_builder import PlatformConfig
+from director.engine.interface import Container, Engine
 from director.errors import Conflict, DirectorError, DockerAway, NotFound
 from director.images.images import ImagePlan, Images
 from director.locks import Locks
 from director.state import history
-from director.state.desired import Desired, Wanted
+from director.state.desired import Desired, DesiredService
 from director.state.history import Release
 from director.state.releases import Releases
-from director.state.spec import check_name
 
 
+@dataclass(kw_only=True, eq=False)
 class Rollback:
     """Brings earlier releases back through the same steps as any deploy: start beside, check, switch."""
 
-    def __init__(
-        self,
-        *,
-        runtime: Runtime,
-        images: Images,
-        desired: Desired,
-        releases: Releases,
-        deployments: Deployments,
-        locks: Locks,
-    ) -> None:
-        self._runtime = runtime
-        self._images = images
-        self._desired = desired
-        self._releases = releases
-        self._deployments = deployments
-        self._locks = locks
+    engine: Engine
+    images: Images
+    desired: Desired
+    releases: Releases
+    deployer: Deployer
+    locks: Locks
+    around: PlatformConfig
 
-    async def to(self, name: str, release: str | None) -> tuple[Observed, Release]:
+    async def to(self, name: str, release: str | None) -> tuple[Container, Release]:
         """Go back to a release, by its id or spec hash; without one to the last good one before the current.
 
         Raises:
@@ -48,8 +41,7 @@ class Rollback:
             Conflict: there is nothing to go back to, or its image is gone and cannot be made.
             DirectorError: it did not come up; what served before still does.
         """
-        check_name(name)
-        async with self._locks.hold(name, interruptible=True):
+        async with self.locks.hold(name, interruptible=True):
             wanted = await self._wanted(name)
             target = self._choose(name, release)
             await self._have_image(target)
@@ -63,7 +55,6 @@ class Rollback:
             NotFound: as `to` does.
             Conflict: as `to` does.
         """
-        check_name(name)
         await self._wanted(name)
         target = self._choose(name, release)
         await self._to_build(target)
@@ -75,7 +66,7 @@ class Rollback:
         Returns the release that serves now; None when no earlier one came up: then the release is no longer watched,
         and what becomes of it is the crash window's affair.
         """
-        with self._locks.interruptible(name):
+        with self.locks.interruptible(name):
             return await self._away(name, reason)
 
     async def _away(self, name: str, reason: str) -> Release | None:
@@ -84,8 +75,8 @@ class Rollback:
         while True:
             target = self._earlier(name, tried)
             if target is None:
-                before = self._releases.of(name)
-                await self._releases.put(name, history.proven(before, float("inf")))
+                before = self.releases.of(name)
+                await self.releases.put(name, history.proven(before, float("inf")))
                 logger.error("rollback_impossible", service=name, reason=reason)
                 return None
             tried.add(target.spec.hash())
@@ -99,17 +90,17 @@ class Rollback:
             else:
                 return target
 
-    async def _go(self, wanted: Wanted, target: Release, by: history.By, reason: str) -> Observed:
+    async def _go(self, wanted: DesiredService, target: Release, by: history.By, reason: str) -> Container:
         name = wanted.spec.name
-        before = history.current(self._releases.of(name))
+        before = history.current(self.releases.of(name))
         back = msgspec.structs.replace(
             wanted,
-            spec=self._deployments.of_today(target.spec),
+            spec=msgspec.structs.replace(target.spec, platform=self.around.platform),
             title=target.title or wanted.title,
             state="running",
             since=time.time(),
         )
-        seen = await self._deployments.go_back(back, target, by, reason)
+        seen = await self.deployer.deploy(Change(wanted=back, by=by, target=target, reason=reason))
         logger.warning(
             "service_rolled_back",
             service=name,
@@ -121,7 +112,7 @@ class Rollback:
         return seen
 
     def _choose(self, name: str, release: str | None) -> Release:
-        found = self._releases.of(name)
+        found = self.releases.of(name)
         if release is None:
             target = history.previous(found)
             if target is None:
@@ -137,7 +128,7 @@ class Rollback:
         return target
 
     def _earlier(self, name: str, tried: set[str]) -> Release | None:
-        found = self._releases.of(name)
+        found = self.releases.of(name)
         untried = tuple(item for item in found if item.spec.hash() not in tried)
         return history.previous(untried)
 
@@ -145,24 +136,24 @@ class Rollback:
         """Make sure that the image of a release is there: kept, or built where the folder still holds the same."""
         plan = await self._to_build(target)
         if plan is not None:
-            await self._images.ensure(plan)
+            await self.images.ensure(plan)
 
     async def _to_build(self, target: Release) -> ImagePlan | None:
         """Return how the image of a release is built again; None when it is there."""
         image, name = target.spec.image, target.spec.name
-        if await self._runtime.image(image) is not None:
+        if await self.engine.image(image) is not None:
             return None
         hint = f"GET /releases/{name} shows the releases whose images are there; GET /run/{name} deploys the folder"
         try:
-            plan = await self._images.plan(name)
+            plan = await self.images.plan(name)
         except DirectorError as error:
             raise Conflict(f"image {image} of release {target.id} is gone: {error.message}", hint) from error
         if plan.tag != image:
             raise Conflict(f"image {image} of release {target.id} is gone, and the folder holds other contents", hint)
         return plan
 
-    async def _wanted(self, name: str) -> Wanted:
-        return await what_runs(name, self._desired, self._images)
+    async def _wanted(self, name: str) -> DesiredService:
+        return await what_runs(name, self.desired, self.images)
 
 
 def _others(name: str, found: history.History) -> str:

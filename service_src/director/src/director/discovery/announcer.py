@@ -18,7 +18,8 @@ from band.jsonrpc.instances import CHANNEL as PRESENCE
 from band.redis import RedisLink
 from director.discovery.probe import Prober
 from director.discovery.registrations import Registrations, Row, state_hash
-from director.supervise.supervisor import Supervisor
+from director.engine.snapshot import Snapshot
+from director.state.desired import Desired
 
 FRONT = "front"
 STATUS_TIMEOUT = 2.0
@@ -35,11 +36,14 @@ class Announcer:
     Nothing is pushed before the first sweep: an empty table would clear front's routes.
     """
 
-    def __init__(self, link: RedisLink, prober: Prober, registrations: Registrations, supervisor: Supervisor) -> None:
+    def __init__(
+        self, link: RedisLink, prober: Prober, registrations: Registrations, snapshot: Snapshot, desired: Desired
+    ) -> None:
         self._link = link
         self._prober = prober
         self._registrations = registrations
-        self._supervisor = supervisor
+        self._snapshot = snapshot
+        self._desired = desired
         self._swept = False
         self._pushed: int | None = None
         self._kept: tuple[int, int] | None = None
@@ -51,7 +55,7 @@ class Announcer:
 
     def rows(self) -> list[Row]:
         """Return the rows of the services that are there."""
-        return self._registrations.rows(time.time(), self._supervisor.ended())
+        return self._registrations.rows(time.time(), self._snapshot.ended(self._desired.stopped()))
 
     async def heard(self, service: str) -> None:
         """Take a heartbeat: ask that service for its status, front together with what it should know."""
@@ -128,7 +132,7 @@ class Announcer:
     def _ask_unheard(self) -> None:
         """Ask every service that runs and has not been heard for a while, each in the background."""
         now = time.time()
-        for item in self._supervisor.primaries().values():
+        for item in self._snapshot.primaries().values():
             silent = self._registrations.silent_for(item.service, item.started_at, now)
             if item.state == "running" and silent > UNHEARD_SECONDS and item.service not in self._asking:
                 self._spawn(self._guarded(item.service, self.heard(item.service)))
@@ -180,12 +184,12 @@ class Announcer:
 
     async def _sweep(self) -> None:
         """Ask everything that runs, so that the first table that front gets is whole."""
-        await self._supervisor.pictured.wait()
+        await self._snapshot.ready.wait()
         while not self._link.connected:
             with contextlib.suppress(RedisError):
                 await self._link.ready(60.0)
         running = sorted(
-            {item.service for item in self._supervisor.observed if item.state == "running"} - {"redis", "director"}
+            {item.service for item in self._snapshot.containers if item.state == "running"} - {"redis", "director"}
         )
         asks = {service: self._ask(service, SWEEP_TIMEOUT, interval=0.25) for service in running}
         await asyncio.gather(*(self._guarded(service, ask) for service, ask in asks.items()))

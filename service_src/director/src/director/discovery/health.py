@@ -1,26 +1,27 @@
-"""How a service is: the back-off between its starts, what it says, and one word with its reason for people."""
+"""How a service is: what it says of itself, and one word with its reason. The one place that decides that word."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-FIRST_DELAY = 1.0
-LONGEST_DELAY = 60.0
-FAILING = "failing"
-DEGRADED = "degraded"
+FAILING: Final = "failing"
+DEGRADED: Final = "degraded"
 SILENT_SECONDS = 30.0
 """Seconds without an answer after which nothing is known of a service any more (the original's figure)."""
 MAX_REASON = 1000
 """Characters of a reason: a service may say anything of itself, of any length."""
 
 
-class Health(NamedTuple):
-    """`ok`, `starting`, `degraded`, `failing`, `crashing`, `crashed` or `stopped`; for all but the first two, why."""
+HealthWord = Literal["ok", "starting", "degraded", "failing", "crashing", "crashed", "stopped"]
 
-    word: str
+
+class Health(NamedTuple):
+    """How a service is; for all but the first two words, why."""
+
+    word: HealthWord
     reason: str = ""
 
 
@@ -55,11 +56,6 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True):
     crashes: int = 0
     crash: str = ""
     dead_ports: Sequence[int] = ()
-
-
-def restart_delay(ends: Sequence[float]) -> float:
-    """Return the seconds to wait after the newest of several ends: none for the first, then 1, 2, 4 … 60."""
-    return 0.0 if len(ends) <= 1 else min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(len(ends) - 2, 16))
 
 
 def reported(status: Mapping[str, Any] | None) -> str | None:

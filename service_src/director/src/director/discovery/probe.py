@@ -19,7 +19,7 @@ from band.errors import DecodingError
 from band.json_codec import decode
 from director.discovery.health import MAX_REASON
 from director.discovery.statuses import Status, bounded
-from director.engine.interface import Observed
+from director.engine.interface import Container
 
 QUESTIONS: Mapping[str, Mapping[str, Any]] = {"front": {"register": [], "state_hash": ""}}
 """Parameters of the question for a status. To front, the original too, an empty hash means that nothing is pushed."""
@@ -146,7 +146,7 @@ def unwrap(result: Any) -> Status | None:
     return result if isinstance(result, dict) else None
 
 
-def is_from(status: Status, container: Observed, since: float = 0.0) -> bool:
+def is_from(status: Status, container: Container, since: float = 0.0) -> bool:
     """Whether a status comes from this very container, and from a process of it that began after `since`.
 
     A status without `container` (of services on the original framework) is believed by its time: the clock is the

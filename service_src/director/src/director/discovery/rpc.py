@@ -3,78 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from band.constants import NOTIFY_ALIVE
 from band.errors import RpcRemoteError, RpcTimeout, RpcUnavailable
 from band.jsonrpc.client import RpcClient
 from band.jsonrpc.messages import INVALID_PARAMS, METHOD_NOT_FOUND
+from band.redis import RedisLink
 from band.responses import BaseBandResponse, from_wire
+from director.discovery.registrations import Registrations
 from director.errors import BadParameter, Conflict, NotFound, RedisUnavailable, ServiceFailed, TimedOut, did_you_mean
+from director.images.secrets import Secrets
 from director.redact import scrub_tree
 
 SILENT_ON_UNKNOWN = frozenset({"front"})
 """The original front does not answer a call of a method that it has not."""
 
 
-async def call(
-    rpc: RpcClient,
-    name: str,
-    method: str,
-    arguments: dict[str, Any],
-    *,
-    timeout: float,
-    known: bool,
-    connected: bool,
-    methods: Collection[str] | None = None,
-    secrets: Collection[str] = (),
-) -> Any:
-    """Return what the method returns: plain JSON, or a typed response as it stands on the wire; `secrets` masked.
+@dataclass(kw_only=True, eq=False)
+class Rpc:
+    """Calls methods of services; what they return is masked."""
 
-    Args:
-        rpc: the director's client.
-        name: the service.
-        method: its method.
-        arguments: its keyword arguments.
-        timeout: seconds to wait.
-        known: whether the director knows that service.
-        connected: whether Redis is there.
-        methods: those that the service says it has, None when it does not tell.
-        secrets: values that must not be shown, whoever says them.
-    """
-    if method == NOTIFY_ALIVE:
-        raise NotFound(f"{method} is not a method to be called", service=name, method=method)
-    if not connected:
-        raise RedisUnavailable("there is no connection to Redis", "GET /health tells more")
-    try:
-        result = from_wire(await rpc.call(name, method, arguments, timeout))
-    except RpcTimeout as error:
-        if name in SILENT_ON_UNKNOWN and methods is not None and method not in methods:
-            raise no_such_method(name, method, methods) from error
-        raise TimedOut(str(error), "GET /show tells how the service is; timeout__ gives it longer") from error
-    except RpcUnavailable as error:
-        if known:
-            raise Conflict(f"service {name!r} does not listen", f"GET /start/{name} starts it", service=name) from error
-        raise NotFound(f"there is no service {name!r}", "GET /list shows those there are", service=name) from error
-    except RpcRemoteError as error:
-        if error.code == METHOD_NOT_FOUND:
-            raise no_such_method(name, method, methods) from error
-        if error.code == INVALID_PARAMS:
-            raise BadParameter(
-                f"{name}.{method}: {scrub_tree(error.text, secrets)}", "look at the method's arguments"
-            ) from error
+    client: RpcClient
+    link: RedisLink
+    registrations: Registrations
+    secrets: Secrets
+
+    async def call(self, name: str, method: str, arguments: dict[str, Any], *, timeout: float, known: bool) -> Any:
+        """Return what the method returns: plain JSON, or a typed response as it stands on the wire.
+
+        Args:
+            name: the service.
+            method: its method.
+            arguments: its keyword arguments.
+            timeout: seconds to wait.
+            known: whether the director knows that service.
+        """
+        if method == NOTIFY_ALIVE:
+            raise NotFound(f"{method} is not a method to be called", service=name, method=method)
+        if not self.link.connected:
+            raise RedisUnavailable("there is no connection to Redis", "see GET /health")
+        secrets = self.secrets.values(name)
+        methods = None if method.startswith("__") else self.registrations.methods(name)
+        try:
+            result = from_wire(await self.client.call(name, method, arguments, timeout))
+        except RpcTimeout as error:
+            if name in SILENT_ON_UNKNOWN and methods is not None and method not in methods:
+                raise no_such_method(name, method, methods) from error
+            hint = "GET /show tells how the service is; timeout__ gives it longer"
+            raise TimedOut(str(error), hint) from error
+        except RpcUnavailable as error:
+            if known:
+                what = f"service {name!r} is not connected to Redis"
+                raise Conflict(what, f"GET /start/{name} starts it", service=name) from error
+            raise NotFound(f"there is no service {name!r}", "GET /list shows those there are", service=name) from error
+        except RpcRemoteError as error:
+            if error.code == METHOD_NOT_FOUND:
+                raise no_such_method(name, method, methods) from error
+            said = f"{name}.{method}: {scrub_tree(error.text, secrets)}"
+            if error.code == INVALID_PARAMS:
+                raise BadParameter(said, "look at the method's arguments") from error
+            raise ServiceFailed(said, f"GET /logs/{name} may say more") from error
+        if not isinstance(result, BaseBandResponse):
+            return scrub_tree(result, secrets)
+        if not result.is_error():
+            return scrub_tree(result.to_wire(), secrets)
         raise ServiceFailed(
-            f"{name}.{method}: {scrub_tree(error.text, secrets)}", f"GET /logs/{name} may say more"
-        ) from error
-    if isinstance(result, BaseBandResponse):
-        if result.is_error():
-            raise ServiceFailed(
-                f"{name}.{method}: {scrub_tree(result.error_message, secrets)}",
-                data=scrub_tree(result.data, secrets),
-                status_code=result.status_code,
-            )
-        return scrub_tree(result.to_wire(), secrets)
-    return scrub_tree(result, secrets)
+            f"{name}.{method}: {scrub_tree(result.error_message, secrets)}",
+            data=scrub_tree(result.data, secrets),
+            status_code=result.status_code,
+        )
 
 
 def no_such_method(name: str, method: str, methods: Collection[str] | None) -> NotFound:

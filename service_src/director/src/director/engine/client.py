@@ -69,34 +69,22 @@ class Connection:
         """Send a request and return its response, of which only the head was read: the caller closes it."""
         return await self.guard(self._send(path, method, params, data, timeout))
 
-    async def json(
-        self, path: str, method: str = "GET", *, params: Mapping[str, str] | None = None, data: str | None = None
+    async def call(
+        self,
+        path: str,
+        method: str = "GET",
+        *,
+        params: Mapping[str, str] | None = None,
+        data: str | None = None,
+        timeout: aiohttp.ClientTimeout = CALL,
     ) -> Any:
         """Return the JSON of a response; None where it has no body."""
-        async with await self.open(path, method, params=params, data=data) as response:
+        async with await self.open(path, method, params=params, data=data, timeout=timeout) as response:
             raw = await self.guard(response.read())
         return json.loads(raw) if raw.strip() else None
 
-    async def empty(
-        self,
-        path: str,
-        method: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        timeout: aiohttp.ClientTimeout = CALL,
-    ) -> bool:
-        """Send a request whose response says nothing; returns True, so that `found` tells it from one that is gone."""
-        async with await self.open(path, method, params=params, timeout=timeout) as response:
-            await self.guard(response.read())
-        return True
-
     async def _send(
-        self,
-        path: str,
-        method: str,
-        params: Mapping[str, str] | None,
-        data: str | None,
-        timeout: aiohttp.ClientTimeout,
+        self, path: str, method: str, params: Mapping[str, str] | None, data: str | None, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         docker = self.client()
         if docker.api_version == "auto":

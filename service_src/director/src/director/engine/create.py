@@ -7,7 +7,17 @@ from typing import Any
 
 import msgspec
 
-from director.engine import interface
+from director.engine.interface import (
+    LABEL_CONFIG,
+    LABEL_KIND,
+    LABEL_MANAGED,
+    LABEL_NAMESPACE,
+    LABEL_POS,
+    LABEL_SERVICE,
+    LABEL_SPEC,
+    LABEL_TITLE,
+    Container,
+)
 from director.state.spec import HealthCheck, Spec, check_confined, memory_bytes
 
 SERVICE_PORT = 8080
@@ -75,11 +85,7 @@ def _host_config(spec: Spec, placement: Placement) -> dict[str, Any]:
 
 
 def _mount(spec: Spec, placement: Placement, volume: str, path: str) -> dict[str, Any]:
-    labels = {
-        interface.LABEL_MANAGED: "true",
-        interface.LABEL_NAMESPACE: placement.namespace,
-        interface.LABEL_SERVICE: spec.name,
-    }
+    labels = {LABEL_MANAGED: "true", LABEL_NAMESPACE: placement.namespace, LABEL_SERVICE: spec.name}
     # The engine makes the volume with these labels when it is not there, so that uninstall and backup know whose it is.
     return {
         "Type": "volume",
@@ -93,21 +99,21 @@ def _labels(spec: Spec, placement: Placement) -> dict[str, str]:
     # The spec without its env: labels are readable by everyone who can list containers.
     public = msgspec.structs.replace(spec, env={})
     return {
-        interface.LABEL_MANAGED: "true",
-        interface.LABEL_NAMESPACE: placement.namespace,
-        interface.LABEL_SERVICE: spec.name,
-        interface.LABEL_KIND: "service",
-        interface.LABEL_CONFIG: spec.hash(),
-        interface.LABEL_SPEC: msgspec.json.encode(public).decode(),
-        interface.LABEL_TITLE: placement.title,
-        interface.LABEL_POS: placement.pos or "",
+        LABEL_MANAGED: "true",
+        LABEL_NAMESPACE: placement.namespace,
+        LABEL_SERVICE: spec.name,
+        LABEL_KIND: "service",
+        LABEL_CONFIG: spec.hash(),
+        LABEL_SPEC: msgspec.json.encode(public).decode(),
+        LABEL_TITLE: placement.title,
+        LABEL_POS: placement.pos or "",
         LABEL_ENV_KEYS: ",".join(sorted(spec.env)),
     }
 
 
-def spec_of(container: interface.Observed) -> Spec | None:
+def spec_of(container: Container) -> Spec | None:
     """Return the spec that a container was made from, out of its labels and environment; None when it has none."""
-    raw = container.labels.get(interface.LABEL_SPEC)
+    raw = container.labels.get(LABEL_SPEC)
     if not raw:
         return None
     try:

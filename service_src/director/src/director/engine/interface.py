@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from typing import Any, Literal, Protocol
 
 import msgspec
 
+Stream = Literal["stdout", "stderr"]
 ContainerState = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
 
 LABEL_MANAGED = "band.managed"
@@ -21,7 +22,7 @@ LABEL_CONTENTS = "band.contents"
 """What an image is made of, its base included, as a hash that is the same on every host."""
 
 
-class Observed(msgspec.Struct, frozen=True, kw_only=True):
+class Container(msgspec.Struct, frozen=True, kw_only=True):
     """A container as it is. Times are seconds since 1970, 0 when it never happened; `ports` are host → container."""
 
     id: str
@@ -40,7 +41,6 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     health: str = ""
     restart_policy: str = ""
     ports: dict[int, int] = {}
-    address: str = ""
     labels: dict[str, str] = {}
     env: dict[str, str] = {}
     auto_remove: bool = False
@@ -110,19 +110,32 @@ class OwnContainer(msgspec.Struct, frozen=True):
     image: str = ""
 
 
-class Runtime(Protocol):
+class Printed(msgspec.Struct, frozen=True):
+    """A line that a container printed; `at` is seconds since 1970."""
+
+    at: float
+    stream: Stream
+    text: str
+
+
+def primary_name(namespace: str, service: str) -> str:
+    """Return the name of a service's container."""
+    return service if namespace == "rockstat" else f"{namespace}-{service}"
+
+
+class Engine(Protocol):
     """What the director needs of an engine. Every method raises DockerAway or DockerRefused.
 
-    Calls have a time limit; `follow` and `events` wait for as long as there may be more to come.
+    Calls have a time limit; `events`, and an `output` that is followed, wait for as long as there may be more to come.
     """
 
     async def ping(self) -> str:
         """Return the engine's version."""
 
-    async def containers(self, *, fresh: bool = False) -> list[Observed]:
-        """Return the containers of this namespace; `fresh` looks into each of them anew."""
+    async def containers(self, known: Collection[Container] = ()) -> list[Container]:
+        """Return the containers of this namespace; those that are `known` and look unchanged are not inspected."""
 
-    async def inspect(self, container: str) -> Observed | None:
+    async def inspect(self, container: str) -> Container | None:
         """Return one container of this namespace, None when there is none."""
 
     async def closed_ports(self, ports: Collection[int]) -> set[int]:
@@ -149,14 +162,16 @@ class Runtime(Protocol):
     async def rename(self, container: str, name: str) -> None:
         """Give a container another name."""
 
-    async def keep_running(self, container: str, *, on: bool = True) -> None:
+    async def set_restart_policy(self, container: str, *, on: bool) -> None:
         """Have the engine start a container again whenever it ends, also after the engine itself was away; or not."""
 
     async def logs(self, container: str, tail: int) -> list[str]:
-        """Return the last lines of a container's output."""
+        """Return the last lines of a container's output; nothing when it is gone."""
 
-    def follow(self, container: str, tail: int) -> AsyncIterator[str]:
-        """Yield a container's output as it comes."""
+    def output(
+        self, container: str, *, tail: int, since: float = 0.0, follow: bool = True
+    ) -> AsyncGenerator[Printed, None]:
+        """Yield up to `tail` last lines since a time (seconds since 1970); with `follow` each new one until it ends."""
 
     def events(self) -> AsyncIterator[Event]:
         """Yield what happens to containers of this namespace, until the stream ends."""

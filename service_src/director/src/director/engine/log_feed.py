@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from typing import Protocol
+
+import msgspec
 
 from band import logger
 from band.background import run_forever
-from director.engine.changes import between
-from director.engine.interface import Observed
+from director.engine.interface import Container, Printed
 from director.engine.lines import Line, Source, make_line
-from director.engine.output import Output
 from director.errors import DockerUnavailable
 from director.redact import mask_url, scrub, secret_values
 
@@ -30,6 +31,19 @@ LINGER = 10.0
 """Seconds for which containers are followed after the last reader left: a page that is loaded anew comes back."""
 LOOK = 1.0
 RETRY = 2.0
+
+
+class Containers(Protocol):
+    """The containers to follow, as they are now."""
+
+    containers: list[Container]
+
+
+class Output(Protocol):
+    """How the output of a container is followed; see `Engine.output`."""
+
+    def __call__(self, container: str, *, tail: int, since: float = 0.0) -> AsyncGenerator[Printed, None]:
+        """Follow one container."""
 
 
 class Reader:
@@ -65,18 +79,15 @@ class Reader:
         return lines
 
 
-class Feed:
+class LogFeed:
     """All lines of one director. `run` follows the containers; `note` adds what the director itself has to say."""
 
     def __init__(
-        self,
-        output: Output,
-        containers: Callable[[], Iterable[Observed]],
-        declared: Callable[[str], Awaitable[Collection[str]]],
+        self, output: Output, snapshot: Containers, declared: Callable[[str], Awaitable[Collection[str]]]
     ) -> None:
-        """`containers` are those to follow; `declared` tells which env keys of a service are secret."""
+        """`declared` tells which env keys of a service are secret."""
         self._output = output
-        self._containers = containers
+        self._snapshot = snapshot
         self._declared = declared
         self._readers: set[Reader] = set()
         self._kept: dict[str, deque[Line]] = {}
@@ -84,7 +95,7 @@ class Feed:
         self._following: dict[str, asyncio.Task[None]] = {}
         self._reached: dict[str, float] = {}
         self._left_at = float("-inf")
-        self._seen: dict[str, Observed] | None = None
+        self._seen: dict[str, Container] | None = None
         self._wake = asyncio.Event()
 
     @property
@@ -98,12 +109,12 @@ class Feed:
         self._own.append(line)
         self._give(line)
 
-    def pictured(self, containers: Iterable[Observed], how: Callable[[str], str] = lambda _: "") -> None:
-        """Note what changed since the last picture of the containers; the first one is only looked at.
+    def note_changes(self, how: Callable[[str], str] = lambda _: "") -> None:
+        """Note what changed since the last snapshot of the containers; the first one is only looked at.
 
         `how` tells how a service ended last, in words.
         """
-        now = {item.id: item for item in containers}
+        now = {item.id: item for item in self._snapshot.containers}
         if self._seen is not None:
             for happening in between(self._seen, now.values(), how):
                 self.note("director", happening.service, happening.text, happening.container)
@@ -150,7 +161,7 @@ class Feed:
     def _look(self) -> None:
         """Follow each running container that somebody reads, and no other."""
         lingering = asyncio.get_running_loop().time() - self._left_at < LINGER
-        containers = {item.id: item for item in self._containers() if item.kind == "service"}
+        containers = {item.id: item for item in self._snapshot.containers if item.kind == "service"}
         there = {key: item for key, item in containers.items() if item.alive}
         self._reached = {key: at for key, at in self._reached.items() if key in containers}
         wanted = {
@@ -169,7 +180,7 @@ class Feed:
             self._kept.clear()
             self._reached.clear()
 
-    async def _follow(self, item: Observed) -> None:
+    async def _follow(self, item: Container) -> None:
         secrets = secret_values(item.env, await self._declared(item.service))
         since = self._reached.get(item.id, 0.0)
         try:
@@ -196,3 +207,47 @@ class Feed:
         for reader in self._readers:
             if reader.wants(line.cname):
                 reader.put(line)
+
+
+class ContainerChange(msgspec.Struct, frozen=True):
+    """Something that happened to a container of a service."""
+
+    service: str
+    container: str
+    text: str
+
+
+def between(
+    before: Mapping[str, Container], now: Iterable[Container], how: Callable[[str], str] = lambda _: ""
+) -> Iterator[ContainerChange]:
+    """Yield what happened from one snapshot (by container id) to the next.
+
+    `how` tells how a service ended last, in words: Docker may start a container again before it is seen lying still.
+    """
+    present = {item.id: item for item in now if item.kind == "service"}
+    for key, item in present.items():
+        yield from _about(before.get(key), item, how)
+    for key, item in before.items():
+        if key not in present and item.kind == "service":
+            yield ContainerChange(item.service, key, f"container {item.short_id} removed")
+
+
+def _about(was: Container | None, item: Container, how: Callable[[str], str]) -> Iterator[ContainerChange]:
+    if was is not None and was.state == item.state == "running" and was.started_at != item.started_at:
+        ended = how(item.service) or "ended by itself"
+        yield ContainerChange(item.service, item.id, f"container {item.short_id} {ended}; Docker started it again")
+    if was is None or (was.state, was.started_at) != (item.state, item.started_at):
+        text = _state(item)
+        if text:
+            yield ContainerChange(item.service, item.id, text)
+    if was is not None and was.health != item.health and item.health in {"healthy", "unhealthy"} and item.alive:
+        yield ContainerChange(item.service, item.id, f"Docker's check says {item.health}")
+
+
+def _state(item: Container) -> str:
+    if item.state == "running":
+        return f"container {item.short_id} started, image {item.image}"
+    if item.state in {"exited", "dead"}:
+        how = ", out of memory" if item.oom_killed else ""
+        return f"container {item.short_id} ended with exit code {item.exit_code}{how}"
+    return f"container {item.short_id} is {item.state}" if item.state != "created" else ""

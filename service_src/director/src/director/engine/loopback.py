@@ -64,8 +64,8 @@ async def closed_on_host(engine: Connection, name: str, config: Mapping[str, Any
     """Run such a container under a name of its own and return the ports that it found closed."""
     container = await _create(engine, name, config)
     try:
-        await engine.empty(f"containers/{container}/start", "POST")
-        await engine.json(f"containers/{container}/wait", "POST")
+        await engine.call(f"containers/{container}/start", "POST")
+        await engine.call(f"containers/{container}/wait", "POST")
         source = engine.client().containers.container(container)
         lines = await engine.guard(source.log(stdout=True, follow=False))
         return {int(word) for word in "".join(lines).split()}
@@ -76,13 +76,13 @@ async def closed_on_host(engine: Connection, name: str, config: Mapping[str, Any
 async def _create(engine: Connection, name: str, config: Mapping[str, Any]) -> str:
     data = json.dumps(config)
     try:
-        return str((await engine.json("containers/create", "POST", params={"name": name}, data=data))["Id"])
+        return str((await engine.call("containers/create", "POST", params={"name": name}, data=data))["Id"])
     except DockerRefused as error:
         if error.engine_status != 409:
             raise
     await _remove(engine, name)  # of a director that was killed in between
-    return str((await engine.json("containers/create", "POST", params={"name": name}, data=data))["Id"])
+    return str((await engine.call("containers/create", "POST", params={"name": name}, data=data))["Id"])
 
 
 async def _remove(engine: Connection, container: str) -> None:
-    await engine.found(engine.empty(f"containers/{container}", "DELETE", params={"force": "1", "v": "1"}))
+    await engine.found(engine.call(f"containers/{container}", "DELETE", params={"force": "1", "v": "1"}))

@@ -8,7 +8,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from director.engine import interface
+from director.engine.interface import (
+    LABEL_CONFIG,
+    LABEL_KIND,
+    LABEL_SERVICE,
+    Container,
+    Event,
+    ImageInfo,
+    OwnContainer,
+    Sample,
+)
 
 _OWN_ID = re.compile(r"/containers/([0-9a-f]{64})/")
 _NEVER = "0001-01-01"
@@ -30,22 +39,20 @@ def made_by_director(labels: Mapping[str, str] | None) -> bool:
     Core containers (Redis, the director) have their own from Ansible; no image has their namespace.
     """
     labels = labels or {}
-    return bool(labels.get(interface.LABEL_CONFIG)) or labels.get(interface.LABEL_KIND) == "core"
+    return bool(labels.get(LABEL_CONFIG)) or labels.get(LABEL_KIND) == "core"
 
 
-def observed(details: Mapping[str, Any]) -> interface.Observed:
+def observed(details: Mapping[str, Any]) -> Container:
     """Return a container out of `GET /containers/<id>/json`."""
     state, config, host = details["State"], details["Config"], details["HostConfig"]
     labels: dict[str, str] = config.get("Labels") or {}
-    networks = (details.get("NetworkSettings") or {}).get("Networks") or {}
-    addresses = [net["IPAddress"] for net in networks.values() if net.get("IPAddress")]
-    return interface.Observed(
+    return Container(
         id=details["Id"],
         name=details["Name"].lstrip("/"),
-        service=labels.get(interface.LABEL_SERVICE) or details["Name"].lstrip("/"),
-        kind="core" if labels.get(interface.LABEL_KIND) == "core" else "service",
+        service=labels.get(LABEL_SERVICE) or details["Name"].lstrip("/"),
+        kind="core" if labels.get(LABEL_KIND) == "core" else "service",
         state=state["Status"],
-        config=labels.get(interface.LABEL_CONFIG, ""),
+        config=labels.get(LABEL_CONFIG, ""),
         image=config.get("Image", ""),
         created_at=timestamp(details.get("Created")),
         started_at=timestamp(state.get("StartedAt")),
@@ -56,7 +63,6 @@ def observed(details: Mapping[str, Any]) -> interface.Observed:
         health=_health(state),
         restart_policy=str((host.get("RestartPolicy") or {}).get("Name") or "no"),
         ports=_ports(host.get("PortBindings") or {}),
-        address=addresses[0] if addresses else "",
         labels=labels,
         env=dict(item.partition("=")[::2] for item in config.get("Env") or []),
         auto_remove=bool(host.get("AutoRemove")),
@@ -64,10 +70,10 @@ def observed(details: Mapping[str, Any]) -> interface.Observed:
     )
 
 
-def image_info(details: Mapping[str, Any]) -> interface.ImageInfo:
+def image_info(details: Mapping[str, Any]) -> ImageInfo:
     """Return an image out of `GET /images/<name>/json` or one row of `GET /images/json`."""
     labels = (details.get("Config") or {}).get("Labels") or details.get("Labels") or {}
-    return interface.ImageInfo(
+    return ImageInfo(
         id=details["Id"],
         tags=[tag for tag in details.get("RepoTags") or [] if tag != "<none>:<none>"],
         labels=labels,
@@ -77,7 +83,7 @@ def image_info(details: Mapping[str, Any]) -> interface.ImageInfo:
     )
 
 
-def usage_sample(details: Mapping[str, Any]) -> interface.Sample | None:
+def usage_sample(details: Mapping[str, Any]) -> Sample | None:
     """Return what a container uses out of `GET /containers/<id>/stats`; None when it does not run.
 
     Memory is without the page cache that the kernel gives back first, as `docker stats` counts it: the cache has
@@ -90,7 +96,7 @@ def usage_sample(details: Mapping[str, Any]) -> interface.Sample | None:
         return None
     facts = memory.get("stats") or {}
     cache = int(facts.get("total_inactive_file", facts.get("inactive_file", 0)))
-    return interface.Sample(
+    return Sample(
         at=timestamp(details.get("read")),
         cpu_seconds=cpu / 1e9,
         memory=used - cache if cache < used else used,
@@ -98,15 +104,15 @@ def usage_sample(details: Mapping[str, Any]) -> interface.Sample | None:
     )
 
 
-def event_of(data: Mapping[str, Any]) -> interface.Event:
+def event_of(data: Mapping[str, Any]) -> Event:
     """Return what happened, out of one line of `GET /events`."""
     actor = data.get("Actor") or {}
     attributes = actor.get("Attributes") or {}
     code, signal = attributes.get("exitCode"), str(attributes.get("signal") or "")
-    return interface.Event(
+    return Event(
         action=str(data.get("Action") or data.get("status") or ""),
         container=str(actor.get("ID") or data.get("id") or ""),
-        service=str(attributes.get(interface.LABEL_SERVICE) or ""),
+        service=str(attributes.get(LABEL_SERVICE) or ""),
         exit_code=int(code) if code is not None else None,
         time=float(data.get("timeNano", 0)) / 1e9 or float(data.get("time", 0)),
         signal=int(signal) if signal.isdigit() else None,
@@ -114,11 +120,11 @@ def event_of(data: Mapping[str, Any]) -> interface.Event:
     )
 
 
-def own_container(details: Mapping[str, Any]) -> interface.OwnContainer:
+def own_container(details: Mapping[str, Any]) -> OwnContainer:
     """Return the director's own container out of `GET /containers/<id>/json`."""
     bindings = (details["HostConfig"].get("PortBindings") or {}).values()
     binds = [item for item in details.get("Mounts") or [] if item.get("Type") == "bind"]
-    return interface.OwnContainer(
+    return OwnContainer(
         id=details["Id"],
         name=details["Name"].lstrip("/"),
         networks=tuple((details.get("NetworkSettings") or {}).get("Networks") or {}),

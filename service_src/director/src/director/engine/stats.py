@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
 from band import logger
 from band.background import run_forever
-from director.engine.interface import Observed, Runtime, Sample
+from director.engine.interface import Engine, Sample
+from director.engine.snapshot import Snapshot
 from director.errors import DockerUnavailable
 
 INTERVAL = 5.0
@@ -40,11 +41,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 class UsageMeter:
     """Keeps the newest figures of every running container; reading them costs a look into a dictionary."""
 
-    def __init__(
-        self, runtime: Runtime, running: Callable[[], Iterable[Observed]], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._runtime = runtime
-        self._running = running
+    def __init__(self, engine: Engine, snapshot: Snapshot, clock: Callable[[], float] = time.monotonic) -> None:
+        self._engine = engine
+        self._snapshot = snapshot
         self._clock = clock
         self._samples: dict[str, Sample] = {}
         self._usage: dict[str, Usage] = {}
@@ -82,12 +81,12 @@ class UsageMeter:
         Raises:
             DockerUnavailable: the engine is away; the figures stay as they were.
         """
-        running = [item.id for item in self._running() if item.state == "running"]
+        running = [item.id for item in self._snapshot.containers if item.state == "running"]
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def one(container: str) -> Sample | None:
             async with slots:
-                return await self._runtime.sample(container)
+                return await self._engine.sample(container)
 
         found = await asyncio.gather(*(one(container) for container in running), return_exceptions=True)
         self._keep({key: value for key, value in zip(running, found, strict=True) if isinstance(value, Sample)})
@@ -96,7 +95,7 @@ class UsageMeter:
             raise away[0]
 
     def _keep(self, samples: dict[str, Sample]) -> None:
-        running = {item.id for item in self._running() if item.state == "running"}
+        running = {item.id for item in self._snapshot.containers if item.state == "running"}
         self._usage = {key: value for key, value in self._usage.items() if key in running}
         self._samples = {key: value for key, value in self._samples.items() if key in running}
         for key, sample in samples.items():

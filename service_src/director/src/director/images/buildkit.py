@@ -7,13 +7,15 @@ import os
 import re
 import signal
 import tempfile
+import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 import msgspec
 
 from director.engine.lines import cut
+from director.engine.log_feed import LogFeed
 from director.errors import BuildFailed
 from director.locks import Locks
 from director.redact import mask_url
@@ -24,6 +26,7 @@ ATTEMPTS = 3
 ENGINE_FAULTS = ("runc run failed: unable to start container process: waiting for init", "failed to create shim task")
 _STEP = re.compile(r"^#(?P<step>\d+) (?P<rest>.*)$")
 _TIMED = re.compile(r"^\d+\.\d+ ")
+_COUNTED = re.compile(r"^\[(?:[\w.-]+ +)?(?P<done>\d+)/(?P<all>\d+)\] (?P<what>.*)$")
 
 
 class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,39 +48,80 @@ def build_command(request: BuildRequest, docker: str = "docker") -> list[str]:
     return [*command, "-"]
 
 
-class Progress:
-    """Reads BuildKit's plain progress: keeps the last lines of each step, and knows the step that failed."""
+class BuildLog:
+    """Reads BuildKit's plain progress: the step it is at (0 of 0 before the first), the last lines, what failed."""
 
     def __init__(self) -> None:
+        self.began = time.time()
+        self.step = self.steps = 0
+        self.what = ""
+        self.lines: deque[str] = deque(maxlen=LOG_LINES)
         self._steps: dict[str, deque[str]] = {}
         self._titles: dict[str, str] = {}
-        self._last: deque[str] = deque(maxlen=LOG_LINES)
         self._failed = ""
 
     def feed(self, line: str) -> None:
         """Take one line of output."""
         line = cut(mask_url(line))
-        match = _STEP.match(line)
         if not line.strip():
             return
-        if match is None:
-            self._last.append(line)
-            return
-        step, rest = match["step"], match["rest"]
-        if rest.startswith("ERROR"):
-            self._failed = step
-        lines = self._steps.setdefault(step, deque(maxlen=LOG_LINES))
-        if step not in self._titles:
-            self._titles[step] = rest
-        else:
-            lines.append(_TIMED.sub("", rest))
-        self._last.append(rest)
+        match = _STEP.match(line)
+        text = _TIMED.sub("", match["rest"] if match else line)
+        self.lines.append(text)
+        if match is not None:
+            self._take(match["step"], match["rest"], text)
 
     def failure(self) -> tuple[str, list[str]]:
         """Return (title of the failed step, its last lines); without one, the last lines of the output."""
         if not self._failed:
-            return "", list(self._last)
+            return "", list(self.lines)
         return self._titles[self._failed], list(self._steps[self._failed])
+
+    def _take(self, step: str, rest: str, text: str) -> None:
+        if rest.startswith("ERROR"):
+            self._failed = step
+        if counted := _COUNTED.match(rest):
+            self.step, self.steps, self.what = int(counted["done"]), int(counted["all"]), counted["what"]
+        lines = self._steps.setdefault(step, deque(maxlen=LOG_LINES))
+        if step in self._titles:
+            lines.append(text)
+        else:
+            self._titles[step] = rest
+
+
+class Progress:
+    """The builds in progress by service; their lines also go to the feed, as source `build`."""
+
+    def __init__(self, feed: LogFeed) -> None:
+        self._feed = feed
+        self._now: dict[str, BuildLog] = {}
+
+    def of(self, name: str) -> BuildLog | None:
+        """Return the build of a service, None when there is none."""
+        return self._now.get(name)
+
+    @contextmanager
+    def building(self, name: str, image: str) -> Iterator[None]:
+        """Be a build of a service within the block."""
+        self._now[name] = BuildLog()
+        self._feed.note("build", name, f"building {image}")
+        try:
+            yield
+        except BaseException:
+            self._feed.note("build", name, f"building {image} failed")
+            raise
+        else:
+            seconds = time.time() - self._now[name].began
+            self._feed.note("build", name, f"built {image} in {seconds:.1f} s")
+        finally:
+            self._now.pop(name, None)
+
+    def line(self, name: str, text: str) -> None:
+        """Take a line that the build of a service printed."""
+        now = self._now.get(name)
+        if now is not None:
+            now.feed(text)
+        self._feed.note("build", name, text)
 
 
 class Builder:
@@ -112,7 +156,7 @@ class Builder:
                     return
 
     async def _run(self, request: BuildRequest, context: bytes, log: Callable[[str], None]) -> None:
-        progress = Progress()
+        printed = BuildLog()
         try:
             process = await self._start(request)
         except OSError as error:
@@ -122,19 +166,19 @@ class Builder:
         try:
             async with asyncio.timeout(self._timeout):
                 feed = asyncio.create_task(_feed(process, context))
-                await _follow(process, progress, log)
+                await _follow(process, printed, log)
                 await feed
                 code = await process.wait()
         except TimeoutError as error:
             raise BuildFailed(
                 f"building {request.tag} took longer than {self._timeout:.0f} s and was stopped",
                 "look at the last step; BAND_BUILD_TIMEOUT raises the limit",
-                log=progress.failure()[1],
+                log=printed.failure()[1],
             ) from error
         finally:
             await _kill(process)
         if code != 0:
-            title, lines = progress.failure()
+            title, lines = printed.failure()
             where = f" at step {title}" if title else ""
             raise BuildFailed(f"building {request.tag} failed{where}", "the log holds the step's last lines", log=lines)
 
@@ -174,7 +218,7 @@ async def _feed(process: asyncio.subprocess.Process, context: bytes) -> None:
     process.stdin.close()
 
 
-async def _follow(process: asyncio.subprocess.Process, progress: Progress, log: Callable[[str], None]) -> None:
+async def _follow(process: asyncio.subprocess.Process, printed: BuildLog, log: Callable[[str], None]) -> None:
     assert process.stdout is not None  # noqa: S101 - asked for a pipe above
     while True:
         try:
@@ -184,7 +228,7 @@ async def _follow(process: asyncio.subprocess.Process, progress: Progress, log: 
         if not raw:
             return
         line = raw.decode("utf-8", "replace").rstrip()
-        progress.feed(line)
+        printed.feed(line)
         if line.strip():
             log(line)
 

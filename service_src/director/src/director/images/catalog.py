@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -14,8 +14,6 @@ import yaml
 
 from director.errors import InvalidValue, NotFound, did_you_mean
 from director.state.spec import (
-    NAME_PATTERN,
-    POS_PATTERN,
     RESERVED,
     HealthCheck,
     Limits,
@@ -27,7 +25,7 @@ from director.state.spec import (
     check_limits,
     check_name,
 )
-from director.validation import explain
+from director.validation import NAME_PATTERN, POS_PATTERN, explain
 
 BUILTIN = "builtin"
 ORIGINAL_BASE = "base_original"
@@ -214,14 +212,6 @@ class Catalog:
         if collection != BUILTIN:
             return None
         return next((root / name for root in self._sources if (root / name / "pyproject.toml").is_file()), None)
-
-
-def builtin_home(package: Path) -> Path | None:
-    """Return the folder that holds `band_images` and `service_src`: the repository of a checkout, else the image's."""
-    candidates: Iterable[Path] = [*package.parents, Path("/usr/share/rockstat")]
-    return next(
-        (home for home in candidates if (home / "band_images").is_dir() and (home / "service_src").is_dir()), None
-    )
 
 
 def _base_problem(dockerfile: str) -> str:

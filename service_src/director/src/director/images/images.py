@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import msgspec
+from prometheus_client import Counter
+from prometheus_client.metrics_core import Metric
 
 from band import logger
-from director.api.counts import BuildCounts
-from director.engine import interface
+from director.engine.interface import (
+    LABEL_CONTENTS,
+    LABEL_KIND,
+    LABEL_MANAGED,
+    LABEL_NAMESPACE,
+    LABEL_SERVICE,
+    Engine,
+    ImageInfo,
+)
 from director.errors import BuildFailed, Conflict
-from director.images.buildkit import Builder, BuildRequest
+from director.images.buildkit import Builder, BuildRequest, Progress
 from director.images.catalog import ORIGINAL_BASE, Catalog, ImageFolder
 from director.images.context import Entry, adapt_requirements, context_hash, named, pack, read_entries
-from director.images.progress import Progress
 
 
 class ImagePlan(msgspec.Struct, frozen=True):
@@ -36,28 +45,41 @@ class ImagePlan(msgspec.Struct, frozen=True):
     def labels(self, namespace: str) -> dict[str, str]:
         """Return the labels of the image."""
         return {
-            interface.LABEL_MANAGED: "true",
-            interface.LABEL_NAMESPACE: namespace,
-            interface.LABEL_SERVICE: self.folder.name,
-            interface.LABEL_KIND: "service" if self.folder.runnable else "base",
-            interface.LABEL_CONTENTS: self.contents,
+            LABEL_MANAGED: "true",
+            LABEL_NAMESPACE: namespace,
+            LABEL_SERVICE: self.folder.name,
+            LABEL_KIND: "service" if self.folder.runnable else "base",
+            LABEL_CONTENTS: self.contents,
         }
+
+
+class BuildCounts:
+    """Builds by outcome, and the seconds they took together, for Prometheus."""
+
+    def __init__(self) -> None:
+        self._outcomes = Counter("band_builds", "Image builds by outcome.", ["outcome"], registry=None)
+        self._seconds = Counter("band_build_seconds", "Seconds that all image builds took together.", registry=None)
+        for outcome in ("ok", "failed"):
+            self._outcomes.labels(outcome)
+
+    def ended(self, outcome: str, seconds: float) -> None:
+        """Count one build."""
+        self._outcomes.labels(outcome).inc()
+        self._seconds.inc(seconds)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metric families, as prometheus_client asks a collector for them."""
+        yield from self._outcomes.collect()
+        yield from self._seconds.collect()
 
 
 class Images:
     """Plans and builds the images of services."""
 
     def __init__(
-        self,
-        runtime: interface.Runtime,
-        catalog: Catalog,
-        builder: Builder,
-        *,
-        namespace: str,
-        base_image: str,
-        progress: Progress,
+        self, engine: Engine, catalog: Catalog, builder: Builder, *, namespace: str, base_image: str, progress: Progress
     ) -> None:
-        self._runtime = runtime
+        self._engine = engine
         self._catalog = catalog
         self._builder = builder
         self._namespace = namespace
@@ -109,7 +131,7 @@ class Images:
         base_id, base_contents, notes = "", "", list[str]()
         if folder.uses_base:
             plain = await self._base()
-            base_id, base_contents = plain.id, plain.labels.get(interface.LABEL_CONTENTS, "")
+            base_id, base_contents = plain.id, plain.labels.get(LABEL_CONTENTS, "")
             if folder.original and await asyncio.to_thread(self._catalog.find, ORIGINAL_BASE) is not None:
                 below = await self._plan(await asyncio.to_thread(self._catalog.get, ORIGINAL_BASE))
                 base, base_id, base_contents = below.tag, below.tag, below.contents
@@ -118,13 +140,13 @@ class Images:
             entries, notes = adapt_requirements(entries)
         tag = f"{self._namespace}/{folder.name}:{context_hash(entries, base_id)}"
         contents = context_hash(named(entries, base, ORIGINAL_BASE) if below else entries, base_contents)
-        present = await self._runtime.image(tag) is not None
+        present = await self._engine.image(tag) is not None
         return ImagePlan(folder, tag, contents, entries, present, base, notes, below)
 
     async def _ensure_below(self, name: str, plan: ImagePlan) -> None:
         """Build what an original service stands on, on its behalf; those that come at the same time wait for it."""
         async with self._below:
-            if await self._runtime.image(plan.tag) is not None:
+            if await self._engine.image(plan.tag) is not None:
                 return
             try:
                 await self._build(name, plan)
@@ -160,8 +182,8 @@ class Images:
         logger.info("build", service=name, line=line)
         self._progress.line(name, line)
 
-    async def _base(self) -> interface.ImageInfo:
-        base = await self._runtime.image(self._base_image)
+    async def _base(self) -> ImageInfo:
+        base = await self._engine.image(self._base_image)
         if base is None:
             hint = "make it with `ansible-playbook setup.yml`, or name another one in BAND_BASE_IMAGE"
             raise Conflict(f"the base image {self._base_image} is not there", hint)

@@ -1,4 +1,4 @@
-"""What may be thrown away, as a pure function: images that no release needs, containers that nobody will start again.
+"""Images that no release needs: what may be removed, a pure function, and its removal by request, age or a full disk.
 
 Only what carries our labels and our namespace is ever looked at. Volumes, networks and BuildKit's cache (which knows no
 labels, and belongs to everyone who builds on the host) are never touched.
@@ -6,13 +6,26 @@ labels, and belongs to everyone who builds on the host) are never touched.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+import asyncio
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 
 import msgspec
 
-from director.engine.interface import LABEL_KIND, LABEL_SERVICE, LABEL_SPEC, ImageInfo, Observed
-from director.state.desired import Wanted
+from band import logger
+from band.background import run_forever
+from director.engine.interface import LABEL_KIND, LABEL_SERVICE, Engine, ImageInfo
+from director.errors import Conflict, DirectorError
+from director.locks import Locks
+from director.state.desired import Desired
+from director.state.releases import Releases
+
+EVERY = 3600.0
+FIRST = 300.0
+"""Seconds after the start of the director at which it looks for the first time."""
+DAY = 86_400.0
 
 
 class World(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,8 +36,6 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
         images: the images that carry our labels.
         used: ids of the images of all containers of the host, whoever they belong to.
         kept: tags that releases need, of services that are wanted.
-        desired: what should be.
-        containers: the containers of the namespace.
         busy: services that somebody is working on; nothing of them is touched.
         older_than: images made after this time (seconds since 1970) stay.
     """
@@ -33,8 +44,6 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     images: Iterable[ImageInfo]
     used: Collection[str]
     kept: Collection[str]
-    desired: Mapping[str, Wanted]
-    containers: Iterable[Observed]
     busy: Collection[str] = ()
     older_than: float = float("inf")
 
@@ -54,51 +63,12 @@ class UnusedImage(msgspec.Struct, frozen=True):
         return self.tags or [self.id]
 
 
-class DeadContainer(msgspec.Struct, frozen=True):
-    """A container to remove."""
-
-    id: str
-    service: str
-    name: str
-
-
-class Waste(msgspec.Struct, frozen=True):
-    """What may go."""
-
-    images: list[UnusedImage]
-    containers: list[DeadContainer]
-
-    @property
-    def bytes(self) -> int:
-        """How much the disk gains at least."""
-        return sum(image.bytes for image in self.images)
-
-    def shown(self) -> dict[str, Any]:
-        """Return it as `/prune` answers."""
-        return {
-            "images": [
-                {
-                    "image": image.references[0],
-                    "id": image.id.removeprefix("sha256:")[:12],
-                    "service": image.service,
-                    "bytes": image.bytes,
-                    "created": image.created,
-                }
-                for image in self.images
-            ],
-            "containers": [
-                {"name": item.name, "short_id": item.id[:12], "service": item.service} for item in self.containers
-            ],
-            "bytes": self.bytes,
-        }
-
-
-def waste(world: World) -> Waste:
-    """Return what nobody needs, oldest first."""
+def unused(world: World) -> list[UnusedImage]:
+    """Return the images that nobody needs, oldest first."""
     there = list(world.images)
     newest = {image.id for image in _newest(there)}
-    images = sorted((one for one in there if _is_waste(world, one, newest)), key=lambda image: image.created)
-    return Waste([_unused(image) for image in images], [_dead(item) for item in world.containers if _dies(world, item)])
+    images = sorted((one for one in there if _is_unused(world, one, newest)), key=lambda image: image.created)
+    return [_unused(image) for image in images]
 
 
 def _newest(images: Iterable[ImageInfo]) -> Iterable[ImageInfo]:
@@ -109,7 +79,7 @@ def _newest(images: Iterable[ImageInfo]) -> Iterable[ImageInfo]:
     return by_service.values()
 
 
-def _is_waste(world: World, image: ImageInfo, newest: Collection[str]) -> bool:
+def _is_unused(world: World, image: ImageInfo, newest: Collection[str]) -> bool:
     service = image.labels.get(LABEL_SERVICE, "")
     ours = all(tag.startswith(f"{world.namespace}/{service}:") for tag in image.tags)
     return (
@@ -127,16 +97,112 @@ def _is_waste(world: World, image: ImageInfo, newest: Collection[str]) -> bool:
     )
 
 
-def _dies(world: World, item: Observed) -> bool:
-    """Tell whether a container ended, belongs to nothing that should be, and cannot be taken in by the reconciler."""
-    forgotten = item.service not in world.desired and item.service not in world.busy
-    return item.kind == "service" and not item.alive and forgotten and not item.labels.get(LABEL_SPEC)
-
-
 def _unused(image: ImageInfo) -> UnusedImage:
     own = max(0, image.size - image.shared)
     return UnusedImage(image.id, image.labels[LABEL_SERVICE], sorted(image.tags), own, image.created)
 
 
-def _dead(item: Observed) -> DeadContainer:
-    return DeadContainer(item.id, item.service, item.name)
+class PruneSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """When to prune without being asked: `age` in days and `disk` in percent used, 0 for never."""
+
+    age: float = 14.0
+    disk: float = 85.0
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    """The images that were removed, and what the engine refused to remove: image and reason."""
+
+    images: list[UnusedImage]
+    failed: list[dict[str, str]]
+
+
+def disk_used(path: str = "/") -> float:
+    """Return how full the disk is in percent. In a container `/` lies on the disk that Docker keeps images on."""
+    usage = shutil.disk_usage(path)
+    return 100.0 * usage.used / usage.total
+
+
+@dataclass(kw_only=True, eq=False)
+class Pruner:
+    """Finds what may go, and removes it service by service under that service's lock."""
+
+    engine: Engine
+    desired: Desired
+    releases: Releases
+    locks: Locks
+    namespace: str
+    settings: PruneSettings
+    disk: Callable[[], float] = disk_used
+
+    async def look(self, older_than: float = float("inf")) -> list[UnusedImage]:
+        """Return what may go.
+
+        Raises:
+            Conflict: the desired state is not known yet, so that nothing may be removed.
+            DockerUnavailable: the engine does not answer.
+        """
+        return unused(await self._world(older_than))
+
+    async def prune(self, older_than: float = float("inf")) -> Pruned:
+        """Remove what may go."""
+        found = await self.look(older_than)
+        done = Pruned([], [])
+        for service in dict.fromkeys(image.service for image in found):
+            await self._remove(service, [image for image in found if image.service == service], older_than, done)
+        if done.images or done.failed:
+            references = [image.references[0] for image in done.images]
+            size = sum(image.bytes for image in done.images)
+            logger.info("pruned", images=references, bytes=size, failed=len(done.failed))
+        return done
+
+    async def run(self) -> None:
+        """Look every hour, until cancelled; with both thresholds off, never."""
+        if not (self.settings.age or self.settings.disk):
+            return
+        await asyncio.sleep(FIRST)
+        await run_forever("pruner", self._look_round, pause_seconds=EVERY)
+
+    async def _look_round(self) -> None:
+        try:
+            await self.once()
+        except DirectorError as error:  # the engine is away, or Redis was not read yet: in an hour again
+            logger.warning("prune_failed", reason=error.message)
+
+    async def once(self) -> Pruned | None:
+        """Prune if the disk is too full (everything that may go) or by age; None when there was no reason to."""
+        used = self.disk() if self.settings.disk else 0.0
+        if self.settings.disk and used >= self.settings.disk:
+            logger.warning("disk_nearly_full", percent=round(used, 1), threshold=self.settings.disk)
+            return await self.prune()
+        if self.settings.age:
+            return await self.prune(time.time() - self.settings.age * DAY)
+        return None
+
+    async def _remove(self, service: str, images: list[UnusedImage], older_than: float, done: Pruned) -> None:
+        """Remove images of one service, and note what became of each in `done`."""
+        async with self.locks.hold(service):
+            # While the lock was waited for, somebody may have run it. Sizes take the engine long, and are known.
+            world = await self._world(older_than, sizes=False, working=service)
+            still = {item.id for item in unused(world)}
+            for image in images:
+                if image.id not in still:
+                    continue
+                try:
+                    for reference in image.references:
+                        await self.engine.remove_image(reference)
+                    done.images.append(image)
+                except DirectorError as error:
+                    done.failed.append({"image": image.references[0], "reason": error.message})
+
+    async def _world(self, older_than: float, *, sizes: bool = True, working: str = "") -> World:
+        if not (self.desired.loaded and self.releases.loaded):
+            raise Conflict("the desired state is not loaded yet (Redis)", "is Redis up? See GET /health")
+        used = await self.engine.used_images()  # before the images: one that is used in between is seen as used
+        return World(
+            namespace=self.namespace,
+            images=await self.engine.images(sizes=sizes),
+            used=used,
+            kept=self.releases.kept_images() | {item.spec.image for item in self.desired.all().values()},
+            busy=self.locks.busy - {working},
+            older_than=older_than,
+        )

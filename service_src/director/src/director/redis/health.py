@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from band import logger
 from band.background import run_forever
 from band.constants import DEAD_LETTERS, EVENTS_STREAM
 from band.errors import RedisError, RedisReplyError
 from director.redact import mask_url
-from director.state.desired import Store, pairs
+from director.state.store import Store, pairs
 
 EVERY_SECONDS = 5.0
 WRITTEN_SECONDS = 60
@@ -52,7 +52,7 @@ class RedisHealth:
         self.last_event_at = 0.0
 
     @property
-    def status(self) -> str:
+    def status(self) -> Literal["ok", "away", "failing"]:
         """`ok`, `away`, or `failing` when it takes no writes."""
         return "away" if not self._link.connected else "failing" if self._refusal else "ok"
 

@@ -14,7 +14,8 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -22,9 +23,11 @@ from band import logger
 from band.background import run_forever
 from band.errors import RedisReplyError, RedisUnavailable, SettingsError
 from band.redis import RedisAddress, RedisLink
-from director.engine.interface import Observed
+from director.engine.snapshot import Snapshot
+from director.locks import Locks
 from director.redis.acl import ANY_KEY, rules_of
-from director.state.desired import Desired, Store
+from director.state.desired import Desired
+from director.state.store import Store
 
 LOOK_EVERY = 1.0
 ASK_EVERY = 30.0
@@ -151,24 +154,17 @@ class RedisUsers:
         return hmac.new(self._key, what.encode(), hashlib.sha256).hexdigest()
 
 
+@dataclass(eq=False)
 class UserKeeper:
-    """Keeps the users as they should be, whatever becomes of Redis. `observed` returns None while Docker is away."""
+    """Keeps the users as they should be, whatever becomes of Redis."""
 
-    def __init__(
-        self,
-        users: RedisUsers,
-        link: RedisLink,
-        desired: Desired,
-        observed: Callable[[], list[Observed] | None],
-        busy: Callable[[], frozenset[str]],
-    ) -> None:
-        self._users = users
-        self._link = link
-        self._desired = desired
-        self._observed = observed
-        self._busy = busy
-        self._connections = 0
-        self._kept: tuple[Any, ...] = ()
+    users: RedisUsers
+    link: RedisLink
+    desired: Desired
+    snapshot: Snapshot
+    locks: Locks
+    _connections: int = field(default=0, init=False)
+    _kept: tuple[Any, ...] = field(default=(), init=False)
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -180,12 +176,12 @@ class UserKeeper:
         Raises:
             RedisReplyError: Redis does not let the director make users.
         """
-        if not self._link.connected or not self._desired.loaded:
+        if not self.link.connected or not self.desired.loaded:
             return
-        if self._link.reconnects != self._connections:
-            self._connections = self._link.reconnects
-            self._users.forget()
-        wanted, observed = self._desired.all(), self._observed()
+        if self.link.reconnects != self._connections:
+            self._connections = self.link.reconnects
+            self.users.forget()
+        wanted, observed = self.desired.all(), self.snapshot.current()
         services = {name: one.spec.redis_keys for name, one in wanted.items() if one.state != "removed"}
         in_use: frozenset[str] | None = None
         if observed is not None:
@@ -195,7 +191,7 @@ class UserKeeper:
         world = (services, in_use, self._connections, time.monotonic() // ASK_EVERY)
         if world != self._kept:
             with contextlib.suppress(RedisUnavailable):
-                await self._users.tidy(services, in_use, self._busy())
+                await self.users.tidy(services, in_use, self.locks.busy)
                 self._kept = world
 
 

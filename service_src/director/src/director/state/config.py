@@ -15,14 +15,12 @@ import msgspec
 from band.errors import DecodingError
 from band.json_codec import decode
 from director.errors import Conflict, InvalidValue, shown_key
-from director.state.desired import Store, pairs
-from director.state.spec import ENV_KEY_PATTERN, POS_PATTERN, Limits, Pos, check_env, check_limits
-from director.validation import explain
+from director.state.spec import Limits, Pos, check_env, check_limits
+from director.state.store import Store, pairs
+from director.validation import ENV_KEY_PATTERN, explain
 
 Document = dict[str, Any]
 
-_OLD_POS = re.compile("[0-9]{1,2}x[0-9]{1,2}")
-"""What was once taken as a position: column or row 0, too. Stored then, it must not keep a service from `/run`."""
 KEYS = "env.<NAME>, limits.memory, limits.cpus, limits.pids, pos, auto_remove"
 
 
@@ -54,17 +52,13 @@ class Configs:
         """
         raw = await self._store.command("HGET", self._key, name)
         try:
-            document: Document = decode(raw, dict[str, Any]) if raw else {}
+            return decode(raw, dict[str, Any]) if raw else {}
         except DecodingError as error:
             raise Conflict(
                 f"the stored config of {name!r} cannot be read: {error}",
                 f"GET /rm/{name} forgets the service with its config; then run it with the env that it needs",
                 service=name,
             ) from error
-        pos = document.get("pos")
-        if isinstance(pos, str) and _OLD_POS.fullmatch(pos) and not re.fullmatch(POS_PATTERN, pos):
-            del document["pos"]
-        return document
 
     async def put(self, name: str, document: Mapping[str, Any]) -> None:
         """Write the document of a service; an empty one is dropped."""

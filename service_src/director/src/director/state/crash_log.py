@@ -6,15 +6,17 @@ what somebody does with `docker stop` or `docker kill` are no crashes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
 from typing import Literal
 
 import msgspec
 
 from band import logger
 from band.errors import RedisError
-from director.state.desired import Store, documents
+from director.state.store import RedisHash, Store
 
+MAX_OUTPUTS = 100
+"""Services whose last lines are remembered; each has at most 20 lines of 8 KiB."""
 Kind = Literal["crash", "quit", "outside", "refused"]
 """`crash`: unclean; `quit`: by itself with exit code 0; `outside`: somebody told Docker; `refused`: a start failed."""
 
@@ -27,7 +29,7 @@ class CrashLimits(msgspec.Struct, frozen=True, kw_only=True):
     cooldown: float = 1800.0
 
 
-class End(msgspec.Struct, frozen=True, omit_defaults=True):
+class ExitRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One end of a container, or one start that failed. `at` is in seconds since 1970."""
 
     at: float
@@ -42,7 +44,7 @@ class End(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"ended with exit code {self.exit_code}" if self.exit_code is not None else "could not be started"
 
 
-class Crash(msgspec.Struct, frozen=True, kw_only=True):
+class CrashLoop(msgspec.Struct, frozen=True, kw_only=True):
     """Why a service is not started any more; `last_lines` of its output, secrets masked."""
 
     reason: str
@@ -52,7 +54,7 @@ class Crash(msgspec.Struct, frozen=True, kw_only=True):
     last_lines: list[str]
 
 
-class RolledBack(msgspec.Struct, frozen=True, kw_only=True, rename={"source": "from", "target": "to"}):
+class RollbackRecord(msgspec.Struct, frozen=True, kw_only=True, rename={"source": "from", "target": "to"}):
     """The last rollback that happened by itself: from which release to which, and why."""
 
     at: float
@@ -61,7 +63,7 @@ class RolledBack(msgspec.Struct, frozen=True, kw_only=True, rename={"source": "f
     reason: str
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CrashRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is remembered of one service.
 
     Attributes:
@@ -71,64 +73,89 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         rolled_back: the last rollback that happened by itself, until the next run.
     """
 
-    ends: tuple[End, ...] = ()
-    crash: Crash | None = None
+    ends: tuple[ExitRecord, ...] = ()
+    crash: CrashLoop | None = None
     tried_at: float = 0.0
-    rolled_back: RolledBack | None = None
+    rolled_back: RollbackRecord | None = None
 
     def recent(self, now: float, window: float) -> tuple[float, ...]:
         """Return the times of all ends that still count, for the back-off."""
         return tuple(end.at for end in self.ends if now - end.at < window)
 
-    def crashes(self, now: float, window: float) -> tuple[End, ...]:
+    def crashes(self, now: float, window: float) -> tuple[ExitRecord, ...]:
         """Return the crashes that still count."""
         return tuple(end for end in self.ends if end.kind == "crash" and now - end.at < window)
 
-    def since(self, moment: float) -> End | None:
+    def since(self, moment: float) -> ExitRecord | None:
         """Return how it ended by itself after a moment, if it did."""
         return next((end for end in self.ends if end.at > moment and end.kind in {"crash", "quit"}), None)
 
 
-NO_RECORD = Record()
+NO_RECORD = CrashRecord()
 
 
-class Crashes:
-    """The hash `<namespace>:director:crashes` with its copy in memory; a change is written with the next `save`."""
+class CrashLog(RedisHash[CrashRecord]):
+    """The hash `<namespace>:director:crashes` with its copy in memory; a change is written with the next `save`.
+
+    The last output of services that failed is in memory only.
+    """
 
     def __init__(self, store: Store, namespace: str, limits: CrashLimits | None = None) -> None:
-        self._store = store
-        self._key = f"{namespace}:director:crashes"
-        self._records: dict[str, Record] = {}
-        self._unsaved: set[str] = set()
+        super().__init__(store, f"{namespace}:director:crashes", CrashRecord)
         self.limits = limits or CrashLimits()
+        self._unsaved: set[str] = set()
+        self._output: OrderedDict[str, list[str]] = OrderedDict()
 
-    def of(self, service: str) -> Record:
+    def of(self, service: str) -> CrashRecord:
         """Return the record of a service."""
-        return self._records.get(service, NO_RECORD)
+        return self.get(service) or NO_RECORD
 
     def words(self, service: str) -> str:
         """Return how a service ended last, in words; nothing when that is not known."""
         ends = self.of(service).ends
         return ends[-1].words() if ends else ""
 
-    def all(self) -> Mapping[str, Record]:
-        """Return the records of all services that have one."""
-        return dict(self._records)
+    def recent(self, service: str, now: float) -> int:
+        """Return how often a service crashed within the window."""
+        return len(self.of(service).crashes(now, self.limits.window))
 
-    def note(self, service: str, end: End) -> None:
+    def note(self, service: str, end: ExitRecord) -> None:
         """Remember an end; those out of the window are forgotten."""
         record = self.of(service)
         kept = tuple(item for item in record.ends if end.at - item.at < self.limits.window)
         self.put(service, msgspec.structs.replace(record, ends=(*kept, end)))
 
-    def put(self, service: str, record: Record) -> None:
+    def put(self, service: str, record: CrashRecord) -> None:
         """Set the record of a service."""
         if record != self.of(service):
             self._unsaved.add(service)
             if record == NO_RECORD:
-                self._records.pop(service, None)
+                self._documents.pop(service, None)
             else:
-                self._records[service] = record
+                self._documents[service] = record
+
+    def reset(self, service: str) -> CrashRecord:
+        """Forget how a service ended, since somebody runs it; returns what was known, to `put` it back."""
+        before = self.of(service)
+        self.put(service, NO_RECORD)
+        return before
+
+    def keep_output(self, service: str, lines: list[str]) -> None:
+        """Remember what a build, or a container that was removed, printed last (secrets masked)."""
+        self.forget_output(service)
+        if lines:
+            self._output[service] = lines
+        while len(self._output) > MAX_OUTPUTS:
+            self._output.popitem(last=False)
+
+    def forget_output(self, service: str) -> list[str]:
+        """Forget what `keep_output` remembers, and return it."""
+        return self._output.pop(service, [])
+
+    def last_output(self, service: str) -> list[str]:
+        """Return what `keep_output` remembers, or else what the service printed before it crashed."""
+        crash = self.of(service).crash
+        return self._output.get(service) or (crash.last_lines if crash else [])
 
     async def load(self) -> None:
         """Read what Redis knows; what was noted since the start stands.
@@ -136,16 +163,16 @@ class Crashes:
         Raises:
             RedisUnavailable: Redis does not answer.
         """
-        reply = await self._store.command("HGETALL", self._key)
-        for name, found in documents(reply, Record, self._key).items():
+        for name, found in (await self.read()).items():
             mine = self.of(name)
             ends = tuple(sorted({*found.ends, *mine.ends}, key=lambda end: end.at))
-            self._records[name] = msgspec.structs.replace(found, ends=ends, crash=mine.crash or found.crash)
+            self._documents[name] = msgspec.structs.replace(found, ends=ends, crash=mine.crash or found.crash)
+        self.loaded = True
 
     async def save(self) -> None:
         """Write what changed; without Redis it is written with a later call."""
         for service in list(self._unsaved):
-            record = self._records.get(service)
+            record = self.get(service)
             try:
                 if record is None:
                     await self._store.command("HDEL", self._key, service)
@@ -154,5 +181,5 @@ class Crashes:
             except RedisError as error:
                 logger.debug("crashes_not_saved", reason=str(error))
                 return
-            if self._records.get(service) == record:
+            if self.get(service) == record:
                 self._unsaved.discard(service)

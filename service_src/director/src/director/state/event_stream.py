@@ -1,9 +1,9 @@
-"""The road of one event, read from Redis: its entry in the stream, and what each listener's group made of it."""
+"""The stream of events: the newest of them, and one event with what each group of listeners made of it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ from band.constants import DEAD_LETTERS, EVENTS_STREAM
 from band.errors import DecodingError, RedisReplyError
 from band.json_codec import decode
 from director.errors import NotFound
-from director.state.desired import Store, pairs
+from director.state.store import Store, pairs, stream_order, text
 
 TAKEN = EVENTS_STREAM + ":taken:{name}"
 """What a group has acknowledged, one entry a batch: `ids` (joined by commas) and `ms`, the time it took."""
@@ -27,6 +27,13 @@ RECORDS = 20_000
 """Records of a group looked at: it keeps about half as many."""
 
 Fields = dict[str, bytes]
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """An entry of the stream of events."""
+
+    stream_id: str
+    event: Any
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -61,6 +68,12 @@ async def find(store: Store, event_id: str, *, after: str | None = None, scan: i
     )
 
 
+async def newest(store: Store, limit: int) -> list[StoredEvent]:
+    """Return up to `limit` events, newest first; one that is no JSON stands there as text."""
+    rows = await store.command("XREVRANGE", EVENTS_STREAM, "+", "-", "COUNT", str(limit))
+    return [StoredEvent(text(row[0]), _event(_named(row[1]).get("event", b"null"))) for row in rows or () if row[1]]
+
+
 async def groups(store: Store, stream_id: str, event_id: str = "") -> list[dict[str, Any]]:
     """Return what became of an entry in each listener's group, sorted by name.
 
@@ -79,22 +92,22 @@ async def groups(store: Store, stream_id: str, event_id: str = "") -> list[dict[
 
 
 async def _group(store: Store, facts: Fields, stream_id: str, event_id: str) -> dict[str, Any]:
-    name = _text(facts["name"])
-    if _order(stream_id) > _order(_text(facts["last-delivered-id"])):
+    name = text(facts["name"])
+    if stream_order(stream_id) > stream_order(text(facts["last-delivered-id"])):
         return {"group": name, "state": "waiting"}
     pending = await store.command("XPENDING", EVENTS_STREAM, name, stream_id, stream_id, "1")
     if pending:
         _, consumer, idle, deliveries = pending[0]
-        held = {"consumer": _text(consumer), "idle_ms": int(idle), "deliveries": int(deliveries)}
+        held = {"consumer": text(consumer), "idle_ms": int(idle), "deliveries": int(deliveries)}
         return {"group": name, "state": "pending", **held}
     async for letter_id, fields in _entries(store, DEAD_LETTERS.format(name=name), stream_id, RECORDS):
         if _is_letter_of(fields, stream_id, event_id):
-            reason = _text(fields.get("reason", b""))
-            return {"group": name, "state": "dead_letter", "at": _order(letter_id)[0], "reason": reason}
+            reason = text(fields.get("reason", b""))
+            return {"group": name, "state": "dead_letter", "at": stream_order(letter_id)[0], "reason": reason}
     async for record_id, fields in _entries(store, TAKEN.format(name=name), stream_id, RECORDS):
-        if stream_id in _text(fields.get("ids", b"")).split(","):
+        if stream_id in text(fields.get("ids", b"")).split(","):
             took = _number(fields.get("ms"))
-            return {"group": name, "state": "taken", "at": _order(record_id)[0], "ms": took}
+            return {"group": name, "state": "taken", "at": stream_order(record_id)[0], "ms": took}
     return {"group": name, "state": "older" if await _has_taken_all_else(store, facts, name) else "unknown"}
 
 
@@ -108,7 +121,7 @@ async def _has_taken_all_else(store: Store, facts: Fields, name: str) -> bool:
 
 
 def _is_letter_of(fields: Fields, stream_id: str, event_id: str) -> bool:
-    if noted := _text(fields.get("stream_id", b"")):
+    if noted := text(fields.get("stream_id", b"")):
         return noted == stream_id
     raw = fields.get("event", b"")
     if not event_id or event_id.encode() not in raw:
@@ -127,10 +140,10 @@ async def _entries(store: Store, key: str, start: str, most: int) -> AsyncIterat
         for row in rows or ():
             fields = _named(row[1])
             size += sum([len(value) for value in fields.values()])
-            yield _text(row[0]), fields
+            yield text(row[0]), fields
         if not rows or len(rows) < count:
             return
-        start = f"({_text(rows[-1][0])}"
+        start = f"({text(rows[-1][0])}"
         most -= len(rows)
         chunk = max(1, min(CHUNK, CHUNK_BYTES * len(rows) // max(1, size)))
 
@@ -139,7 +152,7 @@ async def _why(store: Store, event_id: str, looked: int, last: str, scan: int) -
     first = await store.command("XRANGE", EVENTS_STREAM, "-", "+", "COUNT", "1")
     if not first:
         return "the stream is empty: no event was accepted yet, or all were trimmed away"
-    oldest, asked = _order(_text(first[0][0]))[0], time_of(event_id)
+    oldest, asked = stream_order(text(first[0][0]))[0], time_of(event_id)
     if asked < oldest - EARLY:
         return (
             f"its time is {_clock(asked)}, and the stream goes back to {_clock(oldest)}: it was trimmed away, "
@@ -154,10 +167,15 @@ async def _why(store: Store, event_id: str, looked: int, last: str, scan: int) -
 
 
 def _named(fields: Any) -> Fields:
-    """Return an entry's fields, which are a flat list or a map, by name."""
-    pairs: Iterable[tuple[Any, Any]]
-    pairs = fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=False)
-    return {_text(key): value for key, value in pairs}
+    """Return an entry's fields by name."""
+    return dict(pairs(fields))
+
+
+def _event(raw: bytes) -> Any:
+    try:
+        return decode(raw)
+    except DecodingError:
+        return text(raw)
 
 
 def _object(raw: bytes) -> dict[str, Any] | None:
@@ -168,20 +186,11 @@ def _object(raw: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _order(stream_id: str) -> tuple[int, int]:
-    milliseconds, _, sequence = stream_id.partition("-")
-    return int(milliseconds), int(sequence or 0)
-
-
 def _number(raw: Any) -> float | None:
     try:
         return float(raw)
     except (TypeError, ValueError):
         return None
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _clock(milliseconds: int) -> str:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from director.state.desired import Wanted
+from director.state.desired import DesiredService
 from director.state.spec import Spec
 
 ReleaseState = Literal["current", "good", "failed", "rolled_back"]
@@ -90,7 +90,7 @@ def find(history: History, wanted: str) -> Release | None:
     return next(iter([*served, *matching]), None)
 
 
-def deployed(history: History, wanted: Wanted, by: By, now: float, watch: float) -> History:
+def deployed(history: History, wanted: DesiredService, by: By, now: float, watch: float) -> History:
     """Return the history after `wanted` was deployed and serves; what served before was good.
 
     A switch to another release is watched for `watch` seconds when there is something to go back to. A fresh container
@@ -123,7 +123,7 @@ def rolled_back(history: History, target: Release, by: By, reason: str, now: flo
     )
 
 
-def failed(history: History, wanted: Wanted, by: By, reason: str, exit_code: int | None, now: float) -> History:
+def failed(history: History, wanted: DesiredService, by: By, reason: str, exit_code: int | None, now: float) -> History:
     """Return the history after deploying `wanted` failed; one that served once stays what it was."""
     spec = bare(wanted.spec)
     spec_hash = spec.hash()

@@ -2,51 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
-import msgspec
-
-from director.errors import RedisUnavailable
 from director.redact import mask_env
 from director.state import history
-from director.state.desired import Store, Wanted, documents
+from director.state.desired import DesiredService
 from director.state.history import History, Release
+from director.state.store import RedisHash, Store
 
 
-class Releases:
+class Releases(RedisHash[History]):
     """The hash `<namespace>:director:releases`, one document a service; `keep` is how many images a service keeps."""
 
     def __init__(self, store: Store, namespace: str, *, keep: int = 5) -> None:
-        self._store = store
-        self._key = f"{namespace}:director:releases"
-        self._histories: dict[str, History] = {}
+        super().__init__(store, f"{namespace}:director:releases", History)
         self.keep = keep
-        self.loaded = False
 
-    async def load(self) -> None:
-        """Read everything from Redis; a document that cannot be read counts as none.
-
-        Raises:
-            RedisUnavailable: Redis does not answer.
-        """
-        reply = await self._store.command("HGETALL", self._key)
-        found: dict[str, History] = documents(reply, History, self._key)
-        own = {name: tuple(item for item in history if item.spec.name == name) for name, history in found.items()}
-        self._histories = {name: history for name, history in own.items() if history}
-        self.loaded = True
+    async def read(self) -> dict[str, History]:
+        """Return the histories in Redis; a release of another service is left out."""
+        found = await super().read()
+        own = {name: tuple(item for item in one if item.spec.name == name) for name, one in found.items()}
+        return {name: one for name, one in own.items() if one}
 
     def of(self, service: str) -> History:
         """Return the history of a service, newest first."""
-        return self._histories.get(service, ())
-
-    def all(self) -> Mapping[str, History]:
-        """Return the histories of all services."""
-        return dict(self._histories)
+        return self.get(service) or ()
 
     def kept_images(self) -> frozenset[str]:
         """Return the images that releases need, of all services."""
-        return history.images_of(self._histories.values(), self.keep)
+        return history.images_of(self.all().values(), self.keep)
 
     async def put(self, service: str, changed: History) -> None:
         """Write the history of a service, without what is not kept any more.
@@ -54,30 +39,16 @@ class Releases:
         Raises:
             RedisUnavailable: Redis does not answer; nothing was changed.
         """
-        if not self.loaded:
-            raise RedisUnavailable("releases could not be read from Redis yet", "is Redis up? GET /health tells")
         kept = history.trimmed(changed, self.keep)
-        if kept == self.of(service):
-            return
-        await self._store.command("HSET", self._key, service, msgspec.json.encode(kept))
-        self._histories[service] = kept
+        if kept != self.of(service):
+            await self.write(service, kept)
 
-    async def forget(self, service: str) -> None:
-        """Drop the history of a service that is removed.
-
-        Raises:
-            RedisUnavailable: Redis does not answer; nothing was changed.
-        """
-        if service in self._histories:
-            await self._store.command("HDEL", self._key, service)
-            self._histories.pop(service, None)
-
-    def lacks(self, wanted: Wanted) -> bool:
+    def lacks(self, wanted: DesiredService) -> bool:
         """Tell whether what should run has no current release: it is older than histories, or Redis lost them."""
         serving = history.current(self.of(wanted.spec.name))
         return wanted.state != "removed" and (serving is None or serving.spec != history.bare(wanted.spec))
 
-    async def adopt(self, wanted: Wanted) -> None:
+    async def adopt(self, wanted: DesiredService) -> None:
         """Write down what should run as the current release; the caller holds the service's lock.
 
         Raises:

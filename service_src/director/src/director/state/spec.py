@@ -11,21 +11,10 @@ from typing import Annotated, Any
 import msgspec
 
 from director.errors import InvalidValue, shown_key
+from director.validation import ENV_KEY_PATTERN, MEMORY_PATTERN, NAME_PATTERN, POS_PATTERN, REDIS_KEY_PATTERN
 
-# `$` alone also matches before a line end at the end of a text.
-NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$(?!\n)"
-POS_PATTERN = r"^(0|[1-9][0-9]?)x(0|[1-9][0-9]?)$(?!\n)"
-ENV_KEY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$(?!\n)"
-MEMORY_PATTERN = r"^[0-9]{1,12}(\.[0-9]+)?[bkmgBKMG]?$(?!\n)"
-ENV_VALUE_PATTERN = r"^[^\x00]*$"
 ENV_VALUE_LENGTH = 100_000
 """Characters of one value; Linux starts no program with a longer one than 128 KiB."""
-RELEASE_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$(?!\n)"
-METHOD_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$(?!\n)"
-EVENT_ID_PATTERN = r"^[0-9]{1,20}$(?!\n)"
-REDIS_KEY_PATTERN = r"^(\*|[A-Za-z0-9_.:@{}-]{1,128}\*?)$(?!\n)"
-STREAM_ID_PATTERN = r"^[0-9]{1,19}(-[0-9]{1,19})?$(?!\n)"
-STREAM_IDS_PATTERN = r"^[0-9]{1,19}-[0-9]{1,19}(,[0-9]{1,19}-[0-9]{1,19}){0,99}$(?!\n)"
 VOLUME_PATTERN = r"[a-z0-9][a-z0-9_.]{0,62}"
 """No dash: with one, `my` + `svc-data` and `my-svc` + `data` would be one volume."""
 FIRST_PORT = 1024

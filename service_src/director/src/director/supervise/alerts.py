@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -16,7 +16,8 @@ from band.background import run_forever
 from band.errors import DecodingError, RedisError
 from band.json_codec import decode
 from director.discovery.health import DEGRADED, FAILING, checks_of, complaining, said
-from director.state.desired import Store
+from director.state.store import Store
+from director.supervise.status import Sight
 from director.webhook import Happened, Webhook
 
 EVERY_SECONDS = 5.0
@@ -46,20 +47,11 @@ class Condition(NamedTuple):
     reason: str = ""
 
 
-class Sight(msgspec.Struct, frozen=True, kw_only=True):
-    """What is seen at one moment.
+class Board(Protocol):
+    """How things are; `StatusBoard` is one."""
 
-    Attributes:
-        rows: the rows of `/list`.
-        parts: Docker, Redis and the director, as `/health` has them.
-        front: the last status of front.
-        last_event_at: when the newest event was stored, seconds since 1970.
-    """
-
-    rows: list[dict[str, Any]]
-    parts: Mapping[str, Mapping[str, Any]]
-    front: Mapping[str, Any] | None = None
-    last_event_at: float = 0.0
+    def sight(self) -> Sight:
+        """Return all of it at once."""
 
 
 class Told(msgspec.Struct):
@@ -100,7 +92,7 @@ class Alerts:
         webhook: Webhook,
         store: Store,
         namespace: str,
-        look: Callable[[], Sight],
+        board: Board,
         *,
         quiet_minutes: float = 0.0,
         clock: Callable[[], float] = time.time,
@@ -109,7 +101,7 @@ class Alerts:
         self._webhook = webhook
         self._store = store
         self._key = f"{namespace}:director:alerts"
-        self._look = look
+        self._board = board
         self._quiet_seconds = quiet_minutes * 60
         self._clock = clock
         self._began = clock()
@@ -125,9 +117,9 @@ class Alerts:
 
     async def turn(self) -> None:
         """Look once. While Redis is not well, only the parts of the platform are judged: nobody can be heard."""
-        before, sight, now = msgspec.json.encode(self._told), self._look(), self._clock()
+        before, sight, now = msgspec.json.encode(self._told), self._board.sight(), self._clock()
         seen = dict(_parts(sight))
-        if sight.parts["redis"]["status"] == OK:
+        if sight.parts.redis.status == OK:
             if not await self._load():
                 return  # what was told already is not known yet
             seen |= dict(_services(sight)) | dict(_alarms(sight))
@@ -159,7 +151,7 @@ class Alerts:
             self._webhook.tell(ALARMS[name], "front", reason=condition.reason)
 
     def _tell_letters(self, sight: Sight, now: float) -> None:
-        counts = {row["name"]: row["dead_letters"] for row in sight.rows}
+        counts = {one.name: one.dead_letters for one in sight.services}
         for name in {*counts, *self._told.letters}:
             count, known = counts.get(name, 0), self._told.letters.get(name, 0)
             if count > known and now - self._letters_at.get(name, float("-inf")) >= LETTERS_PAUSE_SECONDS:
@@ -210,19 +202,18 @@ class Alerts:
 
 
 def _parts(sight: Sight) -> Iterator[tuple[str, Condition]]:
-    for name, part in sight.parts.items():
-        status = part["status"]
-        yield f"service {name}", Condition(_PART_WORDS.get(status, status), str(part.get("reason", "")))
+    for name, part in sight.parts.all().items():
+        yield f"service {name}", Condition(_PART_WORDS.get(part.status, part.status), part.reason)
 
 
 def _services(sight: Sight) -> Iterator[tuple[str, Condition]]:
     """Yield the services that are to run; a crashed one has messages of its own."""
-    for row in sight.rows:
-        word = _SERVICE_WORDS.get(row["health"], row["health"])
-        if row["wanted"] == "running" and word != "crashed":
-            only_alarms = row["name"] == "front" and word == DEGRADED and _only_alarms(sight.front)
+    for one in sight.services:
+        word = _SERVICE_WORDS.get(one.health.word, one.health.word)
+        if one.to_run and word != "crashed":
+            only_alarms = one.name == "front" and word == DEGRADED and _only_alarms(sight.front)
             known = OK if only_alarms else word if word in _RANK else ""
-            yield f"service {row['name']}", Condition(known, row["health_reason"])
+            yield f"service {one.name}", Condition(known, one.health.reason)
 
 
 def _only_alarms(front: Mapping[str, Any] | None) -> bool:

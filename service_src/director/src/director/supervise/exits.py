@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from director.engine.interface import Event
-from director.state.crash_log import End, Kind
+from director.state.crash_log import ExitRecord, Kind
 
 RECENT = 30.0
 """Seconds between a signal and the end that it is taken to be the cause of."""
@@ -12,7 +12,7 @@ GRACEFUL = 630.0
 _DEADLY = {None: RECENT, 2: GRACEFUL, 3: GRACEFUL, 9: RECENT, 15: GRACEFUL}
 
 
-class Ends:
+class ExitReader:
     """Remembers what was heard of containers that have not ended yet."""
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class Ends:
         """Until when an end of a container is explained by a signal."""
         self._out_of_memory: set[str] = set()
 
-    def read(self, event: Event, now: float) -> End | None:
+    def read(self, event: Event, now: float) -> ExitRecord | None:
         """Return how a container ended, if it did and this director had not asked for it."""
         container = event.container
         if event.action == "kill" and event.signal in _DEADLY:
@@ -34,11 +34,11 @@ class Ends:
             return self._died(event, now)
         return None
 
-    def _died(self, event: Event, now: float) -> End | None:
+    def _died(self, event: Event, now: float) -> ExitRecord | None:
         oom = event.container in self._out_of_memory
         outside = now < self._explained.pop(event.container, 0.0)
         self._out_of_memory.discard(event.container)
         if event.asked:
             return None
         kind: Kind = "crash" if oom else "outside" if outside else "crash" if event.exit_code else "quit"
-        return End(now, kind, event.exit_code, oom_killed=oom)
+        return ExitRecord(now, kind, event.exit_code, oom_killed=oom)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
-from director.engine.interface import Observed
-from director.state.crash_log import CrashLimits, Record
+from director.engine.interface import Container
+from director.state.crash_log import CrashLimits, CrashRecord
 
 SILENT_ASKS = 4
 """So many questions in a row without an answer are silence. With 5 s for an answer and 2 s between that takes half a
 minute: on a host that has much to do, a wrong rollback would be worse than a late one."""
 STEADY = 60.0
 """Seconds that a crashed service has to run, after it was tried again, to count as recovered."""
+
+
+FIRST_DELAY = 1.0
+LONGEST_DELAY = 60.0
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +30,12 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     out_of_memory: bool = False
 
 
-def misbehaviour(trial: Trial, record: Record, seen: Observed | None, now: float) -> str:
+def restart_delay(ends: Sequence[float]) -> float:
+    """Return the seconds to wait after the newest of several ends: none for the first, then 1, 2, 4 … 60."""
+    return 0.0 if len(ends) <= 1 else min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(len(ends) - 2, 16))
+
+
+def misbehaviour(trial: Trial, record: CrashRecord, seen: Container | None, now: float) -> str:
     """Return what a release on trial did that it must not, in words; empty when it did nothing wrong.
 
     Args:
@@ -54,7 +64,7 @@ def misbehaviour(trial: Trial, record: Record, seen: Observed | None, now: float
 Standing = Literal["fine", "too_many", "trying", "again", "recovered", "still"]
 
 
-def standing(record: Record, limits: CrashLimits, now: float) -> Standing:
+def standing(record: CrashRecord, limits: CrashLimits, now: float) -> Standing:
     """Return where a service stands with its crashes.
 
     `fine`: not too many; `too_many`: it is to be called crashed now; `still`: it is, and is left alone; `trying`: it
@@ -69,7 +79,7 @@ def standing(record: Record, limits: CrashLimits, now: float) -> Standing:
     return "recovered" if now - record.tried_at >= STEADY else "trying"
 
 
-def too_many(record: Record, limits: CrashLimits, now: float) -> str:
+def too_many(record: CrashRecord, limits: CrashLimits, now: float) -> str:
     """Return in words that a service crashed too often."""
     crashes = record.crashes(now, limits.window)
     last = f", the last time it {crashes[-1].words()}" if crashes else ""

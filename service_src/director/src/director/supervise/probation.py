@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from band.background import run_forever
 from director.discovery.probe import Prober, is_from
-from director.engine.interface import Observed
+from director.engine.snapshot import Snapshot
 from director.state import history
 from director.state.desired import Desired
 from director.state.releases import Releases
@@ -18,38 +20,33 @@ EVERY = 2.0
 TIMEOUT = 5.0
 
 
-class Watch:
+class Link(Protocol):
+    """The part of a Redis link that is needed."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether commands go through now."""
+
+
+@dataclass(eq=False)
+class Probation:
     """Keeps count of the questions that releases on trial left unanswered. What follows of it, `reconcile` decides."""
 
-    def __init__(
-        self,
-        desired: Desired,
-        releases: Releases,
-        prober: Prober,
-        connected: Callable[[], bool],
-        *,
-        every: float = EVERY,
-    ) -> None:
-        self._desired = desired
-        self._releases = releases
-        self._prober = prober
-        self._connected = connected
-        self._every = every
-        self._unanswered: dict[tuple[str, float], int] = {}  # by service and the time of its switch
-        self._out_of_memory: dict[str, float] = {}
-        self._primary: Callable[[str], Observed | None] = lambda _: None
-        self._poke: Callable[[], None] = lambda: None
-
-    def attach(self, primary: Callable[[str], Observed | None], poke: Callable[[], None]) -> None:
-        """Say where the container of a service is found, and whom to wake when one is silent."""
-        self._primary = primary
-        self._poke = poke
+    desired: Desired
+    releases: Releases
+    prober: Prober
+    snapshot: Snapshot
+    link: Link
+    every: float = EVERY
+    _unanswered: dict[tuple[str, float], int] = field(default_factory=dict, init=False)
+    """By service and the time of its switch."""
+    _out_of_memory: dict[str, float] = field(default_factory=dict, init=False)
 
     def trials(self) -> Mapping[str, Trial]:
         """Return the releases that are on trial, or were until now, by service."""
         found: dict[str, Trial] = {}
-        for name, releases in self._releases.all().items():
-            release, wanted = history.current(releases), self._desired.get(name)
+        for name, releases in self.releases.all().items():
+            release, wanted = history.current(releases), self.desired.get(name)
             if release is None or not release.watch_until or wanted is None or wanted.state != "running":
                 continue
             found[name] = Trial(
@@ -66,7 +63,7 @@ class Watch:
 
     async def run(self) -> None:
         """Ask, until cancelled."""
-        await run_forever("watch", self.once, pause_seconds=self._every)
+        await run_forever("watch", self.once, pause_seconds=self.every)
 
     async def once(self) -> None:
         """Ask every release on trial once, and wait for the answers."""
@@ -76,14 +73,14 @@ class Watch:
         await asyncio.gather(*(self._ask(name, since) for name, since in asked))
 
     async def _ask(self, service: str, since: float) -> None:
-        seen = self._primary(service)
+        seen = self.snapshot.primary(service)
         if seen is None or seen.state != "running":
             return  # that it ended is seen by other means
-        connected = self._connected()
-        status = await self._prober.ask(service, timeout=TIMEOUT, accept=lambda status: is_from(status, seen))
-        if status is not None or not (connected and self._connected()):
+        connected = self.link.connected
+        status = await self.prober.ask(service, timeout=TIMEOUT, accept=lambda status: is_from(status, seen))
+        if status is not None or not (connected and self.link.connected):
             self._unanswered.pop((service, since), None)  # without Redis nobody can answer
             return
         count = self._unanswered[service, since] = self._unanswered.get((service, since), 0) + 1
         if count >= SILENT_ASKS:
-            self._poke()
+            self.snapshot.request()

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable
 
 from band import logger
 from band.background import run_forever
-from director.engine.interface import Observed, Runtime
+from director.deploy.operations import Operations
+from director.engine.interface import Container, Engine
+from director.engine.snapshot import Snapshot
 from director.errors import DirectorError, DockerUnavailable
 
 SOON_SECONDS = 5.0
@@ -32,17 +34,17 @@ class PublishedPorts:
 
     def __init__(
         self,
-        runtime: Runtime,
-        containers: Callable[[], Iterable[Observed]],
-        restart: Callable[[str], Awaitable[None]],
+        engine: Engine,
+        snapshot: Snapshot,
+        operations: Operations,
         *,
         every: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.restarts: Counter[str] = Counter()
-        self._runtime = runtime
-        self._containers = containers
-        self._restart = restart
+        self._engine = engine
+        self._snapshot = snapshot
+        self._operations = operations
         self._every = every
         self._clock = clock
         self._good: set[Key] = set()
@@ -60,7 +62,9 @@ class PublishedPorts:
 
     async def once(self) -> None:
         """Try the ports of all healthy containers, if it is time."""
-        there = {(item.id, port): item for item in self._containers() if _is_healthy(item) for port in item.ports}
+        there = {
+            (item.id, port): item for item in self._snapshot.containers if _is_healthy(item) for port in item.ports
+        }
         self._good &= there.keys()
         self._failed = {key: tries for key, tries in self._failed.items() if key in there}
         now = self._clock()
@@ -68,7 +72,7 @@ class PublishedPorts:
             return
         self._next = now + self._every
         try:
-            closed = await self._runtime.closed_ports({port for _, port in there})
+            closed = await self._engine.closed_ports({port for _, port in there})
             for key, item in there.items():
                 await self._note(key, item, closed)
         except DockerUnavailable as error:
@@ -81,12 +85,12 @@ class PublishedPorts:
         }:
             await self._bring_back(service)
 
-    async def _note(self, key: Key, item: Observed, closed: set[int]) -> None:
+    async def _note(self, key: Key, item: Container, closed: set[int]) -> None:
         if key[1] not in closed:
             self._good.add(key)
             self._failed.pop(key, None)
             return
-        seen = await self._runtime.inspect(item.id)
+        seen = await self._engine.inspect(item.id)
         if seen is not None and _is_healthy(seen):  # and not one that ended between the list and the try
             self._failed[key] = self._failed.get(key, 0) + 1
             logger.warning("port_closed", service=item.service, port=key[1], tries=self._failed[key])
@@ -95,10 +99,10 @@ class PublishedPorts:
         self.restarts[service] += 1
         logger.error("port_dead", service=service, action="restart", restarts=self.restarts[service])
         try:
-            await self._restart(service)
+            await self._operations.replace(service)
         except DirectorError as error:
             logger.warning("restart_failed", service=service, reason=error.message)
 
 
-def _is_healthy(item: Observed) -> bool:
+def _is_healthy(item: Container) -> bool:
     return item.kind == "service" and item.state == "running" and item.health == "healthy"

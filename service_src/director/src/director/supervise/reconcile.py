@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
-from director.discovery.health import restart_delay
-from director.engine.interface import LABEL_SPEC, Observed
-from director.state.crash_log import NO_RECORD, CrashLimits, Record
-from director.state.desired import Wanted
-from director.supervise.policy import STEADY, Trial, misbehaviour, standing, too_many
+from director.engine.interface import LABEL_SPEC, Container, primary_name
+from director.state.crash_log import NO_RECORD, CrashLimits, CrashRecord
+from director.state.desired import DesiredService
+from director.supervise.policy import STEADY, Trial, misbehaviour, restart_delay, standing, too_many
 
 Verb = Literal[
     "deploy", "start", "stop", "remove", "rename", "forget", "adopt",
@@ -52,20 +51,26 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
         self_id: the director's own container.
     """
 
-    desired: Mapping[str, Wanted] | None
-    observed: Iterable[Observed]
+    desired: Mapping[str, DesiredService] | None
+    observed: Iterable[Container]
     now: float
     namespace: str = "rockstat"
     busy: frozenset[str] = frozenset()
-    records: Mapping[str, Record] = {}
+    records: Mapping[str, CrashRecord] = {}
     limits: CrashLimits = CrashLimits()
     trials: Mapping[str, Trial] = {}
     renewals: Mapping[str, float] = {}
     self_id: str = ""
 
-    def wanted(self, service: str) -> Wanted | None:
+    def wanted(self, service: str) -> DesiredService | None:
         """Return what should be of a service, as far as that is known."""
         return (self.desired or {}).get(service)
+
+
+class WaitUntil(msgspec.Struct, frozen=True):
+    """Nothing is done now; look again at `due`."""
+
+    due: float
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -75,29 +80,31 @@ class Plan(msgspec.Struct, frozen=True):
     due: float | None = None
 
 
-def primary_name(namespace: str, service: str) -> str:
-    """Return the name of a service's container."""
-    return service if namespace == "rockstat" else f"{namespace}-{service}"
+Steps = Iterator[Action | WaitUntil]
+Decision = Generator[Action | WaitUntil, None, bool]
+"""Steps, and whether nothing else is to be decided for the service."""
 
 
 def reconcile(world: World) -> Plan:
     """Return what brings the world closer to what should be. With nothing to do, the plan is empty."""
-    core = [item for item in world.observed if item.kind == "core"]
-    services: dict[str, list[Observed]] = defaultdict(list)
+    steps = list(_steps(world))
+    actions = [step for step in steps if isinstance(step, Action)]
+    return Plan(actions, min((step.due for step in steps if isinstance(step, WaitUntil)), default=None))
+
+
+def _steps(world: World) -> Steps:
+    services: dict[str, list[Container]] = defaultdict(list)
     for item in world.observed:
-        if item.kind == "service" and item.state != "removing":
+        if item.kind == "core":
+            yield from _core(world, item)
+        elif item.state != "removing":
             services[item.service].append(item)
-    actions: list[Action] = []
-    waits: list[float] = []
-    for item in core:
-        _core(world, item, actions, waits)
     if world.desired is not None:
         for name in sorted({*services, *world.desired} - world.busy):
-            _service(world, name, world.desired.get(name), services[name], actions, waits)
-    return Plan(actions, min(waits, default=None))
+            yield from _service(world, name, world.desired.get(name), services[name])
 
 
-def keeper(wanted: Wanted, containers: Iterable[Observed], primary: str) -> Observed | None:
+def keeper(wanted: DesiredService, containers: Iterable[Container], primary: str) -> Container | None:
     """Return the container to keep of several: right contents before alive, before the right name, before age."""
     config = wanted.spec.hash()
     return max(
@@ -107,143 +114,127 @@ def keeper(wanted: Wanted, containers: Iterable[Observed], primary: str) -> Obse
     )
 
 
-def _core(world: World, item: Observed, actions: list[Action], waits: list[float]) -> None:
+def _core(world: World, item: Container) -> Steps:
     if item.id == world.self_id or item.state not in {"exited", "dead"} or item.service in world.busy:
         return
     recent = world.records.get(item.service, NO_RECORD).recent(world.now, world.limits.window)
     due = item.finished_at + max(CORE_PATIENCE, restart_delay(recent))
-    _when(world, due, Action("start", item.service, item.id, f"ended with {item.exit_code}"), actions, waits)
+    yield _when(world, due, Action("start", item.service, item.id, f"exited with code {item.exit_code}"))
 
 
-def _service(
-    world: World,
-    name: str,
-    wanted: Wanted | None,
-    containers: list[Observed],
-    actions: list[Action],
-    waits: list[float],
-) -> None:
+def _service(world: World, name: str, wanted: DesiredService | None, containers: list[Container]) -> Steps:
     if wanted is None:
-        _unknown(name, containers, actions)
+        yield from _unknown(name, containers)
     elif wanted.state == "removed":
-        actions += [Action("remove", name, item.id, "is to be removed") for item in containers]
+        for item in containers:
+            yield Action("remove", name, item.id, "is to be removed")
         if not containers:
-            actions.append(Action("forget", name, reason="is removed"))
+            yield Action("forget", name, reason="is removed")
     elif wanted.state == "stopped":
-        _stopped(world, name, wanted, containers, actions)
+        yield from _stopped(world, name, wanted, containers)
     else:
-        _running(world, name, wanted, containers, actions, waits)
+        yield from _running(world, name, wanted, containers)
 
 
-def _unknown(name: str, containers: list[Observed], actions: list[Action]) -> None:
-    """Nobody asked for it, and yet it carries our labels: Redis lost its memory. It is taken in, never removed."""
+def _unknown(name: str, containers: list[Container]) -> Steps:
+    """Adopt what nobody asked for and yet carries our labels: Redis lost its memory. It is never removed."""
     known = [item for item in containers if item.labels.get(LABEL_SPEC) and not item.auto_remove]
     best = max(known, key=lambda item: (item.alive, item.created_at, item.id), default=None)
     if best is not None:
-        actions.append(Action("adopt", name, best.id, "runs without being asked for"))
+        yield Action("adopt", name, best.id, "runs without being asked for")
 
 
-def _stopped(world: World, name: str, wanted: Wanted, containers: list[Observed], actions: list[Action]) -> None:
+def _stopped(world: World, name: str, wanted: DesiredService, containers: list[Container]) -> Steps:
     keep = keeper(wanted, containers, primary_name(world.namespace, name))
-    for item in containers:
-        if item is not keep:
-            actions.append(Action("remove", name, item.id, "is left over"))
-        elif item.alive:
-            actions.append(Action("stop", name, item.id, "is to be stopped"))
+    yield from _leftovers(name, keep, containers)
+    if keep is not None and keep.alive:
+        yield Action("stop", name, keep.id, "is to be stopped")
 
 
-def _running(
-    world: World, name: str, wanted: Wanted, containers: list[Observed], actions: list[Action], waits: list[float]
-) -> None:
+def _running(world: World, name: str, wanted: DesiredService, containers: list[Container]) -> Steps:
     primary = primary_name(world.namespace, name)
     keep = keeper(wanted, containers, primary)
     record = world.records.get(name, NO_RECORD)
     recent = record.recent(world.now, world.limits.window)
     due = max(recent, default=0.0) + restart_delay(recent)
     if keep is None and wanted.spec.auto_remove:
-        actions.append(Action("forget", name, reason="ended, and was to be removed then"))
+        yield Action("forget", name, reason="ended, and was to be removed then")
         return
-    if _rolls_back(world, name, record, _matching(keep, wanted), actions, waits):
+    matching = keep if keep is not None and keep.config == wanted.spec.hash() else None
+    if (yield from _rolls_back(world, name, record, matching)):
         return
-    if _lies_still(world, name, record, keep, containers, actions, waits):
+    if (yield from _lies_still(world, name, record, keep, containers)):
         return
-    if keep is None or keep.config != wanted.spec.hash():
+    if keep is None or matching is None:
         reason = "is not there" if keep is None else "is not what it should be"
-        _when(world, due, Action("deploy", name, "", reason), actions, waits)
+        yield _when(world, due, Action("deploy", name, "", reason))
         return
-    others = [item for item in containers if item is not keep]
-    actions += [Action("remove", name, item.id, "is left over") for item in others]
+    yield from _leftovers(name, keep, containers)
     if keep.name != primary:
-        actions.append(Action("rename", name, keep.id, f"is called {keep.name}"))
+        yield Action("rename", name, keep.id, f"is called {keep.name}")
+    yield from _keep_running(world, name, keep, recent, due)
+
+
+def _keep_running(world: World, name: str, keep: Container, recent: Sequence[float], due: float) -> Steps:
     if not keep.alive and name in world.renewals:
-        _when(world, due, Action("deploy", name, "", STALE), actions, waits)
+        yield _when(world, due, Action("deploy", name, "", STALE))
     elif not keep.alive and not keep.auto_remove:
-        reason = f"is {keep.state}, ended with {keep.exit_code}{' (out of memory)' if keep.oom_killed else ''}"
-        _when(world, due, Action("start", name, keep.id, reason), actions, waits)
+        reason = f"is {keep.state}, exited with code {keep.exit_code}{' (OOM-killed)' if keep.oom_killed else ''}"
+        yield _when(world, due, Action("start", name, keep.id, reason))
     elif keep.restart_policy == "unless-stopped" and recent:
-        actions.append(Action("curb", name, keep.id, "ended by itself"))
+        yield Action("curb", name, keep.id, "ended by itself")
     elif keep.restart_policy == "no" and keep.state == "running" and not recent and not keep.auto_remove:
-        actions.append(Action("uncurb", name, keep.id, "has been steady"))
+        yield Action("uncurb", name, keep.id, "has been steady")
     elif name in world.renewals and not recent:
-        _when(world, world.renewals[name], Action("renew", name, keep.id, STALE), actions, waits)
+        yield _when(world, world.renewals[name], Action("renew", name, keep.id, STALE))
 
 
-def _matching(keep: Observed | None, wanted: Wanted) -> Observed | None:
-    return keep if keep is not None and keep.config == wanted.spec.hash() else None
+def _leftovers(name: str, keep: Container | None, containers: list[Container]) -> Steps:
+    for item in containers:
+        if item is not keep:
+            yield Action("remove", name, item.id, "is a leftover")
 
 
-def _rolls_back(
-    world: World, name: str, record: Record, keep: Observed | None, actions: list[Action], waits: list[float]
-) -> bool:
-    """Decide over a release on trial; returns whether it is left for the one before."""
+def _rolls_back(world: World, name: str, record: CrashRecord, keep: Container | None) -> Decision:
+    """Decide over a release on probation; returns whether it is left for the one before."""
     trial = world.trials.get(name)
     if trial is None:
         return False
     wrong = misbehaviour(trial, record, keep, world.now)
     if wrong:
-        actions.append(Action("roll_back", name, keep.id if keep else "", wrong))
+        yield Action("roll_back", name, keep.id if keep else "", wrong)
         return True
-    _when(world, trial.until, Action("prove", name, "", "stood the watch"), actions, waits)
+    yield _when(world, trial.until, Action("prove", name, "", "passed probation"))
     return False
 
 
 def _lies_still(
-    world: World,
-    name: str,
-    record: Record,
-    keep: Observed | None,
-    containers: list[Observed],
-    actions: list[Action],
-    waits: list[float],
-) -> bool:
-    """Decide over a service that crashed too often; returns whether it is left alone."""
+    world: World, name: str, record: CrashRecord, keep: Container | None, containers: list[Container]
+) -> Decision:
+    """Decide over a service that is crash-looping; returns whether it is left alone."""
     found, there = standing(record, world.limits, world.now), keep.id if keep else ""
-    if found == "fine" or (record.crash is None and found != "too_many"):
-        return False
     if found in {"too_many", "again"}:
-        actions.append(Action("crash", name, there, too_many(record, world.limits, world.now)))
+        yield Action("crash", name, there, too_many(record, world.limits, world.now))
         return True
-    assert record.crash is not None  # noqa: S101 - the two without are above
+    if found == "fine" or record.crash is None:
+        return False
     if found == "recovered":
         if keep is not None and keep.alive:
-            actions.append(Action("recover", name, there, "has been steady since it was tried again"))
+            yield Action("recover", name, there, "has been steady since it was tried again")
         return False
     if found == "trying":
-        waits.append(record.tried_at + STEADY)
+        yield WaitUntil(record.tried_at + STEADY)
         return False
-    actions += [Action("remove", name, item.id, "is left over") for item in containers if item is not keep]
+    yield from _leftovers(name, keep, containers)
     if keep is not None and keep.alive and keep.started_at > record.crash.at:
-        actions.append(Action("retry", name, keep.id, "was started by somebody"))
+        yield Action("retry", name, keep.id, "was started by somebody")
     elif keep is not None and keep.alive:
-        actions.append(Action("stop", name, keep.id, "has crashed, and is not to run"))
+        yield Action("stop", name, keep.id, "has crashed, and is not to run")
     elif world.limits.cooldown:
         retry = Action("retry", name, there, "may be well again after the cool-down")
-        _when(world, record.crash.at + world.limits.cooldown, retry, actions, waits)
+        yield _when(world, record.crash.at + world.limits.cooldown, retry)
     return True
 
 
-def _when(world: World, due: float, action: Action, actions: list[Action], waits: list[float]) -> None:
-    if due <= world.now:
-        actions.append(action)
-    else:
-        waits.append(due)
+def _when(world: World, due: float, action: Action) -> Action | WaitUntil:
+    return action if due <= world.now else WaitUntil(due)

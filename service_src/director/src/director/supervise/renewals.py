@@ -8,12 +8,16 @@ A failure leaves what served, which goes on; it is tried again later.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 
 from band import logger
 from band.errors import RedisError
+from director.deploy.operations import Operations
+from director.discovery.registrations import Registrations
+from director.engine.snapshot import Snapshot
 from director.errors import DirectorError
-from director.state.desired import Wanted
+from director.state.desired import DesiredService
+from director.supervise.probation import Link
 
 SILENT_SECONDS = 15.0
 """Heartbeats come every six seconds, and whoever sent none is asked after ten."""
@@ -22,22 +26,26 @@ MAX_PAUSE_SECONDS = 1800.0
 
 
 class Renewals:
-    """Tells when which service is due, and renews it. `silent_for` returns the seconds since a service was heard."""
+    """Knows which service is due when, and renews it."""
 
     def __init__(
         self,
+        operations: Operations,
+        registrations: Registrations,
+        snapshot: Snapshot,
+        link: Link,
         platform: str,
         patience: float,
-        silent_for: Callable[[str], float],
-        redeploy: Callable[[Wanted], Awaitable[None]],
     ) -> None:
+        self._operations = operations
+        self._registrations = registrations
+        self._snapshot = snapshot
+        self._link = link
         self._platform = platform
         self._patience_ends = time.time() + patience
-        self._silent_for = silent_for
-        self._redeploy = redeploy
         self._failures: dict[str, tuple[int, float]] = {}  # by service: how many in a row, and until when it waits
 
-    def due(self, services: Mapping[str, Wanted], busy: Collection[str]) -> dict[str, float]:
+    def due(self, services: Mapping[str, DesiredService], busy: Collection[str]) -> dict[str, float]:
         """Return the services to be replaced and when, in seconds since 1970; those that are `busy` are left out."""
         stale = {name for name, wanted in services.items() if self._is_stale(wanted)}
         free = {name: self._failures.get(name, (0, 0.0))[1] for name in sorted(stale - set(busy))}
@@ -48,11 +56,11 @@ class Renewals:
             found[first] = patient[first]
         return found
 
-    async def renew(self, wanted: Wanted) -> None:
+    async def renew(self, wanted: DesiredService) -> None:
         """Put a fresh container of the same release in place."""
         service = wanted.spec.name
         try:
-            await self._redeploy(wanted)
+            await self._operations.bring_back(wanted, "renew")
             self._failures.pop(service, None)
             logger.info("service_renewed", service=service)
         except (DirectorError, RedisError) as error:
@@ -61,7 +69,14 @@ class Renewals:
             self._failures[service] = (count, time.time() + pause)
             logger.warning("service_not_renewed", service=service, reason=str(error), retry_in_seconds=pause)
 
-    def _is_stale(self, wanted: Wanted) -> bool:
+    def _silent_for(self, service: str) -> float:
+        """Return the seconds since a service was heard, or could have been; 0 while Redis is away."""
+        seen = self._snapshot.primary(service)
+        if seen is None or not self._link.connected:
+            return 0.0
+        return self._registrations.silent_for(service, seen.started_at, time.time())
+
+    def _is_stale(self, wanted: DesiredService) -> bool:
         # What ends by itself gets a new container with its next run.
         return (
             wanted.state == "running"

@@ -1,63 +1,93 @@
-"""Handlers of the endpoints about releases and what is left of them: `/releases`, `/rollback`, `/prune`."""
+"""Releases, and what is left of them."""
+
+# ruff: noqa: D102 - `route` says what each endpoint does
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import msgspec
 
 from director.api import params
-from director.api.service_table import Rows
+from director.api.routes import route
+from director.api.schemas import ReleaseList, ReleaseRow, RolledBack, UnusedImageRow, Waste, WouldRollBack
 from director.deploy.rollback import Rollback
 from director.discovery.announcer import Announcer
-from director.engine.interface import Runtime
-from director.images.pruner import Pruner
-from director.state.releases import Releases, shown
+from director.engine.interface import Engine
+from director.images.prune import Pruner, UnusedImage
+from director.redact import mask_env
+from director.state.history import Release
+from director.state.releases import Releases
+from director.supervise.status import StatusBoard
 
-Rest = dict[str, Any]
 
-
+@dataclass(kw_only=True, eq=False)
 class ReleaseHandlers:
-    """One method an endpoint; the names are those of the table's column `handler`."""
+    """The endpoints about releases and unused images."""
 
-    def __init__(
-        self,
-        *,
-        runtime: Runtime,
-        releases: Releases,
-        rollback: Rollback,
-        pruner: Pruner,
-        rows: Rows,
-        announcer: Announcer,
-    ) -> None:
-        self._runtime = runtime
-        self._releases = releases
-        self._rollback = rollback
-        self._pruner = pruner
-        self._rows = rows
-        self._announcer = announcer
+    engine: Engine
+    releases: Releases
+    rollback: Rollback
+    pruner: Pruner
+    board: StatusBoard
+    announcer: Announcer
 
-    async def releases(self, given: params.ServiceParams, _rest: Rest) -> Any:
-        """`/releases/<name>`: newest first."""
-        if not self._releases.of(given.name):  # those of a service whose first run failed are there
-            self._rows.check(given.name)
-        present = {tag for image in await self._runtime.images() for tag in image.tags}
-        return {
-            "name": given.name,
-            "keep": self._releases.keep,
-            "releases": [shown(item, present) for item in self._releases.of(given.name)],
-        }
+    @route(
+        "/releases/{name}", "What was deployed of a service, newest first; secrets masked", 404, 422, 502, reads=True
+    )
+    async def releases_(self, given: params.ServiceParams) -> ReleaseList:
+        """Those of a service whose first run failed are there, too."""
+        found = self.releases.of(given.name)
+        if not found:
+            self.board.check(given.name)
+        present = {tag for image in await self.engine.images() for tag in image.tags}
+        return ReleaseList(given.name, self.releases.keep, [release_row(item, present) for item in found])
 
-    async def rollback(self, given: params.RollbackParams, _rest: Rest) -> Any:
-        """`/rollback/<name>[?to=]`."""
-        self._rows.check_ours(given.name)
+    @route(
+        "/rollback/{name}", "Go back to an earlier release; without `to` to the last good one before the current",
+        404, 409, 422, 502, 504,
+    )  # fmt: skip
+    async def rollback_(self, given: params.RollbackParams) -> RolledBack | WouldRollBack:
+        self.board.check_ours(given.name)
         if given.dry_run:
-            target = await self._rollback.target(given.name, given.to)
-            return {"name": given.name, "would": "rollback", "release": target.id, "spec_hash": target.spec.hash()}
-        seen, release = await self._rollback.to(given.name, given.to)
-        await self._announcer.push()
-        return {"name": seen.service, "short_id": seen.short_id, "state": seen.state, "release": release.id}
+            target = await self.rollback.target(given.name, given.to)
+            return WouldRollBack(name=given.name, release=target.id, spec_hash=target.spec.hash())
+        seen, release = await self.rollback.to(given.name, given.to)
+        await self.announcer.push()
+        return RolledBack(seen.service, seen.short_id, seen.state, release.id)
 
-    async def prune(self, given: params.PruneParams, _rest: Rest) -> Any:
-        """`/prune[?apply=1]`."""
-        if given.apply:
-            return await self._pruner.prune()
-        return {"applied": False, **(await self._pruner.look()).shown()}
+    @route("/prune", "What may be removed; with `apply` it is", 409, 422, 502)
+    async def prune(self, given: params.PruneParams) -> Waste:
+        if not given.apply:
+            return waste(await self.pruner.look(), applied=False)
+        done = await self.pruner.prune()
+        return waste(done.images, applied=True, failed=done.failed)
+
+
+def release_row(release: Release, present: Collection[str]) -> ReleaseRow:
+    """Return a release as `/releases` shows it, secrets masked; `present` are the tags of the images that are there."""
+    return ReleaseRow(
+        id=release.id,
+        image=release.spec.image,
+        spec_hash=release.spec.hash(),
+        at=release.at,
+        since=release.since or None,
+        by=release.by,
+        state=release.state,
+        reason=release.reason,
+        exit_code=release.exit_code,
+        watch_until=release.watch_until or None,
+        images_present=release.spec.image in present,
+        env=mask_env(release.spec.env, release.spec.secrets),
+    )
+
+
+def waste(images: Iterable[UnusedImage], *, applied: bool, failed: list[dict[str, str]] | None = None) -> Waste:
+    """Return unused images as `/prune` shows them."""
+    rows = [
+        UnusedImageRow(one.references[0], one.id.removeprefix("sha256:")[:12], one.service, one.bytes, one.created)
+        for one in images
+    ]
+    size = sum(one.bytes for one in rows)
+    return Waste(applied=applied, images=rows, bytes=size, failed=msgspec.UNSET if failed is None else failed)

@@ -1,75 +1,60 @@
-"""The endpoints' handlers: each takes its typed parameters and returns what is to be answered."""
+"""Running services, and looking at them."""
+
+# ruff: noqa: D102 - `route` says what each endpoint does
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from band.jsonrpc.client import RpcClient
-from band.redis import RedisLink
-from director.api import openapi, params, views
-from director.api.places import Places
-from director.api.routes import ENDPOINTS
-from director.api.server import Text
-from director.api.service_table import Rows
-from director.deploy.known import CORE
-from director.deploy.operations import Operations, RunOptions
-from director.discovery import rpc
+from director.api import params
+from director.api.routes import Text, route
+from director.api.schemas import Brought, ImageRow, RegistrationTable, Removed, ServiceDetail, ServiceRow
+from director.api.service_table import ServiceTable, detail, image_row
+from director.deploy.lookup import CORE
+from director.deploy.operations import Operations, Rebuilt, RunOptions, WouldRun
 from director.discovery.announcer import Announcer
 from director.discovery.probe import Prober
 from director.discovery.registrations import Registrations, state_hash
+from director.discovery.rpc import Rpc
 from director.engine import logs
-from director.engine.interface import LABEL_SERVICE, ImageInfo, Observed, Runtime
+from director.engine.interface import LABEL_SERVICE, Container, Engine, ImageInfo
+from director.engine.snapshot import Snapshot
 from director.errors import DockerUnavailable, NotFound, TimedOut
 from director.images.catalog import Catalog
-from director.redact import mask_tree, scrub_tree
-from director.state import events
+from director.images.secrets import Secrets
+from director.redact import mask_tree, scrub_struct, scrub_tree
+from director.state.crash_log import CrashLog
 from director.state.desired import Desired
 from director.state.spec import check_env, check_limits
-from director.supervise.supervisor import Supervisor
+from director.supervise.status import StatusBoard
 
-Rest = dict[str, Any]
 STATUS_TIMEOUT = 2.0
+_SERVICE = (404, 409, 422, 502)
 
 
-class Handlers:
-    """One method an endpoint of the table; the names are those of its column `handler`."""
+@dataclass(kw_only=True, eq=False)
+class ServiceHandlers:
+    """The endpoints about services and image folders."""
 
-    def __init__(
-        self,
-        *,
-        runtime: Runtime,
-        catalog: Catalog,
-        operations: Operations,
-        supervisor: Supervisor,
-        desired: Desired,
-        registrations: Registrations,
-        announcer: Announcer,
-        prober: Prober,
-        rpc: RpcClient,
-        link: RedisLink,
-        rows: Rows,
-        places: Places,
-        last_lines: Callable[[str], list[str]],
-    ) -> None:
-        self._runtime = runtime
-        self._catalog = catalog
-        self._operations = operations
-        self._supervisor = supervisor
-        self._desired = desired
-        self._registrations = registrations
-        self._announcer = announcer
-        self._prober = prober
-        self._rpc = rpc
-        self._link = link
-        self._rows = rows
-        self._places = places
-        self._last_lines = last_lines
+    engine: Engine
+    snapshot: Snapshot
+    catalog: Catalog
+    secrets: Secrets
+    operations: Operations
+    desired: Desired
+    crashes: CrashLog
+    registrations: Registrations
+    announcer: Announcer
+    prober: Prober
+    rpc: Rpc
+    board: StatusBoard
+    table: ServiceTable
 
-    async def run(self, given: params.RunParams, _rest: Rest) -> Any:
-        """`/run/<name>`."""
+    @route("/run/{name}", "Build if the contents changed, (re)start, wait until it answers", *_SERVICE, 504)
+    async def run(self, given: params.RunParams) -> Brought | WouldRun:
         options = RunOptions(
             env=None if given.env is None else check_env(given.env),
             pos=given.pos,
@@ -78,147 +63,129 @@ class Handlers:
             nocache=given.nocache,
         )
         if given.dry_run:
-            return await self._operations.would_run(given.name, options)
-        with self._places.claim(given.pos, given.name):
-            answer = await self._answer(await self._operations.run(given.name, options))
+            return await self.operations.would_run(given.name, options)
+        with self.operations.claim_place(given.name, given.pos):
+            answer = await self._brought(await self.operations.run(given.name, options))
         if given.wait:
-            await self._operations.settle(given.name)
+            await self.operations.deployer.settle(given.name)
         return answer
 
-    async def start(self, given: params.ServiceParams, _rest: Rest) -> Any:
-        """`/start/<name>`."""
-        self._rows.check_ours(given.name)
-        return await self._answer(await self._operations.start(given.name))
+    @route("/start/{name}", "Start a service that was stopped", *_SERVICE, 504)
+    async def start(self, given: params.ServiceParams) -> Brought:
+        self.board.check_ours(given.name)
+        return await self._brought(await self.operations.start(given.name))
 
-    async def restart(self, given: params.ServiceParams, _rest: Rest) -> Any:
-        """`/restart/<name>`."""
-        self._rows.check_ours(given.name)
-        return await self._answer(await self._operations.restart(given.name))
+    @route("/stop/{name}", "Stop a service until somebody starts it", *_SERVICE)
+    async def stop(self, given: params.ServiceParams) -> Brought:
+        self.board.check_ours(given.name)
+        seen = await self.operations.stop(given.name)
+        return Brought(given.name, seen.short_id, seen.state) if seen else Brought(given.name, "", "removed")
 
-    async def stop(self, given: params.ServiceParams, _rest: Rest) -> Any:
-        """`/stop/<name>`."""
-        self._rows.check_ours(given.name)
-        return await self._operations.stop(given.name)
+    @route("/restart/{name}", "Put a fresh container of the same image in place", *_SERVICE, 504)
+    async def restart(self, given: params.ServiceParams) -> Brought:
+        self.board.check_ours(given.name)
+        return await self._brought(await self.operations.restart(given.name))
 
-    async def rm(self, given: params.ServiceParams, _rest: Rest) -> Any:
-        """`/rm/<name>`."""
-        self._rows.check_ours(given.name)
-        return await self._operations.remove(given.name)
+    @route("/rm/{name}", "Remove a service and its config; volumes stay", *_SERVICE)
+    async def rm(self, given: params.ServiceParams) -> Removed:
+        self.board.check_ours(given.name)
+        await self.operations.remove(given.name)
+        return Removed(given.name)
 
-    async def rebuild_all(self, given: params.RebuildParams, _rest: Rest) -> Any:
-        """`/rebuild_all`."""
-        return await self._operations.rebuild_all(nocache=given.nocache)
+    @route("/rebuild_all", "Run every service whose contents changed", 502)
+    async def rebuild_all(self, given: params.RebuildParams) -> list[Rebuilt]:
+        return await self.operations.rebuild_all(nocache=given.nocache)
 
-    async def list_services(self, _given: params.Nothing, _rest: Rest) -> Any:
-        """`/list`."""
-        return self._rows.all()
+    @route("/list", "All services", reads=True)
+    async def list_services(self, _given: params.Nothing) -> list[ServiceRow]:
+        return self.table.all()
 
-    async def state(self, given: params.StateParams, _rest: Rest) -> Any:
-        """`/state`."""
+    @route("/list_images", "All image folders and the images built from them", 502, reads=True)
+    async def list_images(self, _given: params.Nothing) -> list[ImageRow]:
+        built: dict[str, list[ImageInfo]] = {}
+        for image in sorted(await self.engine.images(), key=lambda item: -item.created):
+            built.setdefault(image.labels.get(LABEL_SERVICE, ""), []).append(image)
+        folders = await asyncio.to_thread(self.catalog.images)
+        place = self.catalog.host_path
+        return [image_row(item, place(item.path), built.get(item.name, [])) for item in folders]
+
+    @route("/state", "States of all services by name, or of one", 404, 422, reads=True)
+    async def state(self, given: params.StateParams) -> ServiceRow | dict[str, ServiceRow]:
         if given.name is None:
-            return {row["name"]: row for row in self._rows.all()}
-        self._rows.check(given.name)
-        return self._rows.one(given.name)
+            return {row.name: row for row in self.table.all()}
+        self.board.check(given.name)
+        return self.table.one(given.name)
 
-    async def show(self, given: params.ServiceParams, _rest: Rest) -> Any:
-        """`/show/<name>`."""
+    @route("/show/{name}", "Everything about a service; secrets masked", 404, 422, reads=True)
+    async def show(self, given: params.ServiceParams) -> ServiceDetail:
         name = given.name
-        self._rows.check(name)
-        seen = self._supervisor.primary(name)
+        self.board.check(name)
+        seen = self.snapshot.primary(name)
         if seen is not None:
             seen = await self._fresh(seen)
-        wanted, status = self._desired.get(name), self._registrations.status(name)
-        return scrub_tree(views.detail(self._rows.one(name), wanted, seen, status), self._rows.secrets(name))
+        found = detail(self.table.one(name), self.desired.get(name), seen, self.registrations.status(name))
+        return scrub_struct(found, self.secrets.values(name))
 
-    async def list_images(self, _given: params.Nothing, _rest: Rest) -> Any:
-        """`/list_images`."""
-        built: dict[str, list[ImageInfo]] = {}
-        for image in sorted(await self._runtime.images(), key=lambda item: -item.created):
-            built.setdefault(image.labels.get(LABEL_SERVICE, ""), []).append(image)
-        folders = await asyncio.to_thread(self._catalog.images)
-        place = self._catalog.host_path
-        return [views.image_row(item, place(item.path), built.get(item.name, [])) for item in folders]
+    @route("/registrations", "What the services offer, as front is told", reads=True)
+    async def registrations_(self, _given: params.Nothing) -> RegistrationTable:
+        rows = self.announcer.rows()
+        shown = [scrub_tree(row, self.secrets.values(row["service"])) for row in rows]
+        return RegistrationTable(shown, state_hash(rows))
 
-    async def registrations(self, _given: params.Nothing, _rest: Rest) -> Any:
-        """`/registrations`."""
-        rows = self._announcer.rows()
-        shown = [scrub_tree(row, self._rows.secrets(row["service"])) for row in rows]
-        return {"register": shown, "state_hash": state_hash(rows)}
-
-    async def ask_state(self, given: params.ServiceParams, _rest: Rest) -> Any:
-        """`/ask_state/<name>`."""
-        self._rows.check(given.name)
-        status = await self._prober.ask(given.name, timeout=STATUS_TIMEOUT)
+    @route("/ask_state/{name}", "Ask a service for its status now", 404, 422, 502, 504, reads=True)
+    async def ask_state(self, given: params.ServiceParams) -> dict[str, Any]:
+        self.board.check(given.name)
+        status = await self.prober.ask(given.name, timeout=STATUS_TIMEOUT)
         if status is None:
-            raise TimedOut(
-                f"{given.name} did not answer __status within {STATUS_TIMEOUT:.0f} s", f"GET /logs/{given.name}"
-            )
-        self._registrations.note(given.name, status, time.time())
-        wanted = self._desired.get(given.name)
+            what = f"{given.name} did not answer __status within {STATUS_TIMEOUT:.0f} s"
+            raise TimedOut(what, f"GET /logs/{given.name}")
+        self.registrations.note(given.name, status, time.time())
+        wanted = self.desired.get(given.name)
         masked = mask_tree(status, wanted.spec.secrets if wanted else ())
-        return scrub_tree(masked, self._rows.secrets(given.name))
+        found: dict[str, Any] = scrub_tree(masked, self.secrets.values(given.name))
+        return found
 
-    async def call(self, given: params.CallParams, rest: Rest) -> Any:
-        """`/call/<name>/<method>`."""
-        return await rpc.call(
-            self._rpc,
-            given.name,
-            given.method,
-            rest,
-            timeout=given.timeout__,
-            known=given.name in self._rows.names(),
-            connected=self._link.connected,
-            methods=self._registrations.methods(given.name),
-            secrets=self._rows.secrets(given.name),
-        )
+    @route(
+        "/call/{name}/{method}", "Call a method of a service over RPC; other parameters are its arguments",
+        404, 409, 422, 502, 504,
+    )  # fmt: skip
+    async def call(self, given: params.CallParams, rest: dict[str, Any]) -> Any:
+        known = given.name in self.board.names()
+        return await self.rpc.call(given.name, given.method, rest, timeout=given.timeout__, known=known)
 
-    async def logs(self, given: params.LogsParams, _rest: Rest) -> Any:
-        """`/logs/<name>`: of a service, of Redis, of the director itself."""
-        lines = self._last_lines(given.name)
-        if lines and self._supervisor.primary(given.name) is None:
+    @route("/logs/{name}", "The output of a service as text", 404, 422, 502, reads=True)
+    async def logs(self, given: params.LogsParams) -> Text:
+        lines = self.crashes.last_output(given.name)
+        if lines and self.snapshot.primary(given.name) is None:
             return Text(logs.text_of(lines))  # its container is gone, or there never was one
         seen = self._core(given.name) if given.name in CORE else self._container(given.name)
-        declared = () if given.name in CORE else await self.declared(given.name)
+        declared = () if given.name in CORE else await self.secrets.declared(given.name)
         if given.follow:
-            return Text(logs.follow(self._runtime, seen, given.tail, declared))
-        return Text(await logs.tail(self._runtime, seen, given.tail, declared))
+            return Text(logs.follow(self.engine, seen, given.tail, declared))
+        return Text(await logs.tail(self.engine, seen, given.tail, declared))
 
-    def _container(self, name: str) -> Observed:
-        self._rows.check(name)
-        self._rows.check_ours(name)
-        seen = self._supervisor.primary(name)
+    def _container(self, name: str) -> Container:
+        self.board.check(name)
+        self.board.check_ours(name)
+        seen = self.snapshot.primary(name)
         if seen is None:
             raise NotFound(f"service {name!r} has no container", f"GET /run/{name}")
         return seen
 
-    def _core(self, name: str) -> Observed:
+    def _core(self, name: str) -> Container:
         """Return the container of the director or of Redis, which stand beside the services."""
-        found = [item for item in self._supervisor.observed if item.kind == "core" and item.service == name]
+        found = [item for item in self.snapshot.containers if item.kind == "core" and item.service == name]
         if not found:
             hint = "where it was started its output is, or in that host's journal; `docker ps -a` shows all containers"
             raise NotFound(f"{name} runs in no container of this namespace", hint, service=name)
         return max(found, key=lambda item: (item.alive, item.created_at))
 
-    async def events(self, given: params.EventsParams, _rest: Rest) -> Any:
-        """`/events`."""
-        return {"events": await events.newest(self._link, given.limit)}
+    async def _brought(self, seen: Container) -> Brought:
+        await self.announcer.push()
+        return Brought(seen.service, seen.short_id, seen.state)
 
-    async def openapi(self, _given: params.Nothing, _rest: Rest) -> Any:
-        """`/openapi.json`."""
-        return openapi.document(ENDPOINTS)
-
-    async def _answer(self, seen: Observed) -> dict[str, str]:
-        await self._announcer.push()
-        return {"name": seen.service, "short_id": seen.short_id, "state": seen.state}
-
-    async def _fresh(self, seen: Observed) -> Observed:
+    async def _fresh(self, seen: Container) -> Container:
         try:
-            return await self._runtime.inspect(seen.id) or seen
+            return await self.engine.inspect(seen.id) or seen
         except DockerUnavailable:
             return seen
-
-    async def declared(self, name: str) -> tuple[str, ...]:
-        """Return the env keys that are secret for a service: of what runs, and of its image folder."""
-        wanted = self._desired.get(name)
-        folder = await asyncio.to_thread(self._catalog.find, name)
-        return (*(wanted.spec.secrets if wanted else ()), *(folder.band.secrets if folder else ()))

@@ -1,73 +1,73 @@
 """What the operator sets for a service: its config, and its place on the grid."""
 
+# ruff: noqa: D102 - `route` says what each endpoint does
+
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from director.api import params
-from director.api.places import Places
-from director.api.service_table import Rows
+from director.api.routes import route
+from director.api.schemas import Placed
 from director.deploy.operations import Operations
 from director.errors import NotFound
 from director.images.catalog import Catalog
+from director.images.secrets import Secrets
 from director.redact import mask_tree
 from director.state import config
 from director.state.config import Configs
+from director.supervise.status import StatusBoard
 
-Rest = dict[str, Any]
 
+@dataclass(kw_only=True, eq=False)
+class SettingsHandlers:
+    """The endpoints about a service's settings."""
 
-class ConfigHandlers:
-    """One method an endpoint; `declared` returns the env keys that are secret for a service."""
+    operations: Operations
+    configs: Configs
+    catalog: Catalog
+    secrets: Secrets
+    board: StatusBoard
 
-    def __init__(
-        self,
-        *,
-        operations: Operations,
-        configs: Configs,
-        catalog: Catalog,
-        places: Places,
-        rows: Rows,
-        declared: Callable[[str], Awaitable[tuple[str, ...]]],
-    ) -> None:
-        self._operations = operations
-        self._configs = configs
-        self._catalog = catalog
-        self._places = places
-        self._rows = rows
-        self._declared = declared
+    @route("/set_pos/{name}", "Put a service at another place of the grid", 404, 409, 422, 502)
+    async def set_pos(self, given: params.SetPosParams) -> Placed:
+        with self.operations.claim_place(given.name, given.pos):
+            await self.operations.set_pos(given.name, given.pos)
+        return Placed(given.name, given.pos)
 
-    async def configs_list(self, _given: params.Nothing, _rest: Rest) -> Any:
-        """`/configs_list`."""
-        return await self._configs.names()
+    @route("/configs_list", "Names of the services that have a config", 502, reads=True)
+    async def configs_list(self, _given: params.Nothing) -> list[str]:
+        return await self.configs.names()
 
-    async def get_config(self, given: params.ServiceParams, _rest: Rest) -> Any:
-        """`/get_config/<name>`."""
-        document = await self._configs.get(given.name)
+    @route("/get_config/{name}", "The config of a service; secrets masked", 404, 422, 502, reads=True)
+    async def get_config(self, given: params.ServiceParams) -> dict[str, Any]:
+        document = await self.configs.get(given.name)
         await self._check(given.name, document)
-        return mask_tree(document, await self._declared(given.name))
+        return await self._masked(given.name, document)
 
-    async def update_config(self, given: params.ConfigParams, rest: Rest) -> Any:
-        """`/update_config/<name>`."""
-        document = await self._configs.get(given.name)
+    @route(
+        "/update_config/{name}",
+        "Change a service's config: dotted keys (env.TZ), an empty value removes; shapes the next run",
+        404, 409, 422, 502,
+    )  # fmt: skip
+    async def update_config(self, given: params.ConfigParams, rest: dict[str, Any]) -> dict[str, Any]:
+        document = await self.configs.get(given.name)
         await self._check(given.name, document)
         config.check_keys(document, rest)
         pos = rest.get("pos")
-        with self._places.claim(pos if isinstance(pos, str) and pos else None, given.name):
-            document = await self._operations.update_config(given.name, rest)
-        return mask_tree(document, await self._declared(given.name))
+        with self.operations.claim_place(given.name, pos if isinstance(pos, str) and pos else None):
+            document = await self.operations.update_config(given.name, rest)
+        return await self._masked(given.name, document)
 
-    async def set_pos(self, given: params.SetPosParams, _rest: Rest) -> Any:
-        """`/set_pos/<name>`."""
-        with self._places.claim(given.pos, given.name):
-            return await self._operations.set_pos(given.name, given.pos)
+    async def _masked(self, name: str, document: config.Document) -> dict[str, Any]:
+        found: dict[str, Any] = mask_tree(document, await self.secrets.declared(name))
+        return found
 
     async def _check(self, name: str, document: config.Document) -> None:
         """Return if there is anything of that name: a service, a config, or a folder to run it from."""
-        if document or name in self._rows.ours() or await asyncio.to_thread(self._catalog.find, name) is not None:
+        if document or name in self.board.ours() or await asyncio.to_thread(self.catalog.find, name) is not None:
             return
-        raise NotFound(
-            f"there is no service {name!r}, nor a folder to run one from", "GET /list_images shows those", service=name
-        )
+        what = f"no such service or image folder: {name!r}"
+        raise NotFound(what, "GET /list_images shows those there are", service=name)

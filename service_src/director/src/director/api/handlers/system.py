@@ -1,100 +1,94 @@
-"""`/health`: how the director, Docker, Redis and the services are, with the reason for each that is not well."""
+"""How the director, Docker, Redis and the services are: for people, for Prometheus; and this API's description."""
+
+# ruff: noqa: D102 - `route` says what each endpoint does
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from band.background import failing_loops
+from band.constants import REQUEST_METRICS
 from band.redis import RedisLink
-from director import __version__
-from director.api import params
-from director.api.server import Json
-from director.api.service_table import Row, Rows
+from band.service.lifecycle import service
+from director.api import openapi, params
+from director.api.metrics import CONTENT_TYPE, Metrics
+from director.api.routes import Text, route
+from director.api.schemas import HealthFacts, ServiceCounts
 from director.discovery.probe import Prober
 from director.discovery.registrations import Registrations
-from director.redact import mask_url
-from director.redis.health import RedisHealth
-from director.state.desired import Desired
-from director.supervise.supervisor import Supervisor
+from director.discovery.rpc import Rpc
+from director.errors import ServiceFailed
+from director.supervise.status import ServiceStatus, StatusBoard
 
 ASK_AGAIN = 0.5
 """Seconds that a service gets to say that it is well again: heartbeats come every five only."""
-WELL = frozenset({"ok", "starting"})
+METRICS_TIMEOUT = 5.0
 
 
-class HealthHandlers:
+@dataclass(kw_only=True, eq=False)
+class SystemHandlers:
     """Answers from memory, except for services that last said they were not well: those are asked once more."""
 
-    def __init__(
-        self,
-        *,
-        supervisor: Supervisor,
-        desired: Desired,
-        rows: Rows,
-        link: RedisLink,
-        prober: Prober,
-        registrations: Registrations,
-        redis: RedisHealth,
-        refusal: Callable[[], str] = str,
-        script: Callable[[], str] = str,
-    ) -> None:
-        self._supervisor = supervisor
-        self._desired = desired
-        self._rows = rows
-        self._link = link
-        self._prober = prober
-        self._registrations = registrations
-        self._redis = redis
-        self._refusal = refusal
-        self._script = script
+    board: StatusBoard
+    registrations: Registrations
+    prober: Prober
+    link: RedisLink
+    rpc: Rpc
+    figures: Metrics
 
-    async def health(self, _given: params.Nothing, _rest: dict[str, Any]) -> Any:
-        """`/health`: 200 while Docker is there, 503 without it; without a Redis that takes writes `degraded`."""
-        troubled = self._troubled()
-        if troubled and self._link.connected:
-            await asyncio.gather(*(self._ask(row["name"]) for row in troubled if row["state"] == "running"))
-            troubled = self._troubled()
-        rows = self._rows.all()
-        parts = self.parts()
-        away = parts["docker"]["status"] != "ok"
-        degraded = bool(troubled) or any(part["status"] != "ok" for part in parts.values())
-        body = {
-            "status": "failing" if away else "degraded" if degraded else "ok",
-            **parts,
-            "services": {
-                "total": len(rows),
-                "running": sum(row["state"] == "running" for row in rows),
-                "troubled": [row["name"] for row in troubled],
-                "reasons": {row["name"]: row["health_reason"] for row in troubled},
-            },
-        }
-        return Json(body, 503 if away else 200)
+    @route("/health", "How the director, Docker, Redis and the services are", 503, reads=True)
+    async def health(self, _given: params.Nothing) -> HealthFacts:
+        """200 while Docker is there, 503 without it; without a Redis that takes writes `degraded`."""
+        services = self.board.all()
+        if self.link.connected and (running := [one for one in _troubled(services) if one.state == "running"]):
+            await asyncio.gather(*(self._ask(one.name) for one in running))
+            services = self.board.all()
+        troubled, parts = _troubled(services), self.board.parts()
+        away = parts.docker.status != "ok"
+        degraded = bool(troubled) or any(part.status != "ok" for part in parts.all().values())
+        return HealthFacts(
+            "failing" if away else "degraded" if degraded else "ok",
+            parts.director,
+            parts.docker,
+            parts.redis,
+            ServiceCounts(
+                total=len(services),
+                running=sum(one.state == "running" for one in services),
+                troubled=[one.name for one in troubled],
+                reasons={one.name: one.health.reason for one in troubled},
+            ),
+        )
 
-    def parts(self) -> dict[str, dict[str, Any]]:
-        """Return how the director, Docker and Redis are, each with its `status`, and its `reason` when it is not ok."""
-        away, reason = mask_url(self._supervisor.docker_error), self._redis.reason
-        loops = "; ".join(f"its loop {name} fails: {why}" for name, why in failing_loops().items())
-        refusal = self._refusal()
-        told = [loops, refusal and f"front does not take the registrations: {refusal}", self._script()]
-        troubles = "; ".join(filter(None, told))
-        own = _part("degraded" if troubles else "ok", troubles and f"{troubles}; GET /logs/director")
-        return {
-            "director": {**own, "version": __version__},
-            "docker": _part("away" if away else "ok", away),
-            "redis": {**_part(self._redis.status, reason), "desired_loaded": self._desired.loaded},
-        }
+    @route("/metrics", "Figures of services and director for Prometheus", reads=True)
+    async def metrics(self, _given: params.Nothing) -> Text:
+        """The director's own, and after them those that every service of the framework has."""
+        return Text(self.figures.render() + service.metrics.render().decode(), CONTENT_TYPE)
 
-    def _troubled(self) -> list[Row]:
-        return [row for row in self._rows.all() if row["health"] not in WELL and row["wanted"] == "running"]
+    @route(
+        "/metrics/{name}",
+        "Figures of one service for Prometheus, as the service itself shows them: `/metrics/front`",
+        404, 409, 422, 502, 504, reads=True,
+    )  # fmt: skip
+    async def service_metrics(self, given: params.ServiceParams) -> Text:
+        self.board.check(given.name)
+        text = await self.rpc.call(given.name, REQUEST_METRICS, {}, timeout=METRICS_TIMEOUT, known=True)
+        if not isinstance(text, str):
+            raise ServiceFailed(f"{given.name} does not answer with metrics", "is it of the framework band?")
+        return Text(text, CONTENT_TYPE)
+
+    @route("/openapi.json", "This description", reads=True)
+    async def openapi(self, _given: params.Nothing) -> dict[str, Any]:
+        from director.api.handlers import ENDPOINTS  # which these handlers are among
+
+        return openapi.document(ENDPOINTS)
 
     async def _ask(self, name: str) -> None:
-        status = await self._prober.ask(name, timeout=ASK_AGAIN)
+        status = await self.prober.ask(name, timeout=ASK_AGAIN)
         if status:
-            self._registrations.note(name, status, time.time())
+            self.registrations.note(name, status, time.time())
 
 
-def _part(status: str, reason: str) -> dict[str, Any]:
-    return {"status": status, "reason": reason} if reason else {"status": status}
+def _troubled(services: list[ServiceStatus]) -> list[ServiceStatus]:
+    return [one for one in services if one.troubled]

@@ -1,11 +1,14 @@
-"""What should run under a name; where nothing should, what whoever asked can do about it."""
+"""Finds a service by its name, or says what can be done where there is none."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from director.errors import Conflict, NotFound, did_you_mean
 from director.images.images import Images
-from director.state.desired import Desired, Wanted
+from director.state.desired import Desired, DesiredService
 
+ROWS = 99
 CORE = frozenset({"director", "redis"})
 """Containers of the platform itself, which stand beside the services."""
 
@@ -21,7 +24,7 @@ def check_not_core(name: str) -> None:
         raise Conflict(f"{name} is a part of the platform itself, not a service", hint, service=name)
 
 
-async def what_runs(name: str, desired: Desired, images: Images) -> Wanted:
+async def what_runs(name: str, desired: Desired, images: Images) -> DesiredService:
     """Return what should be of a service that was run and not removed.
 
     Raises:
@@ -33,9 +36,29 @@ async def what_runs(name: str, desired: Desired, images: Images) -> Wanted:
     if wanted is not None and wanted.state != "removed":
         return wanted
     if not desired.loaded:
-        raise Conflict("what should run could not be read from Redis yet", "is Redis up? GET /health tells")
+        raise Conflict("the desired state is not loaded yet (Redis)", "is Redis up? See GET /health")
     if await images.has_folder(name):
         raise NotFound(f"service {name!r} was never run", f"GET /run/{name} runs it", service=name)
     near = did_you_mean(name, {*desired.all(), *await images.names()})
     hint = f"{near}GET /list shows the services there are, GET /list_images what can be run"
     raise NotFound(f"there is no service {name!r}, nor a folder to run one from", hint, service=name)
+
+
+def check_free(pos: str, name: str, wanted: Mapping[str, DesiredService]) -> None:
+    """Return if service `name` may be put at a place of the grid: nobody else is there, or it is there already.
+
+    Raises:
+        Conflict: somebody else is there; the hint names a free place in the same column.
+    """
+    taken = {item.pos: other for other, item in wanted.items() if item.state != "removed" and other != name}
+    own = wanted.get(name)
+    if pos not in taken or (own is not None and own.pos == pos):
+        return
+    column, _, row = pos.partition("x")
+    spots = (f"{column}x{(int(row) - 1 + further) % ROWS + 1}" for further in range(1, ROWS))
+    free = next((spot for spot in spots if spot not in taken), "another column")
+    raise Conflict(
+        f"place {pos} is taken by {taken[pos]!r}",
+        f"{free} is free; /set_pos/{taken[pos]} moves the other one",
+        service=taken[pos],
+    )

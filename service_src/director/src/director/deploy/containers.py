@@ -1,0 +1,184 @@
+"""The steps of a deploy on single containers: create with a port, start, give up, retire."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+
+from band import logger
+from director.deploy.ports import PortPool
+from director.deploy.spec_builder import PlatformConfig
+from director.discovery.probe import CONTAINER_ENV
+from director.engine.create import SERVICE_PORT, Placement, container_config
+from director.engine.interface import Container, Engine
+from director.engine.snapshot import Snapshot
+from director.errors import Conflict, DirectorError, DockerRefused, DockerUnavailable, InvalidValue, PortTaken
+from director.state.desired import DesiredService
+
+LAST_WORDS = 3.0
+"""Seconds that a container which is given up has to take leave of its peers."""
+PORT_ATTEMPTS = 10
+
+
+class Containers:
+    """Makes and unmakes containers; `starting` holds the ids of those that nobody calls ready yet."""
+
+    def __init__(self, engine: Engine, snapshot: Snapshot, ports: PortPool, surroundings: PlatformConfig) -> None:
+        self._engine = engine
+        self._snapshot = snapshot
+        self._ports = ports
+        self._around = surroundings
+        self._retiring: dict[str, set[asyncio.Task[None]]] = {}
+        self.starting: set[str] = set()
+
+    @property
+    def retiring(self) -> frozenset[str]:
+        """Services whose old container is still being stopped."""
+        return frozenset(self._retiring)
+
+    async def create_started(self, wanted: DesiredService, name: str) -> tuple[str, Mapping[int, int]]:
+        """Create and start a container, on ports of the pool unless they are fixed; returns its id and ports.
+
+        Raises:
+            Conflict: its name belongs to somebody else, or no port can be had.
+            DockerUnavailable: the engine does not do it.
+        """
+        for _ in range(PORT_ATTEMPTS):
+            ports = fixed_ports(wanted) or {await self._take(): SERVICE_PORT}
+            try:
+                container = await self.create(wanted, name, ports)
+            except BaseException:
+                self._release(ports)
+                raise
+            try:
+                await self.begin(container, wanted)
+            except PortTaken:
+                await self.discard(container, {})
+                for port in ports:
+                    self._ports.reject(port, time.time())
+            except BaseException:
+                await asyncio.shield(self.discard(container, ports))
+                raise
+            else:
+                return container, ports
+        raise Conflict("no port of the pool could be bound", "look who listens there, or change BAND_PORTS")
+
+    async def create(self, wanted: DesiredService, name: str, ports: Mapping[int, int]) -> str:
+        """Create a container and return its id; its service is let into Redis before."""
+        service = wanted.spec.name
+        await self._around.admit(service, wanted.spec.redis_keys)
+        placement = Placement(
+            namespace=self._around.namespace,
+            ports=ports,
+            env={
+                **self._around.env_of(service),
+                "NAME": service,
+                # A config.yaml with another name must fail, not answer as that other service.
+                "BAND_SERVICE": service,
+                CONTAINER_ENV: secrets.token_hex(6),
+            },
+            memory=self._around.memory,
+            title=wanted.title,
+            pos=wanted.pos,
+        )
+        try:
+            container = await self._engine.create(name, container_config(wanted.spec, placement))
+        except DockerRefused as error:
+            if error.engine_status == 409:
+                hint = "rename or remove the container that has it, or give the service another name"
+                raise Conflict(f"container name {name} is taken by somebody else", hint) from error
+            if error.engine_status == 400:
+                raise InvalidValue(
+                    f"the Docker Engine does not take this: {error.message}",
+                    "look at limits, ports and volumes, in the request and in band.yml",
+                ) from error
+            raise
+        self.starting.add(container)
+        return container
+
+    async def begin(self, container: str, wanted: DesiredService) -> None:
+        """Start a container; where its host ports are fixed, say who has the one that is taken."""
+        try:
+            await self._engine.start(container)
+        except PortTaken as error:
+            if not wanted.spec.ports:
+                raise
+            raise await self._fixed_port_taken(wanted, error) from error
+
+    def seen(self, container: Container) -> None:
+        """Give the ports of a container back to the pool: from now on the container itself is seen to have them."""
+        self._release(container.ports)
+
+    async def give_up(self, container: str, ports: Mapping[int, int]) -> None:
+        """Remove a container that may already share the service's work: it gets a moment to take leave of its peers."""
+        await asyncio.shield(self._give_up(container, ports))
+
+    async def _give_up(self, container: str, ports: Mapping[int, int]) -> None:
+        try:
+            await self._engine.stop(container, LAST_WORDS)
+        finally:
+            await self.discard(container, ports)
+
+    async def discard(self, container: str, ports: Mapping[int, int]) -> None:
+        """Remove a container at once and give its ports back."""
+        try:
+            await self._engine.remove(container)
+        finally:
+            self.starting.discard(container)
+            self._release(ports)
+
+    async def retire(self, container: Container) -> None:
+        """Stop and remove a container and give its ports back."""
+        await self._engine.stop(container.id, container.stop_timeout)
+        await self.discard(container.id, container.ports)
+
+    def retire_later(self, old: Container) -> None:
+        """Stop and remove a container in the background."""
+        task = asyncio.create_task(self._retire(old), name=f"retire-{old.service}")
+        tasks = self._retiring.setdefault(old.service, set())
+        tasks.add(task)
+
+        def done(finished: asyncio.Task[None]) -> None:
+            tasks.discard(finished)
+            if not tasks:
+                self._retiring.pop(old.service, None)
+
+        task.add_done_callback(done)
+
+    async def settle(self, service: str) -> None:
+        """Wait until nothing of a service is being stopped in the background any more."""
+        while tasks := self._retiring.get(service):
+            await asyncio.wait(tasks)
+
+    async def _retire(self, old: Container) -> None:
+        try:
+            await self.retire(old)
+        except DirectorError as error:  # the reconciler finds it again and removes it
+            logger.warning("retire_failed", service=old.service, container=old.short_id, reason=error.message)
+
+    async def _fixed_port_taken(self, wanted: DesiredService, error: PortTaken) -> Conflict:
+        """Return what is told of a service whose fixed host port is taken: who has it, and what to do."""
+        known = []
+        with suppress(DockerUnavailable):
+            for port in sorted(fixed_ports(wanted)):
+                holder = await self._engine.port_holder(port)
+                known += [f"{holder} has port {port}"] if holder else []
+        hint = f"{', '.join(known)}: stop that one" if known else "no container has it: `ss -ltnp` shows the process"
+        what = f"host port of {wanted.spec.name} is taken: {error.message}"
+        return Conflict(what, f"{hint}, or choose another in band.yml")
+
+    async def _take(self) -> int:
+        used = await self._engine.used_ports() | {port for item in self._snapshot.containers for port in item.ports}
+        return self._ports.take(used, time.time())
+
+    def _release(self, ports: Mapping[int, int]) -> None:
+        for port in ports:
+            self._ports.release(port)
+
+
+def fixed_ports(wanted: DesiredService) -> dict[int, int]:
+    """Return the host ports that a service always has: host → container."""
+    return {int(outside): inside for outside, inside in wanted.spec.ports.items()}

@@ -1,0 +1,110 @@
+"""What runs, as last listed: the one cache of containers, and the one place that tells of a change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+
+from band import logger
+from director.engine.interface import Container, Engine, primary_name
+from director.errors import DockerUnavailable
+
+
+class Snapshot:
+    """The containers of one namespace. `error` says why `containers` is old; it is empty while they are current.
+
+    `ready` is set once there is a first listing; `requested` when somebody wants another one soon.
+    """
+
+    def __init__(self, engine: Engine, namespace: str) -> None:
+        self.containers: list[Container] = []
+        self.error = "not asked yet"
+        self.ready = asyncio.Event()
+        self.requested = asyncio.Event()
+        self._engine = engine
+        self._namespace = namespace
+        self._stale: set[str] = set()
+        self._listing = asyncio.Lock()
+        self._subscribers: list[Callable[[], None]] = []
+
+    def subscribe(self, on_change: Callable[[], None]) -> None:
+        """Have `on_change` called after each listing."""
+        self._subscribers.append(on_change)
+
+    def request(self) -> None:
+        """Have the containers listed again soon."""
+        self.requested.set()
+
+    def invalidate(self, container: str) -> None:
+        """Have a container inspected with the next listing, even if it looks unchanged."""
+        self._stale.add(container)
+
+    async def refresh(self, *, fresh: bool = False) -> None:
+        """List the containers now; `fresh` inspects each of them.
+
+        Raises:
+            DockerUnavailable: the engine is away; the old listing stays.
+        """
+        async with self._listing:  # an older listing must not come after a newer one
+            stale, self._stale = self._stale, set()
+            known = [] if fresh else [item for item in self.containers if item.id not in stale]
+            try:
+                self.containers = await self._engine.containers(known)
+            except BaseException as error:
+                self._stale |= stale
+                if isinstance(error, DockerUnavailable):
+                    self.error = error.message
+                raise
+        self.error = ""
+        self.ready.set()
+        for on_change in self._subscribers:
+            on_change()
+
+    async def try_refresh(self, service: str, *, fresh: bool = False) -> bool:
+        """List the containers after something was done to a service; returns whether that could be done.
+
+        What was done stays done: an engine that cannot list now does not make an error of it.
+        """
+        try:
+            await self.refresh(fresh=fresh)
+        except DockerUnavailable as error:
+            logger.warning("containers_not_listed", service=service, reason=error.message)
+            return False
+        return True
+
+    def current(self) -> list[Container] | None:
+        """Return the containers; None while the engine cannot be asked."""
+        return self.containers if self.ready.is_set() and not self.error else None
+
+    def find(self, container: str) -> Container | None:
+        """Return a container by its id."""
+        return next((item for item in self.containers if item.id == container), None)
+
+    def of_service(self, service: str) -> list[Container]:
+        """Return the containers of a service."""
+        return [item for item in self.containers if item.service == service and item.kind == "service"]
+
+    def primary(self, service: str) -> Container | None:
+        """Return the container that serves a service, or was the last to."""
+        return max(self.of_service(service), key=self._rank, default=None)
+
+    def primaries(self) -> dict[str, Container]:
+        """Return the primary container of every service, in one pass."""
+        found: dict[str, Container] = {}
+        for item in self.containers:
+            known = found.get(item.service)
+            if item.kind == "service" and (known is None or self._rank(item) > self._rank(known)):
+                found[item.service] = item
+        return found
+
+    def ended(self, stopped: Collection[str] = ()) -> dict[str, float]:
+        """Return the services of which no container runs, and when the last one ended (0: `stopped`, without one)."""
+        running = {item.service for item in self.containers if item.state == "running"}
+        ends = dict.fromkeys(stopped, 0.0)
+        for item in self.containers:
+            if item.kind == "service":
+                ends[item.service] = max(ends.get(item.service, 0.0), item.finished_at, item.created_at)
+        return {name: at for name, at in ends.items() if name not in running}
+
+    def _rank(self, item: Container) -> tuple[bool, bool, float]:
+        return (item.name == primary_name(self._namespace, item.service), item.alive, item.created_at)

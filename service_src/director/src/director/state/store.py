@@ -1,0 +1,118 @@
+"""Redis as the director uses it: one command, hashes of JSON documents with a copy in memory, ids of stream entries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from band import logger
+from band.errors import DecodingError
+from band.json_codec import decode
+from director.errors import RedisUnavailable
+
+T = TypeVar("T")
+
+
+class Store(Protocol):
+    """The part of a Redis link that is needed: a command with its arguments in, a reply with bytes out."""
+
+    async def command(self, *args: Any) -> Any:
+        """Run one Redis command."""
+
+
+class RedisHash(Generic[T]):
+    """A hash of JSON documents, one a service, with its copy in memory. The director is its only writer.
+
+    Reading never needs Redis once it was loaded; writing does. `valid` tells which documents count.
+    """
+
+    def __init__(self, store: Store, key: str, kind: Any, valid: Callable[[str, T], bool] = lambda *_: True) -> None:
+        self._store = store
+        self._key = key
+        self._kind = kind
+        self._valid = valid
+        self._documents: dict[str, T] = {}
+        self.loaded = False
+
+    async def load(self) -> None:
+        """Read everything from Redis; a document that cannot be read is logged, left alone and not acted on.
+
+        Raises:
+            RedisUnavailable: Redis does not answer.
+        """
+        self._documents = await self.read()
+        self.loaded = True
+
+    async def read(self) -> dict[str, T]:
+        """Return the documents in Redis by field; memory stays as it is."""
+        found: dict[str, T] = {}
+        for name, raw in pairs(await self._store.command("HGETALL", self._key)):
+            try:
+                value: T = decode(raw, self._kind)
+            except DecodingError as error:
+                logger.error("document_unreadable", key=self._key, field=name[:80], reason=str(error))
+                continue
+            if self._valid(name, value):
+                found[name] = value
+        return found
+
+    def get(self, name: str) -> T | None:
+        """Return the document of a service, from memory."""
+        return self._documents.get(name)
+
+    def all(self) -> dict[str, T]:
+        """Return the documents of all services, from memory."""
+        return dict(self._documents)
+
+    async def write(self, name: str, document: T) -> None:
+        """Write a document.
+
+        Raises:
+            RedisUnavailable: Redis does not answer; nothing was changed.
+        """
+        self._need_loaded()
+        await self._store.command("HSET", self._key, name, msgspec.json.encode(document))
+        self._documents[name] = document
+
+    async def forget(self, name: str) -> None:
+        """Drop a document.
+
+        Raises:
+            RedisUnavailable: Redis does not answer; nothing was changed.
+        """
+        self._need_loaded()
+        await self._store.command("HDEL", self._key, name)
+        self._documents.pop(name, None)
+
+    def _need_loaded(self) -> None:
+        if not self.loaded:
+            raise RedisUnavailable("the desired state is not loaded yet (Redis)", "is Redis up? See GET /health")
+
+
+def pairs(reply: Any) -> list[tuple[str, Any]]:
+    """Return (field, value) of a reply in pairs, which is a flat list (RESP2) or a map (RESP3).
+
+    A field that is no UTF-8 keeps what can be read of it.
+    """
+    items = reply.items() if isinstance(reply, dict) else zip(*[iter(reply or ())] * 2, strict=False)
+    return [(text(key), value) for key, value in items]
+
+
+def text(value: Any) -> str:
+    """Return a value of a reply as text; what is no UTF-8 in it is replaced."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def stream_order(stream_id: str) -> tuple[int, int]:
+    """Return an id of a stream's entry (`1795470000000-0`) as numbers to compare by: milliseconds, sequence.
+
+    What is no such id comes before all that are.
+    """
+    milliseconds, _, sequence = stream_id.partition("-")
+    return _number(milliseconds), _number(sequence)
+
+
+def _number(digits: str) -> int:
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
