@@ -38,6 +38,11 @@ def _facts(found: Any) -> dict[str, Any]:
     }
 
 
+def http_status(facts: Mapping[str, Any]) -> int:
+    """Return the HTTP status of a page with this health: 503 while the service is failing."""
+    return 503 if facts.get("status") == FAILING else 200
+
+
 async def read_health(registry: Registry, link: RedisLink) -> dict[str, Any]:
     """Return ``{"status": …, "checks": {name: {"status": …, …}}}``; never raises."""
     checks: dict[str, dict[str, Any]] = {}

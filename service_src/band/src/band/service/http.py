@@ -16,7 +16,7 @@ from band.jsonrpc.invoke import InvalidParams, call_function, describe
 from band.redis.link import RedisLink
 from band.registry import Exposed, Registry
 from band.responses import PIXEL_GIF, BaseBandResponse, ErrorResponse, PixelResponse, RedirectResponse, read_response
-from band.service.health import FAILING, read_health
+from band.service.health import http_status, read_health
 from band.telemetry.logs import logger
 from band.telemetry.metrics import Metrics
 
@@ -156,7 +156,7 @@ class HttpFace:
 
     async def _health(self, _request: web.Request) -> web.Response:
         facts = await read_health(self._registry, self._link)
-        return json_response(facts, 503 if facts["status"] == FAILING else 200)
+        return json_response(facts, http_status(facts))
 
     async def _status(self, _request: web.Request) -> web.StreamResponse:
         """Answer as to a call without parameters: what a request brings along is not for the service."""

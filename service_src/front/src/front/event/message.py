@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from front.errors import BadRequest
@@ -17,6 +18,15 @@ CHANNEL_WS = "ws"
 MAX_NAME_LENGTH = 256
 
 Message = dict[str, Any]
+
+
+def key_prefixes(key: str) -> Iterator[str]:
+    """Yield the dotted prefixes of an event key, shortest first, the key itself last."""
+    end = key.find(".")
+    while end >= 0:
+        yield key[:end]
+        end = key.find(".", end + 1)
+    yield key
 
 
 def event_key(service: Any, name: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from band.json_codec import encode
 from band.service.cross_site import SitePolicy
+from band.service.health import http_status
 from front.event.client_address import ClientAddresses
 from front.http1.request import Request
 from front.pipeline.replies import JSON, HttpReply
@@ -45,7 +46,7 @@ class AdminPages:
         name = path.removeprefix(self.prefix)
         if name == "health":
             facts = await self._health()
-            return HttpReply(503 if facts.get("status") == "failing" else 200, encode(facts), JSON)
+            return HttpReply(http_status(facts), encode(facts), JSON)
         if name == "metrics":
             return HttpReply(200, await self._metrics(), "text/plain; charset=utf-8")
         return _NOT_FOUND

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final, NamedTuple, TypeGuard
 
 from front.errors import UnusableRow
+from front.event.message import key_prefixes
 
 OWN_FIELDS: Final = frozenset({"mmgeo", "sxgeo", "uaparser", "stored"})
 """Fields of `data` that front and the platform's enrichers fill, reserved also while these are stopped. The SDK sends
@@ -126,11 +128,7 @@ class EnrichPlan:
     def expected(self, key: str) -> frozenset[str]:
         """Return the services that enrich an event key; each once, however many of its keys match."""
         found = self._for_all
-        if not self._by_prefix:
-            return found
-        prefix = ""
-        for part in key.split(".", self._longest)[: self._longest]:
-            prefix = f"{prefix}.{part}" if prefix else part
+        for prefix in islice(key_prefixes(key), self._longest):
             hit = self._by_prefix.get(prefix)
             if hit is not None:
                 found = found | hit if found else hit

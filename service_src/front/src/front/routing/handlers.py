@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from front.event.message import KEY_PREFIX
+from front.event.message import KEY_PREFIX, key_prefixes
 
 BUILT_IN = {
     f"{KEY_PREFIX}.track": "track",
@@ -43,9 +43,7 @@ class RouteTable:
 
     def __init__(self, handlers: Mapping[str, Remote]) -> None:
         self._targets: dict[str, Remote | str] = {**BUILT_IN, **handlers}
-        self._nodes: set[str] = {KEY_PREFIX}
-        for key in self._targets:
-            self._nodes.update(prefixes(key))
+        self._nodes = {prefix for key in self._targets for prefix in key_prefixes(key)}
         self._found = lru_cache(_MAX_CACHED)(self._walk)
 
     def find(self, key: str) -> tuple[Remote | str | None, str]:
@@ -55,18 +53,9 @@ class RouteTable:
     def _walk(self, key: str) -> tuple[Remote | str | None, str]:
         target: Remote | str | None = None
         known = KEY_PREFIX
-        for prefix in prefixes(key):
+        for prefix in key_prefixes(key):
             if prefix not in self._nodes:
                 break
             known = prefix
             target = self._targets.get(prefix, target)
         return target, known
-
-
-def prefixes(key: str) -> list[str]:
-    """Return the dotted prefixes of an event key from `in.gen` on, shortest first, the key itself last."""
-    parts = key.split(".")
-    found = [KEY_PREFIX]
-    for part in parts[2:]:
-        found.append(f"{found[-1]}.{part}")
-    return found
