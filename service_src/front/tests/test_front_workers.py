@@ -101,6 +101,22 @@ async def knows_both(session: aiohttp.ClientSession, front: Any) -> bool:
     return bool(facts["checks"].get("workers", {}) == {"status": "ok", "0": "ok", "1": "ok"})
 
 
+async def test_health_counts_what_waits_in_the_journals_of_all(
+    session: aiohttp.ClientSession, own_redis: Any, start_front: Any, tmp_path: Path
+) -> None:
+    """Each worker has a journal of its own; `waiting` is what all of them hold, and the bound that of all."""
+    front = start_front(own_redis.dsn, WORKERS="2", JOURNAL_DIR=str(tmp_path / "journal"), JOURNAL_MAX_MB="8")
+    await until(lambda: knows_both(session, front))
+    own_redis.stop()
+    await asyncio.sleep(0.2)
+    for _ in range(40):
+        await track(session, front)
+    async with session.get(f"{front.url}/_band/health") as answer:
+        journal = (await answer.json())["checks"]["journal"]
+    assert (journal["status"], journal["waiting"], journal["written"]) == ("degraded", 40, 40)
+    assert journal["most_bytes"] == 16 << 20
+
+
 async def test_a_worker_that_dies_is_started_again(
     session: aiohttp.ClientSession, own_redis: Any, start_front: Any, speak: Any
 ) -> None:
@@ -234,6 +250,24 @@ def test_the_health_of_all_is_that_of_the_worst() -> None:
     assert silent["status"] == "degraded"
     assert silent["checks"]["workers"]["reason"] == "no response from worker 1"
     assert "restart front" in silent["checks"]["workers"]["hint"]
+
+
+def test_numbers_of_a_check_are_of_all_workers() -> None:
+    """Counts are sums and ages the greatest, whichever worker is worst off and whatever that one can tell."""
+    well = {"status": "ok", "waiting": 5, "oldest_s": 2.5, "aof": True}
+    worse = {"status": "degraded", "reason": "away", "waiting": 30, "oldest_s": 1.0, "aof": True}
+    mute = {"status": "failing", "reason": "the check did not end"}
+
+    def merged(*found: dict[str, Any]) -> Any:
+        states = {
+            number: {"status": facts["status"], "checks": {"journal": facts}} for number, facts in enumerate(found)
+        }
+        return merge_health(states)["checks"]["journal"]
+
+    assert merged(well, worse) == {**worse, "waiting": 35, "oldest_s": 2.5, "worker": 1}
+    assert merged(worse, well) == {**worse, "waiting": 35, "oldest_s": 2.5, "worker": 0}
+    assert merged(well, well) == {**well, "waiting": 10}
+    assert merged(worse, mute, well) == {**mute, "waiting": 35, "oldest_s": 2.5, "worker": 1}
 
 
 def test_metrics_of_all_are_added_up() -> None:

@@ -72,16 +72,15 @@ _GAUGES: Final[Mapping[str, Callable[[float, float], float]]] = {
 
 
 def merge_health(found: Mapping[int, Mapping[str, Any]], silent: Iterable[int] = ()) -> dict[str, Any]:
-    """Merge per check: keep the worst state, and name the worker unless it is ok.
+    """Merge per check: the worst state, and the numbers of all; see `_merge_check`.
 
     `found` is worker -> its state (`{"status", "checks"}`), `silent` are the workers that did not respond.
     """
-    checks: dict[str, dict[str, Any]] = {}
+    of_workers: dict[str, dict[int, Mapping[str, Any]]] = {}
     for number, state in sorted(found.items()):
         for name, facts in state.get("checks", {}).items():
-            known = checks.get(name)
-            if known is None or worst([known["status"], facts["status"]]) != known["status"]:
-                checks[name] = {**facts} if facts["status"] == OK else {**facts, "worker": number}
+            of_workers.setdefault(name, {})[number] = facts
+    checks = {name: _merge_check(told) for name, told in of_workers.items()}
     missing = sorted(silent)
     states = {str(number): state.get("status", "failing") for number, state in sorted(found.items())}
     if missing:
@@ -91,6 +90,27 @@ def merge_health(found: Mapping[int, Mapping[str, Any]], silent: Iterable[int] =
     elif len(states) > 1:
         checks["workers"] = {"status": OK, **states}
     return {"status": worst([check["status"] for check in checks.values()]), "checks": checks}
+
+
+def _merge_check(told: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the worker tells that is worst off, named unless it is ok, with the numbers of all.
+
+    Numbers are added up; of those in seconds (`…_s`), which are ages, the greatest stays.
+    """
+    state = worst([facts["status"] for facts in told.values()])
+    number, found = next((number, facts) for number, facts in told.items() if worst([facts["status"]]) == state)
+    merged = {**found, **_merge_numbers(told.values())}
+    return merged if state == OK else {**merged, "worker": number}
+
+
+def _merge_numbers(told: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    numbers: dict[str, float] = {}
+    for facts in told:
+        for name, value in facts.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                known = numbers.get(name, 0)
+                numbers[name] = max(known, value) if name.endswith("_s") else known + value
+    return numbers
 
 
 def merge_metrics(texts: Iterable[str]) -> str:
