@@ -91,7 +91,7 @@ class RedisWithUsers:
         binary = shutil.which("redis-server")
         assert binary, "redis-server is missing; bin/test installs Debian's package"
         command = [binary, "--port", str(self.port), "--bind", *self._addresses, "--dir", str(self.folder)]
-        command += ["--save", "", "--aclfile", str(self.users), "--busy-reply-threshold", "1000"]
+        command += ["--appendonly", "yes", "--save", "", "--aclfile", str(self.users), "--busy-reply-threshold", "1000"]
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log)
         deadline = time.monotonic() + 15

@@ -79,8 +79,9 @@ def settings_page() -> str:
     """Return the settings of all services, from the templates that read them."""
     images = sorted((ROOT / "band_images").glob("*/config.yaml"))
     sections = [section for path in images if (section := settings_section(path))]
-    head = "# Service settings\n\nGenerated from `band_images/*/config.yaml`. Set them in `env` of `band_services`, or of `/run`.\n\n"
-    return head + "\n".join(sections)
+    head = "# Service settings\n\nSet them in `env` of `band_services`, or of `/run`. Generated from `band_images/*/config.yaml` and, for the director, `docs/director.env.sample`.\n\n"
+    sample = (ROOT / "docs" / "director.env.sample").read_text(encoding="utf-8")
+    return head + "\n".join(sections) + f"\n## director\n\n```ini\n{sample}```\n"
 
 
 def settings_section(path: Path) -> str:

@@ -172,9 +172,13 @@ def main() -> int:
         rows = play_here(ENGINE_SCENARIOS, given, Path(given.engine))
     else:
         chosen = [one for one in SCENARIOS if _named(one, given.names)]
+        on_a_host = any(_named(one, given.names) for one in ENGINE_SCENARIOS)
+        if not chosen and not on_a_host:
+            names = "\n  ".join(one.name for one in SCENARIOS + ENGINE_SCENARIOS)
+            parser.error(f"no scenario contains {' or '.join(map(repr, given.names))}; they are\n  {names}")
         with tempfile.TemporaryDirectory(prefix="t-chaos-") as folder:
             rows = play_here(chosen, given, Path(folder)) if chosen else []
-        if any(_named(one, given.names) for one in ENGINE_SCENARIOS):
+        if on_a_host:
             rows += play_on_a_host(given.rate, given.users, given.fsync)
         print(f"\n{table(rows)}\n")
     if given.rows:

@@ -69,6 +69,31 @@ def test_a_new_host_has_the_playbooks_users_and_nobody_else(host: Host) -> None:
         assert sorted(admin("ACL", "USERS")) == [b"admin", b"default", b"director"]
 
 
+def transaction_outlives_a_restart(host: Host) -> bool:
+    with host.redis.admin() as admin:
+        admin("DEL", "kept")
+        for command in (("MULTI",), ("SET", "kept", "1"), ("SET", "kept2", "1"), ("EXEC",)):
+            admin(*command)
+        assert admin("GET", "kept") == b"1"
+    host.start()
+    with host.redis.admin() as admin:
+        return bool(admin("GET", "kept") == b"1")
+
+
+def test_transactions_outlive_a_restart(host: Host) -> None:
+    """Redis loads its file as `default` and leaves out each transaction in it that this user may not do."""
+    host.start()
+    assert transaction_outlives_a_restart(host)
+    with host.redis.admin() as admin:  # as a director turned it off in between
+        admin("ACL", "SETUSER", "default", "reset")
+        admin("ACL", "SAVE")
+    host.start()
+    assert transaction_outlives_a_restart(host)
+    assert not signs_in(host.redis, "default", BEFORE)
+    with Client(host.redis.port) as client:
+        assert "NOAUTH" in str(client("PING"))
+
+
 def test_users_of_the_director_and_of_the_operator_stay(host: Host) -> None:
     """What Redis wrote down is there after the next start; the playbook's users are those of the playbook again."""
     redis = host.start()

@@ -12,7 +12,7 @@ from band.service.lifecycle import Service
 from band.stream import consumer_group
 from band.stream import listener as events_module
 from band.stream.consumer_group import Delivery
-from band.stream.reader import PORTION_ENTRIES, Portion, before
+from band.stream.reader import PORTION_ENTRIES, ReadSize, before
 
 CONSUMER = f"listen-{socket.gethostname()}"
 LARGE = 50_000
@@ -57,7 +57,7 @@ async def all_acknowledged(raw):
 
 def test_a_portion_is_smaller_the_larger_events_are():
     """A hundred small ones, two of a megabyte, always at least one; large ones are forgotten slowly."""
-    portion = Portion()
+    portion = ReadSize()
     assert portion.count(2000) == PORTION_ENTRIES
     portion.came([Delivery("1-0", None, b"x" * 1_000_000)])
     assert portion.count(2000) == 2

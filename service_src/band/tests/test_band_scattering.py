@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from band import json_codec
-from band.jsonrpc.fan_out import Turn
+from band.jsonrpc.fan_out import FanOut
 from band.jsonrpc.messages import decode
 from band.service.lifecycle import Service
 
@@ -84,7 +84,7 @@ async def test_who_leaves_takes_nobody_along(caller):
 
 async def test_the_deadline_tells_what_has_come() -> None:
     """At the deadline the answered stand in results, the silent in missing; what comes later changes nothing."""
-    turn = Turn("enrich", BOTH, raw=False)
+    turn = FanOut("enrich", BOTH, raw=False)
     asked = [turn.ask(asyncio.get_running_loop(), b"{}") for _ in range(2)]
     turn.settle("good", msgspec.Raw(b'{"results":[1,2],"errors":{}}'), None)
     turn.finish()
@@ -110,7 +110,7 @@ async def test_the_deadline_tells_what_has_come() -> None:
 )
 async def test_what_is_no_answer_is_everybodys_error(answer: bytes) -> None:
     """A peer that answers a batch with something else harms nobody: each request gets an error."""
-    turn = Turn("enrich", frozenset({"odd"}), raw=False)
+    turn = FanOut("enrich", frozenset({"odd"}), raw=False)
     asked = [turn.ask(asyncio.get_running_loop(), b"{}") for _ in range(2)]
     turn.settle("odd", msgspec.Raw(answer), None)
     for one in asked:
@@ -119,7 +119,7 @@ async def test_what_is_no_answer_is_everybodys_error(answer: bytes) -> None:
 
 async def test_too_few_answers_are_an_error_for_the_rest() -> None:
     """Answers are matched by place; who has none is told so."""
-    turn = Turn("enrich", frozenset({"odd"}), raw=False)
+    turn = FanOut("enrich", frozenset({"odd"}), raw=False)
     asked = [turn.ask(asyncio.get_running_loop(), b"{}") for _ in range(2)]
     turn.settle("odd", msgspec.Raw(b'{"results":[1]}'), None)
     assert (await asked[0]).results == {"odd": 1}
@@ -134,7 +134,7 @@ async def test_too_few_answers_are_an_error_for_the_rest() -> None:
 )  # fmt: skip
 async def test_one_odd_result_of_many_harms_no_other(raw: bool, bad: bytes, told: object) -> None:
     """What cannot be read is the error of its own request; what can somehow be read is made valid JSON."""
-    turn = Turn("enrich", frozenset({"odd"}), raw=raw)
+    turn = FanOut("enrich", frozenset({"odd"}), raw=raw)
     asked = [turn.ask(asyncio.get_running_loop(), b"{}") for _ in range(3)]
     turn.settle("odd", msgspec.Raw(b'{"results":[1,%b,3],"errors":{}}' % bad), None)
     first, odd, last = [await one for one in asked]

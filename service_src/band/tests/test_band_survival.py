@@ -11,7 +11,7 @@ import pytest
 from band.errors import RedisReplyError, RedisUnavailable, RpcError, RpcTimeout, RpcUnavailable
 from band.redis import Backoff, RedisAddress, RedisLink
 from band.redis import link as link_module
-from band.redis.connection import Wire
+from band.redis.connection import Connection
 from band.service.lifecycle import Service
 
 
@@ -369,7 +369,7 @@ async def test_many_commands_share_one_write(redis):
     link.start(RedisAddress.parse(redis.dsn))
     await link.ready(10)
     wire = link._wire
-    assert isinstance(wire, Wire)
+    assert isinstance(wire, Connection)
     real = wire._transport
 
     class Counting:

@@ -38,6 +38,14 @@ def test_what_would_cost_events_is_told() -> None:
     assert (unkept["status"], "append-only" in unkept["warning"]) == ("ok", True)
 
 
+def test_hints_name_a_command_that_works_on_an_installed_host() -> None:
+    """There Redis has named users: `redis-cli` alone gets NOAUTH, `redis-admin` has the password."""
+    evicting = facts_of(b"maxmemory:100\r\nmaxmemory_policy:allkeys-lru\r\naof_enabled:1\r\n")
+    for hint in (evicting["hint"], remedy("OOM"), remedy("READONLY"), remedy("WRONGTYPE")):
+        assert "docker exec redis redis-admin " in hint
+        assert "redis-cli" not in hint
+
+
 def test_a_redis_that_fills_up_is_told_before_it_is_full() -> None:
     """From 80 % of maxmemory on: large events fill it long before the stream has its greatest number of them."""
     info = "used_memory:%d\r\nmaxmemory:104857600\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n"

@@ -13,7 +13,7 @@ from band.constants import RPC_TIMEOUT
 from band.errors import RedisUnavailable, RpcTimeout, RpcUnavailable
 from band.jsonrpc import messages
 from band.jsonrpc.coalescing import Outbox
-from band.jsonrpc.fan_out import Gather, Scatterer
+from band.jsonrpc.fan_out import ChannelFanOut, FanOutSender
 from band.jsonrpc.instances import Presence, instance_channel
 from band.jsonrpc.messages import Envelope
 from band.jsonrpc.pending import Call, Scatter, Waiting, remote_error
@@ -32,7 +32,7 @@ class RpcClient:
         # Not from 1: an answer to an earlier life of this service must not be taken for one to this life.
         self._ids = itertools.count(secrets.randbelow(1 << 40))
         self._waiting: dict[str, Waiting] = {}
-        self._scatterer = Scatterer(link, presence, self._next_id, self._waiting)
+        self._scatterer = FanOutSender(link, presence, self._next_id, self._waiting)
         self.name = ""
         self.timeouts = 0
         self.late = 0
@@ -173,7 +173,7 @@ class RpcClient:
         if together is not None:
             return await together
         loop = asyncio.get_running_loop()
-        gather = Gather(method, services, raw=raw)
+        gather = ChannelFanOut(method, services, raw=raw)
         future = gather.ask(loop, b"")
         request_id = self._next_id()
         payload = messages.request(channel, method, self._plain_sender(), params, request_id)
@@ -249,7 +249,7 @@ class RpcClient:
             call.future.set_exception(RpcTimeout(text, to=call.to, method=call.method))
 
 
-def _finish_unheard(gather: Gather, receivers: Any) -> None:
+def _finish_unheard(gather: ChannelFanOut, receivers: Any) -> None:
     if not isinstance(receivers, int) or receivers == 0:  # nobody got it: nothing to wait for
         gather.finish()
 

@@ -79,7 +79,7 @@ def _decode_results(found: _Answers) -> list[Any]:
     return values
 
 
-class Turn:
+class FanOut:
     """At most 500 requests that ask the same services at the same moment, and so are answered together.
 
     Everything that can be is kept once for all of them: who is missing, the times, the deadline.
@@ -175,7 +175,7 @@ class Turn:
         return waited
 
 
-class Gather(Turn):
+class ChannelFanOut(FanOut):
     """One request on a fan-out channel, as the original platform has it: each service answers for itself."""
 
     __slots__ = ()
@@ -199,12 +199,12 @@ class Gather(Turn):
             return [], {"": unreadable(fault)}
 
 
-class _Part:
+class _BatchReply:
     """The answer of one service to a turn's requests."""
 
     __slots__ = ("service", "timer", "turn")
 
-    def __init__(self, service: str, turn: Turn) -> None:
+    def __init__(self, service: str, turn: FanOut) -> None:
         self.service = service
         self.turn = turn
         self.timer: asyncio.TimerHandle | None = None
@@ -221,7 +221,7 @@ class _Part:
         return self.turn.end()
 
 
-class Scatterer:
+class FanOutSender:
     """Gathers the requests of one turn of the loop and sends them.
 
     Args:
@@ -238,8 +238,8 @@ class Scatterer:
         self._presence = presence
         self._next_id = next_id
         self._waiting = waiting
-        self._turns: dict[Key, Turn] = {}
-        self._full: list[tuple[Key, Turn]] = []
+        self._turns: dict[Key, FanOut] = {}
+        self._full: list[tuple[Key, FanOut]] = []
         self._end_of_turn = PerTurn(self._send_all)
         self.reply_channel = ""
 
@@ -258,7 +258,7 @@ class Scatterer:
                 return None
             item = json_codec.encode(params)
             self._end_of_turn.plan()
-            turn = self._turns[key] = Turn(method, services, raw=raw)
+            turn = self._turns[key] = FanOut(method, services, raw=raw)
         else:
             item = json_codec.encode(params)
         future = turn.ask(loop, item)
@@ -275,9 +275,9 @@ class Scatterer:
             params = b'{"method":%b,"items":[%b]}' % (json_codec.encode(turn.method), b",".join(turn.items))
             turn.items = []
             for service in turn.services:
-                self._send(_Part(service, turn), params, timeout)
+                self._send(_BatchReply(service, turn), params, timeout)
 
-    def _send(self, part: _Part, params: bytes, timeout: float) -> None:
+    def _send(self, part: _BatchReply, params: bytes, timeout: float) -> None:
         request_id = self._next_id()
         payload = messages.request_raw(part.service, messages.BATCH, self.reply_channel, params, request_id)
         self._waiting[request_id] = part
@@ -290,7 +290,7 @@ class Scatterer:
         if not self._link.publish(channel, payload, heard):
             part.turn.give_up(part.service)
 
-    def _on_receivers(self, part: _Part, payload: bytes, instance: str | None, receivers: Any) -> None:
+    def _on_receivers(self, part: _BatchReply, payload: bytes, instance: str | None, receivers: Any) -> None:
         if receivers == 0 and instance is not None:
             self._presence.forget(part.service, instance)
             other = self._presence.pick(part.service)

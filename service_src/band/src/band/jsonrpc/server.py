@@ -104,7 +104,7 @@ class RpcServer:
             self._refuse(envelope, sender, messages.INVALID_REQUEST, 'jsonrpc must be "2.0"')
             return
         if to not in self._channels:
-            logger.debug("rpc_not_for_us", to=to, channel=channel, method=method)
+            logger.debug("rpc_wrong_recipient", formerly="rpc_not_for_us", to=to, channel=channel, method=method)
             return
         exposed = self._registry.methods.get(method)
         if exposed is None and method == messages.BATCH:

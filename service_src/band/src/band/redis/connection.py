@@ -26,7 +26,7 @@ MAX_OUTGOING: Final = 64 * 1024 * 1024
 """Bytes that may wait for a slow Redis before commands are refused."""
 
 
-class Wire(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One connection. ``lost`` ends when it does, with the reason as its result."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_push: OnPush) -> None:

@@ -11,14 +11,14 @@ from typing import Any
 
 import hiredis
 
-from band.redis.connection import OnPush, OnReply, Wire
+from band.redis.connection import Connection, OnPush, OnReply
 
-Answer = Callable[["MemoryWire", tuple[Any, ...]], Any]
+Answer = Callable[["InMemoryConnection", tuple[Any, ...]], Any]
 
-_buses: dict[str, set[MemoryWire]] = {}
+_buses: dict[str, set[InMemoryConnection]] = {}
 
 
-class MemoryWire(Wire):
+class InMemoryConnection(Connection):
     """Stands in for a connection: the same face, no socket. All of one bus name hear each other."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_push: OnPush, bus: str) -> None:

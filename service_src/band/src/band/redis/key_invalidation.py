@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import hiredis
 
-from band.redis.connection import Wire
+from band.redis.connection import Connection
 from band.telemetry.logs import logger
 
 OnChange = Callable[[list[bytes] | None], None]
@@ -16,12 +16,12 @@ OnChange = Callable[[list[bytes] | None], None]
 _ANSWER_WITHIN: Final = 3.0
 
 
-class KeyWatch:
+class KeyInvalidation:
     """The prefixes that one connection watches. Redis remembers no key for it: it tells of every write to a prefix."""
 
     def __init__(self) -> None:
         self._watched: dict[str, OnChange] = {}
-        self._wire: Wire | None = None
+        self._wire: Connection | None = None
         self.active = False
         """Whether Redis has promised to tell; while it has not, nothing that was read may be kept."""
 
@@ -34,7 +34,7 @@ class KeyWatch:
         if self._wire is not None:
             self.begin(self._wire)
 
-    def begin(self, wire: Wire) -> None:
+    def begin(self, wire: Connection) -> None:
         """Ask a new connection to tell."""
         self._wire = wire
         if not self._watched:
@@ -64,4 +64,4 @@ class KeyWatch:
     def _on_reply(self, reply: Any) -> None:
         self.active = not isinstance(reply, Exception)
         if isinstance(reply, hiredis.ReplyError):  # a Redis user that may not ask, or an old Redis: reads are not kept
-            logger.info("redis_does_not_track", reason=str(reply))
+            logger.info("redis_tracking_unavailable", formerly="redis_does_not_track", reason=str(reply))

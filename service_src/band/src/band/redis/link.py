@@ -2,7 +2,7 @@
 
 One task supervises it: connect, enter, subscribe again, wait until it is lost, back off, begin anew. There is no other
 loop, so nothing can spin while Redis is away (the original's reader did). Commands and messages go through
-:class:`band.redis.connection.Wire`.
+:class:`band.redis.connection.Connection`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import hiredis
 from band.backoff import Backoff
 from band.errors import RedisError, RedisReplyError, RedisUnavailable
 from band.redis.address import RedisAddress
-from band.redis.connection import OnReply, Wire, settle
-from band.redis.in_memory import MemoryWire
-from band.redis.key_invalidation import KeyWatch
+from band.redis.connection import Connection, OnReply, settle
+from band.redis.in_memory import InMemoryConnection
+from band.redis.key_invalidation import KeyInvalidation
 from band.telemetry.logs import logger
 
 OnMessage = Callable[[str, bytes], None]
@@ -43,10 +43,10 @@ class RedisLink:
         self.reconnects = 0
         self.dropped = 0
         self.last_error = "the service has not started"
-        self.keys = KeyWatch()
+        self.keys = KeyInvalidation()
         self._on_message = on_message
         self._address: RedisAddress | None = None
-        self._wire: Wire | None = None
+        self._wire: Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._ready: asyncio.Event | None = None
         self._channels: dict[str, asyncio.Future[None] | None] = {}
@@ -223,7 +223,8 @@ class RedisLink:
             # Once a minute when it lasts, every time when it is new: a log that can be read on a bad day.
             if backoff.attempts <= 3 or backoff.attempts % 12 == 0:
                 logger.warning(
-                    "redis_away",
+                    "redis_connection_lost",
+                    formerly="redis_away",
                     connection=self.name,
                     address=str(self._address),
                     reason=reason,
@@ -232,20 +233,20 @@ class RedisLink:
                 )
             await asyncio.sleep(delay)
 
-    async def _open(self) -> Wire:
+    async def _open(self) -> Connection:
         address = self._address
         if address is None:
             raise self._unavailable()
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_TIMEOUT):
             if address.memory:
-                wire: Wire = MemoryWire(loop, self._push, address.memory)
+                wire: Connection = InMemoryConnection(loop, self._push, address.memory)
             elif address.path:
-                _, wire = await loop.create_unix_connection(lambda: Wire(loop, self._push), address.path)
+                _, wire = await loop.create_unix_connection(lambda: Connection(loop, self._push), address.path)
             else:
                 context = ssl.create_default_context() if address.tls else None
                 _, wire = await loop.create_connection(
-                    lambda: Wire(loop, self._push), address.host, address.port, ssl=context
+                    lambda: Connection(loop, self._push), address.host, address.port, ssl=context
                 )
             try:
                 await self._enter(wire, address)
@@ -254,7 +255,7 @@ class RedisLink:
                 raise
         return wire
 
-    async def _enter(self, wire: Wire, address: RedisAddress) -> None:
+    async def _enter(self, wire: Connection, address: RedisAddress) -> None:
         hello: list[Any] = ["HELLO", 3]
         if address.password or address.username:
             hello += ["AUTH", address.username or "default", address.password]
@@ -264,7 +265,7 @@ class RedisLink:
             await wire.ask("SELECT", address.db, timeout=CONNECT_TIMEOUT)
         await wire.ask("PING", timeout=CONNECT_TIMEOUT)  # an error while Redis still loads its file: not ready yet
 
-    async def _attach(self, wire: Wire) -> None:
+    async def _attach(self, wire: Connection) -> None:
         subscribed: set[str] = set()
         while missing := self._channels.keys() - subscribed:  # while Redis confirms, others may come and go
             await self._send_subscribe(wire, tuple(missing))
@@ -274,7 +275,7 @@ class RedisLink:
         if self._was_connected:
             self.reconnects += 1
         if self.last_error != "not connected yet":
-            logger.info("redis_back", connection=self.name, address=str(self._address))
+            logger.info("redis_reconnected", formerly="redis_back", connection=self.name, address=str(self._address))
         self._was_connected = True
         self._wire = wire
         self.keys.begin(wire)
@@ -288,7 +289,7 @@ class RedisLink:
         if self._ready is not None:
             self._ready.clear()
 
-    async def _send_subscribe(self, wire: Wire, channels: tuple[str, ...]) -> None:
+    async def _send_subscribe(self, wire: Connection, channels: tuple[str, ...]) -> None:
         loop = asyncio.get_running_loop()
         waiting = []
         for channel in channels:
@@ -304,7 +305,7 @@ class RedisLink:
             why = wire.lost.result() if wire.lost.done() else "Redis did not answer in time"
             raise RedisUnavailable(f"Redis did not subscribe to {', '.join(channels)}: {why}")
 
-    def _send_outbox(self, wire: Wire) -> None:
+    def _send_outbox(self, wire: Connection) -> None:
         now = asyncio.get_running_loop().time()
         while self._outbox:
             expires, parts, on_reply = self._outbox.popleft()
@@ -313,7 +314,7 @@ class RedisLink:
             else:
                 self.dropped += 1
 
-    async def _watch(self, wire: Wire) -> str:
+    async def _watch(self, wire: Connection) -> str:
         """Return why the connection ended. A ping a turn makes a peer that is silent (SIGSTOP, a dead cable) show."""
         loop = asyncio.get_running_loop()
         while not wire.lost.done():
@@ -351,4 +352,4 @@ def reply_error(reply: Any) -> RedisError | None:
     return reply if isinstance(reply, RedisError) else None
 
 
-__all__ = ["OnMessage", "OnReply", "RedisLink", "Wire", "reply_error", "settle"]
+__all__ = ["Connection", "OnMessage", "OnReply", "RedisLink", "reply_error", "settle"]

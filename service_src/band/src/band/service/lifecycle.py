@@ -46,7 +46,7 @@ from band.service.jobs import Scheduler
 from band.stream.dead_letter_limit import DeadLetterLimit
 from band.stream.dead_letter_methods import DeadLetters, listener_dead_letters
 from band.stream.listener import StreamListener
-from band.stream.processor import Feed
+from band.stream.processor import ListenerCall
 from band.telemetry.failures import SETUP, WORKER
 from band.telemetry.logs import logger
 from band.telemetry.metrics import Metrics
@@ -101,7 +101,7 @@ class Service:
         self.port = 0
         self._app: web.Application | None = None
         self._runner: web.AppRunner | None = None
-        self._feed: Feed | None = None
+        self._feed: ListenerCall | None = None
         self._listener: StreamListener | None = None
         self._letters: DeadLetters | None = None
         self._limit: DeadLetterLimit | None = None
@@ -269,7 +269,7 @@ class Service:
         if len(listeners) > 1:
             names = ", ".join(exposed.name for exposed in listeners)
             raise SettingsError(f"A service is one listener, this one has several ({names}); make one function of them")
-        self._feed = Feed(listeners[0])
+        self._feed = ListenerCall(listeners[0])
         self._limit = DeadLetterLimit(
             service_config.name, DEAD_LETTERS.format(name=service_config.name), self.link, self.metrics,
             entries=service_config.dead_letters_max, size=service_config.dead_letters_max_mb << 20,

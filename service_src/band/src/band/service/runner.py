@@ -61,7 +61,7 @@ def _leave_threads() -> None:
     """Let the process end although a ``blocking`` function still runs: its thread cannot be told to stop."""
     threads.shutdown(wait=False, cancel_futures=True)
     if threads.busy:
-        logger.warning("threads_cut_off", count=threads.busy)
+        logger.warning("threads_abandoned", formerly="threads_cut_off", count=threads.busy)
         _exit_now()
 
 

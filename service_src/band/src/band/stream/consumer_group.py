@@ -147,7 +147,14 @@ class StreamGroup:
             )
         )
         await self.acknowledge([delivery.stream_id for delivery in deliveries])
-        logger.error("events_given_up", group=self.name, count=len(deliveries), stream=stream, reason=reason)
+        logger.error(
+            "events_dead_lettered",
+            formerly="events_given_up",
+            group=self.name,
+            count=len(deliveries),
+            stream=stream,
+            reason=reason,
+        )
 
     async def hold(self, ids: Sequence[str]) -> None:
         """Show that these are still worked on, so that nobody claims them."""
@@ -170,4 +177,6 @@ class StreamGroup:
                 if name != self.consumer.encode() and not row[b"pending"] and row[b"idle"] > _FORGET_CONSUMERS_MS:
                     await self._reader.command("XGROUP", "DELCONSUMER", EVENTS_STREAM, self.name, name)
         except RedisReplyError as error:
-            logger.warning("consumers_not_forgotten", group=self.name, reason=str(error))
+            logger.warning(
+                "stale_consumer_cleanup_failed", formerly="consumers_not_forgotten", group=self.name, reason=str(error)
+            )

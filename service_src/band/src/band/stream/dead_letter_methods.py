@@ -19,7 +19,7 @@ from band.jsonrpc.invoke import InvalidParams, describe
 from band.redis.link import RedisLink
 from band.stream.consumer_group import StreamGroup
 from band.stream.dead_letters import Letter, LetterStream, read_count, read_ids
-from band.stream.processor import Feed
+from band.stream.processor import ListenerCall
 from band.telemetry.logs import logger
 
 LOCK: Final = "{key}:replay"
@@ -226,7 +226,7 @@ class DeadLetters:
         return wanted
 
 
-def listener_dead_letters(service: str, feed: Feed, link: RedisLink, spawn: Spawn) -> DeadLetters:
+def listener_dead_letters(service: str, feed: ListenerCall, link: RedisLink, spawn: Spawn) -> DeadLetters:
     """Return the dead letters of a listener of the durable stream: a replay gives them to its function."""
     stream = LetterStream(link, DEAD_LETTERS.format(name=service))
     entries = min(feed.exposed.batch or _SINGLES, PORTION_ENTRIES)
@@ -238,7 +238,7 @@ def listener_dead_letters(service: str, feed: Feed, link: RedisLink, spawn: Spaw
 class _Giver:
     """Gives letters to a listener's function; each is deleted when the function returned."""
 
-    def __init__(self, feed: Feed, stream: LetterStream, group: StreamGroup) -> None:
+    def __init__(self, feed: ListenerCall, stream: LetterStream, group: StreamGroup) -> None:
         self._feed = feed
         self._stream = stream
         self._group = group

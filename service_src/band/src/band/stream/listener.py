@@ -22,7 +22,7 @@ from band.redis.link import RedisLink
 from band.registry import Exposed
 from band.stream.consumer_group import Delivery, StreamGroup, read_entries
 from band.stream.dead_letter_limit import DeadLetterLimit
-from band.stream.processor import Batches, Feed
+from band.stream.processor import BatchProcessor, ListenerCall
 from band.stream.reader import EventReader, before, order
 from band.telemetry.logs import logger
 from band.telemetry.metrics import Metrics
@@ -58,7 +58,7 @@ class StreamListener:
         *,
         start: str = "$",
         commands: RedisLink | None = None,
-        feed: Feed | None = None,
+        feed: ListenerCall | None = None,
         limit: DeadLetterLimit | None = None,
     ) -> None:
         self.service = service
@@ -71,8 +71,8 @@ class StreamListener:
         self._own_commands = commands is None
         self._stopping = asyncio.Event()
         self._group = StreamGroup(service, consumer, self._link, self._commands)
-        self._feed = feed or Feed(exposed)
-        self._batches = Batches(self._feed, self._group, metrics, self._stopping, limit)
+        self._feed = feed or ListenerCall(exposed)
+        self._batches = BatchProcessor(self._feed, self._group, metrics, self._stopping, limit)
         self._reader = EventReader(exposed, self._group, self._batches, metrics, self._stopping)
         self._backoff = Backoff()
         self._claim_at = 0.0

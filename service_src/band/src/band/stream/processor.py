@@ -21,7 +21,7 @@ from band.telemetry.tracebacks import describe_raised
 RETRY_CAP: Final = 30.0
 
 
-class Feed:
+class ListenerCall:
     """A listener's function, for whoever gives it events: the stream, and a replay of dead letters beside it."""
 
     def __init__(self, exposed: Exposed) -> None:
@@ -51,12 +51,12 @@ class Feed:
                 del self._begun[call]
 
 
-class Batches:
+class BatchProcessor:
     """Works on batches; `held` is what is in hand: read, and neither acknowledged nor buried yet."""
 
     def __init__(
         self,
-        feed: Feed,
+        feed: ListenerCall,
         group: StreamGroup,
         metrics: Metrics,
         stopping: asyncio.Event,

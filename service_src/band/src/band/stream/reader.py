@@ -12,7 +12,7 @@ from typing import Final
 
 from band.registry import Exposed
 from band.stream.consumer_group import Delivery, StreamGroup
-from band.stream.processor import Batches
+from band.stream.processor import BatchProcessor
 from band.telemetry.logs import logger
 from band.telemetry.metrics import Metrics
 
@@ -27,7 +27,7 @@ OWN_BYTES: Final = 4_000_000
 _LAST_NUMBER: Final = 2**64 - 1
 
 
-class Portion:
+class ReadSize:
     """How many entries the next read asks for, by the largest that came lately."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class EventReader:
     """Reads batches for one listener, and tells `batches` what is in hand."""
 
     def __init__(
-        self, exposed: Exposed, group: StreamGroup, batches: Batches, metrics: Metrics, stopping: asyncio.Event
+        self, exposed: Exposed, group: StreamGroup, batches: BatchProcessor, metrics: Metrics, stopping: asyncio.Event
     ) -> None:
         self.filling = False
         """Whether something of the next batch came already."""
@@ -61,7 +61,7 @@ class EventReader:
         self._batches = batches
         self._metrics = metrics
         self._stopping = stopping
-        self._portion = Portion()
+        self._portion = ReadSize()
 
     async def new(self, block_ms: int) -> list[Delivery]:
         """The next new events, filled up as the listener wishes; empty when nothing came for a while."""

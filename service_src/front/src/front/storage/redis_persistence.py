@@ -22,10 +22,12 @@ ALARM_SHARE: Final = 0.8
 """Of `maxmemory`: from here on acknowledged events are trimmed (`front.storage.retention`)."""
 FULL_SHARE: Final = 0.9
 """Of `maxmemory`: from here on new events go to the journal, so that there is room for everything but events."""
+REDIS_ADMIN: Final = "docker exec redis redis-admin"
+"""redis-cli as the administrator: on an installed host plain redis-cli gets NOAUTH."""
 _DISK_HINT: Final = "free space on the disk of Redis' volume, or mend it: Redis goes on by itself"
 _MEMORY_HINT: Final = (
     "the check `stream` names the listener that is behind; when none is, something else fills Redis "
-    "(redis-cli --bigkeys); or give Redis more (band_redis_maxmemory)"
+    f"({REDIS_ADMIN} --bigkeys); or give Redis more (band_redis_maxmemory)"
 )
 
 
@@ -180,7 +182,8 @@ def _problem(values: dict[str, str], policy: str) -> tuple[str, str, str] | None
     used, most = number(values, "used_memory"), number(values, "maxmemory")
     if policy != "noeviction" and most:
         reason = f"a full Redis throws events away (maxmemory-policy {policy})"
-        return "redis_may_lose_events", reason, "set it to noeviction: redis-cli CONFIG SET maxmemory-policy noeviction"
+        hint = f"set it to noeviction: {REDIS_ADMIN} CONFIG SET maxmemory-policy noeviction"
+        return "redis_may_lose_events", reason, hint
     if values.get("aof_last_write_status", "ok") != "ok":
         reason = "Redis cannot write its append-only file and refuses events (MISCONF); they go to the journal"
         return "redis_refuses_events", reason, _DISK_HINT
@@ -213,8 +216,8 @@ _REMEDIES: Final = {
     "maxmemory": _MEMORY_HINT,
     "EVENTS_MAXLEN": "the check `stream` names the listener that is behind",
     "MISCONF": _DISK_HINT,
-    "READONLY": "this Redis is a replica: redis-cli REPLICAOF NO ONE, or correct REDIS_DSN",
-    "WRONGTYPE": f"the key `{EVENTS_STREAM}` is not a stream: redis-cli RENAME {EVENTS_STREAM} something-else",
+    "READONLY": f"this Redis is a replica: {REDIS_ADMIN} REPLICAOF NO ONE, or correct REDIS_DSN",
+    "WRONGTYPE": f"the key `{EVENTS_STREAM}` is not a stream: {REDIS_ADMIN} RENAME {EVENTS_STREAM} something-else",
     "NOPERM": "front's user of Redis lacks a permission: run bin/setup again",
 }
 

@@ -22,7 +22,7 @@ from band.constants import EVENTS_STREAM
 from band.errors import RedisError, RedisReplyError
 from band.redis.link import RedisLink
 from band.telemetry.logs import logger
-from front.storage.redis_persistence import RedisPersistence, remedy
+from front.storage.redis_persistence import REDIS_ADMIN, RedisPersistence, remedy
 
 EVERY_SECONDS: Final = 1.0
 ALARM_SHARE: Final = 0.8
@@ -225,7 +225,7 @@ class Trimmer:
             return "raise EVENTS_MAXLEN of front"
         return (
             "start or mend that service, at its bound new events go to the journal and then are refused; if it is gone "
-            f"for good, remove its group: redis-cli XGROUP DESTROY {EVENTS_STREAM} NAME"
+            f"for good, remove its group: {REDIS_ADMIN} XGROUP DESTROY {EVENTS_STREAM} NAME"
         )
 
 
