@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,15 @@ import yaml
 from plays import ROOT, ansible, playbook, tasks_in
 
 GUARD_FAILS = ("band_dirctor_memory=1", "band_director_memory"), ("band_redis_port=1", "band_redis_host_port")
+
+
+def validated(role: str, given: dict[str, Any], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a role's validate with these variables."""
+    task = {"ansible.builtin.include_role": {"name": f"rockstat.band.{role}", "tasks_from": "validate"}}
+    path = folder / "validated.yml"
+    play = {"hosts": "localhost", "gather_facts": False, "vars": given, "tasks": [task]}
+    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    return ansible("ansible-playbook", str(path))
 
 
 @pytest.mark.parametrize(("given", "nearest"), GUARD_FAILS)
@@ -80,6 +90,25 @@ def test_the_defaults_pass_the_guard() -> None:
     assert done.returncode == 0, said
     assert "DEPRECATION" not in said
     assert "WARNING" not in said
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"band_token": "short"}, "band_token has 5 characters"),
+        ({"band_token": "short", "band_listen": "0.0.0.0"}, "band_token has 5 characters"),
+        ({"band_token": " " * 16}, "band_token has 0 characters"),
+        ({"band_listen": "0.0.0.0"}, "so other machines could run containers here"),
+        ({"band_token": "sixteen-or-more-"}, ""),
+        ({"band_token": ""}, ""),
+    ],
+)
+def test_a_token_is_long_wherever_the_director_listens(given: dict[str, str], said: str, tmp_path: Path) -> None:
+    """On loopback too: a token that is set has 16 characters or more; the message does not show it."""
+    done = validated("director", given, tmp_path)
+    assert (done.returncode != 0) is bool(said), done.stdout
+    assert said in " ".join(done.stdout.split())
+    assert not said or "short" not in done.stdout.replace("that short", "")
 
 
 @pytest.mark.parametrize("verb", ["validate", "setup"])
