@@ -10,6 +10,8 @@ from urllib.parse import quote, quote_plus
 MASK = "[redacted]"
 # Shorter ones would take harmless words out of every line.
 SHORTEST = 6
+# The same of one line of a secret of several.
+SHORTEST_LINE = 8
 # The director's rule for what it masks (a test compares the two), and a few more.
 DIRECTORS_RULE = (
     r"(pass(word|wd|phrase)?|secret|token|credential|private|auth|cookie|salt|signature|webhook"
@@ -24,17 +26,19 @@ HARMLESS_ENV = frozenset(
         *("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"),
     )
 )
+# A name and a URL each begin in one place: tried from each letter, a line would take the square of its length.
 _ASSIGNED = re.compile(
     r"""(?ix)
-    (?P<name> [\w.-]*
-      (?:token|secret|password|passwd|passphrase|pass(?![a-z])|_pwd|api_?key|licen[cs]e_?key|private_?key|credential)
-      [\w.-]* )
+    (?<![\w.-])
+    (?= [\w.-]*
+      (?:token|secret|password|passwd|passphrase|pass(?![a-z])|_pwd|api_?key|licen[cs]e_?key|private_?key|credential) )
+    (?P<name> [\w.-]+ )
     (?P<between> ["']? \s* [:=] \s* ["']? )
     (?P<value> [^\s"',;&}{\]\[]+ )
     """
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}")
-_IN_URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<who>[^\s/@:]*):(?P<word>[^\s/@]+)@")
+_IN_URL = re.compile(r"(?P<who>://[^\s/@:]*):(?P<word>[^\s/@]+)@")
 _TELEGRAM = re.compile(r"\b\d{8,10}:[\w-]{35}\b")
 
 
@@ -50,7 +54,7 @@ class Redactor:
         """Return the text without secrets."""
         for secret in self._known:
             text = text.replace(secret, MASK)
-        text = _IN_URL.sub(rf"\g<scheme>\g<who>:{MASK}@", text)
+        text = _IN_URL.sub(rf"\g<who>:{MASK}@", text)
         text = _BEARER.sub(rf"\1 {MASK}", text)
         text = _TELEGRAM.sub(MASK, text)
         return _ASSIGNED.sub(_masked_assignment, text)
@@ -79,7 +83,7 @@ def _masked_assignment(found: re.Match[str]) -> str:
 def secrets_in_environment(lines: list[str], declared: frozenset[str] = frozenset()) -> list[str]:
     """The values of an environment (`NAME=value` lines) that are secret: by name, declared in band.yml, within a URL.
 
-    Each as it is, and as it would stand in JSON or in a URL.
+    Each as it is, and as it would stand in JSON or in a URL; of a key of several lines each line too.
     """
     found: list[str] = []
     for line in lines:
@@ -87,8 +91,14 @@ def secrets_in_environment(lines: list[str], declared: frozenset[str] = frozense
         by_name = bool(SECRET_NAME.search(name)) and not name.endswith("_FILE")
         found += [value] if by_name or name in declared else []
         found += [match["word"] for match in _IN_URL.finditer(value)]
-    forms = (form for value in found for form in _forms(value))
+    forms = (form for value in found for part in (value, *_lines(value)) for form in _forms(part))
     return list(dict.fromkeys(forms))
+
+
+def _lines(value: str) -> list[str]:
+    """Return the lines of a secret, which a variable often holds with the letters `\\n` between them."""
+    lines = value.replace("\\r", "\n").replace("\\n", "\n").splitlines()
+    return [line for line in lines if len(line.strip()) >= SHORTEST_LINE]
 
 
 def _forms(value: str) -> tuple[str, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -129,3 +131,65 @@ def test_settings_show_names_of_an_environment_only() -> None:
     shown = redact.without_environments(settings)
     assert shown["band_services"] == [{"name": "x", "env": {"MOTTO": "[redacted]", "PORT": 1}}]
     assert shown["band_port"] == 10000
+
+
+LONG = (
+    *(
+        "y",
+        "a.",
+        "a-",
+        "-",
+        "1",
+        "é",
+        " ",
+        "\t",
+        "\\n",
+        '"',
+        "=",
+        "/",
+        ":",
+        "@",
+        "a:",
+        "://",
+        "a://",
+        "a://b:",
+        "://b:c",
+    ),
+    *("token", "pass", "token=", "token =", "token ", 'token"', "a=token:", "TOKEN_FILE=/x", "bearer ", "bearer  \t"),
+    *("12345678:", "12345678:a", "a b", "{", "x=y&", "s3cret-", "s3cret-canary "),
+)
+
+
+def seconds(redactor: Any, text: str) -> float:
+    """Return the lesser processor time of two that masking takes."""
+    spent = []
+    for _attempt in range(2):
+        start = time.process_time()
+        redactor.text(text)
+        spent.append(time.process_time() - start)
+    return min(spent)
+
+
+@pytest.mark.parametrize("letters", LONG)
+def test_a_line_four_times_as_long_takes_four_times_as_long(letters: str) -> None:
+    """No line that a service may print, 64 KB or 1 MB of the same letters, holds the bundle up."""
+    redactor = redact.Redactor(["s3cret-canary"])
+    short, long = (letters * (size // len(letters)) for size in (1 << 16, 1 << 18))
+    once = seconds(redactor, short)
+    assert once < 1
+    assert seconds(redactor, long) < 8 * once + 0.05
+    start = time.process_time()
+    redactor.text(long * 4)
+    assert time.process_time() - start < 32 * once + 0.2
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+def test_each_line_of_a_secret_of_several_goes(*, escaped: bool) -> None:
+    """A key that a service prints line by line, though its variable may hold it in one; short lines say nothing."""
+    lines = ["-----BEGIN PRIVATE KEY-----", "MIIEvQIBADANBgkqhkiG9w0B", "c2hvcnQ+canary/8", "brief", "--END--"]
+    value = ("\\n" if escaped else "\r\n").join(lines)
+    redactor = redact.Redactor(redact.secrets_in_environment([f"TLS_KEY={value}"]))
+    shown = redactor.text("\n".join(f"2026-11-27T07:00:00Z {line}" for line in lines))
+    assert shown.split("\n") == [f"2026-11-27T07:00:00Z {word}" for word in (*["[redacted]"] * 3, "brief", "--END--")]
+    assert "canary" not in redactor.text(quote(lines[2], safe=""))
+    assert redactor.text(f"says {json.dumps(value)}") == 'says "[redacted]"'
