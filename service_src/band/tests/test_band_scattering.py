@@ -86,9 +86,9 @@ async def test_the_deadline_tells_what_has_come() -> None:
     """At the deadline the answered stand in results, the silent in missing; what comes later changes nothing."""
     turn = FanOut("enrich", BOTH, raw=False)
     asked = [turn.ask(asyncio.get_running_loop(), b"{}") for _ in range(2)]
-    turn.settle("good", msgspec.Raw(b'{"results":[1,2],"errors":{}}'), None)
+    turn.take_result("good", msgspec.Raw(b'{"results":[1,2],"errors":{}}'), None)
     turn.finish()
-    turn.settle("odd", msgspec.Raw(b'{"results":[3,4]}'), None)
+    turn.take_result("odd", msgspec.Raw(b'{"results":[3,4]}'), None)
     told = [await one for one in asked]
     assert [one.results for one in told] == [{"good": 1}, {"good": 2}]
     assert all(one.missing == {"odd"} and set(one.elapsed_ms) == {"good"} for one in told)
@@ -112,7 +112,7 @@ async def test_what_is_no_answer_is_everybodys_error(answer: bytes) -> None:
     """A peer that answers a batch with something else harms nobody: each request gets an error."""
     turn = FanOut("enrich", frozenset({"odd"}), raw=False)
     asked = [turn.ask(asyncio.get_running_loop(), b"{}") for _ in range(2)]
-    turn.settle("odd", msgspec.Raw(answer), None)
+    turn.take_result("odd", msgspec.Raw(answer), None)
     for one in asked:
         assert set((await one).errors) == {"odd"}
 
@@ -121,7 +121,7 @@ async def test_too_few_answers_are_an_error_for_the_rest() -> None:
     """Answers are matched by place; who has none is told so."""
     turn = FanOut("enrich", frozenset({"odd"}), raw=False)
     asked = [turn.ask(asyncio.get_running_loop(), b"{}") for _ in range(2)]
-    turn.settle("odd", msgspec.Raw(b'{"results":[1]}'), None)
+    turn.take_result("odd", msgspec.Raw(b'{"results":[1]}'), None)
     assert (await asked[0]).results == {"odd": 1}
     assert "fewer answers" in str((await asked[1]).errors["odd"])
 
@@ -136,7 +136,7 @@ async def test_one_odd_result_of_many_harms_no_other(raw: bool, bad: bytes, told
     """What cannot be read is the error of its own request; what can somehow be read is made valid JSON."""
     turn = FanOut("enrich", frozenset({"odd"}), raw=raw)
     asked = [turn.ask(asyncio.get_running_loop(), b"{}") for _ in range(3)]
-    turn.settle("odd", msgspec.Raw(b'{"results":[1,%b,3],"errors":{}}' % bad), None)
+    turn.take_result("odd", msgspec.Raw(b'{"results":[1,%b,3],"errors":{}}' % bad), None)
     first, odd, last = [await one for one in asked]
     assert [json_codec.decode_loosely(json_codec.encode(one.results)) for one in (first, last)] == [
         {"odd": 1},

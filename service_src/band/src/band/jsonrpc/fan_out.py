@@ -111,7 +111,7 @@ class FanOut:
         self.futures.append(future)
         return future
 
-    def settle(self, service: str, answer: Any, error: Any) -> None:
+    def take_result(self, service: str, answer: Any, error: Any) -> None:
         """Take what a service answered to all of them: the result as JSON, or an error of the whole."""
         if service not in self._open:
             return
@@ -128,9 +128,9 @@ class FanOut:
         """Take the results of a service, one for each request, and its errors by number; "" is everybody's."""
         self._elapsed[service] = round((time.perf_counter() - self._begun) * 1000, 3)
         self._columns[service], self._faults[service] = column, faults
-        self.give_up(service)
+        self.stop_waiting_for(service)
 
-    def give_up(self, service: str) -> None:
+    def stop_waiting_for(self, service: str) -> None:
         """Expect nothing more of a service."""
         self._open.discard(service)
         if not self._open:
@@ -213,7 +213,7 @@ class _BatchReply:
         """Share the answers out; an error of the whole is everybody's error."""
         if self.timer is not None:
             self.timer.cancel()
-        self.turn.settle(self.service, reply.result, outcome(reply)[1])
+        self.turn.take_result(self.service, reply.result, outcome(reply)[1])
         return True
 
     def end(self, _reason: str) -> bool:
@@ -288,7 +288,7 @@ class FanOutSender:
         channel = part.service if instance is None else instance_channel(part.service, instance)
         heard = functools.partial(self._on_receivers, part, payload, instance)
         if not self._link.publish(channel, payload, heard):
-            part.turn.give_up(part.service)
+            part.turn.stop_waiting_for(part.service)
 
     def _on_receivers(self, part: _BatchReply, payload: bytes, instance: str | None, receivers: Any) -> None:
         if receivers == 0 and instance is not None:
@@ -299,4 +299,4 @@ class FanOutSender:
             if self._link.publish(channel, payload, heard):
                 return
         if not isinstance(receivers, int) or receivers == 0:
-            part.turn.give_up(part.service)
+            part.turn.stop_waiting_for(part.service)

@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
     def ask(self, *parts: Any, timeout: float) -> asyncio.Future[Any]:
         """Send a command and return a future of its reply."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        self.send(parts, settle(future), self._loop.time() + timeout)
+        self.send(parts, resolve_with_reply(future), self._loop.time() + timeout)
         return future
 
     def overdue(self, now: float) -> bool:
@@ -164,7 +164,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
 
-def settle(future: asyncio.Future[Any]) -> OnReply:
+def resolve_with_reply(future: asyncio.Future[Any]) -> OnReply:
     """Return a callback that ends ``future`` with a reply, or with the exception that stands for it."""
 
     def on_reply(reply: Any) -> None:

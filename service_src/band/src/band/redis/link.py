@@ -19,7 +19,7 @@ import hiredis
 from band.backoff import Backoff
 from band.errors import RedisError, RedisReplyError, RedisUnavailable
 from band.redis.address import RedisAddress
-from band.redis.connection import Connection, OnReply, settle
+from band.redis.connection import Connection, OnReply
 from band.redis.in_memory import InMemoryConnection
 from band.redis.key_invalidation import KeyInvalidation
 from band.telemetry.logs import logger
@@ -350,6 +350,3 @@ def reply_error(reply: Any) -> RedisError | None:
     if isinstance(reply, hiredis.ReplyError):
         return RedisReplyError(str(reply))
     return reply if isinstance(reply, RedisError) else None
-
-
-__all__ = ["Connection", "OnMessage", "OnReply", "RedisLink", "reply_error", "settle"]

@@ -135,7 +135,7 @@ class StreamGroup:
         self._ids_of_a_note += (ids - self._ids_of_a_note) / 20
         return max(100, min(TAKEN_KEPT, int(TAKEN_IDS_KEPT / self._ids_of_a_note)))
 
-    async def bury(self, deliveries: Sequence[Delivery], reason: str) -> None:
+    async def dead_letter(self, deliveries: Sequence[Delivery], reason: str) -> None:
         """Put events that cannot be delivered into the dead letters, then acknowledge them."""
         stream = DEAD_LETTERS.format(name=self.name)
         await asyncio.gather(
@@ -156,7 +156,7 @@ class StreamGroup:
             reason=reason,
         )
 
-    async def hold(self, ids: Sequence[str]) -> None:
+    async def extend_lease(self, ids: Sequence[str]) -> None:
         """Show that these are still worked on, so that nobody claims them."""
         for begin in range(0, len(ids), _HOLD_MOST):  # not all in one command: Redis does nothing else meanwhile
             some = ids[begin : begin + _HOLD_MOST]

@@ -20,7 +20,7 @@ from band.errors import RedisError, RedisReplyError
 from band.redis.address import RedisAddress
 from band.redis.link import RedisLink
 from band.registry import Exposed
-from band.stream.consumer_group import Delivery, StreamGroup, read_entries
+from band.stream.consumer_group import Delivery, StreamGroup
 from band.stream.dead_letter_limit import DeadLetterLimit
 from band.stream.processor import BatchProcessor, ListenerCall
 from band.stream.reader import EventReader, before, order
@@ -83,7 +83,7 @@ class StreamListener:
         self._link.start(address)
         if self._own_commands:
             self._commands.start(address)
-        hold = functools.partial(self._batches.hold, self._join_again)
+        hold = functools.partial(self._batches.extend_lease, self._join_again)
         holder = asyncio.get_running_loop().create_task(run_forever("events hold", hold, pause_seconds=HOLD_INTERVAL))
         try:
             await run_forever("events", self._turn, until=self._stopping)
@@ -101,15 +101,15 @@ class StreamListener:
         except RedisError as error:
             if isinstance(error, RedisReplyError) and error.code == "NOGROUP":
                 logger.warning("events_group_gone", group=self.service)
-            self._let_go()
+            self._discard()
             await self._batches.pause(self._backoff.next())
         except Exception:
-            self._let_go()
+            self._discard()
             raise
         finally:
             self._batches.at_rest.set()
 
-    def _let_go(self) -> None:
+    def _discard(self) -> None:
         """Hold nothing any more: what was not acknowledged comes again."""
         self._remember_unhandled()
         self._batches.drop_all()
@@ -233,7 +233,7 @@ class StreamListener:
             tries = await self._group.tries() if may_give_up else 0
             if tries >= SUSPECT_AFTER + self._exposed.max_attempts:
                 found, _ = await self._reader.own(single=True)
-                await self._batches.bury(found, f"the service ended {tries} times while it handled this event")
+                await self._batches.dead_letter(found, f"the service ended {tries} times while it handled this event")
                 continue
             found, trimmed = await self._reader.own(single=tries >= SUSPECT_AFTER)
             if trimmed:
@@ -249,6 +249,3 @@ async def _ended(working: set[asyncio.Task[None]], *others: asyncio.Future[Any])
     for task in [task for task in working if task.done()]:
         working.discard(task)
         task.result()
-
-
-__all__ = ["Delivery", "StreamListener", "read_entries"]

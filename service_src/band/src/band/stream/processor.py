@@ -103,7 +103,7 @@ class BatchProcessor:
             await self._acknowledge(known)
             deliveries = [delivery for delivery in deliveries if delivery.stream_id in self.held]
         unreadable = [delivery for delivery in deliveries if delivery.event is None]
-        await self.bury(unreadable, "the entry of the stream is not a JSON object")
+        await self.dead_letter(unreadable, "the entry of the stream is not a JSON object")
         readable = [delivery for delivery in deliveries if delivery.event is not None]
         if self._exposed.batch:
             await self._try(readable)
@@ -111,12 +111,12 @@ class BatchProcessor:
             for delivery in readable:
                 await self._try([delivery])
 
-    async def bury(self, deliveries: list[Delivery], reason: str) -> None:
+    async def dead_letter(self, deliveries: list[Delivery], reason: str) -> None:
         """Put a batch into the dead letters."""
         if not deliveries:
             return
-        await self._group.bury(deliveries, reason)
-        self._let_go([delivery.stream_id for delivery in deliveries])
+        await self._group.dead_letter(deliveries, reason)
+        self._discard([delivery.stream_id for delivery in deliveries])
         self._metrics.add("listener_dead_letters", len(deliveries))
         if self._limit is not None:
             await self._limit.added(len(deliveries), sum(len(delivery.raw) for delivery in deliveries))
@@ -128,7 +128,7 @@ class BatchProcessor:
                 await self._stopping.wait()
         return self._stopping.is_set()
 
-    async def hold(self, make_group: Callable[[], Awaitable[None]]) -> None:
+    async def extend_lease(self, make_group: Callable[[], Awaitable[None]]) -> None:
         """Show that what is in hand is still worked on, so that nobody claims it meanwhile.
 
         A group that is gone is noticed here first: nothing else may be asked of Redis while all hands are full.
@@ -138,7 +138,7 @@ class BatchProcessor:
             return
         try:
             try:
-                await self._group.hold(held)
+                await self._group.extend_lease(held)
             except RedisReplyError as error:
                 if error.code != "NOGROUP":
                     raise
@@ -168,7 +168,7 @@ class BatchProcessor:
     async def _separate(self, deliveries: list[Delivery], reason: str) -> None:
         """Bury what of a batch cannot be taken: each half is given once, in order, those that fail are halved again."""
         if len(deliveries) == 1:
-            await self.bury(deliveries, reason)
+            await self.dead_letter(deliveries, reason)
             return
         middle = len(deliveries) // 2
         for half in (deliveries[:middle], deliveries[middle:]):
@@ -202,9 +202,9 @@ class BatchProcessor:
 
     async def _acknowledge(self, ids: list[str], took_ms: float | None = None) -> None:
         await self._group.acknowledge(ids, took_ms)
-        self._let_go(ids)
+        self._discard(ids)
 
-    def _let_go(self, ids: Iterable[str]) -> None:
+    def _discard(self, ids: Iterable[str]) -> None:
         for stream_id in ids:
             self.held.pop(stream_id, None)
             self._handled.pop(stream_id, None)
