@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -235,6 +236,96 @@ async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotAccepted, match="cannot be used"):
         await journal.append(b"x", b"")
     await journal.close()
+
+
+async def test_a_folder_that_can_be_made_later_is_taken_then(tmp_path: Path) -> None:
+    """No restart is needed: the next try takes the folder, with what lies there, and lets go of none it cannot read."""
+    before = opened(tmp_path / "journal")
+    await fill(before, b"left")
+    await before.close()
+    root = tmp_path / "file"
+    root.write_text("in the way")
+    journal = opened(root)
+    await journal.try_disk()
+    assert "cannot be used" in journal.trouble
+    root.unlink()
+    (tmp_path / "journal").rename(root)
+    (root / "w0" / "1-1-x.journal").mkdir()  # it can be listed and not read
+    await journal.try_disk()
+    assert "cannot be used" in journal.trouble
+    (root / "w0" / "1-1-x.journal").rmdir()
+    await journal.try_disk()
+    assert journal.trouble == ""
+    await fill(journal, b"new")
+    assert await held(journal) == [b"left", b"new"]
+    assert sorted(path.name for path in root.iterdir()) == ["w0"]
+    await journal.close()
+
+
+@pytest.mark.parametrize("call", ["create", "write"])
+async def test_a_disk_is_tried_without_an_event(tmp_path: Path, call: str) -> None:
+    """What it refuses is known before an event needs it; no event is refused for that, and no file stays."""
+    disk = BadDisk()
+    journal = opened(tmp_path, disk=disk)
+    await journal.try_disk()
+    assert journal.trouble == ""
+    disk.fail[call] = errno.EACCES
+    await journal.try_disk()
+    assert journal.trouble == "the journal's disk refuses to write: Permission denied"
+    assert journal.refusal() == ""
+    disk.fail.clear()
+    await journal.try_disk()
+    assert journal.trouble == ""
+    assert [path.name for path in (tmp_path / "w0").iterdir()] == ["lock"]
+    await journal.close()
+
+
+async def test_a_disk_that_refused_is_tried_up_to_the_fsync(tmp_path: Path) -> None:
+    """A file that can be written is no proof that it is safe: where the fsync failed, the fsync has to succeed."""
+    disk = BadDisk()
+    journal = opened(tmp_path, disk=disk)
+    disk.fail["sync"] = errno.EIO
+    await journal.try_disk()
+    assert journal.trouble == ""  # a disk that is well is spared the fsync
+    with pytest.raises(NotAccepted):
+        await journal.append(b"refused", b"")
+    await journal.try_disk()
+    assert os.strerror(errno.EIO) in journal.trouble
+    disk.fail.clear()
+    await journal.try_disk()
+    assert journal.trouble == ""
+    await journal.close()
+
+
+async def test_health_follows_the_disk_without_any_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the start on, and when it is mended; the log has one line for each."""
+    monkeypatch.setattr("front.storage.durable._TRY_REFUSING_SECONDS", 0.02)
+    monkeypatch.setattr("front.storage.durable._TRY_SECONDS", 0.05)
+    disk = BadDisk()
+    disk.fail["create"] = errno.EACCES
+    link = RedisLink("none")
+    journal = Journal(tmp_path, MEGABYTE, disk)
+    acceptor = JournalAcceptor(AnyStream(), journal, link, RedisPersistence(link, 1000), Unpersisted())
+
+    async def status(expected: str) -> None:
+        async with asyncio.timeout(5):
+            while acceptor.health()["status"] != expected:  # noqa: ASYNC110 - the disk is another task's
+                await asyncio.sleep(0.01)
+
+    await acceptor.open()
+    assert acceptor.health()["status"] == "degraded"
+    assert "Permission denied" in acceptor.health()["reason"]
+    await asyncio.sleep(0.1)
+    disk.fail.clear()
+    await status("ok")
+    disk.fail["create"] = errno.EROFS
+    await status("degraded")
+    await acceptor.close()
+    assert re.findall("journal_(?:un)?usable", capsys.readouterr().out) == [
+        "journal_unusable", "journal_usable", "journal_unusable",
+    ]  # fmt: skip
 
 
 async def test_processes_do_not_share_a_folder(tmp_path: Path) -> None:

@@ -113,7 +113,10 @@ async def test_both_full_is_a_503_that_says_when_to_come_again(
 async def test_a_journal_that_cannot_be_used_is_told_and_front_works(
     session: aiohttp.ClientSession, own_redis: Any, start_front: Any, tmp_path: Path
 ) -> None:
-    """No folder to write in: degraded with the reason; events still go to Redis, and are refused without it."""
+    """No folder to write in: degraded with the reason; events still go to Redis, and are refused without it.
+
+    When the folder can be used, the journal takes events without a restart.
+    """
     (tmp_path / "file").write_text("in the way")
     front = start_front(own_redis.dsn, JOURNAL_DIR=str(tmp_path / "file"))
     assert await send(session, front, 1) == 200
@@ -124,3 +127,9 @@ async def test_a_journal_that_cannot_be_used_is_told_and_front_works(
     await asyncio.sleep(0.2)
     assert await send(session, front, 2) == 503
     assert (await health_of(session, front))["status"] == "failing"
+    (tmp_path / "file").unlink()
+    own_redis.start()
+    await whole_again(session, front)
+    own_redis.stop()
+    await asyncio.sleep(0.2)
+    assert await send(session, front, 3) == 200

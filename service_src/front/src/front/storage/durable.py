@@ -38,6 +38,10 @@ _PEER_WAIT_SECONDS = 20.0
 _RETRY_SECONDS = 0.1
 _MAX_RETRY_SECONDS = 2.0
 _ADOPT_EVERY_SECONDS = 10.0
+_TRY_SECONDS = 30.0
+"""So often the disk is tried, whether an event needs it or not."""
+_TRY_REFUSING_SECONDS = 5.0
+"""So often while it refuses."""
 
 
 _DAMAGED_HINT = (
@@ -62,31 +66,32 @@ class JournalAcceptor:
         self._writes_allowed = asyncio.Event()
         self._writes_allowed.set()
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._reason = ""
         self._pause = _RETRY_SECONDS
         self._adopt_at = 0.0
+        self._try_at = 0.0
+        self._unusable = ""
 
     # --- life
 
     async def open(self) -> None:
         """Take a folder of the disk; what lies there goes into the stream first."""
-        await asyncio.to_thread(self.journal.open)
-        if self.journal.trouble:
-            logger.error("journal_unusable", reason=self.journal.trouble)
-        if self.journal.waits or self.journal.older_elsewhere():
-            self._start_journaling("a front before this one left events")
+        await self._try_disk()
         loop = asyncio.get_running_loop()
         self._adopt_at = loop.time() + _ADOPT_EVERY_SECONDS
-        self._task = loop.create_task(run_forever("journal_replay", self._run), name="journal")
+        watching = run_forever("journal_disk", self._watch_disk, pause_seconds=_TRY_REFUSING_SECONDS)
+        self._tasks = [
+            loop.create_task(run_forever("journal_replay", self._run), name="journal"),
+            loop.create_task(watching, name="journal-disk"),
+        ]
 
     async def close(self) -> None:
         """Write what waits; what is not in the stream yet is brought there by the next front."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
         self._writes_allowed.set()
         await self.journal.close()
 
@@ -136,7 +141,7 @@ class JournalAcceptor:
             reason = f"events are refused with 503: {refusal}"
             return {"status": "failing", "reason": reason, "hint": remedy(self._stream.refusal()), **facts}
         if journal.trouble:
-            hint = "free space on the disk that holds JOURNAL_DIR, or mend it"
+            hint = "free space on the disk that holds JOURNAL_DIR, or mend it: front tries it again by itself"
             if not self._journaling:
                 hint += "; events go straight to Redis, and are refused when it is away"
             return {"status": "degraded", "reason": journal.trouble, "hint": hint, **facts}
@@ -194,6 +199,21 @@ class JournalAcceptor:
             self._reason = f"the journal cannot be read: {error.strerror or error}"
             logger.error("journal_unreadable", reason=self._reason)
             await asyncio.sleep(_MAX_RETRY_SECONDS)
+
+    async def _watch_disk(self) -> None:
+        """Try the disk when it is time: health knows of what it refuses before an event does, and when it is mended."""
+        if self.journal.unusable or asyncio.get_running_loop().time() >= self._try_at:
+            await self._try_disk()
+
+    async def _try_disk(self) -> None:
+        if await self.journal.try_disk() and (self.journal.waits or self.journal.older_elsewhere()):
+            self._start_journaling("a front before this one left events")
+        self._try_at = asyncio.get_running_loop().time() + _TRY_SECONDS
+        known, self._unusable = self._unusable, self.journal.unusable
+        if self._unusable and self._unusable != known:
+            logger.error("journal_unusable", reason=self._unusable)
+        elif known and not self._unusable:
+            logger.info("journal_usable")
 
     async def _adopt(self) -> None:
         now = asyncio.get_running_loop().time()

@@ -75,6 +75,22 @@ class Journal:
             self._backlog += self._take_from_the_dead()
         except OSError as error:
             self.failure = f"the journal in {self._root} cannot be used: {error.strerror or error}"
+            if self._writer is None and self._lock is not None:
+                self._lock.give_back()
+                self._lock = None
+
+    async def try_disk(self) -> bool:
+        """Find out whether the disk takes events, and open the journal unless it is open; `unusable` tells.
+
+        Returns whether it was opened by this.
+        """
+        opens = self._writer is None
+        if opens:
+            await asyncio.to_thread(self.open)
+        if self._writer is None:
+            return False
+        await self._writer.try_disk()
+        return opens
 
     async def close(self) -> None:
         """Write what waits and let the folder go."""
@@ -99,9 +115,12 @@ class Journal:
     @property
     def trouble(self) -> str:
         """What keeps it from taking events, whether it is needed now or not; empty when all is well."""
-        if self._writer is None or self._writer.failure:
-            return self.failure or (self._writer.failure if self._writer else "")
-        return self.refusal()
+        return self.unusable or self.refusal()
+
+    @property
+    def unusable(self) -> str:
+        """What its disk refused last; empty when all is well, and when the journal is merely full."""
+        return self.failure if self._writer is None else self._writer.failure
 
     def append(self, payload: bytes, trace: bytes) -> asyncio.Future[None]:
         """Take one event; the future ends when it is safe on the disk, or with NotAccepted.

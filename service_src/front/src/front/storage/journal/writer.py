@@ -20,6 +20,7 @@ DONE = ".done"
 """Suffix of a segment that is in the stream, for the little while that it still stays."""
 _SEGMENT_BYTES = 8 * 1024 * 1024
 _RETRY_AFTER_SECONDS = 5
+_PROBE_BYTES = 4096
 _TRY_AGAIN_SECONDS = 1.0
 """For so long nothing is written after the disk refused; the next event after that tries again."""
 
@@ -62,6 +63,11 @@ def created_of(path: Path) -> int:
 def _part_of(path: Path, index: int) -> int:
     parts = path.stem.split("-")
     return int(parts[index]) if len(parts) > index and parts[index].isdigit() else 0
+
+
+def _refusal_of(error: Exception) -> str:
+    words = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return f"the journal's disk refuses to write: {words}"
 
 
 class JournalWriter:
@@ -111,6 +117,14 @@ class JournalWriter:
             self._writing = asyncio.get_running_loop().create_task(self._write_all())
         return future
 
+    async def try_disk(self) -> None:
+        """Find out whether the disk takes a file; `failure` tells. No event is refused for what is found."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._write_probe, bool(self.failure))
+            self.failure = ""
+        except OSError as error:
+            self.failure = _refusal_of(error)
+
     async def seal(self) -> list[Segment]:
         """Close the current segment; returns all that were closed since the last time, in order."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._seal)
@@ -137,10 +151,7 @@ class JournalWriter:
                     await loop.run_in_executor(self._thread, self._store, data, len(batch))
                     self.failure = ""
                 except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must not wait forever
-                    words = (
-                        (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-                    )
-                    self.failure = f"the journal's disk refuses to write: {words}"
+                    self.failure = _refusal_of(error)
                     self._failed_at = time.monotonic()
                     refusal = NotAccepted(self.failure, _RETRY_AFTER_SECONDS)
                 for record, future in batch:
@@ -174,6 +185,18 @@ class JournalWriter:
         self.syncs += 1
         segment.size += len(data)
         segment.records += count
+
+    def _write_probe(self, sync: bool) -> None:
+        """Write a file and remove it. The fsync is only for a disk that refused: it may have refused just that."""
+        path = self._folder / "probe"
+        path.unlink(missing_ok=True)
+        descriptor = self._disk.create(path)
+        try:
+            self._disk.write(descriptor, bytes(_PROBE_BYTES))
+            if sync:
+                self._disk.sync(descriptor)
+        finally:
+            self._remove(path, descriptor)
 
     def _open_next(self) -> tuple[Segment, int]:
         created_ms = time.time_ns() // 1_000_000
