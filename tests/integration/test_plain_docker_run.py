@@ -173,6 +173,22 @@ def test_a_port_of_the_hosts_loopback_is_tried_from_the_directors_container() ->
     until(lambda: not docker("ps", "-aq", "--filter", "label=band.kind=port-check"), 20)
 
 
+def test_another_container_only_reads_without_a_token() -> None:
+    """The host's connections come from the gateway, as all other tests show; a neighbour's from its own address."""
+    program = """
+import sys, urllib.error, urllib.request
+for path in sys.argv[2:]:
+    try:
+        print(urllib.request.urlopen(sys.argv[1] + path).status)
+    except urllib.error.HTTPError as error:
+        print(error.code, "BAND_TOKEN" in error.read().decode())
+"""
+    paths = ["/list", "/metrics", "/run/weekday", "/call/weekday/enrich", "/prune?apply=1"]
+    python = ["run", "--rm", "--network", NAME, "--entrypoint", "python", "rst/band", "-c", program]
+    said = docker(*python, f"http://{NAME}-band:8080", *paths).split("\n")
+    assert said == ["200", "200", "403 True", "403 True", "403 True"]
+
+
 def test_a_director_with_a_token_is_healthy() -> None:
     """Docker asks as setup has it asked, without the token; everything else needs it."""
     options = yaml.safe_load((ROOT / "roles/director/vars/main.yml").read_text(encoding="utf-8"))[

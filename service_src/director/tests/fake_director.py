@@ -148,10 +148,8 @@ class FakeEngine:
     async def logs(self, container: str, tail: int) -> list[str]:
         self._count("logs")
         env = observed(self.details[container]).env
-        printed = "".join(f"{key}={value}\n" for key, value in env.items()).replace(
-            "\\n", "\n"
-        )  # as a program reads a key
-        return printed.splitlines()[-tail:]
+        printed = "\n".join(f"{key}={value}" for key, value in env.items())
+        return printed.replace("\\n", "\n").split("\n")[-tail:]  # a program prints a key as it read it
 
     async def output(
         self, container: str, *, tail: int, since: float = 0.0, follow: bool = True

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
-from director.api.handlers import ENDPOINTS
+from director.api.handlers import ENDPOINTS, READING
 from director.api.security import Guard, allowed_hosts, hostname
+from director.api.server import error_middleware
 from director.errors import Refused, TokenMissing
 
 TOKEN = "canary-token-5d1f9a"
@@ -211,6 +216,42 @@ def test_beyond_loopback_without_a_token_it_does_not_start(host: str) -> None:
         [sys.executable, "-m", "director"], env=env, capture_output=True, text=True, timeout=50, check=False
     )
     assert (done.returncode, "BAND_TOKEN" in done.stderr) == (78, True)
+
+
+PUBLISHED = Guard(allowed_hosts(["director"], []), reading=READING, gateways=lambda: {"172.18.0.1", "fd00::1"})
+CHANGING = {
+    "run", "start", "stop", "restart", "rm", "rebuild_all", "rollback", "prune", "call", "set_pos", "update_config",
+    "replay_dead_letters", "delete_dead_letters",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("peer", ["172.18.0.3", "172.18.0.10", "::ffff:172.18.0.3", "fe80::2%eth0", "", None])
+async def test_a_container_without_a_token_only_reads(peer: str | None) -> None:
+    """Over the platform's network a service could run commands in any other, by its environment."""
+    refused = set()
+    for path in [*(endpoint.path for endpoint in ENDPOINTS), "/", "/ws", "/dashboard/live", "/_band/metrics"]:
+        transport = Mock()
+        transport.get_extra_info = {"peername": None if peer is None else (peer, 40000)}.get
+        request = make_mocked_request("POST", path, {"Host": "director:8080"}, transport=transport)
+        answer = await error_middleware(PUBLISHED)(request, AsyncMock(return_value=web.Response()))
+        if answer.status != 200:
+            refused.add(path.split("/")[1])
+            assert answer.status == 403
+            assert "BAND_TOKEN" in json.loads(answer.body)["error"]["hint"]
+    assert refused == CHANGING
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "172.18.0.1", "::ffff:172.18.0.1", "fd00::1"])
+def test_the_host_needs_no_token(peer: str) -> None:
+    """A published port is reached through the container's gateway; from inside the container over loopback."""
+    PUBLISHED.check("/run/front", {"Host": "localhost:10000"}, peer)
+
+
+def test_a_container_with_the_token_and_a_director_on_a_host_are_not_asked_where_from() -> None:
+    """The token says who calls; outside of a container the director listens on loopback only."""
+    token = Guard(PUBLISHED.hosts, token=TOKEN, gateways=PUBLISHED.gateways)
+    token.check("/run/front", {"Host": "director:8080", "X-Band-Token": TOKEN}, "172.18.0.3")
+    Guard(PUBLISHED.hosts).check("/run/front", {"Host": "localhost:10000"}, "192.0.2.1")
 
 
 def test_half_a_request_does_not_stay(make_director: Any) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from director.discovery.probe import Prober
 from director.discovery.registrations import ACTIVE_FOR, Registrations, state_hash
-from director.engine.parse import is_port_taken, own_id, timestamp
+from director.engine.parse import is_port_taken, own_gateways, own_id, timestamp
 from director.locks import Locks
 from director.state.event_stream import newest
 
@@ -162,6 +162,21 @@ def test_the_own_container_is_found_in_the_mount_table(tmp_path: Path) -> None:
     assert own_id(tmp_path) is None
     (tmp_path / "mountinfo").write_text(mounts)
     assert own_id(tmp_path) == found
+
+
+def test_the_own_gateways_are_found_in_the_routing_tables(tmp_path: Path) -> None:
+    """Those of default routes, of both protocols; a network without a way out, and a host without tables, have none."""
+    assert own_gateways(tmp_path) == frozenset()
+    head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+    attached = "eth0\t000012AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
+    nothing = f"{'0' * 32} 00 {'0' * 32} 00 {'0' * 32} ffffffff 00000001 00000000 00200200       lo\n"
+    (tmp_path / "route").write_text(head + attached)
+    (tmp_path / "ipv6_route").write_text(nothing)
+    assert own_gateways(tmp_path) == frozenset()
+    (tmp_path / "route").write_text(f"{head}eth1\t00000000\t0180A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n{attached}")
+    gateway = f"{'0' * 32} 00 {'0' * 32} 00 fd00000000000000000000000000000a 00000400 1 0 00000003     eth1\n"
+    (tmp_path / "ipv6_route").write_text(nothing + gateway)
+    assert own_gateways(tmp_path) == {"192.168.128.1", "fd00::a"}
 
 
 def test_dockers_words_are_understood() -> None:

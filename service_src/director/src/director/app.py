@@ -43,6 +43,7 @@ from director.discovery.rpc import Rpc
 from director.engine.docker import DockerEngine
 from director.engine.interface import OwnContainer
 from director.engine.log_feed import LogFeed
+from director.engine.parse import own_gateways
 from director.engine.snapshot import Snapshot
 from director.engine.stats import UsageMeter
 from director.images.buildkit import Builder, Progress
@@ -84,7 +85,10 @@ class Director:
             else None
         )
         self.around = around = surroundings(settings, own, self.users)
-        self.guard = Guard(_hosts(settings, own), settings.token, frozenset({f"{HTTP_PREFIX}/health"}), OPEN, READING)
+        self.guard = Guard(
+            _hosts(settings, own), settings.token, frozenset({f"{HTTP_PREFIX}/health"}), OPEN, READING,
+            gateways=own_gateways if own and not own.host_network else None,
+        )  # fmt: skip
         self.requests, self.guesses = RequestCounts(), TokenThrottle()
         self.locks = Locks()
         self.webhook = Webhook(settings.webhook_url, namespace)

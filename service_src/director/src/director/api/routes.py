@@ -10,7 +10,8 @@ import msgspec
 
 Handler = Callable[..., Awaitable[Any]]
 F = TypeVar("F", bound=Handler)
-PAGE_WORDS = frozenset({"", "dashboard", "favicon.ico"})
+OTHER_READING = frozenset({"", "_band", "dashboard", "favicon.ico", "ws"})
+"""First words of the paths that change nothing and are no endpoints: the page's, the live log's and band's own."""
 _MARK = "__endpoint__"
 
 
@@ -70,8 +71,8 @@ def bound(*handlers: object) -> list[tuple[Endpoint, Handler]]:
 
 
 def reading_words(found: Iterable[Endpoint]) -> frozenset[str]:
-    """Return the first words of the paths that change nothing, the page's among them; everything else may."""
-    return PAGE_WORDS | {endpoint.path.split("/")[1] for endpoint in found if endpoint.reads}
+    """Return the first words of the paths that change nothing, those that are no endpoints among them."""
+    return OTHER_READING | {endpoint.path.split("/")[1] for endpoint in found if endpoint.reads}
 
 
 def _declared(kind: type) -> Iterator[tuple[Endpoint, Any]]:

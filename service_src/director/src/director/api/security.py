@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
 
@@ -24,6 +25,8 @@ class Guard(msgspec.Struct, frozen=True):
         open_paths: paths that need no token.
         open_prefixes: beginnings of such paths.
         reading: first words of the paths that change nothing, which a browser may also open out of nowhere.
+        gateways: returns the addresses that connections of the host to the director's container come from, besides
+            loopback; None outside of a container, where a director without a token listens on loopback only.
     """
 
     hosts: frozenset[str]
@@ -31,12 +34,14 @@ class Guard(msgspec.Struct, frozen=True):
     open_paths: frozenset[str] = frozenset()
     open_prefixes: tuple[str, ...] = ()
     reading: frozenset[str] = frozenset()
+    gateways: Callable[[], Collection[str]] | None = None
 
-    def check(self, path: str, headers: Mapping[str, str]) -> None:
-        """Return if the request may pass.
+    def check(self, path: str, headers: Mapping[str, str], peer: str | None = None) -> None:
+        """Return if the request, whose connection comes from the address `peer`, may pass.
 
         Raises:
-            Refused: a foreign Host (DNS rebinding), Origin or Referer, or a browser's request from who knows where.
+            Refused: a foreign Host (DNS rebinding), Origin or Referer, a browser's request from who knows where, or,
+                without a token, another container that would change something.
             TokenMissing: neither the token nor a session of the page.
             WrongToken: a wrong one; whether the request is refused for another reason as well is not told.
         """
@@ -53,6 +58,22 @@ class Guard(msgspec.Struct, frozen=True):
             raise Refused(refusal.reason, refusal.hint)
         if closed:
             raise TokenMissing("the token is missing", _SHOW)
+        if self.token is None and not (self._only_reads(path) or self._is_open(path) or self._is_host(peer)):
+            raise Refused(
+                f"without a token only this host may change anything, and this request comes from {peer}",
+                f"set a token (BAND_TOKEN; band_token in the inventory), and {_SHOW}",
+            )
+
+    def _is_host(self, peer: str | None) -> bool:
+        """Tell whether a connection comes from this host: a published port is reached through the gateway."""
+        if self.gateways is None:
+            return True
+        try:
+            address = ipaddress.ip_address(peer or "")
+        except ValueError:
+            return False
+        address = getattr(address, "ipv4_mapped", None) or address
+        return address.is_loopback or str(address) in self.gateways()
 
     def _only_reads(self, path: str) -> bool:
         return path.lstrip("/").split("/")[0] in self.reading

@@ -67,7 +67,7 @@ def error_middleware(guard: Guard, requests: RequestCounts | None = None, guesse
 async def _answer(guard: Guard, guesses: TokenThrottle, request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         try:
-            guard.check(request.path, request.headers)
+            guard.check(request.path, request.headers, request.remote)
         except WrongToken:
             await guesses.wrong(request.remote)
             raise
@@ -82,7 +82,7 @@ async def _answer(guard: Guard, guesses: TokenThrottle, request: web.Request, ha
     except DirectorError as error:
         return _json(error.body(), error.status)
     except RedisError as error:
-        away = RedisUnavailable(str(error), "is Redis up? See GET /health")
+        away = RedisUnavailable(str(error), "is Redis up? GET /health tells")
         return _json(away.body(), away.status)
     except web.HTTPException as error:
         if error.status < 400:

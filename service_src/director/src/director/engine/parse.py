@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -151,6 +152,26 @@ def own_id(proc: Path = Path("/proc/self")) -> str | None:
         if match and len(fields) > 4 and fields[4] in {"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"}:
             return match[1]
     return None
+
+
+def own_gateways(proc: Path = Path("/proc/net")) -> frozenset[str]:
+    """Return the gateways of this container, where connections to its published ports come from.
+
+    Docker's user-space proxy, and the host's rules where there is none, connect from there. Read from the kernel: the
+    default route moves while the container runs when it joins another network, and published ports with it.
+    """
+    routes = [line.split() for line in _lines(proc / "route")[1:]]
+    found = [bytes.fromhex(row[2])[::-1] for row in routes if row[1] == row[7] == "00000000"]
+    routes = [line.split() for line in _lines(proc / "ipv6_route")]
+    found += [bytes.fromhex(row[4]) for row in routes if row[0] == "0" * 32 and row[1] == "00"]
+    return frozenset(str(ipaddress.ip_address(gateway)) for gateway in found if any(gateway))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="ascii").splitlines()
+    except OSError:  # the kernel has no IPv6
+        return []
 
 
 def is_port_taken(message: str) -> bool:
