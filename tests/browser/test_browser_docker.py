@@ -139,7 +139,7 @@ def test_a_service_lives_its_whole_life_on_the_page(chromium: Browser, director:
 
     with pytest.raises(AssertionError, match=r"timeout|service_failed"):
         director.ask("/call/hello/fall")
-    expect(page.locator("#lines .s-director").filter(has_text="ended with exit code 3").first).to_be_visible()
+    expect(page.locator("#lines .s-director").filter(has_text="exited with code 3").first).to_be_visible()
     expect(card.locator(".state")).to_have_text("running", timeout=30_000)
 
     first = director.ask("/releases/hello")["releases"][0]["id"]

@@ -273,7 +273,7 @@ def test_a_service_that_crashed_says_why(visit: Any, theatre: Any, tmp_path: Pat
     """One that ends by itself is shown as trouble, with its exit code, and the director's line in the log."""
     page = visit.open()
     theatre.tell("crash", name="uaparser", code=137)
-    expect(page.locator("#lines .s-director").filter(has_text="ended with exit code 137")).to_be_visible()
+    expect(page.locator("#lines .s-director").filter(has_text="exited with code 137")).to_be_visible()
     expect(card(page, "uaparser")).to_contain_text(re.compile(r"1 crash of late|crash"))
 
 

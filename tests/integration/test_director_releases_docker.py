@@ -166,8 +166,8 @@ def test_a_failed_release_is_remembered_with_its_exit_code(director: Director) -
 @pytest.mark.parametrize(
     ("what", "why"),
     [
-        ("os._exit(5)", "exit code 5"),
-        ("hog = [bytearray(2**20) for _ in range(2000)]", "out of memory"),
+        ("os._exit(5)", "exited with code 5"),
+        ("hog = [bytearray(2**20) for _ in range(2000)]", "OOM-killed"),
         ("time.sleep(1000)", "unanswered"),
     ],
 )

@@ -184,14 +184,14 @@ def test_the_director_says_what_it_saw() -> None:
     seen([container("b", started_at=2.0, health="unhealthy")])
     said = [(line.cname, line.source, line.data) for line in made.recent()]
     assert said == [
-        ("a", "director", "container aaaaaaaaaaaa ended with exit code 137, out of memory"),
+        ("a", "director", "container aaaaaaaaaaaa exited with code 137, OOM-killed"),
         ("b", "director", "container bbbbbbbbbbbb started, image "),
         ("b", "director", "Docker's check says unhealthy"),
         ("a", "director", "container aaaaaaaaaaaa removed"),
     ]
-    seen([container("b", started_at=3.0, health="unhealthy")], lambda _: "was out of memory")
+    seen([container("b", started_at=3.0, health="unhealthy")], lambda _: "was OOM-killed")
     assert [line.data for line in made.recent()][-2:] == [
-        "container bbbbbbbbbbbb was out of memory; Docker started it again",
+        "container bbbbbbbbbbbb was OOM-killed; Docker started it again",
         "container bbbbbbbbbbbb started, image ",
     ]
 

@@ -262,7 +262,7 @@ def test_a_card_with_everything_on_it_renders_and_escapes() -> None:
         html = render(one, (1, 1))
         assert "<b onclick" not in html
     assert "step 2 of 5" in render(card(row(), NOW, building=building), (1, 1))
-    assert "out of memory" in render(card(row(crash=crashed), NOW), (1, 1))
+    assert "OOM-killed" in render(card(row(crash=crashed), NOW), (1, 1))
 
 
 @settings(deadline=None)

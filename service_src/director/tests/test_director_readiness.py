@@ -94,9 +94,9 @@ async def test_an_older_container_that_was_restarted_meanwhile_does_not_answer_f
 @pytest.mark.parametrize(
     ("seen", "word", "code", "oom"),
     [
-        (container(state="exited", exit_code=3), "ended with exit code 3", 3, False),
-        (container(state="exited", exit_code=137, oom_killed=True), "was out of memory", 137, True),
-        (container(restarts=1, exit_code=1), "ended with exit code 1", 1, False),
+        (container(state="exited", exit_code=3), "exited with code 3", 3, False),
+        (container(state="exited", exit_code=137, oom_killed=True), "was OOM-killed", 137, True),
+        (container(restarts=1, exit_code=1), "exited with code 1", 1, False),
         (None, "its container is gone", None, False),
     ],
 )

@@ -134,7 +134,7 @@ def test_too_many_crashes_are_called_so_and_others_are_not() -> None:
     """Five crashes within 300 s are a verdict; quits, ends from outside and old crashes are none."""
     plan = decide([wanted()], seen(state="exited"), records={"one": ends(90, 60, 30, 20, 10)})
     assert verbs(plan) == [("crash", "c1")]
-    assert plan.actions[0].reason == "crashed 5 times within 300 s, the last time it ended with exit code 3"
+    assert plan.actions[0].reason == "crashed 5 times within 300 s, the last time it exited with code 3"
     for record in (ends(400, 60, 30, 20, 10), ends(*[90] * 9, kind="quit"), ends(*[90] * 9, kind="outside")):
         assert verbs(decide([wanted()], seen(state="exited"), records={"one": record})) == [("start", "c1")]
 
@@ -178,10 +178,10 @@ def test_without_a_cool_down_it_lies_still_for_ever() -> None:
 @pytest.mark.parametrize(
     ("trial", "record", "more", "word"),
     [
-        ({}, ends(3), {"state": "exited"}, "exit code 3, 7 s after the switch"),
-        ({}, ends(3, kind="quit"), {"state": "exited"}, "exit code 3"),
-        ({}, CrashRecord(ends=(ExitRecord(NOW - 3, "crash", 137, oom_killed=True),)), {}, "out of memory"),
-        ({"out_of_memory": True}, CrashRecord(), {}, "out of memory"),
+        ({}, ends(3), {"state": "exited"}, "exited with code 3, 7 s after the switch"),
+        ({}, ends(3, kind="quit"), {"state": "exited"}, "exited with code 3"),
+        ({}, CrashRecord(ends=(ExitRecord(NOW - 3, "crash", 137, oom_killed=True),)), {}, "OOM-killed"),
+        ({"out_of_memory": True}, CrashRecord(), {}, "OOM-killed"),
         ({}, CrashRecord(), {"restarts": 1}, "restarted by the engine"),
         ({}, CrashRecord(), {"health": "unhealthy"}, "unhealthy"),
         ({"unanswered": SILENT_ASKS}, CrashRecord(), {}, "unanswered"),

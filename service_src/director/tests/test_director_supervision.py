@@ -89,7 +89,7 @@ def test_a_release_that_ends_in_its_watch_is_left_and_it_is_told(watched: Any, h
     watched.get("/call/one/die?code=9")
     back = until(lambda: row(watched, "one")["rolled_back"])
     assert (back["from"], back["to"]) == (bad["release"], good)
-    assert "exit code 9" in back["reason"]
+    assert "exited with code 9" in back["reason"]
     assert states(watched, "one") == ["rolled_back", "current"]
     until(lambda: row(watched, "one")["health"] == "ok")
     assert watched.get("/run/one?dry_run=1")[1]["would"] == "nothing"

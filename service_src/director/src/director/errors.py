@@ -165,4 +165,4 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 def shown_key(key: str) -> str:
     """Return a parameter's name for a message: what is no name may be a body sent the wrong way, secrets and all."""
-    return repr(key) if len(key) <= 80 and _PLAIN.fullmatch(key) else "whose name is none"
+    return repr(key) if len(key) <= 80 and _PLAIN.fullmatch(key) else "with an invalid name"

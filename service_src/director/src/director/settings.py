@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
+from band.config import parse_bool
 from band.errors import SettingsError
 from band.redis import RedisAddress, dsn_from_env
+from band.typed_settings import load
 from director.errors import ConfigError
-from director.validation import MEMORY_PATTERN, NAMESPACE_PATTERN, explain
+from director.validation import IN_WORDS, MEMORY_PATTERN, NAMESPACE_PATTERN
 
-_YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 OF_SERVICES = frozenset({"BAND_SERVICE", "BAND_CONTAINER"})
 """Variables that containers of services get, and a director that runs as one may have."""
 NEAR = 0.8
@@ -25,16 +26,20 @@ _NAMES = {
     "log_level": "LOG_LEVEL", "json_logs": "JSON_LOGS",
 }  # fmt: skip
 """Variables that are not called `BAND_` and the name of the setting."""
-Amount = Annotated[float, msgspec.Meta(gt=0, lt=100_000)]
-AmountOrNever = Annotated[float, msgspec.Meta(ge=0, lt=100_000)]
-Count = Annotated[int, msgspec.Meta(ge=1, lt=100_000)]
+Amount = Annotated[float, msgspec.Meta(ge=1e-9, le=99_999)]
+AmountOrNever = Annotated[float, msgspec.Meta(ge=0, le=99_999)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=99_999)]
 
 
-class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
+def _variable(field: str) -> str:
+    return _NAMES.get(field, f"BAND_{field.upper()}")
+
+
+class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
     """What the director was told. Durations in seconds, `prune_age` in days, `no_events_minutes` in minutes."""
 
     host: str = "127.0.0.1"
-    port: Annotated[int, msgspec.Meta(ge=1, lt=100_000)] = 10000
+    port: Annotated[int, msgspec.Meta(ge=1, le=99_999)] = 10000
     redis_dsn: str
     service_redis_dsn: str
     redis_users: bool = False
@@ -42,13 +47,13 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
     images: Path | None = None
     builtin_images: Path | None = None
     service_src: Path | None = None
-    namespace: Annotated[str, msgspec.Meta(pattern=NAMESPACE_PATTERN)] = "rockstat"
+    namespace: str = "rockstat"
     network: str | None = None
     ports: tuple[int, int] = (8900, 8999)
     base_image: str = "rockstat/band-base-py:latest"
     token: str | None = None
     allowed_hosts: frozenset[str] = frozenset()
-    memory: Annotated[str, msgspec.Meta(pattern=MEMORY_PATTERN)] = "350m"
+    memory: str = "350m"
     docker_url: str | None = None
     build_timeout: Amount = 900.0
     ready_timeout: Amount = 60.0
@@ -72,6 +77,13 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Show no secret."""
         return f"DirectorSettings(namespace={self.namespace!r}, host={self.host!r}, port={self.port})"
 
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with values that are texts of a form."""
+        for name, pattern in (("namespace", NAMESPACE_PATTERN), ("memory", MEMORY_PATTERN)):
+            value = getattr(self, name)
+            if not re.fullmatch(pattern, value):
+                yield f"{_variable(name)}={value} is not {IN_WORDS[pattern]}"
+
     @classmethod
     def read(cls, env: Mapping[str, str]) -> DirectorSettings:
         """Read the environment.
@@ -93,13 +105,12 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True):
             "token": reader.secret("BAND_TOKEN"),
             "allowed_hosts": frozenset((reader.text("BAND_ALLOWED_HOSTS") or "").replace(",", " ").lower().split()),
             "webhook_url": reader.url("BAND_WEBHOOK_URL"),
-            "unknown": (),
+            "unknown": reader.unknown({field.encode_name for field in msgspec.structs.fields(cls)}),
         }
-        plain = [field for field in msgspec.structs.fields(cls) if field.name not in given]
-        settings = cls(**given, **{field.name: reader.plain(field) for field in plain})
-        unknown = reader.unknown()
-        reader.finish()
-        return msgspec.structs.replace(settings, unknown=unknown)
+        try:
+            return load(cls, env, problems=reader.problems, **given)
+        except SettingsError as error:
+            raise ConfigError(str(error)) from error
 
 
 def builtin_home(package: Path) -> Path | None:
@@ -115,22 +126,19 @@ class _Reader:
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self._env = env
-        self._problems: list[str] = []
-        self._known = set(OF_SERVICES)
+        self.problems: list[str] = []
+        self._read: set[str] = set()
 
-    def finish(self) -> None:
-        if self._problems:
-            raise ConfigError("the director's settings are wrong: " + "; ".join(self._problems))
-
-    def unknown(self) -> tuple[str, ...]:
-        """Return the variables with our prefix that nobody read; one that is nearly a setting is a problem."""
-        strange = sorted(key for key in self._env if key.startswith("BAND_") and key not in self._known)
-        near = {key: difflib.get_close_matches(key, sorted(self._known - OF_SERVICES), 1, NEAR) for key in strange}
-        self._problems += [f"{key} is not a setting; did you mean {found[0]}?" for key, found in near.items() if found]
+    def unknown(self, fields: set[str]) -> tuple[str, ...]:
+        """Return the variables with our prefix that are no setting; one that is nearly a setting is a problem."""
+        known = self._read | fields
+        strange = sorted(key for key in self._env if key.startswith("BAND_") and key not in known | OF_SERVICES)
+        near = {key: difflib.get_close_matches(key, sorted(known), 1, NEAR) for key in strange}
+        self.problems += [f"{key} is not a setting; did you mean {found[0]}?" for key, found in near.items() if found]
         return tuple(key for key, found in near.items() if not found)
 
     def text(self, key: str) -> str | None:
-        self._known.add(key)
+        self._read.add(key)
         return (self._env.get(key) or "").strip() or None
 
     def path(self, key: str) -> Path | None:
@@ -138,20 +146,8 @@ class _Reader:
         if value is None:
             return None
         if not Path(value).is_dir():
-            self._problems.append(f"{key}={value} is not a folder")
+            self.problems.append(f"{key}={value} is not a folder")
         return Path(value)
-
-    def plain(self, field: msgspec.structs.FieldInfo) -> Any:
-        """Read the variable of a field that needs no more than its type says."""
-        key = _NAMES.get(field.name, f"BAND_{field.name.upper()}")
-        value = self.text(key)
-        if value is None:
-            return field.default
-        try:
-            return msgspec.convert(value, field.type, strict=False)
-        except msgspec.ValidationError as error:
-            self._problems.append(f"{key}={value} {explain(str(error))}")
-            return field.default
 
     def port_range(self, key: str, default: tuple[int, int]) -> tuple[int, int]:
         value = self.text(key)
@@ -159,7 +155,7 @@ class _Reader:
             return default
         match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", value)
         if match is None or not 1 <= int(match[1]) <= int(match[2]) <= 65535:
-            self._problems.append(f"{key}={value} is not a range such as 8900-8999")
+            self.problems.append(f"{key}={value} is not a range such as 8900-8999")
             return default
         return int(match[1]), int(match[2])
 
@@ -171,33 +167,36 @@ class _Reader:
         try:
             return Path(file).read_text(encoding="utf-8").strip() or None
         except OSError as error:
-            self._problems.append(f"{key}_FILE={file} cannot be read: {error.strerror}")
+            self.problems.append(f"{key}_FILE={file} cannot be read: {error.strerror}")
             return None
 
     def url(self, key: str) -> str | None:
         """Read a secret that is an http(s) address; it stands in no error."""
         value = self.secret(key)
         if value is not None and not value.startswith(("http://", "https://")):
-            self._problems.append(f"{key} is not an http or https address")
+            self.problems.append(f"{key} is not an http or https address")
         return value
 
     def redis_users(self, dsn: str) -> bool:
         """Read whether services get users of their own; then the director has to be a named user itself."""
-        value = (self.text("BAND_REDIS_USERS") or "no").lower()
-        if value not in _YES | _NO:
-            self._problems.append(f"BAND_REDIS_USERS={value} is neither yes nor no")
-        if value in _YES and dsn and not (RedisAddress.parse(dsn).username and RedisAddress.parse(dsn).password):
-            self._problems.append(
+        value = self.text("BAND_REDIS_USERS")
+        try:
+            wanted = value is not None and parse_bool(value)
+        except ValueError as error:
+            self.problems.append(f"BAND_REDIS_USERS={value} {error}")
+            return False
+        if wanted and dsn and not (RedisAddress.parse(dsn).username and RedisAddress.parse(dsn).password):
+            self.problems.append(
                 "BAND_REDIS_USERS needs REDIS_USER and REDIS_PASSWORD or REDIS_PASSWORD_FILE: a user of Redis that may "
                 "make others (docs/director.md, Redis users)"
             )
-        return value in _YES
+        return wanted
 
     def redis_dsn(self) -> str:
         try:
             dsn = dsn_from_env(self._env)
             RedisAddress.parse(dsn)
         except SettingsError as error:
-            self._problems.append(str(error))
+            self.problems.append(str(error))
             return ""
         return dsn

@@ -55,7 +55,7 @@ async def _read_body(request: web.Request) -> dict[str, Any]:
         reason = str(error) or type(error).__name__
         raise BadParameter(f"the body cannot be read as {request.content_type}: {reason[:200]}", _EXAMPLE) from error
     if raw.strip():
-        raise BadParameter(f"a body of type {request.content_type[:80]} is not read here", _EXAMPLE)
+        raise BadParameter(f"a body of type {request.content_type[:80]} is not supported", _EXAMPLE)
     return {}
 
 

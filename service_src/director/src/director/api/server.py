@@ -82,7 +82,7 @@ async def _answer(guard: Guard, guesses: TokenThrottle, request: web.Request, ha
     except DirectorError as error:
         return _json(error.body(), error.status)
     except RedisError as error:
-        away = RedisUnavailable(str(error), "is Redis up? GET /health tells")
+        away = RedisUnavailable(str(error), "is Redis up? See GET /health")
         return _json(away.body(), away.status)
     except web.HTTPException as error:
         if error.status < 400:

@@ -189,7 +189,7 @@ class Pages:
             try:
                 return await page(request)
             except RedisError as away:
-                error: DirectorError = RedisUnavailable(str(away), "is Redis up? GET /health tells")
+                error: DirectorError = RedisUnavailable(str(away), "is Redis up? See GET /health")
             except DirectorError as failed:
                 error = failed
             return self._renderer.page(

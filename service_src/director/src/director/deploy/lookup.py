@@ -41,7 +41,7 @@ async def what_runs(name: str, desired: Desired, images: Images) -> DesiredServi
         raise NotFound(f"service {name!r} was never run", f"GET /run/{name} runs it", service=name)
     near = did_you_mean(name, {*desired.all(), *await images.names()})
     hint = f"{near}GET /list shows the services there are, GET /list_images what can be run"
-    raise NotFound(f"there is no service {name!r}, nor a folder to run one from", hint, service=name)
+    raise NotFound(f"no such service or image folder: {name!r}", hint, service=name)
 
 
 def check_free(pos: str, name: str, wanted: Mapping[str, DesiredService]) -> None:

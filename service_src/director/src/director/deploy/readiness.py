@@ -148,12 +148,12 @@ class Readiness:
         if seen is not None and seen.state in {"running", "created", "paused"} and not seen.restarts:
             return seen
         code = seen.exit_code if seen else None
-        why, hint = f"ended with exit code {code}", "the log holds its last lines"
+        why, hint = f"exited with code {code}", "the log holds its last lines"
         if seen is None:
             why = "ended, and its container is gone,"
             hint = "without auto_remove its output would be kept" if wanted.spec.auto_remove else "run it again"
         elif seen.oom_killed:
-            why = "was out of memory"
+            why = "was OOM-killed"
         raise ServiceFailed(
             f"{wanted.spec.name} {why} before it was ready",
             hint,

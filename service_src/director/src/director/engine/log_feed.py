@@ -248,6 +248,6 @@ def _state(item: Container) -> str:
     if item.state == "running":
         return f"container {item.short_id} started, image {item.image}"
     if item.state in {"exited", "dead"}:
-        how = ", out of memory" if item.oom_killed else ""
-        return f"container {item.short_id} ended with exit code {item.exit_code}{how}"
+        how = ", OOM-killed" if item.oom_killed else ""
+        return f"container {item.short_id} exited with code {item.exit_code}{how}"
     return f"container {item.short_id} is {item.state}" if item.state != "created" else ""

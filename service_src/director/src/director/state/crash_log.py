@@ -40,8 +40,8 @@ class ExitRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     def words(self) -> str:
         """Return what happened, as people say it."""
         if self.oom_killed:
-            return "was out of memory"
-        return f"ended with exit code {self.exit_code}" if self.exit_code is not None else "could not be started"
+            return "was OOM-killed"
+        return f"exited with code {self.exit_code}" if self.exit_code is not None else "could not be started"
 
 
 class CrashLoop(msgspec.Struct, frozen=True, kw_only=True):

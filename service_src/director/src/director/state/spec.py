@@ -106,7 +106,7 @@ def check_confined(spec: Spec) -> Spec:
     What should run is read from Redis, where every service can write: a forged document must not lead to the host.
     """
     if spec.name in RESERVED:
-        raise InvalidValue(f"{spec.name} is a name of the platform itself, not of a service", "give it another name")
+        raise InvalidValue(f"{spec.name} is reserved: it is a name of the platform itself", "give it another name")
     if spec.network == "host" or ":" in spec.network:  # "container:…" and "ns:…" are somebody else's
         raise InvalidValue(f"{spec.name}: network {spec.network!r} is not one of the platform's", "set BAND_NETWORK")
     for volume, path in spec.volumes.items():

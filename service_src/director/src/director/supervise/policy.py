@@ -51,7 +51,7 @@ def misbehaviour(trial: Trial, record: CrashRecord, seen: Container | None, now:
         return ""
     after = f"within {_seconds(now - trial.since)} after the switch"
     if trial.out_of_memory:
-        return f"was out of memory {after}"
+        return f"was OOM-killed {after}"
     if seen is not None and seen.restarts:
         return f"had to be restarted by the engine {after}"
     if seen is not None and seen.alive and seen.health == "unhealthy":

@@ -15,6 +15,7 @@ from typing import Any
 import hiredis
 
 from band.background import run_forever
+from band.backoff import Backoff
 from band.constants import BROADCAST
 from band.errors import RedisError, RedisReplyError
 from band.redis.link import RedisLink
@@ -68,7 +69,7 @@ class JournalAcceptor:
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._reason = ""
-        self._pause = _RETRY_SECONDS
+        self._backoff = Backoff(2 * _RETRY_SECONDS, _MAX_RETRY_SECONDS)
         self._adopt_at = 0.0
         self._try_at = 0.0
         self._unusable = ""
@@ -190,11 +191,10 @@ class JournalAcceptor:
             if self._journaling:
                 await self._link.ready(30)
                 await self._catch_up()
-            self._pause = _RETRY_SECONDS
+            self._backoff.reset()
         except (RedisError, TimeoutError) as error:
             self._reason = str(error) or "Redis is slow"
-            self._pause = min(_MAX_RETRY_SECONDS, self._pause * 2)
-            await asyncio.sleep(self._pause)
+            await asyncio.sleep(self._backoff.next())
         except OSError as error:
             self._reason = f"the journal cannot be read: {error.strerror or error}"
             logger.error("journal_unreadable", reason=self._reason)

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable
 from typing import Final
 
+from band.backoff import exponential
 from band.telemetry.logs import logger
 from front.http1.server import listening_socket
 from front.process import WorkerProcess
@@ -159,13 +160,14 @@ class Supervisor:
             return
         lived = now - worker.started_at
         worker.failures = 0 if lived >= STEADY_SECONDS else worker.failures + 1
-        pause = 0.0 if not worker.failures else min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (worker.failures - 1))
+        failures = worker.failures
+        pause = exponential(failures - 1, FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS) if failures else 0.0
         worker.start_at = now + pause
         logger.error(
             "worker_ended", worker=worker.process.number, code=code, lived_s=round(lived, 1),
-            start_in_s=round(pause, 2), failures=worker.failures,
+            start_in_s=round(pause, 2), failures=failures,
         )  # fmt: skip
-        if worker.failures >= MAX_FAILURES:
+        if failures >= MAX_FAILURES:
             logger.error("workers_given_up", worker=worker.process.number, hint="its own last lines stand above")
             self._stop(1)
 
