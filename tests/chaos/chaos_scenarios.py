@@ -87,6 +87,18 @@ def _front_killed_without_redis(stage: Stage) -> None:
     stage.start_redis()
 
 
+def _redis_killed_after_a_replay(stage: Stage) -> None:
+    """Events that the journal gave to Redis are in its file like any others, though a script put them there."""
+    stage.pause("send_mixpanel")
+    stage.stop_redis()
+    time.sleep(3)
+    stage.start_redis()
+    until(lambda: ask(f"{FRONT}/_band/health")["status"] == "ok", 30, "the journal replayed")
+    time.sleep(2)
+    stage.kill("redis")
+    stage.unpause("send_mixpanel")
+
+
 def _disk_of_redis_full(stage: Stage) -> None:
     """Redis confirms the event at which its disk fills up and refuses the next; then it is killed."""
     assert stage.redis_disk is not None
@@ -188,6 +200,7 @@ SCENARIOS = [
     Scenario("Redis paused for 8 s", _pause_redis(8)),
     Scenario("Redis paused for 3 s", _pause_redis(3), after_s=4, small=True),
     Scenario("front killed while Redis is away", _front_killed_without_redis, after_s=12),
+    Scenario("Redis killed after the journal was replayed", _redis_killed_after_a_replay, after_s=12, small=True),
     Scenario("Redis unreachable for 60 s", _redis_unreachable(60), after_s=12),
     Scenario("Redis' disk full, then kill -9 Redis", _disk_of_redis_full, small=True),
     Scenario("the end of Redis' file cut off", _file_of_redis_cut),

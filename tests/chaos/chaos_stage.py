@@ -18,18 +18,21 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+import redis_with_users as users  # noqa: E402 - it stands in tests/
+
 NAME = "t-chaos"
 DIRECTOR_PORT, FRONT_PORT, DOUBLE_PORT, REDIS_PORT = 10160, 10161, 8818, 8819
 DIRECTOR = f"http://127.0.0.1:{DIRECTOR_PORT}"
 FRONT = f"http://127.0.0.1:{FRONT_PORT}"
-REDIS = f"redis://127.0.0.1:{REDIS_PORT}"
+REDIS = f"redis://admin:{users.ADMIN}@127.0.0.1:{REDIS_PORT}"
 SERVICES = ["front", "uaparser", "mixpanel_double", "send_mixpanel"]
 DIRECTOR_IMAGE = os.environ.get("BAND_TEST_DIRECTOR_IMAGE", "rst/band:latest")
 BASE_IMAGE = os.environ.get("BAND_TEST_BASE_IMAGE", "rockstat/band-base-py:latest")
 REDIS_CONF = """
 bind * -::*
-protected-mode no
 dir /data
+aclfile /data/users.acl
 appendonly yes
 appendfsync {fsync}
 aof-use-rdb-preamble yes
@@ -216,23 +219,29 @@ class Stage:
 
     def _start_redis(self) -> None:
         # Without the namespace's label: the director starts again what carries it, and here Redis is to stay away.
-        conf = self.folder / "redis.conf"
-        conf.write_text(REDIS_CONF.format(fsync=self.fsync))
-        conf.chmod(0o644)
+        texts = {
+            "redis.conf": REDIS_CONF.format(fsync=self.fsync),
+            "users.acl": users.users_of_the_playbook(NAME),
+            "admin.password": f"{users.ADMIN}\n",
+        }
+        for name, text in texts.items():
+            (self.folder / name).write_text(text)
+            (self.folder / name).chmod(0o644)
+        mounts = [word for name in texts for word in ("-v", f"{self.folder / name}:/etc/redis/{name}:ro")]
         volume: list[str] = []
         if self.redis_disk is not None:
             self.redis_disk.mount()
             volume = ["-v", f"{self.redis_disk.folder}:/data"]
         docker(
             "run", "-d", "--name", f"{NAME}-redis", "--network", NAME, "--restart", "always",
-            "-p", f"127.0.0.1:{REDIS_PORT}:6379", *volume,
-            "-v", f"{conf}:/etc/redis/redis.conf:ro", redis_image(),
+            "-p", f"127.0.0.1:{REDIS_PORT}:6379", *volume, *mounts, redis_image(),
         )  # fmt: skip
 
     def _start_director(self) -> None:
         own = {
-            "REDIS_HOST": f"{NAME}-redis", "BAND_URL": f"http://{NAME}-band:8080", "BAND_IMAGES": "/images",
-            "BAND_NAMESPACE": NAME, "BAND_PORTS": f"8800-{DOUBLE_PORT - 1}", "BAND_BASE_IMAGE": BASE_IMAGE,
+            "REDIS_DSN": f"redis://director:{users.DIRECTOR}@{NAME}-redis:6379", "BAND_IMAGES": "/images",
+            "BAND_URL": f"http://{NAME}-band:8080", "BAND_NAMESPACE": NAME, "BAND_BASE_IMAGE": BASE_IMAGE,
+            "BAND_PORTS": f"8800-{DOUBLE_PORT - 1}",
         }  # fmt: skip
         env = [word for name, value in own.items() for word in ("-e", f"{name}={value}")]
         docker(
@@ -291,7 +300,7 @@ class Stage:
 
     def redis_cli(self, *words: str) -> str:
         """A command of Redis."""
-        return docker("exec", f"{NAME}-redis", "redis-cli", *words)
+        return docker("exec", f"{NAME}-redis", "redis-admin", *words)
 
     def cut_off_redis(self, name: str) -> Callable[[], None]:
         """Drop all packets between a service and Redis: no error, only silence. Returns what ends it."""

@@ -134,7 +134,7 @@ def _ended_workers(stage: Stage, seconds: float) -> list[str]:
 def _redis_used() -> float:
     facts = dict(
         line.split(":", 1)
-        for line in docker("exec", "t-chaos-redis", "redis-cli", "INFO", "memory").splitlines()
+        for line in docker("exec", "t-chaos-redis", "redis-admin", "INFO", "memory").splitlines()
         if ":" in line
     )
     return int(facts["used_memory"]) / int(facts["maxmemory"])
