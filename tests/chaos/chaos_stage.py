@@ -241,7 +241,7 @@ class Stage:
         own = {
             "REDIS_DSN": f"redis://director:{users.DIRECTOR}@{NAME}-redis:6379", "BAND_IMAGES": "/images",
             "BAND_URL": f"http://{NAME}-band:8080", "BAND_NAMESPACE": NAME, "BAND_BASE_IMAGE": BASE_IMAGE,
-            "BAND_PORTS": f"8800-{DOUBLE_PORT - 1}",
+            "BAND_PORTS": f"8800-{DOUBLE_PORT - 1}", "BAND_REDIS_USERS": "yes",
         }  # fmt: skip
         env = [word for name, value in own.items() for word in ("-e", f"{name}={value}")]
         docker(
