@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -207,9 +208,8 @@ async def test_one_old_event_names_its_group(link: RedisLink) -> None:
     """A group that has acknowledged all but one old event holds back everything after it, so it is the one to mend."""
     for group in ("stuck", "busy"):
         await link.command("XGROUP", "CREATE", "events", group, "$", "MKSTREAM")
-    await add(link, 1)
+    await link.command("XADD", "events", f"{(int(time.time()) - 60) * 1000}-0", "event", "old")
     await read(link, "stuck", 1, acknowledge=False)
-    await asyncio.sleep(0.05)
     await add(link, 900)
     await read(link, "stuck", 900)
     await read(link, "busy", 900)
