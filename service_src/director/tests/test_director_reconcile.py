@@ -195,6 +195,12 @@ def test_a_release_on_trial_is_left_for_the_one_before(trial: Any, record: Crash
     assert word in plan.actions[0].reason
 
 
+def test_an_unhealthy_release_is_not_blamed_for_a_redis_that_is_away() -> None:
+    """The one before would be unhealthy too."""
+    trials = {"one": Trial(since=NOW - 10, until=NOW + 50, redis_away=True)}
+    assert decide([wanted()], seen(health="unhealthy"), trials=trials) == Plan([], NOW + 50)
+
+
 def test_a_release_that_behaves_is_proven_when_its_time_is_over() -> None:
     """Ends before the switch and from outside do not count; one unanswered question neither."""
     trials = {"one": Trial(since=NOW - 10, until=NOW + 50, unanswered=SILENT_ASKS - 1)}

@@ -15,7 +15,7 @@ from director.state.desired import Desired, DesiredService
 from director.state.releases import Releases
 from director.state.spec import Spec
 from director.supervise.policy import SILENT_ASKS
-from director.supervise.probation import Probation
+from director.supervise.probation import REDIS_BACK_SECONDS, Probation
 
 SWITCHED = 1_000.0
 
@@ -102,6 +102,21 @@ async def test_without_redis_nobody_can_answer(house: House) -> None:
     house.connected = False
     await house.watch.once()
     assert house.unanswered == 0
+
+
+async def test_an_unhealthy_release_is_excused_while_redis_is_away(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And until Docker's health check has run once more: going back would not bring Redis back."""
+    now = [SWITCHED]
+    monkeypatch.setattr("director.supervise.probation.time.time", lambda: now[0])
+    assert not house.watch.trials()["one"].redis_away
+    house.connected = False
+    await house.watch.once()
+    house.connected = True
+    assert house.watch.trials()["one"].redis_away
+    now[0] += REDIS_BACK_SECONDS
+    assert not house.watch.trials()["one"].redis_away
 
 
 async def test_the_next_release_begins_with_a_clean_count(house: House) -> None:

@@ -22,12 +22,17 @@ LONGEST_DELAY = 60.0
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """A release under watch, times in seconds since 1970; `unanswered` is the number of questions in a row."""
+    """A release under watch, times in seconds since 1970.
+
+    `unanswered` is the number of questions in a row. `redis_away`: Redis is away, or was until now, and a service that
+    cannot do its work without it is right to say so.
+    """
 
     since: float
     until: float
     unanswered: int = 0
     out_of_memory: bool = False
+    redis_away: bool = False
 
 
 def restart_delay(ends: Sequence[float]) -> float:
@@ -54,7 +59,7 @@ def misbehaviour(trial: Trial, record: CrashRecord, seen: Container | None, now:
         return f"was OOM-killed {after}"
     if seen is not None and seen.restarts:
         return f"had to be restarted by the engine {after}"
-    if seen is not None and seen.alive and seen.health == "unhealthy":
+    if seen is not None and seen.alive and seen.health == "unhealthy" and not trial.redis_away:
         return f"became unhealthy {after}"
     if seen is not None and seen.alive and trial.unanswered >= SILENT_ASKS:
         return f"left {trial.unanswered} questions in a row unanswered, {after}"

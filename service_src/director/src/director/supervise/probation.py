@@ -18,6 +18,8 @@ from director.supervise.policy import SILENT_ASKS, Trial
 
 EVERY = 2.0
 TIMEOUT = 5.0
+REDIS_BACK_SECONDS = 35.0
+"""After which Docker's health check, every 30 s by default, has seen a service that has its Redis again."""
 
 
 class Link(Protocol):
@@ -41,10 +43,14 @@ class Probation:
     _unanswered: dict[tuple[str, float], int] = field(default_factory=dict, init=False)
     """By service and the time of its switch."""
     _out_of_memory: dict[str, float] = field(default_factory=dict, init=False)
+    _redis_away_at: float = field(default=0.0, init=False)
 
     def trials(self) -> Mapping[str, Trial]:
         """Return the releases that are on trial, or were until now, by service."""
         found: dict[str, Trial] = {}
+        if not self.link.connected:
+            self._redis_away_at = time.time()
+        redis_away = time.time() - self._redis_away_at < REDIS_BACK_SECONDS
         for name, releases in self.releases.all().items():
             release, wanted = history.current(releases), self.desired.get(name)
             if release is None or not release.watch_until or wanted is None or wanted.state != "running":
@@ -54,6 +60,7 @@ class Probation:
                 until=release.watch_until,
                 unanswered=self._unanswered.get((name, release.since), 0),
                 out_of_memory=self._out_of_memory.get(name, 0.0) > release.since,
+                redis_away=redis_away,
             )
         return found
 
