@@ -142,12 +142,12 @@ def read_response(result: Any) -> BaseBandResponse | None:
         return ErrorResponse(result.get("errorMessage") or "", status_code=status, data=data)
     if kind == "redirect":
         return RedirectResponse(result.get("location") or "", status_code=status or 302, data=data)
-    return PixelResponse(data) if kind == "pixel" else None
+    return PixelResponse(data) if kind == "pixel" else BaseBandResponse(data, status_code=status)
 
 
 def from_wire(result: Any) -> Any:
     """Return what a caller gets: typed data unwrapped, other types as response objects, any other result as it is."""
     response = read_response(result)
-    if response is None:
+    if response is None or type(response) is BaseBandResponse:  # a type that nobody knows
         return result
     return result.get("data") if isinstance(response, DataResponse) else response
