@@ -9,10 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from director.deploy.containers import Containers
+from director.deploy.containers import Containers, PortPool
 from director.deploy.deployer import Change
 from director.deploy.docker_rolling import DockerRolling
-from director.deploy.ports import PortPool
 from director.deploy.readiness import Readiness, ReadyContainer
 from director.deploy.spec_builder import PlatformConfig
 from director.engine.interface import LABEL_CONFIG, LABEL_SERVICE, Container

@@ -24,8 +24,7 @@ from director.state import history
 from director.state.config import Configs
 from director.state.crash_log import CrashLog, CrashLoop, CrashRecord, ExitRecord
 from director.state.desired import Desired, DesiredService
-from director.state.history import By
-from director.state.releases import Releases
+from director.state.history import By, Releases
 from director.state.spec import Spec
 from director.webhook import Webhook
 

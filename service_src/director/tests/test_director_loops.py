@@ -26,7 +26,7 @@ from director.images.prune import Pruner, PruneSettings
 from director.locks import Locks
 from director.state.crash_log import CrashLog
 from director.state.desired import Desired
-from director.state.releases import Releases
+from director.state.history import Releases
 from director.supervise.exits import ExitReader
 from director.supervise.probation import Probation
 from director.supervise.supervisor import Supervisor

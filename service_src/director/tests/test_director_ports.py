@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from director.deploy.ports import QUARANTINE, PortPool, is_bindable
+from director.deploy.containers import QUARANTINE, PortPool, is_bindable
 from director.errors import Conflict
 
 

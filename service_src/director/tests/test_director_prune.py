@@ -18,7 +18,7 @@ from director.images.prune import Pruned, Pruner, PruneSettings, UnusedImage, Wo
 from director.locks import Locks
 from director.state import history
 from director.state.desired import Desired, DesiredService
-from director.state.releases import Releases
+from director.state.history import Releases
 from director.state.spec import Spec
 
 

@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from director.api import params, request
+from director.api import params, server
 from director.api.handlers import ENDPOINTS
-from director.api.request import DEPTH
+from director.api.params import DEPTH
 from director.api.security import Guard
 from director.api.server import error_middleware, routes
 from director.errors import InvalidValue
@@ -179,7 +179,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     client: TestClient[Any, Any], taken: Taken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half of it, and then silence: the request ends with an error, and does nothing."""
-    monkeypatch.setattr(request, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(server, "BODY_SECONDS", 0.2)
 
     async def half() -> AsyncIterator[bytes]:
         yield b'{"env": '

@@ -12,8 +12,7 @@ from director.api.handlers.releases import release_row
 from director.errors import RedisUnavailable
 from director.state import history
 from director.state.desired import DesiredService
-from director.state.history import History, Release
-from director.state.releases import Releases
+from director.state.history import History, Release, Releases
 from director.state.spec import Spec
 
 SECRET = "canary-service-secret"

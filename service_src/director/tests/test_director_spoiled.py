@@ -16,8 +16,7 @@ from director.state.config import Configs
 from director.state.crash_log import CrashLog, CrashRecord, ExitRecord
 from director.state.desired import Desired, DesiredService
 from director.state.event_stream import newest
-from director.state.history import Release
-from director.state.releases import Releases
+from director.state.history import Release, Releases
 from director.state.spec import Spec
 
 DEEP = b"[" * 100_000
@@ -57,7 +56,7 @@ async def test_a_document_that_cannot_be_read_is_left_out_and_told(
     told = [line for line in capsys.readouterr().out.splitlines() if "document_unreadable" in line]
     assert len(told) == len(SPOILED)
     assert all("field=bad" in line for line in told)
-    assert await store.command("HGET", f"ns:director:{kind.__name__.lower()}", "bad2") == b"\xff"
+    assert await store.command("HGET", found._key, "bad2") == b"\xff"
 
 
 async def test_a_config_that_cannot_be_read_is_a_conflict_with_the_way_out(store: RedisLink) -> None:

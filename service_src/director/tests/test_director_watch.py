@@ -12,7 +12,7 @@ from band.redis import RedisLink
 from director.engine.interface import Container
 from director.state import history
 from director.state.desired import Desired, DesiredService
-from director.state.releases import Releases
+from director.state.history import Releases
 from director.state.spec import Spec
 from director.supervise.policy import SILENT_ASKS
 from director.supervise.probation import REDIS_BACK_SECONDS, Probation

@@ -29,11 +29,10 @@ from director.api.service_table import ServiceTable
 from director.api.throttle import TokenThrottle
 from director.dashboard.board import Api
 from director.dashboard.pages import OPEN, Dashboard
-from director.deploy.containers import Containers
+from director.deploy.containers import Containers, PortPool
 from director.deploy.docker_rolling import DockerRolling
 from director.deploy.ledger import Ledger
 from director.deploy.operations import Operations
-from director.deploy.ports import PortPool
 from director.deploy.readiness import Readiness
 from director.deploy.rollback import Rollback
 from director.discovery.announcer import Announcer
@@ -60,7 +59,7 @@ from director.startup import surroundings
 from director.state.config import Configs
 from director.state.crash_log import CrashLimits, CrashLog
 from director.state.desired import Desired
-from director.state.releases import Releases
+from director.state.history import Releases
 from director.supervise.alerts import Alerts
 from director.supervise.incidents import Incidents
 from director.supervise.probation import Probation

@@ -8,11 +8,13 @@ from typing import Annotated, Any, TypeVar, get_args
 import msgspec
 
 from director import validation
-from director.api.request import decode
 from director.errors import BadParameter, InvalidValue, shown_key
 from director.state.spec import Limits, Name, Pos
 from director.validation import explain
 
+DEPTH = 32
+"""Levels of objects and lists in a body; nothing that the director knows has more than four."""
+EXAMPLE = 'send an object as application/json: {"env": {"KEY": "value"}}'
 P = TypeVar("P", bound=msgspec.Struct)
 _SEE = "GET /openapi.json describes the parameters"
 
@@ -152,6 +154,45 @@ class ConfigParams(msgspec.Struct, frozen=True):
     """The service; every other parameter is a dotted key of its config with its new value (empty: remove)."""
 
     name: Name
+
+
+def decode(raw: bytes | str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        BadParameter: it is none, or holds what could not be written again.
+    """
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise BadParameter(f"the body is not JSON: {error}", EXAMPLE) from error
+    check_tree(value)
+    return value
+
+
+def check_tree(value: Any) -> None:
+    """Refuse what could not be written again: deep trees, and texts with half a character in them."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > DEPTH:
+            raise BadParameter(f"the body has more than {DEPTH} levels", EXAMPLE)
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, str):
+                _check_text(item)
+            elif isinstance(item, dict):
+                below += [*item.keys(), *item.values()]
+            elif isinstance(item, list):
+                below += item
+        level = below
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadParameter("a parameter is not valid UTF-8", "send UTF-8") from error
 
 
 def checked(kind: type[P], **given: Any) -> P:

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from band import logger
 from band.errors import RedisError
 from director.api.metrics import RequestCounts
-from director.api.params import read_params
-from director.api.request import read_body, read_query
+from director.api.params import EXAMPLE, check_tree, decode, read_params
 from director.api.routes import Endpoint, Text
 from director.api.security import Guard
 from director.api.throttle import TokenThrottle
-from director.errors import DirectorError, RedisUnavailable, TokenMissing, TooManyGuesses, WrongToken
+from director.errors import (
+    BadParameter,
+    DirectorError,
+    RedisUnavailable,
+    TokenMissing,
+    TooManyGuesses,
+    WrongToken,
+    shown_key,
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LOGIN = "/dashboard/login"
+BODY_SECONDS = 30.0
+"""Seconds in which the whole body of a request has to come."""
+_FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 CLIENT_GONE = 499
 """The status under which a request is counted whose client went before the answer."""
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -124,6 +136,64 @@ def _handle(endpoint: Endpoint, function: Callable[..., Awaitable[Any]]) -> Hand
         return await _write(request, await (function(params, rest) if endpoint.free else function(params)))
 
     return handle
+
+
+def read_query(request: web.Request) -> dict[str, Any]:
+    """Return the query's parameters.
+
+    Raises:
+        BadParameter: one is given twice, or is no text.
+    """
+    return _once(request.query, "query")
+
+
+async def read_body(request: web.Request) -> dict[str, Any]:
+    """Return the JSON or form body as an object; no body is an empty one.
+
+    Raises:
+        BadParameter: it is neither, cannot be read, or did not come.
+    """
+    if not request.can_read_body:
+        return {}
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read_body(request)
+    except TimeoutError:
+        raise BadParameter(f"the body did not come within {BODY_SECONDS:g} s", "send it whole") from None
+
+
+async def _read_body(request: web.Request) -> dict[str, Any]:
+    try:
+        if "json" in request.content_type:
+            return _json_object(await request.read())
+        if request.content_type in _FORMS:
+            return _once(await request.post(), "form")
+        raw = await request.read()
+    except (ValueError, LookupError, AssertionError, HttpProcessingError, web.RequestPayloadError) as error:
+        reason = str(error) or type(error).__name__
+        raise BadParameter(f"the body cannot be read as {request.content_type}: {reason[:200]}", EXAMPLE) from error
+    if raw.strip():
+        raise BadParameter(f"a body of type {request.content_type[:80]} is not supported", EXAMPLE)
+    return {}
+
+
+def _json_object(raw: bytes) -> dict[str, Any]:
+    value = decode(raw) if raw.strip() else {}
+    if not isinstance(value, dict):
+        raise BadParameter("the body is not a JSON object", EXAMPLE)
+    return value
+
+
+def _once(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        if key in found:
+            raise BadParameter(f"parameter {shown_key(key)} stands twice in the {where}", "give each parameter once")
+        if not isinstance(value, str):
+            raise BadParameter(f"parameter {shown_key(key)} is a file", "files are not taken")
+        found[key] = value
+    check_tree(found)
+    return found
 
 
 async def _write(request: web.Request, answer: Any) -> web.StreamResponse:

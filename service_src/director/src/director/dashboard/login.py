@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from director.api import sessions
-from director.api.request import read_body
-from director.api.server import LOGIN
+from director.api.server import LOGIN, read_body
 from director.api.throttle import TokenThrottle
 from director.dashboard.rendering import Renderer
 from director.errors import TooManyGuesses

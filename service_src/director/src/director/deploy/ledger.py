@@ -17,8 +17,7 @@ from director.state import history
 from director.state.config import Configs, Document
 from director.state.crash_log import CrashLog, CrashRecord
 from director.state.desired import Desired, DesiredService
-from director.state.history import By, History
-from director.state.releases import Releases
+from director.state.history import By, History, Releases
 from director.webhook import Webhook
 
 

@@ -24,8 +24,7 @@ from director.state import config, history
 from director.state.config import Configs, Document
 from director.state.crash_log import CrashLog
 from director.state.desired import Desired, DesiredService
-from director.state.history import By
-from director.state.releases import Releases
+from director.state.history import By, Releases
 from director.state.spec import Limits, Spec
 
 Would = Literal["nothing", "build", "restart", "start"]

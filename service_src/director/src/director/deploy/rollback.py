@@ -17,8 +17,7 @@ from director.images.images import ImagePlan, Images
 from director.locks import Locks
 from director.state import history
 from director.state.desired import Desired, DesiredService
-from director.state.history import Release
-from director.state.releases import Releases
+from director.state.history import Release, Releases
 
 
 @dataclass(kw_only=True, eq=False)

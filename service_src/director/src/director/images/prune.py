@@ -20,7 +20,7 @@ from director.engine.interface import LABEL_KIND, LABEL_SERVICE, Engine, ImageIn
 from director.errors import Conflict, DirectorError
 from director.locks import Locks
 from director.state.desired import Desired
-from director.state.releases import Releases
+from director.state.history import Releases
 
 EVERY = 3600.0
 FIRST = 300.0

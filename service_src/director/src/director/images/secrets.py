@@ -9,7 +9,7 @@ from director.engine.snapshot import Snapshot
 from director.images.catalog import Catalog
 from director.redact import secret_values
 from director.state.desired import Desired
-from director.state.releases import Releases
+from director.state.history import Releases
 
 
 @dataclass(kw_only=True, eq=False)

@@ -1,4 +1,4 @@
-"""The history of a service's releases as a value, newest first: pure functions, nothing is read or written here.
+"""The history of a service's releases: a value with pure functions, newest first, and the hash in Redis that holds it.
 
 One record a spec (image and everything else that shapes the container). `current` is what serves, or is to serve;
 a rollback moves that mark down the list and leaves the order alone, so that going back twice goes back two releases.
@@ -7,13 +7,13 @@ a rollback moves that mark down the list and leaves the order alone, so that goi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
 from director.state.desired import DesiredService
 from director.state.spec import Spec
+from director.state.store import RedisHash, Store
 
 ReleaseState = Literal["current", "good", "failed", "rolled_back"]
 By = Literal["run", "rollback", "watch", "restart", "revive", "renew", "adopted"]
@@ -171,10 +171,53 @@ def is_held(history: History, spec: Spec) -> Release | None:
     return next((item for item in history if item.state == "rolled_back" and item.spec == bare(spec)), None)
 
 
-def images_of(histories: Iterable[History], keep: int) -> frozenset[str]:
-    """Return the images that must stay for the sake of several services."""
-    return frozenset().union(*(kept_images(history, keep) for history in histories))
-
-
 def _replaced(item: Release) -> Release:
     return msgspec.structs.replace(item, state="good", watch_until=0.0) if item.state == "current" else item
+
+
+class Releases(RedisHash[History]):
+    """The hash `<namespace>:director:releases`, one document a service; `keep` is how many images a service keeps."""
+
+    def __init__(self, store: Store, namespace: str, *, keep: int = 5) -> None:
+        super().__init__(store, f"{namespace}:director:releases", History)
+        self.keep = keep
+
+    async def read(self) -> dict[str, History]:
+        """Return the histories in Redis; a release of another service is left out."""
+        found = await super().read()
+        own = {name: tuple(item for item in one if item.spec.name == name) for name, one in found.items()}
+        return {name: one for name, one in own.items() if one}
+
+    def of(self, service: str) -> History:
+        """Return the history of a service, newest first."""
+        return self.get(service) or ()
+
+    def kept_images(self) -> frozenset[str]:
+        """Return the images that releases need, of all services."""
+        histories = self.all().values()
+        return frozenset().union(*(kept_images(history, self.keep) for history in histories))
+
+    async def put(self, service: str, changed: History) -> None:
+        """Write the history of a service, without what is not kept any more.
+
+        Raises:
+            RedisUnavailable: Redis does not answer; nothing was changed.
+        """
+        kept = trimmed(changed, self.keep)
+        if kept != self.of(service):
+            await self.write(service, kept)
+
+    def lacks(self, wanted: DesiredService) -> bool:
+        """Tell whether what should run has no current release: it is older than histories, or Redis lost them."""
+        serving = current(self.of(wanted.spec.name))
+        return wanted.state != "removed" and (serving is None or serving.spec != bare(wanted.spec))
+
+    async def adopt(self, wanted: DesiredService) -> None:
+        """Write down what should run as the current release; the caller holds the service's lock.
+
+        Raises:
+            RedisUnavailable: Redis does not answer.
+        """
+        if self.lacks(wanted):
+            name = wanted.spec.name
+            await self.put(name, deployed(self.of(name), wanted, "adopted", wanted.since, 0.0))

@@ -13,7 +13,7 @@ from director.discovery.probe import Prober, is_from
 from director.engine.snapshot import Snapshot
 from director.state import history
 from director.state.desired import Desired
-from director.state.releases import Releases
+from director.state.history import Releases
 from director.supervise.policy import SILENT_ASKS, Trial
 
 EVERY = 2.0

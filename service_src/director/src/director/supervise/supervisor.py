@@ -23,7 +23,7 @@ from director.locks import Locks
 from director.state import history
 from director.state.crash_log import CrashLog, ExitRecord
 from director.state.desired import Desired, DesiredService, State
-from director.state.releases import Releases
+from director.state.history import Releases
 from director.supervise.exits import ExitReader
 from director.supervise.incidents import Incidents
 from director.supervise.probation import Probation

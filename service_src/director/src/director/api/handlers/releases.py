@@ -17,8 +17,7 @@ from director.discovery.announcer import Announcer
 from director.engine.interface import Engine
 from director.images.prune import Pruner, UnusedImage
 from director.redact import mask_env
-from director.state.history import Release
-from director.state.releases import Releases
+from director.state.history import Release, Releases
 from director.supervise.status import StatusBoard
 
 
