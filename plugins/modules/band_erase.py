@@ -27,7 +27,7 @@ options:
     elements: str
     default: []
   images:
-    description: Ids of images; one stands before those that it is built on.
+    description: Names or ids of images; one stands before those that it is built on. With a name, others of it stay.
     type: list
     elements: str
     default: []

@@ -10,18 +10,18 @@ version_added: 0.1.0
 description:
   - Lists containers, volumes, networks and images that carry the labels of a namespace, the files that are there,
     and the packages on record. Changes nothing.
-  - Images without a namespace (base, Redis, director, rootfs) are listed unless another namespace lives on the same
-    engine.
+  - Images without a namespace (base, Redis, director, rootfs) are ours by the names of O(images); one without any name
+    only where no other namespace lives on the same engine.
 options:
   namespace:
     description: Namespace of the labels.
     type: str
     default: rockstat
   images:
-    description: Repositories of images that are ours although they carry no label.
+    description: Repositories, or full names, of images that are ours although they carry no namespace.
     type: list
     elements: str
-    default: [rockstat/rootfs]
+    default: [rockstat/rootfs, rockstat/band-base-py, rockstat/redis, rockstat/director, "rst/band:latest"]
   paths:
     description: Files and folders on the host to look at.
     type: list
@@ -68,7 +68,9 @@ networks:
   elements: str
   returned: always
 images:
-  description: Images with id, tags and bytes; an image stands before the one that it is built on.
+  description:
+    - Images with id, tags that are ours, bytes, and C(in_use), whether a container that is not ours would lose it, or
+      what it is built on; an image stands before the one that it is built on.
   type: list
   elements: dict
   returned: always
@@ -95,6 +97,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError, inspect_all, version
 
+# What the roles build under their default names, and the name of the original's image.
+IMAGES = ("rockstat/rootfs", "rockstat/band-base-py", "rockstat/redis", "rockstat/director", "rst/band:latest")
 BUILT_IN_NETWORKS = frozenset({"bridge", "host", "none"})
 ORDER = {"director": 0, "redis": 2}
 
@@ -104,7 +108,7 @@ class Footprint:
 
     def __init__(self, namespace: str, images: list[str]) -> None:
         self._namespace = namespace
-        self._images = images
+        self._images = set(images)
         self.others: dict[str, int] = {}
 
     def _is_ours(self, labels: dict[str, str] | None) -> bool:
@@ -141,27 +145,40 @@ class Footprint:
         ours = [one for one in made if self._is_ours(one.get("Labels"))]
         return sorted(one["Name"] for one in self.split("networks", made, ours))
 
-    def images(self, objects: list[dict[str, Any]], *, shared: bool) -> list[dict[str, Any]]:
-        """Return ours, by label or name; those of no namespace only where no other namespace stands on them.
+    def images(self, objects: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return ours, by label or name, and whether `others`, the containers that are not ours, need them.
 
         What somebody else built on an image of ours has its labels too, and is theirs.
         """
-        ours = []
-        parents = [one for one in objects if _band_labels(one) and not self._named(one)]
-        for one in objects:
-            labels = _band_labels(one)
-            common = self._named(one) or (labels.get("band.managed") == "true" and "band.namespace" not in labels)
-            if any(_inherited(one, parent) for parent in parents):
-                continue
-            if self._is_ours(labels) or (common and not shared):
-                ours.append(one)
-        self.split("images", objects, ours)
-        rows = [{"id": one["Id"], "tags": sorted(one.get("RepoTags") or []), "bytes": one["Size"]} for one in ours]
+        used = [one for one in objects if one["Id"] in {container["Image"] for container in others}]
+        parents = [one for one in objects if _band_labels(one)]
+        alone = not any(self._is_anothers(_band_labels(one)) for one in others)
+        ours = [one for one in objects if self._named(one) or self._labelled(one, parents, alone=alone)]
+        rows = [self._image(one, used) for one in self.split("images", objects, ours)]
         # What stands on another image is larger than it.
         return sorted(rows, key=lambda row: (-row["bytes"], row["id"]))
 
-    def _named(self, image: dict[str, Any]) -> bool:
-        return any(_repository(tag) in self._images for tag in image.get("RepoTags") or [])
+    def _is_anothers(self, labels: dict[str, str]) -> bool:
+        return labels.get("band.managed") == "true" and labels.get("band.namespace") != self._namespace
+
+    def _named(self, image: dict[str, Any]) -> list[str]:
+        """Return those names of an image without a namespace that our settings give."""
+        tags = [] if "band.namespace" in _band_labels(image) else image.get("RepoTags") or []
+        return [tag for tag in tags if {tag, tag.rsplit(":", 1)[0]} & self._images]
+
+    def _labelled(self, image: dict[str, Any], parents: list[dict[str, Any]], *, alone: bool) -> bool:
+        """Tell whether an image is ours by its labels; one that has neither name nor namespace where we are `alone`."""
+        labels = _band_labels(image)
+        left = labels.get("band.managed") == "true" and "band.namespace" not in labels and not image.get("RepoTags")
+        ours = self._is_ours(labels) or (left and alone)
+        return ours and not any(_inherited(image, parent) for parent in parents)
+
+    def _image(self, one: dict[str, Any], used: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the row of an image; one that keeps somebody else's name is there for them without ours."""
+        every = one.get("RepoTags") or []
+        tags = self._named(one) or every
+        in_use = len(tags) == len(every) and any(one["Id"] == other["Id"] or _stands_on(other, one) for other in used)
+        return {"id": one["Id"], "tags": sorted(tags), "bytes": one["Size"], "in_use": in_use}
 
 
 def _container(one: dict[str, Any]) -> dict[str, Any]:
@@ -189,21 +206,21 @@ def _made_by_us(container: dict[str, Any]) -> bool:
     return labels.get("band.kind") != "service" or "band.config" in labels
 
 
+def _stands_on(image: dict[str, Any], parent: dict[str, Any]) -> bool:
+    """Tell whether an image begins with all layers of another and has more."""
+    layers, below = (((one.get("RootFS") or {}).get("Layers") or []) for one in (image, parent))
+    return 0 < len(below) < len(layers) and layers[: len(below)] == below
+
+
 def _inherited(image: dict[str, Any], parent: dict[str, Any]) -> bool:
     """Whether an image only has the labels that the one it was built on brought along; our builds set their own."""
-    layers, below = (((one.get("RootFS") or {}).get("Layers") or []) for one in (image, parent))
-    stands_on = 0 < len(below) < len(layers) and layers[: len(below)] == below
-    return stands_on and _band_labels(image) == _band_labels(parent)
+    return _stands_on(image, parent) and _band_labels(image) == _band_labels(parent)
 
 
 def _service(one: dict[str, Any]) -> str:
     """Return the service that a container or an image of ours is of; nothing for others."""
     labels = _band_labels(one)
     return str(labels.get("band.service", "")) if labels.get("band.managed") == "true" else ""
-
-
-def _repository(tag: str) -> str:
-    return tag.rsplit(":", 1)[0]
 
 
 def bytes_of(path: str) -> int:
@@ -239,16 +256,14 @@ def look(module: AnsibleModule) -> dict[str, Any]:
     }
     if result["docker"]:
         containers = inspect_all("container", "--all", "--no-trunc")
-        shared = any(
-            labels.get("band.managed") == "true" and labels.get("band.namespace") != args["namespace"]
-            for labels in (one["Config"]["Labels"] or {} for one in containers)
-        )
         result["containers"] = footprint.containers(containers)
+        ours = {row["name"] for row in result["containers"]}
+        others = [one for one in containers if one["Name"].lstrip("/") not in ours]
         images = inspect_all("image", "--no-trunc")
         services = {_service(one) for one in [*containers, *images]}
         result["volumes"] = footprint.volumes(inspect_all("volume"), result["containers"], services)
         result["networks"] = footprint.networks(inspect_all("network", "--no-trunc"))
-        result["images"] = footprint.images(images, shared=shared)
+        result["images"] = footprint.images(images, others)
     result["others"] = footprint.others
     return result
 
@@ -258,7 +273,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "namespace": {"type": "str", "default": "rockstat"},
-            "images": {"type": "list", "elements": "str", "default": ["rockstat/rootfs"]},
+            "images": {"type": "list", "elements": "str", "default": list(IMAGES)},
             "paths": {"type": "list", "elements": "path", "default": []},
             "record": {"type": "path", "default": "/srv/rockstat/etc/packages.json"},
         },

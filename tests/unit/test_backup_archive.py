@@ -217,42 +217,76 @@ def test_a_volume_is_ours_by_label_mount_or_the_name_of_a_service() -> None:
     assert footprint.others == {"volumes": 2}
 
 
-def test_images_of_no_namespace_stay_while_another_one_stands_on_them() -> None:
-    """Base and rootfs go with the last namespace; a service's image goes with its own."""
+def _image(name: str, layers: str, labels: dict[str, str] | None = None, *more: str) -> dict[str, Any]:
+    """Return what docker image inspect shows; layers are letters, and the image of no name has none."""
+    tags = [f"{one}:1" for one in (name, *more)] if "/" in name else []
+    rootfs = {"Layers": list(layers)}
+    return {"Id": name, "Size": len(layers), "RepoTags": tags, "RootFS": rootfs, "Config": {"Labels": labels}}
+
+
+BASE = {"band.managed": "true", "band.kind": "base"}
+CORE = {"band.managed": "true", "band.kind": "core"}
+SERVICE = {"band.managed": "true", "band.kind": "service", "band.service": "sxgeo", "band.namespace": "rockstat"}
+NAMES = ["rockstat/rootfs", "rockstat/base", "rockstat/director", "rst/band:1"]
+
+
+def test_an_engine_with_one_platform_is_left_without_images() -> None:
+    """By namespace, by the names of the settings, and what lost its name; the largest first."""
     images = [
-        {"Id": "base", "Size": 1, "RepoTags": ["b:1"], "Config": {"Labels": {"band.managed": "true"}}},
-        {"Id": "root", "Size": 0, "RepoTags": ["rockstat/rootfs:trixie"], "Config": {"Labels": None}},
-        {"Id": "theirs", "Size": 9, "RepoTags": ["c:1"], "Config": {"Labels": {}}},
-        {
-            "Id": "ours",
-            "Size": 2,
-            "RepoTags": [],
-            "Config": {"Labels": {"band.managed": "true", "band.namespace": "rockstat"}},
-        },
-    ]
-    footprint = band_footprint.Footprint("rockstat", ["rockstat/rootfs"])
-    assert [row["id"] for row in footprint.images(images, shared=False)] == ["ours", "base", "root"]
-    assert [row["id"] for row in footprint.images(images, shared=True)] == ["ours"]
+        _image("rockstat/rootfs", "a"), _image("rockstat/base", "ab", BASE), _image("nameless", "ac", BASE),
+        _image("rockstat/director", "abde", CORE, "rst/band"), _image("rockstat/sxgeo", "abf", SERVICE),
+        _image("renewed", "abg", {**SERVICE, "band.contents": "x"}),
+    ]  # fmt: skip
+    footprint = band_footprint.Footprint("rockstat", NAMES)
+    somebody = {**_container("somebody", "", ""), "Image": "else"}
+    for others in ([], [somebody]):
+        rows = footprint.images(images, others)
+        assert {row["id"] for row in rows} == {one["Id"] for one in images}
+        assert [row["bytes"] for row in rows] == [4, 3, 3, 2, 2, 1]
+        assert not any(row["in_use"] for row in rows)
+        assert footprint.others["images"] == 0
+
+
+def test_images_of_another_platform_stay() -> None:
+    """Whatever its settings do not name is not listed; what both stand on is listed as in use."""
+    images = [
+        _image("rockstat/rootfs", "a", BASE), _image("rockstat/base", "ab", BASE),
+        _image("brk/director", "abc", CORE), _image("rockstat/director", "abd", CORE, "rst/band"),
+        _image("t-chaos/host", "abe", BASE), _image("nameless", "abf", CORE), _image("rockstat/sxgeo", "abg", SERVICE),
+        _image("brk/sxgeo", "abh", {**SERVICE, "band.namespace": "brk"}),
+    ]  # fmt: skip
+    footprint = band_footprint.Footprint("brk", ["rockstat/rootfs", "rockstat/base", "brk/director"])
+    theirs = {**_container("director", "rockstat", "director"), "Image": "rockstat/director"}
+    rows = {row["id"]: row["in_use"] for row in footprint.images(images, [theirs])}
+    assert rows == {"brk/director": False, "brk/sxgeo": False, "rockstat/base": True, "rockstat/rootfs": True}
+
+
+def test_an_image_that_a_container_of_nobody_uses_stays() -> None:
+    """With the ones that it is built on; under a name of somebody else's it is theirs without our name as well."""
+    images = [
+        _image("rockstat/rootfs", "a", None, "debian/trixie"), _image("rockstat/base", "ab", BASE),
+        _image("rockstat/sxgeo", "abc", SERVICE), _image("rockstat/director", "abd", CORE),
+    ]  # fmt: skip
+    footprint = band_footprint.Footprint("rockstat", NAMES)
+    shell = {**_container("shell", "", ""), "Image": "rockstat/sxgeo"}
+    rows = {tuple(row["tags"]): row["in_use"] for row in footprint.images(images, [shell])}
+    assert rows == {
+        ("rockstat/rootfs:1",): False, ("rockstat/base:1",): True,
+        ("rockstat/sxgeo:1",): True, ("rockstat/director:1",): False,
+    }  # fmt: skip
 
 
 def test_an_image_that_somebody_built_on_one_of_ours_is_theirs() -> None:
     """It has the labels of what it stands on; what we build on our own base says of itself what it is."""
-    labels = {"band.managed": "true", "band.kind": "base"}
-    service = {**labels, "band.kind": "service", "band.namespace": "rockstat", "band.service": "sxgeo"}
-
-    def image(name: str, layers: str, labels: dict[str, str]) -> dict[str, Any]:
-        tags = [f"{name}:1"]
-        rootfs = {"Layers": list(layers)}
-        return {"Id": name, "Size": len(layers), "RepoTags": tags, "RootFS": rootfs, "Config": {"Labels": labels}}
-
     images = [
-        image("rockstat/rootfs", "a", labels), image("base", "ab", labels), image("their/tool", "abc", labels),
-        image("sxgeo", "abd", service), image("their/sxgeo", "abde", service), image("sxgeo-before", "abf", service),
+        _image("rockstat/rootfs", "a", BASE), _image("rockstat/base", "ab", BASE), _image("their/tool", "abc", BASE),
+        _image("rockstat/sxgeo", "abd", SERVICE), _image("their/sxgeo", "abde", SERVICE),
+        _image("rockstat/sxgeo-before", "abf", SERVICE), _image("their nameless one", "abcd", BASE),
     ]  # fmt: skip
-    footprint = band_footprint.Footprint("rockstat", ["rockstat/rootfs"])
-    found = {row["id"] for row in footprint.images(images, shared=False)}
-    assert found == {"rockstat/rootfs", "base", "sxgeo", "sxgeo-before"}
-    assert footprint.others == {"images": 2}
+    footprint = band_footprint.Footprint("rockstat", NAMES)
+    found = {row["id"] for row in footprint.images(images, [])}
+    assert found == {"rockstat/rootfs", "rockstat/base", "rockstat/sxgeo", "rockstat/sxgeo-before"}
+    assert footprint.others == {"images": 3}
 
 
 def test_the_record_of_packages_is_added_to_and_goes_when_it_is_empty(tmp_path: Path) -> None:

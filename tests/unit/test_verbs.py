@@ -223,6 +223,32 @@ def test_uninstall_keeps_the_backups_unless_told(given: dict[str, Any], tmp_path
     assert f"{home} ({'2.00' if kept else '3.00'} KB)" in done.stdout
 
 
+@pytest.mark.parametrize("name", ["rockstat/director", "brk/director"])
+def test_uninstall_removes_images_by_the_names_of_the_settings(name: str, tmp_path: Path) -> None:
+    """The original's name is the default platform's alone, to make and to remove; the list says what others need."""
+    images = [{"id": name, "tags": [f"{name}:{name}"], "bytes": 1, "in_use": name == "b"} for name in "ab"]
+    found = {**NOTHING, "images": images, "networks": [], "packages": [], "others": {"containers": 1}, "docker": "26"}
+    build = yaml.safe_load((ROOT / "roles/director/tasks/build.yml").read_text(encoding="utf-8"))[0]
+    made = build["rockstat.band.band_image"]["tags"]
+    given = {"__band_uninstall_footprint": found, "band_director_image_name": name, "band_redis_image_name": "x/redis"}
+    role = {"name": "rockstat.band.uninstall", "tasks_from": "confirm", "public": True}
+    names = "NAMES {{ _band_uninstall_image_names | join(' ') }} MADE"
+    tasks = [
+        {"ansible.builtin.include_role": role},
+        {"ansible.builtin.debug": {"msg": [names, made]}},
+    ]
+    path = tmp_path / "names.yml"
+    path.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "vars": given, "tasks": tasks}]))
+    done = ansible("ansible-playbook", "--check", str(path))
+    assert done.returncode == 0, done.stdout
+    said = " ".join(done.stdout.split())
+    also = " rst/band:latest" if name == "rockstat/director" else ""
+    assert f"NAMES rockstat/rootfs rockstat/band-base-py x/redis {name}{also} MADE" in said
+    assert said.split("MADE")[1].count("rst/band:latest") == (1 if also else 0)
+    assert "images a:a files" in said
+    assert "images b:b since a container that is not ours uses them" in said
+
+
 @pytest.mark.parametrize("inventory", ["inventory/nope.yml", "inventory/localhost.yml -i inventory/nope.yml"])
 def test_a_misspelt_inventory_is_an_error(inventory: str) -> None:
     """No verb ends well for hosts that it never saw; the script says so before it installs anything."""
