@@ -17,12 +17,11 @@ Verb = Literal[
     "deploy", "start", "stop", "remove", "rename", "forget", "adopt",
     "roll_back", "prove", "crash", "retry", "recover", "curb", "uncurb", "renew",
 ]  # fmt: skip
-"""What can be done. `prove`: the watch over a release ended well. `crash`: call the service crashed and have it lie
-still; `retry`: try such a one again; `recover`: it is well again. `curb`, `uncurb`: have the engine itself restart it
-no more, or again, so that one that crashes is started with back-off. `renew`: replace one that was given what is no
-longer so by a fresh one.
+"""What can be done. `prove`: probation was passed. `crash`: hold a crash-looping service back; `retry`: try it again;
+`recover`: it is well again. `curb`, `uncurb`: disable or restore Docker's restart policy: a service that
+crashes is started with back-off. `renew`: replace a container whose platform settings are outdated.
 """
-STALE = "was given what is no longer so"
+STALE = "has outdated platform settings"
 CORE_PATIENCE = 1.0
 """Seconds before a core container that ended is started: whoever replaces it on purpose gets to it first."""
 
@@ -46,7 +45,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
         records: how services ended of late, and which of them crashed too often.
         limits: how often is too often.
         trials: the releases under watch.
-        renewals: services that were given what is no longer so, and when they are replaced.
+        renewals: services with outdated platform settings, and when they are replaced.
         now: the present time, seconds since 1970.
         self_id: the director's own container.
     """

@@ -1,8 +1,8 @@
-"""Replaces services that were given what the director gives no more, such as an old password of Redis.
+"""Replaces services whose platform settings are outdated, for example the password of Redis.
 
-One that speaks on the bus can wait: whoever changed the settings most likely replaces it soon himself, and after
-`patience` seconds it is replaced, one service at a time. One that is silent may be locked out, and is replaced at once.
-A failure leaves what served, which goes on; it is tried again later.
+A service that still speaks on the bus can wait: whoever changed the settings will probably replace it soon. After
+`patience` seconds it is replaced, one service at a time. A silent service may be locked out, and is replaced at once.
+A failure leaves the old container running; it is tried again later.
 """
 
 from __future__ import annotations
