@@ -75,6 +75,10 @@ JSON, FORM = "application/json", "application/x-www-form-urlencoded"
         (JSON, b'{"env": ' * (DEPTH + 1) + b"1" + b"}" * (DEPTH + 1)),
         (JSON, b'{"env": {"A": null}}'),
         (JSON, b'{"pos": NaN}'),
+        (JSON, b'{"pos": "1x1", "pos": "1x1"}'),
+        (JSON, b'{"pos": "1x1", "\\u0070os": "2x2"}'),
+        (JSON, b'{"env": {"A": "b", "A": "c"}}'),
+        (FORM, b'env={"A": "b", "A": "c"}'),
         (JSON, b'{"nocache": 1}'),
         (JSON, b'{"auto_remove": 0}'),
     ],
@@ -100,6 +104,22 @@ async def test_a_broken_encoding_of_the_body_is_a_bad_parameter(client: TestClie
 async def test_a_parameter_given_twice_is_a_bad_parameter(client: TestClient[Any, Any], path: str) -> None:
     """Which of the two was meant is not guessed."""
     assert (await client.get(path)).status == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/run/one?dry_run=1", {"dry_run": False}), ("/run/one?dry_run=1", {"dry_run": True}),
+        ("/call/one/m?a=1", {"a": "1"}), ("/run/one", {"name": "two"}), ("/run/one?name=one", {}),
+    ],
+)  # fmt: skip
+async def test_a_parameter_in_two_places_is_a_bad_parameter(
+    client: TestClient[Any, Any], taken: Taken, path: str, body: dict[str, Any]
+) -> None:
+    """In the query and the body, or, where it would mean nothing else, in the path and one of them."""
+    answer = await client.post(path, json=body)
+    assert (answer.status, taken.got) == (400, [])
+    assert "twice" in (await answer.json())["error"]["message"]
 
 
 @pytest.mark.parametrize(

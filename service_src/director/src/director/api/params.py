@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
@@ -160,14 +161,24 @@ def decode(raw: bytes | str) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        BadParameter: it is none, or holds what could not be written again.
+        BadParameter: it is none, names a key twice, or holds what could not be written again.
     """
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise BadParameter(f"the body is not JSON: {error}", EXAMPLE) from error
     check_tree(value)
+    json.loads(raw, object_pairs_hook=lambda pairs: check_once(key for key, _ in pairs), parse_int=str, parse_float=str)
     return value
+
+
+def check_once(keys: Iterable[str]) -> None:
+    """Return if no key is there twice; raise BadParameter otherwise."""
+    known: set[str] = set()
+    for key in keys:
+        if key in known:
+            raise BadParameter(f"parameter {shown_key(key)} is given twice", "give each parameter once")
+        known.add(key)
 
 
 def check_tree(value: Any) -> None:
@@ -203,19 +214,20 @@ def checked(kind: type[P], **given: Any) -> P:
 def read_params(
     kind: type[P], path: Mapping[str, str], query: Mapping[str, str], body: Mapping[str, Any]
 ) -> tuple[P, dict[str, Any]]:
-    """Return the typed parameters, and those that the type does not name. The path wins over the body over the query.
+    """Return the typed parameters, and those that the type does not name.
 
-    A parameter of the query or body that has the name of one of the path is among the latter: a method called over
-    `/call/<name>/<method>` may well have an argument `name`.
+    Where the type takes others too, a parameter of the query or body that has the name of one of the path is among
+    them: a method called over `/call/<name>/<method>` may well have an argument `name`.
 
     Raises:
-        BadParameter: one is unknown, missing or of the wrong type.
+        BadParameter: one is unknown, missing, given twice or of the wrong type.
         InvalidValue: one has an impossible value.
     """
+    strict = bool(kind.__struct_config__.forbid_unknown_fields)
+    check_once([*(path if strict else ()), *query, *body])
     given: dict[str, Any] = {**query, **body}
     merged: dict[str, Any] = {**given, **path}
     fields = {field.encode_name for field in msgspec.structs.fields(kind)}
-    strict = bool(kind.__struct_config__.forbid_unknown_fields)
     unknown = sorted(set(merged) - fields)
     if strict and unknown:
         known = ", ".join(sorted(fields - set(path))) or "none"
@@ -243,7 +255,7 @@ def _parsed(key: str, value: Any) -> Any:
             return decode(value)
         except BadParameter as error:
             raise BadParameter(
-                f"parameter {key} is not a JSON object", 'send JSON: {"env": {"KEY": "value"}}'
+                f"parameter {key} is not a JSON object with each key once", 'send JSON: {"env": {"KEY": "value"}}'
             ) from error
     return value
 

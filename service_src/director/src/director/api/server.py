@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from band import logger
 from band.errors import RedisError
 from director.api.metrics import RequestCounts
-from director.api.params import EXAMPLE, check_tree, decode, read_params
+from director.api.params import EXAMPLE, check_once, check_tree, decode, read_params
 from director.api.routes import Endpoint, Text
 from director.api.security import Guard
 from director.api.throttle import TokenThrottle
@@ -144,7 +144,7 @@ def read_query(request: web.Request) -> dict[str, Any]:
     Raises:
         BadParameter: one is given twice, or is no text.
     """
-    return _once(request.query, "query")
+    return _once(request.query)
 
 
 async def read_body(request: web.Request) -> dict[str, Any]:
@@ -167,7 +167,7 @@ async def _read_body(request: web.Request) -> dict[str, Any]:
         if "json" in request.content_type:
             return _json_object(await request.read())
         if request.content_type in _FORMS:
-            return _once(await request.post(), "form")
+            return _once(await request.post())
         raw = await request.read()
     except (ValueError, LookupError, AssertionError, HttpProcessingError, web.RequestPayloadError) as error:
         reason = str(error) or type(error).__name__
@@ -184,11 +184,10 @@ def _json_object(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def _once(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _once(given: Mapping[str, Any]) -> dict[str, Any]:
+    check_once(key for key, _ in given.items())
     found: dict[str, Any] = {}
     for key, value in given.items():
-        if key in found:
-            raise BadParameter(f"parameter {shown_key(key)} stands twice in the {where}", "give each parameter once")
         if not isinstance(value, str):
             raise BadParameter(f"parameter {shown_key(key)} is a file", "files are not taken")
         found[key] = value
