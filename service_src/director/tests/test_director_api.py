@@ -226,7 +226,13 @@ def test_any_body_is_parameters_or_a_clear_error(body: dict[str, Any]) -> None:
     assert "name" not in rest or rest["name"] == body["name"]
 
 
-@pytest.mark.parametrize("env", [{"A B": "1"}, {"": "1"}, {"PORT": "1"}, {"A": None}, {"A": ["x"]}, {"A": "x\0"}])
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"A B": "1"}, {"": "1"}, {"A": None}, {"A": ["x"]}, {"A": "x\0"}, {"PORT": "1"},
+        {"REDIS_DSN": "redis://elsewhere"}, {"BAND_URL": "http://elsewhere"},
+    ],
+)  # fmt: skip
 def test_impossible_env_is_refused(env: dict[str, Any]) -> None:
     """Bad names, the director's own variables and values that are no scalars are invalid values."""
     with pytest.raises(InvalidValue):
@@ -235,6 +241,7 @@ def test_impossible_env_is_refused(env: dict[str, Any]) -> None:
 
 def test_env_values_become_text() -> None:
     """Numbers and booleans are taken as a person means them."""
+    assert check_env({"LOG_LEVEL": "DEBUG", "JSON_LOGS": True}) == {"LOG_LEVEL": "DEBUG", "JSON_LOGS": "true"}
     assert check_env({"A": 1, "B": True, "C": 1.5, "D": "x"}) == {"A": "1", "B": "true", "C": "1.5", "D": "x"}
     assert [memory_bytes(text) for text in ("350m", "1.5g", "1024", "2K")] == [367001600, 1610612736, 1024, 2048]
 

@@ -23,8 +23,8 @@ _SYSTEM_FOLDERS = frozenset({"/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", 
 _KERNEL_FOLDERS = ("/dev/", "/proc/", "/sys/")
 RESERVED = frozenset({"base", "base_original", "director", "redis", "enrich", "broadcast"})
 """Names that are not services: images of the platform itself, and channels of the wire."""
-OWN_ENV = frozenset({"HOST", "PORT", "NAME", "BAND_SERVICE", "BAND_CONTAINER"})
-"""Environment variables that only the director sets."""
+OWN_ENV = frozenset({"HOST", "PORT", "NAME", "BAND_SERVICE", "BAND_CONTAINER", "BAND_URL", "REDIS_DSN"})
+"""Environment variables only the director sets; of what it gives LOG_LEVEL and JSON_LOGS may differ by service."""
 
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="name of a service or image folder")]
 Pos = Annotated[str, msgspec.Meta(pattern=POS_PATTERN, description="place on the dashboard's grid, column x row")]
