@@ -112,6 +112,19 @@ async def test_each_group_says_what_became_of_the_entry(store: RedisLink) -> Non
     assert (other["took"]["state"], other["buried"]["state"]) == ("taken", "unknown")
 
 
+async def test_a_service_that_spoils_its_own_keys_spoils_its_own_part(store: RedisLink) -> None:
+    """A record of what was taken, or dead letters, that is no stream: nothing is known of that group, all of others."""
+    entry = await accept(store, flake(NOW), NOW)
+    for name in ("both", "letters", "record", "well"):
+        await group(store, name, 1)
+    for name in ("letters", "well"):
+        await store.command("XADD", f"events:taken:{name}", f"{NOW + 40}-0", "ids", entry, "ms", "1")
+    for key in ("events:taken:both", "dead:both", "dead:letters", "events:taken:record"):
+        await store.command("SET", key, "x")
+    found = {item["group"]: item["state"] for item in await event_stream.groups(store, entry)}
+    assert found == {"both": "unknown", "letters": "taken", "record": "unknown", "well": "taken"}
+
+
 async def test_an_event_older_than_a_listener_was_not_taken_by_it(store: RedisLink) -> None:
     """One that has read nothing yet, and one whose records go back to its beginning; where they do not, who knows."""
     old = await accept(store, flake(NOW), NOW)

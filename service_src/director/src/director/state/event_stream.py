@@ -131,11 +131,16 @@ def _is_letter_of(fields: Fields, stream_id: str, event_id: str) -> bool:
 
 
 async def _entries(store: Store, key: str, start: str, most: int) -> AsyncIterator[tuple[str, Fields]]:
-    """Yield up to `most` entries of a stream from `start` on; nothing when the key is not there."""
+    """Yield up to `most` entries of a stream from `start` on; nothing when the key is not there, or no stream."""
     chunk = CHUNK // 10  # until it is known how large they are
     while most > 0:
         count = min(chunk, most)
-        rows = await store.command("XRANGE", key, start, "+", "COUNT", str(count))
+        try:
+            rows = await store.command("XRANGE", key, start, "+", "COUNT", str(count))
+        except RedisReplyError as error:
+            if error.code != "WRONGTYPE":  # a service may write what it likes at its own keys
+                raise
+            return
         size = 0
         for row in rows or ():
             fields = _named(row[1])
