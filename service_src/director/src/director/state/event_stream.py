@@ -138,9 +138,9 @@ async def _entries(store: Store, key: str, start: str, most: int) -> AsyncIterat
         try:
             rows = await store.command("XRANGE", key, start, "+", "COUNT", str(count))
         except RedisReplyError as error:
-            if error.code != "WRONGTYPE":  # a service may write what it likes at its own keys
-                raise
-            return
+            if error.code == "WRONGTYPE":  # a service may write what it likes at its own keys
+                return
+            raise
         size = 0
         for row in rows or ():
             fields = _named(row[1])
