@@ -18,6 +18,12 @@ from plays import ROOT, ansible, playbook, tasks_in
 GUARD_FAILS = ("band_dirctor_memory=1", "band_director_memory"), ("band_redis_port=1", "band_redis_host_port")
 
 
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 def validated(role: str, given: dict[str, Any], folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a role's validate with these variables."""
     task = {"ansible.builtin.include_role": {"name": f"rockstat.band.{role}", "tasks_from": "validate"}}
@@ -153,6 +159,22 @@ def test_a_host_without_room_is_told_so(facts: str, said: str, tmp_path: Path) -
     assert said in " ".join(done.stdout.split())
 
 
+@pytest.mark.parametrize("state", ["", "running", "absent"])
+def test_a_service_without_an_image_folder_is_refused(state: str, tmp_path: Path) -> None:
+    """Neither built in nor in a collection on the host: setup says so before it begins; what is to go needs none."""
+    for name in ("mine", "elsewhere"):
+        (tmp_path / "images" / "user" / name).mkdir(parents=True)
+        (tmp_path / "images" / "user" / name / "Dockerfile").touch()
+    (tmp_path / "images" / "user" / "elsewhere" / "Dockerfile").unlink()
+    last = {"name": "elsewhere", "state": state} if state else "elsewhere"
+    given = {"band_home": str(tmp_path), "band_services": ["front", {"name": "mine"}, last], "band_port": free_port()}
+    done = ansible("ansible-playbook", "playbooks/setup.yml", "--check", "-e", json.dumps(given), "--tags", "host")
+    said = " ".join(done.stdout.split())
+    refused = "band_services names elsewhere, and there is no image folder of that name" in said
+    assert refused is (state != "absent"), said
+    assert f"Put it into {tmp_path}/images/user/ of localhost" in said or not refused
+
+
 @pytest.mark.timeout(240)  # several runs of Ansible
 def test_the_sample_inventory_and_a_vault_go_together(tmp_path: Path) -> None:
     """A copy of inventory/sample.yml is accepted, with secrets out of an encrypted file that show nowhere."""
@@ -183,6 +205,8 @@ def test_the_sample_inventory_and_a_vault_go_together(tmp_path: Path) -> None:
         (["front", {"name": "front"}], "Each name may stand once"),
         ([{"name": "front", "limits": {"memory": "much"}}], "The entry front of band_services"),
         ([{"name": "front", "evn": {}}], "The entry front of band_services"),
+        ([{"name": "front", "env": {"A B": "c"}}], "The entry front of band_services"),
+        ([{"name": "front", "env": {"": "c"}}], "names of its env letters, digits and _"),
     ],
 )
 def test_services_are_named_alone_or_with_settings(services: list[Any], said: str, tmp_path: Path) -> None:
