@@ -277,7 +277,7 @@ def test_the_script_says_how_to_do_it_again(given: str, said: str) -> None:
     text = f'say() {{ echo "$1"; }}; venv=.venv\n{function[0]}\nsay_again {given}'
     done = subprocess.run(["bash", "-uc", text], capture_output=True, text=True, timeout=5, check=True)
     assert said in done.stdout
-    assert ("same again" in done.stdout) is ("--check" not in given)
+    assert ("run it again" in done.stdout) is ("--check" not in given)
     assert "canary" not in done.stdout
 
 
