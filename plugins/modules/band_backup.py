@@ -113,8 +113,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils import archive
 from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError
-from ansible_collections.rockstat.band.plugins.module_utils.engine import Redis, Volume
 from ansible_collections.rockstat.band.plugins.module_utils.manifest import ArchiveError, sha256_of
+from ansible_collections.rockstat.band.plugins.module_utils.platform_data import Redis, Volume
 
 
 class Backup:

@@ -88,8 +88,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils import bundle
 from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError, docker
-from ansible_collections.rockstat.band.plugins.module_utils.engine import Volume
 from ansible_collections.rockstat.band.plugins.module_utils.manifest import ArchiveError, pack, sha256_of
+from ansible_collections.rockstat.band.plugins.module_utils.platform_data import Volume
 
 
 class Bundle:

@@ -69,8 +69,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils import archive
 from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError
-from ansible_collections.rockstat.band.plugins.module_utils.engine import Volume
 from ansible_collections.rockstat.band.plugins.module_utils.manifest import ArchiveError, extract
+from ansible_collections.rockstat.band.plugins.module_utils.platform_data import Volume
 
 BASE = "appendonly.aof.1.base.rdb"
 INCREMENT = "appendonly.aof.1.incr.aof"

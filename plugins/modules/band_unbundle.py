@@ -71,8 +71,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError, docker, inspect
-from ansible_collections.rockstat.band.plugins.module_utils.engine import Volume
 from ansible_collections.rockstat.band.plugins.module_utils.manifest import CHUNK, ArchiveError, check, extract, read
+from ansible_collections.rockstat.band.plugins.module_utils.platform_data import Volume
 
 STAMP = ".sha256"
 

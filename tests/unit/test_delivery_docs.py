@@ -13,8 +13,8 @@ from director.api.handlers import ENDPOINTS
 from mixpanel_double import rules, store
 from mixpanel_double.faults import Fault, Faults
 from send_mixpanel import mapping, properties
-from send_mixpanel.lane import DOUBTS_MOST
 from send_mixpanel.options import HOSTS, SECRET_RETIRED
+from send_mixpanel.project_sender import DOUBTS_MOST
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTING = re.compile(r"\{\{ (\w+)\|default\(([^)]*)\) *(?:\|tojson *)?\}\}")

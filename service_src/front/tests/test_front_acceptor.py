@@ -12,7 +12,7 @@ import hiredis
 import pytest
 
 from front.errors import NotAccepted
-from front.storage.stream import StreamAcceptor
+from front.storage.stream_acceptor import StreamAcceptor
 
 SOMEBODY_LISTENS = [b"broadcast", 1]
 

@@ -17,9 +17,9 @@ from band.errors import RedisError, RedisUnavailable
 from band.redis.address import RedisAddress
 from band.redis.link import RedisLink
 from front.errors import NotAccepted
-from front.storage.durable import JournalAcceptor
 from front.storage.journal.format import Entry
 from front.storage.journal.journal import Journal
+from front.storage.journal_acceptor import JournalAcceptor
 from front.storage.redis_persistence import RedisPersistence
 from front.storage.replay import Replayer, marked, next_batch
 from front.storage.unpersisted import Unpersisted

@@ -17,10 +17,10 @@ import pytest
 
 from band.redis.link import RedisLink
 from front.errors import NotAccepted
-from front.storage.durable import JournalAcceptor
 from front.storage.journal.disk import Disk
 from front.storage.journal.format import Scan, scan
 from front.storage.journal.journal import Journal
+from front.storage.journal_acceptor import JournalAcceptor
 from front.storage.redis_persistence import RedisPersistence
 from front.storage.unpersisted import Unpersisted
 
@@ -301,8 +301,8 @@ async def test_health_follows_the_disk_without_any_event(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From the start on, and when it is mended; the log has one line for each."""
-    monkeypatch.setattr("front.storage.durable._TRY_REFUSING_SECONDS", 0.02)
-    monkeypatch.setattr("front.storage.durable._TRY_SECONDS", 0.05)
+    monkeypatch.setattr("front.storage.journal_acceptor._TRY_REFUSING_SECONDS", 0.02)
+    monkeypatch.setattr("front.storage.journal_acceptor._TRY_SECONDS", 0.05)
     disk = BadDisk()
     disk.fail["create"] = errno.EACCES
     link = RedisLink("none")

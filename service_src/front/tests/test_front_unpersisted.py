@@ -20,11 +20,11 @@ from service_src.front.tests.test_front_journal_disk import BadDisk
 
 from band.redis.address import RedisAddress
 from band.redis.link import RedisLink
-from front.storage.durable import JournalAcceptor
 from front.storage.journal.journal import Journal
 from front.storage.journal.writer import Segment
+from front.storage.journal_acceptor import JournalAcceptor
 from front.storage.redis_persistence import RedisPersistence
-from front.storage.stream import Event, StreamAcceptor
+from front.storage.stream_acceptor import Event, StreamAcceptor
 from front.storage.unpersisted import Unpersisted
 
 

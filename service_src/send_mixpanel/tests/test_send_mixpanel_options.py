@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from band.errors import SettingsError
-from send_mixpanel.condition import dead_letter_facts, lane_health
-from send_mixpanel.lane import Lane
+from send_mixpanel.condition import dead_letter_facts, sender_health
 from send_mixpanel.options import Options, Project, read_options
+from send_mixpanel.project_sender import ProjectSender
 from send_mixpanel.verdict import Meaning
 
 CANARY = "c4n4ry-53cr3t"
@@ -42,7 +42,7 @@ def test_send_mixpanel_api_secret_works_and_warns() -> None:
     """The API secret alone still signs in; health is well and names the day on which it ends."""
     options = read_options({"mixpanel_api_secret": "sec"})
     assert signed_in(options) == "sec:"
-    health = lane_health(Lane(options.default, None, options))  # type: ignore[arg-type]
+    health = sender_health(ProjectSender(options.default, None, options))  # type: ignore[arg-type]
     assert health["status"] == "ok"
     assert "3 March 2027" in health["warning"]
 
@@ -50,10 +50,10 @@ def test_send_mixpanel_api_secret_works_and_warns() -> None:
 def test_send_mixpanel_says_that_the_api_secret_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the day the warning changes its tense, and a refusal is told with the cure."""
     monkeypatch.setattr("send_mixpanel.condition.SECRET_RETIRED", date(2020, 3, 3))
-    lane = Lane(read_options({"mixpanel_api_secret": "sec"}).default, None, Options(Project("x", "")))  # type: ignore[arg-type]
-    assert "no more since 3 March 2020; set MIXPANEL_TOKEN" in lane_health(lane)["warning"]
-    lane.state.trouble, lane.state.trouble_status = Meaning.CREDENTIALS, 401
-    assert "set MIXPANEL_TOKEN" in lane_health(lane)["hint"]
+    sender = ProjectSender(read_options({"mixpanel_api_secret": "sec"}).default, None, Options(Project("x", "")))  # type: ignore[arg-type]
+    assert "no more since 3 March 2020; set MIXPANEL_TOKEN" in sender_health(sender)["warning"]
+    sender.state.trouble, sender.state.trouble_status = Meaning.CREDENTIALS, 401
+    assert "set MIXPANEL_TOKEN" in sender_health(sender)["hint"]
 
 
 @pytest.mark.parametrize(("count", "status"), [(0, "ok"), (79, "ok"), (80, "degraded"), (100, "degraded")])
@@ -69,7 +69,7 @@ def test_send_mixpanel_dead_letters_are_alarmed_before_the_oldest_go(count: int,
 def test_send_mixpanel_without_credentials_says_what_to_set() -> None:
     """No credentials is not an error of the settings: health fails with a hint, events wait."""
     options = read_options({"mixpanel_token": ""})
-    health = lane_health(Lane(options.default, None, options))  # type: ignore[arg-type]
+    health = sender_health(ProjectSender(options.default, None, options))  # type: ignore[arg-type]
     assert health["status"] == "failing"
     assert "MIXPANEL_TOKEN" in health["hint"]
 

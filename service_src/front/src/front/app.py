@@ -31,12 +31,12 @@ from front.process import WorkerProcess
 from front.routing.current import CurrentRegistrations
 from front.routing.registrations import Table
 from front.settings import FrontSettings
-from front.storage.durable import JournalAcceptor
 from front.storage.journal.journal import Journal
+from front.storage.journal_acceptor import JournalAcceptor
 from front.storage.recovery import Given
 from front.storage.redis_persistence import RedisPersistence
 from front.storage.retention import Trimmer
-from front.storage.stream import Acceptor, StreamAcceptor
+from front.storage.stream_acceptor import Acceptor, StreamAcceptor
 from front.storage.unpersisted import Unpersisted
 from front.workers.cluster import Cluster
 

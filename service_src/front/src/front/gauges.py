@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from band.telemetry.metrics import Metrics
 from front.app import Front
-from front.storage.durable import JournalAcceptor
+from front.storage.journal_acceptor import JournalAcceptor
 
 
 def add_gauges(metrics: Metrics, app: Front) -> None:

@@ -5,42 +5,42 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from send_mixpanel.lane import Lane
 from send_mixpanel.options import SECRET_RETIRED
+from send_mixpanel.project_sender import ProjectSender
 from send_mixpanel.verdict import Meaning, said
 
 ALARM_SHARE = 0.8
 
 
-def lane_health(lane: Lane) -> dict[str, Any]:
+def sender_health(sender: ProjectSender) -> dict[str, Any]:
     """`{"status", "hint"?, …}` of the way to one project."""
-    if not lane.usable:
+    if not sender.usable:
         return {
             "status": "failing",
             "reason": "there are no Mixpanel credentials; events wait",
-            "hint": lane.project.hint,
+            "hint": sender.project.hint,
         }
-    state = lane.state
+    state = sender.state
     reason = said(state.trouble_status, state.trouble_text)
     if state.trouble is Meaning.CREDENTIALS:
         return {
             "status": "failing",
             "reason": f"Mixpanel refuses the credentials ({reason}); events wait",
-            "hint": _retirement(lane).get("warning")
-            or f"check the {lane.project.kind} and the region ({lane.project.url}), then run the service again",
+            "hint": _retirement(sender).get("warning")
+            or f"check the {sender.project.kind} and the region ({sender.project.url}), then run the service again",
             "next_try_s": _left(state.next_try),
         }
     if state.trouble is Meaning.REQUEST:
         return {
             "status": "failing",
             "reason": f"Mixpanel refuses every request as a whole ({reason}); events wait",
-            "hint": f"check MIXPANEL_PROJECT_ID, the region ({lane.project.url}), and for a proxy in between",
+            "hint": f"check MIXPANEL_PROJECT_ID, the region ({sender.project.url}), and for a proxy in between",
             "next_try_s": _left(state.next_try),
         }
     if state.trouble is Meaning.ADDRESS:
         return {
             "status": "failing",
-            "reason": f"{lane.project.url} does not answer as Mixpanel ({reason})",
+            "reason": f"{sender.project.url} does not answer as Mixpanel ({reason})",
             "hint": "check MIXPANEL_URL, and whether a proxy stands in between; events wait",
             "next_try_s": _left(state.next_try),
         }
@@ -51,7 +51,7 @@ def lane_health(lane: Lane) -> dict[str, Any]:
             "since": datetime.fromtimestamp(state.trouble_since, UTC).isoformat(timespec="seconds"),
             "next_try_s": _left(state.next_try),
         }
-    return {"status": "ok", **_retirement(lane)}
+    return {"status": "ok", **_retirement(sender)}
 
 
 def dead_letter_facts(facts: Mapping[str, Any], count: int, most: int) -> dict[str, Any]:
@@ -70,8 +70,8 @@ def dead_letter_facts(facts: Mapping[str, Any], count: int, most: int) -> dict[s
     return found
 
 
-def _retirement(lane: Lane) -> dict[str, str]:
-    if not lane.project.retiring:
+def _retirement(sender: ProjectSender) -> dict[str, str]:
+    if not sender.project.retiring:
         return {}
     ended = datetime.now(UTC).date() >= SECRET_RETIRED
     words = "works no more since" if ended else "works until"

@@ -14,9 +14,9 @@ from band.constants import DEAD_LETTERS
 from band.redis import RedisLink
 from band.stream.dead_letters import Letter, LetterStream
 from send_mixpanel.history import History
-from send_mixpanel.lane import Lane, Poster, Refused
 from send_mixpanel.mapping import Event, Record, UnusableEvent, event_time, project_id, to_record
 from send_mixpanel.options import Options, Project
+from send_mixpanel.project_sender import Poster, ProjectSender, Refused
 from send_mixpanel.verdict import Verdict
 
 DEAD = DEAD_LETTERS.format(name="send_mixpanel")
@@ -43,12 +43,12 @@ class Delivery:
         self.dead = LetterStream(redis, DEAD, options.dead_letters_max, redis_errors)
         self._redis = redis
         self._redis_errors = redis_errors
-        self.lanes: dict[str, Lane] = {
-            project.name: Lane(project, client, options, self._on_taken)
+        self.senders: dict[str, ProjectSender] = {
+            project.name: ProjectSender(project, client, options, self._on_taken)
             for project in (options.default, *options.projects.values())
         }
         self._held_streams = {
-            name: LetterStream(redis, HELD.format(project=name), errors=redis_errors) for name in self.lanes
+            name: LetterStream(redis, HELD.format(project=name), errors=redis_errors) for name in self.senders
         }
         self._several = bool(options.projects)
 
@@ -67,7 +67,7 @@ class Delivery:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._drain_strays())
             if self._several:
-                for name in self.lanes:
+                for name in self.senders:
                     group.create_task(self._drain_lane(name))
 
     async def replay(self, letters: Sequence[Letter]) -> dict[str, int]:
@@ -81,7 +81,7 @@ class Delivery:
         refused = [
             refusal
             for name, records in batches.items()
-            for refusal in await self.lanes[name].deliver(records)
+            for refusal in await self.senders[name].deliver(records)
         ]  # fmt: skip
         # First the new letters, then the old ones go: between the two an event is there twice, never not at all.
         await self.dead.add(unusable + [self._dead_letter(refusal) for refusal in refused])
@@ -145,13 +145,13 @@ class Delivery:
 
     async def _deliver_or_hold(self, name: str, records: list[Record]) -> None:
         if not self._several:
-            await self._bury(await self.lanes[name].deliver(records))
+            await self._bury(await self.senders[name].deliver(records))
             return
-        lane, patience = self.lanes[name], self.options.patience
-        if lane.usable and lane.stuck_for() < patience:
+        sender, patience = self.senders[name], self.options.patience
+        if sender.usable and sender.stuck_for() < patience:
             try:
                 async with asyncio.timeout(patience):
-                    refused = await lane.deliver(records)
+                    refused = await sender.deliver(records)
             except TimeoutError:
                 pass  # part of them may have been taken: sent again, they are still counted once
             else:
@@ -161,16 +161,16 @@ class Delivery:
         await self._held_streams[name].add([(record.event, {"project": name}) for record in records])
 
     async def _drain_lane(self, name: str) -> None:
-        stream, lane = self._held_streams[name], self.lanes[name]
+        stream, sender = self._held_streams[name], self.senders[name]
         while True:
             try:
-                letters = await stream.read(_HELD_BATCH) if lane.usable else []
+                letters = await stream.read(_HELD_BATCH) if sender.usable else []
                 if not letters:
                     await asyncio.sleep(_HELD_INTERVAL)
                     continue
                 records, unusable = _records(letters, name)
                 await self.dead.add(unusable)
-                await self._bury(await lane.deliver(records))
+                await self._bury(await sender.deliver(records))
                 await stream.remove(letter.stream_id for letter in letters)
             except self._redis_errors:
                 await asyncio.sleep(_HELD_INTERVAL)
@@ -239,12 +239,12 @@ def _records(letters: Sequence[Letter], project: str) -> tuple[list[Record], lis
     return records, unusable
 
 
-def describe(lane: Lane) -> dict[str, Any]:
-    """Facts of one lane for `stats`; nothing secret in it."""
-    state = lane.state
+def describe(sender: ProjectSender) -> dict[str, Any]:
+    """Facts of one sender for `stats`; nothing secret in it."""
+    state = sender.state
     facts: dict[str, Any] = {
-        "url": lane.project.url,
-        "signed_in_with": lane.project.kind,
+        "url": sender.project.url,
+        "signed_in_with": sender.project.kind,
         "taken": state.taken,
         "refused": state.refused,
         "requests": state.requests,

@@ -8,7 +8,7 @@ from band.errors import RedisError, SettingsError
 from band.stream.dead_letter_methods import DeadLetters
 from band.stream.dead_letters import READ_BYTES, Letter
 from send_mixpanel.client import Client
-from send_mixpanel.condition import dead_letter_facts, lane_health
+from send_mixpanel.condition import dead_letter_facts, sender_health
 from send_mixpanel.delivery import Delivery, describe
 from send_mixpanel.options import SECRET_RETIRED, Options, read_options
 
@@ -57,13 +57,13 @@ async def broadcast(events: list[dict[str, Any]]) -> None:
 @worker()
 async def start() -> None:
     """Say how we are signed in, then bring what was held for projects in trouble."""
-    for lane in delivery.lanes.values():
-        if not lane.usable and lane.project is options.default and options.projects:
+    for sender in delivery.senders.values():
+        if not sender.usable and sender.project is options.default and options.projects:
             continue  # a table of projects without a default is a choice
-        logger.info("mixpanel", project=lane.project.name, url=lane.project.url, signed_in_with=lane.project.kind)
-        if not lane.usable:
-            logger.warning("mixpanel_credentials_missing", project=lane.project.name, hint=lane.project.hint)
-        if lane.project.retiring:
+        logger.info("mixpanel", project=sender.project.name, url=sender.project.url, signed_in_with=sender.project.kind)
+        if not sender.usable:
+            logger.warning("mixpanel_credentials_missing", project=sender.project.name, hint=sender.project.hint)
+        if sender.project.retiring:
             logger.warning("mixpanel_api_secret_retires", on=SECRET_RETIRED.isoformat(), hint="set MIXPANEL_TOKEN")
     await delivery.drain_held()
 
@@ -78,7 +78,7 @@ async def stop() -> None:
 async def stats(**_params: Any) -> dict[str, Any]:
     """Figures since the start: by project, left out, unusable, held; and how many dead letters there are now."""
     return {
-        "projects": {name: describe(lane) for name, lane in delivery.lanes.items()},
+        "projects": {name: describe(sender) for name, sender in delivery.senders.items()},
         "left_out": delivery.skipped,
         "unusable": delivery.unusable,
         "held": await delivery.count_held(),
@@ -97,15 +97,15 @@ async def trace(id: str = "", **_params: Any) -> dict[str, Any]:  # noqa: A002 -
 @health("mixpanel")
 async def mixpanel() -> dict[str, Any]:
     """The worst of all projects first, then how many dead letters wait for somebody."""
-    lanes = [
-        lane
-        for lane in delivery.lanes.values()
-        if lane.usable or not (lane.project is options.default and options.projects)
+    senders = [
+        sender
+        for sender in delivery.senders.values()
+        if sender.usable or not (sender.project is options.default and options.projects)
     ]
-    checks = {lane.project.name: lane_health(lane) for lane in lanes}
+    checks = {sender.project.name: sender_health(sender) for sender in senders}
     order = ("failing", "degraded", "ok")
     worst = min(checks.values(), key=lambda check: order.index(check["status"]))
-    facts = {"taken": sum(lane.state.taken for lane in lanes), **worst}
+    facts = {"taken": sum(sender.state.taken for sender in senders), **worst}
     if len(checks) > 1:
         facts["projects"] = checks
     if link.connected:

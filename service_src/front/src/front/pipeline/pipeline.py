@@ -19,7 +19,7 @@ from front.pipeline.builtin_handlers import BuiltInHandlers, default_answer
 from front.pipeline.replies import Reply
 from front.routing.handlers import Remote
 from front.routing.registrations import EMPTY, Table
-from front.storage.stream import Acceptor
+from front.storage.stream_acceptor import Acceptor
 
 REFUSAL_SHOWN_SECONDS: Final = 10.0
 

@@ -1,1 +1,1 @@
-"""When an event counts as stored: the Redis stream and its retention, the journal behind it, and its replay."""
+"""When an event counts as stored: the choice between the Redis stream and the journal, retention, and replay."""

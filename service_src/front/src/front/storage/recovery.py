@@ -11,7 +11,7 @@ from front.storage.journal.format import Entry
 from front.storage.journal.journal import Journal
 from front.storage.journal.writer import Segment
 from front.storage.replay import CONFIRMED, Replayer, marked
-from front.storage.stream import Event
+from front.storage.stream_acceptor import Event
 from front.storage.unpersisted import Unpersisted
 
 Given = Unpersisted[list[Event] | Segment]

@@ -27,7 +27,7 @@ from front.storage.journal.writer import Segment
 from front.storage.recovery import Given, Recovery
 from front.storage.redis_persistence import RedisPersistence, remedy
 from front.storage.replay import UNSURE, Replayer, marked
-from front.storage.stream import Acceptor
+from front.storage.stream_acceptor import Acceptor
 
 _DRAIN_BELOW = 2000
 """When fewer events than this are left, new ones wait for them instead of queueing behind on the disk."""

@@ -27,7 +27,7 @@ _NOT_OF_RECORDS = frozenset({Meaning.LATER, Meaning.CREDENTIALS, Meaning.ADDRESS
 
 
 class Poster(Protocol):
-    """What a lane needs of a client."""
+    """What a sender needs of a client."""
 
     async def post(self, project: Project, records: Sequence[Record]) -> Verdict:
         """Send `records` once."""
@@ -44,7 +44,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class LaneState(msgspec.Struct):
-    """What an operator wants to know of a lane. Times are seconds since 1970."""
+    """What an operator wants to know of a sender. Times are seconds since 1970."""
 
     taken: int = 0
     refused: int = 0
@@ -61,7 +61,7 @@ class LaneState(msgspec.Struct):
 Taken = Callable[[Sequence[Record], Verdict], None]
 
 
-class Lane:
+class ProjectSender:
     """Delivers to one project. All its requests share one back-off: what slows one slows the others."""
 
     def __init__(

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from send_mixpanel.condition import lane_health
-from send_mixpanel.lane import Lane, split
+from send_mixpanel.condition import sender_health
 from send_mixpanel.mapping import Record
 from send_mixpanel.options import Options, Project
+from send_mixpanel.project_sender import ProjectSender, split
 from send_mixpanel.trouble import TroubleLog
 from send_mixpanel.verdict import Failure, Meaning, Verdict
 
@@ -60,7 +60,7 @@ class Lines:
         return [(level, event) for level, event, _ in self.lines]
 
 
-def lane(mixpanel: ScriptedMixpanel, log: Lines | None = None, **changes: Any) -> Lane:
+def sender(mixpanel: ScriptedMixpanel, log: Lines | None = None, **changes: Any) -> ProjectSender:
     quick: dict[str, Any] = {
         "backoff_first": 0.02,
         "backoff_most": 0.08,
@@ -69,7 +69,7 @@ def lane(mixpanel: ScriptedMixpanel, log: Lines | None = None, **changes: Any) -
         "refused_retry": 0.05,
     }
     project = Project("default", "https://example.com", "Basic eA==", "token")
-    return Lane(project, mixpanel, Options(project, **{**quick, **changes}), log=log or Lines())
+    return ProjectSender(project, mixpanel, Options(project, **{**quick, **changes}), log=log or Lines())
 
 
 def later(status: int) -> Verdict:
@@ -90,14 +90,14 @@ def test_send_mixpanel_splits_by_count_and_bytes(most: int, most_bytes: int, siz
 async def test_send_mixpanel_sends_several_at_once() -> None:
     """Up to `in_flight` requests are under way together, never more."""
     mixpanel = ScriptedMixpanel()
-    assert await lane(mixpanel, batch_events=2, in_flight=3).deliver(records(20)) == []
+    assert await sender(mixpanel, batch_events=2, in_flight=3).deliver(records(20)) == []
     assert (len(mixpanel.sent), mixpanel.most_at_once) == (10, 3)
 
 
 async def test_send_mixpanel_waits_longer_each_time() -> None:
     """429 and 5xx are tried again after pauses that double up to the limit; the same records are sent."""
     mixpanel = ScriptedMixpanel(later(429), later(503), later(502), later(0))
-    assert await lane(mixpanel).deliver(records(3)) == []
+    assert await sender(mixpanel).deliver(records(3)) == []
     assert mixpanel.sent == [["0", "1", "2"]] * 5
     pauses = [after - before for before, after in zip(mixpanel.times, mixpanel.times[1:], strict=False)]
     for pause, least in zip(pauses, [0.02, 0.04, 0.08, 0.08], strict=True):
@@ -107,7 +107,7 @@ async def test_send_mixpanel_waits_longer_each_time() -> None:
 async def test_send_mixpanel_jitter_spreads_the_pauses() -> None:
     """The jitter is added to each pause."""
     mixpanel = ScriptedMixpanel(later(429))
-    await lane(mixpanel, jitter_least=0.1, jitter_most=0.12).deliver(records(1))
+    await sender(mixpanel, jitter_least=0.1, jitter_most=0.12).deliver(records(1))
     assert mixpanel.times[1] - mixpanel.times[0] >= 0.12
 
 
@@ -115,7 +115,7 @@ async def test_send_mixpanel_failing_together_is_one_failure() -> None:
     """Requests that fail at the same time lengthen the pause once, not once each."""
     mixpanel = ScriptedMixpanel(*[later(429)] * 4)
     begun = time.monotonic()
-    await lane(mixpanel, batch_events=1, in_flight=4, backoff_most=5).deliver(records(4))
+    await sender(mixpanel, batch_events=1, in_flight=4, backoff_most=5).deliver(records(4))
     assert time.monotonic() - begun < 0.15
     assert len(mixpanel.sent) == 8
 
@@ -128,7 +128,7 @@ async def test_send_mixpanel_halves_what_is_too_large() -> None:
         return Verdict(Meaning.TOO_LARGE, 413, "exceeds max limit") if too_large else TAKEN
 
     mixpanel = ScriptedMixpanel(*[by_size] * 40)
-    refused = await lane(mixpanel).deliver(records(8))
+    refused = await sender(mixpanel).deliver(records(8))
     assert [(one.record.insert_id, one.status, one.reason) for one in refused] == [("5", 413, "exceeds max limit")]
     assert {one for sent in mixpanel.sent for one in sent} == {str(number) for number in range(8)}
     assert len(mixpanel.sent) == 9  # 8, 4 4, 2 2 2 2, and 1 1 for the pair with the large one
@@ -138,7 +138,7 @@ async def test_send_mixpanel_sorts_out_by_index() -> None:
     """400 with failed records: those are refused with Mixpanel's words, the others are not sent again."""
     failures = (Failure(1, "properties.time", "too old"),)
     mixpanel = ScriptedMixpanel(Verdict(Meaning.SOME_FAILED, 400, "", failures, imported=2))
-    one_lane = lane(mixpanel)
+    one_lane = sender(mixpanel)
     refused = await one_lane.deliver(records(3))
     assert [(one.record.insert_id, one.field, one.reason) for one in refused] == [("1", "properties.time", "too old")]
     assert len(mixpanel.sent) == 1
@@ -149,7 +149,7 @@ async def test_send_mixpanel_sends_the_good_again_if_they_were_not_kept() -> Non
     """When Mixpanel says that it imported fewer than the good ones, these are sent again: they count once anyway."""
     failures = (Failure(0, "event", "empty"),)
     mixpanel = ScriptedMixpanel(Verdict(Meaning.SOME_FAILED, 400, "", failures, imported=0))
-    refused = await lane(mixpanel).deliver(records(3))
+    refused = await sender(mixpanel).deliver(records(3))
     assert mixpanel.sent == [["0", "1", "2"], ["1", "2"]]
     assert len(refused) == 1
 
@@ -162,7 +162,7 @@ async def test_send_mixpanel_finds_the_bad_one_by_halving() -> None:
         return Verdict(Meaning.ALL_IN_DOUBT, 400, "cannot parse") if bad else TAKEN
 
     mixpanel = ScriptedMixpanel(*[picky] * 40)
-    refused = await lane(mixpanel).deliver(records(9))
+    refused = await sender(mixpanel).deliver(records(9))
     assert [one.record.insert_id for one in refused] == ["6"]
 
 
@@ -174,23 +174,23 @@ async def test_send_mixpanel_makes_no_dead_letters_of_a_wrong_setting() -> None:
     """Every request is refused without a word on records (a proxy, a wrong project id): they wait, all of them."""
     mixpanel = ScriptedMixpanel(*[in_doubt] * 12)
     log = Lines()
-    one_lane = lane(mixpanel, log, refused_retry=0.05)
+    one_lane = sender(mixpanel, log, refused_retry=0.05)
     job = asyncio.create_task(one_lane.deliver(records(8)))
     await asyncio.sleep(0.1)
-    health = lane_health(one_lane)
+    health = sender_health(one_lane)
     assert health["status"] == "failing"
     assert "refuses every request as a whole (400: no)" in health["reason"]
     assert await job == []
     assert {one for sent in mixpanel.sent[12:] for one in sent} == {str(number) for number in range(8)}
     assert one_lane.state.taken == 8
-    assert lane_health(one_lane) == {"status": "ok"}
+    assert sender_health(one_lane) == {"status": "ok"}
     assert log.events == [BEGAN, OVER]
 
 
 async def test_send_mixpanel_notices_when_all_is_refused_from_some_moment_on() -> None:
     """It worked, then every request is refused as a whole: three records are given up, the others wait."""
     mixpanel = ScriptedMixpanel(TAKEN, *[in_doubt] * 40)
-    one_lane = lane(mixpanel, refused_retry=0.01)
+    one_lane = sender(mixpanel, refused_retry=0.01)
     await one_lane.deliver(records(1))
     refused = await one_lane.deliver(records(16))
     assert len(refused) == 3
@@ -204,7 +204,7 @@ async def test_send_mixpanel_several_bad_ones_in_a_row_are_still_found() -> None
         bad = any(int(record.insert_id) < 6 for record in sent)
         return Verdict(Meaning.ALL_IN_DOUBT, 400, "cannot parse") if bad else TAKEN
 
-    refused = await lane(ScriptedMixpanel(*[picky] * 80), refused_retry=0.01).deliver(records(16))
+    refused = await sender(ScriptedMixpanel(*[picky] * 80), refused_retry=0.01).deliver(records(16))
     assert sorted(int(one.record.insert_id) for one in refused) == list(range(6))
 
 
@@ -217,7 +217,7 @@ async def test_send_mixpanel_does_not_repeat_itself_for_ever() -> None:
         return Verdict(Meaning.LATER, 200, words, imported=len(sent) - missing) if missing else TAKEN
 
     mixpanel = ScriptedMixpanel(*[short] * 60)
-    refused = await lane(mixpanel, backoff_first=0.001, backoff_most=0.001, refused_retry=0.01).deliver(records(4))
+    refused = await sender(mixpanel, backoff_first=0.001, backoff_most=0.001, refused_retry=0.01).deliver(records(4))
     assert [(one.record.insert_id, one.reason) for one in refused] == [("2", "0 of 1 records were taken")]
 
 
@@ -232,21 +232,21 @@ async def test_send_mixpanel_does_not_repeat_itself_for_ever() -> None:
 async def test_send_mixpanel_health_tells_the_trouble(meaning: Meaning, status: int, health: str) -> None:
     """While records wait, health says why, with Mixpanel's words and when it is tried next; then it is well again."""
     mixpanel = ScriptedMixpanel(Verdict(meaning, status, "what Mixpanel said"))
-    one_lane = lane(mixpanel, backoff_first=0.3, backoff_most=0.3, refused_retry=0.3)
+    one_lane = sender(mixpanel, backoff_first=0.3, backoff_most=0.3, refused_retry=0.3)
     job = asyncio.create_task(one_lane.deliver(records(1)))
     await asyncio.sleep(0.1)
-    facts = lane_health(one_lane)
+    facts = sender_health(one_lane)
     assert facts["status"] == health
     assert "what Mixpanel said" in facts["reason"]
     assert len(mixpanel.sent) == 1
     assert await job == []
-    assert lane_health(one_lane) == {"status": "ok"}
+    assert sender_health(one_lane) == {"status": "ok"}
 
 
 async def test_send_mixpanel_trouble_is_one_line_and_its_end_another() -> None:
     """However often it is tried: a warning with the reason when it begins, an info when it is over, nothing secret."""
     log = Lines()
-    one_lane = lane(ScriptedMixpanel(*[Verdict(Meaning.LATER, 0, "no connection within 10 s")] * 3), log)
+    one_lane = sender(ScriptedMixpanel(*[Verdict(Meaning.LATER, 0, "no connection within 10 s")] * 3), log)
     await one_lane.deliver(records(1))
     assert log.events == [BEGAN, OVER]
     facts = log.lines[0][2]
@@ -261,7 +261,7 @@ async def test_send_mixpanel_another_trouble_is_told_too() -> None:
     """Unreachable, then refused credentials: two warnings, for these want different hands; one end."""
     log = Lines()
     script = [later(503), later(503), *[Verdict(Meaning.CREDENTIALS, 401, "Invalid credentials")] * 2]
-    await lane(ScriptedMixpanel(*script), log).deliver(records(1))
+    await sender(ScriptedMixpanel(*script), log).deliver(records(1))
     assert log.events == [BEGAN, BEGAN, OVER]
     assert [facts["reason"] for _, _, facts in log.lines[:2]] == ["503: slow down", "401: Invalid credentials"]
 
@@ -283,17 +283,17 @@ def test_send_mixpanel_trouble_that_comes_and_goes_fills_no_log(monkeypatch: pyt
 
 async def test_send_mixpanel_health_shows_no_status_where_there_was_none() -> None:
     """Status 0 is ours, not Mixpanel's: health says only what happened."""
-    one_lane = lane(ScriptedMixpanel(Verdict(Meaning.LATER, 0, "no connection within 10 s")), backoff_first=0.3)
+    one_lane = sender(ScriptedMixpanel(Verdict(Meaning.LATER, 0, "no connection within 10 s")), backoff_first=0.3)
     job = asyncio.create_task(one_lane.deliver(records(1)))
     await asyncio.sleep(0.05)
-    assert lane_health(one_lane)["reason"] == "Mixpanel takes no events now (no connection within 10 s); they wait"
+    assert sender_health(one_lane)["reason"] == "Mixpanel takes no events now (no connection within 10 s); they wait"
     job.cancel()
 
 
 async def test_send_mixpanel_without_credentials_sends_nothing() -> None:
-    """A lane without credentials holds its events and makes no request."""
+    """A sender without credentials holds its events and makes no request."""
     mixpanel = ScriptedMixpanel()
     project = Project("default", "https://example.com")
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(Lane(project, mixpanel, Options(project)).deliver(records(1)), 0.05)
+        await asyncio.wait_for(ProjectSender(project, mixpanel, Options(project)).deliver(records(1)), 0.05)
     assert mixpanel.sent == []
