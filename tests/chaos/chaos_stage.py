@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 import redis_with_users as users  # noqa: E402 - it stands in tests/
 
-NAME = "t-chaos"
-DIRECTOR_PORT, FRONT_PORT, DOUBLE_PORT, REDIS_PORT = 10160, 10161, 8818, 8819
+NAME = os.environ.get("BAND_TEST_CHAOS_NAME", "t-chaos")
+PORTS = int(os.environ.get("BAND_TEST_CHAOS_PORTS", "8800"))
+"""The first of its ports. Two runs at once have names of their own, and first ports that are 30 apart."""
+DOUBLE_PORT, REDIS_PORT, DIRECTOR_PORT, FRONT_PORT = range(PORTS + 20, PORTS + 24)
 DIRECTOR = f"http://127.0.0.1:{DIRECTOR_PORT}"
 FRONT = f"http://127.0.0.1:{FRONT_PORT}"
 REDIS = f"redis://admin:{users.ADMIN}@127.0.0.1:{REDIS_PORT}"
@@ -32,7 +35,6 @@ BASE_IMAGE = os.environ.get("BAND_TEST_BASE_IMAGE", "rockstat/band-base-py:lates
 REDIS_CONF = """
 bind * -::*
 dir /data
-aclfile /data/users.acl
 appendonly yes
 appendfsync {fsync}
 aof-use-rdb-preamble yes
@@ -49,9 +51,32 @@ def docker(*words: str, check: bool = True) -> str:
     return done.stdout.strip()
 
 
-def redis_image() -> str:
-    """The newest image of Redis that this engine has."""
-    return docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=rockstat/redis").split()[0]
+def newest_image(repository: str) -> str:
+    """The newest image of a repository that this engine has."""
+    return docker("images", "--format", "{{.Repository}}:{{.Tag}}", repository).split()[0]
+
+
+@dataclass(frozen=True)
+class Release:
+    """Sources, the images made of them, and how Redis is shared."""
+
+    root: Path = ROOT
+    base: str = BASE_IMAGE
+    director: str = DIRECTOR_IMAGE
+    redis: str = "rockstat/redis"
+
+    def redis_files(self) -> dict[str, str]:
+        """What Redis finds in /etc/redis."""
+        return {
+            "redis.conf": f"{REDIS_CONF}aclfile /data/users.acl\n",
+            "users.acl": users.users_of_the_playbook(NAME),
+            "admin.password": f"{users.ADMIN}\n",
+        }
+
+    def director_env(self) -> dict[str, str]:
+        """How the director signs in to Redis."""
+        dsn = f"redis://director:{users.DIRECTOR}@{NAME}-redis:6379"
+        return {"REDIS_DSN": dsn, "BAND_REDIS_USERS": "yes"}
 
 
 def images_to_lay() -> list[str]:
@@ -59,7 +84,8 @@ def images_to_lay() -> list[str]:
     built = [
         docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"{NAME}/{name}").split()[:1] for name in SERVICES
     ]
-    return [BASE_IMAGE, DIRECTOR_IMAGE, redis_image(), *(image for found in built for image in found)]
+    core = [BASE_IMAGE, DIRECTOR_IMAGE, newest_image(Release.redis)]
+    return core + [image for found in built for image in found]
 
 
 def ask(url: str, body: Any = None, timeout: float = 240) -> Any:
@@ -136,6 +162,7 @@ class Stage:
         double_outside: bool = False,
     ) -> None:
         self.folder = folder
+        self.release = Release()
         self.redis_disk = None if double_outside else RedisDisk(folder / "redis-disk")
         self.services = [name for name in SERVICES if not (double_outside and name == "mixpanel_double")]
         self._process: subprocess.Popen[bytes] | None = None
@@ -153,12 +180,10 @@ class Stage:
     def up(self) -> None:
         """Start everything; returns when an event arrives at the double of Mixpanel."""
         self.down()
-        images = self.folder / "images" / "user"
-        for name in self.services:
-            self._lay_image(images / name, name)
         docker("network", "create", "--label", f"band.namespace={NAME}", NAME)
-        self._start_redis()
-        self._start_director()
+        if self.redis_disk is not None:
+            self.redis_disk.mount()
+        self.start_core()
         if "mixpanel_double" not in self.services:
             self._start_double()
         for name in self.services:
@@ -167,6 +192,15 @@ class Stage:
             port = docker("port", self.container("mixpanel_double"), "8080").rpartition(":")[2]
             self.double = f"http://127.0.0.1:{port}"
         until(self._takes_an_event, 40, "an enriched event at the double")
+
+    def start_core(self) -> None:
+        """Start Redis and the director of the release, with its image folders."""
+        images = self.folder / "images" / "user"
+        shutil.rmtree(images, ignore_errors=True)
+        for name in self.services:
+            self._lay_image(images / name, name)
+        self._start_redis()
+        self._start_director()
 
     def down(self) -> None:
         """Remove everything of the namespace; the director first, or it puts the others back."""
@@ -211,44 +245,39 @@ class Stage:
     def _lay_image(self, folder: Path, name: str) -> None:
         """A copy of an image folder, with its source; front publishes where nothing else of this host does."""
         left_out = shutil.ignore_patterns("tests", "__pycache__")
-        shutil.copytree(ROOT / "band_images" / name, folder)
-        shutil.copytree(ROOT / "service_src" / name, folder / "src", ignore=left_out)
+        shutil.copytree(self.release.root / "band_images" / name, folder)
+        shutil.copytree(self.release.root / "service_src" / name, folder / "src", ignore=left_out)
         if name == "front":
             path = folder / "band.yml"
             path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "ports": {str(FRONT_PORT): 8080}}))
 
     def _start_redis(self) -> None:
         # Without the namespace's label: the director starts again what carries it, and here Redis is to stay away.
-        texts = {
-            "redis.conf": REDIS_CONF.format(fsync=self.fsync),
-            "users.acl": users.users_of_the_playbook(NAME),
-            "admin.password": f"{users.ADMIN}\n",
-        }
+        texts = self.release.redis_files()
         for name, text in texts.items():
-            (self.folder / name).write_text(text)
+            (self.folder / name).write_text(text.replace("{fsync}", self.fsync))
             (self.folder / name).chmod(0o644)
         mounts = [word for name in texts for word in ("-v", f"{self.folder / name}:/etc/redis/{name}:ro")]
         volume: list[str] = []
         if self.redis_disk is not None:
-            self.redis_disk.mount()
             volume = ["-v", f"{self.redis_disk.folder}:/data"]
         docker(
             "run", "-d", "--name", f"{NAME}-redis", "--network", NAME, "--restart", "always",
-            "-p", f"127.0.0.1:{REDIS_PORT}:6379", *volume, *mounts, redis_image(),
+            "-p", f"127.0.0.1:{REDIS_PORT}:6379", *volume, *mounts, newest_image(self.release.redis),
         )  # fmt: skip
 
     def _start_director(self) -> None:
         own = {
-            "REDIS_DSN": f"redis://director:{users.DIRECTOR}@{NAME}-redis:6379", "BAND_IMAGES": "/images",
-            "BAND_URL": f"http://{NAME}-band:8080", "BAND_NAMESPACE": NAME, "BAND_BASE_IMAGE": BASE_IMAGE,
-            "BAND_PORTS": f"8800-{DOUBLE_PORT - 1}", "BAND_REDIS_USERS": "yes",
+            "BAND_IMAGES": "/images", "BAND_URL": f"http://{NAME}-band:8080", "BAND_NAMESPACE": NAME,
+            "BAND_BASE_IMAGE": self.release.base, "BAND_PORTS": f"{PORTS}-{DOUBLE_PORT - 1}",
+            **self.release.director_env(),
         }  # fmt: skip
         env = [word for name, value in own.items() for word in ("-e", f"{name}={value}")]
         docker(
             "run", "-d", "--name", f"{NAME}-band", "--hostname", f"{NAME}-band", "--network", NAME,
             "--restart", "always", "--label", f"band.namespace={NAME}", "-p", f"127.0.0.1:{DIRECTOR_PORT}:8080",
             "-v", "/var/run/docker.sock:/var/run/docker.sock", "-v", f"{self.folder / 'images'}:/images:ro",
-            *env, DIRECTOR_IMAGE,
+            *env, self.release.director,
         )  # fmt: skip
         until(lambda: ask(f"{DIRECTOR}/health"), 60, "the director")
 
@@ -321,6 +350,12 @@ class Stage:
     def close_double(self, *tokens: str) -> None:
         """Let only these tokens in; none: everybody."""
         ask(f"{self.double}/_double/settings", {"tokens": list(tokens)}, timeout=10)
+
+    def heal_double(self) -> None:
+        """Let the double forget its orders, and let everybody in."""
+        self.close_double()
+        orders = urllib.request.Request(f"{self.double}/_double/fail", method="DELETE")
+        urllib.request.urlopen(orders, timeout=10).close()
 
     # --- what is seen
 

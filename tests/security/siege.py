@@ -13,7 +13,7 @@ from typing import Any
 
 from chaos_judge import lost
 from chaos_load import Load
-from chaos_stage import DIRECTOR, FRONT, FRONT_PORT, Stage, ask, docker
+from chaos_stage import DIRECTOR, FRONT, FRONT_PORT, NAME, Stage, ask, docker
 
 HEAL_SECONDS = 60.0
 """How long after an attack everything may take to be healthy again, without a hand."""
@@ -134,7 +134,7 @@ def _ended_workers(stage: Stage, seconds: float) -> list[str]:
 def _redis_used() -> float:
     facts = dict(
         line.split(":", 1)
-        for line in docker("exec", "t-chaos-redis", "redis-admin", "INFO", "memory").splitlines()
+        for line in docker("exec", f"{NAME}-redis", "redis-admin", "INFO", "memory").splitlines()
         if ":" in line
     )
     return int(facts["used_memory"]) / int(facts["maxmemory"])
