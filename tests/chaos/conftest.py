@@ -1,8 +1,8 @@
-"""For the tests of this folder: the modules beside them can be imported."""
+"""For the tests of this folder: the modules beside them, and those of tests/, can be imported."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1])]
