@@ -32,5 +32,5 @@ def test_nothing_accepted_is_lost_or_counted_twice(stage: Stage) -> None:
     rows = play_all(stage, small, users=20, rate=80)
     print(table(rows))
     assert [row for row in rows if not row.kept] == [], stage.said()
-    assert len(rows) == 6
+    assert len(rows) == 7
     assert [row.refused for row in rows if row.scenario == "flood of compressed events"] == [0]
