@@ -42,7 +42,7 @@ def unknown(given: list[str], known: dict[str, Any], renamed: dict[str, str]) ->
             continue
         near = difflib.get_close_matches(name, list(known), n=1, cutoff=NEAR)
         hint = f" Did you mean {near[0]}?" if near else " docs/variables.md lists those that are."
-        problems.append(f"{name} is no setting of this collection.{hint}")
+        problems.append(f"{name} is not a variable of this collection.{hint}")
     return problems
 
 
@@ -55,7 +55,7 @@ def slips(given: dict[str, Any], known: dict[str, Any]) -> list[str]:
             continue
         near = difflib.get_close_matches(name.lower(), ours, n=1, cutoff=SLIP)
         if near and given.get(near[0], "") == known[near[0]].get("default"):
-            problems.append(f"{name} is no setting of this collection. Did you mean {near[0]}?")
+            problems.append(f"{name} is not a variable of this collection. Did you mean {near[0]}?")
     return problems
 
 
@@ -74,7 +74,7 @@ def wrong_kind(name: str, value: Any, option: dict[str, Any], refused_secrets: l
     if wanted:
         return f"{name} is {value!r}, and has to be {wanted}."
     if SECRET.search(name) and isinstance(value, str) and value.lower() in refused_secrets:
-        return f"{name} is a word that everybody knows. Give it a value of its own, from a vault."
+        return f"{name} has a well-known value. Set one of its own, and keep it in a vault."
     return ""
 
 

@@ -58,7 +58,7 @@ author: The Rockstat Band founders (@rockstat)
 """
 
 EXAMPLES = r"""
-- name: Send an event through everything
+- name: Send a test event end to end
   rockstat.band.band_event:
     ip: 77.88.8.8
     user_agent: >-

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: band_exposure
-short_description: Say which ports of the platform can be reached from outside
+short_description: Report which ports of the platform can be reached from outside
 version_added: 0.1.0
 description:
   - Lists what the namespace's containers publish on addresses other than loopback.
@@ -35,7 +35,7 @@ author: The Rockstat Band founders (@rockstat)
 """
 
 EXAMPLES = r"""
-- name: Look at what other machines can reach
+- name: List the ports reachable from outside
   rockstat.band.band_exposure:
     intended: [10000]
 """

@@ -39,7 +39,7 @@ author: The Rockstat Band founders (@rockstat)
 """
 
 EXAMPLES = r"""
-- name: Look for everything of ours
+- name: List everything of the platform
   rockstat.band.band_footprint:
     paths: [/srv/rockstat]
   register: ours

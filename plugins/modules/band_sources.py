@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: band_sources
-short_description: Lay the sources that images are built from on a host
+short_description: Copy the build sources of the images to a host
 version_added: 0.1.0
 description:
   - Compares the contents of folders on the controller with what was laid on the host before, by one hash.
@@ -32,7 +32,7 @@ author: The Rockstat Band founders (@rockstat)
 """
 
 EXAMPLES = r"""
-- name: Lay the sources on the host
+- name: Copy the build sources to the host
   rockstat.band.band_sources:
     src: "{{ role_path }}/../.."
     folders: [band_images, service_src]

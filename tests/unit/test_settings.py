@@ -52,8 +52,8 @@ WRONG = {
     "band_services": ("front", "is 'front', and has to be a list"),
     "band_director_env": ("A=1", "is 'A=1', and has to be a mapping"),
     "band_redis_appendfsync": ("no", "is 'no', and has to be one of always, everysec"),
-    "mixpanel_tokn": ("x", "is no setting of this collection. Did you mean mixpanel_token?"),
-    "telegram_token": ("x", "is no setting of this collection. Did you mean telegram_bot_token?"),
+    "mixpanel_tokn": ("x", "is not a variable of this collection. Did you mean mixpanel_token?"),
+    "telegram_token": ("x", "is not a variable of this collection. Did you mean telegram_bot_token?"),
 }
 
 
@@ -130,7 +130,7 @@ def test_a_taken_port_ends_the_set_up_before_it_begins(
         done = ansible("ansible-playbook", f"playbooks/{verb}.yml", "--check", "-e", f"band_port={port}")
     said = " ".join(done.stdout.split())
     assert done.returncode != 0
-    assert f"Something that is not ours listens on port {port} of localhost" in said
+    assert f"Port {port} of localhost is already in use by another program. Stop it" in said
     assert "or set band_port to a free port. Origin" in said
     assert "changed=0" in said
     assert "rockstat.band.base_image : Sources" not in said
@@ -149,7 +149,7 @@ def test_a_taken_port_ends_the_set_up_before_it_begins(
 def test_a_host_without_room_is_told_so(facts: str, said: str, tmp_path: Path) -> None:
     """More disk and memory are asked for where the platform is not there yet."""
     lines = re.sub(r" (?=memory|images|containers|taken)", "\n", facts)
-    task = next(one for one in tasks_in(playbook("validate")) if one["name"].startswith("There is room"))
+    task = next(one for one in tasks_in(playbook("validate")) if one["name"].startswith("Check disk space"))
     path = tmp_path / "room.yml"
     given = {"host": {"stdout_lines": lines.splitlines()}}
     play = {"hosts": "localhost", "gather_facts": False, "vars": given, "tasks": [task]}

@@ -85,7 +85,7 @@ def test_status_names_who_needs_attention_and_why(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("connection", "said"),
-    [("local", "Go on from here:"), ("ssh", "ssh -L 10000:127.0.0.1:10000 admin@10.0.0.7")],
+    [("local", "Next steps:"), ("ssh", "ssh -L 10000:127.0.0.1:10000 admin@10.0.0.7")],
 )
 def test_the_proof_says_on_which_host_to_go_on(connection: str, said: str, tmp_path: Path) -> None:
     """The addresses are loopback ones: of a host that is set up from elsewhere they mean nothing here."""
