@@ -129,7 +129,7 @@ def test_events_arrive_open_and_lead_to_their_trace(visit: Any, theatre: Any) ->
     visitor.get_by_role("link", name="Trace of this event").click()
     visitor.wait_for_url(f"**/dashboard/trace/{number}")
     steps = visitor.locator(".step h2")
-    expect(steps).to_have_text(["It came in", "3 enrichers asked", "Accepted"])
+    expect(steps).to_have_text(["Received", "3 enrichers asked", "Accepted"])
     expect(visitor.locator(".bars tr").nth(0)).to_contain_text(re.compile(r"mmgeo\s*ok\s*1\.2 ms\s*London"))
     expect(visitor.locator(".bars tr").nth(1)).to_contain_text("cached")
 
@@ -195,7 +195,7 @@ def test_a_director_that_goes_away_is_noticed_and_comes_back(visit: Any, theatre
     page = visit.open()
     theatre.close()
     expect(page.locator("#link")).to_have_text("The director does not answer; trying again")
-    expect(page.locator("#log-state")).to_contain_text("The log is cut off; trying again.")
+    expect(page.locator("#log-state")).to_contain_text("Log stream disconnected; reconnecting.")
     page.get_by_role("button", name="Restart uaparser").click()
     page.get_by_role("dialog").get_by_role("button", name="Restart").click()
     expect(page.get_by_role("alert")).to_contain_text("the director does not answer")

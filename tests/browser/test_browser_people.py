@@ -82,11 +82,11 @@ def test_the_theme_is_switched_and_remembered_before_any_script_runs(visitors: C
     page = visit.open()
     ground = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(ground)
-    switch = page.get_by_role("button", name=re.compile("^Colours"))
+    switch = page.get_by_role("button", name=re.compile("^Theme"))
     switch.click()
-    expect(switch).to_have_accessible_name("Colours: light")
+    expect(switch).to_have_accessible_name("Theme: light")
     page.keyboard.press("t")
-    expect(switch).to_have_accessible_name("Colours: dark")
+    expect(switch).to_have_accessible_name("Theme: dark")
     dark = page.evaluate(ground)
     assert dark != light
     page.reload()
@@ -221,7 +221,7 @@ def test_with_a_token_one_logs_in_first(visitors: Callable[..., Any], theatre: A
     expect(page).to_have_url(re.compile(r"/dashboard/login\?next=/dashboard/service/mmgeo$"))
     page.get_by_label("Token").fill("wrong")
     page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("alert")).to_have_text("That is not the token.")
+    expect(page.get_by_role("alert")).to_have_text("Wrong token.")
     check_rules(page, "login")
     page.get_by_label("Token").fill(TOKEN)
     page.get_by_role("button", name="Log in").click()

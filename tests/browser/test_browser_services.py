@@ -221,7 +221,7 @@ def test_a_build_that_fails_says_what_why_and_the_last_lines(visit: Any, tmp_pat
     answer(page, "Run")
     notice = page.get_by_role("alert")
     expect(notice).to_contain_text("broken was not run: building")
-    expect(notice).to_contain_text("the log holds the step's last lines")
+    expect(notice).to_contain_text("see the step's last log lines")
     expect(notice.locator("pre")).to_have_text("no")
     notice.get_by_role("button", name="Close this notice").click()
     expect(notice).to_have_count(0)
@@ -264,7 +264,7 @@ def test_rebuild_says_what_changed(visit: Any, theatre: Any, tmp_path: Path) -> 
     (tmp_path / "user" / "mailer" / "more").write_text("changed")
     visit.expected = ("502",)
     page = visit.open()
-    page.get_by_role("button", name="Rebuild what changed…").click()
+    page.get_by_role("button", name="Rebuild changed services…").click()
     answer(page, "Rebuild")
     expect(page.get_by_role("status").filter(has_text="mailer")).to_be_visible()
 

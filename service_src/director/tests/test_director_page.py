@@ -212,7 +212,7 @@ def test_the_head_says_what_is_wrong_with_the_platform_itself() -> None:
     """Docker, Redis and the director: what, and why; nothing of those that are well."""
     counts = ServiceCounts(0, 0, [], {})
     health = HealthFacts(
-        "failing", DirectorPart(status="degraded", reason="its loop usage fails", version="1"),
+        "failing", DirectorPart(status="degraded", reason="its background loop usage is failing", version="1"),
         Part(status="away", reason="no socket"),
         RedisPart(status="failing", reason="it is <full>", desired_loaded=True),
         counts,
@@ -220,7 +220,7 @@ def test_the_head_says_what_is_wrong_with_the_platform_itself() -> None:
     found = list(_alarms(health))
     assert [(alarm.text, alarm.tone) for alarm in found] == [
         ("Docker does not answer: no socket", "bad"), ("Redis: it is <full>", "bad"),
-        ("The director: its loop usage fails", "warn"),
+        ("The director: its background loop usage is failing", "warn"),
     ]  # fmt: skip
     summary = Renderer(Assets(), namespace="t", guarded=False).macro("parts.html", "summary")
     html = summary(Facts(running=1, stopped=0, troubled=[], worst="warn", dead_letters=0, alarms=found))
@@ -236,7 +236,7 @@ def test_a_card_tells_the_facts() -> None:
     made = card(row(data=data, crashes=2, restarts=5, watch_until=NOW + 42), NOW)
     facts = {fact.label: fact.value for fact in made.facts}
     assert facts == {
-        "up": "3 h 12 min", "cpu": "0.4 %", "watched": "42 s more", "restarts": "5, 2 crashes recently",
+        "up": "3 h 12 min", "cpu": "0.4 %", "probation": "42 s left", "restarts": "5, 2 crashes recently",
         "port": "8901 → 8080", "data": "22 days old",
     }  # fmt: skip
     assert made.gauge is not None

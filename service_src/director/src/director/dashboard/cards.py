@@ -100,7 +100,9 @@ def _facts(row: ServiceRow, running: bool, now: float) -> Iterator[Fact]:
     if row.watch_until:
         left = row.watch_until - now
         yield Fact(
-            "watched", f"{duration(max(0.0, left))} more", "a new release that is not well in this time goes back"
+            "probation",
+            f"{duration(max(0.0, left))} left",
+            "rolled back automatically if it becomes unhealthy in this time",
         )
     if row.restarts or row.crashes:
         noted = f", {count(row.crashes, 'crash', 'crashes')} recently" if row.crashes else ""
@@ -142,7 +144,7 @@ def _reasons(row: ServiceRow, shown: Look) -> Iterator[Reason]:
         yield Reason(row.health_reason, shown.tone)
     if (back := row.rolled_back) is not None:
         source, reason = (back.source or "a release")[:8], back.reason or "not well"
-        yield Reason(f"Rolled back from {source} by itself: {reason}", "warn")
+        yield Reason(f"Rolled back automatically from {source}: {reason}", "warn")
 
 
 def place(wanted: Mapping[str, str | None]) -> dict[str, Cell]:

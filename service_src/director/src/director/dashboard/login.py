@@ -66,7 +66,7 @@ class Login:
             page = self._page(request, f"Too many wrong tokens; {error.hint}.", after, error.status)
             page.headers["Retry-After"] = str(error.retry_after)
             return page
-        return self._page(request, "That is not the token.", after, 403)
+        return self._page(request, "Wrong token.", after, 403)
 
     async def leave(self, _request: web.Request) -> web.StreamResponse:
         """Forget the cookie."""

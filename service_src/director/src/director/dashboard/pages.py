@@ -38,17 +38,20 @@ PATIENCE = 0.5
 """Seconds that a page waits for dead letters: a service that hangs must not keep people from looking at it."""
 
 WORDS = (
-    ("running", "it answers, and is content with itself"),
-    ("starting", "it has not answered yet"),
+    ("running", "it responds and reports itself healthy"),
+    ("starting", "it has not responded yet"),
     (
         "degraded",
-        "it says so of itself, or has not answered for 30 s though its health check passes; its card says why",
+        "it reports itself degraded, or has not responded for 30 s although its health check passes; see its card",
     ),
-    ("failing", "it says so, its health check fails, it is paused, or it has not answered for 30 s; its card says why"),
-    ("crashing", "it ends again and again, and is started again with growing pauses"),
-    ("crashed", "it ended too often, and is not started any more until somebody starts it, or half an hour has passed"),
-    ("missing", "it is to run, and has no container that does"),
-    ("stopped", "somebody stopped it"),
+    (
+        "failing",
+        "it reports itself failing, its health check fails, it is paused, or has not responded for 30 s; see its card",
+    ),
+    ("crashing", "it exits repeatedly and is restarted with back-off"),
+    ("crashed", "crash loop: held back until the cool-down (30 min) ends or it is started manually"),
+    ("missing", "it should run but has no running container"),
+    ("stopped", "it was stopped manually"),
 )
 DOCS = (
     ("troubleshooting.md", "what messages mean, and what to do"),
@@ -110,7 +113,7 @@ class Pages:
         cards = await self._board.cards()
         card = next((one for one, _ in cards if one.name == name), None)
         if card is None:  # removed since it was shown
-            raise NotFound(f"there is no service {name!r}", "GET /list shows those there are", service=name)
+            raise NotFound(f"there is no service {name!r}", "GET /list lists the services", service=name)
         queue = await self._board.queue(name, PATIENCE)
         return self._renderer.page(
             request,
@@ -189,7 +192,7 @@ class Pages:
             try:
                 return await page(request)
             except RedisError as away:
-                error: DirectorError = RedisUnavailable(str(away), "is Redis up? See GET /health")
+                error: DirectorError = RedisUnavailable(str(away), "check Redis: GET /health")
             except DirectorError as failed:
                 error = failed
             return self._renderer.page(

@@ -55,7 +55,7 @@ def _came(body: Mapping[str, Any], began: float) -> Step:
     where = f"by {channel}" if channel else ""
     of = f", project {project}" if project else ""
     return Step(
-        at="0 ms", what="It came in", text=f"{where}{of}", when=began / 1000, facts=body,
+        at="0 ms", what="Received", text=f"{where}{of}", when=began / 1000, facts=body,
         facts_title="The whole event, as it was stored",
     )  # fmt: skip
 
@@ -71,11 +71,11 @@ def _front(body: Mapping[str, Any], trace: Mapping[str, Any], found: Mapping[str
     if trace.get("handler"):
         yield Step(at="", what=f"Answered by {trace['handler']}")
     took = _number(trace.get("ms"))
-    kept = " It lay in front's journal meanwhile, because Redis was away." if trace.get("journaled") else ""
+    kept = " Held in front's journal while Redis was unavailable." if trace.get("journaled") else ""
     yield Step(
         at=milliseconds(took) if took is not None else "",
         what="Accepted",
-        text=f"In the stream as {found.get('stream_id')}; only then front answered.{kept}",
+        text=f"Stored in the stream as {found.get('stream_id')}; then the client got its response.{kept}",
     )
 
 
@@ -105,10 +105,10 @@ def _group(group: Mapping[str, Any], began: float) -> Step:
     at = _number(group.get("at"))
     since = f"+{milliseconds(max(0.0, at - began))}" if at and began else ""
     if state == "waiting":
-        return Step(at="", what=f"Waits for {name}", text="It was not given to it yet.", tone="info", icon="wait")
+        return Step(at="", what=f"Waits for {name}", text="Not delivered yet.", tone="info", icon="wait")
     if state == "pending":
         times = count(int(group.get("deliveries") or 1), "time")
-        text = f"Given to it {times}, last {milliseconds(group.get('idle_ms'))} ago; not acknowledged yet."
+        text = f"Delivered {times}, last {milliseconds(group.get('idle_ms'))} ago; not acknowledged."
         return Step(at="", what=f"{name} has it", text=text, tone="info", icon="wait")
     if state == "dead_letter":
         reason = str(group.get("reason") or "no reason was given")
@@ -121,8 +121,8 @@ def _group(group: Mapping[str, Any], began: float) -> Step:
     known = state != "unknown" or said
     return Step(
         at=since,
-        what=f"Taken by {name}" if known else f"{name} is past it",
-        text=f"{text} {said}".strip() or "Delivered, or older than this listener: no record of it is left.",
+        what=f"Taken by {name}" if known else f"{name}: no delivery record left",
+        text=f"{text} {said}".strip() or "Delivered, or older than this listener.",
         tone=tone if known else "idle",
         icon="bad" if tone == "bad" else "ok" if known else "stop",
         facts=answer if isinstance(answer, Mapping) else None,

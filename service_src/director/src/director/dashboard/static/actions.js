@@ -4,13 +4,13 @@ import { $, $$, element, localTimes, notice, parse } from "./dom.js";
 import { choose } from "./log.js";
 import { morph } from "./morph.js";
 
-const DONE = { run: "runs", start: "started", restart: "restarted", stop: "stopped", rm: "removed", rollback: "rolled back" };
+const DONE = { run: "is running", start: "started", restart: "restarted", stop: "stopped", rm: "removed", rollback: "rolled back" };
 
 const QUESTIONS = {
-  stop: (name) => ({ title: `Stop ${name}?`, text: "It stays stopped until somebody starts it, also after the host was started anew.", yes: "Stop" }),
+  stop: (name) => ({ title: `Stop ${name}?`, text: "It stays stopped until it is started again, even across a host reboot.", yes: "Stop" }),
   restart: (name) => ({ title: `Restart ${name}?`, text: "A fresh container of the same image takes over when it answers.", yes: "Restart" }),
   rm: (name) => ({ title: `Remove ${name}?`, text: "Its containers and its settings go, secrets included. Its volumes and images stay.", yes: "Remove", danger: true }),
-  rebuild: () => ({ title: "Rebuild what changed?", text: "Every running service whose folder changed is built and replaced, one after the other. The others are left alone.", yes: "Rebuild" }),
+  rebuild: () => ({ title: "Rebuild changed services?", text: "Every running service whose folder changed is built and replaced, one after the other. The others are left alone.", yes: "Rebuild" }),
   "replay-all": (name) => ({ title: `Replay all dead letters of ${name}?`, text: "Each is sent once more; what is refused again comes back here with the new reason.", yes: "Replay" }),
   "delete-all": (name) => ({ title: `Delete all dead letters of ${name}?`, text: "They are lost for good.", yes: "Delete all", danger: true }),
   delete: () => ({ title: "Delete this dead letter?", text: "It is lost for good.", yes: "Delete", danger: true }),
@@ -77,7 +77,7 @@ async function letters(button, path, name, body) {
   if (!path.startsWith("replay")) notice("ok", `${done.deleted ?? 0} deleted`);
   else if (done.started === false) notice("bad", "Nothing was replayed", { text: done.reason ?? "" });
   else if (done.stopped) notice("bad", `The replay stopped after ${done.replayed ?? 0} of ${done.letters}`, { text: `${done.stopped_at ?? ""} ${done.stopped}`.trim() });
-  else notice("ok", "They are on their way again");
+  else notice("ok", "Replay started");
   const only = $("#dead").dataset.only;
   const fresh = await fetch(only ? `/dashboard/dead?name=${encodeURIComponent(only)}` : "/dashboard/dead");
   if (fresh.ok) morph($("#dead"), parse(await fresh.text())[0]);

@@ -146,9 +146,9 @@ function foot() {
   const wanted = query();
   const shown = $("#lines").childElementCount;
   let text = wanted ? `${shown} of ${lines.length} lines have “${wanted}”` : `${lines.length} lines`;
-  if (!lines.length) text = $("#log-name").value ? "It has printed nothing yet." : "Nothing was printed yet.";
+  if (!lines.length) text = "No output yet.";
   if (paused) text = `Paused; ${fresh.length} new ${fresh.length === 1 ? "line waits" : "lines wait"}. ${text}`;
-  if (state === "away") text = `The log is cut off; trying again. ${text}`;
-  if (state === "slow") text = `Too many lines for this page; connecting again. ${text}`;
+  if (state === "away") text = `Log stream disconnected; reconnecting. ${text}`;
+  if (state === "slow") text = `Too many lines for this page; reconnecting. ${text}`;
   $("#log-state").textContent = text;
 }

@@ -1,7 +1,7 @@
 // Light, dark, or as the system has it; remembered in a cookie, so that the server sends the page in it at once.
 
 const ORDER = ["", "light", "dark"];
-const WORDS = { "": "as the system has them", light: "light", dark: "dark" };
+const WORDS = { "": "system", light: "light", dark: "dark" };
 const YEAR = 365 * 24 * 3600;
 const root = document.documentElement;
 
@@ -17,7 +17,7 @@ export function nextTheme() {
 }
 
 export function sayTheme() {
-  const label = `Colours: ${WORDS[now()]}`;
+  const label = `Theme: ${WORDS[now()]}`;
   const button = document.querySelector("[data-act=theme]");
   button.setAttribute("aria-label", label);
   button.title = label;
