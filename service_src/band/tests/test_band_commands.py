@@ -97,7 +97,7 @@ async def test_call_prints_results_and_errors(tmp_path: Path, run_service: Any, 
     assert "sums has no method 'nope'" in wrong.stderr
     nobody = await asyncio.to_thread(run_band, "call", "sum", "add", cwd=tmp_path, REDIS_DSN=redis.dsn)
     assert nobody.returncode == 1
-    assert "nobody listens under the name 'sum'" in nobody.stderr
+    assert "no service 'sum' is connected to Redis" in nobody.stderr
 
 
 def test_parameters_are_texts_or_json() -> None:

@@ -239,7 +239,7 @@ def test_requirements_of_2018_are_adapted_line_by_line():
     assert [note.line for note in adapted.refused] == [11]
     told = "\n".join(explain(adapted, "svc/requirements.txt"))
     assert "svc/requirements.txt, line 2: `aiohttp==3.4.4`" in told
-    assert "line 11: `cchardet==2.1.1` cannot be had" in told
+    assert "line 11: `cchardet==2.1.1` is not available" in told
     assert adapt(adapted.text).changed == []
     assert adapt("").text == ""
 

@@ -91,7 +91,7 @@ async def test_call_in_progress_is_answered_before_the_end(redis, spawn_service,
     answers = [await asker.next_json() for _ in range(2)]
     assert [answer["id"] for answer in answers] == ["short", "long"]
     assert answers[0]["result"] == "finished"
-    assert "cut off" in answers[1]["error"]["data"]["message"]
+    assert "cancelled" in answers[1]["error"]["data"]["message"]
     assert process.process.wait(GENEROUS) == 0
     assert "calls_cut_off=1" in process.output
 

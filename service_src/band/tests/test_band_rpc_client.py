@@ -170,7 +170,7 @@ async def test_timeout_is_none_for_request_and_raised_by_call(caller, peer):
 async def test_nobody_listening_is_told_at_once(caller):
     """Redis says that no one received the request: no need to wait for the deadline."""
     async with asyncio.timeout(5):
-        with pytest.raises(RpcUnavailable, match="nobody listens under the name 'ghost'"):
+        with pytest.raises(RpcUnavailable, match="no service 'ghost' is connected to Redis"):
             await caller.rpc.call("ghost", "m", timeout=60)
         assert await caller.rpc.request("ghost", "m", timeout__=60) is None
 

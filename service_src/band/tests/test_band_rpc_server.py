@@ -335,7 +335,7 @@ async def test_calls_cut_off_by_the_stop_are_told_so(asker, lab):
     assert "stopping" in refused["error"]["data"]["message"]
     cut = await asker.next_json()
     assert (cut["id"], cut["error"]["code"]) == ("cut", -32000)
-    assert "cut off" in cut["error"]["data"]["message"]
+    assert "cancelled" in cut["error"]["data"]["message"]
     await stopping
     assert lab.state == "stopping"
 

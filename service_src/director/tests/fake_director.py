@@ -251,7 +251,7 @@ class FakeBuilder:
         if b"SLOW BUILD" in context:
             await asyncio.sleep(60)
         if b"FAIL BUILD" in context:
-            raise BuildFailed(f"building {request.tag} failed", "the log holds the step's last lines", log=["no"])
+            raise BuildFailed(f"building {request.tag} failed", "see the step's last log lines", log=["no"])
         digest = f"sha256:{secrets.token_hex(32)}"
         labels = dict(request.labels)
         self._engine.tags[request.tag] = ImageInfo(

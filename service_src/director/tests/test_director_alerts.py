@@ -207,7 +207,7 @@ async def test_docker_and_the_director_itself_are_told_too() -> None:
     """Away is failing; a failing loop of the director is degraded."""
     world = World()
     world.part("docker", status="away", reason="no socket")
-    world.part("director", status="degraded", reason="its loop usage fails")
+    world.part("director", status="degraded", reason="its background loop usage is failing")
     assert await world.passes(120) == [("service_failing", "docker"), ("service_degraded", "director")]
 
 

@@ -111,7 +111,7 @@ def test_what_a_browser_guesses_changes_nothing(headers: dict[str, str]) -> None
     guard = Guard(allowed_hosts([], []), reading=frozenset({"", "list"}))
     typed = {"Host": "localhost", "User-Agent": BROWSER, "Sec-Fetch-Site": "none", **headers}
     guard.check("/list", typed)
-    with pytest.raises(Refused, match="before anybody has opened it"):
+    with pytest.raises(Refused, match="prefetch requests are refused"):
         guard.check("/restart/front", typed)
 
 

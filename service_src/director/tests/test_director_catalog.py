@@ -332,12 +332,12 @@ def test_requirements_of_2018_install_today_and_hashed_ones_stay() -> None:
     old = [Entry("Dockerfile"), Entry("requirements.txt", b"aiohttp==3.4.4\nhumanize==0.5.1\n")]
     entries, notes = adapt_requirements(old)
     assert entries[1].content == b"# the base image brings it: aiohttp==3.4.4\nhumanize==0.5.1\n"
-    assert notes == ["requirements.txt, line 1: `aiohttp==3.4.4` was set aside: the base image brings aiohttp"]
+    assert notes == ["requirements.txt, line 1: `aiohttp==3.4.4` is ignored: the base image brings aiohttp"]
     ours = [Entry("requirements.txt", b"aiohttp==3.4.4 --hash=sha256:00\n")]
     assert adapt_requirements(ours) == (ours, [])
 
 
 def test_a_requirement_that_cannot_be_had_is_named() -> None:
     """The error of the build names the file, the line and the reason."""
-    with pytest.raises(BuildFailed, match=r"requirements.txt, line 2: `cchardet==2.1.4` cannot be had"):
+    with pytest.raises(BuildFailed, match=r"requirements.txt, line 2: `cchardet==2.1.4` is not available"):
         adapt_requirements([Entry("requirements.txt", b"humanize\ncchardet==2.1.4\n")])

@@ -248,7 +248,9 @@ async def test_a_release_that_says_it_is_failing_does_not_replace_one_that_does_
     assert (await deployer(alone, Prober(**FAILING)).deploy(wanted("b"), commit, well=True)).container.name == "one"
 
 
-@pytest.mark.parametrize(("holder", "told"), [("service front", "service front has port 10001"), ("", "no container")])
+@pytest.mark.parametrize(
+    ("holder", "told"), [("service front", "port 10001 is in use by service front"), ("", "no container")]
+)
 async def test_a_taken_port_is_told_with_who_has_it(holder: str, told: str) -> None:
     """A fixed port that somebody has is a conflict that names the holder, and nothing is left behind."""
     engine = Engine()

@@ -186,7 +186,7 @@ def test_the_director_says_what_it_saw() -> None:
     assert said == [
         ("a", "director", "container aaaaaaaaaaaa exited with code 137, OOM-killed"),
         ("b", "director", "container bbbbbbbbbbbb started, image "),
-        ("b", "director", "Docker's check says unhealthy"),
+        ("b", "director", "Docker health check: unhealthy"),
         ("a", "director", "container aaaaaaaaaaaa removed"),
     ]
     seen([container("b", started_at=3.0, health="unhealthy")], lambda _: "was OOM-killed")

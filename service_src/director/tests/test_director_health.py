@@ -36,9 +36,15 @@ LONG = SILENT_SECONDS + 1
         ({"docker_health": "unhealthy", "status": WELL}, "failing", "its Docker health check fails; GET /logs/one"),
         ({"docker_health": "unhealthy", "status": FAILING}, "failing", "db: no"),
         ({"status": says("failing", reason="no", hint="do this")}, "failing", "db: no (do this)"),
-        ({"status": {"health": {"status": "failing"}}}, "failing", "it says so; GET /logs/one"),
+        (
+            {"status": {"health": {"status": "failing"}}},
+            "failing", "it reports itself failing, without a reason; GET /logs/one",
+        ),
         ({"status": says("degraded", warning="old")}, "degraded", "db: old"),
-        ({"status": {"health": {"status": "degraded", "checks": 7}}}, "degraded", "it says so; GET /logs/one"),
+        (
+            {"status": {"health": {"status": "degraded", "checks": 7}}},
+            "degraded", "it reports itself degraded, without a reason; GET /logs/one",
+        ),
         ({"status": {"health": "odd"}}, "ok", ""),
         ({"state": "paused", "container": "ns-one"}, "failing", "its container is paused; docker unpause ns-one"),
         ({"status": WELL, "silent_for": SILENT_SECONDS}, "ok", ""),
@@ -145,4 +151,4 @@ async def test_a_failing_loop_of_the_director_is_told(monkeypatch: pytest.Monkey
     monkeypatch.setattr("director.supervise.status.failing_loops", lambda: {"usage": "ValueError: odd"})
     found = await platform.health()
     assert (found.status, found.director.status) == ("degraded", "degraded")
-    assert "its loop usage fails: ValueError: odd" in found.director.reason
+    assert "its background loop usage is failing: ValueError: odd" in found.director.reason

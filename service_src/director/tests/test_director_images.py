@@ -44,9 +44,7 @@ class Builder:
         await asyncio.sleep(0.01)
         log(f"#5 building {request.tag}")
         if self.broken and self.broken in request.tag:
-            raise BuildFailed(
-                f"building {request.tag} failed", "the log holds the step's last lines", log=["E: no mirror"]
-            )
+            raise BuildFailed(f"building {request.tag} failed", "see the step's last log lines", log=["E: no mirror"])
         self.built.append(request.tag.partition(":")[0])
         self.contexts[request.tag], self.requests[request.tag] = context, request
         self._engine.tags[request.tag] = ImageInfo(id=f"sha256:{len(self.built)}")

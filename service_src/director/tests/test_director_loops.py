@@ -227,9 +227,12 @@ async def test_a_failing_loop_shows_in_health_metrics_and_on_the_page(make_direc
         if health["director"]["status"] == "degraded":
             break
         await asyncio.sleep(0.1)
-    assert "its loop usage fails: ValueError: odd sample" in health["director"]["reason"]
+    assert "its background loop usage is failing: ValueError: odd sample" in health["director"]["reason"]
     assert (health["status"], health["services"]["troubled"]) == ("degraded", [])
     text = (await asyncio.to_thread(director.request, "GET", "/metrics"))[1]
     assert re.search(r'band_background_loop_failures_total\{loop="usage"\} [1-9]', text)
-    assert "The director: its loop usage fails" in (await asyncio.to_thread(director.request, "GET", "/"))[1]
+    assert (
+        "The director: its background loop usage is failing"
+        in (await asyncio.to_thread(director.request, "GET", "/"))[1]
+    )
     assert "Traceback" in director.log.read_text()

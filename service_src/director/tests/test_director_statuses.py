@@ -200,7 +200,7 @@ async def test_an_error_reply_of_front_to_the_registrations_is_told() -> None:
     await found.heard("front")
     own = board.parts().director
     assert own.status == "degraded"
-    assert "front does not take the registrations: OverflowError: ***" in own.reason
+    assert "front rejected the registrations: OverflowError: ***" in own.reason
     bus.errors.clear()
     await found.heard("front")
     assert board.parts().director.status == "ok"

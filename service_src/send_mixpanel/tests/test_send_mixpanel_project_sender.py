@@ -286,7 +286,9 @@ async def test_send_mixpanel_health_shows_no_status_where_there_was_none() -> No
     one_lane = sender(ScriptedMixpanel(Verdict(Meaning.LATER, 0, "no connection within 10 s")), backoff_first=0.3)
     job = asyncio.create_task(one_lane.deliver(records(1)))
     await asyncio.sleep(0.05)
-    assert sender_health(one_lane)["reason"] == "Mixpanel takes no events now (no connection within 10 s); they wait"
+    assert (
+        sender_health(one_lane)["reason"] == "Mixpanel is unavailable (no connection within 10 s); events stay queued"
+    )
     job.cancel()
 
 

@@ -1,4 +1,4 @@
-"""Background loops that no accident ends: an unexpected exception is logged, counted, shown, and the loop goes on."""
+"""Background loops that survive unexpected exceptions: logged, counted, shown, and retried with back-off."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""The director: builds images from folders, runs them as services, watches them, puts them back when they die."""
+"""The director: builds images from folders, runs them as services, supervises and restarts them."""
 
 __version__ = "0.1.0"

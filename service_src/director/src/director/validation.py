@@ -29,7 +29,7 @@ IN_WORDS = {
     STREAM_ID_PATTERN: "an id of the stream, as in 1795470000000-0",
     STREAM_IDS_PATTERN: "ids of the stream joined by commas, as in 1795470000000-0,1795470000000-1",
     RELEASE_PATTERN: "a release's id, as GET /releases/<name> shows it",
-    ENV_VALUE_PATTERN: "a text without NUL characters",
+    ENV_VALUE_PATTERN: "a string without NUL characters",
 }
 
 _PLACE = re.compile(r"(?P<key>`key` in )?`\$\.?(?P<path>.*)`$", re.DOTALL)

@@ -25,16 +25,16 @@ Happened = Literal[
 SENTENCES: Mapping[Happened, str] = {
     "service_crashed": "{service} crashed: {reason}",
     "service_rolled_back": "{service} was rolled back from {from} to {to}: {reason}",
-    "service_recovered": "{service} is well again: it {reason}",
+    "service_recovered": "{service} recovered: it {reason}",
     "service_failing": "{service} is failing: {reason}",
     "service_degraded": "{service} is degraded: {reason}",
     "dead_letters": "dead letters of {service}: {count}, {new} of them new; GET /dead_letters/{service} shows them",
     "stream_alarm": "the stream of events is nearly full: {reason}",
-    "journal_alarm": "front keeps events in its journal, or cannot: {reason}",
+    "journal_alarm": "front's journal is in use or unavailable: {reason}",
     "redis_alarm": "Redis is at risk: {reason}",
     "alarm_over": "the alarm about front's {alarm} is over",
-    "no_events": "no event has come for {minutes} minutes",
-    "events_resumed": "events come again",
+    "no_events": "no events received for {minutes} minutes",
+    "events_resumed": "events are arriving again",
 }
 """What is said in `text`, which chat programs show."""
 WAITING = 100

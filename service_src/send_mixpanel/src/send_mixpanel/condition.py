@@ -40,14 +40,14 @@ def sender_health(sender: ProjectSender) -> dict[str, Any]:
     if state.trouble is Meaning.ADDRESS:
         return {
             "status": "failing",
-            "reason": f"{sender.project.url} does not answer as Mixpanel ({reason})",
+            "reason": f"{sender.project.url} is not the Mixpanel API ({reason})",
             "hint": "check MIXPANEL_URL, and whether a proxy stands in between; events wait",
             "next_try_s": _left(state.next_try),
         }
     if state.trouble is not None:
         return {
             "status": "degraded",
-            "reason": f"Mixpanel takes no events now ({reason}); they wait",
+            "reason": f"Mixpanel is unavailable ({reason}); events stay queued",
             "since": datetime.fromtimestamp(state.trouble_since, UTC).isoformat(timespec="seconds"),
             "next_try_s": _left(state.next_try),
         }

@@ -1,4 +1,4 @@
-"""``band requirements``: have a requirements.txt of 2018 install beside today's band."""
+"""``band requirements``: convert a 2018 requirements.txt to versions that work with band."""
 
 from __future__ import annotations
 

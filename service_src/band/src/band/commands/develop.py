@@ -33,7 +33,7 @@ def run_new(name: str, folder: Path) -> int:
         text = templates.joinpath(*source.split("/")).read_text(encoding="utf-8")
         target.write_text(text.replace("@NAME@", name), encoding="utf-8")
     sys.stdout.write(
-        f"{home} is a service. Next:\n"
+        f"Created {home}. Next steps:\n"
         f"  cd {home} && python -m pytest      its test, which needs no Redis\n"
         f"  band run {home}      run it here; it reads .env and restarts when a file changes\n"
     )

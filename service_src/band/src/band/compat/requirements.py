@@ -79,8 +79,8 @@ def adapt(text: str) -> Adapted:
 
 def explain(adapted: Adapted, file: str = "requirements.txt") -> list[str]:
     """Return a sentence for each line that was changed or refused, with the file and the line's number."""
-    told = [f"{file}, line {note.line}: `{note.text}` was set aside: {note.why}" for note in adapted.changed]
-    return told + [f"{file}, line {note.line}: `{note.text}` cannot be had: {note.why}" for note in adapted.refused]
+    told = [f"{file}, line {note.line}: `{note.text}` is ignored: {note.why}" for note in adapted.changed]
+    return told + [f"{file}, line {note.line}: `{note.text}` is not available: {note.why}" for note in adapted.refused]
 
 
 def _read(line: str) -> tuple[str, str]:

@@ -226,7 +226,7 @@ class RpcClient:
 
     def _on_plain_receivers(self, call: Call, receivers: Any) -> None:
         if receivers == 0:
-            call.fail(f"nobody listens under the name {call.to!r}; is the service running, and is its name right?")
+            call.fail(f"no service {call.to!r} is connected to Redis; is it running, and is the name right?")
         elif (error := reply_error(receivers)) is not None and not isinstance(error, RedisUnavailable):
             call.fail(str(error))
 

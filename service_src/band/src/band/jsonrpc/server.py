@@ -164,7 +164,7 @@ class RpcServer:
             )
         except asyncio.CancelledError:
             if request_id is not msgspec.UNSET and sender:
-                detail = "the call was cut off before its end"
+                detail = "the call was cancelled before it finished"
                 reply = messages.failure(messages.SERVER_ERROR, detail, request_id, self.name, sender)
                 self._link.publish(sender, reply, keep=True)
             self._metrics.called(exposed.name, "cut_off", time.perf_counter() - begun)

@@ -1,4 +1,4 @@
-"""Connections to Redis that survive Redis."""
+"""Redis connections that reconnect automatically."""
 
 from band.backoff import Backoff
 from band.redis.address import DEFAULT_DSN, RedisAddress, dsn_from_env

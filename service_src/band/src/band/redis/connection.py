@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
                 except Exception as error:  # noqa: BLE001 - out of here it would end the connection, for everybody
                     logger.exception("redis_receiver_failed", reason=describe_raised(error))
         except hiredis.ProtocolError as error:
-            self.abort(f"Redis sent what is no answer: {error}")
+            self.abort(f"invalid reply from Redis: {error}")
 
     def pause_writing(self) -> None:
         """Hold back: the peer reads more slowly than we write."""

@@ -68,7 +68,7 @@ class SitePolicy(msgspec.Struct, frozen=True):
             return Refusal(f"Host {host[:100]!r} is not one of {self.owner}'s names", self.host_hint)
         origin, site = header("Origin"), header("Sec-Fetch-Site")
         if _ahead_of_time(header) and not reads:
-            return self._refuse("a browser asks for this before anybody has opened it")
+            return self._refuse("prefetch requests are refused")
         if self.allows_origin(origin):
             return None
         if origin is not None and _authority(origin) != host.lower():

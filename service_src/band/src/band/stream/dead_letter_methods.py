@@ -1,4 +1,4 @@
-"""What a listener could not take: shown, given to its function once more, or deleted.
+"""RPC methods that list, replay and delete dead letters.
 
 Every service whose listener consumes the durable stream has the methods of :class:`DeadLetters`, as far as it does not
 define them itself.
@@ -222,7 +222,7 @@ class DeadLetters:
         there = set(await self._stream.present(wanted))
         if missing := [one for one in wanted if one not in there]:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise InvalidParams(f"there is no dead letter {missing[0]}{more}; dead_letters lists those there are")
+            raise InvalidParams(f"there is no dead letter {missing[0]}{more}; dead_letters lists them")
         return wanted
 
 

@@ -94,7 +94,7 @@ async def _answer(guard: Guard, guesses: TokenThrottle, request: web.Request, ha
     except DirectorError as error:
         return _json(error.body(), error.status)
     except RedisError as error:
-        away = RedisUnavailable(str(error), "is Redis up? See GET /health")
+        away = RedisUnavailable(str(error), "check Redis: GET /health")
         return _json(away.body(), away.status)
     except web.HTTPException as error:
         if error.status < 400:
@@ -159,7 +159,7 @@ async def read_body(request: web.Request) -> dict[str, Any]:
         async with asyncio.timeout(BODY_SECONDS):
             return await _read_body(request)
     except TimeoutError:
-        raise BadParameter(f"the body did not come within {BODY_SECONDS:g} s", "send it whole") from None
+        raise BadParameter(f"request body timed out after {BODY_SECONDS:g} s", "send the complete body") from None
 
 
 async def _read_body(request: web.Request) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def _once(given: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in given.items():
         if not isinstance(value, str):
-            raise BadParameter(f"parameter {shown_key(key)} is a file", "files are not taken")
+            raise BadParameter(f"parameter {shown_key(key)} is a file", "file uploads are not supported")
         found[key] = value
     check_tree(found)
     return found

@@ -1,4 +1,4 @@
-"""Wrong tokens: answered later and later, by address, and logged now and then. The right one never waits."""
+"""Rate limit wrong tokens per address, with growing delay, and log them now and then. The right one never waits."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class LogSocket:
         if not socket.can_prepare(request):
             raise BadParameter("this is a WebSocket", "open ws://…/ws; GET /logs/<name>?follow=1 streams plain text")
         if self._feed.readers >= MOST_READERS:
-            raise Conflict(f"{MOST_READERS} readers are connected already", "close one of them")
+            raise Conflict(f"{MOST_READERS} clients are already connected", "close one of them")
         await socket.prepare(request)
         async with self._feed.reading(name) as reader:
             sender = asyncio.create_task(_send(socket, reader))
@@ -74,7 +74,7 @@ async def _send(socket: web.WebSocketResponse, reader: Reader) -> None:
         while True:
             lines = await reader.take()
             if reader.lost:
-                reason = f"this reader was too slow: {WAITING} lines waited for it; connect again for what comes now"
+                reason = f"client too slow: {WAITING} lines buffered; reconnect to continue"
                 await _one(socket, make_line("director", "director", reason))
                 await socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"too slow")
                 return

@@ -66,7 +66,9 @@ class Containers:
                 raise
             else:
                 return container, ports
-        raise Conflict("no port of the pool could be bound", "look who listens there, or change BAND_PORTS")
+        raise Conflict(
+            "no port of the pool could be bound", "check what listens there (ss -ltnp), or change BAND_PORTS"
+        )
 
     async def create(self, wanted: DesiredService, name: str, ports: Mapping[int, int]) -> str:
         """Create a container and return its id; its service is let into Redis before."""
@@ -91,11 +93,13 @@ class Containers:
         except DockerRefused as error:
             if error.engine_status == 409:
                 hint = "rename or remove the container that has it, or give the service another name"
-                raise Conflict(f"container name {name} is taken by somebody else", hint) from error
+                raise Conflict(
+                    f"container name {name} is already in use by a container outside the platform", hint
+                ) from error
             if error.engine_status == 400:
                 raise InvalidValue(
-                    f"the Docker Engine does not take this: {error.message}",
-                    "look at limits, ports and volumes, in the request and in band.yml",
+                    f"the Docker Engine rejected the container's config: {error.message}",
+                    "check limits, ports and volumes, in the request and in band.yml",
                 ) from error
             raise
         self.starting.add(container)
@@ -167,8 +171,8 @@ class Containers:
         with suppress(DockerUnavailable):
             for port in sorted(fixed_ports(wanted)):
                 holder = await self._engine.port_holder(port)
-                known += [f"{holder} has port {port}"] if holder else []
-        hint = f"{', '.join(known)}: stop that one" if known else "no container has it: `ss -ltnp` shows the process"
+                known += [f"port {port} is in use by {holder}"] if holder else []
+        hint = f"{', '.join(known)}; stop it" if known else "no container has it: `ss -ltnp` shows the process"
         what = f"host port of {wanted.spec.name} is taken: {error.message}"
         return Conflict(what, f"{hint}, or choose another in band.yml")
 

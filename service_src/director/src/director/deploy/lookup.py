@@ -20,8 +20,8 @@ def check_not_core(name: str) -> None:
         Conflict: it is.
     """
     if name in CORE:
-        hint = "its container is Ansible's: setup.yml puts it in place, uninstall.yml takes it away"
-        raise Conflict(f"{name} is a part of the platform itself, not a service", hint, service=name)
+        hint = "its container is managed by Ansible: setup.yml creates it, uninstall.yml removes it"
+        raise Conflict(f"{name} is reserved by the platform, and is not a service", hint, service=name)
 
 
 async def what_runs(name: str, desired: Desired, images: Images) -> DesiredService:
@@ -36,11 +36,11 @@ async def what_runs(name: str, desired: Desired, images: Images) -> DesiredServi
     if wanted is not None and wanted.state != "removed":
         return wanted
     if not desired.loaded:
-        raise Conflict("the desired state is not loaded yet (Redis)", "is Redis up? See GET /health")
+        raise Conflict("the desired state is not loaded yet (Redis)", "check Redis: GET /health")
     if await images.has_folder(name):
         raise NotFound(f"service {name!r} was never run", f"GET /run/{name} runs it", service=name)
     near = did_you_mean(name, {*desired.all(), *await images.names()})
-    hint = f"{near}GET /list shows the services there are, GET /list_images what can be run"
+    hint = f"{near}GET /list lists the services, GET /list_images what can be run"
     raise NotFound(f"no such service or image folder: {name!r}", hint, service=name)
 
 

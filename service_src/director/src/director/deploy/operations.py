@@ -173,7 +173,7 @@ class Operations:
             await self.snapshot.refresh()
             wanted, present = self.desired.get(name), self.snapshot.of_service(name)
             if wanted is None and not present and not interrupted and not self.releases.of(name):
-                raise NotFound(f"there is no service {name!r}", "GET /list shows those there are", service=name)
+                raise NotFound(f"there is no service {name!r}", "GET /list lists the services", service=name)
             if wanted is not None:
                 await self.desired.put(msgspec.structs.replace(wanted, state="removed"))
             # Its secrets go first: should Docker be away, the reconciler removes the containers, and knows no configs.

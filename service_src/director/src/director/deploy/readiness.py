@@ -113,11 +113,11 @@ class Readiness:
         name, lines = wanted.spec.name, await self.last_lines(container, wanted)
         if unwell:
             said = scrub(complaints(unwell) or "no reason given", self._secrets(wanted))
-            hint = "what served before did not, and goes on; the log holds the last lines of the new one"
+            hint = "the previous release (if any) stays in service; see the new one's last log lines"
             return ServiceFailed(f"{name} answers, and says that it is failing: {said}", hint, log=lines)
         return TimedOut(
             f"{name} did not answer __status within {self._around.ready_timeout:.0f} s",
-            "does it reach Redis, and is its name right? The log holds its last lines",
+            "check its connection to Redis and its name; see its last log lines",
             log=lines,
         )
 
@@ -138,7 +138,7 @@ class Readiness:
                 kind = TimedOut if late else ServiceFailed
                 raise kind(
                     f"{wanted.spec.name} answers, but its health check says {seen.health}",
-                    "look at `health` in its band.yml; the log holds its last lines",
+                    "check `health` in its band.yml; see its last log lines",
                     log=await self.last_lines(container, wanted),
                 )
             await asyncio.sleep(LOOK_EVERY)
@@ -148,7 +148,7 @@ class Readiness:
         if seen is not None and seen.state in {"running", "created", "paused"} and not seen.restarts:
             return seen
         code = seen.exit_code if seen else None
-        why, hint = f"exited with code {code}", "the log holds its last lines"
+        why, hint = f"exited with code {code}", "see its last log lines"
         if seen is None:
             why = "ended, and its container is gone,"
             hint = "without auto_remove its output would be kept" if wanted.spec.auto_remove else "run it again"

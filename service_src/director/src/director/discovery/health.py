@@ -1,4 +1,4 @@
-"""How a service is: what it says of itself, and one word with its reason. The one place that decides that word."""
+"""Compute the health status of a service and its reason. The one place that decides that status."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def judge(signs: Signs) -> Health:
     if signs.silent_for > SILENT_SECONDS:
         return _judge_silent(signs, word)
     if signs.docker_health == "unhealthy" or word == FAILING:
-        why = "it says so" if word == FAILING else "its Docker health check fails"
+        why = _no_reason(FAILING) if word == FAILING else "its Docker health check fails"
         return Health(FAILING, complaints(signs.status) or f"{why}; {_look(signs)}")
     if signs.dead_ports:
         where = ", ".join(f"127.0.0.1:{port}" for port in signs.dead_ports)
@@ -115,7 +115,7 @@ def judge(signs: Signs) -> Health:
         why = "Docker's proxy of that port has ended; the director restarts the service"
         return Health(FAILING, f"{what}: {why}; if it stays so, GET /restart/{signs.name}")
     if word == DEGRADED:
-        return Health(DEGRADED, complaints(signs.status) or f"it says so; {_look(signs)}")
+        return Health(DEGRADED, complaints(signs.status) or f"{_no_reason(DEGRADED)}; {_look(signs)}")
     return _STARTING if signs.docker_health == "starting" and word is None else _OK
 
 
@@ -124,10 +124,14 @@ def _judge_silent(signs: Signs, word: str | None) -> Health:
     told = complaints(signs.status)
     last = f"; it last said: {told}" if told else ""
     if signs.docker_health == "healthy" and word != FAILING:
-        reason = f"{silent}, though its health check passes: does it reach Redis? {_look(signs)}{last}"
+        reason = f"{silent}, although its health check passes; check its connection to Redis: {_look(signs)}{last}"
         return Health(DEGRADED, reason)
     reason = f"{silent}: it hangs, or does not reach Redis; {_look(signs)}, GET /restart/{signs.name}{last}"
     return Health(FAILING, reason)
+
+
+def _no_reason(word: str) -> str:
+    return f"it reports itself {word}, without a reason"
 
 
 def _look(signs: Signs) -> str:

@@ -57,7 +57,7 @@ class Rpc:
             if known:
                 what = f"service {name!r} is not connected to Redis"
                 raise Conflict(what, f"GET /start/{name} starts it", service=name) from error
-            raise NotFound(f"there is no service {name!r}", "GET /list shows those there are", service=name) from error
+            raise NotFound(f"there is no service {name!r}", "GET /list lists the services", service=name) from error
         except RpcRemoteError as error:
             if error.code == METHOD_NOT_FOUND:
                 raise no_such_method(name, method, methods) from error

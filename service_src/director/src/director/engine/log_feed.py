@@ -241,7 +241,7 @@ def _about(was: Container | None, item: Container, how: Callable[[str], str]) ->
         if text:
             yield ContainerChange(item.service, item.id, text)
     if was is not None and was.health != item.health and item.health in {"healthy", "unhealthy"} and item.alive:
-        yield ContainerChange(item.service, item.id, f"Docker's check says {item.health}")
+        yield ContainerChange(item.service, item.id, f"Docker health check: {item.health}")
 
 
 def _state(item: Container) -> str:

@@ -180,7 +180,7 @@ class Builder:
         if code != 0:
             title, lines = printed.failure()
             where = f" at step {title}" if title else ""
-            raise BuildFailed(f"building {request.tag} failed{where}", "the log holds the step's last lines", log=lines)
+            raise BuildFailed(f"building {request.tag} failed{where}", "see the step's last log lines", log=lines)
 
     async def _start(self, request: BuildRequest) -> asyncio.subprocess.Process:
         starting = asyncio.ensure_future(

@@ -171,7 +171,7 @@ class Catalog:
         """
         folder = self.find(name)
         if folder is None:
-            hint = f"{did_you_mean(name, self.names())}GET /list_images shows those there are"
+            hint = f"{did_you_mean(name, self.names())}GET /list_images lists the image folders"
             raise NotFound(f"there is no image folder {name!r}", hint, service=name)
         if folder.problem:
             place = self.host_path(folder.path)

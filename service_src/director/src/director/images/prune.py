@@ -196,7 +196,7 @@ class Pruner:
 
     async def _world(self, older_than: float, *, sizes: bool = True, working: str = "") -> World:
         if not (self.desired.loaded and self.releases.loaded):
-            raise Conflict("the desired state is not loaded yet (Redis)", "is Redis up? See GET /health")
+            raise Conflict("the desired state is not loaded yet (Redis)", "check Redis: GET /health")
         used = await self.engine.used_images()  # before the images: one that is used in between is seen as used
         return World(
             namespace=self.namespace,

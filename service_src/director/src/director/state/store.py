@@ -88,7 +88,7 @@ class RedisHash(Generic[T]):
 
     def _need_loaded(self) -> None:
         if not self.loaded:
-            raise RedisUnavailable("the desired state is not loaded yet (Redis)", "is Redis up? See GET /health")
+            raise RedisUnavailable("the desired state is not loaded yet (Redis)", "check Redis: GET /health")
 
 
 def pairs(reply: Any) -> list[tuple[str, Any]]:

@@ -150,7 +150,7 @@ class StatusBoard:
         """
         names = self.names()
         if name not in names:
-            hint = f"{did_you_mean(name, names)}GET /list shows those there are; GET /run/{name} runs one"
+            hint = f"{did_you_mean(name, names)}GET /list lists the services; GET /run/{name} runs one"
             raise NotFound(f"there is no service {name!r}", hint, service=name)
 
     def check_ours(self, name: str) -> None:
@@ -179,9 +179,9 @@ class StatusBoard:
     def parts(self) -> Parts:
         """Return how the director, Docker and Redis are."""
         away = mask_url(self.snapshot.error)
-        loops = "; ".join(f"its loop {name} fails: {why}" for name, why in failing_loops().items())
+        loops = "; ".join(f"its background loop {name} is failing: {why}" for name, why in failing_loops().items())
         refusal = self.announcer.refusal
-        told = [loops, refusal and f"front does not take the registrations: {refusal}", self.scripts.reason]
+        told = [loops, refusal and f"front rejected the registrations: {refusal}", self.scripts.reason]
         troubles = "; ".join(filter(None, told))
         own = f"{troubles}; GET /logs/director" if troubles else ""
         return Parts(

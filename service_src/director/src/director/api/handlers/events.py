@@ -41,7 +41,7 @@ class EventHandlers:
 
     @route(
         "/trace/{id}",
-        "The road of an event: as it came, what each enricher took, which listener took it when, what that one said",
+        "Trace an event: as received, its enrichers, its listeners, and their results",
         404, 422, 502, reads=True,
     )  # fmt: skip
     async def trace(self, given: params.TraceParams) -> EventTrace:

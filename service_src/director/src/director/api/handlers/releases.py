@@ -56,7 +56,7 @@ class ReleaseHandlers:
         await self.announcer.push()
         return RolledBack(seen.service, seen.short_id, seen.state, release.id)
 
-    @route("/prune", "What may be removed; with `apply` it is", 409, 422, 502)
+    @route("/prune", "List unused images and containers; with `apply`, remove them", 409, 422, 502)
     async def prune(self, given: params.PruneParams) -> Waste:
         if not given.apply:
             return waste(await self.pruner.look(), applied=False)

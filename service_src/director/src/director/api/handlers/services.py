@@ -75,7 +75,7 @@ class ServiceHandlers:
         self.board.check_ours(given.name)
         return await self._brought(await self.operations.start(given.name))
 
-    @route("/stop/{name}", "Stop a service until somebody starts it", *_SERVICE)
+    @route("/stop/{name}", "Stop a service until it is started again", *_SERVICE)
     async def stop(self, given: params.ServiceParams) -> Brought:
         self.board.check_ours(given.name)
         seen = await self.operations.stop(given.name)
@@ -126,7 +126,7 @@ class ServiceHandlers:
         found = detail(self.table.one(name), self.desired.get(name), seen, self.registrations.status(name))
         return scrub_struct(found, self.secrets.values(name))
 
-    @route("/registrations", "What the services offer, as front is told", reads=True)
+    @route("/registrations", "Registrations of all services, as pushed to front", reads=True)
     async def registrations_(self, _given: params.Nothing) -> RegistrationTable:
         rows = self.announcer.rows()
         shown = [scrub_tree(row, self.secrets.values(row["service"])) for row in rows]

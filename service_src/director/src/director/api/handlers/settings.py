@@ -70,4 +70,4 @@ class SettingsHandlers:
         if document or name in self.board.ours() or await asyncio.to_thread(self.catalog.find, name) is not None:
             return
         what = f"no such service or image folder: {name!r}"
-        raise NotFound(what, "GET /list_images shows those there are", service=name)
+        raise NotFound(what, "GET /list_images lists the image folders", service=name)

@@ -38,7 +38,7 @@ class SystemHandlers:
     rpc: Rpc
     figures: Metrics
 
-    @route("/health", "How the director, Docker, Redis and the services are", 503, reads=True)
+    @route("/health", "Health of the director, Docker, Redis and the services", 503, reads=True)
     async def health(self, _given: params.Nothing) -> HealthFacts:
         """200 while Docker is there, 503 without it; without a Redis that takes writes `degraded`."""
         services = self.board.all()
@@ -75,7 +75,9 @@ class SystemHandlers:
         self.board.check(given.name)
         text = await self.rpc.call(given.name, REQUEST_METRICS, {}, timeout=METRICS_TIMEOUT, known=True)
         if not isinstance(text, str):
-            raise ServiceFailed(f"{given.name} does not answer with metrics", "is it of the framework band?")
+            raise ServiceFailed(
+                f"{given.name} does not answer with metrics", "is it a band service? Only those have metrics"
+            )
         return Text(text, CONTENT_TYPE)
 
     @route("/openapi.json", "This description", reads=True)
