@@ -316,7 +316,7 @@ def test_an_empty_director_says_what_to_do(visitors: Callable[..., Any], theatre
     for name in ("front", "mmgeo", "sxgeo", "uaparser", "send_mixpanel"):
         theatre.ask(f"/rm/{name}")
     page = visitors().open()
-    expect(page.locator("#none")).to_contain_text("front takes events in")
+    expect(page.locator("#none")).to_contain_text("front collects events")
     expect(page.locator("#no-events")).to_contain_text("curl")
     expect(page.locator("#grid")).to_be_empty()
     expect(page.locator("#shelf li")).to_have_count(7)
