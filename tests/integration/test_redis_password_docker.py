@@ -49,7 +49,9 @@ def director(redis: Redis, tmp_path: Path) -> Iterator[Start]:
 
 def user_of(service: str) -> str:
     """Return the Redis user in a container's environment, empty for one that names none."""
-    env = json.loads(docker("inspect", "-f", "{{json .Config.Env}}", f"{NAMESPACE}-{service}"))
+    env = json.loads(docker("inspect", "-f", "{{json .Config.Env}}", f"{NAMESPACE}-{service}", check=False) or "[]")
+    if not env:
+        return "nobody has this container's name while a new one takes it over"
     dsn = next(item for item in env if item.startswith("REDIS_DSN="))
     return dsn.partition("//")[2].partition(":")[0]
 
