@@ -193,7 +193,7 @@ class ChannelFanOut(FanOut):
             return [], {"": error}
         try:
             value = json_codec.decode_loosely(result)
-            # Written anew: peers of the original space and escape JSON as they like, and who passes it on should not.
+            # Encoded again: original services format and escape JSON in their own way; what we pass on has one form.
             return [msgspec.Raw(json_codec.encode_strictly(value)) if self._raw else value], {}
         except UNREADABLE as fault:
             return [], {"": unreadable(fault)}

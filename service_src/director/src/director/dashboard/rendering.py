@@ -67,7 +67,7 @@ class Assets:
         name = request.match_info["name"]
         content = self._files.get(name)
         if content is None or request.match_info["hash"] != self._hash:
-            raise NotFound(f"there is no file {name[:80]!r} of this version", "load the page anew")
+            raise NotFound(f"file {name[:80]!r} is not part of this version", "reload the page")
         return web.Response(
             body=content, content_type=_KINDS[Path(name).suffix], charset="utf-8", headers=dict(_ASSET_HEADERS)
         )

@@ -204,7 +204,7 @@ def is_bindable(port: int, address: str = "127.0.0.1") -> bool:
 class PortPool:
     """Ports `first`..`last`. A port is free if no container has it, nobody holds it, and it can be bound.
 
-    What containers have is asked anew at every `take`: a port comes back by itself when its container is gone.
+    Every `take` checks which ports containers hold, so the port of a removed container is free again.
     """
 
     def __init__(self, first: int, last: int, bindable: Callable[[int], bool] = is_bindable) -> None:

@@ -10,7 +10,7 @@ from director.state.desired import Desired, DesiredService
 
 ROWS = 99
 CORE = frozenset({"director", "redis"})
-"""Containers of the platform itself, which stand beside the services."""
+"""Containers of the platform itself, which are not services."""
 
 
 def check_not_core(name: str) -> None:

@@ -173,7 +173,7 @@ class ServiceHandlers:
         return seen
 
     def _core(self, name: str) -> Container:
-        """Return the container of the director or of Redis, which stand beside the services."""
+        """Return the container of the director or of Redis, which are not services."""
         found = [item for item in self.snapshot.containers if item.kind == "core" and item.service == name]
         if not found:
             hint = "where it was started its output is, or in that host's journal; `docker ps -a` shows all containers"
