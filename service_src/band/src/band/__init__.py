@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from band.compat.redis_factory import RedisFactory
     from band.config import Settings
+    from band.errors import Reject, Retry
     from band.jsonrpc.client import RpcClient
     from band.redis.link import RedisLink
     from band.registry import Expose, Health, Worker
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
     worker: Worker
 
 __all__ = [
+    "Reject",
+    "Retry",
     "app",
     "blocking",
     "cleanup",
@@ -72,6 +75,8 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
+    "Reject": "band.errors",
+    "Retry": "band.errors",
     "blocking": "band.service.jobs",
     "crontab": "band.service.crontab",
     "response": "band.responses",

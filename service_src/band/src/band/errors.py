@@ -9,17 +9,22 @@
     ├── RedisError
     │   ├── RedisUnavailable    there is no connection to Redis, or it did not answer in time
     │   └── RedisReplyError     Redis answered with an error (OOM, WRONGTYPE, NOAUTH …)
-    └── RpcError
-        ├── RpcTimeout          the peer did not answer before the deadline
-        ├── RpcUnavailable      nobody listens under that name, or Redis stayed away until the deadline
-        └── RpcRemoteError      the peer answered with a JSON-RPC error
+    ├── RpcError
+    │   ├── RpcTimeout          the peer did not answer before the deadline
+    │   ├── RpcUnavailable      nobody listens under that name, or Redis stayed away until the deadline
+    │   └── RpcRemoteError      the peer answered with a JSON-RPC error
+    ├── Retry                   raised by a listener: deliver the event again later
+    └── Reject                  raised by a listener: make the event a dead letter now
 
 The message of each says what happened, why, and what to do next.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+MAX_RETRY_SECONDS: Final = 86_400.0
+"""The longest delay of a retry: until then the stream keeps the event, and all that came after it."""
 
 
 class BandError(Exception):
@@ -86,3 +91,35 @@ class RpcRemoteError(RpcError):
     def text(self) -> str:
         """The error in words: the message, with the peer's own detail where it gave one."""
         return str(self)
+
+
+class Retry(BandError):
+    """Raised by a listener of the stream: deliver the event, or the batch, again later, and others meanwhile.
+
+    It counts as an attempt (``max_attempts`` of the listener). The delay and the count survive a restart.
+
+    Args:
+        reason: why; becomes the reason of the dead letter if the last attempt ends so, too.
+        after: seconds to wait at least, up to a day. Default: the listener's ``backoff``.
+
+    Raises:
+        ValueError: ``after`` is negative or longer than a day.
+    """
+
+    def __init__(self, reason: str = "", *, after: float | None = None) -> None:
+        super().__init__(reason or "the listener asked for another delivery")
+        if after is not None and not 0 <= after <= MAX_RETRY_SECONDS:
+            raise ValueError(
+                f"Retry(after={after!r}) is invalid; give seconds from 0 to {MAX_RETRY_SECONDS:.0f} (a day)"
+            )
+        self.after = after
+
+
+class Reject(BandError):
+    """Raised by a listener of the stream: the event becomes a dead letter at once, with this reason.
+
+    Of a batch, only those events become dead letters that are rejected alone: it is halved until they are found.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or "the listener rejected the event")

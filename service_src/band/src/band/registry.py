@@ -29,6 +29,9 @@ class Exposed(msgspec.Struct, frozen=True):
     linger: float = 0.0
     in_flight: int = 1
     max_attempts: int = 10
+    backoff: float = 0.5
+    backoff_max: float = 30.0
+    timeout: float = 0.0
     cache_version: Callable[[], str] | None = None
 
     @property
@@ -180,8 +183,14 @@ class Expose:
         batch_bytes: int = 0,
         in_flight: int = 1,
         http: bool = True,
+        backoff: float = 0.5,
+        backoff_max: float = 30.0,
+        timeout: float = 0.0,
     ) -> Callable[[F], F]:
         """Take events away. Returning acknowledges what was given; raising has it delivered again.
+
+        ``raise Retry(after=30)`` has it delivered again later, while others are delivered; ``raise Reject("why")``
+        makes it a dead letter at once. Any other exception is repeated at once, with a pause, before all others.
 
         With ``rpc_params: {listen_all: yes}`` the function gets what is published on the channel ``broadcast``, at
         most once, as in the original. Without it, the function consumes the durable stream as the consumer group of
@@ -192,17 +201,30 @@ class Expose:
             path: the path on the service's own port.
             batch: 0: one event a call, as keyword arguments. N: a list of at most N events as the one argument.
             linger: seconds to wait for a batch to fill after its first event.
-            max_attempts: after so many failures, with pauses from 0.5 to 30 seconds between them, an event goes to the
-                stream ``dead:<service>`` with the reason. A batch is halved until only what cannot be taken is left.
+            max_attempts: after so many failures an event goes to the stream ``dead:<service>`` with the reason. A batch
+                is halved until only what cannot be taken is left.
             personal: False: it takes no personal data, and gets events without any. True: it does, and gets no event
                 whose sender objected (Global Privacy Control, refused consent). None: it gets all, and decides itself.
             batch_bytes: a batch with so many bytes of JSON waits no longer to fill. 0: only the number counts.
             in_flight: so many batches may be in work at once; with more than one, they may end in any order.
             http: False: not on the service's own port.
+            backoff: seconds before the second attempt; doubled before each further one. With jitter.
+            backoff_max: seconds that this pause never exceeds.
+            timeout: seconds that one call may take; then it is cancelled and counts as failed. 0: no limit. A function
+                that is not ``async`` cannot be cancelled.
+
+        Raises:
+            RegistrationError: a number is out of range.
         """
+        if max_attempts < 1 or timeout < 0 or not 0 <= backoff <= backoff_max:
+            raise RegistrationError(
+                f"max_attempts={max_attempts}, backoff={backoff}, backoff_max={backoff_max}, timeout={timeout}: "
+                "a listener has at least one attempt, 0 <= backoff <= backoff_max, and a timeout of 0 or more"
+            )
         decorate = self._record(
             name, path, ROLE_LISTENER, {"personal": personal}, batch=batch, batch_bytes=batch_bytes, linger=linger,
-            in_flight=max(1, in_flight), max_attempts=max_attempts, http=http,
+            in_flight=max(1, in_flight), max_attempts=max_attempts, http=http, backoff=backoff, backoff_max=backoff_max,
+            timeout=timeout,
         )  # fmt: skip
         return decorate if personal is None else self._guarded(decorate, personal=personal, batch=bool(batch))
 

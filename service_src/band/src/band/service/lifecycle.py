@@ -293,6 +293,7 @@ class Service:
         if self._feed is not None:
             self.metrics.declare("listener_events", "Events that the listener took.")
             self.metrics.declare("listener_dead_letters", "Events that the listener could not take, put aside.")
+            self.metrics.declare("listener_retries", "Deliveries that the listener put off with Retry.")
         self.metrics.gauge(
             "redis_connected", lambda: float(self.link.connected), "1 while there is a connection to Redis."
         )

@@ -7,8 +7,8 @@ wait behind it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,10 @@ from band.telemetry.logs import logger
 
 TAKEN: Final = "events:taken:{group}"
 """Stream of what a group acknowledged: fields ``ids`` (comma-joined) and ``ms`` (how long it took)."""
+RETRIES: Final = "events:retries:{group}"
+"""Hash of the entries that wait for another delivery: id → when it is due (milliseconds since 1970), attempts made."""
+_RETRIES_KEPT_SECONDS: Final = 2 * 86_400
+"""A field that is left behind (a process died between two commands) goes with the hash, when nothing is retried."""
 TAKEN_KEPT: Final = 10_000
 TAKEN_IDS_KEPT: Final = 200_000
 """Ids that all these notes hold together, about: 10,000 notes of 2,000 ids would be 350 MB of Redis' memory."""
@@ -50,6 +54,13 @@ def read_entries(entries: Iterable[Any]) -> list[Delivery]:
             event = None
         found.append(Delivery(stream_id.decode(), event if isinstance(event, dict) else None, raw))
     return found
+
+
+class Delay(NamedTuple):
+    """When an entry is to be delivered again, in milliseconds since 1970, and how many attempts were made."""
+
+    due_ms: int
+    attempts: int
 
 
 class StreamGroup:
@@ -107,10 +118,59 @@ class StreamGroup:
         )
         return read_entries(reply[1]), len(reply[2]) if len(reply) > 2 else 0, reply[0].decode()
 
-    async def tries(self) -> int:
-        """How often the oldest entry that this consumer holds was delivered; 0 when it holds none."""
-        rows = await self._reader.command("XPENDING", EVENTS_STREAM, self.name, "-", "+", 1, self.consumer)
+    async def tries(self, after: str) -> int:
+        """How often the oldest entry behind ``after`` that this consumer holds was delivered; 0 when it holds none."""
+        rows = await self._reader.command("XPENDING", EVENTS_STREAM, self.name, f"({after}", "+", 1, self.consumer)
         return int(rows[0][3]) if rows else 0
+
+    async def delay(self, delays: Mapping[str, Delay]) -> None:
+        """Keep entries pending until they are due, and note that for the next life.
+
+        The counter of deliveries begins again: it tells how often the process died over an entry.
+        """
+        fields = [part for one, delay in delays.items() for part in (one, f"{delay.due_ms} {delay.attempts}")]
+        noted = self._commands.ask("HSET", self._retries, *fields)
+        self._commands.ask("EXPIRE", self._retries, _RETRIES_KEPT_SECONDS).add_done_callback(_ignore)
+        held = self.hold_again(list(delays))
+        results = await asyncio.gather(held, noted, return_exceptions=True)
+        if isinstance(results[0], BaseException):
+            raise results[0]  # what a full Redis did not note is still delivered later by this process
+
+    async def hold_again(self, ids: Sequence[str]) -> None:
+        """Keep entries as this consumer's own, as if they had not been delivered yet."""
+        for some in _portions(ids):
+            await self._commands.command(
+                "XCLAIM", EVENTS_STREAM, self.name, self.consumer, 0, *some, "RETRYCOUNT", 0, "JUSTID"
+            )
+
+    async def delays(self, ids: Sequence[str]) -> dict[str, Delay]:
+        """Return what an earlier life noted of entries that it delayed."""
+        try:
+            notes = await self._reader.command("HMGET", self._retries, *ids)
+        except RedisReplyError as error:  # a user of before this key: its events are delivered at once
+            logger.warning("retries_not_read", group=self.name, reason=str(error))
+            return {}
+        found = {}
+        for stream_id, noted in zip(ids, notes, strict=True):
+            if noted is not None:
+                due_ms, attempts = noted.split()
+                found[stream_id] = Delay(int(due_ms), int(attempts))
+        return found
+
+    def forget_delays(self, ids: Sequence[str]) -> None:
+        """Remove the notes of entries that are done with; what fails is harmless."""
+        self._commands.ask("HDEL", self._retries, *ids).add_done_callback(_ignore)
+
+    async def fetch(self, ids: Sequence[str]) -> tuple[list[Delivery], list[str]]:
+        """Return entries by id, and the ids of those that are not in the stream any more."""
+        rows = await asyncio.gather(*(self._commands.ask("XRANGE", EVENTS_STREAM, one, one) for one in ids))
+        found = read_entries(entry for row in rows for entry in row)
+        there = {delivery.stream_id for delivery in found}
+        return found, [one for one in ids if one not in there]
+
+    @property
+    def _retries(self) -> str:
+        return RETRIES.format(group=self.name)
 
     async def acknowledge(self, ids: Sequence[str | bytes], took_ms: float | None = None) -> None:
         """Acknowledge; with ``took_ms`` the taking is noted for whoever traces an event, in the same write."""
@@ -158,15 +218,15 @@ class StreamGroup:
 
     async def extend_lease(self, ids: Sequence[str]) -> None:
         """Show that these are still worked on, so that nobody claims them."""
-        for begin in range(0, len(ids), _HOLD_MOST):  # not all in one command: Redis does nothing else meanwhile
-            some = ids[begin : begin + _HOLD_MOST]
+        for some in _portions(ids):
             await self._commands.command("XCLAIM", EVENTS_STREAM, self.name, self.consumer, 0, *some, "JUSTID")
 
     async def release(self, ids: Sequence[str]) -> None:
         """Let others claim these at once: this consumer ends before it handled them."""
-        await self._commands.command(
-            "XCLAIM", EVENTS_STREAM, self.name, self.consumer, 0, *ids, "IDLE", _RELEASED_IDLE_MS, "JUSTID"
-        )
+        for some in _portions(ids):
+            await self._commands.command(
+                "XCLAIM", EVENTS_STREAM, self.name, self.consumer, 0, *some, "IDLE", _RELEASED_IDLE_MS, "JUSTID"
+            )
 
     async def forget_consumers(self) -> None:
         """Remove consumers that hold nothing and were not seen for an hour: each new container has a new name."""
@@ -180,3 +240,15 @@ class StreamGroup:
             logger.warning(
                 "stale_consumer_cleanup_failed", formerly="consumers_not_forgotten", group=self.name, reason=str(error)
             )
+
+
+def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield some at a time: not all in one command, since Redis does nothing else meanwhile."""
+    for begin in range(0, len(ids), _HOLD_MOST):
+        yield ids[begin : begin + _HOLD_MOST]
+
+
+def _ignore(reply: asyncio.Future[Any]) -> None:
+    """Take what a command ended with, so that asyncio does not complain of an exception that nobody asked for."""
+    if not reply.cancelled():
+        reply.exception()

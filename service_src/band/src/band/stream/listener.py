@@ -120,7 +120,7 @@ class StreamListener:
             return {"status": "degraded", "reason": f"events are not read: {self._link.last_error}"}
         seconds = self._feed.longest_seconds
         if seconds < STUCK_SECONDS:
-            return None
+            return self._batches.retries.check()
         reason = f"{self._exposed.name} has worked on the same events for {seconds:.0f} s"
         return {"status": "degraded", "reason": reason, "hint": "what does it wait for? See the service's log"}
 
@@ -130,7 +130,7 @@ class StreamListener:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._batches.at_rest.wait()
-        held = list(self._batches.held)
+        held = self._batches.owned()
         if held and self._commands.connected:
             with contextlib.suppress(RedisError):
                 await self._group.release(held)
@@ -149,6 +149,7 @@ class StreamListener:
         following: asyncio.Task[list[Delivery]] | None = loop.create_task(self._next())
         try:
             while following is not None and (batch := await self._unless_stopped(following, working)) is not None:
+                await self._work_on_due(working)
                 while len(working) >= self._exposed.in_flight:
                     await _ended(working)
                 # When it stops, nothing more is read.
@@ -171,13 +172,25 @@ class StreamListener:
         self, following: asyncio.Task[list[Delivery]], working: set[asyncio.Task[None]]
     ) -> list[Delivery] | None:
         """The batch that is being read; None when it stops and nothing of it came yet."""
-        stopped = asyncio.get_running_loop().create_task(self._stopping.wait())
+        loop, retries = asyncio.get_running_loop(), self._batches.retries
+        stopped, due = loop.create_task(self._stopping.wait()), loop.create_task(retries.wait_due())
         try:
             while not following.done() and not stopped.done():
-                await _ended(working, following, stopped)
+                if due.done() and len(working) < self._exposed.in_flight:
+                    await self._work_on_due(working)
+                    due = loop.create_task(retries.wait_due())
+                await _ended(working, following, stopped, *([] if due.done() else [due]))
         finally:
             stopped.cancel()
+            due.cancel()
         return await following if following.done() or self._reader.filling else None
+
+    async def _work_on_due(self, working: set[asyncio.Task[None]]) -> None:
+        """Begin with what was delayed and is due, in its turn with what is new."""
+        while len(working) >= self._exposed.in_flight:
+            await _ended(working)
+        if not self._stopping.is_set() and (batch := await self._reader.due()):
+            working.add(asyncio.get_running_loop().create_task(self._batches.work(batch)))
 
     # --- the group
 
@@ -224,23 +237,28 @@ class StreamListener:
             if claimed:
                 logger.info("events_claimed", group=self.service, count=len(claimed))
                 return claimed
+        if self._batches.retries.full:
+            await self._batches.pause(1.0)
+            return []
         return await self._reader.new(BLOCK_MS)
 
     async def _finish_own(self) -> None:
         """Handle what an earlier life of this consumer was given and did not finish."""
         may_give_up = self._exposed.max_attempts < _NEVER
+        after = "0-0"
         while not self._stopping.is_set():
-            tries = await self._group.tries() if may_give_up else 0
-            if tries >= SUSPECT_AFTER + self._exposed.max_attempts:
-                found, _ = await self._reader.own(single=True)
-                await self._batches.dead_letter(found, f"the service ended {tries} times while it handled this event")
-                continue
-            found, trimmed = await self._reader.own(single=tries >= SUSPECT_AFTER)
+            tries = await self._group.tries(after) if may_give_up else 0
+            found, trimmed = await self._reader.own(after, single=tries >= SUSPECT_AFTER)
             if trimmed:
                 await self._group.acknowledge(trimmed)
             if not found and not trimmed:
                 return
-            await self._batches.work(found)
+            ends = [*(delivery.stream_id for delivery in found), *(one.decode() for one in trimmed)]
+            after = max(ends, key=order)
+            if tries >= SUSPECT_AFTER + self._exposed.max_attempts:
+                await self._batches.dead_letter(found, f"the service ended {tries} times while it handled this event")
+            else:
+                await self._batches.work(await self._batches.set_aside(found))
 
 
 async def _ended(working: set[asyncio.Task[None]], *others: asyncio.Future[Any]) -> None:

@@ -6,19 +6,18 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
 from band.backoff import Backoff
 from band.constants import ROLE_LISTENER
-from band.errors import RedisError, RedisReplyError
+from band.errors import RedisError, RedisReplyError, Reject, Retry
 from band.registry import Exposed, resolve
 from band.stream.consumer_group import Delivery, StreamGroup
 from band.stream.dead_letter_limit import DeadLetterLimit
+from band.stream.retries import Retries
 from band.telemetry.logs import logger
 from band.telemetry.metrics import Metrics
 from band.telemetry.tracebacks import describe_raised
-
-RETRY_CAP: Final = 30.0
 
 
 class ListenerCall:
@@ -41,14 +40,24 @@ class ListenerCall:
         Raises:
             Exception: whatever the function raises.
         """
-        func = self.exposed.func
         async with self._turns:
             call = object()
             self._begun[call] = time.monotonic()
             try:
-                await resolve(func(events) if self.exposed.batch else func(**events[0]))
+                await self._within_timeout(events)
             finally:
                 del self._begun[call]
+
+    async def _within_timeout(self, events: list[dict[str, Any]]) -> None:
+        func, seconds = self.exposed.func, self.exposed.timeout
+        scope = asyncio.timeout(seconds or None)
+        try:
+            async with scope:
+                await resolve(func(events) if self.exposed.batch else func(**events[0]))
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise TimeoutError(f"the call took longer than {seconds:g} s, the listener's timeout") from None
 
 
 class BatchProcessor:
@@ -72,24 +81,39 @@ class BatchProcessor:
         self._metrics = metrics
         self._stopping = stopping
         self._limit = limit
+        self.retries = Retries(group, feed.exposed)
         # Handled, but Redis went away before the acknowledgement: given again, they are only acknowledged.
         self._handled: dict[str, None] = {}
 
     def take(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
         """Remember what was read; returns what was not in hand already."""
-        new = [delivery for delivery in deliveries if delivery.stream_id not in self.held]
+        new = [delivery for delivery in deliveries if not self._has(delivery.stream_id)]
         self.held.update((delivery.stream_id, None) for delivery in new)
         if self.held:
             self.at_rest.clear()
         return new
 
+    def _has(self, stream_id: str) -> bool:
+        return stream_id in self.held or stream_id in self.retries.waiting
+
+    async def set_aside(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Of what another life was given, return what is due now; the rest waits for its time."""
+        early = set(await self.retries.set_aside(deliveries))
+        self._let_go(early)
+        return [delivery for delivery in deliveries if delivery.stream_id not in early]
+
+    def owned(self) -> list[str]:
+        """What this consumer is to keep: in hand, or waiting for another delivery."""
+        return [*self.held, *self.retries.waiting]
+
     def unhandled(self) -> list[str]:
-        """What is in hand and was not handled yet."""
-        return [stream_id for stream_id in self.held if stream_id not in self._handled]
+        """What this consumer keeps and did not handle yet."""
+        return [stream_id for stream_id in self.owned() if stream_id not in self._handled]
 
     def drop_all(self) -> None:
         """Nothing is in hand any more: what was not acknowledged is still pending, and comes again."""
         self.held.clear()
+        self.retries.clear()
         self.at_rest.set()
 
     def forget_handled(self) -> None:
@@ -133,7 +157,7 @@ class BatchProcessor:
 
         A group that is gone is noticed here first: nothing else may be asked of Redis while all hands are full.
         """
-        held = list(self.held)
+        held = self.owned()
         if not held or self._stopping.is_set():
             return
         try:
@@ -150,8 +174,15 @@ class BatchProcessor:
         """Give a batch until it is taken, at most `max_attempts` times with growing pauses; then hunt the culprits."""
         if not deliveries:
             return
-        backoff = Backoff(base=0.5, cap=RETRY_CAP)
+        failed = min(self.retries.made(delivery.stream_id) for delivery in deliveries)
+        backoff = Backoff(base=self._exposed.backoff, cap=self._exposed.backoff_max)
         while (error := await self._give(deliveries)) is not None:
+            if isinstance(error, Retry):
+                await self._delay(deliveries, error, failed_before=backoff.attempts)
+                return
+            if isinstance(error, Reject):
+                await self._separate(deliveries, self.last_error, exhausted=False)
+                return
             logger.error(
                 "listener_failed",
                 method=self._exposed.name,
@@ -159,14 +190,30 @@ class BatchProcessor:
                 reason=self.last_error,
                 exc_info=error,
             )
-            if backoff.attempts + 1 >= self._exposed.max_attempts:
-                await self._separate(deliveries, self.last_error)
+            if failed + backoff.attempts + 1 >= self._exposed.max_attempts:
+                await self._separate(deliveries, self.last_error, exhausted=True)
                 return
             if await self.pause(backoff.next()):
                 return  # they stay pending: the next life, or another consumer, gets them again
 
-    async def _separate(self, deliveries: list[Delivery], reason: str) -> None:
-        """Bury what of a batch cannot be taken: each half is given once, in order, those that fail are halved again."""
+    async def _delay(self, deliveries: list[Delivery], error: Retry, failed_before: int = 0) -> None:
+        """Have a batch delivered again later; what has had its last attempt becomes a dead letter."""
+        made = {one.stream_id: self.retries.made(one.stream_id) + failed_before + 1 for one in deliveries}
+        most = self._exposed.max_attempts
+        spent = [one for one in deliveries if made[one.stream_id] >= most]
+        await self.dead_letter(spent, f"still Retry after {most} attempts: {error}")
+        later = {one.stream_id: made[one.stream_id] for one in deliveries if made[one.stream_id] < most}
+        if later:
+            await self.retries.delay(later, error)
+            self._let_go(later)
+            self._metrics.add("listener_retries", len(later))
+            logger.info("events_delayed", method=self._exposed.name, events=len(later), reason=str(error))
+
+    async def _separate(self, deliveries: list[Delivery], reason: str, *, exhausted: bool) -> None:
+        """Bury what of a batch cannot be taken: each half is given once, in order, those that fail are halved again.
+
+        Where the attempts are not ``exhausted``, only what is rejected is buried; what fails otherwise has all of them.
+        """
         if len(deliveries) == 1:
             await self.dead_letter(deliveries, reason)
             return
@@ -174,11 +221,16 @@ class BatchProcessor:
         for half in (deliveries[:middle], deliveries[middle:]):
             if self._stopping.is_set():
                 return
-            if await self._give(half) is not None:
+            error = await self._give(half)
+            if isinstance(error, Retry):
+                await self._delay(half, error)
+            elif isinstance(error, Reject) or (error is not None and exhausted):
                 logger.warning(
                     "listener_failed", method=self._exposed.name, events=len(half), reason=self.last_error
                 )  # the traceback was logged with the whole batch
-                await self._separate(half, self.last_error)
+                await self._separate(half, self.last_error, exhausted=exhausted)
+            elif error is not None:
+                await self._try(half)
 
     async def _give(self, deliveries: list[Delivery]) -> Exception | None:
         """Have the function take a batch once, and acknowledge it; returns what the function raised."""
@@ -186,6 +238,10 @@ class BatchProcessor:
         begun = loop.time()
         try:
             await self._feed.give([delivery.event or {} for delivery in deliveries])
+        except (Retry, Reject) as error:
+            self.last_error = str(error)
+            self._metrics.called(name, type(error).__name__.lower(), loop.time() - begun)
+            return error
         except Exception as error:  # noqa: BLE001 - whatever a listener does, its events are kept
             self.last_error = describe_raised(error)
             self._metrics.called(name, "error", loop.time() - begun)
@@ -206,7 +262,12 @@ class BatchProcessor:
 
     def _discard(self, ids: Iterable[str]) -> None:
         for stream_id in ids:
-            self.held.pop(stream_id, None)
             self._handled.pop(stream_id, None)
+        self.retries.done(ids)
+        self._let_go(ids)
+
+    def _let_go(self, ids: Iterable[str]) -> None:
+        for stream_id in ids:
+            self.held.pop(stream_id, None)
         if not self.held:
             self.at_rest.set()

@@ -71,6 +71,19 @@ class EventReader:
             await self._fill(batch, more)
         return batch
 
+    async def due(self) -> list[Delivery]:
+        """Up to a batch of what was delayed and is due; fewer, when they are large."""
+        retries = self._batches.retries
+        if not (ids := retries.pop_due(self._portion.count(self._wanted))):
+            return []
+        found, gone = await self._group.fetch(ids)
+        self._portion.came(found)
+        if gone:
+            self.count_trimmed(len(gone))
+            await self._group.acknowledge(gone)
+            retries.done(gone)
+        return self._batches.take(found)
+
     async def claim(self, idle_ms: int) -> tuple[list[Delivery], bool]:
         """Up to a batch of what silent consumers left; and whether there may be more of it."""
         claimed: list[Delivery] = []
@@ -83,17 +96,14 @@ class EventReader:
             if trimmed:
                 self.count_trimmed(trimmed)
             claimed += self._batches.take(found)
-            if cursor == "0-0":
-                return claimed, False
-            if self._is_full(claimed, self._most or OWN_BYTES):
-                return claimed, True
+            if cursor == "0-0" or self._is_full(claimed, self._most or OWN_BYTES):
+                return await self._batches.set_aside(claimed), cursor != "0-0"
 
-    async def own(self, *, single: bool) -> tuple[list[Delivery], list[bytes]]:
-        """The oldest of what this consumer was given and did not finish, and ids of what was trimmed meanwhile."""
+    async def own(self, after: str, *, single: bool) -> tuple[list[Delivery], list[bytes]]:
+        """The oldest behind ``after`` of what this consumer was given and did not finish, and ids of trimmed ones."""
         wanted = 1 if single else self._wanted
         batch: list[Delivery] = []
         trimmed: list[bytes] = []
-        after = "0"
         while True:
             asked = self._portion.count(wanted - len(batch))
             found, deleted = await self._group.read(after, None, asked)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from band.constants import DEAD_LETTERS, EVENTS_STREAM, FRONTIER_SERVICE, REGISTRATIONS_KEY
 from band.jsonrpc.instances import KEY as INSTANCES
-from band.stream.consumer_group import TAKEN
+from band.stream.consumer_group import RETRIES, TAKEN
 
 ANY_KEY = "*"
 """In `redis_keys`: every key that is not the platform's own, as services of the original platform had it."""
@@ -56,7 +56,8 @@ def rules_of(service: str, keys: Sequence[str], namespace: str) -> tuple[str, ..
     dead = DEAD_LETTERS.format(name=service)
     own = [
         *(key for key in (f"{service}:*",) if not is_platform_key(key, namespace)),
-        dead, f"{dead}:*", f"held:{service}:*", TAKEN.format(group=service), INSTANCES.format(service=service), "s:*",
+        dead, f"{dead}:*", f"held:{service}:*", TAKEN.format(group=service), RETRIES.format(group=service),
+        INSTANCES.format(service=service), "s:*",
     ]  # fmt: skip
     given = [key for key in keys if key not in {ANY_KEY, NO_EVENTS, READ_EVENTS}]
     rest = all_keys_but(_platform(namespace)) if ANY_KEY in keys else ()

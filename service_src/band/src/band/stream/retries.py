@@ -1,0 +1,124 @@
+"""Entries that a listener asked for again later (``raise Retry``): they stay pending while others are delivered.
+
+When an entry is due and how many attempts were made is noted in Redis, so that a restart, or another instance that
+takes the entry over, goes on where this process was. Its content is not kept in memory: it is read again when due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from band.backoff import Backoff
+from band.errors import Retry
+from band.registry import Exposed
+from band.stream.consumer_group import Delay, Delivery, StreamGroup
+
+MAX_DELAYED: Final = 10_000
+"""With so many entries waiting, a consumer reads nothing new: each is claimed again every two seconds."""
+LOOK_SECONDS: Final = 1.0
+"""The clock of the host may be set meanwhile, so it is looked at so often."""
+
+
+class Retries:
+    """The delayed entries of one consumer, and the attempts made on those of them that it works on again."""
+
+    def __init__(self, group: StreamGroup, exposed: Exposed) -> None:
+        self.waiting: dict[str, Delay] = {}
+        self._group = group
+        self._exposed = exposed
+        self._by_time: list[tuple[int, str]] = []
+        self._made: dict[str, int] = {}
+        self._changed = asyncio.Event()
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing new should be read before some of these are done."""
+        return len(self.waiting) >= MAX_DELAYED
+
+    def check(self) -> dict[str, Any] | None:
+        """Return the health check: degraded while delayed entries hold up all others."""
+        if not self.full:
+            return None
+        reason = f"{len(self.waiting)} events wait for another delivery (Retry), and nothing new is read meanwhile"
+        return {"status": "degraded", "reason": reason, "hint": "why does the listener raise Retry? See its log"}
+
+    def made(self, stream_id: str) -> int:
+        """How many attempts on an entry ended in a delay."""
+        return self._made.get(stream_id, 0)
+
+    async def delay(self, attempts: Mapping[str, int], error: Retry) -> None:
+        """Have entries delivered again after the delay that ``error`` names, or the listener's backoff."""
+        delays = {one: Delay(_now() + self._milliseconds(made, error), made) for one, made in attempts.items()}
+        await self._group.delay(delays)
+        self._wait_for(delays)
+
+    def _milliseconds(self, made: int, error: Retry) -> int:
+        if error.after is not None:
+            return int(error.after * 1000)
+        backoff = Backoff(base=self._exposed.backoff, cap=self._exposed.backoff_max)
+        backoff.attempts = made - 1
+        return int(backoff.next() * 1000)
+
+    async def set_aside(self, deliveries: Sequence[Delivery]) -> list[str]:
+        """Of what another life was given, keep what is not due yet; returns their ids."""
+        if not deliveries:
+            return []
+        noted = await self._group.delays([delivery.stream_id for delivery in deliveries])
+        now = _now()
+        early = {one: delay for one, delay in noted.items() if delay.due_ms > now}
+        self._made.update((one, delay.attempts) for one, delay in noted.items())
+        if early:
+            await self._group.hold_again(list(early))
+            self._wait_for(early)
+        return list(early)
+
+    def _wait_for(self, delays: Mapping[str, Delay]) -> None:
+        for one, delay in delays.items():
+            self.waiting[one] = delay
+            self._made[one] = delay.attempts
+            heapq.heappush(self._by_time, (delay.due_ms, one))
+        self.wake()
+
+    def wake(self) -> None:
+        """Have :meth:`wait_due` look at the clock now."""
+        self._changed.set()
+
+    async def wait_due(self) -> None:
+        """Return when an entry is due."""
+        while (milliseconds := self._until_due()) > 0:
+            self._changed.clear()
+            seconds = min(LOOK_SECONDS, milliseconds / 1000) if self._by_time else None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._changed.wait()
+
+    def _until_due(self) -> float:
+        return self._by_time[0][0] - _now() if self._by_time else float("inf")
+
+    def pop_due(self, count: int) -> list[str]:
+        """Return the ids of up to ``count`` entries that are due, the longest due first; they wait no more."""
+        found: list[str] = []
+        while len(found) < count and self._until_due() <= 0:
+            found.append(heapq.heappop(self._by_time)[1])
+            del self.waiting[found[-1]]
+        return found
+
+    def done(self, ids: Iterable[str]) -> None:
+        """Forget entries that were acknowledged."""
+        if noted := [one for one in ids if self._made.pop(one, None) is not None]:
+            self._group.forget_delays(noted)
+
+    def clear(self) -> None:
+        """Hold nothing: all of it is still pending, and noted in Redis."""
+        self.waiting.clear()
+        self._by_time.clear()
+        self._made.clear()
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,283 @@
+"""What a listener says of an event: again later (Retry), never (Reject), and how long a call may take."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from band import Reject, Retry
+from band.errors import RegistrationError
+from band.service.lifecycle import Service
+from band.stream import listener as listener_module
+from band.stream import retries as retries_module
+
+
+@pytest.fixture
+async def raw(peer):
+    return await peer()
+
+
+async def add(raw, *numbers):
+    for number in numbers:
+        await raw.command("XADD", "events", "*", "event", json.dumps({"n": number}))
+
+
+async def all_done(raw):
+    """Tell whether the group was given everything and holds nothing."""
+    newest = (await raw.command("XINFO", "STREAM", "events"))[b"last-generated-id"]
+    groups = await raw.command("XINFO", "GROUPS", "events")
+    return [(one[b"last-delivered-id"], one[b"pending"]) for one in groups] == [(newest, 0)]
+
+
+async def letters(raw):
+    """Return (n, reason) of the dead letters, oldest first."""
+    found = []
+    for _, fields in await raw.command("XRANGE", "dead:listen", "-", "+"):
+        named = dict(zip(fields[::2], fields[1::2], strict=True))
+        found.append((json.loads(named[b"event"])["n"], named[b"reason"].decode()))
+    return found
+
+
+class Shop(Service):
+    """A listener that does with each number what it is told to, once for each entry of ``says[n]``."""
+
+    def __init__(self, says=None, **options):
+        super().__init__()
+        self.says = says or {}
+        self.calls: list[object] = []
+        self.at: dict[object, list[float]] = {}
+
+        def heard(numbers):
+            for number in numbers:
+                self.at.setdefault(number, []).append(time.time())
+            for number in numbers:
+                if self.says.get(number):
+                    raise self.says[number].pop(0)
+
+        if options.get("batch"):
+
+            @self.expose.listener(**options)
+            async def broadcast(events):
+                self.calls.append([event["n"] for event in events])
+                heard(self.calls[-1])
+        else:
+
+            @self.expose.listener(**options)
+            async def broadcast(n, **event):
+                self.calls.append(n)
+                heard([n])
+
+
+async def run(run_service, service, **config):
+    return await run_service(service, name="listen", **{"events_from": "0", **config})
+
+
+async def test_a_retry_comes_later_and_holds_up_nobody(run_service, raw, eventually):
+    """The others are delivered meanwhile; the delayed one not before its time; then nothing is pending or noted."""
+    service = Shop({1: [Retry("not yet", after=0.5)]})
+    await add(raw, 1, 2, 3)
+    await run(run_service, service)
+    await eventually(lambda: service.calls == [1, 2, 3, 1])
+    first, second = service.at[1]
+    assert second - first >= 0.5
+    await eventually(lambda: all_done(raw))
+    assert await raw.command("EXISTS", "events:retries:listen") == 0
+
+
+async def test_a_retry_without_a_delay_follows_the_listeners_backoff(run_service, raw, eventually):
+    """``raise Retry()`` waits as a failure does, at least half of ``backoff``."""
+    service = Shop({1: [Retry()]}, backoff=0.8, backoff_max=0.8)
+    await add(raw, 1)
+    await run(run_service, service)
+    await eventually(lambda: service.calls == [1, 1])
+    assert service.at[1][1] - service.at[1][0] >= 0.4
+
+
+async def test_retries_are_bounded_by_the_attempts(run_service, raw, eventually):
+    """The last attempt that ends in a Retry makes a dead letter, with the listener's own reason."""
+    service = Shop({1: [Retry("full", after=0) for _ in range(9)]}, max_attempts=3)
+    await add(raw, 1, 2)
+    await run(run_service, service)
+    await eventually(lambda: all_done(raw))
+    assert service.calls.count(1) == 3
+    assert await letters(raw) == [(1, "still Retry after 3 attempts: full")]
+    assert await raw.command("EXISTS", "events:retries:listen") == 0
+
+
+async def test_failures_before_a_retry_count_too(run_service, raw, eventually):
+    """One failure, one Retry, and then only the third of three attempts is left."""
+    service = Shop({1: [OSError("away"), Retry(after=0), OSError("away")]}, max_attempts=3, backoff=0, backoff_max=0)
+    await add(raw, 1)
+    await run(run_service, service)
+    await eventually(lambda: all_done(raw))
+    assert service.calls == [1, 1, 1]
+    assert [number for number, _ in await letters(raw)] == [1]
+
+
+async def test_a_delay_and_its_count_survive_a_restart(run_service, raw, eventually):
+    """The next life does not deliver it early, begins with others, and goes on counting."""
+    first = Shop({1: [Retry("later", after=2.0)]}, max_attempts=2)
+    await add(raw, 1)
+    await run(run_service, first)
+    await eventually(lambda: first.calls == [1])
+    await eventually(lambda: raw.command("EXISTS", "events:retries:listen"))
+    await first.stop()
+    second = Shop({1: [Retry("later again", after=0)]}, max_attempts=2)
+    await add(raw, 2)
+    await run(run_service, second)
+    await eventually(lambda: second.calls == [2, 1])
+    assert second.at[1][0] - first.at[1][0] >= 2.0
+    await eventually(lambda: all_done(raw))
+    assert await letters(raw) == [(1, "still Retry after 2 attempts: later again")]
+
+
+async def test_another_instance_takes_a_delay_over(run_service, raw, eventually, monkeypatch):
+    """Claimed from a consumer that is gone, it still waits for its time."""
+    first = Shop({1: [Retry(after=2.0)]})
+    await add(raw, 1)
+    await run(run_service, first)
+    await eventually(lambda: raw.command("EXISTS", "events:retries:listen"))
+    await first.stop()
+    monkeypatch.setattr(listener_module, "CLAIM_AFTER_MS", 0)
+    monkeypatch.setattr("socket.gethostname", lambda: "another")
+    second = Shop()
+    await run(run_service, second)
+    await eventually(lambda: second.calls == [1])
+    assert second.at[1][0] - first.at[1][0] >= 2.0
+
+
+async def test_restarts_while_it_waits_are_no_crashes(run_service, raw, eventually):
+    """However often the service is restarted meanwhile, the event is not taken for one that ends the process."""
+    delayed = Shop({1: [Retry(after=3600)]}, max_attempts=2)
+    await add(raw, 1)
+    await run(run_service, delayed)
+    await eventually(lambda: raw.command("EXISTS", "events:retries:listen"))
+    await delayed.stop()
+    for number in range(2, 9):
+        service = Shop(max_attempts=2)
+        await add(raw, number)
+        await run(run_service, service)
+        await eventually(lambda service=service, number=number: service.calls == [number])
+        await service.stop()
+    assert await letters(raw) == []
+    assert (await raw.command("XPENDING", "events", "listen", "-", "+", 9))[0][3] == 0
+
+
+async def test_a_batch_is_retried_as_a_whole(run_service, raw, eventually):
+    service = Shop({2: [Retry(after=0.2)]}, batch=10)
+    await add(raw, 1, 2, 3)
+    await run(run_service, service)
+    await eventually(lambda: service.calls == [[1, 2, 3], [1, 2, 3]])
+    await eventually(lambda: all_done(raw))
+
+
+async def test_a_constant_retry_does_not_starve_new_events(run_service, raw, eventually):
+    """Retry(after=0) is due at once, again and again; what is new has every other turn."""
+    service = Shop({1: [Retry(after=0) for _ in range(400)]}, max_attempts=500)
+    await add(raw, 1)
+    await run(run_service, service)
+    await eventually(lambda: service.calls.count(1) > 5)
+    await add(raw, 2)
+    await eventually(lambda: 2 in service.calls)
+    assert service.calls.index(2) < 350
+
+
+async def test_a_rejected_event_is_a_dead_letter_at_once(run_service, raw, eventually):
+    """With the reason as it was given; one call only."""
+    service = Shop({1: [Reject("no such project")]})
+    await add(raw, 1, 2)
+    await run(run_service, service)
+    await eventually(lambda: service.calls == [1, 2])
+    await eventually(lambda: all_done(raw))
+    assert await letters(raw) == [(1, "no such project")]
+    assert service.metrics.failures.check() is None
+
+
+async def test_of_a_batch_only_what_is_rejected_alone_is_a_dead_letter(run_service, raw, eventually):
+    """The neighbours are acknowledged; one that fails meanwhile has its own attempts."""
+    service = Shop({2: [Reject("bad") for _ in range(9)], 7: [OSError("away")]}, batch=10, backoff=0, backoff_max=0)
+    await add(raw, *range(8))
+    await run(run_service, service)
+    await eventually(lambda: all_done(raw))
+    assert await letters(raw) == [(2, "bad")]
+
+
+async def test_a_call_that_takes_too_long_fails(run_service, raw, eventually):
+    """The listener's timeout cancels it; it counts as an attempt, and the reason says what happened."""
+    service = Service()
+    ended = []
+
+    @service.expose.listener(timeout=0.1, max_attempts=2, backoff=0, backoff_max=0)
+    async def broadcast(n, **event):
+        try:
+            await asyncio.sleep(60 if n == 1 else 0)
+        finally:
+            ended.append(n)
+
+    await add(raw, 1, 2)
+    await run(run_service, service)
+    await eventually(lambda: ended == [1, 1, 2])
+    ((number, reason),) = await letters(raw)
+    assert number == 1
+    assert "took longer than 0.1 s" in reason
+
+
+async def test_a_timeout_of_the_function_itself_is_its_own(run_service, raw, eventually):
+    service = Shop({1: [TimeoutError("Mixpanel")]}, timeout=30, max_attempts=1)
+    await add(raw, 1)
+    await run(run_service, service)
+    await eventually(lambda: all_done(raw))
+    assert "Mixpanel" in (await letters(raw))[0][1]
+
+
+async def test_too_many_delays_stop_the_reading(run_service, raw, eventually, monkeypatch):
+    """Nothing is lost: the service is degraded and says why, and goes on when they are done."""
+    monkeypatch.setattr(retries_module, "MAX_DELAYED", 2)
+    service = Shop({number: [Retry("wait", after=1.5)] for number in (1, 2)})
+    await add(raw, 1, 2)
+    await run(run_service, service)
+    await eventually(lambda: len(service._listener._batches.retries.waiting) == 2)
+    health = service._listener.check()
+    assert health["status"] == "degraded"
+    assert "2 events wait for another delivery" in health["reason"]
+    await add(raw, *range(3, 250))
+    await eventually(lambda: set(range(1, 250)) <= set(service.calls))
+    await eventually(lambda: all_done(raw))
+    assert service.calls.count(1) == service.calls.count(2) == 2
+
+
+async def test_a_delayed_event_that_was_deleted_is_passed_over(run_service, raw, eventually):
+    service = Shop({1: [Retry(after=0.3)]})
+    await add(raw, 1)
+    await run(run_service, service)
+    await eventually(lambda: raw.command("EXISTS", "events:retries:listen"))
+    await raw.command("XTRIM", "events", "MAXLEN", 0)
+    await eventually(lambda: all_done(raw))
+    assert service.calls == [1]
+
+
+async def test_without_a_place_for_notes_a_retry_still_comes_later(run_service, raw, eventually):
+    """A Redis that refuses the note (full, or an old user) costs the delay of a restart, not the delivery."""
+    await raw.command("SET", "events:retries:listen", "of another type")
+    service = Shop({1: [Retry(after=0.2)]})
+    await add(raw, 1)
+    await run(run_service, service)
+    await eventually(lambda: service.calls == [1, 1])
+    await eventually(lambda: all_done(raw))
+
+
+@pytest.mark.parametrize("after", [-1, 86_401, float("nan")])
+def test_a_delay_has_bounds(after):
+    with pytest.raises(ValueError, match="a day"):
+        Retry(after=after)
+
+
+@pytest.mark.parametrize(
+    "options", [{"max_attempts": 0}, {"timeout": -1}, {"backoff": 2, "backoff_max": 1}, {"backoff": -1}]
+)
+def test_a_policy_out_of_range_is_refused(options):
+    with pytest.raises(RegistrationError, match="at least one attempt"):
+        Service().expose.listener(**options)
