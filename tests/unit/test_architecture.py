@@ -62,6 +62,14 @@ FLOORS: dict[str, list[str]] = {
         "startup",
         "app",
     ],
+    "band_cli": [
+        "errors",
+        "output target",
+        "client",
+        "doctor",
+        "verbs",
+        "cli",
+    ],
     "geo": [
         "dataset place translit",
         "address",

@@ -23,7 +23,7 @@ def test_write_a_service_in_ten_minutes(tmp_path: Path) -> None:
     """Following docs/write-a-service.md word by word leads to a service whose tests pass."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    for name, command in (("band", f'"{sys.executable}" -m band "$@"'), ("python", f'"{sys.executable}" "$@"')):
+    for name, command in (("band", f'"{sys.executable}" -m band_cli "$@"'), ("python", f'"{sys.executable}" "$@"')):
         (tools / name).write_text(f"#!/bin/sh\nexec {command}\n")
         (tools / name).chmod(0o755)
     env = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "PYTEST_ADDOPTS": "-p no:cacheprovider"}
@@ -44,6 +44,13 @@ def test_write_a_service_in_ten_minutes(tmp_path: Path) -> None:
         ran.append(done.stdout)
     assert "2 passed" in ran[0]
     assert "1 passed" in ran[-1]
+
+
+def test_the_pictures_of_the_terminal_are_todays() -> None:
+    """docs/tools/terminal.py makes the pictures that are there."""
+    command = [sys.executable, "docs/tools/terminal.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def anchors_of(page: Path) -> set[str]:

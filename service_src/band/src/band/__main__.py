@@ -1,4 +1,4 @@
-"""``python -m band`` is the command ``band``."""
+"""``python -m band``: what images run (``check``), and what ``band dev`` runs for authors."""
 
 from band.cli import main
 

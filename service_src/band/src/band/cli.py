@@ -1,4 +1,4 @@
-"""The command ``band``: for images and for people who write services. It parses; ``band.commands`` does."""
+"""``python -m band``, and ``band dev`` of authors. It parses; ``band.commands`` does."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="band", description="Tools for services of Rockstat Band.")
+    parser = argparse.ArgumentParser(prog="band dev", description="Tools for authors of services.")
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="exit 0 when the service in this container is healthy, else 1")
     check.add_argument("--port", type=int, default=int(os.environ.get("PORT") or 8080))

@@ -204,7 +204,7 @@ class Director:
         """Give band the routes, the guard, the heartbeat's receiver and the background work."""
         app.middlewares.append(error_middleware(self.guard, self.requests, self.guesses))
         dome.guarded = False  # the director's own guard knows the token too
-        dome.routes += [*routes(bound(*msgspec.structs.astuple(self.api))), *self.dashboard.routes()]
+        dome.routes += [*routes(bound(*msgspec.structs.astuple(self.api)), self.feed), *self.dashboard.routes()]
         expose(name="__iamalive")(self._on_heartbeat)
         health("docker")(self._docker_health)
         for work in (

@@ -1,1 +1,1 @@
-"""What the command ``band`` does, one module a verb."""
+"""What ``python -m band`` and ``band dev`` do, one module a verb."""

@@ -1,4 +1,4 @@
-"""``band requirements``: convert a 2018 requirements.txt to versions that work with band."""
+"""``band dev requirements``: convert a 2018 requirements.txt to versions that work with band."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``band call`` and ``band tail``: speak to a running platform from a shell."""
+"""``band dev call`` and ``band dev tail``: speak to a running platform from a shell."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run_call(service: str, method: str, pairs: list[str], timeout: float, env: M
         params = read_pairs(pairs)
         result = asyncio.run(_call(service, method, params, timeout, env))
     except (BandError, ValueError) as error:
-        sys.stderr.write(f"band call: {error}\n")
+        sys.stderr.write(f"band dev call: {error}\n")
         return 1
     sys.stdout.write(json_codec.encode(result).decode() + "\n")
     return 0
@@ -65,7 +65,7 @@ def run_tail(key: str, count: int, env: Mapping[str, str]) -> int:
     try:
         asyncio.run(_tail(key, count, env))
     except BandError as error:
-        sys.stderr.write(f"band tail: {error}\n")
+        sys.stderr.write(f"band dev tail: {error}\n")
         return 1
     except KeyboardInterrupt:
         return 0

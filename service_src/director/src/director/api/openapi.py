@@ -103,6 +103,8 @@ def _operation(row: Endpoint, verb: str, schema: dict[str, Any], answer: dict[st
     required = set(schema.get("required", ())) - in_path
     closed = schema.get("additionalProperties") is False
     content = {"text/plain" if row.text else "application/json": {"schema": answer}}
+    if "progress" in properties:
+        content["text/plain"] = {"schema": {"type": "string"}}
     operation: dict[str, Any] = {
         "operationId": f"{verb}_{row.name}",
         "summary": row.summary,

@@ -39,6 +39,7 @@ class RunParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """What to run, and how from now on. `env` and `limits` replace what was given before; left out, that stays.
 
     With `wait` the answer comes once the container before has ended: from then on no event meets the old settings.
+    With `progress` it is text: a line for each step while it is done, and then the response or the error as JSON.
     """
 
     name: Name
@@ -49,6 +50,7 @@ class RunParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     nocache: bool = False
     dry_run: bool = False
     wait: bool = False
+    progress: bool = False
 
 
 class RollbackParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,10 +16,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 from band import logger
 from band.errors import RedisError
 from director.api.metrics import RequestCounts
-from director.api.params import EXAMPLE, check_once, check_tree, decode, read_params
+from director.api.params import EXAMPLE, RunParams, check_once, check_tree, decode, read_params
+from director.api.progress import narrate
 from director.api.routes import Endpoint, Text
 from director.api.security import Guard
 from director.api.throttle import TokenThrottle
+from director.engine.log_feed import LogFeed
 from director.errors import (
     BadParameter,
     DirectorError,
@@ -40,11 +42,13 @@ CLIENT_GONE = 499
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-def routes(endpoints: Iterable[tuple[Endpoint, Callable[..., Awaitable[Any]]]]) -> list[web.RouteDef]:
-    """Return the routes of endpoints, GET and POST, each with its handler's method."""
+def routes(
+    endpoints: Iterable[tuple[Endpoint, Callable[..., Awaitable[Any]]]], feed: LogFeed | None = None
+) -> list[web.RouteDef]:
+    """Return the routes of endpoints, GET and POST, each with its handler's method; `feed` is for their `progress`."""
     found: list[web.RouteDef] = []
     for endpoint, function in endpoints:
-        handle = _handle(endpoint, function)
+        handle = _handle(endpoint, function, feed)
         # A HEAD would do what GET does, and that changes state here.
         found += [web.get(endpoint.path, handle, allow_head=False), web.post(endpoint.path, handle)]
     return found
@@ -91,19 +95,23 @@ async def _answer(guard: Guard, guesses: TokenThrottle, request: web.Request, ha
         answer.headers["Retry-After"] = str(error.retry_after)
         answer.force_close()
         return answer
-    except DirectorError as error:
-        return _json(error.body(), error.status)
-    except RedisError as error:
-        away = RedisUnavailable(str(error), "check Redis: GET /health")
-        return _json(away.body(), away.status)
     except web.HTTPException as error:
         if error.status < 400:
             raise
         return _http_error(request, error)
-    except Exception:  # noqa: BLE001 - the client gets an answer, the log the reason
-        logger.exception("request_failed", path=request.path)
-        body = {"error": {"code": "internal", "message": "the director failed", "hint": "its log says why"}}
-        return _json(body, 500)
+    except Exception as error:  # noqa: BLE001 - the client gets an answer, the log the reason
+        found = _explain(error, request.path)
+        return _json(found.body(), found.status)
+
+
+def _explain(error: Exception, path: str) -> DirectorError:
+    """Return what the client is told of an error; of one that nobody foresaw the log has the reason."""
+    if isinstance(error, DirectorError):
+        return error
+    if isinstance(error, RedisError):
+        return RedisUnavailable(str(error), "check Redis: GET /health")
+    logger.error("request_failed", path=path, exc_info=error)
+    return DirectorError("the director failed", "its log says why")
 
 
 def _to_login(request: web.Request) -> web.Response | None:
@@ -130,10 +138,14 @@ def _endpoint(request: web.Request) -> str:
     return resource.canonical if resource is not None else "unknown"
 
 
-def _handle(endpoint: Endpoint, function: Callable[..., Awaitable[Any]]) -> Handler:
+def _handle(endpoint: Endpoint, function: Callable[..., Awaitable[Any]], feed: LogFeed | None) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         params, rest = read_params(endpoint.params, request.match_info, read_query(request), await read_body(request))
-        return await _write(request, await (function(params, rest) if endpoint.free else function(params)))
+        work = function(params, rest) if endpoint.free else function(params)
+        if feed is not None and isinstance(params, RunParams) and params.progress:
+            told = narrate(feed, params.name, work, lambda error: _explain(error, request.path).body())
+            return await _write(request, Text(told))
+        return await _write(request, await work)
 
     return handle
 

@@ -23,7 +23,10 @@ LABEL_CONTENTS = "band.contents"
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
-    """A container as it is. Times are seconds since 1970, 0 when it never happened; `ports` are host → container."""
+    """A container as it is. Times are seconds since 1970, 0 when it never happened; `ports` are host → container.
+
+    `open_ports` are those published beyond loopback, with their address.
+    """
 
     id: str
     name: str
@@ -41,6 +44,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     health: str = ""
     restart_policy: str = ""
     ports: dict[int, int] = {}
+    open_ports: dict[int, str] = {}
     labels: dict[str, str] = {}
     env: dict[str, str] = {}
     auto_remove: bool = False

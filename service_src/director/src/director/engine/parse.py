@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,7 @@ def observed(details: Mapping[str, Any]) -> Container:
         health=_health(state),
         restart_policy=str((host.get("RestartPolicy") or {}).get("Name") or "no"),
         ports=_ports(host.get("PortBindings") or {}),
+        open_ports=_open_ports(host.get("PortBindings") or {}),
         labels=labels,
         env=dict(item.partition("=")[::2] for item in config.get("Env") or []),
         auto_remove=bool(host.get("AutoRemove")),
@@ -185,9 +186,18 @@ def _health(state: Mapping[str, Any]) -> str:
 
 
 def _ports(bindings: Mapping[str, Any]) -> dict[int, int]:
-    found: dict[int, int] = {}
+    return {port: inside for port, inside, _ in _published(bindings)}
+
+
+def _open_ports(bindings: Mapping[str, Any]) -> dict[int, str]:
+    """Return the ports that are published beyond loopback, with their address; an empty one means all."""
+    found = ((port, address or "0.0.0.0") for port, _, address in _published(bindings))  # noqa: S104 - Docker's default
+    return {port: address for port, address in found if not ipaddress.ip_address(address).is_loopback}
+
+
+def _published(bindings: Mapping[str, Any]) -> Iterator[tuple[int, int, str]]:
+    """Yield host port, container port and host address of each published port."""
     for inside, group in bindings.items():
         for item in group or []:
             if str(item.get("HostPort") or "0").isdigit() and int(item.get("HostPort") or 0):
-                found[int(item["HostPort"])] = int(inside.split("/")[0])
-    return found
+                yield int(item["HostPort"]), int(inside.split("/")[0]), str(item.get("HostIp") or "")

@@ -34,7 +34,7 @@ _LISTEN = (
 )  # fmt: skip
 
 _INSTANCES = (f"%R~{INSTANCES.format(service='*')}", f"~{INSTANCES.format(service='band-call-*')}")
-"""Who is there, and the place of one who types `band call` in a service's container."""
+"""Who is there, and the place of one who types `band dev call` in a service's container."""
 
 _FRONT_RULES = (
     f"~{EVENTS_STREAM}", "~front:journal:*", f"%R~{REGISTRATIONS_KEY}", "%R~s:*",

@@ -20,6 +20,7 @@ from director.discovery.probe import Prober
 from director.discovery.registrations import Registrations
 from director.discovery.rpc import Rpc
 from director.errors import ServiceFailed
+from director.supervise.figures import Figures, measure
 from director.supervise.status import ServiceStatus, StatusBoard
 
 ASK_AGAIN = 0.5
@@ -60,6 +61,12 @@ class SystemHandlers:
                 reasons={one.name: one.health.reason for one in troubled},
             ),
         )
+
+    @route("/doctor", "Disk, open ports, clocks, Redis' memory and file, and how far each listener is", reads=True)
+    async def doctor(self, _given: params.Nothing) -> Figures:
+        """What is measured now; `band doctor` says what it means."""
+        running = {one.name for one in self.board.all() if one.state in {"running", "external"}}
+        return await measure(self.link, self.board.snapshot.containers, running)
 
     @route("/metrics", "Figures of services and director for Prometheus", reads=True)
     async def metrics(self, _given: params.Nothing) -> Text:

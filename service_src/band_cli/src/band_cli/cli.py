@@ -1,0 +1,323 @@
+"""The command line: options, verbs and their help. What a verb does is in `band_cli.verbs`, imported when it is run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from band_cli import __version__
+from band_cli.client import Director
+from band_cli.errors import BadInput, CliError
+from band_cli.output import Output
+from band_cli.target import find_target
+
+INTERRUPTED = 130
+_COMPLETION_SECONDS = 1.0
+_OF_AUTHORS = frozenset({"new", "tail", "requirements"})
+"""Verbs of authors that cannot be mistaken for others: for one release without `dev`, too."""
+
+
+@dataclass
+class Options:
+    """What every verb knows."""
+
+    host: str | None = None
+    token_file: str | None = None
+    ca_file: str | None = None
+    as_json: bool = False
+
+    def director(self) -> Director:
+        """Return the director to ask."""
+        found = find_target(os.environ, host=self.host, token_file=self.token_file, ca_file=self.ca_file)
+        return Director(found)
+
+    def output(self) -> Output:
+        """Return where to write."""
+        return Output(as_json=self.as_json)
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value:
+        setattr(ctx.ensure_object(Options), str(param.name), value)
+
+
+def _common() -> list[click.Parameter]:
+    """Return the options that stand before or after the verb."""
+    return [
+        click.Option(["--host"], metavar="URL", help="The director's address.", callback=_keep, expose_value=False),
+        click.Option(["--token-file"], metavar="FILE", help="File with the token.", callback=_keep, expose_value=False),
+        click.Option(["--ca-file"], metavar="FILE", help="CA to trust.", callback=_keep, expose_value=False),
+        click.Option(["--json", "as_json"], is_flag=True, help="Write JSON.", callback=_keep, expose_value=False),
+    ]
+
+
+class Verb(click.Command):
+    """A verb, with the options that all have."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.params += _common()
+
+
+class Verbs(click.Group):
+    """All verbs, and for one release the old spelling of the authors' ones."""
+
+    command_class = Verb
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the verb that is meant; `band new` and `band run FOLDER` are `band dev new` and `band dev run`."""
+        if args[0] in _OF_AUTHORS or (args[0] == "run" and _names_a_folder(args[1:])):
+            Output().note(f"band: {args[0]} is `band dev {args[0]}` now; the old spelling goes with the next release")
+            return "dev", self.commands["dev"], args
+        return super().resolve_command(ctx, args)
+
+
+def _names_a_folder(words: Sequence[str]) -> bool:
+    """Tell whether these words after `run` are of the authors' verb: no name at all, or a path."""
+    return not words or words == ["--no-reload"] or words[0] in {".", ".."} or "/" in words[0]
+
+
+def _services(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the services for completion, or none if the director does not tell at once."""
+    try:
+        rows = ctx.ensure_object(Options).director().get("/list", timeout=_COMPLETION_SECONDS)
+        return [CompletionItem(row["name"]) for row in rows if row["name"].startswith(incomplete)]
+    except (CliError, LookupError, TypeError):
+        return []
+
+
+def _folders(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the image folders that can be run."""
+    try:
+        rows = ctx.ensure_object(Options).director().get("/list_images", timeout=_COMPLETION_SECONDS)
+        return [CompletionItem(row["name"]) for row in rows if row["runnable"] and row["name"].startswith(incomplete)]
+    except (CliError, LookupError, TypeError):
+        return []
+
+
+_name = click.argument("name", shell_complete=_services)
+
+
+@click.group(
+    cls=Verbs, params=_common(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, message="band %(version)s")
+def band() -> None:
+    """See and operate a Rockstat Band platform from a terminal.
+
+    Without --host it asks the director of this machine. The address, the token and a CA file
+    can also stand in BAND_HOST, BAND_TOKEN (or BAND_TOKEN_FILE) and BAND_CA_FILE, or as host,
+    token_file and ca_file in ~/.config/band/config.
+
+    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no director or no access,
+    4 something is wrong (status, doctor), 130 interrupted.
+    """
+
+
+@band.command()
+@click.pass_obj
+def ps(options: Options) -> None:
+    """List the services: state, health, memory, ports."""
+    from band_cli.verbs import services
+
+    services.ps(options.director(), options.output())
+
+
+@band.command()
+@click.pass_obj
+def status(options: Options) -> None:
+    """Show how the platform is; exit code 4 unless all is well."""
+    from band_cli.verbs import health
+
+    raise SystemExit(health.status(options.director(), options.output()))
+
+
+@band.command()
+@click.pass_obj
+def doctor(options: Options) -> None:
+    """Say what is wrong and what to do; exit code 4 if something is."""
+    from band_cli.verbs import health
+
+    raise SystemExit(health.doctor(options.director(), options.output()))
+
+
+@band.command()
+@click.argument("name", shell_complete=_folders)
+@click.option("--env", multiple=True, metavar="KEY=VALUE", help="Environment; replaces all of an earlier --env.")
+@click.option("--nocache", is_flag=True, help="Build without the build cache.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each line of the build.")
+@click.pass_obj
+def run(options: Options, name: str, env: tuple[str, ...], nocache: bool, dry_run: bool, verbose: bool) -> None:
+    """Build a service if its folder changed, (re)start it, wait until it is ready."""
+    from band_cli.verbs import services
+
+    services.run(
+        options.director(), options.output(), name, env, nocache=nocache, dry_run=dry_run, verbose=verbose
+    )  # fmt: skip
+
+
+@band.command()
+@_name
+@click.pass_obj
+def start(options: Options, name: str) -> None:
+    """Start a service that was stopped."""
+    _change(options, "start", name)
+
+
+@band.command()
+@_name
+@click.pass_obj
+def stop(options: Options, name: str) -> None:
+    """Stop a service until it is started again."""
+    _change(options, "stop", name)
+
+
+@band.command()
+@_name
+@click.pass_obj
+def restart(options: Options, name: str) -> None:
+    """Replace a service's container with a fresh one of the same image."""
+    _change(options, "restart", name)
+
+
+@band.command()
+@_name
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def rm(options: Options, name: str, yes: bool) -> None:
+    """Remove a service with its config and releases; its volumes stay."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise BadInput(f"removing {name} also deletes its config and its releases", "say --yes to confirm")
+        click.confirm(f"Remove {name} with its config and its releases?", abort=True, err=True)
+    _change(options, "rm", name)
+
+
+def _change(options: Options, verb: str, name: str) -> None:
+    from band_cli.verbs import services
+
+    services.change(options.director(), options.output(), verb, name)
+
+
+@band.command()
+@_name
+@click.pass_obj
+def releases(options: Options, name: str) -> None:
+    """List what was deployed of a service, newest first."""
+    from band_cli.verbs import services
+
+    services.releases(options.director(), options.output(), name)
+
+
+@band.command()
+@_name
+@click.option("--to", metavar="RELEASE", help="Id or spec of the release; without it the last good one.")
+@click.option("--dry-run", is_flag=True, help="Say which release that would be.")
+@click.pass_obj
+def rollback(options: Options, name: str, to: str | None, dry_run: bool) -> None:
+    """Return to an earlier release of a service."""
+    from band_cli.verbs import services
+
+    services.rollback(options.director(), options.output(), name, to, dry_run=dry_run)
+
+
+@band.command()
+@_name
+@click.option("-f", "--follow", is_flag=True, help="Go on as lines come.")
+@click.option("-n", "--tail", default=100, show_default=True, type=click.IntRange(0, 10_000), help="Last lines.")
+@click.pass_obj
+def logs(options: Options, name: str, follow: bool, tail: int) -> None:
+    """Show the output of a service, of `director` or of `redis`."""
+    from band_cli.verbs import services
+
+    services.logs(options.director(), options.output(), name, follow=follow, tail=tail)
+
+
+@band.command()
+@click.argument("service", shell_complete=_services)
+@click.argument("method")
+@click.argument("params", nargs=-1, metavar="[key=text|key:=json]...")
+@click.option("--timeout", type=click.FloatRange(0.01, 60), help="Seconds; 2 by default.")
+@click.pass_obj
+def call(options: Options, service: str, method: str, params: tuple[str, ...], timeout: float | None) -> None:
+    """Call a method of a service and show its result as JSON."""
+    from band_cli.verbs import events as verbs
+
+    verbs.call(options.director(), options.output(), service, method, params, timeout)
+
+
+@band.command()
+@click.option("-f", "--follow", is_flag=True, help="Go on as events come.")
+@click.option("--key", default="", metavar="PREFIX", help="Only events whose key begins so, e.g. in.gen.track.")
+@click.option("-n", "--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="Stored events.")
+@click.pass_obj
+def events(options: Options, follow: bool, key: str, limit: int) -> None:
+    """Show the newest events, the newest last."""
+    from band_cli.verbs import events as verbs
+
+    verbs.events(options.director(), options.output(), key, follow=follow, limit=limit)
+
+
+@band.command()
+@click.argument("event_id", metavar="ID")
+@click.pass_obj
+def trace(options: Options, event_id: str) -> None:
+    """Show the path of an event: its enrichers, its listeners, and what they reported."""
+    from band_cli.verbs import events as verbs
+
+    verbs.trace(options.director(), options.output(), event_id)
+
+
+@band.command()
+@click.pass_obj
+def version(options: Options) -> None:
+    """Show the versions of this command and of the director."""
+    from band_cli.verbs import health
+
+    health.version(options.director(), options.output())
+
+
+@band.command(
+    cls=click.Command, add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)  # fmt: skip
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="new|run|call|tail|requirements ...")
+def dev(words: tuple[str, ...]) -> None:
+    """For authors of services: new, run, call, tail (needs the framework)."""
+    from band_cli.verbs import dev as verbs
+
+    verbs.dev(words)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    options = Options()
+    try:
+        band.main(args=None if argv is None else list(argv), prog_name="band", standalone_mode=False, obj=options)
+    except click.exceptions.Abort:
+        return INTERRUPTED
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except CliError as error:
+        options.output().error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `band events | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    return 0

@@ -1,0 +1,167 @@
+"""The director's HTTP API: one request, its response as JSON or as lines while they come, its errors as ours."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import ssl
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from band_cli import __version__
+from band_cli.errors import BadInput, NoDirector, Refused
+from band_cli.target import Target
+
+TIMEOUT = 15.0
+"""Seconds for a response; those that build or start something have more."""
+LONG_TIMEOUT = 1200.0
+_CLOSED = frozenset({401, 403, 429})
+_VERBS = {
+    "list": "band ps",
+    "health": "band status",
+    "logs/": "band logs ",
+    "run/": "band run ",
+    "start/": "band start ",
+}
+
+
+class Director:
+    """Asks one director. Each request has a connection of its own."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    def get(
+        self, path: str, query: Mapping[str, Any] | None = None, *, timeout: float = TIMEOUT, also: int = 200
+    ) -> Any:
+        """Return the JSON of a GET with the status 200, or `also`; see `_request` for what it raises."""
+        return self._json("GET", _with_query(path, query), None, timeout, also)
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None, *, timeout: float = LONG_TIMEOUT) -> Any:
+        """Return the JSON of a POST with a JSON body."""
+        return self._json("POST", path, dict(body or {}), timeout)
+
+    def lines(
+        self, path: str, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
+    ) -> Iterator[str]:
+        """Yield the lines of a response as they come, until it ends."""
+        verb = "GET" if body is None else "POST"
+        with self._request(verb, _with_query(path, query), body, LONG_TIMEOUT) as response:
+            try:
+                for raw in response:
+                    yield raw.decode("utf-8", "replace").rstrip("\n")
+            except (OSError, http.client.HTTPException) as error:
+                raise NoDirector(
+                    f"the connection to {self.target.url} was lost: {error or type(error).__name__}", "run it again"
+                ) from error
+
+    def _json(self, verb: str, path: str, body: Mapping[str, Any] | None, timeout: float, also: int = 200) -> Any:
+        with self._request(verb, path, body, timeout, also) as response:
+            try:
+                return json.loads(response.read())
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                raise NoDirector(f"{self.target.url} did not send JSON: {error}", "is that a director?") from error
+
+    @contextlib.contextmanager
+    def _request(
+        self, verb: str, path: str, body: Mapping[str, Any] | None, timeout: float, also: int = 200
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Send a request and give its response, which is none of an error.
+
+        Raises:
+            NoDirector: nobody answers, the token is refused, or it is no director.
+            Refused: the director answered with an error.
+        """
+        connection = self._connect(timeout)
+        try:
+            try:
+                connection.request(verb, self._base() + path, *self._content(body))
+                response = connection.getresponse()
+            except (OSError, http.client.HTTPException) as error:
+                raise self._away(error) from error
+            if response.status not in {200, also}:
+                raise self._refusal(response)
+            yield response
+        finally:
+            connection.close()
+
+    def _connect(self, timeout: float) -> http.client.HTTPConnection:
+        parts = urlsplit(self.target.url)
+        assert parts.hostname  # noqa: S101 - find_target looked
+        if parts.scheme == "http":
+            return http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
+        try:
+            context = ssl.create_default_context(cafile=self.target.ca_file or None)
+        except OSError as error:
+            raise BadInput(
+                f"the CA file {self.target.ca_file} cannot be read: {error}",
+                "name a file with certificates in PEM form",
+            ) from error
+        return http.client.HTTPSConnection(parts.hostname, parts.port, timeout=timeout, context=context)
+
+    def _base(self) -> str:
+        return urlsplit(self.target.url).path
+
+    def _content(self, body: Mapping[str, Any] | None) -> tuple[bytes | None, dict[str, str]]:
+        headers = {"User-Agent": f"band/{__version__}", "Accept": "application/json, text/plain"}
+        if self.target.token:
+            headers["Authorization"] = f"Bearer {self.target.token}"
+        if body is None:
+            return None, headers
+        return json.dumps(body).encode(), {**headers, "Content-Type": "application/json"}
+
+    def _away(self, error: Exception) -> NoDirector:
+        url = self.target.url
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return NoDirector(
+                f"the certificate of {url} is not trusted: {error.verify_message}",
+                "if your proxy's certificate is of a CA of your own, name its file: --ca-file, or BAND_CA_FILE",
+            )
+        if isinstance(error, TimeoutError):
+            return NoDirector(
+                f"{url} did not respond in time", "is the host overloaded? docker logs director tells more"
+            )
+        return NoDirector(
+            f"no director responds at {url}: {error or type(error).__name__}",
+            "docker logs director on its host says why; --host names another host",
+        )
+
+    def _refusal(self, response: http.client.HTTPResponse) -> NoDirector | Refused:
+        status, raw = response.status, b""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            raw = response.read(1_000_000)
+        try:
+            facts = json.loads(raw)["error"]
+            code, message, hint = str(facts["code"]), str(facts["message"]), str(facts["hint"])
+            log = [str(line) for line in facts.get("log") or ()]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            hint = _HINTS.get(status, "is that the address of a director, or of a proxy whose director is down?")
+            return NoDirector(f"{self.target.url} responded with {status} {response.reason}", hint, f"http_{status}")
+        if status in _CLOSED:
+            return NoDirector(message, hint, code)
+        return Refused(message, in_our_words(hint), code, log)
+
+
+_HINTS = {
+    301: "the proxy wants https: --host https://…",
+    401: "the proxy wants a password or a token: put band_token into a file and name it, --token-file",
+    429: "the proxy limits requests; wait a few seconds",
+}
+
+
+def path_of(*words: str) -> str:
+    """Return a path of these words, each as it is."""
+    return "/" + "/".join(quote(word, safe="") for word in words)
+
+
+def in_our_words(hint: str) -> str:
+    """Return a hint of the API for people who type `band`."""
+    return re.sub(r"GET /(list(?![\w])|health|logs/|run/|start/)", lambda match: _VERBS[match[1]], hint)
+
+
+def _with_query(path: str, query: Mapping[str, Any] | None) -> str:
+    given = {key: value for key, value in (query or {}).items() if value not in (None, "", False)}
+    return f"{path}?{urlencode(given)}" if given else path

@@ -1,0 +1,166 @@
+"""What is wrong with a platform, in words, and what to do: pure, of what the director's API says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from band_cli.client import in_our_words
+from band_cli.output import size, span
+
+DISK_WARNING, DISK_ERROR = 80.0, 90.0
+"""Percent in use of the disk that images and events are on."""
+MEMORY_WARNING = 85.0
+"""Percent of Redis' memory limit."""
+SKEW_SECONDS = 2.0
+"""Beyond this, clocks of two machines differ; what the network takes is far less."""
+BEHIND_SECONDS = 300.0
+"""A listener whose oldest event is older holds back the stream."""
+_ERRORS = frozenset({"failing", "crashing", "crashed", "away"})
+
+Level = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong (`error`), will be (`warning`), or is good to know (`note`)."""
+
+    level: Level
+    about: str
+    problem: str
+    remedy: str = ""
+
+
+def examine(
+    health: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any] | None, now: float
+) -> list[Finding]:
+    """Return what there is to say, worst first.
+
+    Args:
+        health: the response of `/health`.
+        rows: that of `/list`.
+        figures: that of `/doctor`; None from a director that has none.
+        now: seconds since 1970 on this machine, when the figures came.
+    """
+    found = [*_parts(health), *_services(rows)]
+    if figures is None:
+        problem = "it is older than this command, and tells nothing of disk, ports, clocks and listeners"
+        found.append(Finding("note", "director", problem, "run bin/setup on its host"))
+    else:
+        found += [*_disk(figures), *_ports(figures), *_clocks(figures, now), *_redis(figures), *_groups(figures)]
+    order = ["error", "warning", "note"]
+    return sorted(found, key=lambda finding: order.index(finding.level))
+
+
+def _parts(health: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what is wrong with the director, Docker and Redis."""
+    for part in ("director", "docker", "redis"):
+        facts = health[part]
+        if facts["status"] != "ok":
+            reason = in_our_words(facts.get("reason") or f"is {facts['status']}")
+            remedy = "systemctl status docker on its host" if part == "docker" else f"band logs {part}"
+            yield Finding(_level(facts["status"]), part, reason, remedy)
+
+
+def _level(word: str) -> Level:
+    return "error" if word in _ERRORS else "warning"
+
+
+def _services(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    if not any(row["name"] == "front" and row["state"] in {"running", "external"} for row in rows):
+        yield Finding("error", "front", "it does not run, so no event is accepted", "band run front")
+    for row in rows:
+        yield from _service(row)
+
+
+def _service(row: Mapping[str, Any]) -> Iterator[Finding]:
+    name, health, reason = row["name"], row["health"], in_our_words(row.get("health_reason") or "")
+    if health in _ERRORS or health == "degraded":
+        yield Finding(_level(health), name, f"{health}: {reason or 'it gives no reason'}", f"band logs {name}")
+    data = row.get("data") or {}
+    if (warning := data.get("warning")) and str(warning) not in reason:
+        remedy = f"its data is {data.get('age_days', 0):.0f} days old; band logs {name} says why it was not renewed"
+        yield Finding("warning", name, str(warning), remedy)
+    if letters := row.get("dead_letters"):
+        remedy = (
+            f"band call {name} dead_letters limit:=5 shows why; when the cause is mended, "
+            f"band call {name} replay_dead_letters sends them again"
+        )
+        yield Finding("warning", name, f"{letters} events could not be delivered (dead letters)", remedy)
+    if back := row.get("rolled_back"):
+        problem = f"release {back['from']} was rolled back to {back['to']}: {back['reason']}"
+        yield Finding("warning", name, problem, f"correct its folder, then band run {name}")
+
+
+def _disk(figures: Mapping[str, Any]) -> Iterator[Finding]:
+    used, free = figures["disk"]["used_percent"], figures["disk"]["free_bytes"]
+    if used >= DISK_WARNING:
+        problem = f"it is {used:.0f} % full, {size(free)} are left; on a full disk Redis refuses events"
+        remedy = "docker system df says what Docker holds, docker builder prune empties the build cache"
+        yield Finding("error" if used >= DISK_ERROR else "warning", "disk", problem, remedy)
+
+
+def _ports(figures: Mapping[str, Any]) -> Iterator[Finding]:
+    for row in figures["open_ports"]:
+        service, port = row["service"], f"port {row['port']} is published on {row['address']}"
+        if service == "director":
+            problem = f"{port}: whoever has the token and reaches this host can run code on it"
+            remedy = "let the proxy serve it with TLS (docs/tls.md), or set band_listen to 127.0.0.1"
+            yield Finding("warning", service, problem, remedy)
+        else:
+            problem = f"{port}: other machines reach it, past a firewall such as ufw"
+            remedy = "publish it on 127.0.0.1 only, and let the proxy serve what others need (docs/tls.md)"
+            yield Finding("error", service, problem, remedy)
+
+
+def _clocks(figures: Mapping[str, Any], now: float) -> Iterator[Finding]:
+    remedy = "let NTP set it: apt-get install systemd-timesyncd, then timedatectl set-ntp true"
+    off, redis = figures["time"] - now, (figures.get("redis") or {}).get("clock_ahead_seconds") or 0.0
+    if abs(off) > SKEW_SECONDS:
+        problem = f"that of the director's host is {_apart(off)} this machine's; one of them dates events wrongly"
+        yield Finding("warning", "clock", problem, remedy)
+    if abs(redis) > SKEW_SECONDS:
+        problem = f"that of Redis' host is {_apart(redis)} the director's; traces and leases go by both"
+        yield Finding("warning", "clock", problem, remedy)
+    if figures.get("clock_synchronized") is False:
+        problem = "nothing keeps that of the director's host right (the kernel says: unsynchronized)"
+        yield Finding("note", "clock", problem, remedy)
+
+
+def _apart(seconds: float) -> str:
+    return f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'}"
+
+
+def _redis(figures: Mapping[str, Any]) -> Iterator[Finding]:
+    facts = figures.get("redis")
+    if facts is None:
+        return
+    policy, most, used = facts["maxmemory_policy"], facts["maxmemory"], facts["used_memory"]
+    where = "in redis.conf and with CONFIG SET; for the platform's own Redis bin/setup does it"
+    if policy != "noeviction" and most:
+        problem = f"its eviction policy is {policy}: when its memory is full, it throws accepted events away"
+        yield Finding("error", "redis", problem, f"set maxmemory-policy to noeviction, {where}")
+    if not facts["append_only"]:
+        problem = "it keeps no append-only file: a restart loses accepted events"
+        yield Finding("error", "redis", problem, f"set appendonly to yes, {where}")
+    if most and used * 100 >= MEMORY_WARNING * most:
+        problem = (
+            f"its memory is {used * 100 / most:.0f} % full ({size(used)} of {size(most)}); beyond, it refuses events"
+        )
+        yield Finding("warning", "redis", problem, "see which listener is behind, or raise band_redis_maxmemory")
+
+
+def _groups(figures: Mapping[str, Any]) -> Iterator[Finding]:
+    for group in figures["groups"]:
+        name, waiting, age = group["name"], group["waiting"] + group["pending"], group["oldest_seconds"]
+        if not group["service"]:
+            problem = f"no service reads for it, and {waiting} events wait there: the stream is not trimmed, and grows"
+            remedy = (
+                "run that service again; if it is gone for good: "
+                f"docker exec redis redis-admin XGROUP DESTROY events {name}"
+            )
+            yield Finding("warning", f"group {name}", problem, remedy)
+        elif waiting and age > BEHIND_SECONDS:
+            problem = f"{waiting} events wait for {name}, the oldest for {span(age)}: it holds back the stream"
+            yield Finding("warning", f"group {name}", problem, f"band logs {name} says why; band restart {name}")

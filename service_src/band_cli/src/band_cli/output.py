@@ -1,0 +1,156 @@
+"""What people and programs get to see: JSON on request, else tables and sentences that fit the terminal.
+
+Rich is imported only where it draws: most of what `band ps` takes is imports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from band_cli.errors import CliError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPE_WIDTH = 400
+"""Characters of a line where no terminal is: programs read whole lines."""
+_STYLES = {
+    "ok": "green", "starting": "cyan", "external": "cyan", "running": "green", "current": "green", "taken": "green",
+    "degraded": "yellow", "warning": "yellow", "waiting": "yellow", "pending": "yellow", "rolled_back": "yellow",
+    "failing": "red", "crashing": "red", "crashed": "red bold", "failed": "red", "error": "red", "away": "red",
+    "dead_letter": "red", "stopped": "dim", "exited": "dim", "older": "dim", "unknown": "dim", "note": "cyan",
+}  # fmt: skip
+_CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "�")
+
+
+def clean(text: object) -> str:
+    """Return a text of somebody else's without what a terminal would obey."""
+    return str(text).translate(_CONTROLS)
+
+
+class Output:
+    """Writes to standard output, and errors and progress to standard error."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self._console: Console | None = None
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether people look at what is written."""
+        return sys.stdout.isatty() and not self.as_json
+
+    @property
+    def width(self) -> int:
+        """How many characters a line may have."""
+        given = os.environ.get("COLUMNS", "")
+        if given.isdigit() and int(given):
+            return int(given)
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
+
+    @property
+    def console(self) -> Console:
+        """The console of standard output; colours only on a terminal, and not with NO_COLOR."""
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(width=self.width, highlight=False, soft_wrap=False)
+        return self._console
+
+    def json(self, value: Any) -> None:
+        """Write a value as one line of JSON."""
+        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+    def line(self, text: str) -> None:
+        """Write a line as it is."""
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    def say(self, text: str, style: str = "") -> None:
+        """Write a sentence; lines break between words where the terminal ends."""
+        self.console.print(clean(text), style=style or None, markup=False)
+
+    def item(self, mark: str, text: str, style: str = "") -> None:
+        """Write a sentence behind a mark; where it breaks, it goes on below its own beginning."""
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table.grid(padding=(0, 1, 0, 0))
+        grid.add_row(Text(mark, style), Text(clean(text), style, overflow="fold"))
+        self.console.print(grid)
+
+    def note(self, text: str) -> None:
+        """Write a sentence to standard error."""
+        sys.stderr.write(clean(text) + "\n")
+        sys.stderr.flush()
+
+    def error(self, error: CliError) -> None:
+        """Write what went wrong, its last log lines and what to do to standard error."""
+        if self.as_json:
+            sys.stderr.write(json.dumps(error.body(), ensure_ascii=False) + "\n")
+            return
+        for line in error.log:
+            self.note(f"  {line}")
+        self.note(f"band: {error.message}")
+        if error.hint:
+            self.note(f"      {error.hint}")
+
+    def table(self, heads: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+        """Write rows below their heads; words of state in their colour, the last column takes what is left."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for number, head in enumerate(heads):
+            last = number == len(heads) - 1
+            table.add_column(
+                head.upper(), justify="right" if head in right else "left", no_wrap=not last,
+                overflow="fold" if last else "ellipsis",
+            )  # fmt: skip
+        for row in rows:
+            table.add_row(*(Text(clean(cell), style=_STYLES.get(str(cell), "")) for cell in row))
+        self.console.print(table)
+
+    def facts(self, rows: Mapping[str, object]) -> None:
+        """Write names and values, one pair a line; empty values are left out."""
+        shown = {name: value for name, value in rows.items() if value not in (None, "")}
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in shown.items():
+            table.add_row(name, Text(clean(value), style=_STYLES.get(str(value), "")))
+        self.console.print(table)
+
+
+def size(count: float | None) -> str:
+    """Return bytes as people write them; a dash for none."""
+    if count is None:
+        return "-"
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def span(seconds: float) -> str:
+    """Return a time span in its largest unit: `40 s`, `12 min`, `3 h`, `5 d`."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def clock(seconds: float | None) -> str:
+    """Return a moment (seconds since 1970) in this machine's time zone."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else "-"

@@ -1,0 +1,118 @@
+"""Which director to ask, and with what token: from options, the environment and the configuration files.
+
+A token goes only to the director that it was given for: one of a file to the host that the same file names.
+"""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from band_cli.errors import BadInput
+
+DEFAULT_HOST = "http://127.0.0.1:10000"
+HOST_CONFIG = "BAND_HOST_CONFIG"
+"""Names the file that the role wrote on the platform's host; the launcher sets it."""
+_KEYS = {"host", "token", "token_file", "ca_file"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A director: its address without a trailing slash, the token (empty for none), and a CA file to trust."""
+
+    url: str = DEFAULT_HOST
+    token: str = ""
+    ca_file: str = ""
+
+    def __repr__(self) -> str:
+        """Return it without the token."""
+        return f"Target({self.url!r})"
+
+
+def find_target(
+    env: Mapping[str, str], *, host: str | None = None, token_file: str | None = None, ca_file: str | None = None
+) -> Target:
+    """Return the director to ask: options win over the environment, that over the user's file, that over the host's.
+
+    Raises:
+        BadInput: an address, a file or a key of a file cannot be used.
+    """
+    files = [read_config(path) for path in config_files(env)]
+    named = host or env.get("BAND_HOST") or next((file["host"] for file in files if file.get("host")), "")
+    url = check_url(named or DEFAULT_HOST)
+    fitting = [file for file in files if check_url(file.get("host") or DEFAULT_HOST) == url]
+    token = _read_token(token_file) if token_file else _token_of(env, "BAND_TOKEN", "BAND_TOKEN_FILE")
+    for file in fitting:
+        token = token or _token_of(file, "token", "token_file")
+    trusted = ca_file or env.get("BAND_CA_FILE") or next((f["ca_file"] for f in fitting if f.get("ca_file")), "")
+    return Target(url, token, str(Path(trusted).expanduser()) if trusted else "")
+
+
+def config_files(env: Mapping[str, str]) -> list[Path]:
+    """Return the configuration files that there are: the user's own, then the host's."""
+    home = env.get("XDG_CONFIG_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".config")
+    own = env.get("BAND_CONFIG") or str(Path(home) / "band" / "config")
+    return [Path(path) for path in (own, env.get(HOST_CONFIG, "")) if path and Path(path).is_file()]
+
+
+def read_config(path: Path) -> dict[str, str]:
+    """Return the settings of a file with lines `key = value`."""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string("[band]\n" + path.read_text(encoding="utf-8"))
+    except PermissionError:
+        return {}  # the host's own, and we are not root: whoever needs what is in it is told by the director
+    except (OSError, ValueError, configparser.Error) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(
+            f"{path} cannot be read: {reason}", "write lines such as host = https://band.example.com"
+        ) from error
+    found = dict(parser["band"])
+    if unknown := sorted(set(found) - _KEYS):
+        raise BadInput(f"{path} sets {unknown[0]!r}, which is no setting", f"settings are {', '.join(sorted(_KEYS))}")
+    return found
+
+
+def check_url(host: str) -> str:
+    """Return an address as a URL: `band.example.com` is https, an address of this machine http.
+
+    Raises:
+        BadInput: it is none.
+    """
+    text = host if "://" in host else f"{'http' if is_loopback(host) else 'https'}://{host}"
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and not parts.username
+    except ValueError:
+        good = False
+    if not good:
+        raise BadInput(
+            f"{host!r} is no address of a director", "write https://band.example.com, or http://127.0.0.1:10000"
+        )
+    return text.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address (with or without scheme and port) is this machine's own."""
+    name = urlsplit(host if "://" in host else f"//{host}").hostname or ""
+    return name in {"localhost", "::1"} or name.startswith("127.")
+
+
+def _token_of(settings: Mapping[str, str], key: str, file_key: str) -> str:
+    if settings.get(key):
+        return settings[key].strip()
+    return _read_token(settings[file_key]) if settings.get(file_key) else ""
+
+
+def _read_token(file: str) -> str:
+    try:
+        return Path(file).expanduser().read_text(encoding="utf-8").strip()
+    except PermissionError:
+        raise BadInput(
+            f"the token is in {file}, which you may not read", "run it with sudo, or put the token into BAND_TOKEN"
+        ) from None
+    except (OSError, UnicodeError) as error:
+        raise BadInput(f"the token cannot be read from {file}: {error}", "name a file that holds the token") from error

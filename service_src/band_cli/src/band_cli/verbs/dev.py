@@ -1,0 +1,25 @@
+"""Hands the author's verbs to the framework's own command, where the framework is installed."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from band_cli.errors import BadInput
+
+
+def dev(words: Sequence[str]) -> None:
+    """Run `python -m band` with these words; it ends the process.
+
+    Raises:
+        BadInput: the framework is not there.
+    """
+    if find_spec("band") is None:
+        raise BadInput(
+            "band dev is for authors of services, and needs the framework, which is not installed here",
+            "in a virtual environment, from a clone: pip install ./service_src/band ./service_src/band_cli",
+        )
+    sys.argv = ["band dev", *words]
+    runpy.run_module("band", run_name="__main__", alter_sys=False)

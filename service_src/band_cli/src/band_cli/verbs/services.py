@@ -1,0 +1,195 @@
+"""Services: which there are, running and stopping them, their releases and output."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from band_cli.client import Director, in_our_words, path_of
+from band_cli.errors import BadInput, CliError, Refused
+from band_cli.output import Output, clean, clock, size, span
+
+NARROW = 76
+"""Columns of a terminal below which the table of services leaves out what is read least."""
+_WORDS = {
+    "nothing": "is up to date",
+    "build": "would be built and started",
+    "start": "would be started",
+    "restart": "would be replaced",
+}
+
+
+def ps(director: Director, output: Output) -> None:
+    """List the services."""
+    rows = director.get("/list")
+    if output.as_json:
+        output.json(rows)
+    elif not rows:
+        output.say("No service runs here. band run NAME starts one; its folder is in the images of the platform.")
+    else:
+        print_services(output, rows)
+
+
+def print_services(output: Output, rows: list[dict[str, Any]]) -> None:
+    """Write the table of services, and below it why those that are not well are not."""
+    heads = ["name", "state", "health", "up", "cpu", "memory", "ports"]
+    if output.width < NARROW:
+        heads = [head for head in heads if head not in {"up", "cpu"}]
+    cells = [_cells(row) for row in rows]
+    output.table(heads, [[row[head] for head in heads] for row in cells], right=("up", "cpu", "memory"))
+    for row in rows:
+        for reason in _troubles(row):
+            output.say(f"{row['name']}: {reason}", "yellow")
+
+
+def _cells(row: dict[str, Any]) -> dict[str, str]:
+    cpu = row.get("cpu_percent")
+    return {
+        "name": row["name"],
+        "state": row["state"],
+        "health": row["health"],
+        "up": span(row["uptime"]) if row.get("uptime") else "-",
+        "cpu": "-" if cpu is None else f"{cpu:.1f} %",
+        "memory": size(row.get("memory")),
+        "ports": " ".join(str(pair["host"]) for pair in row.get("ports") or ()) or "-",
+    }
+
+
+def _troubles(row: dict[str, Any]) -> Iterator[str]:
+    if row.get("health_reason"):
+        yield in_our_words(row["health_reason"])
+    if letters := row.get("dead_letters"):
+        yield f"{letters} dead letters; band call {row['name']} dead_letters limit:=5 shows the newest"
+    if back := row.get("rolled_back"):
+        yield f"release {back['from']} was rolled back to {back['to']}: {back['reason']}"
+
+
+def run(
+    director: Director, output: Output, name: str, env: tuple[str, ...], *, nocache: bool, dry_run: bool, verbose: bool
+) -> None:
+    """Build and (re)start a service; on a terminal the steps of the build are shown."""
+    body: dict[str, Any] = {"env": read_env(env)} if env else {}
+    if nocache:
+        body["nocache"] = True
+    path = path_of("run", name)
+    if dry_run:
+        answer = director.post(path, {**body, "dry_run": True})
+        what = _WORDS.get(answer["would"], answer["would"])
+        held = f" ({answer['held']['id']} was rolled back: {answer['held']['reason']})" if answer.get("held") else ""
+        _told(output, answer, f"{name} {what}, image {answer['image']}{held}")
+        return
+    begun = time.monotonic()
+    if output.on_terminal or verbose:
+        answer = _follow_run(director.lines(path, body={**body, "progress": True}), name, verbose=verbose)
+    else:
+        answer = director.post(path, body)
+    took = f" after {time.monotonic() - begun:.1f} s" if output.on_terminal else ""
+    _told(output, answer, f"{name} is {answer['state']}, container {answer['short_id']}{took}")
+
+
+def read_env(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Return `KEY=value` pairs as an object.
+
+    Raises:
+        BadInput: one has no `=`, or a key is there twice.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key or key in found:
+            raise BadInput(
+                f"--env {key or '…'!r}: not KEY=value, or given twice", "write --env KEY=value once for each key"
+            )
+        found[key] = value
+    return found
+
+
+def _follow_run(lines: Iterator[str], name: str, *, verbose: bool) -> dict[str, Any]:
+    """Show what is done, line by line; return the result, which is the last line."""
+    last = ""
+    with _status(f"{name} …") as show:
+        for line in lines:
+            if last and verbose:
+                sys.stderr.write(clean(last) + "\n")
+            elif last:
+                show(f"{name}: {clean(last)}")
+            last = line or last
+    try:
+        answer: dict[str, Any] = json.loads(last)
+    except ValueError:
+        raise CliError(f"the director ended before {name} was up", "band logs director tells more") from None
+    if facts := answer.get("error"):
+        raise Refused(facts["message"], in_our_words(facts["hint"]), facts["code"], facts.get("log"))
+    return answer
+
+
+@contextlib.contextmanager
+def _status(text: str) -> Iterator[Any]:
+    """Show a line that changes on standard error while the block runs; nothing where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(stderr=True)
+    with console.status(text) as shown:
+        yield lambda line: shown.update(escape(line[: max(20, console.width - 4)]))
+
+
+def change(director: Director, output: Output, verb: str, name: str) -> None:
+    """Start, stop, restart or remove a service."""
+    answer = director.post(path_of(verb, name))
+    container = f", container {answer['short_id']}" if answer.get("short_id") and answer["state"] == "running" else ""
+    _told(output, answer, f"{name} is {answer['state']}{container}")
+
+
+def releases(director: Director, output: Output, name: str) -> None:
+    """List what was deployed of a service, newest first."""
+    answer = director.get(path_of("releases", name))
+    if output.as_json:
+        output.json(answer)
+        return
+    rows = [
+        (row["id"], row["spec_hash"][:12], row["state"], clock(row["at"]), row["by"], _release_note(row))
+        for row in answer["releases"]
+    ]
+    output.table(["id", "spec", "state", "at", "by", "note"], rows)
+
+
+def _release_note(row: dict[str, Any]) -> str:
+    gone = "" if row["images_present"] else "its image is gone"
+    code = "" if row.get("exit_code") is None else f"exit code {row['exit_code']}"
+    return "; ".join(filter(None, [row["reason"], code, gone]))
+
+
+def rollback(director: Director, output: Output, name: str, to: str | None, *, dry_run: bool) -> None:
+    """Return to an earlier release."""
+    body: dict[str, Any] = {"to": to} if to else {}
+    answer = director.post(path_of("rollback", name), {**body, "dry_run": True} if dry_run else body)
+    if dry_run:
+        _told(output, answer, f"{name} would go back to release {answer['release']}")
+        return
+    _told(
+        output, answer, f"{name} is {answer['state']} with release {answer['release']}, container {answer['short_id']}"
+    )
+
+
+def logs(director: Director, output: Output, name: str, *, follow: bool, tail: int) -> None:
+    """Write the output of a service as it is, or a JSON object a line."""
+    for line in director.lines(path_of("logs", name), {"tail": str(tail), "follow": "1" if follow else ""}):
+        if output.as_json:
+            output.json({"service": name, "line": line})
+        else:
+            output.line(clean(line))
+
+
+def _told(output: Output, answer: dict[str, Any], sentence: str) -> None:
+    if output.as_json:
+        output.json(answer)
+    else:
+        output.say(sentence)

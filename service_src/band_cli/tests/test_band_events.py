@@ -1,0 +1,104 @@
+"""Events in a shell: the newest, those that come, and the path of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+import redis
+
+from band_cli.client import Director
+from band_cli.target import Target
+from band_cli.verbs import events
+
+TRACE = {
+    "at": 1,
+    "ms": 3.2,
+    "enrichers": {"mmgeo": {"ms": 2.6, "status": "ok"}, "sxgeo": {"ms": 0, "status": "absent"}},
+}
+
+
+@pytest.fixture
+def stream(redis_dsn: str) -> Any:
+    """Redis with an empty stream of events."""
+    found = redis.Redis.from_url(redis_dsn)
+    found.delete("events")
+    yield found
+    found.close()
+
+
+def add(stream: Any, number: int, key: str = "in.gen.track.hello", **data: Any) -> str:
+    event_id = str((1795468772471 << 22) + number)
+    event = {"id": event_id, "key": key, "uid": "77", "data": data}
+    stream.xadd("events", {"event": json.dumps(event), "trace": json.dumps(TRACE)}, id=f"{1795468772471 + number}-0")
+    return event_id
+
+
+def test_events_shows_the_newest_last(here: Any, stream: Any) -> None:
+    """As a log, and with --key only those that begin so."""
+    add(stream, 1, mmgeo={"country_iso": "GB", "city_en": "London"})
+    add(stream, 2, key="in.gen.pixel.x")
+    lines = here("events").out.splitlines()
+    assert "in.gen.track.hello" in lines[0]
+    assert "London, GB" in lines[0]
+    assert "in.gen.pixel.x" in lines[1]
+    assert len(here("events", "--key", "in.gen.pixel").out.splitlines()) == 1
+    assert len(here("events", "-n", "1").out.splitlines()) == 1
+    found = json.loads(here("events", "-n", "1", "--json").out)
+    assert found["event"]["key"] == "in.gen.pixel.x"
+
+
+def test_following_gives_each_new_event_once(director: Any, stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes is given in order, whatever was there before."""
+    monkeypatch.setattr(events, "FOLLOW_SECONDS", 0.05)
+    add(stream, 1)
+    feed = events.newest(Director(Target(director.url)), "in.gen.track", 10, follow=True)
+    assert next(feed)["stream_id"].endswith("472-0")
+    adding = threading.Timer(0.2, lambda: [add(stream, number) for number in (2, 3)])
+    adding.start()
+    assert [next(feed)["stream_id"] for _ in range(2)] == ["1795468772473-0", "1795468772474-0"]
+    adding.join()
+
+
+def test_a_reader_that_leaves_is_no_error(here: Any, director: Any, stream: Any) -> None:
+    """`band events | head` ends without a traceback."""
+    for number in range(1, 200):
+        add(stream, number, filling="x" * 500)
+    command = f"{sys.executable} -m band_cli events --json -n 199 | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env={**os.environ, "BAND_HOST": director.url},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert json.loads(done.stdout)
+
+
+def test_trace_shows_enrichers_and_listeners(here: Any, stream: Any) -> None:
+    """The path of an event: who enriched it, and that a listener has not got it yet."""
+    event_id = add(stream, 5)
+    stream.xgroup_create("events", "send_test", "0")
+    ran = here("trace", event_id)
+    assert ran.code == 0, ran.err
+    words = ran.out.split()
+    assert words[words.index("mmgeo") :][:3] == ["mmgeo", "2.6", "ok"]
+    assert words[words.index("send_test") :][:2] == ["send_test", "waiting"]
+    assert json.loads(here("trace", event_id, "--json").out)["id"] == event_id
+    missing = here("trace", "1")
+    assert (missing.code, "not in the stream" in missing.err) == (1, True)
+
+
+def test_doctor_names_a_group_without_a_service(here: Any, stream: Any) -> None:
+    """It holds back the stream, and the remedy names the command."""
+    add(stream, 6)
+    stream.xgroup_create("events", "gone", "0")
+    ran = here("doctor")
+    assert "group gone: no service reads for it, and 1 events wait there" in ran.out
+    assert "XGROUP DESTROY events gone" in ran.out

@@ -1,0 +1,54 @@
+"""`progress=1`: what happens while a request waits, as lines of text, and its response as the last one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from director.engine.lines import make_line, printable
+from director.engine.log_feed import LogFeed, Reader
+
+_TOLD = frozenset({"build", "director"})
+_LOOK_SECONDS = 1.0
+_under_way: set[asyncio.Future[Any]] = set()
+"""Work whose caller may have gone: it goes on, as without progress."""
+
+
+async def narrate(
+    feed: LogFeed, name: str, work: Awaitable[Any], body_of: Callable[[Exception], Any]
+) -> AsyncGenerator[bytes, None]:
+    """Yield the lines of the build and of the director about a service while `work` is done, then its result as JSON.
+
+    Args:
+        feed: where the lines come from.
+        name: the service.
+        work: what was asked for.
+        body_of: returns the response to an error.
+    """
+    begun = int(make_line("director", name, "").id)
+    task = asyncio.ensure_future(work)
+    _under_way.add(task)
+    task.add_done_callback(_under_way.discard)
+    async with feed.reading(name) as reader:
+        while not task.done():
+            yield await _lines(reader, task, begun)
+        yield await _lines(reader, task, begun)
+    try:
+        result = await task
+    except Exception as error:  # noqa: BLE001 - every error is a response
+        result = body_of(error)
+    yield msgspec.json.encode(result) + b"\n"
+
+
+async def _lines(reader: Reader, task: asyncio.Future[Any], begun: int) -> bytes:
+    """Return the lines that wait, or come before the work ends; nothing after a second, so that a lost client shows."""
+    taking = asyncio.ensure_future(reader.take())
+    await asyncio.wait({taking, task}, timeout=0.0 if task.done() else _LOOK_SECONDS, return_when="FIRST_COMPLETED")
+    if not taking.done():
+        taking.cancel()
+        return b""
+    told = (line for line in taking.result() if line.source in _TOLD and int(line.id) > begun)
+    return "".join(f"{printable(line.data)}\n" for line in told).encode()
