@@ -47,6 +47,13 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         setattr(ctx.ensure_object(Options), str(param.name), value)
 
 
+def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    """Write the version of this command; click's own option would read the environment when it is imported."""
+    if value and not ctx.resilient_parsing:
+        click.echo(f"band {__version__}")
+        ctx.exit()
+
+
 def _common() -> list[click.Parameter]:
     """Return the options that stand before or after the verb."""
     return [
@@ -109,7 +116,7 @@ _name = click.argument("name", shell_complete=_services)
 @click.group(
     cls=Verbs, params=_common(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(__version__, message="band %(version)s")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def band() -> None:
     """See and operate a Rockstat Band platform from a terminal.
 
