@@ -23,10 +23,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FLOORS: dict[str, list[str]] = {
     "band": [
-        "backoff cache consent constants errors per_turn responses",
-        "config json_codec",
+        "backoff cache calls.consent calls.event constants errors per_turn responses",
+        "config json_codec calls.signature",
         "telemetry",
         "background registry typed_settings",
+        "calls",
         "redis",
         "jsonrpc",
         "stream",
@@ -83,8 +84,8 @@ MAX_MODULES = 15
 BAND_SUBMODULES = {
     f"band.{name}"
     for line in [
-        "background backoff cache compat.requirements config consent constants errors json_codec",
-        "jsonrpc.client jsonrpc.instances jsonrpc.invoke jsonrpc.messages",
+        "background backoff cache compat.requirements calls.consent config constants errors json_codec",
+        "jsonrpc.client jsonrpc.instances jsonrpc.messages",
         "redis redis.link registry responses",
         "service.config service.cross_site service.health service.lifecycle",
         "stream.consumer_group stream.dead_letter_methods stream.dead_letters",

@@ -16,6 +16,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 WRITE = re.compile(r"^# write (\S+)\n")
+APPEND = re.compile(r"^# append (\S+)\n")
 MADE = re.compile(r"^# (\S+) \(as made\)\n")
 
 
@@ -32,6 +33,9 @@ def test_write_a_service_in_ten_minutes(tmp_path: Path) -> None:
     for language, text in BLOCK.findall((ROOT / "docs" / "write-a-service.md").read_text(encoding="utf-8")):
         if target := WRITE.match(text):
             (here / target.group(1)).write_text(text[target.end() :], encoding="utf-8")
+        if more := APPEND.match(text):
+            file = here / more.group(1)
+            file.write_text(f"{file.read_text(encoding='utf-8')}\n\n{text[more.end() :]}", encoding="utf-8")
         if made := MADE.match(text):
             assert (here / made.group(1)).read_text(encoding="utf-8") == text[made.end() :]
         if language != "bash":

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from band.consent import impersonal
+from band.calls.consent import impersonal
 from band.service.lifecycle import Service
 
 EVENT = {

@@ -2,13 +2,18 @@
 
 A service is a folder with a ``config.yaml`` and a package whose functions are exposed::
 
-    from band import expose, settings, start_server
+    from band import Service, settings, start_server
 
-    @expose.enricher(keys=["in.gen.track"], props={"ip": "td.ip"})
-    async def enrich(ip=None, **params):
-        return {"length": len(ip or "")}
+    service = Service()
 
-    start_server(**settings)
+    @service.expose.enricher(keys=["in.gen.track"], props={"ip": "td.ip"})
+    async def enrich(ip: str = "") -> dict[str, int]:
+        return {"length": len(ip)}
+
+    start_server(service, **settings)
+
+``from band import expose`` and its like are the short way: parts of the one service that a process has by itself. They
+are what services of the original platform import.
 
 The names are made at first use, so that importing one costs only that one.
 """
@@ -22,17 +27,20 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
     from aiohttp import web
+    from msgspec import Meta
 
+    from band.calls.event import Event
+    from band.calls.middleware import Call, Next
     from band.compat.redis_factory import RedisFactory
     from band.config import Settings
-    from band.errors import Reject, Retry
+    from band.errors import InvalidParams, Reject, Retry
     from band.jsonrpc.client import RpcClient
     from band.redis.link import RedisLink
     from band.registry import Expose, Health, Worker
     from band.responses import response
     from band.service.crontab import crontab
     from band.service.jobs import Scheduler, blocking
-    from band.service.lifecycle import Dome
+    from band.service.lifecycle import Dome, Service
     from band.service.runner import start_server
     from band.telemetry.logs import logger
 
@@ -41,8 +49,10 @@ if TYPE_CHECKING:
     dome: Dome
     expose: Expose
     health: Health
+    lifespan: Worker
     link: RedisLink
     loop: AbstractEventLoop
+    middleware: Worker
     redis_factory: RedisFactory
     rpc: RpcClient
     scheduler: Scheduler
@@ -51,8 +61,14 @@ if TYPE_CHECKING:
     worker: Worker
 
 __all__ = [
+    "Call",
+    "Event",
+    "InvalidParams",
+    "Meta",
+    "Next",
     "Reject",
     "Retry",
+    "Service",
     "app",
     "blocking",
     "cleanup",
@@ -60,9 +76,11 @@ __all__ = [
     "dome",
     "expose",
     "health",
+    "lifespan",
     "link",
     "logger",
     "loop",
+    "middleware",
     "redis_factory",
     "response",
     "rpc",
@@ -77,6 +95,12 @@ __all__ = [
 _ELSEWHERE = {
     "Reject": "band.errors",
     "Retry": "band.errors",
+    "Call": "band.calls.middleware",
+    "Next": "band.calls.middleware",
+    "Service": "band.service.lifecycle",
+    "Event": "band.calls.event",
+    "InvalidParams": "band.errors",
+    "Meta": "msgspec",
     "blocking": "band.service.jobs",
     "crontab": "band.service.crontab",
     "response": "band.responses",

@@ -13,6 +13,9 @@ REQUEST_STATUS: Final = "__status"
 REQUEST_METRICS: Final = "__metrics"
 NOTIFY_ALIVE: Final = "__iamalive"
 
+INSTANCE_SEPARATOR: Final = "#"
+"""Between a service's name and its instance, in the name of the channel that only this instance reads."""
+
 OK: Final = "o-o-ok"
 """What the original's services answer when there is nothing else to say."""
 

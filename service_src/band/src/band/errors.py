@@ -5,6 +5,7 @@
     BandError
     ├── SettingsError           a setting is missing, misspelt or of the wrong type
     ├── RegistrationError       a function was exposed in a way that cannot work (also a ValueError)
+    ├── InvalidParams           the parameters of a call do not fit the function (also a ValueError)
     ├── DecodingError           what stands in Redis cannot be read (also a ValueError)
     ├── RedisError
     │   ├── RedisUnavailable    there is no connection to Redis, or it did not answer in time
@@ -37,6 +38,17 @@ class SettingsError(BandError):
 
 class RegistrationError(BandError, ValueError):
     """A function was exposed in a way that cannot work."""
+
+
+class InvalidParams(BandError, ValueError):
+    """The parameters of a call do not fit the function; ``path`` says which (``$.limit``), empty where none is named.
+
+    The caller gets -32602 over RPC. Over HTTP it is 422 where the function's annotations refuse a value, else 400.
+    """
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class DecodingError(BandError, ValueError):

@@ -91,7 +91,10 @@ def encode_strictly(value: Any) -> bytes:
 
 
 def _from_raw(value: Any) -> Any:
-    """Return the value of what is JSON already; all else has no JSON form."""
+    """Return the plain value of what is JSON already, or what msgspec knows (a Struct, a date); raises TypeError."""
     if isinstance(value, msgspec.Raw):
         return decode_loosely(bytes(value))
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+    plain = msgspec.to_builtins(value)
+    if plain is value:
+        raise TypeError(f"{type(value).__name__} has no JSON form")
+    return plain

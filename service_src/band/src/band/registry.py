@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, TypeVar, cast, overload
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, overload
 
 import msgspec
 
-from band.consent import guarded
+from band.calls.signature import Handler
 from band.constants import ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER
 from band.errors import RegistrationError
 from band.telemetry.failures import METHOD
@@ -33,6 +33,11 @@ class Exposed(msgspec.Struct, frozen=True):
     backoff_max: float = 30.0
     timeout: float = 0.0
     cache_version: Callable[[], str] | None = None
+    handler: Handler = None  # type: ignore[assignment]  # made of `func` where none is given
+
+    def __post_init__(self) -> None:
+        if self.handler is None:
+            msgspec.structs.force_setattr(self, "handler", Handler(self.func))
 
     @property
     def kind(self) -> str:
@@ -70,16 +75,31 @@ class Registry:
 
     def __init__(self) -> None:
         self.methods: dict[str, Exposed] = {}
+        self.middlewares: list[Callable[..., Any]] = []
+        self.lifespans: list[Callable[..., Any]] = []
         self.setups: list[Callable[[], Any]] = []
         self.workers: list[Callable[[], Any]] = []
         self.cleanups: list[Callable[[], Any]] = []
         self.health_checks: list[HealthCheck] = []
         self.framework_checks: dict[str, Callable[[], dict[str, Any] | None]] = {}
         """The framework's own; each returns None while there is nothing to tell."""
+        self._values: Sequence[object] | None = None
 
     def add(self, exposed: Exposed) -> None:
         """Record a function; a second one of the same name replaces the first."""
         self.methods[exposed.name] = exposed
+        if self._values is not None:
+            exposed.handler.prepare(self._values)
+
+    def prepare(self, values: Sequence[object]) -> None:
+        """Read the annotations of all functions; ``values`` are what their parameters can ask for by type.
+
+        Raises:
+            RegistrationError: those of one cannot be used.
+        """
+        self._values = values
+        for exposed in self.methods.values():
+            exposed.handler.prepare(values)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the registrations that are announced, in the order of recording."""
@@ -221,20 +241,11 @@ class Expose:
                 f"max_attempts={max_attempts}, backoff={backoff}, backoff_max={backoff_max}, timeout={timeout}: "
                 "a listener has at least one attempt, 0 <= backoff <= backoff_max, and a timeout of 0 or more"
             )
-        decorate = self._record(
+        return self._record(
             name, path, ROLE_LISTENER, {"personal": personal}, batch=batch, batch_bytes=batch_bytes, linger=linger,
             in_flight=max(1, in_flight), max_attempts=max_attempts, http=http, backoff=backoff, backoff_max=backoff_max,
             timeout=timeout,
         )  # fmt: skip
-        return decorate if personal is None else self._guarded(decorate, personal=personal, batch=bool(batch))
-
-    @staticmethod
-    def _guarded(decorate: Callable[[F], F], *, personal: bool, batch: bool) -> Callable[[F], F]:
-        def guard(func: F) -> F:
-            decorate(cast("F", guarded(func, personal=personal, batch=batch)))
-            return func
-
-        return guard
 
     def _record(
         self, name: str | None, path: str | None, role: str | None, options: dict[str, Any], *, http: bool, **more: Any

@@ -21,11 +21,11 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from band.constants import ROLE_ENRICHER, ROLE_LISTENER
-from band.jsonrpc.invoke import call_function
 from band.registry import Exposed
 from band.responses import from_wire
 from band.service.config import ServiceConfig
 from band.service.lifecycle import Service, service
+from band.stream.processor import ListenerCall
 
 __all__ = ["Bench", "capture_logs", "make_event", "running"]
 
@@ -80,11 +80,9 @@ class Bench:
             Exception: what the listener raises; from the stream it would be delivered again.
         """
         for exposed in self.service.registry.with_role(ROLE_LISTENER):
-            if exposed.batch:
-                await call_function(lambda exposed=exposed: exposed.func(list(events)), {})
-            else:
-                for event in events:
-                    await call_function(exposed.func, event)
+            call = ListenerCall(exposed, middlewares=self.service.registry.middlewares)
+            for given in [list(events)] if exposed.batch else [[event] for event in events]:
+                await call.give(given)
 
     async def peer(self, name: str, **methods: Callable[..., Any]) -> Service:
         """Stand in for the service ``name``: each method is a function of the call's parameters."""

@@ -64,12 +64,12 @@ def register(dataset: Dataset[T], locator: Locator[T], *more: Dataset[Any]) -> N
         return locator.answer(ip)
 
     @expose()
-    def get(ip: Any = None, **_params: Any) -> dict[str, Any]:
+    def get(ip: Any = None) -> dict[str, Any]:
         """Return the place of any address."""
         return locator.locate(ip)
 
     @expose()
-    async def refresh(**_params: Any) -> dict[str, Any]:
+    async def refresh() -> dict[str, Any]:
         """Ask the sources now, in the background; return what health knows at this moment."""
         for one in (dataset, *more):
             one.wake()

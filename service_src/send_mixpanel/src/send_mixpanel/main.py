@@ -75,7 +75,7 @@ async def stop() -> None:
 
 
 @expose()
-async def stats(**_params: Any) -> dict[str, Any]:
+async def stats() -> dict[str, Any]:
     """Figures since the start: by project, left out, unusable, held; and how many dead letters there are now."""
     return {
         "projects": {name: describe(sender) for name, sender in delivery.senders.items()},
@@ -88,7 +88,7 @@ async def stats(**_params: Any) -> dict[str, Any]:
 
 
 @expose(http=False)
-async def trace(id: str = "", **_params: Any) -> dict[str, Any]:  # noqa: A002 - the name in the call
+async def trace(id: str = "") -> dict[str, Any]:  # noqa: A002 - the name in the call
     """What became of the event `id`, if it is one of the last 20,000 of this life, or a dead letter of any."""
     found = delivery.history.find(id) or (await delivery.find_dead(str(id)) if link.connected else None)
     return found or {"outcome": "unknown", "hint": "not among the last events of this service"}

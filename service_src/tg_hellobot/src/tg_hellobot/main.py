@@ -22,19 +22,19 @@ state: dict[str, Any] = {"answered": 0, "trouble": ""}
 
 
 @expose()
-async def hello(name: str = "world", **_params: Any) -> dict[str, str]:
+async def hello(name: str = "world") -> dict[str, str]:
     """Say hello; needs no token: `/call/tg_hellobot/hello?name=Ann`."""
     return {"message": greeting(name)}
 
 
 @expose()
-async def me(**_params: Any) -> Any:
+async def me() -> Any:
     """Who this bot is, as Telegram knows it."""
     return await bot().call("getMe")
 
 
 @expose()
-async def send(chat_id: int | str, text: str, **_params: Any) -> dict[str, Any]:
+async def send(chat_id: int | str, text: str) -> dict[str, Any]:
     """Write `text` into a chat: `/call/tg_hellobot/send?chat_id=1&text=Hi`."""
     message = await bot().send(chat_id, text)
     return {"sent": True, "message_id": message.get("message_id")}

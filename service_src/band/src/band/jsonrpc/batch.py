@@ -12,9 +12,10 @@ from typing import Any, Final
 import msgspec
 
 from band import json_codec
-from band.errors import RpcError
+from band.calls.middleware import RPC, Call, chain, deliver, own
+from band.errors import InvalidParams, RpcError
 from band.jsonrpc import messages
-from band.jsonrpc.invoke import InvalidParams, describe, finish, misfit
+from band.jsonrpc.invoke import describe, finish
 from band.registry import Exposed, Registry
 from band.responses import BaseBandResponse
 from band.telemetry.logs import logger
@@ -39,7 +40,7 @@ async def run_batch(registry: Registry, metrics: Metrics, method: str, items: li
     if exposed is None or method.startswith("__"):
         raise InvalidParams(f"there is no method {method!r} to call for each item")
     begun = time.perf_counter()
-    results, raised = await _call_each(exposed.func, items)
+    results, raised = await _call_each(_caller(registry, exposed), items)
     try:
         written = json_codec.encode(results)
     except TypeError:
@@ -53,6 +54,15 @@ async def run_batch(registry: Registry, metrics: Metrics, method: str, items: li
     return msgspec.Raw(b'{"results":%b,"errors":%b}' % (written, json_codec.encode(errors)))
 
 
+def _caller(registry: Registry, exposed: Exposed) -> Callable[[dict[str, Any]], Any]:
+    """Return how to call a function with one item: through the middlewares, where the service has any."""
+    middlewares = own(registry)
+    if not middlewares:
+        return exposed.handler.call
+    through = chain(middlewares, deliver)
+    return lambda params: through(Call(RPC, exposed, params))
+
+
 def _note_errors(exposed: Exposed, raised: list[BaseException], metrics: Metrics) -> None:
     logger.warning("rpc_batch_errors", method=exposed.name, count=len(raised), last=describe_raised(raised[-1]))
     metrics.called(exposed.name, "error", 0.0, len(raised))
@@ -60,7 +70,7 @@ def _note_errors(exposed: Exposed, raised: list[BaseException], metrics: Metrics
 
 
 async def _call_each(
-    func: Callable[..., Any], items: list[dict[str, Any]]
+    call: Callable[[dict[str, Any]], Any], items: list[dict[str, Any]]
 ) -> tuple[list[Any], dict[int, BaseException]]:
     """Return the result of each call, None where it failed, and what those raised by their place."""
     results: list[Any] = []
@@ -68,9 +78,9 @@ async def _call_each(
     late: list[tuple[int, asyncio.Task[Any]]] = []
     for number, params in enumerate(items):
         try:
-            result = func(**params)
+            result = call(params)
         except Exception as error:  # noqa: BLE001 - whatever one call does, the others are answered
-            raised[number] = misfit(func, params, error) if isinstance(error, TypeError) else error
+            raised[number] = error
             result = None
         if type(result) not in _PLAIN and (task := _begin(result)) is not None:
             if task.done():
@@ -118,4 +128,7 @@ def error_object(error: BaseException) -> dict[str, Any]:
     """Return the JSON-RPC error object for an exception of a handler."""
     code = messages.INVALID_PARAMS if isinstance(error, InvalidParams) else messages.SERVER_ERROR
     detail = str(error) if isinstance(error, InvalidParams | RpcError) else describe(error)
-    return {"code": code, "message": messages.MESSAGES[code], "data": {"message": detail}}
+    data = {"message": detail}
+    if isinstance(error, InvalidParams) and error.path:
+        data["path"] = error.path
+    return {"code": code, "message": messages.MESSAGES[code], "data": data}

@@ -14,6 +14,7 @@ import time
 from typing import Any, Final
 
 from band.background import run_forever
+from band.constants import INSTANCE_SEPARATOR
 from band.errors import RedisError, RedisReplyError, RedisUnavailable
 from band.redis.link import RedisLink
 
@@ -28,7 +29,7 @@ FORGET_SECONDS: Final = 60.0
 MAX_WITHOUT_INSTANCES: Final = 100
 """Of such services so many are remembered; those called longest ago go first."""
 
-SEPARATOR: Final = "#"
+SEPARATOR: Final = INSTANCE_SEPARATOR
 """Between service and instance in the name of an instance's own channel."""
 
 

@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 from band.errors import RpcError
+from band.registry import resolve
 from band.responses import BaseBandResponse
 from band.telemetry.logs import mask_text
-
-
-class InvalidParams(Exception):
-    """The call's parameters do not fit the function."""
-
-
-async def invoke(func: Callable[..., Any], params: dict[str, Any]) -> Any:
-    """Call an exposed function with keyword arguments and return a JSON value.
-
-    The function may be async, return an awaitable, a plain value, a typed response, or be an async generator (whose
-    items become a list).
-
-    Raises:
-        InvalidParams: the arguments do not fit its signature; the text says which.
-        Exception: whatever the function raises.
-    """
-    return await finish(await call_function(func, params))
 
 
 async def finish(result: Any) -> Any:
@@ -34,38 +17,16 @@ async def finish(result: Any) -> Any:
     Raises:
         Exception: whatever awaiting it raises.
     """
-    if inspect.isawaitable(result):
-        result = await result
+    return await wire_value(await resolve(result))
+
+
+async def wire_value(result: Any) -> Any:
+    """Return the JSON value of a result: a typed response written out, the items of an async generator as a list."""
     if isinstance(result, BaseBandResponse):
         return result.to_wire()
     if inspect.isasyncgen(result):
         return [item async for item in result]
     return result
-
-
-async def call_function(func: Callable[..., Any], params: dict[str, Any]) -> Any:
-    """Call an exposed function with keyword arguments and return its result as it is, awaited where it must be.
-
-    Raises:
-        InvalidParams: the arguments do not fit its signature; the text says which.
-        Exception: whatever the function raises.
-    """
-    try:
-        result = func(**params)
-    except TypeError as error:
-        raise misfit(func, params, error) from None
-    return await result if inspect.isawaitable(result) else result
-
-
-def misfit(func: Callable[..., Any], params: dict[str, Any], error: TypeError) -> Exception:
-    """Return the error of a call: InvalidParams when its parameters did not fit, else the TypeError from inside."""
-    try:
-        inspect.signature(func).bind(**params)
-    except TypeError as unfit:
-        return InvalidParams(str(unfit))
-    except ValueError:
-        return InvalidParams(str(error))
-    return error
 
 
 def describe(error: BaseException) -> str:

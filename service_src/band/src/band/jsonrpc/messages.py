@@ -160,9 +160,18 @@ def success(result: Any, request_id: Any, sender: str, to: str) -> bytes:
     return b"".join((_REPLY_HEAD, json_codec.encode(result), b',"id":', json_codec.encode(request_id), tail))
 
 
-def failure(code: int, detail: str | None, request_id: Any, sender: str, to: str) -> bytes:
-    """Return the error answer to a request; ``detail`` is text for the caller, never a stack or a secret."""
+def failure(code: int, detail: str | None, request_id: Any, sender: str, to: str, path: str = "") -> bytes:
+    """Return the error answer to a request.
+
+    Args:
+        code: of JSON-RPC.
+        detail: text for the caller, never a stack or a secret.
+        request_id: of the request.
+        sender: who answers.
+        to: who asked.
+        path: the parameter that was refused (``$.limit``).
+    """
     error: dict[str, Any] = {"code": code, "message": MESSAGES[code]}
     if detail:
-        error["data"] = {"message": detail}
+        error["data"] = {"message": detail, "path": path} if path else {"message": detail}
     return json_codec.encode({"jsonrpc": "2.0", "error": error, "id": request_id, "from": sender, "to": to})

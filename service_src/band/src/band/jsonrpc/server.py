@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
-import time
 import zlib
 from collections.abc import Coroutine
 from typing import Any, Final
 
 import msgspec
 
-from band.constants import BROADCAST, DIRECTOR_SERVICE, ENRICH
+from band.calls.middleware import RPC, Call, Next, chain, counted, deliver, own
+from band.calls.signature import Handler
+from band.constants import BROADCAST, ENRICH
+from band.errors import InvalidParams
 from band.jsonrpc import messages
 from band.jsonrpc.batch import run_batch
 from band.jsonrpc.coalescing import Outbox
 from band.jsonrpc.instances import SEPARATOR, Presence
-from band.jsonrpc.invoke import InvalidParams, describe, invoke
+from band.jsonrpc.invoke import describe, wire_value
 from band.jsonrpc.messages import Envelope
 from band.redis.link import RedisLink
 from band.registry import Exposed, Registry
@@ -40,7 +42,10 @@ class RpcServer:
         self._link = link
         self._presence = presence
         self._batches = Outbox(link, keep=True)
-        self._batch_method = Exposed(messages.BATCH, functools.partial(run_batch, registry, metrics), path="")
+        batch = functools.partial(run_batch, registry, metrics)
+        self._batch_method = Exposed(messages.BATCH, batch, path="", handler=Handler(batch, read=False))
+        self._run_batch = chain([counted(metrics), self._write], deliver)
+        self._run = self._run_batch
         self._registry = registry
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
@@ -52,6 +57,7 @@ class RpcServer:
     def listen(self, name: str, channels: set[str]) -> None:
         """Take messages for the service ``name`` that arrive on ``channels`` (its own name among them)."""
         self.name = name
+        self._run = chain([counted(self._metrics), self._write, *own(self._registry)], deliver)
         self._channels = frozenset(channels)
         self._draining = False
 
@@ -145,39 +151,33 @@ class RpcServer:
         self._busy[method] -= 1
 
     async def _answer(self, exposed: Exposed, params: dict[str, Any], envelope: Envelope, sender: str) -> None:
-        begun = time.perf_counter()
-        outcome = "ok"
         request_id = envelope.id
-        reply = b""
+        call = Call(RPC, exposed, params, sender=sender, request_id=request_id)
         try:
-            result = await invoke(exposed.func, params)
-            if request_id is not msgspec.UNSET:
-                reply = messages.success(result, request_id, self.name, sender)
-            self._metrics.failures.succeeded(exposed.kind, exposed.name)
+            reply = await (self._run_batch if exposed is self._batch_method else self._run)(call)
         except InvalidParams as error:
-            outcome = "invalid_params"
-            # Front gives what it gives to every handler: what does not fit is the function's mistake, not the caller's.
-            if exposed.role is not None and sender.partition(SEPARATOR)[0] != DIRECTOR_SERVICE:
-                self._metrics.failures.failed(exposed.kind, exposed.name, error)
             reply = messages.failure(
-                messages.INVALID_PARAMS, str(error), request_id_or_none(envelope), self.name, sender
+                messages.INVALID_PARAMS, str(error), request_id_or_none(envelope), self.name, sender, error.path
             )
         except asyncio.CancelledError:
             if request_id is not msgspec.UNSET and sender:
                 detail = "the call was cancelled before it finished"
                 reply = messages.failure(messages.SERVER_ERROR, detail, request_id, self.name, sender)
                 self._link.publish(sender, reply, keep=True)
-            self._metrics.called(exposed.name, "cut_off", time.perf_counter() - begun)
             raise
         except Exception as error:  # noqa: BLE001 - whatever a handler does, the caller gets an answer
-            outcome = "error"
             detail = describe(error)
-            self._metrics.failures.failed(exposed.kind, exposed.name, error)
             logger.exception("rpc_handler_failed", method=exposed.name, sender=sender, reason=detail)
             reply = messages.failure(messages.SERVER_ERROR, detail, request_id_or_none(envelope), self.name, sender)
-        self._metrics.called(exposed.name, outcome, time.perf_counter() - begun)
         if request_id is not msgspec.UNSET and sender:
             self._send(sender, reply)
+
+    async def _write(self, call: Call, following: Next) -> bytes:
+        """Return the reply as it is sent; what cannot be written is the function's error like any other."""
+        result = await wire_value(await following(call))
+        if call.request_id is msgspec.UNSET:
+            return b""
+        return messages.success(result, call.request_id, self.name, call.sender)
 
     def _send(self, channel: str, reply: bytes) -> None:
         # A channel of an instance is one of ours, which takes batches; others get one message an answer.

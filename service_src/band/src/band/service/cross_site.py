@@ -10,12 +10,14 @@ import ipaddress
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
+
+from band.calls.middleware import HTTP, Call, Middleware, Next
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 ANY_SITE: Final = "*"
@@ -116,6 +118,26 @@ def reader(headers: Mapping[str, str]) -> Header:
     return read
 
 
+def guard_other_sites(policy: Callable[[], SitePolicy], reads: Callable[[web.Request], bool]) -> Middleware:
+    """Return the middleware that answers 403 to what the policy refuses.
+
+    Args:
+        policy: asked for at each request.
+        reads: tells whether a request changes nothing.
+    """
+
+    async def refuse_other_sites(call: Call, following: Next) -> Any:
+        request: web.Request = call.request
+        refusal = policy().refusal(reader(request.headers), reads=reads(request))
+        if refusal is not None:
+            return web.json_response({"message": f"{refusal.reason}; {refusal.hint}"}, status=403)
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            return web.Response()  # a preflight; the headers that it asks for come with every response
+        return await following(call)
+
+    return refuse_other_sites
+
+
 def protect(app: web.Application, policy: Callable[[], SitePolicy], reads: Callable[[web.Request], bool]) -> None:
     """Have ``app`` answer 403 to what the policy refuses, and give CORS headers to the origins that it allows.
 
@@ -125,19 +147,20 @@ def protect(app: web.Application, policy: Callable[[], SitePolicy], reads: Calla
         reads: tells whether a request changes nothing.
     """
 
+    guard = guard_other_sites(policy, reads)
+
     @web.middleware
-    async def refuse_other_sites(request: web.Request, handler: Handler) -> web.StreamResponse:
-        refusal = policy().refusal(reader(request.headers), reads=reads(request))
-        if refusal is not None:
-            return web.json_response({"message": f"{refusal.reason}; {refusal.hint}"}, status=403)
-        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-            return web.Response()  # a preflight; the headers that it asks for come with every response
-        return await handler(request)
+    async def every_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def last(_call: Call) -> web.StreamResponse:
+            return await handler(request)
+
+        answer: web.StreamResponse = await guard(Call(HTTP, None, request=request), last)
+        return answer
 
     async def add_cors(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(cors_headers(policy(), request.headers.get("Origin")))
 
-    app.middlewares.insert(0, refuse_other_sites)
+    app.middlewares.insert(0, every_request)
     app.on_response_prepare.append(add_cors)
 
 

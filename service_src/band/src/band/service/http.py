@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final
 
 from aiohttp import web
+from multidict import MultiMapping
 
 from band import json_codec
+from band.calls.middleware import HTTP, Call, Next, chain, counted, deliver, own
 from band.constants import REQUEST_STATUS
-from band.errors import DecodingError, RpcError
-from band.jsonrpc.invoke import InvalidParams, call_function, describe
+from band.errors import DecodingError, InvalidParams, RpcError
+from band.jsonrpc.invoke import describe
 from band.redis.link import RedisLink
-from band.registry import Exposed, Registry
+from band.registry import Exposed, Registry, resolve
 from band.responses import PIXEL_GIF, BaseBandResponse, ErrorResponse, PixelResponse, RedirectResponse, read_response
 from band.service.health import http_status, read_health
 from band.telemetry.logs import logger
@@ -37,23 +38,31 @@ def json_response(value: Any, status: int = 200) -> web.Response:
     return web.Response(body=json_codec.encode(value), status=status, content_type="application/json")
 
 
-async def read_params(request: web.Request) -> dict[str, Any]:
+async def read_params(request: web.Request, lists: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Return the parameters of a request: query, then JSON or form body, then path variables; later ones win.
+
+    Args:
+        request: as it came.
+        lists: the names of parameters whose values are collected: ``?tag=a&tag=b``.
 
     Raises:
         HttpError: the body is no JSON object.
     """
-    params: dict[str, Any] = dict(request.query)
+    params: dict[str, Any] = _collect(request.query, lists)
     if request.can_read_body:
         if "json" in request.content_type:
             params.update(_read_json(await request.read()))
         else:
             try:
-                params.update(await request.post())
+                params.update(_collect(await request.post(), lists))
             except (ValueError, AssertionError, LookupError) as error:
                 raise HttpError(400, f"The form cannot be read: {error}") from None
     params.update(request.match_info)
     return params
+
+
+def _collect(pairs: MultiMapping[Any], lists: frozenset[str]) -> dict[str, Any]:
+    return dict(pairs) | {name: pairs.getall(name) for name in lists if name in pairs}
 
 
 def _read_json(body: bytes) -> dict[str, Any]:
@@ -98,6 +107,8 @@ class HttpFace:
         self._metrics = metrics
         self._prefix = prefix.rstrip("/")
         self._calls: set[web.AbstractResource | None] = set()
+        steps = [counted(metrics, fine=(web.HTTPException,)), _respond, *own(registry)]
+        self._run = chain(steps, deliver)
 
     def add_routes(self, app: web.Application, own: list[web.RouteDef]) -> None:
         """Add the built-in routes, the service's own, and one for each exposed function whose path is still free."""
@@ -130,29 +141,21 @@ class HttpFace:
         return request.method in _READ_METHODS and request.match_info.route.resource not in self._calls
 
     async def _call(self, exposed: Exposed, request: web.Request) -> web.StreamResponse:
-        begun = time.perf_counter()
-        outcome = "error"
         try:
-            params = await read_params(request)
-            result = await call_function(exposed.func, params)
-            answer = await _stream(request, result) if isinstance(result, AsyncGenerator) else render(result)
-            outcome = "ok"
+            answer: web.StreamResponse = await self._run(Call(HTTP, exposed, request=request))
             return answer
         except HttpError as error:
             return json_response({"message": str(error)}, error.status)
         except InvalidParams as error:
-            outcome = "invalid_params"
-            return json_response({"message": f"Invalid params: {error}"}, 400)
+            facts = {"message": f"Invalid params: {error}", **({"path": error.path} if error.path else {})}
+            return json_response(facts, 422 if error.path else 400)
         except web.HTTPException:
-            outcome = "ok"  # how an aiohttp handler says 404, or where to go
-            raise
+            raise  # how an aiohttp handler says 404, or where to go
         except RpcError as error:
             return json_response({"message": describe(error)}, 502)
         except Exception as error:  # noqa: BLE001 - whatever a handler does, the client gets an answer
             logger.exception("http_handler_failed", method=exposed.name, reason=describe(error))
             return json_response({"message": describe(error)}, 500)
-        finally:
-            self._metrics.called(exposed.name, outcome, time.perf_counter() - begun)
 
     async def _health(self, _request: web.Request) -> web.Response:
         facts = await read_health(self._registry, self._link)
@@ -160,10 +163,18 @@ class HttpFace:
 
     async def _status(self, _request: web.Request) -> web.StreamResponse:
         """Answer as to a call without parameters: what a request brings along is not for the service."""
-        return render(await call_function(self._registry.methods[REQUEST_STATUS].func, {}))
+        return render(await resolve(self._registry.methods[REQUEST_STATUS].handler.call({})))
 
     async def _metrics_page(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.render(), content_type="text/plain", charset="utf-8")
+
+
+async def _respond(call: Call, following: Next) -> web.StreamResponse:
+    """Read the parameters of a request, and write the result as a response."""
+    request: web.Request = call.request
+    call.params = await read_params(request, call.exposed.handler.lists if call.exposed else frozenset())
+    result = await following(call)
+    return await _stream(request, result) if isinstance(result, AsyncGenerator) else render(result)
 
 
 async def _options(_request: web.Request) -> web.Response:

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from band import config
 from band.background import check_loops, loop_failures, run_forever
+from band.calls.signature import Handler
 from band.constants import (
     BROADCAST,
     DEAD_LETTERS,
@@ -79,6 +80,8 @@ class Service:
     def __init__(self) -> None:
         self.registry = Registry()
         self.expose = Expose(self.registry)
+        self.middleware = Worker(self.registry.middlewares)
+        self.lifespan = Worker(self.registry.lifespans)
         self.setup = Worker(self.registry.setups)
         self.worker = Worker(self.registry.workers)
         self.cleanup = Worker(self.registry.cleanups)
@@ -106,6 +109,8 @@ class Service:
         self._letters: DeadLetters | None = None
         self._limit: DeadLetterLimit | None = None
         self._tasks: list[asyncio.Task[Any]] = []
+        self._lifespan = contextlib.AsyncExitStack()
+        self._values: list[object] = []
         self._stop = asyncio.Event()
         self._signal = ""
         self.failed = False
@@ -190,18 +195,51 @@ class Service:
     async def _prepare(self) -> None:
         """Run the setups before anybody can call: a replica that is not ready must not be asked."""
         self.metrics.failures.begin()
+        await self._begin_lifespans()
+        self.registry.prepare(self._values)
         for function in self.registry.setups:
             try:
                 async with asyncio.timeout(SETUP_TIMEOUT):
-                    await resolve(function())
+                    await self._call(function)
             except Exception as error:  # noqa: BLE001 - the service may still be of use, and its health tells
                 self.metrics.failures.failed(SETUP, _name_of(function), error)
                 logger.exception("setup_failed", function=_name_of(function), reason=repr(error))
 
+    async def _begin_lifespans(self) -> None:
+        """Run each lifespan up to its ``yield``; what one yields, the later ones and all other functions can ask for.
+
+        Raises:
+            Exception: what one of them raises. The service does not start: its functions would miss the value.
+        """
+        self._values.clear()
+        for function in self.registry.lifespans:
+            async with asyncio.timeout(SETUP_TIMEOUT):
+                manager = contextlib.asynccontextmanager(self._bind(function))()
+                value = await self._lifespan.enter_async_context(manager)
+            if value is not None:
+                self._values.append(value)
+
+    async def _end_lifespans(self) -> None:
+        lifespan, self._lifespan = self._lifespan, contextlib.AsyncExitStack()
+        try:
+            async with asyncio.timeout(self.config.stop_timeout / 4):
+                await lifespan.aclose()
+        except Exception as error:  # noqa: BLE001 - one broken end must not keep the connections open
+            logger.exception("lifespan_failed", reason=repr(error))
+
+    def _bind(self, function: Callable[..., Any]) -> Callable[[], Any]:
+        """Return a function with the values that it asks for by type."""
+        handler = Handler(function)
+        handler.prepare(self._values)
+        return lambda: handler.call({})
+
+    async def _call(self, function: Callable[..., Any]) -> Any:
+        return await resolve(self._bind(function)())
+
     async def _work(self, function: Callable[[], Any]) -> None:
         """Run a worker; one that ends with an exception does not run again, and health tells."""
         try:
-            await resolve(function())
+            await self._call(function)
         except Exception as error:
             self.metrics.failures.failed(WORKER, _name_of(function), error)
             raise
@@ -227,7 +265,7 @@ class Service:
         for function in self.registry.cleanups if self._working else ():
             try:
                 async with asyncio.timeout(max(0.2, begun + budget * 0.8 - time.monotonic())):
-                    await resolve(function())
+                    await self._call(function)
             except Exception as error:  # noqa: BLE001 - one broken clean-up must not keep the others from running
                 logger.exception("cleanup_failed", function=_name_of(function), reason=repr(error))
         await self.scheduler.close()
@@ -235,6 +273,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        await self._end_lifespans()
         waiting = self.rpc.cancel_all("the service stops")
         if self._runner is not None:
             await self._runner.cleanup()
@@ -269,7 +308,7 @@ class Service:
         if len(listeners) > 1:
             names = ", ".join(exposed.name for exposed in listeners)
             raise SettingsError(f"A service is one listener, this one has several ({names}); make one function of them")
-        self._feed = ListenerCall(listeners[0])
+        self._feed = ListenerCall(listeners[0], self.metrics, self.registry.middlewares)
         self._limit = DeadLetterLimit(
             service_config.name, DEAD_LETTERS.format(name=service_config.name), self.link, self.metrics,
             entries=service_config.dead_letters_max, size=service_config.dead_letters_max_mb << 20,

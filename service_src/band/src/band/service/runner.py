@@ -14,7 +14,7 @@ from band.config import Settings
 from band.errors import SettingsError
 from band.service.config import ServiceConfig
 from band.service.jobs import threads
-from band.service.lifecycle import service
+from band.service.lifecycle import Service, service
 from band.service.loop import get_loop
 from band.telemetry.logs import configure_logs, know_secrets, logger
 
@@ -22,53 +22,56 @@ CLOSE_SECONDS: Final = 1.0
 """Seconds after the end of all work in which the loop may be closed before the process ends all the same."""
 
 
-def start_server(**settings: Any) -> None:
-    """Run the service of this process until SIGTERM or SIGINT; the last line of its ``__main__.py``.
+def start_server(subject: Service | None = None, /, **settings: Any) -> None:
+    """Run a service until SIGTERM or SIGINT; the last line of its ``__main__.py``.
 
     Args:
-        settings: what ``config.yaml`` says: ``start_server(**settings)``.
+        subject: the service: ``start_server(service, **settings)``. Without one it is the one of this process, to which
+            the names of ``band`` belong (``from band import expose``).
+        settings: what ``config.yaml`` says.
 
     Raises:
         SystemExit: with status 1 when the settings cannot be used, or when a part of the service broke; the reason is
             printed.
     """
     loop = get_loop()
+    subject = subject or service
     try:
         know_secrets(config.environ)
         service_config = ServiceConfig.read(settings, config.environ)
         configure_logs(service_config.log_level, as_json=service_config.json_logs)
-        loop.run_until_complete(service.run(service_config))
+        loop.run_until_complete(subject.run(service_config))
     except SettingsError as error:
         raise SystemExit(f"{settings.get('name') or Path.cwd().name}: {error}") from None
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
-        _close(loop)
-        _leave_threads()
-    if service.failed:
+        _close(loop, subject)
+        _leave_threads(subject)
+    if subject.failed:
         raise SystemExit(1)
 
 
-def _close(loop: asyncio.AbstractEventLoop) -> None:
+def _close(loop: asyncio.AbstractEventLoop, subject: Service) -> None:
     """Close the loop. uvloop waits there for a look-up of a name, which takes 10 s where DNS does not answer."""
-    late = threading.Timer(CLOSE_SECONDS, _exit_now)
+    late = threading.Timer(CLOSE_SECONDS, _exit_now, [subject])
     late.daemon = True
     late.start()
     loop.close()
     late.cancel()
 
 
-def _leave_threads() -> None:
+def _leave_threads(subject: Service) -> None:
     """Let the process end although a ``blocking`` function still runs: its thread cannot be told to stop."""
     threads.shutdown(wait=False, cancel_futures=True)
     if threads.busy:
         logger.warning("threads_abandoned", formerly="threads_cut_off", count=threads.busy)
-        _exit_now()
+        _exit_now(subject)
 
 
-def _exit_now() -> None:
+def _exit_now(subject: Service) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(1 if service.failed else 0)
+    os._exit(1 if subject.failed else 0)
 
 
 def read_own_settings() -> Settings:

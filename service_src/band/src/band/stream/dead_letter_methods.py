@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from typing import Any, Final
 
 from band.constants import DEAD_LETTERS
-from band.errors import RedisError
-from band.jsonrpc.invoke import InvalidParams, describe
+from band.errors import InvalidParams, RedisError
+from band.jsonrpc.invoke import describe
 from band.redis.link import RedisLink
 from band.stream.consumer_group import StreamGroup
 from band.stream.dead_letters import Letter, LetterStream, read_count, read_ids

@@ -71,7 +71,7 @@ class StreamListener:
         self._own_commands = commands is None
         self._stopping = asyncio.Event()
         self._group = StreamGroup(service, consumer, self._link, self._commands)
-        self._feed = feed or ListenerCall(exposed)
+        self._feed = feed or ListenerCall(exposed, metrics)
         self._batches = BatchProcessor(self._feed, self._group, metrics, self._stopping, limit)
         self._reader = EventReader(exposed, self._group, self._batches, metrics, self._stopping)
         self._backoff = Backoff()

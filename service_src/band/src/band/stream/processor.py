@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from band.backoff import Backoff
-from band.constants import ROLE_LISTENER
-from band.errors import RedisError, RedisReplyError, Reject, Retry
-from band.registry import Exposed, resolve
+from band.calls.middleware import STREAM, Call, Middleware, Next, chain, counted, deliver, guard_privacy
+from band.errors import InvalidParams, RedisError, RedisReplyError, Reject, Retry
+from band.registry import Exposed
 from band.stream.consumer_group import Delivery, StreamGroup
 from band.stream.dead_letter_limit import DeadLetterLimit
 from band.stream.retries import Retries
@@ -23,8 +23,12 @@ from band.telemetry.tracebacks import describe_raised
 class ListenerCall:
     """A listener's function, for whoever gives it events: the stream, and a replay of dead letters beside it."""
 
-    def __init__(self, exposed: Exposed) -> None:
+    def __init__(
+        self, exposed: Exposed, metrics: Metrics | None = None, middlewares: Iterable[Middleware] = ()
+    ) -> None:
         self.exposed = exposed
+        counting = [counted(metrics)] if metrics is not None else []
+        self._run = chain([*counting, self._within_timeout, guard_privacy, *middlewares], deliver)
         # A function that handles one batch at a time is not given another one by a replay meanwhile.
         self._turns = asyncio.Semaphore(exposed.in_flight)
         self._begun: dict[object, float] = {}
@@ -41,19 +45,20 @@ class ListenerCall:
             Exception: whatever the function raises.
         """
         async with self._turns:
-            call = object()
-            self._begun[call] = time.monotonic()
+            mark = object()
+            self._begun[mark] = time.monotonic()
             try:
-                await self._within_timeout(events)
+                batch = bool(self.exposed.batch)
+                await self._run(Call(STREAM, self.exposed, {} if batch else events[0], events if batch else None))
             finally:
-                del self._begun[call]
+                del self._begun[mark]
 
-    async def _within_timeout(self, events: list[dict[str, Any]]) -> None:
-        func, seconds = self.exposed.func, self.exposed.timeout
+    async def _within_timeout(self, call: Call, following: Next) -> None:
+        seconds = self.exposed.timeout
         scope = asyncio.timeout(seconds or None)
         try:
             async with scope:
-                await resolve(func(events) if self.exposed.batch else func(**events[0]))
+                await following(call)
         except TimeoutError:
             if not scope.expired():
                 raise
@@ -234,22 +239,20 @@ class BatchProcessor:
 
     async def _give(self, deliveries: list[Delivery]) -> Exception | None:
         """Have the function take a batch once, and acknowledge it; returns what the function raised."""
-        loop, name = asyncio.get_running_loop(), self._exposed.name
+        loop = asyncio.get_running_loop()
         begun = loop.time()
         try:
             await self._feed.give([delivery.event or {} for delivery in deliveries])
         except (Retry, Reject) as error:
             self.last_error = str(error)
-            self._metrics.called(name, type(error).__name__.lower(), loop.time() - begun)
             return error
+        except InvalidParams as error:
+            self.last_error = f"the event does not fit: {error}"
+            return Reject(self.last_error) if error.path else error
         except Exception as error:  # noqa: BLE001 - whatever a listener does, its events are kept
             self.last_error = describe_raised(error)
-            self._metrics.called(name, "error", loop.time() - begun)
-            self._metrics.failures.failed(ROLE_LISTENER, name, error)
             return error
         took = loop.time() - begun
-        self._metrics.called(name, "ok", took)
-        self._metrics.failures.succeeded(ROLE_LISTENER, name)
         self._metrics.add("listener_events", len(deliveries))
         ids = [delivery.stream_id for delivery in deliveries]
         self._handled.update(dict.fromkeys(ids))

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from band.consent import objected
+from band.calls.consent import objected
 from band.constants import ENRICH
 from band.json_codec import encode
 from band.jsonrpc.client import RpcClient, Scatter

@@ -6,8 +6,7 @@ lists the reasons. A listener says with ``personal=`` what it is; docs/privacy.m
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 MARK: Final = "privacy"
@@ -43,33 +42,14 @@ def _coarse(value: Any) -> Any:
     return value
 
 
-def guarded(func: Callable[..., Any], *, personal: bool, batch: bool) -> Callable[..., Any]:
-    """Return a listener function that is only given what its declaration allows.
+def allowed(events: list[dict[str, Any]], *, personal: bool) -> list[dict[str, Any]]:
+    """Return what a listener may be given of ``events``.
 
     Args:
-        func: takes one event as keyword arguments, or a list of events when ``batch``.
-        personal: True: events of those who objected are withheld (and count as done). False: it gets every event, with
-            nothing personal in it.
-        batch: whether ``func`` takes lists.
+        events: as front accepted them.
+        personal: what the listener declares. True: events of those who objected are withheld. False: it gets every
+            event, with nothing personal in it.
     """
-
-    def allowed(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if personal:
-            return [event for event in events if not objected(event)]
-        return [impersonal(event) for event in events]
-
-    if batch:
-
-        @functools.wraps(func)
-        def many(events: list[dict[str, Any]]) -> Any:
-            left = allowed(events)
-            return func(left) if left else None
-
-        return many
-
-    @functools.wraps(func)
-    def one(**event: Any) -> Any:
-        left = allowed([event])
-        return func(**left[0]) if left else None
-
-    return one
+    if personal:
+        return [event for event in events if not objected(event)]
+    return [impersonal(event) for event in events]

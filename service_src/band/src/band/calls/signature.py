@@ -1,0 +1,286 @@
+"""What a function's annotations ask for, and calling it so: parameters converted and checked, others left out.
+
+A function without annotations is called with whatever came, as in the original platform.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Union, get_args, get_origin
+
+import msgspec
+
+from band.calls.event import Event
+from band.errors import InvalidParams, RegistrationError
+
+Caller = Callable[[Any], Any]
+_EMPTY: Final = inspect.Parameter.empty
+_WHERE = re.compile(r" - at `(?P<path>\$[^`]*)`$")
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.KEYWORD_ONLY)
+
+
+class Handler:
+    """A function as it is called with what came over the wire: ``call(params)``, or ``call_batch(events)``.
+
+    Its annotations are read once: when the service starts, because only then every name of its modules is there, and
+    the values of ``lifespan`` are; or at the first call before.
+
+    Attributes:
+        typed: whether it has annotations, so that its parameters are converted.
+        params: the Struct of its parameters; None where there are none to convert.
+        event: the type of its event (``Event[Purchase]``); None where it does not ask for one.
+        returns: what it returns; ``Any`` where it does not say.
+        lists: the parameters that are lists.
+        read: False: its annotations are not looked at.
+    """
+
+    def __init__(self, func: Callable[..., Any], *, read: bool = True) -> None:
+        self.func = func
+        self.call: Caller = self._first if read else self._plainly
+        self.call_batch: Caller = self._first_batch if read else func
+        self.read = read
+        self.typed = False
+        self.params: type[msgspec.Struct] | None = None
+        self.event: Any = None
+        self.returns: Any = Any
+        self.lists: frozenset[str] = frozenset()
+        self._fixed: dict[str, Any] = {}
+        self._rest = self._keywords = False
+
+    def prepare(self, values: Sequence[object] = ()) -> None:
+        """Read the annotations; ``values`` are what parameters can ask for by their type.
+
+        Raises:
+            RegistrationError: an annotation cannot be read, is no type of data, or asks for a value that nobody yields.
+        """
+        if not self.read:
+            return
+        signature = _signature(self.func)
+        self.call, self.call_batch, self.typed = self._plainly, self.func, _is_typed(signature)
+        if signature is not None and self.typed:
+            self._read(signature, values)
+
+    def _first(self, params: dict[str, Any]) -> Any:
+        self.prepare()
+        return self.call(params)
+
+    def _first_batch(self, events: list[Any]) -> Any:
+        self.prepare()
+        return self.call_batch(events)
+
+    def _plainly(self, params: dict[str, Any]) -> Any:
+        try:
+            return self.func(**params)
+        except TypeError as error:
+            raise misfit(self.func, params, error) from None
+
+    # --- reading
+
+    def _read(self, signature: inspect.Signature, values: Sequence[object]) -> None:
+        fields, self._fixed, events = [], {}, {}
+        self._rest = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+        for parameter in [p for p in signature.parameters.values() if p.kind in _NAMED]:
+            kind = Any if parameter.annotation is _EMPTY else parameter.annotation
+            found = _provided(kind, values)
+            if found is not None:
+                self._fixed[parameter.name] = found
+            elif _is_event(kind):
+                events[parameter.name] = kind
+            else:
+                fields.append(self._field(parameter, kind, asked=bool(values)))
+        if len(events) > 1:
+            raise RegistrationError(f"{self._name} asks for several events ({', '.join(events)}); leave one")
+        self.returns = Any if signature.return_annotation is _EMPTY else signature.return_annotation
+        self.event = next(iter(events.values()), None)
+        self._keywords = bool(self._fixed) or any(
+            p.kind is p.KEYWORD_ONLY for p in signature.parameters.values()
+        )  # fmt: skip
+        self.params = self._struct(fields) if fields else None
+        self.lists = frozenset(name for name, kind, *_ in fields if _is_list(kind))
+        self._choose(next(iter(events), ""), fields)
+
+    def _field(self, parameter: inspect.Parameter, kind: Any, *, asked: bool) -> tuple[Any, ...]:
+        if _is_custom(kind):
+            if asked:
+                raise RegistrationError(
+                    f"{self._name}: {parameter.name} asks for {_named(kind)}, which no lifespan yields; "
+                    "yield one, or use a type of data (int, str, a msgspec.Struct …)"
+                )
+            kind = Any  # such annotations of the original's services never meant more than a comment
+        if parameter.default is _EMPTY:
+            return parameter.name, kind
+        if parameter.default is None and kind is not Any:
+            kind = Union[kind, None]  # noqa: UP007 - `kind` may be anything; and `x: int = None` means it
+        if isinstance(parameter.default, str | int | float | bool | tuple | frozenset | None):
+            return parameter.name, kind, parameter.default  # it stands in the schema
+        return parameter.name, kind, msgspec.field(default_factory=lambda: parameter.default)
+
+    def _struct(self, fields: list[tuple[Any, ...]]) -> type[msgspec.Struct]:
+        title = "".join(part.capitalize() for part in self._name.split("_")) + "Params"
+        module = str(getattr(self.func, "__module__", __name__))
+        struct = msgspec.defstruct(title, fields, kw_only=True, module=module)
+        try:
+            msgspec.convert({}, struct, strict=False)
+        except msgspec.ValidationError:
+            pass  # what is required is missing: all types are known
+        except TypeError as error:
+            raise RegistrationError(f"{self._name}: its annotations are no types of data: {error}") from None
+        return struct
+
+    @property
+    def _name(self) -> str:
+        return str(getattr(self.func, "__name__", type(self.func).__name__))
+
+    # --- calling
+
+    def _choose(self, event: str, fields: list[tuple[Any, ...]]) -> None:
+        """Set the way of calling that does no more than this function needs."""
+        names = [name for name, *_ in fields]
+        if self._rest and not event and not self._fixed and all(kind is Any for _, kind, *_ in fields):
+            return  # there is nothing to convert, and nothing to leave out
+        if event and not (fields or self._rest or self._keywords):
+            self.call = self._with_event
+        elif self._rest and self.params is not None and not event and not self._fixed:
+            self.call = self._with_rest
+        elif event or self._rest or self._keywords:
+            self.call = lambda params: self.func(**self._filled(event, params))
+        elif self.params is not None:
+            self.call = self._positionally
+        else:
+            self.call = lambda _params: self.func()
+        if self.params is not None and len(names) == 1:
+            self.call_batch = self._batch(names[0], self.params)
+
+    def _positionally(self, params: dict[str, Any]) -> Any:
+        try:
+            found = msgspec.convert(params, self.params, strict=False)
+        except msgspec.ValidationError as error:
+            raise _refusal(error) from None
+        return self.func(*msgspec.structs.astuple(found))
+
+    def _with_rest(self, params: dict[str, Any]) -> Any:
+        try:
+            found = msgspec.convert(params, self.params, strict=False)
+        except msgspec.ValidationError as error:
+            raise _refusal(error) from None
+        return self.func(**(params | msgspec.structs.asdict(found)))
+
+    def _with_event(self, params: dict[str, Any]) -> Any:
+        try:
+            event = msgspec.convert(params, self.event, strict=False)
+        except msgspec.ValidationError as error:
+            raise _refusal(error) from None
+        return self.func(event)
+
+    def _filled(self, event: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments of a call."""
+        filled = params.copy() if self._rest else {}
+        try:
+            if self.params is not None:
+                filled.update(msgspec.structs.asdict(msgspec.convert(params, self.params, strict=False)))
+            if event:
+                filled[event] = msgspec.convert(params, self.event, strict=False)
+        except msgspec.ValidationError as error:
+            raise _refusal(error) from None
+        filled.update(self._fixed)
+        return filled
+
+    def _batch(self, name: str, struct: type[msgspec.Struct]) -> Caller:
+        """Return how to call with a list of events, which is the one parameter ``name``."""
+        kind = next(field.type for field in msgspec.structs.fields(struct) if field.name == name)
+        item = next(iter(get_args(kind)), None) if get_origin(kind) is list else None
+        if not _is_event(item):
+            return lambda events: self.func(**{name: events}, **self._fixed)
+
+        self.event = item
+
+        def call(events: list[Any]) -> Any:
+            try:
+                found = msgspec.convert(events, kind, strict=False)
+            except msgspec.ValidationError as error:
+                raise _refusal(error) from None
+            return self.func(**{name: found}, **self._fixed)
+
+        return call
+
+
+def misfit(func: Callable[..., Any], params: dict[str, Any], error: TypeError) -> Exception:
+    """Return the error of a call: InvalidParams when its parameters did not fit, else the TypeError from inside."""
+    try:
+        inspect.signature(func).bind(**params)
+    except TypeError as unfit:
+        return InvalidParams(str(unfit))
+    except ValueError:
+        return InvalidParams(str(error))
+    return error
+
+
+def _refusal(error: msgspec.ValidationError) -> InvalidParams:
+    """Return msgspec's error in the caller's terms: ``limit: expected `int` <= 100``."""
+    text = str(error)
+    found = _WHERE.search(text)
+    what = text[: found.start()] if found else text
+    what = what.replace("Object missing required field", "missing the required field")
+    path = found["path"] if found else "$"
+    where = path.removeprefix("$").removeprefix(".")
+    return InvalidParams(f"{where}: {what[:1].lower()}{what[1:]}" if where else what, path=path)
+
+
+def _signature(func: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(func, eval_str=True)
+    except NameError as error:
+        raise RegistrationError(
+            f"the annotations of {getattr(func, '__qualname__', func)} cannot be read: {error}; "
+            "import or define it in the module itself, not in a function or under TYPE_CHECKING"
+        ) from None
+    except (TypeError, ValueError):
+        return None  # what is written in C says nothing of itself
+
+
+def _is_typed(signature: inspect.Signature | None) -> bool:
+    return signature is not None and (
+        signature.return_annotation is not _EMPTY
+        or any(p.annotation is not _EMPTY for p in signature.parameters.values())
+    )
+
+
+def _is_event(kind: Any) -> bool:
+    return kind is Event or get_origin(kind) is Event
+
+
+def _is_custom(kind: Any) -> bool:
+    """Tell whether an annotation is a class that no JSON can become."""
+    try:
+        info = msgspec.inspect.type_info(kind)
+    except TypeError:
+        return False  # told when the Struct is made
+    options = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
+    return any(isinstance(option, msgspec.inspect.CustomType) for option in options)
+
+
+def _provided(kind: Any, values: Sequence[object]) -> object | None:
+    """Return the value that a parameter of type ``kind`` asks for; None where none is of that type."""
+    wanted = [part for part in get_args(kind) if part is not type(None)] if _is_union(kind) else [kind]
+    if len(wanted) != 1:
+        return None
+    kind = get_origin(wanted[0]) or wanted[0]
+    if not isinstance(kind, type) or kind in (object, int, str, float, bool, bytes, list, dict, tuple, set):
+        return None
+    return next((value for value in values if kind in type(value).__mro__), None)
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, types.UnionType)
+
+
+def _is_list(kind: Any) -> bool:
+    options = get_args(kind) if _is_union(kind) else (kind,)
+    return any((get_origin(option) or option) in (list, tuple, set, frozenset) for option in options)
+
+
+def _named(kind: Any) -> str:
+    return getattr(kind, "__name__", str(kind))
