@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from band import testing
+from band import json_codec, testing
 from band.calls.event import Event
 from band.calls.signature import Handler
 from band.errors import InvalidParams, RegistrationError, RpcRemoteError
@@ -252,3 +252,20 @@ async def test_a_lifespan_that_fails_keeps_the_service_from_starting() -> None:
 
 def test_a_registration_keeps_its_function() -> None:
     assert Exposed("top", top, "/top").func is top
+
+
+async def test_an_event_that_does_not_fit_becomes_a_dead_letter_at_once(run_service, eventually) -> None:
+    """Another delivery would not mend it, and it is no sign of a broken listener."""
+    service, seen = Service(), []
+
+    @service.expose.listener()
+    async def broadcast(event: Event[Purchase]) -> None:
+        seen.append(event.data.sku)
+
+    await run_service(service, "shop", events_from="0")
+    for data in ({"sku": "a"}, {"sku": "b", "price": 1}):
+        event = json_codec.encode(testing.make_event(data=data))
+        await service.link.command("XADD", "events", "*", "event", event)
+    await eventually(lambda: seen == ["b"])
+    assert await service.link.command("XLEN", "dead:shop") == 1
+    assert service.metrics.failures.check() is None
