@@ -298,6 +298,7 @@ async def test_too_large_a_file_is_refused(visit: Visit, monkeypatch: pytest.Mon
         tar_of(**{"a__x.dat": gzip.compress(DATA)}),
         gzip.compress(zip_of(**{"x.dat": DATA})),
     ],
+    ids=["plain", "gzip", "zip", "tar.gz", "gzip in tar.gz", "zip in gzip"],
 )
 def test_every_wrapping_is_taken_off(tmp_path: Path, packed: bytes) -> None:
     """Plain, gzip, zip, tar.gz, and one inside the other."""
@@ -315,6 +316,7 @@ def test_every_wrapping_is_taken_off(tmp_path: Path, packed: bytes) -> None:
         (zip_of(**{"x.dat": DATA})[:-30], "damaged"),
         (tar_of(**{"x.dat": NOISE})[:3000], "damaged"),
     ],
+    ids=["nothing", "two", "short gzip", "short zip", "short tar.gz"],
 )
 def test_bad_archives_are_refused(tmp_path: Path, packed: bytes, text: str) -> None:
     """Cut short, empty of what is sought, or ambiguous."""
