@@ -172,7 +172,7 @@ def test_only_any_costs_nothing() -> None:
 
     handler = Handler(one)
     assert handler.call({"ip": 1, "b": 2}) == (1, {"b": 2})
-    assert handler.call == handler._plainly
+    assert handler.call.__qualname__.startswith("_plain")
 
 
 def test_a_class_that_is_no_data_is_passed_as_it_came() -> None:

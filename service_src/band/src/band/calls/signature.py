@@ -39,7 +39,7 @@ class Handler:
 
     def __init__(self, func: Callable[..., Any], *, read: bool = True) -> None:
         self.func = func
-        self.call: Caller = self._first if read else self._plainly
+        self.call: Caller = self._first if read else _plain(func)
         self.call_batch: Caller = self._first_batch if read else func
         self.read = read
         self.typed = False
@@ -59,7 +59,7 @@ class Handler:
         if not self.read:
             return
         signature = _signature(self.func)
-        self.call, self.call_batch, self.typed = self._plainly, self.func, _is_typed(signature)
+        self.call, self.call_batch, self.typed = _plain(self.func), self.func, _is_typed(signature)
         if signature is not None and self.typed:
             self._read(signature, values)
 
@@ -70,12 +70,6 @@ class Handler:
     def _first_batch(self, events: list[Any]) -> Any:
         self.prepare()
         return self.call_batch(events)
-
-    def _plainly(self, params: dict[str, Any]) -> Any:
-        try:
-            return self.func(**params)
-        except TypeError as error:
-            raise misfit(self.func, params, error) from None
 
     # --- reading
 
@@ -205,6 +199,18 @@ class Handler:
             return self.func(**{name: found}, **self._fixed)
 
         return call
+
+
+def _plain(func: Callable[..., Any]) -> Caller:
+    """Return how to call a function with whatever came."""
+
+    def call(params: dict[str, Any]) -> Any:
+        try:
+            return func(**params)
+        except TypeError as error:
+            raise misfit(func, params, error) from None
+
+    return call
 
 
 def misfit(func: Callable[..., Any], params: dict[str, Any], error: TypeError) -> Exception:

@@ -18,6 +18,7 @@ from band.redis.link import RedisLink
 from band.registry import Exposed, Registry, resolve
 from band.responses import PIXEL_GIF, BaseBandResponse, ErrorResponse, PixelResponse, RedirectResponse, read_response
 from band.service.health import http_status, read_health
+from band.service.openapi import document
 from band.telemetry.logs import logger
 from band.telemetry.metrics import Metrics
 
@@ -101,7 +102,10 @@ def _header(value: Any) -> str:
 class HttpFace:
     """Builds the aiohttp application of a service."""
 
-    def __init__(self, registry: Registry, link: RedisLink, metrics: Metrics, prefix: str = "") -> None:
+    def __init__(
+        self, registry: Registry, link: RedisLink, metrics: Metrics, prefix: str = "", name: str = "", version: str = ""
+    ) -> None:
+        self._title = name, version
         self._registry = registry
         self._link = link
         self._metrics = metrics
@@ -119,6 +123,9 @@ class HttpFace:
         taken = {f"{self._prefix}/health", f"{self._prefix}/metrics", status}
         app.router.add_routes(own)
         taken.update(route.path for route in own)
+        if (page := f"{self._prefix}/openapi.json") not in taken:
+            app.router.add_get(page, self._openapi)
+            taken.add(page)
         for exposed in self._registry.methods.values():
             if exposed.name.startswith("__") or "*" in exposed.path or not exposed.path:
                 continue
@@ -164,6 +171,9 @@ class HttpFace:
     async def _status(self, _request: web.Request) -> web.StreamResponse:
         """Answer as to a call without parameters: what a request brings along is not for the service."""
         return render(await resolve(self._registry.methods[REQUEST_STATUS].handler.call({})))
+
+    async def _openapi(self, _request: web.Request) -> web.Response:
+        return json_response(document(*self._title, self._registry, self._prefix))
 
     async def _metrics_page(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.render(), content_type="text/plain", charset="utf-8")

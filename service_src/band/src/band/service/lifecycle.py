@@ -44,6 +44,7 @@ from band.service.cross_site import protect, service_policy
 from band.service.health import read_health
 from band.service.http import BODY_LIMIT, HttpFace
 from band.service.jobs import Scheduler
+from band.service.openapi import schemas
 from band.stream.dead_letter_limit import DeadLetterLimit
 from band.stream.dead_letter_methods import DeadLetters, listener_dead_letters
 from band.stream.listener import StreamListener
@@ -111,6 +112,7 @@ class Service:
         self._tasks: list[asyncio.Task[Any]] = []
         self._lifespan = contextlib.AsyncExitStack()
         self._values: list[object] = []
+        self._schemas: dict[str, Any] = {}
         self._stop = asyncio.Event()
         self._signal = ""
         self.failed = False
@@ -141,6 +143,7 @@ class Service:
             "app_state": self.state,
             "register": self.registry.rows(),
             "methods": sorted(name for name in self.registry.methods if not name.startswith("__")),
+            "schemas": self._schemas,
             "version": VERSION,
             "instance": self.instance,
             "container": config.environ.get("BAND_CONTAINER", ""),
@@ -197,6 +200,7 @@ class Service:
         self.metrics.failures.begin()
         await self._begin_lifespans()
         self.registry.prepare(self._values)
+        self._schemas = schemas(self.registry)
         for function in self.registry.setups:
             try:
                 async with asyncio.timeout(SETUP_TIMEOUT):
@@ -360,7 +364,8 @@ class Service:
         return {"status": "degraded", "reason": f"Redis refuses writes: {refused}"} if refused else None
 
     async def _open_port(self, service_config: ServiceConfig) -> None:
-        face = HttpFace(self.registry, self.link, self.metrics, service_config.http_prefix)
+        name, prefix = service_config.name, service_config.http_prefix
+        face = HttpFace(self.registry, self.link, self.metrics, prefix, name, VERSION)
         face.add_routes(self.app, self.dome.routes)
         if self.dome.guarded:
             hosts, origins = service_config.allowed_hosts, service_config.allowed_origins
