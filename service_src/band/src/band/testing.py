@@ -1,4 +1,7 @@
-"""For tests of services: call a handler, feed an event, stand in for a peer, read the logs. No Redis, no network.
+"""For tests of services: call a handler, deliver events, stand in for a peer, stop the clock, read the logs.
+
+No Redis, no network: the bus and the stream of events are in this process, and a listener runs the same code as on a
+real Redis: it acknowledges, retries, rejects, makes dead letters and replays them.
 
 ::
 
@@ -8,26 +11,44 @@
         async with testing.running("weekday.handlers") as weekday:
             added = await weekday.enrich({"key": "in.gen.track.page"})
             assert added["weekday"]
+
+            await weekday.append({"key": "in.gen.track.page"})
+            await weekday.settled()
+            assert await weekday.dead_letters() == []
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
+import msgspec
 from structlog.testing import capture_logs
 
-from band.constants import ROLE_ENRICHER, ROLE_LISTENER
+from band import json_codec
+from band.constants import EVENTS_STREAM, ROLE_ENRICHER, ROLE_LISTENER
+from band.redis import in_memory
 from band.registry import Exposed
 from band.responses import from_wire
 from band.service.config import ServiceConfig
 from band.service.lifecycle import Service, service
 from band.stream.processor import ListenerCall
+from band.telemetry.logs import ensure_logs
 
-__all__ = ["Bench", "capture_logs", "make_event", "running"]
+__all__ = ["Bench", "Clock", "capture_logs", "freeze", "make_event", "running"]
+
+PATIENCE: Final = 10.0
+"""Seconds until a test gives up waiting."""
+_LOOK_SECONDS: Final = 0.005
+
+_benches: dict[str, list[Bench]] = {}
+"""Those that run now, by the name of their bus."""
 
 
 def make_event(key: str = "in.gen.track.page", **parts: Any) -> dict[str, Any]:
@@ -48,8 +69,45 @@ def make_event(key: str = "in.gen.track.page", **parts: Any) -> dict[str, Any]:
     return {**event, **parts}
 
 
+class Clock:
+    """The clock of a test while it is frozen."""
+
+    def __init__(self, traveller: Any) -> None:
+        self._traveller = traveller
+
+    def advance(self, seconds: float) -> None:
+        """Let time go on: what is due by then is delivered; ``Bench.settled`` waits for it."""
+        self._traveller.shift(timedelta(seconds=seconds))
+        for bench in [one for benches in _benches.values() for one in benches]:
+            if bench.service.listener is not None:
+                bench.service.listener.wake()
+
+
+@contextlib.contextmanager
+def freeze(at: datetime | str | float | None = None) -> Iterator[Clock]:
+    """Stop the clock of the process at a time: ``time.time()``, ``datetime.now()`` and the like.
+
+    Timeouts and ``asyncio.sleep`` go on: they are measured by another clock.
+
+    Args:
+        at: a time; one without a zone is UTC. A text as in ``2026-11-27T09:30``, or seconds since 1970. Default: now.
+
+    Raises:
+        ModuleNotFoundError: the package ``time-machine`` is missing; ``rockstat-band[testing]`` brings it.
+    """
+    try:
+        import time_machine
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("testing.freeze needs time-machine: pip install 'rockstat-band[testing]'") from None
+    moment = datetime.fromisoformat(at) if isinstance(at, str) else time.time() if at is None else at
+    if isinstance(moment, datetime) and moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    with time_machine.travel(moment, tick=False) as traveller:
+        yield Clock(traveller)
+
+
 class Bench:
-    """A service under test, on a bus of its own inside this process."""
+    """A service under test, on a bus inside this process: its own, or that of another bench."""
 
     def __init__(self, subject: Service, bus: str) -> None:
         self.service = subject
@@ -84,6 +142,55 @@ class Bench:
             for given in [list(events)] if exposed.batch else [[event] for event in events]:
                 await call.give(given)
 
+    async def append(self, *events: dict[str, Any]) -> list[str]:
+        """Append events to the stream, as front does with accepted ones; returns their stream ids.
+
+        Every listener on the bus gets them. :meth:`settled` waits until they are done.
+        """
+        link = self.service.link
+        return [
+            (await link.command("XADD", EVENTS_STREAM, "*", "event", json_codec.encode(event))).decode()
+            for event in events
+        ]
+
+    async def settled(self, timeout: float = PATIENCE) -> None:
+        """Wait until no listener on the bus has anything to do now.
+
+        Then each event is acknowledged, or a dead letter, or waits for its time (:class:`band.Retry`).
+
+        Raises:
+            TimeoutError: one still is at work after ``timeout`` seconds; the message names it.
+        """
+        deadline = time.monotonic() + timeout
+        while busy := [name for bench in _benches[self._bus] async for name in bench.at_work()]:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"after {timeout:g} s still at work: {', '.join(busy)}")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def at_work(self) -> AsyncIterator[str]:
+        """Yield the service's name with what its listener has to do now; nothing when that is nothing."""
+        listener = self.service.listener
+        if listener is None:
+            return
+        name = self.service.config.name
+        link = self.service.link
+        newest = (await link.command("XINFO", "STREAM", EVENTS_STREAM))[b"last-generated-id"]
+        for group in await link.command("XINFO", "GROUPS", EVENTS_STREAM):
+            if group[b"name"] == name.encode():
+                unread, pending = group[b"last-delivered-id"] != newest, group[b"pending"] - listener.delayed
+                if unread or pending or listener.due:
+                    yield f"{name} ({pending} in work{', more to read' if unread else ''}{', due' * listener.due})"
+
+    async def dead_letters(self) -> list[dict[str, Any]]:
+        """Return the service's dead letters, oldest first: ``event``, ``reason``, ``stream_id`` and more."""
+        letters = (await self.call("dead_letters", limit=1000))["letters"]
+        return list(reversed(letters))
+
+    async def replay_dead_letters(self, **params: Any) -> dict[str, Any]:
+        """Replay dead letters as an operator does (``ids``, ``limit``); returns ``replayed`` and why it stopped."""
+        answer: dict[str, Any] = await self.call("replay_dead_letters", **params)
+        return answer
+
     async def peer(self, name: str, **methods: Callable[..., Any]) -> Service:
         """Stand in for the service ``name``: each method is a function of the call's parameters."""
         peer = Service()
@@ -101,30 +208,66 @@ class Bench:
         """Stop the service and everybody who stood in."""
         for subject in [*reversed(self._peers), self.service]:
             await subject.stop()
+        _benches[self._bus].remove(self)
+        if not _benches[self._bus]:
+            del _benches[self._bus]
+            in_memory.forget(self._bus)
+
+    async def start(self, service_config: ServiceConfig) -> None:
+        """Start the service, and wait until its listener gets what is appended from now on."""
+        _benches.setdefault(self._bus, []).append(self)
+        await self.service.start(service_config)
+        await self.service.link.ready(5)
+        async with asyncio.timeout(PATIENCE):
+            while self.service.listener is not None and not self.service.listener.joined:
+                await asyncio.sleep(_LOOK_SECONDS)
 
 
 @contextlib.asynccontextmanager
 async def running(
-    module: str | None = None, *, subject: Service | None = None, name: str = "subject", **config: Any
+    module: str | None = None,
+    *,
+    subject: Service | None = None,
+    name: str = "subject",
+    beside: Bench | None = None,
+    **config: Any,
 ) -> AsyncIterator[Bench]:
     """Run a service for the length of the block.
+
+    Attempts of its listener follow each other without a pause; delays of ``Retry(after=…)`` are kept: see `freeze`.
 
     Args:
         module: what to import first, so that its functions are exposed (``"weekday.handlers"``).
         subject: the service; default: the one that ``from band import expose`` adds to.
         name: its name, for calls of it.
+        beside: the bench of another service: both are on one bus, call each other, and get the same events.
         config: further fields of :class:`band.service.config.ServiceConfig`.
     """
+    ensure_logs()  # structlog's own defaults render a traceback in seconds
     if module:
         importlib.import_module(module)
-    bench = Bench(subject or service, secrets.token_hex(4))
-    given = {"host": "127.0.0.1", "port": 0, "redis_dsn": f"memory://{bench._bus}", **config}  # noqa: SLF001 - its own
+    bus = beside._bus if beside is not None else secrets.token_hex(4)  # noqa: SLF001 - its own
+    bench = Bench(subject or service, bus)
+    given = {"host": "127.0.0.1", "port": 0, "redis_dsn": f"memory://{bus}", **config}
+    with _without_pauses(bench.service):
+        try:
+            await bench.start(ServiceConfig(name=name, **given))
+            yield bench
+        finally:
+            await bench.stop()
+
+
+@contextlib.contextmanager
+def _without_pauses(subject: Service) -> Iterator[None]:
+    """Have attempts follow each other at once: a test should not wait for a minute and a half."""
+    listeners = subject.registry.with_role(ROLE_LISTENER)
+    for exposed in listeners:
+        subject.registry.add(msgspec.structs.replace(exposed, backoff=0.0, backoff_max=0.0))
     try:
-        await bench.service.start(ServiceConfig(name=name, **given))
-        await bench.service.link.ready(5)
-        yield bench
+        yield
     finally:
-        await bench.stop()
+        for exposed in listeners:
+            subject.registry.add(exposed)
 
 
 def _wants(exposed: Exposed, key: str) -> bool:

@@ -125,6 +125,11 @@ class Service:
             self._app = web.Application(client_max_size=BODY_LIMIT)
         return self._app
 
+    @property
+    def listener(self) -> StreamListener | None:
+        """The consumer of the stream while the service runs; None without a listener."""
+        return self._listener
+
     def renew(self) -> None:
         """Become an instance of its own: what a process is after a fork."""
         self.instance = secrets.token_hex(4)

@@ -124,6 +124,25 @@ class StreamListener:
         reason = f"{self._exposed.name} has worked on the same events for {seconds:.0f} s"
         return {"status": "degraded", "reason": reason, "hint": "what does it wait for? See the service's log"}
 
+    @property
+    def joined(self) -> bool:
+        """Whether the group is there, so that it gets what is appended from now on."""
+        return bool(self._reader.position)
+
+    @property
+    def delayed(self) -> int:
+        """How many entries wait for another delivery."""
+        return len(self._batches.retries.waiting)
+
+    @property
+    def due(self) -> bool:
+        """Whether one of them should be delivered now."""
+        return self._batches.retries.due
+
+    def wake(self) -> None:
+        """Look at the clock now: a test has set it."""
+        self._batches.retries.wake()
+
     async def stop(self, timeout: float) -> bool:
         """Take nothing new and let what was taken end; returns whether it did within ``timeout`` seconds."""
         self._stopping.set()

@@ -40,6 +40,11 @@ class Retries:
         """Whether nothing new should be read before some of these are done."""
         return len(self.waiting) >= MAX_DELAYED
 
+    @property
+    def due(self) -> bool:
+        """Whether an entry waits although its time has come."""
+        return self._until_due() <= 0
+
     def check(self) -> dict[str, Any] | None:
         """Return the health check: degraded while delayed entries hold up all others."""
         if not self.full:

@@ -1,0 +1,214 @@
+"""The bench for authors: a stream in this process that acknowledges, retries, rejects, buries and replays."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from band import Reject, Retry, testing
+from band.redis import in_memory
+from band.service.lifecycle import Service
+
+
+def numbered(*numbers):
+    return [testing.make_event(n=number) for number in numbers]
+
+
+class Shop(Service):
+    """A listener that does with each number what it is told to, once for each entry of ``says[n]``."""
+
+    def __init__(self, says=None, **options):
+        super().__init__()
+        self.says = says or {}
+        self.calls: list[object] = []
+
+        def heard(numbers):
+            for number in numbers:
+                if self.says.get(number):
+                    raise self.says[number].pop(0)
+
+        if options.get("batch"):
+
+            @self.expose.listener(**options)
+            async def broadcast(events):
+                self.calls.append([event["n"] for event in events])
+                heard(self.calls[-1])
+        else:
+
+            @self.expose.listener(**options)
+            async def broadcast(n, **event):
+                self.calls.append(n)
+                heard([n])
+
+
+async def test_events_are_delivered_and_acknowledged():
+    shop = Shop()
+    async with testing.running(subject=shop) as bench:
+        await bench.append(*numbered(1, 2, 3))
+        await bench.settled()
+        assert shop.calls == [1, 2, 3]
+        assert await bench.dead_letters() == []
+
+
+async def test_failures_are_repeated_without_a_pause_and_end_as_dead_letters():
+    shop = Shop({1: [OSError("away")] * 2, 2: [OSError("gone")] * 9}, max_attempts=3)
+    async with testing.running(subject=shop) as bench:
+        await bench.append(*numbered(1, 2))
+        await bench.settled()
+        assert shop.calls == [1, 1, 1, 2, 2, 2]
+        (letter,) = await bench.dead_letters()
+        assert letter["event"]["n"] == 2
+        assert "gone" in letter["reason"]
+
+
+async def test_rejected_events_are_replayed_when_the_cause_is_gone():
+    shop = Shop({1: [Reject("no such project")]})
+    async with testing.running(subject=shop) as bench:
+        await bench.append(*numbered(1, 2))
+        await bench.settled()
+        assert [letter["reason"] for letter in await bench.dead_letters()] == ["no such project"]
+        assert (await bench.replay_dead_letters())["replayed"] == 1
+        assert shop.calls == [1, 2, 1]
+        assert await bench.dead_letters() == []
+
+
+async def test_a_frozen_clock_is_advanced_to_a_retry():
+    """An hour passes at once; a second before, nothing is delivered."""
+    shop = Shop({1: [Retry(after=3600)]})
+    with testing.freeze("2026-11-27T09:30") as clock:
+        async with testing.running(subject=shop) as bench:
+            await bench.append(*numbered(1, 2))
+            await bench.settled()
+            clock.advance(3599)
+            await bench.settled()
+            assert shop.calls == [1, 2]
+            clock.advance(1)
+            await bench.settled()
+            assert shop.calls == [1, 2, 1]
+
+
+async def test_a_delay_outlives_the_service():
+    """The next life on the same bus waits for the rest of the hour."""
+    first, second, keeper = Shop({1: [Retry(after=3600)]}), Shop(), Service()
+    with testing.freeze("2026-11-27T09:30") as clock:
+        async with testing.running(subject=keeper, name="keeper") as bus:
+            async with testing.running(subject=first, name="shop", beside=bus) as bench:
+                await bench.append(*numbered(1))
+                await bench.settled()
+            clock.advance(1800)
+            async with testing.running(subject=second, name="shop", beside=bus) as bench:
+                await bench.settled()
+                assert second.calls == []
+                clock.advance(1800)
+                await bench.settled()
+                assert second.calls == [1]
+
+
+async def test_several_services_get_the_same_events_and_call_each_other():
+    first, second = Shop(), Shop(batch=10)
+
+    @second.expose()
+    async def ask(**params):
+        return await second.rpc.call("first", "tell", {})
+
+    @first.expose()
+    async def tell(**params):
+        return {"calls": len(first.calls)}
+
+    async with (
+        testing.running(subject=first, name="first") as one,
+        testing.running(subject=second, name="second", beside=one) as two,
+    ):
+        await two.append(*numbered(1, 2))
+        await one.settled()
+        assert first.calls == [1, 2]
+        assert [number for batch in second.calls for number in batch] == [1, 2]
+        assert await two.call("ask") == {"calls": 2}
+
+
+async def test_benches_share_nothing_and_leave_nothing():
+    shop = Shop(backoff=1.0)
+    async with testing.running(subject=shop) as bench:
+        await bench.append(*numbered(1))
+        await bench.settled()
+    async with testing.running(subject=shop) as bench:
+        await bench.append(*numbered(2))
+        await bench.settled()
+    assert shop.calls == [1, 2]
+    assert in_memory._buses == {}
+    assert shop.registry.methods["broadcast"].backoff == 1.0
+
+
+async def test_a_wait_without_an_end_is_told():
+    shop = Service()
+
+    @shop.expose.listener()
+    async def broadcast(**event):
+        await testing.asyncio.sleep(60)
+
+    async with testing.running(subject=shop, name="shop", stop_timeout=0.5) as bench:
+        await bench.append(*numbered(1))
+        with pytest.raises(TimeoutError, match=r"still at work: shop \(1 in work\)"):
+            await bench.settled(timeout=0.2)
+
+
+@pytest.mark.parametrize("at", ["2026-11-27T09:30", "2026-11-27T09:30+00:00", 1795771800, datetime(2026, 11, 27, 9, 30)])
+def test_the_clock_stands_still(at):
+    with testing.freeze(at) as clock:
+        assert time.time() == 1795771800
+        assert datetime.now(UTC) == datetime(2026, 11, 27, 9, 30, tzinfo=UTC)
+        clock.advance(60)
+        assert time.time() == 1795771860
+
+
+HISTORIES = {
+    "all is well": ({}, {}, 5),
+    "one fails twice": ({}, {2: [OSError("away"), OSError("away")]}, 4),
+    "one never works": ({"max_attempts": 2}, {2: [OSError("no") for _ in range(9)]}, 4),
+    "one is rejected": ({}, {1: [Reject("bad")], 4: [Reject("worse")]}, 4),
+    "a batch with a culprit": ({"batch": 8, "max_attempts": 2}, {3: [ValueError("bad") for _ in range(99)]}, 8),
+    "a batch with a rejected one": ({"batch": 8}, {3: [Reject("bad") for _ in range(99)]}, 8),
+    "a retry": ({}, {2: [Retry("later", after=0.3)]}, 3),
+    "a retry of a batch": ({"batch": 8}, {2: [Retry("later", after=0.3)]}, 8),
+    "retries without an end": ({"max_attempts": 3}, {2: [Retry("later", after=0.3) for _ in range(9)]}, 2),
+}
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+async def test_a_listener_sees_the_same_on_the_bench_and_on_redis(run_service, peer, eventually, history):
+    """The same calls in the same order, and the same dead letters."""
+    options, says, events = HISTORIES[history]
+    options = {**options, "backoff": 0, "backoff_max": 0}
+    copy = {number: list(answers) for number, answers in says.items()}
+    ours, theirs = Shop(copy, **options), Shop({number: list(answers) for number, answers in says.items()}, **options)
+
+    async with testing.running(subject=ours, name="listen", events_from="0") as bench:
+        await bench.append(*numbered(*range(events)))
+        await bench.settled()
+        await eventually(lambda: not ours._listener._batches.owned())
+        letters = [(letter["event"]["n"], letter["reason"]) for letter in await bench.dead_letters()]
+
+    raw = await peer()
+    for event in numbered(*range(events)):
+        await raw.command("XADD", "events", "*", "event", json.dumps(event))
+    service = await run_service(theirs, name="listen", events_from="0")
+    await eventually(lambda: all_done(raw))
+    found = await service._letters.dead_letters()
+
+    if not options.get("batch"):
+        assert ours.calls == theirs.calls
+    assert sorted(set(flat(ours.calls))) == sorted(set(flat(theirs.calls))) == list(range(events))
+    assert letters == [(letter["event"]["n"], letter["reason"]) for letter in reversed(found["letters"])]
+
+
+def flat(calls):
+    return [number for call in calls for number in (call if isinstance(call, list) else [call])]
+
+
+async def all_done(raw):
+    newest = (await raw.command("XINFO", "STREAM", "events"))[b"last-generated-id"]
+    groups = await raw.command("XINFO", "GROUPS", "events")
+    return [(one[b"last-delivered-id"], one[b"pending"]) for one in groups] == [(newest, 0)]
