@@ -47,7 +47,8 @@ def test_write_a_service_in_ten_minutes(tmp_path: Path) -> None:
         here = Path(done.stdout.splitlines()[-1])
         ran.append(done.stdout)
     assert "2 passed" in ran[0]
-    assert "1 passed" in ran[-1]
+    assert "1 passed" in ran[-2]
+    assert "3 passed" in ran[-1]
 
 
 def test_the_pictures_of_the_terminal_are_todays() -> None:

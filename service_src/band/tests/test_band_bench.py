@@ -155,7 +155,10 @@ async def test_a_wait_without_an_end_is_told():
             await bench.settled(timeout=0.2)
 
 
-@pytest.mark.parametrize("at", ["2026-11-27T09:30", "2026-11-27T09:30+00:00", 1795771800, datetime(2026, 11, 27, 9, 30)])
+NAIVE = datetime(2026, 11, 27, 9, 30)  # noqa: DTZ001 - taken for UTC
+
+
+@pytest.mark.parametrize("at", ["2026-11-27T09:30", "2026-11-27T09:30+00:00", 1795771800, NAIVE])
 def test_the_clock_stands_still(at):
     with testing.freeze(at) as clock:
         assert time.time() == 1795771800

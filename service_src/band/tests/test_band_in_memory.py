@@ -12,8 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from band.errors import RedisReplyError, RedisUnavailable
-from band.redis import RedisAddress, RedisLink
-from band.redis import in_memory
+from band.redis import RedisAddress, RedisLink, in_memory
 from band.redis.in_memory_store import Refused, Store
 
 LET = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('del', KEYS[1]) or 0"

@@ -218,9 +218,11 @@ class Bench:
         _benches.setdefault(self._bus, []).append(self)
         await self.service.start(service_config)
         await self.service.link.ready(5)
-        async with asyncio.timeout(PATIENCE):
-            while self.service.listener is not None and not self.service.listener.joined:
-                await asyncio.sleep(_LOOK_SECONDS)
+        deadline = time.monotonic() + PATIENCE
+        while self.service.listener is not None and not self.service.listener.joined:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the listener of {service_config.name} did not begin; see the log")
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
 @contextlib.asynccontextmanager
