@@ -1,0 +1,253 @@
+#!/usr/bin/python
+"""Install the command band into a virtual environment of its own, with a launcher and completion."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: band_command
+short_description: Install the command band on a host
+version_added: 0.1.0
+description:
+  - Makes a virtual environment, installs the hashed requirements there and copies the command's sources into it.
+  - Writes a launcher, the address of the director for it, and completion for bash and zsh.
+  - Does nothing when the same sources, requirements and Python are there already.
+options:
+  source:
+    description: Folder on the host with C(requirements.txt) and C(src/band_cli).
+    type: path
+    required: true
+  home:
+    description: Folder for the virtual environment and the configuration.
+    type: path
+    required: true
+  launcher:
+    description: File that people run. Its name is the command's.
+    type: path
+    default: /usr/local/bin/band
+  completions:
+    description: Files for completion, by shell. Folders that are missing are made.
+    type: dict
+    default: {}
+  url:
+    description: Address of the director, seen from the host.
+    type: str
+    required: true
+  token_file:
+    description: File with the director's token, which root may read; empty for a director without one.
+    type: str
+    default: ""
+  index:
+    description: Python package index; empty for pip's own default.
+    type: str
+    default: ""
+  ca_bundle:
+    description: CA bundle for pip; one that is not there is not used.
+    type: str
+    default: ""
+  wheels:
+    description: Folder with wheels to install from without a network; empty to use the index.
+    type: str
+    default: ""
+  renewed:
+    description: In check mode, the sources on the host will be replaced by others.
+    type: bool
+    default: false
+  timeout:
+    description: Seconds that pip may take.
+    type: int
+    default: 300
+attributes:
+  check_mode:
+    support: full
+    description: Says whether anything would be installed or written.
+author: The Rockstat Band founders (@rockstat)
+"""
+
+EXAMPLES = r"""
+- name: Install the command band
+  rockstat.band.band_command:
+    source: /srv/rockstat/source/service_src/band_cli
+    home: /srv/rockstat/cli
+    launcher: /srv/rockstat/bin/band
+    url: http://127.0.0.1:10000
+"""
+
+RETURN = r"""
+installed:
+  description: The virtual environment was, or would be, made anew.
+  type: bool
+  returned: always
+written:
+  description: Files that were, or would be, written.
+  type: list
+  elements: str
+  returned: always
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+MARK = "Installed by Rockstat Band (band_command)"
+COMPILED = ("band_cli", "click", "rich")
+"""What the command imports; the rest of its requirements is compiled when it is used, if ever."""
+PYTHON = "/usr/bin/python3"
+LAST_LINES = 15
+
+
+class Command:
+    """The command as it should be on this host."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self._module = module
+        self._args: dict[str, Any] = module.params
+        self._venv = os.path.join(self._args["home"], "venv")
+        self._stamp = os.path.join(self._venv, ".contents")
+        self._python = PYTHON if os.path.exists(PYTHON) else sys.executable
+
+    def contents(self) -> str:
+        """Return the hash of what is to be installed; empty where the sources are not there yet."""
+        names = ["requirements.txt"]
+        for base, folders, files in os.walk(os.path.join(self._args["source"], "src")):
+            folders[:] = sorted(name for name in folders if name != "__pycache__")
+            names += [os.path.relpath(os.path.join(base, name), self._args["source"]) for name in sorted(files)]
+        digest = hashlib.sha256(os.path.realpath(self._python).encode())
+        for name in names:
+            try:
+                with open(os.path.join(self._args["source"], name), "rb") as file:
+                    digest.update(name.encode() + b"\0" + hashlib.sha256(file.read()).digest())
+            except FileNotFoundError:
+                return ""
+        return digest.hexdigest()
+
+    def installed(self, contents: str) -> bool:
+        """Tell whether the environment holds that, and works."""
+        return bool(contents) and _read(self._stamp) == contents and os.path.exists(f"{self._venv}/bin/python")
+
+    def install(self, contents: str) -> None:
+        """Make the environment anew."""
+        self._run(self._python, "-m", "venv", "--clear", self._venv)
+        python, requirements = f"{self._venv}/bin/python", os.path.join(self._args["source"], "requirements.txt")
+        options = [
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-compile",
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+        ]
+        self._run(python, "-m", "pip", "install", *options, "--requirement", requirements, environment=self._pip())
+        site = self._run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+        source = os.path.join(self._args["source"], "src", "band_cli")
+        shutil.copytree(source, os.path.join(site, "band_cli"), ignore=shutil.ignore_patterns("__pycache__"))
+        compiled = [path for name in COMPILED if os.path.isdir(path := os.path.join(site, name))]
+        self._run(python, "-m", "compileall", "-q", *compiled)
+        with open(self._stamp, "w", encoding="utf-8") as file:
+            file.write(contents)
+
+    def files(self) -> dict[str, tuple[str, int]]:
+        """Return the launcher and its configuration: path → text and mode."""
+        config = os.path.join(self._args["home"], "band.conf")
+        token = f"token_file = {self._args['token_file']}\n" if self._args["token_file"] else ""
+        launcher = (
+            f"#!/bin/sh\n# {MARK}\nBAND_HOST_CONFIG='{config}' exec '{self._venv}/bin/python' -I -m band_cli \"$@\"\n"
+        )
+        return {
+            config: (f"# {MARK}\nhost = {self._args['url']}\n{token}", 0o644),
+            self._args["launcher"]: (launcher, 0o755),
+        }
+
+    def completion(self, shell: str) -> str:
+        """Return what a shell reads to complete the command's words."""
+        return self._run(self._args["launcher"], environment={"_BAND_COMPLETE": f"{shell}_source"})
+
+    def _pip(self) -> dict[str, str]:
+        given = {"PIP_INDEX_URL": self._args["index"]} if self._args["index"] else {}
+        if os.path.exists(self._args["ca_bundle"]):
+            given["PIP_CERT"] = self._args["ca_bundle"]
+        if self._args["wheels"]:
+            given.update(PIP_NO_INDEX="1", PIP_FIND_LINKS=self._args["wheels"])
+        return given
+
+    def _run(self, *words: str, environment: dict[str, str] | None = None) -> str:
+        limited = ["timeout", str(self._args["timeout"]), *words]
+        code, out, err = self._module.run_command(limited, environ_update={"LC_ALL": "C.UTF-8", **(environment or {})})
+        if code:
+            said = "\n".join((out + err).strip().splitlines()[-LAST_LINES:])
+            why = "took too long" if code == 124 else f"failed ({code})"
+            self._module.fail_json(
+                msg=f"{' '.join(words[:4])} {why}. Without the command band the platform works all the same "
+                "(band_cli_enabled: false). If it was pip: check the network, band_cli_package_index and "
+                f"band_cli_ca_bundle. It said:\n{said}"
+            )
+        return str(out)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _write(path: str, text: str, mode: int) -> None:
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(text)
+    os.replace(f"{path}.new", path)
+
+
+def _refuse_strangers(module: AnsibleModule, path: str) -> None:
+    """Fail where somebody else's program has the launcher's name."""
+    if os.path.lexists(path) and MARK not in _read(path):
+        module.fail_json(
+            msg=f"{path} is not ours, and is left alone. Move it away, or set band_cli_launcher to another "
+            "path, or band_cli_enabled to false."
+        )
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "source": {"type": "path", "required": True},
+            "home": {"type": "path", "required": True},
+            "launcher": {"type": "path", "default": "/usr/local/bin/band"},
+            "completions": {"type": "dict", "default": {}},
+            "url": {"type": "str", "required": True},
+            "token_file": {"type": "str", "default": "", "no_log": False},
+            "index": {"type": "str", "default": ""},
+            "ca_bundle": {"type": "str", "default": ""},
+            "wheels": {"type": "str", "default": ""},
+            "renewed": {"type": "bool", "default": False},
+            "timeout": {"type": "int", "default": 300},
+        },
+        supports_check_mode=True,
+    )
+    _refuse_strangers(module, module.params["launcher"])
+    command = Command(module)
+    contents = command.contents()
+    if not contents and not module.check_mode:
+        module.fail_json(msg=f"{module.params['source']} holds no sources; the role base_image lays them there")
+    missing = not command.installed(contents) or (module.params["renewed"] and module.check_mode)
+    stale = [path for path, (text, _mode) in command.files().items() if _read(path) != text]
+    unfinished = [path for path in module.params["completions"].values() if missing or not os.path.exists(path)]
+    if not module.check_mode:
+        if missing:
+            command.install(contents)
+        for path in stale:
+            _write(path, *command.files()[path])
+        for shell, path in module.params["completions"].items():
+            if path in unfinished:
+                _write(path, command.completion(shell), 0o644)
+    module.exit_json(changed=missing or bool(stale + unfinished), installed=missing, written=[*stale, *unfinished])
+
+
+if __name__ == "__main__":
+    main()
