@@ -17,30 +17,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import maxminddb
 import pycountry
 
 from geo.translit import transliterate
 from mmgeo.localized_names import RussianNames
-from mmgeo.reader import open_city
 
 Named = tuple[str, str]
 
 
-def records(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield each record, and how many networks have it."""
-    reader = open_city(path).value
-    for offset, count in collections.Counter(reader.networks(1 << 40)).items():
-        yield reader.record(offset), count
-
-
-def named(path: Path, level: str) -> Iterator[tuple[Named, dict[str, Any], int]]:
-    """Yield (country, English name), the rest of that level's map, and the networks, of each record that has it."""
-    for record, count in records(path):
+def named(path: Path, level: str) -> Iterator[tuple[Named, dict[str, Any]]]:
+    """Yield (country, English name) and the rest of that level's map of each network that has it."""
+    record: Any
+    for _network, record in maxminddb.open_database(path):
         found = record.get(level)
         part = (found or [{}])[0] if level == "subdivisions" else found or {}
         country, english = record.get("country", {}).get("iso_code"), part.get("names", {}).get("en")
         if country and english:
-            yield (country, english), part, count
+            yield (country, english), part
 
 
 def plain(name: str) -> str:
@@ -50,10 +44,10 @@ def plain(name: str) -> str:
 def cities(path: Path, names: RussianNames) -> None:
     theirs: dict[Named, str] = {}
     weight: collections.Counter[Named] = collections.Counter()
-    for key, city, count in named(path, "city"):
+    for key, city in named(path, "city"):
         russian = city["names"].get("ru", "").split(" (")[0]
         if re.search("[а-я]", russian):
-            theirs[key], weight[key] = plain(russian), weight[key] + count
+            theirs[key], weight[key] = plain(russian), weight[key] + 1
     for name, make in (
         ("rules", lambda key: transliterate(key[1], key[0])),
         ("with table", lambda key: names.city_ru(*key)),
@@ -69,7 +63,7 @@ def cities(path: Path, names: RussianNames) -> None:
 
 
 def codes(path: Path, names: RussianNames) -> None:
-    rows = {key: part["iso_code"] for key, part, _ in named(path, "subdivisions") if part.get("iso_code")}
+    rows = {key: part["iso_code"] for key, part in named(path, "subdivisions") if part.get("iso_code")}
     rows = {key: code for key, code in rows.items() if pycountry.subdivisions.get(code=f"{key[0]}-{code}")}
     made = {key: names.region_iso(*key) for key in rows}  # of codes that are ISO's still
     same = sum(made[key] == code for key, code in rows.items())
@@ -79,8 +73,8 @@ def codes(path: Path, names: RussianNames) -> None:
 
 def coverage(path: Path, names: RussianNames) -> None:
     found: collections.Counter[bool] = collections.Counter()
-    for (country, english), part, count in named(path, "subdivisions"):
-        found[bool(part.get("iso_code") or names.region_iso(country, english))] += count
+    for (country, english), part in named(path, "subdivisions"):
+        found[bool(part.get("iso_code") or names.region_iso(country, english))] += 1
     print(f"regions with a code, of networks {found[True] / found.total():.1%}")
 
 

@@ -102,7 +102,7 @@ async def library(name: str) -> dict[str, float]:
     """Call what the service works with, alone: no check of the address, no names filled, no answer written."""
     call: Callable[[Any], Any]
     if name == "mmgeo":
-        import maxminddb  # the C reader, which the service does not use: docs/mmgeo.md tells why
+        import maxminddb
 
         call, given = maxminddb.open_database(f"{os.environ['DATA_DIR']}/city.mmdb").get, addresses()
     elif name == "uaparser":

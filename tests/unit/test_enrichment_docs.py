@@ -14,7 +14,7 @@ from geo.dataset import Loaded
 from geo.lookup import Locator
 from mmgeo.asn import Networks
 from mmgeo.localized_names import RussianNames
-from mmgeo.reader import open_asn, open_city
+from mmgeo.reader import open_database
 from mmgeo.record_mapping import make_locator
 from sxgeo.reader import open_sypex
 from sxgeo.record_mapping import find, read
@@ -61,8 +61,8 @@ def example(name: str) -> Any:
 def test_mmgeo_answers_its_example() -> None:
     """The address of the page, with MaxMind's test databases."""
     folder = DATA / "maxmind-db" / "test-data"
-    networks = Networks(Held(open_asn(folder / "GeoLite2-ASN-Test.mmdb"), "maxmind"))
-    places = Held(open_city(folder / "GeoLite2-City-Test.mmdb"), "maxmind")
+    networks = Networks(Held(open_database(folder / "GeoLite2-ASN-Test.mmdb"), "maxmind"))
+    places = Held(open_database(folder / "GeoLite2-City-Test.mmdb"), "maxmind")
     answer = make_locator(places, RussianNames(), networks=networks).locate("89.160.20.112")
     assert json.dumps(answer) == json.dumps(example("mmgeo"))
 

@@ -122,7 +122,7 @@ def test_a_locator_survives_its_reader() -> None:
         value: object | None = object()
         source = build_date = ""
 
-    def broken(_database: object, _of: object) -> NoReturn:
+    def broken(*_of: object) -> NoReturn:
         raise BadData("damaged")
 
     for find, read in ((broken, broken), (lambda _database, _address: 7, broken)):
@@ -139,7 +139,7 @@ def test_a_record_is_read_once_for_all_its_addresses() -> None:
 
     read: list[int] = []
 
-    def note(_database: object, key: int) -> dict[str, object]:
+    def note(_database: object, key: int, _address: object) -> dict[str, object]:
         read.append(key)
         return {"country_iso": "GB"}
 

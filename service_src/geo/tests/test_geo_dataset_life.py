@@ -432,3 +432,29 @@ async def test_old_data_is_warned_of(tmp_path: Path, host: Host) -> None:
     await data.refresh()
     facts = data.health()
     assert facts["status"] == "ok" and "months old" in facts["warning"]
+
+
+async def test_a_file_is_checked_once(tmp_path: Path) -> None:
+    """A new file, one that an operator laid there, and one of a release without checks; not at each start."""
+    own, checked = tmp_path / "own.bin", list[bytes]()
+    own.write_bytes(OLD)
+
+    def check(path: Path) -> None:
+        checked.append(path.read_bytes())
+        if path.read_bytes() == b"good 0":
+            raise BadData("its inside is rotten")
+
+    def started() -> Dataset[bytes]:
+        return Dataset("test", tmp_path / "volume" / "data.bin", [File(own)], load, check)
+
+    assert await started().refresh() and checked == [OLD]
+    assert await started().open() and checked == [OLD]
+    (tmp_path / "volume" / "data.bin").write_bytes(NEW)
+    assert await started().open() and await started().open() and checked == [OLD, NEW]
+    state = tmp_path / "volume" / "data.bin.json"
+    state.write_text(state.read_text().replace('"checked": true', '"checked": false'))
+    assert await started().open() and await started().open() and checked == [OLD, NEW, NEW]
+    (tmp_path / "volume" / "data.bin").write_bytes(b"good 0")
+    again = started()
+    assert not await again.open() and "rotten" in again.health()["reason"]
+    assert (tmp_path / "volume" / "data.bin.broken").read_bytes() == b"good 0"

@@ -11,7 +11,7 @@ import pytest
 
 from geo.address import Address
 from mmgeo.localized_names import RussianNames, _lines
-from mmgeo.reader import CityReader, open_city
+from mmgeo.reader import Database, open_database
 from mmgeo.record_mapping import make_locator, make_place
 
 _names = RussianNames()
@@ -30,7 +30,7 @@ def dbip(city: str = "London (Shadwell)", region: str = "England", country: str 
 class Held:
     """A database that a test can swap."""
 
-    def __init__(self, value: CityReader | None) -> None:
+    def __init__(self, value: Database | None) -> None:
         self.value = value
         self.source = "file"
         self.build_date = "2026-01-01"
@@ -136,7 +136,7 @@ def test_autonomous_system_where_the_database_has_it() -> None:
 )
 def test_no_place_says_why(mmdb: Path, address: object, reason: str) -> None:
     """Whatever a client sends, the answer is a place or a reason."""
-    held = Held(open_city(mmdb / "test-data" / "GeoLite2-City-Test.mmdb").value)
+    held = Held(open_database(mmdb / "test-data" / "GeoLite2-City-Test.mmdb").value)
     assert make_locator(held, _names).locate(address)["reason"] == reason
 
 
@@ -145,16 +145,16 @@ def test_a_new_database_is_used_at_once(mmdb: Path) -> None:
     held = Held(None)
     locator = make_locator(held, _names)
     assert locator.locate("2.125.160.216") == {"reason": "no database yet"}
-    held.value = open_city(mmdb / "test-data" / "GeoLite2-Country-Test.mmdb").value
+    held.value = open_database(mmdb / "test-data" / "GeoLite2-Country-Test.mmdb").value
     assert "city_en" not in locator.locate("2.125.160.216")
-    held.value = open_city(mmdb / "test-data" / "GeoIP2-City-Test.mmdb").value
+    held.value = open_database(mmdb / "test-data" / "GeoIP2-City-Test.mmdb").value
     place = locator.locate("2.125.160.216")
     assert place["city_en"] == "Boxford" and place["source"] == "file" and place["build_date"] == "2026-01-01"
 
 
 def test_memory_for_answers_is_bounded(mmdb: Path) -> None:
     """The oldest answer leaves when the newest comes."""
-    locator = make_locator(Held(open_city(mmdb / "test-data" / "GeoLite2-City-Test.mmdb").value), _names, 10)
+    locator = make_locator(Held(open_database(mmdb / "test-data" / "GeoLite2-City-Test.mmdb").value), _names, 10)
     for number in range(50):
         locator.locate(f"81.2.69.{number}")
     assert len(locator._addresses) <= 10
@@ -163,7 +163,7 @@ def test_memory_for_answers_is_bounded(mmdb: Path) -> None:
 def test_ipv6_in_an_ipv4_database_is_told(mmdb: Path) -> None:
     """A database of IPv4 only answers IPv6 with the reason."""
 
-    class OnlyV4(CityReader):
+    class OnlyV4(Database):
         def __init__(self) -> None:
             pass
 

@@ -20,8 +20,9 @@ from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
 from geo.dataset import Dataset, DatasetError, File
+from mmgeo.check import check_city
 from mmgeo.localized_names import RussianNames
-from mmgeo.reader import CityReader, open_city
+from mmgeo.reader import Database, open_database
 from mmgeo.record_mapping import make_locator
 from mmgeo.sources import DbIp, MaxMind, make_asn_sources, make_sources
 
@@ -98,8 +99,8 @@ async def maxmind(mmdb: Path) -> AsyncIterator[tuple[MaxMindDouble, str]]:
         yield double, str(server.make_url("/")).rstrip("/")
 
 
-def dataset_of(tmp_path: Path, *sources: object) -> Dataset[CityReader]:
-    return Dataset("mmgeo", tmp_path / "data" / "city.mmdb", sources, open_city)  # type: ignore[arg-type]
+def dataset_of(tmp_path: Path, *sources: object) -> Dataset[Database]:
+    return Dataset("mmgeo", tmp_path / "data" / "city.mmdb", sources, open_database, check_city)  # type: ignore[arg-type]
 
 
 def source_at(url: str, key: str = "the-key") -> MaxMind:

@@ -99,7 +99,7 @@ def test_latin_names_are_transliterated(tmp_path: Path) -> None:
     reader = open_sypex(path).value
     key = find(reader, address)
     assert key is not None
-    assert read(reader, key)["city_ru"] == "Коменда"
+    assert read(reader, key, address)["city_ru"] == "Коменда"
 
 
 def test_unknown_source_names_what_is_known(settings_of: Callable[..., object]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from service_src.sxgeo.tests.sypex_writer import CityFile, assemble, country_file
 
+from geo.address import Address
 from geo.dataset import BadData
 from sxgeo.header import HEADER, read_header
 from sxgeo.reader import Found, SypexReader, countries_by_number, open_sypex
@@ -178,7 +179,10 @@ def test_country_file_has_the_names_too(opened: Opened) -> None:
     numbers = {found["iso"]: found["id"] for found in countries_by_number() if found}
     assert len(numbers) > 245 and numbers["RU"] == 185
     reader = opened(country_file([(ip("5.0.0.0"), 185), (ip("6.0.0.0"), numbers["CI"]), (ip("7.0.0.0"), 2)]))
-    places = [read(reader, reader.blocks.find(ip(text))) for text in ("5.1.1.1", "6.1.1.1", "7.1.1.1")]
+    places = [
+        read(reader, reader.blocks.find(ip(text)), Address(4, ip(text), text))
+        for text in ("5.1.1.1", "6.1.1.1", "7.1.1.1")
+    ]
     assert places == [
         {"country_en": "Russia", "country_ru": "Россия", "country_iso": "RU"},
         {"country_en": "Ivory Coast", "country_ru": "Кот-д’Ивуар", "country_iso": "CI"},

@@ -37,7 +37,7 @@ class Locator(Generic[V]):
         database: its ``value`` is None while there is none.
         find: returns the key of a public address's record in an open database, None if it is not there; raises
             LookupError when the database has no such addresses (IPv6).
-        read: returns the place behind a key; may raise BadData for a damaged record.
+        read: returns the place behind a key, with an address that has it; may raise BadData for a damaged record.
         cache_size: places that are remembered; of addresses a quarter, because who asks much (front) remembers them.
         addition: what knows more of an address, if anything does.
     """
@@ -46,7 +46,7 @@ class Locator(Generic[V]):
         self,
         database: Dataset[V],
         find: Callable[[V, Address], int | None],
-        read: Callable[[V, int], dict[str, Any]],
+        read: Callable[[V, int, Address], dict[str, Any]],
         cache_size: int = 10_000,
         addition: Addition | None = None,
     ) -> None:
@@ -109,13 +109,13 @@ class Locator(Generic[V]):
             return self._reason(UNKNOWN, signed=True)
         place = self._places.get(key)
         if place is None:
-            place = self._signed(self._make(database, key))
+            place = self._signed(self._make(database, key, address))
             self._places.put(key, place)
         return place
 
-    def _make(self, database: V, key: int) -> dict[str, Any]:
+    def _make(self, database: V, key: int, address: Address) -> dict[str, Any]:
         try:
-            return self._read(database, key)
+            return self._read(database, key, address)
         except BadData:
             self.bad_records += 1
             return no_place(BAD_RECORD)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,19 +12,22 @@ import band
 from band import expose, health, setup, worker
 from band.config import words
 from band.service.lifecycle import service
-from geo.dataset import Dataset, Loaded, Source
+from geo.dataset import Checker, Dataset, Loader, Source
 from geo.lookup import Locator
 
 T = TypeVar("T")
 
 
-def make_dataset(name: str, file: str, sources: list[Source], load: Callable[[Path], Loaded[T]]) -> Dataset[T]:
+def make_dataset(
+    name: str, file: str, sources: list[Source], load: Loader[T], check: Checker | None = None
+) -> Dataset[T]:
     """Return a database in ``data_dir``, checked for newer ones and called stale as the settings say."""
     return Dataset(
         name,
         Path(band.settings.data_dir or "/data") / file,
         sources,
         load,
+        check,
         refresh_hours=float(band.settings.refresh_hours or 24),
         stale_days=float(band.settings.stale_days or 60),
     )

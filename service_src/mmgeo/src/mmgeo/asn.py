@@ -8,7 +8,7 @@ from band import json_codec
 from band.cache import Recent
 from geo.address import Address
 from geo.dataset import BadData, Dataset
-from mmgeo.reader import CityReader
+from mmgeo.reader import Database
 
 _MEMBER = b'"asn":'
 
@@ -21,11 +21,11 @@ class Networks:
         cache_size: networks that are remembered.
     """
 
-    def __init__(self, database: Dataset[CityReader], cache_size: int = 10_000) -> None:
+    def __init__(self, database: Dataset[Database], cache_size: int = 10_000) -> None:
         self._database = database
         self._size = cache_size
         self._known: Recent[int, bytes] = Recent(cache_size)
-        self._known_of: CityReader | None = None
+        self._known_of: Database | None = None
         self.bad_records = 0
 
     @property
@@ -41,22 +41,22 @@ class Networks:
         if reader is not self._known_of:
             self._known, self._known_of = Recent(self._size), reader
         try:
-            offset = reader.find(address)
+            key = reader.find(address)
         except LookupError:
             return place
-        if offset is None:
+        if key is None:
             return place
-        members = self._known.get(offset)
+        members = self._known.get(key)
         if members is None:
-            members = self._read(reader, offset)
-            self._known.put(offset, members)
+            members = self._read(reader, address)
+            self._known.put(key, members)
         text = bytes(place)
         return msgspec.Raw(b"%b%b}" % (text[:-1], members)) if members and _MEMBER not in text else place
 
-    def _read(self, reader: CityReader, offset: int) -> bytes:
+    def _read(self, reader: Database, address: Address) -> bytes:
         """Return a record as JSON, each key with a comma before it; nothing when it has no number."""
         try:
-            record = reader.record(offset)
+            record = reader.record(address)
         except BadData:
             self.bad_records += 1
             return b""

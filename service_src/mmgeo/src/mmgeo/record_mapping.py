@@ -10,7 +10,7 @@ from geo.dataset import Dataset
 from geo.lookup import Locator
 from geo.place import UNKNOWN, no_place
 from mmgeo.asn import Networks
-from mmgeo.reader import CityReader
+from mmgeo.reader import Database
 
 _NOTHING: Mapping[str, Any] = {}
 _DISTRICT = re.compile(r"^(.+?)\s*\((.+)\)$")
@@ -33,13 +33,13 @@ class Names(Protocol):
 
 
 def make_locator(
-    database: Dataset[CityReader], names: Names, cache_size: int = 40_000, networks: Networks | None = None
-) -> Locator[CityReader]:
+    database: Dataset[Database], names: Names, cache_size: int = 40_000, networks: Networks | None = None
+) -> Locator[Database]:
     """Return what answers the places of addresses, with the names filled that the database leaves out."""
     return Locator(
         database,
         lambda reader, address: reader.find(address),
-        lambda reader, offset: make_place(reader.record(offset), names),
+        lambda reader, _key, address: make_place(reader.record(address), names),
         cache_size,
         networks,
     )

@@ -9,13 +9,16 @@ from band.service.lifecycle import service
 from geo.dataset import Dataset
 from geo.service import make_dataset, register
 from mmgeo.asn import Networks
+from mmgeo.check import check_asn, check_city
 from mmgeo.localized_names import RussianNames
-from mmgeo.reader import CityReader, open_asn, open_city
+from mmgeo.reader import Database, open_database
 from mmgeo.record_mapping import make_locator
 from mmgeo.sources import make_asn_sources, make_sources
 
-dataset: Dataset[CityReader] = make_dataset("mmgeo", "city.mmdb", make_sources(settings), open_city)
-asn_dataset: Dataset[CityReader] = make_dataset("mmgeo-asn", "asn.mmdb", make_asn_sources(settings), open_asn)
+dataset: Dataset[Database] = make_dataset("mmgeo", "city.mmdb", make_sources(settings), open_database, check_city)
+asn_dataset: Dataset[Database] = make_dataset(
+    "mmgeo-asn", "asn.mmdb", make_asn_sources(settings), open_database, check_asn
+)
 networks = Networks(asn_dataset)
 locator = make_locator(dataset, RussianNames(), int(settings.cache_size or 40_000), networks)
 register(dataset, locator, asn_dataset)

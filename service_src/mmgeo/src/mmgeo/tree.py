@@ -1,13 +1,17 @@
-"""The search tree of a MaxMind DB: from an address to the place of its record."""
+"""The search tree of a MaxMind DB: from an address to the key of its record.
+
+maxminddb finds and decodes records, and does not tell which addresses share one. Millions of networks share a few
+hundred thousand records, so this walk of 2 µs saves decoding and naming the same place again (some 25 µs).
+"""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator
+from mmap import mmap
 from typing import Final
 
-from mmgeo.decoder import Buffer
-
+Buffer = bytes | mmap
 _TABLE_BITS = 16
 _LARGE = 100_000
 Walk = Callable[[Buffer, int, int, int, int], int]
@@ -59,19 +63,16 @@ class Tree:
 
     def __init__(self, buffer: Buffer, nodes: int, bits: int, version: int, table_bits: int | None = None) -> None:
         self._buffer, self._nodes, self._walk, self.version = buffer, nodes, WALKS[bits], version
-        start = 0
-        for _ in range(96 if version == 6 else 0):
-            start = self._child(start, 0)
-        self._v4_root = start
+        start = self._walk(buffer, nodes, 0, 0, 95) if version == 6 else 0
         if table_bits is None:
             table_bits = _TABLE_BITS if nodes > _LARGE else 0
         level = array("I", [start])
         for _ in range(table_bits):
-            level = array("I", [self._child(node, side) for node in level for side in (0, 1)])
+            level = array("I", [self._walk(buffer, nodes, node, side, 0) for node in level for side in (0, 1)])
         self._table, self._rest = level, 32 - table_bits
 
     def find(self, number: int, version: int) -> int | None:
-        """Return the record's offset in the data section, or None.
+        """Return the key of an address's record, or None.
 
         Raises:
             LookupError: an IPv6 address in a tree of IPv4.
@@ -82,22 +83,28 @@ class Tree:
             node, bit = 0, 127
         else:
             raise LookupError("this database knows IPv4 addresses only")
-        return self._offset(self._walk(self._buffer, self._nodes, node, number, bit))
+        node = self._walk(self._buffer, self._nodes, node, number, bit)
+        return node if node > self._nodes else None  # the number of nodes means "nothing", less is a damaged tree
 
-    def records(self, limit: int) -> Iterator[int]:
-        """Yield the offsets of the first records on the way from left to right, IPv4 first, at most ``limit``."""
-        waiting, seen = [(self._v4_root, 32)], 0
-        while waiting and seen < limit:
-            node, depth = waiting.pop()
-            if node < self._nodes and depth > 0:
-                waiting += [(self._child(node, 1), depth - 1), (self._child(node, 0), depth - 1)]
-            elif (offset := self._offset(node)) is not None:
-                seen += 1
-                yield offset
+    def one_of_each(self) -> Iterator[int]:
+        """Yield one address of each record, as a number in the tree's own version.
 
-    def _child(self, node: int, side: int) -> int:
-        return self._walk(self._buffer, self._nodes, node, side, 0)
-
-    def _offset(self, node: int) -> int | None:
-        """Return where the data of a leaf lies; a node itself means that the tree is damaged, and has no data."""
-        return node - self._nodes - 16 if node >= self._nodes + 16 else None
+        Raises:
+            ValueError: the tree is deeper than an address has bits, or has a cycle.
+        """
+        width = 32 if self.version == 4 else 128
+        visited, found, waiting = bytearray(self._nodes), set(), [(0, 0, 1)]
+        while waiting:
+            node, prefix, depth = waiting.pop()
+            if visited[node]:  # IPv4 is reached in several ways
+                continue
+            visited[node] = True
+            for side in (0, 1):
+                below, number = self._walk(self._buffer, self._nodes, node, side, 0), prefix << 1 | side
+                if below < self._nodes:
+                    if depth == width:
+                        raise ValueError("its search tree is deeper than an address has bits")
+                    waiting.append((below, number, depth + 1))
+                elif below > self._nodes and below not in found:
+                    found.add(below)
+                    yield number << (width - depth)

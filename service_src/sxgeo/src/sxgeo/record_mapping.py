@@ -25,7 +25,7 @@ def find(reader: SypexReader, address: Address) -> int | None:
     return reader.blocks.find(address.number) or None
 
 
-def read(reader: SypexReader, key: int) -> dict[str, Any]:
+def read(reader: SypexReader, key: int, _address: Address) -> dict[str, Any]:
     """Return the place behind a key.
 
     Raises:

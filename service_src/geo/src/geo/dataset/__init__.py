@@ -11,12 +11,13 @@ from geo.dataset.http import Answer, Http, basic, safe_url
 from geo.dataset.packages import NpmPackage, PyPIPackage
 from geo.dataset.source import Fetched, File, Source, Url, Visit
 from geo.dataset.state import Validator
-from geo.dataset.store import Loaded, Loader
+from geo.dataset.store import Checker, Loaded, Loader
 from geo.dataset.unpack import check, unpack
 
 __all__ = [
     "Answer",
     "BadData",
+    "Checker",
     "Dataset",
     "DatasetError",
     "Fetched",

@@ -19,7 +19,7 @@ from geo.dataset.errors import BadData, DatasetError
 from geo.dataset.http import Http
 from geo.dataset.source import Fetched, Source, Visit
 from geo.dataset.state import age_days, utc_now
-from geo.dataset.store import Loaded, Loader, Store
+from geo.dataset.store import Checker, Loaded, Loader, Store
 
 T = TypeVar("T")
 _FIRST_RETRY = 30.0
@@ -39,7 +39,8 @@ class Dataset(Generic[T]):
         name: the name in logs, metrics and health.
         path: the file on a volume that lives longer than the service.
         sources: asked in order; the first that has something wins, a worse one is asked only while there is nothing.
-        load: opens and checks a file, in a thread; raises BadData.
+        load: opens a file, in a thread; raises BadData.
+        check: checks a new file, in a thread, before it is opened; raises BadData.
         refresh_hours: between two checks when all is well; failures are tried again sooner, with back-off.
         stale_days: health warns when the data is older.
         http: time-outs of the downloads, for tests.
@@ -51,6 +52,7 @@ class Dataset(Generic[T]):
         path: str | Path,
         sources: Sequence[Source],
         load: Loader[T],
+        check: Checker | None = None,
         *,
         refresh_hours: float = 24.0,
         stale_days: float = 60.0,
@@ -61,7 +63,7 @@ class Dataset(Generic[T]):
         self.source = ""
         self.build_date = ""
         self._path = Path(path)
-        self._load = load
+        self._load, self._check = load, check
         self._sources = list(sources)
         self._refresh_seconds = max(60.0, refresh_hours * 3600)
         self._stale_days = stale_days
@@ -118,7 +120,7 @@ class Dataset(Generic[T]):
     async def open(self) -> bool:
         """Open the file that is there; return whether there is a value now. Never raises for bad data or a bad disk."""
         try:
-            store = self._store = await asyncio.to_thread(Store, self._path, self._load)
+            store = self._store = await asyncio.to_thread(Store, self._path, self._load, self._check)
             loaded = await asyncio.to_thread(store.open)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, the sources are asked for another
             self._error = f"{self._path}: {_in_words(error)}"

@@ -30,13 +30,17 @@ class Spent(msgspec.Struct):
 
 
 class State(msgspec.Struct):
-    """Everything remembered. Times are ISO 8601 in UTC; no field ever holds a secret."""
+    """Everything remembered. Times are ISO 8601 in UTC; no field ever holds a secret.
+
+    ``checked`` tells that the file with this hash passed its check, which need not be made again.
+    """
 
     source: str = ""
     origin: str = ""
     fetched_at: str = ""
     build_date: str = ""
     sha256: str = ""
+    checked: bool = False
     size: int = 0
     checked_at: str = ""
     next_check: str = ""

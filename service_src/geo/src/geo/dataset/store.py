@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -37,16 +37,18 @@ class Loaded(msgspec.Struct, Generic[T]):
 
 
 Loader = Callable[[Path], Loaded[T]]
-"""Opens and checks a file; raises BadData when it is not what it should be. Called in a thread."""
+"""Opens a file; raises BadData when it is not what it should be. Called in a thread."""
+Checker = Callable[[Path], None]
+"""Raises BadData when a new file is not what it should be: what is too slow or too dangerous for each start."""
 
 
 class Store(Generic[T]):
     """One data file, its state beside it (``<file>.json``) and perhaps a refused one (``<file>.broken``)."""
 
-    def __init__(self, path: Path, load: Loader[T]) -> None:
+    def __init__(self, path: Path, load: Loader[T], check: Checker | None = None) -> None:
         self.path = path
         self.broken = path.with_name(f"{path.name}.broken")
-        self._load = load
+        self._load, self._check = load, check
         self._state_path = path.with_name(f"{path.name}.json")
         path.parent.mkdir(parents=True, exist_ok=True)
         self.state: State = load_state(self._state_path)
@@ -72,16 +74,21 @@ class Store(Generic[T]):
         if not self.path.is_file():
             self._forget()
             return None
+        digest = _sha256(self.path)
         try:
-            loaded = self._load(self.path)
+            known = self.state.checked and digest == self.state.sha256
+            loaded = self._open(self.path, check=not known)
         except BadData:
             self._put_aside(self.path)
             self._forget()
             raise
-        digest = _sha256(self.path)
         if digest != self.state.sha256:  # someone laid a file of their own over ours
             self._describe(loaded, _LOCAL, f"file:{self.path}", digest, self.path.stat().st_size)
             self.state.validators = self._refused()
+        if not known:
+            self.state.checked = True
+            with suppress(OSError):  # on a volume that cannot be written it is checked at each start
+                self.save()
         return loaded
 
     def install(self, source: str, fetched: Fetched) -> Loaded[T]:
@@ -94,7 +101,7 @@ class Store(Generic[T]):
         path = fetched.path
         try:
             path = fetched.unpack(path)
-            loaded = self._load(path)
+            loaded = self._open(path, check=True)
         except BadData as error:
             self._put_aside(path)
             if not isinstance(error, WrongChecksum):
@@ -117,6 +124,11 @@ class Store(Generic[T]):
         _sync(self.path.parent)
         return loaded
 
+    def _open(self, path: Path, *, check: bool) -> Loaded[T]:
+        if check and self._check is not None:
+            self._check(path)
+        return self._load(path)
+
     def spend(self, account: str, limit: int) -> None:
         """Count one download of today against an account's limit, on disk before it happens.
 
@@ -133,7 +145,7 @@ class Store(Generic[T]):
 
     def _describe(self, loaded: Loaded[T], source: str, origin: str, digest: str, size: int) -> None:
         self.state.source, self.state.origin = source, origin
-        self.state.sha256, self.state.size = digest, size
+        self.state.sha256, self.state.size, self.state.checked = digest, size, True
         self.state.fetched_at = utc_now().isoformat(timespec="seconds")
         self.state.build_date = loaded.build_date.isoformat(timespec="seconds") if loaded.build_date else ""
 
