@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import tempfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
+from http_json import ask, until
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "t-pipe"
@@ -49,30 +45,6 @@ def docker(*words: str, check: bool = True) -> str:
     if check and done.returncode:
         raise SystemExit(f"docker {' '.join(words[:4])}…: {done.stderr}")
     return done.stdout.strip()
-
-
-def ask(url: str, body: Any = None, timeout: float = 300) -> Any:
-    """GET, or POST of JSON; the JSON answer."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            return json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        raise SystemExit(f"{url}: {error.code} {error.read().decode()[:2000]}") from None
-
-
-def until(found: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true value of `found`; SystemExit when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if value := found():
-                return value
-        except (OSError, SystemExit):
-            pass
-        time.sleep(0.2)
-    raise SystemExit(f"{what}: not within {seconds:g} s")
 
 
 class Stage:

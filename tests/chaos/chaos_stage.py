@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -19,8 +18,9 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks" / "support")]
 import redis_with_users as users  # noqa: E402 - it stands in tests/
+from http_json import ask, until  # noqa: E402 - it stands in benchmarks/support/
 
 NAME = os.environ.get("BAND_TEST_CHAOS_NAME", "t-chaos")
 PORTS = int(os.environ.get("BAND_TEST_CHAOS_PORTS", "8800"))
@@ -86,31 +86,6 @@ def images_to_lay() -> list[str]:
     ]
     core = [BASE_IMAGE, DIRECTOR_IMAGE, newest_image(Release.redis)]
     return core + [image for found in built for image in found]
-
-
-def ask(url: str, body: Any = None, timeout: float = 240) -> Any:
-    """Send a GET, or a POST of JSON, and return the JSON answer."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            return json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        raise AssertionError(f"{url}: {error.code} {error.read().decode()[:3000]}") from None
-
-
-def until(found: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Return the first true value of `found`; fail when there is none in time."""
-    deadline = time.monotonic() + seconds
-    error: Exception | None = None
-    while time.monotonic() < deadline:
-        try:
-            if value := found():
-                return value
-        except (AssertionError, OSError) as failed:
-            error = failed
-        time.sleep(0.1)
-    raise AssertionError(f"{what}: not within {seconds} s; last error: {error}")
 
 
 def run(*words: str) -> str:
