@@ -1,0 +1,40 @@
+"""band_event: the proof ends within seconds when waiting would not help."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ansible_modules import prepared, run
+
+
+def test_a_redis_that_takes_no_writes_ends_the_proof_within_seconds(director: Any) -> None:
+    """Nothing that is waited for would change it: the reason and the advice are the error."""
+    refusal = "it refuses writes (OOM command not allowed); raise band_redis_maxmemory"
+    director.redis = {"status": "failing", "reason": refusal}
+    args = prepared(director, "band_event", {"ip": "77.88.8.8", "user_agent": "x", "timeout": 300})
+    begun = time.monotonic()
+    done = run("band_event", args)
+    assert done["failed"]
+    assert f"Redis is failing: {refusal}" in done["msg"]
+    assert time.monotonic() - begun < 25
+
+
+def test_a_front_that_refuses_events_ends_the_proof_within_seconds(director: Any) -> None:
+    """A full journal does not empty itself while the set-up waits; what front answers is in the error."""
+    director.full = "the journal is full"
+    args = prepared(director, "band_event", {"ip": "77.88.8.8", "user_agent": "x", "timeout": 300})
+    begun = time.monotonic()
+    done = run("band_event", args)
+    assert done["failed"]
+    assert "front refuses every event with 503 (the journal is full)" in done["msg"]
+    assert time.monotonic() - begun < 35
+
+
+def test_an_enricher_that_only_says_why_not_is_missed(director: Any) -> None:
+    """A geo service without a database answers with a reason: that is no data, and the error quotes it."""
+    director.enriched["mmgeo"] = {"reason": "no database yet"}
+    args = prepared(director, "band_event", {"ip": "77.88.8.8", "user_agent": "x", "enrichers": ["mmgeo", "uaparser"]})
+    done = run("band_event", {**args, "timeout": 1})
+    assert done["failed"]
+    assert "carries no data of mmgeo (no database yet)" in done["msg"]

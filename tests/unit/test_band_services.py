@@ -1,0 +1,106 @@
+"""band_services: states that are reached once, rollbacks, and check mode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_modules import one, prepared, run
+
+
+def test_check_mode_knows_what_new_sources_will_change(director: Any, docker: Path) -> None:
+    """The host's sources are the old ones then: images and services of renewed folders are said to be built."""
+    image = {"name": "rockstat/redis", "context": [{"text": "FROM scratch", "dest": "Dockerfile"}], "renewed": True}
+    told = run("band_image", image, check=True, path=docker)
+    assert (told["changed"], told["image"]) == (True, "rockstat/redis:renewed")
+    args = prepared(director, "band_services", {})
+    wanted = [{"name": name, "env": {"OLD": "1"}} for name in ("front", "uaparser")]
+    given = {**args, "services": wanted, "renewed": ["uaparser"]}
+    run("band_services", given)
+    director.asked.clear()
+    assert run("band_services", given, check=True)["actions"] == {"front": "nothing", "uaparser": "build"}
+    assert director.changing == []
+    assert run("band_services", given)["actions"] == {"front": "nothing", "uaparser": "nothing"}
+
+
+def test_a_second_run_finds_nothing_to_do(director: Any) -> None:
+    """Running, stopped and absent are states: reached once, they are left alone."""
+    for state in ("running", "stopped", "absent"):
+        args = one(director, state, env={"LOG_LEVEL": "DEBUG"})
+        assert run("band_services", args)["changed"] is True
+        assert run("band_services", args)["changed"] is False
+
+
+def test_a_service_that_runs_elsewhere_is_none_of_the_hosts(director: Any) -> None:
+    """One that only announces itself is absent already, and is not told to stop."""
+    args = one(director, "absent")
+    director.services["front"] = {"name": "front", "state": "external", "wanted": "unknown", "health": "ok"}
+    assert run("band_services", args)["changed"] is False
+    assert director.changing == []
+
+
+def test_a_rollback_goes_where_the_director_says_and_no_further(director: Any) -> None:
+    """It chooses, in check mode too; the current release is nothing to do, an unknown one an error."""
+    args = one(director, "rolled_back")
+    checked = run("band_services", args, check=True)
+    assert director.changing == []
+    done = run("band_services", args)
+    for told in (checked, done):
+        assert told["before"] == {"front": "aaaaaaaaaaaa (0123456789ab)"}
+        assert told["after"] == {"front": "aaaaaaaaaaaa (ba9876543210)"}
+    assert director.changing == ["/rollback/front"]
+
+    def named(release: str) -> dict[str, Any]:
+        return {**args, "services": [{"name": "front", "state": "rolled_back", "release": release}]}
+
+    assert run("band_services", named("ba9876543210"))["changed"] is False
+    assert "has no release" in run("band_services", named("ffffffffffff"))["msg"]
+
+
+def test_a_rollback_never_goes_forward(director: Any) -> None:
+    """The release before the current one went bad, a later one is good: there is nothing to go back to."""
+    args = one(director, "rolled_back")
+    director.current["front"] = "ba9876543210"
+    assert "no earlier good release" in run("band_services", args)["msg"]
+    assert director.current["front"] == "ba9876543210"
+
+
+def test_check_mode_shows_the_services_of_a_host_without_a_director() -> None:
+    """A first set-up's diff names each service that would run, with the names of its settings and no value."""
+    wanted = [{"name": "front", "env": {"KEY": "canary-value"}}, {"name": "old", "state": "absent"}]
+    done = run("band_services", {"url": "http://127.0.0.1:1", "services": wanted}, check=True)
+    assert done["actions"] == {"front": "start", "old": "nothing"}
+    assert [one["before_header"] for one in done["diff"]] == ["front"]
+    assert "env: KEY" in done["diff"][0]["after"]
+    assert "canary" not in done["_text"]
+
+
+def test_services_before_a_failed_one_go_back(director: Any) -> None:
+    """What this call replaced returns to its release, and the error carries the failed one's last words."""
+    args = prepared(director, "band_services", {})
+    director.current["front"] = "ba9876543210"
+    director.broken.add("mmgeo")
+    wanted = [{"name": "front", "env": {"NEW": "2"}}, {"name": "mmgeo", "env": {"NEW": "2"}}, {"name": "uaparser"}]
+    done = run("band_services", {**args, "services": wanted, "rollback": True})
+    assert done["failed"]
+    assert "its last word" in done["msg"]
+    assert "front went back to release aaaaaaaaaaaa (ba9876543210)" in done["msg"]
+    assert director.current["front"] == "ba9876543210"
+    assert not any(path.startswith("/run/uaparser") for path in director.changing)
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("rolled back by request", "front: release 3f2a was rolled back by request, so it is not deployed again until"),
+        ("exited with code 3", "front: release 3f2a was rolled back (exited with code 3), so it is not deployed again"),
+    ],
+)
+def test_a_release_that_was_rolled_back_is_told_of_once(director: Any, reason: str, said: str) -> None:
+    """setup leaves it alone and says in a sentence why, and until when."""
+    args = prepared(director, "band_services", {})
+    director.held["front"] = {"id": "3f2a", "reason": reason}
+    done = run("band_services", {**args, "services": [{"name": "front"}]})
+    assert said in done["_text"]
+    assert director.changing == []
