@@ -14,7 +14,7 @@ from typing import Any
 import hiredis
 import jinja2
 
-from director.redis.acl import rules_of
+from director.redis.users import rules_of
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "roles/redis/templates/users.acl.j2"

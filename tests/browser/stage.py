@@ -24,11 +24,10 @@ from band import loop, start_server, worker
 from band.redis import RedisAddress, RedisLink
 from band.telemetry.logs import configure_logs
 from director.app import Director, server_settings
-from director.engine.create import Placement, container_config
+from director.engine.docker_json import Placement, container_config, observed
 from director.engine.interface import ImageInfo, Printed, Sample
-from director.engine.parse import observed
 from director.settings import DirectorSettings
-from director.state.spec import Limits, Spec
+from director.state.desired import Limits, Spec
 
 MIB = 1024 * 1024
 CAST: dict[str, dict[str, Any]] = {

@@ -28,7 +28,7 @@ from redis_with_users import RedisWithUsers, free_port
 
 from band.service.config import ServiceConfig
 from band.service.lifecycle import Service
-from director.redis.acl import ANY_KEY
+from director.redis.users import ANY_KEY
 
 ROOT = Path(__file__).parents[2]
 SERVICES = Path(__file__).parent / "services"

@@ -27,12 +27,11 @@ from band.service import lifecycle as band_service
 from band.telemetry.logs import configure_logs
 from director.api import throttle
 from director.app import Director, server_settings
-from director.engine.create import Placement, container_config
+from director.engine.docker_json import Placement, container_config, observed
 from director.engine.interface import LABEL_NAMESPACE, Container, Event, ImageInfo, OwnContainer, Printed, Sample
-from director.engine.parse import observed
 from director.errors import BuildFailed, DockerAway, DockerRefused
 from director.settings import DirectorSettings
-from director.state.spec import Spec
+from director.state.desired import Spec
 
 METHODS = ("blab", "dead_letters", "delete_dead_letters", "echo", "fail", "replay_dead_letters", "silent", "trace")
 

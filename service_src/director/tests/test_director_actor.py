@@ -8,8 +8,7 @@ import pytest
 
 from director.engine.interface import Container
 from director.errors import DirectorError, DockerAway, DockerRefused, PortTaken
-from director.state.desired import DesiredService
-from director.state.spec import Spec
+from director.state.desired import DesiredService, Spec
 from director.supervise.reconcile import Action
 from director.supervise.supervisor import Supervisor
 

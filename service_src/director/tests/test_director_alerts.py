@@ -9,8 +9,7 @@ import pytest
 
 from band.errors import RedisUnavailable
 from director.discovery.health import Health
-from director.state.desired import DesiredService
-from director.state.spec import Spec
+from director.state.desired import DesiredService, Spec
 from director.supervise.alerts import CALM_SECONDS, EVERY_SECONDS, HOLD_SECONDS, LETTERS_PAUSE_SECONDS, Alerts
 from director.supervise.status import DirectorPart, Part, Parts, RedisPart, ServiceStatus, Sight
 from director.webhook import SENTENCES, Webhook

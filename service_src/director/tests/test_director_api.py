@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from band.errors import RedisUnavailable, RpcRemoteError, RpcTimeout, RpcUnavailable
 from director.api import params
 from director.api.handlers import ENDPOINTS
-from director.api.openapi import document
 from director.api.params import read_params
-from director.api.routes import Text
+from director.api.routes import Text, document
 from director.api.security import Guard
 from director.api.server import error_middleware, routes
+from director.deploy import spec_builder as config
 from director.discovery.rpc import Rpc
 from director.errors import (
     BadParameter,
@@ -33,9 +33,7 @@ from director.errors import (
     TimedOut,
 )
 from director.errors import RedisUnavailable as RedisAway
-from director.state import config
-from director.state.desired import Desired, DesiredService
-from director.state.spec import Spec, check_env, memory_bytes
+from director.state.desired import Desired, DesiredService, Spec, check_env, memory_bytes
 
 RunParams = params.RunParams
 

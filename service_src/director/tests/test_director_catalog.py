@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from director.engine.host import own_container
 from director.engine.interface import LABEL_CONTENTS, ImageInfo
-from director.engine.parse import own_container
 from director.errors import BuildFailed, InvalidValue, NotFound
 from director.images import context
 from director.images.catalog import Catalog

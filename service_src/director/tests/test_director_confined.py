@@ -12,11 +12,11 @@ import yaml
 
 from director.api.handlers import ENDPOINTS
 from director.deploy.spec_builder import PlatformConfig, resolve
-from director.engine.create import Placement, container_config
+from director.engine.docker_json import Placement, container_config
 from director.errors import InvalidValue
 from director.images.catalog import Catalog
-from director.redis.acl import NO_EVENTS, READ_EVENTS
-from director.state.spec import Spec
+from director.redis.users import NO_EVENTS, READ_EVENTS
+from director.state.desired import Spec
 
 NAMES = [
     "../etc", "..", "%2e%2e%2fetc", "a/../b", "a%00", "a%0a", "A", "x" * 64, "x" * 5000, "é", "а", "a b", "-a", "a;id",

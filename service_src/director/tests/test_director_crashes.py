@@ -24,7 +24,7 @@ from director.state.crash_log import (
     ExitRecord,
     RollbackRecord,
 )
-from director.supervise.exits import GRACEFUL, RECENT, ExitReader
+from director.supervise.policy import GRACEFUL, RECENT, ExitReader
 from director.webhook import Webhook
 
 CANARY = "canary-webhook-token"

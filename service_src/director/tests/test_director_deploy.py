@@ -18,8 +18,7 @@ from director.engine.interface import LABEL_CONFIG, LABEL_SERVICE, Container
 from director.engine.snapshot import Snapshot
 from director.errors import Conflict, DockerAway, DockerRefused, InvalidValue, PortTaken, ServiceFailed
 from director.state.crash_log import CrashLog
-from director.state.desired import DesiredService
-from director.state.spec import Spec
+from director.state.desired import DesiredService, Spec
 
 AROUND = PlatformConfig(namespace="rockstat", network="net", env={}, memory="350m", ready_timeout=0.5)
 FAILING = {"health": {"status": "failing", "checks": {"db": {"status": "failing", "reason": "no rows"}}}}

@@ -21,11 +21,9 @@ from director.engine.interface import Container, ImageInfo
 from director.errors import Conflict, DockerAway, NotFound, PortTaken, ServiceFailed, TimedOut
 from director.locks import Locks
 from director.state import history
-from director.state.config import Configs
 from director.state.crash_log import CrashLog, CrashLoop, CrashRecord, ExitRecord
-from director.state.desired import Desired, DesiredService
+from director.state.desired import Configs, Desired, DesiredService, Spec
 from director.state.history import By, Releases
-from director.state.spec import Spec
 from director.webhook import Webhook
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from director.errors import InvalidValue
-from director.images.dockerignore import DockerIgnore
+from director.images.context import DockerIgnore
 
 # (patterns, path, ignored): the rules of moby's own table, in our words.
 RULES = [

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from director.engine.parse import observed
+from director.engine.docker_json import observed
 
 
 def test_it_measures_the_host_and_redis(director: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import WSMsgType, WSServerHandshakeError, web
 from aiohttp.test_utils import TestClient, TestServer
 
-from director.api import sessions, websocket
+from director.api import security, websocket
 from director.api.params import Nothing
 from director.api.routes import Endpoint, Text
 from director.api.security import Guard
@@ -21,8 +21,7 @@ from director.api.server import error_middleware, routes
 from director.engine import log_feed as feed_module
 from director.engine import logs
 from director.engine.interface import Container, Printed
-from director.engine.lines import LONGEST, make_line
-from director.engine.log_feed import KEPT, WAITING, LogFeed, Reader
+from director.engine.log_feed import KEPT, LONGEST, WAITING, LogFeed, Reader, make_line
 from director.engine.logs import LONGEST as LONGEST_PIECE
 from director.engine.logs import Joiner
 from director.images.buildkit import Progress
@@ -324,23 +323,23 @@ async def test_following_a_silent_service_ends_when_who_asked_is_gone(monkeypatc
 
 def test_a_session_is_good_until_it_ends_and_for_its_token_only() -> None:
     """Another token, another time, another byte: no session; the token stands nowhere in it."""
-    made = sessions.issue("the-token", 1000.0)
-    assert sessions.valid(made, "the-token", 1001.0)
-    assert not sessions.valid(made, "another", 1001.0)
-    assert not sessions.valid(made, "the-token", 1000.0 + sessions.LIFETIME)
+    made = security.issue_session("the-token", 1000.0)
+    assert security.is_session(made, "the-token", 1001.0)
+    assert not security.is_session(made, "another", 1001.0)
+    assert not security.is_session(made, "the-token", 1000.0 + security.LIFETIME)
     assert "the-token" not in made
     end, nonce, signature = made.split(".")
     longer = f"{int(end) + 1}.{nonce}.{signature}"
     for wrong in (longer, made[:-1], f"{made}0", "", "..", "x", signature, "\udcff.\udcff"):
-        assert not sessions.valid(wrong, "the-token", 1001.0)
-    assert sessions.issue("the-token", 1000.0) != made
+        assert not security.is_session(wrong, "the-token", 1001.0)
+    assert security.issue_session("the-token", 1000.0) != made
 
 
 def test_the_session_is_read_from_its_cookie_alone() -> None:
     """Other cookies, broken ones and endless ones are no session."""
-    assert sessions.cookie_of({"Cookie": f"a=b; {sessions.COOKIE}=1.x.y; c=d"}) == "1.x.y"
-    for raw in ("", "a=b", f"x{sessions.COOKIE}=1", f"{sessions.COOKIE}=" + "1" * 5000, "=;;;=,"):
-        assert sessions.cookie_of({"Cookie": raw}) == ""
+    assert security.session_cookie({"Cookie": f"a=b; {security.COOKIE}=1.x.y; c=d"}) == "1.x.y"
+    for raw in ("", "a=b", f"x{security.COOKIE}=1", f"{security.COOKIE}=" + "1" * 5000, "=;;;=,"):
+        assert security.session_cookie({"Cookie": raw}) == ""
 
 
 def test_a_session_opens_what_the_token_opens() -> None:
@@ -349,8 +348,12 @@ def test_a_session_opens_what_the_token_opens() -> None:
 
     guard = Guard(frozenset({"127.0.0.1"}), "the-token", open_prefixes=("/dashboard/login",))
     host = {"Host": "127.0.0.1"}
-    guard.check("/list", {**host, "Cookie": f"{sessions.COOKIE}={sessions.issue('the-token', time.time())}"})
+    guard.check("/list", {**host, "Cookie": f"{security.COOKIE}={security.issue_session('the-token', time.time())}"})
     guard.check("/dashboard/login", host)
-    for cookie in ("", f"{sessions.COOKIE}=1.2.3", f"{sessions.COOKIE}={sessions.issue('old-token', time.time())}"):
+    for cookie in (
+        "",
+        f"{security.COOKIE}=1.2.3",
+        f"{security.COOKIE}={security.issue_session('old-token', time.time())}",
+    ):
         with pytest.raises(TokenMissing):
             guard.check("/list", {**host, "Cookie": cookie})

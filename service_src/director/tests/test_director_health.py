@@ -10,10 +10,9 @@ import pytest
 from director.api.handlers.system import SystemHandlers
 from director.api.params import Nothing
 from director.api.schemas import HealthFacts
-from director.discovery.health import MAX_REASON, SILENT_SECONDS, Signs, judge
-from director.discovery.registrations import MAX_HEALTH_BYTES, Registrations
-from director.state.desired import DesiredService
-from director.state.spec import Spec
+from director.discovery.health import Signs, judge
+from director.discovery.registrations import MAX_HEALTH_BYTES, MAX_REASON, SILENT_SECONDS, Registrations
+from director.state.desired import DesiredService, Spec
 from director.supervise.status import ServiceStatus, StatusBoard
 
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from director.engine.interface import LABEL_SPEC, Container, primary_name
 from director.state import history
 from director.state.crash_log import NO_RECORD, CrashLimits, CrashLoop, CrashRecord, ExitRecord, Kind
-from director.state.desired import DesiredService
-from director.state.spec import Spec
+from director.state.desired import DesiredService, Spec
 from director.supervise.policy import SILENT_ASKS, Trial
 from director.supervise.reconcile import Action, Plan, World, reconcile
 

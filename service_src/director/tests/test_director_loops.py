@@ -27,7 +27,7 @@ from director.locks import Locks
 from director.state.crash_log import CrashLog
 from director.state.desired import Desired
 from director.state.history import Releases
-from director.supervise.exits import ExitReader
+from director.supervise.policy import ExitReader
 from director.supervise.probation import Probation
 from director.supervise.supervisor import Supervisor
 from director.webhook import Webhook

@@ -10,7 +10,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 
 from director.api.handlers import ENDPOINTS
-from director.api.openapi import document
+from director.api.routes import document
 
 contract = schemathesis.openapi.from_dict(document(ENDPOINTS))
 # 422 is said of a right type with an impossible value; the gateway's three are documented answers, a 500 never is.

@@ -17,9 +17,8 @@ from director.errors import Conflict, DockerRefused
 from director.images.prune import Pruned, Pruner, PruneSettings, UnusedImage, World, unused
 from director.locks import Locks
 from director.state import history
-from director.state.desired import Desired, DesiredService
+from director.state.desired import Desired, DesiredService, Spec
 from director.state.history import Releases
-from director.state.spec import Spec
 
 
 def image(tag: str, service: str = "one", **more: Any) -> ImageInfo:

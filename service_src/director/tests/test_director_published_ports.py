@@ -14,8 +14,8 @@ import pytest
 
 from director.discovery.health import Signs, judge
 from director.engine import loopback
+from director.engine.host import closed_here, container_config
 from director.engine.interface import Container
-from director.engine.loopback import closed_here, container_config
 from director.errors import Conflict, DockerAway
 from director.supervise.published_ports import SOON_SECONDS, TRIES, PublishedPorts
 

@@ -12,8 +12,7 @@ from director.deploy.readiness import Readiness
 from director.deploy.spec_builder import PlatformConfig
 from director.engine.interface import Container
 from director.errors import ServiceFailed, TimedOut
-from director.state.desired import DesiredService
-from director.state.spec import HealthCheck, Spec
+from director.state.desired import DesiredService, HealthCheck, Spec
 
 CREATED = 1_000.0
 OWN_CHECK = HealthCheck(command=["/bin/true"])

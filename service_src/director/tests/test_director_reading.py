@@ -17,8 +17,8 @@ from director.api.params import DEPTH
 from director.api.security import Guard
 from director.api.server import error_middleware, routes
 from director.errors import InvalidValue
-from director.state import spec
-from director.state.spec import Limits, check_env, check_limits
+from director.state import desired as spec
+from director.state.desired import Limits, check_env, check_limits
 from director.validation import IN_WORDS, explain
 
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from director.engine.create import Placement, container_config, spec_of
+from director.engine.docker_json import Placement, container_config, spec_of
 from director.engine.interface import LABEL_SPEC, Container
 from director.state.crash_log import CrashLimits, CrashLoop, CrashRecord, ExitRecord
-from director.state.desired import DesiredService
-from director.state.spec import Spec
+from director.state.desired import DesiredService, Spec
 from director.supervise.policy import LONGEST_DELAY, SILENT_ASKS, Trial, restart_delay
 from director.supervise.reconcile import Plan, World, reconcile
 

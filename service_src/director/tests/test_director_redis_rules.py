@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from redis_with_users import Client, RedisWithUsers, free_port
 
-from director.redis.acl import NO_EVENTS, READ_EVENTS, all_keys_but, is_platform_key, rules_of
+from director.redis.users import NO_EVENTS, READ_EVENTS, all_keys_but, is_platform_key, rules_of
 
 NAMESPACE = "rock-stat"  # a dash has a meaning of its own within brackets
 DESIRED = f"{NAMESPACE}:director:desired"

@@ -19,8 +19,7 @@ from director.errors import ConfigError
 from director.locks import Locks
 from director.redis.users import RedisUsers, UserKeeper, user_in
 from director.settings import DirectorSettings
-from director.state.desired import Desired, DesiredService
-from director.state.spec import Spec
+from director.state.desired import Desired, DesiredService, Spec
 
 NAMESPACE = "rockstat"
 

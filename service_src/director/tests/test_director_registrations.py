@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from director.discovery.probe import Prober
 from director.discovery.registrations import ACTIVE_FOR, Registrations, state_hash
-from director.engine.parse import is_port_taken, own_gateways, own_id, timestamp
+from director.engine.docker_json import is_port_taken, timestamp
+from director.engine.host import own_gateways, own_id
 from director.locks import Locks
 from director.state.event_stream import newest
 

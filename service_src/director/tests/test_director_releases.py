@@ -11,9 +11,8 @@ from band.redis import RedisLink
 from director.api.handlers.releases import release_row
 from director.errors import RedisUnavailable
 from director.state import history
-from director.state.desired import DesiredService
+from director.state.desired import DesiredService, Spec
 from director.state.history import History, Release, Releases
-from director.state.spec import Spec
 
 SECRET = "canary-service-secret"
 

@@ -10,8 +10,7 @@ import pytest
 from director.engine.interface import Container
 from director.errors import TimedOut
 from director.state.crash_log import NO_RECORD, CrashRecord, ExitRecord
-from director.state.desired import DesiredService
-from director.state.spec import Spec
+from director.state.desired import DesiredService, Spec
 from director.supervise.reconcile import World, reconcile
 from director.supervise.renewals import Renewals
 

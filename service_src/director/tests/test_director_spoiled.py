@@ -12,12 +12,10 @@ import pytest
 from band.redis import RedisLink
 from director.discovery.probe import Prober
 from director.errors import Conflict
-from director.state.config import Configs
 from director.state.crash_log import CrashLog, CrashRecord, ExitRecord
-from director.state.desired import Desired, DesiredService
+from director.state.desired import Configs, Desired, DesiredService, Spec
 from director.state.event_stream import newest
 from director.state.history import Release, Releases
-from director.state.spec import Spec
 
 DEEP = b"[" * 100_000
 SPOILED = [b"", b"{", b"\xff", b'{"title": "\xff", "ends": "\xff"}', b"null", b"7", b'{"spec": 1, "ends": 2}', DEEP]

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from director.discovery.announcer import Announcer
-from director.discovery.health import MAX_REASON, Signs, judge
+from director.discovery.health import Signs, judge
 from director.discovery.probe import Prober
-from director.discovery.registrations import Registrations, state_hash
+from director.discovery.registrations import MAX_REASON, Registrations, state_hash
 from director.engine.interface import Container
 from director.supervise.status import StatusBoard
 

@@ -12,9 +12,8 @@ from director.engine.interface import Container, Event
 from director.engine.snapshot import Snapshot
 from director.locks import Locks
 from director.state.crash_log import CrashLog, CrashLoop, CrashRecord, ExitRecord
-from director.state.desired import Desired, DesiredService
+from director.state.desired import Desired, DesiredService, Spec
 from director.state.history import Release
-from director.state.spec import Spec
 from director.supervise.incidents import Incidents
 from director.supervise.reconcile import Action
 from director.supervise.supervisor import Supervisor

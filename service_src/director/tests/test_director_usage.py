@@ -10,8 +10,8 @@ import pytest
 from director.api.schemas import DataFacts
 from director.api.service_table import data_facts, row
 from director.discovery.health import Health
+from director.engine.docker_json import usage_sample
 from director.engine.interface import Container, Sample
-from director.engine.parse import usage_sample
 from director.engine.stats import IDLE_INTERVAL, LOOKED_FOR, UsageMeter, cpu_percent
 from director.errors import DockerAway
 from director.supervise.status import ServiceStatus

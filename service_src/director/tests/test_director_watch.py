@@ -11,9 +11,8 @@ import pytest
 from band.redis import RedisLink
 from director.engine.interface import Container
 from director.state import history
-from director.state.desired import Desired, DesiredService
+from director.state.desired import Desired, DesiredService, Spec
 from director.state.history import Releases
-from director.state.spec import Spec
 from director.supervise.policy import SILENT_ASKS
 from director.supervise.probation import REDIS_BACK_SECONDS, Probation
 

@@ -37,28 +37,26 @@ from director.deploy.readiness import Readiness
 from director.deploy.rollback import Rollback
 from director.discovery.announcer import Announcer
 from director.discovery.probe import Prober
-from director.discovery.registrations import Registrations
+from director.discovery.registrations import Registrations, Secrets
 from director.discovery.rpc import Rpc
 from director.engine.docker import DockerEngine
+from director.engine.host import own_gateways
 from director.engine.interface import OwnContainer
 from director.engine.log_feed import LogFeed
-from director.engine.parse import own_gateways
 from director.engine.snapshot import Snapshot
 from director.engine.stats import UsageMeter
 from director.images.buildkit import Builder, Progress
 from director.images.catalog import Catalog
 from director.images.images import Images
 from director.images.prune import Pruner, PruneSettings
-from director.images.secrets import Secrets
 from director.locks import Locks
 from director.redis.health import RedisHealth
 from director.redis.scripts import Scripts
 from director.redis.users import RedisUsers, UserKeeper
 from director.settings import DirectorSettings
 from director.startup import surroundings
-from director.state.config import Configs
 from director.state.crash_log import CrashLimits, CrashLog
-from director.state.desired import Desired
+from director.state.desired import Configs, Desired
 from director.state.history import Releases
 from director.supervise.alerts import Alerts
 from director.supervise.incidents import Incidents

@@ -8,8 +8,8 @@ from band import logger
 from director.api.security import check_exposure
 from director.deploy.spec_builder import PlatformConfig, service_env
 from director.engine.docker import DockerEngine
+from director.engine.host import own_id
 from director.engine.interface import OwnContainer
-from director.engine.parse import own_id
 from director.errors import ConfigError, DockerUnavailable
 from director.redis.users import RedisUsers
 from director.settings import DirectorSettings

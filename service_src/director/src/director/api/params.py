@@ -10,7 +10,7 @@ import msgspec
 
 from director import validation
 from director.errors import BadParameter, InvalidValue, shown_key
-from director.state.spec import Limits, Name, Pos
+from director.state.desired import Limits, Name, Pos
 from director.validation import explain
 
 DEPTH = 32

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from director.engine.lines import make_line, printable
+from director.engine.log_feed import make_line, printable
 from director.engine.log_feed import LogFeed, Reader
 
 _TOLD = frozenset({"build", "director"})

@@ -1,12 +1,16 @@
-"""Endpoints are declared on their handlers: routing, validation, the guard and the OpenAPI document come from that."""
+"""Endpoints are declared on their handlers: routing, validation, the guard and the OpenAPI document come of that."""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Any, TypeVar, get_type_hints
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
+
+from director import __version__
 
 Handler = Callable[..., Awaitable[Any]]
 F = TypeVar("F", bound=Handler)
@@ -96,3 +100,141 @@ def _declared(kind: type) -> Iterator[tuple[Endpoint, Any]]:
                 ),
                 function,
             )
+
+
+_OBJECTS = frozenset({"env", "limits"})
+"""Parameters that are objects: in a query they stand as JSON."""
+_ALWAYS = frozenset({400, 403, 429})
+_ERRORS = {
+    400: "a parameter is unknown, missing or of the wrong type",
+    403: "the guard refuses the request",
+    404: "no such service, image or method",
+    409: "not possible in this state",
+    422: "a parameter has an impossible value",
+    429: "too many wrong tokens from this address; `Retry-After` says when to try again",
+    502: "the service failed, or Docker or Redis is away; `log` holds its last lines",
+    503: "Docker is away",
+    504: "it did not answer in time",
+}
+
+
+class ErrorFacts(msgspec.Struct, omit_defaults=True):
+    """What went wrong and what to do; `log` holds the last lines of what failed, secrets masked."""
+
+    code: str
+    message: str
+    hint: str
+    log: list[str] = []
+    exit_code: int | None = None
+
+
+class Error(msgspec.Struct):
+    """The body of every error."""
+
+    error: ErrorFacts
+
+
+_ABOUT = (
+    "Every path answers GET and POST alike. Parameters come from the path, the query and a JSON or form body; the body "
+    "wins over the query. Another method is 405, a body over 2 MB 413, both with the body of an error."
+)
+_FREE: dict[str, Any] = {
+    "name": "arguments",
+    "in": "query",
+    "required": False,
+    "style": "form",
+    "explode": True,
+    "description": "any other parameters, each one argument",
+    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+}
+
+
+def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of these endpoints."""
+    rows = list(endpoints)
+    kinds = [row.params for row in rows]
+    answers = [kind for row in rows for kind in _alternatives(row.answer)]
+    schemas, components = msgspec.json.schema_components(
+        [*kinds, *answers, Error], ref_template="#/components/schemas/{name}"
+    )
+    shapes = iter(schemas[len(kinds) :])
+    operations = {}
+    for row, schema in zip(rows, schemas, strict=False):
+        found = components[schema["$ref"].rpartition("/")[2]]
+        options = [next(shapes) for _ in _alternatives(row.answer)]
+        shape = options[0] if len(options) == 1 else {"anyOf": options}
+        operations[row.path] = {verb: _operation(row, verb, found, shape) for verb in ("get", "post")}
+    named = {kind.__name__ for kind in kinds}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Rockstat Band director", "version": __version__, "description": _ABOUT},
+        "paths": operations,
+        "components": {
+            "schemas": {key: value for key, value in components.items() if key not in named},
+            "responses": {f"Error{code}": _error(code) for code in _ERRORS},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "X-Band-Token"},
+            },
+        },
+        "security": [{}, {"bearer": []}, {"header": []}],
+    }
+
+
+def _alternatives(answer: Any) -> tuple[Any, ...]:
+    """Return the types of a union, each with a schema of its own."""
+    return get_args(answer) if get_origin(answer) is UnionType else (answer,)
+
+
+def _operation(row: Endpoint, verb: str, schema: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+    in_path = set(re.findall(r"\{(\w+)\}", row.path))
+    properties: dict[str, Any] = schema.get("properties", {})
+    outside = {key: value for key, value in properties.items() if key not in in_path}
+    required = set(schema.get("required", ())) - in_path
+    closed = schema.get("additionalProperties") is False
+    content = {"text/plain" if row.text else "application/json": {"schema": answer}}
+    if "progress" in properties:
+        content["text/plain"] = {"schema": {"type": "string"}}
+    operation: dict[str, Any] = {
+        "operationId": f"{verb}_{row.name}",
+        "summary": row.summary,
+        "parameters": [
+            {"name": key, "in": "path", "required": True, "schema": properties[key]}
+            for key in properties
+            if key in in_path
+        ],
+        "responses": {
+            "200": {"description": "the response", "content": content},
+            **{str(code): {"$ref": f"#/components/responses/Error{code}"} for code in sorted({*_ALWAYS, *row.errors})},
+        },
+    }
+    if 503 in row.errors:  # /health tells the same either way
+        operation["responses"]["503"] = {"description": _ERRORS[503], "content": content}
+    if verb == "get":
+        operation["parameters"] += [_in_query(key, value, key in required) for key, value in outside.items()]
+        if not closed:
+            operation["parameters"].append(_FREE)
+        return operation
+    if outside or not closed:
+        body: dict[str, Any] = {"type": "object", "properties": outside, "required": sorted(required)}
+        body["additionalProperties"] = not closed
+        media = {"application/json": {"schema": body}}
+        operation["requestBody"] = {"required": bool(required), "content": media}
+    return operation
+
+
+def _in_query(key: str, schema: dict[str, Any], required: bool) -> dict[str, Any]:
+    """Return a parameter of the query. There is no null in a query: what may be null is left out."""
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    if options:
+        rest = {word: value for word, value in schema.items() if word not in {"anyOf", "default"}}
+        schema = {**rest, **(options[0] if len(options) == 1 else {"anyOf": options})}
+    found: dict[str, Any] = {"name": key, "in": "query", "required": required}
+    if key in _OBJECTS:
+        return {**found, "content": {"application/json": {"schema": schema}}}
+    return {**found, "schema": schema}
+
+
+def _error(code: int) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Error"}
+    return {"description": _ERRORS[code], "content": {"application/json": {"schema": schema}}}

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from director.api.schemas import BuiltImage, DataFacts, ImageRow, PortPair, ServiceDetail, ServiceRow
-from director.discovery.health import checks_of
+from director.discovery.registrations import checks_of
 from director.engine.interface import Container, ImageInfo
 from director.engine.stats import Usage, UsageMeter
 from director.images.catalog import ImageFolder

@@ -8,10 +8,9 @@ import contextlib
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from director.engine.lines import Line, make_line
-from director.engine.log_feed import WAITING, LogFeed, Reader
+from director.engine.log_feed import WAITING, Line, LogFeed, Reader, make_line
 from director.errors import BadParameter, Conflict
-from director.state.spec import check_name
+from director.state.desired import check_name
 
 MOST_READERS = 64
 SEND_TIMEOUT = 10.0

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from director.api import sessions
+from director.api.security import COOKIE, LIFETIME, issue_session
 from director.api.server import LOGIN, read_body
 from director.api.throttle import TokenThrottle
 from director.dashboard.rendering import Renderer
@@ -49,9 +49,9 @@ class Login:
             return await self._refuse(request, after)
         answer = web.Response(status=303, headers={"Location": after, "Cache-Control": "no-store"})
         answer.set_cookie(
-            sessions.COOKIE,
-            sessions.issue(self._token, time.time()),
-            max_age=sessions.LIFETIME,
+            COOKIE,
+            issue_session(self._token, time.time()),
+            max_age=LIFETIME,
             httponly=True,
             samesite="Strict",
             secure=_encrypted(request),
@@ -71,7 +71,7 @@ class Login:
     async def leave(self, _request: web.Request) -> web.StreamResponse:
         """Forget the cookie."""
         answer = web.Response(status=303, headers={"Location": PATH, "Cache-Control": "no-store"})
-        answer.del_cookie(sessions.COOKIE, path="/", httponly=True, samesite="Strict")
+        answer.del_cookie(COOKIE, path="/", httponly=True, samesite="Strict")
         return answer
 
     def _right(self, given: str) -> bool:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from band import logger
 from director.deploy.spec_builder import PlatformConfig
 from director.discovery.probe import CONTAINER_ENV
-from director.engine.create import SERVICE_PORT, Placement, container_config
+from director.engine.docker_json import SERVICE_PORT, Placement, container_config
 from director.engine.interface import Container, Engine
 from director.engine.snapshot import Snapshot
 from director.errors import Conflict, DirectorError, DockerRefused, DockerUnavailable, InvalidValue, PortTaken

@@ -7,8 +7,7 @@ from typing import Protocol
 import msgspec
 
 from director.engine.interface import Container
-from director.state.config import Document
-from director.state.desired import DesiredService
+from director.state.desired import DesiredService, Document
 from director.state.history import By, Release
 
 BY_ITSELF: frozenset[By] = frozenset({"revive", "renew", "adopted"})

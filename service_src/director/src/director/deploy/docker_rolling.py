@@ -20,8 +20,7 @@ from director.deploy.readiness import Readiness, ReadyContainer
 from director.engine.interface import Container, Engine, primary_name
 from director.engine.snapshot import Snapshot
 from director.errors import DirectorError, DockerUnavailable
-from director.state.desired import DesiredService
-from director.state.spec import check_confined
+from director.state.desired import DesiredService, check_confined
 
 
 @dataclass(kw_only=True, eq=False)

@@ -10,13 +10,11 @@ from band import logger
 from band.errors import RedisError
 from director.deploy.deployer import BY_ITSELF, Change
 from director.deploy.readiness import ReadyContainer
-from director.discovery.health import FAILING, reported
-from director.discovery.registrations import Registrations
+from director.discovery.registrations import FAILING, Registrations, reported
 from director.errors import BuildFailed, DirectorError, DockerUnavailable, RedisUnavailable, ServiceFailed, TimedOut
 from director.state import history
-from director.state.config import Configs, Document
 from director.state.crash_log import CrashLog, CrashRecord
-from director.state.desired import Desired, DesiredService
+from director.state.desired import Configs, Desired, DesiredService, Document
 from director.state.history import By, History, Releases
 from director.webhook import Webhook
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from band import logger
+from director.deploy import spec_builder
 from director.deploy.deployer import Change, Deployer
 from director.deploy.ledger import Ledger
 from director.deploy.lookup import check_free, check_not_core, what_runs
@@ -20,12 +21,10 @@ from director.engine.snapshot import Snapshot
 from director.errors import BuildFailed, Conflict, DirectorError, DockerRefused, NotFound
 from director.images.images import Images
 from director.locks import Locks
-from director.state import config, history
-from director.state.config import Configs, Document
+from director.state import history
 from director.state.crash_log import CrashLog
-from director.state.desired import Desired, DesiredService
+from director.state.desired import Configs, Desired, DesiredService, Document, Limits, Spec
 from director.state.history import By, Releases
-from director.state.spec import Limits, Spec
 
 Would = Literal["nothing", "build", "restart", "start"]
 
@@ -226,13 +225,13 @@ class Operations:
         """Put a service at another place of the grid; nothing is restarted."""
         async with self.locks.hold(name):
             wanted = await self._wanted(name)
-            await self.configs.put(name, config.update(await self.configs.get(name), {"pos": pos}))
+            await self.configs.put(name, spec_builder.update(await self.configs.get(name), {"pos": pos}))
             await self.desired.put(msgspec.structs.replace(wanted, pos=pos))
 
     async def update_config(self, name: str, changes: Mapping[str, Any]) -> Document:
         """Change the config of a service (dotted keys, an empty value removes); it shapes the next run."""
         async with self.locks.hold(name):
-            document = config.changed(await self.configs.get(name), changes)
+            document = spec_builder.changed(await self.configs.get(name), changes)
             await self.configs.put(name, document)
             return document
 

@@ -9,16 +9,14 @@ import msgspec
 
 from band import logger
 from director.deploy.spec_builder import PlatformConfig
-from director.discovery.health import FAILING, complaints, reported
 from director.discovery.probe import Prober, is_from
-from director.discovery.statuses import Status
+from director.discovery.registrations import FAILING, Status, complaints, reported
 from director.engine.interface import Container, Engine
-from director.engine.lines import cut
+from director.engine.log_feed import cut
 from director.engine.snapshot import Snapshot
 from director.errors import DockerUnavailable, ServiceFailed, TimedOut
 from director.redact import scrub, secret_values
-from director.state.desired import DesiredService
-from director.state.spec import HealthCheck
+from director.state.desired import DesiredService, HealthCheck
 
 LOG_LINES = 20
 PROBE_INTERVAL = 0.1

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
 
-from director.errors import InvalidValue
+from director.errors import InvalidValue, shown_key
 from director.images.catalog import ImageFolder
-from director.redis.acl import ANY_KEY, NO_EVENTS, READ_EVENTS, is_platform_key
-from director.redis.users import Keys, RedisUsers
-from director.state.config import shaping
-from director.state.desired import DesiredService
-from director.state.spec import Limits, Spec, check_env, check_port, check_volume
+from director.redis.users import ANY_KEY, NO_EVENTS, READ_EVENTS, Keys, RedisUsers, is_platform_key
+from director.state.desired import (
+    DesiredService,
+    Document,
+    Limits,
+    Pos,
+    Spec,
+    check_env,
+    check_limits,
+    check_port,
+    check_volume,
+)
+from director.validation import ENV_KEY_PATTERN, explain
 
 
 def service_env(*, redis_dsn: str, band_url: str | None, log_level: str, json_logs: str) -> dict[str, str]:
@@ -118,3 +127,111 @@ def _limits(band: Limits, given: Limits) -> Limits:
 
 def _hash(env: Mapping[str, str], memory: str) -> str:
     return hashlib.sha256(msgspec.json.encode([env, memory], order="deterministic")).hexdigest()[:12]
+
+
+KEYS = "env.<NAME>, limits.memory, limits.cpus, limits.pids, pos, auto_remove"
+
+
+class Shaping(msgspec.Struct, frozen=True):
+    """The keys of a document that shape a run; other keys are ignored here."""
+
+    env: dict[str, Any] = {}
+    pos: Pos | None = None
+    limits: Limits = Limits()
+    auto_remove: bool = False
+
+
+def shaping(document: Mapping[str, Any]) -> Shaping:
+    """Return the keys of a stored document that shape a run.
+
+    Raises:
+        InvalidValue: one of them has an impossible value.
+    """
+    try:
+        return _shaping(document)
+    except msgspec.ValidationError as error:
+        raise InvalidValue(
+            f"the service's config is not valid: {explain(str(error))}", "correct it with /update_config"
+        ) from error
+
+
+def changed(document: Mapping[str, Any], changes: Mapping[str, Any]) -> Document:
+    """Return a document with `changes` made, as `update` does, and whole: a run can be shaped by it.
+
+    Raises:
+        InvalidValue: a change is wrong, or what it leaves is not valid; nothing was stored.
+    """
+    result = update(document, changes)
+    try:
+        _shaping(result)
+    except (msgspec.ValidationError, InvalidValue) as error:
+        said = error.message if isinstance(error, InvalidValue) else explain(str(error))
+        try:
+            _shaping(document)
+        except (msgspec.ValidationError, InvalidValue):
+            hint = "nothing was changed; what is stored already is not valid either: GET /get_config shows it"
+        else:
+            hint = "nothing was changed: the config is as it was"
+        raise InvalidValue(f"bad parameter: {said}", hint) from error
+    return result
+
+
+def _shaping(document: Mapping[str, Any]) -> Shaping:
+    found = msgspec.convert(dict(document), Shaping, strict=False)
+    check_env(found.env)
+    check_limits(found.limits)
+    return found
+
+
+def check_keys(document: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+    """Return if every key of `changes` is one that shapes a run; what stands there already may always be removed.
+
+    Raises:
+        InvalidValue: one is not; the hint names those there are.
+    """
+    for key, value in changes.items():
+        root, _, below = key.partition(".")
+        if value in ("", None) and root in document:
+            continue
+        known = (
+            (root == "env" and (not below or re.fullmatch(ENV_KEY_PATTERN, below)))
+            or (root == "limits" and below in {"", "memory", "cpus", "pids"})
+            or (root in {"pos", "auto_remove"} and not below)
+        )
+        if not known:
+            raise InvalidValue(f"a parameter {shown_key(key)} is not a key of a service's config", f"keys: {KEYS}")
+
+
+def update(document: Mapping[str, Any], changes: Mapping[str, Any]) -> Document:
+    """Return a document with `changes` made: keys may be dotted (`env.TZ`); an empty value (`""` or null) removes.
+
+    Raises:
+        InvalidValue: a dotted key goes through something that is not an object.
+    """
+    result: Document = msgspec.json.decode(msgspec.json.encode(document))
+    for dotted, value in changes.items():
+        *path, last = dotted.split(".")
+        if not all([*path, last]):
+            raise InvalidValue(
+                f"a parameter {shown_key(dotted)} is not a key of a config", "write keys with dots between, as env.TZ"
+            )
+        _set(result, dotted, path, last, value)
+    return result
+
+
+def _set(document: Document, dotted: str, path: list[str], last: str, value: Any) -> None:
+    trail = [document]
+    for part in path:
+        below = trail[-1].setdefault(part, {})
+        if not isinstance(below, dict):
+            raise InvalidValue(
+                f"config key {dotted} goes through {part}, which is not an object", f"remove {part} first"
+            )
+        trail.append(below)
+    if value not in ("", None):
+        trail[-1][last] = value
+        return
+    trail[-1].pop(last, None)
+    for parent, part in zip(reversed(trail[:-1]), reversed(path), strict=True):  # no empty objects stay behind
+        if not parent[part]:
+            del parent[part]

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-FAILING: Final = "failing"
-DEGRADED: Final = "degraded"
-SILENT_SECONDS = 30.0
-"""Seconds without an answer after which nothing is known of a service any more (the original's figure)."""
-MAX_REASON = 1000
-"""Characters of a reason: a service may say anything of itself, of any length."""
-
+from director.discovery.registrations import DEGRADED, FAILING, SILENT_SECONDS, complaints, reported
 
 HealthWord = Literal["ok", "starting", "degraded", "failing", "crashing", "crashed", "stopped"]
 
@@ -56,37 +50,6 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True):
     crashes: int = 0
     crash: str = ""
     dead_ports: Sequence[int] = ()
-
-
-def reported(status: Mapping[str, Any] | None) -> str | None:
-    """Return what a service says of itself: the `status` of its health facts."""
-    health = (status or {}).get("health")
-    word = health.get("status") if isinstance(health, dict) else None  # of JSON; Mapping is slow to be asked for
-    return word if isinstance(word, str) else None
-
-
-def checks_of(status: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
-    """Return the checks that a service makes of itself, by name."""
-    health = (status or {}).get("health")
-    checks = health.get("checks") if isinstance(health, Mapping) else None
-    found = checks.items() if isinstance(checks, Mapping) else ()
-    return {str(name): facts for name, facts in found if isinstance(facts, Mapping)}
-
-
-def complaining(status: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
-    """Return the checks of its own that a service is not content with, by name."""
-    return {name: facts for name, facts in checks_of(status).items() if facts.get("status") in {DEGRADED, FAILING}}
-
-
-def complaints(status: Mapping[str, Any] | None) -> str:
-    """Return in words which of its own checks a service is not content with, and what to do; empty when with all."""
-    return "; ".join(f"{name}: {said(facts)}" for name, facts in complaining(status).items())[:MAX_REASON]
-
-
-def said(facts: Mapping[str, Any]) -> str:
-    """Return what one check says: its reason, and what to do."""
-    reason = str(facts.get("reason") or facts.get("warning") or facts["status"])
-    return f"{reason} ({facts['hint']})" if facts.get("hint") else reason
 
 
 def judge(signs: Signs) -> Health:

@@ -17,8 +17,7 @@ import msgspec
 from band import logger
 from band.errors import DecodingError
 from band.json_codec import decode
-from director.discovery.health import MAX_REASON
-from director.discovery.statuses import Status, bounded
+from director.discovery.registrations import MAX_REASON, Status, bounded
 from director.engine.interface import Container
 
 QUESTIONS: Mapping[str, Mapping[str, Any]] = {"front": {"register": [], "state_hash": ""}}

@@ -2,19 +2,198 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import msgspec
 
 from band import logger
-from director.discovery.health import SILENT_SECONDS, reported
-from director.discovery.statuses import refused
-from director.redact import scrub, scrub_tree
+from director.engine.snapshot import Snapshot
+from director.images.catalog import Catalog
+from director.redact import scrub, scrub_tree, secret_values
+from director.state.desired import Desired
+from director.state.history import Releases
+
+
+@dataclass(kw_only=True, eq=False)
+class Secrets:
+    """Knows which variables of a service are secret, and their values."""
+
+    desired: Desired
+    releases: Releases
+    snapshot: Snapshot
+    catalog: Catalog
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """Return the values that must not appear in anything a service says, longest first.
+
+        Those of what runs, of what should, and of every release that is remembered: a status or a log line may be older
+        than the container.
+        """
+        wanted, seen = self.desired.get(name), self.snapshot.primary(name)
+        specs = [release.spec for release in self.releases.of(name)]
+        specs += [wanted.spec] if wanted else []
+        declared = {key for spec in specs for key in spec.secrets}
+        found = {value for spec in specs for value in secret_values(spec.env, declared)}
+        found |= {*secret_values(seen.env, declared)} if seen else set()
+        return tuple(sorted(found, key=len, reverse=True))
+
+    async def declared(self, name: str) -> tuple[str, ...]:
+        """Return the env keys that are secret for a service: of what runs, and of its image folder."""
+        wanted = self.desired.get(name)
+        folder = await asyncio.to_thread(self.catalog.find, name)
+        return (*(wanted.spec.secrets if wanted else ()), *(folder.band.secrets if folder else ()))
+
+
+FAILING: Final = "failing"
+DEGRADED: Final = "degraded"
+MAX_REASON = 1000
+"""Characters of a reason: a service may say anything of itself, of any length."""
+Status = dict[str, Any]
+MAX_DEPTH = 100
+"""Levels of objects and lists in a status; those of the platform have eight."""
+MAX_BYTES = 1024 * 1024
+"""Of one answer: room for all rows that front takes of one service."""
+MAX_NAME = 200
+MAX_NUMBER = 10**9
+"""Of `timeout` (milliseconds) and `ttl` (seconds) in a row."""
+_LOOK = "correct what the service answers to __status"
+_LEAF = str | int | float | None
+
+
+def reported(status: Mapping[str, Any] | None) -> str | None:
+    """Return what a service says of itself: the `status` of its health facts."""
+    health = (status or {}).get("health")
+    word = health.get("status") if isinstance(health, dict) else None  # of JSON; Mapping is slow to be asked for
+    return word if isinstance(word, str) else None
+
+
+def checks_of(status: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """Return the checks that a service makes of itself, by name."""
+    health = (status or {}).get("health")
+    checks = health.get("checks") if isinstance(health, Mapping) else None
+    found = checks.items() if isinstance(checks, Mapping) else ()
+    return {str(name): facts for name, facts in found if isinstance(facts, Mapping)}
+
+
+def complaining(status: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """Return the checks of its own that a service is not content with, by name."""
+    return {name: facts for name, facts in checks_of(status).items() if facts.get("status") in {DEGRADED, FAILING}}
+
+
+def complaints(status: Mapping[str, Any] | None) -> str:
+    """Return in words which of its own checks a service is not content with, and what to do; empty when with all."""
+    return "; ".join(f"{name}: {said(facts)}" for name, facts in complaining(status).items())[:MAX_REASON]
+
+
+def said(facts: Mapping[str, Any]) -> str:
+    """Return what one check says: its reason, and what to do."""
+    reason = str(facts.get("reason") or facts.get("warning") or facts["status"])
+    return f"{reason} ({facts['hint']})" if facts.get("hint") else reason
+
+
+def bounded(status: Status, size: int) -> Status:
+    """Return a status of `size` bytes without what nobody could keep or pass on; its health says what was left out."""
+    if size > MAX_BYTES:
+        return refused(status, f"its status has {size} bytes, and at most {MAX_BYTES} are taken")
+    found = _with_short_reasons(status)
+    register, wrong = found.get("register"), []
+    if isinstance(register, list):
+        wrong = [problem for row in register if (problem := row_problem(row))]
+        if wrong:
+            found = {**found, "register": [row for row in register if not row_problem(row)]}
+    if problem := tree_problem(found):
+        return refused(found, f"its status {problem}")
+    if wrong:
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        return _complaining(found, "register", f"a row that it registers is left out: it {wrong[0]}{more}")
+    return found
+
+
+def refused(status: Mapping[str, Any], reason: str) -> Status:
+    """Return what is kept of a status that is not taken: who it is, and why nothing else is known."""
+    plain = {
+        key: value
+        for key, value in status.items()
+        if isinstance(value, _LEAF) and not tree_problem(value) and len(key) <= MAX_NAME >= len(str(value))
+    }  # fmt: skip
+    return _complaining(plain, "status", reason)
+
+
+def row_problem(row: Any) -> str:
+    """Return what is wrong with a row of `register`; empty when it can be passed on to front."""
+    if not isinstance(row, dict):
+        return "is no object"
+    for field in ("method", "role"):
+        if not isinstance(row.get(field), str) or not 0 < len(row[field]) <= MAX_NAME:
+            return f"has no `{field}`, a text of at most {MAX_NAME} characters"
+    options = row.get("options") or {}
+    if not isinstance(options, dict):
+        return "has `options` that are no object"
+    cache = options.get("cache")
+    numbers = {"timeout": options.get("timeout"), "ttl": cache.get("ttl") if isinstance(cache, dict) else None}
+    for field, value in numbers.items():
+        if isinstance(value, int | float) and not -MAX_NUMBER <= value <= MAX_NUMBER:
+            return f"has a `{field}` beyond {MAX_NUMBER}"
+    return tree_problem(row)
+
+
+def tree_problem(value: Any) -> str:
+    """Return why a value of JSON could not be written again: too many levels, too large a number."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            return f"has more than {MAX_DEPTH} levels"
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below += item.values()
+            elif isinstance(item, list):
+                below += item
+            elif isinstance(item, int) and not -(2**63) <= item < 2**64:
+                return "has a number that is too large"
+        level = below
+    return ""
+
+
+def _with_short_reasons(status: Status) -> Status:
+    """Return a status whose checks say what they say in at most `MAX_REASON` characters, and its word in few."""
+    health = status.get("health")
+    if not isinstance(health, dict):
+        return status
+    checks = health.get("checks")
+    if isinstance(checks, dict):
+        health = {**health, "checks": {name: _shortened(facts) for name, facts in checks.items()}}
+    word = health.get("status")
+    if isinstance(word, str) and len(word) > MAX_NAME:
+        health = {**health, "status": DEGRADED}
+    return {**status, "health": _shortened(health)}
+
+
+def _shortened(facts: Any) -> Any:
+    if not isinstance(facts, dict):
+        return facts
+    return {key: value[:MAX_REASON] if isinstance(value, str) else value for key, value in facts.items()}
+
+
+def _complaining(status: Status, check: str, reason: str) -> Status:
+    health = status.get("health")
+    health = health if isinstance(health, dict) else {}
+    checks = health.get("checks")
+    word = FAILING if health.get("status") == FAILING else DEGRADED
+    complaint = {"status": DEGRADED, "reason": reason, "hint": _LOOK}
+    own = checks if isinstance(checks, dict) else {}
+    return {**status, "health": {**health, "status": word, "checks": {**own, check: complaint}}}
+
 
 Row = dict[str, Any]
+SILENT_SECONDS = 30.0
+"""Seconds without an answer after which nothing is known of a service any more (the original's figure)."""
 ACTIVE_FOR = SILENT_SECONDS
 """Seconds after its last status for which a service counts as there."""
 LAST_WORDS = 2.0

@@ -12,9 +12,8 @@ from band.jsonrpc.client import RpcClient
 from band.jsonrpc.messages import INVALID_PARAMS, METHOD_NOT_FOUND
 from band.redis import RedisLink
 from band.responses import BaseBandResponse, from_wire
-from director.discovery.registrations import Registrations
+from director.discovery.registrations import Registrations, Secrets
 from director.errors import BadParameter, Conflict, NotFound, RedisUnavailable, ServiceFailed, TimedOut, did_you_mean
-from director.images.secrets import Secrets
 from director.redact import scrub_tree
 
 SILENT_ON_UNKNOWN = frozenset({"front"})

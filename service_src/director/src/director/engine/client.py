@@ -57,34 +57,28 @@ class Connection:
         """Return the engine's version."""
         return str((await self.guard(self.client().version()))["Version"])
 
-    async def open(
-        self,
-        path: str,
-        method: str = "GET",
-        *,
-        params: Mapping[str, str] | None = None,
-        data: str | None = None,
-        timeout: aiohttp.ClientTimeout = CALL,
-    ) -> aiohttp.ClientResponse:
+    async def open(self, path: str, method: str = "GET", **more: Any) -> aiohttp.ClientResponse:
         """Send a request and return its response, of which only the head was read: the caller closes it."""
-        return await self.guard(self._send(path, method, params, data, timeout))
+        return await self.guard(self._send(path, method, **more))
 
-    async def call(
-        self,
-        path: str,
-        method: str = "GET",
-        *,
-        params: Mapping[str, str] | None = None,
-        data: str | None = None,
-        timeout: aiohttp.ClientTimeout = CALL,
-    ) -> Any:
-        """Return the JSON of a response; None where it has no body."""
-        async with await self.open(path, method, params=params, data=data, timeout=timeout) as response:
-            raw = await self.guard(response.read())
+    async def call(self, path: str, method: str = "GET", *, missing_ok: bool = False, **more: Any) -> Any:
+        """Return the JSON of a response; None where it has no body, or with `missing_ok` where there is no such thing.
+
+        `params`, `data` and `timeout` are those of aiohttp.
+        """
+        async with await self.open(path, method, missing_ok=missing_ok, **more) as response:
+            raw = b"" if response.status == 404 else await self.guard(response.read())
         return json.loads(raw) if raw.strip() else None
 
     async def _send(
-        self, path: str, method: str, params: Mapping[str, str] | None, data: str | None, timeout: aiohttp.ClientTimeout
+        self,
+        path: str,
+        method: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        data: str | None = None,
+        timeout: aiohttp.ClientTimeout = CALL,
+        missing_ok: bool = False,
     ) -> aiohttp.ClientResponse:
         docker = self.client()
         if docker.api_version == "auto":
@@ -97,7 +91,7 @@ class Connection:
             headers={"Content-Type": "application/json"},
             timeout=timeout,
         )
-        if response.status >= 400:
+        if response.status >= 400 and not (missing_ok and response.status == 404):
             async with response:
                 raise DockerError(response.status, _reason(await response.read()))
         return response
@@ -122,15 +116,6 @@ class Connection:
             raise DockerAway("the Docker Engine did not answer in time", "look at dockerd's log") from error
         except (aiohttp.ClientError, OSError) as error:
             raise DockerAway(f"the connection to the Docker Engine was lost: {error}", "is dockerd running?") from error
-
-    async def found(self, call: Awaitable[T]) -> T | None:
-        """Await a call; None when the engine says that there is no such thing."""
-        try:
-            return await call
-        except DockerRefused as error:
-            if error.engine_status == 404:
-                return None
-            raise
 
 
 def _reason(body: bytes) -> str:

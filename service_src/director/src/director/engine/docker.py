@@ -15,6 +15,8 @@ import msgspec
 
 from band import logger
 from director.engine.client import CALL, ENDLESS, Connection
+from director.engine.docker_json import event_of, image_info, is_port_taken, made_by_director, observed, usage_sample
+from director.engine.host import closed_here, closed_on_host, container_config, own_container, own_id
 from director.engine.interface import (
     LABEL_KIND,
     LABEL_MANAGED,
@@ -28,17 +30,6 @@ from director.engine.interface import (
     Sample,
 )
 from director.engine.logs import read_output
-from director.engine.loopback import closed_here, closed_on_host, container_config
-from director.engine.parse import (
-    event_of,
-    image_info,
-    is_port_taken,
-    made_by_director,
-    observed,
-    own_container,
-    own_id,
-    usage_sample,
-)
 from director.errors import DockerRefused, PortTaken
 
 _ACTIONS = (
@@ -77,7 +68,7 @@ class DockerEngine:
         return found if found is not None and ours and made_by_director(found.labels) else None
 
     async def _inspect(self, container: str) -> Container | None:
-        details = await self._engine.found(self._engine.call(f"containers/{container}/json"))
+        details = await self._engine.call(f"containers/{container}/json", missing_ok=True)
         return None if details is None else observed(details)
 
     async def used_ports(self) -> set[int]:
@@ -117,15 +108,13 @@ class DockerEngine:
         self._asked[container] = time.time()
         limit = aiohttp.ClientTimeout(total=timeout + 15, sock_connect=5)
         params = {"t": str(int(timeout))}
-        await self._engine.found(
-            self._engine.call(f"containers/{container}/stop", "POST", params=params, timeout=limit)
-        )
+        await self._engine.call(f"containers/{container}/stop", "POST", params=params, timeout=limit, missing_ok=True)
 
     async def remove(self, container: str) -> None:
         self._asked[container] = time.time()
         params = {"force": "1", "v": "1"}
         try:
-            await self._engine.found(self._engine.call(f"containers/{container}", "DELETE", params=params))
+            await self._engine.call(f"containers/{container}", "DELETE", params=params, missing_ok=True)
         except DockerRefused as error:
             if "already in progress" not in error.message:
                 raise
@@ -138,10 +127,12 @@ class DockerEngine:
         await self._engine.call(f"containers/{container}/update", "POST", data=body)
 
     async def logs(self, container: str, tail: int) -> list[str]:
-        return await self._engine.found(self._last_lines(container, tail)) or [] if tail else []
-
-    async def _last_lines(self, container: str, tail: int) -> list[str]:
-        return [line.text async for line in self.output(container, tail=tail, follow=False)]
+        try:
+            return [line.text async for line in self.output(container, tail=tail, follow=False)] if tail else []
+        except DockerRefused as error:
+            if error.engine_status == 404:
+                return []
+            raise
 
     async def output(
         self, container: str, *, tail: int, since: float = 0.0, follow: bool = True
@@ -180,7 +171,7 @@ class DockerEngine:
 
     async def sample(self, container: str) -> Sample | None:
         params = {"stream": "0", "one-shot": "1"}
-        details = await self._engine.found(self._engine.call(f"containers/{container}/stats", params=params))
+        details = await self._engine.call(f"containers/{container}/stats", params=params, missing_ok=True)
         return None if details is None else usage_sample(details)
 
     def _mine(self, event: Event) -> Event:
@@ -191,7 +182,7 @@ class DockerEngine:
         return msgspec.structs.replace(event, asked=asked)
 
     async def image(self, reference: str) -> ImageInfo | None:
-        details = await self._engine.found(self._engine.call(f"images/{reference}/json"))
+        details = await self._engine.call(f"images/{reference}/json", missing_ok=True)
         return None if details is None else image_info(details)
 
     async def images(self, *, sizes: bool = False) -> list[ImageInfo]:
@@ -205,10 +196,10 @@ class DockerEngine:
         return frozenset(str(item["ImageID"]) for item in listed)
 
     async def remove_image(self, reference: str) -> None:
-        await self._engine.found(self._engine.call(f"images/{reference}", "DELETE"))
+        await self._engine.call(f"images/{reference}", "DELETE", missing_ok=True)
 
     async def ensure_network(self, name: str) -> None:
-        if await self._engine.found(self._engine.call(f"networks/{name}")) is not None:
+        if await self._engine.call(f"networks/{name}", missing_ok=True) is not None:
             return
         body = json.dumps({"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": self._labels})
         await self._engine.call("networks/create", "POST", data=body)
@@ -217,7 +208,7 @@ class DockerEngine:
         container = own_id()
         if container is None:
             return None
-        details = await self._engine.found(self._engine.call(f"containers/{container}/json"))
+        details = await self._engine.call(f"containers/{container}/json", missing_ok=True)
         self._own = None if details is None else own_container(details)
         return self._own
 

@@ -8,18 +8,72 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
+from datetime import UTC, datetime
+from typing import Literal, Protocol
 
 import msgspec
 
 from band import logger
 from band.background import run_forever
 from director.engine.interface import Container, Printed
-from director.engine.lines import Line, Source, make_line
+from director.engine.snapshot import between
 from director.errors import DockerUnavailable
 from director.redact import mask_url, scrub, secret_values
+
+Source = Literal["stdout", "stderr", "build", "director"]
+
+LONGEST = 8192
+"""Characters of one line; what is longer is cut, and says so."""
+# C0 and DEL have symbols of their own in Unicode; C1, which begins escape sequences too, has none.
+_SYMBOLS = {
+    **{code: 0x2400 + code for code in range(0x20) if code != ord("\t")}, 0x7F: 0x2421,
+    **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
+}  # fmt: skip
+_numbers = itertools.count(time.time_ns() // 1_000_000 << 20)
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """A line in the original's form: `cname` is the service, `cid` its container (empty when there is none).
+
+    `ts` is milliseconds since 1970, `time` the same for people (UTC), `id` grows with every line.
+    """
+
+    id: str
+    cid: str
+    cname: str
+    time: str
+    ts: int
+    source: Source
+    data: str
+
+
+def make_line(source: Source, name: str, text: str, *, container: str = "", at: float | None = None) -> Line:
+    """Return a line of `source` about service `name`; `at` is seconds since 1970, now when it is not given."""
+    moment = time.time() if at is None else at
+    return Line(
+        id=str(next(_numbers)),
+        cid=container[:12],
+        cname=name,
+        time=datetime.fromtimestamp(moment, UTC).strftime("%m%d %H:%M:%S.%f")[:-3],
+        ts=int(moment * 1000),
+        source=source,
+        data=cut(text),
+    )
+
+
+def printable(text: str) -> str:
+    """Return a line in which control characters show as symbols (`␛`), so that no terminal obeys them; tabs stay."""
+    return text.translate(_SYMBOLS)
+
+
+def cut(text: str) -> str:
+    """Return a line as long as people read, which says what was left out."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST} more characters)"
+
 
 KEPT = 300
 """Lines of each service that a new reader gets."""
@@ -207,47 +261,3 @@ class LogFeed:
         for reader in self._readers:
             if reader.wants(line.cname):
                 reader.put(line)
-
-
-class ContainerChange(msgspec.Struct, frozen=True):
-    """Something that happened to a container of a service."""
-
-    service: str
-    container: str
-    text: str
-
-
-def between(
-    before: Mapping[str, Container], now: Iterable[Container], how: Callable[[str], str] = lambda _: ""
-) -> Iterator[ContainerChange]:
-    """Yield what happened from one snapshot (by container id) to the next.
-
-    `how` tells how a service ended last, in words: Docker may start a container again before it is seen lying still.
-    """
-    present = {item.id: item for item in now if item.kind == "service"}
-    for key, item in present.items():
-        yield from _about(before.get(key), item, how)
-    for key, item in before.items():
-        if key not in present and item.kind == "service":
-            yield ContainerChange(item.service, key, f"container {item.short_id} removed")
-
-
-def _about(was: Container | None, item: Container, how: Callable[[str], str]) -> Iterator[ContainerChange]:
-    if was is not None and was.state == item.state == "running" and was.started_at != item.started_at:
-        ended = how(item.service) or "ended by itself"
-        yield ContainerChange(item.service, item.id, f"container {item.short_id} {ended}; Docker started it again")
-    if was is None or (was.state, was.started_at) != (item.state, item.started_at):
-        text = _state(item)
-        if text:
-            yield ContainerChange(item.service, item.id, text)
-    if was is not None and was.health != item.health and item.health in {"healthy", "unhealthy"} and item.alive:
-        yield ContainerChange(item.service, item.id, f"Docker health check: {item.health}")
-
-
-def _state(item: Container) -> str:
-    if item.state == "running":
-        return f"container {item.short_id} started, image {item.image}"
-    if item.state in {"exited", "dead"}:
-        how = ", OOM-killed" if item.oom_killed else ""
-        return f"container {item.short_id} exited with code {item.exit_code}{how}"
-    return f"container {item.short_id} is {item.state}" if item.state != "created" else ""

@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable
 
 import aiohttp
 
+from director.engine.docker_json import timestamp
 from director.engine.interface import Container, Engine, Printed, Stream
-from director.engine.lines import printable
-from director.engine.parse import timestamp
+from director.engine.log_feed import printable
 from director.redact import scrub, secret_values
 
 LONGEST = 64 * 1024

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+import msgspec
 
 from band import logger
 from director.engine.interface import Container, Engine, primary_name
@@ -108,3 +110,47 @@ class Snapshot:
 
     def _rank(self, item: Container) -> tuple[bool, bool, float]:
         return (item.name == primary_name(self._namespace, item.service), item.alive, item.created_at)
+
+
+class ContainerChange(msgspec.Struct, frozen=True):
+    """Something that happened to a container of a service."""
+
+    service: str
+    container: str
+    text: str
+
+
+def between(
+    before: Mapping[str, Container], now: Iterable[Container], how: Callable[[str], str] = lambda _: ""
+) -> Iterator[ContainerChange]:
+    """Yield what happened from one snapshot (by container id) to the next.
+
+    `how` tells how a service ended last, in words: Docker may start a container again before it is seen lying still.
+    """
+    present = {item.id: item for item in now if item.kind == "service"}
+    for key, item in present.items():
+        yield from _about(before.get(key), item, how)
+    for key, item in before.items():
+        if key not in present and item.kind == "service":
+            yield ContainerChange(item.service, key, f"container {item.short_id} removed")
+
+
+def _about(was: Container | None, item: Container, how: Callable[[str], str]) -> Iterator[ContainerChange]:
+    if was is not None and was.state == item.state == "running" and was.started_at != item.started_at:
+        ended = how(item.service) or "ended by itself"
+        yield ContainerChange(item.service, item.id, f"container {item.short_id} {ended}; Docker started it again")
+    if was is None or (was.state, was.started_at) != (item.state, item.started_at):
+        text = _state(item)
+        if text:
+            yield ContainerChange(item.service, item.id, text)
+    if was is not None and was.health != item.health and item.health in {"healthy", "unhealthy"} and item.alive:
+        yield ContainerChange(item.service, item.id, f"Docker health check: {item.health}")
+
+
+def _state(item: Container) -> str:
+    if item.state == "running":
+        return f"container {item.short_id} started, image {item.image}"
+    if item.state in {"exited", "dead"}:
+        how = ", OOM-killed" if item.oom_killed else ""
+        return f"container {item.short_id} exited with code {item.exit_code}{how}"
+    return f"container {item.short_id} is {item.state}" if item.state != "created" else ""

@@ -14,8 +14,7 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
-from director.engine.lines import cut
-from director.engine.log_feed import LogFeed
+from director.engine.log_feed import LogFeed, cut
 from director.errors import BuildFailed
 from director.locks import Locks
 from director.redact import mask_url

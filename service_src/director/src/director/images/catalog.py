@@ -13,7 +13,7 @@ import msgspec
 import yaml
 
 from director.errors import InvalidValue, NotFound, did_you_mean
-from director.state.spec import (
+from director.state.desired import (
     RESERVED,
     HealthCheck,
     Limits,

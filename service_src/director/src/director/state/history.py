@@ -11,8 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from director.state.desired import DesiredService
-from director.state.spec import Spec
+from director.state.desired import DesiredService, Spec
 from director.state.store import RedisHash, Store
 
 ReleaseState = Literal["current", "good", "failed", "rolled_back"]

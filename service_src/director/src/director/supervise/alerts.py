@@ -15,7 +15,7 @@ import msgspec
 from band.background import run_forever
 from band.errors import DecodingError, RedisError
 from band.json_codec import decode
-from director.discovery.health import DEGRADED, FAILING, checks_of, complaining, said
+from director.discovery.registrations import DEGRADED, FAILING, checks_of, complaining, said
 from director.state.store import Store
 from director.supervise.status import Sight
 from director.webhook import Happened, Webhook

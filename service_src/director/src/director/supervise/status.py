@@ -23,9 +23,8 @@ from director.redis.health import RedisHealth
 from director.redis.scripts import Scripts
 from director.state import history
 from director.state.crash_log import NO_RECORD, CrashLog, CrashRecord
-from director.state.desired import Desired, DesiredService
+from director.state.desired import RESERVED, Desired, DesiredService
 from director.state.history import Release, Releases
-from director.state.spec import RESERVED
 from director.supervise.published_ports import PublishedPorts
 from director.validation import NAME_PATTERN
 

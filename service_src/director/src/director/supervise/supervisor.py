@@ -15,7 +15,7 @@ from director.deploy.ledger import is_own_failure
 from director.deploy.operations import Operations
 from director.deploy.rollback import Rollback
 from director.discovery.announcer import Announcer
-from director.engine.create import spec_of
+from director.engine.docker_json import spec_of
 from director.engine.interface import LABEL_POS, LABEL_TITLE, Container, Engine, Event, primary_name
 from director.engine.snapshot import Snapshot
 from director.errors import DirectorError, DockerRefused, DockerUnavailable
@@ -24,8 +24,8 @@ from director.state import history
 from director.state.crash_log import CrashLog, ExitRecord
 from director.state.desired import Desired, DesiredService, State
 from director.state.history import Releases
-from director.supervise.exits import ExitReader
 from director.supervise.incidents import Incidents
+from director.supervise.policy import ExitReader
 from director.supervise.probation import Probation
 from director.supervise.reconcile import Action, World, reconcile
 from director.supervise.renewals import Renewals

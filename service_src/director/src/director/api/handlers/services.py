@@ -17,18 +17,16 @@ from director.deploy.lookup import CORE
 from director.deploy.operations import Operations, Rebuilt, RunOptions, WouldRun
 from director.discovery.announcer import Announcer
 from director.discovery.probe import Prober
-from director.discovery.registrations import Registrations, state_hash
+from director.discovery.registrations import Registrations, Secrets, state_hash
 from director.discovery.rpc import Rpc
 from director.engine import logs
 from director.engine.interface import LABEL_SERVICE, Container, Engine, ImageInfo
 from director.engine.snapshot import Snapshot
 from director.errors import DockerUnavailable, NotFound, TimedOut
 from director.images.catalog import Catalog
-from director.images.secrets import Secrets
 from director.redact import mask_tree, scrub_struct, scrub_tree
 from director.state.crash_log import CrashLog
-from director.state.desired import Desired
-from director.state.spec import check_env, check_limits
+from director.state.desired import Desired, check_env, check_limits
 from director.supervise.status import StatusBoard
 
 STATUS_TIMEOUT = 2.0

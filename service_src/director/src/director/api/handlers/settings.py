@@ -12,12 +12,12 @@ from director.api import params
 from director.api.routes import route
 from director.api.schemas import Placed
 from director.deploy.operations import Operations
+from director.deploy.spec_builder import check_keys
+from director.discovery.registrations import Secrets
 from director.errors import NotFound
 from director.images.catalog import Catalog
-from director.images.secrets import Secrets
 from director.redact import mask_tree
-from director.state import config
-from director.state.config import Configs
+from director.state.desired import Configs, Document
 from director.supervise.status import StatusBoard
 
 
@@ -55,17 +55,17 @@ class SettingsHandlers:
     async def update_config(self, given: params.ConfigParams, rest: dict[str, Any]) -> dict[str, Any]:
         document = await self.configs.get(given.name)
         await self._check(given.name, document)
-        config.check_keys(document, rest)
+        check_keys(document, rest)
         pos = rest.get("pos")
         with self.operations.claim_place(given.name, pos if isinstance(pos, str) and pos else None):
             document = await self.operations.update_config(given.name, rest)
         return await self._masked(given.name, document)
 
-    async def _masked(self, name: str, document: config.Document) -> dict[str, Any]:
+    async def _masked(self, name: str, document: Document) -> dict[str, Any]:
         found: dict[str, Any] = mask_tree(document, await self.secrets.declared(name))
         return found
 
-    async def _check(self, name: str, document: config.Document) -> None:
+    async def _check(self, name: str, document: Document) -> None:
         """Return if there is anything of that name: a service, a config, or a folder to run it from."""
         if document or name in self.board.ours() or await asyncio.to_thread(self.catalog.find, name) is not None:
             return

@@ -12,9 +12,9 @@ from typing import Any
 from band.constants import REQUEST_METRICS
 from band.redis import RedisLink
 from band.service.lifecycle import service
-from director.api import openapi, params
+from director.api import params
 from director.api.metrics import CONTENT_TYPE, Metrics
-from director.api.routes import Text, route
+from director.api.routes import Text, document, route
 from director.api.schemas import HealthFacts, ServiceCounts
 from director.discovery.probe import Prober
 from director.discovery.registrations import Registrations
@@ -91,7 +91,7 @@ class SystemHandlers:
     async def openapi(self, _given: params.Nothing) -> dict[str, Any]:
         from director.api.handlers import ENDPOINTS  # which these handlers are among
 
-        return openapi.document(ENDPOINTS)
+        return document(ENDPOINTS)
 
     async def _ask(self, name: str) -> None:
         status = await self.prober.ask(name, timeout=ASK_AGAIN)

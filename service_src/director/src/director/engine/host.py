@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
+import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from director.engine.client import Connection
+from director.engine.docker_json import published_ports
+from director.engine.interface import OwnContainer
 from director.errors import DockerRefused
 
+_OWN_ID = re.compile(r"/containers/([0-9a-f]{64})/")
 ADDRESS = "127.0.0.1"
 SECONDS = 2.0
 """For one connection; on loopback it takes a millisecond or is refused."""
@@ -85,4 +91,57 @@ async def _create(engine: Connection, name: str, config: Mapping[str, Any]) -> s
 
 
 async def _remove(engine: Connection, container: str) -> None:
-    await engine.found(engine.call(f"containers/{container}", "DELETE", params={"force": "1", "v": "1"}))
+    await engine.call(f"containers/{container}", "DELETE", params={"force": "1", "v": "1"}, missing_ok=True)
+
+
+def own_container(details: Mapping[str, Any]) -> OwnContainer:
+    """Return the director's own container out of `GET /containers/<id>/json`."""
+    bindings = (details["HostConfig"].get("PortBindings") or {}).values()
+    binds = [item for item in details.get("Mounts") or [] if item.get("Type") == "bind"]
+    return OwnContainer(
+        id=details["Id"],
+        name=details["Name"].lstrip("/"),
+        networks=tuple((details.get("NetworkSettings") or {}).get("Networks") or {}),
+        published=tuple(str(item.get("HostIp") or "0.0.0.0") for group in bindings for item in group or []),  # noqa: S104
+        host_network=details["HostConfig"].get("NetworkMode") == "host",
+        image=str(details.get("Image") or ""),
+        ports=tuple(published_ports(details["HostConfig"].get("PortBindings") or {})),
+        mounts={str(item["Destination"]): str(item["Source"]) for item in binds},
+    )
+
+
+def own_id(proc: Path = Path("/proc/self")) -> str | None:
+    """Return the id of the container this process runs in; None on a host.
+
+    Docker mounts /etc/hostname out of the container's own folder, so the mount table names it whatever `--hostname`.
+    """
+    try:
+        mounts = (proc / "mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    for line in mounts.splitlines():
+        fields = line.split()
+        match = _OWN_ID.search(line)
+        if match and len(fields) > 4 and fields[4] in {"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"}:
+            return match[1]
+    return None
+
+
+def own_gateways(proc: Path = Path("/proc/net")) -> frozenset[str]:
+    """Return the gateways of this container, where connections to its published ports come from.
+
+    Docker's user-space proxy, and the host's rules where there is none, connect from there. Read from the kernel: the
+    default route moves while the container runs when it joins another network, and published ports with it.
+    """
+    routes = [line.split() for line in _lines(proc / "route")[1:]]
+    found = [bytes.fromhex(row[2])[::-1] for row in routes if row[1] == row[7] == "00000000"]
+    routes = [line.split() for line in _lines(proc / "ipv6_route")]
+    found += [bytes.fromhex(row[4]) for row in routes if row[0] == "0" * 32 and row[1] == "00"]
+    return frozenset(str(ipaddress.ip_address(gateway)) for gateway in found if any(gateway))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="ascii").splitlines()
+    except OSError:  # the kernel has no IPv6
+        return []

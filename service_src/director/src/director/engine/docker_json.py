@@ -1,26 +1,148 @@
-"""Pure readers of what the Docker Engine answers."""
+"""Docker's JSON: what the engine gets for a service, and what it says, as values of the director. Pure."""
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from director.engine.interface import (
     LABEL_CONFIG,
     LABEL_KIND,
+    LABEL_MANAGED,
+    LABEL_NAMESPACE,
+    LABEL_POS,
     LABEL_SERVICE,
+    LABEL_SPEC,
+    LABEL_TITLE,
     Container,
     Event,
     ImageInfo,
-    OwnContainer,
     Sample,
 )
+from director.state.desired import HealthCheck, Spec, check_confined, memory_bytes
 
-_OWN_ID = re.compile(r"/containers/([0-9a-f]{64})/")
+SERVICE_PORT = 8080
+DEFAULT_PIDS = 256
+LABEL_ENV_KEYS = "band.env_keys"
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """What the director adds to a spec: `ports` are host → container, `env` is what every service gets."""
+
+    namespace: str
+    ports: Mapping[int, int]
+    env: Mapping[str, str]
+    memory: str
+    title: str = ""
+    pos: str | None = None
+    address: str = "127.0.0.1"
+
+
+def container_config(spec: Spec, placement: Placement) -> dict[str, Any]:
+    """Return the body of Docker's `POST /containers/create`.
+
+    Raises:
+        InvalidValue: the spec would reach out of its container.
+    """
+    check_confined(spec)
+    exposed: dict[str, dict[str, str]] = {f"{inside}/tcp": {} for inside in placement.ports.values()}
+    return {
+        "Image": spec.image,
+        "Hostname": spec.name,
+        "Env": [f"{key}={value}" for key, value in sorted({**placement.env, **spec.env}.items())],
+        "Labels": _labels(spec, placement),
+        "ExposedPorts": exposed,
+        "StopTimeout": int(spec.stop_timeout),
+        **({"User": spec.user} if spec.user else {}),
+        **({"Healthcheck": _health_check(spec.health)} if spec.health else {}),
+        "HostConfig": _host_config(spec, placement),
+        "NetworkingConfig": {"EndpointsConfig": {spec.network: {"Aliases": [spec.name]}}},
+    }
+
+
+def _host_config(spec: Spec, placement: Placement) -> dict[str, Any]:
+    memory = memory_bytes(spec.limits.memory or placement.memory)
+    bindings: dict[str, list[dict[str, str]]] = {}
+    for outside, inside in placement.ports.items():
+        bindings.setdefault(f"{inside}/tcp", []).append({"HostIp": placement.address, "HostPort": str(outside)})
+    return {
+        "AutoRemove": spec.auto_remove,
+        # Until it has proved itself: a restart would wipe the exit code, and nobody wants a bad release to spin.
+        "RestartPolicy": {"Name": "no"},
+        "Init": True,  # reaps children, and SIGTERM works before the service has a handler for it
+        "NetworkMode": spec.network,
+        "PortBindings": bindings,
+        "Mounts": [_mount(spec, placement, volume, path) for volume, path in sorted(spec.volumes.items())],
+        "Memory": memory,
+        "MemorySwap": memory,  # no swap: a service that outgrows its limit is ended, and does not slow the host
+        "NanoCpus": int((spec.limits.cpus or 0) * 1e9),
+        "PidsLimit": spec.limits.pids or DEFAULT_PIDS,
+        "ReadonlyRootfs": spec.read_only,
+        "Tmpfs": {"/tmp": "rw,nosuid,nodev,size=64m,mode=1777"},  # noqa: S108 - inside the container
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+    }
+
+
+def _mount(spec: Spec, placement: Placement, volume: str, path: str) -> dict[str, Any]:
+    labels = {LABEL_MANAGED: "true", LABEL_NAMESPACE: placement.namespace, LABEL_SERVICE: spec.name}
+    # The engine makes the volume with these labels when it is not there, so that uninstall and backup know whose it is.
+    return {
+        "Type": "volume",
+        "Source": f"{placement.namespace}-{spec.name}-{volume}",
+        "Target": path,
+        "VolumeOptions": {"Labels": labels},
+    }
+
+
+def _labels(spec: Spec, placement: Placement) -> dict[str, str]:
+    # The spec without its env: labels are readable by everyone who can list containers.
+    public = msgspec.structs.replace(spec, env={})
+    return {
+        LABEL_MANAGED: "true",
+        LABEL_NAMESPACE: placement.namespace,
+        LABEL_SERVICE: spec.name,
+        LABEL_KIND: "service",
+        LABEL_CONFIG: spec.hash(),
+        LABEL_SPEC: msgspec.json.encode(public).decode(),
+        LABEL_TITLE: placement.title,
+        LABEL_POS: placement.pos or "",
+        LABEL_ENV_KEYS: ",".join(sorted(spec.env)),
+    }
+
+
+def spec_of(container: Container) -> Spec | None:
+    """Return the spec that a container was made from, out of its labels and environment; None when it has none."""
+    raw = container.labels.get(LABEL_SPEC)
+    if not raw:
+        return None
+    try:
+        public = msgspec.json.decode(raw, type=Spec)
+    except msgspec.DecodeError:
+        return None
+    keys = [key for key in container.labels.get(LABEL_ENV_KEYS, "").split(",") if key]
+    return msgspec.structs.replace(public, env={key: container.env.get(key, "") for key in keys})
+
+
+def _health_check(check: HealthCheck) -> dict[str, Any]:
+    return {
+        "Test": ["CMD", *check.command],
+        "Interval": _nanoseconds(check.interval),
+        "Timeout": _nanoseconds(check.timeout),
+        "Retries": check.retries,
+        "StartPeriod": _nanoseconds(check.start_period),
+    }
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * 1e9)
+
+
 _NEVER = "0001-01-01"
 
 
@@ -63,7 +185,7 @@ def observed(details: Mapping[str, Any]) -> Container:
         restarts=int(details.get("RestartCount") or 0),
         health=_health(state),
         restart_policy=str((host.get("RestartPolicy") or {}).get("Name") or "no"),
-        ports=_ports(host.get("PortBindings") or {}),
+        ports=published_ports(host.get("PortBindings") or {}),
         open_ports=_open_ports(host.get("PortBindings") or {}),
         labels=labels,
         env=dict(item.partition("=")[::2] for item in config.get("Env") or []),
@@ -122,59 +244,6 @@ def event_of(data: Mapping[str, Any]) -> Event:
     )
 
 
-def own_container(details: Mapping[str, Any]) -> OwnContainer:
-    """Return the director's own container out of `GET /containers/<id>/json`."""
-    bindings = (details["HostConfig"].get("PortBindings") or {}).values()
-    binds = [item for item in details.get("Mounts") or [] if item.get("Type") == "bind"]
-    return OwnContainer(
-        id=details["Id"],
-        name=details["Name"].lstrip("/"),
-        networks=tuple((details.get("NetworkSettings") or {}).get("Networks") or {}),
-        published=tuple(str(item.get("HostIp") or "0.0.0.0") for group in bindings for item in group or []),  # noqa: S104
-        host_network=details["HostConfig"].get("NetworkMode") == "host",
-        image=str(details.get("Image") or ""),
-        ports=tuple(_ports(details["HostConfig"].get("PortBindings") or {})),
-        mounts={str(item["Destination"]): str(item["Source"]) for item in binds},
-    )
-
-
-def own_id(proc: Path = Path("/proc/self")) -> str | None:
-    """Return the id of the container this process runs in; None on a host.
-
-    Docker mounts /etc/hostname out of the container's own folder, so the mount table names it whatever `--hostname`.
-    """
-    try:
-        mounts = (proc / "mountinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    for line in mounts.splitlines():
-        fields = line.split()
-        match = _OWN_ID.search(line)
-        if match and len(fields) > 4 and fields[4] in {"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"}:
-            return match[1]
-    return None
-
-
-def own_gateways(proc: Path = Path("/proc/net")) -> frozenset[str]:
-    """Return the gateways of this container, where connections to its published ports come from.
-
-    Docker's user-space proxy, and the host's rules where there is none, connect from there. Read from the kernel: the
-    default route moves while the container runs when it joins another network, and published ports with it.
-    """
-    routes = [line.split() for line in _lines(proc / "route")[1:]]
-    found = [bytes.fromhex(row[2])[::-1] for row in routes if row[1] == row[7] == "00000000"]
-    routes = [line.split() for line in _lines(proc / "ipv6_route")]
-    found += [bytes.fromhex(row[4]) for row in routes if row[0] == "0" * 32 and row[1] == "00"]
-    return frozenset(str(ipaddress.ip_address(gateway)) for gateway in found if any(gateway))
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="ascii").splitlines()
-    except OSError:  # the kernel has no IPv6
-        return []
-
-
 def is_port_taken(message: str) -> bool:
     """Tell whether Docker's error text means that a host port cannot be bound."""
     return "port is already allocated" in message or "address already in use" in message
@@ -185,7 +254,8 @@ def _health(state: Mapping[str, Any]) -> str:
     return "" if word == "none" else str(word)
 
 
-def _ports(bindings: Mapping[str, Any]) -> dict[int, int]:
+def published_ports(bindings: Mapping[str, Any]) -> dict[int, int]:
+    """Return host port → container port out of `HostConfig.PortBindings`."""
     return {port: inside for port, inside, _ in _published(bindings)}
 
 
