@@ -121,7 +121,7 @@ async def test_requests_are_counted_by_template_and_status(
         await client.get(path)
     await client.get("/list", headers={"Host": "evil.example"})
     await client.request("DELETE", "/list")
-    samples = [sample for family in requests.collect() for sample in family.samples]
+    samples = [sample for family in requests.registry.collect() for sample in family.samples]
     counts = {tuple(item.labels.values()): item.value for item in samples if item.name.endswith("requests_total")}
     assert counts == {
         ("/show/{name}", "200"): 2, ("/show/{name}", "422"): 1, ("unknown", "404"): 2, ("/list", "403"): 1,

@@ -13,8 +13,7 @@ import msgspec
 import pytest
 
 from director.discovery.health import Signs, judge
-from director.engine import loopback
-from director.engine.host import closed_here, container_config
+from director.engine.host import closed_here, port_check_config
 from director.engine.interface import Container
 from director.errors import Conflict, DockerAway
 from director.supervise.published_ports import SOON_SECONDS, TRIES, PublishedPorts
@@ -165,17 +164,17 @@ def test_a_connection_tells_whether_a_port_accepts() -> None:
         ports = {server.getsockname()[1], unused.getsockname()[1]}
         closed = {unused.getsockname()[1]}
         assert asyncio.run(closed_here(ports)) == closed
-        command = [sys.executable, *container_config("image", {}, ports)["Entrypoint"][1:], *map(str, ports)]
+        command = [sys.executable, *port_check_config("image", {}, ports)["Entrypoint"][1:], *map(str, ports)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
         assert {int(word) for word in done.stdout.split()} == closed
 
 
 def test_the_container_that_tries_can_do_nothing_else() -> None:
     """It is in the host's network, so it gets nothing beside."""
-    config = container_config("sha256:1", {"band.kind": "port-check"}, {10001, 8900})
+    config = port_check_config("sha256:1", {"band.kind": "port-check"}, {10001, 8900})
     host = config["HostConfig"]
     assert config["Cmd"] == ["8900", "10001"]
     assert config["User"] == "10001:10001"
     assert (host["CapDrop"], host["ReadonlyRootfs"], host["SecurityOpt"]) == (["ALL"], True, ["no-new-privileges"])
     assert not {"Binds", "Mounts", "Privileged", "CapAdd", "PidMode", "PortBindings"} & set(host)
-    assert loopback.ADDRESS == "127.0.0.1"
+    assert ADDRESS == "127.0.0.1"

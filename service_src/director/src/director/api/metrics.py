@@ -47,17 +47,18 @@ class RequestCounts:
     """Requests by endpoint (the path's template) and status, and how long each endpoint took."""
 
     def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=False)
         self._counts = Counter(
             "band_director_requests",
             "Answers of the director by endpoint and status.",
             ["endpoint", "status"],
-            registry=None,
+            registry=self.registry,
         )
         self._seconds = Histogram(
             "band_director_request_seconds",
             "How long the director took to answer, by endpoint.",
             ["endpoint"],
-            registry=None,
+            registry=self.registry,
             buckets=BUCKETS,
         )
 
@@ -66,11 +67,6 @@ class RequestCounts:
         self._counts.labels(endpoint, str(status)).inc()
         if seconds is not None:
             self._seconds.labels(endpoint).observe(seconds)
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the metric families, as prometheus_client asks a collector for them."""
-        yield from self._counts.collect()
-        yield from self._seconds.collect()
 
 
 @dataclass(eq=False)
@@ -94,8 +90,8 @@ class Metrics:
         """Yield the metric families, as prometheus_client asks a collector for them."""
         rows = self.table.all()
         yield from self._of_director()
-        yield from self.requests.collect()
-        yield from self.builds.collect()
+        yield from self.requests.registry.collect()
+        yield from self.builds.registry.collect()
         for name, text, read in _GAUGES:
             values = {row.name: read(row) for row in rows}
             yield _family(GaugeMetricFamily, f"service_{name}", text, values)

@@ -29,20 +29,19 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """No parameters."""
 
 
-class ServiceParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ServiceParams(Nothing, frozen=True):
     """The service that the request is about."""
 
     name: Name
 
 
-class RunParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class RunParams(ServiceParams, frozen=True):
     """What to run, and how from now on. `env` and `limits` replace what was given before; left out, that stays.
 
     With `wait` the answer comes once the container before has ended: from then on no event meets the old settings.
     With `progress` it is text: a line for each step while it is done, and then the response or the error as JSON.
     """
 
-    name: Name
     env: dict[EnvKey, EnvValue] | None = None
     pos: Pos | None = None
     limits: Limits | None = None
@@ -53,51 +52,48 @@ class RunParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     progress: bool = False
 
 
-class RollbackParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RollbackParams(ServiceParams, frozen=True):
     """The service, and the release to go back to: its id or spec hash; without one the last good one.
 
     With `dry_run` nothing is done: the response names the release that it would be.
     """
 
-    name: Name
     to: Annotated[str, msgspec.Meta(pattern=validation.RELEASE_PATTERN)] | None = None
     dry_run: bool = False
 
 
-class PruneParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PruneParams(Nothing, frozen=True):
     """Whether to remove what may go; without it, only tell."""
 
     apply: bool = False
 
 
-class StateParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StateParams(Nothing, frozen=True):
     """Which service; without a name all of them."""
 
     name: Name | None = None
 
 
-class SetPosParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SetPosParams(ServiceParams, frozen=True):
     """The service, and its new place."""
 
-    name: Name
     pos: Pos
 
 
-class RebuildParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RebuildParams(Nothing, frozen=True):
     """Whether to build without BuildKit's cache, and then also what did not change."""
 
     nocache: bool = False
 
 
-class LogsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LogsParams(ServiceParams, frozen=True):
     """The service, how many of its last lines, and whether to go on as they come."""
 
-    name: Name
     tail: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 100
     follow: bool = False
 
 
-class EventsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EventsParams(Nothing, frozen=True):
     """How many events."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
@@ -114,7 +110,7 @@ StreamIds = Annotated[
 ]
 
 
-class TraceParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TraceParams(Nothing, frozen=True):
     """The event; how many entries to look at, and behind which entry to go on."""
 
     id: EventId
@@ -122,25 +118,22 @@ class TraceParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scan: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100_000
 
 
-class LettersParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LettersParams(ServiceParams, frozen=True):
     """The service, and how many of its newest dead letters."""
 
-    name: Name
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
 
 
-class ReplayParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ReplayParams(ServiceParams, frozen=True):
     """The service, and which dead letters: those named, else the oldest `limit`, else all."""
 
-    name: Name
     id: StreamIds | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
 
 
-class DeleteLettersParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DeleteLettersParams(ServiceParams, frozen=True):
     """The service, and which dead letters: those named, or `all` of them."""
 
-    name: Name
     id: StreamIds | None = None
     all: bool = False
 

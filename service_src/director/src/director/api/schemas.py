@@ -131,6 +131,11 @@ class ReleaseRow(msgspec.Struct, frozen=True, kw_only=True):
     images_present: bool
     env: dict[str, str]
 
+    @property
+    def choosable(self) -> bool:
+        """Whether somebody may go back to it."""
+        return self.images_present and self.state in {"good", "rolled_back"}
+
 
 class ReleaseList(msgspec.Struct, frozen=True):
     """The releases of a service, newest first; the images of `keep` of them are kept."""

@@ -15,9 +15,9 @@ from director.api.handlers import EventHandlers, ReleaseHandlers, ServiceHandler
 from director.api.params import EventsParams, LettersParams, Nothing, checked
 from director.api.schemas import HealthFacts, ImageRow
 from director.dashboard.cards import Card, Cell, Reason, card, place
-from director.dashboard.lists import EventItem, Folder, Queue, item, may_have_letters, queue
+from director.dashboard.lists import EventItem, Queue, item, may_have_letters, queue
 from director.errors import DirectorError
-from director.images.buildkit import Progress
+from director.images.buildkit import BuildLog, Progress
 from director.locks import Locks
 from director.state.store import Store, pairs
 from director.supervise.status import Part
@@ -90,22 +90,17 @@ class Board:
             alarms=list(_alarms(health)),
         )
 
-    async def folders(self, running: Collection[str], *, fresh: bool = False) -> list[Folder]:
-        """Return the image folders that are no service yet."""
+    async def folders(
+        self, running: Collection[str], *, fresh: bool = False
+    ) -> list[tuple[ImageRow, BuildLog | None, bool]]:
+        """Return the image folders that are no service yet, each with its build and whether somebody works on it."""
         if fresh or time.monotonic() - self._folders_at > FOLDERS_AGE:
             with contextlib.suppress(DirectorError):  # Docker is away: what was seen last, and the head line says so
                 self._folders = await self._api.services.list_images(Nothing())
             self._folders_at = time.monotonic()
         busy = self._locks.busy
         return [
-            Folder(
-                name=folder.name,
-                title=folder.title,
-                collection=folder.collection,
-                problem=folder.problem,
-                building=self._progress.of(folder.name),
-                busy=folder.name in busy,
-            )
+            (folder, self._progress.of(folder.name), folder.name in busy)
             for folder in self._folders
             if folder.name not in running and (folder.runnable or folder.problem)
         ]

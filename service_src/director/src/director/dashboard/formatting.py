@@ -50,6 +50,14 @@ def level(text: str) -> str:
     return "" if found is None else "warning" if "warning" in found[0].lower() else "error"
 
 
+_RELEASE_TONES = {"current": "ok", "good": "idle", "failed": "bad", "rolled_back": "warn"}
+
+
+def release_tone(state: str) -> str:
+    """Return the colour of a release's state."""
+    return _RELEASE_TONES[state]
+
+
 def without_stamp(text: str) -> str:
     """Return a log line without its leading timestamp, which the page shows separately."""
     return _STAMP.sub("", text)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from director.api.schemas import ReleaseRow, ServiceRow
-from director.images.buildkit import BuildLog
+from director.api.schemas import ServiceRow
 from director.redact import MASK, is_secret
 from director.state.event_stream import StoredEvent
 from director.state.store import stream_order
@@ -126,17 +125,6 @@ def _moment(at: Any, number: str) -> float:
     return moment / 1000 if 10**12 <= moment < 10**13 else 0.0
 
 
-class Folder(msgspec.Struct, frozen=True, kw_only=True):
-    """An image folder whose service does not run."""
-
-    name: str
-    title: str
-    collection: str
-    problem: str
-    building: BuildLog | None
-    busy: bool
-
-
 class Field(msgspec.Struct, frozen=True):
     """A variable of the form of running: its value is shown only when it is no secret."""
 
@@ -146,26 +134,6 @@ class Field(msgspec.Struct, frozen=True):
     shown: str
 
 
-class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """A release as the page lists it; `at` is seconds since 1970, 0 when it is not known.
-
-    `to` names it exactly: releases that differ in their env only have one id.
-    """
-
-    id: str
-    to: str
-    state: str
-    tone: str
-    at: float
-    reason: str
-    present: bool
-    choosable: bool
-    first: bool
-
-
-_TONES = {"current": "ok", "good": "idle", "failed": "bad", "rolled_back": "warn"}
-
-
 def fields(secrets: Collection[str], env: Mapping[str, Any]) -> list[Field]:
     """Return the variables to ask for: declared secrets, and what is set (`env`, masked already)."""
     found: list[Field] = []
@@ -173,25 +141,4 @@ def fields(secrets: Collection[str], env: Mapping[str, Any]) -> list[Field]:
         secret = key in secrets or is_secret(key) or env.get(key) == MASK
         value = env.get(key)
         found.append(Field(key, secret, key in env, "" if secret or value is None else str(value)))
-    return found
-
-
-def releases(listed: Iterable[ReleaseRow]) -> list[Release]:
-    """Return the rows of `/releases/<name>` as the page shows them, the newest that may be chosen marked."""
-    found: list[Release] = []
-    for item in listed:
-        choosable = item.images_present and item.state in {"good", "rolled_back"}
-        found.append(
-            Release(
-                id=item.id,
-                to=item.spec_hash,
-                state=item.state.replace("_", " "),
-                tone=_TONES[item.state],
-                at=item.at,
-                reason=item.reason,
-                present=item.images_present,
-                choosable=choosable,
-                first=choosable and item.state == "good" and not any(one.first for one in found),
-            )
-        )
     return found

@@ -19,7 +19,7 @@ from director.api.throttle import TokenThrottle
 from director.api.websocket import LogSocket
 from director.dashboard import timeline
 from director.dashboard.board import EVENTS, Api, Board
-from director.dashboard.lists import fields, releases
+from director.dashboard.lists import fields
 from director.dashboard.live import Live
 from director.dashboard.login import Login
 from director.dashboard.rendering import PREFIX, Assets, Renderer, answer
@@ -120,7 +120,7 @@ class Pages:
             "service.html",
             card=card,
             facts=await self._board.facts(cards),
-            releases=releases(await self._releases(name)),
+            releases=await self._releases(name),
             env=sorted(shown.spec.get("env", {}).items()),
             health=shown.status.get("health"),
             register=[_registered(item) for item in shown.register or [] if isinstance(item, Mapping)],
@@ -159,7 +159,7 @@ class Pages:
     async def rollback_form(self, request: web.Request) -> web.Response:
         """The dialog of rolling back: which releases there are."""
         name = request.match_info["name"]
-        return self._part("rollback", name, releases(await self._releases(name)))
+        return self._part("rollback", name, await self._releases(name))
 
     async def dead(self, request: web.Request) -> web.Response:
         """The dead letters as they are now, after some were replayed or deleted; `?name=`: of one service."""

@@ -20,7 +20,8 @@ PREFIX = "/dashboard/static/"
 _KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _ASSET_HEADERS = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
 FILTERS = (
-    "clock", "count", "duration", "mebibytes", "level", "milliseconds", "percent", "pretty", "stamp", "without_stamp",
+    "clock", "count", "duration", "mebibytes", "level", "milliseconds", "percent", "pretty", "release_tone", "stamp",
+    "without_stamp",
 )  # fmt: skip
 THEME_COOKIE = "band_theme"
 _HEADERS = {

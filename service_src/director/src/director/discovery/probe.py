@@ -10,13 +10,14 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from band import logger
 from band.errors import DecodingError
 from band.json_codec import decode
+from band.redis import RedisLink
 from director.discovery.registrations import MAX_REASON, Status, bounded
 from director.engine.interface import Container
 
@@ -26,17 +27,10 @@ CONTAINER_ENV = "BAND_CONTAINER"
 """What the director calls a container, told to it in its environment; its status repeats it as `container`."""
 
 
-class Link(Protocol):
-    """The part of a Redis link that is needed."""
-
-    def publish(self, channel: str, payload: bytes, on_reply: Any = None, *, keep: bool = False) -> bool:
-        """Publish a message; returns whether it left."""
-
-
 class Prober:
     """Sends `__status` requests from channel `reply_to` and hands each answer to whoever asked."""
 
-    def __init__(self, link: Link, reply_to: str | None = None) -> None:
+    def __init__(self, link: RedisLink, reply_to: str | None = None) -> None:
         self.reply_to = reply_to or f"director-probe-{secrets.token_hex(6)}"
         self._link = link
         self._ids = itertools.count(1)

@@ -16,7 +16,7 @@ import msgspec
 from band import logger
 from director.engine.client import CALL, ENDLESS, Connection
 from director.engine.docker_json import event_of, image_info, is_port_taken, made_by_director, observed, usage_sample
-from director.engine.host import closed_here, closed_on_host, container_config, own_container, own_id
+from director.engine.host import closed_here, closed_on_host, own_container, own_id, port_check_config
 from director.engine.interface import (
     LABEL_KIND,
     LABEL_MANAGED,
@@ -81,7 +81,7 @@ class DockerEngine:
             return await closed_here(ports) if self._engine.is_local else set()
         labels = {**self._labels, LABEL_KIND: "port-check"}
         name = f"{self._namespace}-port-check"
-        return await closed_on_host(self._engine, name, container_config(own.image, labels, ports))
+        return await closed_on_host(self._engine, name, port_check_config(own.image, labels, ports))
 
     async def port_holder(self, port: int) -> str:
         for item in await self._engine.call("containers/json", params={"all": "0"}):

@@ -45,7 +45,7 @@ async def _accepts(port: int) -> bool:
     return True
 
 
-def container_config(image: str, labels: Mapping[str, str], ports: Collection[int]) -> dict[str, Any]:
+def port_check_config(image: str, labels: Mapping[str, str], ports: Collection[int]) -> dict[str, Any]:
     """Return the body of `POST /containers/create` for a container that tries the ports in the host's network."""
     return {
         "Image": image,

@@ -13,14 +13,14 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
 from band import logger
 from band.background import run_forever
 from director.engine.interface import Container, Printed
-from director.engine.snapshot import between
+from director.engine.snapshot import Snapshot, between
 from director.errors import DockerUnavailable
 from director.redact import mask_url, scrub, secret_values
 
@@ -87,17 +87,8 @@ LOOK = 1.0
 RETRY = 2.0
 
 
-class Containers(Protocol):
-    """The containers to follow, as they are now."""
-
-    containers: list[Container]
-
-
-class Output(Protocol):
-    """How the output of a container is followed; see `Engine.output`."""
-
-    def __call__(self, container: str, *, tail: int, since: float = 0.0) -> AsyncGenerator[Printed, None]:
-        """Follow one container."""
+Output = Callable[..., AsyncGenerator[Printed, None]]
+"""How the output of a container is followed; see `Engine.output`."""
 
 
 class Reader:
@@ -137,7 +128,7 @@ class LogFeed:
     """All lines of one director. `run` follows the containers; `note` adds what the director itself has to say."""
 
     def __init__(
-        self, output: Output, snapshot: Containers, declared: Callable[[str], Awaitable[Collection[str]]]
+        self, output: Output, snapshot: Snapshot, declared: Callable[[str], Awaitable[Collection[str]]]
     ) -> None:
         """`declared` tells which env keys of a service are secret."""
         self._output = output

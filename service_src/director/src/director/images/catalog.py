@@ -27,6 +27,8 @@ from director.state.desired import (
 )
 from director.validation import NAME_PATTERN, POS_PATTERN, explain
 
+_is_dir, _is_file = os.path.isdir, os.path.isfile  # False for what may not be looked into, where Path raises
+
 BUILTIN = "builtin"
 ORIGINAL_BASE = "base_original"
 """The folder of the image that folders without band.yml stand on: what the original's base image brought along."""
@@ -233,20 +235,6 @@ def _listdir(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except OSError:
         return []
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a folder that may not be looked into must not spoil the whole list
-        return False
-
-
-def _is_dir(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
 
 
 def _is_image_folder(path: Path) -> bool:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import msgspec
-from prometheus_client import Counter
-from prometheus_client.metrics_core import Metric
+from prometheus_client import CollectorRegistry, Counter
 
 from band import logger
 from director.engine.interface import (
@@ -57,8 +55,11 @@ class BuildCounts:
     """Builds by outcome, and the seconds they took together, for Prometheus."""
 
     def __init__(self) -> None:
-        self._outcomes = Counter("band_builds", "Image builds by outcome.", ["outcome"], registry=None)
-        self._seconds = Counter("band_build_seconds", "Seconds that all image builds took together.", registry=None)
+        self.registry = CollectorRegistry(auto_describe=False)
+        self._outcomes = Counter("band_builds", "Image builds by outcome.", ["outcome"], registry=self.registry)
+        self._seconds = Counter(
+            "band_build_seconds", "Seconds that all image builds took together.", registry=self.registry
+        )
         for outcome in ("ok", "failed"):
             self._outcomes.labels(outcome)
 
@@ -66,11 +67,6 @@ class BuildCounts:
         """Count one build."""
         self._outcomes.labels(outcome).inc()
         self._seconds.inc(seconds)
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the metric families, as prometheus_client asks a collector for them."""
-        yield from self._outcomes.collect()
-        yield from self._seconds.collect()
 
 
 class Images:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from band import logger
 from band.background import run_forever
 from band.constants import DEAD_LETTERS, EVENTS_STREAM
 from band.errors import RedisError, RedisReplyError
+from band.redis import RedisLink
 from director.redact import mask_url
-from director.state.store import Store, pairs
+from director.state.store import pairs
 
 EVERY_SECONDS = 5.0
 WRITTEN_SECONDS = 60
@@ -24,18 +25,6 @@ _ADVICE = {
 }
 
 
-class Link(Store, Protocol):
-    """The part of the connection to Redis that is needed."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether commands go through now."""
-
-    @property
-    def last_error(self) -> str:
-        """Why they do not."""
-
-
 class RedisHealth:
     """Looks every five seconds.
 
@@ -43,8 +32,8 @@ class RedisHealth:
     (seconds since 1970, 0.0 when there is none).
     """
 
-    def __init__(self, link: Any, namespace: str, services: Callable[[], Iterable[str]]) -> None:
-        self._link: Link = link
+    def __init__(self, link: RedisLink, namespace: str, services: Callable[[], Iterable[str]]) -> None:
+        self._link = link
         self._key = f"{namespace}:director:writable"
         self._services = services
         self._refusal = ""

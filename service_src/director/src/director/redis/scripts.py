@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Protocol
+from typing import Any
 
 import hiredis
 
 from band import logger
 from band.background import run_forever
 from band.errors import RedisError
-from band.redis import RedisAddress
+from band.redis import RedisAddress, RedisLink
 
 EVERY_SECONDS = 1.0
 KILL_SECONDS = 5.0
@@ -25,19 +25,12 @@ _ADVICE = {
 }
 
 
-class Link(Protocol):
-    """The part of the connection to Redis that is needed."""
-
-    async def command(self, *parts: Any) -> Any:
-        """Send one command."""
-
-
 class Scripts:
     """Looks every second. `killed` counts the scripts that were ended."""
 
-    def __init__(self, link: Any, address: RedisAddress) -> None:
+    def __init__(self, link: RedisLink, address: RedisAddress) -> None:
         self.killed = 0
-        self._link: Link = link
+        self._link = link
         self._address = address
         self._reason = ""
         self._found_at = float("-inf")

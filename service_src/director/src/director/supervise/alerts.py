@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -17,7 +17,7 @@ from band.errors import DecodingError, RedisError
 from band.json_codec import decode
 from director.discovery.registrations import DEGRADED, FAILING, checks_of, complaining, said
 from director.state.store import Store
-from director.supervise.status import Sight
+from director.supervise.status import Sight, StatusBoard
 from director.webhook import Happened, Webhook
 
 EVERY_SECONDS = 5.0
@@ -45,13 +45,6 @@ class Condition(NamedTuple):
 
     word: str
     reason: str = ""
-
-
-class Board(Protocol):
-    """How things are; `StatusBoard` is one."""
-
-    def sight(self) -> Sight:
-        """Return all of it at once."""
 
 
 class Told(msgspec.Struct):
@@ -92,7 +85,7 @@ class Alerts:
         webhook: Webhook,
         store: Store,
         namespace: str,
-        board: Board,
+        board: StatusBoard,
         *,
         quiet_minutes: float = 0.0,
         clock: Callable[[], float] = time.time,

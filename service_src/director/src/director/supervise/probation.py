@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from band.background import run_forever
+from band.redis import RedisLink
 from director.discovery.probe import Prober, is_from
 from director.engine.snapshot import Snapshot
 from director.state import history
@@ -22,14 +22,6 @@ REDIS_BACK_SECONDS = 35.0
 """After which Docker's health check, every 30 s by default, has seen a service that has its Redis again."""
 
 
-class Link(Protocol):
-    """The part of a Redis link that is needed."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether commands go through now."""
-
-
 @dataclass(eq=False)
 class Probation:
     """Keeps count of the questions that releases on trial left unanswered. What follows of it, `reconcile` decides."""
@@ -38,7 +30,7 @@ class Probation:
     releases: Releases
     prober: Prober
     snapshot: Snapshot
-    link: Link
+    link: RedisLink
     every: float = EVERY
     _unanswered: dict[tuple[str, float], int] = field(default_factory=dict, init=False)
     """By service and the time of its switch."""

@@ -12,12 +12,12 @@ from collections.abc import Collection, Mapping
 
 from band import logger
 from band.errors import RedisError
+from band.redis import RedisLink
 from director.deploy.operations import Operations
 from director.discovery.registrations import Registrations
 from director.engine.snapshot import Snapshot
 from director.errors import DirectorError
 from director.state.desired import DesiredService
-from director.supervise.probation import Link
 
 SILENT_SECONDS = 15.0
 """Heartbeats come every six seconds, and whoever sent none is asked after ten."""
@@ -33,7 +33,7 @@ class Renewals:
         operations: Operations,
         registrations: Registrations,
         snapshot: Snapshot,
-        link: Link,
+        link: RedisLink,
         platform: str,
         patience: float,
     ) -> None:
