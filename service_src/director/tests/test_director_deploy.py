@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from director.deploy.containers import Containers, PortPool
+from director.deploy.containers import PortPool
 from director.deploy.deployer import Change
 from director.deploy.docker_rolling import DockerRolling
 from director.deploy.readiness import Readiness, ReadyContainer
@@ -139,27 +139,25 @@ class Deployer:
     """The whole way of a deploy over an engine in memory."""
 
     def __init__(self, engine: Engine, prober: Prober | None = None, around: PlatformConfig = AROUND) -> None:
-        self._engine, self._prober, self._around = engine, prober or Prober(), around
-        fake: Any = engine
-        self._snapshot = Snapshot(fake, "rockstat")
-        self._containers = Containers(fake, self._snapshot, PortPool(8900, 8909, bindable=lambda _: True), around)
+        fake, asked, nothing = (engine, prober or Prober(), None)  # type: Any, Any, Any
+        snapshot = Snapshot(fake, "rockstat")
+        self._found = DockerRolling(
+            engine=fake, snapshot=snapshot, ports=PortPool(8900, 8909, bindable=lambda _: True), around=around,
+            readiness=Readiness(fake, snapshot, asked, around), ledger=nothing,
+        )  # fmt: skip
 
     @property
     def starting(self) -> set[str]:
-        return self._containers.starting
+        return self._found.starting
 
     async def deploy(self, want: DesiredService, write: Callable[[], Any], *, well: bool = False) -> ReadyContainer:
-        fakes: Any = (self._engine, self._prober)
         books: Any = Books(write, well)
-        found = DockerRolling(
-            engine=fakes[0], snapshot=self._snapshot, containers=self._containers, ledger=books, network="net",
-            readiness=Readiness(fakes[0], self._snapshot, fakes[1], self._around), namespace="rockstat",
-        )  # fmt: skip
-        seen = await found.deploy(Change(wanted=want, by="run"))
+        self._found.ledger = books
+        seen = await self._found.deploy(Change(wanted=want, by="run"))
         return ReadyContainer(seen, books.started.status)
 
     async def settle(self, service: str) -> None:
-        await self._containers.settle(service)
+        await self._found.settle(service)
 
 
 def deployer(engine: Engine, prober: Prober | None = None) -> Deployer:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from director.discovery.health import Signs, judge
-from director.engine.host import closed_here, port_check_config
+from director.engine.host import ADDRESS, closed_here, port_check_config
 from director.engine.interface import Container
 from director.errors import Conflict, DockerAway
 from director.supervise.published_ports import SOON_SECONDS, TRIES, PublishedPorts

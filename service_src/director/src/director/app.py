@@ -29,7 +29,7 @@ from director.api.service_table import ServiceTable
 from director.api.throttle import TokenThrottle
 from director.dashboard.board import Api
 from director.dashboard.pages import OPEN, Dashboard
-from director.deploy.containers import Containers, PortPool
+from director.deploy.containers import PortPool
 from director.deploy.docker_rolling import DockerRolling
 from director.deploy.ledger import Ledger
 from director.deploy.operations import Operations
@@ -132,8 +132,7 @@ class Director:
             registrations=self.registrations, webhook=self.webhook, watch=settings.watch,
         )  # fmt: skip
         self.deployer = DockerRolling(
-            engine=engine, snapshot=self.snapshot, ledger=self.ledger, namespace=namespace, network=around.network,
-            containers=Containers(engine, self.snapshot, PortPool(*settings.ports), around),
+            engine=engine, snapshot=self.snapshot, ledger=self.ledger, ports=PortPool(*settings.ports), around=around,
             readiness=Readiness(engine, self.snapshot, self.prober, around),
         )  # fmt: skip
         self.operations = Operations(

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 from band import logger
 from director.deploy.spec_builder import PlatformConfig
@@ -25,16 +26,16 @@ QUARANTINE = 60.0
 """Seconds for which a port is avoided after Docker found it taken by somebody that we cannot see."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Containers:
     """Makes and unmakes containers; `starting` holds the ids of those that nobody calls ready yet."""
 
-    def __init__(self, engine: Engine, snapshot: Snapshot, ports: PortPool, surroundings: PlatformConfig) -> None:
-        self._engine = engine
-        self._snapshot = snapshot
-        self._ports = ports
-        self._around = surroundings
-        self._retiring: dict[str, set[asyncio.Task[None]]] = {}
-        self.starting: set[str] = set()
+    engine: Engine
+    snapshot: Snapshot
+    ports: PortPool
+    around: PlatformConfig
+    starting: set[str] = field(default_factory=set, init=False)
+    _retiring: dict[str, set[asyncio.Task[None]]] = field(default_factory=dict, init=False)
 
     @property
     def retiring(self) -> frozenset[str]:
@@ -60,7 +61,7 @@ class Containers:
             except PortTaken:
                 await self.discard(container, {})
                 for port in ports:
-                    self._ports.reject(port, time.time())
+                    self.ports.reject(port, time.time())
             except BaseException:
                 await asyncio.shield(self.discard(container, ports))
                 raise
@@ -73,23 +74,23 @@ class Containers:
     async def create(self, wanted: DesiredService, name: str, ports: Mapping[int, int]) -> str:
         """Create a container and return its id; its service is let into Redis before."""
         service = wanted.spec.name
-        await self._around.admit(service, wanted.spec.redis_keys)
+        await self.around.admit(service, wanted.spec.redis_keys)
         placement = Placement(
-            namespace=self._around.namespace,
+            namespace=self.around.namespace,
             ports=ports,
             env={
-                **self._around.env_of(service),
+                **self.around.env_of(service),
                 "NAME": service,
                 # A config.yaml with another name must fail, not answer as that other service.
                 "BAND_SERVICE": service,
                 CONTAINER_ENV: secrets.token_hex(6),
             },
-            memory=self._around.memory,
+            memory=self.around.memory,
             title=wanted.title,
             pos=wanted.pos,
         )
         try:
-            container = await self._engine.create(name, container_config(wanted.spec, placement))
+            container = await self.engine.create(name, container_config(wanted.spec, placement))
         except DockerRefused as error:
             if error.engine_status == 409:
                 hint = "rename or remove the container that has it, or give the service another name"
@@ -108,7 +109,7 @@ class Containers:
     async def begin(self, container: str, wanted: DesiredService) -> None:
         """Start a container; where its host ports are fixed, say who has the one that is taken."""
         try:
-            await self._engine.start(container)
+            await self.engine.start(container)
         except PortTaken as error:
             if not wanted.spec.ports:
                 raise
@@ -124,21 +125,21 @@ class Containers:
 
     async def _give_up(self, container: str, ports: Mapping[int, int]) -> None:
         try:
-            await self._engine.stop(container, LAST_WORDS)
+            await self.engine.stop(container, LAST_WORDS)
         finally:
             await self.discard(container, ports)
 
     async def discard(self, container: str, ports: Mapping[int, int]) -> None:
         """Remove a container at once and give its ports back."""
         try:
-            await self._engine.remove(container)
+            await self.engine.remove(container)
         finally:
             self.starting.discard(container)
             self._release(ports)
 
     async def retire(self, container: Container) -> None:
         """Stop and remove a container and give its ports back."""
-        await self._engine.stop(container.id, container.stop_timeout)
+        await self.engine.stop(container.id, container.stop_timeout)
         await self.discard(container.id, container.ports)
 
     def retire_later(self, old: Container) -> None:
@@ -170,19 +171,19 @@ class Containers:
         known = []
         with suppress(DockerUnavailable):
             for port in sorted(fixed_ports(wanted)):
-                holder = await self._engine.port_holder(port)
+                holder = await self.engine.port_holder(port)
                 known += [f"port {port} is in use by {holder}"] if holder else []
         hint = f"{', '.join(known)}; stop it" if known else "no container has it: `ss -ltnp` shows the process"
         what = f"host port of {wanted.spec.name} is taken: {error.message}"
         return Conflict(what, f"{hint}, or choose another in band.yml")
 
     async def _take(self) -> int:
-        used = await self._engine.used_ports() | {port for item in self._snapshot.containers for port in item.ports}
-        return self._ports.take(used, time.time())
+        used = await self.engine.used_ports() | {port for item in self.snapshot.containers for port in item.ports}
+        return self.ports.take(used, time.time())
 
     def _release(self, ports: Mapping[int, int]) -> None:
         for port in ports:
-            self._ports.release(port)
+            self.ports.release(port)
 
 
 def fixed_ports(wanted: DesiredService) -> dict[int, int]:

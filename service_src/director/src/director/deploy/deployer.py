@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 import msgspec
@@ -40,7 +41,7 @@ class Deployer(Protocol):
         """Services whose old containers are still being stopped."""
 
     @property
-    def starting(self) -> frozenset[str]:
+    def starting(self) -> Collection[str]:
         """Ids of containers that are being started: their end is told to whoever asked for the start."""
 
     async def deploy(self, change: Change) -> Container:

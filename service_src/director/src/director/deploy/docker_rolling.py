@@ -17,31 +17,17 @@ from director.deploy.containers import Containers, fixed_ports
 from director.deploy.deployer import Change
 from director.deploy.ledger import Ledger
 from director.deploy.readiness import Readiness, ReadyContainer
-from director.engine.interface import Container, Engine, primary_name
-from director.engine.snapshot import Snapshot
+from director.engine.interface import Container, primary_name
 from director.errors import DirectorError, DockerUnavailable
 from director.state.desired import DesiredService, check_confined
 
 
 @dataclass(kw_only=True, eq=False)
-class DockerRolling:
+class DockerRolling(Containers):
     """The `Deployer` of one host. A failure leaves what ran before as it was."""
 
-    engine: Engine
-    snapshot: Snapshot
-    containers: Containers
     readiness: Readiness
     ledger: Ledger
-    namespace: str
-    network: str
-
-    @property
-    def retiring(self) -> frozenset[str]:
-        return self.containers.retiring
-
-    @property
-    def starting(self) -> frozenset[str]:
-        return frozenset(self.containers.starting)
 
     async def deploy(self, change: Change) -> Container:
         name = change.wanted.spec.name
@@ -59,14 +45,14 @@ class DockerRolling:
             await self.snapshot.try_refresh(name)  # what was given up is gone: nobody is to see it in a list
             raise
         if old is not None and not _shares_port(old, change.wanted):
-            self.containers.retire_later(old)
+            self.retire_later(old)
         self.ledger.ready(ready, crashes)
         await self.snapshot.try_refresh(name)
-        return msgspec.structs.replace(ready.container, name=primary_name(self.namespace, name))
+        return msgspec.structs.replace(ready.container, name=primary_name(self.around.namespace, name))
 
     async def start(self, container: Container, wanted: DesiredService) -> Container:
         since, crashes = time.time(), self.ledger.crashes.reset(wanted.spec.name)
-        self.containers.starting.add(container.id)
+        self.starting.add(container.id)
         try:
             await self.engine.start(container.id)
             ready = await self.readiness.wait(container.id, wanted, since)
@@ -74,7 +60,7 @@ class DockerRolling:
             self.ledger.crashes.put(wanted.spec.name, crashes)
             raise
         finally:
-            self.containers.starting.discard(container.id)
+            self.starting.discard(container.id)
         self.ledger.ready(ready, crashes)
         await self.snapshot.try_refresh(wanted.spec.name)
         return ready.container
@@ -90,12 +76,6 @@ class DockerRolling:
         for item in self.snapshot.of_service(service):
             await self.retire(item)
 
-    async def retire(self, container: Container) -> None:
-        await self.containers.retire(container)
-
-    async def settle(self, service: str) -> None:
-        await self.containers.settle(service)
-
     async def last_lines(self, container: str, wanted: DesiredService) -> list[str]:
         return await self.readiness.last_lines(container, wanted)
 
@@ -107,9 +87,9 @@ class DockerRolling:
         """Return the container that serves now, with the leftovers of an interrupted deploy removed."""
         name = check_confined(wanted.spec).name
         await self.settle(name)
-        await self.engine.ensure_network(self.network)
+        await self.engine.ensure_network(self.around.network)
         await self.snapshot.refresh()
-        present, primary = self.snapshot.of_service(name), primary_name(self.namespace, name)
+        present, primary = self.snapshot.of_service(name), primary_name(self.around.namespace, name)
         # Only a switch gives one the service's name: what is newer may be half a deploy.
         candidates = [item for item in present if item.alive] or present
         old = max(candidates, key=lambda item: (item.name == primary, item.created_at, item.id), default=None)
@@ -119,15 +99,15 @@ class DockerRolling:
         if old is None:
             foreign = await self.engine.inspect(primary)
             if foreign is not None:
-                await self.containers.discard(foreign.id, foreign.ports)
+                await self.discard(foreign.id, foreign.ports)
         elif not old.alive:
-            await self.containers.discard(old.id, old.ports)
+            await self.discard(old.id, old.ports)
             return None
         return old
 
     async def _bring_up(self, change: Change, old: Container | None, undo: AsyncExitStack) -> ReadyContainer:
         """Start a fresh container and wait until it is ready; `undo` removes it, and has the old one go on."""
-        wanted, primary = change.wanted, primary_name(self.namespace, change.wanted.spec.name)
+        wanted, primary = change.wanted, primary_name(self.around.namespace, change.wanted.spec.name)
         healthy = old is not None and self.ledger.requires_health(change)
         if old is None:
             return await self._start_beside(wanted, primary, undo, require_healthy=healthy)
@@ -139,31 +119,31 @@ class DockerRolling:
                 proven = await self._start_beside(trial, f"{primary}.next", leave, require_healthy=healthy)
                 leave.pop_all()
             await self.retire(proven.container)
-        new = await self.containers.create(wanted, f"{primary}.next", fixed_ports(wanted))
+        new = await self.create(wanted, f"{primary}.next", fixed_ports(wanted))
         undo.push_async_exit(partial(self._restore, new, old))
         since = time.time()
         await self.engine.stop(old.id, old.stop_timeout)
-        await self.containers.begin(new, wanted)
+        await self.begin(new, wanted)
         return await self._wait(new, wanted, since)
 
     async def _start_beside(
         self, wanted: DesiredService, container_name: str, undo: AsyncExitStack, *, require_healthy: bool
     ) -> ReadyContainer:
-        container, ports = await self.containers.create_started(wanted, container_name)
-        undo.push_async_callback(self.containers.give_up, container, ports)
+        container, ports = await self.create_started(wanted, container_name)
+        undo.push_async_callback(self.give_up, container, ports)
         return await self._wait(container, wanted, 0.0, require_healthy=require_healthy)
 
     async def _wait(
         self, container: str, wanted: DesiredService, since: float, *, require_healthy: bool = False
     ) -> ReadyContainer:
         ready = await self.readiness.wait(container, wanted, since, require_healthy=require_healthy)
-        self.containers.starting.discard(container)  # from now on an end of it is its own
+        self.starting.discard(container)  # from now on an end of it is its own
         return ready
 
     async def _restore(self, new: str, old: Container, _kind: Any, reason: BaseException | None, _trace: Any) -> None:
         """Give up the new one and start the old one again; `reason` stays what is told, whatever else goes wrong."""
         with suppress(DirectorError):
-            await self.containers.give_up(new, {})
+            await self.give_up(new, {})
         try:
             await self.engine.start(old.id)
         except DockerUnavailable as error:  # removed with its end, say: the reconciler makes a container in its place
@@ -175,13 +155,13 @@ class DockerRolling:
 
     async def _switch(self, wanted: DesiredService, new: Container, old: Container | None) -> None:
         """Give the new container the service's name."""
-        primary = primary_name(self.namespace, new.service)
-        self.containers.seen(new)
+        primary = primary_name(self.around.namespace, new.service)
+        self.seen(new)
         if old is None:
             return
         if _shares_port(old, wanted):
             try:
-                await self.containers.discard(old.id, {})
+                await self.discard(old.id, {})
                 await self.engine.rename(new.id, primary)
             except DirectorError as error:  # it serves, and is what should be: the reconciler does the rest
                 logger.warning("switch_not_tidied", service=new.service, container=new.short_id, reason=error.message)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -30,32 +31,30 @@ UNHEARD_SECONDS = 10.0
 """Seconds after which a service that runs is asked although no heartbeat came: two of them are missing."""
 
 
+@dataclass(eq=False)
 class Announcer:
     """Keeps `Registrations` current.
 
     Nothing is pushed before the first sweep: an empty table would clear front's routes.
     """
 
-    def __init__(
-        self, link: RedisLink, prober: Prober, registrations: Registrations, snapshot: Snapshot, desired: Desired
-    ) -> None:
-        self._link = link
-        self._prober = prober
-        self._registrations = registrations
-        self._snapshot = snapshot
-        self._desired = desired
-        self._swept = False
-        self._pushed: int | None = None
-        self._kept: tuple[int, int] | None = None
-        self._changed = asyncio.Event()
-        self._asking: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.refusal = ""
-        """Why front did not take the registrations, while it does not."""
+    link: RedisLink
+    prober: Prober
+    registrations: Registrations
+    snapshot: Snapshot
+    desired: Desired
+    refusal: str = field(default="", init=False)
+    """Why front did not take the registrations, while it does not."""
+    _swept: bool = field(default=False, init=False)
+    _pushed: int | None = field(default=None, init=False)
+    _kept: tuple[int, int] | None = field(default=None, init=False)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _asking: set[str] = field(default_factory=set, init=False)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     def rows(self) -> list[Row]:
         """Return the rows of the services that are there."""
-        return self._registrations.rows(time.time(), self._snapshot.ended(self._desired.stopped()))
+        return self.registrations.rows(time.time(), self.snapshot.ended(self.desired.stopped()))
 
     async def heard(self, service: str) -> None:
         """Take a heartbeat: ask that service for its status, front together with what it should know."""
@@ -76,10 +75,10 @@ class Announcer:
 
     def ended(self, service: str) -> None:
         """Take it that a service's container died without a word: its peers look at once who is left of it."""
-        self._registrations.drop(service)
+        self.registrations.drop(service)
         if service == FRONT:
             self.refusal = ""
-        self._link.publish(PRESENCE, service.encode())
+        self.link.publish(PRESENCE, service.encode())
 
     def started(self, service: str) -> None:
         """Take it that a container was started by nobody who waits for it: ask it until it answers."""
@@ -104,7 +103,7 @@ class Announcer:
             await work
         except Exception as error:  # noqa: BLE001 - what one service answers must not be lost in silence
             logger.exception("ask_failed", service=service)
-            self._registrations.fault(service, f"its answer cannot be used: {type(error).__name__}", time.time())
+            self.registrations.fault(service, f"its answer cannot be used: {type(error).__name__}", time.time())
 
     async def run(self) -> None:
         """Sweep once, then push whenever the rows differ from what front was last told."""
@@ -117,7 +116,7 @@ class Announcer:
             async with asyncio.timeout(LOOK_EVERY):
                 await self._changed.wait()
         self._changed.clear()
-        if self._link.connected:
+        if self.link.connected:
             self._ask_unheard()
             await self._keep(rows := self.rows(), state_hash(rows))
         if state_hash(self.rows()) != self._pushed:
@@ -126,14 +125,14 @@ class Announcer:
     async def push(self) -> None:
         """Tell front now, if it is not told already; front being away is no error, its next heartbeat asks for it."""
         rows = self.rows()
-        if self._swept and self._link.connected and state_hash(rows) != self._pushed:
+        if self._swept and self.link.connected and state_hash(rows) != self._pushed:
             await self._push()
 
     def _ask_unheard(self) -> None:
         """Ask every service that runs and has not been heard for a while, each in the background."""
         now = time.time()
-        for item in self._snapshot.primaries().values():
-            silent = self._registrations.silent_for(item.service, item.started_at, now)
+        for item in self.snapshot.primaries().values():
+            silent = self.registrations.silent_for(item.service, item.started_at, now)
             if item.state == "running" and silent > UNHEARD_SECONDS and item.service not in self._asking:
                 self._spawn(self._guarded(item.service, self.heard(item.service)))
 
@@ -142,7 +141,7 @@ class Announcer:
         value = state_hash(rows)
         self._pushed = value
         await self._keep(rows, value)
-        status = await self._prober.ask(
+        status = await self.prober.ask(
             FRONT,
             timeout=STATUS_TIMEOUT,
             params={"register": rows, "state_hash": value},
@@ -154,42 +153,42 @@ class Announcer:
         self.refusal = ""
         logger.debug("front_told", rows=len(rows), state_hash=value)
         if status:
-            self._registrations.note(FRONT, status, time.time())
+            self.registrations.note(FRONT, status, time.time())
         else:  # it has them already, and said nothing of how it is
-            self._registrations.touch(FRONT, time.time())
+            self.registrations.touch(FRONT, time.time())
             await self._ask(FRONT, STATUS_TIMEOUT)
 
     def _refused(self, said: str) -> None:
-        reason = self._registrations.scrubbed(FRONT, said)
+        reason = self.registrations.scrubbed(FRONT, said)
         if reason != self.refusal:
             logger.error("registrations_refused", service=FRONT, reason=reason)
         self.refusal = reason
 
     async def _keep(self, rows: list[Row], value: int) -> None:
         """Write the rows where front reads them, again when Redis was away: it may have lost them."""
-        if self._kept == (value, self._link.reconnects):
+        if self._kept == (value, self.link.reconnects):
             return
         document = msgspec.json.encode({"register": rows, "state_hash": value})
         try:
-            await self._link.command("SET", REGISTRATIONS_KEY, document)
-            self._kept = (value, self._link.reconnects)
+            await self.link.command("SET", REGISTRATIONS_KEY, document)
+            self._kept = (value, self.link.reconnects)
         except RedisError as error:
             logger.warning("registrations_not_kept", reason=str(error))
 
     async def _ask(self, service: str, timeout: float, interval: float | None = None) -> None:
-        status = await self._prober.ask(service, timeout=timeout, interval=interval)
+        status = await self.prober.ask(service, timeout=timeout, interval=interval)
         if status:
-            self._registrations.note(service, status, time.time())
+            self.registrations.note(service, status, time.time())
             self.changed()
 
     async def _sweep(self) -> None:
         """Ask everything that runs, so that the first table that front gets is whole."""
-        await self._snapshot.ready.wait()
-        while not self._link.connected:
+        await self.snapshot.ready.wait()
+        while not self.link.connected:
             with contextlib.suppress(RedisError):
-                await self._link.ready(60.0)
+                await self.link.ready(60.0)
         running = sorted(
-            {item.service for item in self._snapshot.containers if item.state == "running"} - {"redis", "director"}
+            {item.service for item in self.snapshot.containers if item.state == "running"} - {"redis", "director"}
         )
         asks = {service: self._ask(service, SWEEP_TIMEOUT, interval=0.25) for service in running}
         await asyncio.gather(*(self._guarded(service, ask) for service, ask in asks.items()))

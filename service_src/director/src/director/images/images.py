@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter
@@ -69,29 +70,27 @@ class BuildCounts:
         self._seconds.inc(seconds)
 
 
+@dataclass(eq=False)
 class Images:
     """Plans and builds the images of services."""
 
-    def __init__(
-        self, engine: Engine, catalog: Catalog, builder: Builder, *, namespace: str, base_image: str, progress: Progress
-    ) -> None:
-        self._engine = engine
-        self._catalog = catalog
-        self._builder = builder
-        self._namespace = namespace
-        self._base_image = base_image
-        self._progress = progress
-        self._below = asyncio.Lock()
-        self.builds = BuildCounts()
+    engine: Engine
+    catalog: Catalog
+    builder: Builder
+    namespace: str
+    base_image: str
+    progress: Progress
+    builds: BuildCounts = field(default_factory=BuildCounts, init=False)
+    _below: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def has_folder(self, name: str) -> bool:
         """Tell whether there is a folder that a service of this name can be run from."""
-        folder = await asyncio.to_thread(self._catalog.find, name)
+        folder = await asyncio.to_thread(self.catalog.find, name)
         return folder is not None and folder.runnable
 
     async def names(self) -> set[str]:
         """Return the names of the image folders."""
-        return await asyncio.to_thread(self._catalog.names)
+        return await asyncio.to_thread(self.catalog.names)
 
     async def plan(self, name: str) -> ImagePlan:
         """Return what the image of a service would be now.
@@ -101,7 +100,7 @@ class Images:
             Conflict: it is an image of the platform itself, or the base image is not there.
             BuildFailed: a requirement of it cannot be had on today's Python.
         """
-        folder = await asyncio.to_thread(self._catalog.get, name)
+        folder = await asyncio.to_thread(self.catalog.get, name)
         if not folder.runnable:
             raise Conflict(
                 f"{name} is an image of the platform itself, not a service", "GET /list_images shows what can be run"
@@ -123,26 +122,26 @@ class Images:
         return True
 
     async def _plan(self, folder: ImageFolder) -> ImagePlan:
-        base, below = self._base_image, None
+        base, below = self.base_image, None
         base_id, base_contents, notes = "", "", list[str]()
         if folder.uses_base:
             plain = await self._base()
             base_id, base_contents = plain.id, plain.labels.get(LABEL_CONTENTS, "")
-            if folder.original and await asyncio.to_thread(self._catalog.find, ORIGINAL_BASE) is not None:
-                below = await self._plan(await asyncio.to_thread(self._catalog.get, ORIGINAL_BASE))
+            if folder.original and await asyncio.to_thread(self.catalog.find, ORIGINAL_BASE) is not None:
+                below = await self._plan(await asyncio.to_thread(self.catalog.get, ORIGINAL_BASE))
                 base, base_id, base_contents = below.tag, below.tag, below.contents
         entries = await asyncio.to_thread(read_entries, folder, base)
         if folder.uses_base:
             entries, notes = adapt_requirements(entries)
-        tag = f"{self._namespace}/{folder.name}:{context_hash(entries, base_id)}"
+        tag = f"{self.namespace}/{folder.name}:{context_hash(entries, base_id)}"
         contents = context_hash(named(entries, base, ORIGINAL_BASE) if below else entries, base_contents)
-        present = await self._engine.image(tag) is not None
+        present = await self.engine.image(tag) is not None
         return ImagePlan(folder, tag, contents, entries, present, base, notes, below)
 
     async def _ensure_below(self, name: str, plan: ImagePlan) -> None:
         """Build what an original service stands on, on its behalf; those that come at the same time wait for it."""
         async with self._below:
-            if await self._engine.image(plan.tag) is not None:
+            if await self.engine.image(plan.tag) is not None:
                 return
             try:
                 await self._build(name, plan)
@@ -157,7 +156,7 @@ class Images:
 
     async def _build(self, name: str, plan: ImagePlan, *, nocache: bool = False) -> None:
         """Build an image on behalf of the service `name`."""
-        labels = plan.labels(self._namespace)
+        labels = plan.labels(self.namespace)
         request = BuildRequest(tag=plan.tag, base_image=plan.base, labels=labels, nocache=nocache)
         logger.info("build_started", service=name, image=plan.tag, files=len(plan.entries))
         for note in plan.notes:
@@ -166,8 +165,8 @@ class Images:
         begun = asyncio.get_running_loop().time()
         outcome = "failed"
         try:
-            with self._progress.building(name, plan.tag):
-                await self._builder.build(request, context, lambda line: self._printed(name, line))
+            with self.progress.building(name, plan.tag):
+                await self.builder.build(request, context, lambda line: self._printed(name, line))
             outcome = "ok"
         finally:
             seconds = round(asyncio.get_running_loop().time() - begun, 2)
@@ -176,11 +175,11 @@ class Images:
 
     def _printed(self, name: str, line: str) -> None:
         logger.info("build", service=name, line=line)
-        self._progress.line(name, line)
+        self.progress.line(name, line)
 
     async def _base(self) -> ImageInfo:
-        base = await self._engine.image(self._base_image)
+        base = await self.engine.image(self.base_image)
         if base is None:
             hint = "make it with `ansible-playbook setup.yml`, or name another one in BAND_BASE_IMAGE"
-            raise Conflict(f"the base image {self._base_image} is not there", hint)
+            raise Conflict(f"the base image {self.base_image} is not there", hint)
         return base

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -77,40 +78,34 @@ class Held:
         return bad and now - since >= HOLD_SECONDS[level]
 
 
+@dataclass(eq=False)
 class Alerts:
     """Looks every five seconds, and has the webhook told of what is new."""
 
-    def __init__(
-        self,
-        webhook: Webhook,
-        store: Store,
-        namespace: str,
-        board: StatusBoard,
-        *,
-        quiet_minutes: float = 0.0,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        """`quiet_minutes` without an event are told of; 0: never."""
-        self._webhook = webhook
-        self._store = store
-        self._key = f"{namespace}:director:alerts"
-        self._board = board
-        self._quiet_seconds = quiet_minutes * 60
-        self._clock = clock
-        self._began = clock()
-        self._told = Told()
-        self._loaded = False
-        self._held: dict[str, Held] = {}
-        self._letters_at: dict[str, float] = {}
+    webhook: Webhook
+    store: Store
+    namespace: str
+    board: StatusBoard
+    quiet_minutes: float = 0.0
+    clock: Callable[[], float] = time.time
+    _told: Told = field(default_factory=Told, init=False)
+    _loaded: bool = field(default=False, init=False)
+    _held: dict[str, Held] = field(default_factory=dict, init=False)
+    _letters_at: dict[str, float] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._key = f"{self.namespace}:director:alerts"
+        self._quiet_seconds = self.quiet_minutes * 60
+        self._began = self.clock()
 
     async def run(self) -> None:
         """Look until cancelled; without a webhook there is nothing to do."""
-        if self._webhook.on:
+        if self.webhook.on:
             await run_forever("alerts", self.turn, pause_seconds=EVERY_SECONDS)
 
     async def turn(self) -> None:
         """Look once. While Redis is not well, only the parts of the platform are judged: nobody can be heard."""
-        before, sight, now = msgspec.json.encode(self._told), self._board.sight(), self._clock()
+        before, sight, now = msgspec.json.encode(self._told), self.board.sight(), self.clock()
         seen = dict(_parts(sight))
         if sight.parts.redis.status == OK:
             if not await self._load():
@@ -137,11 +132,11 @@ class Alerts:
         if kind == "service":
             events: dict[str, Happened] = {OK: "service_recovered", DEGRADED: "service_degraded"}
             reason = f"was {told}" if due == OK else condition.reason
-            self._webhook.tell(events.get(due, "service_failing"), name, reason=reason)
+            self.webhook.tell(events.get(due, "service_failing"), name, reason=reason)
         elif due == OK:
-            self._webhook.tell("alarm_over", "front", alarm=name)
+            self.webhook.tell("alarm_over", "front", alarm=name)
         elif told == OK:
-            self._webhook.tell(ALARMS[name], "front", reason=condition.reason)
+            self.webhook.tell(ALARMS[name], "front", reason=condition.reason)
 
     def _tell_letters(self, sight: Sight, now: float) -> None:
         counts = {one.name: one.dead_letters for one in sight.services}
@@ -149,7 +144,7 @@ class Alerts:
             count, known = counts.get(name, 0), self._told.letters.get(name, 0)
             if count > known and now - self._letters_at.get(name, float("-inf")) >= LETTERS_PAUSE_SECONDS:
                 self._letters_at[name] = now
-                self._webhook.tell("dead_letters", name, count=count, new=count - known)
+                self.webhook.tell("dead_letters", name, count=count, new=count - known)
                 self._told.letters[name] = count
             elif count < known:
                 self._told.letters[name] = count
@@ -165,7 +160,7 @@ class Alerts:
             minutes = round(self._quiet_seconds / 60, 1)
             facts = {"minutes": int(minutes) if minutes.is_integer() else minutes}
             event: Happened = "no_events" if silent else "events_resumed"
-            self._webhook.tell(event, "front", **facts, last_event_at=sight.last_event_at or None)
+            self.webhook.tell(event, "front", **facts, last_event_at=sight.last_event_at or None)
 
     def _note(self, key: str, word: str) -> None:
         if word == OK:
@@ -177,7 +172,7 @@ class Alerts:
         """Read what was told before; what was told since the start stands."""
         if not self._loaded:
             try:
-                raw = await self._store.command("GET", self._key)
+                raw = await self.store.command("GET", self._key)
                 found = decode(raw, Told) if raw else Told()
             except DecodingError:
                 found = Told()
@@ -189,7 +184,7 @@ class Alerts:
 
     async def _keep(self) -> None:
         try:
-            await self._store.command("SET", self._key, msgspec.json.encode(self._told))
+            await self.store.command("SET", self._key, msgspec.json.encode(self._told))
         except RedisError:
             return  # a restart before the next change may repeat something
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from band import logger
 from band.background import run_forever
@@ -25,6 +26,7 @@ TRIES = 3
 Key = tuple[str, int]
 
 
+@dataclass(eq=False)
 class PublishedPorts:
     """Knows which ports are dead. `restarts` counts by service; `every` is in seconds, 0 for never.
 
@@ -32,24 +34,15 @@ class PublishedPorts:
     health check that says nothing of the port, and another container of it would do no better.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        snapshot: Snapshot,
-        operations: Operations,
-        *,
-        every: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.restarts: Counter[str] = Counter()
-        self._engine = engine
-        self._snapshot = snapshot
-        self._operations = operations
-        self._every = every
-        self._clock = clock
-        self._good: set[Key] = set()
-        self._failed: dict[Key, int] = {}
-        self._next = 0.0
+    engine: Engine
+    snapshot: Snapshot
+    operations: Operations
+    every: float
+    clock: Callable[[], float] = time.monotonic
+    restarts: Counter[str] = field(default_factory=Counter, init=False)
+    _good: set[Key] = field(default_factory=set, init=False)
+    _failed: dict[Key, int] = field(default_factory=dict, init=False)
+    _next: float = field(default=0.0, init=False)
 
     def dead(self, container: str) -> tuple[int, ...]:
         """Return the host ports of a container that are dead."""
@@ -57,22 +50,20 @@ class PublishedPorts:
 
     async def run(self) -> None:
         """Try the ports, until cancelled."""
-        if self._every:
+        if self.every:
             await run_forever("published_ports", self.once, pause_seconds=SOON_SECONDS)
 
     async def once(self) -> None:
         """Try the ports of all healthy containers, if it is time."""
-        there = {
-            (item.id, port): item for item in self._snapshot.containers if _is_healthy(item) for port in item.ports
-        }
+        there = {(item.id, port): item for item in self.snapshot.containers if _is_healthy(item) for port in item.ports}
         self._good &= there.keys()
         self._failed = {key: tries for key, tries in self._failed.items() if key in there}
-        now = self._clock()
+        now = self.clock()
         if not there or (now < self._next and not there.keys() - self._good - self._failed.keys()):
             return
-        self._next = now + self._every
+        self._next = now + self.every
         try:
-            closed = await self._engine.closed_ports({port for _, port in there})
+            closed = await self.engine.closed_ports({port for _, port in there})
             for key, item in there.items():
                 await self._note(key, item, closed)
         except DockerUnavailable as error:
@@ -90,7 +81,7 @@ class PublishedPorts:
             self._good.add(key)
             self._failed.pop(key, None)
             return
-        seen = await self._engine.inspect(item.id)
+        seen = await self.engine.inspect(item.id)
         if seen is not None and _is_healthy(seen):  # and not one that ended between the list and the try
             self._failed[key] = self._failed.get(key, 0) + 1
             logger.warning("port_closed", service=item.service, port=key[1], tries=self._failed[key])
@@ -99,7 +90,7 @@ class PublishedPorts:
         self.restarts[service] += 1
         logger.error("port_dead", service=service, action="restart", restarts=self.restarts[service])
         try:
-            await self._operations.replace(service)
+            await self.operations.replace(service)
         except DirectorError as error:
             logger.warning("restart_failed", service=service, reason=error.message)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from band import logger
 from band.errors import RedisError
@@ -25,25 +26,21 @@ FIRST_PAUSE_SECONDS = 30.0
 MAX_PAUSE_SECONDS = 1800.0
 
 
+@dataclass(eq=False)
 class Renewals:
     """Knows which service is due when, and renews it."""
 
-    def __init__(
-        self,
-        operations: Operations,
-        registrations: Registrations,
-        snapshot: Snapshot,
-        link: RedisLink,
-        platform: str,
-        patience: float,
-    ) -> None:
-        self._operations = operations
-        self._registrations = registrations
-        self._snapshot = snapshot
-        self._link = link
-        self._platform = platform
-        self._patience_ends = time.time() + patience
-        self._failures: dict[str, tuple[int, float]] = {}  # by service: how many in a row, and until when it waits
+    operations: Operations
+    registrations: Registrations
+    snapshot: Snapshot
+    link: RedisLink
+    platform: str
+    patience: float
+    _failures: dict[str, tuple[int, float]] = field(default_factory=dict, init=False)
+    """By service: how many in a row, and until when it waits."""
+
+    def __post_init__(self) -> None:
+        self._patience_ends = time.time() + self.patience
 
     def due(self, services: Mapping[str, DesiredService], busy: Collection[str]) -> dict[str, float]:
         """Return the services to be replaced and when, in seconds since 1970; those that are `busy` are left out."""
@@ -60,7 +57,7 @@ class Renewals:
         """Put a fresh container of the same release in place."""
         service = wanted.spec.name
         try:
-            await self._operations.bring_back(wanted, "renew")
+            await self.operations.bring_back(wanted, "renew")
             self._failures.pop(service, None)
             logger.info("service_renewed", service=service)
         except (DirectorError, RedisError) as error:
@@ -71,15 +68,15 @@ class Renewals:
 
     def _silent_for(self, service: str) -> float:
         """Return the seconds since a service was heard, or could have been; 0 while Redis is away."""
-        seen = self._snapshot.primary(service)
-        if seen is None or not self._link.connected:
+        seen = self.snapshot.primary(service)
+        if seen is None or not self.link.connected:
             return 0.0
-        return self._registrations.silent_for(service, seen.started_at, time.time())
+        return self.registrations.silent_for(service, seen.started_at, time.time())
 
     def _is_stale(self, wanted: DesiredService) -> bool:
         # What ends by itself gets a new container with its next run.
         return (
             wanted.state == "running"
             and not wanted.spec.auto_remove
-            and wanted.spec.platform not in {"", self._platform}
+            and wanted.spec.platform not in {"", self.platform}
         )
