@@ -16,6 +16,7 @@ from director.deploy.ledger import Ledger
 from director.deploy.operations import Operations
 from director.deploy.readiness import ReadyContainer
 from director.deploy.rollback import Rollback
+from director.deploy.spec_builder import PlatformConfig
 from director.discovery.registrations import Registrations
 from director.engine.interface import Container, ImageInfo
 from director.errors import Conflict, DockerAway, NotFound, PortTaken, ServiceFailed, TimedOut
@@ -36,7 +37,8 @@ class FakeDeployer(DockerRolling):
 
     def __init__(self, **parts: Any) -> None:
         fake: Any = None
-        super().__init__(engine=fake, containers=fake, readiness=fake, namespace="ns", network="net", **parts)
+        around = PlatformConfig(namespace="ns", network="net", env={}, memory="350m")
+        super().__init__(engine=fake, ports=fake, readiness=fake, around=around, **parts)
         self.before: dict[str, BaseException] = {}
         self.after: dict[str, BaseException] = {}
         self.deployed: list[DesiredService] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import struct
 import time
@@ -230,7 +231,7 @@ def test_a_builds_progress_is_its_step_and_its_lines() -> None:
 async def client(house: House) -> AsyncIterator[TestClient[Any, Any]]:
     guard = Guard(frozenset({"127.0.0.1"}))
     app = web.Application(middlewares=[error_middleware(guard)])
-    app.add_routes(websocket.LogSocket(house.feed).routes())
+    app.router.add_get("/ws", functools.partial(websocket.serve_lines, house.feed))
     async with TestClient(TestServer(app)) as found:
         yield found
 
@@ -282,7 +283,7 @@ async def test_a_slow_reader_is_let_go_with_a_word(
         assert "too slow" in line["data"]
         closed = await asyncio.wait_for(socket.receive(), 5)
         assert (closed.type, closed.data) == (WSMsgType.CLOSE, 1013)
-    monkeypatch.setattr(websocket, "MOST_READERS", 0)
+    monkeypatch.setattr(websocket, "MOST_CLIENTS", 0)
     with pytest.raises(WSServerHandshakeError) as caught:
         await client.ws_connect("/ws")
     assert caught.value.status == 409

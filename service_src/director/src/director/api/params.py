@@ -11,7 +11,7 @@ import msgspec
 from director import validation
 from director.errors import BadParameter, InvalidValue, shown_key
 from director.state.desired import Limits, Name, Pos
-from director.validation import explain
+from director.validation import explain, leaves
 
 DEPTH = 32
 """Levels of objects and lists in a body; nothing that the director knows has more than four."""
@@ -178,25 +178,12 @@ def check_once(keys: Iterable[str]) -> None:
 
 def check_tree(value: Any) -> None:
     """Refuse what could not be written again: deep trees, and texts with half a character in them."""
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        if depth > DEPTH:
-            raise BadParameter(f"the body has more than {DEPTH} levels", EXAMPLE)
-        below: list[Any] = []
-        for item in level:
-            if isinstance(item, str):
-                _check_text(item)
-            elif isinstance(item, dict):
-                below += [*item.keys(), *item.values()]
-            elif isinstance(item, list):
-                below += item
-        level = below
-
-
-def _check_text(text: str) -> None:
     try:
-        text.encode()
+        for leaf in leaves(value, DEPTH):
+            if isinstance(leaf, str):
+                leaf.encode()
+    except RecursionError as error:
+        raise BadParameter(f"the body {error}", EXAMPLE) from error
     except UnicodeEncodeError as error:
         raise BadParameter("a parameter is not valid UTF-8", "send UTF-8") from error
 

@@ -6,25 +6,22 @@ import asyncio
 import contextlib
 from typing import Any
 
-import msgspec
 from aiohttp import WSCloseCode, web
 
 from band import logger
 from band.background import run_forever
 from band.errors import RedisError
+from director.api.websocket import in_background, open_socket, send_message
 from director.dashboard.board import Board
 from director.dashboard.rendering import Renderer
-from director.errors import BadParameter, Conflict, DirectorError
+from director.errors import DirectorError
 from director.state.store import stream_order
 
 ROUND = 1.0
-MOST_VIEWERS = 64
 WAITING = 32
 """Rounds that may wait for one page; one that is slower is let go, and comes back by itself."""
 MOST_AT_ONCE = 20
 """Events a round at most: nobody reads more, and the rate says how many there are."""
-SEND_TIMEOUT = 10.0
-HEARTBEAT = 20.0
 
 Message = dict[str, Any]
 
@@ -57,18 +54,8 @@ class Live:
             logger.debug("page_not_fresh", reason=str(error))
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Serve one open page until it leaves.
-
-        Raises:
-            BadParameter: this is no WebSocket.
-            Conflict: too many pages are open.
-        """
-        socket = web.WebSocketResponse(heartbeat=HEARTBEAT, compress=True, max_msg_size=4096)
-        if not socket.can_prepare(request):
-            raise BadParameter("this is a WebSocket", "open the page at /")
-        if len(self._viewers) >= MOST_VIEWERS:
-            raise Conflict(f"{MOST_VIEWERS} pages are open already", "close one of them")
-        await socket.prepare(request)
+        """Serve one open page until it leaves; raises as `open_socket` does."""
+        socket = await open_socket(request, len(self._viewers), "open the page at /")
         queue: asyncio.Queue[Message] = asyncio.Queue(WAITING)
         # All that is known goes first: the page was made a moment ago, or it comes back after an hour.
         if self._viewers:
@@ -78,15 +65,12 @@ class Live:
         self._viewers.add(queue)
         self._newest = ""  # the newest events once more: a page knows those it has by their ids
         self._wake.set()
-        sender = asyncio.create_task(self._send(socket, queue))
-        try:
-            async for _ in socket:
-                pass
-        finally:
-            self._viewers.discard(queue)
-            sender.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sender
+        async with in_background(self._send(socket, queue)):
+            try:
+                async for _ in socket:
+                    pass
+            finally:
+                self._viewers.discard(queue)
         return socket
 
     def _forget(self) -> None:
@@ -95,9 +79,7 @@ class Live:
     async def _send(self, socket: web.WebSocketResponse, queue: asyncio.Queue[Message]) -> None:
         with contextlib.suppress(ConnectionError, TimeoutError, RuntimeError):
             while queue in self._viewers:
-                message = await queue.get()
-                async with asyncio.timeout(SEND_TIMEOUT):
-                    await socket.send_str(msgspec.json.encode(message).decode())
+                await send_message(socket, await queue.get())
         await socket.close(code=WSCloseCode.TRY_AGAIN_LATER)
 
     def _tell(self, message: Message) -> None:

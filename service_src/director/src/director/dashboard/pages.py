@@ -16,7 +16,7 @@ from director.api.params import LogsParams, Nothing, ServiceParams, TraceParams,
 from director.api.schemas import ReleaseRow
 from director.api.server import LOGIN
 from director.api.throttle import TokenThrottle
-from director.api.websocket import LogSocket
+from director.api.websocket import serve_lines
 from director.dashboard import timeline
 from director.dashboard.board import EVENTS, Api, Board
 from director.dashboard.lists import fields
@@ -239,7 +239,7 @@ class Dashboard:
         """Return every route of the page, and that of the live log."""
         live = web.get("/dashboard/live", self._live.handle)
         pages = [*self._pages.routes(), *self._assets.routes(), *self._login.routes()]
-        return [*pages, live, *LogSocket(self._feed).routes()]
+        return [*pages, live, web.get("/ws", functools.partial(serve_lines, self._feed))]
 
     async def run(self) -> None:
         """Keep open pages fresh and follow what is read, until cancelled."""

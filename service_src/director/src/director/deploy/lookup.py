@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+from director.deploy.deployer import Deployer
+from director.deploy.spec_builder import PlatformConfig
+from director.engine.interface import Engine
 from director.errors import Conflict, NotFound, did_you_mean
 from director.images.images import Images
+from director.locks import Locks
 from director.state.desired import Desired, DesiredService
+from director.state.history import Releases
 
 ROWS = 99
 CORE = frozenset({"director", "redis"})
@@ -24,24 +30,36 @@ def check_not_core(name: str) -> None:
         raise Conflict(f"{name} is reserved by the platform, and is not a service", hint, service=name)
 
 
-async def what_runs(name: str, desired: Desired, images: Images) -> DesiredService:
-    """Return what should be of a service that was run and not removed.
+@dataclass(kw_only=True, eq=False)
+class Verbs:
+    """What everything that is done to a service needs."""
 
-    Raises:
-        Conflict: it is a part of the platform itself, or Redis could not be asked yet.
-        NotFound: it was never run; the hint says how to run it, or that there is nothing to run.
-    """
-    check_not_core(name)
-    wanted = desired.get(name)
-    if wanted is not None and wanted.state != "removed":
-        return wanted
-    if not desired.loaded:
-        raise Conflict("the desired state is not loaded yet (Redis)", "check Redis: GET /health")
-    if await images.has_folder(name):
-        raise NotFound(f"service {name!r} was never run", f"GET /run/{name} runs it", service=name)
-    near = did_you_mean(name, {*desired.all(), *await images.names()})
-    hint = f"{near}GET /list lists the services, GET /list_images what can be run"
-    raise NotFound(f"no such service or image folder: {name!r}", hint, service=name)
+    engine: Engine
+    images: Images
+    desired: Desired
+    releases: Releases
+    deployer: Deployer
+    locks: Locks
+    around: PlatformConfig
+
+    async def wanted(self, name: str) -> DesiredService:
+        """Return what should be of a service that was run and not removed.
+
+        Raises:
+            Conflict: it is a part of the platform itself, or Redis could not be asked yet.
+            NotFound: it was never run; the hint says how to run it, or that there is nothing to run.
+        """
+        check_not_core(name)
+        wanted = self.desired.get(name)
+        if wanted is not None and wanted.state != "removed":
+            return wanted
+        if not self.desired.loaded:
+            raise Conflict("the desired state is not loaded yet (Redis)", "check Redis: GET /health")
+        if await self.images.has_folder(name):
+            raise NotFound(f"service {name!r} was never run", f"GET /run/{name} runs it", service=name)
+        near = did_you_mean(name, {*self.desired.all(), *await self.images.names()})
+        hint = f"{near}GET /list lists the services, GET /list_images what can be run"
+        raise NotFound(f"no such service or image folder: {name!r}", hint, service=name)
 
 
 def check_free(pos: str, name: str, wanted: Mapping[str, DesiredService]) -> None:

@@ -11,20 +11,18 @@ import msgspec
 
 from band import logger
 from director.deploy import spec_builder
-from director.deploy.deployer import Change, Deployer
+from director.deploy.deployer import Change
 from director.deploy.ledger import Ledger
-from director.deploy.lookup import check_free, check_not_core, what_runs
-from director.deploy.spec_builder import PlatformConfig, resolve
+from director.deploy.lookup import Verbs, check_free, check_not_core
+from director.deploy.spec_builder import resolve
 from director.discovery.registrations import Registrations
-from director.engine.interface import Container, Engine
+from director.engine.interface import Container
 from director.engine.snapshot import Snapshot
 from director.errors import BuildFailed, Conflict, DirectorError, DockerRefused, NotFound
-from director.images.images import Images
-from director.locks import Locks
 from director.state import history
 from director.state.crash_log import CrashLog
-from director.state.desired import Configs, Desired, DesiredService, Document, Limits, Spec
-from director.state.history import By, Releases
+from director.state.desired import Configs, DesiredService, Document, Limits, Spec
+from director.state.history import By
 
 Would = Literal["nothing", "build", "restart", "start"]
 
@@ -65,21 +63,14 @@ class Rebuilt(msgspec.Struct, frozen=True):
 
 
 @dataclass(kw_only=True, eq=False)
-class Operations:
+class Operations(Verbs):
     """Carries out requests. Every method raises DirectorError subclasses."""
 
-    engine: Engine
     snapshot: Snapshot
-    images: Images
-    desired: Desired
-    releases: Releases
     configs: Configs
     crashes: CrashLog
-    deployer: Deployer
     ledger: Ledger
     registrations: Registrations
-    locks: Locks
-    around: PlatformConfig
     _claims: dict[str, str] = field(default_factory=dict, init=False)
     """Places of the grid that requests under way ask for, and for which service."""
 
@@ -152,7 +143,7 @@ class Operations:
         async with self.locks.hold(name):
             if interrupted and self.desired.get(name) is None:
                 return None  # its first run, of which nothing is left
-            wanted = await self._wanted(name)
+            wanted = await self.wanted(name)
             await self.desired.put(msgspec.structs.replace(wanted, state="stopped"))
             await self.deployer.stop(name)
             self.registrations.drop(name)
@@ -224,7 +215,7 @@ class Operations:
     async def set_pos(self, name: str, pos: str) -> None:
         """Put a service at another place of the grid; nothing is restarted."""
         async with self.locks.hold(name):
-            wanted = await self._wanted(name)
+            wanted = await self.wanted(name)
             await self.configs.put(name, spec_builder.update(await self.configs.get(name), {"pos": pos}))
             await self.desired.put(msgspec.structs.replace(wanted, pos=pos))
 
@@ -268,10 +259,7 @@ class Operations:
         return "rolled_back" in states and "current" not in states
 
     async def _to_run(self, name: str) -> DesiredService:
-        return msgspec.structs.replace(await self._wanted(name), state="running")
-
-    async def _wanted(self, name: str) -> DesiredService:
-        return await what_runs(name, self.desired, self.images)
+        return msgspec.structs.replace(await self.wanted(name), state="running")
 
 
 def _with(document: Document, options: RunOptions) -> Document:

@@ -8,29 +8,19 @@ from dataclasses import dataclass
 import msgspec
 
 from band import logger
-from director.deploy.deployer import Change, Deployer
-from director.deploy.lookup import what_runs
-from director.deploy.spec_builder import PlatformConfig
-from director.engine.interface import Container, Engine
+from director.deploy.deployer import Change
+from director.deploy.lookup import Verbs
+from director.engine.interface import Container
 from director.errors import Conflict, DirectorError, DockerAway, NotFound
-from director.images.images import ImagePlan, Images
-from director.locks import Locks
+from director.images.images import ImagePlan
 from director.state import history
-from director.state.desired import Desired, DesiredService
-from director.state.history import Release, Releases
+from director.state.desired import DesiredService
+from director.state.history import Release
 
 
 @dataclass(kw_only=True, eq=False)
-class Rollback:
+class Rollback(Verbs):
     """Brings earlier releases back through the same steps as any deploy: start beside, check, switch."""
-
-    engine: Engine
-    images: Images
-    desired: Desired
-    releases: Releases
-    deployer: Deployer
-    locks: Locks
-    around: PlatformConfig
 
     async def to(self, name: str, release: str | None) -> tuple[Container, Release]:
         """Go back to a release, by its id or spec hash; without one to the last good one before the current.
@@ -41,7 +31,7 @@ class Rollback:
             DirectorError: it did not come up; what served before still does.
         """
         async with self.locks.hold(name, interruptible=True):
-            wanted = await self._wanted(name)
+            wanted = await self.wanted(name)
             target = self._choose(name, release)
             await self._have_image(target)
             seen = await self._go(wanted, target, "rollback", "rolled back by request")
@@ -54,7 +44,7 @@ class Rollback:
             NotFound: as `to` does.
             Conflict: as `to` does.
         """
-        await self._wanted(name)
+        await self.wanted(name)
         target = self._choose(name, release)
         await self._to_build(target)
         return target
@@ -69,7 +59,7 @@ class Rollback:
             return await self._away(name, reason)
 
     async def _away(self, name: str, reason: str) -> Release | None:
-        wanted = await self._wanted(name)
+        wanted = await self.wanted(name)
         tried: set[str] = set()
         while True:
             target = self._earlier(name, tried)
@@ -150,9 +140,6 @@ class Rollback:
         if plan.tag != image:
             raise Conflict(f"image {image} of release {target.id} is gone, and the folder holds other contents", hint)
         return plan
-
-    async def _wanted(self, name: str) -> DesiredService:
-        return await what_runs(name, self.desired, self.images)
 
 
 def _others(name: str, found: history.History) -> str:

@@ -17,6 +17,7 @@ from director.images.catalog import Catalog
 from director.redact import scrub, scrub_tree, secret_values
 from director.state.desired import Desired
 from director.state.history import Releases
+from director.validation import leaves
 
 
 @dataclass(kw_only=True, eq=False)
@@ -144,20 +145,11 @@ def row_problem(row: Any) -> str:
 
 def tree_problem(value: Any) -> str:
     """Return why a value of JSON could not be written again: too many levels, too large a number."""
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        if depth > MAX_DEPTH:
-            return f"has more than {MAX_DEPTH} levels"
-        below: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                below += item.values()
-            elif isinstance(item, list):
-                below += item
-            elif isinstance(item, int) and not -(2**63) <= item < 2**64:
-                return "has a number that is too large"
-        level = below
+    try:
+        if any(isinstance(leaf, int) and not -(2**63) <= leaf < 2**64 for leaf in leaves(value, MAX_DEPTH)):
+            return "has a number that is too large"
+    except RecursionError as error:
+        return str(error)
     return ""
 
 
