@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import pytest
 
 from band.errors import SettingsError
-from band.typed_settings import load
+from band.typed_settings import Secret, is_link, load
 
 
 class Shop(msgspec.Struct, frozen=True):
@@ -47,3 +48,61 @@ def test_all_that_is_wrong_is_told_together_without_secrets() -> None:
     ):  # fmt: skip
         assert part in text
     assert "hunter2" not in text
+
+
+class Vault(msgspec.Struct, frozen=True, rename=str.upper):
+    """Settings with secrets."""
+
+    token: Secret | None = None
+    key: Secret = Secret()
+    folder: Path | None = None
+
+
+def test_a_secret_shows_nowhere_and_is_given_away_on_request_only() -> None:
+    """Whatever prints, formats or logs settings shows no secret; JSON refuses to write one."""
+    found = load(Vault, {"TOKEN": " canary ", "FOLDER": "/data"})
+    assert (found.token, found.folder, bool(found.key)) == (Secret("canary"), Path("/data"), False)
+    assert found.token is not None and found.token.reveal() == "canary"
+    shown = f"{found!r} {found} {found.token} {found.token!r} {[found.token]}"
+    assert "canary" not in shown
+    assert "Secret(***)" in shown
+    with pytest.raises(TypeError):
+        msgspec.json.encode(found)
+
+
+def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+    """`<NAME>_FILE` wins over the variable; a file that cannot be read is told of, with the other mistakes."""
+    (tmp_path / "token").write_text("canary\n")
+    found = load(Vault, {"TOKEN": "old", "TOKEN_FILE": str(tmp_path / "token")})
+    assert found.token == Secret("canary")
+    with pytest.raises(SettingsError, match=r"TOKEN_FILE=/nowhere cannot be read: No such file or directory"):
+        load(Vault, {"TOKEN_FILE": "/nowhere"})
+
+
+def test_a_file_of_our_own_has_no_unknown_keys() -> None:
+    """Each is told with the setting that it is nearly; sections and what others read stand there by right."""
+    given = {"name": "a", "listen": {"all": "yes"}, "production": {"count": 1}, "env": "test"}
+    assert load(Shop, given, others=["env"]).name == "a"
+    with pytest.raises(SettingsError) as caught:
+        load(Shop, {**given, "conut": 1, "weather": "fine"}, others=["env"])
+    assert str(caught.value) == "conut is not a setting; did you mean count?; weather is not a setting"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "link"),
+    [
+        ("BAND_PORT", "tcp://172.17.0.2:8080", True),
+        ("BAND_PORT_8080_TCP", "tcp://172.17.0.2:8080", True),
+        ("BAND_PORT_8080_TCP_ADDR", "172.17.0.2", True),
+        ("BAND_NAME", "/director/band", True),
+        ("BAND_ENV_PATH", "/usr/bin", True),
+        ("BAND_SERVICE_HOST", "10.0.0.1", True),
+        ("BAND_SERVICE_PORT_HTTP", "80", True),
+        ("BAND_PORT", "8080", False),
+        ("BAND_SERVICE_SRC", "/src", False),
+        ("BAND_TOKEN", "x", False),
+    ],
+)
+def test_links_of_docker_and_kubernetes_are_known(key: str, value: str, link: bool) -> None:
+    """A container or service that is called `band` leaves variables with our prefix in every other's environment."""
+    assert is_link(key, value) is link

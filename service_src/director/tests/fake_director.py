@@ -46,7 +46,7 @@ class FakeEngine:
         self.asked: dict[str, int] = {}
         self._deaf_until = 0.0
         self.real = set((os.environ.get("FAKE_REAL") or "").split())
-        self._dsn = settings.redis_dsn
+        self._dsn = settings.redis_dsn.reveal()
         self._link = RedisLink("fake-services", on_message=self._on_message)
         self._events: asyncio.Queue[Event] = asyncio.Queue()
 

@@ -33,7 +33,7 @@ from director.errors import (
     TimedOut,
 )
 from director.errors import RedisUnavailable as RedisAway
-from director.state.desired import Desired, DesiredService, Spec, check_env, memory_bytes
+from director.state.desired import Configs, Desired, DesiredService, Spec, check_env, memory_bytes
 
 RunParams = params.RunParams
 
@@ -373,7 +373,7 @@ async def test_configs_take_dotted_keys_and_drop_empty_values() -> None:
     with pytest.raises(InvalidValue):
         config.shaping({"limits": {"memory": "lots"}})
     store = FakeStore()
-    kept = config.Configs(store, "ns")
+    kept = Configs(store, "ns")
     await kept.put("one", {"pos": "0x0"})
     assert await kept.get("one") == {"pos": "0x0"}
     await kept.put("one", {"pos": "1x1"})

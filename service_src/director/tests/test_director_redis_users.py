@@ -273,7 +273,7 @@ def test_who_gives_users_is_a_named_user_itself() -> None:
     assert not DirectorSettings.read({"REDIS_HOST": "redis"}).redis_users
     named = {"REDIS_HOST": "redis", "REDIS_USER": "director", "REDIS_PASSWORD": "canary", "BAND_REDIS_USERS": "true"}
     settings = DirectorSettings.read(named)
-    assert settings.redis_users and settings.redis_dsn == "redis://director:canary@redis:6379/0"
+    assert settings.redis_users and settings.redis_dsn.reveal() == "redis://director:canary@redis:6379/0"
     for wrong in ({"REDIS_USER": ""}, {"REDIS_PASSWORD": ""}, {"BAND_REDIS_USERS": "maybe"}):
         with pytest.raises(ConfigError) as error:
             DirectorSettings.read(named | wrong)

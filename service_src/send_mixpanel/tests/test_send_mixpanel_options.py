@@ -17,7 +17,7 @@ CANARY = "c4n4ry-53cr3t"
 
 def signed_in(options: Options, project: str = "default") -> str:
     found = options.default if project == "default" else options.projects[project]
-    return base64.b64decode((found.auth or "").removeprefix("Basic ")).decode()
+    return base64.b64decode((found.auth.reveal() if found.auth else "").removeprefix("Basic ")).decode()
 
 
 def test_send_mixpanel_token_is_the_user_name() -> None:

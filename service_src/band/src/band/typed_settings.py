@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -12,19 +15,62 @@ from band.errors import SettingsError
 from band.telemetry.logs import MASK, is_secret_name
 
 S = TypeVar("S", bound=msgspec.Struct)
+NEAR: Final = 0.8
+"""How alike an unknown key and a setting are, from which on it is taken for a misspelt one."""
+_LINK = re.compile(
+    r"\w+_(?:PORT=\w+://.*|NAME=/.*|(?:PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?|SERVICE_(?:HOST|PORT)(?:_\w+)?|ENV_\w+)=.*)",
+    re.DOTALL,
+)
+"""What Docker's links and Kubernetes' services put into the environment, whatever the service is called."""
 
 
-def load(kind: type[S], *sources: Mapping[str, Any], problems: Iterable[str] = (), **ready: Any) -> S:
+class Secret:
+    """A text that nothing shows by accident: only `reveal` returns it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str = "") -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK if self._text else ''})"
+
+    __str__ = __repr__
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+
+def load(
+    kind: type[S],
+    *sources: Mapping[str, Any],
+    problems: Iterable[str] = (),
+    others: Iterable[str] | None = None,
+    **ready: Any,
+) -> S:
     """Return a Struct of settings: each field has the first value in ``sources`` that is neither None nor empty.
 
-    A text becomes the field's type: a number within ``msgspec.Meta(ge=…, le=…)``, yes and no, a list of words. A field
-    named ``a.b`` (``msgspec.field(name="a.b")``) is looked for in the mapping ``a``. When the Struct has a method
-    ``problems``, what that yields is wrong too.
+    A text becomes the field's type: a number within ``msgspec.Meta(ge=…, le=…)``, yes and no, a list of words, a path,
+    a `Secret` (also read from the file that the variable ``<NAME>_FILE`` names, which wins). A field named ``a.b``
+    (``msgspec.field(name="a.b")``) is looked for in the mapping ``a``. When the Struct has a method ``problems``, what
+    that yields is wrong too.
 
     Args:
         kind: what to fill.
         sources: the strongest first, e.g. config.yaml before the environment.
         problems: what is known to be wrong already.
+        others: for sources that are all our own (a file): the keys that are no field and may be there. Every other key
+            is wrong, but for sections: a mapping may be that of an environment.
         ready: fields that are taken as they are.
 
     Raises:
@@ -33,14 +79,21 @@ def load(kind: type[S], *sources: Mapping[str, Any], problems: Iterable[str] = (
     wrong = list(problems)
     found: dict[str, Any] = {}
     for field in [field for field in msgspec.structs.fields(kind) if field.name not in ready]:
-        name = field.encode_name
-        value = first(*(_look(source, name) for source in sources))
-        if value is not None:
-            shown = f"{name}={MASK if is_secret_name(name) else repr(value)}"
-            try:
-                found[field.name] = _convert(msgspec.inspect.type_info(field.type), field.type, value)
-            except ValueError as error:
-                wrong.append(f"{shown} {error}")
+        name, info = field.encode_name, _without_none(msgspec.inspect.type_info(field.type))
+        try:
+            value = _read_file(sources, name) if info == _SECRET and name.isupper() else None
+            value = first(value, *(_look(source, name) for source in sources))
+            if value is not None:
+                shown = MASK if info == _SECRET or is_secret_name(name) else repr(value)
+                found[field.name] = _convert(info, field.type, value)
+        except OSError as error:
+            wrong.append(f"{name}_FILE={error.filename} cannot be read: {error.strerror}")
+        except ValueError as error:
+            wrong.append(f"{name}={shown} {error}")
+    if others is not None:
+        known = {field.encode_name.partition(".")[0] for field in msgspec.structs.fields(kind)} | set(others)
+        keys = [key for source in sources for key, value in source.items() if not isinstance(value, Mapping)]
+        wrong += [not_a_setting(key, near) for key, near in unknown_keys(keys, known).items()]
     settings = kind(**found, **ready)
     wrong += getattr(settings, "problems", list)()
     if wrong:
@@ -48,13 +101,47 @@ def load(kind: type[S], *sources: Mapping[str, Any], problems: Iterable[str] = (
     return settings
 
 
+def unknown_keys(keys: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Return the keys that are not known, each with the known one that it is nearly; empty where none is near."""
+    names = sorted(known)
+    strange = sorted({key for key in keys if key not in names})
+    return {key: next(iter(difflib.get_close_matches(key, names, 1, NEAR)), "") for key in strange}
+
+
+def not_a_setting(key: str, near: str) -> str:
+    """Return what is said of a key that is no setting."""
+    return f"{key} is not a setting" + (f"; did you mean {near}?" if near else "")
+
+
+def is_link(key: str, value: str) -> bool:
+    """Tell whether a variable is one that Docker or Kubernetes makes for another container or service."""
+    return bool(_LINK.fullmatch(f"{key}={value}"))
+
+
 def _look(source: Any, name: str) -> Any:
     for part in name.split("."):
         source = source.get(part) if isinstance(source, Mapping) else None
-    return source
+    return source.strip() if isinstance(source, str) else source
+
+
+def _read_file(sources: Iterable[Mapping[str, Any]], name: str) -> str | None:
+    path = first(*(_look(source, f"{name}_FILE") for source in sources))
+    return None if path is None else Path(path).read_text(encoding="utf-8").strip()
+
+
+def _without_none(info: msgspec.inspect.Type) -> msgspec.inspect.Type:
+    if not isinstance(info, msgspec.inspect.UnionType):
+        return info
+    kinds = [kind for kind in info.types if not isinstance(kind, msgspec.inspect.NoneType)]
+    return kinds[0] if len(kinds) == 1 else info
+
+
+_SECRET: Final = msgspec.inspect.type_info(Secret)
 
 
 def _convert(info: msgspec.inspect.Type, kind: Any, value: Any) -> Any:
+    if isinstance(info, msgspec.inspect.CustomType) and info.cls in (Secret, Path):
+        return info.cls(str(value))
     if isinstance(info, msgspec.inspect.BoolType):
         return parse_bool(value)
     if isinstance(info, msgspec.inspect.StrType):

@@ -77,18 +77,19 @@ class Director:
         namespace = settings.namespace
         self.settings, self.engine = settings, engine
         self.users = (
-            RedisUsers(link, settings.redis_dsn, settings.service_redis_dsn, namespace)
+            RedisUsers(link, settings.redis_dsn.reveal(), settings.service_redis_dsn.reveal(), namespace)
             if settings.redis_users
             else None
         )
         self.around = around = surroundings(settings, own, self.users)
+        token = settings.token.reveal() if settings.token else None
         self.guard = Guard(
-            _hosts(settings, own), settings.token, frozenset({f"{HTTP_PREFIX}/health"}), OPEN, READING,
+            _hosts(settings, own), token, frozenset({f"{HTTP_PREFIX}/health"}), OPEN, READING,
             gateways=own_gateways if own and not own.host_network else None,
         )  # fmt: skip
         self.requests, self.guesses = RequestCounts(), TokenThrottle()
         self.locks = Locks()
-        self.webhook = Webhook(settings.webhook_url, namespace)
+        self.webhook = Webhook(settings.webhook_url.reveal() if settings.webhook_url else None, namespace)
 
         self.desired = Desired(link, namespace)
         self.releases = Releases(link, namespace, keep=settings.keep_releases)
@@ -120,7 +121,7 @@ class Director:
         )  # fmt: skip
 
         self.redis_health = RedisHealth(link, namespace, self.desired.all)
-        self.scripts = Scripts(link, RedisAddress.parse(settings.redis_dsn))
+        self.scripts = Scripts(link, RedisAddress.parse(settings.redis_dsn.reveal()))
         self.registrations = Registrations(self.secrets.values)
         self.prober = Prober(link)
         self.probe_link = RedisLink("director-probe", on_message=self.prober.on_message)
@@ -241,7 +242,7 @@ class Director:
 
     async def _listen_for_answers(self) -> None:
         await self.probe_link.subscribe(self.prober.reply_to)
-        self.probe_link.start(RedisAddress.parse(self.settings.redis_dsn))
+        self.probe_link.start(RedisAddress.parse(self.settings.redis_dsn.reveal()))
 
     async def _close(self) -> None:
         await self.supervisor.close()
@@ -263,7 +264,7 @@ def server_settings(settings: DirectorSettings) -> Mapping[str, Any]:
     return {
         "name": "director",
         "listen": f"{settings.host}:{settings.port}",
-        "redis_dsn": settings.redis_dsn,
+        "redis_dsn": settings.redis_dsn.reveal(),
         "http_prefix": HTTP_PREFIX,
         "log_level": settings.log_level,
         "json_logs": settings.json_logs,

@@ -25,12 +25,12 @@ async def find_self(engine: DockerEngine, settings: DirectorSettings) -> OwnCont
         ConfigError: it can be reached from other machines without a token, or Docker cannot be asked about that.
     """
     if own_id() is None:
-        check_exposure(token=settings.token, host=settings.host, in_container=False)
+        check_exposure(token=bool(settings.token), host=settings.host, in_container=False)
         return None
     own = await _ask_about_self(engine)
     published = own.published if own else ()
     check_exposure(
-        token=settings.token,
+        token=bool(settings.token),
         host=settings.host,
         in_container=own is not None,
         published=published,
@@ -59,7 +59,7 @@ def surroundings(
     """Return what every service gets; without BAND_NETWORK they join the network of the director's own container."""
     found = [name for name in (own.networks if own else ()) if name not in {"bridge", "host", "none"}]
     env = service_env(
-        redis_dsn=settings.service_redis_dsn,
+        redis_dsn=settings.service_redis_dsn.reveal(),
         band_url=settings.band_url,
         log_level=settings.log_level,
         json_logs=settings.json_logs,

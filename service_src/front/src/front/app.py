@@ -54,7 +54,7 @@ class Front:
         )
         counters = Counters(service.metrics)
         addresses = ClientAddresses(settings.trusted_proxies)
-        mask = masker(settings.ip_privacy, settings.ip_hash_key)
+        mask = masker(settings.ip_privacy, settings.ip_hash_key.reveal())
 
         self.redis_persistence = RedisPersistence(link, settings.events_maxlen, settings.workers)
         self.trimmer = Trimmer(
@@ -74,7 +74,7 @@ class Front:
             rpc, link, self.circuit_breaker, timeout=settings.enrich_timeout_ms / 1000, stored=settings.stored,
             fingerprint=fingerprint_of(settings.fpid, mask),
         )  # fmt: skip
-        builtin = BuiltInHandlers(Redirects(settings.redirect_hosts, settings.domain, settings.redirect_key))
+        builtin = BuiltInHandlers(Redirects(settings.redirect_hosts, settings.domain, settings.redirect_key.reveal()))
         timeout = settings.handler_timeout_ms / 1000
         self.pipeline = Pipeline(rpc, self.enricher, acceptor, mask, builtin, counters, timeout)
 

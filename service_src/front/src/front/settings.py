@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import msgspec
 
 from band.config import first
-from band.typed_settings import load
+from band.service.config import OF_EVERY_SERVICE
+from band.typed_settings import Secret, load
 from front.container_networks import surroundings
 from front.event.client_address import Network
 from front.event.fingerprint import FINGERPRINTS
@@ -114,8 +115,8 @@ class FrontSettings(msgspec.Struct, frozen=True):
     max_websockets_per_address: Connections = 100
     max_held_mb: Mebibytes = 32
     """MiB that are held of requests and messages that are incomplete, wait, or whose responses are not read."""
-    ip_hash_key: str = ""
-    redirect_key: str = ""
+    ip_hash_key: Secret = Secret()
+    redirect_key: Secret = Secret()
     stored: bool = True
     require_consent: bool = False
     """Whether a visitor who has not consented is treated as one who refused."""
@@ -139,21 +140,17 @@ class FrontSettings(msgspec.Struct, frozen=True):
             except (ValueError, TypeError) as error:
                 problems.append(f"{name}={value!r} {error}")
                 ready[name] = read(default)
-        return load(cls, values, problems=problems, **ready)
+        return load(cls, values, problems=problems, others=OF_EVERY_SERVICE, **ready)
 
     def problems(self) -> Iterator[str]:
         """Yield what does not fit together."""
         if self.worker_id + self.workers > 1024:
             yield "worker_id + workers is more than 1024: the ids of events have room for no more"
-        if self.ip_privacy == "hash" and len(self.ip_hash_key) < 16:
+        if self.ip_privacy == "hash" and len(self.ip_hash_key.reveal()) < 16:
             yield (
                 "ip_privacy is `hash`, but ip_hash_key is missing or shorter than 16 characters: set IP_HASH_KEY to a "
                 "long random secret, or ip_privacy to `truncate`"
             )
-
-    def __repr__(self) -> str:
-        """Show no value: some are secrets."""
-        return "FrontSettings()"
 
     @property
     def near(self) -> tuple[Network, ...]:

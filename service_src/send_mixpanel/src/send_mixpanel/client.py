@@ -38,7 +38,7 @@ class Client:
             params["project_id"] = project.project_id
         headers = {"Content-Type": "application/json", "Content-Encoding": "gzip", "Accept": "application/json"}
         if project.auth:
-            headers["Authorization"] = project.auth
+            headers["Authorization"] = project.auth.reveal()
         self.requests += 1
         stage = Stage(self._connect, self._total)
         try:

@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
 
@@ -11,7 +11,8 @@ import msgspec
 
 from band.config import words
 from band.errors import SettingsError
-from band.typed_settings import load
+from band.service.config import OF_EVERY_SERVICE
+from band.typed_settings import Secret, load
 
 HOSTS = {
     "us": "https://api.mixpanel.com",
@@ -28,13 +29,17 @@ _SPELLED = re.compile("[a-z_]{1,20}")
 _OF_A_PROJECT = frozenset({"token", "service_account", "service_secret", "project_id", "api_secret", "region", "url"})
 
 
+_MIXPANEL = tuple(f"mixpanel_{word}" for word in (*_OF_A_PROJECT, "projects", "keys", "objected"))
+"""What config.yaml has beside the fields of `Options`."""
+
+
 @dataclass(frozen=True)
 class Project:
-    """One Mixpanel project: where events go and who we say we are. No repr shows `auth`, the Authorization header."""
+    """One Mixpanel project: where events go and who we say we are (`auth`, the Authorization header)."""
 
     name: str
     url: str
-    auth: str | None = field(repr=False, default=None)
+    auth: Secret | None = None
     kind: str = "none"
     project_id: str = ""
     hint: str = ""
@@ -85,8 +90,9 @@ def read_options(settings: Mapping[str, Any]) -> Options:
     if objected not in ("withhold", "send"):
         problems.append(f"MIXPANEL_OBJECTED is {objected!r}; it may be withhold or send")
     return load(
-        Options, settings, problems=problems, default=default, projects=projects,
-        keys=tuple(words(settings.get("mixpanel_keys") or "*")) or ("*",), withhold_objected=objected == "withhold",
+        Options, settings, problems=problems, others=(*OF_EVERY_SERVICE, *_MIXPANEL), default=default,
+        projects=projects, keys=tuple(words(settings.get("mixpanel_keys") or "*")) or ("*",),
+        withhold_objected=objected == "withhold",
     )  # fmt: skip
 
 
@@ -115,8 +121,8 @@ def _project(name: str, values: Mapping[str, Any]) -> Project:
     return Project(name, url, hint=hint)
 
 
-def _basic(name: str, password: str = "") -> str:
-    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+def _basic(name: str, password: str = "") -> Secret:
+    return Secret("Basic " + base64.b64encode(f"{name}:{password}".encode()).decode())
 
 
 def _host(region: str) -> str:

@@ -23,6 +23,13 @@ DEFAULT_HOST: Final = "0.0.0.0"  # noqa: S104 - inside a container; the director
 DEFAULT_PORT: Final = 8080
 
 
+OF_EVERY_SERVICE: Final = (
+    "name", "env", "listen", "redis_dsn", "redis_params", "rpc_params", "jobs_limit", "http_prefix", "log_level",
+    "json_logs", "events_from", "stop_timeout", *_OF_ENVIRONMENT,
+)  # fmt: skip
+"""The keys of config.yaml that the framework reads."""
+
+
 class ServiceConfig(msgspec.Struct, frozen=True):
     """What the framework itself needs to know, read once at start."""
 

@@ -146,7 +146,7 @@ def allowed_hosts(own: Iterable[str], extra: Collection[str]) -> frozenset[str]:
 
 
 def check_exposure(
-    *, token: str | None, host: str, in_container: bool, published: Iterable[str] = (), host_network: bool = False
+    *, token: bool, host: str, in_container: bool, published: Iterable[str] = (), host_network: bool = False
 ) -> None:
     """Return if the director may listen: beyond loopback only with a token.
 

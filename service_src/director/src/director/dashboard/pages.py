@@ -233,7 +233,7 @@ class Dashboard:
         board = Board(api, progress, locks, store)
         self._live = Live(board, renderer)
         self._pages = Pages(board, api, renderer, feed)
-        self._login = Login(settings.token, renderer, guesses)
+        self._login = Login(settings.token.reveal() if settings.token else None, renderer, guesses)
 
     def routes(self) -> list[web.RouteDef]:
         """Return every route of the page, and that of the live log."""
