@@ -287,7 +287,7 @@ def main() -> None:
     engine = FakeEngine(settings)
     fake: Any = engine
     director = Director(settings, fake, None)
-    director.images._builder = FakeBuilder(engine)  # type: ignore[assignment]
+    director.images.builder = FakeBuilder(engine)  # type: ignore[assignment]
     loop.run_until_complete(populate(engine, int(os.environ.get("FAKE_SERVICES") or 0)))
     worker(engine.answer)
     director.install()

@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from director.engine.log_feed import make_line, printable
-from director.engine.log_feed import LogFeed, Reader
+from director.engine.log_feed import LogFeed, Reader, make_line, printable
 
 _TOLD = frozenset({"build", "director"})
 _LOOK_SECONDS = 1.0
