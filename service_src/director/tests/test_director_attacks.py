@@ -13,8 +13,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from band.service.cross_site import host_names
 from director.api.handlers import ENDPOINTS, READING
-from director.api.security import Guard, allowed_hosts, hostname
+from director.api.security import Guard, hostname
 from director.api.server import error_middleware
 from director.errors import Refused, TokenMissing
 
@@ -62,7 +63,7 @@ REFUSED = [
 @pytest.mark.parametrize("headers", REFUSED, ids=str)
 def test_what_a_page_of_another_site_can_send_is_refused(headers: dict[str, str]) -> None:
     """DNS rebinding, foreign origins, pictures in old browsers: refused, with a token or without one."""
-    for guard in (Guard(allowed_hosts([], [])), Guard(allowed_hosts([], []), token=TOKEN)):
+    for guard in (Guard(host_names([], [])), Guard(host_names([], []), token=TOKEN)):
         with pytest.raises(Refused) as caught:
             guard.check("/rm/front", {"Host": "localhost:10000", **headers})
         assert not isinstance(caught.value, TokenMissing)
@@ -82,14 +83,14 @@ def test_what_a_page_of_another_site_can_send_is_refused(headers: dict[str, str]
 )
 def test_its_own_names_are_known_in_every_spelling(host: str) -> None:
     """Ports, capitals, a dot at the end and IPv6's brackets do not matter; forwarded names do not either."""
-    guard = Guard(allowed_hosts([], ["panel.example.com"]))
+    guard = Guard(host_names([], ["panel.example.com"]))
     guard.check("/rm/front", {"Host": host, "X-Forwarded-Host": "evil.example"})
     assert hostname(host) == hostname(host.lower())
 
 
 def test_a_browser_may_still_open_what_changes_nothing() -> None:
     """The address bar of a browser that says nothing opens pages and lists, and from them, everything."""
-    guard = Guard(allowed_hosts([], []), reading=frozenset({"", "list", "dashboard"}))
+    guard = Guard(host_names([], []), reading=frozenset({"", "list", "dashboard"}))
     for path in ("/", "/list", "/dashboard/service/x"):
         guard.check(path, {"Host": "localhost", "User-Agent": BROWSER})
     guard.check("/run/x", {"Host": "localhost:1", "User-Agent": BROWSER, "Referer": "http://localhost:1/"})
@@ -108,7 +109,7 @@ def test_a_browser_may_still_open_what_changes_nothing() -> None:
 )
 def test_what_a_browser_guesses_changes_nothing(headers: dict[str, str]) -> None:
     """While an address is typed browsers open what they think is meant: a service is not restarted by that."""
-    guard = Guard(allowed_hosts([], []), reading=frozenset({"", "list"}))
+    guard = Guard(host_names([], []), reading=frozenset({"", "list"}))
     typed = {"Host": "localhost", "User-Agent": BROWSER, "Sec-Fetch-Site": "none", **headers}
     guard.check("/list", typed)
     with pytest.raises(Refused, match="prefetch requests are refused"):
@@ -218,7 +219,7 @@ def test_beyond_loopback_without_a_token_it_does_not_start(host: str) -> None:
     assert (done.returncode, "BAND_TOKEN" in done.stderr) == (78, True)
 
 
-PUBLISHED = Guard(allowed_hosts(["director"], []), reading=READING, gateways=lambda: {"172.18.0.1", "fd00::1"})
+PUBLISHED = Guard(host_names(["director"], []), reading=READING, gateways=lambda: {"172.18.0.1", "fd00::1"})
 CHANGING = {
     "run", "start", "stop", "restart", "rm", "rebuild_all", "rollback", "prune", "call", "set_pos", "update_config",
     "replay_dead_letters", "delete_dead_letters",

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from director.api.security import Guard, allowed_hosts, check_exposure, hostname
+from band.service.cross_site import host_names
+from director.api.security import Guard, check_exposure, hostname
 from director.errors import ConfigError, DirectorError, Refused
 from director.redact import MASK, mask_env, mask_tree, mask_url, scrub, secret_values
 from director.settings import DirectorSettings
 
 LONG = 2_000_000
-HOSTS = allowed_hosts(["director", "http", "Band:8080"], ["panel.example.com"])
+HOSTS = host_names(["director", "http", "Band:8080"], ["panel.example.com"])
 OPEN = Guard(HOSTS)
 CLOSED = Guard(HOSTS, token="right", open_paths=frozenset({"/_band/health"}))
 

@@ -13,6 +13,7 @@ import msgspec
 from band import app, cleanup, dome, expose, health, link, logger, rpc, worker
 from band.errors import RedisError
 from band.redis import RedisAddress, RedisLink
+from band.service.cross_site import host_names
 from director.api.handlers import (
     READING,
     EventHandlers,
@@ -23,7 +24,7 @@ from director.api.handlers import (
 )
 from director.api.metrics import Metrics, RequestCounts
 from director.api.routes import bound
-from director.api.security import Guard, allowed_hosts
+from director.api.security import Guard
 from director.api.server import error_middleware, routes
 from director.api.service_table import ServiceTable
 from director.api.throttle import TokenThrottle
@@ -175,7 +176,6 @@ class Director:
         logger.info("director_assembled", namespace=namespace, network=around.network, in_container=own is not None)
 
     def _api(self) -> Api:
-        """Return the endpoints' handlers."""
         return Api(
             ServiceHandlers(
                 engine=self.engine, snapshot=self.snapshot, catalog=self.catalog, secrets=self.secrets,
@@ -256,7 +256,7 @@ def _hosts(settings: DirectorSettings, own: OwnContainer | None) -> frozenset[st
     url = settings.band_url or ""
     host = url.partition("://")[2].partition("/")[0]
     names = ["director", socket.gethostname(), host, *([own.name] if own else [])]
-    return allowed_hosts(names, settings.allowed_hosts)
+    return host_names(names, settings.allowed_hosts)
 
 
 def server_settings(settings: DirectorSettings) -> Mapping[str, Any]:

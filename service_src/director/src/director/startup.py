@@ -6,7 +6,7 @@ import asyncio
 
 from band import logger
 from director.api.security import check_exposure
-from director.deploy.spec_builder import PlatformConfig, service_env
+from director.deploy.spec_builder import PlatformConfig
 from director.engine.docker import DockerEngine
 from director.engine.host import own_id
 from director.engine.interface import OwnContainer
@@ -58,12 +58,14 @@ def surroundings(
 ) -> PlatformConfig:
     """Return what every service gets; without BAND_NETWORK they join the network of the director's own container."""
     found = [name for name in (own.networks if own else ()) if name not in {"bridge", "host", "none"}]
-    env = service_env(
-        redis_dsn=settings.service_redis_dsn.reveal(),
-        band_url=settings.band_url,
-        log_level=settings.log_level,
-        json_logs=settings.json_logs,
-    )
+    env = {
+        "HOST": "0.0.0.0",  # noqa: S104 - in its container
+        "PORT": "8080",
+        "REDIS_DSN": settings.service_redis_dsn.reveal(),
+        "LOG_LEVEL": settings.log_level,
+        "JSON_LOGS": settings.json_logs,
+        **({"BAND_URL": settings.band_url} if settings.band_url else {}),
+    }
     network = settings.network or (found[0] if found else settings.namespace)
     return PlatformConfig(
         namespace=settings.namespace,

@@ -6,7 +6,6 @@ The address may hold a secret (chat services put a token into the path): it stan
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ import msgspec
 
 from band import logger
 from band.background import run_forever
+from band.backoff import Backoff
 
 Happened = Literal[
     "service_crashed", "service_rolled_back", "service_recovered", "service_failing", "service_degraded",
@@ -43,7 +43,7 @@ TIMEOUT = 10.0
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 300.0
 ATTEMPTS = 8
-"""With delays of 1, 2, 4 … 64 s: what cannot be told for two minutes is dropped."""
+"""With delays of up to 1, 2, 4 … 64 s: what cannot be told for a minute or two is dropped."""
 
 
 class Webhook:
@@ -59,7 +59,6 @@ class Webhook:
 
     @property
     def on(self) -> bool:
-        """Whether there is somebody to tell."""
         return self._url is not None
 
     def tell(self, event: Happened, service: str, **facts: Any) -> None:
@@ -74,7 +73,6 @@ class Webhook:
         self._queue.put_nowait({**head, **facts})
 
     async def run(self) -> None:
-        """Send what is to be told, until cancelled."""
         if self._url is None:
             return
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)
@@ -85,7 +83,7 @@ class Webhook:
         await self._deliver(session, await self._queue.get())
 
     async def _deliver(self, session: aiohttp.ClientSession, message: dict[str, Any]) -> None:
-        delay, reason = self._first_delay, ""
+        backoff, reason = Backoff(self._first_delay, LONGEST_DELAY), ""
         for attempt in range(1, ATTEMPTS + 1):
             status, reason = await self._post(session, message)
             if 200 <= status < 300:
@@ -95,8 +93,7 @@ class Webhook:
             if 300 <= status < 500 and status not in {408, 425, 429}:
                 break  # it was understood and is not wanted
             if attempt < ATTEMPTS:
-                await asyncio.sleep(min(LONGEST_DELAY, delay) * random.uniform(0.8, 1.0))  # noqa: S311 - jitter
-                delay *= 2
+                await asyncio.sleep(backoff.next())
         self._drop(message, reason)
 
     async def _post(self, session: aiohttp.ClientSession, message: dict[str, Any]) -> tuple[int, str]:

@@ -81,7 +81,6 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
 
     def render(self) -> str:
-        """Return everything in the text format of Prometheus."""
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)
         return generate_latest(registry).decode()

@@ -153,11 +153,7 @@ class ConfigParams(msgspec.Struct, frozen=True):
 
 
 def decode(raw: bytes | str) -> Any:
-    """Return the value of a JSON text.
-
-    Raises:
-        BadParameter: it is none, names a key twice, or holds what could not be written again.
-    """
+    """Return the value of a JSON text; raises BadParameter for any other, and for a key that is there twice."""
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:

@@ -12,7 +12,7 @@ from http.cookies import CookieError, SimpleCookie
 
 import msgspec
 
-from band.service.cross_site import LOOPBACK, Header, SitePolicy, host_names, hostname, reader
+from band.service.cross_site import LOOPBACK, Header, SitePolicy, hostname, reader
 from director.errors import ConfigError, Refused, TokenMissing, WrongToken
 
 COOKIE = "band_session"
@@ -138,11 +138,6 @@ def _same(given: str, token: str) -> bool:
 
 def _in_session(token: str, headers: Mapping[str, str]) -> bool:
     return is_session(session_cookie(headers), token, time.time())
-
-
-def allowed_hosts(own: Iterable[str], extra: Collection[str]) -> frozenset[str]:
-    """Return the names to accept: loopback, those of the director itself, and those of BAND_ALLOWED_HOSTS."""
-    return host_names(own, extra)
 
 
 def check_exposure(

@@ -151,11 +151,7 @@ def _handle(endpoint: Endpoint, function: Callable[..., Awaitable[Any]], feed: L
 
 
 def read_query(request: web.Request) -> dict[str, Any]:
-    """Return the query's parameters.
-
-    Raises:
-        BadParameter: one is given twice, or is no text.
-    """
+    """Return the query's parameters; raises BadParameter for one that is given twice."""
     return _once(request.query)
 
 

@@ -28,12 +28,10 @@ class ServiceTable:
     meter: UsageMeter
 
     def all(self) -> list[ServiceRow]:
-        """Return the rows of all services, sorted by name."""
         self.meter.looked()
         return [self._row(status) for status in self.board.all()]
 
     def one(self, name: str) -> ServiceRow:
-        """Return the row of one service."""
         self.meter.looked()
         return self._row(self.board.one(name))
 

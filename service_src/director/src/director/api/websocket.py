@@ -55,13 +55,7 @@ async def send_message(socket: web.WebSocketResponse, message: Any) -> None:
 
 
 async def serve_lines(feed: LogFeed, request: web.Request) -> web.StreamResponse:
-    """Serve one reader of the feed until it leaves.
-
-    Raises:
-        BadParameter: an unknown parameter, or no WebSocket.
-        InvalidValue: the name cannot be one of a service.
-        Conflict: too many read already.
-    """
+    """Serve a reader of the feed until it leaves; raises as `open_socket`, and for an unknown parameter or name."""
     name = _name(request)
     socket = await open_socket(request, feed.readers, "open ws://…/ws; GET /logs/<name>?follow=1 streams plain text")
     async with feed.reading(name) as reader, in_background(_send(socket, reader)):

@@ -41,7 +41,6 @@ class Live:
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Take rounds while somebody looks, until cancelled."""
         await run_forever("page", self._turn, pause_seconds=ROUND)
 
     async def _turn(self) -> None:

@@ -14,8 +14,6 @@ from director.api.throttle import TokenThrottle
 from director.dashboard.rendering import Renderer
 from director.errors import TooManyGuesses
 
-PATH = LOGIN
-
 
 class Login:
     """The login page. `token` None: there is nothing to log in to, and everybody is sent on."""
@@ -26,15 +24,13 @@ class Login:
         self._guesses = guesses
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the routes of coming and going."""
         return [
-            web.get(PATH, self.show, allow_head=False),
-            web.post(PATH, self.enter),
+            web.get(LOGIN, self.show, allow_head=False),
+            web.post(LOGIN, self.enter),
             web.post("/dashboard/logout", self.leave),
         ]
 
     async def show(self, request: web.Request) -> web.StreamResponse:
-        """Show the form."""
         if self._token is None:
             raise web.HTTPSeeOther("/")
         return self._page(request, "", _own(request.query.get("next", "/")))
@@ -69,8 +65,7 @@ class Login:
         return self._page(request, "Wrong token.", after, 403)
 
     async def leave(self, _request: web.Request) -> web.StreamResponse:
-        """Forget the cookie."""
-        answer = web.Response(status=303, headers={"Location": PATH, "Cache-Control": "no-store"})
+        answer = web.Response(status=303, headers={"Location": LOGIN, "Cache-Control": "no-store"})
         answer.del_cookie(COOKIE, path="/", httponly=True, samesite="Strict")
         return answer
 

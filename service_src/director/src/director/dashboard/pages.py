@@ -236,7 +236,6 @@ class Dashboard:
         self._login = Login(settings.token.reveal() if settings.token else None, renderer, guesses)
 
     def routes(self) -> list[web.RouteDef]:
-        """Return every route of the page, and that of the live log."""
         live = web.get("/dashboard/live", self._live.handle)
         pages = [*self._pages.routes(), *self._assets.routes(), *self._login.routes()]
         return [*pages, live, web.get("/ws", functools.partial(serve_lines, self._feed))]

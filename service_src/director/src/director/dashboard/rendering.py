@@ -51,16 +51,11 @@ class Assets:
         self._hash = whole.hexdigest()[:16]
 
     def url(self, name: str) -> str:
-        """Return the address of a file.
-
-        Raises:
-            KeyError: there is no such file.
-        """
+        """Return the address of a file; raises KeyError when there is none of that name."""
         self._files[name]
         return f"{PREFIX}{self._hash}/{name}"
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the one route that serves the files."""
         return [web.get(PREFIX + "{hash}/{name}", self.handle)]
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -95,7 +90,6 @@ class Renderer:
         return lambda *values, **named: str(found(*values, **named)).strip()
 
     def html(self, template: str, **values: Any) -> str:
-        """Return a template filled with values."""
         return self._environment.get_template(template).render(values)
 
     def page(self, request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:

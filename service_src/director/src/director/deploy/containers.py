@@ -138,12 +138,10 @@ class Containers:
             self._release(ports)
 
     async def retire(self, container: Container) -> None:
-        """Stop and remove a container and give its ports back."""
         await self.engine.stop(container.id, container.stop_timeout)
         await self.discard(container.id, container.ports)
 
     def retire_later(self, old: Container) -> None:
-        """Stop and remove a container in the background."""
         task = asyncio.create_task(self._retire(old), name=f"retire-{old.service}")
         tasks = self._retiring.setdefault(old.service, set())
         tasks.add(task)
@@ -216,11 +214,7 @@ class PortPool:
         self._next = first
 
     def take(self, used: Collection[int], now: float) -> int:
-        """Return a free port and hold it until `release`; `used` are the host ports of all containers.
-
-        Raises:
-            Conflict: the pool is exhausted.
-        """
+        """Hold and return a port not in `used`, those of all containers; raises Conflict when there is none."""
         for port in self._candidates():
             if port in used or port in self._held or self._bad_until.get(port, 0) > now or not self._bindable(port):
                 continue

@@ -1,7 +1,5 @@
 """A rolling deploy on one Docker Engine: bring up beside, wait until ready, commit, switch, retire the old one."""
 
-# ruff: noqa: D102 - the docstrings of the methods stand in `deployer`
-
 from __future__ import annotations
 
 import time
@@ -154,7 +152,6 @@ class DockerRolling(Containers):
             logger.warning("service_restored", service=old.service, container=old.short_id)
 
     async def _switch(self, wanted: DesiredService, new: Container, old: Container | None) -> None:
-        """Give the new container the service's name."""
         primary = primary_name(self.around.namespace, new.service)
         self.seen(new)
         if old is None:

@@ -20,11 +20,7 @@ CORE = frozenset({"director", "redis"})
 
 
 def check_not_core(name: str) -> None:
-    """Return unless the name is that of a container of the platform itself.
-
-    Raises:
-        Conflict: it is.
-    """
+    """Raise Conflict for the name of a container of the platform itself."""
     if name in CORE:
         hint = "its container is managed by Ansible: setup.yml creates it, uninstall.yml removes it"
         raise Conflict(f"{name} is reserved by the platform, and is not a service", hint, service=name)

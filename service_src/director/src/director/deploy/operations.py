@@ -196,11 +196,7 @@ class Operations(Verbs):
 
     @contextmanager
     def claim_place(self, name: str, pos: str | None) -> Iterator[None]:
-        """Have a service ask for a place of the grid within the block; None asks for nothing.
-
-        Raises:
-            Conflict: another service is there, or is about to be.
-        """
+        """Have a service ask for a place (None: for nothing) within the block; raises Conflict if it is taken."""
         if pos is None:
             yield
             return

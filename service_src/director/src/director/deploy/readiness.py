@@ -61,11 +61,7 @@ class Readiness:
         return ReadyContainer(await self.look(container), status)
 
     async def look(self, container: str) -> Container:
-        """Return a container as it is now.
-
-        Raises:
-            ServiceFailed: it is gone.
-        """
+        """Return a container as it is now; raises ServiceFailed when it is gone."""
         seen = await self._engine.inspect(container)
         if seen is None:
             raise ServiceFailed("the container is gone", "did somebody remove it? Run it again", log=[])

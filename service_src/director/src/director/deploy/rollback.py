@@ -38,12 +38,7 @@ class Rollback(Verbs):
             return seen, target
 
     async def target(self, name: str, release: str | None) -> Release:
-        """Return the release that `to` would go back to, and do nothing.
-
-        Raises:
-            NotFound: as `to` does.
-            Conflict: as `to` does.
-        """
+        """Return the release that `to` would go back to, and do nothing; raises as `to` does."""
         await self.wanted(name)
         target = self._choose(name, release)
         await self._to_build(target)

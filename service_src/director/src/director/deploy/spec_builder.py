@@ -27,14 +27,6 @@ from director.state.desired import (
 from director.validation import ENV_KEY_PATTERN, explain
 
 
-def service_env(*, redis_dsn: str, band_url: str | None, log_level: str, json_logs: str) -> dict[str, str]:
-    """Return the environment that every service gets."""
-    env = {"HOST": "0.0.0.0", "PORT": "8080", "REDIS_DSN": redis_dsn, "LOG_LEVEL": log_level, "JSON_LOGS": json_logs}  # noqa: S104
-    if band_url:
-        env["BAND_URL"] = band_url
-    return env
-
-
 class PlatformConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What every service of this director gets: `env` includes the DSN of Redis; times in seconds.
 
@@ -55,7 +47,6 @@ class PlatformConfig(msgspec.Struct, frozen=True, kw_only=True):
         return _hash(self.env_of("*"), self.memory)
 
     def env_of(self, service: str) -> dict[str, str]:
-        """Return the environment that a service gets."""
         return {**self.env, "REDIS_DSN": self.users.dsn(service)} if self.users else dict(self.env)
 
     async def admit(self, service: str, keys: Keys) -> None:

@@ -228,7 +228,6 @@ class Registrations:
         self._seen[service] = Seen(refused({}, reason), now, ())
 
     def scrubbed(self, service: str, text: str) -> str:
-        """Return what a service says without its secrets."""
         return scrub(text, self._secrets(service))
 
     def touch(self, service: str, now: float) -> None:
@@ -241,7 +240,6 @@ class Registrations:
         self._seen.pop(service, None)
 
     def status(self, service: str) -> dict[str, Any] | None:
-        """Return the last status of a service."""
         seen = self._seen.get(service)
         return seen.status if seen else None
 

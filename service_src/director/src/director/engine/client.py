@@ -28,17 +28,12 @@ class Connection:
         self._docker: Docker | None = None
 
     async def close(self) -> None:
-        """Let go of the engine."""
         docker, self._docker = self._docker, None
         if docker is not None:
             await docker.close()
 
     def client(self) -> Docker:
-        """Return the client, made at the first call.
-
-        Raises:
-            DockerAway: there is no socket to be found.
-        """
+        """Return the client, made at the first call; raises DockerAway where there is no socket."""
         if self._docker is None:
             try:
                 self._docker = Docker(url=self._url, api_version="auto", timeout=CALL)
@@ -50,11 +45,9 @@ class Connection:
 
     @property
     def is_local(self) -> bool:
-        """Whether the engine is one of this machine."""
         return self._url is None or self._url.startswith("unix://")
 
     async def ping(self) -> str:
-        """Return the engine's version."""
         return str((await self.guard(self.client().version()))["Version"])
 
     async def open(self, path: str, method: str = "GET", **more: Any) -> aiohttp.ClientResponse:

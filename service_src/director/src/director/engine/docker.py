@@ -1,7 +1,5 @@
 """The Docker Engine behind the interface, over aiodocker; the API version is negotiated."""
 
-# ruff: noqa: D102 - the docstrings of the methods stand in `interface`
-
 from __future__ import annotations
 
 import asyncio

@@ -44,11 +44,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def container_config(spec: Spec, placement: Placement) -> dict[str, Any]:
-    """Return the body of Docker's `POST /containers/create`.
-
-    Raises:
-        InvalidValue: the spec would reach out of its container.
-    """
+    """Return the body of `POST /containers/create`; raises InvalidValue for a spec that is not confined."""
     check_confined(spec)
     exposed: dict[str, dict[str, str]] = {f"{inside}/tcp": {} for inside in placement.ports.values()}
     return {

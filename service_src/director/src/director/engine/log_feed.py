@@ -101,7 +101,6 @@ class Reader:
         self._come = asyncio.Event()
 
     def wants(self, name: str) -> bool:
-        """Tell whether this reader reads about service `name`."""
         return self.name is None or self.name == name
 
     def put(self, line: Line) -> None:
@@ -145,7 +144,6 @@ class LogFeed:
 
     @property
     def readers(self) -> int:
-        """How many read now."""
         return len(self._readers)
 
     def note(self, source: Source, name: str, text: str, container: str = "") -> None:
@@ -187,7 +185,6 @@ class LogFeed:
                 self._left_at = asyncio.get_running_loop().time()
 
     async def run(self) -> None:
-        """Keep following what is read, until cancelled."""
         try:
             await run_forever("feed", self._round)
         finally:

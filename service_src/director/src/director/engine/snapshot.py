@@ -42,11 +42,7 @@ class Snapshot:
         self._stale.add(container)
 
     async def refresh(self, *, fresh: bool = False) -> None:
-        """List the containers now; `fresh` inspects each of them.
-
-        Raises:
-            DockerUnavailable: the engine is away; the old listing stays.
-        """
+        """List the containers now; `fresh` inspects each. DockerUnavailable leaves the old listing in place."""
         async with self._listing:  # an older listing must not come after a newer one
             stale, self._stale = self._stale, set()
             known = [] if fresh else [item for item in self.containers if item.id not in stale]
@@ -79,11 +75,9 @@ class Snapshot:
         return self.containers if self.ready.is_set() and not self.error else None
 
     def find(self, container: str) -> Container | None:
-        """Return a container by its id."""
         return next((item for item in self.containers if item.id == container), None)
 
     def of_service(self, service: str) -> list[Container]:
-        """Return the containers of a service."""
         return [item for item in self.containers if item.service == service and item.kind == "service"]
 
     def primary(self, service: str) -> Container | None:

@@ -76,11 +76,7 @@ class UsageMeter:
                 await self._wake.wait()
 
     async def sample(self) -> None:
-        """Take one sample of every running container, a few at once.
-
-        Raises:
-            DockerUnavailable: the engine is away; the figures stay as they were.
-        """
+        """Sample every running container once, a few at a time. DockerUnavailable leaves the figures as they were."""
         running = [item.id for item in self._snapshot.containers if item.state == "running"]
         slots = asyncio.Semaphore(AT_ONCE)
 

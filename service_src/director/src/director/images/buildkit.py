@@ -60,7 +60,6 @@ class BuildLog:
         self._failed = ""
 
     def feed(self, line: str) -> None:
-        """Take one line of output."""
         line = cut(mask_url(line))
         if not line.strip():
             return
@@ -116,7 +115,6 @@ class Progress:
             self._now.pop(name, None)
 
     def line(self, name: str, text: str) -> None:
-        """Take a line that the build of a service printed."""
         now = self._now.get(name)
         if now is not None:
             now.feed(text)

@@ -134,7 +134,6 @@ class Catalog:
         return found
 
     def names(self) -> set[str]:
-        """Return the names of the image folders."""
         return {path.name for _, folder in self.collections() for path in _listdir(folder) if _is_image_folder(path)}
 
     def host_path(self, path: Path) -> Path:

@@ -42,7 +42,6 @@ class ImagePlan(msgspec.Struct, frozen=True):
     below: ImagePlan | None = None
 
     def labels(self, namespace: str) -> dict[str, str]:
-        """Return the labels of the image."""
         return {
             LABEL_MANAGED: "true",
             LABEL_NAMESPACE: namespace,
@@ -65,7 +64,6 @@ class BuildCounts:
             self._outcomes.labels(outcome)
 
     def ended(self, outcome: str, seconds: float) -> None:
-        """Count one build."""
         self._outcomes.labels(outcome).inc()
         self._seconds.inc(seconds)
 
@@ -84,12 +82,10 @@ class Images:
     _below: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def has_folder(self, name: str) -> bool:
-        """Tell whether there is a folder that a service of this name can be run from."""
         folder = await asyncio.to_thread(self.catalog.find, name)
         return folder is not None and folder.runnable
 
     async def names(self) -> set[str]:
-        """Return the names of the image folders."""
         return await asyncio.to_thread(self.catalog.names)
 
     async def plan(self, name: str) -> ImagePlan:
@@ -108,11 +104,7 @@ class Images:
         return await self._plan(folder)
 
     async def ensure(self, plan: ImagePlan, *, nocache: bool = False) -> bool:
-        """Build the planned image unless it is there; returns whether it was built.
-
-        Raises:
-            BuildFailed: the build did not succeed.
-        """
+        """Build the planned image unless it is there; returns whether it was built. Raises BuildFailed."""
         if plan.present and not nocache:
             return False
         name = plan.folder.name

@@ -144,7 +144,6 @@ class Pruner:
         return unused(await self._world(older_than))
 
     async def prune(self, older_than: float = float("inf")) -> Pruned:
-        """Remove what may go."""
         found = await self.look(older_than)
         done = Pruned([], [])
         for service in dict.fromkeys(image.service for image in found):

@@ -51,7 +51,6 @@ class RedisHealth:
         return self._refusal if self._link.connected else mask_url(self._link.last_error)
 
     async def run(self) -> None:
-        """Look until cancelled."""
         await run_forever("redis_health", self.look, pause_seconds=EVERY_SECONDS)
 
     async def look(self) -> None:

@@ -41,7 +41,6 @@ class Scripts:
         return self._reason if time.monotonic() - self._found_at < TOLD_SECONDS else ""
 
     async def run(self) -> None:
-        """Look until cancelled."""
         await run_forever("busy_scripts", self.look, pause_seconds=EVERY_SECONDS)
 
     async def look(self) -> None:

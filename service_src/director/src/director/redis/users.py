@@ -266,7 +266,6 @@ class UserKeeper:
     _kept: tuple[Any, ...] = field(default=(), init=False)
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
         await run_forever("redis_users", self.look, pause_seconds=LOOK_EVERY)
 
     async def look(self) -> None:

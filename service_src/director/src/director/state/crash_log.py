@@ -83,7 +83,6 @@ class CrashRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         return tuple(end.at for end in self.ends if now - end.at < window)
 
     def crashes(self, now: float, window: float) -> tuple[ExitRecord, ...]:
-        """Return the crashes that still count."""
         return tuple(end for end in self.ends if end.kind == "crash" and now - end.at < window)
 
     def since(self, moment: float) -> ExitRecord | None:
@@ -107,7 +106,6 @@ class CrashLog(RedisHash[CrashRecord]):
         self._output: OrderedDict[str, list[str]] = OrderedDict()
 
     def of(self, service: str) -> CrashRecord:
-        """Return the record of a service."""
         return self.get(service) or NO_RECORD
 
     def words(self, service: str) -> str:
@@ -126,7 +124,6 @@ class CrashLog(RedisHash[CrashRecord]):
         self.put(service, msgspec.structs.replace(record, ends=(*kept, end)))
 
     def put(self, service: str, record: CrashRecord) -> None:
-        """Set the record of a service."""
         if record != self.of(service):
             self._unsaved.add(service)
             if record == NO_RECORD:
@@ -158,11 +155,7 @@ class CrashLog(RedisHash[CrashRecord]):
         return self._output.get(service) or (crash.last_lines if crash else [])
 
     async def load(self) -> None:
-        """Read what Redis knows; what was noted since the start stands.
-
-        Raises:
-            RedisUnavailable: Redis does not answer.
-        """
+        """Read what Redis knows; what was noted since the start stands."""
         for name, found in (await self.read()).items():
             mine = self.of(name)
             ends = tuple(sorted({*found.ends, *mine.ends}, key=lambda end: end.at))

@@ -214,11 +214,7 @@ class Desired(RedisHash[DesiredService]):
         super().__init__(store, f"{namespace}:director:desired", DesiredService, _is_valid)
 
     async def put(self, wanted: DesiredService) -> None:
-        """Write what should be of a service.
-
-        Raises:
-            RedisUnavailable: Redis does not answer; nothing was changed.
-        """
+        """Write what should be of a service."""
         await self.write(wanted.spec.name, wanted)
 
     def stopped(self) -> frozenset[str]:
@@ -238,7 +234,6 @@ class Configs:
         self._key = f"{namespace}:director:configs"
 
     async def names(self) -> list[str]:
-        """Return the services that have a document, sorted."""
         return sorted(name for name, _ in pairs(await self._store.command("HGETALL", self._key)))
 
     async def get(self, name: str) -> Document:

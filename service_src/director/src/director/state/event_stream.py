@@ -184,10 +184,7 @@ def _event(raw: bytes) -> Any:
 
 
 def _object(raw: bytes) -> dict[str, Any] | None:
-    try:
-        value = decode(raw)
-    except DecodingError:
-        return None
+    value = _event(raw)
     return value if isinstance(value, dict) else None
 
 

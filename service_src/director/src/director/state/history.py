@@ -188,7 +188,6 @@ class Releases(RedisHash[History]):
         return {name: one for name, one in own.items() if one}
 
     def of(self, service: str) -> History:
-        """Return the history of a service, newest first."""
         return self.get(service) or ()
 
     def kept_images(self) -> frozenset[str]:
@@ -197,11 +196,7 @@ class Releases(RedisHash[History]):
         return frozenset().union(*(kept_images(history, self.keep) for history in histories))
 
     async def put(self, service: str, changed: History) -> None:
-        """Write the history of a service, without what is not kept any more.
-
-        Raises:
-            RedisUnavailable: Redis does not answer; nothing was changed.
-        """
+        """Write the history of a service, without what is not kept any more."""
         kept = trimmed(changed, self.keep)
         if kept != self.of(service):
             await self.write(service, kept)
@@ -212,11 +207,7 @@ class Releases(RedisHash[History]):
         return wanted.state != "removed" and (serving is None or serving.spec != bare(wanted.spec))
 
     async def adopt(self, wanted: DesiredService) -> None:
-        """Write down what should run as the current release; the caller holds the service's lock.
-
-        Raises:
-            RedisUnavailable: Redis does not answer.
-        """
+        """Write down what should run as the current release; the caller holds the service's lock."""
         if self.lacks(wanted):
             name = wanted.spec.name
             await self.put(name, deployed(self.of(name), wanted, "adopted", wanted.since, 0.0))

@@ -25,7 +25,8 @@ class Store(Protocol):
 class RedisHash(Generic[T]):
     """A hash of JSON documents, one a service, with its copy in memory. The director is its only writer.
 
-    Reading never needs Redis once it was loaded; writing does. `valid` tells which documents count.
+    Reading never needs Redis once it was loaded; what reaches Redis raises RedisUnavailable while it does not answer,
+    and then has changed nothing. `valid` tells which documents count.
     """
 
     def __init__(self, store: Store, key: str, kind: Any, valid: Callable[[str, T], bool] = lambda *_: True) -> None:
@@ -37,11 +38,7 @@ class RedisHash(Generic[T]):
         self.loaded = False
 
     async def load(self) -> None:
-        """Read everything from Redis; a document that cannot be read is logged, left alone and not acted on.
-
-        Raises:
-            RedisUnavailable: Redis does not answer.
-        """
+        """Read everything from Redis; a document that cannot be read is logged, left alone and not acted on."""
         self._documents = await self.read()
         self.loaded = True
 
@@ -59,29 +56,19 @@ class RedisHash(Generic[T]):
         return found
 
     def get(self, name: str) -> T | None:
-        """Return the document of a service, from memory."""
         return self._documents.get(name)
 
     def all(self) -> dict[str, T]:
-        """Return the documents of all services, from memory."""
         return dict(self._documents)
 
     async def write(self, name: str, document: T) -> None:
-        """Write a document.
-
-        Raises:
-            RedisUnavailable: Redis does not answer; nothing was changed.
-        """
+        """Write a document."""
         self._need_loaded()
         await self._store.command("HSET", self._key, name, msgspec.json.encode(document))
         self._documents[name] = document
 
     async def forget(self, name: str) -> None:
-        """Drop a document.
-
-        Raises:
-            RedisUnavailable: Redis does not answer; nothing was changed.
-        """
+        """Drop a document."""
         self._need_loaded()
         await self._store.command("HDEL", self._key, name)
         self._documents.pop(name, None)

@@ -57,11 +57,9 @@ class Incidents:
         self.webhook.tell("service_rolled_back", service, reason=reason, **ids)
 
     def tried(self, service: str, at: float) -> None:
-        """Take note that a crashed service is tried again."""
         self.crashes.put(service, msgspec.structs.replace(self.crashes.of(service), tried_at=at))
 
     def recovered(self, service: str, reason: str) -> None:
-        """Take note that a crashed service is steady again."""
         record = self.crashes.of(service)
         self.crashes.put(service, CrashRecord(rolled_back=record.rolled_back))
         logger.info("service_recovered", service=service, reason=reason)

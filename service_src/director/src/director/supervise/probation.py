@@ -61,7 +61,6 @@ class Probation:
         self._out_of_memory[service] = time.time()
 
     async def run(self) -> None:
-        """Ask, until cancelled."""
         await run_forever("watch", self.once, pause_seconds=self.every)
 
     async def once(self) -> None:

@@ -45,7 +45,6 @@ class PublishedPorts:
     _next: float = field(default=0.0, init=False)
 
     def dead(self, container: str) -> tuple[int, ...]:
-        """Return the host ports of a container that are dead."""
         return tuple(sorted(port for (at, port), tries in self._failed.items() if at == container and tries >= TRIES))
 
     async def run(self) -> None:

@@ -54,7 +54,6 @@ class Renewals:
         return found
 
     async def renew(self, wanted: DesiredService) -> None:
-        """Put a fresh container of the same release in place."""
         service = wanted.spec.name
         try:
             await self.operations.bring_back(wanted, "renew")

@@ -58,7 +58,6 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def to_run(self) -> bool:
-        """Whether it is to run."""
         return self.wanted is not None and self.wanted.state == "running"
 
     @property
@@ -94,7 +93,6 @@ class Parts(msgspec.Struct, frozen=True):
     redis: RedisPart
 
     def all(self) -> dict[str, Part]:
-        """Return the parts by name."""
         return {"director": self.director, "docker": self.docker, "redis": self.redis}
 
 
@@ -142,22 +140,14 @@ class StatusBoard:
         return {name for name in heard if name not in known and re.fullmatch(NAME_PATTERN, name)}
 
     def check(self, name: str) -> None:
-        """Return if there is a service of that name.
-
-        Raises:
-            NotFound: there is none.
-        """
+        """Raise NotFound unless there is a service of that name."""
         names = self.names()
         if name not in names:
             hint = f"{did_you_mean(name, names)}GET /list lists the services; GET /run/{name} runs one"
             raise NotFound(f"there is no service {name!r}", hint, service=name)
 
     def check_ours(self, name: str) -> None:
-        """Return unless a service of that name is there and none of ours: we cannot stop or start it.
-
-        Raises:
-            Conflict: it is external.
-        """
+        """Raise Conflict for a service that is external: we can neither stop nor start it."""
         if name in self.external() - self.ours():
             raise Conflict(
                 f"{name} announces itself on Redis, and runs in no container of this director",
@@ -166,11 +156,9 @@ class StatusBoard:
             )
 
     def one(self, name: str) -> ServiceStatus:
-        """Return how a service is."""
         return self._status(name, self.snapshot.primary(name), external=name in self.external())
 
     def all(self) -> list[ServiceStatus]:
-        """Return how all services are, sorted by name."""
         primaries, external = self.snapshot.primaries(), self.external()
         names = sorted(self.ours() | external)
         return [self._status(name, primaries.get(name), external=name in external) for name in names]
@@ -190,7 +178,6 @@ class StatusBoard:
         )
 
     def sight(self) -> Sight:
-        """Return all of it at once."""
         front = self.registrations.status(FRONT)
         return Sight(services=self.all(), parts=self.parts(), front=front, last_event_at=self.redis.last_event_at)
 

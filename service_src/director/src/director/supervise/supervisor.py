@@ -174,11 +174,7 @@ class Supervisor:
         self.crashes.keep_output(service, list(error.facts.get("log") or []))
 
     async def do(self, action: Action, container: Container | None) -> None:
-        """Do one action; `container` is the one it is about, None when it is gone or there is none.
-
-        Raises:
-            DirectorError: it could not be done.
-        """
+        """Do one action, or raise DirectorError; `container` is the one it is about, None when there is none."""
         service, wanted = action.service, self.desired.get(action.service)
         match action.verb:
             case "deploy" if wanted is not None:

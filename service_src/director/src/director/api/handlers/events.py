@@ -1,7 +1,5 @@
 """Events: the newest, what became of one, and those that nobody could deliver."""
 
-# ruff: noqa: D102 - `route` says what each endpoint does
-
 from __future__ import annotations
 
 import asyncio

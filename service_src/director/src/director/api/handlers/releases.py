@@ -1,7 +1,5 @@
 """Releases, and what is left of them."""
 
-# ruff: noqa: D102 - `route` says what each endpoint does
-
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable

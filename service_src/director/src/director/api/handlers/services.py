@@ -1,7 +1,5 @@
 """Running services, and looking at them."""
 
-# ruff: noqa: D102 - `route` says what each endpoint does
-
 from __future__ import annotations
 
 import asyncio

@@ -1,7 +1,5 @@
 """What the operator sets for a service: its config, and its place on the grid."""
 
-# ruff: noqa: D102 - `route` says what each endpoint does
-
 from __future__ import annotations
 
 import asyncio

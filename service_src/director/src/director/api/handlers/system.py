@@ -1,7 +1,5 @@
 """How the director, Docker, Redis and the services are: for people, for Prometheus; and this API's description."""
 
-# ruff: noqa: D102 - `route` says what each endpoint does
-
 from __future__ import annotations
 
 import asyncio
