@@ -108,7 +108,7 @@ def test_redis_away_at_start_is_no_reason_to_die(own_redis, spawn_service):
     while b'"status":"degraded"' in get(process, "/health")[1]:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert b"band_redis_reconnects 0.0" in get(process, "/metrics")[1]
+    assert b"band_redis_reconnects_total 0.0" in get(process, "/metrics")[1]
     assert process.terminate() == 0
 
 

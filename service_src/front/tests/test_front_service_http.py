@@ -261,7 +261,11 @@ async def test_json_that_is_no_object_is_told_what_it_is(http: aiohttp.ClientSes
 
     async def counted() -> float:
         async with http.get("/_band/metrics") as page:
-            lines = [line for line in (await page.text()).splitlines() if "front_rejected_not_an_object" in line]
+            lines = [
+                line
+                for line in (await page.text()).splitlines()
+                if 'front_rejected_total{code="not_an_object"}' in line
+            ]
         return float(lines[-1].split()[-1]) if lines else 0.0
 
     before = await counted()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from errno import ENOSPC
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
+from band.telemetry.metrics import Metrics
 from geo.dataset import (
     BadData,
     Dataset,
@@ -261,23 +262,26 @@ async def test_a_file_that_cannot_take_its_place(tmp_path: Path, host: Host, mon
 
 async def test_source_and_age_among_the_metrics(tmp_path: Path, host: Host) -> None:
     """Whether there is data, how old, from which source; each dataset of a service under its own name."""
-    shown: dict[str, Callable[[], float | Mapping[str, float]]] = {}
+    metrics = Metrics()
 
-    class Shown:
-        def add(self, name: str, value: float = 1) -> None:
-            shown[name] = lambda: value
-
-        def gauge(
-            self, name: str, read: Callable[[], float | Mapping[str, float]], text: str, *, label: str = ""
-        ) -> None:
-            shown[name] = read
+    def shown() -> set[str]:
+        return {line for line in metrics.render().decode().splitlines() if line.startswith("band_networks_")}
 
     data = dataset(tmp_path, Url(host.url), Url("", name="other"))
-    data.show(Shown(), "networks")
-    assert shown["networks_ready"]() == 0 and shown["networks_source"]() == {"url": 0, "other": 0}
+    data.show(metrics, "networks")
+    before = {"band_networks_ready 0.0", 'band_networks_source{source="url"} 0.0'}
+    assert before <= shown()
     await data.refresh()
-    assert shown["networks_ready"]() == 1 and shown["networks_source"]() == {"url": 1, "other": 0}
-    assert shown["networks_questions_new"]() == 1 and shown["networks_age_days"]() == data.health()["age_days"]
+    days = data.health()["age_days"]
+    after = {
+        "band_networks_ready 1.0",
+        'band_networks_source{source="url"} 1.0',
+        'band_networks_source{source="other"} 0.0',
+    }
+    assert (
+        after | {'band_networks_source_requests_total{result="new"} 1.0', f"band_networks_age_days {days}"} <= shown()
+    )
+    assert "band_networks_questions_new_total 1.0" in shown()
 
 
 @pytest.mark.parametrize("trouble", ["half", "500", "gone"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from band.telemetry.metrics import Metrics
 from front.app import Front
 from front.storage.journal_acceptor import JournalAcceptor
@@ -49,7 +51,7 @@ def _add_stream(metrics: Metrics, app: Front) -> None:
     gauge, trimmer = metrics.gauge, app.trimmer
     gauge("front_stream_length", lambda: float(trimmer.length), "Events in the stream.")
     gauge("front_stream_bytes", lambda: float(trimmer.bytes), "Memory that the stream takes in Redis.")
-    gauge("front_stream_trimmed", lambda: float(trimmer.trimmed), "Events that every listener was done with.")
+    _counter(metrics, "front_stream_trimmed", lambda: trimmer.trimmed, "Events that every listener was done with.")
     gauge("front_stream_alarm", lambda: float(trimmer.alarmed), "1 while the stream is near its bound.")
     gauge("front_stream_lag", trimmer.lag, "Events that a listener has not acknowledged yet.", label="group")
 
@@ -59,7 +61,12 @@ def _add_journal(metrics: Metrics, acceptor: JournalAcceptor) -> None:
     gauge("front_journal_events", lambda: float(kept.depth), "Events on the disk that are not in Redis yet.")
     gauge("front_journal_bytes", lambda: float(kept.used_bytes), "Bytes that the journal takes.")
     gauge("front_journal_oldest_seconds", lambda: kept.age_s, "Age of the oldest event that waits on the disk.")
-    gauge("front_journal_written", lambda: float(kept.written), "Events that went to the disk.")
-    gauge("front_journal_replayed", lambda: float(acceptor.replayed), "Events that came from the disk into Redis.")
-    gauge("front_journal_refused", lambda: float(kept.refused), "Events that the disk had no room for.")
-    gauge("front_journal_damaged", lambda: float(kept.damaged + kept.torn), "Damaged records and torn tails.")
+    _counter(metrics, "front_journal_written", lambda: kept.written, "Events that went to the disk.")
+    _counter(metrics, "front_journal_replayed", lambda: acceptor.replayed, "Events that came from the disk into Redis.")
+    _counter(metrics, "front_journal_refused", lambda: kept.refused, "Events that the disk had no room for.")
+    _counter(metrics, "front_journal_damaged", lambda: kept.damaged + kept.torn, "Damaged records and torn tails.")
+
+
+def _counter(metrics: Metrics, name: str, read: Callable[[], float], text: str) -> None:
+    metrics.counter(name, read, text)
+    metrics.gauge(name, read, f"Now band_{name}_total; goes with the next release.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from band.telemetry.metrics import Metrics
@@ -18,12 +19,14 @@ COUNTED: Final[Mapping[str, str]] = {
     "protocol_errors": "Requests that were no HTTP, or broke off.",
 }
 """What each counter counts; they begin at 0."""
-_BEGINNINGS: Final[Mapping[str, str]] = {
-    "rejected_": "Requests refused as: {}.",
-    "enricher_silent_": "Events that the enricher {} missed its deadline for.",
+LABELLED: Final[Mapping[str, tuple[str, str, str]]] = {
+    "rejected": ("code", "Requests that were refused, by the code of the response.", "rejected_"),
+    "enricher_timeouts": ("service", "Events for which an enricher missed its deadline.", "enricher_silent_"),
 }
-MAX_COUNTERS: Final = 1000
-"""Beyond it, services that come and go are counted as `other`."""
+"""Counters with a label: its name, what is counted, and how the counter of each value was called before: a name that
+goes with the next release."""
+MAX_VALUES: Final = 1000
+"""Values of one label; beyond it, services that come and go are counted as `other`."""
 _ODD = re.compile(r"[^a-zA-Z0-9_]")
 
 
@@ -32,21 +35,21 @@ class Counters:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._names: dict[str, str] = {}
+        self._counts: dict[str, dict[str, float]] = {name: {} for name in LABELLED}
         for name, text in COUNTED.items():
-            self._declare(name, text)
+            metrics.declare(f"front_{name}", text)
+        for name, (label, text, _) in LABELLED.items():
+            metrics.counter(f"front_{name}", partial(self._counts.__getitem__, name), text, label=label)
 
-    def add(self, name: str) -> None:
-        """Count one."""
-        known = self._names.get(name)
-        if known is None:
-            begin = next((begin for begin in _BEGINNINGS if name.startswith(begin)), "")
-            if len(self._names) >= MAX_COUNTERS:
-                name = f"{begin}other"
-            known = self._declare(name, _BEGINNINGS.get(begin, "{}").format(name.removeprefix(begin)))
-        self._metrics.add(known)
-
-    def _declare(self, name: str, text: str) -> str:
-        known = self._names[name] = f"front_{_ODD.sub('_', name)}"
-        self._metrics.declare(known, text)
-        return known
+    def add(self, name: str, of: str = "") -> None:
+        """Count one; `of` is the value of the counter's label."""
+        if of:
+            counts = self._counts[name]
+            of = of if of in counts or len(counts) < MAX_VALUES else "other"
+            counts[of] = counts.get(of, 0) + 1
+            former = f"front_{LABELLED[name][2]}{_ODD.sub('_', of)}"
+            if counts[of] == 1:
+                self._metrics.declare(former, f"Now band_front_{name}_total; goes with the next release.")
+            self._metrics.add(former)
+        else:
+            self._metrics.add(f"front_{name}")

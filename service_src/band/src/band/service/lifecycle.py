@@ -345,11 +345,13 @@ class Service:
         self.metrics.gauge(
             "redis_connected", lambda: float(self.link.connected), "1 while there is a connection to Redis."
         )
-        self.metrics.gauge("redis_reconnects", lambda: float(self.link.reconnects), "Connections made after the first.")
-        self.metrics.gauge("messages_dropped", lambda: float(self.link.dropped), "Messages that could not leave.")
-        self.metrics.gauge(
-            "messages_malformed", lambda: float(self.dispatcher.malformed), "Messages that were no JSON-RPC."
-        )
+        for name, read, text in (
+            ("redis_reconnects", lambda: float(self.link.reconnects), "Connections made after the first."),
+            ("messages_dropped", lambda: float(self.link.dropped), "Messages that could not leave."),
+            ("messages_malformed", lambda: float(self.dispatcher.malformed), "Messages that were no JSON-RPC."),
+        ):
+            self.metrics.counter(name, read, text)
+            self.metrics.gauge(name, read, f"Now band_{name}_total; goes with the next release.")
         self.metrics.gauge("calls_in_progress", self.server.in_progress, "Calls in progress, by method.")
         self.metrics.gauge("calls_in_flight", lambda: float(self.server.in_flight), "Calls in progress.")
         self.metrics.gauge("uptime_seconds", lambda: time.time() - self.started_at, "Seconds since the start.")

@@ -49,7 +49,7 @@ class Metrics:
         self._counters: dict[str, float] = {}
         self._texts: dict[str, str] = {}
         self._gauges: dict[str, tuple[str, Gauge, str]] = {}
-        self._labelled: dict[str, tuple[str, Callable[[], Mapping[Any, float]], tuple[str, ...]]] = {}
+        self._labelled: dict[str, tuple[str, Callable[[], float | Mapping[Any, float]], tuple[str, ...]]] = {}
         self.failures = Failures()
         self.counter("calls", lambda: self._calls, "Calls by method and outcome.", label=("method", "outcome"))
         self.counter(
@@ -82,9 +82,17 @@ class Metrics:
         self._gauges[name] = (text, read, label)
 
     def counter(
-        self, name: str, read: Callable[[], Mapping[Any, float]], text: str, *, label: str | tuple[str, ...]
+        self,
+        name: str,
+        read: Callable[[], float | Mapping[Any, float]],
+        text: str,
+        *,
+        label: str | tuple[str, ...] = (),
     ) -> None:
-        """Show ``read()`` as the counter ``band_<name>_total`` at every scrape; each key is a ``label``, or several."""
+        """Show ``read()`` as the counter ``band_<name>_total`` at every scrape; of a mapping, each key is a ``label``.
+
+        With several labels each key is a tuple.
+        """
         self._labelled[name] = (text, read, (label,) if isinstance(label, str) else label)
 
     def render(self) -> bytes:
@@ -107,7 +115,11 @@ class Metrics:
             text = self._texts.get(name) or f"How often: {name.replace('_', ' ')}."
             yield CounterMetricFamily(f"band_{name}", text, value=value)
         for name, (text, counted, labels) in sorted(self._labelled.items()):
-            yield _filled(CounterMetricFamily(f"band_{name}", text, labels=labels), counted())
+            found = counted()
+            if isinstance(found, Mapping):
+                yield _filled(CounterMetricFamily(f"band_{name}", text, labels=labels), found)
+            else:
+                yield CounterMetricFamily(f"band_{name}", text, value=found)
         for name, (text, read, label) in sorted(self._gauges.items()):
             shown = read()
             if isinstance(shown, Mapping):

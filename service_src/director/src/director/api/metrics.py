@@ -26,7 +26,7 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 _GAUGES: tuple[tuple[str, str, Callable[[ServiceRow], float | None]], ...] = (
     ("up", "1 while the service's container runs.", lambda row: row.state == "running"),
     ("wanted", "1 if the service is to run.", lambda row: row.wanted == "running"),
-    ("restarts", "How often Docker restarted the container.", lambda row: row.restarts),
+    ("restarts", "Now band_service_restarts_total; goes with the next release.", lambda row: row.restarts),
     ("crashes", "Crashes of the service within the crash window.", lambda row: row.crashes),
     ("crashed", "1 once the crash window is full: it needs somebody.", lambda row: row.health == "crashed"),
     ("dead_letters", "Events that the service could not deliver.", lambda row: row.dead_letters),
@@ -96,7 +96,7 @@ class Metrics:
             yield _family(GaugeMetricFamily, f"service_{name}", text, values)
         yield _words(rows, "state", STATES, "1 for the state of the service's container, else 0.")
         yield _words(rows, "health", get_args(HealthWord), "1 for the director's word of the service's health, else 0.")
-        yield from self._of_services()
+        yield from self._of_services(rows)
 
     def _of_director(self) -> Iterator[Metric]:
         board = self.table.board
@@ -108,8 +108,10 @@ class Metrics:
         killed = "Scripts that kept Redis busy and that the director ended."
         yield CounterMetricFamily("band_redis_scripts_killed", killed, value=board.scripts.killed)
 
-    def _of_services(self) -> Iterator[Metric]:
+    def _of_services(self, rows: Iterable[ServiceRow]) -> Iterator[Metric]:
         restarts, used = self.table.board.ports.restarts, self.table.cpu_seconds()
+        text = "How often Docker restarted the container."
+        yield _family(CounterMetricFamily, "service_restarts", text, {row.name: row.restarts for row in rows})
         text = "Restarts because a published port had gone dead."
         yield _family(CounterMetricFamily, "service_port_restarts", text, restarts)
         text = "CPU seconds that the container used since it started."

@@ -32,7 +32,7 @@ class Intake:
     def count(self, error: BadRequest | NotAccepted) -> None:
         """Count what is refused."""
         if isinstance(error, BadRequest):
-            self.counters.add(f"rejected_{error.code}")
+            self.counters.add("rejected", error.code)
         else:
             self.counters.add("overloaded" if isinstance(error, Overloaded) else "not_accepted")
 

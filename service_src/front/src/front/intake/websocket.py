@@ -110,14 +110,14 @@ class WebSocketHandler:
             self._intake.count(error)
             return replies.ws_form(_BAD)
         if not isinstance(received, dict):
-            self._intake.counters.add("rejected_not_an_object")
+            self._intake.counters.add("rejected", "not_an_object")
             return replies.ws_form(_BAD)
         return replies.ws_form(await self._take(received, client), received.get("id__"))
 
     async def _take(self, received: message.Message, client: Client) -> Reply:
         service, name = received.get("service"), received.get("name")
         if not service or not name:
-            self._intake.counters.add("rejected_incomplete")
+            self._intake.counters.add("rejected", "incomplete")
             return _INCOMPLETE
         try:
             key = message.event_key(service, name)

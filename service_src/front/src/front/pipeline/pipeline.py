@@ -82,7 +82,7 @@ class Pipeline:
             self._counters.add("forged")
         trace = Trace(message["time"])
         for service in await self._enricher.enrich(message, table.plan, trace):
-            self._counters.add(f"enricher_silent_{service}")
+            self._counters.add("enricher_timeouts", service)
         td = message.get("td")
         if td is not None and "ip" in td:
             td["ip"] = self._mask(td["ip"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -75,6 +76,7 @@ class Dataset(Generic[T]):
         self._woken = asyncio.Event()
         self._metrics: Metrics | None = None
         self._prefix = ""
+        self._requests: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Open the file that is there unless it is open, then keep it fresh until cancelled."""
@@ -101,7 +103,11 @@ class Dataset(Generic[T]):
         """Count questions to the sources; show whether there is data, its source and its age, among the metrics."""
         self._metrics, self._prefix = metrics, prefix
         metrics.gauge(f"{prefix}_ready", lambda: float(self.value is not None), "Whether there is a database.")
-        metrics.gauge(f"{prefix}_age_days", self._age, "Days since the database in use was built.")
+        metrics.gauge(f"{prefix}_age_seconds", lambda: self._age() * 86_400, "Seconds since the database was built.")
+        metrics.gauge(f"{prefix}_age_days", self._age, f"Now band_{prefix}_age_seconds; goes with the next release.")
+        metrics.counter(
+            f"{prefix}_source_requests", lambda: self._requests, "Requests to the sources, by result.", label="result"
+        )
         metrics.gauge(f"{prefix}_source", self._in_use, "The source of the database in use is 1.", label="source")
 
     def _in_use(self) -> dict[str, float]:
@@ -114,8 +120,11 @@ class Dataset(Generic[T]):
         return float("nan") if age is None else age
 
     def _count(self, result: str) -> None:
+        self._requests[result] += 1
         if self._metrics is not None:
-            self._metrics.add(f"{self._prefix}_questions_{result}")
+            former = f"{self._prefix}_questions_{result}"
+            self._metrics.declare(former, f"Now band_{self._prefix}_source_requests_total; goes with the next release.")
+            self._metrics.add(former)
 
     async def open(self) -> bool:
         """Open the file that is there; return whether there is a value now. Never raises for bad data or a bad disk."""
