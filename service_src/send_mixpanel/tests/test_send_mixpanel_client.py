@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from band.typed_settings import Secret
 from send_mixpanel.client import Client
 from send_mixpanel.options import Project
 from send_mixpanel.stage import Stage
@@ -49,7 +50,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 async def post(url: str, resolver: AbstractResolver | None = None, timeout: float = 0.2) -> Verdict:
     client = Client(timeout, resolver)
     try:
-        return await client.post(Project("default", url, "Basic c2VjcmV0", "token"), [])
+        return await client.post(Project("default", url, Secret("Basic c2VjcmV0"), "token"), [])
     finally:
         await client.close()
 

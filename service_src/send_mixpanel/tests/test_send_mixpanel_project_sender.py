@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from band.typed_settings import Secret
 from send_mixpanel.condition import sender_health
 from send_mixpanel.mapping import Record
 from send_mixpanel.options import Options, Project
@@ -68,7 +69,7 @@ def sender(mixpanel: ScriptedMixpanel, log: Lines | None = None, **changes: Any)
         "jitter_most": 0,
         "refused_retry": 0.05,
     }
-    project = Project("default", "https://example.com", "Basic eA==", "token")
+    project = Project("default", "https://example.com", Secret("Basic eA=="), "token")
     return ProjectSender(project, mixpanel, Options(project, **{**quick, **changes}), log=log or Lines())
 
 
