@@ -75,6 +75,14 @@ async def test_an_event_that_lay_in_the_journal_is_found_later_and_only_so_far(s
     assert (await event_stream.find(store, wanted, after=last, scan=700)).event["id"] == wanted
 
 
+async def test_an_event_drawn_after_the_clock_was_set_back_is_found(store: RedisLink) -> None:
+    """Its id is ahead of every entry: the whole stream is searched."""
+    await accept(store, flake(NOW), NOW)
+    wanted = flake(NOW + 3 * 86_400_000)
+    entry = await accept(store, wanted, NOW + 5)
+    assert (await event_stream.find(store, wanted)).stream_id == entry
+
+
 async def test_an_event_that_is_not_there_says_why(store: RedisLink) -> None:
     """Nothing accepted yet, trimmed away, or unknown: each has its own hint."""
     for ask, hint in (

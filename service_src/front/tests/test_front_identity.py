@@ -13,7 +13,8 @@ from front.event.fingerprint import fpid
 from front.event.hostnames import cookie_domain_of, host_of
 from front.event.ids import Snowflakes, time_of
 from front.event.ip_privacy import masker
-from front.event.message import uid_of
+from front.event.message import http_message, uid_of, ws_message
+from front.event.url_path import read_path
 from front.event.visitor_id import UidCookie, cookie_uid, valid_uid
 
 MAC = (
@@ -58,6 +59,26 @@ def test_ids_carry_their_time_and_follow_each_other() -> None:
     assert Snowflakes(3, clock=lambda: 1).next() == 1 << 22 | 3 << 12
     with pytest.raises(ValueError, match="worker"):
         Snowflakes(1024)
+
+
+def test_events_follow_a_clock_that_was_set_back() -> None:
+    """Ids go on rising from the wrong time; the events' times are the clock's, or Mixpanel refuses all of them."""
+    right = 1795470409131
+    now = [right + 3 * 86_400_000]
+    flakes = Snowflakes(clock=lambda: now[0])
+    wrong = flakes.next()
+    assert flakes.event_time(wrong) == now[0]
+    now[0] = right
+    later = flakes.next()
+    assert later > wrong
+    assert flakes.event_time(later) == right
+    td: dict[str, Any] = {}
+    assert ws_message("in.gen.track.page", "track", "page", {}, "u", td, flakes)["time"] == right
+    place = read_path("/track/page.json")
+    assert http_message("k", "http", "track", "page", place, {}, {}, "u", td, flakes)["time"] == right
+    rush = Snowflakes(clock=lambda: right)
+    ids = [rush.next() for _ in range(9000)]
+    assert [rush.event_time(ids[0]), rush.event_time(ids[-1])] == [right, right + 2]
 
 
 @pytest.mark.parametrize(

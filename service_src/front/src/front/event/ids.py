@@ -9,6 +9,9 @@ _SEQ_BITS = 12
 _WORKER_BITS = 10
 _MS_SHIFT = _SEQ_BITS + _WORKER_BITS
 _SEQ_MASK = (1 << _SEQ_BITS) - 1
+_BORROWED_MS = 1_000
+"""What a rush of ids borrows from the time to come, at most; an id that is further ahead of the clock was drawn after
+the clock was set back."""
 
 
 def now_ms() -> int:
@@ -40,6 +43,14 @@ class Snowflakes:
             candidate = last + 1
         self._last = candidate
         return (candidate >> _SEQ_BITS) << _MS_SHIFT | self._base | (candidate & _SEQ_MASK)
+
+    def event_time(self, flake: int) -> int:
+        """Return the time of the event that an id was just drawn for: the id's, unless the clock was set back since.
+
+        Ids then stay ahead of the clock, since they must not repeat; events that did so would be dated in the future.
+        """
+        drawn, now = time_of(flake), self._clock()
+        return drawn if drawn - now <= _BORROWED_MS else now
 
 
 def time_of(flake: int) -> int:

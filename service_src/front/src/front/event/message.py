@@ -7,7 +7,7 @@ from typing import Any
 
 from front.errors import BadRequest
 from front.event.coercion import to_name, to_number
-from front.event.ids import Snowflakes, time_of
+from front.event.ids import Snowflakes
 from front.event.url_path import EventPath
 from front.event.visitor_id import valid_uid
 
@@ -97,7 +97,7 @@ def http_message(
         "td": td,
         "data": {**body, **query},
         "id": str(flake),
-        "time": time_of(flake),
+        "time": flakes.event_time(flake),
     }
 
 
@@ -116,7 +116,7 @@ def ws_message(key: str, service: Any, name: Any, data: Message, uid: str, td: M
         "uid": uid,
         "td": dict(td),
         "id": str(flake),
-        "time": time_of(flake),
+        "time": flakes.event_time(flake),
     }
 
 
