@@ -181,6 +181,9 @@ class FakeEngine:
     async def remove_image(self, reference: str) -> None:
         self.tags.pop(reference, None)
 
+    async def connect(self, container: str, network: str, alias: str) -> None:
+        return
+
     async def ensure_network(self, name: str) -> None:
         return
 

@@ -81,6 +81,17 @@ def test_core_waits_a_moment_and_never_starts_itself() -> None:
     assert decide([], redis, now=NOW + 1, self_id="r").actions == []
 
 
+def test_who_is_cut_off_from_the_network_is_connected_again() -> None:
+    """Services, Redis and the director itself; after a try that failed, with back-off. What is stopped waits."""
+    cut = seen(cut_off_from="net")
+    assert verbs(decide([wanted()], cut)) == [("connect", "c1")]
+    assert decide([wanted()], cut, records={"one": ends(1.5, 0.5, kind="refused")}) == Plan([], NOW + 0.5)
+    assert verbs(decide([wanted("stopped")], seen(state="exited", cut_off_from="net"))) == []
+    redis = seen(id="r", service="redis", kind="core", cut_off_from="net")
+    director = seen(id="d", service="director", kind="core", cut_off_from="net")
+    assert verbs(decide(None, redis, director, self_id="d")) == [("connect", "r"), ("connect", "d")]
+
+
 def test_busy_services_are_left_alone() -> None:
     """A service that somebody is working on gets no action, whatever it looks like."""
     assert decide([wanted()], busy=frozenset({"one"})).actions == []

@@ -281,6 +281,34 @@ async def test_images_without_a_name_have_no_tag(engine: Engine, runtime: Docker
     assert await runtime.used_images() == {"sha256:a", "sha256:b"}
 
 
+async def test_a_container_that_somebody_disconnected_is_noticed(engine: Engine, runtime: DockerEngine) -> None:
+    """The listing tells that a known container left the network it was made for; another one may come on top of it."""
+    labels = {"band.service": "one", "band.namespace": "ns", "band.config": "c0ffee"}
+    net = {"NetworkID": "0123456789abcdef"}
+
+    async def listed(mode: str, networks: dict[str, Any], known: list[Any]) -> list[Any]:
+        host, at = {"NetworkMode": mode}, {"Networks": networks}
+        row = {"Id": "one", "Names": ["/one"], "State": "running", "Status": "Up", "Labels": labels}
+        engine.answers["GET containers/json"] = (200, [{**row, "HostConfig": host, "NetworkSettings": at}])
+        whole = {**details("one", labels), "HostConfig": host, "NetworkSettings": at}
+        engine.answers["GET containers/one/json"] = (200, whole)
+        return await runtime.containers(known)
+
+    first = await listed("net", {"net": net}, [])
+    engine.asked.clear()
+    assert (await listed("net", {"net": net, "more": {}}, first))[0].cut_off_from == ""
+    assert "one" not in str(engine.asked)
+    assert (await listed("net", {}, first))[0].cut_off_from == "net"
+    assert (await listed("net", {"more": {}}, first))[0].cut_off_from == "net"
+    for mode, networks in (("host", {}), ("none", {}), ("container:x", {}), ("0123456789ab", {"net": net})):
+        assert (await listed(mode, networks, []))[0].cut_off_from == ""
+
+    engine.answers["GET networks/net"] = (200, {"Name": "net"})
+    engine.answers["POST networks/net/connect"] = (200, {})
+    await runtime.connect("one", "net", "one")
+    assert engine.asked[-1].endswith("networks/net/connect")
+
+
 async def test_who_has_a_port_is_told(engine: Engine, runtime: DockerEngine) -> None:
     """A service of ours by its name, anybody else's container by its own, nobody where no container has it."""
     ours = {"band.service": "front", "band.namespace": "ns"}

@@ -13,7 +13,15 @@ import msgspec
 
 from band import logger
 from director.engine.client import CALL, ENDLESS, Connection
-from director.engine.docker_json import event_of, image_info, is_port_taken, made_by_director, observed, usage_sample
+from director.engine.docker_json import (
+    cut_off_from,
+    event_of,
+    image_info,
+    is_port_taken,
+    made_by_director,
+    observed,
+    usage_sample,
+)
 from director.engine.host import closed_here, closed_on_host, own_container, own_id, port_check_config
 from director.engine.interface import (
     LABEL_KIND,
@@ -196,6 +204,11 @@ class DockerEngine:
     async def remove_image(self, reference: str) -> None:
         await self._engine.call(f"images/{reference}", "DELETE", missing_ok=True)
 
+    async def connect(self, container: str, network: str, alias: str) -> None:
+        await self.ensure_network(network)
+        body = json.dumps({"Container": container, "EndpointConfig": {"Aliases": [alias]}})
+        await self._engine.call(f"networks/{network}/connect", "POST", data=body)
+
     async def ensure_network(self, name: str) -> None:
         if await self._engine.call(f"networks/{name}", missing_ok=True) is not None:
             return
@@ -220,7 +233,8 @@ def _is_unchanged(known: Container, item: Mapping[str, Any]) -> bool:
         return False
     status = str(item.get("Status", ""))
     word = "healthy" if "(healthy)" in status else "unhealthy" if "(unhealthy)" in status else "starting"
-    return f"/{known.name}" in item["Names"] and known.health in {"", word}
+    same = known.health in {"", word} and known.cut_off_from == cut_off_from(item)
+    return same and f"/{known.name}" in item["Names"]
 
 
 def _read_event(line: bytes) -> Event | None:

@@ -141,6 +141,7 @@ def _nanoseconds(seconds: float) -> int:
 
 
 _NEVER = "0001-01-01"
+_NETWORKLESS = {"default", "bridge", "host", "none"}
 
 
 def timestamp(text: str | int | None) -> float:
@@ -188,7 +189,21 @@ def observed(details: Mapping[str, Any]) -> Container:
         env=dict(item.partition("=")[::2] for item in config.get("Env") or []),
         auto_remove=bool(host.get("AutoRemove")),
         stop_timeout=float(config.get("StopTimeout") or 10),
+        cut_off_from=cut_off_from(details),
     )
+
+
+def cut_off_from(details: Mapping[str, Any]) -> str:
+    """Return the network that a container was made for and is not connected to; empty if there is none.
+
+    Reads both `GET /containers/<id>/json` and a row of the listing.
+    """
+    mode = str((details.get("HostConfig") or {}).get("NetworkMode") or "default")
+    networks = (details.get("NetworkSettings") or {}).get("Networks")
+    if networks is None or mode in _NETWORKLESS or mode.startswith("container:"):
+        return ""
+    ids = [str((network or {}).get("NetworkID") or "") for network in networks.values()]
+    return "" if mode in networks or any(known.startswith(mode) for known in ids) else mode
 
 
 def image_info(details: Mapping[str, Any]) -> ImageInfo:

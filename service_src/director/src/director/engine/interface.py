@@ -49,6 +49,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     auto_remove: bool = False
     stop_timeout: float = 10.0
+    cut_off_from: str = ""
 
     @property
     def short_id(self) -> str:
@@ -194,6 +195,9 @@ class Engine(Protocol):
 
     async def remove_image(self, reference: str) -> None:
         """Remove a tag, or an image that has none. One that is gone is removed; one in use is refused."""
+
+    async def connect(self, container: str, network: str, alias: str) -> None:
+        """Connect a container to a network, where `alias` names it; the network is made if it is gone."""
 
     async def ensure_network(self, name: str) -> None:
         """Make a bridge network unless it is there."""

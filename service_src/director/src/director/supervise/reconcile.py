@@ -15,11 +15,12 @@ from director.supervise.policy import STEADY, Trial, misbehaviour, restart_delay
 
 Verb = Literal[
     "deploy", "start", "stop", "remove", "rename", "forget", "adopt",
-    "roll_back", "prove", "crash", "retry", "recover", "curb", "uncurb", "renew",
+    "roll_back", "prove", "crash", "retry", "recover", "curb", "uncurb", "renew", "connect",
 ]  # fmt: skip
 """What can be done. `prove`: probation was passed. `crash`: hold a crash-looping service back; `retry`: try it again;
 `recover`: it is well again. `curb`, `uncurb`: disable or restore Docker's restart policy: a service that
-crashes is started with back-off. `renew`: replace a container whose platform settings are outdated.
+crashes is started with back-off. `renew`: replace a container whose platform settings are outdated. `connect`: connect
+one to its network again.
 """
 STALE = "has outdated platform settings"
 CORE_PATIENCE = 1.0
@@ -114,11 +115,19 @@ def keeper(wanted: DesiredService, containers: Iterable[Container], primary: str
 
 
 def _core(world: World, item: Container) -> Steps:
-    if item.id == world.self_id or item.state not in {"exited", "dead"} or item.service in world.busy:
+    if item.service in world.busy:
         return
     recent = world.records.get(item.service, NO_RECORD).recent(world.now, world.limits.window)
+    if item.state == "running" and item.cut_off_from:
+        yield _when(world, max(recent, default=0.0) + restart_delay(recent), _connect(item))
+    if item.id == world.self_id or item.state not in {"exited", "dead"}:
+        return
     due = item.finished_at + max(CORE_PATIENCE, restart_delay(recent))
     yield _when(world, due, Action("start", item.service, item.id, f"exited with code {item.exit_code}"))
+
+
+def _connect(item: Container) -> Action:
+    return Action("connect", item.service, item.id, f"is cut off from the network {item.cut_off_from}")
 
 
 def _service(world: World, name: str, wanted: DesiredService | None, containers: list[Container]) -> Steps:
@@ -180,6 +189,8 @@ def _keep_running(world: World, name: str, keep: Container, recent: Sequence[flo
     elif not keep.alive and not keep.auto_remove:
         reason = f"is {keep.state}, exited with code {keep.exit_code}{' (OOM-killed)' if keep.oom_killed else ''}"
         yield _when(world, due, Action("start", name, keep.id, reason))
+    elif keep.state == "running" and keep.cut_off_from:
+        yield _when(world, due, _connect(keep))
     elif keep.restart_policy == "unless-stopped" and recent:
         yield Action("curb", name, keep.id, "ended by itself")
     elif keep.restart_policy == "no" and keep.state == "running" and not recent and not keep.auto_remove:

@@ -209,6 +209,8 @@ class Supervisor:
                 await self.engine.stop(container.id, container.stop_timeout)
             case "remove":
                 await self.deployer.retire(container)
+            case "connect":
+                await self.engine.connect(container.id, container.cut_off_from, action.service)
             case "rename":
                 await self.engine.rename(container.id, primary_name(self.namespace, action.service))
             case "curb" | "uncurb":
