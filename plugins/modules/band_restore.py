@@ -36,6 +36,12 @@ options:
     description: Image with tar, which is on the host, to write volumes with.
     type: str
     default: rockstat/rootfs:trixie
+  redis_image:
+    description:
+      - Repository of Redis' image. The newest one on this host has to be able to load the archive's snapshot.
+      - Empty, or without such an image, the snapshot is not tried.
+    type: str
+    default: ""
   redis_uid:
     description: User and group number of Redis in its container.
     type: int
@@ -68,7 +74,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils import archive
-from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError, run
 from ansible_collections.rockstat.band.plugins.module_utils.manifest import ArchiveError, extract
 from ansible_collections.rockstat.band.plugins.module_utils.platform_data import Volume
 
@@ -96,6 +102,23 @@ class Restore:
             archive.unseal(path, plain, self._args["passphrase"])
             path = plain
         return archive.unpack(path, os.path.join(self._folder, "content"))
+
+    def check_snapshot(self, manifest: dict[str, Any]) -> None:
+        """Have this host's Redis read the snapshot; raises ArchiveError when it cannot."""
+        images = run("image", "ls", "--quiet", "--filter", f"reference={self._args['redis_image']}").out.split()
+        if not self._args["redis_image"] or not images:
+            return
+        script = "cat > /tmp/redis.rdb && exec redis-check-rdb /tmp/redis.rdb"
+        limits = ["run", "--rm", "--interactive", "--network", "none", "--entrypoint", "sh"]
+        with open(self._content("redis.rdb"), "rb") as snapshot:
+            code, out, err = run(*limits, images[0], "-c", script, stdin=snapshot)
+        if code:
+            told = (out.partition("RDB ERROR DETECTED ---")[2] or out + err).strip().splitlines()
+            raise ArchiveError(
+                f"Redis on this host cannot load redis.rdb of {self._args['archive']}, which Redis "
+                f"{manifest['redis']['version']} wrote: {told[0] if told else code}. Nothing was changed. "
+                "Take another archive, or a host with this version of Redis or a later one."
+            )
 
     def apply(self, manifest: dict[str, Any]) -> None:
         """Put everything in place; raises DockerError, OSError."""
@@ -156,6 +179,7 @@ def main() -> None:
             "home": {"type": "path", "default": "/srv/rockstat"},
             "namespace": {"type": "str", "default": "rockstat"},
             "helper_image": {"type": "str", "default": "rockstat/rootfs:trixie"},
+            "redis_image": {"type": "str", "default": ""},
             "redis_uid": {"type": "int", "default": 10002},
         },
         supports_check_mode=True,
@@ -165,6 +189,7 @@ def main() -> None:
         restore = Restore(module.params, folder)
         try:
             manifest = restore.open()
+            restore.check_snapshot(manifest)
             if module.params["apply"] and not module.check_mode:
                 restore.apply(manifest)
         except (ArchiveError, DockerError, OSError) as error:

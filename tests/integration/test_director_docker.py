@@ -202,6 +202,16 @@ def test_whatever_dies_comes_back(director: Director) -> None:
     assert len(containers(NAMESPACE, "hello")) == 1
 
 
+def test_a_service_that_was_cut_off_is_connected_again(director: Director) -> None:
+    """`docker network disconnect` is undone, and the same container answers again, from the host too."""
+    director.write("hello")
+    before = director.ok("/run/hello")["short_id"]
+    network = docker("inspect", f"{NAMESPACE}-hello", "--format", "{{.HostConfig.NetworkMode}}").strip()
+    docker("network", "disconnect", network, f"{NAMESPACE}-hello")
+    until(lambda: director.ask("/call/hello/greet")[0] == 200, 20)
+    assert director.row("hello")["short_id"] == before
+
+
 @pytest.mark.parametrize("how", ["start", "reconcile"])
 def test_a_service_whose_port_was_taken_gets_another(director: Director, how: str) -> None:
     """Somebody binds the port while the service does not run: by `/start`, and by the director itself at its start."""

@@ -16,7 +16,13 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "collections"))
 
 from ansible_collections.rockstat.band.plugins.module_utils import archive, bundle, manifest  # noqa: E402
-from ansible_collections.rockstat.band.plugins.modules import band_backup, band_footprint, band_packages  # noqa: E402
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import Answer  # noqa: E402
+from ansible_collections.rockstat.band.plugins.modules import (  # noqa: E402
+    band_backup,
+    band_footprint,
+    band_packages,
+    band_restore,
+)
 
 SECRET = "correct-horse-battery"
 
@@ -39,6 +45,30 @@ def test_what_was_packed_comes_out_again(packed: Path, tmp_path: Path) -> None:
     assert manifest["namespace"] == "rockstat"
     assert sorted(manifest["files"]) == ["redis.rdb", "volumes/a.tar"]
     assert (tmp_path / "out" / "redis.rdb").read_bytes() == b"REDIS0011"
+
+
+@pytest.mark.parametrize(("images", "code", "refused"), [("daf6 48c6", 1, True), ("daf6", 0, False), ("", 1, False)])
+def test_a_snapshot_that_redis_cannot_load_is_refused(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: str, code: int, refused: bool
+) -> None:
+    """The newest image of Redis on the host tries it before anything is removed; without an image nobody can."""
+    tried: list[tuple[str, bytes]] = []
+
+    def run(*args: str, stdin: Any = None) -> Answer:
+        if args[0] == "image":
+            return Answer(0, images.replace(" ", "\n"), "")
+        tried.append((args[-3], stdin.read()))
+        return Answer(code, "Checking\n--- RDB ERROR DETECTED ---\n[offset 9] Can't handle RDB format version 12\n", "")
+
+    monkeypatch.setattr(band_restore, "run", run)
+    restore = band_restore.Restore({"archive": str(packed), "redis_image": "rockstat/redis"}, str(tmp_path))
+    whole = {**restore.open(), "redis": {"version": "8.0.2"}}
+    if refused:
+        with pytest.raises(archive.ArchiveError, match=r"8\.0\.2 wrote: .offset 9. .*version 12\. Nothing was changed"):
+            restore.check_snapshot(whole)
+    else:
+        restore.check_snapshot(whole)
+    assert tried == ([("daf6", b"REDIS0011")] if images else [])
 
 
 def test_the_manifest_comes_first(packed: Path) -> None:
