@@ -69,7 +69,7 @@ def page() -> str:
                 "|---|---|---|---|",
                 *rows(entry.get("options") or {}),
             ]
-            title = f"## {name}: {entry['short_description'][0].lower()}{entry['short_description'][1:]}"
+            title = f"## {name}: {entry['short_description']}"
             parts.append("\n".join([title, "", *table, ""]))
     return "\n".join(parts)
 
