@@ -159,6 +159,22 @@ def test_a_host_without_room_is_told_so(facts: str, said: str, tmp_path: Path) -
     assert said in " ".join(done.stdout.split())
 
 
+@pytest.mark.parametrize("store", ["image/overlay2/repositories.json", "containerd/daemon/x.bolt/meta.db", "empty"])
+def test_the_images_of_a_stopped_docker_count(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folder, wherever daemon.json has it, tells whether the platform's images are there: less room is needed."""
+    daemon, named = tmp_path / "daemon.json", tmp_path / "data root" / store
+    daemon.write_text(json.dumps({"debug": True, "data-root": str(tmp_path / "data root")}))
+    named.parent.mkdir(parents=True)
+    named.write_bytes(b"" if store == "empty" else b'\0"docker.io/t-stopped/base:latest"\0')
+    (tmp_path / "docker").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    given = {"_band_validate_daemon": str(daemon), "band_port": free_port(), "band_base_image_name": "t-stopped/base"}
+    done = ansible("ansible-playbook", "playbooks/validate.yml", "-v", "-e", json.dumps(given), "--tags", "host")
+    assert f"images {int(store != 'empty')}" in done.stdout, done.stdout + done.stderr
+    assert f"{tmp_path}/data root" in done.stdout
+
+
 @pytest.mark.parametrize("state", ["", "running", "absent"])
 def test_a_service_without_an_image_folder_is_refused(state: str, tmp_path: Path) -> None:
     """Neither built in nor in a collection on the host: setup says so before it begins; what is to go needs none."""

@@ -371,3 +371,26 @@ def test_what_a_stopped_docker_could_not_tell_is_asked_after_its_start(
     done = ansible("ansible-playbook", str(path), "-e", json.dumps(places))
     assert said in " ".join(done.stdout.split()) + " ", done.stdout + done.stderr
     assert (done.returncode == 0) is said.startswith("changed")
+
+
+@pytest.mark.parametrize(
+    ("discovered", "said"),
+    [
+        ({"__band_docker_answers": True, "__band_docker_host": {"dockerd": "x", "answers": "26"}}, "Would create the"),
+        ({"__band_docker_answers": False, "__band_docker_host": {}}, "Would create the network rockstat"),
+        (
+            {"__band_docker_answers": False, "__band_docker_host": {"dockerd": "x"}},
+            "Would start Docker, and create the network rockstat if it is missing",
+        ),
+    ],
+)
+def test_check_mode_does_not_say_what_a_stopped_docker_cannot_tell(
+    discovered: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    """Whether the network is there is known only of an engine that runs, or of one that is not installed."""
+    tasks = [{"ansible.builtin.include_role": {"name": "rockstat.band.docker", "tasks_from": "network"}}]
+    path = tmp_path / "play.yml"
+    play = {"hosts": "localhost", "gather_facts": False, "vars": discovered, "tasks": tasks}
+    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    done = ansible("ansible-playbook", str(path), "--check")
+    assert said in done.stdout and "changed=1" in done.stdout, done.stdout + done.stderr
