@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from band import background
-from band.background import failing_loops, loop_failures, run_forever
+from band.background import failing_loops, process_loops, run_forever
 from band.service.health import read_health
 from band.service.lifecycle import Service
 from band.stream.listener import StreamListener
@@ -57,12 +57,12 @@ async def test_a_loop_goes_on_after_an_exception_and_tells_of_it_until_a_step_su
             raise ValueError("see redis://:hunter2@host/0")
         await asyncio.sleep(0.001)
 
-    before = loop_failures().get("lab", 0)
+    before = process_loops.failures().get("lab", 0)
     task = begin("lab", step)
     await until(lambda: len(turns) >= 2)
     reason = failing_loops()["lab"]
     assert re.fullmatch(r"ValueError: see redis://:\*\*\*@host/0 \(tests/test_band_background\.py:\d+\)", reason)
-    assert loop_failures()["lab"] >= before + 1
+    assert process_loops.failures()["lab"] >= before + 1
     broken.clear()
     await until(lambda: not failing_loops())
     assert not task.done()
@@ -163,7 +163,9 @@ async def test_failures_are_a_counter_by_loop(begin):
 
     begin("lab_metric", step)
     await until(failing_loops)
-    assert re.search(rb'band_background_loop_failures_total\{loop="lab_metric"\} [1-9]', Service().metrics.render())
+    assert re.search(
+        rb'band_background_loop_failures_total\{loop="lab_metric"\} [1-9]', Service(process_loops).metrics.render()
+    )
 
 
 def test_the_place_of_an_exception_is_in_the_authors_code():
@@ -197,7 +199,7 @@ async def test_a_loop_that_breaks_is_told_of_and_tried_again(run_service, peer, 
         got.append(n)
 
     await run_service(service, name="listen", events_from="0")
-    await eventually(failing_loops)
+    await eventually(service.loops.failing)
     told = await read_health(service.registry, service.link)
     assert told["status"] == "degraded"
     reason = told["checks"]["background"]["reason"]

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from band import json_codec, testing
+from band.background import run_forever
 from band.calls.middleware import Call, Next
 from band.errors import InvalidParams, RpcRemoteError
 from band.jsonrpc.batch import run_batch
@@ -118,7 +119,7 @@ async def test_values_that_annotations_refuse_do_not_make_a_service_degraded() -
             assert (service.metrics.failures.check() is not None) == degraded
 
 
-async def test_two_services_in_one_process_share_nothing() -> None:
+async def test_two_services_in_one_process_share_nothing(eventually) -> None:
     """Neither functions nor values, middlewares, figures, health."""
     one, two = Service(), Service()
     for number, service in enumerate((one, two)):
@@ -139,6 +140,13 @@ async def test_two_services_in_one_process_share_nothing() -> None:
     async def only() -> str:
         return "one"
 
+    async def step() -> None:
+        raise ValueError("no")
+
+    @one.worker
+    async def broken() -> None:
+        await run_forever("broken", step)
+
     @one.health
     def bad() -> dict[str, str]:
         return {"status": "failing"}
@@ -151,6 +159,10 @@ async def test_two_services_in_one_process_share_nothing() -> None:
             await other.call("only")
         assert b'method="only",outcome="ok"' in one.metrics.render()
         assert b"only" not in two.metrics.render()
+        await eventually(one.loops.failing)
+        assert two.loops.failing() == {}
+        assert b'loop="broken"' in one.metrics.render()
+        assert b'loop="broken"' not in two.metrics.render()
         async with aiohttp.ClientSession() as session:
             for service, status in ((one, 503), (two, 200)):
                 async with session.get(f"http://127.0.0.1:{service.port}/health") as answer:

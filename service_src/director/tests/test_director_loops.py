@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from band.background import failing_loops, loop_failures
+from band.background import failing_loops, process_loops
 from director.dashboard.live import Live
 from director.discovery.announcer import Announcer
 from director.discovery.registrations import Registrations
@@ -210,11 +210,11 @@ async def test_a_loop_that_meets_what_nobody_thought_of_goes_on_and_says_so(
     """It is asked again after a pause, counted, and named among those that fail."""
     monkeypatch.setattr("director.images.prune.FIRST", 0.0)
     broken = Broken()
-    before = loop_failures().get(name, 0)
+    before = process_loops.failures().get(name, 0)
     async with running(loops(broken)[name].run()):
         await until(lambda: broken.asked >= 2)
         assert "ZeroDivisionError" in failing_loops()[name]
-        assert loop_failures()[name] > before
+        assert process_loops.failures()[name] > before
     assert name not in failing_loops()
 
 

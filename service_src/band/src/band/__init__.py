@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from band.redis.link import RedisLink
     from band.registry import Expose, Health, Worker
     from band.responses import response
-    from band.service.crontab import crontab
+    from band.service.crontab import Crontab
     from band.service.jobs import Scheduler, blocking
     from band.service.lifecycle import Dome, Service
     from band.service.runner import start_server
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     app: web.Application
     cleanup: Worker
+    crontab: Crontab
     dome: Dome
     expose: Expose
     health: Health
@@ -102,7 +103,6 @@ _ELSEWHERE = {
     "InvalidParams": "band.errors",
     "Meta": "msgspec",
     "blocking": "band.service.jobs",
-    "crontab": "band.service.crontab",
     "response": "band.responses",
     "start_server": "band.service.runner",
     "web": "aiohttp.web",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 from band.backoff import Backoff
@@ -31,8 +32,55 @@ class _Loop:
         return bool(self.step_began) and time.monotonic() - self.step_began >= RECOVERED_AFTER_SECONDS
 
 
-_loops: dict[str, _Loop] = {}
-_failures: dict[str, int] = {}
+class Loops:
+    """The background loops of one service: those that run, and how often a step of each has failed."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, _Loop] = {}
+        self._failures: dict[str, int] = {}
+
+    @contextlib.contextmanager
+    def here(self) -> Iterator[None]:
+        """Have the loops that begin in this block, and in tasks made in it, belong to these."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+    @contextlib.contextmanager
+    def begin(self, name: str) -> Iterator[_Loop]:
+        """Keep a loop for as long as the block runs."""
+        loop = self._running[name] = _Loop()
+        self._failures.setdefault(name, 0)
+        try:
+            yield loop
+        finally:
+            if self._running.get(name) is loop:
+                del self._running[name]
+
+    def failed(self, name: str) -> None:
+        """Count a step that failed."""
+        self._failures[name] += 1
+
+    def failing(self) -> dict[str, str]:
+        """Return the loops that fail now: name → the last exception, with the place it was raised at."""
+        running = sorted(self._running.items())
+        return {name: loop.reason for name, loop in running if loop.reason and not loop.recovered()}
+
+    def check(self) -> dict[str, Any] | None:
+        """Return the health check: degraded while a loop fails; None while none does."""
+        found = [f"loop failing: {name}: {reason}" for name, reason in self.failing().items()]
+        return {"status": "degraded", "reason": "; ".join(found)} if found else None
+
+    def failures(self) -> dict[str, int]:
+        """Return how often a step of each loop has failed since the process began: name → number."""
+        return dict(self._failures)
+
+
+process_loops = Loops()
+"""Those of the one service that a process has by itself, and of what runs without any."""
+_current: contextvars.ContextVar[Loops] = contextvars.ContextVar("band_loops", default=process_loops)
 
 
 async def run_forever(
@@ -48,7 +96,7 @@ async def run_forever(
     tells of it until a later step succeeds. The loop goes on after a pause that grows from 0.5 to 30 seconds.
 
     Args:
-        name: unique in the process; a label of ``band_background_loop_failures_total``, so no value of any event.
+        name: unique in the service; a label of ``band_background_loop_failures_total``, so no value of any event.
         step: one turn; it may also run for as long as all goes well, like the reading of a stream.
         pause_seconds: the pause after a step that succeeded.
         until: when this is set, the loop ends after the step that runs, and at once in a pause.
@@ -56,21 +104,19 @@ async def run_forever(
     Raises:
         asyncio.CancelledError: the task was cancelled. One that only leaks out of a step is a failure like any other.
     """
-    loop = _loops[name] = _Loop()
-    _failures.setdefault(name, 0)
-    try:
+    loops = _current.get()
+    with loops.begin(name) as loop:
         while until is None or not until.is_set():
-            pause = await _turn(name, loop, step, pause_seconds)
+            pause = await _turn(name, loops, loop, step, pause_seconds)
             if until is None:
                 await asyncio.sleep(pause)
             else:
                 await _sleep_unless(until, pause)
-    finally:
-        if _loops.get(name) is loop:
-            del _loops[name]
 
 
-async def _turn(name: str, loop: _Loop, step: Callable[[], Awaitable[object]], pause_seconds: float) -> float:
+async def _turn(
+    name: str, loops: Loops, loop: _Loop, step: Callable[[], Awaitable[object]], pause_seconds: float
+) -> float:
     """Run one step; returns the seconds to wait until the next."""
     loop.step_began = time.monotonic()
     try:
@@ -79,9 +125,9 @@ async def _turn(name: str, loop: _Loop, step: Callable[[], Awaitable[object]], p
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        return _failed(name, loop, error)
+        return _failed(name, loops, loop, error)
     except Exception as error:  # noqa: BLE001 - whatever it is, the loop must go on
-        return _failed(name, loop, error)
+        return _failed(name, loops, loop, error)
     finally:
         loop.step_began = 0.0
     loop.backoff.reset()
@@ -95,12 +141,12 @@ async def _sleep_unless(ended: asyncio.Event, seconds: float) -> None:
             await ended.wait()
 
 
-def _failed(name: str, loop: _Loop, error: BaseException) -> float:
+def _failed(name: str, loops: Loops, loop: _Loop, error: BaseException) -> float:
     if loop.recovered():
         loop.backoff.reset()
     pause = loop.backoff.next()
     loop.reason = describe_raised(error)
-    _failures[name] += 1
+    loops.failed(name)
     logger.error(
         "background_loop_failed", loop=name, reason=loop.reason, retry_in_seconds=round(pause, 2), exc_info=error
     )
@@ -108,16 +154,5 @@ def _failed(name: str, loop: _Loop, error: BaseException) -> float:
 
 
 def failing_loops() -> dict[str, str]:
-    """Return the loops of this process that fail now: name → the last exception, with the place it was raised at."""
-    return {name: loop.reason for name, loop in sorted(_loops.items()) if loop.reason and not loop.recovered()}
-
-
-def check_loops() -> dict[str, Any] | None:
-    """Return the health check of this process's loops: degraded while one fails; None while none does."""
-    found = [f"loop failing: {name}: {reason}" for name, reason in failing_loops().items()]
-    return {"status": "degraded", "reason": "; ".join(found)} if found else None
-
-
-def loop_failures() -> dict[str, int]:
-    """Return how often a step of each loop has failed since the process began: name → number."""
-    return dict(_failures)
+    """Return the loops that fail now, of the service that asks: name → the last exception, with its place."""
+    return _current.get().failing()

@@ -15,7 +15,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from band import config
-from band.background import check_loops, loop_failures, run_forever
+from band.background import Loops, process_loops, run_forever
 from band.calls.signature import Handler
 from band.constants import (
     BROADCAST,
@@ -40,6 +40,7 @@ from band.redis import RedisAddress, RedisLink
 from band.registry import Expose, Exposed, Health, Registry, Worker, resolve
 from band.responses import response
 from band.service.config import ServiceConfig
+from band.service.crontab import Crontab
 from band.service.cross_site import protect, service_policy
 from band.service.health import read_health
 from band.service.http import BODY_LIMIT, HttpFace
@@ -78,7 +79,9 @@ class Dome:
 class Service:
     """One running service. The module-level names of ``band`` are the parts of the one that a process has."""
 
-    def __init__(self) -> None:
+    def __init__(self, loops: Loops | None = None) -> None:
+        self.loops = loops or Loops()
+        self.metrics = Metrics()
         self.registry = Registry()
         self.expose = Expose(self.registry)
         self.middleware = Worker(self.registry.middlewares)
@@ -87,9 +90,9 @@ class Service:
         self.worker = Worker(self.registry.workers)
         self.cleanup = Worker(self.registry.cleanups)
         self.health = Health(self.registry)
-        self.metrics = Metrics()
+        self.crontab = Crontab(self.metrics)
         self.metrics.counter(
-            "background_loop_failures", loop_failures, "Failed steps of each background loop.", label="loop"
+            "background_loop_failures", self.loops.failures, "Failed steps of each background loop.", label="loop"
         )
         self.link = RedisLink(on_message=lambda channel, data: self.dispatcher.on_message(channel, data))
         self.presence = Presence(self.link)
@@ -167,6 +170,10 @@ class Service:
 
     async def start(self, service_config: ServiceConfig) -> None:
         """Open the HTTP port, connect to Redis, begin to work. Redis being away does not keep it from starting."""
+        with self.loops.here():
+            await self._start(service_config)
+
+    async def _start(self, service_config: ServiceConfig) -> None:
         self.config = service_config
         self.started_at = time.time()
         self.state = STATUS_STARTING
@@ -363,7 +370,7 @@ class Service:
             "handlers": self.metrics.failures.check,
             "events": lambda: None if self._listener is None else self._listener.check(),
             "dead_letters": lambda: None if self._limit is None else self._limit.check(),
-            "background": check_loops,
+            "background": self.loops.check,
         }
 
     def _check_writes(self) -> dict[str, Any] | None:
@@ -429,7 +436,7 @@ def _name_of(function: Any) -> str:
     return str(getattr(function, "__qualname__", type(function).__name__)).rpartition("<locals>.")[2]
 
 
-service = Service()
+service = Service(process_loops)
 """The service of this process."""
 os.register_at_fork(after_in_child=service.renew)
 
