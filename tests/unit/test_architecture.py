@@ -32,7 +32,8 @@ FLOORS: dict[str, list[str]] = {
         "jsonrpc",
         "stream",
         "service",
-        "compat lib testing",
+        "compat lib",
+        "platform testing",
         "commands",
         "cli",
     ],
@@ -81,19 +82,8 @@ FLOORS: dict[str, list[str]] = {
 MAX_MODULES = 15
 """Modules in one package, ``__init__`` not counted."""
 
-BAND_SUBMODULES = {
-    f"band.{name}"
-    for line in [
-        "background backoff cache compat.requirements calls.consent config constants errors json_codec",
-        "jsonrpc.client jsonrpc.instances jsonrpc.messages",
-        "redis redis.link registry responses",
-        "service.config service.cross_site service.health service.lifecycle",
-        "stream.consumer_group stream.dead_letter_methods stream.dead_letters",
-        "telemetry.logs telemetry.metrics typed_settings",
-    ]
-    for name in line.split()
-}
-"""What other distributions import today beside band's public names. It shrinks; a new name belongs into ``band``."""
+BAND_PUBLIC = {"band", "band.platform", "band.testing"}
+"""What other distributions may import of band: names for authors, names for the platform's own programs, tests."""
 
 
 def source(distribution: str) -> Path:
@@ -247,8 +237,35 @@ def band_imports() -> dict[str, str]:
     }
 
 
-def test_others_import_bands_public_names_and_what_is_allowed_today() -> None:
-    """A service lives on ``from band import …``; what it needs beyond is listed, and the list has nothing unused."""
-    used = band_imports()
-    assert {name: file for name, file in used.items() if name not in BAND_SUBMODULES} == {}
-    assert BAND_SUBMODULES - set(used) == set(), "take these off BAND_SUBMODULES: nobody imports them any more"
+def test_others_import_bands_public_names_only() -> None:
+    """A service lives on ``from band import …``, the platform's programs also on ``from band.platform import …``."""
+    assert {name: file for name, file in band_imports().items() if name not in BAND_PUBLIC} == {}
+
+
+def test_what_others_import_is_in_all() -> None:
+    """A name that is not in ``__all__`` is not public, even where it can be imported."""
+    public = {name: set(importlib.import_module(name).__all__) for name in ("band", "band.platform")}
+    wrong = [
+        f"{path.relative_to(ROOT)}: from {node.module} import {alias.name}"
+        for other in OTHERS
+        for path in modules(other).values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module in public
+        for alias in node.names
+        if alias.name not in public[node.module]
+    ]
+    assert wrong == []
+
+
+def test_the_platforms_names_are_all_used() -> None:
+    """What nobody imports from ``band.platform`` any more is taken off it."""
+    public = set(importlib.import_module("band.platform").__all__)
+    used = {
+        alias.name
+        for other in OTHERS
+        for path in modules(other).values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module == "band.platform"
+        for alias in node.names
+    }
+    assert public - used == set()

@@ -58,6 +58,23 @@ def test_the_pictures_of_the_terminal_are_todays() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_guides_service_is_the_one_that_type_checkers_see() -> None:
+    """bin/test lint has mypy and pyright look at docs/examples/visits.py, which the guide writes block by block."""
+    page = (ROOT / "docs" / "write-a-service.md").read_text(encoding="utf-8")
+    blocks = [text for _, text in BLOCK.findall(page)]
+    written = next(text for text in blocks if text.startswith("# write visits/handlers.py\n")).split("\n", 1)[1]
+    more = [text.split("\n", 1)[1] for text in blocks if text.startswith("# append visits/handlers.py\n")]
+    assert "\n\n".join([written, *more]) == (ROOT / "docs" / "examples" / "visits.py").read_text(encoding="utf-8")
+
+
+def test_the_api_reference_lists_the_platforms_names() -> None:
+    """Each name of band.platform stands in the page."""
+    from band import platform
+
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert [name for name in platform.__all__ if f"`{name}`" not in text] == []
+
+
 def anchors_of(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
     text = BLOCK.sub("", page.read_text(encoding="utf-8"))

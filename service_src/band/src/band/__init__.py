@@ -33,7 +33,22 @@ if TYPE_CHECKING:
     from band.calls.middleware import Call, Next
     from band.compat.redis_factory import RedisFactory
     from band.config import Settings
-    from band.errors import InvalidParams, Reject, Retry
+    from band.errors import (
+        BandError,
+        DecodingError,
+        InvalidParams,
+        RedisError,
+        RedisReplyError,
+        RedisUnavailable,
+        RegistrationError,
+        Reject,
+        Retry,
+        RpcError,
+        RpcRemoteError,
+        RpcTimeout,
+        RpcUnavailable,
+        SettingsError,
+    )
     from band.jsonrpc.client import RpcClient
     from band.redis.link import RedisLink
     from band.registry import Expose, Health, Worker
@@ -43,16 +58,20 @@ if TYPE_CHECKING:
     from band.service.lifecycle import Dome, Service
     from band.service.runner import start_server
     from band.telemetry.logs import logger
+    from band.telemetry.metrics import Metrics
+    from band.typed_settings import Secret
 
     app: web.Application
     cleanup: Worker
     crontab: Crontab
     dome: Dome
+    environ: dict[str, str]
     expose: Expose
     health: Health
     lifespan: Worker
     link: RedisLink
     loop: AbstractEventLoop
+    metrics: Metrics
     middleware: Worker
     redis_factory: RedisFactory
     rpc: RpcClient
@@ -62,25 +81,39 @@ if TYPE_CHECKING:
     worker: Worker
 
 __all__ = [
+    "BandError",
     "Call",
+    "DecodingError",
     "Event",
     "InvalidParams",
     "Meta",
     "Next",
+    "RedisError",
+    "RedisReplyError",
+    "RedisUnavailable",
+    "RegistrationError",
     "Reject",
     "Retry",
+    "RpcError",
+    "RpcRemoteError",
+    "RpcTimeout",
+    "RpcUnavailable",
+    "Secret",
     "Service",
+    "SettingsError",
     "app",
     "blocking",
     "cleanup",
     "crontab",
     "dome",
+    "environ",
     "expose",
     "health",
     "lifespan",
     "link",
     "logger",
     "loop",
+    "metrics",
     "middleware",
     "redis_factory",
     "response",
@@ -94,15 +127,28 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
-    "Reject": "band.errors",
-    "Retry": "band.errors",
+    "Secret": "band.typed_settings",
+    "BandError": "band.errors",
     "Call": "band.calls.middleware",
-    "Next": "band.calls.middleware",
-    "Service": "band.service.lifecycle",
+    "DecodingError": "band.errors",
     "Event": "band.calls.event",
     "InvalidParams": "band.errors",
     "Meta": "msgspec",
+    "Next": "band.calls.middleware",
+    "RedisError": "band.errors",
+    "RedisReplyError": "band.errors",
+    "RedisUnavailable": "band.errors",
+    "RegistrationError": "band.errors",
+    "Reject": "band.errors",
+    "Retry": "band.errors",
+    "RpcError": "band.errors",
+    "RpcRemoteError": "band.errors",
+    "RpcTimeout": "band.errors",
+    "RpcUnavailable": "band.errors",
+    "Service": "band.service.lifecycle",
+    "SettingsError": "band.errors",
     "blocking": "band.service.jobs",
+    "environ": "band.config",
     "response": "band.responses",
     "start_server": "band.service.runner",
     "web": "aiohttp.web",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from band import logger, loop, start_server
-from band.config import environ
-from band.telemetry.logs import configure_logs
+from band import environ, logger, loop, start_server
+from band.platform import configure_logs
 from director.app import Director, server_settings
 from director.engine.docker import DockerEngine
 from director.engine.interface import OwnContainer

@@ -10,10 +10,8 @@ from typing import Any
 
 import msgspec
 
-from band import app, cleanup, dome, expose, health, link, logger, rpc, worker
-from band.errors import RedisError
-from band.redis import RedisAddress, RedisLink
-from band.service.cross_site import host_names
+from band import RedisError, app, cleanup, dome, expose, health, link, logger, rpc, worker
+from band.platform import RedisAddress, RedisLink, host_names
 from director.api.handlers import (
     READING,
     EventHandlers,

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from band.errors import SettingsError
-from band.redis import RedisAddress, dsn_from_env
-from band.typed_settings import Secret, is_link, load, not_a_setting, unknown_keys
+from band import Secret, SettingsError
+from band.platform import RedisAddress, dsn_from_env, is_link, load_settings, not_a_setting, unknown_keys
 from director.errors import ConfigError
 from director.validation import IN_WORDS, MEMORY_PATTERN, NAMESPACE_PATTERN
 
@@ -108,7 +107,7 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_variab
         if home and not env.get("BAND_SERVICE_SRC"):
             given["service_src"] = home / "service_src"
         try:
-            return load(cls, env, problems=problems, **given)
+            return load_settings(cls, env, problems=problems, **given)
         except SettingsError as error:
             raise ConfigError(str(error)) from error
 

@@ -15,8 +15,7 @@ import aiohttp
 import msgspec
 
 from band import logger
-from band.background import run_forever
-from band.backoff import Backoff
+from band.platform import Backoff, run_forever
 
 Happened = Literal[
     "service_crashed", "service_rolled_back", "service_recovered", "service_failing", "service_degraded",

@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 import band
-from band import config
-from band.errors import SettingsError
-from band.service.config import ServiceConfig
-from band.service.lifecycle import service
-from band.telemetry.logs import configure_logs, know_secrets, logger
+from band import Service, SettingsError, environ, logger
+from band.platform import ServiceConfig, configure_logs, know_secrets
 from front.app import Front
 from front.process import WorkerProcess
 from front.service import FrontService
@@ -24,13 +21,13 @@ def main() -> None:
     """Run front until SIGTERM. SystemExit says why when it cannot."""
     try:
         settings = FrontSettings.read(band.settings)
-        own = ServiceConfig.read(band.settings, config.environ)
+        own = ServiceConfig.read(band.settings, environ)
     except SettingsError as error:
         raise SystemExit(str(error)) from None
     if settings.workers == 1:
         work(settings, WorkerProcess())
         return
-    know_secrets(config.environ)
+    know_secrets(environ)
     configure_logs(own.log_level, as_json=own.json_logs)
     import uvloop  # noqa: F401 - so that all workers share its memory
 
@@ -48,11 +45,12 @@ def main() -> None:
 
 def work(settings: FrontSettings, process: WorkerProcess) -> None:
     """Be one process that takes events."""
+    service = Service()
     FrontService(service, Front(settings, process, service)).register()
     given: dict[str, Any] = {**band.settings}
     if process.number:
         given["listen"] = "127.0.0.1:0"  # the pages of the framework's own port: the first worker has the known one
-    band.start_server(**given)
+    band.start_server(service, **given)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from band.service.cross_site import service_policy
-from band.service.health import read_health
-from band.service.lifecycle import Service
+from band import Service
+from band.platform import read_health, service_policy
 from front.enrichment.circuit_breaker import CircuitBreaker
 from front.enrichment.enricher import Enricher
 from front.event.client_address import ClientAddresses

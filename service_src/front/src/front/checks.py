@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from band.registry import Health
+from band.platform import Health
 from front.app import Front
 from front.routing.registrations import LEFT_OUT
 from front.storage.redis_persistence import remedy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from band.telemetry.metrics import Metrics
+from band.platform import Metrics
 from front.app import Front
 from front.storage.journal_acceptor import JournalAcceptor
 

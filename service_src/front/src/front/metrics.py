@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
-from band.telemetry.metrics import Metrics
+from band.platform import Metrics
 
 COUNTED: Final[Mapping[str, str]] = {
     "accepted": "Events that were promised: each is in the stream, or in the journal.",

@@ -6,8 +6,7 @@ import asyncio
 from functools import partial
 from typing import Any, Final
 
-from band.service.lifecycle import Service
-from band.telemetry.logs import logger
+from band import Service, logger
 from front.app import Front
 from front.checks import add_checks
 from front.gauges import add_gauges

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from band.config import first
-from band.service.config import OF_EVERY_SERVICE
-from band.typed_settings import Secret, load
+from band import Secret
+from band.platform import OF_EVERY_SERVICE, first, load_settings
 from front.container_networks import surroundings
 from front.event.client_address import Network
 from front.event.fingerprint import FINGERPRINTS
@@ -140,7 +139,7 @@ class FrontSettings(msgspec.Struct, frozen=True):
             except (ValueError, TypeError) as error:
                 problems.append(f"{name}={value!r} {error}")
                 ready[name] = read(default)
-        return load(cls, values, problems=problems, others=OF_EVERY_SERVICE, **ready)
+        return load_settings(cls, values, problems=problems, others=OF_EVERY_SERVICE, **ready)
 
     def problems(self) -> Iterator[str]:
         """Yield what does not fit together."""

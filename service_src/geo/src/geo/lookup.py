@@ -7,8 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from band import json_codec
-from band.cache import Recent
+from band.platform import Recent, decode_loosely, encode
 from geo.address import Address, check_address
 from geo.dataset import BadData, Dataset
 from geo.place import BAD_RECORD, IPV6, NO_DATABASE, UNKNOWN, no_place
@@ -71,7 +70,7 @@ class Locator(Generic[V]):
 
     def locate(self, ip: object) -> dict[str, Any]:
         """Return the place of an address, or ``{"reason": …}``; never raises."""
-        place: dict[str, Any] = json_codec.decode_loosely(self.answer(ip))
+        place: dict[str, Any] = decode_loosely(self.answer(ip))
         return place
 
     def answer(self, ip: object) -> msgspec.Raw:
@@ -124,11 +123,11 @@ class Locator(Generic[V]):
         known = self._nowhere.get(reason)
         if known is None:
             answer = no_place(reason)
-            known = self._signed(answer) if signed else msgspec.Raw(json_codec.encode(answer))
+            known = self._signed(answer) if signed else msgspec.Raw(encode(answer))
             self._nowhere[reason] = known
         return known
 
     def _signed(self, place: dict[str, Any]) -> msgspec.Raw:
         """Return a place with where it is from."""
         signature = {"source": self._database.source, "build_date": self._database.build_date}
-        return msgspec.Raw(json_codec.encode({**place, **signature}))
+        return msgspec.Raw(encode({**place, **signature}))

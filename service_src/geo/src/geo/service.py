@@ -9,9 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 
 import band
-from band import expose, health, setup, worker
-from band.config import words
-from band.service.lifecycle import service
+from band import expose, health, metrics, setup, worker
+from band.platform import words
 from geo.dataset import Checker, Dataset, Loader, Source
 from geo.lookup import Locator
 
@@ -41,7 +40,7 @@ def register(dataset: Dataset[T], locator: Locator[T], *more: Dataset[Any]) -> N
         locator: answers from it.
         more: databases that add to a place; opened and asked for with the other.
     """
-    dataset.show(service.metrics)
+    dataset.show(metrics)
 
     @setup()
     async def open_database() -> None:

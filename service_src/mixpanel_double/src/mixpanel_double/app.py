@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from band.service.cross_site import protect, service_policy
+from band.platform import protect, service_policy
 from mixpanel_double.access import Access
 from mixpanel_double.faults import FaultError, Faults, error_body, perform
 from mixpanel_double.page import render_page

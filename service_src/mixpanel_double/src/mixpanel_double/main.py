@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from band import dome, expose, health, settings
-from band.errors import InvalidParams
+from band import InvalidParams, dome, expose, health, settings
 from mixpanel_double.app import Double, add_routes
 from mixpanel_double.faults import FaultError
 from mixpanel_double.rules import MAX_BODY

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from band import json_codec
-from band.cache import Recent
+from band.platform import Recent, encode
 from geo.address import Address
 from geo.dataset import BadData, Dataset
 from mmgeo.reader import Database
@@ -64,4 +63,4 @@ class Networks:
         if type(number) is not int:
             return b""
         named = {"as_org": owner} if isinstance(owner, str) and owner else {}
-        return b"," + json_codec.encode({"asn": number, **named, "asn_source": self.version})[1:-1]
+        return b"," + encode({"asn": number, **named, "asn_source": self.version})[1:-1]

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import pycountry
 
-from band.cache import Recent
+from band.platform import Recent
 from geo.translit import transliterate
 
 _NOISE = re.compile(

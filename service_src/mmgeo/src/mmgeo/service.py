@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from band import health, settings, worker
-from band.service.lifecycle import service
+from band import health, metrics, settings, worker
 from geo.dataset import Dataset
 from geo.service import make_dataset, register
 from mmgeo.asn import Networks
@@ -23,7 +22,7 @@ networks = Networks(asn_dataset)
 locator = make_locator(dataset, RussianNames(), int(settings.cache_size or 40_000), networks)
 register(dataset, locator, asn_dataset)
 if asn_dataset.wanted:
-    asn_dataset.show(service.metrics, "asn_dataset")
+    asn_dataset.show(metrics, "asn_dataset")
 
 
 @worker()

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from band.config import words
+from band.platform import words
 from geo.dataset import (
     BadData,
     DatasetError,

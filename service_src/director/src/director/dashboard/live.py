@@ -8,9 +8,8 @@ from typing import Any
 
 from aiohttp import WSCloseCode, web
 
-from band import logger
-from band.background import run_forever
-from band.errors import RedisError
+from band import RedisError, logger
+from band.platform import run_forever
 from director.api.websocket import in_background, open_socket, send_message
 from director.dashboard.board import Board
 from director.dashboard.rendering import Renderer

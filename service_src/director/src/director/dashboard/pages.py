@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from band.errors import RedisError
+from band import RedisError
 from director.api.handlers import ENDPOINTS
 from director.api.params import LogsParams, Nothing, ServiceParams, TraceParams, checked
 from director.api.schemas import ReleaseRow

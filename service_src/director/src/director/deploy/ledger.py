@@ -6,8 +6,7 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from band import logger
-from band.errors import RedisError
+from band import RedisError, logger
 from director.deploy.deployer import BY_ITSELF, Change
 from director.deploy.readiness import ReadyContainer
 from director.discovery.registrations import FAILING, Registrations, reported

@@ -11,12 +11,9 @@ from typing import Any
 
 import msgspec
 
-from band import logger
-from band.background import run_forever
-from band.constants import REGISTRATIONS_KEY
-from band.errors import RedisError
-from band.jsonrpc.instances import CHANNEL as PRESENCE
-from band.redis import RedisLink
+from band import RedisError, logger
+from band.platform import INSTANCES_CHANNEL as PRESENCE
+from band.platform import REGISTRATIONS_KEY, RedisLink, run_forever
 from director.discovery.probe import Prober
 from director.discovery.registrations import Registrations, Row, state_hash
 from director.engine.snapshot import Snapshot

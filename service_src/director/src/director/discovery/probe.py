@@ -14,10 +14,8 @@ from typing import Any
 
 import msgspec
 
-from band import logger
-from band.errors import DecodingError
-from band.json_codec import decode
-from band.redis import RedisLink
+from band import DecodingError, logger
+from band.platform import RedisLink, decode
 from director.discovery.registrations import MAX_REASON, Status, bounded
 from director.engine.interface import Container
 

@@ -6,12 +6,16 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from band.constants import NOTIFY_ALIVE
-from band.errors import RpcRemoteError, RpcTimeout, RpcUnavailable
-from band.jsonrpc.client import RpcClient
-from band.jsonrpc.messages import INVALID_PARAMS, METHOD_NOT_FOUND
-from band.redis import RedisLink
-from band.responses import BaseBandResponse, from_wire
+from band import RpcRemoteError, RpcTimeout, RpcUnavailable
+from band.platform import (
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    NOTIFY_ALIVE,
+    BaseBandResponse,
+    RedisLink,
+    RpcClient,
+    from_wire,
+)
 from director.discovery.registrations import Registrations, Secrets
 from director.errors import BadParameter, Conflict, NotFound, RedisUnavailable, ServiceFailed, TimedOut, did_you_mean
 from director.redact import scrub_tree

@@ -18,7 +18,7 @@ from typing import Literal
 import msgspec
 
 from band import logger
-from band.background import run_forever
+from band.platform import run_forever
 from director.engine.interface import Container, Printed
 from director.engine.snapshot import Snapshot, between
 from director.errors import DockerUnavailable

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from band import logger
-from band.background import run_forever
+from band.platform import run_forever
 from director.engine.interface import Engine, Sample
 from director.engine.snapshot import Snapshot
 from director.errors import DockerUnavailable

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from band.compat.requirements import adapt, explain
+from band.platform import adapt_pins, explain_pins
 from director.errors import BuildFailed, InvalidValue
 from director.images.catalog import BASE_PLACEHOLDER, ImageFolder
 
@@ -170,8 +170,8 @@ def adapt_requirements(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
     found = next((entry for entry in entries if entry.path == REQUIREMENTS and not entry.link), None)
     if found is None or b"--hash=" in found.content:
         return entries, []
-    adapted = adapt(found.content.decode("utf-8", "replace"))
-    told = explain(adapted)
+    adapted = adapt_pins(found.content.decode("utf-8", "replace"))
+    told = explain_pins(adapted)
     if adapted.refused:
         raise BuildFailed(told[-len(adapted.refused)], "change that line, then /run again", log=told)
     changed = msgspec.structs.replace(found, content=adapted.text.encode())

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import msgspec
 
 from band import logger
-from band.background import run_forever
+from band.platform import run_forever
 from director.engine.interface import LABEL_KIND, LABEL_SERVICE, Engine, ImageInfo
 from director.errors import Conflict, DirectorError
 from director.locks import Locks

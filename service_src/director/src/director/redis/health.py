@@ -6,11 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
-from band import logger
-from band.background import run_forever
-from band.constants import DEAD_LETTERS, EVENTS_STREAM
-from band.errors import RedisError, RedisReplyError
-from band.redis import RedisLink
+from band import RedisError, RedisReplyError, logger
+from band.platform import DEAD_LETTERS, EVENTS_STREAM, RedisLink, run_forever
 from director.redact import mask_url
 from director.state.store import pairs
 

@@ -8,10 +8,8 @@ from typing import Any
 
 import hiredis
 
-from band import logger
-from band.background import run_forever
-from band.errors import RedisError
-from band.redis import RedisAddress, RedisLink
+from band import RedisError, logger
+from band.platform import RedisAddress, RedisLink, run_forever
 
 EVERY_SECONDS = 1.0
 KILL_SECONDS = 5.0

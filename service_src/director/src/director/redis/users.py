@@ -19,13 +19,19 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from band import logger
-from band.background import run_forever
-from band.constants import DEAD_LETTERS, EVENTS_STREAM, FRONTIER_SERVICE, REGISTRATIONS_KEY
-from band.errors import RedisReplyError, RedisUnavailable, SettingsError
-from band.jsonrpc.instances import KEY as INSTANCES
-from band.redis import RedisAddress, RedisLink
-from band.stream.consumer_group import RETRIES, TAKEN
+from band import RedisReplyError, RedisUnavailable, SettingsError, logger
+from band.platform import (
+    DEAD_LETTERS,
+    EVENTS_STREAM,
+    FRONTIER_SERVICE,
+    REGISTRATIONS_KEY,
+    RETRIES,
+    TAKEN,
+    RedisAddress,
+    RedisLink,
+    run_forever,
+)
+from band.platform import INSTANCES_KEY as INSTANCES
 from director.engine.snapshot import Snapshot
 from director.locks import Locks
 from director.state.desired import Desired

@@ -11,8 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from band import logger
-from band.errors import RedisError
+from band import RedisError, logger
 from director.state.store import RedisHash, Store
 
 MAX_OUTPUTS = 100

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from band.errors import DecodingError
-from band.json_codec import decode
+from band import DecodingError
+from band.platform import decode
 from director.errors import Conflict, InvalidValue, shown_key
 from director.state.store import RedisHash, Store, pairs
 from director.validation import ENV_KEY_PATTERN, MEMORY_PATTERN, NAME_PATTERN, POS_PATTERN, REDIS_KEY_PATTERN

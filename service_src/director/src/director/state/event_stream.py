@@ -8,9 +8,8 @@ from typing import Any
 
 import msgspec
 
-from band.constants import DEAD_LETTERS, EVENTS_STREAM
-from band.errors import DecodingError, RedisReplyError
-from band.json_codec import decode
+from band import DecodingError, RedisReplyError
+from band.platform import DEAD_LETTERS, EVENTS_STREAM, decode
 from director.errors import NotFound
 from director.state.store import Store, pairs, stream_order, text
 

@@ -7,9 +7,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from band import logger
-from band.errors import DecodingError
-from band.json_codec import decode
+from band import DecodingError, logger
+from band.platform import decode
 from director.errors import RedisUnavailable
 
 T = TypeVar("T")

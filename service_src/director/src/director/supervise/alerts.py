@@ -13,9 +13,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from band.background import run_forever
-from band.errors import DecodingError, RedisError
-from band.json_codec import decode
+from band import DecodingError, RedisError
+from band.platform import decode, run_forever
 from director.discovery.registrations import DEGRADED, FAILING, checks_of, complaining, said
 from director.state.store import Store
 from director.supervise.status import Sight, StatusBoard

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from band.constants import EVENTS_STREAM
-from band.errors import RedisError, RedisReplyError
+from band import RedisError, RedisReplyError
+from band.platform import EVENTS_STREAM
 from director.engine.interface import Container
 from director.state.store import Store, pairs, stream_order, text
 

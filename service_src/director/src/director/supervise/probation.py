@@ -7,8 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from band.background import run_forever
-from band.redis import RedisLink
+from band.platform import RedisLink, run_forever
 from director.discovery.probe import Prober, is_from
 from director.engine.snapshot import Snapshot
 from director.state import history

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from band import logger
-from band.background import run_forever
+from band.platform import run_forever
 from director.deploy.operations import Operations
 from director.engine.interface import Container, Engine
 from director.engine.snapshot import Snapshot

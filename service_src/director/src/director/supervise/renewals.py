@@ -11,9 +11,8 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from band import logger
-from band.errors import RedisError
-from band.redis import RedisLink
+from band import RedisError, logger
+from band.platform import RedisLink
 from director.deploy.operations import Operations
 from director.discovery.registrations import Registrations
 from director.engine.snapshot import Snapshot

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from band.background import failing_loops
+from band.platform import failing_loops
 from director import __version__
 from director.discovery.announcer import FRONT, Announcer
 from director.discovery.health import Health, Signs, judge

@@ -6,10 +6,8 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-from band import logger
-from band.background import run_forever
-from band.backoff import Backoff
-from band.errors import RedisError
+from band import RedisError, logger
+from band.platform import Backoff, run_forever
 from director.deploy.deployer import Deployer
 from director.deploy.ledger import is_own_failure
 from director.deploy.operations import Operations

@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterable
 from functools import partial
 from typing import Any
 
-from band.background import run_forever
-from band.errors import RpcError, RpcRemoteError
-from band.jsonrpc.client import RpcClient
+from band import RpcError, RpcRemoteError
+from band.platform import RpcClient, run_forever
 
 MAX_MISSES = 3
 SILENCE_SECONDS = 0.5

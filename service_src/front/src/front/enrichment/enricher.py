@@ -8,11 +8,7 @@ from typing import Any
 
 import msgspec
 
-from band.calls.consent import objected
-from band.constants import ENRICH
-from band.json_codec import encode
-from band.jsonrpc.client import RpcClient, Scatter
-from band.redis.link import RedisLink
+from band.platform import ENRICH, RedisLink, RpcClient, Scatter, encode, objected
 from front.enrichment.circuit_breaker import CircuitBreaker
 from front.enrichment.response_cache import ResponseCache
 from front.enrichment.visitor_store import Stored, VisitorStore

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from band.cache import Recent
+from band.platform import Recent
 from front.routing.enrichment_plan import CacheKey
 
 MAX_BYTES: Final = 24 * 1024 * 1024

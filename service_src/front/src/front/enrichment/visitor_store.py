@@ -12,10 +12,8 @@ from typing import Any, Final
 import hiredis
 import msgspec
 
-from band.cache import Recent
-from band.errors import RedisError
-from band.json_codec import decode_loosely, encode
-from band.redis.link import RedisLink
+from band import RedisError
+from band.platform import Recent, RedisLink, decode_loosely, encode
 from front.event.unicode_repair import valid_unicode
 
 PREFIX: Final = "s:"

@@ -6,7 +6,7 @@ import ipaddress
 import socket
 from functools import lru_cache
 
-from band.telemetry.logs import logger
+from band import logger
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from band.calls.consent import MARK
-from band.config import NO, YES
+from band.platform import MARK, NO, YES
 from front.event.message import Message
 
 _NO = NO - {""} | {"denied", "refused"}

@@ -6,7 +6,7 @@ import time
 from functools import lru_cache
 from typing import Final
 
-from band.json_codec import encode
+from band.platform import encode
 
 OK: Final = "ok"
 CACHED: Final = "cached"

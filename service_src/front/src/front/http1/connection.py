@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from band.telemetry.logs import logger
+from band import logger
 from front.http1.eager_task import started
 from front.http1.limits import MAX_AT_ONCE, STALLED_SECONDS, Bounds, accepted, kept_outside
 from front.http1.parser import MAX_PIECE_BYTES, OVERHEAD_BYTES, RequestParser

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
-from band.telemetry.logs import logger
+from band import logger
 
 MAX_LEAVING: Final = 256
 """Closed connections whose last response is still being sent; beyond it the oldest is cut off."""

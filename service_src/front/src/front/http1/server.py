@@ -8,7 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from band.background import run_forever
+from band.platform import run_forever
 from front.http1.connection import Connection
 from front.http1.limits import KERNEL_IN_BYTES, KERNEL_OUT_BYTES, Bounds
 from front.http1.request import OVERLOADED, Request, Response

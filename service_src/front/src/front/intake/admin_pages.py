@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from band.json_codec import encode
-from band.service.cross_site import SitePolicy
-from band.service.health import http_status
+from band.platform import SitePolicy, encode, http_status
 from front.event.client_address import ClientAddresses
 from front.http1.request import Request
 from front.pipeline.replies import JSON, HttpReply

@@ -6,8 +6,8 @@ import time
 from collections.abc import Awaitable
 from typing import Any
 
-from band.json_codec import encode
-from band.telemetry.logs import logger
+from band import logger
+from band.platform import encode
 from front.errors import BadRequest, NotAccepted, Overloaded
 from front.event import message
 from front.event.consent import consent_of, mark_objection

@@ -7,7 +7,7 @@ from functools import partial
 from sys import getsizeof
 from typing import Any, Final, NamedTuple
 
-from band.telemetry.logs import logger
+from band import logger
 from front.errors import BadRequest, NotAccepted
 from front.event import message
 from front.event.consent import consent_of, mark_objection

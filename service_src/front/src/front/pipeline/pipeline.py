@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from band.errors import RpcError, RpcRemoteError, RpcTimeout
-from band.json_codec import encode
-from band.jsonrpc.client import RpcClient
+from band import RpcError, RpcRemoteError, RpcTimeout
+from band.platform import RpcClient, encode
 from front.enrichment.enricher import Enricher
 from front.errors import NotAccepted
 from front.event.ip_privacy import Masker

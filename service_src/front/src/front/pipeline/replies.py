@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
-from band.json_codec import encode as _encode
-from band.responses import PIXEL_GIF
+from band.platform import PIXEL_GIF
+from band.platform import encode as _encode
 
 JSON: Final = "application/json"
 HTML: Final = "text/html"

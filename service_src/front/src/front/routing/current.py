@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from band.redis.link import RedisLink
-from band.telemetry.logs import logger
+from band import logger
+from band.platform import RedisLink
 from front.routing.registration_store import Registrations, RegistrationStore
 from front.routing.registrations import EMPTY, LEFT_OUT, Table, compile_table
 

@@ -13,11 +13,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NamedTuple
 
-from band.constants import REGISTRATIONS_KEY
-from band.errors import RedisError, RedisReplyError
-from band.json_codec import decode_loosely, encode
-from band.redis.link import RedisLink
-from band.telemetry.logs import logger
+from band import RedisError, RedisReplyError, logger
+from band.platform import REGISTRATIONS_KEY, RedisLink, decode_loosely, encode
 
 _REPLY_WITHIN_SECONDS = 2.0
 

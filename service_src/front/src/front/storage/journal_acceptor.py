@@ -14,12 +14,8 @@ from typing import Any
 
 import hiredis
 
-from band.background import run_forever
-from band.backoff import Backoff
-from band.constants import BROADCAST
-from band.errors import RedisError, RedisReplyError
-from band.redis.link import RedisLink
-from band.telemetry.logs import logger
+from band import RedisError, RedisReplyError, logger
+from band.platform import BROADCAST, Backoff, RedisLink, run_forever
 from front.errors import NotAccepted
 from front.event.message import broadcast_of
 from front.storage.journal.journal import Journal

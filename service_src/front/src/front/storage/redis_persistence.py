@@ -9,11 +9,8 @@ import asyncio
 import contextlib
 from typing import Any, Final, Protocol, cast
 
-from band.background import run_forever
-from band.constants import EVENTS_STREAM
-from band.errors import RedisError, RedisReplyError
-from band.redis.link import RedisLink, reply_error
-from band.telemetry.logs import logger
+from band import RedisError, RedisReplyError, logger
+from band.platform import EVENTS_STREAM, RedisLink, reply_error, run_forever
 
 LOOK_EVERY_SECONDS: Final = 0.5
 LOOK_EVERY_BYTES: Final = 8 * 1024 * 1024

@@ -12,10 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from band.constants import EVENTS_STREAM
-from band.errors import DecodingError
-from band.json_codec import decode
-from band.redis.link import RedisLink
+from band import DecodingError
+from band.platform import EVENTS_STREAM, RedisLink, decode
 from front.storage.journal.format import Entry
 from front.storage.redis_persistence import RedisPersistence
 

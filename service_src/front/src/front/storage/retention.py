@@ -17,11 +17,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
-from band.background import run_forever
-from band.constants import EVENTS_STREAM
-from band.errors import RedisError, RedisReplyError
-from band.redis.link import RedisLink
-from band.telemetry.logs import logger
+from band import RedisError, RedisReplyError, logger
+from band.platform import EVENTS_STREAM, RedisLink, run_forever
 from front.storage.redis_persistence import REDIS_ADMIN, RedisPersistence, remedy
 
 EVERY_SECONDS: Final = 1.0

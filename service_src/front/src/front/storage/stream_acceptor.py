@@ -8,9 +8,8 @@ from typing import Any, Protocol
 
 import hiredis
 
-from band.constants import BROADCAST, EVENTS_STREAM
-from band.errors import RedisUnavailable
-from band.redis.link import RedisLink
+from band import RedisUnavailable
+from band.platform import BROADCAST, EVENTS_STREAM, RedisLink
 from front.errors import NotAccepted
 from front.event.message import broadcast_of
 from front.storage.redis_persistence import RedisPersistence

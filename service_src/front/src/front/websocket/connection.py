@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from band.telemetry.logs import logger
+from band import logger
 from front.http1.eager_task import started
 from front.http1.limits import MAX_AT_ONCE, STALLED_SECONDS, Bounds, kept_outside
 from front.websocket.frames import (

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
-from band.service.health import DEGRADED, OK, worst
+from band.platform import DEGRADED, OK, worst
 from front.process import WorkerProcess
 from front.workers.ipc import Handler, WorkerIpc
 

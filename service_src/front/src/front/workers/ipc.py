@@ -12,9 +12,8 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from band.json_codec import decode_loosely, encode
-from band.registry import resolve
-from band.telemetry.logs import logger
+from band import logger
+from band.platform import decode_loosely, encode, resolve
 from front.process import WorkerProcess
 
 TIMEOUT_SECONDS: Final = 1.0

@@ -16,8 +16,8 @@ import traceback
 from collections.abc import Callable
 from typing import Final
 
-from band.backoff import exponential
-from band.telemetry.logs import logger
+from band import logger
+from band.platform import exponential
 from front.http1.server import listening_socket
 from front.process import WorkerProcess
 

@@ -12,10 +12,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from band.background import run_forever
-from band.backoff import exponential
-from band.telemetry.logs import logger
-from band.telemetry.metrics import Metrics
+from band import logger
+from band.platform import Metrics, exponential, run_forever
 from geo.dataset.errors import BadData, DatasetError
 from geo.dataset.http import Http
 from geo.dataset.source import Fetched, Source, Visit

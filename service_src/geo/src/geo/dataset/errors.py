@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from band.errors import BandError
+from band import BandError
 
 
 class DatasetError(BandError):

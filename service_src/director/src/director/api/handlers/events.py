@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from band.errors import BandError
-from band.redis import RedisLink
+from band import BandError
+from band.platform import RedisLink
 from director.api import params
 from director.api.routes import route
 from director.api.schemas import EventList, EventTrace, GroupTrace

@@ -7,9 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from band.constants import REQUEST_METRICS
-from band.redis import RedisLink
-from band.service.lifecycle import service
+from band import metrics
+from band.platform import REQUEST_METRICS, RedisLink
 from director.api import params
 from director.api.metrics import CONTENT_TYPE, Metrics
 from director.api.routes import Text, document, route
@@ -69,7 +68,7 @@ class SystemHandlers:
     @route("/metrics", "Figures of services and director for Prometheus", reads=True)
     async def metrics(self, _given: params.Nothing) -> Text:
         """The director's own, and after them those that every service of the framework has."""
-        return Text(self.figures.render() + service.metrics.render().decode(), CONTENT_TYPE)
+        return Text(self.figures.render() + metrics.render().decode(), CONTENT_TYPE)
 
     @route(
         "/metrics/{name}",

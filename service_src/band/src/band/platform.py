@@ -1,0 +1,123 @@
+"""What programs of the platform build on beside the names of ``band``: the director, front, the geo services.
+
+An author of a service seldom needs these. They are public all the same: listed in docs/api.md, and changed only with a
+line in the changelog.
+"""
+
+from __future__ import annotations
+
+from band.background import failing_loops, run_forever
+from band.backoff import Backoff, exponential
+from band.cache import Recent
+from band.calls.consent import MARK, objected
+from band.compat.requirements import adapt as adapt_pins
+from band.compat.requirements import explain as explain_pins
+from band.config import NO, YES, first, words
+from band.constants import (
+    BROADCAST,
+    DEAD_LETTERS,
+    ENRICH,
+    EVENTS_STREAM,
+    FRONTIER_SERVICE,
+    NOTIFY_ALIVE,
+    REGISTRATIONS_KEY,
+    REQUEST_METRICS,
+)
+from band.json_codec import decode, decode_loosely, encode
+from band.jsonrpc import RpcClient, Scatter
+from band.jsonrpc.instances import CHANNEL as INSTANCES_CHANNEL
+from band.jsonrpc.instances import KEY as INSTANCES_KEY
+from band.jsonrpc.messages import INVALID_PARAMS, METHOD_NOT_FOUND
+from band.redis import RedisAddress, RedisLink, dsn_from_env
+from band.redis.link import reply_error
+from band.registry import Health, resolve
+from band.responses import PIXEL_GIF, BaseBandResponse, from_wire
+from band.service.config import OF_EVERY_SERVICE, ServiceConfig
+from band.service.cross_site import (
+    LOOPBACK,
+    Header,
+    SitePolicy,
+    host_names,
+    hostname,
+    protect,
+    reader,
+    service_policy,
+)
+from band.service.health import DEGRADED, OK, http_status, read_health, worst
+from band.stream.consumer_group import RETRIES, TAKEN
+from band.stream.dead_letter_methods import DeadLetters
+from band.stream.dead_letters import READ_BYTES, Letter, LetterStream
+from band.telemetry.logs import configure_logs, know_secrets
+from band.telemetry.metrics import Metrics
+from band.typed_settings import is_link, not_a_setting, unknown_keys
+from band.typed_settings import load as load_settings
+
+__all__ = [
+    "BROADCAST",
+    "DEAD_LETTERS",
+    "DEGRADED",
+    "ENRICH",
+    "EVENTS_STREAM",
+    "FRONTIER_SERVICE",
+    "INSTANCES_CHANNEL",
+    "INSTANCES_KEY",
+    "INVALID_PARAMS",
+    "LOOPBACK",
+    "MARK",
+    "METHOD_NOT_FOUND",
+    "NO",
+    "NOTIFY_ALIVE",
+    "OF_EVERY_SERVICE",
+    "OK",
+    "PIXEL_GIF",
+    "READ_BYTES",
+    "REGISTRATIONS_KEY",
+    "REQUEST_METRICS",
+    "RETRIES",
+    "TAKEN",
+    "YES",
+    "Backoff",
+    "BaseBandResponse",
+    "DeadLetters",
+    "Header",
+    "Health",
+    "Letter",
+    "LetterStream",
+    "Metrics",
+    "Recent",
+    "RedisAddress",
+    "RedisLink",
+    "RpcClient",
+    "Scatter",
+    "ServiceConfig",
+    "SitePolicy",
+    "adapt_pins",
+    "configure_logs",
+    "decode",
+    "decode_loosely",
+    "dsn_from_env",
+    "encode",
+    "explain_pins",
+    "exponential",
+    "failing_loops",
+    "first",
+    "from_wire",
+    "host_names",
+    "hostname",
+    "http_status",
+    "is_link",
+    "know_secrets",
+    "load_settings",
+    "not_a_setting",
+    "objected",
+    "protect",
+    "read_health",
+    "reader",
+    "reply_error",
+    "resolve",
+    "run_forever",
+    "service_policy",
+    "unknown_keys",
+    "words",
+    "worst",
+]
