@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, NamedTuple
 
 NO_CLIENT = 127
 TIMED_OUT = 124
+PROGRESS = "/run/rockstat-band.progress"
+"""What a build prints while it runs; the callback `steps` shows its last line where the host is this machine."""
 
 
 class DockerError(Exception):
@@ -29,10 +33,14 @@ def run(
     *args: str,
     stdin: IO[bytes] | None = None,
     stdout: IO[bytes] | None = None,
+    stderr: IO[bytes] | None = None,
     env: Mapping[str, str] | None = None,
     timeout: int = 0,
 ) -> Answer:
-    """Run the Docker client, whatever comes of it: code 127 where there is none, 124 after `timeout` seconds."""
+    """Run the Docker client, whatever comes of it: code 127 where there is none, 124 after `timeout` seconds.
+
+    What goes to a file of the caller's is not in the answer.
+    """
     if not shutil.which("docker"):
         return Answer(
             NO_CLIENT, "", "There is no docker client on this host. The role rockstat.band.docker installs one."
@@ -42,11 +50,27 @@ def run(
         [*limit, "docker", *args],
         stdin=stdin or subprocess.DEVNULL,
         stdout=stdout or subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr or subprocess.PIPE,
         env={**os.environ, **(env or {})},
         check=False,
     )
     return Answer(done.returncode, *((text or b"").decode("utf-8", "replace") for text in (done.stdout, done.stderr)))
+
+
+@contextlib.contextmanager
+def progress_file(path: str = PROGRESS) -> Iterator[IO[bytes]]:
+    """Give a file for what a build prints, which others may read while it runs; a nameless one where that cannot be."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+    except OSError:
+        with tempfile.TemporaryFile() as file:
+            yield file
+        return
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            yield file
+    finally:
+        os.unlink(path)
 
 
 def docker(

@@ -103,10 +103,10 @@ import os
 import shutil
 import tempfile
 import time
-from typing import Any
+from typing import IO, Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import TIMED_OUT, Answer, run
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import TIMED_OUT, Answer, progress_file, run
 from ansible_collections.rockstat.band.plugins.module_utils.tree import add_file, add_text, files_of
 
 TAG_LENGTH = 12
@@ -125,12 +125,12 @@ class Image:
         self.module = module
         self.args: dict[str, Any] = module.params
 
-    def docker(self, *args: str) -> Answer:
+    def docker(self, *args: str, stderr: IO[bytes] | None = None) -> Answer:
         """Run the Docker client within the time allowed."""
         environment = {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain", "DOCKER_CLI_HINTS": "false"}
         # What the builder's client notes of a build would stay in root's home.
         environment["BUILDX_CONFIG"] = os.path.join(str(self.module.tmpdir), "buildx")
-        return run(*args, env=environment, timeout=self.args["timeout"])
+        return run(*args, stderr=stderr, env=environment, timeout=self.args["timeout"])
 
     def identity(self, name: str) -> str:
         """Return the id of an image on this host, or nothing."""
@@ -191,7 +191,10 @@ class Image:
         for key, value in {"band.contents": self.contents(), **self.args["labels"]}.items():
             options += ["--label", f"{key}={value}"]
         for _attempt in range(ATTEMPTS):
-            code, out, err = self.docker("build", *options, folder)
+            with progress_file() as file:
+                code, out, _ = self.docker("build", *options, folder, stderr=file)
+                file.seek(0)
+                err = file.read().decode("utf-8", "replace")
             if not code or not any(mark in err for mark in ENGINE_FAULTS):
                 break
         if code:

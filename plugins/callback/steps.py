@@ -1,0 +1,248 @@
+"""A line for each step with its time, messages as they are, and Ansible's own output on failure and with -v."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: steps
+type: stdout
+short_description: A line for each step of a playbook, with its time
+version_added: 0.1.0
+description:
+  - Prints a line for each role when it is done, with the seconds that it took and how much it changed.
+  - On a terminal a last line tells what is being done, and for how long.
+  - Prints messages of C(ansible.builtin.debug) as they are.
+  - What fails is printed as by P(ansible.builtin.default#callback). With C(-v), C(--check) or C(--diff) everything is.
+extends_documentation_fragment:
+  - default_callback
+  - result_format_callback
+requirements:
+  - set as stdout in configuration
+author: The Rockstat Band founders (@rockstat)
+"""
+
+import os
+import re
+import sys
+import threading
+import time
+from typing import Any
+
+from ansible import constants, context
+from ansible.plugins.callback.default import CallbackModule as Default
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import PROGRESS
+
+TITLES = {
+    "docker": "Docker", "base_image": "Base image", "redis": "Redis", "director": "Director", "services": "Services",
+    "cli": "Command band", "proxy": "Proxy", "verify": "Proof", "backup": "Backup", "bundle": "Bundle",
+    "uninstall": "Uninstall", "offline": "Bundle", "settings": "Settings",
+}  # fmt: skip
+UNSEEN = frozenset({"settings", "offline"})
+"""Roles that are told of only when they changed something: else they have looked at variables."""
+DEBUG = frozenset({"debug", "ansible.builtin.debug"})
+TICK_SECONDS = 1.0
+
+
+class Step:
+    """What one line is about."""
+
+    def __init__(self, key: str, title: str) -> None:
+        self.key = key
+        self.title = title
+        self.task = ""
+        self.changes = 0
+        self.worked = False  # one that only had something to say needs no line
+        self.begun = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken."""
+        return time.monotonic() - self.begun
+
+    def done(self) -> str:
+        """Return the line of a step that is done."""
+        changes = f", {self.changes} changed" if self.changes else ""
+        return f"✓ {self.title} {self.seconds:.0f} s{changes}"
+
+
+class LastLine:
+    """The line of a terminal on which it stands what is being done; nothing where there is no terminal.
+
+    It is written past Python's own buffers, whose locks a forked worker could inherit.
+    """
+
+    def __init__(self) -> None:
+        self._on = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        self._shown = False
+        self._step: Step | None = None
+        if self._on:
+            threading.Thread(target=self._tick, daemon=True, name="steps").start()
+
+    def show(self, step: Step | None) -> None:
+        """Tell of a step from now on; of None: nothing."""
+        self._step = step
+        self._draw()
+
+    def _tick(self) -> None:
+        while True:
+            time.sleep(TICK_SECONDS)
+            self._draw()
+
+    def _draw(self) -> None:
+        step = self._step
+        if not self._on or (step is None and not self._shown):
+            return
+        text = ""
+        if step is not None:
+            width = max(20, os.get_terminal_size(sys.stdout.fileno()).columns - 1)
+            text = f"… {step.title}: {step.task} {step.seconds:.0f} s{_progress()}"[:width]
+        self._shown = bool(text)
+        os.write(sys.stdout.fileno(), f"\r\x1b[K{text}\r".encode())
+
+
+def _progress() -> str:
+    """Return what a build on this machine printed last, if one runs."""
+    try:
+        with open(PROGRESS, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            lines = [line for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    except OSError:
+        return ""
+    words = re.sub(r"^#\d+ (\d+\.\d+ )?", "", lines[-1]) if lines else ""
+    return "  " + "".join(letter for letter in words if letter.isprintable()) if words else ""
+
+
+class CallbackModule(Default):
+    """Tells of steps, and hands over to Ansible's own callback what people have to see whole."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "rockstat.band.steps"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._step: Step | None = None
+        self._last_line: LastLine | None = None
+        self._told = ""  # the step whose message stands already: what little follows it needs no line
+
+    @property
+    def _loud(self) -> bool:
+        return bool(self._display.verbosity or context.CLIARGS.get("check") or context.CLIARGS.get("diff"))
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        """Begin a play, which ends the step before."""
+        if self._loud:
+            super().v2_playbook_on_play_start(play)
+            return
+        self._play = play
+        self._end_step()
+        self._told = ""
+
+    def _task_start(self, task: Any, prefix: str | None = None) -> None:
+        if self._loud:
+            super()._task_start(task, prefix)
+            return
+        if prefix is not None:
+            self._task_type_cache[task._uuid] = prefix
+        self._last_task_name = task.get_name().strip()
+        key, title = self._step_of(task)
+        if self._step is None or self._step.key != key:
+            self._end_step()
+            self._step = Step(key, title)
+        self._step.worked = self._step.worked or task.action not in DEBUG
+        self._step.task = self._last_task_name.rpartition(" : ")[2]
+        if self._last_line is None:
+            self._last_line = LastLine()
+        self._last_line.show(self._step)
+
+    def _step_of(self, task: Any) -> tuple[str, str]:
+        """Return key and title: a role is a step, and so are the tasks of a play that belong to none of ours."""
+        play = self._play.get_name().strip()
+        role = task._role.get_name().rpartition(".")[2] if task._role else ""
+        if role in TITLES and not play.startswith("Validate"):
+            return role, TITLES[role]
+        return play, play
+
+    def _end_step(self) -> None:
+        step, self._step = self._step, None
+        self._clear()
+        if step is not None and (step.changes or (step.worked and step.key not in {*UNSEEN, self._told})):
+            self._display.display(step.done(), color=constants.COLOR_CHANGED if step.changes else constants.COLOR_OK)
+
+    def _fail_step(self) -> None:
+        """Say which step failed, once; what Ansible prints follows."""
+        step, self._step = self._step, None
+        self._clear()
+        if step is not None:
+            self._display.display(f"✗ {step.title} {step.seconds:.0f} s", color=constants.COLOR_ERROR)
+
+    def _clear(self) -> None:
+        if self._last_line is not None:
+            self._last_line.show(None)
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """Count a change; print a message."""
+        if self._loud:
+            super().v2_runner_on_ok(result)
+            return
+        self._clear()
+        self._handle_warnings_and_exception(result)
+        if self._step is not None and result.result.get("changed"):
+            self._step.changes += 1
+        if "results" not in result.result:
+            self._say(result)
+
+    def v2_runner_item_on_ok(self, result: Any) -> None:
+        """Print the message of one item of a loop."""
+        if self._loud:
+            super().v2_runner_item_on_ok(result)
+            return
+        self._handle_warnings_and_exception(result)
+        self._say(result)
+
+    def _say(self, result: Any) -> None:
+        message = result.result.get("msg")
+        if result.task.action in DEBUG and message:
+            told = self._step.key if self._step else ""
+            self._end_step()
+            self._told = told
+            lines = message if isinstance(message, list) else [message]
+            self._display.display("\n" + "\n".join(str(line) for line in lines).rstrip() + "\n")
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        """Name the step, and print all that Ansible says."""
+        if not self._loud and not ignore_errors:
+            self._fail_step()
+        super().v2_runner_on_failed(result, ignore_errors)
+
+    def v2_runner_item_on_failed(self, result: Any) -> None:
+        """Do the same for an item of a loop."""
+        if not self._loud:
+            self._fail_step()
+        super().v2_runner_item_on_failed(result)
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        """Do the same for a host that does not answer."""
+        if not self._loud:
+            self._fail_step()
+        super().v2_runner_on_unreachable(result)
+
+    def v2_playbook_on_include(self, included_file: Any) -> None:
+        """Say nothing of files."""
+        if self._loud:
+            super().v2_playbook_on_include(included_file)
+
+    def v2_runner_retry(self, result: Any) -> None:
+        """Say nothing of tries: the last line counts the seconds."""
+        if self._loud:
+            super().v2_runner_retry(result)
+
+    def v2_playbook_on_no_hosts_remaining(self) -> None:
+        """End the last line before Ansible says so."""
+        self._clear()
+        super().v2_playbook_on_no_hosts_remaining()
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        """End the last step; then what Ansible counted."""
+        if not self._loud:
+            self._end_step()
+        super().v2_playbook_on_stats(stats)

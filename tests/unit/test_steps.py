@@ -1,0 +1,158 @@
+"""What people see while a playbook runs: a line for each step, everything on failure and with -v."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+from plays import ROOT
+
+PLAY = """
+- name: Validate the settings
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Look
+      ansible.builtin.command: "true"
+      changed_when: false
+- name: Something
+  hosts: localhost
+  gather_facts: false
+  roles: [docker, redis]
+  tasks:
+    - name: Report
+      ansible.builtin.debug:
+        msg: |-
+          A test event passed
+            id  77
+    - name: Secret
+      ansible.builtin.debug: {msg: canary}
+      no_log: true
+"""
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Path:
+    for role, task in (("docker", "command: 'true'"), ("redis", "fail: {msg: no luck}")):
+        tasks = tmp_path / "roles" / role / "tasks"
+        tasks.mkdir(parents=True)
+        when = "  when: broken | default(false) | bool\n" if role == "redis" else ""
+        (tasks / "main.yml").write_text(f"- name: Install {role}\n  ansible.builtin.{task}\n{when}")
+    (tmp_path / "play.yml").write_text(PLAY)
+    return tmp_path / "play.yml"
+
+
+def command(play: Path, *options: str) -> tuple[list[str], dict[str, str]]:
+    env = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+    }
+    words = [
+        str(Path(sys.executable).parent / "ansible-playbook"),
+        "-i",
+        "localhost,",
+        "-c",
+        "local",
+        str(play),
+        *options,
+    ]
+    return words, {**env, "TERM": "xterm"}
+
+
+def output(play: Path, *options: str) -> str:
+    words, env = command(play, *options)
+    done = subprocess.run(words, env=env, cwd=play.parent, capture_output=True, text=True, timeout=50, check=False)
+    return done.stdout + done.stderr
+
+
+def test_a_step_is_a_line_with_its_time(play: Path) -> None:
+    """Steps in their order, the message as it is, and the count of Ansible; no task, no escape sequence."""
+    text = output(play)
+    steps = re.findall(r"^✓ (.+) \d+ s(.*)$", text, re.MULTILINE)
+    assert steps == [("Validate the settings", ""), ("Docker", ", 1 changed"), ("Redis", "")]
+    assert "\nA test event passed\n  id  77\n" in text
+    assert "canary" not in text
+    assert "TASK" not in text
+    assert "changed=1 " in text
+    assert "\x1b" not in text
+    assert "\r" not in text
+
+
+def test_a_failure_is_told_whole(play: Path) -> None:
+    """The step that failed, and all that Ansible says of it."""
+    text = output(play, "-e", "broken=true")
+    assert re.search(r"^✗ Redis \d+ s$", text, re.MULTILINE)
+    assert "TASK [redis : Install redis]" in text
+    assert "no luck" in text
+    assert "failed=1" in text
+
+
+@pytest.mark.parametrize("option", ["-v", "--check"])
+def test_those_who_want_all_get_ansibles_own_output(play: Path, option: str) -> None:
+    """With -v, and in check mode, whose point is what would change."""
+    text = output(play, option)
+    assert "PLAY [Something]" in text
+    assert "✓" not in text
+
+
+def test_on_a_terminal_the_last_line_tells_what_is_done(play: Path) -> None:
+    """It is drawn over, and gone in the end."""
+    near, far = pty.openpty()
+    termios.tcsetwinsize(far, (25, 80))
+    words, env = command(play)
+    process = subprocess.Popen(words, env=env, cwd=play.parent, stdout=far, stderr=far)
+    os.close(far)
+    text = b""
+    while True:
+        try:
+            text += os.read(near, 65536)
+        except OSError:  # Linux' way to say that nobody has the other end any more
+            break
+    os.close(near)
+    assert process.wait(20) == 0
+    shown = text.decode()
+    assert "… Docker: Install docker 0 s" in shown
+    assert "✓ Docker" in shown
+
+
+def test_a_build_is_seen_while_it_runs_and_its_log_is_told_when_it_fails(tmp_path: Path) -> None:
+    """What it prints stands in a file for the last line, which is gone afterwards; the module still has all of it."""
+    sys.path.insert(0, str(ROOT / "collections"))
+    from ansible_collections.rockstat.band.plugins.callback import steps
+    from ansible_collections.rockstat.band.plugins.module_utils import docker_cli
+
+    docker, path = tmp_path / "docker", tmp_path / "progress"
+    printed = ["#7 [2/5] RUN pip install x", "#7 1.52 Collecting x"]
+    lines = [*(f"echo '{line}' >&2" for line in printed), f"cp {path} {path}.seen", "exit 3"]
+    docker.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    docker.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", env["PATH"])
+        patch.setattr(steps, "PROGRESS", str(path))
+        assert steps._progress() == ""
+        with docker_cli.progress_file(str(path)) as file:
+            assert docker_cli.run("build", ".", stderr=file, env=env).code == 3
+            assert steps._progress() == "  Collecting x"
+            file.seek(0)
+            assert b"[2/5] RUN pip install x" in file.read()
+    assert not path.exists()
+    assert "Collecting" in Path(f"{path}.seen").read_text()
+
+
+def test_a_progress_file_that_cannot_be_is_done_without(tmp_path: Path) -> None:
+    """A link that somebody laid there is not followed."""
+    sys.path.insert(0, str(ROOT / "collections"))
+    from ansible_collections.rockstat.band.plugins.module_utils import docker_cli
+
+    (tmp_path / "link").symlink_to(tmp_path / "precious")
+    with docker_cli.progress_file(str(tmp_path / "link")) as file:
+        file.write(b"x")
+    assert not (tmp_path / "precious").exists()
