@@ -1,0 +1,105 @@
+"""What the doctor finds, one cause at a time, and what it says to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from band_cli.doctor import Finding, examine
+
+NOW = 1_795_468_800.0
+
+
+def row(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "state": "running", "health": "ok", "health_reason": "", "dead_letters": 0, **more}
+
+
+def figures(**more: Any) -> dict[str, Any]:
+    redis = {
+        "maxmemory_policy": "noeviction", "maxmemory": 1000, "used_memory": 10, "append_only": True,
+        "clock_ahead_seconds": 0.0,
+    }  # fmt: skip
+    well = {
+        "time": NOW,
+        "clock_synchronized": True,
+        "disk": {"used_percent": 10.0, "free_bytes": 1e9},
+        "open_ports": [],
+    }
+    return {**well, "groups": [], **more, "redis": {**redis, **more.get("redis", {})}}
+
+
+def health(**more: Any) -> dict[str, Any]:
+    return {part: {"status": "ok", "reason": ""} for part in ("director", "docker", "redis")} | more
+
+
+def found(*rows: dict[str, Any], parts: dict[str, Any] | None = None, **more: Any) -> list[Finding]:
+    return examine(health(**(parts or {})), [row("front"), *rows], figures(**more), NOW)
+
+
+def test_a_platform_that_is_well_has_no_findings() -> None:
+    """Nothing is said where nothing is wrong."""
+    assert found(row("mmgeo", data={"age_days": 3.0, "warning": None})) == []
+
+
+@pytest.mark.parametrize(
+    ("level", "about", "said", "rows", "more"),
+    [
+        (
+            "error", "send_mixpanel", "Mixpanel refuses the credentials",
+            [row("send_mixpanel", health="failing", health_reason="Mixpanel refuses the credentials (401)")], {},
+        ),
+        ("warning", "sxgeo", "61 days", [row("sxgeo", data={"age_days": 61.0, "warning": "it is 61 days old"})], {}),
+        ("warning", "listener", "3 events could not be delivered", [row("listener", dead_letters=3)], {}),
+        (
+            "warning", "x", "release b was rolled back to a: it exited",
+            [row("x", rolled_back={"from": "b", "to": "a", "reason": "it exited"})], {},
+        ),
+        ("error", "redis", "allkeys-lru", [], {"redis": {"maxmemory_policy": "allkeys-lru"}}),
+        ("error", "redis", "no append-only file", [], {"redis": {"append_only": False}}),
+        ("warning", "redis", "90 % full", [], {"redis": {"used_memory": 900}}),
+        ("error", "redis", "port 6379", [], {"open_ports": [{"service": "redis", "address": "0.0.0.0", "port": 6379}]}),
+        (
+            "warning", "director", "port 10000",
+            [], {"open_ports": [{"service": "director", "address": "10.0.0.1", "port": 10000}]},
+        ),
+        ("warning", "clock", "30 s ahead of this machine's", [], {"time": NOW + 30}),
+        ("warning", "clock", "7 s behind the director's", [], {"redis": {"clock_ahead_seconds": -7.0}}),
+        ("note", "clock", "unsynchronized", [], {"clock_synchronized": False}),
+        ("warning", "disk", "85 % full, 1.0 GB are left", [], {"disk": {"used_percent": 85.0, "free_bytes": 1e9}}),
+        ("error", "disk", "95 % full", [], {"disk": {"used_percent": 95.0, "free_bytes": 1e9}}),
+        (
+            "warning", "group store", "12 events wait for store, the oldest for 15 min",
+            [], {"groups": [{"name": "store", "service": True, "waiting": 10, "pending": 2, "oldest_seconds": 900.0}]},
+        ),
+    ],
+)  # fmt: skip
+def test_each_cause_is_named_with_what_to_do(
+    level: str, about: str, said: str, rows: list[dict[str, Any]], more: dict[str, Any]
+) -> None:
+    """One cause is one finding."""
+    (finding,) = found(*rows, **more)
+    assert (finding.level, finding.about) == (level, about)
+    assert said in finding.problem
+    assert finding.remedy
+
+
+def test_the_worst_comes_first() -> None:
+    """Errors, then warnings, then notes."""
+    levels = [
+        finding.level
+        for finding in found(row("x", dead_letters=1), clock_synchronized=False, redis={"append_only": False})
+    ]
+    assert levels == ["error", "warning", "note"]
+
+
+def test_parts_that_are_away_and_an_older_director() -> None:
+    """Docker and Redis away are errors; without figures that is said, and the rest is examined."""
+    away = health(docker={"status": "away", "reason": "no socket"}, redis={"status": "degraded", "reason": "slow"})
+    levels = {one.about: one.level for one in examine(away, [row("front")], None, NOW)}
+    assert levels == {"docker": "error", "redis": "warning", "director": "note"}
+
+
+def test_a_listener_that_only_just_got_events_is_no_finding() -> None:
+    """Every listener is behind for a moment."""
+    assert found(groups=[{"name": "x", "service": True, "waiting": 5, "pending": 0, "oldest_seconds": 2.0}]) == []
