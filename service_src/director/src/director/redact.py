@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -100,3 +100,21 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, MASK)
     return mask_url(text)
+
+
+def leaves(value: Any, deepest: int) -> Iterator[Any]:
+    """Yield the keys and plain values of a JSON-like value, level by level; raises RecursionError below `deepest`."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > deepest:
+            raise RecursionError(f"has more than {deepest} levels")
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below += [*item.keys(), *item.values()]
+            elif isinstance(item, list):
+                below += item
+            else:
+                yield item
+        level = below

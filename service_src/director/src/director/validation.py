@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any
 
 # `$` alone also matches before a line end at the end of a text.
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$(?!\n)"
@@ -71,21 +69,3 @@ def _sentence(what: str) -> str:
             else f"{match['name']!r} is not known"
         )
     return what
-
-
-def leaves(value: Any, deepest: int) -> Iterator[Any]:
-    """Yield the keys and plain values of a JSON-like value, level by level; raises RecursionError below `deepest`."""
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        if depth > deepest:
-            raise RecursionError(f"has more than {deepest} levels")
-        below: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                below += [*item.keys(), *item.values()]
-            elif isinstance(item, list):
-                below += item
-            else:
-                yield item
-        level = below

@@ -10,8 +10,9 @@ import msgspec
 
 from director import validation
 from director.errors import BadParameter, InvalidValue, shown_key
+from director.redact import leaves
 from director.state.desired import Limits, Name, Pos
-from director.validation import explain, leaves
+from director.validation import explain
 
 DEPTH = 32
 """Levels of objects and lists in a body; nothing that the director knows has more than four."""

@@ -14,10 +14,9 @@ import msgspec
 from band import logger
 from director.engine.snapshot import Snapshot
 from director.images.catalog import Catalog
-from director.redact import scrub, scrub_tree, secret_values
+from director.redact import leaves, scrub, scrub_tree, secret_values
 from director.state.desired import Desired
 from director.state.history import Releases
-from director.validation import leaves
 
 
 @dataclass(kw_only=True, eq=False)
