@@ -66,7 +66,7 @@ def _redis_away(seconds: float) -> Callable[[Stage], None]:
 
 
 def _disk_full(seconds: float) -> Callable[[Stage], None]:
-    """Redis is away, and the disk of the journal has 1 MiB left: a small one, which a container has anyway."""
+    """Redis is unavailable, and the disk of the journal has 1 MiB left: a small one, which a container has anyway."""
 
     def act(stage: Stage) -> None:
         stage.inside("front", f"head -c {63 * 1024 * 1024} /dev/zero > {SMALL_DISK}/fill")
@@ -196,10 +196,10 @@ SCENARIOS = [
     Scenario("restart front", _restart("front")),
     Scenario("kill -9 Redis", _kill("redis"), small=True),
     Scenario("restart Redis", _restart("redis")),
-    Scenario("Redis away for 10 s", _redis_away(10)),
+    Scenario("Redis unavailable for 10 s", _redis_away(10)),
     Scenario("Redis paused for 8 s", _pause_redis(8)),
     Scenario("Redis paused for 3 s", _pause_redis(3), after_s=4, small=True),
-    Scenario("front killed while Redis is away", _front_killed_without_redis, after_s=12),
+    Scenario("front killed while Redis is unavailable", _front_killed_without_redis, after_s=12),
     Scenario("Redis killed after the journal was replayed", _redis_killed_after_a_replay, after_s=12, small=True),
     Scenario("Redis unreachable for 60 s", _redis_unreachable(60), after_s=12),
     Scenario("Redis' disk full, then kill -9 Redis", _disk_of_redis_full, small=True),
@@ -213,13 +213,13 @@ SCENARIOS = [
     Scenario("kill -9 the director", _kill("band")),
     Scenario("restart the director", _restart("band")),
     Scenario(
-        "journal full (1 MiB), Redis away for 12 s",
+        "journal full (1 MiB), Redis unavailable for 12 s",
         _redis_away(12),
         pad=6000,
         front_env=(("JOURNAL_MAX_MB", "1", "256"),),
     ),
     Scenario(
-        "disk of the journal full (1 MiB left), Redis away for 12 s",
+        "disk of the journal full (1 MiB left), Redis unavailable for 12 s",
         _disk_full(12),
         pad=6000,
         front_env=(("JOURNAL_DIR", f"{SMALL_DISK}/journal", "/data/journal"),),

@@ -340,7 +340,7 @@ def test_redis_may_go_and_come(director: Director, redis: Redis) -> None:
     director.ok("/run/hello")
     redis.stop()
     try:
-        until(lambda: director.ask("/health")[1]["redis"]["status"] == "away")
+        until(lambda: director.ask("/health")[1]["redis"]["status"] == "unavailable")
         assert director.ok("/health")["status"] == "degraded"
         assert director.row("hello")["state"] == "running"
         assert director.ask("/call/hello/greet")[0] == 502

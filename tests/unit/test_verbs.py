@@ -26,7 +26,7 @@ NOTHING: dict[str, Any] = {"containers": [], "volumes": [], "files": []}
         (UP, {}, ""),
         ({}, {}, ""),
         ({}, {"files": [{"path": "redis.password"}]}, "no director answers"),
-        ({**UP, "health": {"redis": {"status": "away"}}}, {"volumes": ["a"]}, "Redis is away"),
+        ({**UP, "health": {"redis": {"status": "unavailable"}}}, {"volumes": ["a"]}, "Redis is unavailable"),
         ({**UP, "services": {"front": {"state": "exited"}}}, {"volumes": ["a"]}, "front is exited"),
         ({**UP, "services": {}}, {"volumes": ["a"]}, "front is missing"),
         (

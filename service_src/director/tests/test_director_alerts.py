@@ -191,7 +191,7 @@ async def test_while_redis_is_not_well_only_that_is_told() -> None:
     world = World()
     world.row("one", "ok")
     assert await world.passes(60) == []
-    world.part("redis", status="away", reason="refused")
+    world.part("redis", status="unavailable", reason="refused")
     world.redis.away = True
     for word in ("degraded", "failing"):
         world.row("one", word)
@@ -205,7 +205,7 @@ async def test_while_redis_is_not_well_only_that_is_told() -> None:
 async def test_docker_and_the_director_itself_are_told_too() -> None:
     """Away is failing; a failing loop of the director is degraded."""
     world = World()
-    world.part("docker", status="away", reason="no socket")
+    world.part("docker", status="unavailable", reason="no socket")
     world.part("director", status="degraded", reason="its background loop usage is failing")
     assert await world.passes(120) == [("service_failing", "docker"), ("service_degraded", "director")]
 

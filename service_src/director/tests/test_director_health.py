@@ -136,11 +136,11 @@ async def test_without_docker_it_is_503_and_without_redis_nobody_is_asked() -> N
     """Both are said with their reasons."""
     platform = Platform(WELL)
     platform.error = "dockerd is away"
-    platform.connected, platform.status, platform.reason = False, "away", "refused"
+    platform.connected, platform.status, platform.reason = False, "unavailable", "refused"
     answer = await platform.health()
     assert (answer.http_status, answer.status, platform.asked) == (503, "failing", 0)
-    assert msgspec.to_builtins(answer.docker) == {"status": "away", "reason": "dockerd is away"}
-    assert msgspec.to_builtins(answer.redis) == {"status": "away", "reason": "refused", "desired_loaded": True}
+    assert msgspec.to_builtins(answer.docker) == {"status": "unavailable", "reason": "dockerd is away"}
+    assert msgspec.to_builtins(answer.redis) == {"status": "unavailable", "reason": "refused", "desired_loaded": True}
 
 
 async def test_a_failing_loop_of_the_director_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

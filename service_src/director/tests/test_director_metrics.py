@@ -26,8 +26,8 @@ class FakeTable:
     """Two services, one of them with figures; no engine behind them. Docker is there, Redis is not."""
 
     board = SimpleNamespace(
-        snapshot=SimpleNamespace(error=""), redis=SimpleNamespace(status="away"), scripts=SimpleNamespace(killed=0),
-        ports=SimpleNamespace(restarts={}),
+        snapshot=SimpleNamespace(error=""), redis=SimpleNamespace(status="unavailable"),
+        scripts=SimpleNamespace(killed=0), ports=SimpleNamespace(restarts={}),
     )  # fmt: skip
 
     def all(self) -> list[ServiceRow]:

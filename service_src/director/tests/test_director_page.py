@@ -213,7 +213,7 @@ def test_the_head_says_what_is_wrong_with_the_platform_itself() -> None:
     counts = ServiceCounts(0, 0, [], {})
     health = HealthFacts(
         "failing", DirectorPart(status="degraded", reason="its background loop usage is failing", version="1"),
-        Part(status="away", reason="no socket"),
+        Part(status="unavailable", reason="no socket"),
         RedisPart(status="failing", reason="it is <full>", desired_loaded=True),
         counts,
     )  # fmt: skip

@@ -46,7 +46,7 @@ async def test_a_redis_that_refuses_writes_is_failing_with_what_to_do(error: str
     await found.look()
     assert found.status == "failing", "what is not known anew stays"
     found._link.connected = False  # type: ignore[misc]
-    assert (found.status, found.reason) == ("away", "redis://:***@redis:6379 refused")
+    assert (found.status, found.reason) == ("unavailable", "redis://:***@redis:6379 refused")
 
 
 async def test_a_real_redis_is_read(store: RedisLink) -> None:

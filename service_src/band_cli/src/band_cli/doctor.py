@@ -17,7 +17,7 @@ SKEW_SECONDS = 2.0
 """Beyond this, clocks of two machines differ; what the network takes is far less."""
 BEHIND_SECONDS = 300.0
 """A listener whose oldest event is older holds back the stream."""
-_ERRORS = frozenset({"failing", "crashing", "crashed", "away"})
+_ERRORS = frozenset({"failing", "crashing", "crashed", "unavailable", "away"})
 
 Level = Literal["error", "warning", "note"]
 

@@ -23,7 +23,8 @@ PIPE_WIDTH = 400
 _STYLES = {
     "ok": "green", "starting": "cyan", "external": "cyan", "running": "green", "current": "green", "taken": "green",
     "degraded": "yellow", "warning": "yellow", "waiting": "yellow", "pending": "yellow", "rolled_back": "yellow",
-    "failing": "red", "crashing": "red", "crashed": "red bold", "failed": "red", "error": "red", "away": "red",
+    "failing": "red", "crashing": "red", "crashed": "red bold", "failed": "red", "error": "red",
+    "unavailable": "red", "away": "red",
     "dead_letter": "red", "stopped": "dim", "exited": "dim", "older": "dim", "unknown": "dim", "note": "cyan",
 }  # fmt: skip
 _CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "�")

@@ -112,7 +112,7 @@ class BuildFailed(ServiceFailed):
 
 
 class DockerUnavailable(ServiceFailed):
-    """The Docker Engine did not do what it was asked: it is away, or refused."""
+    """The Docker Engine did not do what it was asked: it is unavailable, or refused."""
 
     code = "docker_failed"
 

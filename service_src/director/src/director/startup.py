@@ -45,7 +45,7 @@ async def _ask_about_self(engine: DockerEngine) -> OwnContainer | None:
         try:
             return await engine.own_container()
         except DockerUnavailable as error:
-            logger.warning("docker_away", reason=error.message, hint=error.hint)
+            logger.warning("docker_unavailable", formerly="docker_away", reason=error.message, hint=error.hint)
             if asyncio.get_running_loop().time() > deadline:
                 raise ConfigError(
                     f"the Docker Engine does not answer: {error.message}; mount /var/run/docker.sock"

@@ -12,11 +12,11 @@ from front.checks import add_checks
 from front.gauges import add_gauges
 
 RECALL_WITHIN_SECONDS: Final = 2.0
-"""How long the event port waits for Redis at a start, so that it opens although Redis is away."""
+"""How long the event port waits for Redis at a start, so that it opens although Redis is unavailable."""
 LOOK_WITHIN_SECONDS: Final = 1.5
 """How long a call that says that there is news waits for it; the director waits 2 s for the response."""
 RECALL_LATE_SECONDS: Final = 3600.0
-"""How long it waits in the background when Redis was away at the start."""
+"""How long it waits in the background when Redis was unavailable at the start."""
 
 
 class FrontService:

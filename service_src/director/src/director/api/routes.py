@@ -112,8 +112,8 @@ _ERRORS = {
     409: "not possible in this state",
     422: "a parameter has an impossible value",
     429: "too many wrong tokens from this address; `Retry-After` says when to try again",
-    502: "the service failed, or Docker or Redis is away; `log` holds its last lines",
-    503: "Docker is away",
+    502: "the service failed, or Docker or Redis is unavailable; `log` holds its last lines",
+    503: "Docker is unavailable",
     504: "it did not answer in time",
 }
 

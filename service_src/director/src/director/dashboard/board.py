@@ -95,7 +95,9 @@ class Board:
     ) -> list[tuple[ImageRow, BuildLog | None, bool]]:
         """Return the image folders that are no service yet, each with its build and whether somebody works on it."""
         if fresh or time.monotonic() - self._folders_at > FOLDERS_AGE:
-            with contextlib.suppress(DirectorError):  # Docker is away: what was seen last, and the head line says so
+            with contextlib.suppress(
+                DirectorError
+            ):  # Docker is unavailable: what was seen last, and the head line says so
                 self._folders = await self._api.services.list_images(Nothing())
             self._folders_at = time.monotonic()
         busy = self._locks.busy
@@ -106,7 +108,7 @@ class Board:
         ]
 
     async def events(self) -> list[EventItem]:
-        """Return the newest events, newest first; none while Redis is away."""
+        """Return the newest events, newest first; none while Redis is unavailable."""
         try:
             found = (await self._api.events.events(EventsParams(limit=EVENTS))).events
         except (DirectorError, RedisError):
@@ -114,7 +116,7 @@ class Board:
         return [item(stored) for stored in found]
 
     async def events_added(self) -> int | None:
-        """Return how many events came in since the stream began; None when it is not there or Redis is away."""
+        """Return how many events came in since the stream began; None when it is not there or Redis is unavailable."""
         try:
             answer = await self._store.command("XINFO", "STREAM", EVENTS_STREAM)
         except RedisError:
@@ -158,5 +160,5 @@ def _alarms(health: HealthFacts) -> Iterator[Reason]:
     parts: dict[str, Part] = {"Docker": health.docker, "Redis": health.redis, "The director": health.director}
     for name, part in parts.items():
         if part.status != "ok":
-            what = f"{name} does not answer" if part.status == "away" else name
+            what = f"{name} does not answer" if part.status == "unavailable" else name
             yield Reason(f"{what}: {part.reason or part.status}", "warn" if part.status == "degraded" else "bad")

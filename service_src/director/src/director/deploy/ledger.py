@@ -66,7 +66,7 @@ class Ledger:
             self.webhook.tell("service_recovered", name, reason=reason)
 
     async def failed(self, wanted: DesiredService, by: By, error: DirectorError) -> None:
-        """Remember that a release failed; an engine or a Redis that was away is no failure of the release."""
+        """Remember that a release failed; an engine or a Redis that was unavailable is no failure of the release."""
         if not is_own_failure(error):
             return
         name, code = wanted.spec.name, error.facts.get("exit_code")
@@ -111,5 +111,5 @@ class Ledger:
 
 
 def is_own_failure(error: DirectorError) -> bool:
-    """Tell whether an error is the service's own doing, and not that of an engine or a Redis that was away."""
+    """Tell whether an error is the service's own doing, and not that of an engine or a Redis that was unavailable."""
     return isinstance(error, ServiceFailed | TimedOut) and not isinstance(error, DockerUnavailable | RedisUnavailable)

@@ -53,7 +53,7 @@ class PlatformConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Let a service into Redis, before its container is made.
 
         Raises:
-            RedisError: Redis is away, or does not let the director do it.
+            RedisError: Redis is unavailable, or does not let the director do it.
         """
         if self.users:
             await self.users.make(service, keys)

@@ -162,7 +162,7 @@ class Announcer:
         self.refusal = reason
 
     async def _keep(self, rows: list[Row], value: int) -> None:
-        """Write the rows where front reads them, again when Redis was away: it may have lost them."""
+        """Write the rows where front reads them, again when Redis was unavailable: it may have lost them."""
         if self._kept == (value, self.link.reconnects):
             return
         document = msgspec.json.encode({"register": rows, "state_hash": value})

@@ -61,7 +61,7 @@ class UsageMeter:
         self._looked_at = self._clock()
 
     async def run(self) -> None:
-        """Sample until cancelled. The engine being away is waited out."""
+        """Sample until cancelled. The engine being unavailable is waited out."""
         await run_forever("usage", self._round)
 
     async def _round(self) -> None:

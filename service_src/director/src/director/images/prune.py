@@ -164,7 +164,7 @@ class Pruner:
     async def _look_round(self) -> None:
         try:
             await self.once()
-        except DirectorError as error:  # the engine is away, or Redis was not read yet: in an hour again
+        except DirectorError as error:  # the engine is unavailable, or Redis was not read yet: in an hour again
             logger.warning("prune_failed", reason=error.message)
 
     async def once(self) -> Pruned | None:

@@ -38,9 +38,9 @@ class RedisHealth:
         self.last_event_at = 0.0
 
     @property
-    def status(self) -> Literal["ok", "away", "failing"]:
-        """`ok`, `away`, or `failing` when it takes no writes."""
-        return "away" if not self._link.connected else "failing" if self._refusal else "ok"
+    def status(self) -> Literal["ok", "unavailable", "failing"]:
+        """`ok`, `unavailable`, or `failing` when it takes no writes."""
+        return "unavailable" if not self._link.connected else "failing" if self._refusal else "ok"
 
     @property
     def reason(self) -> str:
@@ -51,7 +51,7 @@ class RedisHealth:
         await run_forever("redis_health", self.look, pause_seconds=EVERY_SECONDS)
 
     async def look(self) -> None:
-        """Look once; a Redis that is away is waited for."""
+        """Look once; a Redis that is unavailable is waited for."""
         try:
             await self._write()
             names = sorted(self._services())

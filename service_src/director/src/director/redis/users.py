@@ -171,14 +171,14 @@ class RedisUsers:
         return urlunsplit(parts._replace(netloc=f"{secret}@{parts.netloc.rpartition('@')[2]}"))
 
     def forget(self) -> None:
-        """Take it that Redis may have lost what was made: it was away."""
+        """Take it that Redis may have lost what was made: it was unavailable."""
         self._made.clear()
 
     async def make(self, service: str, keys: Keys) -> None:
         """Make sure that a service's user of today is there and may do what it should.
 
         Raises:
-            RedisError: Redis is away, or does not let the director do it.
+            RedisError: Redis is unavailable, or does not let the director do it.
         """
         async with self._turn:
             if await self._set(self.user(service), keys):
@@ -193,7 +193,7 @@ class RedisUsers:
             busy: services that somebody is working on: their users are left alone where they are there.
 
         Raises:
-            RedisError: Redis is away, or does not let the director do it.
+            RedisError: Redis is unavailable, or does not let the director do it.
         """
         async with self._turn:
             states = {line.split()[1]: line.split()[2] for line in map(_text, await self._store.command("ACL", "LIST"))}
@@ -245,7 +245,7 @@ class RedisUsers:
         return True
 
     async def _save(self) -> None:
-        """Have Redis write its users down; without a file they are made again when Redis was away."""
+        """Have Redis write its users down; without a file they are made again when Redis was unavailable."""
         try:
             await self._store.command("ACL", "SAVE")
         except RedisReplyError as error:

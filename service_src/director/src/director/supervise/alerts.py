@@ -36,7 +36,7 @@ ALARMS: Final[Mapping[str, Happened]] = {
 """front's checks that are alarms of the platform, and what they are told as."""
 _RANK: Final = {OK: 0, DEGRADED: 1, FAILING: 2}
 _SERVICE_WORDS: Final = {"crashing": FAILING, "stopped": FAILING}
-_PART_WORDS: Final = {"away": FAILING}
+_PART_WORDS: Final = {"unavailable": FAILING}
 _QUIET = "events"
 
 

@@ -60,7 +60,7 @@ class GroupFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it; `time` is this host's clock in seconds since 1970, `redis` null while Redis is away.
+    """All of it; `time` is this host's clock in seconds since 1970, `redis` null while Redis is unavailable.
 
     `clock_synchronized` is null where the kernel does not tell.
     """

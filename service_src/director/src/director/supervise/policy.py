@@ -24,8 +24,8 @@ LONGEST_DELAY = 60.0
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """A release under watch, times in seconds since 1970.
 
-    `unanswered` is the number of questions in a row. `redis_away`: Redis is away, or was until now, and a service that
-    cannot do its work without it is right to say so.
+    `unanswered` is the number of questions in a row. `redis_away`: Redis is unavailable, or was until now, and a
+    service that cannot do its work without it is right to say so.
     """
 
     since: float

@@ -69,7 +69,7 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether a part of the platform is there, and why not."""
 
-    status: Literal["ok", "degraded", "away", "failing"]
+    status: Literal["ok", "degraded", "unavailable", "failing"]
     reason: str = ""
 
 
@@ -173,7 +173,7 @@ class StatusBoard:
         own = f"{troubles}; GET /logs/director" if troubles else ""
         return Parts(
             DirectorPart(status="degraded" if own else "ok", reason=own, version=__version__),
-            Part(status="away" if away else "ok", reason=away),
+            Part(status="unavailable" if away else "ok", reason=away),
             RedisPart(status=self.redis.status, reason=self.redis.reason, desired_loaded=self.desired.loaded),
         )
 

@@ -85,7 +85,7 @@ class Supervisor:
             self._next_fresh = now + FRESH_EVERY if now >= self._next_fresh else self._next_fresh
             due = await self._turn()
         except DockerUnavailable as error:
-            logger.warning("docker_away", reason=error.message)
+            logger.warning("docker_unavailable", formerly="docker_away", reason=error.message)
         pause = INTERVAL if self.desired.loaded else SOON
         if due is not None:
             pause = min(pause, max(0.05, due - time.time()))

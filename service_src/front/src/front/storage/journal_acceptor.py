@@ -1,4 +1,4 @@
-"""Durable acceptance: the Redis stream, with a journal on disk for while Redis is away.
+"""Durable acceptance: the Redis stream, with a journal on disk for while Redis is unavailable.
 
 While nothing waits in the journal, an event goes straight into the stream. From the first one that Redis does not take,
 all go to the journal, those that come later too, so that the events of a visitor stay in their order; a background task
@@ -140,7 +140,7 @@ class JournalAcceptor:
         if journal.trouble:
             hint = "free space on the disk that holds JOURNAL_DIR, or mend it: front tries it again by itself"
             if not self._journaling:
-                hint += "; events go straight to Redis, and are refused when it is away"
+                hint += "; events go straight to Redis, and are refused when it is unavailable"
             return {"status": "degraded", "reason": journal.trouble, "hint": hint, **facts}
         if self._journaling:
             reason = f"events wait on the disk: {self._reason}"

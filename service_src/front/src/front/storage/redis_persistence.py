@@ -35,7 +35,7 @@ class Watcher(Protocol):
         """All but the last `left` bytes that Redis was given are in its file."""
 
     def redis_lost(self, reason: str) -> None:
-        """Redis is away or was started again: what it had not written may be lost."""
+        """Redis is unavailable or was started again: what it had not written may be lost."""
 
 
 class RedisPersistence:
@@ -67,7 +67,7 @@ class RedisPersistence:
         await run_forever("redis_watch", self._look_when_due)
 
     async def look(self) -> None:
-        """Ask Redis anew. RedisError when it is away."""
+        """Ask Redis anew. RedisError when it is unavailable."""
         asked = self._ask_info(), self._link.ask("XLEN", EVENTS_STREAM)
         info, length = cast("list[Any]", await asyncio.gather(*asked, return_exceptions=True))
         if isinstance(info, BaseException):

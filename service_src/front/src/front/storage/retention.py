@@ -77,11 +77,11 @@ class Trimmer:
         self._refused = 0
 
     async def run(self) -> None:
-        """Trim once a second, forever, except while Redis is away."""
+        """Trim once a second, forever, except while Redis is unavailable."""
         await run_forever("stream_trimming", self._trim_if_connected, pause_seconds=EVERY_SECONDS)
 
     async def trim(self) -> int:
-        """Trim once; returns how many events went. RedisError when Redis is away."""
+        """Trim once; returns how many events went. RedisError when Redis is unavailable."""
         try:
             stream = _fields(await self._link.command("XINFO", "STREAM", EVENTS_STREAM))
         except RedisReplyError as error:

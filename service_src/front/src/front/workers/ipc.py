@@ -1,7 +1,7 @@
 """Requests between front's workers, over Unix sockets whose names exist in the kernel only.
 
 Whoever asks front for its health or its metrics, or tells it of registrations, reaches one worker; this one asks or
-tells the others. It works while Redis is away.
+tells the others. It works while Redis is unavailable.
 """
 
 from __future__ import annotations
