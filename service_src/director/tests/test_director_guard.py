@@ -165,6 +165,21 @@ def test_passwords_with_an_at_sign_are_masked_whole() -> None:
     assert mask_url("redis://:a@b@host:1") == f"redis://:{MASK}@host:1"
 
 
+def test_passwords_in_the_query_of_a_url_are_masked() -> None:
+    """As in `postgres://db/x?password=…`: where the URL is shown, and where a service prints the password alone."""
+    env = {
+        "DB_URL": "postgres://db/x?user=me&password=canary-1&sslmode=require",
+        "HOOK": "https://h/?access_token=short",
+    }
+    assert mask_env(env) == {
+        "DB_URL": f"postgres://db/x?user=me&password={MASK}&sslmode=require",
+        "HOOK": f"https://h/?access_token={MASK}",
+    }
+    assert scrub("the password is canary-1, in short", secret_values(env)) == f"the password is {MASK}, in short"
+    assert mask_url("GET /x?api_key=canary HTTP/1.1") == f"GET /x?api_key={MASK} HTTP/1.1"
+    assert mask_url("/search?author=me&q=token=1") == "/search?author=me&q=token=1"
+
+
 def test_settings_report_all_mistakes_together_and_hide_secrets(tmp_path: object) -> None:
     """Every wrong variable is named at once; the text of the settings holds no secret."""
     with pytest.raises(ConfigError) as caught:
@@ -204,8 +219,16 @@ def _below(kind: type[DirectorError]) -> list[type[DirectorError]]:
 
 @pytest.mark.parametrize(
     "text",
-    ["x" * LONG, "x." * LONG, "x://" * (LONG // 4), "a://b:" + "c" * LONG, "://" + "x@" * LONG],
-    ids=["a word", "names", "schemes", "no end", "ends"],
+    [
+        "x" * LONG,
+        "x." * LONG,
+        "x://" * (LONG // 4),
+        "a://b:" + "c" * LONG,
+        "://" + "x@" * LONG,
+        "?pwd" * LONG + "=",
+        "&" + "token" * LONG,
+    ],
+    ids=["a word", "names", "schemes", "no end", "ends", "queries", "a long name"],
 )
 def test_masking_a_long_line_takes_no_time(text: str) -> None:
     """Whatever a service prints without a blank, the director answers others meanwhile; passwords are found in it."""

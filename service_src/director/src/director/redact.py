@@ -26,6 +26,11 @@ _SECRET_KEY = re.compile(
 _URL_PASSWORD = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)(?P<user>[^\s:/@?#]*):(?P<password>[^\s/]+)@", re.IGNORECASE
 )
+_QUERY_SECRET = re.compile(
+    r"(?P<name>[?&][\w.-]{0,40}(?:token|secret|passw|pwd|api_?key|access_?key|licen[cs]e_?key|signature|credential)"
+    r"[\w.-]{0,40}=)(?P<secret>[^\s&#\"'<>]+)",
+    re.IGNORECASE,
+)
 
 
 def is_secret(key: str, declared: Collection[str] = ()) -> bool:
@@ -34,10 +39,10 @@ def is_secret(key: str, declared: Collection[str] = ()) -> bool:
 
 
 def mask_url(text: str) -> str:
-    """Replace passwords inside URLs such as `redis://:pw@redis:6379`."""
-    if "://" not in text:
-        return text
-    return _URL_PASSWORD.sub(rf"\g<scheme>\g<user>:{MASK}@", text)
+    """Replace passwords inside URLs such as `redis://:pw@redis:6379` and `https://db/?password=pw`."""
+    if "://" in text:
+        text = _URL_PASSWORD.sub(rf"\g<scheme>\g<user>:{MASK}@", text)
+    return _QUERY_SECRET.sub(rf"\g<name>{MASK}", text) if "=" in text else text
 
 
 def mask_env(env: Mapping[str, str], declared: Collection[str] = ()) -> dict[str, str]:
@@ -66,6 +71,7 @@ def secret_values(env: Mapping[str, str], declared: Collection[str] = ()) -> tup
     found |= {line for value in found for line in _lines(value)}
     for value in env.values():
         found |= {match["password"] for match in _URL_PASSWORD.finditer(value)}
+        found |= {match["secret"] for match in _QUERY_SECRET.finditer(value) if len(match["secret"]) >= SHORTEST}
     forms = {form for value in found for form in (value, json.dumps(value)[1:-1], quote(value, safe=""))}
     return tuple(sorted(forms, key=len, reverse=True))
 
