@@ -8,17 +8,18 @@ import json
 import struct
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import WSMsgType, WSServerHandshakeError, web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 
 from director.api import security, websocket
 from director.api.params import Nothing
 from director.api.routes import Endpoint, Text
 from director.api.security import Guard
 from director.api.server import error_middleware, routes
+from director.dashboard.login import Login
 from director.engine import log_feed as feed_module
 from director.engine import logs
 from director.engine.interface import Container, Printed
@@ -334,6 +335,32 @@ def test_a_session_is_good_until_it_ends_and_for_its_token_only() -> None:
     for wrong in (longer, made[:-1], f"{made}0", "", "..", "x", signature, "\udcff.\udcff"):
         assert not security.is_session(wrong, "the-token", 1001.0)
     assert security.issue_session("the-token", 1000.0) != made
+
+
+def test_a_session_that_was_left_is_over() -> None:
+    """A cookie that somebody kept opens nothing after the logout; other sessions go on, and none is kept for ever."""
+    left, other = (security.issue_session("the-token", 1000.0) for _ in range(2))
+    security.end_session("1.2.3", "the-token", 1001.0)
+    security.end_session(left, "another", 1001.0)
+    assert security.is_session(left, "the-token", 1001.0)
+    security.end_session(left, "the-token", 1001.0)
+    assert not security.is_session(left, "the-token", 1001.0)
+    assert security.is_session(other, "the-token", 1001.0)
+    later = security.issue_session("the-token", 100_000.0)
+    security.end_session(later, "the-token", 100_000.0)
+    assert left not in security._ended
+    assert later in security._ended
+
+
+async def test_logging_out_ends_the_session_of_the_cookie() -> None:
+    """The browser is told to forget the cookie, and whoever kept it is not let in with it."""
+    login = Login("the-token", cast("Any", None), cast("Any", None))
+    kept = security.issue_session("the-token", time.time())
+    asked = make_mocked_request("POST", "/dashboard/logout", headers={"Cookie": f"{security.COOKIE}={kept}"})
+    answer = await login.leave(asked)
+    assert answer.status == 303
+    assert answer.cookies[security.COOKIE]["max-age"] == "0"
+    assert not security.is_session(kept, "the-token", time.time())
 
 
 def test_the_session_is_read_from_its_cookie_alone() -> None:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from director.api.security import COOKIE, LIFETIME, issue_session
+from director.api.security import COOKIE, LIFETIME, end_session, issue_session, session_cookie
 from director.api.server import LOGIN, read_body
 from director.api.throttle import TokenThrottle
 from director.dashboard.rendering import Renderer
@@ -64,7 +64,8 @@ class Login:
             return page
         return self._page(request, "Wrong token.", after, 403)
 
-    async def leave(self, _request: web.Request) -> web.StreamResponse:
+    async def leave(self, request: web.Request) -> web.StreamResponse:
+        end_session(session_cookie(request.headers), self._token or "", time.time())
         answer = web.Response(status=303, headers={"Location": LOGIN, "Cache-Control": "no-store"})
         answer.del_cookie(COOKIE, path="/", httponly=True, samesite="Strict")
         return answer
