@@ -90,10 +90,6 @@ class Blocks:
         at = bisect_right(self._lows, number & 0xFFFF, self._borders[group], self._borders[group + 1]) - 1
         return self._ids[at] if at >= 0 else 0
 
-    def id_at(self, at: int) -> int:
-        """Return the id of a range by its place."""
-        return self._ids[at]
-
     def start_at(self, at: int) -> int:
         """Return the first address of a range by its place (slow; for tests and statistics)."""
         group = bisect_right(self._borders, at) - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import msgspec
 from geo.dataset.errors import SourceError, SourceNotFound
 from geo.dataset.http import Http, safe_url
 from geo.dataset.state import Validator
-from geo.dataset.unpack import copy_file, unpack
+from geo.dataset.unpack import unpack
 
 
 class Visit(msgspec.Struct):
@@ -121,7 +122,7 @@ class File:
             mark = f"{stat.st_size}:{stat.st_mtime_ns}"
             if mark == visit.last.mark:
                 return None
-            copy = copy_file(path, visit.folder / "copy")
+            copy = Path(shutil.copyfile(path, visit.folder / "copy"))
         except FileNotFoundError as error:
             raise SourceNotFound(f"{path} is not there; put the file in place or set another path") from error
         except OSError as error:

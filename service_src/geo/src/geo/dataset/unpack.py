@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import shutil
 import tarfile
 import zipfile
 import zlib
@@ -109,9 +108,3 @@ def check(path: Path, algorithm: str, promised: str) -> None:
         digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
     if digest != promised.lower():
         raise WrongChecksum(f"{path.name} has {algorithm} {digest}, its source promised {promised}")
-
-
-def copy_file(path: Path, into: Path) -> Path:
-    """Copy a file, sharing its blocks where the file system can."""
-    shutil.copyfile(path, into)
-    return into
