@@ -16,7 +16,7 @@ from director.errors import BuildFailed, InvalidValue, NotFound
 from director.images import context
 from director.images.catalog import Catalog
 from director.images.context import Entry, adapt_requirements, context_hash, pack, read_entries
-from director.images.images import Images
+from director.images.planning import Images
 
 
 def put(folder: Path, dockerfile: str = "FROM {band-base-py-image}\n", **files: str) -> Path:

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from director.deploy.containers import PortPool
-from director.deploy.deployer import Change
 from director.deploy.docker_rolling import DockerRolling
+from director.deploy.interface import Change
 from director.deploy.readiness import Readiness, ReadyContainer
 from director.deploy.spec_builder import PlatformConfig
 from director.engine.interface import LABEL_CONFIG, LABEL_SERVICE, Container

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from band.redis import RedisLink
-from director.deploy.deployer import Change
 from director.deploy.docker_rolling import DockerRolling
+from director.deploy.interface import Change
 from director.deploy.ledger import Ledger
 from director.deploy.operations import Operations
 from director.deploy.readiness import ReadyContainer

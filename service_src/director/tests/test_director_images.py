@@ -14,7 +14,7 @@ from director.engine.interface import ImageInfo
 from director.errors import BuildFailed
 from director.images.buildkit import Progress
 from director.images.catalog import ORIGINAL_BASE, Catalog
-from director.images.images import Images
+from director.images.planning import Images
 
 BASE = "ns/band-base-py:latest"
 ON_BASE = "FROM {band-base-py-image}\n"

@@ -17,7 +17,7 @@ from director.api.routes import Text
 from director.api.schemas import DataFacts, ServiceRow
 from director.api.security import Guard
 from director.api.server import error_middleware, routes
-from director.images.images import BuildCounts
+from director.images.planning import BuildCounts
 
 SECRET = "canary-9f3b"
 

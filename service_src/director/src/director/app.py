@@ -46,7 +46,7 @@ from director.engine.snapshot import Snapshot
 from director.engine.stats import UsageMeter
 from director.images.buildkit import Builder, Progress
 from director.images.catalog import Catalog
-from director.images.images import Images
+from director.images.planning import Images
 from director.images.prune import Pruner, PruneSettings
 from director.locks import Locks
 from director.redis.health import RedisHealth

@@ -14,7 +14,7 @@ from director import __version__
 from director.api.schemas import ServiceRow
 from director.api.service_table import ServiceTable
 from director.discovery.health import HealthWord
-from director.images.images import BuildCounts
+from director.images.planning import BuildCounts
 from director.supervise.status import State
 
 STATES = tuple(word for word in get_args(State) if word != "removed")

@@ -12,7 +12,7 @@ import msgspec
 
 from band import logger
 from director.deploy.containers import Containers, fixed_ports
-from director.deploy.deployer import Change
+from director.deploy.interface import Change
 from director.deploy.ledger import Ledger
 from director.deploy.readiness import Readiness, ReadyContainer
 from director.engine.interface import Container, primary_name

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from band import RedisError, logger
-from director.deploy.deployer import BY_ITSELF, Change
+from director.deploy.interface import BY_ITSELF, Change
 from director.deploy.readiness import ReadyContainer
 from director.discovery.registrations import FAILING, Registrations, reported
 from director.errors import BuildFailed, DirectorError, DockerUnavailable, RedisUnavailable, ServiceFailed, TimedOut

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from director.deploy.deployer import Deployer
+from director.deploy.interface import Deployer
 from director.deploy.spec_builder import PlatformConfig
 from director.engine.interface import Engine
 from director.errors import Conflict, NotFound, did_you_mean
-from director.images.images import Images
+from director.images.planning import Images
 from director.locks import Locks
 from director.state.desired import Desired, DesiredService
 from director.state.history import Releases

@@ -11,7 +11,7 @@ import msgspec
 
 from band import logger
 from director.deploy import spec_builder
-from director.deploy.deployer import Change
+from director.deploy.interface import Change
 from director.deploy.ledger import Ledger
 from director.deploy.lookup import Verbs, check_free, check_not_core
 from director.deploy.spec_builder import resolve

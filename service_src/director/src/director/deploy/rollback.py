@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import msgspec
 
 from band import logger
-from director.deploy.deployer import Change
+from director.deploy.interface import Change
 from director.deploy.lookup import Verbs
 from director.engine.interface import Container
 from director.errors import Conflict, DirectorError, DockerAway, NotFound
-from director.images.images import ImagePlan
+from director.images.planning import ImagePlan
 from director.state import history
 from director.state.desired import DesiredService
 from director.state.history import Release

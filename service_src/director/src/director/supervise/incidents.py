@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from band import logger
-from director.deploy.deployer import Deployer
+from director.deploy.interface import Deployer
 from director.engine.interface import Container, Engine
 from director.state.crash_log import CrashLog, CrashLoop, CrashRecord, RollbackRecord
 from director.state.desired import DesiredService

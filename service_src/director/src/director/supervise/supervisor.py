@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from band import RedisError, logger
 from band.platform import Backoff, run_forever
-from director.deploy.deployer import Deployer
+from director.deploy.interface import Deployer
 from director.deploy.ledger import is_own_failure
 from director.deploy.operations import Operations
 from director.deploy.rollback import Rollback
