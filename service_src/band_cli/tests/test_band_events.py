@@ -65,6 +65,25 @@ def test_following_gives_each_new_event_once(director: Any, stream: Any, monkeyp
     adding.join()
 
 
+def test_following_misses_none_of_many_and_says_when_it_does(
+    director: Any, stream: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """More events in a second than are asked for first are all given; beyond what the director gives, it is said."""
+    monkeypatch.setattr(events, "FOLLOW_SECONDS", 0.01)
+    monkeypatch.setattr(events, "FEW", 3)
+    add(stream, 1)
+    feed = events.newest(Director(Target(director.url)), "", 10, follow=True)
+    next(feed)
+    for number in range(2, 12):
+        add(stream, number)
+    assert [next(feed)["stream_id"] for _ in range(10)] == [f"{1795468772471 + number}-0" for number in range(2, 12)]
+    monkeypatch.setattr(events, "MOST", 5)
+    for number in range(12, 22):
+        add(stream, number)
+    assert next(feed)["stream_id"] == f"{1795468772471 + 17}-0"
+    assert "left out" in capsys.readouterr().err
+
+
 def test_a_reader_that_leaves_is_no_error(here: Any, director: Any, stream: Any) -> None:
     """`band events | head` ends without a traceback."""
     for number in range(1, 200):

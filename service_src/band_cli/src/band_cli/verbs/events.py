@@ -12,8 +12,8 @@ from band_cli.errors import BadInput
 from band_cli.output import Output, clean, clock
 
 FOLLOW_SECONDS = 1.0
-MOST = 1000
-"""Events that the director gives at once."""
+FEW, MOST = 50, 1000
+"""Events that are asked for at once: in the usual second, and what the director gives at most."""
 
 
 def read_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -65,11 +65,21 @@ def newest(director: Director, key: str, limit: int, *, follow: bool) -> Iterato
     yield from reversed([row for row in rows if _key(row).startswith(key)][:limit])
     while follow:
         time.sleep(FOLLOW_SECONDS)
-        rows = director.get("/events", {"limit": MOST})["events"]
-        fresh = [row for row in rows if _order(row["stream_id"]) > _order(last)]
+        fresh = _since(director, last)
         if fresh:
             last = fresh[0]["stream_id"]
         yield from reversed([row for row in fresh if _key(row).startswith(key)])
+
+
+def _since(director: Director, last: str) -> list[dict[str, Any]]:
+    """Return the events behind an entry, newest first: the director gives the newest, so a few are asked for first."""
+    rows: list[dict[str, Any]] = []
+    for limit in (FEW, MOST):
+        rows = director.get("/events", {"limit": limit})["events"]
+        if len(rows) < limit or _order(rows[-1]["stream_id"]) <= _order(last):
+            return [row for row in rows if _order(row["stream_id"]) > _order(last)]
+    Output().note(f"band: more than {MOST} events in {FOLLOW_SECONDS:g} s; the oldest of them are left out")
+    return rows
 
 
 def event_line(row: dict[str, Any]) -> str:
