@@ -192,7 +192,7 @@ class Image:
             options += ["--label", f"{key}={value}"]
         for _attempt in range(ATTEMPTS):
             with progress_file() as file:
-                code, out, _ = self.docker("build", *options, folder, stderr=file)
+                code, out, _printed = self.docker("build", *options, folder, stderr=file)
                 file.seek(0)
                 err = file.read().decode("utf-8", "replace")
             if not code or not any(mark in err for mark in ENGINE_FAULTS):
