@@ -1,0 +1,27 @@
+/** Names and figures that peers on the wire rely on, ours and those of the original platform. */
+
+export const SERVICE_DIRECTOR = "director";
+export const SERVICE_KERNEL = "kernel";
+export const SERVICE_TRACK = "track";
+export const SERVICE_FRONT = "front";
+export const BROADCAST = "broadcast";
+export const ENRICH = "enrich";
+export const METHOD_IAMALIVE = "__iamalive";
+export const METHOD_STATUS = "__status";
+export const METHOD_METRICS = "__metrics";
+export const METHOD_BATCH = "__batch";
+export const STATUS_RUNNING = "running";
+export const STATUS_STARTING = "starting";
+export const STATUS_STOPPING = "stopping";
+
+export const ROLE_HANDLER = "handler";
+export const ROLE_ENRICHER = "enricher";
+export const ROLE_LISTENER = "listener";
+export const METHOD = "method";
+
+/** Milliseconds that a call waits for its answer unless told otherwise. */
+export const RPC_TIMEOUT = 2000;
+
+export const EVENTS_STREAM = "events";
+export const deadLettersOf = (service: string): string => `dead:${service}`;
+export const takenBy = (group: string): string => `events:taken:${group}`;

@@ -1,0 +1,218 @@
+/**
+ * The durable stream of events, as a listener consumes it: the service is a consumer group of the stream `events`. What it was
+ * given stays pending until its function returned, and is given again when the function threw, or when the process died.
+ * While the function works on one batch, or on as many as the listener allows at once, the next one is read already.
+ */
+
+import { Backoff } from "../backoff";
+import { RedisError } from "../errors";
+import type { RedisAddress } from "../redis/address";
+import { RedisLink } from "../redis/link";
+import { logger } from "../service/logs";
+import type { Metrics } from "../service/metrics";
+import { Stop, within } from "../stop";
+import type { HealthFacts } from "../types";
+import { before, type Delivery, isOlder, StreamGroup } from "./group";
+import type { LetterLimit } from "./letter_limit";
+import { BatchProcessor, isNoGroup, type ListenerCall } from "./processor";
+import { EventReader } from "./reader";
+
+const BLOCK_MS = 2000;
+/** A message that a silent consumer holds for so long is given to another one. */
+const CLAIM_AFTER_MS = 8000;
+const CLAIM_INTERVAL = 2000;
+const HOLD_INTERVAL = 2000;
+/** A function that works so long on the same events makes its service degraded. */
+const STUCK_AFTER = 120_000;
+/** Lives of a service that ended over the same events; from then on they are given one by one. */
+const SUSPECT_AFTER = 3;
+/** A listener with so many attempts gives nothing up. */
+const NEVER = 1_000_000;
+
+export class StreamListener {
+  private readonly link: RedisLink;
+  private readonly group: StreamGroup;
+  private readonly batches: BatchProcessor;
+  private readonly reader: EventReader;
+  private readonly stopping = new Stop();
+  private readonly backoff = new Backoff();
+  private claimAt = 0;
+  private oldestUnhandled = "";
+  private turn: Promise<void> = Promise.resolve();
+  private running: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly service: string,
+    consumer: string,
+    private readonly feed: ListenerCall,
+    metrics: Metrics,
+    private readonly commands: RedisLink,
+    private readonly start: string,
+    limit: LetterLimit | null,
+  ) {
+    this.link = new RedisLink(`${service}-events`);
+    this.group = new StreamGroup(service, consumer, this.link, commands);
+    this.batches = new BatchProcessor(feed, this.group, metrics, this.stopping, limit);
+    this.reader = new EventReader(feed.exposed, this.group, this.batches, metrics, this.stopping);
+  }
+
+  /** Begins to consume; goes on until `stop`. Redis going away is waited out. */
+  run(address: RedisAddress): void {
+    this.link.start(address);
+    this.running = this.loop();
+  }
+
+  /** Returns the health check; null while all is well. */
+  check(): HealthFacts {
+    if (!this.link.connected) return { status: "degraded", reason: `events are not read: ${this.link.lastError}` };
+    const longest = this.feed.longest;
+    if (longest < STUCK_AFTER) return null;
+    const reason = `${this.feed.exposed.name} has worked on the same events for ${Math.round(longest / 1000)} s`;
+    return { status: "degraded", reason, hint: "what does it wait for? See the service's log" };
+  }
+
+  /** Takes nothing new and lets what was taken end; resolves with whether it did within `timeout` milliseconds. */
+  async stop(timeout: number): Promise<boolean> {
+    this.stopping.stop();
+    const ended = await within(this.turn, timeout);
+    const held = this.batches.unhandled();
+    if (held.length && this.commands.connected) await this.group.release(held).catch(() => {});
+    await this.link.close();
+    await within(this.running, 1000);
+    return ended;
+  }
+
+  private async loop(): Promise<void> {
+    const hold = setInterval(() => void this.batches.extendLease(() => this.joinAgain()), HOLD_INTERVAL);
+    try {
+      while (!this.stopping.stopped) {
+        this.turn = this.once();
+        await this.turn;
+      }
+    } finally {
+      clearInterval(hold);
+    }
+  }
+
+  /** Consumes until something goes wrong, or it stops; never rejects. */
+  private async once(): Promise<void> {
+    try {
+      await this.stopping.unless(Promise.all([this.link.ready(30_000), this.commands.ready(30_000)]));
+      if (this.stopping.stopped) return;
+      await this.consume();
+    } catch (error) {
+      if (isNoGroup(error)) logger.warn({ group: this.service }, "events_group_gone");
+      else if (!(error instanceof RedisError)) logger.error({ group: this.service, err: error }, "events_failed");
+      this.rememberUnhandled();
+      this.batches.dropAll();
+      await this.stopping.sleep(this.backoff.next());
+    }
+  }
+
+  private async consume(): Promise<void> {
+    await this.join();
+    await this.group.forgetConsumers();
+    await this.finishOwn();
+    this.batches.forgetHandled();
+    this.backoff.reset(); // an outage next week begins with a short pause again
+    const working = new Set<Promise<void>>();
+    let fault: { error: unknown } | null = null;
+    let reading = this.read();
+    while (!this.stopping.stopped && !fault) {
+      await this.stopping.unless(Promise.race([reading.done, ...working]));
+      if (!reading.ended && !(this.stopping.stopped && this.reader.filling)) continue;
+      const batch = await reading.batch;
+      while (working.size >= (this.feed.exposed.inFlight ?? 1)) await Promise.race(working);
+      if (fault) break;
+      if (batch.length) {
+        const work: Promise<void> = this.batches
+          .work(batch)
+          .catch((error) => {
+            fault ??= { error };
+          })
+          .finally(() => working.delete(work));
+        working.add(work);
+      }
+      if (this.stopping.stopped) break; // when it stops, nothing more is read
+      reading = this.read();
+    }
+    // What is being worked on ends: it is remembered, and only acknowledged when it comes again.
+    await Promise.all(working);
+    if (fault) {
+      await reading.batch.catch(() => {});
+      throw (fault as { error: unknown }).error;
+    }
+  }
+
+  /** Begins to read a batch; `done` never rejects. */
+  private read(): { batch: Promise<Delivery[]>; done: Promise<void>; readonly ended: boolean } {
+    const reading = { batch: this.next(), done: Promise.resolve(), ended: false };
+    const end = () => {
+      reading.ended = true;
+    };
+    reading.done = reading.batch.then(end, end);
+    return reading;
+  }
+
+  // --- the group
+
+  /** Makes the group where it is missing: at first as it is configured, later where this life had come to. */
+  private async join(): Promise<void> {
+    const reader = this.reader;
+    if (!reader.position) {
+      await this.group.ensure(this.start);
+      reader.position = await this.group.position();
+      return;
+    }
+    let start = this.oldestUnhandled ? before(this.oldestUnhandled) : reader.position;
+    if (isOlder(await this.group.newest(), start)) start = "0"; // another stream, made by a Redis whose clock is behind
+    if (await this.group.ensure(start)) {
+      reader.position = start;
+      logger.warn({ group: this.service, begins_behind: start }, "events_group_made_again");
+    }
+    this.oldestUnhandled = "";
+  }
+
+  /** Makes the group while work goes on, which may take hours: without it, front's trimming would not know of anybody who needs what it accepts. */
+  private async joinAgain(): Promise<void> {
+    this.rememberUnhandled();
+    await this.join();
+  }
+
+  private rememberUnhandled(): void {
+    for (const id of this.batches.unhandled()) if (!this.oldestUnhandled || isOlder(id, this.oldestUnhandled)) this.oldestUnhandled = id;
+  }
+
+  // --- reading
+
+  /** The next batch: what silent consumers left, or what is new; empty when nothing came for a while. */
+  private async next(): Promise<Delivery[]> {
+    this.reader.filling = false;
+    if (performance.now() >= this.claimAt) {
+      const { claimed, more } = await this.reader.claim(CLAIM_AFTER_MS);
+      this.claimAt = performance.now() + (more ? 0 : CLAIM_INTERVAL);
+      if (claimed.length) {
+        logger.info({ group: this.service, count: claimed.length }, "events_claimed");
+        return claimed;
+      }
+    }
+    return this.reader.fresh(BLOCK_MS);
+  }
+
+  /** Handles what an earlier life of this consumer was given and did not finish. */
+  private async finishOwn(): Promise<void> {
+    const { maxAttempts = 10 } = this.feed.exposed;
+    while (!this.stopping.stopped) {
+      const tries = maxAttempts < NEVER ? await this.group.tries() : 0;
+      if (tries >= SUSPECT_AFTER + maxAttempts) {
+        const { batch } = await this.reader.own(true);
+        await this.batches.deadLetter(batch, `the service ended ${tries} times while it handled this event`);
+        continue;
+      }
+      const { batch, trimmed } = await this.reader.own(tries >= SUSPECT_AFTER);
+      if (trimmed.length) await this.group.acknowledge(trimmed);
+      if (!batch.length && !trimmed.length) return;
+      await this.batches.work(batch);
+    }
+  }
+}

@@ -1,0 +1,41 @@
+/** What a listener is given of a person: everything, nothing that names one, or nothing of those who objected. */
+
+const OF_EVENT = new Set(["uid", "td"]);
+const OF_DATA = new Set(["uid", "fpid", "stored"]);
+const OF_PLACE = new Set(["lat", "lon", "postal", "district_en"]);
+
+type Fields = Record<string, unknown>;
+
+/** Tells whether the sender of an event objects to being tracked: front marks it with the reasons. */
+export function objected(event: Fields): boolean {
+  const mark = event.privacy;
+  return Array.isArray(mark) ? mark.length > 0 : Boolean(mark);
+}
+
+/** Returns an event without what names a person or a device; the event itself stays as it is. */
+export function impersonal(event: Fields): Fields {
+  const left = without(event, OF_EVENT);
+  if (isFields(event.data)) {
+    const data = without(event.data, OF_DATA);
+    for (const [key, value] of Object.entries(data)) if (isFields(value) && "country_iso" in value) data[key] = without(value, OF_PLACE);
+    left.data = data;
+  }
+  return left;
+}
+
+/** Returns a listener function that is only given what its declaration allows. */
+export function guarded(func: (given: any, context: any) => unknown, personal: boolean, batch: boolean): (given: any, context: any) => unknown {
+  const allowed = (events: Fields[]) => (personal ? events.filter((event) => !objected(event)) : events.map(impersonal));
+  return (given, context) => {
+    const left = allowed(batch ? given : [given]);
+    return left.length ? func(batch ? left : left[0], context) : undefined;
+  };
+}
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function without(fields: Fields, names: Set<string>): Fields {
+  return Object.fromEntries(Object.entries(fields).filter(([name]) => !names.has(name)));
+}

@@ -1,0 +1,141 @@
+/**
+ * How a listener's batches are read: in portions, so that large events never come by the thousand at once. Redis counts
+ * entries, memory counts bytes.
+ */
+
+import { logger } from "../service/logs";
+import type { Metrics } from "../service/metrics";
+import type { Exposed } from "../service/registry";
+import type { Stop } from "../stop";
+import { type Delivery, isOlder, type StreamGroup } from "./group";
+import type { BatchProcessor } from "./processor";
+
+const SINGLE_COUNT = 100;
+/** Milliseconds that one read of a filling batch may wait, so that a stop is noticed. */
+const LINGER_STEP = 200;
+const PORTION_ENTRIES = 100;
+/** What one read is meant to bring at most. */
+const PORTION_BYTES = 2_000_000;
+/** A batch of what an earlier life left, for a listener that says nothing of bytes. */
+const OWN_BYTES = 4_000_000;
+
+export class EventReader {
+  /** Whether something of the next batch came already. */
+  filling = false;
+  /** The newest new entry that was read, or where the group began. */
+  position = "";
+  private readonly wanted: number;
+  private readonly most: number;
+  private readonly linger: number;
+  private largest = 1;
+
+  constructor(
+    exposed: Exposed,
+    private readonly group: StreamGroup,
+    private readonly batches: BatchProcessor,
+    private readonly metrics: Metrics,
+    private readonly stopping: Stop,
+  ) {
+    this.wanted = exposed.batch || SINGLE_COUNT;
+    this.most = exposed.batchBytes ?? 0;
+    this.linger = (exposed.linger ?? 0) * 1000;
+  }
+
+  /** The next new events, filled up as the listener wishes; empty when nothing came for a while. */
+  async fresh(blockMs: number): Promise<Delivery[]> {
+    const { found, more } = await this.readNew(this.wanted, blockMs);
+    if (found.length) {
+      this.filling = true;
+      await this.fill(found, more);
+    }
+    return found;
+  }
+
+  /** Up to a batch of what silent consumers left; and whether there may be more of it. */
+  async claim(idleMs: number): Promise<{ claimed: Delivery[]; more: boolean }> {
+    const claimed: Delivery[] = [];
+    let cursor = "0";
+    for (;;) {
+      const reply = await this.group.claim(idleMs, this.count(this.wanted - claimed.length), cursor);
+      cursor = reply.cursor;
+      this.came(reply.found);
+      if (reply.trimmed) this.countTrimmed(reply.trimmed);
+      claimed.push(...this.batches.take(reply.found));
+      if (cursor === "0-0") return { claimed, more: false };
+      if (this.isFull(claimed, this.most || OWN_BYTES)) return { claimed, more: true };
+    }
+  }
+
+  /** The oldest of what this consumer was given and did not finish, and ids of what was trimmed meanwhile. */
+  async own(single: boolean): Promise<{ batch: Delivery[]; trimmed: string[] }> {
+    const wanted = single ? 1 : this.wanted;
+    const batch: Delivery[] = [];
+    const trimmed: string[] = [];
+    let after = "0";
+    for (;;) {
+      const asked = this.count(wanted - batch.length);
+      const reply = await this.group.read(after, null, asked);
+      this.came(reply.found);
+      batch.push(...reply.found);
+      trimmed.push(...reply.trimmed);
+      if (reply.found.length + reply.trimmed.length < asked || batch.length >= wanted || trimmed.length >= this.wanted) break;
+      if (this.isFull(batch, this.most || OWN_BYTES)) break;
+      const ends = [...reply.found.slice(-1).map(({ id }) => id), ...reply.trimmed.slice(-1)];
+      after = ends.reduce((one, other) => (isOlder(one, other) ? other : one));
+    }
+    if (trimmed.length) this.countTrimmed(trimmed.length);
+    this.batches.take(batch);
+    return { batch, trimmed };
+  }
+
+  /** Tells of events that the hard bound of the stream took before this listener had them. */
+  private countTrimmed(count: number): void {
+    logger.error({ group: this.group.name, count }, "events_trimmed_before_delivery");
+    this.metrics.add("listener_trimmed", count);
+  }
+
+  /** New events, and whether there are probably more: as many came as were asked for. */
+  private async readNew(wanted: number, blockMs: number | null): Promise<{ found: Delivery[]; more: boolean }> {
+    const asked = this.count(wanted);
+    const { found } = await this.group.read(">", blockMs, asked);
+    this.came(found);
+    this.batches.take(found);
+    if (found.length) this.position = found[found.length - 1].id;
+    return { found, more: found.length === asked };
+  }
+
+  /** Adds to a batch what is there already, and what comes within `linger`, until it is full. */
+  private async fill(batch: Delivery[], first: boolean): Promise<void> {
+    const until = performance.now() + this.linger;
+    let more = first;
+    let size = sizeOf(batch);
+    while (batch.length < this.wanted && !(this.most && size >= this.most) && !this.stopping.stopped) {
+      const left = until - performance.now();
+      if (!more && left <= 0) return;
+      const next = await this.readNew(this.wanted - batch.length, more ? null : Math.max(1, Math.floor(Math.min(left, LINGER_STEP))));
+      more = next.more;
+      batch.push(...next.found);
+      size += sizeOf(next.found);
+    }
+  }
+
+  private isFull(batch: readonly Delivery[], most: number): boolean {
+    return batch.length >= this.wanted || sizeOf(batch) >= most;
+  }
+
+  /** Of `wanted` entries, so many may come in one read. */
+  private count(wanted: number): number {
+    return Math.max(1, Math.min(wanted, PORTION_ENTRIES, Math.floor(PORTION_BYTES / this.largest)));
+  }
+
+  /** Notes what a read brought; what was large once is forgotten by and by. */
+  private came(deliveries: readonly Delivery[]): void {
+    if (!deliveries.length) return;
+    const largest = deliveries.reduce((most, { raw }) => Math.max(most, raw.length), 0);
+    this.largest = Math.max(1, largest, Math.floor((this.largest * 3) / 4));
+  }
+}
+
+function sizeOf(deliveries: readonly Delivery[]): number {
+  return deliveries.reduce((size, { raw }) => size + raw.length, 0);
+}

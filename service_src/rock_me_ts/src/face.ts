@@ -1,0 +1,105 @@
+/** The new face: the functions with which a service is written. Nothing happens at import. */
+
+import type { EnvName } from "./service/settings";
+import { RegistrationError } from "./errors";
+import { configureLogs, knowSecrets, logger as pinoLogger } from "./service/logs";
+import type { Work } from "./service/registry";
+import { service } from "./service/service";
+import { checkSettings, environmentName, readConfig, readEnvironment, readFiles } from "./service/settings";
+import type { Expose, HealthFacts, OutputOf, Rpc, ServiceLogger, ServiceRedis, StandardSchema, WorkContext } from "./types";
+
+export { blocking } from "./service/jobs";
+
+export const expose: Expose = service.expose;
+export const rpc: Rpc = service.rpc;
+export const logger: ServiceLogger = pinoLogger as unknown as ServiceLogger;
+export const redis: ServiceRedis = {
+  command: (...parts) => service.link.command(parts),
+  get connected() {
+    return service.link.connected;
+  },
+};
+
+/** Records a function that ends before the service can be called: what it needs in order to answer rightly is loaded there. */
+export function setup(func: (context: WorkContext) => unknown): void {
+  record(service.registry.setups, func);
+}
+
+/** Records a function that runs beside the service, until its signal is aborted. */
+export function worker(func: (context: WorkContext) => unknown): void {
+  record(service.registry.workers, func);
+}
+
+/** Records a function that runs when the service stops. */
+export function cleanup(func: (context: WorkContext) => unknown): void {
+  record(service.registry.cleanups, func);
+}
+
+function record(list: Work[], func: Work): void {
+  if (typeof func !== "function") throw new RegistrationError("It cannot be recorded: it is not a function");
+  list.push(func);
+}
+
+/** Records a function that runs by the clock: `crontab("*\/5 * * * *", tidy)`. */
+export function crontab(pattern: string, func: (context: WorkContext) => unknown): void {
+  if (typeof func !== "function") throw new RegistrationError(`crontab "${pattern}": the last argument is not a function`);
+  service.registry.crontabs.push({ pattern, func });
+}
+
+/** Records a function that tells how one part of the service is. */
+export function health(name: string, func: () => HealthFacts | Promise<HealthFacts>): void {
+  if (typeof func !== "function") throw new RegistrationError(`health "${name}": the last argument is not a function`);
+  service.registry.healthChecks.push({ name, func });
+}
+
+let read: { env: Record<string, string | undefined>; settings: Record<string, any> } | null = null;
+
+function own(): { env: Record<string, string | undefined>; settings: Record<string, any> } {
+  if (!read) {
+    const env = readEnvironment(process.cwd());
+    read = { env, settings: readFiles(process.cwd(), env) };
+  }
+  return read;
+}
+
+/** Returns the settings of the working directory: config/**\/*.yml and config.yml through EJS, with the section of the environment on top. */
+export function settings<T = Record<string, any>>(): T {
+  return own().settings as T;
+}
+
+/** Returns the settings as a schema reads them. Throws SettingsError with all problems at once. */
+export function loadSettings<S extends StandardSchema>(schema: S): OutputOf<S> {
+  return checkSettings(schema, own().settings);
+}
+
+/** Returns the name of the environment: dev, stage or production. */
+export function environment(): EnvName {
+  return environmentName(own().env);
+}
+
+/**
+ * Runs the service until SIGTERM, SIGINT or `stop`: settings, setup, port, Redis, listener, workers. Resolves when it has
+ * stopped. Where the settings cannot be used it rejects with a SettingsError; as the last line of a program, `await start()`
+ * prints it and ends the process with status 1.
+ */
+export async function start(given: Record<string, unknown> = {}): Promise<void> {
+  const { env, settings: found } = own();
+  knowSecrets(env);
+  const config = readConfig({ ...found, ...given }, env);
+  configureLogs(config.logLevel, config.jsonLogs);
+  const onSignal = (signal: string) => void service.stop(signal);
+  process.once("SIGTERM", onSignal);
+  process.once("SIGINT", onSignal);
+  try {
+    await service.start(config);
+    await service.wait();
+  } finally {
+    process.removeListener("SIGTERM", onSignal);
+    process.removeListener("SIGINT", onSignal);
+  }
+}
+
+/** Stops the service of this process; resolves when it has stopped. */
+export function stop(): Promise<void> {
+  return service.stop("asked to");
+}

@@ -1,0 +1,208 @@
+/** The types of the new face. They name no type of another package, so that a service compiles against them through a link. */
+
+import type { RpcRemoteError } from "./errors";
+
+export type Params = Record<string, any>;
+type MaybePromise<T> = T | Promise<T>;
+
+/** A schema of any library that follows Standard Schema 1 (zod, valibot, arktype …). */
+export interface StandardSchema<Input = any, Output = Input> {
+  readonly "~standard": {
+    readonly version: 1;
+    readonly vendor: string;
+    readonly validate: (value: unknown) => MaybePromise<{ readonly value: Output; readonly issues?: undefined } | { readonly issues: ReadonlyArray<SchemaIssue> }>;
+    readonly types?: { readonly input: Input; readonly output: Output } | undefined;
+  };
+}
+
+export interface SchemaIssue {
+  readonly message: string;
+  readonly path?: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }> | undefined;
+}
+
+/** What a schema makes of a value that fits. */
+export type OutputOf<S extends StandardSchema> = NonNullable<S["~standard"]["types"]>["output"];
+
+/** An event as front hands it to handlers and listeners. */
+export interface BandEvent {
+  key: string;
+  channel: string;
+  service: string;
+  name: string;
+  projectId?: number | null;
+  project?: string;
+  uid: string;
+  td: { ip?: string; ua?: string; ref?: string; host?: string; [field: string]: any };
+  data: { page?: { url?: string; ref?: string; title?: string; [field: string]: any }; [field: string]: any };
+  id: string;
+  time: number;
+  privacy?: string[];
+  [field: string]: any;
+}
+
+/** The type at a dotted path of an event; `any` where the path is not known. */
+export type AtPath<Path extends string, Root = BandEvent> = Path extends `${infer Head}.${infer Rest}`
+  ? Head extends keyof Root
+    ? AtPath<Rest, NonNullable<Root[Head]>>
+    : any
+  : Path extends keyof Root
+    ? Root[Path]
+    : any;
+
+/** What an enricher with these `props` is given; front leaves out what an event does not have. */
+export type PropsOf<P> = { [Name in keyof P]?: P[Name] extends string ? AtPath<P[Name]> : any } & { key?: string };
+
+export interface CallContext {
+  /** Aborted when the service stops before the function returned. */
+  signal: AbortSignal;
+  /** Who calls, "" where it is not said. */
+  from: string;
+}
+
+export interface ListenContext {
+  /** Aborted when the service stops before the function returned: what it was given is given again. */
+  signal: AbortSignal;
+}
+
+export interface MethodOptions {
+  /** The path on the service's own port; default: `/<name>`. */
+  path?: string;
+  /** False: over RPC only. */
+  http?: boolean;
+}
+
+export interface HandlerOptions extends MethodOptions {
+  /** The name under which front routes to it, instead of the service's. */
+  alias?: string;
+  /** Milliseconds that front waits for the answer (front's default: 200). */
+  timeout?: number;
+}
+
+export interface EnricherOptions<P> extends MethodOptions {
+  /** Dotted prefixes of the keys of events that it wants (`in.gen.track`; `*` for all). */
+  keys: string[];
+  /** Parameter name → dotted path in the event. */
+  props?: P;
+  alias?: string;
+  /** Seconds that front may keep an answer and give it to other events with the same `props`. */
+  cache?: number;
+  /** Returns which data answers are made of now; when it changes, front forgets what it kept. */
+  cacheVersion?: () => string;
+}
+
+export interface ListenerOptions extends MethodOptions {
+  /** The method's name; default: the function's, else `broadcast`. */
+  name?: string;
+  /** 0: one event a call. N: a list of at most N events. */
+  batch?: number;
+  /** Seconds to wait for a batch to fill after its first event. */
+  linger?: number;
+  /** After so many failures an event becomes a dead letter. */
+  maxAttempts?: number;
+  /** A batch with so many bytes of JSON waits no longer to fill. */
+  batchBytes?: number;
+  /** So many batches may be in work at once. */
+  inFlight?: number;
+  /** false: it takes no personal data. true: it does, and gets no event whose sender objected. Left out: it gets all. */
+  personal?: boolean;
+}
+
+export type Method<P = any> = (params: P, context: CallContext) => unknown;
+
+export interface Expose {
+  /** Offers a function over RPC and on the service's own port; `params` checks what it is given, and types it. */
+  <S extends StandardSchema>(name: string, options: MethodOptions & { params: S }, func: Method<OutputOf<S>>): void;
+  (name: string, options: MethodOptions, func: Method): void;
+  (name: string, func: Method): void;
+  (func: Method): void;
+  /** Answers events: front calls the function for `/<service or alias>/<name>`; `*` takes every name. */
+  handler: {
+    (name: string, options: HandlerOptions, func: Method<BandEvent>): void;
+    (name: string, func: Method<BandEvent>): void;
+    (func: Method<BandEvent>): void;
+  };
+  /** Adds data to events: the answer is stored as `data.<service>`. */
+  enricher: <V extends string, P extends Record<string, V>>(options: EnricherOptions<P>, func: Method<PropsOf<P>>) => void;
+  /** Takes events away. Returning acknowledges what was given; throwing has it delivered again. */
+  listener: {
+    (options: ListenerOptions & { batch: number }, func: (events: BandEvent[], context: ListenContext) => unknown): void;
+    (options: ListenerOptions & { batch?: undefined }, func: (event: BandEvent, context: ListenContext) => unknown): void;
+    (func: (event: BandEvent, context: ListenContext) => unknown): void;
+  };
+}
+
+export interface CallOptions {
+  /** Milliseconds until the call ends with an error (2000). */
+  timeout?: number;
+  signal?: AbortSignal;
+}
+
+/** What came back from several services; `missing`: who did not answer. */
+export interface Gathered {
+  results: Record<string, any>;
+  errors: Record<string, RpcRemoteError>;
+  missing: string[];
+}
+
+export interface Rpc {
+  /** Calls a method of a service. Rejects with RpcRemoteError, RpcTimeout or RpcUnavailable. */
+  call<T = any>(to: string, method: string, params?: Params | null, options?: CallOptions): Promise<T>;
+  /** Tells a service something; nobody answers. */
+  notify(to: string, method: string, params?: Params | null): void;
+  /** Calls a method of a service of ours once for each of `items`, all in one message. */
+  callMany<T = any>(to: string, method: string, items: readonly Params[], options?: CallOptions): Promise<(T | RpcRemoteError)[]>;
+  /** Asks several services the same, and gathers the answers of those in `expect`; does not reject when some stay silent. */
+  gather(channel: string, method: string, params: Params, options: { expect: readonly string[]; timeout?: number }): Promise<Gathered>;
+  /** Returns a service as an object whose methods are calls: `rpc.service<Geo>("mmgeo").get({ip})`. */
+  service<T extends object = Record<string, (params?: Params, options?: CallOptions) => Promise<any>>>(name: string): T;
+}
+
+export type HealthStatus = "ok" | "degraded" | "failing";
+export type HealthFacts = { status?: HealthStatus; [fact: string]: any } | HealthStatus | boolean | null | undefined | void;
+
+export interface HealthReport {
+  status: HealthStatus;
+  checks: Record<string, { status: HealthStatus; [fact: string]: any }>;
+}
+
+export interface WorkContext {
+  /** Aborted when the service stops. */
+  signal: AbortSignal;
+}
+
+/** Lines of the log: `(text)` or `(values, text)`. */
+export interface ServiceLogger {
+  trace(values: unknown, text?: string, ...rest: unknown[]): void;
+  debug(values: unknown, text?: string, ...rest: unknown[]): void;
+  info(values: unknown, text?: string, ...rest: unknown[]): void;
+  warn(values: unknown, text?: string, ...rest: unknown[]): void;
+  error(values: unknown, text?: string, ...rest: unknown[]): void;
+  fatal(values: unknown, text?: string, ...rest: unknown[]): void;
+}
+
+export interface ServiceRedis {
+  /** Sends one command over the service's connection; rejects while Redis is away. */
+  command(...parts: (string | number)[]): Promise<any>;
+  readonly connected: boolean;
+}
+
+/** What the framework itself reads of a service's settings; all else of `settings()` is the service's own. */
+export interface ServiceConfig {
+  name: string;
+  host: string;
+  port: number;
+  redisDsn: string;
+  /** Listeners take what is published on the channel `broadcast`, at most once, not the durable stream. */
+  listenAll: boolean;
+  listenEnrich: boolean;
+  logLevel: string;
+  jsonLogs: boolean;
+  eventsFrom: string;
+  /** Milliseconds from the signal to the end. */
+  stopTimeout: number;
+  deadLettersMax: number;
+  deadLettersMaxMb: number;
+  allowedHosts: string[];
+  allowedOrigins: string[];
+  serviceGroup: string;
+}
