@@ -10,6 +10,9 @@ import type { Expose, HealthFacts, OutputOf, Rpc, ServiceLogger, ServiceRedis, S
 
 export { blocking } from "./service/jobs";
 
+/** Milliseconds after the stop in which the process may end by itself. */
+const EXIT_AFTER = 500;
+
 export const expose: Expose = service.expose;
 export const rpc: Rpc = service.rpc;
 export const logger: ServiceLogger = pinoLogger as unknown as ServiceLogger;
@@ -87,7 +90,11 @@ export async function start(given: Record<string, unknown> = {}): Promise<void> 
   knowSecrets(env);
   const config = readConfig({ ...found, ...given }, env);
   configureLogs(config.logLevel, config.jsonLogs);
-  const onSignal = (signal: string) => void service.stop(signal);
+  const onSignal = async (signal: string) => {
+    await service.stop(signal);
+    // A timer or a socket that the service forgot must not keep the process: Docker kills after 10 s.
+    setTimeout(() => process.exit(), EXIT_AFTER).unref();
+  };
   process.once("SIGTERM", onSignal);
   process.once("SIGINT", onSignal);
   try {

@@ -1,0 +1,139 @@
+/** Messages recorded from the original platform, and what a hostile or broken peer may send. */
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+import { crc32 } from "node:zlib";
+import { response } from "../src/compat/response";
+import { Bed, until } from "./support";
+
+const UA = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36";
+const PLACE = { country_en: "United Kingdom", country_ru: "Великобритания", city_ru: "Боxфорд", region_iso: "ENG" };
+const bed = new Bed();
+before(() => bed.startRedis());
+afterEach(() => bed.clear());
+after(() => bed.end());
+
+test("the original's front asks an enricher on the fan-out channel, and gets the recorded bytes", async () => {
+  const asked: unknown[] = [];
+  await bed.service("mmgeo", ({ expose }) =>
+    expose.enricher({ keys: ["in.gen.track"], props: { ip: "td.ip" } }, ({ ip }) => {
+      asked.push(ip);
+      return PLACE;
+    }),
+  );
+  const front = await bed.peer("front");
+  const request = `{"jsonrpc":"2.0","from":"front","to":"enrich","id":"ci4","method":"enrich:enrich:front","params":{"key":"in.gen.track.page","ip":"2.125.160.216","ua":"${UA}"}}`;
+  assert.equal(
+    await front.ask("enrich", request),
+    '{"jsonrpc":"2.0","result":{"country_en":"United Kingdom","country_ru":"Великобритания","city_ru":"Боxфорд","region_iso":"ENG"},"id":"ci4","from":"mmgeo","to":"front"}',
+  );
+  assert.deepEqual(asked, ["2.125.160.216"]);
+});
+
+test("the original's director gets the recorded status, with what we add behind it", async () => {
+  await bed.service("uaparser", ({ expose }) => expose.enricher({ keys: ["in.gen.track"], props: { ua: "td.ua" }, cache: 300 }, () => ({})));
+  const director = await bed.peer("director");
+  await director.publish("uaparser", '{"jsonrpc": "2.0", "method": "uaparser:__status:director", "params": {}, "id": "41"}');
+  const raw = await until(
+    () => director.messages.find((one) => one.includes('"id":"41"')),
+    (found) => found !== undefined,
+  );
+  assert.ok(raw?.startsWith('{"jsonrpc":"2.0","result":{"type__":"data","statusCode":200,"data":{"name":"uaparser","app_started":'));
+  assert.ok(raw?.endsWith(',"id":"41","from":"uaparser","to":"director"}'));
+  const data = JSON.parse(raw as string).result.data;
+  assert.deepEqual(Object.keys(data).slice(0, 5), ["name", "app_started", "app_uptime", "app_state", "register"]);
+  const row = { method: "enrich", role: "enricher", options: { keys: ["in.gen.track"], props: { ua: "td.ua" }, cache: { props: ["ua"], ttl: 300 } } };
+  assert.deepEqual(data.register, [row]);
+  assert.equal(data.health.status, "ok");
+  const beat = await until(() => director.messages.find((one) => one.includes("__iamalive")));
+  assert.deepEqual(JSON.parse(beat as string), { jsonrpc: "2.0", method: "director:__iamalive:uaparser", params: { name: "uaparser" }, from: "uaparser", to: "director" });
+});
+
+test("handlers answer with each type of response, as originals in TypeScript do", async () => {
+  await bed.service("labsvc", ({ expose }) => {
+    expose.handler("*", { alias: "wild", timeout: 500 }, (event) => ({ wild: event.name, key: event.key }));
+    expose("typed", ({ which }) => [response.data({ data: { a: 1 }, statusCode: 201 }), response.error({ statusCode: 404 }), response.redirect({ location: "/x" }), response.pixel()][which]);
+    expose("values", ({ value }) => value);
+  });
+  const lab = await bed.peer("lab");
+  assert.deepEqual((await lab.call("labsvc", "*", { name: "x", key: "k" })).result, { wild: "x", key: "k" });
+  assert.deepEqual((await lab.call("labsvc", "typed", { which: 0 })).result, { type__: "data", headers: [], statusCode: 201, data: { a: 1 } });
+  assert.deepEqual((await lab.call("labsvc", "typed", { which: 1 })).result, { type__: "error", headers: [], statusCode: 404, errorMessage: "Not Found" });
+  assert.deepEqual((await lab.call("labsvc", "typed", { which: 2 })).result, { type__: "redirect", headers: [], location: "/x", statusCode: 302 });
+  assert.deepEqual((await lab.call("labsvc", "typed", { which: 3 })).result, { type__: "pixel", headers: [], statusCode: 200, type: "pixel" });
+  for (const value of [0, false, "", null, [1], { a: 1 }, 1.5]) assert.deepEqual((await lab.call("labsvc", "values", { value })).result, value);
+  assert.equal((await lab.call("labsvc", "values")).result, null);
+});
+
+test("ids of every kind are echoed, and missing params are an empty object", async () => {
+  await bed.service("echo", ({ expose }) => expose("m", (params) => Object.keys(params).length));
+  const front = await bed.peer("front");
+  for (const id of ["ci4", "7", 7, 99999, null]) {
+    const reply = await front.ask("echo", { jsonrpc: "2.0", from: "front", to: "echo", id, method: "echo:m:front" });
+    assert.equal(reply, `{"jsonrpc":"2.0","result":0,"id":${JSON.stringify(id)},"from":"echo","to":"front"}`);
+  }
+  assert.equal(JSON.parse(await front.ask("echo", { jsonrpc: "2.0", from: "front", to: "echo", id: 1, method: "m", params: null })).result, 0);
+});
+
+test("names of a prototype are no methods, and errors have our codes and no stack", async () => {
+  await bed.service("strict", ({ expose }) => {
+    expose("fails", () => {
+      throw new TypeError("no such place");
+    });
+    expose("rejects", async () => Promise.reject(null));
+    expose("circle", () => {
+      const circle: any = {};
+      circle.self = circle;
+      return circle;
+    });
+  });
+  const lab = await bed.peer("lab");
+  for (const name of ["constructor", "toString", "hasOwnProperty", "__proto__", "nothing"]) assert.equal((await lab.call("strict", name)).error.code, -32601);
+  assert.deepEqual((await lab.call("strict", "fails")).error, { code: -32000, message: "Server error", data: { message: "TypeError: no such place" } });
+  assert.equal((await lab.call("strict", "rejects")).error.code, -32000);
+  assert.equal((await lab.call("strict", "circle")).error.code, -32000);
+  assert.equal((await lab.call("strict", "fails", [1])).error.code, -32602);
+  assert.equal((await lab.call("strict", "fails", "text")).error.code, -32602);
+  const old = JSON.parse(await lab.ask("strict", { jsonrpc: "1.0", method: "strict:fails:lab", params: {}, id: 1 }));
+  assert.deepEqual([old.error.code, old.id], [-32600, null]);
+});
+
+test("malformed messages harm no other", async () => {
+  const service = await bed.service("deaf", ({ expose }) => expose("m", () => 1));
+  const lab = await bed.peer("lab");
+  for (const bad of ["{", "[1", "null", "7", "[null, 3]", '{"jsonrpc":"2.0","id":1}', "\u0000"]) await lab.publish("deaf", bad);
+  const batch = ['{"jsonrpc":"2.0","method":"deaf:m:lab","params":{},"id":"a"}', "7", '{"jsonrpc":"2.0","method":"deaf:m:lab","params":{"n":NaN},"id":"b"}'];
+  await lab.publish("deaf", `[${batch.join(",")}]`);
+  assert.deepEqual([JSON.parse(await lab.next()).id, JSON.parse(await lab.next()).id], ["a", "b"]);
+  assert.ok(service.malformed >= 6);
+});
+
+test("a call goes to one of the replicas, the one that Python's would choose", async () => {
+  const got: string[] = [];
+  const services = await Promise.all([1, 2, 3].map(() => bed.service("twin", (one) => one.expose("who", () => one.presence.instance))));
+  await until(() => services.every((one) => one.presence.replicas().length === 3));
+  const ids = services.map((one) => one.presence.instance).sort();
+  const lab = await bed.peer("lab");
+  for (let id = 0; id < 20; id += 1) {
+    const reply = JSON.parse(await lab.ask("twin", { jsonrpc: "2.0", method: "twin:who:lab", params: {}, id }));
+    assert.equal(reply.result, ids[crc32(`${id}Nonetwin:who:lab`) % 3]);
+    got.push(reply.result);
+  }
+  assert.ok(new Set(got).size > 1);
+  assert.equal(lab.messages.length, 0);
+});
+
+test("a batch calls a method for each item, and one bad item harms no other", async () => {
+  await bed.service("many", ({ expose }) =>
+    expose("twice", async ({ n }) => {
+      if (typeof n !== "number") throw new Error("no number");
+      return n * 2;
+    }),
+  );
+  const lab = await bed.peer("lab#1");
+  const request = { jsonrpc: "2.0", method: "many:__batch:lab#1", params: { method: "twice", items: [{ n: 1 }, {}, { n: 3 }] }, id: "9" };
+  const { result } = JSON.parse(await lab.ask("many", request));
+  assert.deepEqual(result, { results: [2, null, 6], errors: { "1": { code: -32000, message: "Server error", data: { message: "Error: no number" } } } });
+  const refused = JSON.parse(await lab.ask("many", { ...request, params: { method: "__status", items: [] } }));
+  assert.equal(refused.error.code, -32602);
+});
