@@ -1,10 +1,10 @@
 /** The new face: the functions with which a service is written. Nothing happens at import. */
 
-import type { EnvName } from "./service/settings";
 import { RegistrationError } from "./errors";
 import { configureLogs, knowSecrets, logger as pinoLogger } from "./service/logs";
 import type { Work } from "./service/registry";
 import { service } from "./service/service";
+import type { EnvName } from "./service/settings";
 import { checkSettings, environmentName, readConfig, readEnvironment, readFiles } from "./service/settings";
 import type { Expose, HealthFacts, OutputOf, Rpc, ServiceLogger, ServiceRedis, StandardSchema, WorkContext } from "./types";
 
@@ -82,8 +82,7 @@ export function environment(): EnvName {
 
 /**
  * Runs the service until SIGTERM, SIGINT or `stop`: settings, setup, port, Redis, listener, workers. Resolves when it has
- * stopped. Where the settings cannot be used it rejects with a SettingsError; as the last line of a program, `await start()`
- * prints it and ends the process with status 1.
+ * stopped. Where the settings cannot be used it rejects with a SettingsError, whose text says what to do.
  */
 export async function start(given: Record<string, unknown> = {}): Promise<void> {
   const { env, settings: found } = own();

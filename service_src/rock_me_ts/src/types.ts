@@ -10,7 +10,9 @@ export interface StandardSchema<Input = any, Output = Input> {
   readonly "~standard": {
     readonly version: 1;
     readonly vendor: string;
-    readonly validate: (value: unknown) => MaybePromise<{ readonly value: Output; readonly issues?: undefined } | { readonly issues: ReadonlyArray<SchemaIssue> }>;
+    readonly validate: (
+      value: unknown,
+    ) => MaybePromise<{ readonly value: Output; readonly issues?: undefined } | { readonly issues: ReadonlyArray<SchemaIssue> }>;
     readonly types?: { readonly input: Input; readonly output: Output } | undefined;
   };
 }

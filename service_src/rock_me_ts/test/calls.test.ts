@@ -44,7 +44,10 @@ test("errors are typed: remote, nobody there, too late, aborted", async () => {
     expose("hangs", () => new Promise(() => {}));
   });
   const { rpc } = await bed.service("caller");
-  await assert.rejects(rpc.call("peer", "fails"), (error: RpcRemoteError) => error instanceof RpcRemoteError && error.code === -32000 && /broken/.test(error.message));
+  await assert.rejects(
+    rpc.call("peer", "fails"),
+    (error: RpcRemoteError) => error instanceof RpcRemoteError && error.code === -32000 && /broken/.test(error.message),
+  );
   await assert.rejects(rpc.call("nobody", "m"), RpcUnavailable);
   await assert.rejects(rpc.call("peer", "hangs", {}, { timeout: 50 }), RpcTimeout);
   const abort = new AbortController();

@@ -5,7 +5,7 @@ import { parseAddress, showAddress } from "../src/redis/address";
 import { Decoder, encode, Push } from "../src/redis/resp";
 
 const REPLIES = Buffer.from(
-  '+OK\r\n:42\r\n$-1\r\n$6\r\nБox\r\n\r\n*2\r\n$1\r\na\r\n*1\r\n:1\r\n%1\r\n$1\r\nk\r\n#t\r\n_\r\n,1.5\r\n>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\n{}\r\n-ERR no\r\n',
+  "+OK\r\n:42\r\n$-1\r\n$6\r\nБox\r\n\r\n*2\r\n$1\r\na\r\n*1\r\n:1\r\n%1\r\n$1\r\nk\r\n#t\r\n_\r\n,1.5\r\n>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\n{}\r\n-ERR no\r\n",
 );
 
 function decode(chunks: Buffer[], raw = false): any[] {

@@ -2,11 +2,11 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { RedisLink } from "../src/redis/link";
 import { parseAddress } from "../src/redis/address";
+import { RedisLink } from "../src/redis/link";
 import { logger } from "../src/service/logs";
 import { Service } from "../src/service/service";
 import { readConfig } from "../src/service/settings";
@@ -82,7 +82,9 @@ export class Bed {
 
   async startRedis(...options: string[]): Promise<void> {
     this.port ||= await freePort();
-    this.process = spawn("redis-server", ["--port", String(this.port), "--bind", "127.0.0.1", "--dir", this.folder, "--save", "", ...options], { stdio: "ignore" });
+    this.process = spawn("redis-server", ["--port", String(this.port), "--bind", "127.0.0.1", "--dir", this.folder, "--save", "", ...options], {
+      stdio: "ignore",
+    });
     const probe = await new Peer(this.port).open();
     await probe.link.close();
   }

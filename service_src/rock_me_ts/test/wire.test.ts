@@ -46,13 +46,25 @@ test("the original's director gets the recorded status, with what we add behind 
   assert.deepEqual(data.register, [row]);
   assert.equal(data.health.status, "ok");
   const beat = await until(() => director.messages.find((one) => one.includes("__iamalive")));
-  assert.deepEqual(JSON.parse(beat as string), { jsonrpc: "2.0", method: "director:__iamalive:uaparser", params: { name: "uaparser" }, from: "uaparser", to: "director" });
+  assert.deepEqual(JSON.parse(beat as string), {
+    jsonrpc: "2.0",
+    method: "director:__iamalive:uaparser",
+    params: { name: "uaparser" },
+    from: "uaparser",
+    to: "director",
+  });
 });
 
 test("handlers answer with each type of response, as originals in TypeScript do", async () => {
   await bed.service("labsvc", ({ expose }) => {
     expose.handler("*", { alias: "wild", timeout: 500 }, (event) => ({ wild: event.name, key: event.key }));
-    expose("typed", ({ which }) => [response.data({ data: { a: 1 }, statusCode: 201 }), response.error({ statusCode: 404 }), response.redirect({ location: "/x" }), response.pixel()][which]);
+    expose(
+      "typed",
+      ({ which }) =>
+        [response.data({ data: { a: 1 }, statusCode: 201 }), response.error({ statusCode: 404 }), response.redirect({ location: "/x" }), response.pixel()][
+          which
+        ],
+    );
     expose("values", ({ value }) => value);
   });
   const lab = await bed.peer("lab");

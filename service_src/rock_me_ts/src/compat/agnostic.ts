@@ -2,9 +2,9 @@ import { EventEmitter } from "node:events";
 import { BROADCAST, METHOD_IAMALIVE, METHOD_STATUS, ROLE_LISTENER, SERVICE_DIRECTOR } from "../constants";
 import { RpcTimeout } from "../errors";
 import { dsnFromEnv } from "../redis/address";
+import { readHealth } from "../service/health";
 import { configureLogs, describe } from "../service/logs";
 import type { Registry, Row } from "../service/registry";
-import { readHealth } from "../service/health";
 import { Service } from "../service/service";
 import { readConfig } from "../service/settings";
 import { TheIds } from "./ids";
@@ -71,7 +71,9 @@ export class RPCAgnostic {
     this.log = (options.log ?? new StubLogger()).for(this);
     this.meter = options.meter ?? new StubMeter();
     this.engine = new Service();
-    (this.engine.registry as Registry).extraRows = (options.register ?? []).map(({ method, role, options: given }): Row => ({ method, role, options: given ?? {} }));
+    (this.engine.registry as Registry).extraRows = (options.register ?? []).map(
+      ({ method, role, options: given }): Row => ({ method, role, options: given ?? {} }),
+    );
   }
 
   /** Connects, and begins to answer. */

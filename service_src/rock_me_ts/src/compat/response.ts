@@ -1,13 +1,7 @@
 /** Typed responses: what a handler returns when plain JSON is not enough. */
 
 import { STATUS_CODES } from "node:http";
-import type {
-  BandDataResponseBuilder,
-  BandErrorResponseBuilder,
-  BandPixelResponseBuilder,
-  BandRedirectResponseBuilder,
-  BandResponse,
-} from "./types";
+import type { BandDataResponseBuilder, BandErrorResponseBuilder, BandPixelResponseBuilder, BandRedirectResponseBuilder, BandResponse } from "./types";
 
 export const RESP_TYPE_KEY = "type__";
 export const RESP_DATA = "data";
@@ -42,7 +36,12 @@ const error: BandErrorResponseBuilder = ({ errorMessage, statusCode = STATUS_INT
   errorMessage: errorMessage || STATUS_DESCRIPTIONS[statusCode] || STATUS_UNKNOWN,
 });
 
-const redirect: BandRedirectResponseBuilder = ({ location, statusCode = STATUS_TEMP_REDIR, headers = [] }) => ({ type__: RESP_REDIRECT, headers, location, statusCode });
+const redirect: BandRedirectResponseBuilder = ({ location, statusCode = STATUS_TEMP_REDIR, headers = [] }) => ({
+  type__: RESP_REDIRECT,
+  headers,
+  location,
+  statusCode,
+});
 
 const pixel: BandPixelResponseBuilder = ({ statusCode = STATUS_OK, headers = [] } = {}) => ({ type__: RESP_PIXEL, headers, statusCode, type: "pixel" });
 

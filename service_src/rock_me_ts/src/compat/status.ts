@@ -5,5 +5,10 @@ import type { RPCAppStatus } from "./types";
 export class AppStatus {
   private readonly begun = Date.now();
 
-  get = (_params?: any): RPCAppStatus & { methods: any[] } => ({ app_state: STATUS_RUNNING, app_started: this.begun, app_uptime: Date.now() - this.begun, methods: [] });
+  get = (_params?: any): RPCAppStatus & { methods: any[] } => ({
+    app_state: STATUS_RUNNING,
+    app_started: this.begun,
+    app_uptime: Date.now() - this.begun,
+    methods: [],
+  });
 }

@@ -38,6 +38,7 @@ export class StreamListener {
   private readonly backoff = new Backoff();
   private claimAt = 0;
   private oldestUnhandled = "";
+  private hold: NodeJS.Timeout | undefined;
   private turn: Promise<void> = Promise.resolve();
   private running: Promise<void> = Promise.resolve();
 
@@ -59,6 +60,7 @@ export class StreamListener {
   /** Begins to consume; goes on until `stop`. Redis going away is waited out. */
   run(address: RedisAddress): void {
     this.link.start(address);
+    this.hold = setInterval(() => void this.batches.extendLease(() => this.joinAgain()), HOLD_INTERVAL);
     this.running = this.loop();
   }
 
@@ -75,6 +77,7 @@ export class StreamListener {
   async stop(timeout: number): Promise<boolean> {
     this.stopping.stop();
     const ended = await within(this.turn, timeout);
+    clearInterval(this.hold);
     const held = this.batches.unhandled();
     if (held.length && this.commands.connected) await this.group.release(held).catch(() => {});
     await this.link.close();
@@ -83,14 +86,9 @@ export class StreamListener {
   }
 
   private async loop(): Promise<void> {
-    const hold = setInterval(() => void this.batches.extendLease(() => this.joinAgain()), HOLD_INTERVAL);
-    try {
-      while (!this.stopping.stopped) {
-        this.turn = this.once();
-        await this.turn;
-      }
-    } finally {
-      clearInterval(hold);
+    while (!this.stopping.stopped) {
+      this.turn = this.once();
+      await this.turn;
     }
   }
 
@@ -122,8 +120,9 @@ export class StreamListener {
       await this.stopping.unless(Promise.race([reading.done, ...working]));
       if (!reading.ended && !(this.stopping.stopped && this.reader.filling)) continue;
       const batch = await reading.batch;
+      const stopped = this.stopping.stopped;
       while (working.size >= (this.feed.exposed.inFlight ?? 1)) await Promise.race(working);
-      if (fault) break;
+      if (fault || stopped !== this.stopping.stopped) break; // what waited for a free hand when the stop came is for others
       if (batch.length) {
         const work: Promise<void> = this.batches
           .work(batch)

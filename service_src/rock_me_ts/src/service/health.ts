@@ -14,7 +14,10 @@ type Facts = { status: HealthStatus; [fact: string]: unknown };
 /** Returns what every part of a service says of itself, and the worst of it; never rejects. */
 export async function readHealth(registry: Registry, link: RedisLink): Promise<HealthReport> {
   const checks: Record<string, Facts> = {};
-  if (link.address) checks.redis = link.connected ? { status: "ok", reconnects: link.reconnects } : { status: "degraded", reason: maskText(link.lastError), reconnects: link.reconnects };
+  if (link.address)
+    checks.redis = link.connected
+      ? { status: "ok", reconnects: link.reconnects }
+      : { status: "degraded", reason: maskText(link.lastError), reconnects: link.reconnects };
   for (const [name, check] of Object.entries(registry.frameworkChecks)) {
     const found = check();
     if (found !== null && found !== undefined) checks[name] = mask(factsOf(found)) as Facts;

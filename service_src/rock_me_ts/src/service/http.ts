@@ -64,7 +64,10 @@ export class HttpPort {
         logger.warn({ path: exposed.path, method: exposed.name }, "http_path_taken");
       } else this.routes.set(exposed.path, exposed);
     }
-    const server = createServer({ keepAliveTimeout: IDLE, headersTimeout: IDLE, requestTimeout: IDLE }, (request, response) => void this.serve(request, response));
+    const server = createServer(
+      { keepAliveTimeout: IDLE, headersTimeout: IDLE, requestTimeout: IDLE },
+      (request, response) => void this.serve(request, response),
+    );
     this.server = server;
     const { host, port } = this.config;
     await new Promise<void>((resolve, reject) => {

@@ -1,8 +1,8 @@
 /** Functions by the clock, and work that would hold up the loop. */
 
 import { Worker } from "node:worker_threads";
-import type { Metrics } from "./metrics";
 import { describe, logger } from "./logs";
+import type { Metrics } from "./metrics";
 import type { Registry } from "./registry";
 
 /** Runs the functions of `crontab` by their patterns; returns what ends that. One that still runs is not begun again. */

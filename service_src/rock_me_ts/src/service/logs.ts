@@ -63,7 +63,16 @@ export function hearLogs(listener: (line: Record<string, unknown>) => void): () 
   return () => listeners.delete(listener);
 }
 
-const LEVELS: Record<string, string> = { trace: "trace", debug: "debug", info: "info", warning: "warn", warn: "warn", error: "error", critical: "fatal", fatal: "fatal" };
+const LEVELS: Record<string, string> = {
+  trace: "trace",
+  debug: "debug",
+  info: "info",
+  warning: "warn",
+  warn: "warn",
+  error: "error",
+  critical: "fatal",
+  fatal: "fatal",
+};
 
 /** Returns pino's name of a level; `info` for one that nobody knows. */
 export function levelName(level: string): string {

@@ -61,7 +61,9 @@ export class Metrics {
       lines.push(`# HELP ${name} ${text}`, `# TYPE ${name} ${type}`);
       for (const [suffix, labels, value] of samples) lines.push(`${name}${suffix}${showLabels(labels)} ${showNumber(value)}`);
     };
-    const calls = [...this.calls].flatMap(([method, outcomes]) => [...outcomes].map(([outcome, n]) => ["", { method, outcome }, n] as [string, Labels, number]));
+    const calls = [...this.calls].flatMap(([method, outcomes]) =>
+      [...outcomes].map(([outcome, n]) => ["", { method, outcome }, n] as [string, Labels, number]),
+    );
     family("band_calls_total", "counter", "Calls by method and outcome.", calls);
     const errors = [...this.failures.counts.values()].map(({ kind, name, count }) => ["", { kind, name }, count] as [string, Labels, number]);
     family("band_handler_errors_total", "counter", "Exceptions of the service's own functions.", errors);

@@ -3,7 +3,18 @@
 import { METHOD, ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER } from "../constants";
 import { InvalidParams, RegistrationError } from "../errors";
 import { guarded } from "../events/privacy";
-import type { CallContext, EnricherOptions, Expose, HandlerOptions, HealthFacts, ListenerOptions, MethodOptions, SchemaIssue, StandardSchema, WorkContext } from "../types";
+import type {
+  CallContext,
+  EnricherOptions,
+  Expose,
+  HandlerOptions,
+  HealthFacts,
+  ListenerOptions,
+  MethodOptions,
+  SchemaIssue,
+  StandardSchema,
+  WorkContext,
+} from "../types";
 
 type Role = typeof ROLE_HANDLER | typeof ROLE_ENRICHER | typeof ROLE_LISTENER;
 

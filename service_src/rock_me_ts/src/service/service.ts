@@ -17,8 +17,8 @@ import {
   STATUS_STOPPING,
 } from "../constants";
 import { SettingsError } from "../errors";
-import { DeadLetters } from "../events/letters";
 import { LetterLimit } from "../events/letter_limit";
+import { DeadLetters } from "../events/letters";
 import { StreamListener } from "../events/listener";
 import { ListenerCall } from "../events/processor";
 import { parseAddress } from "../redis/address";
@@ -197,7 +197,14 @@ export class Service {
     await this.link.close();
     this.http = this.listener = null;
     logger.info(
-      { name: config.name, reason: why, calls_cut_off: callsCut, listener_cut_off: listenerCut, own_calls_cut_off: ownCallsCut, ms: Math.round(performance.now() - begun) },
+      {
+        name: config.name,
+        reason: why,
+        calls_cut_off: callsCut,
+        listener_cut_off: listenerCut,
+        own_calls_cut_off: ownCallsCut,
+        ms: Math.round(performance.now() - begun),
+      },
       "service_stopped",
     );
     this.ended();
@@ -302,7 +309,9 @@ export class Service {
     metrics.gauge("redis_reconnects", "Connections made after the first.", () => link.reconnects);
     metrics.gauge("messages_dropped", "Messages that could not leave.", () => link.dropped);
     metrics.gauge("messages_malformed", "Messages that were no JSON-RPC.", () => this.malformed);
-    metrics.gauge("calls_in_progress", "Calls in progress, by method.", () => Object.entries(this.server.busyMethods()).map(([method, count]) => [{ method }, count]));
+    metrics.gauge("calls_in_progress", "Calls in progress, by method.", () =>
+      Object.entries(this.server.busyMethods()).map(([method, count]) => [{ method }, count]),
+    );
     metrics.gauge("calls_in_flight", "Calls in progress.", () => this.server.inFlight);
     metrics.gauge("uptime_seconds", "Seconds since the start.", () => (Date.now() - this.startedAt) / 1000);
   }

@@ -122,7 +122,8 @@ function loadYaml(text: string, shown: string): Mapping[] {
   return documents
     .filter((document) => document !== null && document !== undefined)
     .map((document) => {
-      if (!isMapping(document)) throw new SettingsError(`${shown}: expected \`key: value\` lines, found ${Array.isArray(document) ? "a list" : `a ${typeof document}`}`);
+      if (!isMapping(document))
+        throw new SettingsError(`${shown}: expected \`key: value\` lines, found ${Array.isArray(document) ? "a list" : `a ${typeof document}`}`);
       return document;
     });
 }
@@ -175,11 +176,14 @@ export function readConfig(settings: Mapping, env: Environment): ServiceConfig {
     serviceGroup: String(first(env.SERVICE_GROUP, settings.service_group, rpc.service_group) ?? ""),
   };
   if (env.BAND_SERVICE && env.BAND_SERVICE !== name) {
-    problems.push(`the settings say name: ${name}, but the director runs this folder as "${env.BAND_SERVICE}"; write name: ${env.BAND_SERVICE}, or rename the folder`);
+    problems.push(
+      `the settings say name: ${name}, but the director runs this folder as "${env.BAND_SERVICE}"; write name: ${env.BAND_SERVICE}, or rename the folder`,
+    );
   }
   if (name.includes(":") || !name.trim()) problems.push(`name="${name}" cannot be a service's name: it must be a text without ':'`);
   for (const host of config.allowedHosts) if (!hostOf(host)) problems.push(`allowed_hosts has "${host}", which is no host name`);
-  for (const origin of config.allowedOrigins) if (!isOrigin(origin)) problems.push(`allowed_origins has "${origin}"; write https://app.example, or * for every site`);
+  for (const origin of config.allowedOrigins)
+    if (!isOrigin(origin)) problems.push(`allowed_origins has "${origin}"; write https://app.example, or * for every site`);
   try {
     parseAddress(config.redisDsn);
   } catch (error) {

@@ -1,0 +1,219 @@
+/** The durable stream: nothing lost, nothing twice where nothing broke, and what cannot be taken is put aside. */
+
+import assert from "node:assert/strict";
+import { hostname } from "node:os";
+import { after, afterEach, before, test } from "node:test";
+import type { ListenerOptions } from "../src/types";
+import { Bed, GENEROUS, until } from "./support";
+
+const bed = new Bed();
+before(() => bed.startRedis());
+afterEach(async () => {
+  await bed.clear();
+  const admin = await bed.peer();
+  await admin.link.command(["FLUSHALL"]);
+  await bed.clear();
+});
+after(() => bed.end());
+
+async function accept(...events: unknown[]): Promise<void> {
+  const peer = await bed.peer();
+  for (const event of events) await peer.link.command(["XADD", "events", "*", "event", typeof event === "string" ? event : JSON.stringify(event)]);
+}
+
+async function ask(...parts: (string | number)[]): Promise<any> {
+  return (await bed.peer()).link.command(parts);
+}
+
+async function listener(options: ListenerOptions, func: (given: any, context: any) => unknown, given: Record<string, unknown> = {}) {
+  return bed.service("sink", ({ expose }) => expose.listener(options as any, func), { events_from: "0", ...given });
+}
+
+const pending = async () => (await ask("XPENDING", "events", "sink"))[0];
+
+test("events come one by one, in order, and are acknowledged and noted", async () => {
+  await accept({ n: 1 }, { n: 2 });
+  const got: number[] = [];
+  await listener({}, (event) => void got.push(event.n));
+  await until(() => got.length === 2);
+  await accept({ n: 3 });
+  await until(() => got.length === 3);
+  assert.deepEqual(got, [1, 2, 3]);
+  await until(pending, (count) => count === 0);
+  assert.ok((await ask("XLEN", "events:taken:sink")) >= 1);
+  assert.equal((await ask("XINFO", "CONSUMERS", "events", "sink"))[0].get("name"), `sink-${hostname()}`);
+});
+
+test("batches are filled, and large events come in small portions", async () => {
+  await accept(...Array.from({ length: 250 }, (_, n) => ({ n })));
+  const sizes: number[] = [];
+  await listener({ batch: 200, linger: 0.2 }, (events) => void sizes.push(events.length));
+  await until(() => sizes.reduce((sum, size) => sum + size, 0) === 250);
+  assert.equal(sizes[0], 200);
+  const large = "x".repeat(300_000);
+  await accept(...Array.from({ length: 12 }, () => ({ large })));
+  await until(() => sizes.reduce((sum, size) => sum + size, 0) === 262);
+});
+
+test("what throws is given again; what keeps throwing is halved until only the culprit is put aside", async () => {
+  await accept({ n: 1 }, { n: 13 }, { n: 3 }, "not json", "[1]");
+  const taken: number[] = [];
+  const service = await listener({ batch: 10, maxAttempts: 2, linger: 0.1 }, (events) => {
+    if (events.some(({ n }: any) => n === 13)) throw new Error("unlucky");
+    taken.push(...events.map(({ n }: any) => n));
+  });
+  await until(
+    () => ask("XLEN", "dead:sink"),
+    (count) => count === 3,
+  );
+  await until(() => taken.length === 2);
+  assert.deepEqual(taken, [1, 3]);
+  await until(pending, (count) => count === 0);
+  const lab = await bed.peer("lab");
+  const { count, letters } = (await lab.call("sink", "dead_letters")).result;
+  assert.equal(count, 3);
+  const unlucky = letters.find((letter: any) => letter.event.n === 13);
+  assert.match(unlucky.reason, /^Error: unlucky \(events\.test\.js:\d+\)$/);
+  assert.ok(unlucky.event_stream_id && unlucky.stream_id !== unlucky.event_stream_id);
+  assert.ok(letters.some((letter: any) => letter.event.unreadable === "not json"));
+  assert.ok((service.status() as any).dead_letters >= 1);
+});
+
+test("dead letters are replayed, by number or by id, and deleted", async () => {
+  await accept({ n: 1 }, { n: 2 });
+  let well = false;
+  const got: number[] = [];
+  await listener({ maxAttempts: 1 }, ({ n }) => {
+    if (!well) throw new Error("not now");
+    got.push(n);
+  });
+  await until(
+    () => ask("XLEN", "dead:sink"),
+    (count) => count === 2,
+  );
+  const lab = await bed.peer("lab");
+  const failed = (await lab.call("sink", "replay_dead_letters")).result;
+  assert.deepEqual([failed.letters, failed.replayed, failed.stopped], [2, 0, "Error: not now"]);
+  well = true;
+  const [newest] = (await lab.call("sink", "dead_letters", { limit: 1 })).result.letters;
+  const one = (await lab.call("sink", "replay_dead_letters", { ids: newest.stream_id })).result;
+  assert.deepEqual([one.letters, one.replayed, one.running], [1, 1, false]);
+  assert.deepEqual(got, [2]);
+  assert.equal((await lab.call("sink", "replay_dead_letters", { ids: newest.stream_id })).error.code, -32602);
+  assert.equal((await lab.call("sink", "delete_dead_letters", { ids: "," })).error.code, -32602);
+  assert.deepEqual((await lab.call("sink", "delete_dead_letters")).result, { deleted: 1 });
+  assert.equal(await ask("EXISTS", "dead:sink:replay"), 0);
+});
+
+test("what an earlier life did not finish comes first, and what ended three lives comes alone", async () => {
+  await accept({ n: 1 }, { n: 2 });
+  await ask("XGROUP", "CREATE", "events", "sink", "0");
+  for (let life = 0; life < 4; life += 1) await ask("XREADGROUP", "GROUP", "sink", `sink-${hostname()}`, "COUNT", 2, "STREAMS", "events", life ? "0" : ">");
+  await accept({ n: 3 });
+  const batches: number[][] = [];
+  await listener({ batch: 10, maxAttempts: 5 }, (events) => void batches.push(events.map(({ n }: any) => n)));
+  await until(() => batches.flat().length === 3);
+  assert.deepEqual(batches, [[1], [2], [3]]);
+  await until(pending, (count) => count === 0);
+});
+
+test("an event over which too many lives ended is put aside", async () => {
+  await accept({ n: 1 });
+  await ask("XGROUP", "CREATE", "events", "sink", "0");
+  for (let life = 0; life < 6; life += 1) await ask("XREADGROUP", "GROUP", "sink", `sink-${hostname()}`, "COUNT", 2, "STREAMS", "events", life ? "0" : ">");
+  await listener({ maxAttempts: 3 }, () => assert.fail("it must not be given"));
+  await until(
+    () => ask("XLEN", "dead:sink"),
+    (count) => count === 1,
+  );
+  assert.match((await ask("XRANGE", "dead:sink", "-", "+"))[0][1].join(), /the service ended 6 times/);
+});
+
+test("what a silent consumer holds is claimed", async () => {
+  await accept({ n: 1 });
+  await ask("XGROUP", "CREATE", "events", "sink", "0");
+  await ask("XREADGROUP", "GROUP", "sink", "sink-dead", "COUNT", 1, "STREAMS", "events", ">");
+  const [[id]] = await ask("XRANGE", "events", "-", "+");
+  await ask("XCLAIM", "events", "sink", "sink-dead", 0, id, "IDLE", 60_000);
+  const got: number[] = [];
+  await listener({}, ({ n }) => void got.push(n));
+  await until(() => got.length === 1);
+  await until(pending, (count) => count === 0);
+});
+
+test("a group that is destroyed is made again where this life had come to", async () => {
+  const got: number[] = [];
+  await accept({ n: 1 });
+  await listener({}, ({ n }) => void got.push(n));
+  await until(() => got.length === 1);
+  await until(pending, (count) => count === 0);
+  await ask("XGROUP", "DESTROY", "events", "sink");
+  await accept({ n: 2 });
+  await until(() => got.length === 2);
+  assert.deepEqual(got, [1, 2]);
+});
+
+test("a stop waits for what is worked on, and gives the rest back for others at once", async () => {
+  let finish: () => void = () => {};
+  const got: number[] = [];
+  await accept({ n: 1 }, { n: 2 }, { n: 3 });
+  const service = await listener({ batch: 1 }, async ([{ n }]) => {
+    await new Promise<void>((resolve) => void (finish = resolve));
+    got.push(n);
+  });
+  const [first] = await until(
+    () => ask("XRANGE", "events", "-", "+"),
+    (rows) => rows.length === 3,
+  );
+  await until(pending, (count) => count >= 2); // one in work, the next one read
+  const stopped = service.stop();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  finish();
+  await stopped;
+  assert.deepEqual(got, [1]);
+  const rows = await ask("XPENDING", "events", "sink", "-", "+", 10);
+  assert.ok(
+    rows.every((row: any) => row[0] !== first[0] && row[2] > 3_000_000),
+    JSON.stringify(rows),
+  );
+});
+
+test("Redis goes away and comes back: nothing is lost, and the listener goes on", async () => {
+  const own = new Bed();
+  await own.startRedis("--appendonly", "yes");
+  try {
+    const got: number[] = [];
+    const add = async (n: number) => (await own.peer()).link.command(["XADD", "events", "*", "event", JSON.stringify({ n })]);
+    const service = await own.service("sink", ({ expose }) => expose.listener(({ n }) => void got.push(n)), { events_from: "0" });
+    await add(1);
+    await until(() => got.length === 1);
+    await own.signalRedis("SIGKILL");
+    await until(() => !service.link.connected);
+    const health = service.registry.frameworkChecks.events();
+    assert.equal((health as any)?.status ?? "degraded", "degraded");
+    await own.startRedis("--appendonly", "yes");
+    await add(2);
+    await until(() => got.includes(2), Boolean, 2 * GENEROUS);
+    assert.deepEqual([...new Set(got)], [1, 2]);
+  } finally {
+    await own.end();
+  }
+});
+
+test("personal data is withheld as the listener declares", async () => {
+  const event = { uid: "1", td: { ip: "1.2.3.4" }, data: { fpid: "2", mmgeo: { country_iso: "GB", lat: 1 }, own: 3 } };
+  await accept(event, { ...event, privacy: ["gpc"] });
+  const got: any[] = [];
+  await listener({ personal: false }, (given) => void got.push(given));
+  await until(() => got.length === 2);
+  assert.deepEqual(got[0], { data: { mmgeo: { country_iso: "GB" }, own: 3 } });
+});
+
+test("events of those who objected do not reach a listener of personal data", async () => {
+  await accept({ n: 1, privacy: ["consent"] }, { n: 2, privacy: [] });
+  const got: number[] = [];
+  await listener({ personal: true, batch: 5 }, (events) => void got.push(...events.map(({ n }: any) => n)));
+  await until(() => got.length);
+  assert.deepEqual(got, [2]);
+  await until(pending, (count) => count === 0);
+});

@@ -1,0 +1,82 @@
+/** The service's own port. */
+
+import assert from "node:assert/strict";
+import { request } from "node:http";
+import { after, afterEach, before, test } from "node:test";
+import * as v from "valibot";
+import { response } from "../src/compat/response";
+import { Bed } from "./support";
+
+const bed = new Bed();
+before(() => bed.startRedis());
+afterEach(() => bed.clear());
+after(() => bed.end());
+
+function get(
+  port: number,
+  path: string,
+  headers: Record<string, string> = {},
+  method = "GET",
+  body = "",
+): Promise<{ status: number; headers: Record<string, any>; text: string }> {
+  return new Promise((resolve, reject) => {
+    const sent = request({ host: "127.0.0.1", port, path, method, headers }, (answer) => {
+      let text = "";
+      answer.setEncoding("utf8").on("data", (chunk) => {
+        text += chunk;
+      });
+      answer.on("end", () => resolve({ status: answer.statusCode ?? 0, headers: answer.headers, text }));
+    });
+    sent.on("error", reject);
+    sent.end(body);
+  });
+}
+
+test("functions, health and metrics are there, and typed responses are HTTP's own", async () => {
+  const { port } = await bed.service("web", ({ expose, registry }) => {
+    expose("add", { params: v.object({ a: v.pipe(v.any(), v.transform(Number)), b: v.number() }) }, ({ a, b }) => a + b);
+    expose("away", () => response.redirect({ location: "https://a.b/\r\nX: y" }));
+    expose("dot", { path: "/dot.gif" }, () => response.pixel());
+    expose("lost", () => response.error({ statusCode: 404, errorMessage: "not here" }));
+    expose("hidden", { http: false }, () => 1);
+    expose("fails", () => {
+      throw new Error("redis://u:canary@h");
+    });
+    registry.healthChecks.push({ name: "queue", func: () => ({ status: "degraded", waiting: 3 }) });
+  });
+  const json = { "Content-Type": "application/json" };
+  assert.deepEqual(await get(port, "/add?a=1", json, "POST", '{"b": 2}').then(({ status, text }) => [status, text]), [200, "3"]);
+  const bad = await get(port, "/add?a=1");
+  assert.deepEqual([bad.status, /b: /.test(bad.text)], [400, true]);
+  assert.equal((await get(port, "/add", json, "POST", "[1]")).status, 400);
+  assert.equal((await get(port, "/add", json, "POST", "{")).status, 400);
+  const away = await get(port, "/away");
+  assert.deepEqual([away.status, away.headers.location], [302, "https://a.b/%0D%0AX: y"]);
+  assert.equal((await get(port, "/dot.gif")).headers["content-type"], "image/gif");
+  assert.deepEqual(JSON.parse((await get(port, "/lost")).text), { message: "not here", data: {} });
+  assert.equal((await get(port, "/hidden")).status, 404);
+  const failed = await get(port, "/fails");
+  assert.deepEqual([failed.status, failed.text.includes("canary")], [500, false]);
+  const health = JSON.parse((await get(port, "/health")).text);
+  assert.deepEqual([health.status, health.checks.redis.status, health.checks.queue.waiting], ["degraded", "ok", 3]);
+  const metrics = (await get(port, "/metrics")).text;
+  assert.match(metrics, /band_calls_total\{method="add",outcome="ok"\} 1\n/);
+  assert.match(metrics, /band_redis_connected 1\n/);
+  assert.equal(JSON.parse((await get(port, "/__status")).text).name, "web");
+});
+
+test("requests of other sites' pages are refused, whatever their method", async () => {
+  const { port } = await bed.service("web", ({ expose }) => expose("go", () => 1), { allowed_origins: "https://app.example" });
+  const refused: Record<string, string>[] = [
+    { Host: "evil.example" },
+    { Origin: "https://evil.example" },
+    { "Sec-Fetch-Site": "cross-site" },
+    { Referer: "http://evil.example/x" },
+    { "Sec-Purpose": "prefetch" },
+    { "User-Agent": "Mozilla/5.0" },
+  ];
+  for (const headers of refused) assert.equal((await get(port, "/go", headers)).status, 403, JSON.stringify(headers));
+  for (const headers of [{}, { Host: "band-web" }, { "Sec-Fetch-Site": "same-origin" }]) assert.equal((await get(port, "/go", headers as any)).status, 200);
+  const allowed = await get(port, "/go", { Origin: "https://app.example" });
+  assert.deepEqual([allowed.status, allowed.headers["access-control-allow-origin"]], [200, "https://app.example"]);
+});
