@@ -160,7 +160,7 @@ export interface Rpc {
 }
 
 export type HealthStatus = "ok" | "degraded" | "failing";
-export type HealthFacts = { status?: HealthStatus; [fact: string]: any } | HealthStatus | boolean | null | undefined | void;
+export type HealthFacts = { status?: HealthStatus; [fact: string]: any } | HealthStatus | boolean | null | undefined;
 
 export interface HealthReport {
   status: HealthStatus;
