@@ -142,7 +142,7 @@ export class RpcServer {
     const exposed = this.registry.methods.get(method) ?? (method === METHOD_BATCH ? this.batchMethod : undefined);
     if (!exposed) {
       // On a fan-out channel it is not ours to refuse.
-      if (channel !== ENRICH && channel !== BROADCAST) this.refuse(message, from, METHOD_NOT_FOUND, `${this.name} has no method "${method}"`);
+      if (channel !== ENRICH && channel !== BROADCAST) this.refuse(message, from, METHOD_NOT_FOUND, `${this.name} has no method '${method}'`);
       return;
     }
     const params = message.params ?? {};

@@ -1,0 +1,224 @@
+"""A service on the TypeScript framework and the same one in Python: interchangeable, on one Redis with users."""
+
+# ruff: noqa: ASYNC110 - waits poll what has no event
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis_with_users import free_port
+
+from band.errors import RpcRemoteError
+from band.responses import response
+from band.service.lifecycle import Service
+
+ROCKME = Path(__file__).parents[2] / "service_src/rock_me_ts"
+TWIN = Path(__file__).parent / "typescript/twin.cjs"
+
+pytestmark = pytest.mark.skipif(
+    not (ROCKME / "dist").is_dir() and not os.environ.get("BAND_TEST_NODE"),
+    reason="the TypeScript framework is not built: bin/test node builds it",
+)
+
+
+def python_twin() -> Service:
+    """The same service as typescript/twin.cjs."""
+    twin = Service()
+
+    @twin.expose.enricher(keys=["in.gen.track"], props={"ua": "td.ua"})
+    def enrich(ua, **_params):
+        return {"length": len(ua), "text": "Боxфорд"}
+
+    @twin.expose.handler(name="go", alias="away", timeout=500)
+    def go(name, **_event):
+        return response.data({"name": name}, statusCode=201)
+
+    @twin.expose()
+    def echo(**params):
+        return params
+
+    @twin.expose()
+    async def late(n):
+        await asyncio.sleep(0.005)
+        return n
+
+    @twin.expose()
+    def fails(**_params):
+        raise ValueError("no such place")
+
+    @twin.expose()
+    async def relay(to, method):
+        return await twin.rpc.call(to, method, {"n": 7})
+
+    return twin
+
+
+class Process:
+    """A TypeScript service as a process."""
+
+    def __init__(self, dsn: str, name: str, folder: Path, **env: str) -> None:
+        self.log = folder / f"{name}-{free_port()}.log"
+        given = {
+            "PATH": os.environ["PATH"], "ROCKME": str(ROCKME), "HOST": "127.0.0.1", "PORT": "0", "REDIS_DSN": dsn,
+            "NAME": name, **env,
+        }  # fmt: skip
+        with self.log.open("wb") as log:
+            node = shutil.which("node") or "node"
+            self.process = subprocess.Popen([node, str(TWIN)], cwd=folder, env=given, stdout=log, stderr=log)
+
+    def stop(self) -> int:
+        """End it as Docker does."""
+        self.process.terminate()
+        return self.process.wait(15)
+
+
+@pytest.fixture
+def typescript(redis, tmp_path):
+    """Start services on the TypeScript framework; each must end with 0."""
+    started: list[Process] = []
+
+    def start(name: str, **env: str) -> Process:
+        started.append(Process(redis.admit(name), name, tmp_path, **env))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            assert one.stop() == 0, one.log.read_text()
+
+
+async def listening(lab: Any, channel: str, count: int = 1) -> None:
+    """Wait until so many listen on a channel."""
+    deadline = time.monotonic() + 20
+    while (await lab.command("PUBSUB", "NUMSUB", channel))[1] < count:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def both(run_service, typescript, peer):
+    """A raw peer, and the names of the two."""
+    await run_service(python_twin(), "twinpy")
+    typescript("twints")
+    lab = await peer("lab")
+    await listening(lab, "twints")
+    return lab, ("twinpy", "twints")
+
+
+async def test_they_answer_alike(both):
+    """Results, errors, refusals and statuses are the same but for names, ids and the words of an exception."""
+    lab, names = both
+    answers = []
+    for name in names:
+        found = [await lab.call(name, "echo", a=[1, "ж", None, {"b": 1.5}]), await lab.call(name, "echo")]
+        found += [await lab.call(name, "go", name="x"), await lab.call(name, "late", n=5)]
+        found += [await lab.call(name, "nothing"), await lab.call(name, "enrich")]
+        batch = {"method": "echo", "items": [{"n": 1}, {"n": 2}]}
+        found += [await lab.call(name, "__batch", **batch)]
+        for message in (
+            {"jsonrpc": "1.0", "method": f"{name}:echo:lab", "params": {}, "id": 1},
+            {"jsonrpc": "2.0", "method": f"{name}:echo:lab", "params": [1], "id": 2},
+            {"jsonrpc": "2.0", "method": f"{name}:echo:lab", "id": 3},
+            {"jsonrpc": "2.0", "method": "echo", "from": "lab", "to": name, "params": {}, "id": 4},
+        ):
+            found.append(json.loads(await lab.ask(name, message)))
+        status = (await lab.call(name, "__status"))["result"]["data"]
+        found.append({key: type(value).__name__ for key, value in status.items()})
+        found += [status["register"], status["methods"], status["health"]["status"]]
+        error = (await lab.call(name, "fails"))["error"]
+        assert "no such place" in error["data"].pop("message")
+        answers.append([json.dumps(one, ensure_ascii=False).replace(name, "NAME") for one in [*found, error]])
+    assert answers[1] == answers[0]
+
+
+async def test_they_call_each_other(both):
+    """Each gets the other's answer, through instance channels and batches."""
+    lab, names = both
+    for caller, called in (names, names[::-1]):
+        assert (await lab.call(caller, "relay", to=called, method="echo"))["result"] == {"n": 7}
+        error = (await lab.call(caller, "relay", to=called, method="fails"))["error"]
+        assert "no such place" in error["data"]["message"]
+
+
+async def test_a_python_caller_batches_to_typescript(both, run_service):
+    """Hundreds of calls and gatherings of one turn, as front makes them."""
+    caller = await run_service(Service(), "caller")
+    async with asyncio.timeout(15):
+        while not (caller.presence.knows("twints") and caller.presence.knows("twinpy")):
+            await asyncio.sleep(0.02)
+    results = await asyncio.gather(*(caller.rpc.call("twints", "late", {"n": n}, 15) for n in range(700)))
+    assert results == list(range(700))
+    many = await caller.rpc.call_many("twints", "enrich", [{"ua": "abc"}, {}], 15)
+    assert many[0] == {"length": 3, "text": "Боxфорд"}
+    assert isinstance(many[1], RpcRemoteError)
+    assert many[1].code == -32602
+    expect = {"twinpy", "twints"}
+    found = await asyncio.gather(
+        *(caller.rpc.scatter("enrich", "enrich", {"ua": "x" * n}, expect=expect, timeout=15) for n in range(50))
+    )
+    for n, one in enumerate(found):
+        assert one.missing == set()
+        assert one.results["twints"] == one.results["twinpy"] == {"length": n, "text": "Боxфорд"}
+
+
+async def test_replicas_of_both_kinds_share_the_work(run_service, typescript, peer):
+    """Of a Python and a TypeScript replica under one name exactly one answers each request on the shared channel."""
+    python = await run_service(python_twin(), "mixed")
+    typescript("mixed")
+    lab = await peer("lab")
+    await listening(lab, "mixed", 2)
+    async with asyncio.timeout(15):
+        while len(python.presence.replicas()) < 2:
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.5)  # the other looks too
+    for number in range(100):
+        await lab.publish("mixed", {"jsonrpc": "2.0", "method": "mixed:echo:lab", "params": {}, "id": number})
+    got = sorted([(await lab.next_json())["id"] for _ in range(100)])
+    assert got == list(range(100))
+    assert python.metrics._calls["echo", "ok"] not in (0, 100)
+    assert lab.messages.empty()
+
+
+async def test_a_listener_of_either_kind_goes_on_where_the_other_ended(run_service, typescript, peer):
+    """One consumer group: what Python took is not given again, what it left is; dead letters are of one form."""
+    lab = await peer("lab")
+    heard: list[int] = []
+    python = python_twin()
+
+    @python.expose.listener(batch=10, max_attempts=1)
+    async def sink(events):
+        heard.extend(event["n"] for event in events)
+
+    async def add(*numbers: int) -> None:
+        for n in numbers:
+            await lab.command("XADD", "events", "*", "event", json.dumps({"n": n}))
+
+    await run_service(python, "relaysink", events_from="0")
+    await add(1, 2, 3)
+    async with asyncio.timeout(15):
+        while len(heard) < 3:
+            await asyncio.sleep(0.02)
+    await python.stop()
+    await add(4, 13, 5)
+    typescript("relaysink", LISTEN="1")
+    got = set()
+    while got != {4, 5}:
+        message = await lab.next_json()
+        assert message["method"] == "lab:heard:relaysink"
+        got.add(message["params"]["n"])
+    await listening(lab, "relaysink")
+    letters: list[dict[str, Any]] = []
+    async with asyncio.timeout(15):
+        while not letters:
+            letters = (await lab.call("relaysink", "dead_letters"))["result"]["letters"]
+    assert letters[0]["event"] == {"n": 13}
+    assert set(letters[0]) == {"reason", "stream_id", "event_stream_id", "event"}
+    assert heard == [1, 2, 3]
