@@ -131,7 +131,8 @@ async def test_they_answer_alike(both):
         ):
             found.append(json.loads(await lab.ask(name, message)))
         status = (await lab.call(name, "__status"))["result"]["data"]
-        found.append({key: type(value).__name__ for key, value in status.items()})
+        # Only Python's annotations give JSON schemas of the methods.
+        found.append({key: type(value).__name__ for key, value in status.items() if key != "schemas"})
         found += [status["register"], status["methods"], status["health"]["status"]]
         error = (await lab.call(name, "fails"))["error"]
         assert "no such place" in error["data"].pop("message")

@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import * as rockme from "../src/index";
-import { type Bench, captureLogs, makeEvent, running } from "../src/testing";
+import * as rockme from "../lib/index";
+import { type Bench, captureLogs, makeEvent, running } from "../lib/testing";
 
 let bench: Bench;
 const seen: string[] = [];

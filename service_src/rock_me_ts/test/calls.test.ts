@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
-import { RpcRemoteError, RpcTimeout, RpcUnavailable } from "../src/errors";
+import { RpcRemoteError, RpcTimeout, RpcUnavailable } from "../lib/errors";
 import { Bed, until } from "./support";
 
 const bed = new Bed();

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { hostname } from "node:os";
 import { after, afterEach, before, test } from "node:test";
-import type { ListenerOptions } from "../src/types";
+import type { ListenerOptions } from "../lib/types";
 import { Bed, GENEROUS, until } from "./support";
 
 const bed = new Bed();

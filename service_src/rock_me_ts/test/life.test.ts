@@ -107,7 +107,7 @@ test("rockme check asks the port, and tells when nobody is there", async () => {
   const check = (at: string) =>
     new Promise<{ code: number; text: string }>((resolve) => {
       const env = { PATH: process.env.PATH, PORT: at, NAME: "nobody", REDIS_DSN: bed.dsn };
-      const child = execFile(process.execPath, [join(__dirname, "../src/cli.js"), "check"], { env, cwd: bed.folder }, (_error, text) =>
+      const child = execFile(process.execPath, [join(__dirname, "../lib/cli.js"), "check"], { env, cwd: bed.folder }, (_error, text) =>
         resolve({ code: child.exitCode ?? -1, text }),
       );
     });

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { request } from "node:http";
 import { after, afterEach, before, test } from "node:test";
 import * as v from "valibot";
-import { response } from "../src/compat/response";
+import { response } from "../lib/compat/response";
 import { Bed } from "./support";
 
 const bed = new Bed();
@@ -62,6 +62,7 @@ test("functions, health and metrics are there, and typed responses are HTTP's ow
   const metrics = (await get(port, "/metrics")).text;
   assert.match(metrics, /band_calls_total\{method="add",outcome="ok"\} 1\n/);
   assert.match(metrics, /band_redis_connected 1\n/);
+  assert.match(metrics, /# TYPE band_redis_reconnects_total counter\nband_redis_reconnects_total 0\n/);
   assert.equal(JSON.parse((await get(port, "/__status")).text).name, "web");
 });
 

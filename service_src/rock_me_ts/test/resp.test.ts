@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { RedisReplyError } from "../src/errors";
-import { parseAddress, showAddress } from "../src/redis/address";
-import { Decoder, encode, Push } from "../src/redis/resp";
+import { RedisReplyError } from "../lib/errors";
+import { parseAddress, showAddress } from "../lib/redis/address";
+import { Decoder, encode, Push } from "../lib/redis/resp";
 
 const REPLIES = Buffer.from(
   "+OK\r\n:42\r\n$-1\r\n$6\r\nБox\r\n\r\n*2\r\n$1\r\na\r\n*1\r\n:1\r\n%1\r\n$1\r\nk\r\n#t\r\n_\r\n,1.5\r\n>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\n{}\r\n-ERR no\r\n",

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import * as v from "valibot";
-import { checkSettings, readConfig, readEnvironment, readFiles } from "../src/service/settings";
+import { checkSettings, readConfig, readEnvironment, readFiles } from "../lib/service/settings";
 
 let folder = "";
 beforeEach(() => {

@@ -5,11 +5,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseAddress } from "../src/redis/address";
-import { RedisLink } from "../src/redis/link";
-import { logger } from "../src/service/logs";
-import { Service } from "../src/service/service";
-import { readConfig } from "../src/service/settings";
+import { parseAddress } from "../lib/redis/address";
+import { RedisLink } from "../lib/redis/link";
+import { logger } from "../lib/service/logs";
+import { Service } from "../lib/service/service";
+import { readConfig } from "../lib/service/settings";
 
 export const GENEROUS = 20_000;
 if (!process.env.TEST_LOGS) logger.level = "silent";

@@ -306,9 +306,9 @@ export class Service {
   private addGauges(): void {
     const { metrics, link } = this;
     metrics.gauge("redis_connected", "1 while there is a connection to Redis.", () => Number(link.connected));
-    metrics.gauge("redis_reconnects", "Connections made after the first.", () => link.reconnects);
-    metrics.gauge("messages_dropped", "Messages that could not leave.", () => link.dropped);
-    metrics.gauge("messages_malformed", "Messages that were no JSON-RPC.", () => this.malformed);
+    metrics.counter("redis_reconnects", "Connections made after the first.", () => link.reconnects);
+    metrics.counter("messages_dropped", "Messages that could not leave.", () => link.dropped);
+    metrics.counter("messages_malformed", "Messages that were no JSON-RPC.", () => this.malformed);
     metrics.gauge("calls_in_progress", "Calls in progress, by method.", () =>
       Object.entries(this.server.busyMethods()).map(([method, count]) => [{ method }, count]),
     );

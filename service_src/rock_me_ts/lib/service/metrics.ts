@@ -19,7 +19,7 @@ export class Metrics {
   private readonly calls = new Map<string, Map<string, number>>();
   private readonly latency = new Map<string, Latency>();
   private readonly counters = new Map<string, { value: number; text: string }>();
-  private readonly gauges = new Map<string, { text: string; read: () => Samples }>();
+  private readonly shown = new Map<string, { type: "counter" | "gauge"; text: string; read: () => Samples }>();
 
   /** Counts `count` calls of a method that ended as `outcome` and took `ms` milliseconds together. */
   called(method: string, outcome: string, ms: number, count = 1): void {
@@ -51,7 +51,12 @@ export class Metrics {
 
   /** Shows what `read` returns as the gauge `band_<name>` at every scrape. */
   gauge(name: string, text: string, read: () => Samples): void {
-    this.gauges.set(name, { text, read });
+    this.shown.set(`band_${name}`, { type: "gauge", text, read });
+  }
+
+  /** Shows what `read` returns as the counter `band_<name>_total` at every scrape. */
+  counter(name: string, text: string, read: () => Samples): void {
+    this.shown.set(`band_${name}_total`, { type: "counter", text, read });
   }
 
   /** Returns everything in the text format of Prometheus. */
@@ -69,12 +74,12 @@ export class Metrics {
     family("band_handler_errors_total", "counter", "Exceptions of the service's own functions.", errors);
     family("band_call_seconds", "histogram", "Time of a call, by method.", [...this.latency].flatMap(histogram));
     for (const [name, { value, text }] of this.counters) family(`band_${name}_total`, "counter", text, [["", {}, value]]);
-    for (const [name, { text, read }] of this.gauges) {
+    for (const [name, { type, text, read }] of this.shown) {
       const found = read();
       const samples: [Labels, number][] = typeof found === "number" ? [[{}, found]] : found;
       family(
-        `band_${name}`,
-        "gauge",
+        name,
+        type,
         text,
         samples.map(([labels, value]) => ["", labels, value]),
       );
