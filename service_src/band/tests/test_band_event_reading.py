@@ -8,11 +8,12 @@ import socket
 
 import pytest
 
+from band.positions import before
 from band.service.lifecycle import Service
 from band.stream import consumer_group
 from band.stream import listener as events_module
 from band.stream.consumer_group import Delivery
-from band.stream.reader import PORTION_ENTRIES, ReadSize, before
+from band.stream.reader import PORTION_ENTRIES, ReadSize
 
 CONSUMER = f"listen-{socket.gethostname()}"
 LARGE = 50_000

@@ -15,7 +15,7 @@ from director.discovery.registrations import ACTIVE_FOR, Registrations, state_ha
 from director.engine.docker_json import is_port_taken, timestamp
 from director.engine.host import own_gateways, own_id
 from director.locks import Locks
-from director.state.event_stream import newest
+from director.state.event_stream import search
 
 ROW = {"method": "enrich", "role": "enricher", "options": {"keys": ["in.gen.track"], "props": {"ua": "td.ua"}}}
 
@@ -144,7 +144,7 @@ async def test_events_come_newest_first_as_stored() -> None:
                 [b"2-0", [b"event", b'{"id": "2"}']], [b"1-1", {b"event": b'{"id": "1"}'}], [b"1-0", [b"event", b"{"]],
             ]  # fmt: skip
 
-    assert msgspec.to_builtins(await newest(Stream(), 3)) == [
+    assert msgspec.to_builtins((await search(Stream(), 3)).events) == [
         {"stream_id": "2-0", "event": {"id": "2"}},
         {"stream_id": "1-1", "event": {"id": "1"}},
         {"stream_id": "1-0", "event": "{"},

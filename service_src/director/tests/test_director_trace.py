@@ -7,6 +7,7 @@ import json
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from band.errors import RpcRemoteError, RpcTimeout
@@ -149,6 +150,103 @@ async def test_an_event_older_than_a_listener_was_not_taken_by_it(store: RedisLi
     await store.command("XTRIM", "events:taken:long", "MAXLEN", "1")
     found = {item["group"]: item["state"] for item in await event_stream.groups(store, old)}
     assert found == {"new": "older", "busy": "older", "long": "unknown"}
+
+
+async def test_a_listener_that_noted_its_beginning_is_exact(store: RedisLink) -> None:
+    """An older event says since when the listener is; one that it was given and has no record of is unknown."""
+    old = await accept(store, flake(NOW), NOW)
+    await store.command("XGROUP", "CREATE", "events", "late", "$")
+    await store.command("HSET", "events:listener:late", "began", old)
+    new = await accept(store, flake(NOW, 1), NOW + 1)
+    reply = await store.command("XREADGROUP", "GROUP", "late", "c1", "COUNT", "10", "STREAMS", "events", ">")
+    assert reply
+    await store.command("XACK", "events", "late", new)
+    (found,) = await event_stream.groups(store, old)
+    assert found["state"] == "older"
+    assert found["reason"] == "older than this listener, which began at 2026-11-23 21:40:00 UTC"
+    assert [one["state"] for one in await event_stream.groups(store, new)] == ["unknown"]
+
+
+async def test_an_event_that_was_put_off_says_until_when(store: RedisLink) -> None:
+    """What a service wrote into the hash is not trusted: half a note is none."""
+    entries = [await accept(store, flake(NOW, number), NOW + number) for number in range(3)]
+    await group(store, "late", 3, acknowledge=False)
+    await store.command("HSET", "events:retries:late", entries[0], f"{NOW + 60_000} 2", entries[1], "soon")
+    (found,) = await event_stream.groups(store, entries[0])
+    assert (found["state"], found["retry_at"], found["attempts"]) == ("pending", NOW + 60_000, 2)
+    assert "retry_at" not in (await event_stream.groups(store, entries[1]))[0]
+    await store.command("SET", "events:retries:late", "x")
+    assert "retry_at" not in (await event_stream.groups(store, entries[2]))[0]
+
+
+async def put(store: RedisLink, at: int, key: str, uid: str) -> None:
+    event = json.dumps({"id": flake(at), "key": key, "uid": uid})
+    await store.command("XADD", "events", f"{at}-0", "event", event)
+
+
+async def events_of(store: RedisLink, **given: Any) -> list[list[int]]:
+    """Return the seconds behind NOW of each page's events, until there are no more."""
+    pages = []
+    while True:
+        page = await handlers(FakeRpc(), store).events(msgspec.convert(given, params.EventsParams))
+        pages.append([(int(one.stream_id.split("-")[0]) - NOW) // 1000 for one in page.events])
+        if page.before is None:
+            return pages
+        given["before"] = page.before
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, [[6, 5, 4, 3, 2, 1]]),
+        ({"limit": 4}, [[6, 5, 4, 3], [2, 1]]),
+        ({"key": "in.gen.track"}, [[6, 4, 2]]),
+        ({"key": "in.gen.tr"}, []),
+        ({"key": "in.gen.track", "limit": 2}, [[6, 4], [2]]),
+        ({"uid": "ann"}, [[6, 3]]),
+        ({"uid": "ann", "key": "in.gen.track"}, [[6]]),
+        ({"from": "2026-11-23T21:40:02", "to": "2026-11-23T21:40:04"}, [[4, 3, 2]]),
+        ({"from": f"{NOW + 5000}-0"}, [[6, 5]]),
+        ({"from": "now"}, []),
+        ({"uid": "ann", "scan": 2}, [[6], [3]]),
+    ],
+)
+async def test_events_are_found_by_key_visitor_and_time_and_paged(
+    store: RedisLink, given: dict[str, Any], expected: list[list[int]]
+) -> None:
+    """Newest first; what is no JSON belongs to nobody; `scan` bounds what one request looks at."""
+    for second in range(1, 7):
+        key = "in.gen.hook.x" if second % 2 else "in.gen.track.page"
+        await put(store, NOW + second * 1000, key, "ann" if second % 3 == 0 else "bob")
+    found = await events_of(store, **given)
+    assert [page for page in found if page] == [page for page in expected if page]
+
+
+async def test_a_place_that_is_none_is_told(store: RedisLink) -> None:
+    with pytest.raises(InvalidValue, match="no place in the stream"):
+        await handlers(FakeRpc(), store).events(msgspec.convert({"from": "2026-13-01"}, params.EventsParams))
+
+
+async def test_a_replay_is_the_services_own() -> None:
+    """Its range and what is to be done become arguments of the service's method."""
+    rpc = FakeRpc(one={"replay_events": {"state": "none"}})
+    found = handlers(rpc, FakeLink())
+    for given in (
+        {},
+        {"from": "beginning", "key": "in.gen"},
+        {"from": "2026-11-27", "to": "2026-11-28"},
+        {"stop": True},
+    ):
+        await found.replay(msgspec.convert({"name": "one", **given}, params.ReplayEventsParams))
+    no = {"resume": False, "stop": False}
+    assert [given for _, _, given in rpc.calls] == [
+        no,
+        {**no, "start": "beginning", "end": "now", "key": "in.gen"},
+        {**no, "start": "2026-11-27", "end": "2026-11-28", "key": ""},
+        {**no, "stop": True},
+    ]
+    with pytest.raises(InvalidValue, match="exclude each other"):
+        await found.replay(params.ReplayEventsParams(name="one", resume=True, stop=True))
 
 
 async def test_a_listener_that_buries_events_itself_is_believed(store: RedisLink) -> None:

@@ -28,6 +28,7 @@ from band.jsonrpc import RpcClient, Scatter
 from band.jsonrpc.instances import CHANNEL as INSTANCES_CHANNEL
 from band.jsonrpc.instances import KEY as INSTANCES_KEY
 from band.jsonrpc.messages import INVALID_PARAMS, METHOD_NOT_FOUND
+from band.positions import first_id, last_id
 from band.redis import RedisAddress, RedisLink, dsn_from_env
 from band.redis.link import reply_error
 from band.registry import Health, resolve
@@ -44,7 +45,7 @@ from band.service.cross_site import (
     service_policy,
 )
 from band.service.health import DEGRADED, OK, http_status, read_health, worst
-from band.stream.consumer_group import RETRIES, TAKEN
+from band.stream.consumer_group import LISTENER, RETRIES, TAKEN
 from band.stream.dead_letter_methods import DeadLetters
 from band.stream.dead_letters import READ_BYTES, Letter, LetterStream
 from band.telemetry.logs import configure_logs, know_secrets
@@ -62,6 +63,7 @@ __all__ = [
     "INSTANCES_CHANNEL",
     "INSTANCES_KEY",
     "INVALID_PARAMS",
+    "LISTENER",
     "LOOPBACK",
     "MARK",
     "METHOD_NOT_FOUND",
@@ -101,12 +103,14 @@ __all__ = [
     "exponential",
     "failing_loops",
     "first",
+    "first_id",
     "from_wire",
     "host_names",
     "hostname",
     "http_status",
     "is_link",
     "know_secrets",
+    "last_id",
     "load_settings",
     "not_a_setting",
     "objected",

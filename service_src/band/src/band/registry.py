@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
+from band import positions
 from band.calls.signature import Handler
 from band.constants import ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER
 from band.errors import RegistrationError
@@ -32,6 +33,7 @@ class Exposed(msgspec.Struct, frozen=True):
     backoff: float = 0.5
     backoff_max: float = 30.0
     timeout: float = 0.0
+    start: str = "$"
     cache_version: Callable[[], str] | None = None
     handler: Handler = None  # type: ignore[assignment]  # made of `func` where none is given
 
@@ -206,6 +208,7 @@ class Expose:
         backoff: float = 0.5,
         backoff_max: float = 30.0,
         timeout: float = 0.0,
+        start: positions.Given = positions.NOW,
     ) -> Callable[[F], F]:
         """Take events away. Returning acknowledges what was given; raising has it delivered again.
 
@@ -232,19 +235,25 @@ class Expose:
             backoff_max: seconds that this pause never exceeds.
             timeout: seconds that one call may take; then it is cancelled and counts as failed. 0: no limit. A function
                 that is not ``async`` cannot be cancelled.
+            start: where a new listener begins: ``"now"``, ``"beginning"`` (of what the stream still holds), a time, or
+                an entry's id. One that has run before goes on where it was; the director's ``/replay`` goes back.
 
         Raises:
-            RegistrationError: a number is out of range.
+            RegistrationError: a number is out of range, or ``start`` is no place in the stream.
         """
         if max_attempts < 1 or timeout < 0 or not 0 <= backoff <= backoff_max:
             raise RegistrationError(
                 f"max_attempts={max_attempts}, backoff={backoff}, backoff_max={backoff_max}, timeout={timeout}: "
                 "a listener has at least one attempt, 0 <= backoff <= backoff_max, and a timeout of 0 or more"
             )
+        try:
+            begins = positions.group_start(start)
+        except ValueError as error:
+            raise RegistrationError(f"expose.listener(start=…): {error}") from None
         return self._record(
             name, path, ROLE_LISTENER, {"personal": personal}, batch=batch, batch_bytes=batch_bytes, linger=linger,
             in_flight=max(1, in_flight), max_attempts=max_attempts, http=http, backoff=backoff, backoff_max=backoff_max,
-            timeout=timeout,
+            timeout=timeout, start=begins,
         )  # fmt: skip
 
     def _record(

@@ -16,6 +16,7 @@ METHOD_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$(?!\n)"
 EVENT_ID_PATTERN = r"^[0-9]{1,20}$(?!\n)"
 REDIS_KEY_PATTERN = r"^(\*|[A-Za-z0-9_.:@{}-]{1,128}\*?)$(?!\n)"
 STREAM_ID_PATTERN = r"^[0-9]{1,19}(-[0-9]{1,19})?$(?!\n)"
+PLACE_PATTERN = r"^(beginning|now|[0-9][0-9T:.+ Z-]{3,39})$(?!\n)"
 STREAM_IDS_PATTERN = r"^[0-9]{1,19}-[0-9]{1,19}(,[0-9]{1,19}-[0-9]{1,19}){0,99}$(?!\n)"
 
 IN_WORDS = {
@@ -27,6 +28,7 @@ IN_WORDS = {
     METHOD_PATTERN: "a name of a method: letters, digits, _, . and -, as in dead_letters",
     EVENT_ID_PATTERN: "an event's id: up to 20 digits, as front answered it",
     STREAM_ID_PATTERN: "an id of the stream, as in 1795470000000-0",
+    PLACE_PATTERN: "beginning, now, a time as in 2026-11-27T09:30, or an id as in 1795470000000-0",
     STREAM_IDS_PATTERN: "ids of the stream joined by commas, as in 1795470000000-0,1795470000000-1",
     RELEASE_PATTERN: "a release's id, as GET /releases/<name> shows it",
     ENV_VALUE_PATTERN: "a string without NUL characters",

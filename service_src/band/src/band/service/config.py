@@ -43,7 +43,8 @@ class ServiceConfig(msgspec.Struct, frozen=True):
     http_prefix: str = ""
     log_level: str = "INFO"
     json_logs: bool = False
-    events_from: str = "$"
+    events_from: str = ""
+    """Where a new listener begins, instead of what its declaration says: the id behind which, ``0`` or ``$``."""
     stop_timeout: float = STOP_TIMEOUT
     dead_letters_max: int = MAX_ENTRIES
     dead_letters_max_mb: int = MAX_MB

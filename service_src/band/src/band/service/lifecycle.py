@@ -50,6 +50,7 @@ from band.stream.dead_letter_limit import DeadLetterLimit
 from band.stream.dead_letter_methods import DeadLetters, listener_dead_letters
 from band.stream.listener import StreamListener
 from band.stream.processor import ListenerCall
+from band.stream.replay import EventReplay
 from band.telemetry.failures import SETUP, WORKER
 from band.telemetry.logs import logger
 from band.telemetry.metrics import Metrics
@@ -111,6 +112,7 @@ class Service:
         self._feed: ListenerCall | None = None
         self._listener: StreamListener | None = None
         self._letters: DeadLetters | None = None
+        self._replay: EventReplay | None = None
         self._limit: DeadLetterLimit | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._lifespan = contextlib.AsyncExitStack()
@@ -329,12 +331,13 @@ class Service:
             service_config.name, DEAD_LETTERS.format(name=service_config.name), self.link, self.metrics,
             entries=service_config.dead_letters_max, size=service_config.dead_letters_max_mb << 20,
         )  # fmt: skip
-        earlier = self._letters
+        earlier = (self._letters, self._replay)
         self._letters = listener_dead_letters(service_config.name, self._feed, self.link, self.scheduler.spawn)
-        for name, function in self._letters.methods().items():
+        self._replay = EventReplay(service_config.name, self._feed, self.link, self._limit)
+        for name, function in {**self._letters.methods(), **self._replay.methods()}.items():
             known = self.registry.methods.get(name)
             # The service's own wins; that of an earlier start is replaced.
-            if known is None or (earlier is not None and getattr(known.func, "__self__", None) is earlier):
+            if known is None or any(one and getattr(known.func, "__self__", None) is one for one in earlier):
                 self.registry.add(Exposed(name, function, ""))
 
     async def _answer_status(self, **_params: Any) -> Any:
@@ -410,12 +413,15 @@ class Service:
             return
         self._listener = StreamListener(
             service_config.name, f"{service_config.name}-{socket.gethostname()}", self._feed.exposed, self.metrics,
-            start=service_config.events_from, commands=self.link, feed=self._feed, limit=self._limit,
+            start=service_config.events_from or self._feed.exposed.start, commands=self.link, feed=self._feed,
+            limit=self._limit,
         )  # fmt: skip
         loop = asyncio.get_running_loop()
         self._tasks.append(loop.create_task(self._listener.run(self.link.address), name="events"))
         if self._limit is not None:
             self._tasks.append(loop.create_task(self._limit.run(), name="dead letters"))
+        if self._replay is not None:
+            self._tasks.append(loop.create_task(self._replay.run(), name="replay"))
 
     def _on_task_end(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -22,6 +22,8 @@ TAKEN: Final = "events:taken:{group}"
 """Stream of what a group acknowledged: fields ``ids`` (comma-joined) and ``ms`` (how long it took)."""
 RETRIES: Final = "events:retries:{group}"
 """Hash of the entries that wait for another delivery: id → when it is due (milliseconds since 1970), attempts made."""
+LISTENER: Final = "events:listener:{group}"
+"""Hash of what a listener remembers: ``began`` (the id behind which its group began) and its last ``replay``."""
 _RETRIES_KEPT_SECONDS: Final = 2 * 86_400
 """A field that is left behind (a process died between two commands) goes with the hash, when nothing is retried."""
 TAKEN_KEPT: Final = 10_000
@@ -82,6 +84,10 @@ class StreamGroup:
                 raise
             return False
         return True
+
+    def note_beginning(self, stream_id: str) -> None:
+        """Note behind which entry the group began: a trace says of older ones that the listener never got them."""
+        self._commands.ask("HSETNX", LISTENER.format(group=self.name), "began", stream_id).add_done_callback(_ignore)
 
     async def position(self) -> str:
         """The id of the newest entry that the group was given, or begins behind."""

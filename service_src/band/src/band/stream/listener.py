@@ -17,13 +17,14 @@ from typing import Any, Final
 from band.background import run_forever
 from band.backoff import Backoff
 from band.errors import RedisError, RedisReplyError
+from band.positions import before, order
 from band.redis.address import RedisAddress
 from band.redis.link import RedisLink
 from band.registry import Exposed
 from band.stream.consumer_group import Delivery, StreamGroup
 from band.stream.dead_letter_limit import DeadLetterLimit
 from band.stream.processor import BatchProcessor, ListenerCall
-from band.stream.reader import EventReader, before, order
+from band.stream.reader import EventReader
 from band.telemetry.logs import logger
 from band.telemetry.metrics import Metrics
 
@@ -221,8 +222,11 @@ class StreamListener:
         """
         reader = self._reader
         if not reader.position:
-            await self._group.ensure(self._start)
-            reader.position = await self._group.position()
+            made = await self._group.ensure(self._start)
+            position = await self._group.position()
+            if made:
+                self._group.note_beginning(position)
+            reader.position = position
             return
         start = before(self._oldest_unhandled) if self._oldest_unhandled else reader.position
         if order(await self._group.newest()) < order(start):

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from band.positions import order
 from band.registry import Exposed
 from band.stream.consumer_group import Delivery, StreamGroup
 from band.stream.processor import BatchProcessor
@@ -24,7 +25,6 @@ PORTION_BYTES: Final = 2_000_000
 """What one read is meant to bring at most; the first large events after small ones may be up to 100."""
 OWN_BYTES: Final = 4_000_000
 """A batch of what an earlier life left, for a listener that says nothing of bytes."""
-_LAST_NUMBER: Final = 2**64 - 1
 
 
 class ReadSize:
@@ -156,15 +156,3 @@ class EventReader:
 
 def _bytes(deliveries: Sequence[Delivery]) -> int:
     return sum(len(delivery.raw) for delivery in deliveries)
-
-
-def before(stream_id: str) -> str:
-    """The id before one: a group that begins there is given that one first."""
-    milliseconds, number = order(stream_id)
-    return f"{milliseconds}-{number - 1}" if number else f"{max(0, milliseconds - 1)}-{_LAST_NUMBER}"
-
-
-def order(stream_id: str) -> tuple[int, int]:
-    """An entry's id as numbers, which compare as Redis compares them."""
-    milliseconds, _, number = stream_id.partition("-")
-    return int(milliseconds), int(number or 0)

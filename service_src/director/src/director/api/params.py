@@ -94,12 +94,6 @@ class LogsParams(ServiceParams, frozen=True):
     follow: bool = False
 
 
-class EventsParams(Nothing, frozen=True):
-    """How many events."""
-
-    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
-
-
 EventId = Annotated[
     str, msgspec.Meta(pattern=validation.EVENT_ID_PATTERN, description="id of an event, as front answered it")
 ]
@@ -117,6 +111,45 @@ class TraceParams(Nothing, frozen=True):
     id: EventId
     after: StreamId | None = None
     scan: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100_000
+
+
+Place = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=validation.PLACE_PATTERN,
+        description="a place in the stream: beginning, now, a time (ISO 8601, UTC without a zone; seconds or "
+        "milliseconds since 1970), or an entry's id",
+    ),
+]
+EventKey = Annotated[str, msgspec.Meta(max_length=256, description="an event's key, or the beginning of one at a dot")]
+
+
+class EventsParams(Nothing, frozen=True):
+    """Which events: of a key, of a visitor, between two places; how many, from which entry on backwards.
+
+    At most `scan` entries are looked at. The response names the entry from which the next page goes on (`before`).
+    """
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
+    key: EventKey = ""
+    uid: Annotated[str, msgspec.Meta(max_length=256, description="a visitor's id")] = ""
+    start: Place = msgspec.field(default="beginning", name="from")
+    end: Place = msgspec.field(default="now", name="to")
+    before: StreamId | None = None
+    scan: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100_000
+
+
+class ReplayEventsParams(ServiceParams, frozen=True):
+    """The service, and which events of the stream its listener gets once more; without `from` only how it goes.
+
+    `stop` ends the replay that is running, `resume` goes on with one that stopped.
+    """
+
+    start: Place | None = msgspec.field(default=None, name="from")
+    end: Place = msgspec.field(default="now", name="to")
+    key: EventKey = ""
+    resume: bool = False
+    stop: bool = False
 
 
 class LettersParams(ServiceParams, frozen=True):

@@ -198,13 +198,17 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 class EventList(msgspec.Struct, frozen=True):
-    """The newest events, newest first."""
+    """The newest events, newest first; `before` goes on where this page ends, null at the end of what was asked for."""
 
     events: list[StoredEvent]
+    before: str | None = None
 
 
 class GroupTrace(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of an event in a listener's group; `at` is in milliseconds since 1970, `ms` the time it took."""
+    """What became of an event in a listener's group; `at` is in milliseconds since 1970, `ms` the time it took.
+
+    `retry_at` (milliseconds since 1970) and `attempts`: the listener put it off until then (Retry).
+    """
 
     group: str
     state: Literal["waiting", "pending", "taken", "dead_letter", "older", "unknown"]
@@ -214,6 +218,8 @@ class GroupTrace(msgspec.Struct, frozen=True, kw_only=True):
     consumer: str | msgspec.UnsetType = msgspec.UNSET
     idle_ms: int | msgspec.UnsetType = msgspec.UNSET
     deliveries: int | msgspec.UnsetType = msgspec.UNSET
+    retry_at: int | msgspec.UnsetType = msgspec.UNSET
+    attempts: int | msgspec.UnsetType = msgspec.UNSET
     answer: Any
 
 

@@ -24,6 +24,7 @@ from band.platform import (
     DEAD_LETTERS,
     EVENTS_STREAM,
     FRONTIER_SERVICE,
+    LISTENER,
     REGISTRATIONS_KEY,
     RETRIES,
     TAKEN,
@@ -83,6 +84,7 @@ def rules_of(service: str, keys: Sequence[str], namespace: str) -> tuple[str, ..
     own = [
         *(key for key in (f"{service}:*",) if not is_platform_key(key, namespace)),
         dead, f"{dead}:*", f"held:{service}:*", TAKEN.format(group=service), RETRIES.format(group=service),
+        LISTENER.format(group=service), f"{LISTENER.format(group=service)}:*",
         INSTANCES.format(service=service), "s:*",
     ]  # fmt: skip
     given = [key for key in keys if key not in {ANY_KEY, NO_EVENTS, READ_EVENTS}]

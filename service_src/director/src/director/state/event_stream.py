@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import msgspec
 
 from band import DecodingError, RedisReplyError
-from band.platform import DEAD_LETTERS, EVENTS_STREAM, decode
+from band.platform import DEAD_LETTERS, EVENTS_STREAM, LISTENER, RETRIES, decode
 from director.errors import NotFound
 from director.state.store import Store, pairs, stream_order, text
 
@@ -25,6 +26,8 @@ SCAN = 100_000
 RECORDS = 20_000
 """Records of a group looked at: it keeps about half as many."""
 
+OLDER = "older than this listener"
+
 Fields = dict[str, bytes]
 
 
@@ -33,6 +36,13 @@ class StoredEvent(msgspec.Struct, frozen=True):
 
     stream_id: str
     event: Any
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some events, and the entry before which the next ones are; None when there are no more."""
+
+    events: list[StoredEvent]
+    before: str | None
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -69,10 +79,61 @@ async def find(store: Store, event_id: str, *, after: str | None = None, scan: i
     )
 
 
-async def newest(store: Store, limit: int) -> list[StoredEvent]:
-    """Return up to `limit` events, newest first; one that is no JSON stands there as text."""
-    rows = await store.command("XREVRANGE", EVENTS_STREAM, "+", "-", "COUNT", str(limit))
-    return [StoredEvent(text(row[0]), _event(_named(row[1]).get("event", b"null"))) for row in rows or () if row[1]]
+async def search(
+    store: Store,
+    limit: int,
+    *,
+    start: str = "-",
+    end: str = "+",
+    before: str | None = None,
+    key: str = "",
+    uid: str = "",
+    scan: int = SCAN,
+) -> Page:
+    """Return up to `limit` events, newest first; one that is no JSON stands there as text, and has no key or uid.
+
+    Args:
+        store: Redis.
+        limit: at most so many.
+        start: the id of the oldest entry; `$`: none.
+        end: the id of the newest one.
+        before: only entries before this one: where the page before ended.
+        key: only events of this key, or below it.
+        uid: only events of this visitor.
+        scan: at most so many entries are looked at.
+    """
+    if start == "$":
+        return Page([], None)
+    if before is not None and (end == "+" or stream_order(before) <= stream_order(end)):
+        end = f"({before}"
+    found: list[StoredEvent] = []
+    last = None
+    mark = json.dumps(uid, ensure_ascii=False).encode()[1:-1]
+    async for stream_id, fields in _entries(store, EVENTS_STREAM, end, scan if key or uid else limit, stop=start):
+        last = stream_id
+        raw = fields.get("event", b"null")
+        if uid and mark not in raw:  # most are not: they need not be read
+            continue
+        event = _event(raw)
+        if _is_wanted(event, key, uid):
+            found.append(StoredEvent(stream_id, event))
+        if len(found) >= limit:
+            return Page(found, last)
+    return Page(found, last if await _is_more(store, start, last) else None)
+
+
+async def _is_more(store: Store, start: str, last: str | None) -> bool:
+    """Tell whether entries are left before the last one that was looked at."""
+    return last is not None and bool(await store.command("XREVRANGE", EVENTS_STREAM, f"({last}", start, "COUNT", "1"))
+
+
+def _is_wanted(event: Any, key: str, uid: str) -> bool:
+    if not key and not uid:
+        return True
+    if not isinstance(event, dict) or (uid and str(event.get("uid")) != uid):
+        return False
+    own = str(event.get("key", ""))
+    return not key or own == key or own.startswith(f"{key}.")
 
 
 async def groups(store: Store, stream_id: str, event_id: str = "") -> list[dict[str, Any]]:
@@ -80,9 +141,11 @@ async def groups(store: Store, stream_id: str, event_id: str = "") -> list[dict[
 
     Listeners that bury events themselves know no entry: their dead letters are told by the event's own id.
 
-    `state` is `waiting` (not given to anybody yet), `pending` (given and not acknowledged, with `deliveries`),
+    `state` is `waiting` (not given to anybody yet), `pending` (given and not acknowledged, with `deliveries`; put off
+    with `retry_at` and `attempts`),
     `taken` (acknowledged, with `at` and `ms`), `dead_letter` (given up, with `reason`), `older` (it came before the
-    group was there, and was never given to it) or `unknown` (one of the last three, of which no record is left).
+    group was there, and was never given to it; `reason` says since when it is) or `unknown` (one of the last three,
+    of which no record is left).
     """
     try:
         known = [_named(item) for item in await store.command("XINFO", "GROUPS", EVENTS_STREAM) or ()]
@@ -100,7 +163,7 @@ async def _group(store: Store, facts: Fields, stream_id: str, event_id: str) -> 
     if pending:
         _, consumer, idle, deliveries = pending[0]
         held = {"consumer": text(consumer), "idle_ms": int(idle), "deliveries": int(deliveries)}
-        return {"group": name, "state": "pending", **held}
+        return {"group": name, "state": "pending", **held, **await _delay(store, name, stream_id)}
     async for letter_id, fields in _entries(store, DEAD_LETTERS.format(name=name), stream_id, RECORDS):
         if _is_letter_of(fields, stream_id, event_id):
             reason = text(fields.get("reason", b""))
@@ -109,7 +172,32 @@ async def _group(store: Store, facts: Fields, stream_id: str, event_id: str) -> 
         if stream_id in text(fields.get("ids", b"")).split(","):
             took = _number(fields.get("ms"))
             return {"group": name, "state": "taken", "at": stream_order(record_id)[0], "ms": took}
-    return {"group": name, "state": "older" if await _has_taken_all_else(store, facts, name) else "unknown"}
+    if began := text(await _remembered(store, LISTENER.format(group=name), "began") or b""):
+        if stream_order(stream_id) > stream_order(began):
+            return {"group": name, "state": "unknown"}
+        since = f", which began at {_clock(stream_order(began)[0])}" if stream_order(began)[0] else ""
+        return {"group": name, "state": "older", "reason": f"{OLDER}{since}"}
+    if await _has_taken_all_else(store, facts, name):
+        return {"group": name, "state": "older", "reason": OLDER}
+    return {"group": name, "state": "unknown"}
+
+
+async def _delay(store: Store, name: str, stream_id: str) -> dict[str, Any]:
+    """Return until when a listener put an event off (Retry), and after how many attempts; nothing if it did not."""
+    noted = text(await _remembered(store, RETRIES.format(group=name), stream_id) or b"").split()
+    return {"retry_at": _whole(noted[0]), "attempts": _whole(noted[1])} if len(noted) == 2 else {}
+
+
+async def _remembered(store: Store, key: str, field: str) -> bytes | None:
+    """Return a field of a hash; None where there is none, or the service made the key something else."""
+    try:
+        found = await store.command("HMGET", key, field)
+    except RedisReplyError as error:
+        if error.code in ("WRONGTYPE", "NOPERM"):  # NOPERM: the rules of the director's user are older than it
+            return None
+        raise
+    value = found[0]
+    return value if isinstance(value, bytes) else None
 
 
 async def _has_taken_all_else(store: Store, facts: Fields, name: str) -> bool:
@@ -131,13 +219,19 @@ def _is_letter_of(fields: Fields, stream_id: str, event_id: str) -> bool:
     return event is not None and str(event.get("id")) == event_id
 
 
-async def _entries(store: Store, key: str, start: str, most: int) -> AsyncIterator[tuple[str, Fields]]:
-    """Yield up to `most` entries of a stream from `start` on; nothing when the key is not there, or no stream."""
+async def _entries(
+    store: Store, key: str, start: str, most: int, *, stop: str | None = None
+) -> AsyncIterator[tuple[str, Fields]]:
+    """Yield up to `most` entries of a stream from `start` on; nothing when the key is not there, or no stream.
+
+    With `stop` they are yielded backwards, down to that id.
+    """
+    command, last = ("XRANGE", "+") if stop is None else ("XREVRANGE", stop)
     chunk = CHUNK // 10  # until it is known how large they are
     while most > 0:
         count = min(chunk, most)
         try:
-            rows = await store.command("XRANGE", key, start, "+", "COUNT", str(count))
+            rows = await store.command(command, key, start, last, "COUNT", str(count))
         except RedisReplyError as error:
             if error.code == "WRONGTYPE":  # a service may write what it likes at its own keys
                 return
@@ -187,6 +281,11 @@ def _event(raw: bytes) -> Any:
 def _object(raw: bytes) -> dict[str, Any] | None:
     value = _event(raw)
     return value if isinstance(value, dict) else None
+
+
+def _whole(raw: str) -> int:
+    """Return a number that a service noted; 0 for what is none."""
+    return int(raw) if raw.isdigit() else 0
 
 
 def _number(raw: Any) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from band import BandError
-from band.platform import RedisLink
+from band.platform import RedisLink, first_id, last_id
 from director.api import params
 from director.api.routes import route
 from director.api.schemas import EventList, EventTrace, GroupTrace
@@ -21,6 +21,7 @@ from director.supervise.status import StatusBoard
 
 TRACE_TIMEOUT = 1.0
 LETTERS_TIMEOUT = 5.0
+_SEE_PLACES = "a place is beginning, now, a time, or an entry's id"
 _LETTERS = (404, 409, 422, 502, 504)
 
 
@@ -33,9 +34,17 @@ class EventHandlers:
     board: StatusBoard
     registrations: Registrations
 
-    @route("/events", "The newest events, newest first", 422, 502, reads=True)
+    @route("/events", "The newest events, newest first; by key, visitor and time", 422, 502, reads=True)
     async def events(self, given: params.EventsParams) -> EventList:
-        return EventList(await event_stream.newest(self.link, given.limit))
+        try:
+            start, end = first_id(given.start), last_id(given.end)
+        except ValueError as error:
+            raise InvalidValue(str(error), _SEE_PLACES) from None
+        page = await event_stream.search(
+            self.link, given.limit, start=start, end=end, before=given.before, key=given.key, uid=given.uid,
+            scan=given.scan,
+        )  # fmt: skip
+        return EventList(page.events, page.before)
 
     @route(
         "/trace/{id}",
@@ -74,6 +83,19 @@ class EventHandlers:
                 "say which dead letters to delete", "id=<stream id>[,<stream id>…], or all=1 for all of them"
             )
         return await self._letters(given.name, "delete_dead_letters", {"ids": given.id or ""})
+
+    @route(
+        "/replay/{name}", "Give a listener events of the stream once more; other listeners are not touched", *_LETTERS
+    )
+    async def replay(self, given: params.ReplayEventsParams) -> Any:
+        if sum([given.start is not None, given.resume, given.stop]) > 1:
+            raise InvalidValue(
+                "from, resume and stop exclude each other", "give one of them, or none to see how it goes"
+            )
+        arguments: dict[str, Any] = {"resume": given.resume, "stop": given.stop}
+        if given.start is not None:
+            arguments |= {"start": given.start, "end": given.end, "key": given.key}
+        return await self._letters(given.name, "replay_events", arguments)
 
     async def _letters(self, name: str, method: str, arguments: dict[str, Any]) -> Any:
         known = name in self.board.names()

@@ -1,0 +1,83 @@
+"""Places in the stream of events, as people name them: an end of it, a time, or the id of an entry."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+BEGINNING: Final = "beginning"
+NOW: Final = "now"
+Given = str | int | float | datetime
+_LAST: Final = 2**64 - 1
+_ID: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+_MILLISECONDS: Final = re.compile(r"[0-9]{11,14}")
+_SECONDS: Final = re.compile(r"[0-9]{9,10}(\.[0-9]{1,9})?")
+
+
+def first_id(given: Given) -> str:
+    """Return the id from which a range begins; ``$`` for "now", behind everything that there is.
+
+    Args:
+        given: ``beginning``, ``now``, a time (a ``datetime``; a text of ISO 8601, UTC where it names no zone; seconds
+            or milliseconds since 1970), or an entry's id.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    text = _text(given)
+    if text == BEGINNING:
+        return "0-0"
+    if text == NOW:
+        return "$"
+    return text if _ID.fullmatch(text) else f"{_milliseconds(text)}-0"
+
+
+def last_id(given: Given) -> str:
+    """Return the id with which a range ends, itself included; ``+`` for "now". The rest is as in :func:`first_id`."""
+    text = _text(given)
+    if text == NOW:
+        return "+"
+    if text == BEGINNING:
+        return "0-0"
+    return text if _ID.fullmatch(text) else f"{_milliseconds(text)}-{_LAST}"
+
+
+def group_start(given: Given) -> str:
+    """Return the id behind which a new group begins, so that the entry at the place is the first that it gets."""
+    first = first_id(given)
+    return first if first == "$" else before(first)
+
+
+def before(stream_id: str) -> str:
+    """Return the id before one: a group that begins there is given that one first."""
+    milliseconds, number = order(stream_id)
+    return f"{milliseconds}-{number - 1}" if number else f"{max(0, milliseconds - 1)}-{_LAST if milliseconds else 0}"
+
+
+def order(stream_id: str) -> tuple[int, int]:
+    """Return an entry's id as numbers, which compare as Redis compares them."""
+    milliseconds, _, number = stream_id.partition("-")
+    return int(milliseconds), int(number or 0)
+
+
+def _text(given: Given) -> str:
+    return given.isoformat() if isinstance(given, datetime) else str(given).strip()
+
+
+def _milliseconds(text: str) -> int:
+    if _MILLISECONDS.fullmatch(text):
+        return int(text)
+    if _SECONDS.fullmatch(text):
+        return int(float(text) * 1000)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or not text[:1].isdigit() or "-" not in text:
+        raise ValueError(
+            f"{text[:50]!r} is no place in the stream; write beginning, now, a time as 2026-11-27T09:30, "
+            "milliseconds since 1970, or an entry's id as 1795470000000-0"
+        )
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0, int(moment.timestamp() * 1000))

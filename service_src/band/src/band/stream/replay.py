@@ -1,0 +1,326 @@
+"""Replay: events that the stream still holds are given to one listener once more; other groups are not touched.
+
+What is asked for, and how far it has come, is in the hash ``events:listener:<group>``. One instance of the service
+works on it, and holds a lock; when it ends, another one or the next life goes on behind the last noted position. A
+range has an end from the start: the newest event that the group was given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from band.background import run_forever
+from band.backoff import Backoff
+from band.constants import DEAD_LETTERS, EVENTS_STREAM
+from band.errors import InvalidParams, RedisError, RedisReplyError, RedisUnavailable, Reject, Retry
+from band.positions import Given, before, first_id, last_id, order
+from band.redis.link import RedisLink
+from band.stream.consumer_group import LISTENER, StreamGroup
+from band.stream.dead_letter_limit import DeadLetterLimit
+from band.stream.dead_letter_methods import EXTEND_IF_OURS, FREE_IF_OURS, LOCK, LOCK_INTERVAL, LOCK_MS, PATIENCE
+from band.stream.dead_letters import Letter, LetterStream
+from band.stream.processor import ListenerCall
+from band.telemetry.logs import logger
+from band.telemetry.tracebacks import describe_raised
+
+LOOK_SECONDS: Final = 5.0
+"""Between two looks whether an instance that replayed is gone."""
+SAVE_SECONDS: Final = 1.0
+"""Between two notes of the position: so much may be given again after a crash."""
+PORTION_ENTRIES: Final = 1000
+PORTION_BYTES: Final = 2_000_000
+_RUNNING, _STOPPED, _DONE = "running", "stopped", "done"
+_ASKED: Final = "replay_stop"
+
+
+class Progress(msgspec.Struct):
+    """A replay: its range (both ends included), how far it has come, and why it ended."""
+
+    state: str
+    start: str
+    end: str
+    key: str
+    position: str
+    """The last entry that is done with; the range goes on behind it."""
+    replayed: int = 0
+    rejected: int = 0
+    left_out: int = 0
+    """Of another key, or no event."""
+    reason: str = ""
+    stopped_at: str = ""
+    started_at: int = 0
+
+    def shown(self) -> dict[str, Any]:
+        """Return it without empty texts."""
+        return {name: value for name, value in msgspec.to_builtins(self).items() if value != ""}
+
+
+class Stopped(Exception):
+    """The replay ends before its range does; ``stream_id`` is the entry at which."""
+
+    def __init__(self, reason: str, stream_id: str = "") -> None:
+        super().__init__(reason)
+        self.stream_id = stream_id
+
+
+class EventReplay:
+    """Replays one at a time among all instances of the service."""
+
+    def __init__(self, service: str, call: ListenerCall, link: RedisLink, limit: DeadLetterLimit | None = None) -> None:
+        self._call = call
+        self._link = link
+        self._limit = limit
+        self._stream = LetterStream(link, EVENTS_STREAM)
+        self._group = StreamGroup(service, "", link, link)
+        self._dead = DEAD_LETTERS.format(name=service)
+        self._key = LISTENER.format(group=service)
+        self._lock = LOCK.format(key=self._key)
+        self._token = secrets.token_hex(8).encode()
+        self._wanted = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._saved_at = 0.0
+        self._unsaved: dict[str, float] = {}
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """Return the functions to expose, by name."""
+        return {"replay_events": self.replay_events}
+
+    async def replay_events(
+        self,
+        start: Any = "",
+        end: Any = "now",
+        key: str = "",
+        resume: bool = False,
+        stop: bool = False,
+        **_params: Any,
+    ) -> dict[str, Any]:
+        """Give events of a range to the listener once more; without ``start``, tell how the last replay goes.
+
+        Args:
+            start: the first: ``beginning``, a time, or an entry's id.
+            end: the last; never beyond what the listener was given already.
+            key: only events of this key, or below it (``in.gen.track``).
+            resume: go on with the one that stopped.
+            stop: end the one that is running; ``resume`` goes on with it.
+
+        Raises:
+            InvalidParams: a place is none, or there is nothing to resume.
+        """
+        if stop:
+            await self._link.command("HSET", self._key, _ASKED, "1")
+            return await self._started()
+        if not resume and start in ("", None):
+            last = await self._read()
+            return last.shown() if last else {"state": "none"}
+        if not await self._link.command("SET", self._lock, self._token, "NX", "PX", LOCK_MS):
+            return await self._refusal()
+        try:
+            last = await self._read()
+            if last is not None and last.state == _RUNNING:
+                return await self._refusal()
+            await self._write(await self._resumed(last) if resume else await self._planned(start, end, key))
+            await self._link.command("HDEL", self._key, _ASKED)
+        finally:
+            await self._free()
+        return {"started": True, **await self._started()}
+
+    async def _refusal(self) -> dict[str, Any]:
+        last = await self._read()
+        return {"started": False, "why": "a replay is running; stop it first", **(last.shown() if last else {})}
+
+    async def _started(self) -> dict[str, Any]:
+        """Have an instance look now, and return how far it is after a moment."""
+        self._ended.clear()
+        self._wanted.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self._ended.wait()
+        last = await self._read()
+        return last.shown() if last else {"state": "none"}
+
+    async def _planned(self, start: Given, end: Given, key: str) -> Progress:
+        try:
+            first, last = first_id(start), last_id(end)
+        except ValueError as error:
+            raise InvalidParams(str(error)) from None
+        given = await self._group.position()
+        last = given if last == "+" else min(last, given, key=order)
+        if first == "$" or order(first) > order(last):
+            raise InvalidParams(
+                f"there is nothing between {start} and {end}: the listener was given events up to {given}"
+            )
+        return Progress(_RUNNING, first, last, key, before(first), started_at=int(time.time() * 1000))
+
+    @staticmethod
+    async def _resumed(last: Progress | None) -> Progress:
+        if last is None or last.state != _STOPPED:
+            raise InvalidParams("there is no replay that stopped; give the start of a new one")
+        return msgspec.structs.replace(last, state=_RUNNING, reason="", stopped_at="")
+
+    # --- the work
+
+    async def run(self) -> None:
+        """Replay what is asked for, until cancelled."""
+        await run_forever("replay", self._look)
+
+    async def _look(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._wanted.wait()
+        self._wanted.clear()
+        try:
+            await self._link.ready(30)
+            progress = await self._read()
+            if progress is None or progress.state != _RUNNING:
+                self._ended.set()
+            elif await self._link.command("SET", self._lock, self._token, "NX", "PX", LOCK_MS):
+                await self._work(progress)
+        except RedisUnavailable:
+            return  # the range goes on when Redis is back
+        except RedisReplyError as error:  # a user of before these keys
+            logger.warning("replay_refused", group=self._group.name, reason=str(error))
+
+    async def _work(self, progress: Progress) -> None:
+        holding = asyncio.get_running_loop().create_task(self._hold())
+        working = asyncio.get_running_loop().create_task(self._replay(progress))
+        try:
+            await asyncio.wait([holding, working], return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                if (reason := holding.result()) is None:
+                    return  # another instance has the lock, and goes on
+                raise Stopped(reason)
+            await working
+            progress.state = _DONE
+        except Stopped as error:
+            progress.state, progress.reason, progress.stopped_at = _STOPPED, str(error), error.stream_id
+            logger.warning("replay_stopped", group=self._group.name, at=error.stream_id, reason=str(error))
+        except asyncio.CancelledError:  # the service stops; the next life goes on from here
+            with contextlib.suppress(RedisError):
+                await self._save(progress, now=True)
+            raise
+        finally:
+            for task in (holding, working):
+                task.cancel()
+            await asyncio.gather(holding, working, return_exceptions=True)
+            if progress.state != _RUNNING:
+                await self._write(progress)
+                await self._link.command("HDEL", self._key, _ASKED)
+                logger.info("replay_ended", group=self._group.name, **progress.shown())
+            await self._free()
+            self._ended.set()
+
+    async def _hold(self) -> str | None:
+        """Keep the lock; ends with why the replay is to stop, or None when the lock was lost."""
+        at = time.monotonic()
+        while True:
+            await asyncio.sleep(0.2)
+            with contextlib.suppress(RedisError):
+                if (await self._link.command("HMGET", self._key, _ASKED))[0] is not None:
+                    return "stopped on request"
+                if time.monotonic() - at < LOCK_INTERVAL:
+                    continue
+                at = time.monotonic()
+                if not await self._link.command("EVAL", EXTEND_IF_OURS, 1, self._lock, self._token, LOCK_MS):
+                    return None
+
+    async def _replay(self, progress: Progress) -> None:
+        async for portion in self._portions(progress):
+            wanted = [one for one in portion if one.readable and _wants(progress.key, one.event)]
+            size = self._call.exposed.batch or 1
+            for begin in range(0, len(wanted), size):
+                batch = wanted[begin : begin + size]
+                await self._give(batch, progress)
+                progress.position = batch[-1].stream_id
+                await self._save(progress)
+            progress.left_out += len(portion) - len(wanted)
+            progress.position = portion[-1].stream_id
+            await self._save(progress, now=True)
+
+    async def _portions(self, progress: Progress) -> AsyncIterator[list[Letter]]:
+        """Yield the entries of the range behind the position, some at a time."""
+        exposed = self._call.exposed
+        entries = min(exposed.batch or 50, PORTION_ENTRIES)
+        size = min(exposed.batch_bytes or PORTION_BYTES, PORTION_BYTES)
+        while portion := await self._stream.read(entries, progress.position, size):
+            inside = [one for one in portion if order(one.stream_id) <= order(progress.end)]
+            if inside:
+                yield inside
+            if len(inside) < len(portion):
+                return
+
+    async def _give(self, batch: Sequence[Letter], progress: Progress) -> None:
+        """Have the listener take events, with its own attempts and pauses.
+
+        Raises:
+            Stopped: it did not take them; nothing behind them was given.
+        """
+        exposed = self._call.exposed
+        backoff = Backoff(base=exposed.backoff, cap=exposed.backoff_max)
+        while True:
+            begun = time.monotonic()
+            try:
+                await self._call.give([one.event for one in batch])
+            except (Reject, InvalidParams) as error:
+                await self._reject(batch, error, progress)
+                return
+            except Exception as error:  # noqa: BLE001 - whatever it is, the operator is told
+                reason = str(error) if isinstance(error, Retry) else describe_raised(error)
+                if backoff.attempts + 1 >= exposed.max_attempts:
+                    raise Stopped(f"{exposed.max_attempts} attempts; the last: {reason}", batch[0].stream_id) from None
+                pause = backoff.next()
+                await asyncio.sleep(pause if not isinstance(error, Retry) or error.after is None else error.after)
+            else:
+                took = (time.monotonic() - begun) * 1000
+                progress.replayed += len(batch)
+                self._unsaved.update((one.stream_id, took) for one in batch)
+                return
+
+    async def _reject(self, batch: Sequence[Letter], error: Exception, progress: Progress) -> None:
+        """Make what is rejected alone a dead letter; of a batch, give each half again."""
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            await self._give(batch[:middle], progress)
+            await self._give(batch[middle:], progress)
+            return
+        await LetterStream(self._link, self._dead).add(
+            [(batch[0].event, {"reason": str(error), "stream_id": batch[0].stream_id})]
+        )
+        progress.rejected += 1
+        if self._limit is not None:
+            await self._limit.added(1, batch[0].size)
+
+    # --- what is remembered
+
+    async def _read(self) -> Progress | None:
+        raw = (await self._link.command("HMGET", self._key, "replay"))[0]
+        return None if raw is None else msgspec.json.decode(raw, type=Progress)
+
+    async def _write(self, progress: Progress) -> None:
+        await self._link.command("HSET", self._key, "replay", msgspec.json.encode(progress))
+
+    async def _save(self, progress: Progress, *, now: bool = False) -> None:
+        if not now and time.monotonic() - self._saved_at < SAVE_SECONDS:
+            return
+        self._saved_at = time.monotonic()
+        await self._write(progress)
+        if self._unsaved:
+            took, ids = max(self._unsaved.values()), list(self._unsaved)
+            self._unsaved.clear()
+            with contextlib.suppress(RedisError):  # a note that is refused harms nothing
+                await self._group.note(ids, took)
+
+    async def _free(self) -> None:
+        with contextlib.suppress(RedisError):
+            await self._link.command("EVAL", FREE_IF_OURS, 1, self._lock, self._token)
+
+
+def _wants(key: str, event: dict[str, Any]) -> bool:
+    found = str(event.get("key", ""))
+    return key in ("", "*", found) or found.startswith(f"{key}.")
