@@ -67,7 +67,8 @@ def test_the_director_needs_no_right_that_it_has_not(redis: RedisWithUsers, dire
     for path in (
         "/run/other", "/restart/other", "/stop/other", "/start/other", "/run/other?dry_run=1", "/get_config/other",
         "/update_config/other?env.A=1", "/configs_list", "/list", "/state", "/show/other", "/registrations",
-        "/ask_state/other", "/call/other/echo?a=1", "/set_pos/other?pos=7x7", "/releases/other", "/events", "/events?uid=1",
+        "/ask_state/other", "/call/other/echo?a=1", "/set_pos/other?pos=7x7", "/releases/other", "/events",
+        "/events?uid=1",
         "/trace/7530741854237622272", "/dead_letters/other", "/replay_dead_letters/other",
         "/delete_dead_letters/other?all=1", "/prune", "/rebuild_all", "/health", "/metrics", "/rm/other",
     ):  # fmt: skip
