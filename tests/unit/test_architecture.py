@@ -23,7 +23,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FLOORS: dict[str, list[str]] = {
     "band": [
-        "backoff cache calls.consent calls.event constants errors per_turn positions responses",
+        "backoff cache calls.consent calls.event calls.positions constants errors per_turn responses",
         "config json_codec calls.signature",
         "telemetry",
         "background registry typed_settings",

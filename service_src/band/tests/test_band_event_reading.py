@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from band.positions import before
+from band.calls.positions import before
 from band.service.lifecycle import Service
 from band.stream import consumer_group
 from band.stream import listener as events_module

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 import pytest
 
 from band import Reject, Retry, testing
+from band.calls.positions import first_id, group_start, last_id
 from band.errors import RegistrationError, RpcRemoteError
-from band.positions import first_id, group_start, last_id
 from band.service.lifecycle import Service
 
 

@@ -10,6 +10,7 @@ from band.background import failing_loops, run_forever
 from band.backoff import Backoff, exponential
 from band.cache import Recent
 from band.calls.consent import MARK, objected
+from band.calls.positions import first_id, last_id
 from band.compat.requirements import adapt as adapt_pins
 from band.compat.requirements import explain as explain_pins
 from band.config import NO, YES, first, words
@@ -28,7 +29,6 @@ from band.jsonrpc import RpcClient, Scatter
 from band.jsonrpc.instances import CHANNEL as INSTANCES_CHANNEL
 from band.jsonrpc.instances import KEY as INSTANCES_KEY
 from band.jsonrpc.messages import INVALID_PARAMS, METHOD_NOT_FOUND
-from band.positions import first_id, last_id
 from band.redis import RedisAddress, RedisLink, dsn_from_env
 from band.redis.link import reply_error
 from band.registry import Health, resolve

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
-from band import positions
+from band.calls import positions
 from band.calls.signature import Handler
 from band.constants import ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER
 from band.errors import RegistrationError

@@ -1,1 +1,1 @@
-"""Calls of the functions that a service offers: their parameters and events typed, and the hook around each."""
+"""Calls of the functions that a service offers: their parameters and events typed, the hook around each, and where a listener begins."""

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from band.background import run_forever
 from band.backoff import Backoff
+from band.calls.positions import before, order
 from band.errors import RedisError, RedisReplyError
-from band.positions import before, order
 from band.redis.address import RedisAddress
 from band.redis.link import RedisLink
 from band.registry import Exposed

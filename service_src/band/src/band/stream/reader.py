@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from band.positions import order
+from band.calls.positions import order
 from band.registry import Exposed
 from band.stream.consumer_group import Delivery, StreamGroup
 from band.stream.processor import BatchProcessor

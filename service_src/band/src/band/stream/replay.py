@@ -18,9 +18,9 @@ import msgspec
 
 from band.background import run_forever
 from band.backoff import Backoff
+from band.calls.positions import Given, before, first_id, last_id, order
 from band.constants import DEAD_LETTERS, EVENTS_STREAM
 from band.errors import InvalidParams, RedisError, RedisReplyError, RedisUnavailable, Reject, Retry
-from band.positions import Given, before, first_id, last_id, order
 from band.redis.link import RedisLink
 from band.stream.consumer_group import LISTENER, StreamGroup
 from band.stream.dead_letter_limit import DeadLetterLimit
