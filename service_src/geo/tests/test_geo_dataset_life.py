@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from errno import ENOSPC
@@ -462,3 +463,22 @@ async def test_a_file_is_checked_once(tmp_path: Path) -> None:
     again = started()
     assert not await again.open() and "rotten" in again.health()["reason"]
     assert (tmp_path / "volume" / "data.bin.broken").read_bytes() == b"good 0"
+
+
+async def test_a_slow_check_outlives_who_waits_for_it(tmp_path: Path) -> None:
+    """A start that does not wait for the check leaves it running; who opens the file meanwhile waits for the same."""
+    own, free, checks = tmp_path / "own.bin", threading.Event(), list[Path]()
+    own.write_bytes(OLD)
+
+    def check(path: Path) -> None:
+        checks.append(path)
+        assert free.wait(30)
+
+    slow = Dataset("test", own, [], load, check)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(slow.open(), 0.01)
+    again = asyncio.create_task(slow.open())
+    await asyncio.sleep(0)
+    assert slow.value is None
+    free.set()
+    assert await again and slow.value == OLD and len(checks) == 1

@@ -15,6 +15,7 @@ from geo.dataset import Checker, Dataset, Loader, Source
 from geo.lookup import Locator
 
 T = TypeVar("T")
+_OPEN_SECONDS = 30.0
 
 
 def make_dataset(
@@ -44,8 +45,12 @@ def register(dataset: Dataset[T], locator: Locator[T], *more: Dataset[Any]) -> N
 
     @setup()
     async def open_database() -> None:
-        """Open the database that is there before anybody asks: a new container must not answer worse than the old."""
-        await asyncio.gather(*(one.open() for one in (dataset, *more)))
+        """Open the database that is there before anybody asks: a new container must not answer worse than the old.
+
+        A file that has to be checked first may take longer than the director waits for a service: it goes on alone.
+        """
+        opening = [asyncio.create_task(one.open()) for one in (dataset, *more)]
+        await asyncio.wait(opening, timeout=_OPEN_SECONDS)
 
     @worker()
     async def keep_fresh() -> None:

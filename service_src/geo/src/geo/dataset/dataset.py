@@ -68,6 +68,7 @@ class Dataset(Generic[T]):
         self._stale_days = stale_days
         self._http = http
         self._store: Store[T] | None = None
+        self._opening: asyncio.Task[bool] | None = None
         self._about: dict[str, Any] = {}
         self._error = ""
         self._lock = asyncio.Lock()
@@ -125,7 +126,15 @@ class Dataset(Generic[T]):
             self._metrics.add(former)
 
     async def open(self) -> bool:
-        """Open the file that is there; return whether there is a value now. Never raises for bad data or a bad disk."""
+        """Open the file that is there; return whether there is a value now. Never raises for bad data or a bad disk.
+
+        It goes on when its caller gives up; another caller joins in.
+        """
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self._open())
+        return await asyncio.shield(self._opening)
+
+    async def _open(self) -> bool:
         try:
             store = self._store = await asyncio.to_thread(Store, self._path, self._load, self._check)
             loaded = await asyncio.to_thread(store.open)
