@@ -37,6 +37,7 @@ ELSEWHERE = {
     r"cp inventory/sample.yml": "tests/unit/test_settings.py",
     r"ansible-galaxy|.*ansible-playbook rockstat\.band\.": "tests/unit/test_collection.py",
     r".*docs/tools/variables.py": "tests/unit/test_collection.py",
+    r".*docs/tools/terminal.py": "tests/unit/test_docs.py",
     r"docker run -d --name=band": "tests/integration/test_plain_docker_run.py",
     r"(curl|http) .*(send_mixpanel|mixpanel_double)": "molecule/alternative/molecule.yml",
     r".*playbooks/uninstall.yml -e": "molecule/uninstall/side_effect.yml",
