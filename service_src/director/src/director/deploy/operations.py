@@ -45,7 +45,10 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class WouldRun(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What `/run` with `dry_run` would do; with `held` it is about the release that serves instead."""
+    """What `/run` would change (`dry_run`); with `held` it is about the release that serves instead.
+
+    `nothing`: the release is up to date; `/run` would only replace its container with a fresh one.
+    """
 
     name: str
     would: Would
