@@ -92,6 +92,16 @@ def test_who_is_cut_off_from_the_network_is_connected_again() -> None:
     assert verbs(decide(None, redis, director, self_id="d")) == [("connect", "r"), ("connect", "d")]
 
 
+def test_a_core_container_that_is_being_replaced_is_not_started_beside_the_new_one() -> None:
+    """Two Redis on one volume would lose events. Only when no new one comes for long is the old one started."""
+    old = seen(id="o", name="redis-before", service="redis", kind="core", state="exited", finished_at=NOW - 30)
+    assert decide([], old, seen(id="n", name="redis", service="redis", kind="core")).actions == []
+    created = seen(id="n", name="redis", service="redis", kind="core", state="created")
+    assert decide([], old, created).actions == []
+    assert decide([], old) == Plan([], NOW - 30 + 120)
+    assert verbs(decide([], old, now=NOW + 91)) == [("start", "o")]
+
+
 def test_busy_services_are_left_alone() -> None:
     """A service that somebody is working on gets no action, whatever it looks like."""
     assert decide([wanted()], busy=frozenset({"one"})).actions == []

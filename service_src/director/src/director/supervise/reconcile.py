@@ -25,6 +25,10 @@ one to its network again.
 STALE = "has outdated platform settings"
 CORE_PATIENCE = 1.0
 """Seconds before a core container that ended is started: whoever replaces it on purpose gets to it first."""
+SET_ASIDE = "-before"
+"""End of the name of a core container that Ansible's module `band_container` is replacing."""
+SET_ASIDE_PATIENCE = 120.0
+"""Seconds before one that was set aside is started, when no new one has come."""
 
 
 class Action(msgspec.Struct, frozen=True, order=True):
@@ -122,7 +126,11 @@ def _core(world: World, item: Container) -> Steps:
         yield _when(world, max(recent, default=0.0) + restart_delay(recent), _connect(item))
     if item.id == world.self_id or item.state not in {"exited", "dead"}:
         return
-    due = item.finished_at + max(CORE_PATIENCE, restart_delay(recent))
+    set_aside = item.name.endswith(SET_ASIDE)
+    if set_aside and any(other.name == item.name.removesuffix(SET_ASIDE) for other in world.observed):
+        return  # two Redis on one volume would write over each other
+    patience = SET_ASIDE_PATIENCE if set_aside else CORE_PATIENCE
+    due = item.finished_at + max(patience, restart_delay(recent))
     yield _when(world, due, Action("start", item.service, item.id, f"exited with code {item.exit_code}"))
 
 
