@@ -178,7 +178,28 @@ class Stage(FakeEngine):
         keys = {"keys": ["in.gen.track"]} if part.get("role") == "enricher" else {}
         row = {"method": "enrich" if keys else "take", "role": part.get("role"), "options": keys}
         rows = [row] if part.get("role") else []
-        return {**found, "register": rows, "methods": [*METHODS], "health": {"status": status, "checks": checks}}
+        said = {"methods": [*METHODS], "schemas": SCHEMAS} if service == "send_mixpanel" else {"methods": [*METHODS]}
+        return {**found, "register": rows, **said, "health": {"status": status, "checks": checks}}
+
+
+SCHEMAS: dict[str, Any] = {
+    "methods": {
+        "echo": {"description": "Return what it is given.", "params": {"$ref": "#/components/schemas/EchoParams"}},
+        "broadcast": {"description": "Send events to Mixpanel.", "role": "listener"},
+    },
+    "components": {
+        "EchoParams": {
+            "type": "object",
+            "properties": {
+                "limit": {"type": "integer", "minimum": 1, "maximum": 9, "default": 3},
+                "order": {"enum": ["up", "down"]},
+                "deep": {"type": "boolean", "default": False},
+                "where": {"type": "object"},
+            },
+            "required": ["limit"],
+        }
+    },
+}
 
 
 class SlowBuilder(FakeBuilder):

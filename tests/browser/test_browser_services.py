@@ -320,3 +320,22 @@ def test_an_empty_director_says_what_to_do(visitors: Callable[..., Any], theatre
     expect(page.locator("#no-events")).to_contain_text("curl")
     expect(page.locator("#grid")).to_be_empty()
     expect(page.locator("#shelf li")).to_have_count(7)
+
+
+def test_a_method_is_called_by_its_form(visit: Any) -> None:
+    """Fields come from the method's types; the result stands below; what is not JSON is told before it is sent."""
+    page = visit.open("/dashboard/service/send_mixpanel")
+    expect(page.get_by_role("region", name="Listens to")).to_contain_text("Send events to Mixpanel.")
+    calls = page.get_by_role("region", name="Call a method")
+    calls.locator("summary", has_text="echo").click()
+    form = calls.locator("form[data-method=echo]")
+    form.get_by_label("limit").fill("7")
+    form.get_by_label("order").select_option("down")
+    form.get_by_label("where").fill('{"a": [1]}')
+    form.get_by_role("button", name="Call").click()
+    expect(form.locator("pre")).to_contain_text('"limit": "7"')
+    expect(form.locator("pre")).to_contain_text('"order": "down"')
+    expect(form.locator("pre")).not_to_contain_text("deep")
+    form.get_by_label("where").fill("{")
+    form.get_by_role("button", name="Call").click()
+    expect(page.locator("#notices")).to_contain_text("where: this is not JSON")

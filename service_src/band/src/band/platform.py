@@ -45,6 +45,7 @@ from band.service.cross_site import (
     service_policy,
 )
 from band.service.health import DEGRADED, OK, http_status, read_health, worst
+from band.service.openapi import operations as openapi_operations
 from band.stream.consumer_group import LISTENER, RETRIES, TAKEN
 from band.stream.dead_letter_methods import DeadLetters
 from band.stream.dead_letters import READ_BYTES, Letter, LetterStream
@@ -114,6 +115,7 @@ __all__ = [
     "load_settings",
     "not_a_setting",
     "objected",
+    "openapi_operations",
     "protect",
     "read_health",
     "reader",

@@ -30,6 +30,12 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """No parameters."""
 
 
+class DocumentParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service whose methods are described too; without one only the director's own paths, or all listeners."""
+
+    service: Name | None = None
+
+
 class ServiceParams(Nothing, frozen=True):
     """The service that the request is about."""
 

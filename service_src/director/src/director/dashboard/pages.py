@@ -11,6 +11,8 @@ import msgspec
 from aiohttp import web
 
 from band import RedisError
+from band.platform import EVENTS_STREAM
+from director.api import service_schemas
 from director.api.handlers import ENDPOINTS
 from director.api.params import LogsParams, Nothing, ServiceParams, TraceParams, checked
 from director.api.schemas import ReleaseRow
@@ -123,6 +125,8 @@ class Pages:
             releases=await self._releases(name),
             env=sorted(shown.spec.get("env", {}).items()),
             health=shown.status.get("health"),
+            forms=service_schemas.forms(self._api.system.schemas(name)),
+            topics=_topics(name, self._api.system.schemas(name)),
             register=[_registered(item) for item in shown.register or [] if isinstance(item, Mapping)],
             queues=[queue] if queue is not None and queue.total else [],
             tail=await self._tail(name),
@@ -200,6 +204,15 @@ class Pages:
             )
 
         return handle
+
+
+def _topics(name: str, schemas: service_schemas.Schemas) -> list[dict[str, Any]]:
+    """Return what the listeners of a service read, and what of an event each asks for."""
+    return [
+        {"method": method, "about": one.description, "stream": EVENTS_STREAM, "group": name, "event": one.event or {}}
+        for method, one in schemas.methods.items()
+        if one.role == "listener"
+    ]
 
 
 def _registered(item: Mapping[str, Any]) -> dict[str, str]:

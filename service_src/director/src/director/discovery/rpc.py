@@ -17,7 +17,16 @@ from band.platform import (
     from_wire,
 )
 from director.discovery.registrations import Registrations, Secrets
-from director.errors import BadParameter, Conflict, NotFound, RedisUnavailable, ServiceFailed, TimedOut, did_you_mean
+from director.errors import (
+    BadParameter,
+    Conflict,
+    InvalidValue,
+    NotFound,
+    RedisUnavailable,
+    ServiceFailed,
+    TimedOut,
+    did_you_mean,
+)
 from director.redact import scrub_tree
 
 SILENT_ON_UNKNOWN = frozenset({"front"})
@@ -65,6 +74,9 @@ class Rpc:
             if error.code == METHOD_NOT_FOUND:
                 raise no_such_method(name, method, methods) from error
             said = f"{name}.{method}: {scrub_tree(error.text, secrets)}"
+            if error.code == INVALID_PARAMS and isinstance(error.data, dict) and error.data.get("path"):
+                hint = f"GET /openapi.json?service={name} describes the parameters"
+                raise InvalidValue(said, hint) from error
             if error.code == INVALID_PARAMS:
                 raise BadParameter(said, "look at the method's arguments") from error
             raise ServiceFailed(said, f"GET /logs/{name} may say more") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 from band import metrics
 from band.platform import REQUEST_METRICS, RedisLink
-from director.api import params
+from director.api import params, service_schemas
 from director.api.metrics import CONTENT_TYPE, Metrics
 from director.api.routes import Text, document, route
 from director.api.schemas import HealthFacts, ServiceCounts
@@ -84,11 +84,26 @@ class SystemHandlers:
             )
         return Text(text, CONTENT_TYPE)
 
-    @route("/openapi.json", "This description", reads=True)
-    async def openapi(self, _given: params.Nothing) -> dict[str, Any]:
+    @route("/openapi.json", "This description; with `service` also that service's methods", 404, 422, reads=True)
+    async def openapi(self, given: params.DocumentParams) -> dict[str, Any]:
         from director.api.handlers import ENDPOINTS  # which these handlers are among
 
-        return document(ENDPOINTS)
+        own = document(ENDPOINTS)
+        if given.service is None:
+            return own
+        self.board.check(given.service)
+        return service_schemas.with_methods(own, given.service, self.schemas(given.service))
+
+    @route("/asyncapi.json", "The events, and which services listen to them, as AsyncAPI 3", 404, 422, reads=True)
+    async def asyncapi(self, given: params.DocumentParams) -> dict[str, Any]:
+        if given.service is not None:
+            self.board.check(given.service)
+        names = [one.name for one in self.board.all()] if given.service is None else [given.service]
+        return service_schemas.asyncapi({name: self.schemas(name) for name in names})
+
+    def schemas(self, name: str) -> service_schemas.Schemas:
+        """Return what a service said of its methods last."""
+        return service_schemas.read(name, self.registrations.status(name), self.registrations.methods(name))
 
     async def _ask(self, name: str) -> None:
         status = await self.prober.ask(name, timeout=ASK_AGAIN)

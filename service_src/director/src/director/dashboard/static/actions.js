@@ -32,21 +32,21 @@ export async function act(button) {
   return change(verb, name, {}, button);
 }
 
-// POST, and say what came of it. Returns the answer, or null when it failed.
-async function post(path, body, what) {
+// POST, and say what came of it. Returns the answer, or `failed` when it failed.
+async function post(path, body, what, failed = null) {
   let answer;
   try {
     answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
   } catch {
     notice("bad", `${what}: the director does not answer`, { text: "It may still carry it out; the page shows what is, as soon as it is back." });
-    return null;
+    return failed;
   }
   const found = await answer.json().catch(() => ({}));
   if (answer.ok) return found;
   const { message = `status ${answer.status}`, hint = "", log = [], exit_code: code } = found.error ?? {};
   const ended = code === undefined || code === null ? "" : ` Exit code ${code}.`;
   notice("bad", `${what}: ${message}`, { text: `${hint}${ended}`, lines: Array.isArray(log) ? log.map(String) : [] });
-  return null;
+  return failed;
 }
 
 async function change(verb, name, body, button) {
@@ -145,6 +145,33 @@ async function runForm(name, back) {
   }
   notice("info", `${name}: building if it changed, then starting`);
   await change("run", name, body, null);
+}
+
+const FAILED = Symbol("failed"); // a method may return null
+
+// Calls a method with what its form holds; empty fields are left out, the service checks the rest.
+export async function callMethod(form) {
+  const { name, method } = form.dataset;
+  const shown = $("pre", form);
+  let body = {};
+  for (const field of $$("input, select, textarea", form)) {
+    if (!field.value.trim()) continue;
+    try {
+      const value = field.dataset.json ? JSON.parse(field.value) : field.value;
+      if (field.name) body[field.name] = value;
+      else body = { ...body, ...value };
+    } catch {
+      notice("bad", `${method} was not called`, { text: `${field.name || "The parameters"}: this is not JSON` });
+      return;
+    }
+  }
+  const button = $("button", form);
+  button.setAttribute("aria-busy", "true");
+  const found = await post(`/call/${encodeURIComponent(name)}/${encodeURIComponent(method)}`, body, `${name}.${method} failed`, FAILED);
+  button.removeAttribute("aria-busy");
+  if (found === FAILED) return;
+  shown.hidden = false;
+  shown.textContent = JSON.stringify(found, null, 2);
 }
 
 async function rollbackForm(name, back) {

@@ -1,6 +1,6 @@
 // Starts the page: fresh parts, the log, actions, keys, colours.
 
-import { act, ask } from "./actions.js";
+import { act, ask, callMethod } from "./actions.js";
 import { keepFresh } from "./board.js";
 import { $, localTimes } from "./dom.js";
 import { listen } from "./keys.js";
@@ -20,6 +20,12 @@ document.addEventListener("click", (event) => {
   if (button.dataset.act === "theme") nextTheme();
   else if (button.dataset.act === "keys") showKeys(button);
   else act(button);
+});
+
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches(".call-form")) return;
+  event.preventDefault();
+  callMethod(event.target);
 });
 
 listen({ t: nextTheme, "?": () => showKeys($("[data-act=keys]")) });
