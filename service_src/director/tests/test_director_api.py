@@ -292,6 +292,7 @@ def rpc_of(answer: Any) -> Rpc:
         (RpcTimeout("late"), True, TimedOut),
         (RpcRemoteError(-32601, "Method not found"), True, NotFound),
         (RpcRemoteError(-32602, "Invalid params"), True, BadParameter),
+        (RpcRemoteError(-32602, "Invalid params", {"message": "no", "path": "$.limit"}), True, InvalidValue),
         (RpcRemoteError(-32000, "Server error", {"message": "bang"}), True, ServiceFailed),
         ({"type__": "error", "errorMessage": "no such user", "statusCode": 404}, True, ServiceFailed),
     ],
