@@ -1,9 +1,10 @@
-"""Streams of dead letters, against a Redis link made by hand that can be away."""
+"""Streams of dead letters, against an in-memory Redis that can be away."""
 
 from typing import Any
 
 import pytest
 
+from band.redis.in_memory_store import Store
 from band.stream import dead_letters
 from band.stream.dead_letters import LetterStream
 
@@ -13,27 +14,20 @@ class Away(Exception):
 
 
 class FakeLink:
-    """Keeps entries in order; every call whose number is in `failing` finds Redis away."""
+    """The in-memory Redis; every call whose number is in `failing` finds it away."""
 
-    def __init__(self, failing: set[int]) -> None:
+    def __init__(self, failing: set[int], rows: list[tuple[str, list[bytes]]] | None = None) -> None:
         self.calls = 0
         self.failing = failing
-        self.rows: list[tuple[bytes, list[bytes]]] = []
+        self.store = Store()
+        for stream_id, fields in rows or []:
+            self.store.answer(("XADD", "dead:x", stream_id, *fields))
 
     async def command(self, *parts: Any) -> Any:
         self.calls += 1
         if self.calls in self.failing:
             raise Away("no connection")
-        if parts[0] == "XADD":
-            fields = [part if isinstance(part, bytes) else str(part).encode() for part in parts[parts.index("*") + 1 :]]
-            self.rows.append((f"{len(self.rows) + 1}-0".encode(), fields))
-            return self.rows[-1][0]
-        if parts[0] in ("XRANGE", "XREVRANGE"):
-            rows = self.rows if parts[0] == "XRANGE" else self.rows[::-1]
-            if parts[2].startswith("("):
-                rows = rows[[row[0].decode() for row in rows].index(parts[2][1:]) + 1 :]
-            return rows[: parts[-1]]
-        raise AssertionError(parts)
+        return self.store.answer(parts)
 
 
 async def test_band_letters_outlast_redis(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,8 +51,7 @@ async def test_band_letters_do_not_hide_other_errors() -> None:
 
 async def test_band_letters_shows_what_is_unreadable() -> None:
     """An entry that is no event (band itself buries such) is shown as it is."""
-    link = FakeLink(failing=set())
-    link.rows = [(b"1-0", [b"event", b"{half", b"reason", b"not JSON"]), (b"2-0", [b"event", b"[1]"])]
+    link = FakeLink(set(), [("1-0", [b"event", b"{half", b"reason", b"not JSON"]), ("2-0", [b"event", b"[1]"])])
     found = await LetterStream(link, "dead:x").read(10)
     assert [letter.event for letter in found] == [{"unreadable": "{half"}, {"unreadable": [1]}]
     assert found[0].shown()["reason"] == "not JSON"
@@ -67,8 +60,7 @@ async def test_band_letters_shows_what_is_unreadable() -> None:
 @pytest.mark.parametrize(("size", "count", "found"), [(10, 120, 120), (10, 500, 300), (50_000, 300, 80)])
 async def test_band_letters_are_read_by_bytes_too(size: int, count: int, found: int) -> None:
     """As many as are asked for or are there; large ones only up to about 4 MB, oldest or newest first, none twice."""
-    link = FakeLink(failing=set())
-    link.rows = [(f"{number}-0".encode(), [b"event", b'"' + b"x" * size + b'"']) for number in range(1, 301)]
+    link = FakeLink(set(), [(f"{number}-0", [b"event", b'"' + b"x" * size + b'"']) for number in range(1, 301)])
     stream = LetterStream(link, "dead:x")
     oldest = [letter.stream_id for letter in await stream.read(count)]
     assert oldest == [f"{number}-0" for number in range(1, found + 1)]

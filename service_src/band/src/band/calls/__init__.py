@@ -1,1 +1,1 @@
-"""Calls of the functions that a service offers: their parameters and events typed, the hook around each, and where a listener begins."""
+"""Calls of a service's functions: parameters and events typed, the hook around each, where a listener begins."""
