@@ -160,8 +160,8 @@ class RpcClient:
             params: the keyword arguments, any JSON values.
             expect: names of the services to wait for.
             timeout: seconds.
-            raw: leave each result as JSON (``msgspec.Raw``), for those who only pass it on: no objects are made of it.
-                Results of one message share its memory; ``copy()`` what is to be kept.
+            raw: leave each result as JSON (``msgspec.Raw``, valid UTF-8), for those who only pass it on: no objects
+                are made of it. Results of one message share its memory; ``copy()`` what is to be kept.
 
         Raises:
             TypeError: the params have no JSON form.

@@ -15,7 +15,7 @@ from front.enrichment.visitor_store import Stored, VisitorStore
 from front.event.fingerprint import Fingerprint, fpid
 from front.event.message import KEY_PREFIX, Message
 from front.event.trace import ABSENT, CACHED, ERROR, OK, TIMEOUT, Trace
-from front.event.unicode_repair import valid_unicode
+from front.event.unicode_repair import whole_pairs
 from front.routing.enrichment_plan import CacheKey, CacheRule, EnricherRule, EnrichPlan
 
 _TRACK = f"{KEY_PREFIX}.track."
@@ -96,38 +96,29 @@ class Enricher:
                     apart[service] = params
         if asked:
             epoch = self.cache.epoch
-            results = await self._ask_all(tuple(asked), shared, apart, silent, trace)
-            if epoch == self.cache.epoch:
-                self._keep(results, asked, now)
-            found |= results
+            if apart:
+                scattered = await self._ask_apart(tuple(asked), shared, apart, trace)
+            else:
+                scattered = [await self._ask(frozenset_of(tuple(asked)), shared, trace)]
+            for answers in scattered:
+                silent |= answers.missing
+                for service, result in answers.results.items():
+                    found[service] = self._take(result, asked[service] if epoch == self.cache.epoch else None, now)
         data = message["data"]
         for service, _, _ in rules:
             if service in found:
                 data[service] = found[service]
         return silent
 
-    async def _ask_all(
-        self,
-        services: tuple[str, ...],
-        shared: dict[str, Any],
-        apart: dict[str, dict[str, Any]],
-        silent: set[str],
-        trace: Trace,
-    ) -> dict[str, Any]:
-        """Ask services, those `apart` with params of their own; returns the results, and adds to `silent`."""
-        if not apart:
-            scattered = [await self._ask(frozenset_of(services), shared, trace)]
-        else:
-            together = tuple([service for service in services if service not in apart])
-            asking = [self._ask(frozenset_of((service,)), params, trace) for service, params in apart.items()]
-            if together:
-                asking.append(self._ask(frozenset_of(together), shared, trace))
-            scattered = await asyncio.gather(*asking)
-        results: dict[str, Any] = {}
-        for answers in scattered:
-            silent |= answers.missing
-            results |= {service: _valid(result) for service, result in answers.results.items()}
-        return results
+    async def _ask_apart(
+        self, services: tuple[str, ...], shared: dict[str, Any], apart: dict[str, dict[str, Any]], trace: Trace
+    ) -> list[Scatter]:
+        """Ask services, those `apart` with params of their own."""
+        together = tuple([service for service in services if service not in apart])
+        asking = [self._ask(frozenset_of((service,)), params, trace) for service, params in apart.items()]
+        if together:
+            asking.append(self._ask(frozenset_of(together), shared, trace))
+        return await asyncio.gather(*asking)
 
     async def _ask(self, services: frozenset[str], params: dict[str, Any], trace: Trace) -> Scatter:
         answers = await self._rpc.scatter(ENRICH, ENRICH, params, expect=services, timeout=self._timeout, raw=True)
@@ -141,20 +132,20 @@ class Enricher:
             trace.enriched(service, status, elapsed.get(service, 0.0))
         return answers
 
-    def _keep(
-        self, results: dict[str, Any], asked: dict[str, tuple[CacheRule, CacheKey] | None], asked_at: float
-    ) -> None:
-        """Cache the responses that may be used again; errors are not cached."""
-        for service, result in results.items():
-            keeping = asked.get(service)
-            if keeping is not None:
-                rule, key = keeping
-                self.cache.put(key, result if isinstance(result, msgspec.Raw) else encode(result), rule.ttl, asked_at)
+    def _take(self, result: Any, keeping: tuple[CacheRule, CacheKey] | None, asked_at: float) -> Any:
+        """Return a response as the event gets it, and cache it where it may be used again; errors are not here.
 
-
-def _valid(result: Any) -> Any:
-    """Return a response in bytes of its own: it came as a part of one message with those to many events."""
-    return msgspec.Raw(valid_unicode(bytes(result))) if isinstance(result, msgspec.Raw) else result
+        JSON is given bytes of its own: it came as a part of one message with the responses to many events.
+        """
+        if isinstance(result, msgspec.Raw):
+            json = whole_pairs(bytes(result))  # it is UTF-8: `scatter` has seen to that
+            result = msgspec.Raw(json)
+        else:
+            json = b"" if keeping is None else encode(result)
+        if keeping is not None:
+            rule, key = keeping
+            self.cache.put(key, json, rule.ttl, asked_at)
+        return result
 
 
 @lru_cache(maxsize=1024)

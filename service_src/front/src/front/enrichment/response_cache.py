@@ -5,7 +5,6 @@ A response is kept as the JSON that came, so that a message that takes it up onl
 
 from __future__ import annotations
 
-from sys import getsizeof
 from typing import Final
 
 import msgspec
@@ -18,6 +17,8 @@ MAX_BYTES: Final = 24 * 1024 * 1024
 MAX_RESPONSES: Final = 60_000
 OVERHEAD_BYTES: Final = 300
 """What Python needs for one response besides its key and its JSON, approximately."""
+MAX_CHARACTER_BYTES: Final = 4
+"""What one character of a text takes that is not ASCII, at most."""
 
 
 class ResponseCache:
@@ -47,9 +48,12 @@ class ResponseCache:
         self.misses += 1
         return None
 
-    def put(self, key: CacheKey, response: msgspec.Raw | bytes, ttl: float, now: float) -> None:
+    def put(self, key: CacheKey, response: bytes, ttl: float, now: float) -> None:
         """Keep a response (JSON) for `ttl` seconds."""
-        size = OVERHEAD_BYTES + len(bytes(response)) + sum([getsizeof(part) for part in key if part])
+        size = OVERHEAD_BYTES + len(response)
+        for part in key:
+            if part:  # `getsizeof` knows better, and takes as long as all the rest of this
+                size += len(part) if part.isascii() else MAX_CHARACTER_BYTES * len(part)
         self._cache.put(key, (now + ttl, msgspec.Raw(response)), size)
 
     def clear(self) -> None:

@@ -20,8 +20,9 @@ def consent_of(*sources: Mapping[str, Any]) -> bool | None:
     """
     said: bool | None = None
     for source in sources:
-        for place in (source, source.get("data")):
-            if isinstance(place, dict) and "consent" in place:
+        data = source.get("data")
+        for place in (source, data) if isinstance(data, dict) else (source,):
+            if "consent" in place:
                 meant = _meaning(place["consent"])
                 if meant is False:
                     return False
@@ -35,9 +36,8 @@ def mark_objection(message: Message, *, gpc: bool, refused: bool) -> None:
     Messages of others stay as they are. `gpc` is whether the header `Sec-GPC` says 1; `refused`, whether consent was
     refused, or is required and was not given.
     """
-    reasons = [reason for reason, holds in (("gpc", gpc), ("consent", refused)) if holds]
-    if reasons:
-        message[MARK] = reasons
+    if gpc or refused:
+        message[MARK] = [reason for reason, holds in (("gpc", gpc), ("consent", refused)) if holds]
 
 
 def _meaning(consent: Any) -> bool | None:

@@ -25,12 +25,16 @@ def replace_broken(json: bytes) -> bytes:
     return _BACKSLASH.join(parts)
 
 
+def whole_pairs(json: bytes) -> bytes:
+    """Return a JSON text in UTF-8 with U+FFFD for half surrogate pairs."""
+    # Not `in`: of bytes it first tries whether what is looked for is a number, and makes an error of that each time.
+    return json if json.find(b"\\ud") < 0 and json.find(b"\\uD") < 0 else replace_broken(json)
+
+
 def valid_unicode(json: bytes) -> bytes:
     """Return a JSON text as it is when it is surely valid Unicode, else with U+FFFD for what is not."""
-    if b"\\ud" in json or b"\\uD" in json:
-        return replace_broken(json)
     try:
         json.decode()
     except UnicodeDecodeError:
         return replace_broken(json)
-    return json
+    return whole_pairs(json)

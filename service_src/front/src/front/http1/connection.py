@@ -201,7 +201,7 @@ class Connection(asyncio.Protocol):
                 self._unstalled = self._loop.create_future()
                 await self._unstalled
                 self._unstalled = None
-            following = self._next() if reply.keep_alive else None
+            following = self._next() if reply.keep_alive and (self._waiting or self._rest) else None
         self.busy = False
         if not reply.keep_alive or self._closing or self._host.stopping:
             self._end(linger=bool(request.fault))

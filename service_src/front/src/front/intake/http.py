@@ -35,8 +35,8 @@ class RequestState:
     """What is known of one request while it is worked on; the answer needs it whatever happens."""
 
     __slots__ = (
-        "begun", "consent", "cookie_domain", "cookie_uid", "origin", "place", "query", "request", "sets_cookie",
-        "uid",
+        "begun", "consent", "cookie_domain", "cookie_uid", "objects", "origin", "place", "query", "request",
+        "sets_cookie", "uid",
     )  # fmt: skip
 
     def __init__(self, request: Request, begun: float) -> None:
@@ -46,6 +46,7 @@ class RequestState:
         self.query: message.Message = {}
         self.uid: Any = None
         self.consent: bool | None = None
+        self.objects = False
         self.cookie_uid = cookie_uid(request.header(b"cookie"))
         self.cookie_domain = ""
         self.sets_cookie = True
@@ -113,8 +114,7 @@ class HttpHandler:
         body: message.Message = {}
         if raw is not None and path != "/":
             body = parse_body(raw, content_type)
-        state.consent = consent_of(query, body)
-        state.uid = self._uid(state, body)
+        self._identify(state, body, consent_of(query, body))
         if path == TRACKER:
             return self._tracker(state)
         if path in PAGES and (special := page(path, self._server_url(request))) is not None:
@@ -127,7 +127,7 @@ class HttpHandler:
             message.CHANNEL_PIXEL if "image" in content_type else message.CHANNEL_HTTP,
             service, name, place, query, body, state.uid, td_of(request, self._intake.addresses), self._intake.flakes,
         )  # fmt: skip
-        mark_objection(event, gpc=request.headers.get(b"sec-gpc") == b"1", refused=self._intake.objects(state.consent))
+        mark_objection(event, gpc=request.headers.get(b"sec-gpc") == b"1", refused=state.objects)
         own_hosts = (host_of(request.header(b"host") or ""), state.cookie_domain) if "to" in event["data"] else ()
         return replies.render(await self._intake.pipeline.run(event, own_hosts), native=place.native)
 
@@ -151,16 +151,17 @@ class HttpHandler:
         host = (trusted and request.header(b"x-forwarded-host")) or request.header(b"host") or ""
         return server_url(host, request.header(b"x-forwarded-proto") if trusted else None)
 
-    def _uid(self, state: RequestState, body: message.Message) -> Any:
-        # Who does not consent is not known again.
-        known = "" if self._intake.objects(state.consent) else state.cookie_uid
-        return message.uid_of(state.query, body, known, self._intake.flakes)
+    def _identify(self, state: RequestState, body: message.Message, consent: bool | None) -> None:
+        """Note who sends, and whether with consent: who objects is not known again."""
+        state.consent, state.objects = consent, self._intake.objects(consent)
+        known = "" if state.objects else state.cookie_uid
+        state.uid = message.uid_of(state.query, body, known, self._intake.flakes)
 
     def _set_cookie(self, state: RequestState) -> str:
         """Return the value of `Set-Cookie`; empty for those who get none, as without consent where that is required."""
         if state.consent is False:
             return self._cookie.removal(state.cookie_domain) if state.cookie_uid else ""
-        if not state.sets_cookie or self._intake.objects(state.consent):
+        if state.objects or not state.sets_cookie:
             return ""
         return self._cookie.value(state.uid, state.cookie_domain)
 
@@ -178,9 +179,7 @@ class HttpHandler:
 
     def _reply(self, state: RequestState, rendered: HttpReply) -> Response:
         if state.uid is None:  # the request did not get as far as its consent
-            if state.sets_cookie:
-                state.consent = _said_in_query(state.request)
-            state.uid = self._uid(state, {})
+            self._identify(state, {}, _said_in_query(state.request) if state.sets_cookie else None)
         request = state.request
         keep_alive = request.keep_alive and rendered.status != 413
         body = rendered.body

@@ -14,7 +14,6 @@ OWN_FIELDS: Final = frozenset({"mmgeo", "sxgeo", "uaparser", "stored"})
 """Fields of `data` that front and the platform's enrichers fill, reserved also while these are stopped. The SDK sends
 `fpid` itself."""
 
-_MISSING = object()
 MAX_NAME_LENGTH: Final = 200
 MAX_KEYS: Final = 1000
 MAX_PROPS: Final = 100
@@ -26,6 +25,8 @@ CacheKey = tuple[str | None, ...]
 Path = tuple[str, ...]
 Props = dict[str, Path]
 """Parameter -> where in the message its value stands."""
+Places = tuple[tuple[Path, tuple[tuple[str, str], ...]], ...]
+"""The same by object of the message: where that is -> parameters, each with the name of its field there."""
 
 
 class CacheRule(NamedTuple):
@@ -55,15 +56,15 @@ class CacheRule(NamedTuple):
         A parameter that is missing is part of the key as such. Only text is compared: 1, 1.0 and true are not the
         same to an enricher, but they are to a dictionary.
         """
-        if len(self.props) == 1:
-            value = params.get(self.props[0])
-            if type(value) is str:
-                return (self.service, value)
-        values = [params.get(prop, None) for prop in self.props]
-        for prop, value in zip(self.props, values, strict=True):
-            if type(value) is not str and (value is not None or prop in params):
-                return None
-        return (self.service, *values)
+        key: list[str | None] = [self.service]
+        for prop in self.props:
+            value = None
+            if prop in params:
+                value = params[prop]
+                if type(value) is not str:
+                    return None
+            key.append(value)
+        return tuple(key)
 
 
 class EnricherRow(NamedTuple):
@@ -80,7 +81,7 @@ class EnricherRule(NamedTuple):
 
     service: str
     rule: CacheRule | None
-    own: Props | None
+    own: Places | None
     """Its own parameters, where they differ from what the others are told."""
 
 
@@ -92,7 +93,7 @@ class EnrichPlan:
     own: nobody chooses what another service is told.
     """
 
-    __slots__ = ("_by_prefix", "_for_all", "_longest", "_own", "_props", "_rules", "_selected", "fields", "services")
+    __slots__ = ("_by_prefix", "_for_all", "_longest", "_own", "_rules", "_selected", "_shared", "fields", "services")
 
     def __init__(self, rows: Iterable[EnricherRow] = ()) -> None:
         by_prefix: dict[str, set[str]] = {}
@@ -109,9 +110,11 @@ class EnrichPlan:
         union: Props = {}
         for wanted in props.values():
             union = {**wanted, **union}
-        self._props = list(union.items())
+        self._shared = _places(union)
         self._own = {
-            service: {**union, **wanted} for service, wanted in props.items() if not wanted.items() <= union.items()
+            service: _places({**union, **wanted})
+            for service, wanted in props.items()
+            if not wanted.items() <= union.items()
         }
         self._selected = lru_cache(_MAX_CACHED)(self._select)
         self._longest = max((prefix.count(".") + 1 for prefix in by_prefix), default=0)
@@ -144,18 +147,27 @@ class EnrichPlan:
             [EnricherRule(name, rule, self._own.get(name)) for name, rule in self._rules.items() if name in expected]
         )
 
-    def params(self, message: dict[str, Any], own: Props | None = None) -> dict[str, Any]:
+    def params(self, message: dict[str, Any], own: Places | None = None) -> dict[str, Any]:
         """Return what enrichers (or one, by its `own` properties) are told of a message; missing ones are left out."""
         told: dict[str, Any] = {}
-        for name, path in self._props if own is None else own.items():
-            value: Any = message
+        for path, fields in self._shared if own is None else own:
+            place: Any = message
             for step in path:
-                value = value.get(step, _MISSING) if isinstance(value, dict) else _MISSING
-                if value is _MISSING:
+                place = place.get(step)
+                if not isinstance(place, dict):
                     break
             else:
-                told[name] = value
+                for name, field in fields:
+                    if field in place:
+                        told[name] = place[field]
         return told
+
+
+def _places(props: Props) -> Places:
+    found: dict[Path, list[tuple[str, str]]] = {}
+    for name, path in props.items():
+        found.setdefault(path[:-1], []).append((name, path[-1]))
+    return tuple([(path, tuple(fields)) for path, fields in found.items()])
 
 
 def read_enricher(service: str, options: Mapping[str, Any]) -> EnricherRow:
