@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from band import json_codec
-from band.jsonrpc.fan_out import FanOut
-from band.jsonrpc.messages import decode
+from band.jsonrpc.fan_out import ChannelFanOut, FanOut
+from band.jsonrpc.messages import Envelope, decode
 from band.service.lifecycle import Service
 
 BOTH = frozenset({"good", "odd"})
@@ -148,6 +148,18 @@ async def test_one_odd_result_of_many_harms_no_other(raw: bool, bad: bytes, told
         assert msgspec.json.decode(odd.results["odd"]) == told
     else:
         assert set(odd.results) == {"odd"}
+
+
+@pytest.mark.parametrize("answer", [b'"\xff"', b'{"x":"\\ud800"}', b"[NaN]", b'"\xd0\x9f"'])
+async def test_raw_results_from_a_channel_are_valid_utf8(answer: bytes) -> None:
+    """Who passes a result on does not check it again: what services of the original say is written anew."""
+    gather = ChannelFanOut("enrich", frozenset({"odd"}), raw=True)
+    asked = gather.ask(asyncio.get_running_loop(), b"")
+    assert gather.take(Envelope(sender="odd", id="1", result=msgspec.Raw(answer)))
+    told = await asked
+    assert set(told.results) != set(told.errors)
+    for result in told.results.values():
+        msgspec.json.decode(bytes(result).decode())
 
 
 def test_results_that_only_python_reads_are_kept() -> None:

@@ -6,6 +6,7 @@ The framework's own steps are middlewares too: counting, the privacy of listener
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
@@ -15,7 +16,7 @@ import msgspec
 from band.calls.consent import allowed
 from band.constants import DIRECTOR_SERVICE, INSTANCE_SEPARATOR
 from band.errors import InvalidParams, Reject, Retry
-from band.registry import Exposed, Registry, resolve
+from band.registry import Exposed, Registry
 from band.telemetry.metrics import Metrics
 
 RPC: Final = "rpc"
@@ -74,7 +75,8 @@ async def deliver(call: Call) -> Any:
     """
     assert call.exposed is not None  # noqa: S101 - a page has another end of its chain
     handler = call.exposed.handler
-    return await resolve(handler.call(call.params) if call.events is None else handler.call_batch(call.events))
+    result = handler.call(call.params) if call.events is None else handler.call_batch(call.events)
+    return await result if inspect.isawaitable(result) else result
 
 
 def own(registry: Registry) -> Sequence[Middleware]:

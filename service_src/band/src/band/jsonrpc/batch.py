@@ -7,7 +7,7 @@ import inspect
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -15,14 +15,12 @@ from band import json_codec
 from band.calls.middleware import RPC, Call, chain, deliver, own
 from band.errors import InvalidParams, RpcError
 from band.jsonrpc import messages
-from band.jsonrpc.invoke import describe, finish
+from band.jsonrpc.invoke import PLAIN, describe, finish
 from band.registry import Exposed, Registry
 from band.responses import BaseBandResponse
 from band.telemetry.logs import logger
 from band.telemetry.metrics import Metrics
 from band.telemetry.tracebacks import describe_raised
-
-_PLAIN: Final = frozenset({dict, msgspec.Raw, list, str, int, float, bool, type(None)})
 
 
 async def run_batch(registry: Registry, metrics: Metrics, method: str, items: list[dict[str, Any]]) -> msgspec.Raw:
@@ -82,7 +80,7 @@ async def _call_each(
         except Exception as error:  # noqa: BLE001 - whatever one call does, the others are answered
             raised[number] = error
             result = None
-        if type(result) not in _PLAIN and (task := _begin(result)) is not None:
+        if type(result) not in PLAIN and (task := _begin(result)) is not None:
             if task.done():
                 result = _outcome(number, task, raised)
             else:

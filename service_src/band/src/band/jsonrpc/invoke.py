@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from band.errors import RpcError
-from band.registry import resolve
 from band.responses import BaseBandResponse
 from band.telemetry.logs import mask_text
+
+PLAIN: Final = frozenset({dict, msgspec.Raw, list, str, int, float, bool, type(None)})
+"""Types of results that are sent as they are: to ask a set costs less than a coroutine that finds nothing to do."""
 
 
 async def finish(result: Any) -> Any:
@@ -17,7 +21,9 @@ async def finish(result: Any) -> Any:
     Raises:
         Exception: whatever awaiting it raises.
     """
-    return await wire_value(await resolve(result))
+    if inspect.isawaitable(result):
+        result = await result
+    return result if type(result) in PLAIN else await wire_value(result)
 
 
 async def wire_value(result: Any) -> Any:

@@ -19,7 +19,7 @@ from band.jsonrpc import messages
 from band.jsonrpc.batch import run_batch
 from band.jsonrpc.coalescing import Outbox
 from band.jsonrpc.instances import SEPARATOR, Presence
-from band.jsonrpc.invoke import describe, wire_value
+from band.jsonrpc.invoke import PLAIN, describe, wire_value
 from band.jsonrpc.messages import Envelope
 from band.redis.link import RedisLink
 from band.registry import Exposed, Registry
@@ -174,7 +174,9 @@ class RpcServer:
 
     async def _write(self, call: Call, following: Next) -> bytes:
         """Return the reply as it is sent; what cannot be written is the function's error like any other."""
-        result = await wire_value(await following(call))
+        result = await following(call)
+        if type(result) not in PLAIN:
+            result = await wire_value(result)
         if call.request_id is msgspec.UNSET:
             return b""
         return messages.success(result, call.request_id, self.name, call.sender)
