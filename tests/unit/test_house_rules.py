@@ -47,7 +47,7 @@ def test_a_distribution_imports_down_never_sideways_or_up(service: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_distribution_has_an_image_a_package_and_tests(service: str) -> None:
-    """A service is one folder in service_src and one in band_images; band and geo are in `base`, band_cli is for hosts."""
+    """A service is a folder of service_src and of band_images; band and geo are in `base`, band_cli is no image."""
     home = ROOT / "service_src" / service
     assert (home / "src" / service / "__init__.py").is_file()
     assert list((home / "tests").glob("test_*.py"))
