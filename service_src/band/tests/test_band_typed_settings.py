@@ -79,6 +79,15 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
         load(Vault, {"TOKEN_FILE": "/nowhere"})
 
 
+def test_a_file_that_is_no_text_is_told_and_not_shown(tmp_path: Path) -> None:
+    """The message names the variable, and shows no value, of whichever setting."""
+    (tmp_path / "token").write_bytes(b"canary\xff")
+    with pytest.raises(SettingsError) as caught:
+        load(Vault, {"TOKEN_FILE": str(tmp_path / "token")})
+    assert "TOKEN_FILE is not UTF-8" in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
 def test_a_file_of_our_own_has_no_unknown_keys() -> None:
     """Each is told with the setting that it is nearly; sections and what others read stand there by right."""
     given = {"name": "a", "listen": {"all": "yes"}, "production": {"count": 1}, "env": "test"}

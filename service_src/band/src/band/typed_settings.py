@@ -80,6 +80,7 @@ def load(
     found: dict[str, Any] = {}
     for field in [field for field in msgspec.structs.fields(kind) if field.name not in ready]:
         name, info = field.encode_name, _without_none(msgspec.inspect.type_info(field.type))
+        shown = MASK
         try:
             value = _read_file(sources, name) if info == _SECRET and name.isupper() else None
             value = first(value, *(_look(source, name) for source in sources))
@@ -88,6 +89,8 @@ def load(
                 found[field.name] = _convert(info, field.type, value)
         except OSError as error:
             wrong.append(f"{name}_FILE={error.filename} cannot be read: {error.strerror}")
+        except UnicodeDecodeError:
+            wrong.append(f"{name}_FILE is not UTF-8")
         except ValueError as error:
             wrong.append(f"{name}={shown} {error}")
     if others is not None:
