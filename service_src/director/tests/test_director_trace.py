@@ -171,10 +171,13 @@ async def test_an_event_that_was_put_off_says_until_when(store: RedisLink) -> No
     """What a service wrote into the hash is not trusted: half a note is none."""
     entries = [await accept(store, flake(NOW, number), NOW + number) for number in range(3)]
     await group(store, "late", 3, acknowledge=False)
-    await store.command("HSET", "events:retries:late", entries[0], f"{NOW + 60_000} 2", entries[1], "soon")
+    await store.command(
+        "HSET", "events:retries:late", entries[0], f"{NOW + 60_000} 2", entries[1], "soon", entries[2], "² x"
+    )
     (found,) = await event_stream.groups(store, entries[0])
     assert (found["state"], found["retry_at"], found["attempts"]) == ("pending", NOW + 60_000, 2)
     assert "retry_at" not in (await event_stream.groups(store, entries[1]))[0]
+    assert (await event_stream.groups(store, entries[2]))[0]["retry_at"] == 0
     await store.command("SET", "events:retries:late", "x")
     assert "retry_at" not in (await event_stream.groups(store, entries[2]))[0]
 

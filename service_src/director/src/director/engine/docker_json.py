@@ -274,7 +274,14 @@ def published_ports(bindings: Mapping[str, Any]) -> dict[int, int]:
 def _open_ports(bindings: Mapping[str, Any]) -> dict[int, str]:
     """Return the ports that are published beyond loopback, with their address; an empty one means all."""
     found = ((port, address or "0.0.0.0") for port, _, address in _published(bindings))  # noqa: S104 - Docker's default
-    return {port: address for port, address in found if not ipaddress.ip_address(address).is_loopback}
+    return {port: address for port, address in found if not _is_loopback(address)}
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _published(bindings: Mapping[str, Any]) -> Iterator[tuple[int, int, str]]:

@@ -285,7 +285,7 @@ def _object(raw: bytes) -> dict[str, Any] | None:
 
 def _whole(raw: str) -> int:
     """Return a number that a service noted; 0 for what is none."""
-    return int(raw) if raw.isdigit() else 0
+    return int(raw) if raw.isascii() and raw.isdigit() else 0
 
 
 def _number(raw: Any) -> float | None:
