@@ -180,6 +180,22 @@ def test_passwords_in_the_query_of_a_url_are_masked() -> None:
     assert mask_url("/search?author=me&q=token=1") == "/search?author=me&q=token=1"
 
 
+@pytest.mark.parametrize("query", ["tokenType=bearer", "signature_version=legacy", "pwd_policy=strict"])
+def test_a_word_of_a_query_that_only_sounds_secret_masks_no_other_text(query: str) -> None:
+    """Short words under a key that only begins with a secret word stand in many a line."""
+    word = query.partition("=")[2]
+    assert scrub(f"a {word} came", secret_values({"URL": f"https://h/?{query}"})) == f"a {word} came"
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["token=canary", "passwd=canary", "secret_key=canary", "tokens=canary", "token2=canary", "token_v=canary-canary"],
+)
+def test_a_secret_of_a_query_is_masked_wherever_it_stands(query: str) -> None:
+    """By a key that ends in a secret word, or by its length."""
+    assert "canary" not in scrub(f"got {query.partition('=')[2]}", secret_values({"URL": f"https://h/?{query}"}))
+
+
 def test_settings_report_all_mistakes_together_and_hide_secrets(tmp_path: object) -> None:
     """Every wrong variable is named at once; the text of the settings holds no secret."""
     with pytest.raises(ConfigError) as caught:

@@ -28,9 +28,13 @@ _URL_PASSWORD = re.compile(
 )
 _QUERY_SECRET = re.compile(
     r"(?P<name>[?&][\w.-]{0,40}(?:token|secret|passw|pwd|api_?key|access_?key|licen[cs]e_?key|signature|credential)"
-    r"[\w.-]{0,40}=)(?P<secret>[^\s&#\"'<>]+)",
+    r"(?P<rest>[\w.-]{0,40})=)(?P<secret>[^\s&#\"'<>]+)",
     re.IGNORECASE,
 )
+_SECRET_END = re.compile(r"(or[dt]|d|s|[_-]?key)?[_-]?\d*", re.IGNORECASE)
+"""What may follow the secret word of a query's key that surely names a secret: `password`, `tokens`, `token2`."""
+LONG_SECRET = 12
+"""Characters of a query's value that is taken for a secret although its key (`tokenType`) may name something else."""
 
 
 def is_secret(key: str, declared: Collection[str] = ()) -> bool:
@@ -71,9 +75,13 @@ def secret_values(env: Mapping[str, str], declared: Collection[str] = ()) -> tup
     found |= {line for value in found for line in _lines(value)}
     for value in env.values():
         found |= {match["password"] for match in _URL_PASSWORD.finditer(value)}
-        found |= {match["secret"] for match in _QUERY_SECRET.finditer(value) if len(match["secret"]) >= SHORTEST}
+        found |= {match["secret"] for match in _QUERY_SECRET.finditer(value) if _is_query_secret(match)}
     forms = {form for value in found for form in (value, json.dumps(value)[1:-1], quote(value, safe=""))}
     return tuple(sorted(forms, key=len, reverse=True))
+
+
+def _is_query_secret(match: re.Match[str]) -> bool:
+    return len(match["secret"]) >= (SHORTEST if _SECRET_END.fullmatch(match["rest"]) else LONG_SECRET)
 
 
 def _lines(value: str) -> list[str]:
