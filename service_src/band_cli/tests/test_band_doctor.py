@@ -100,6 +100,17 @@ def test_parts_that_are_away_and_an_older_director() -> None:
     assert levels == {"docker": "error", "redis": "warning", "director": "note"}
 
 
+@pytest.mark.parametrize("missing", ["redis", "groups"])
+def test_figures_that_could_not_be_read_are_a_warning(missing: str) -> None:
+    """Not known is not well; while Redis itself is unavailable, that is said, and nothing else."""
+    unread = {**figures(), missing: None}
+    (finding,) = examine(health(), [row("front")], unread, NOW)
+    assert (finding.level, finding.about) == ("warning", "redis")
+    assert "its figures could not be read" in finding.problem
+    gone = health(redis={"status": "unavailable", "reason": "no connection"})
+    assert [one.level for one in examine(gone, [row("front")], unread, NOW)] == ["error"]
+
+
 def test_a_listener_that_only_just_got_events_is_no_finding() -> None:
     """Every listener is behind for a moment."""
     assert found(groups=[{"name": "x", "service": True, "waiting": 5, "pending": 0, "oldest_seconds": 2.0}]) == []

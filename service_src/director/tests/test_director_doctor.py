@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import redis
 
+from band import RedisReplyError
 from director.engine.docker_json import observed
+from director.supervise.figures import measure
 
 
 def test_it_measures_the_host_and_redis(director: Any) -> None:
@@ -30,6 +32,7 @@ def test_it_tells_how_far_each_listener_is(director: Any, redis_dsn: str) -> Non
     """Events that wait, those that are held, how old the oldest is, and whether anybody reads."""
     name = director.get("/list")[1][0]["name"]
     with contextlib.closing(redis.Redis.from_url(redis_dsn)) as server:
+        server.delete("events")  # entries of other tests may be newer, and ids must grow
         began = int(time.time() - 100) * 1000
         for number in range(3):
             server.xadd("events", {"event": "{}"}, id=f"{began + number}-0")
@@ -46,9 +49,47 @@ def test_it_tells_how_far_each_listener_is(director: Any, redis_dsn: str) -> Non
     assert (groups["done"]["waiting"], groups["done"]["oldest_seconds"]) == (0, 0)
 
 
+class ScriptedStore:
+    """Gives the reply of each command, or raises it."""
+
+    def __init__(self, **replies: Any) -> None:
+        self.replies = replies
+
+    async def command(self, *args: Any) -> Any:
+        reply = self.replies[args[0]]
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+MEMORY = b"maxmemory_policy:noeviction\r\nmaxmemory:0\r\nused_memory:1\r\naof_enabled:1\r\n"
+GROUP = [b"name", b"g", b"pending", b"1", b"last-delivered-id", b"5-0", b"lag", b"0"]
+REPLIES = {"INFO": MEMORY, "TIME": [b"0", b"0"], "XINFO": [GROUP], "XRANGE": []}
+
+
+async def test_events_acknowledged_while_it_looks_have_no_age() -> None:
+    """XINFO says that one is pending, and XPENDING a moment later that none is."""
+    found = await measure(ScriptedStore(**REPLIES, XPENDING=[0, None, None, None]), [], [])
+    assert found.groups is not None
+    assert found.groups[0].oldest_seconds == 0
+
+
+@pytest.mark.parametrize(("refused", "left"), [("INFO", "groups"), ("XRANGE", "redis")])
+async def test_what_redis_refuses_takes_no_other_figures_with_it(refused: str, left: str) -> None:
+    """Figures that could not be read are null, not empty: empty would mean that all is well."""
+    replies = {**REPLIES, "XPENDING": [1, b"5-0", b"5-0", []], refused: RedisReplyError("NOPERM no permissions")}
+    found = await measure(ScriptedStore(**replies), [], [])
+    assert [part for part in ("redis", "groups") if getattr(found, part)] == [left]
+    assert getattr(found, "redis" if left == "groups" else "groups") is None
+
+
 @pytest.mark.parametrize(
-    ("address", "found"), [("127.0.0.1", {}), ("::1", {}), ("", {80: "0.0.0.0"}), ("10.1.2.3", {80: "10.1.2.3"})]
-)
+    ("address", "found"),
+    [
+        ("127.0.0.1", {}), ("::1", {}), ("", {80: "0.0.0.0"}), ("10.1.2.3", {80: "10.1.2.3"}),
+        ("odd%", {80: "odd%"}),
+    ],
+)  # fmt: skip
 def test_a_port_beyond_loopback_is_open(address: str, found: dict[int, str]) -> None:
     """Docker publishes on all addresses where none is given."""
     ports = {"8080/tcp": [{"HostIp": address, "HostPort": "80"}]}

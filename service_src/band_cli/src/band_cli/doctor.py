@@ -49,6 +49,7 @@ def examine(
         found.append(Finding("note", "director", problem, "run bin/setup on its host"))
     else:
         found += [*_disk(figures), *_ports(figures), *_clocks(figures, now), *_redis(figures), *_groups(figures)]
+        found += _unread(health, figures)
     order = ["error", "warning", "note"]
     return sorted(found, key=lambda finding: order.index(finding.level))
 
@@ -132,6 +133,13 @@ def _apart(seconds: float) -> str:
     return f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'}"
 
 
+def _unread(health: Mapping[str, Any], figures: Mapping[str, Any]) -> Iterator[Finding]:
+    parts = [name for name, key in (("Redis", "redis"), ("the listeners", "groups")) if figures[key] is None]
+    if parts and health["redis"]["status"] == "ok":
+        problem = f"its figures could not be read, so nothing is known of {' and '.join(parts)}"
+        yield Finding("warning", "redis", problem, "band logs director says why (figures_unreadable)")
+
+
 def _redis(figures: Mapping[str, Any]) -> Iterator[Finding]:
     facts = figures.get("redis")
     if facts is None:
@@ -152,7 +160,7 @@ def _redis(figures: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _groups(figures: Mapping[str, Any]) -> Iterator[Finding]:
-    for group in figures["groups"]:
+    for group in figures["groups"] or ():
         name, waiting, age = group["name"], group["waiting"] + group["pending"], group["oldest_seconds"]
         if not group["service"]:
             problem = f"no service reads for it, and {waiting} events wait there: the stream is not trimmed, and grows"

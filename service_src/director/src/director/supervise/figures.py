@@ -5,16 +5,17 @@ from __future__ import annotations
 import ctypes
 import shutil
 import time
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Awaitable, Collection, Iterable
+from typing import Any, TypeVar
 
 import msgspec
 
-from band import RedisError, RedisReplyError
+from band import RedisError, RedisReplyError, logger
 from band.platform import EVENTS_STREAM
 from director.engine.interface import Container
 from director.state.store import Store, pairs, stream_order, text
 
+T = TypeVar("T")
 _UNSYNCHRONIZED = 5
 """What adjtimex(2) returns where nothing keeps the clock right (`TIME_ERROR`)."""
 _TIMEX_BYTES = 512
@@ -60,7 +61,9 @@ class GroupFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it; `time` is this host's clock in seconds since 1970, `redis` null while Redis is unavailable.
+    """All of it; `time` is this host's clock in seconds since 1970.
+
+    `redis` and `groups` are null where Redis is unavailable or refuses to tell.
 
     `clock_synchronized` is null where the kernel does not tell.
     """
@@ -70,16 +73,12 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     disk: Disk
     open_ports: list[OpenPort]
     redis: RedisFigures | None
-    groups: list[GroupFigures]
+    groups: list[GroupFigures] | None
 
 
 async def measure(store: Store, containers: Iterable[Container], running: Collection[str]) -> Figures:
     """Return the figures; `running` are the services that run."""
     usage = shutil.disk_usage("/")  # in a container that is the disk that Docker keeps everything on
-    try:
-        redis, found = await _redis(store), await _groups(store, running)
-    except RedisError:
-        redis, found = None, []
     return Figures(
         time=time.time(),
         clock_synchronized=_synchronized(),
@@ -90,8 +89,8 @@ async def measure(store: Store, containers: Iterable[Container], running: Collec
             if item.alive
             for port, address in sorted(item.open_ports.items())
         ],
-        redis=redis,
-        groups=found,
+        redis=await _known(_redis(store)),
+        groups=await _known(_groups(store, running)),
     )
 
 
@@ -101,6 +100,14 @@ def _synchronized() -> bool | None:
     except (OSError, AttributeError):
         return None
     return None if state < 0 else state != _UNSYNCHRONIZED
+
+
+async def _known(part: Awaitable[T]) -> T | None:
+    try:
+        return await part
+    except RedisError as error:
+        logger.warning("figures_unreadable", reason=str(error))
+        return None
 
 
 async def _redis(store: Store) -> RedisFigures:
@@ -134,8 +141,8 @@ async def _group(store: Store, facts: dict[str, Any], running: Collection[str]) 
         "XRANGE", EVENTS_STREAM, f"({text(facts['last-delivered-id'])}", "+", "COUNT", "1"
     )  # fmt: skip
     oldest = [text(following[0][0])] if following else []
-    if pending:
-        oldest.append(text((await store.command("XPENDING", EVENTS_STREAM, name))[1]))
+    if pending and (first := (await store.command("XPENDING", EVENTS_STREAM, name))[1]) is not None:
+        oldest.append(text(first))  # it is None when the last one was acknowledged meanwhile
     began = min((stream_order(entry)[0] / 1000 for entry in oldest), default=time.time())
     return GroupFigures(
         name=name,
