@@ -267,7 +267,7 @@ class Connection(asyncio.Protocol):
         self._queued = 0
         self._rest = b""
         self._upgrade = None
-        self._parser.clear()
+        self._parser.close()
 
     def _end(self, *, linger: bool = False) -> None:
         self._closing = True
@@ -300,4 +300,5 @@ class Connection(asyncio.Protocol):
             self._refuse(request, fault)
         else:
             self._closing = True
+            self._parser.close()
             self._host.bounds.forget(self)

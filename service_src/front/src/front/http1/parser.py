@@ -29,6 +29,12 @@ _MAX_HOST_BYTES: Final = 512
 _MAX_GOOD_HOSTS: Final = 256
 _GOOD_HOSTS: Final = set[bytes | None]()
 """Values of Host that were looked at already."""
+_SPENT: Final = httptools.HttpRequestParser(object())
+"""What stands for llhttp's part in a parser that takes nothing more."""
+
+
+def _ignore(*_: object) -> None:
+    """Take what a closed parser still finds."""
 
 
 class RequestParser:
@@ -73,6 +79,17 @@ class RequestParser:
         self._reading: Request | None = None
         self.started_at = 0.0
         """When the request began that is being read, by the clock of `feed`; 0 when none is."""
+
+    def close(self) -> None:
+        """Forget the request that was read, take nothing more, and refer to nothing.
+
+        llhttp's part holds the header that is not complete, and refers back to this object. Left alone, both and the
+        connection stay until the garbage collector finds them, which does not know how large they are.
+        """
+        self.clear()
+        self._continued = None
+        self._parser = _SPENT
+        self._on_request = self._on_fault = self._on_continue = _ignore
 
     @property
     def held(self) -> int:
