@@ -70,7 +70,8 @@ def progress_file(path: str = PROGRESS) -> Iterator[IO[bytes]]:
         with os.fdopen(handle, "w+b") as file:
             yield file
     finally:
-        os.unlink(path)
+        with contextlib.suppress(FileNotFoundError):  # another build may have had the same file
+            os.unlink(path)
 
 
 def docker(

@@ -6,7 +6,10 @@ import hashlib
 import os
 
 # What is never part of an image: tests, caches, and what editors and builds leave behind.
-SKIPPED_FOLDERS = frozenset({"tests", "__pycache__", ".git", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache"})
+SKIPPED_FOLDERS = frozenset({
+    "tests", "test", "build", "dist", "node_modules", "__pycache__", ".git", ".venv", ".mypy_cache", ".pytest_cache",
+    ".ruff_cache",
+})  # fmt: skip
 SKIPPED_ENDINGS = (".pyc", ".egg-info", ".swp", "~", ".env", ".env.local")
 
 

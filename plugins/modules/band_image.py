@@ -192,9 +192,9 @@ class Image:
             options += ["--label", f"{key}={value}"]
         for _attempt in range(ATTEMPTS):
             with progress_file() as file:
-                code, out, _printed = self.docker("build", *options, folder, stderr=file)
+                code, out, printed = self.docker("build", *options, folder, stderr=file)
                 file.seek(0)
-                err = file.read().decode("utf-8", "replace")
+                err = file.read().decode("utf-8", "replace") or printed
             if not code or not any(mark in err for mark in ENGINE_FAULTS):
                 break
         if code:

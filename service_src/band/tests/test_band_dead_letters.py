@@ -11,7 +11,7 @@ from band.errors import RpcRemoteError
 from band.service.lifecycle import Service
 from band.stream import dead_letter_methods
 
-METHODS = {"dead_letters", "replay_dead_letters", "delete_dead_letters"}
+METHODS = {"dead_letters", "replay_dead_letters", "delete_dead_letters", "replay_events"}
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from director.discovery.probe import Prober
 from director.errors import Conflict
 from director.state.crash_log import CrashLog, CrashRecord, ExitRecord
 from director.state.desired import Configs, Desired, DesiredService, Spec
-from director.state.event_stream import newest
+from director.state.event_stream import search
 from director.state.history import Release, Releases
 
 DEEP = b"[" * 100_000
@@ -75,7 +75,7 @@ async def test_events_that_cannot_be_read_stand_there_as_text(store: RedisLink) 
     for raw in (b'{"id": "1"}', b"\xff", DEEP, b""):
         await store.command("XADD", "events", "*", "event", raw)
     await store.command("XADD", "events", "*", b"\xff", b"\xfe")
-    found = [row.event for row in await newest(store, 10)]
+    found = [row.event for row in (await search(store, 10)).events]
     assert found == [None, "", DEEP.decode(), "\ufffd", {"id": "1"}]
 
 
