@@ -233,7 +233,7 @@ async def _entries(
         try:
             rows = await store.command(command, key, start, last, "COUNT", str(count))
         except RedisReplyError as error:
-            if error.code == "WRONGTYPE":  # a service may write what it likes at its own keys
+            if error.code == "WRONGTYPE" and key != EVENTS_STREAM:  # a service may write what it likes at its own keys
                 return
             raise
         size = 0
