@@ -232,7 +232,7 @@ def main() -> None:
     stage = Stage(settings)
     fake: Any = stage
     director = Director(settings, fake, None)
-    director.images._builder = SlowBuilder(stage)  # type: ignore[assignment]
+    director.images.builder = SlowBuilder(stage)
     loop.run_until_complete(populate(stage))
     worker(stage.open)
     director.install()
