@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import msgspec
 
+from band import logger
 from director.engine.log_feed import LogFeed, Reader, make_line, printable
 
 _TOLD = frozenset({"build", "director"})
@@ -30,7 +32,7 @@ async def narrate(
     begun = int(make_line("director", name, "").id)
     task = asyncio.ensure_future(work)
     _under_way.add(task)
-    task.add_done_callback(_under_way.discard)
+    task.add_done_callback(functools.partial(_done, name))
     async with feed.reading(name) as reader:
         while not task.done():
             yield await _lines(reader, task, begun)
@@ -40,6 +42,12 @@ async def narrate(
     except Exception as error:  # noqa: BLE001 - every error is a response
         result = body_of(error)
     yield msgspec.json.encode(result) + b"\n"
+
+
+def _done(name: str, task: asyncio.Future[Any]) -> None:
+    _under_way.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:  # its reader may have gone
+        logger.warning("run_failed", service=name, reason=str(error))
 
 
 async def _lines(reader: Reader, task: asyncio.Future[Any], begun: int) -> bytes:
