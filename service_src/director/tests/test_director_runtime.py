@@ -309,6 +309,17 @@ async def test_a_container_that_somebody_disconnected_is_noticed(engine: Engine,
     assert engine.asked[-1].endswith("networks/net/connect")
 
 
+async def test_a_network_that_is_known_by_its_id_only_is_not_made_anew(engine: Engine, runtime: DockerEngine) -> None:
+    """It would be one that is called by the id of another."""
+    gone = "0123456789abcdef" * 4
+    with pytest.raises(DockerRefused, match="network 0123456789ab is gone"):
+        await runtime.connect("one", gone, "one")
+    assert not [asked for asked in engine.asked if "POST" in asked]
+    engine.answers[f"GET networks/{gone}"] = (200, {"Name": "net"})
+    engine.answers[f"POST networks/{gone}/connect"] = (200, {})
+    await runtime.connect("one", gone, "one")
+
+
 async def test_who_has_a_port_is_told(engine: Engine, runtime: DockerEngine) -> None:
     """A service of ours by its name, anybody else's container by its own, nobody where no container has it."""
     ours = {"band.service": "front", "band.namespace": "ns"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from typing import Any
@@ -41,6 +42,8 @@ from director.errors import DockerRefused, PortTaken
 _ACTIONS = (
     "die", "start", "stop", "kill", "oom", "destroy", "create", "rename", "health_status", "pause", "unpause",
 )  # fmt: skip
+
+_NETWORK_ID = re.compile(r"[0-9a-f]{12,64}")
 
 
 class DockerEngine:
@@ -205,7 +208,11 @@ class DockerEngine:
         await self._engine.call(f"images/{reference}", "DELETE", missing_ok=True)
 
     async def connect(self, container: str, network: str, alias: str) -> None:
-        await self.ensure_network(network)
+        if not _NETWORK_ID.fullmatch(network):
+            await self.ensure_network(network)
+        elif await self._engine.call(f"networks/{network}", missing_ok=True) is None:
+            message = f"network {network[:12]} is gone, and only its id is known"
+            raise DockerRefused(message, "make the container anew, in a network named by its name", engine_status=404)
         body = json.dumps({"Container": container, "EndpointConfig": {"Aliases": [alias]}})
         await self._engine.call(f"networks/{network}/connect", "POST", data=body)
 

@@ -122,11 +122,11 @@ def _core(world: World, item: Container) -> Steps:
     if item.service in world.busy:
         return
     recent = world.records.get(item.service, NO_RECORD).recent(world.now, world.limits.window)
-    if item.state == "running" and item.cut_off_from:
+    set_aside = item.name.endswith(SET_ASIDE)  # connected, it would share the alias of the one that comes
+    if item.state == "running" and item.cut_off_from and not set_aside:
         yield _when(world, max(recent, default=0.0) + restart_delay(recent), _connect(item))
     if item.id == world.self_id or item.state not in {"exited", "dead"}:
         return
-    set_aside = item.name.endswith(SET_ASIDE)
     if set_aside and any(other.name == item.name.removesuffix(SET_ASIDE) for other in world.observed):
         return  # two Redis on one volume would write over each other
     patience = SET_ASIDE_PATIENCE if set_aside else CORE_PATIENCE
