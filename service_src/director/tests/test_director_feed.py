@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import struct
@@ -14,8 +15,10 @@ import pytest
 from aiohttp import WSMsgType, WSServerHandshakeError, web
 from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 
+from band.testing import capture_logs
 from director.api import security, websocket
 from director.api.params import Nothing
+from director.api.progress import narrate
 from director.api.routes import Endpoint, Text
 from director.api.security import Guard
 from director.api.server import error_middleware, routes
@@ -26,6 +29,7 @@ from director.engine.interface import Container, Printed
 from director.engine.log_feed import KEPT, LONGEST, WAITING, LogFeed, Reader, make_line
 from director.engine.logs import LONGEST as LONGEST_PIECE
 from director.engine.logs import Joiner
+from director.errors import NotFound
 from director.images.buildkit import Progress
 
 SECRET = "canary-in-a-line"
@@ -270,6 +274,46 @@ async def test_the_socket_is_guarded(
     assert caught.value.status == status
     plain = await client.get("/ws")
     assert plain.status == 400
+
+
+async def test_a_logout_closes_the_sockets_of_its_session(house: House, client: TestClient[Any, Any]) -> None:
+    """What was opened with the cookie ends with it; the sockets of others go on."""
+    left, other = (security.issue_session("the-token", time.time()) for _ in range(2))
+    kept = {one: {"Cookie": f"{security.COOKIE}={one}"} for one in (left, other)}
+    async with (
+        client.ws_connect("/ws", headers=kept[left]) as closed,
+        client.ws_connect("/ws", headers=kept[other]) as open_one,
+        client.ws_connect("/ws") as program,
+    ):
+        await until(lambda: house.feed.readers == 3)
+        login = Login("the-token", cast("Any", None), cast("Any", None))
+        await login.leave(make_mocked_request("POST", "/dashboard/logout", headers=kept[left]))
+        assert (await asyncio.wait_for(closed.receive(), 5)).type in {WSMsgType.CLOSED, WSMsgType.CLOSE}
+        await until(lambda: house.feed.readers == 2)
+        house.feed.note("build", "a", "more")
+        for socket in (open_one, program):
+            assert "more" in await asyncio.wait_for(socket.receive_str(), 5)
+
+
+async def test_the_failure_of_a_run_whose_reader_left_is_logged(house: House) -> None:
+    """Nobody waits for it any more, so only the log can tell."""
+    goes_on = asyncio.Event()
+
+    async def fail() -> None:
+        await goes_on.wait()
+        raise NotFound("there is no folder")
+
+    told = narrate(house.feed, "left", fail(), lambda _: {})
+    first = asyncio.ensure_future(anext(told))
+    await asyncio.sleep(0)
+    first.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await first
+    with capture_logs() as logged:
+        goes_on.set()
+        await until(lambda: [one for one in logged if one["event"] == "run_failed"])
+    (one,) = logged
+    assert (one["service"], one["reason"]) == ("left", "there is no folder")
 
 
 async def test_a_slow_reader_is_let_go_with_a_word(

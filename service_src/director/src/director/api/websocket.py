@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from director.api.security import session_cookie
 from director.engine.log_feed import WAITING, LogFeed, Reader, make_line
 from director.errors import BadParameter, Conflict
 from director.state.desired import check_name
@@ -18,6 +20,8 @@ MOST_CLIENTS = 64
 SEND_TIMEOUT = 10.0
 """Seconds that one message may take: a client whose connection stands still is let go."""
 HEARTBEAT = 20.0
+_opened: weakref.WeakKeyDictionary[web.WebSocketResponse, tuple[str, asyncio.Transport]] = weakref.WeakKeyDictionary()
+"""The sockets that browsers opened, with the session and the connection of each."""
 
 
 async def open_socket(request: web.Request, connected: int, hint: str) -> web.WebSocketResponse:
@@ -33,7 +37,16 @@ async def open_socket(request: web.Request, connected: int, hint: str) -> web.We
     if connected >= MOST_CLIENTS:
         raise Conflict(f"{MOST_CLIENTS} clients are already connected", "close one of them")
     await socket.prepare(request)
+    if (session := session_cookie(request.headers)) and request.transport is not None:
+        _opened[socket] = session, request.transport
     return socket
+
+
+def close_sockets(session: str) -> None:
+    """Close the connections of a session that has ended, without waiting for the other side."""
+    for opened, transport in list(_opened.values()):
+        if opened == session:
+            transport.close()
 
 
 @contextlib.asynccontextmanager

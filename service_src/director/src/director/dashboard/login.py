@@ -11,6 +11,7 @@ from aiohttp import web
 from director.api.security import COOKIE, LIFETIME, end_session, issue_session, session_cookie
 from director.api.server import LOGIN, read_body
 from director.api.throttle import TokenThrottle
+from director.api.websocket import close_sockets
 from director.dashboard.rendering import Renderer
 from director.errors import TooManyGuesses
 
@@ -65,7 +66,9 @@ class Login:
         return self._page(request, "Wrong token.", after, 403)
 
     async def leave(self, request: web.Request) -> web.StreamResponse:
-        end_session(session_cookie(request.headers), self._token or "", time.time())
+        session = session_cookie(request.headers)
+        end_session(session, self._token or "", time.time())
+        close_sockets(session)
         answer = web.Response(status=303, headers={"Location": LOGIN, "Cache-Control": "no-store"})
         answer.del_cookie(COOKIE, path="/", httponly=True, samesite="Strict")
         return answer
