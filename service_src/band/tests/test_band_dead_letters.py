@@ -305,6 +305,8 @@ async def test_letters_are_deleted_by_id_or_all(run_service, raw, ask):
         ("nonsense", "'nonsense' is not the id of a dead letter"),
         ("{},5", "'5' is not the id"),
         (",", "there is no id in ids=','"),
+        ([], "there is no id in ids=[]"),
+        (f"5-{2**64 - 1}", f"there is no dead letter 5-{2**64 - 1}"),
         ("{},5-5,6-6", "there is no dead letter 5-5 and 1 more"),
         ("9999999999999999999-0", "there is no dead letter 9999999999999999999-0"),
     ],
@@ -315,7 +317,7 @@ async def test_ids_that_are_none_are_told(run_service, raw, ask, method, ids, sa
     await run_service(shop.service, name="listen")
     (letter,) = await bury(raw, 1)
     with pytest.raises(RpcRemoteError) as caught:
-        await ask(method, ids=ids.format(letter))
+        await ask(method, ids=ids.format(letter) if isinstance(ids, str) else ids)
     assert caught.value.code == -32602
     assert said in str(caught.value)
     assert (await left(raw), shop.got) == ([1], [])

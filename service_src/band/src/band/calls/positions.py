@@ -10,7 +10,7 @@ BEGINNING: Final = "beginning"
 NOW: Final = "now"
 Given = str | int | float | datetime
 _LAST: Final = 2**64 - 1
-_ID: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+_ID: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 _MILLISECONDS: Final = re.compile(r"[0-9]{11,14}")
 _SECONDS: Final = re.compile(r"[0-9]{9,10}(\.[0-9]{1,9})?")
 

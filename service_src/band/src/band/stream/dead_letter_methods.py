@@ -11,7 +11,7 @@ import contextlib
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from band.constants import DEAD_LETTERS
 from band.errors import InvalidParams, RedisError
@@ -35,7 +35,7 @@ LISTED_MOST: Final = 1000
 PORTION_ENTRIES: Final = 1000
 PORTION_BYTES: Final = 2_000_000
 _SINGLES: Final = 50
-_ID: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+_ID: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 Give = Callable[[list[Letter]], AsyncIterator[Mapping[str, int]]]
 Spawn = Callable[[Coroutine[Any, Any, None]], Coroutine[Any, Any, Any]]
@@ -184,7 +184,7 @@ class DeadLetters:
         return {**found, "replay": self.figures} if self.figures else found
 
     async def replay_dead_letters(
-        self, limit: int | None = None, ids: str | list[str] = "", **_params: Any
+        self, limit: int | None = None, ids: str | list[str] | None = None, **_params: Any
     ) -> dict[str, Any]:
         """Give the oldest dead letters once more, or those with these stream ids; default: all.
 
@@ -196,27 +196,28 @@ class DeadLetters:
         """
         # What becomes a dead letter while the replay runs is not replayed by it: it would have no end.
         there = await self._stream.length()
-        chosen = (await self._chosen(ids))[: self._most or None] if ids else None
+        chosen = (await self._chosen(ids))[: self._most or None] if _given(ids) else None
         ceiling = max(1, min(there, self._most or there))
         count = min(read_count(limit, ceiling), there) if chosen is None else len(chosen)
         answer = await self._replay.start(count, chosen, PATIENCE)
         return {"letters": count, "replayed": 0, **answer} if answer["started"] else answer
 
-    async def delete_dead_letters(self, ids: str | list[str] = "", **_params: Any) -> dict[str, int]:
+    async def delete_dead_letters(self, ids: str | list[str] | None = None, **_params: Any) -> dict[str, int]:
         """Delete the dead letters with these stream ids (separated by commas); without ids, all of them.
 
         Raises:
             InvalidParams: an id is none, or no letter has it; nothing is deleted.
         """
-        # `ids=,` is a mistake of somebody who meant some of them, never all.
-        return {"deleted": await (self._stream.remove(await self._chosen(ids)) if ids else self._stream.clear())}
+        if not _given(ids):
+            return {"deleted": await self._stream.clear()}
+        return {"deleted": await self._stream.remove(await self._chosen(ids))}
 
     async def _chosen(self, ids: str | list[str]) -> list[str]:
         wanted = list(dict.fromkeys(read_ids(ids)))
-        if not self._strict:
-            return await self._stream.present(wanted)
         if not wanted:
             raise InvalidParams(f"there is no id in ids={ids!r}; write ids of dead letters, as in 1795470000000-0")
+        if not self._strict:
+            return await self._stream.present(wanted)
         if wrong := [one for one in wanted if not _ID.fullmatch(one)]:
             raise InvalidParams(f"{wrong[0][:50]!r} is not the id of a dead letter, which is as in 1795470000000-0")
         there = set(await self._stream.present(wanted))
@@ -224,6 +225,11 @@ class DeadLetters:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise InvalidParams(f"there is no dead letter {missing[0]}{more}; dead_letters lists them")
         return wanted
+
+
+def _given(ids: str | list[str] | None) -> TypeGuard[str | list[str]]:
+    """Tell whether a call names letters. `ids=,` and an empty list mean some of them by mistake, never all."""
+    return ids is not None and ids != ""
 
 
 def listener_dead_letters(service: str, feed: ListenerCall, link: RedisLink, spawn: Spawn) -> DeadLetters:

@@ -22,7 +22,7 @@ READ_BYTES = 4_000_000
 _PAGE = 50
 # Until it is known how large they are.
 _FIRST_PAGE = 10
-_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
+_ID = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
 
 
 class Letter(msgspec.Struct, frozen=True):
