@@ -6,12 +6,14 @@ import asyncio
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from band import json_codec, testing
 from band.background import run_forever
-from band.calls.middleware import Call, Next
+from band.calls.middleware import RPC, Call, Next
 from band.errors import InvalidParams, RpcRemoteError
+from band.jsonrpc import messages
 from band.jsonrpc.batch import run_batch
 from band.service.lifecycle import Service
 
@@ -82,7 +84,7 @@ async def test_a_middleware_may_refuse(lab) -> None:
 
 async def test_each_item_of_a_batch_goes_through(lab) -> None:
     service = lab.service
-    written = await run_batch(service.registry, service.metrics, "echo", [{"a": 1}, {"forbidden": 1}])
+    written = await run_batch(service.registry, service.metrics, Call(RPC, None), "echo", [{"a": 1}, {"forbidden": 1}])
     answer = json_codec.decode(bytes(written))
     assert answer["results"] == [{"wrapped": {"a": 1, "added": True}}, None]
     assert answer["errors"]["1"]["code"] == -32602
@@ -101,7 +103,7 @@ async def test_personal_listeners_are_guarded_however_they_are_called() -> None:
         await bench.call("broadcast", **testing.make_event(id="2"))
         await bench.listen(testing.make_event(id="3", privacy=["gpc"]), testing.make_event(id="4"))
         items = [testing.make_event(id="5", privacy=["gpc"]), testing.make_event(id="6")]
-        await run_batch(service.registry, service.metrics, "broadcast", items)
+        await run_batch(service.registry, service.metrics, Call(RPC, None), "broadcast", items)
     assert seen == ["2", "4", "6"]
 
 
@@ -117,6 +119,43 @@ async def test_values_that_annotations_refuse_do_not_make_a_service_degraded() -
         for value, degraded in (("much", False), (0, True)):
             await asyncio.gather(*(bench.call("buy", price=value) for _ in range(5)), return_exceptions=True)
             assert (service.metrics.failures.check() is not None) == degraded
+
+
+async def test_values_of_a_batch_that_annotations_refuse_do_not_make_a_service_degraded() -> None:
+    """Front sends what visitors sent to enrichers many at a time."""
+    service = Service()
+
+    @service.expose.enricher(keys=["*"], props={"price": "data.price"})
+    async def enrich(price: int) -> int:
+        return 1 // price
+
+    async with testing.running(subject=service) as bench:
+        for value, degraded in (("much", False), (0, True)):
+            answer = await bench.call(messages.BATCH, method="enrich", items=[{"price": value}] * 5)
+            assert len(answer["errors"]) == 5
+            assert (service.metrics.failures.check() is not None) == degraded
+    shown = service.metrics.render().decode()
+    assert 'outcome="invalid_params"' in shown
+
+
+async def test_calls_of_a_batch_know_who_called() -> None:
+    """As single calls do; and a client cannot say otherwise."""
+    service, seen = Service(), []
+
+    @service.middleware
+    async def who(call: Call, following: Next) -> Any:
+        seen.append((call.method, call.sender != "", call.request_id is not msgspec.UNSET))
+        return await following(call)
+
+    @service.expose()
+    async def echo(**params):
+        return params
+
+    async with testing.running(subject=service) as bench:
+        await bench.call(messages.BATCH, method="echo", items=[{"a": 1}, {"a": 2}])
+        with pytest.raises(RpcRemoteError, match="Invalid params"):
+            await bench.call(messages.BATCH, method="echo", items=[], outer=None)
+    assert seen == [("echo", True, True)] * 2
 
 
 async def test_two_services_in_one_process_share_nothing(eventually) -> None:

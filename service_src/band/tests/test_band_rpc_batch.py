@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from band.calls.middleware import RPC, Call
 from band.errors import InvalidParams
 from band.json_codec import decode_loosely, encode
 from band.jsonrpc.batch import run_batch
 from band.registry import Expose, Registry
 from band.responses import response
 from band.telemetry.metrics import Metrics
+
+OUTER = Call(RPC, None, sender="front#1a2b3c4d", request_id=7)
 
 
 def plain(n: int = 0) -> Any:
@@ -55,7 +58,7 @@ async def test_each_item_has_its_own_answer(func: Any) -> None:
     """Values, typed responses and late answers stand at their place; what failed is null there, and tells why."""
     registry = Registry()
     Expose(registry)(name="work")(func)
-    answer = decode_loosely(encode(await run_batch(registry, Metrics(), "work", ITEMS)))
+    answer = decode_loosely(encode(await run_batch(registry, Metrics(), OUTER, "work", ITEMS)))
     typed = {"type__": "data", "statusCode": 200, "data": {"n": 3}}
     good = {"n": 0, "text": "Ж"}
     assert answer["results"] == [good, None, None, typed, "late", None, None, None, {**good, "n": 6}]
@@ -80,7 +83,7 @@ async def test_late_items_wait_together() -> None:
 
     Expose(registry)()(meet)
     async with asyncio.timeout(5):
-        raw = await run_batch(registry, Metrics(), "meet", [{"n": n} for n in range(20)])
+        raw = await run_batch(registry, Metrics(), OUTER, "meet", [{"n": n} for n in range(20)])
     assert decode_loosely(encode(raw)) == {"results": list(range(20)), "errors": {}}
 
 
@@ -88,4 +91,4 @@ async def test_late_items_wait_together() -> None:
 async def test_only_exposed_functions_are_called(name: str) -> None:
     """An unknown method and a built-in one are refused as a whole."""
     with pytest.raises(InvalidParams, match=name):
-        await run_batch(Registry(), Metrics(), name, [{}])
+        await run_batch(Registry(), Metrics(), OUTER, name, [{}])

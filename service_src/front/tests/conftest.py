@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 import redis.asyncio as aioredis
 
+from band.errors import RpcRemoteError
+
 ROOT = Path(__file__).resolve().parents[3]
 IMAGE = ROOT / "band_images" / "front"
 sys.path.insert(0, str(ROOT / "tests"))  # redis_with_users
@@ -161,6 +163,8 @@ class Peers:
                         continue
                 except ValueError as error:
                     reply["error"] = {"code": -32000, "message": str(error)}
+                except RpcRemoteError as error:
+                    reply["error"] = {"code": error.code, "message": error.message, "data": error.data}
                 await self.redis.publish(sender, json.dumps(reply))
 
         self._tasks.append(asyncio.create_task(serve()))

@@ -15,6 +15,7 @@ import pytest
 from multidict import CIMultiDict
 from yarl import URL
 
+from band.errors import RpcRemoteError
 from front.event.fingerprint import fpid
 
 MAC = (
@@ -400,6 +401,29 @@ async def test_a_handler_answers_the_client(http: aiohttp.ClientSession, peers: 
     async with http.get("/labsvc/unknown") as answer:
         assert (await answer.json())["key"] == "in.gen.labsvc"
     assert await peers.redis.xlen("events") == 7
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "said"),
+    [
+        ({"message": "data.price: expected `int`, got `str`", "path": "$.data.price"}, 422,
+         "Invalid params: data.price: expected `int`, got `str`"),
+        ({"message": "got an unexpected keyword argument 'td'"}, 500, "Invalid params"),
+        (None, 500, "Invalid params"),
+    ],
+)  # fmt: skip
+async def test_a_value_that_a_handler_refuses_is_the_visitors_mistake(
+    http: aiohttp.ClientSession, peers: Any, data: Any, status: int, said: str
+) -> None:
+    """422 where the handler's annotations name the value; else 500, as in the original."""
+
+    def refuse(params: dict[str, Any]) -> Any:
+        raise RpcRemoteError(-32602, "Invalid params", data)
+
+    await peers.service("labsvc", refuse)
+    await peers.register(handler_row("buy"))
+    async with http.get("/labsvc/buy?price=much") as answer:
+        assert (answer.status, await answer.json()) == (status, {"message": said})
 
 
 async def test_a_handler_that_is_gone_is_told_of_at_once(http: aiohttp.ClientSession, peers: Any) -> None:

@@ -115,7 +115,7 @@ class Bench:
         self._peers: list[Service] = []
         self._caller: Service | None = None
 
-    async def call(self, method: str, **params: Any) -> Any:
+    async def call(self, method: str, /, **params: Any) -> Any:
         """Call a method as another service would; typed data unwrapped.
 
         Raises:

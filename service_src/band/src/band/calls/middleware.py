@@ -134,7 +134,7 @@ def counted(metrics: Metrics, *, fine: tuple[type[Exception], ...] = ()) -> Midd
             raise
         except InvalidParams as error:
             outcome = "invalid_params"
-            if _is_own_mistake(call, error):
+            if is_own_mistake(call, error):
                 metrics.failures.failed(exposed.kind, exposed.name, error)
             raise
         except Exception as error:
@@ -148,7 +148,7 @@ def counted(metrics: Metrics, *, fine: tuple[type[Exception], ...] = ()) -> Midd
     return count
 
 
-def _is_own_mistake(call: Call, error: InvalidParams) -> bool:
+def is_own_mistake(call: Call, error: InvalidParams) -> bool:
     """Tell whether parameters that do not fit are the function's mistake, not the caller's.
 
     Front gives what it gives to every handler, and the stream to every listener. A value that annotations refuse came

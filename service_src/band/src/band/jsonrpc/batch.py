@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from band import json_codec
-from band.calls.middleware import RPC, Call, chain, deliver, own
+from band.calls.middleware import Call, chain, deliver, is_own_mistake, own
 from band.errors import InvalidParams, RpcError
 from band.jsonrpc import messages
 from band.jsonrpc.invoke import PLAIN, describe, finish
@@ -23,8 +23,10 @@ from band.telemetry.metrics import Metrics
 from band.telemetry.tracebacks import describe_raised
 
 
-async def run_batch(registry: Registry, metrics: Metrics, method: str, items: list[dict[str, Any]]) -> msgspec.Raw:
-    """Call ``method`` once for each of ``items`` (its keyword arguments).
+async def run_batch(
+    registry: Registry, metrics: Metrics, outer: Call, method: str, items: list[dict[str, Any]]
+) -> msgspec.Raw:
+    """Call ``method`` once for each of ``items`` (its keyword arguments), as who made the call ``outer``.
 
     A plain function is called, no more; a coroutine gets a task of its own, so that all of them wait at once.
 
@@ -38,33 +40,45 @@ async def run_batch(registry: Registry, metrics: Metrics, method: str, items: li
     if exposed is None or method.startswith("__"):
         raise InvalidParams(f"there is no method {method!r} to call for each item")
     begun = time.perf_counter()
-    results, raised = await _call_each(_caller(registry, exposed), items)
+    results, raised = await _call_each(_caller(registry, exposed, outer), items)
     try:
         written = json_codec.encode(results)
     except TypeError:
         _drop_unencodable(results, raised)
         written = json_codec.encode(results)
     if raised:
-        _note_errors(exposed, list(raised.values()), metrics)
+        _note_errors(_of_item(outer, exposed, {}), list(raised.values()), metrics)
     metrics.called(method, "ok", time.perf_counter() - begun, len(items) - len(raised))
     metrics.failures.succeeded(exposed.kind, exposed.name, len(items) - len(raised))
     errors = {str(number): error_object(error) for number, error in raised.items()}
     return msgspec.Raw(b'{"results":%b,"errors":%b}' % (written, json_codec.encode(errors)))
 
 
-def _caller(registry: Registry, exposed: Exposed) -> Callable[[dict[str, Any]], Any]:
+def _caller(registry: Registry, exposed: Exposed, outer: Call) -> Callable[[dict[str, Any]], Any]:
     """Return how to call a function with one item: through the middlewares, where the service has any."""
     middlewares = own(registry)
     if not middlewares:
         return exposed.handler.call
     through = chain(middlewares, deliver)
-    return lambda params: through(Call(RPC, exposed, params))
+    return lambda params: through(_of_item(outer, exposed, params))
 
 
-def _note_errors(exposed: Exposed, raised: list[BaseException], metrics: Metrics) -> None:
+def _of_item(outer: Call, exposed: Exposed, params: dict[str, Any]) -> Call:
+    return Call(outer.transport, exposed, params, sender=outer.sender, request_id=outer.request_id)
+
+
+def _note_errors(call: Call, raised: list[BaseException], metrics: Metrics) -> None:
+    """Count the errors as ``counted`` does for single calls."""
+    exposed = call.exposed
+    assert exposed is not None  # noqa: S101 - a batch calls a function
     logger.warning("rpc_batch_errors", method=exposed.name, count=len(raised), last=describe_raised(raised[-1]))
-    metrics.called(exposed.name, "error", 0.0, len(raised))
-    metrics.failures.failed(exposed.kind, exposed.name, raised[-1], len(raised))
+    refused = [error for error in raised if isinstance(error, InvalidParams)]
+    failed = [error for error in raised if not isinstance(error, InvalidParams) or is_own_mistake(call, error)]
+    for outcome, count in (("invalid_params", len(refused)), ("error", len(raised) - len(refused))):
+        if count:
+            metrics.called(exposed.name, outcome, 0.0, count)
+    if failed:
+        metrics.failures.failed(exposed.kind, exposed.name, failed[-1], len(failed))
 
 
 async def _call_each(

@@ -42,9 +42,8 @@ class RpcServer:
         self._link = link
         self._presence = presence
         self._batches = Outbox(link, keep=True)
-        batch = functools.partial(run_batch, registry, metrics)
-        self._batch_method = Exposed(messages.BATCH, batch, path="", handler=Handler(batch, read=False))
-        self._run_batch = chain([counted(metrics), self._write], deliver)
+        self._batch_method = Exposed(messages.BATCH, run_batch, path="", handler=Handler(run_batch, read=False))
+        self._run_batch = chain([counted(metrics), self._write], self._deliver_batch)
         self._run = self._run_batch
         self._registry = registry
         self._metrics = metrics
@@ -180,6 +179,11 @@ class RpcServer:
         if call.request_id is msgspec.UNSET:
             return b""
         return messages.success(result, call.request_id, self.name, call.sender)
+
+    async def _deliver_batch(self, call: Call) -> msgspec.Raw:
+        batch = functools.partial(run_batch, self._registry, self._metrics, call)
+        found: msgspec.Raw = await Handler(batch, read=False).call(call.params)
+        return found
 
     def _send(self, channel: str, reply: bytes) -> None:
         # A channel of an instance is one of ours, which takes batches; others get one message an answer.

@@ -214,7 +214,7 @@ class DeadLetters:
 
     async def _chosen(self, ids: str | list[str]) -> list[str]:
         wanted = list(dict.fromkeys(read_ids(ids)))
-        if not wanted:
+        if not wanted and (self._strict or not ids):
             raise InvalidParams(f"there is no id in ids={ids!r}; write ids of dead letters, as in 1795470000000-0")
         if not self._strict:
             return await self._stream.present(wanted)

@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from band import RpcError, RpcRemoteError, RpcTimeout
-from band.platform import RpcClient, encode
+from band.platform import INVALID_PARAMS, RpcClient, encode
 from front.enrichment.enricher import Enricher
 from front.errors import NotAccepted
 from front.event.ip_privacy import Masker
@@ -106,6 +106,8 @@ class Pipeline:
         try:
             return replies.from_handler(await self._rpc.call(target.service, target.method, message, timeout=timeout))
         except RpcRemoteError as error:
+            if error.code == INVALID_PARAMS and isinstance(error.data, dict) and error.data.get("path"):
+                return replies.error(error.text, 422)  # what the visitor sent, not the handler, is at fault
             return replies.error(error.message, 500)
         except RpcTimeout:
             return replies.error("Request timeout", 500)
