@@ -202,6 +202,7 @@ def test_passwords_are_generated_once_and_shown_nowhere(tmp_path: Path) -> None:
     changed, said = configured(band_redis_password=canary)
     assert changed == 2
     assert canary not in said
+    assert hashlib.sha256(canary.encode()).hexdigest() not in said
     assert (etc / "redis.director.password").read_text() == f"{canary}\n"
     assert (etc / "redis.admin.password").read_text().strip() == words["redis.admin.password"]
 
