@@ -74,18 +74,21 @@ class LastLine:
         self._on = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         self._shown = False
         self._step: Step | None = None
+        self._drawing = threading.Lock()
         if self._on:
             threading.Thread(target=self._tick, daemon=True, name="steps").start()
 
     def show(self, step: Step | None) -> None:
         """Tell of a step from now on; of None: nothing."""
-        self._step = step
-        self._draw()
+        with self._drawing:
+            self._step = step
+            self._draw()
 
     def _tick(self) -> None:
         while True:
             time.sleep(TICK_SECONDS)
-            self._draw()
+            with self._drawing:
+                self._draw()
 
     def _draw(self) -> None:
         step = self._step
@@ -123,6 +126,7 @@ class CallbackModule(Default):
         self._step: Step | None = None
         self._last_line: LastLine | None = None
         self._told = ""  # the step whose message stands already: what little follows it needs no line
+        self._failed = ""  # the step that failed on a host: other hosts go on with it, and it has its line
 
     @property
     def _loud(self) -> bool:
@@ -135,7 +139,7 @@ class CallbackModule(Default):
             return
         self._play = play
         self._end_step()
-        self._told = ""
+        self._told = self._failed = ""
 
     def _task_start(self, task: Any, prefix: str | None = None) -> None:
         if self._loud:
@@ -145,9 +149,11 @@ class CallbackModule(Default):
             self._task_type_cache[task._uuid] = prefix
         self._last_task_name = task.get_name().strip()
         key, title = self._step_of(task)
+        if key == self._failed:
+            return
         if self._step is None or self._step.key != key:
             self._end_step()
-            self._step = Step(key, title)
+            self._step, self._failed = Step(key, title), ""
         self._step.worked = self._step.worked or task.action not in DEBUG
         self._step.task = self._last_task_name.rpartition(" : ")[2]
         if self._last_line is None:
@@ -173,6 +179,7 @@ class CallbackModule(Default):
         step, self._step = self._step, None
         self._clear()
         if step is not None:
+            self._failed = step.key
             self._display.display(f"✗ {step.title} {step.seconds:.0f} s", color=constants.COLOR_ERROR)
 
     def _clear(self) -> None:

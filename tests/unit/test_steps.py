@@ -94,6 +94,17 @@ def test_a_failure_is_told_whole(play: Path) -> None:
     assert "failed=1" in text
 
 
+def test_a_step_that_fails_on_one_host_of_two_has_one_line(play: Path) -> None:
+    """The other host goes on with the step, which does not come back as one that is done."""
+    tasks = play.parent / "roles" / "redis" / "tasks" / "main.yml"
+    more = "- name: Go on\n  ansible.builtin.command: 'true'\n"
+    tasks.write_text(tasks.read_text().replace("broken", "inventory_hostname == 'one' or broken") + more)
+    play.write_text(PLAY.replace("hosts: localhost", "hosts: all"))
+    text = output(play, "-i", "one,two,")
+    assert re.findall(r"^(.) Redis", text, re.MULTILINE) == ["✗"]
+    assert "A test event passed" in text
+
+
 @pytest.mark.parametrize("option", ["-v", "--check"])
 def test_those_who_want_all_get_ansibles_own_output(play: Path, option: str) -> None:
     """With -v, and in check mode, whose point is what would change."""
