@@ -129,9 +129,18 @@ class Command:
         return bool(contents) and _read(self._stamp) == contents and os.path.exists(f"{self._venv}/bin/python")
 
     def install(self, contents: str) -> None:
-        """Make the environment anew."""
-        self._run(self._python, "-m", "venv", "--clear", self._venv)
-        python, requirements = f"{self._venv}/bin/python", os.path.join(self._args["source"], "requirements.txt")
+        """Make the environment anew, and put it in the place of the one before."""
+        new = f"{self._venv}.new"
+        try:
+            self._build(new, contents)
+            self._replace(new)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    def _build(self, new: str, contents: str) -> None:
+        """Make the environment beside the one that is there, which works until this one is whole."""
+        self._run(self._python, "-m", "venv", "--clear", new)
+        python, requirements = f"{new}/bin/python", os.path.join(self._args["source"], "requirements.txt")
         options = [
             "--quiet",
             "--disable-pip-version-check",
@@ -145,9 +154,17 @@ class Command:
         source = os.path.join(self._args["source"], "src", "band_cli")
         shutil.copytree(source, os.path.join(site, "band_cli"), ignore=shutil.ignore_patterns("__pycache__"))
         compiled = [path for name in COMPILED if os.path.isdir(path := os.path.join(site, name))]
-        self._run(python, "-m", "compileall", "-q", *compiled)
-        with open(self._stamp, "w", encoding="utf-8") as file:
+        self._run(python, "-m", "compileall", "-q", "-s", new, "-p", self._venv, *compiled)
+        with open(os.path.join(new, os.path.basename(self._stamp)), "w", encoding="utf-8") as file:
             file.write(contents)
+
+    def _replace(self, new: str) -> None:
+        old = f"{self._venv}.old"
+        shutil.rmtree(old, ignore_errors=True)
+        if os.path.exists(self._venv):
+            os.rename(self._venv, old)
+        os.rename(new, self._venv)
+        shutil.rmtree(old, ignore_errors=True)
 
     def files(self) -> dict[str, tuple[str, int]]:
         """Return the launcher and its configuration: path → text and mode."""
@@ -189,7 +206,7 @@ class Command:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
     except OSError:
         return ""
@@ -230,6 +247,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    os.umask(0o022)  # with the one of root's shell, nobody else could run it
     _refuse_strangers(module, module.params["launcher"])
     command = Command(module)
     contents = command.contents()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,11 @@ def test_a_strangers_command_stays(tmp_path: Path) -> None:
     """Another program of that name is not replaced; the message says what to set."""
     args = command(tmp_path)
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "band").write_text("#!/bin/sh\n")
+    (tmp_path / "bin" / "band").write_bytes(b"\x7fELF\xff")
     said = run("band_command", args)
     assert said["failed"]
     assert "band_cli_launcher" in said["msg"]
-    assert (tmp_path / "bin" / "band").read_text() == "#!/bin/sh\n"
+    assert (tmp_path / "bin" / "band").read_bytes() == b"\x7fELF\xff"
 
 
 def test_a_pip_that_cannot_install_is_told(tmp_path: Path) -> None:
@@ -63,3 +64,29 @@ def test_a_pip_that_cannot_install_is_told(tmp_path: Path) -> None:
     assert said["failed"]
     assert "band_cli_package_index" in said["msg"]
     assert run("band_command", args, check=True)["installed"]
+
+
+def test_the_command_works_until_another_is_whole(tmp_path: Path) -> None:
+    """A pip that fails leaves the command that is there, and nothing half made."""
+    args = command(tmp_path)
+    run("band_command", args)
+    requirements = tmp_path / "source" / "requirements.txt"
+    requirements.write_text(f"click==0.0.1 --hash=sha256:{'0' * 64}\n")
+    assert run("band_command", {**args, "wheels": str(tmp_path)})["failed"]
+    subprocess.run([args["launcher"]], capture_output=True, check=True)
+    assert sorted(path.name for path in (tmp_path / "cli").iterdir()) == ["band.conf", "venv"]
+    requirements.write_text("# nothing else\n")
+    assert run("band_command", args)["installed"]
+    subprocess.run([args["launcher"]], capture_output=True, check=True)
+    assert sorted(path.name for path in (tmp_path / "cli").iterdir()) == ["band.conf", "venv"]
+
+
+def test_everybody_may_run_it_whatever_the_umask(tmp_path: Path) -> None:
+    """A root's shell that lets others read nothing makes no command for root alone."""
+    before = os.umask(0o077)
+    try:
+        run("band_command", command(tmp_path))
+    finally:
+        os.umask(before)
+    for path in ("cli", "cli/venv/bin", "cli/venv/.contents", "bash/band"):
+        assert (tmp_path / path).stat().st_mode & 0o044 == 0o044, path
