@@ -394,3 +394,29 @@ def test_check_mode_does_not_say_what_a_stopped_docker_cannot_tell(
     path.write_text(yaml.safe_dump([play]), encoding="utf-8")
     done = ansible("ansible-playbook", str(path), "--check")
     assert said in done.stdout and "changed=1" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("wheels", [True, False])
+def test_a_bundle_always_holds_the_wheels_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, wheels: bool
+) -> None:
+    """An offline host installs the command band from them; Ansible's are for those who run bin/setup there."""
+    asked = tmp_path / "asked"
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__init__.py").touch()
+    (tmp_path / "pip" / "__main__.py").write_text(f"import sys\nprint(sys.argv, file=open({str(asked)!r}, 'a'))\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    given = {
+        "band_bundle_wheels": wheels,
+        "_band_bundle_work": str(tmp_path / "work"),
+        "_band_bundle_tree": ["galaxy.yml"],
+    }
+    role = {"name": "rockstat.band.bundle", "tasks_from": "wheels"}
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": role}]}
+    path = tmp_path / "play.yml"
+    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    done = ansible("ansible-playbook", str(path), "-e", json.dumps(given))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "service_src/band_cli/requirements.txt" in asked.read_text()
+    assert ("requirements/ansible.txt" in asked.read_text()) is wheels
+    assert (tmp_path / "work" / "rockstat-band.tar.gz").is_file() is wheels
