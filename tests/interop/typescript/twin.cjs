@@ -14,6 +14,7 @@ expose("late", async ({ n }) => {
 expose("fails", () => {
   throw new RangeError("no such place");
 });
+expose("replicas", () => rpc.presence.replicas());
 expose("relay", ({ to, method }) => rpc.call(to, method, { n: 7 }));
 if (process.env.LISTEN) expose.listener({ batch: 10, maxAttempts: 1 }, async (events) => {
   if (events.some(({ n }) => n === 13)) throw new Error("unlucky");
