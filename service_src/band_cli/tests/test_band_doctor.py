@@ -114,3 +114,16 @@ def test_figures_that_could_not_be_read_are_a_warning(missing: str) -> None:
 def test_a_listener_that_only_just_got_events_is_no_finding() -> None:
     """Every listener is behind for a moment."""
     assert found(groups=[{"name": "x", "service": True, "waiting": 5, "pending": 0, "oldest_seconds": 2.0}]) == []
+
+
+def test_a_group_nobody_reads_for_is_told_as_it_is() -> None:
+    """Of a stopped service for which nothing waits it is good to know, not wrong; the name is safe in a shell."""
+    group = {"name": "x", "service": False, "waiting": 0, "pending": 0, "oldest_seconds": 0.0}
+    (finding,) = found(row("x", state="exited", health="stopped"), groups=[group])
+    assert (finding.level, "0 events" in finding.problem) == ("note", False)
+    assert "x does not run: its group holds back trimming" in finding.problem
+    assert finding.remedy.startswith("band start x; ")
+    assert "NAMESPACE-redis" in finding.remedy
+    (finding,) = found(groups=[{**group, "name": "a;b", "waiting": 3}])
+    assert (finding.level, "no service reads for it, and 3 events wait" in finding.problem) == ("warning", True)
+    assert "DESTROY events 'a;b' " in finding.remedy

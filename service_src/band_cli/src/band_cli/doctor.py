@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -48,7 +49,7 @@ def examine(
         problem = "it is older than this command, and tells nothing of disk, ports, clocks and listeners"
         found.append(Finding("note", "director", problem, "run bin/setup on its host"))
     else:
-        found += [*_disk(figures), *_ports(figures), *_clocks(figures, now), *_redis(figures), *_groups(figures)]
+        found += [*_disk(figures), *_ports(figures), *_clocks(figures, now), *_redis(figures), *_groups(figures, rows)]
         found += _unread(health, figures)
     order = ["error", "warning", "note"]
     return sorted(found, key=lambda finding: order.index(finding.level))
@@ -159,16 +160,21 @@ def _redis(figures: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("warning", "redis", problem, "see which listener is behind, or raise band_redis_maxmemory")
 
 
-def _groups(figures: Mapping[str, Any]) -> Iterator[Finding]:
+def _groups(figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     for group in figures["groups"] or ():
         name, waiting, age = group["name"], group["waiting"] + group["pending"], group["oldest_seconds"]
         if not group["service"]:
-            problem = f"no service reads for it, and {waiting} events wait there: the stream is not trimmed, and grows"
-            remedy = (
-                "run that service again; if it is gone for good: "
-                f"docker exec redis redis-admin XGROUP DESTROY events {name}"
+            stopped = any(row["name"] == name for row in rows)
+            wait = f", and {waiting} events wait" if waiting else ""
+            problem = (
+                f"{name + ' does not run' if stopped else 'no service reads for it'}{wait}: "
+                "its group holds back trimming, and the stream grows"
             )
-            yield Finding("warning", f"group {name}", problem, remedy)
+            remedy = (
+                f"band {'start' if stopped else 'run'} {name}; if it is gone for good: docker exec redis redis-admin "
+                f"XGROUP DESTROY events {shlex.quote(name)} (the container is NAMESPACE-redis where a namespace is set)"
+            )
+            yield Finding("warning" if waiting else "note", f"group {name}", problem, remedy)
         elif waiting and age > BEHIND_SECONDS:
             problem = f"{waiting} events wait for {name}, the oldest for {span(age)}: it holds back the stream"
             yield Finding("warning", f"group {name}", problem, f"band logs {name} says why; band restart {name}")
