@@ -32,9 +32,9 @@ def stream(redis_dsn: str) -> Any:
     found.close()
 
 
-def add(stream: Any, number: int, key: str = "in.gen.track.hello", **data: Any) -> str:
+def add(stream: Any, number: int, key: str = "in.gen.track.hello", uid: str = "77", **data: Any) -> str:
     event_id = str((1795468772471 << 22) + number)
-    event = {"id": event_id, "key": key, "uid": "77", "data": data}
+    event = {"id": event_id, "key": key, "uid": uid, "data": data}
     stream.xadd("events", {"event": json.dumps(event), "trace": json.dumps(TRACE)}, id=f"{1795468772471 + number}-0")
     return event_id
 
@@ -53,31 +53,51 @@ def test_events_shows_the_newest_last(here: Any, stream: Any) -> None:
     assert found["event"]["key"] == "in.gen.pixel.x"
 
 
+def test_events_of_a_key_a_visitor_and_a_time_are_asked_for(
+    here: Any, stream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many others are newer: the director looks for them, page by page."""
+    monkeypatch.setattr(events, "MOST", 2)
+    for number in range(1, 6):
+        add(stream, number, uid=str(number))
+    for number in range(6, 1100):
+        add(stream, number, key="in.gen.pixel.x")
+    found = [json.loads(line) for line in here("events", "--key", "in.gen.track", "-n", "4", "--json").out.splitlines()]
+    assert [row["event"]["uid"] for row in found] == ["2", "3", "4", "5"]
+    assert "in.gen.track" in here("events", "--key", "in.gen.track.", "--uid", "3").out
+    assert here("events", "--key", "in.gen.tr").out == ""
+    of_time = here("events", "--from", "1795468772473-0", "--to", "1795468772474-0", "--json").out
+    assert [json.loads(line)["event"]["uid"] for line in of_time.splitlines()] == ["2", "3"]
+    ran = here("events", "-f", "--to", "now")
+    assert (ran.code, "--to" in ran.err) == (2, True)
+
+
 def test_following_gives_each_new_event_once(director: Any, stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes is given in order, whatever was there before."""
+    """What comes is given in order, whatever was there before; others are left out."""
     monkeypatch.setattr(events, "FOLLOW_SECONDS", 0.05)
     add(stream, 1)
-    feed = events.newest(Director(Target(director.url)), "in.gen.track", 10, follow=True)
+    feed = events.newest(Director(Target(director.url)), {"key": "in.gen.track"}, 10, follow=True)
     assert next(feed)["stream_id"].endswith("472-0")
-    adding = threading.Timer(0.2, lambda: [add(stream, number) for number in (2, 3)])
+    keys = {2: "in.gen.track.hello", 3: "in.gen.pixel", 4: "in.gen.track"}
+    adding = threading.Timer(0.2, lambda: [add(stream, number, key) for number, key in keys.items()])
     adding.start()
-    assert [next(feed)["stream_id"] for _ in range(2)] == ["1795468772473-0", "1795468772474-0"]
+    assert [next(feed)["stream_id"] for _ in range(2)] == ["1795468772473-0", "1795468772475-0"]
     adding.join()
 
 
 def test_following_misses_none_of_many_and_says_when_it_does(
     director: Any, stream: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """More events in a second than are asked for first are all given; beyond what the director gives, it is said."""
+    """More events in a second than the director gives at once are all given; a reader that slept is told of a gap."""
     monkeypatch.setattr(events, "FOLLOW_SECONDS", 0.01)
-    monkeypatch.setattr(events, "FEW", 3)
+    monkeypatch.setattr(events, "MOST", 3)
     add(stream, 1)
-    feed = events.newest(Director(Target(director.url)), "", 10, follow=True)
+    feed = events.newest(Director(Target(director.url)), {}, 10, follow=True)
     next(feed)
     for number in range(2, 12):
         add(stream, number)
     assert [next(feed)["stream_id"] for _ in range(10)] == [f"{1795468772471 + number}-0" for number in range(2, 12)]
-    monkeypatch.setattr(events, "MOST", 5)
+    monkeypatch.setattr(events, "HELD", 5)
     for number in range(12, 22):
         add(stream, number)
     assert next(feed)["stream_id"] == f"{1795468772471 + 17}-0"
@@ -85,19 +105,18 @@ def test_following_misses_none_of_many_and_says_when_it_does(
 
 
 def test_a_reader_that_leaves_is_no_error(here: Any, director: Any, stream: Any) -> None:
-    """`band events | head` ends without a traceback."""
+    """`band events | head` ends without a traceback and with exit code 0, and so does a table."""
     for number in range(1, 200):
         add(stream, number, filling="x" * 500)
-    command = f"{sys.executable} -m band_cli events --json -n 199 | head -n 1"
-    done = subprocess.run(
-        ["bash", "-c", command],
-        env={**os.environ, "BAND_HOST": director.url},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stderr == ""
-    assert json.loads(done.stdout)
+    for words in ("events --json -n 199 | head -n 1", "ps | true", "--help | true"):
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", f"{sys.executable} -m band_cli {words}"],
+            env={**os.environ, "BAND_HOST": director.url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), words
 
 
 def test_trace_shows_enrichers_and_listeners(here: Any, stream: Any) -> None:
@@ -119,5 +138,5 @@ def test_doctor_names_a_group_without_a_service(here: Any, stream: Any) -> None:
     add(stream, 6)
     stream.xgroup_create("events", "gone", "0")
     ran = here("doctor")
-    assert "group gone: no service reads for it, and 1 events wait there" in ran.out
+    assert "group gone: no service reads for it, and 1 events wait: its group holds back trimming" in ran.out
     assert "XGROUP DESTROY events gone" in ran.out

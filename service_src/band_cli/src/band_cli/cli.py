@@ -111,6 +111,10 @@ def _folders(ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
 
 
 _name = click.argument("name", shell_complete=_services)
+_key = click.option(
+    "--key", default="", metavar="PREFIX", callback=lambda _ctx, _param, value: value.rstrip("."),
+    help="Only events of this key or below it, e.g. in.gen.track",
+)  # fmt: skip
 
 
 @click.group(
@@ -140,20 +144,20 @@ def ps(options: Options) -> None:
 
 @band.command()
 @click.pass_obj
-def status(options: Options) -> None:
+def status(options: Options) -> int:
     """Show how the platform is; exit code 4 unless all is well."""
     from band_cli.verbs import health
 
-    raise SystemExit(health.status(options.director(), options.output()))
+    return health.status(options.director(), options.output())
 
 
 @band.command()
 @click.pass_obj
-def doctor(options: Options) -> None:
+def doctor(options: Options) -> int:
     """Say what is wrong and what to do; exit code 4 if something is."""
     from band_cli.verbs import health
 
-    raise SystemExit(health.doctor(options.director(), options.output()))
+    return health.doctor(options.director(), options.output())
 
 
 @band.command()
@@ -264,14 +268,20 @@ def call(options: Options, service: str, method: str, params: tuple[str, ...], t
 
 @band.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on as events come.")
-@click.option("--key", default="", metavar="PREFIX", help="Only events whose key begins so, e.g. in.gen.track.")
+@_key
+@click.option("--uid", metavar="ID", help="Only events of this visitor.")
+@click.option("--from", "start", metavar="TIME", help="From this time or entry on.")
+@click.option("--to", "end", metavar="TIME", help="Up to this time or entry.")
 @click.option("-n", "--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="Stored events.")
 @click.pass_obj
-def events(options: Options, follow: bool, key: str, limit: int) -> None:
-    """Show the newest events, the newest last."""
+def events(
+    options: Options, follow: bool, key: str, uid: str | None, start: str | None, end: str | None, limit: int
+) -> None:
+    """Show the newest events, the newest last. A TIME is as in 2026-11-27T09:30 (UTC)."""
     from band_cli.verbs import events as verbs
 
-    verbs.events(options.director(), options.output(), key, follow=follow, limit=limit)
+    wanted = {"key": key, "uid": uid, "from": start, "to": end}
+    verbs.events(options.director(), options.output(), wanted, follow=follow, limit=limit)
 
 
 @band.command()
@@ -298,33 +308,29 @@ def version(options: Options) -> None:
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )  # fmt: skip
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="new|run|call|tail|requirements ...")
-def dev(words: tuple[str, ...]) -> None:
+def dev(words: tuple[str, ...]) -> int:
     """For authors of services: new, run, call, tail (needs the framework)."""
     from band_cli.verbs import dev as verbs
 
-    verbs.dev(words)
+    return verbs.dev(words)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     options = Options()
     try:
-        band.main(args=None if argv is None else list(argv), prog_name="band", standalone_mode=False, obj=options)
+        code: int | None = band.main(
+            args=None if argv is None else list(argv), prog_name="band", standalone_mode=False, obj=options
+        )
     except click.exceptions.Abort:
         return INTERRUPTED
-    except click.exceptions.Exit as ended:
-        return ended.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except CliError as error:
         options.output().error(error)
         return error.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:  # `band events | head`
+    except SystemExit:  # `band events | head`: the reader left, for which click and Rich exit with 1
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 1
-    return 0
+    return code or 0

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from band_cli.errors import BadInput
 
 
-def dev(words: Sequence[str]) -> None:
-    """Run `python -m band` with these words; it ends the process.
+def dev(words: Sequence[str]) -> int:
+    """Run `python -m band` with these words; return its exit code.
 
     Raises:
         BadInput: the framework is not there.
@@ -22,4 +22,8 @@ def dev(words: Sequence[str]) -> None:
             "in a virtual environment, from a clone: pip install ./service_src/band ./service_src/band_cli",
         )
     sys.argv = ["band dev", *words]
-    runpy.run_module("band", run_name="__main__", alter_sys=False)
+    try:
+        runpy.run_module("band", run_name="__main__", alter_sys=False)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0

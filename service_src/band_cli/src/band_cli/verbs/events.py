@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from band_cli.client import Director, path_of
@@ -12,8 +12,12 @@ from band_cli.errors import BadInput
 from band_cli.output import Output, clean, clock
 
 FOLLOW_SECONDS = 1.0
-FEW, MOST = 50, 1000
-"""Events that are asked for at once: in the usual second, and what the director gives at most."""
+MOST = 1000
+"""Events of one response, at most."""
+PAGE_TIMEOUT = 60.0
+"""Seconds for one response: the director may look at 100,000 entries for it."""
+HELD = 100_000
+"""Events that came between two looks and are held at once: the director gives the newest first."""
 
 
 def read_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -48,38 +52,69 @@ def call(
         output.json(answer)
 
 
-def events(director: Director, output: Output, key: str, *, follow: bool, limit: int) -> None:
-    """Write the newest events, oldest of them first; with `follow` those that come, too."""
-    for found in newest(director, key, limit, follow=follow):
+def events(director: Director, output: Output, wanted: Mapping[str, Any], *, follow: bool, limit: int) -> None:
+    """Write the newest events, oldest of them first; with `follow` those that come, too.
+
+    Raises:
+        BadInput: events that come are asked for, up to a time.
+    """
+    if follow and wanted.get("to"):
+        raise BadInput("--follow has no end, and --to is one", "leave one of them out")
+    for found in newest(director, wanted, limit, follow=follow):
         if output.as_json:
             output.json(found)
         else:
             output.line(event_line(found))
 
 
-def newest(director: Director, key: str, limit: int, *, follow: bool) -> Iterator[dict[str, Any]]:
-    """Yield up to `limit` stored events whose key begins with `key`, then those that come, until nobody listens."""
-    asked = MOST if key else limit
-    rows = director.get("/events", {"limit": asked})["events"]
-    last = rows[0]["stream_id"] if rows else "0-0"
-    yield from reversed([row for row in rows if _key(row).startswith(key)][:limit])
-    while follow:
+def newest(director: Director, wanted: Mapping[str, Any], limit: int, *, follow: bool) -> Iterator[dict[str, Any]]:
+    """Yield up to `limit` stored events, then those that come, until nobody listens.
+
+    Args:
+        director: whom to ask.
+        wanted: which events: `key`, `uid`, `from` and `to` of the director's `/events`.
+        limit: how many of those that are stored.
+        follow: whether to go on.
+    """
+    if not follow:
+        yield from reversed(_pages(director, wanted, limit))
+        return
+    last = _newest_id(director)
+    yield from reversed(_pages(director, {**wanted, "to": last}, limit))
+    while True:
         time.sleep(FOLLOW_SECONDS)
-        fresh = _since(director, last)
-        if fresh:
-            last = fresh[0]["stream_id"]
-        yield from reversed([row for row in fresh if _key(row).startswith(key)])
+        end = _newest_id(director)
+        if end != last:
+            rows = _pages(director, {**wanted, "from": _behind(last), "to": end}, HELD)
+            if len(rows) == HELD:
+                Output().note(f"band: more than {HELD} events since the last look; the oldest of them are left out")
+            yield from reversed(rows)
+            last = end
 
 
-def _since(director: Director, last: str) -> list[dict[str, Any]]:
-    """Return the events behind an entry, newest first: the director gives the newest, so a few are asked for first."""
+def _pages(director: Director, wanted: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
+    """Return up to `limit` events, newest first, of as many responses as it takes."""
     rows: list[dict[str, Any]] = []
-    for limit in (FEW, MOST):
-        rows = director.get("/events", {"limit": limit})["events"]
-        if len(rows) < limit or _order(rows[-1]["stream_id"]) <= _order(last):
-            return [row for row in rows if _order(row["stream_id"]) > _order(last)]
-    Output().note(f"band: more than {MOST} events in {FOLLOW_SECONDS:g} s; the oldest of them are left out")
+    before = None
+    while len(rows) < limit:
+        asked = {**wanted, "limit": min(MOST, limit - len(rows)), "before": before}
+        page = director.get("/events", asked, timeout=PAGE_TIMEOUT)
+        rows += page["events"]
+        before = page.get("before")
+        if before is None:
+            break
     return rows
+
+
+def _newest_id(director: Director) -> str:
+    """Return the id of the newest event of any key: how far a look has come, even if it found nothing."""
+    rows = director.get("/events", {"limit": 1})["events"]
+    return str(rows[0]["stream_id"]) if rows else "0-0"
+
+
+def _behind(stream_id: str) -> str:
+    milliseconds, _, number = stream_id.partition("-")
+    return f"{milliseconds}-{int(number or 0) + 1}"
 
 
 def event_line(row: dict[str, Any]) -> str:
@@ -142,8 +177,3 @@ def _group(row: dict[str, Any]) -> tuple[str, ...]:
 def _key(row: dict[str, Any]) -> str:
     event = row["event"]
     return str(event.get("key", "")) if isinstance(event, dict) else ""
-
-
-def _order(stream_id: str) -> tuple[int, int]:
-    milliseconds, _, number = stream_id.partition("-")
-    return int(milliseconds), int(number or 0)
