@@ -102,3 +102,49 @@ def test_nobody_there_is_exit_code_3(band: Any) -> None:
     assert ran.code == 3
     assert "no director responds at http://127.0.0.1:1" in ran.err
     assert Target().url in ran.err or "--host" in ran.err
+
+
+@pytest.mark.parametrize("token", [f"{TOKEN}\n{TOKEN}", f"{TOKEN}ключ", f"{TOKEN}\0", f"{TOKEN}é"])
+def test_a_token_that_fits_into_no_header_is_refused_without_showing_it(band: Any, tmp_path: Path, token: str) -> None:
+    """From a file and from the environment."""
+    file = tmp_path / "token"
+    file.write_text(token, encoding="utf-8")
+    ran = band("ps", "--host", "http://127.0.0.1:1", "--token-file", str(file))
+    assert (ran.code, "the token is not one line of ASCII" in ran.err, TOKEN in ran.err) == (2, True, False)
+    with pytest.raises(BadInput, match="not one line of ASCII"):
+        find_target({"BAND_TOKEN": token})
+
+
+def test_a_home_that_may_not_be_entered_has_no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With HOME=/root kept by sudo, the director of this machine is asked."""
+    real = os.stat
+
+    def denied(path: Any, *words: Any, **more: Any) -> os.stat_result:
+        if str(path).startswith("/root-of-another"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *words, **more)
+
+    monkeypatch.setattr(os, "stat", denied)
+    assert find_target({"HOME": "/root-of-another"}).url == "http://127.0.0.1:10000"
+
+
+def test_only_the_hosts_own_file_may_be_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of the user's that cannot be read is an error, not another director."""
+    config = tmp_path / "config"
+    config.write_text("host = https://of.file\n")
+
+    def denied(path: Path, **_more: Any) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    assert find_target({"BAND_HOST_CONFIG": str(config), "HOME": str(tmp_path)}).url == "http://127.0.0.1:10000"
+    with pytest.raises(BadInput, match="cannot be read"):
+        find_target({"BAND_CONFIG": str(config)})
+
+
+def test_who_needs_a_token_is_told_how_to_give_it_here(closed: Any, band: Any) -> None:
+    """Not which header to send."""
+    ran = band("ps", "--host", closed.url)
+    assert ran.code == 3
+    assert "--token-file" in ran.err
+    assert "Bearer" not in ran.err

@@ -6,6 +6,7 @@ A token goes only to the director that it was given for: one of a file to the ho
 from __future__ import annotations
 
 import configparser
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,32 +41,38 @@ def find_target(
     Raises:
         BadInput: an address, a file or a key of a file cannot be used.
     """
-    files = [read_config(path) for path in config_files(env)]
+    files = [read_config(path, host=path == env.get(HOST_CONFIG)) for path in config_files(env)]
     named = host or env.get("BAND_HOST") or next((file["host"] for file in files if file.get("host")), "")
     url = check_url(named or DEFAULT_HOST)
     fitting = [file for file in files if check_url(file.get("host") or DEFAULT_HOST) == url]
     token = _read_token(token_file) if token_file else _token_of(env, "BAND_TOKEN", "BAND_TOKEN_FILE")
     for file in fitting:
         token = token or _token_of(file, "token", "token_file")
+    if not (token.isascii() and token.isprintable()):
+        raise BadInput("the token is not one line of ASCII", "name a file that holds the token and nothing else")
     trusted = ca_file or env.get("BAND_CA_FILE") or next((f["ca_file"] for f in fitting if f.get("ca_file")), "")
     return Target(url, token, str(Path(trusted).expanduser()) if trusted else "")
 
 
-def config_files(env: Mapping[str, str]) -> list[Path]:
+def config_files(env: Mapping[str, str]) -> list[str]:
     """Return the configuration files that there are: the user's own, then the host's."""
     home = env.get("XDG_CONFIG_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".config")
     own = env.get("BAND_CONFIG") or str(Path(home) / "band" / "config")
-    return [Path(path) for path in (own, env.get(HOST_CONFIG, "")) if path and Path(path).is_file()]
+    return [path for path in (own, env.get(HOST_CONFIG, "")) if os.path.isfile(path)]  # noqa: PTH113 - Path raises where a folder may not be entered
 
 
-def read_config(path: Path) -> dict[str, str]:
-    """Return the settings of a file with lines `key = value`."""
+def read_config(path: str, *, host: bool) -> dict[str, str]:
+    """Return the settings of a file with lines `key = value`; none of the `host`'s own if we may not read it.
+
+    Raises:
+        BadInput: it cannot be read, or has a key that is no setting.
+    """
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string("[band]\n" + path.read_text(encoding="utf-8"))
-    except PermissionError:
-        return {}  # the host's own, and we are not root: whoever needs what is in it is told by the director
+        parser.read_string("[band]\n" + Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, configparser.Error) as error:
+        if host and isinstance(error, PermissionError):
+            return {}  # we are not root: whoever needs what is in it is told by the director
         reason = str(error).splitlines()[0]
         raise BadInput(
             f"{path} cannot be read: {reason}", "write lines such as host = https://band.example.com"
