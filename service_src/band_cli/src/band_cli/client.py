@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import re
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,13 +20,22 @@ TIMEOUT = 15.0
 """Seconds for a response; those that build or start something have more."""
 LONG_TIMEOUT = 1200.0
 _CLOSED = frozenset({401, 403, 429})
-_VERBS = {
+VERBS = {
     "list": "band ps",
+    "show": "band ps",
     "health": "band status",
-    "logs/": "band logs ",
-    "run/": "band run ",
-    "start/": "band start ",
+    "doctor": "band doctor",
+    "events": "band events",
+    "dead_letters": "band call {name} dead_letters",
+    "replay_dead_letters": "band call {name} replay_dead_letters",
+    "delete_dead_letters": "band call {name} delete_dead_letters",
+    **{
+        verb: f"band {verb} {{name}}"
+        for verb in ("call", "logs", "releases", "restart", "rm", "rollback", "run", "start", "stop", "trace")
+    },
 }
+"""What to type for a path of the director. Hints that name other paths keep them."""
+_OPTIONS = {"?to=": " --to", "?follow=1": " -f"}
 
 
 class Director:
@@ -45,11 +55,16 @@ class Director:
         return self._json("POST", path, dict(body or {}), timeout)
 
     def lines(
-        self, path: str, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
+        self,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        *,
+        follow: bool = False,
     ) -> Iterator[str]:
-        """Yield the lines of a response as they come, until it ends."""
+        """Yield the lines of a response as they come, until it ends; with `follow` however long none comes."""
         verb = "GET" if body is None else "POST"
-        with self._request(verb, _with_query(path, query), body, LONG_TIMEOUT) as response:
+        with self._request(verb, _with_query(path, query), body, LONG_TIMEOUT, follow=follow) as response:
             try:
                 for raw in response:
                     yield raw.decode("utf-8", "replace").rstrip("\n")
@@ -67,7 +82,14 @@ class Director:
 
     @contextlib.contextmanager
     def _request(
-        self, verb: str, path: str, body: Mapping[str, Any] | None, timeout: float, also: int = 200
+        self,
+        verb: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        timeout: float,
+        also: int = 200,
+        *,
+        follow: bool = False,
     ) -> Iterator[http.client.HTTPResponse]:
         """Send a request and give its response, which is none of an error.
 
@@ -79,7 +101,11 @@ class Director:
         try:
             try:
                 connection.request(verb, self._base() + path, *self._content(body))
+                stream = connection.sock  # the connection forgets it where the response ends with it
                 response = connection.getresponse()
+                if follow:
+                    stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                    stream.settimeout(None)
             except (OSError, http.client.HTTPException) as error:
                 raise self._away(error) from error
             if response.status not in {200, also}:
@@ -141,7 +167,8 @@ class Director:
             hint = _HINTS.get(status, "is that the address of a director, or of a proxy whose director is down?")
             return NoDirector(f"{self.target.url} responded with {status} {response.reason}", hint, f"http_{status}")
         if status in _CLOSED:
-            return NoDirector(message, hint, code)
+            wanted = code.startswith("token_")
+            return NoDirector(message, "use --token-file, or BAND_TOKEN" if wanted else in_our_words(hint), code)
         return Refused(message, in_our_words(hint), code, log)
 
 
@@ -159,7 +186,15 @@ def path_of(*words: str) -> str:
 
 def in_our_words(hint: str) -> str:
     """Return a hint of the API for people who type `band`."""
-    return re.sub(r"GET /(list(?![\w])|health|logs/|run/|start/)", lambda match: _VERBS[match[1]], hint)
+    words = re.sub(r"GET (/([a-z_]+(?:\.json)?)(?:/([\w<>-]+))?)(\?\w+=[\w-]*)?", _as_verb, hint)
+    return words.replace("timeout__", "--timeout")
+
+
+def _as_verb(match: re.Match[str]) -> str:
+    path, endpoint, name, query = match.groups(default="")
+    if endpoint not in VERBS:
+        return f"the director's {path}{query}"
+    return VERBS[endpoint].format(name=name).rstrip() + _OPTIONS.get(query, query)
 
 
 def _with_query(path: str, query: Mapping[str, Any] | None) -> str:

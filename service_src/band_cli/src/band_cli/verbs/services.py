@@ -181,7 +181,8 @@ def rollback(director: Director, output: Output, name: str, to: str | None, *, d
 
 def logs(director: Director, output: Output, name: str, *, follow: bool, tail: int) -> None:
     """Write the output of a service as it is, or a JSON object a line."""
-    for line in director.lines(path_of("logs", name), {"tail": str(tail), "follow": "1" if follow else ""}):
+    asked = {"tail": str(tail), "follow": "1" if follow else ""}
+    for line in director.lines(path_of("logs", name), asked, follow=follow):
         if output.as_json:
             output.json({"service": name, "line": line})
         else:
