@@ -10,28 +10,33 @@ version_added: 0.1.0
 description:
   - Makes a virtual environment, installs the hashed requirements there and copies the command's sources into it.
   - Writes a launcher, the address of the director for it, and completion for bash and zsh.
-  - Does nothing when the same sources, requirements and Python are there already.
+  - Does nothing when the same sources, requirements and Python are there already, nor where Python is older than 3.10.
 options:
+  state:
+    description:
+      - V(present) installs the command.
+      - V(absent) removes the launcher and the completion that this module wrote; what others wrote under these names,
+        folders and links stay. The environment goes with its folder.
+    type: str
+    choices: [present, absent]
+    default: present
   source:
-    description: Folder on the host with C(requirements.txt) and C(src/band_cli).
+    description: Folder on the host with C(requirements.txt) and C(src/band_cli). Required with O(state=present).
     type: path
-    required: true
   home:
-    description: Folder for the virtual environment and the configuration.
+    description: Folder for the virtual environment and the configuration. Required with O(state=present).
     type: path
-    required: true
   launcher:
     description: File that people run. Its name is the command's.
     type: path
     default: /usr/local/bin/band
   completions:
-    description: Files for completion, by shell. Folders that are missing are made.
+    description: Files for completion, by shell. Folders that are missing are made, files of others stay.
     type: dict
     default: {}
   url:
-    description: Address of the director, seen from the host.
+    description: Address of the director, seen from the host. Required with O(state=present).
     type: str
-    required: true
   token_file:
     description: File with the director's token, which root may read; empty for a director without one.
     type: str
@@ -70,6 +75,11 @@ EXAMPLES = r"""
     home: /srv/rockstat/cli
     launcher: /srv/rockstat/bin/band
     url: http://127.0.0.1:10000
+
+- name: Remove the command band, if it is ours
+  rockstat.band.band_command:
+    state: absent
+    launcher: /srv/rockstat/bin/band
 """
 
 RETURN = r"""
@@ -82,6 +92,11 @@ written:
   type: list
   elements: str
   returned: always
+removed:
+  description: Files that were, or would be, removed.
+  type: list
+  elements: str
+  returned: state is absent
 """
 
 import hashlib
@@ -96,6 +111,7 @@ MARK = "Installed by Rockstat Band (band_command)"
 COMPILED = ("band_cli", "click", "rich")
 """What the command imports; the rest of its requirements is compiled when it is used, if ever."""
 PYTHON = "/usr/bin/python3"
+OLDEST_PYTHON = (3, 10)
 LAST_LINES = 15
 
 
@@ -127,6 +143,11 @@ class Command:
     def installed(self, contents: str) -> bool:
         """Tell whether the environment holds that, and works."""
         return bool(contents) and _read(self._stamp) == contents and os.path.exists(f"{self._venv}/bin/python")
+
+    def too_old(self) -> str:
+        """Return the version of a Python that the command does not run on; empty for one that it does."""
+        version = self._run(self._python, "-c", "import sys; print(*sys.version_info[:2])").split()
+        return "" if tuple(map(int, version)) >= OLDEST_PYTHON else ".".join(version)
 
     def install(self, contents: str) -> None:
         """Make the environment anew, and put it in the place of the one before."""
@@ -180,7 +201,8 @@ class Command:
 
     def completion(self, shell: str) -> str:
         """Return what a shell reads to complete the command's words."""
-        return self._run(self._args["launcher"], environment={"_BAND_COMPLETE": f"{shell}_source"})
+        words = self._run(self._args["launcher"], environment={"_BAND_COMPLETE": f"{shell}_source"})
+        return f"{words}\n# {MARK}\n"
 
     def _pip(self) -> dict[str, str]:
         given = {"PIP_INDEX_URL": self._args["index"]} if self._args["index"] else {}
@@ -220,9 +242,26 @@ def _write(path: str, text: str, mode: int) -> None:
     os.replace(f"{path}.new", path)
 
 
+def _is_ours(path: str) -> bool:
+    """Tell whether this module wrote what is there."""
+    return os.path.isfile(path) and not os.path.islink(path) and MARK in _read(path)
+
+
+def _is_strangers(path: str) -> bool:
+    return os.path.lexists(path) and not _is_ours(path)
+
+
+def _remove(module: AnsibleModule) -> None:
+    ours = [path for path in (module.params["launcher"], *module.params["completions"].values()) if _is_ours(path)]
+    if not module.check_mode:
+        for path in ours:
+            os.unlink(path)
+    module.exit_json(changed=bool(ours), installed=False, written=[], removed=ours)
+
+
 def _refuse_strangers(module: AnsibleModule, path: str) -> None:
     """Fail where somebody else's program has the launcher's name."""
-    if os.path.lexists(path) and MARK not in _read(path):
+    if _is_strangers(path):
         module.fail_json(
             msg=f"{path} is not ours, and is left alone. Move it away, or set band_cli_launcher to another "
             "path, or band_cli_enabled to false."
@@ -233,11 +272,12 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "source": {"type": "path", "required": True},
-            "home": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "source": {"type": "path"},
+            "home": {"type": "path"},
             "launcher": {"type": "path", "default": "/usr/local/bin/band"},
             "completions": {"type": "dict", "default": {}},
-            "url": {"type": "str", "required": True},
+            "url": {"type": "str"},
             "token_file": {"type": "str", "default": "", "no_log": False},
             "index": {"type": "str", "default": ""},
             "ca_bundle": {"type": "str", "default": ""},
@@ -245,8 +285,11 @@ def main() -> None:
             "renewed": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 300},
         },
+        required_if=[("state", "present", ("source", "home", "url"))],
         supports_check_mode=True,
     )
+    if module.params["state"] == "absent":
+        _remove(module)
     os.umask(0o022)  # with the one of root's shell, nobody else could run it
     _refuse_strangers(module, module.params["launcher"])
     command = Command(module)
@@ -254,8 +297,12 @@ def main() -> None:
     if not contents and not module.check_mode:
         module.fail_json(msg=f"{module.params['source']} holds no sources; the role base_image lays them there")
     missing = not command.installed(contents) or (module.params["renewed"] and module.check_mode)
+    if missing and (version := command.too_old()):
+        module.warn(f"The command band was not installed: it needs Python 3.10, this host has {version}.")
+        module.exit_json(changed=False, installed=False, written=[])
     stale = [path for path, (text, _mode) in command.files().items() if _read(path) != text]
-    unfinished = [path for path in module.params["completions"].values() if missing or not os.path.exists(path)]
+    completions = [path for path in module.params["completions"].values() if not _is_strangers(path)]
+    unfinished = [path for path in completions if missing or not os.path.exists(path)]
     if not module.check_mode:
         if missing:
             command.install(contents)

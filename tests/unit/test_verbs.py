@@ -223,6 +223,33 @@ def test_uninstall_keeps_the_backups_unless_told(given: dict[str, Any], tmp_path
     assert f"{home} ({'2.00' if kept else '3.00'} KB)" in done.stdout
 
 
+@pytest.mark.parametrize("ours", [True, False])
+def test_uninstall_removes_the_command_if_it_is_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, ours: bool
+) -> None:
+    """A program of others that has its name is not even named, and another namespace's completion stays."""
+    (tmp_path / "docker").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    launcher = tmp_path / "band"
+    launcher.write_text("#!/bin/sh\n" + ("# Installed by Rockstat Band (band_command)\n" if ours else ""))
+    given = {
+        "band_home": str(tmp_path / "home"), "band_cli_launcher": str(launcher), "band_namespace": "alt",
+        "_band_uninstall_paths": [], "band_uninstall_confirm": True,
+    }  # fmt: skip
+    parts = ("discover", "confirm", "host_files")
+    tasks = [
+        {"ansible.builtin.include_role": {"name": "rockstat.band.uninstall", "tasks_from": part}} for part in parts
+    ]
+    play = {"hosts": "localhost", "gather_facts": True, "gather_subset": ["!all", "service_mgr"], "tasks": tasks}
+    path = tmp_path / "play.yml"
+    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    done = ansible("ansible-playbook", str(path), "-e", json.dumps(given))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert launcher.exists() is not ours
+    assert (f"{launcher} (" in done.stdout) is ours
+
+
 @pytest.mark.parametrize("name", ["rockstat/director", "brk/director"])
 def test_uninstall_removes_images_by_the_names_of_the_settings(name: str, tmp_path: Path) -> None:
     """The original's name is the default platform's alone, to make and to remove; the list says what others need."""
