@@ -27,6 +27,11 @@ options:
     type: list
     elements: str
     default: []
+  unless:
+    description: Command, as a list of words, that succeeds where O(names) are not needed; with O(state=present).
+    type: list
+    elements: str
+    default: []
   record:
     description: File of the record on the host.
     type: path
@@ -260,6 +265,13 @@ def ensure_absent(module: AnsibleModule, apt: Apt, record: Record) -> dict[str, 
     return {"changed": bool(removable), "removed": removable, "kept": kept}
 
 
+def _succeeds(module: AnsibleModule, command: list[str]) -> bool:
+    try:
+        return bool(command) and module.run_command(command, handle_exceptions=False)[0] == 0
+    except OSError:
+        return False
+
+
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -267,18 +279,21 @@ def main() -> None:
             "names": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "keep": {"type": "list", "elements": "str", "default": []},
+            "unless": {"type": "list", "elements": "str", "default": []},
             "record": {"type": "path", "default": "/srv/rockstat/etc/packages.json"},
             "repository": {"type": "str", "default": ""},
             "timeout": {"type": "int", "default": 900},
         },
         supports_check_mode=True,
     )
-    if module.params["state"] == "present" and not module.params["names"]:
+    needed = module.params["names"] and not _succeeds(module, module.params["unless"])
+    if module.params["state"] == "present" and not needed:
         module.exit_json(changed=False, installed=[])
     if not module.get_bin_path("apt-get"):
         if module.params["state"] == "absent":
             module.exit_json(changed=False, removed=[], kept=[])
-        module.fail_json(msg="This host has no apt-get. Install the packages with its own package manager.")
+        names = " ".join(module.params["names"])
+        module.fail_json(msg=f"This host has no apt-get. Install what is {names} on Debian by its own package manager.")
     ensure = ensure_present if module.params["state"] == "present" else ensure_absent
     module.exit_json(**ensure(module, Apt(module), Record(module.params["record"])))
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from ansible_modules import run
+import pytest
+import yaml
+from ansible_modules import ROOT, run
+from plays import ansible
 
 
 def command(tmp_path: Path, **more: Any) -> dict[str, Any]:
@@ -66,6 +72,25 @@ def test_a_pip_that_cannot_install_is_told(tmp_path: Path) -> None:
     assert run("band_command", args, check=True)["installed"]
 
 
+def test_what_is_ours_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    """Files of others, a link and a folder under these names stay; check mode says what would go."""
+    args = command(tmp_path)
+    run("band_command", args)
+    launcher, completion = tmp_path / "bin" / "band", tmp_path / "bash" / "band"
+    gone = {"state": "absent", "launcher": args["launcher"], "completions": args["completions"]}
+    assert run("band_command", gone, check=True)["removed"] == [str(launcher), str(completion)]
+    assert launcher.exists()
+    (tmp_path / "bin" / "link").symlink_to(launcher)
+    for path in (str(tmp_path / "bin"), str(tmp_path / "bin" / "link")):
+        assert not run("band_command", {**gone, "launcher": path, "completions": {}})["changed"]
+    completion.write_text("complete of others\n")
+    assert run("band_command", gone)["removed"] == [str(launcher)]
+    assert completion.exists()
+    assert not run("band_command", gone)["changed"]
+    assert run("band_command", args)["changed"]
+    assert completion.read_text() == "complete of others\n"
+
+
 def test_the_command_works_until_another_is_whole(tmp_path: Path) -> None:
     """A pip that fails leaves the command that is there, and nothing half made."""
     args = command(tmp_path)
@@ -90,3 +115,37 @@ def test_everybody_may_run_it_whatever_the_umask(tmp_path: Path) -> None:
         os.umask(before)
     for path in ("cli", "cli/venv/bin", "cli/venv/.contents", "bash/band"):
         assert (tmp_path / path).stat().st_mode & 0o044 == 0o044, path
+
+
+@pytest.mark.parametrize(("version", "refused"), [("3 9", "3.9"), ("3 10", ""), ("4 0", "")])
+def test_a_python_that_is_too_old_is_named(version: str, refused: str) -> None:
+    """RHEL 9 has such a one: the command is left out there."""
+    sys.path.insert(0, str(ROOT / "collections"))
+    from ansible_collections.rockstat.band.plugins.modules import band_command
+
+    module = SimpleNamespace(
+        params={"home": "/srv", "timeout": 1}, run_command=lambda *words, **more: (0, f"{version}\n", "")
+    )
+    assert band_command.Command(module).too_old() == refused
+
+
+def test_a_command_that_cannot_be_installed_stops_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The role says why, and that the platform works; the play goes on, also one in which any error is fatal."""
+    for name, text in (("apt-get", "exit 1"), ("dpkg-query", "echo installed python3-venv 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    tasks = [
+        {"ansible.builtin.import_role": {"name": "rockstat.band.cli"}},
+        {"ansible.builtin.debug": {"msg": "went on"}},
+    ]
+    play = {"hosts": "localhost", "gather_facts": False, "any_errors_fatal": True, "tasks": tasks}
+    path = tmp_path / "play.yml"
+    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    given = {"band_home": str(tmp_path / "home"), "band_cli_launcher": str(tmp_path / "band")}
+    done = ansible("ansible-playbook", str(path), "-e", json.dumps(given))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "could not be installed on localhost" in done.stdout
+    assert "holds no sources" in done.stdout.split("WARNING")[1]
+    assert "went on" in done.stdout
+    assert "rescued=1" in done.stdout
