@@ -173,6 +173,34 @@ band.service.loop._loop = Loop()
     assert "closing" in process.output
 
 
+def test_a_stop_cuts_a_setup_off(redis, spawn_service):
+    """SIGTERM ends a setup that waits; clean-ups run, later setups do not begin."""
+    code = """
+import asyncio
+from band import cleanup, setup
+
+@setup()
+async def hang():
+    print("setup began", flush=True)
+    await asyncio.sleep(600)
+
+@setup()
+def later():
+    print("later setup began", flush=True)
+
+@cleanup()
+def tidy():
+    print("cleanup ran", flush=True)
+"""
+    process = spawn_service(code, REDIS_DSN=redis.dsn)
+    deadline = time.monotonic() + GENEROUS
+    while "setup began" not in process.output:
+        assert time.monotonic() < deadline, process.output
+        time.sleep(0.02)
+    assert process.terminate() == 0
+    assert "cleanup ran" in process.output and "later setup began" not in process.output
+
+
 def test_hanging_cleanups_end_within_the_stop_time(redis, spawn_service):
     """Several clean-ups that hang share the stop time: Docker kills what takes longer."""
     code = "import asyncio\nfrom band import cleanup\n" + "".join(

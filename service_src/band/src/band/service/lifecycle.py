@@ -119,6 +119,7 @@ class Service:
         self._values: list[object] = []
         self._schemas: dict[str, Any] = {}
         self._stop = asyncio.Event()
+        self._setup_limit: asyncio.Timeout | None = None
         self._signal = ""
         self.failed = False
         self._working = False
@@ -216,12 +217,16 @@ class Service:
         self.registry.prepare(self._values)
         self._schemas = schemas(self.registry)
         for function in self.registry.setups:
+            if self._stop.is_set():
+                break
             try:
-                async with asyncio.timeout(SETUP_TIMEOUT):
+                async with asyncio.timeout(SETUP_TIMEOUT) as self._setup_limit:
                     await self._call(function)
             except Exception as error:  # noqa: BLE001 - the service may still be of use, and its health tells
                 self.metrics.failures.failed(SETUP, _name_of(function), error)
                 logger.exception("setup_failed", function=_name_of(function), reason=repr(error))
+            finally:
+                self._setup_limit = None
 
     async def _begin_lifespans(self) -> None:
         """Run each lifespan up to its ``yield``; what one yields, the later ones and all other functions can ask for.
@@ -263,9 +268,12 @@ class Service:
             raise
 
     def request_stop(self, why: str = "asked to") -> None:
-        """Begin to stop; returns at once."""
+        """Begin to stop; returns at once. A setup that runs still is cut off."""
         self._signal = why
         self._stop.set()
+        limit, self._setup_limit = self._setup_limit, None
+        if limit is not None and not limit.expired():
+            limit.reschedule(0)
 
     async def stop(self) -> None:
         """Take nothing new, let what is in progress end within the stop time, then close everything."""
