@@ -38,7 +38,7 @@ class Database:
         """
         try:
             found = self._reader.get(address.text)
-        except ValueError as error:  # also a text that is not UTF-8
+        except (ValueError, maxminddb.InvalidDatabaseError) as error:  # also a text that is not UTF-8
             raise BadData(f"damaged record: {error}") from error
         if not isinstance(found, dict):
             raise BadData(f"a record is of type {type(found).__name__}, not a map")
