@@ -8,7 +8,7 @@ import os
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,9 @@ class Http:
     async def __aenter__(self) -> Http:
         connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(ssl_context), limit=4)
         self._session = aiohttp.ClientSession(
-            timeout=self._timeout, connector=connector, trust_env=True, headers={"User-Agent": "rockstat-band"}
-        )
+            timeout=self._timeout, connector=connector, trust_env=True, headers={"User-Agent": "rockstat-band"},
+            trace_configs=[_redirects()],
+        )  # fmt: skip
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -139,7 +140,6 @@ class Http:
         asked = here.with_user(None) if authorization else here
         try:
             async with self._session.get(asked, headers=sent, max_redirects=MAX_REDIRECTS + 1) as response:
-                _refuse_downgrade(response)
                 await _refuse_errors(response)
                 yield response
         except aiohttp.TooManyRedirects as error:
@@ -175,9 +175,20 @@ def _absolute(url: str) -> URL:
     return found
 
 
-def _refuse_downgrade(response: aiohttp.ClientResponse) -> None:
-    if response.url.scheme == "http" and any(step.url.scheme == "https" for step in response.history):
-        raise SourceError(f"{safe_url(str(response.history[0].url))} redirects from https to http; refused")
+def _redirects() -> aiohttp.TraceConfig:
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(_refuse_downgrade)
+    return trace
+
+
+async def _refuse_downgrade(_session: object, _context: object, hop: aiohttp.TraceRequestRedirectParams) -> None:
+    """Refuse to follow a redirect from https to http, before anything is sent there."""
+    headers, here = hop.response.headers, hop.response.url
+    with suppress(ValueError):  # aiohttp refuses what is no URL
+        target = URL(headers.get("Location") or headers.get("URI") or "")
+        if here.scheme == "https" and target.scheme == "http":
+            hop.response.close()
+            raise SourceError(f"{safe_url(str(here))} redirects from https to http; refused")
 
 
 async def _refuse_errors(response: aiohttp.ClientResponse) -> None:
