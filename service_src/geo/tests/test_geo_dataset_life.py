@@ -22,6 +22,7 @@ from geo.dataset import (
     Fetched,
     File,
     Loaded,
+    NotChecked,
     Source,
     Url,
     Validator,
@@ -482,3 +483,26 @@ async def test_a_slow_check_outlives_who_waits_for_it(tmp_path: Path) -> None:
     assert slow.value is None
     free.set()
     assert await again and slow.value == OLD and len(checks) == 1
+
+
+async def test_a_check_that_came_to_no_end_says_nothing_of_the_file(tmp_path: Path, host: Host) -> None:
+    """A new file is neither put aside nor remembered as refused; one that is there is opened later."""
+    verdicts = [False, True, False, False, True]
+
+    def check(_path: Path) -> None:
+        if not verdicts.pop(0):
+            raise NotChecked("the check was ended")
+
+    def started() -> Dataset[bytes]:
+        return Dataset("test", tmp_path / "volume" / "data.bin", [Url(host.url)], load, check)
+
+    new = started()
+    assert not await new.refresh() and new.health()["errors"] == {"url": "the check was ended"}
+    assert await new.refresh() and new.value == OLD
+    state = tmp_path / "volume" / "data.bin.json"
+    state.write_text(state.read_text().replace('"checked": true', '"checked": false'))
+    again = started()
+    assert not await again.open() and again.health()["reason"].endswith("the check was ended")
+    assert not await again.refresh() and "was ended" in again.health()["errors"]["data.bin"]
+    assert not await again.refresh() and again.value == OLD and not again.health()["errors"]
+    assert not (tmp_path / "volume" / "data.bin.broken").exists() and not verdicts

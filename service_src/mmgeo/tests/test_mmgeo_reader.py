@@ -6,6 +6,11 @@ import gzip
 import json
 import os
 import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
 from typing import Any
@@ -14,9 +19,9 @@ import maxminddb
 import pytest
 
 from geo.address import Address
-from geo.dataset import BadData
+from geo.dataset import BadData, Dataset, File, NotChecked
 from mmgeo import check
-from mmgeo.check import check_city
+from mmgeo.check import check_asn, check_city
 from mmgeo.localized_names import RussianNames
 from mmgeo.reader import Database, open_database
 from mmgeo.record_mapping import make_place
@@ -196,11 +201,150 @@ def test_a_bomb_is_refused(mmdb: Path, tmp_path: Path) -> None:
         check_city(path)
 
 
-def test_a_check_that_takes_too_long_is_refused(mmdb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child that does not come to an end is ended."""
+@pytest.fixture
+def good(mmdb: Path) -> Path:
+    return mmdb / "test-data" / "GeoLite2-City-Test.mmdb"
+
+
+def child_runs(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Have the child run other code than the check."""
+    monkeypatch.setattr(check, "_COMMAND", (sys.executable, "-c", code))
+
+
+def test_a_check_that_takes_too_long_is_no_verdict(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that does not come to an end is ended; the host may be slow, so the file is not refused."""
     monkeypatch.setattr(check, "_SECONDS", 0.001)
-    with pytest.raises(BadData, match="could not be read within"):
-        check_city(mmdb / "test-data" / "GeoLite2-City-Test.mmdb")
+    child_runs(monkeypatch, "import time; time.sleep(600)")
+    with pytest.raises(NotChecked, match="not be read within"):
+        check_city(good)
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGKILL"])
+def test_damage_ends_the_child_by_a_fault(good: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """What a reader that goes astray causes, and the end of what takes too much memory."""
+    child_runs(monkeypatch, f"import os, signal; os.kill(os.getpid(), signal.{name})")
+    with pytest.raises(BadData, match=f"damaged.*{name}"):
+        check_city(good)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU"])
+def test_a_child_that_somebody_ended_is_no_verdict(good: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A signal that comes from outside says nothing of the file."""
+    child_runs(
+        monkeypatch,
+        f"import os, signal; signal.signal(signal.{name}, signal.SIG_DFL); os.kill(os.getpid(), signal.{name})",
+    )
+    with pytest.raises(NotChecked, match=name):
+        check_city(good)
+
+
+def test_a_child_is_in_a_session_of_its_own(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the terminal of the service does not reach it."""
+    child_runs(monkeypatch, "import os; print('leads' if os.getsid(0) == os.getpid() else 'follows'); os._exit(1)")
+    with pytest.raises(BadData, match="leads"):
+        check_city(good)
+
+
+def test_one_check_at_a_time(good: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two children would take more memory than the container has beside the service."""
+    folder = str(tmp_path / "taken")
+    child_runs(monkeypatch, f"import os, time; os.mkdir({folder!r}); time.sleep(0.3); os.rmdir({folder!r})")
+    with ThreadPoolExecutor() as threads:
+        assert [*threads.map(lambda ask: ask(good), (check_city, check_asn, check_city))] == [None] * 3
+
+
+def test_a_check_gives_way_to_the_service() -> None:
+    """The child is nicer than whoever answers calls."""
+    code = "import os; from mmgeo import check; check.read_all = lambda *_: print(os.nice(0)); check.main()"
+    before = os.nice(0)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == min(19, before + 10)
+
+
+async def test_a_checked_file_is_not_checked_at_the_next_start(
+    good: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A start with a file whose SHA-256 is known makes no child, whether it was fetched or laid there."""
+    volume = tmp_path / "volume"
+
+    def started() -> Dataset[Database]:
+        return Dataset("test", volume / "city.mmdb", [File(good)], open_database, check_city)
+
+    volume.mkdir()
+    (volume / "city.mmdb").write_bytes(good.with_name("GeoIP2-City-Test.mmdb").read_bytes())
+    assert await started().open()  # somebody laid it there
+    child_runs(monkeypatch, "print('checked again'); raise SystemExit(1)")
+    assert await started().open()
+    monkeypatch.undo()
+    assert await started().refresh()  # another, from a source
+    child_runs(monkeypatch, "print('checked again'); raise SystemExit(1)")
+    last = started()
+    assert await last.open() and not await last.refresh()
+    assert last.health()["source"] == "file" and not last.health()["errors"]
+
+
+_SERVICE = """
+import sys
+from band import settings, start_server
+from geo import service as geo_service
+from mmgeo import check, service
+check._COMMAND = (sys.executable, "-c", "import os, sys, time; print(os.getpid(), file=open('pid', 'w'), flush=True); "
+    "time.sleep(600)")
+geo_service._OPEN_SECONDS = float(sys.argv[1])
+start_server(**settings)
+"""
+
+
+@pytest.mark.parametrize("waits", [30.0, 0.0], ids=["in its setup", "after its start"])
+def test_a_service_that_stops_ends_the_check(good: Path, tmp_path: Path, waits: float) -> None:
+    """SIGTERM during a check ends the process at once, not after the child; the file stays as it is."""
+    image = Path(__file__).parents[3] / "band_images" / "mmgeo"
+    (tmp_path / "config.yaml").write_text((image / "config.yaml").read_text())
+    (tmp_path / "city.mmdb").write_bytes(good.read_bytes())
+    (tmp_path / "asn.mmdb").write_bytes(good.with_name("GeoLite2-ASN-Test.mmdb").read_bytes())
+    given = {"DATA_DIR": str(tmp_path), "GEO_SOURCES": "", "ASN_SOURCES": "", "HOST": "127.0.0.1", "PORT": "0"}
+    given |= {"REDIS_DSN": "redis://127.0.0.1:1", "LOG_LEVEL": "info", "PWD": str(tmp_path)}
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _SERVICE, str(waits)],
+            cwd=tmp_path,
+            env={**os.environ, **given},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"), tmp_path / "log")
+        until(lambda: waits > 0 or "service_started" in (tmp_path / "log").read_text(), tmp_path / "log")
+        begun = time.monotonic()
+        process.terminate()
+        assert process.wait(20) == 0
+        assert time.monotonic() - begun < 10  # Docker's patience
+    finally:
+        process.kill()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert (tmp_path / "city.mmdb").exists() and not list(tmp_path.glob("*.broken")), (tmp_path / "log").read_text()
+
+
+def until(holds: Callable[[], bool], log: Path) -> None:
+    """Wait until something holds, at most 20 s."""
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)
+
+
+def test_a_record_damaged_on_the_disk_is_bad_data(good: Path) -> None:
+    """maxminddb's own error, which is a RuntimeError, is told as what look-ups promise."""
+
+    class Damaged:
+        def get(self, _text: str) -> None:
+            raise maxminddb.InvalidDatabaseError("the pointer leads nowhere")
+
+    loaded = open_database(good).value
+    database: Any = Database(loaded._tree, Damaged())  # type: ignore[arg-type]
+    with pytest.raises(BadData, match="leads nowhere"):
+        database.record(address("2.125.160.216"))
 
 
 def test_a_file_cut_under_the_reader_does_no_harm(mmdb: Path, tmp_path: Path) -> None:

@@ -6,11 +6,16 @@ maxminddb's C reader (3.2.0) ends the process on some damaged files, with SIGSEG
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 from mmap import ACCESS_READ, mmap
@@ -25,13 +30,34 @@ _TYPES = {"City or Country": r"city|country|enterprise", "ASN or ISP": r"asn|isp
 _MARKER = b"\xab\xcd\xefMaxMind.com"
 _MARKER_WITHIN = 128 * 1024
 _SECONDS = 600.0
+_LOOK_SECONDS = 0.2
+"""Between two looks whether the service stops."""
+_NICENESS = 10
+_COMMAND = (sys.executable, "-m", "mmgeo.check")
+_FAULTS = {
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE),
+    signal.SIGKILL,  # the kernel's, for what takes more memory than there is
+}
+"""Signals by which damage ends a reader; any other one comes from somebody, and says nothing of the file."""
 _MAX_MEMORY = 256 << 20
 """What a child may take; the file itself, which is mapped, does not count."""
 _EARLIEST = datetime(2005, 1, 1, tzinfo=UTC)
+_turn = threading.Lock()
+"""Held by the check that runs: two children take more memory than the container has beside the service."""
+_stopping = threading.Event()
 
 
 class Refused(Exception):
     """The file is no usable database; the text says why."""
+
+
+async def end_with_service() -> AsyncIterator[None]:
+    """End the check that runs when the service stops: the process waits for the thread that waits for the child."""
+    _stopping.clear()
+    try:
+        yield
+    finally:
+        _stopping.set()
 
 
 def check_city(path: Path) -> None:
@@ -39,6 +65,7 @@ def check_city(path: Path) -> None:
 
     Raises:
         BadData: it is no such database, is damaged, or has another schema; the text says which.
+        NotChecked: the child took too long, or was ended by somebody.
     """
     _check_in_child(path, "City or Country")
 
@@ -49,21 +76,42 @@ def check_asn(path: Path) -> None:
 
 
 def _check_in_child(path: Path, kind: str) -> None:
-    from geo.dataset import BadData  # not for the child, which would wait for it
+    from geo.dataset import BadData, NotChecked  # not for the child, which would wait for it
 
     with path.open("rb") as file:  # before the child: the cheapest look refuses most of what is no database
         file.seek(max(0, path.stat().st_size - _MARKER_WITHIN))
         if _MARKER not in file.read():
             raise BadData("not a MaxMind DB, or cut short: it has no metadata at its end")
-    argv = [sys.executable, "-m", "mmgeo.check", str(path), kind]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_SECONDS)  # noqa: S603
-    except subprocess.TimeoutExpired as error:
-        raise BadData(f"its records could not be read within {_SECONDS:g} s: damaged") from error
+    done = _run(*_COMMAND, str(path), kind)
+    if done is None:
+        why = "the service stops" if _stopping.is_set() else f"its records could not be read within {_SECONDS:g} s"
+        raise NotChecked(f"{path.name} is not checked yet: {why}; tried again later")
     if done.returncode < 0:
-        raise BadData(f"damaged: reading it ended a process by {signal.Signals(-done.returncode).name}")
+        name = signal.Signals(-done.returncode).name
+        if -done.returncode not in _FAULTS:
+            raise NotChecked(f"{path.name} is not checked yet: {name} ended the check; tried again later")
+        raise BadData(f"damaged: reading it ended a process by {name}")
     if done.returncode:
         raise BadData(done.stdout.strip() or f"its records could not be read: {done.stderr.strip()[-200:]}")
+
+
+def _run(*argv: str) -> subprocess.CompletedProcess[str] | None:
+    """Run a child when it is its turn; None when it took too long, or when the service stops."""
+    with (
+        _turn,
+        subprocess.Popen(  # noqa: S603 - a session of its own: Ctrl-C is for the service, which ends its child
+            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        ) as child,
+    ):
+        until = time.monotonic() + _SECONDS
+        try:
+            while not _stopping.is_set() and time.monotonic() < until:
+                with suppress(subprocess.TimeoutExpired):
+                    out, err = child.communicate(timeout=_LOOK_SECONDS)
+                    return subprocess.CompletedProcess(argv, child.returncode, out, err)
+        finally:
+            child.kill()
+    return None
 
 
 def read_all(path: str, kind: str) -> None:
@@ -105,6 +153,7 @@ def main() -> int:
     """Read the file named on the command line; print why it is refused."""
     resource.setrlimit(resource.RLIMIT_DATA, (_MAX_MEMORY, _MAX_MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(_NICENESS)
     try:
         read_all(*sys.argv[1:])
     except Refused as error:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from band import health, metrics, settings, worker
+from band import health, lifespan, metrics, settings, worker
 from geo.dataset import Dataset
 from geo.service import make_dataset, register
 from mmgeo.asn import Networks
-from mmgeo.check import check_asn, check_city
+from mmgeo.check import check_asn, check_city, end_with_service
 from mmgeo.localized_names import RussianNames
 from mmgeo.reader import Database, open_database
 from mmgeo.record_mapping import make_locator
@@ -21,6 +21,7 @@ asn_dataset: Dataset[Database] = make_dataset(
 networks = Networks(asn_dataset)
 locator = make_locator(dataset, RussianNames(), int(settings.cache_size or 40_000), networks)
 register(dataset, locator, asn_dataset)
+lifespan()(end_with_service)
 if asn_dataset.wanted:
     asn_dataset.show(metrics, "asn_dataset")
 

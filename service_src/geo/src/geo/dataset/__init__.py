@@ -6,7 +6,15 @@ A service makes one :class:`Dataset`, runs its ``run()`` as a worker, asks its `
 from __future__ import annotations
 
 from geo.dataset.dataset import Dataset
-from geo.dataset.errors import BadData, DatasetError, QuotaReached, SourceError, SourceNotFound, WrongChecksum
+from geo.dataset.errors import (
+    BadData,
+    DatasetError,
+    NotChecked,
+    QuotaReached,
+    SourceError,
+    SourceNotFound,
+    WrongChecksum,
+)
 from geo.dataset.http import Answer, Http, basic, safe_url
 from geo.dataset.packages import NpmPackage, PyPIPackage
 from geo.dataset.source import Fetched, File, Source, Url, Visit
@@ -25,6 +33,7 @@ __all__ = [
     "Http",
     "Loaded",
     "Loader",
+    "NotChecked",
     "NpmPackage",
     "PyPIPackage",
     "QuotaReached",

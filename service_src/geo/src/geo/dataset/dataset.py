@@ -149,12 +149,12 @@ class Dataset(Generic[T]):
     async def refresh(self) -> bool:
         """Ask the sources now; return whether new data was taken. Failures are kept for health, never raised."""
         async with self._lock:
-            if self._store is None and not await self.open() and self._store is None:
-                return False
+            if self._store is None or self._left_unopened():
+                await self.open()
             store = self._store
             if store is None:
                 return False
-            errors: dict[str, str] = {}
+            errors = {self._path.name: self._error} if self._left_unopened() else {}
             taken = False
             try:
                 async with self._http() as http:
@@ -163,6 +163,10 @@ class Dataset(Generic[T]):
                 errors["volume"] = f"{self._path.parent}: {error.strerror or error}; free space or fix its owner"
             await self._finish(store, errors)
             return taken
+
+    def _left_unopened(self) -> bool:
+        """Whether there is a file that could not be opened for now: a bad one would have been put aside."""
+        return self.value is None and self._path.is_file()
 
     async def _ask_all(self, store: Store[T], http: Http, errors: dict[str, str]) -> bool:
         for source in self._sources[: self._worst(store)]:

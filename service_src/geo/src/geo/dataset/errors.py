@@ -6,6 +6,7 @@
     ├── SourceError          the source could not be asked, or answered with something else; try again later
     │   ├── SourceNotFound   the source has no such file (404, or no such path)
     │   └── QuotaReached     asking again today would cost the account its quota
+    ├── NotChecked           the check came to no end, which says nothing of the file; try again later
     └── BadData              what came is not the data it should be; the same file is not fetched again
         └── WrongChecksum    what came is not the file that its source promised; try again later
 """
@@ -29,6 +30,10 @@ class SourceNotFound(SourceError):
 
 class QuotaReached(SourceError):
     """Asking again today would cost the account its quota."""
+
+
+class NotChecked(DatasetError):
+    """The check of a file came to no end, which says nothing of the file."""
 
 
 class BadData(DatasetError):

@@ -39,7 +39,10 @@ class Loaded(msgspec.Struct, Generic[T]):
 Loader = Callable[[Path], Loaded[T]]
 """Opens a file; raises BadData when it is not what it should be. Called in a thread."""
 Checker = Callable[[Path], None]
-"""Raises BadData when a new file is not what it should be: what is too slow or too dangerous for each start."""
+"""Raises BadData when a new file is not what it should be: what is too slow or too dangerous for each start.
+
+NotChecked says nothing of the file: it stays where it is, and is checked again later.
+"""
 
 
 class Store(Generic[T]):
