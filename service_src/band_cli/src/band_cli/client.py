@@ -31,7 +31,7 @@ VERBS = {
     "delete_dead_letters": "band call {name} delete_dead_letters",
     **{
         verb: f"band {verb} {{name}}"
-        for verb in ("call", "logs", "releases", "restart", "rm", "rollback", "run", "start", "stop", "trace")
+        for verb in ("call", "logs", "releases", "replay", "restart", "rm", "rollback", "run", "start", "stop", "trace")
     },
 }
 """What to type for a path of the director. Hints that name other paths keep them."""

@@ -5,12 +5,13 @@ Rich is imported only where it draws: most of what `band ps` takes is imports.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from band_cli.errors import CliError
@@ -131,6 +132,20 @@ class Output:
         for name, value in shown.items():
             table.add_row(name, Text(clean(value), style=_STYLES.get(str(value), "")))
         self.console.print(table)
+
+
+@contextlib.contextmanager
+def progress(text: str) -> Iterator[Any]:
+    """Show a line that changes on standard error while the block runs; nothing where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(stderr=True)
+    with console.status(text) as shown:
+        yield lambda line: shown.update(escape(line[: max(20, console.width - 4)]))
 
 
 def size(count: float | None) -> str:

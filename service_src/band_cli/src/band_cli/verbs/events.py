@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from band_cli.client import Director, path_of
-from band_cli.errors import BadInput
-from band_cli.output import Output, clean, clock
+from band_cli.errors import BadInput, Refused
+from band_cli.output import Output, clean, clock, progress
 
 FOLLOW_SECONDS = 1.0
 MOST = 1000
@@ -177,3 +177,54 @@ def _group(row: dict[str, Any]) -> tuple[str, ...]:
 def _key(row: dict[str, Any]) -> str:
     event = row["event"]
     return str(event.get("key", "")) if isinstance(event, dict) else ""
+
+
+def replay(director: Director, output: Output, name: str, asked: Mapping[str, Any]) -> int:
+    """Give a listener events once more and wait until that ends, or tell how it goes; return the exit code.
+
+    Args:
+        director: whom to ask.
+        output: where to write.
+        name: the listener.
+        asked: `from`, `to` and `key` of the director's `/replay`, or `resume`, or `stop`; nothing to only look.
+
+    Raises:
+        BadInput: a range without its beginning.
+        Refused: another replay runs, or the listener cannot do it.
+    """
+    body = {key: value for key, value in asked.items() if value}
+    if not body.get("from") and (body.get("to") or body.get("key")):
+        raise BadInput(
+            "--to and --key are of a replay that begins, and --from is missing", "--from beginning, or a time"
+        )
+    path = path_of("replay", name)
+    answer = director.post(path, body, timeout=PAGE_TIMEOUT)
+    if answer.get("started") is False:
+        raise Refused(
+            f"a replay of {name} runs already: {_replay_facts(answer)}",
+            f"band replay {name} shows how far it is, band replay {name} --stop ends it", "replay_running",
+        )  # fmt: skip
+    with progress(f"{name} …") as show:
+        while body and answer["state"] == "running":
+            show(f"{name}: {_replay_facts(answer)}")
+            time.sleep(FOLLOW_SECONDS)
+            answer = director.post(path, timeout=PAGE_TIMEOUT)
+    if output.as_json:
+        output.json(answer)
+    elif answer["state"] == "none":
+        output.say(f"{name} was given no events once more yet; band replay {name} --from TIME does.")
+    else:
+        output.say(f"{name}: {_replay_facts(answer)}")
+    return int(answer["state"] == "stopped" and bool(body) and not body.get("stop"))
+
+
+def _replay_facts(answer: Mapping[str, Any]) -> str:
+    """Return how far a replay is, and why it stopped."""
+    facts = [f"replay {answer['state']}", f"{answer['replayed']} events given"]
+    if rejected := answer.get("rejected"):
+        facts.append(f"{rejected} rejected (dead letters)")
+    if left_out := answer.get("left_out"):
+        facts.append(f"{left_out} left out")
+    if at := answer.get("stopped_at") or answer.get("position"):
+        facts.append(f"at {at} of {answer['start']} to {answer['end']}")
+    return ", ".join(facts) + (f": {answer['reason']}" if answer.get("reason") else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import time
@@ -11,7 +10,7 @@ from typing import Any
 
 from band_cli.client import Director, in_our_words, path_of
 from band_cli.errors import BadInput, CliError, Refused
-from band_cli.output import Output, clean, clock, size, span
+from band_cli.output import Output, clean, clock, progress, size, span
 
 NARROW = 76
 """Columns of a terminal below which the table of services leaves out what is read least."""
@@ -111,7 +110,7 @@ def read_env(pairs: tuple[str, ...]) -> dict[str, str]:
 def _follow_run(lines: Iterator[str], name: str, *, verbose: bool) -> dict[str, Any]:
     """Show what is done, line by line; return the result, which is the last line."""
     last = ""
-    with _status(f"{name} …") as show:
+    with progress(f"{name} …") as show:
         for line in lines:
             if last and verbose:
                 sys.stderr.write(clean(last) + "\n")
@@ -125,20 +124,6 @@ def _follow_run(lines: Iterator[str], name: str, *, verbose: bool) -> dict[str, 
     if facts := answer.get("error"):
         raise Refused(facts["message"], in_our_words(facts["hint"]), facts["code"], facts.get("log"))
     return answer
-
-
-@contextlib.contextmanager
-def _status(text: str) -> Iterator[Any]:
-    """Show a line that changes on standard error while the block runs; nothing where that is no terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-
-    console = Console(stderr=True)
-    with console.status(text) as shown:
-        yield lambda line: shown.update(escape(line[: max(20, console.width - 4)]))
 
 
 def change(director: Director, output: Output, verb: str, name: str) -> None:
