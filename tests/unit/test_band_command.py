@@ -149,3 +149,15 @@ def test_a_command_that_cannot_be_installed_stops_no_run(tmp_path: Path, monkeyp
     assert "holds no sources" in done.stdout.split("WARNING")[1]
     assert "went on" in done.stdout
     assert "rescued=1" in done.stdout
+
+
+@pytest.mark.parametrize("launcher", ["/usr/local/bin", "/opt/tools/", "/opt/tools/band"])
+def test_a_launcher_is_a_file(launcher: str, tmp_path: Path) -> None:
+    """A folder in its place is refused before anything is done."""
+    role = {"name": "rockstat.band.cli", "tasks_from": "validate"}
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": role}]}
+    path = tmp_path / "play.yml"
+    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    done = ansible("ansible-playbook", str(path), "-e", json.dumps({"band_cli_launcher": launcher}))
+    assert (done.returncode == 0) is launcher.endswith("/band"), done.stdout + done.stderr
+    assert (f"band_cli_launcher ({launcher})" in done.stdout) is (done.returncode != 0)
