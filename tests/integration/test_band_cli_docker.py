@@ -36,7 +36,15 @@ def director(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Director]:
 def start(director: Director, *words: str) -> subprocess.Popen[str]:
     env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "BAND_HOST": f"http://127.0.0.1:{director.port}"}
     command = [sys.executable, "-m", "band_cli", *words]
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job, as this may be one of, ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def band(director: Director, *words: str, code: int = 0) -> str:
