@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 
 import pytest
 
-from band import Reject, Retry
+from band import Reject, Retry, blocking, testing
 from band.errors import RegistrationError
 from band.service.lifecycle import Service
 from band.stream import listener as listener_module
@@ -30,6 +31,21 @@ async def all_done(raw):
     newest = (await raw.command("XINFO", "STREAM", "events"))[b"last-generated-id"]
     groups = await raw.command("XINFO", "GROUPS", "events")
     return [(one[b"last-delivered-id"], one[b"pending"]) for one in groups] == [(newest, 0)]
+
+
+async def noted(raw):
+    """Tell whether an entry is delayed, and that is noted in Redis."""
+    return await raw.command("EXISTS", "events:retries:listen")
+
+
+async def nothing_noted(raw):
+    return not await noted(raw)
+
+
+async def note(raw, number, due_ms):
+    """Set when entry ``number`` of the stream (from 0) is due."""
+    entry = (await raw.command("XRANGE", "events", "-", "+"))[number][0]
+    await raw.command("HSET", "events:retries:listen", entry, f"{due_ms} 1")
 
 
 async def letters(raw):
@@ -84,7 +100,7 @@ async def test_a_retry_comes_later_and_holds_up_nobody(run_service, raw, eventua
     first, second = service.at[1]
     assert second - first >= 0.5
     await eventually(lambda: all_done(raw))
-    assert await raw.command("EXISTS", "events:retries:listen") == 0
+    await eventually(lambda: nothing_noted(raw))
 
 
 async def test_a_retry_without_a_delay_follows_the_listeners_backoff(run_service, raw, eventually):
@@ -104,7 +120,7 @@ async def test_retries_are_bounded_by_the_attempts(run_service, raw, eventually)
     await eventually(lambda: all_done(raw))
     assert service.calls.count(1) == 3
     assert await letters(raw) == [(1, "still Retry after 3 attempts: full")]
-    assert await raw.command("EXISTS", "events:retries:listen") == 0
+    await eventually(lambda: nothing_noted(raw))
 
 
 async def test_failures_before_a_retry_count_too(run_service, raw, eventually):
@@ -119,34 +135,45 @@ async def test_failures_before_a_retry_count_too(run_service, raw, eventually):
 
 async def test_a_delay_and_its_count_survive_a_restart(run_service, raw, eventually):
     """The next life does not deliver it early, begins with others, and goes on counting."""
-    first = Shop({1: [Retry("later", after=2.0)]}, max_attempts=2)
+    first = Shop({1: [Retry("later", after=3600)]}, max_attempts=2)
     await add(raw, 1)
     await run(run_service, first)
     await eventually(lambda: first.calls == [1])
-    await eventually(lambda: raw.command("EXISTS", "events:retries:listen"))
+    await eventually(lambda: noted(raw))
     await first.stop()
-    second = Shop({1: [Retry("later again", after=0)]}, max_attempts=2)
+    second = Shop(max_attempts=2)
     await add(raw, 2)
     await run(run_service, second)
-    await eventually(lambda: second.calls == [2, 1])
-    assert second.at[1][0] - first.at[1][0] >= 2.0
+    await eventually(lambda: second.calls == [2])
+    assert second._listener.delayed == 1
+    await second.stop()
+    await note(raw, 0, 0)
+    third = Shop({1: [Retry("later again", after=0)]}, max_attempts=2)
+    await run(run_service, third)
+    await eventually(lambda: third.calls == [1])
     await eventually(lambda: all_done(raw))
     assert await letters(raw) == [(1, "still Retry after 2 attempts: later again")]
 
 
 async def test_another_instance_takes_a_delay_over(run_service, raw, eventually, monkeypatch):
     """Claimed from a consumer that is gone, it still waits for its time."""
-    first = Shop({1: [Retry(after=2.0)]})
+    first = Shop({1: [Retry(after=3600)]})
     await add(raw, 1)
     await run(run_service, first)
-    await eventually(lambda: raw.command("EXISTS", "events:retries:listen"))
+    await eventually(lambda: noted(raw))
     await first.stop()
     monkeypatch.setattr(listener_module, "CLAIM_AFTER_MS", 0)
     monkeypatch.setattr("socket.gethostname", lambda: "another")
     second = Shop()
     await run(run_service, second)
-    await eventually(lambda: second.calls == [1])
-    assert second.at[1][0] - first.at[1][0] >= 2.0
+    await eventually(lambda: second._listener.delayed == 1)
+    assert second.calls == []
+    await second.stop()
+    await note(raw, 0, 0)
+    monkeypatch.setattr("socket.gethostname", lambda: "a third")
+    third = Shop()
+    await run(run_service, third)
+    await eventually(lambda: third.calls == [1])
 
 
 async def test_restarts_while_it_waits_are_no_crashes(run_service, raw, eventually):
@@ -154,7 +181,7 @@ async def test_restarts_while_it_waits_are_no_crashes(run_service, raw, eventual
     delayed = Shop({1: [Retry(after=3600)]}, max_attempts=2)
     await add(raw, 1)
     await run(run_service, delayed)
-    await eventually(lambda: raw.command("EXISTS", "events:retries:listen"))
+    await eventually(lambda: noted(raw))
     await delayed.stop()
     for number in range(2, 9):
         service = Shop(max_attempts=2)
@@ -176,13 +203,21 @@ async def test_a_batch_is_retried_as_a_whole(run_service, raw, eventually):
 
 async def test_a_constant_retry_does_not_starve_new_events(run_service, raw, eventually):
     """Retry(after=0) is due at once, again and again; what is new has every other turn."""
-    service = Shop({1: [Retry(after=0) for _ in range(400)]}, max_attempts=500)
+    service = Service()
+    calls = []
+
+    @service.expose.listener(max_attempts=500)
+    async def broadcast(n, **event):
+        calls.append(n)
+        if calls == [1] * 5:
+            await add(raw, 2)
+        if n == 1 and len(calls) < 400:
+            raise Retry(after=0)
+
     await add(raw, 1)
     await run(run_service, service)
-    await eventually(lambda: service.calls.count(1) > 5)
-    await add(raw, 2)
-    await eventually(lambda: 2 in service.calls)
-    assert service.calls.index(2) < 350
+    await eventually(lambda: 2 in calls)
+    assert calls.index(2) < 350
 
 
 async def test_a_rejected_event_is_a_dead_letter_at_once(run_service, raw, eventually):
@@ -236,27 +271,115 @@ async def test_a_timeout_of_the_function_itself_is_its_own(run_service, raw, eve
 async def test_too_many_delays_stop_the_reading(run_service, raw, eventually, monkeypatch):
     """Nothing is lost: the service is degraded and says why, and goes on when they are done."""
     monkeypatch.setattr(retries_module, "MAX_DELAYED", 2)
-    service = Shop({number: [Retry("wait", after=1.5)] for number in (1, 2)})
+    service = Shop({number: [Retry("wait", after=3600)] for number in (1, 2)})
     await add(raw, 1, 2)
     await run(run_service, service)
-    await eventually(lambda: len(service._listener._batches.retries.waiting) == 2)
+    await eventually(lambda: service._listener.delayed == 2)
     health = service._listener.check()
     assert health["status"] == "degraded"
     assert "2 events wait for another delivery" in health["reason"]
     await add(raw, *range(3, 250))
+    retries = service._listener._batches.retries
+    retries.hasten(list(retries.waiting))
     await eventually(lambda: set(range(1, 250)) <= set(service.calls))
     await eventually(lambda: all_done(raw))
     assert service.calls.count(1) == service.calls.count(2) == 2
 
 
 async def test_a_delayed_event_that_was_deleted_is_passed_over(run_service, raw, eventually):
-    service = Shop({1: [Retry(after=0.3)]})
+    """Long before it is due: nobody waits for what is not there."""
+    service = Shop({1: [Retry(after=3600)]})
     await add(raw, 1)
     await run(run_service, service)
-    await eventually(lambda: raw.command("EXISTS", "events:retries:listen"))
+    await eventually(lambda: noted(raw))
     await raw.command("XTRIM", "events", "MAXLEN", 0)
     await eventually(lambda: all_done(raw))
-    assert service.calls == [1]
+    await eventually(lambda: nothing_noted(raw))
+    assert (service.calls, service._listener.delayed) == ([1], 0)
+
+
+async def test_a_delayed_event_that_was_acknowledged_is_not_delivered(run_service, raw, eventually):
+    """By an operator, or an instance that had taken it over: it is not waited for, nor given when its time comes."""
+    service = Shop({1: [Retry(after=3600)]})
+    await add(raw, 1)
+    await run(run_service, service)
+    await eventually(lambda: noted(raw))
+    ((stream_id, _),) = await raw.command("XRANGE", "events", "-", "+")
+    await raw.command("XACK", "events", "listen", stream_id)
+    await eventually(lambda: service._listener.delayed == 0)
+    await add(raw, 2)
+    await eventually(lambda: service.calls == [1, 2])
+    await eventually(lambda: nothing_noted(raw))
+
+
+async def test_what_ends_the_process_is_found_behind_a_delayed_event(run_service, raw, eventually):
+    """The counter of the delayed one begins again with each life; that of the culprit is looked at all the same."""
+    await raw.command("XGROUP", "CREATE", "events", "listen", "0", "MKSTREAM")
+    await add(raw, 1, 2, 3)
+    consumer = f"listen-{socket.gethostname()}"
+    read = await raw.command("XREADGROUP", "GROUP", "listen", consumer, "COUNT", 2, "STREAMS", "events", ">")
+    culprit = read[b"events"][1][0]
+    await note(raw, 0, int((time.time() + 3600) * 1000))
+    await raw.command("XCLAIM", "events", "listen", consumer, 0, culprit, "RETRYCOUNT", 7, "JUSTID")
+    service = await run(run_service, Shop(max_attempts=3))
+    await eventually(lambda: service.calls == [3])
+    assert await letters(raw) == [(2, "the service ended 7 times while it handled this event")]
+    assert service._listener.delayed == 1
+
+
+async def test_a_clock_set_back_costs_no_days(run_service, raw, eventually):
+    """An entry that seems due in three days is due now, in this life and in the next one."""
+    with testing.freeze("2026-11-27T09:30") as clock:
+        async with testing.running(subject=Shop({1: [Retry(after=1)], 2: [Retry(after=3600)]})) as bench:
+            service = bench.service
+            await bench.append(testing.make_event(n=1), testing.make_event(n=2))
+            await bench.settled()
+            clock.advance(-3 * 86_400)
+            await bench.settled()
+            assert service.calls == [1, 2, 1, 2]
+    first = Shop({1: [Retry(after=3600)]})
+    await add(raw, 1)
+    await run(run_service, first)
+    await eventually(lambda: noted(raw))
+    await first.stop()
+    await note(raw, 0, int((time.time() + 3 * 86_400) * 1000))
+    second = Shop()
+    await run(run_service, second)
+    await eventually(lambda: second.calls == [1])
+
+
+async def test_a_group_that_is_made_again_brings_a_delayed_event_once(run_service, raw, eventually):
+    """It begins behind what waits, which comes as new: it is in hand already, and delivered when it is due."""
+    service = Shop({1: [Retry(after=3600)]})
+    await add(raw, 1)
+    await run(run_service, service)
+    await eventually(lambda: noted(raw))
+    reader, batches = service._listener._reader, service._listener._batches
+    (stream_id,) = batches.retries.waiting
+    found, _ = await batches._group.fetch([stream_id])
+
+    async def read(*_args):
+        return found, []
+
+    reader._group = type("Again", (), {"read": staticmethod(read)})()
+    assert await reader.own("0-0", single=False) == ([], [], stream_id)
+    assert await reader._read_new(1, None) == ([], True)
+    reader._group = batches._group
+    batches.retries.hasten([stream_id])
+    await eventually(lambda: service.calls == [1, 1])
+
+
+async def test_two_delays_of_one_entry_are_one(run_service):
+    """What was noted twice is given once, by the later note."""
+    service = await run(run_service, Shop())
+    retries = service._listener._batches.retries
+    later = int((time.time() + 3600) * 1000)
+    retries._wait_for({"1-0": retries_module.Delay(0, 1)})
+    retries._wait_for({"1-0": retries_module.Delay(later, 1)})
+    assert retries.pop_due(9) == []
+    retries.hasten(["1-0"])
+    assert retries.pop_due(9) == ["1-0"]
+    assert retries.pop_due(9) == []
 
 
 async def test_without_a_place_for_notes_a_retry_still_comes_later(run_service, raw, eventually):
@@ -273,6 +396,18 @@ async def test_without_a_place_for_notes_a_retry_still_comes_later(run_service, 
 def test_a_delay_has_bounds(after):
     with pytest.raises(ValueError, match="a day"):
         Retry(after=after)
+
+
+def test_a_function_in_a_thread_has_no_timeout():
+    """Its thread would go on, and the next attempt begin beside it."""
+
+    @blocking()
+    def broadcast(**event):
+        pass
+
+    with pytest.raises(RegistrationError, match="broadcast is @blocking and has timeout=5"):
+        Service().expose.listener(timeout=5)(broadcast)
+    Service().expose.listener()(broadcast)
 
 
 @pytest.mark.parametrize(

@@ -350,7 +350,9 @@ class Store:
         group.seen[consumer.decode()] = now_ms()
         for one in ids:
             held = group.pending.get(one)
-            if held is None or not self._there(stream, group, one) or now_ms() - held.at < int(least):
+            if held is None or not self._there(stream, group, one):
+                continue
+            if int(least) and now_ms() - held.at < int(least):  # without a least one, a clock set back does not matter
                 continue
             held.consumer, held.at = consumer.decode(), now_ms() - idle
             held.count = count if count is not None else held.count + (b"JUSTID" not in options)

@@ -124,10 +124,10 @@ class StreamGroup:
         )
         return read_entries(reply[1]), len(reply[2]) if len(reply) > 2 else 0, reply[0].decode()
 
-    async def tries(self, after: str) -> int:
-        """How often the oldest entry behind ``after`` that this consumer holds was delivered; 0 when it holds none."""
-        rows = await self._reader.command("XPENDING", EVENTS_STREAM, self.name, f"({after}", "+", 1, self.consumer)
-        return int(rows[0][3]) if rows else 0
+    async def tries(self, after: str, count: int) -> dict[str, int]:
+        """How often each of the oldest entries behind ``after`` that this consumer holds was delivered."""
+        rows = await self._reader.command("XPENDING", EVENTS_STREAM, self.name, f"({after}", "+", count, self.consumer)
+        return {row[0].decode(): int(row[3]) for row in rows}
 
     async def delay(self, delays: Mapping[str, Delay]) -> None:
         """Keep entries pending until they are due, and note that for the next life.
@@ -222,10 +222,15 @@ class StreamGroup:
             reason=reason,
         )
 
-    async def extend_lease(self, ids: Sequence[str]) -> None:
-        """Show that these are still worked on, so that nobody claims them."""
+    async def extend_lease(self, ids: Sequence[str]) -> set[str]:
+        """Show that these are still worked on, so that nobody claims them; returns those that are still pending."""
+        pending: set[str] = set()
         for some in _portions(ids):
-            await self._commands.command("XCLAIM", EVENTS_STREAM, self.name, self.consumer, 0, *some, "JUSTID")
+            claimed = await self._commands.command(
+                "XCLAIM", EVENTS_STREAM, self.name, self.consumer, 0, *some, "JUSTID"
+            )
+            pending.update(one.decode() for one in claimed)
+        return pending
 
     async def release(self, ids: Sequence[str]) -> None:
         """Let others claim these at once: this consumer ends before it handled them."""

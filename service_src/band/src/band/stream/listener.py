@@ -268,16 +268,19 @@ class StreamListener:
     async def _finish_own(self) -> None:
         """Handle what an earlier life of this consumer was given and did not finish."""
         may_give_up = self._exposed.max_attempts < _NEVER
-        after = "0-0"
+        after, counts = "0-0", dict[str, int]()
         while not self._stopping.is_set():
-            tries = await self._group.tries(after) if may_give_up else 0
-            found, trimmed = await self._reader.own(after, single=tries >= SUSPECT_AFTER)
+            single = any(count >= SUSPECT_AFTER for count in counts.values())
+            if may_give_up and not single:
+                counts = await self._group.tries(after, self._reader.wanted)
+                single = any(count >= SUSPECT_AFTER for count in counts.values())
+            found, trimmed, end = await self._reader.own(after, single=single)
             if trimmed:
                 await self._group.acknowledge(trimmed)
-            if not found and not trimmed:
+            if end == after:
                 return
-            ends = [*(delivery.stream_id for delivery in found), *(one.decode() for one in trimmed)]
-            after = max(ends, key=order)
+            after = end
+            tries = counts.pop(end, 0) if single else 0
             if tries >= SUSPECT_AFTER + self._exposed.max_attempts:
                 await self._batches.dead_letter(found, f"the service ended {tries} times while it handled this event")
             else:

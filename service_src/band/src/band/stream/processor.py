@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any
 
 from band.backoff import Backoff
@@ -65,6 +65,13 @@ class ListenerCall:
             raise TimeoutError(f"the call took longer than {seconds:g} s, the listener's timeout") from None
 
 
+def as_rejection(error: Exception) -> Reject | None:
+    """Return why no further attempt would take the event, when that is what an exception of a listener says."""
+    if isinstance(error, InvalidParams) and error.path:
+        return Reject(f"the event does not fit: {error}")
+    return error if isinstance(error, Reject) else None
+
+
 class BatchProcessor:
     """Works on batches; `held` is what is in hand: read, and neither acknowledged nor buried yet."""
 
@@ -93,10 +100,14 @@ class BatchProcessor:
     def take(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
         """Remember what was read; returns what was not in hand already."""
         new = [delivery for delivery in deliveries if not self._has(delivery.stream_id)]
-        self.held.update((delivery.stream_id, None) for delivery in new)
+        self.hold(delivery.stream_id for delivery in new)
+        return new
+
+    def hold(self, ids: Iterable[str]) -> None:
+        """Remember what is in hand."""
+        self.held.update((one, None) for one in ids)
         if self.held:
             self.at_rest.clear()
-        return new
 
     def _has(self, stream_id: str) -> bool:
         return stream_id in self.held or stream_id in self.retries.waiting
@@ -145,7 +156,7 @@ class BatchProcessor:
         if not deliveries:
             return
         await self._group.dead_letter(deliveries, reason)
-        self._discard([delivery.stream_id for delivery in deliveries])
+        self.forget([delivery.stream_id for delivery in deliveries])
         self._metrics.add("listener_dead_letters", len(deliveries))
         if self._limit is not None:
             await self._limit.added(len(deliveries), sum(len(delivery.raw) for delivery in deliveries))
@@ -167,7 +178,8 @@ class BatchProcessor:
             return
         try:
             try:
-                await self._group.extend_lease(held)
+                pending = await self._group.extend_lease(held)
+                self.retries.hasten(one for one in held if one not in pending)
             except RedisReplyError as error:
                 if error.code != "NOGROUP":
                     raise
@@ -243,14 +255,9 @@ class BatchProcessor:
         begun = loop.time()
         try:
             await self._feed.give([delivery.event or {} for delivery in deliveries])
-        except (Retry, Reject) as error:
-            self.last_error = str(error)
-            return error
-        except InvalidParams as error:
-            self.last_error = f"the event does not fit: {error}"
-            return Reject(self.last_error) if error.path else error
-        except Exception as error:  # noqa: BLE001 - whatever a listener does, its events are kept
-            self.last_error = describe_raised(error)
+        except Exception as raised:  # noqa: BLE001 - whatever a listener does, its events are kept
+            error = as_rejection(raised) or raised
+            self.last_error = str(error) if isinstance(error, Retry | Reject) else describe_raised(error)
             return error
         took = loop.time() - begun
         self._metrics.add("listener_events", len(deliveries))
@@ -261,9 +268,10 @@ class BatchProcessor:
 
     async def _acknowledge(self, ids: list[str], took_ms: float | None = None) -> None:
         await self._group.acknowledge(ids, took_ms)
-        self._discard(ids)
+        self.forget(ids)
 
-    def _discard(self, ids: Iterable[str]) -> None:
+    def forget(self, ids: Collection[str]) -> None:
+        """Let go of what is done with, and of what was noted of it."""
         for stream_id in ids:
             self._handled.pop(stream_id, None)
         self.retries.done(ids)

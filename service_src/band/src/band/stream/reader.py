@@ -54,7 +54,7 @@ class EventReader:
         """Whether something of the next batch came already."""
         self.position = ""
         """The newest new entry that was read, or where the group began."""
-        self._wanted = exposed.batch or SINGLE_COUNT
+        self.wanted = exposed.batch or SINGLE_COUNT
         self._most = exposed.batch_bytes
         self._linger = exposed.linger
         self._group = group
@@ -65,7 +65,7 @@ class EventReader:
 
     async def new(self, block_ms: int) -> list[Delivery]:
         """The next new events, filled up as the listener wishes; empty when nothing came for a while."""
-        batch, more = await self._read_new(self._wanted, block_ms)
+        batch, more = await self._read_new(self.wanted, block_ms)
         if batch:
             self.filling = True
             await self._fill(batch, more)
@@ -74,15 +74,19 @@ class EventReader:
     async def due(self) -> list[Delivery]:
         """Up to a batch of what was delayed and is due; fewer, when they are large."""
         retries = self._batches.retries
-        if not (ids := retries.pop_due(self._portion.count(self._wanted))):
+        if not (ids := retries.pop_due(self._portion.count(self.wanted))):
             return []
+        self._batches.hold(ids)  # before anything else can bring them
         found, gone = await self._group.fetch(ids)
         self._portion.came(found)
         if gone:
             self.count_trimmed(len(gone))
             await self._group.acknowledge(gone)
-            retries.done(gone)
-        return self._batches.take(found)
+        # Somebody may have acknowledged one, or made the group again, since it was delayed.
+        pending = await self._group.extend_lease(ids)
+        due = [delivery for delivery in found if delivery.stream_id in pending]
+        self._batches.forget(set(ids).difference(delivery.stream_id for delivery in due))
+        return due
 
     async def claim(self, idle_ms: int) -> tuple[list[Delivery], bool]:
         """Up to a batch of what silent consumers left; and whether there may be more of it."""
@@ -90,7 +94,7 @@ class EventReader:
         cursor = "0"
         while True:
             found, trimmed, cursor = await self._group.claim(
-                idle_ms, self._portion.count(self._wanted - len(claimed)), cursor
+                idle_ms, self._portion.count(self.wanted - len(claimed)), cursor
             )
             self._portion.came(found)
             if trimmed:
@@ -99,9 +103,12 @@ class EventReader:
             if cursor == "0-0" or self._is_full(claimed, self._most or OWN_BYTES):
                 return await self._batches.set_aside(claimed), cursor != "0-0"
 
-    async def own(self, after: str, *, single: bool) -> tuple[list[Delivery], list[bytes]]:
-        """The oldest behind ``after`` of what this consumer was given and did not finish, and ids of trimmed ones."""
-        wanted = 1 if single else self._wanted
+    async def own(self, after: str, *, single: bool) -> tuple[list[Delivery], list[bytes], str]:
+        """The oldest behind ``after`` of what this consumer was given and did not finish, and ids of trimmed ones.
+
+        The third is the last id that was read, ``after`` when nothing is left.
+        """
+        wanted = 1 if single else self.wanted
         batch: list[Delivery] = []
         trimmed: list[bytes] = []
         while True:
@@ -110,16 +117,15 @@ class EventReader:
             self._portion.came(found)
             batch += found
             trimmed += deleted
-            if len(found) + len(deleted) < asked or len(batch) >= wanted or len(trimmed) >= self._wanted:
+            ends = [*(delivery.stream_id for delivery in found[-1:]), *(one.decode() for one in deleted[-1:])]
+            after = max([after, *ends], key=order)
+            if len(found) + len(deleted) < asked or len(batch) >= wanted or len(trimmed) >= self.wanted:
                 break
             if self._is_full(batch, self._most or OWN_BYTES):
                 break
-            ends = [*(delivery.stream_id for delivery in found[-1:]), *(one.decode() for one in deleted[-1:])]
-            after = max(ends, key=order)
         if trimmed:
             self.count_trimmed(len(trimmed))
-        self._batches.take(batch)
-        return batch, trimmed
+        return self._batches.take(batch), trimmed, after
 
     def count_trimmed(self, count: int) -> None:
         """Tell of events that the hard bound of the stream took before this listener had them."""
@@ -131,27 +137,26 @@ class EventReader:
         asked = self._portion.count(wanted)
         found, _ = await self._group.read(">", block_ms, asked)
         self._portion.came(found)
-        self._batches.take(found)
         if found:
             self.position = found[-1].stream_id
-        return found, len(found) == asked
+        return self._batches.take(found), len(found) == asked
 
     async def _fill(self, batch: list[Delivery], more: bool) -> None:
         """Add to a batch what is there already, and what comes within `linger` seconds, until it is full."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._linger
         size = _bytes(batch)
-        while len(batch) < self._wanted and not (self._most and size >= self._most) and not self._stopping.is_set():
+        while len(batch) < self.wanted and not (self._most and size >= self._most) and not self._stopping.is_set():
             left = until - loop.time()
             if not more and left <= 0:
                 return
             block_ms = None if more else max(1, int(min(left, LINGER_STEP) * 1000))
-            found, more = await self._read_new(self._wanted - len(batch), block_ms)
+            found, more = await self._read_new(self.wanted - len(batch), block_ms)
             batch += found
             size += _bytes(found)
 
     def _is_full(self, batch: Sequence[Delivery], most: int) -> bool:
-        return len(batch) >= self._wanted or _bytes(batch) >= most
+        return len(batch) >= self.wanted or _bytes(batch) >= most
 
 
 def _bytes(deliveries: Sequence[Delivery]) -> int:

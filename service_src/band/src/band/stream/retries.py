@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from band.backoff import Backoff
-from band.errors import Retry
+from band.errors import MAX_RETRY_SECONDS, Retry
 from band.registry import Exposed
 from band.stream.consumer_group import Delay, Delivery, StreamGroup
 
@@ -32,6 +33,7 @@ class Retries:
         self._group = group
         self._exposed = exposed
         self._by_time: list[tuple[int, str]] = []
+        self._latest = 0
         self._made: dict[str, int] = {}
         self._changed = asyncio.Event()
 
@@ -58,7 +60,8 @@ class Retries:
 
     async def delay(self, attempts: Mapping[str, int], error: Retry) -> None:
         """Have entries delivered again after the delay that ``error`` names, or the listener's backoff."""
-        delays = {one: Delay(_now() + self._milliseconds(made, error), made) for one, made in attempts.items()}
+        begin = math.ceil(time.time() * 1000)  # never early
+        delays = {one: Delay(begin + self._milliseconds(made, error), made) for one, made in attempts.items()}
         await self._group.delay(delays)
         self._wait_for(delays)
 
@@ -67,7 +70,7 @@ class Retries:
             return int(error.after * 1000)
         backoff = Backoff(base=self._exposed.backoff, cap=self._exposed.backoff_max)
         backoff.attempts = made - 1
-        return int(backoff.next() * 1000)
+        return int(min(backoff.next(), MAX_RETRY_SECONDS) * 1000)
 
     async def set_aside(self, deliveries: Sequence[Delivery]) -> list[str]:
         """Of what another life was given, keep what is not due yet; returns their ids."""
@@ -75,7 +78,7 @@ class Retries:
             return []
         noted = await self._group.delays([delivery.stream_id for delivery in deliveries])
         now = _now()
-        early = {one: delay for one, delay in noted.items() if delay.due_ms > now}
+        early = {one: delay for one, delay in noted.items() if now < delay.due_ms <= _latest()}
         self._made.update((one, delay.attempts) for one, delay in noted.items())
         if early:
             await self._group.hold_again(list(early))
@@ -86,8 +89,13 @@ class Retries:
         for one, delay in delays.items():
             self.waiting[one] = delay
             self._made[one] = delay.attempts
+            self._latest = max(self._latest, delay.due_ms)
             heapq.heappush(self._by_time, (delay.due_ms, one))
         self.wake()
+
+    def hasten(self, ids: Iterable[str]) -> None:
+        """Make entries due now: they are not pending any more, and whoever fetches them finds out why."""
+        self._wait_for({one: self.waiting[one]._replace(due_ms=0) for one in ids if one in self.waiting})
 
     def wake(self) -> None:
         """Have :meth:`wait_due` look at the clock now."""
@@ -103,14 +111,19 @@ class Retries:
                     await self._changed.wait()
 
     def _until_due(self) -> float:
+        if self._latest > (latest := _latest()):  # the clock was set back: nobody meant to wait for so long
+            self.hasten(one for one, delay in self.waiting.items() if delay.due_ms > latest)
+            self._latest = latest
         return self._by_time[0][0] - _now() if self._by_time else float("inf")
 
     def pop_due(self, count: int) -> list[str]:
         """Return the ids of up to ``count`` entries that are due, the longest due first; they wait no more."""
         found: list[str] = []
         while len(found) < count and self._until_due() <= 0:
-            found.append(heapq.heappop(self._by_time)[1])
-            del self.waiting[found[-1]]
+            due_ms, one = heapq.heappop(self._by_time)
+            if (delay := self.waiting.get(one)) is not None and delay.due_ms == due_ms:
+                del self.waiting[one]
+                found.append(one)
         return found
 
     def done(self, ids: Iterable[str]) -> None:
@@ -127,3 +140,8 @@ class Retries:
 
 def _now() -> int:
     return int(time.time() * 1000)
+
+
+def _latest() -> int:
+    """Return the latest time that a delayed entry may be due at."""
+    return math.ceil((time.time() + MAX_RETRY_SECONDS) * 1000)
