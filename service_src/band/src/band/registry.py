@@ -234,12 +234,14 @@ class Expose:
             backoff: seconds before the second attempt; doubled before each further one. With jitter.
             backoff_max: seconds that this pause never exceeds.
             timeout: seconds that one call may take; then it is cancelled and counts as failed. 0: no limit. A function
-                that is not ``async`` cannot be cancelled.
+                that is not ``async`` cannot be cancelled, and one that is ``@blocking`` is refused: its thread would go
+                on beside the next attempt.
             start: where a new listener begins: ``"now"``, ``"beginning"`` (of what the stream still holds), a time, or
                 an entry's id. One that has run before goes on where it was; the director's ``/replay`` goes back.
 
         Raises:
-            RegistrationError: a number is out of range, or ``start`` is no place in the stream.
+            RegistrationError: a number is out of range, ``start`` is no place in the stream, or the function has a
+                ``timeout`` and is ``@blocking``.
         """
         if max_attempts < 1 or timeout < 0 or not 0 <= backoff <= backoff_max:
             raise RegistrationError(
@@ -266,12 +268,22 @@ class Expose:
             if not callable(func):
                 raise RegistrationError(f"{func!r} cannot be exposed: it is not a function")
             method = name or str(getattr(func, "__name__", type(func).__name__))
+            if more.get("timeout") and _runs_in_a_thread(func):
+                raise RegistrationError(
+                    f"{method} is @blocking and has timeout={more['timeout']:g}: a thread cannot be cancelled, and the "
+                    "next attempt would begin beside it; leave out timeout, and give what it waits for one of its own"
+                )
             given = {key: value for key, value in options.items() if value is not None}
             where = (path or f"/{method}") if http else ""
             self._registry.add(Exposed(method, func, where, role, given, **more))
             return func
 
         return decorate
+
+
+def _runs_in_a_thread(func: Callable[..., Any]) -> bool:
+    """Tell whether a plain function is awaited, as ``@blocking`` makes it."""
+    return inspect.iscoroutinefunction(func) and not inspect.iscoroutinefunction(inspect.unwrap(func))
 
 
 class Worker:
