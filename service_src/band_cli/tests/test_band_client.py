@@ -59,10 +59,10 @@ def test_following_a_quiet_service_has_no_end(monkeypatch: pytest.MonkeyPatch) -
                 time.sleep(2.5)
                 peer.sendall(b"second\n")
 
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         try:
             url = f"http://127.0.0.1:{server.getsockname()[1]}"
             assert list(Director(Target(url)).lines("/logs/x", {"follow": "1"}, follow=True)) == ["first", "second"]
         finally:
-            thread.join()
+            thread.join(30)
