@@ -199,6 +199,7 @@ def tidy():
         time.sleep(0.02)
     assert process.terminate() == 0
     assert "cleanup ran" in process.output and "later setup began" not in process.output
+    assert "setup_failed" not in process.output, "nobody has to look for a fault"
 
 
 def test_hanging_cleanups_end_within_the_stop_time(redis, spawn_service):

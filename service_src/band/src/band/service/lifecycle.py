@@ -223,6 +223,8 @@ class Service:
                 async with asyncio.timeout(SETUP_TIMEOUT) as self._setup_limit:
                     await self._call(function)
             except Exception as error:  # noqa: BLE001 - the service may still be of use, and its health tells
+                if self._stop.is_set() and isinstance(error, TimeoutError):
+                    break  # request_stop cut it off
                 self.metrics.failures.failed(SETUP, _name_of(function), error)
                 logger.exception("setup_failed", function=_name_of(function), reason=repr(error))
             finally:
