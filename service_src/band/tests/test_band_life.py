@@ -131,6 +131,21 @@ def test_settings_that_cannot_be_used_end_with_1_and_words(spawn_service, config
     assert "hunter2" not in process.output
 
 
+def test_a_registration_that_cannot_work_ends_with_1_and_words(spawn_service):
+    """One line, as for settings."""
+    code = """
+from band import Event, expose
+
+@expose()
+def events(first: Event, second: Event):
+    pass
+"""
+    process = spawn_service(code)
+    assert process.process.wait(GENEROUS) == 1
+    assert "events asks for several events" in process.output
+    assert "Traceback" not in process.output
+
+
 def test_blocking_function_that_hangs_does_not_hold_up_the_end(redis, spawn_service):
     """A thread cannot be told to stop: the process ends without it, and says so."""
     code = """

@@ -162,6 +162,45 @@ def test_the_document_says_what_the_annotations_say() -> None:
     assert "/hidden" not in page["paths"]
 
 
+async def test_functions_of_one_name_have_schemas_of_their_own() -> None:
+    """One function under two names, two of the same name, and a Struct called as that of the parameters."""
+    own = Service()
+    params = msgspec.defstruct("OneParams", [("deep", int)], module=__name__)
+
+    def make(kind: Any) -> Any:
+        async def one(x: Any) -> Any:
+            return x
+
+        one.__annotations__ = {"x": kind}
+        return one
+
+    for name, kind in (("one", params), ("two", int), ("three", str)):
+        own.expose(name=name)(make(kind))
+    own.expose(name="four")(own.registry.methods["three"].func)
+    async with testing.running(subject=own) as bench:
+        found = bench.service.status()["schemas"]
+        assert await bench.call("one", x={"deep": 1}) == {"deep": 1}
+    for name, kind in (("two", "integer"), ("three", "string"), ("four", "string")):
+        component = found["components"][found["methods"][name]["params"]["$ref"].rpartition("/")[2]]
+        assert component["properties"]["x"]["type"] == kind
+
+
+async def test_a_schema_that_cannot_be_made_keeps_no_service_from_starting(capsys: pytest.CaptureFixture[str]) -> None:
+    """The log tells; calls are answered."""
+    own = Service()
+    same = [msgspec.defstruct("Same", [("x", int)], module="one") for _ in range(2)]
+
+    async def add(a: Any, b: Any) -> int:
+        return int(a.x + b.x)
+
+    add.__annotations__ = {"a": same[0], "b": same[1]}
+    own.expose()(add)
+    async with testing.running(subject=own) as bench:
+        assert await bench.call("add", a={"x": 1}, b={"x": 2}) == 3
+        assert bench.service.status()["schemas"] == {}
+    assert "schemas_failed" in capsys.readouterr().out
+
+
 async def test_status_has_the_schemas_of_all_methods(port: int) -> None:
     """For the director: also of those over RPC only, and the type of the events that a listener takes."""
     async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/__status") as answer:

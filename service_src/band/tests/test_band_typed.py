@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 import aiohttp
@@ -16,6 +16,7 @@ from band.calls.signature import Handler
 from band.errors import InvalidParams, RegistrationError, RpcRemoteError
 from band.registry import Exposed
 from band.service.lifecycle import Service
+from band.telemetry.logs import ensure_logs
 
 
 class Row(msgspec.Struct):
@@ -183,12 +184,78 @@ def test_a_class_that_is_no_data_is_passed_as_it_came() -> None:
 
     assert Handler(one).call({"database": {"a": 1}, "x": "2"}) == ({"a": 1}, 2)
 
+    def many(databases: list[Database], by_name: dict[str, Database] | None = None) -> Any:
+        return databases, by_name
+
+    assert Handler(many).call({"databases": [1]}) == ([1], None)
+
+
+def test_a_class_with_a_default_need_not_be_yielded() -> None:
+    """Also when lifespans yield something else."""
+
+    def one(database: Database | None = None) -> Any:
+        return database
+
+    handler = Handler(one)
+    handler.prepare([object()])
+    assert handler.call({}) is None
+
+
+@pytest.mark.parametrize("annotation", ["ip address", "Nowhere", "msgspec.Nothing", "{}[1]"])
+def test_annotations_that_cannot_be_read_are_comments(annotation: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in services of the original: the function is called with what came, and the log tells."""
+    ensure_logs()
+
+    def one(x):
+        return x
+
+    one.__annotations__["x"] = annotation
+    handler = Handler(one)
+    handler.prepare([object()])
+    assert (handler.call({"x": "1"}), handler.typed) == ("1", False)
+    assert "annotations_unreadable" in capsys.readouterr().out
+
+
+def test_an_event_may_be_optional() -> None:
+    """``event: Event | None = None`` is an event, and so is each of a list."""
+
+    def one(event: Event[Purchase] | None = None) -> Any:
+        return event and event.data.sku
+
+    def many(events: list[Event[Purchase]] | None = None) -> Any:
+        return [event.data.sku for event in events or []]
+
+    event = testing.make_event(data={"sku": "x", "price": 1})
+    assert Handler(one).call(event) == "x"
+    assert Handler(many, batch=True).call_batch([event]) == ["x"]
+
+    def more(events: list[Event[Purchase]], dry: bool = False) -> Any:
+        return events[0].data.sku, dry
+
+    assert Handler(more, batch=True).call_batch([event]) == ("x", False)
+
+
+def test_a_batch_is_a_list_of_events() -> None:
+    """What would never be converted is refused at the start."""
+
+    def purchases(events: list[Purchase]) -> None:
+        """The data alone."""
+
+    def single(event: Event[Purchase]) -> None:
+        """One of many."""
+
+    for func in (purchases, single):
+        with pytest.raises(RegistrationError, match=r"write list\[Event\["):
+            Handler(func, batch=True).prepare()
+
+    def rows(events: list[dict[str, Any]]) -> Any:
+        return events
+
+    assert Handler(rows, batch=True).call_batch([{"a": 1}]) == [{"a": 1}]
+
 
 def test_annotations_that_cannot_be_used_are_told() -> None:
     """At the start of the service, with the function's and the parameter's names."""
-
-    def unknown(x: Nowhere) -> None:  # type: ignore[name-defined]  # noqa: F821
-        """Its annotation is not there."""
 
     def union(x: Row | Purchase) -> None:
         """What msgspec cannot tell apart."""
@@ -196,12 +263,25 @@ def test_annotations_that_cannot_be_used_are_told() -> None:
     def asks(x: Database) -> None:
         """Nobody yields one."""
 
+    def many(many: list[Database]) -> None:
+        """Nobody yields a list of them either."""
+
     def events(first: Event, second: Event) -> None:
         """Two of what there is one of."""
 
+    def sequence(some: Sequence[Event]) -> None:
+        """A batch is a list."""
+
+    def pair(some: tuple[Event[Purchase], ...]) -> None:
+        """A batch is a list."""
+
+    def positional(x: int, /, *, y: int = 1) -> None:
+        """Parameters come by name."""
+
     for func, text in (
-        (unknown, "Nowhere"), (union, "union: its annotations"), (asks, "x asks for Database"),
-        (events, "several events"),
+        (union, "union: its annotations"), (asks, "x asks for Database"), (many, "many asks for list"),
+        (events, "several events"), (sequence, "some is Sequence"), (pair, "some is tuple"),
+        (positional, "x is positional-only"),
     ):  # fmt: skip
         with pytest.raises(RegistrationError, match=text):
             Handler(func).prepare([object()])

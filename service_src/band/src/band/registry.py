@@ -39,7 +39,7 @@ class Exposed(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if self.handler is None:
-            msgspec.structs.force_setattr(self, "handler", Handler(self.func))
+            msgspec.structs.force_setattr(self, "handler", Handler(self.func, self.name, batch=self.batch > 0))
 
     @property
     def kind(self) -> str:

@@ -15,6 +15,7 @@ import msgspec
 
 from band.calls.event import Event
 from band.errors import InvalidParams, RegistrationError
+from band.telemetry.logs import logger
 
 Caller = Callable[[Any], Any]
 _EMPTY: Final = inspect.Parameter.empty
@@ -32,13 +33,17 @@ class Handler:
         typed: whether it has annotations, so that its parameters are converted.
         params: the Struct of its parameters; None where there are none to convert.
         event: the type of its event (``Event[Purchase]``); None where it does not ask for one.
+        batch: whether it is a listener that gets a list of events.
         returns: what it returns; ``Any`` where it does not say.
         lists: the parameters that are lists.
+        name: under which it is exposed.
         read: False: its annotations are not looked at.
     """
 
-    def __init__(self, func: Callable[..., Any], *, read: bool = True) -> None:
+    def __init__(self, func: Callable[..., Any], name: str = "", *, read: bool = True, batch: bool = False) -> None:
         self.func = func
+        self.name = name or self._name
+        self.batch = batch
         self.call: Caller = self._first if read else _plain(func)
         self.call_batch: Caller = self._first_batch if read else func
         self.read = read
@@ -54,7 +59,7 @@ class Handler:
         """Read the annotations; ``values`` are what parameters can ask for by their type.
 
         Raises:
-            RegistrationError: an annotation cannot be read, is no type of data, or asks for a value that nobody yields.
+            RegistrationError: an annotation is no type of data, or asks for a value that nobody yields.
         """
         if not self.read:
             return
@@ -77,13 +82,16 @@ class Handler:
         fields, self._fixed, events = [], {}, {}
         self._rest = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
         for parameter in [p for p in signature.parameters.values() if p.kind in _NAMED]:
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                raise RegistrationError(f"{self._name}: {parameter.name} is positional-only; parameters come by name")
             kind = Any if parameter.annotation is _EMPTY else parameter.annotation
             found = _provided(kind, values)
             if found is not None:
                 self._fixed[parameter.name] = found
-            elif _is_event(kind):
-                events[parameter.name] = kind
+            elif _is_event(event := _without_none(kind)) and not self.batch:
+                events[parameter.name] = event
             else:
+                self._check_events(parameter.name, event)
                 fields.append(self._field(parameter, kind, asked=bool(values)))
         if len(events) > 1:
             raise RegistrationError(f"{self._name} asks for several events ({', '.join(events)}); leave one")
@@ -96,9 +104,17 @@ class Handler:
         self.lists = frozenset(name for name, kind, *_ in fields if _is_list(kind))
         self._choose(next(iter(events), ""), fields)
 
+    def _check_events(self, name: str, kind: Any) -> None:
+        """Refuse forms of events that would reach the function as they came, or never."""
+        if _is_event(_item(kind)) or not (_mentions_event(kind) or (self.batch and _is_struct(_item(kind)))):
+            return
+        raise RegistrationError(
+            f"{self._name}: {name} is {_named(kind)}; write list[Event[…]] for the events of a batch, else Event[…]"
+        )
+
     def _field(self, parameter: inspect.Parameter, kind: Any, *, asked: bool) -> tuple[Any, ...]:
         if _is_custom(kind):
-            if asked:
+            if asked and parameter.default is _EMPTY:
                 raise RegistrationError(
                     f"{self._name}: {parameter.name} asks for {_named(kind)}, which no lifespan yields; "
                     "yield one, or use a type of data (int, str, a msgspec.Struct …)"
@@ -113,8 +129,9 @@ class Handler:
         return parameter.name, kind, msgspec.field(default_factory=lambda: parameter.default)
 
     def _struct(self, fields: list[tuple[Any, ...]]) -> type[msgspec.Struct]:
-        title = "".join(part.capitalize() for part in self._name.split("_")) + "Params"
-        module = str(getattr(self.func, "__module__", __name__))
+        title = "".join(part.capitalize() for part in self.name.split("_")) + "Params"
+        # Of two types with the same name and module msgspec writes no schema.
+        module = f"{getattr(self.func, '__module__', __name__)}.{self.name}"
         struct = msgspec.defstruct(title, fields, kw_only=True, module=module)
         try:
             msgspec.convert({}, struct, strict=False)
@@ -145,8 +162,9 @@ class Handler:
             self.call = self._positionally
         else:
             self.call = lambda _params: self.func()
-        if self.params is not None and len(names) == 1:
-            self.call_batch = self._batch(names[0], self.params)
+        required = [name for name, _, *default in fields if not default] or names
+        if self.params is not None and len(required) == 1:
+            self.call_batch = self._batch(required[0], self.params)
 
     def _positionally(self, params: dict[str, Any]) -> Any:
         try:
@@ -185,7 +203,7 @@ class Handler:
     def _batch(self, name: str, struct: type[msgspec.Struct]) -> Caller:
         """Return how to call with a list of events, which is the one parameter ``name``."""
         kind = next(field.type for field in msgspec.structs.fields(struct) if field.name == name)
-        item = next(iter(get_args(kind)), None) if get_origin(kind) is list else None
+        item = _item(_without_none(kind))
         if not _is_event(item):
             return lambda events: self.func(**{name: events}, **self._fixed)
 
@@ -237,14 +255,20 @@ def _refusal(error: msgspec.ValidationError) -> InvalidParams:
 
 def _signature(func: Callable[..., Any]) -> inspect.Signature | None:
     try:
-        return inspect.signature(func, eval_str=True)
-    except NameError as error:
-        raise RegistrationError(
-            f"the annotations of {getattr(func, '__qualname__', func)} cannot be read: {error}; "
-            "import or define it in the module itself, not in a function or under TYPE_CHECKING"
-        ) from None
+        inspect.signature(func)
     except (TypeError, ValueError):
         return None  # what is written in C says nothing of itself
+    try:
+        return inspect.signature(func, eval_str=True)
+    except Exception as error:  # noqa: BLE001 - a comment of the original's services may be any expression
+        logger.warning(
+            "annotations_unreadable",
+            function=str(getattr(func, "__qualname__", func)),
+            reason=repr(error),
+            effect="its parameters are neither converted nor checked; "
+            "import or define names in the module itself, not in a function or under TYPE_CHECKING",
+        )
+        return None
 
 
 def _is_typed(signature: inspect.Signature | None) -> bool:
@@ -258,22 +282,43 @@ def _is_event(kind: Any) -> bool:
     return kind is Event or get_origin(kind) is Event
 
 
+def _mentions_event(kind: Any) -> bool:
+    return _is_event(kind) or any(_mentions_event(part) for part in get_args(kind))
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _item(kind: Any) -> Any:
+    """Return the type of a list's items; None where it is no list, or they may be anything."""
+    return next(iter(get_args(kind)), None) if get_origin(kind) is list else None
+
+
+def _without_none(kind: Any) -> Any:
+    """Return ``X`` of ``X | None``, else the type as it is."""
+    left = [part for part in get_args(kind) if part is not type(None)] if _is_union(kind) else []
+    return left[0] if len(left) == 1 else kind
+
+
 def _is_custom(kind: Any) -> bool:
-    """Tell whether an annotation is a class that no JSON can become."""
+    """Tell whether an annotation is, or holds, a class that no JSON can become."""
     try:
-        info = msgspec.inspect.type_info(kind)
+        return _has_custom(msgspec.inspect.type_info(kind))
     except TypeError:
         return False  # told when the Struct is made
-    options = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
-    return any(isinstance(option, msgspec.inspect.CustomType) for option in options)
+
+
+def _has_custom(info: msgspec.inspect.Type) -> bool:
+    inner = [getattr(info, name, None) for name in ("item_type", "key_type", "value_type")]
+    inner += [*getattr(info, "item_types", ()), *getattr(info, "types", ())]
+    return isinstance(info, msgspec.inspect.CustomType) or any(_has_custom(one) for one in inner if one is not None)
 
 
 def _provided(kind: Any, values: Sequence[object]) -> object | None:
     """Return the value that a parameter of type ``kind`` asks for; None where none is of that type."""
-    wanted = [part for part in get_args(kind) if part is not type(None)] if _is_union(kind) else [kind]
-    if len(wanted) != 1:
-        return None
-    kind = get_origin(wanted[0]) or wanted[0]
+    kind = _without_none(kind)
+    kind = get_origin(kind) or kind
     if not isinstance(kind, type) or kind in (object, int, str, float, bool, bytes, list, dict, tuple, set):
         return None
     return next((value for value in values if kind in type(value).__mro__), None)

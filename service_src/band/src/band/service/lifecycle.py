@@ -215,7 +215,11 @@ class Service:
         self.metrics.failures.begin()
         await self._begin_lifespans()
         self.registry.prepare(self._values)
-        self._schemas = schemas(self.registry)
+        try:
+            self._schemas = schemas(self.registry)
+        except Exception as error:  # noqa: BLE001 - whatever msgspec makes of its types, the functions can be called
+            self._schemas = {}
+            logger.warning("schemas_failed", reason=repr(error))
         for function in self.registry.setups:
             if self._stop.is_set():
                 break

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from band import config
 from band.config import Settings
-from band.errors import SettingsError
+from band.errors import RegistrationError, SettingsError
 from band.service.config import ServiceConfig
 from band.service.jobs import threads
 from band.service.lifecycle import Service, service
@@ -31,8 +31,8 @@ def start_server(subject: Service | None = None, /, **settings: Any) -> None:
         settings: what ``config.yaml`` says.
 
     Raises:
-        SystemExit: with status 1 when the settings cannot be used, or when a part of the service broke; the reason is
-            printed.
+        SystemExit: with status 1 when the settings or a function cannot be used, or when a part of the service broke; the
+            reason is printed.
     """
     loop = get_loop()
     subject = subject or service
@@ -41,7 +41,7 @@ def start_server(subject: Service | None = None, /, **settings: Any) -> None:
         service_config = ServiceConfig.read(settings, config.environ)
         configure_logs(service_config.log_level, as_json=service_config.json_logs)
         loop.run_until_complete(subject.run(service_config))
-    except SettingsError as error:
+    except (SettingsError, RegistrationError) as error:
         raise SystemExit(f"{settings.get('name') or Path.cwd().name}: {error}") from None
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
