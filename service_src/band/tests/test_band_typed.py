@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from band.calls.event import Event
 from band.calls.signature import Handler
 from band.errors import InvalidParams, RegistrationError, RpcRemoteError
 from band.registry import Exposed
+from band.service import lifecycle
 from band.service.lifecycle import Service
 from band.telemetry.logs import ensure_logs
 
@@ -315,6 +317,79 @@ async def test_handlers_ask_for_what_a_lifespan_yields() -> None:
         assert await bench.call("ask", database="mine") == ["Database", True, 1]
         assert told == ["open", "Database", "setup"]
     assert told[-1] == "closed"
+
+
+async def test_health_functions_ask_for_what_a_lifespan_yields() -> None:
+    """As all others do; one that asks for what nobody yields keeps the service from starting."""
+    service = Service()
+
+    @service.lifespan
+    async def database() -> AsyncIterator[Database]:
+        yield Database()
+
+    @service.health
+    async def pool(database: Database) -> dict[str, str]:
+        return {"status": "degraded", "reason": type(database).__name__}
+
+    async with testing.running(subject=service) as bench:
+        status, health = await get(bench, "/health")
+        assert (status, health["checks"]["pool"]) == (200, {"status": "degraded", "reason": "Database"})
+
+    @service.health
+    async def other(row: Handler) -> None:
+        """Nobody yields one."""
+
+    with pytest.raises(RegistrationError, match="other: row asks for Handler"):
+        async with testing.running(subject=service):
+            pass
+
+
+async def test_the_port_closes_before_what_a_lifespan_yields(run_service, eventually) -> None:
+    """A request in progress is answered with a database that is still open; the end has all the time that is left."""
+    service, told, allowed = Service(), [], []
+    end = service._end_lifespans
+
+    async def end_within(seconds: float) -> None:
+        allowed.append(seconds)
+        await end(seconds)
+
+    service._end_lifespans = end_within  # type: ignore[method-assign]
+
+    @service.lifespan
+    async def database() -> AsyncIterator[Database]:
+        yield Database()
+        told.append("closed")
+
+    @service.expose()
+    async def slow(database: Database) -> bool:
+        told.append("asked")
+        await eventually(lambda: service.state == "stopping")
+        await asyncio.sleep(0.1)
+        told.append("answered")
+        return True
+
+    await run_service(service, stop_timeout=40.0)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{service.port}") as session:
+        asked = asyncio.create_task(session.get("/slow"))
+        await eventually(lambda: told)
+        await service.stop()
+        assert (await asked).status == 200
+    assert told == ["asked", "answered", "closed"]
+    assert 10 < allowed[0] <= 40
+
+
+async def test_a_lifespan_that_does_not_begin_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "SETUP_TIMEOUT", 0.05)
+    service = Service()
+
+    @service.lifespan
+    async def database() -> AsyncIterator[Database]:
+        await asyncio.sleep(600)
+        yield Database()
+
+    with pytest.raises(TimeoutError, match=r"the lifespan database did not begin within 0\.05 s"):
+        async with testing.running(subject=service):
+            pass
 
 
 async def test_a_lifespan_that_fails_keeps_the_service_from_starting() -> None:

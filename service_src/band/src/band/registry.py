@@ -69,7 +69,11 @@ class HealthCheck(msgspec.Struct, frozen=True):
     """A function that tells how one part of the service is."""
 
     name: str
-    func: Callable[[], Any]
+    func: Callable[..., Any]
+    handler: Handler = None  # type: ignore[assignment]  # made of `func`
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "handler", Handler(self.func))
 
 
 class Registry:
@@ -94,14 +98,14 @@ class Registry:
             exposed.handler.prepare(self._values)
 
     def prepare(self, values: Sequence[object]) -> None:
-        """Read the annotations of all functions; ``values`` are what their parameters can ask for by type.
+        """Read the annotations of all functions, health checks too; ``values`` are what parameters can ask for by type.
 
         Raises:
             RegistrationError: those of one cannot be used.
         """
         self._values = values
-        for exposed in self.methods.values():
-            exposed.handler.prepare(values)
+        for one in (*self.methods.values(), *self.health_checks):
+            one.handler.prepare(values)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the registrations that are announced, in the order of recording."""

@@ -57,7 +57,7 @@ async def read_health(registry: Registry, link: RedisLink) -> dict[str, Any]:
     for check in registry.health_checks:
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
-                facts = await resolve(check.func())
+                facts = await resolve(check.handler.call({}))
         except TimeoutError:
             facts = {"status": FAILING, "reason": f"the check did not end within {CHECK_TIMEOUT:g} s"}
         except Exception as error:  # noqa: BLE001 - a broken check is a finding, not a reason to break

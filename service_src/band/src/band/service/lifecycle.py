@@ -242,16 +242,22 @@ class Service:
         """
         self._values.clear()
         for function in self.registry.lifespans:
-            async with asyncio.timeout(SETUP_TIMEOUT):
-                manager = contextlib.asynccontextmanager(self._bind(function))()
-                value = await self._lifespan.enter_async_context(manager)
+            manager = contextlib.asynccontextmanager(self._bind(function))()
+            try:
+                async with asyncio.timeout(SETUP_TIMEOUT) as limit:
+                    value = await self._lifespan.enter_async_context(manager)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                what = f"the lifespan {_name_of(function)} did not begin within {SETUP_TIMEOUT:g} s"
+                raise TimeoutError(what) from None
             if value is not None:
                 self._values.append(value)
 
-    async def _end_lifespans(self) -> None:
+    async def _end_lifespans(self, seconds: float) -> None:
         lifespan, self._lifespan = self._lifespan, contextlib.AsyncExitStack()
         try:
-            async with asyncio.timeout(self.config.stop_timeout / 4):
+            async with asyncio.timeout(seconds):
                 await lifespan.aclose()
         except Exception as error:  # noqa: BLE001 - one broken end must not keep the connections open
             logger.exception("lifespan_failed", reason=repr(error))
@@ -305,11 +311,11 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        await self._end_lifespans()
         waiting = self.rpc.cancel_all("the service stops")
         if self._runner is not None:
-            await self._runner.cleanup()
+            await self._runner.cleanup()  # before the lifespans end: requests in progress use what they yielded
             self._runner = self._app = None  # an application runs once; a service can be started again
+        await self._end_lifespans(max(0.2, begun + budget - time.monotonic()))
         await self.link.close()
         logger.info(
             "service_stopped", name=self.config.name, reason=self._signal or "ended", calls_cut_off=cut_calls,

@@ -31,8 +31,8 @@ def start_server(subject: Service | None = None, /, **settings: Any) -> None:
         settings: what ``config.yaml`` says.
 
     Raises:
-        SystemExit: with status 1 when the settings or a function cannot be used, or when a part of the service broke; the
-            reason is printed.
+        SystemExit: with status 1 when the settings or a function cannot be used, or when a part of the service broke;
+            the reason is printed.
     """
     loop = get_loop()
     subject = subject or service
