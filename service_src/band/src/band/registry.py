@@ -104,8 +104,9 @@ class Registry:
             RegistrationError: those of one cannot be used.
         """
         self._values = values
-        for one in (*self.methods.values(), *self.health_checks):
-            one.handler.prepare(values)
+        handlers = [exposed.handler for exposed in self.methods.values()]
+        for handler in [*handlers, *(check.handler for check in self.health_checks)]:
+            handler.prepare(values)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the registrations that are announced, in the order of recording."""
