@@ -24,8 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 FLOORS: dict[str, list[str]] = {
     "band": [
         "backoff cache calls.consent calls.event calls.positions constants errors per_turn responses",
-        "config json_codec calls.signature",
+        "config json_codec",
         "telemetry",
+        "calls.signature",
         "background registry typed_settings",
         "calls",
         "redis",
