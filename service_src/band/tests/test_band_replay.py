@@ -11,8 +11,9 @@ import pytest
 
 from band import Reject, Retry, testing
 from band.calls.positions import first_id, group_start, last_id
-from band.errors import RegistrationError, RpcRemoteError
+from band.errors import InvalidParams, RegistrationError, RpcRemoteError
 from band.service.lifecycle import Service
+from band.stream import replay as replay_module
 
 
 @pytest.fixture
@@ -235,12 +236,146 @@ async def test_a_replay_is_stopped_and_resumed_by_an_operator(run_service, raw, 
     assert (await service.replay(start="beginning"))["state"] == "running"
     refused = await service.replay(start="beginning")
     assert (refused["started"], refused["why"]) == (False, "a replay is running; stop it first")
-    last = await service.replay(stop=True)
-    assert (last["state"], last["reason"]) == ("stopped", "stopped on request")
-    service.gate.set()
+    await service.replay(stop=True)
+    await eventually(lambda: service._replay._holding.done())
+    service.gate.set()  # what it works on is not cut off
+    last = await finished(service, eventually)
+    assert (last["state"], last["reason"], last["position"]) == ("stopped", "stopped on request", "1000-0")
+    assert service.calls == [1]
     await service.replay(resume=True)
     await finished(service, eventually)
     assert service.calls == [1, 2, 3]
+
+
+async def test_a_stop_waits_for_no_retry(run_service, raw, eventually):
+    service = Shop(start="beginning")
+    await add(raw, 1, 2)
+    await run(run_service, service)
+    await ready(raw, eventually, service, [1, 2])
+    service.says = {1: [Retry(after=3600)]}
+    assert (await service.replay(start="beginning"))["state"] == "running"
+    await service.replay(stop=True)
+    assert (await finished(service, eventually))["reason"] == "stopped on request"
+    assert service.calls == [1]
+
+
+async def test_a_lost_lock_ends_a_replay_behind_the_batch(run_service, raw, eventually, monkeypatch):
+    """The listener's function is not cut off; nothing more is given while another instance has the lock."""
+    monkeypatch.setattr(replay_module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(replay_module, "LOCK_INTERVAL", 0.0)
+    service = Shop(start="beginning")
+    await add(raw, 1, 2, 3)
+    await run(run_service, service)
+    await ready(raw, eventually, service, [1, 2, 3])
+    service.gate.clear()
+    assert (await service.replay(start="beginning"))["state"] == "running"
+    await raw.command("SET", service._replay._lock, "another instance")
+    await eventually(lambda: service._replay._holding.done())
+    service.gate.set()
+    await eventually(lambda: service._replay._ended.is_set())
+    assert service.calls == [1]
+    await raw.command("DEL", service._replay._lock)
+    assert (await finished(service, eventually))["replayed"] == 3
+    assert service.calls == [1, 2, 3]
+
+
+async def test_a_full_redis_has_nothing_given_again(run_service, raw, eventually, monkeypatch):
+    """How far the replay is cannot be noted; this life knows it all the same."""
+    monkeypatch.setattr(replay_module, "LOOK_SECONDS", 0.05)
+    service = Shop(start="beginning")
+    await add(raw, 1, 2, 3)
+    await run(run_service, service)
+    await ready(raw, eventually, service, [1, 2, 3])
+    service.gate.clear()
+    assert (await service.replay(start="beginning"))["state"] == "running"
+    await raw.command("CONFIG", "SET", "maxmemory", 1)
+    try:
+        service.gate.set()
+        await eventually(lambda: service.calls)
+        await eventually(lambda: service._replay._ended.is_set())
+    finally:
+        await raw.command("CONFIG", "SET", "maxmemory", 0)
+    last = await finished(service, eventually)
+    assert (last["state"], last["replayed"]) == ("done", 3)
+    assert service.calls == [1, 2, 3]
+
+
+async def test_an_end_that_was_not_noted_is_no_beginning(run_service, raw, eventually, monkeypatch):
+    """A replay that is done or stopped is not begun again because Redis refused to hear of it."""
+    monkeypatch.setattr(replay_module, "LOOK_SECONDS", 0.05)
+    service = Shop(start="beginning", max_attempts=1)
+    await add(raw, 1, 2, 3)
+    await run(run_service, service)
+    await ready(raw, eventually, service, [1, 2, 3])
+    service.says = {1: [OSError("away")]}
+    service.gate.clear()
+    assert (await service.replay(start="beginning"))["state"] == "running"
+    await raw.command("CONFIG", "SET", "maxmemory", 1)
+    try:
+        service.gate.set()
+        await eventually(lambda: service.calls)
+        await eventually(lambda: service._replay._ended.is_set())
+    finally:
+        await raw.command("CONFIG", "SET", "maxmemory", 0)
+
+    async def stored():
+        return b'"stopped"' in (await raw.command("HGET", "events:listener:listen", "replay"))
+
+    await eventually(stored)
+    assert service.calls == [1]
+
+
+async def test_a_replay_ends_before_the_clean_up(run_service, raw, eventually):
+    """The function is given nothing once what it needs is closed."""
+    service = Shop(start="beginning", max_attempts=1_000_000, backoff=0.01, backoff_max=0.01)
+    counts = []
+
+    @service.cleanup()
+    async def close():
+        counts.append(len(service.calls))
+        await asyncio.sleep(0.3)
+        counts.append(len(service.calls))
+
+    await add(raw, 1)
+    await run(run_service, service)
+    await ready(raw, eventually, service, [1])
+    service.says = {1: [OSError("away") for _ in range(10_000)]}
+    await service.replay(start="beginning")
+    await eventually(lambda: len(service.calls) > 3)
+    await service.stop()
+    assert counts[0] == counts[1]
+
+
+async def test_a_stop_between_two_halves_gives_the_first_once(run_service, raw, eventually):
+    """A batch with a rejected event is halved, the second half fails: resumed, the replay begins with that."""
+    service = Shop(start="beginning", batch=4, max_attempts=2, backoff=0, backoff_max=0)
+    await add(raw, 1, 2, 3, 4)
+    await run(run_service, service)
+    await ready(raw, eventually, service, [[1, 2, 3, 4]])
+    service.says = {1: [Reject("bad") for _ in range(3)], 3: [OSError("away"), OSError("away")]}
+    await service.replay(start="beginning")
+    last = await finished(service, eventually)
+    assert (last["state"], last["stopped_at"], last["position"]) == ("stopped", "3000-0", "2000-0")
+    await service.replay(resume=True)
+    last = await finished(service, eventually)
+    assert service.calls == [[1, 2, 3, 4], [1, 2], [1], [2], [3, 4], [3, 4], [3, 4]]
+    assert (last["replayed"], last["rejected"]) == (3, 1)
+    assert (await service._letters.dead_letters())["count"] == 1
+
+
+async def test_only_parameters_that_do_not_fit_reject(run_service, raw, eventually):
+    """As in the stream: an InvalidParams of a call that the function made itself is a failure like others."""
+    service = Shop(start="beginning", max_attempts=2, backoff=0, backoff_max=0)
+    await add(raw, 1, 2)
+    await run(run_service, service)
+    await ready(raw, eventually, service, [1, 2])
+    service.says = {1: [InvalidParams("no price", path="$.price")], 2: [InvalidParams("a call of its own")]}
+    await service.replay(start="beginning")
+    last = await finished(service, eventually)
+    assert (last["state"], last["rejected"], last["replayed"]) == ("done", 1, 1)
+    assert service.calls == [1, 2, 2]
+    (letter,) = (await service._letters.dead_letters())["letters"]
+    assert letter["reason"] == "the event does not fit: no price"
 
 
 async def test_a_replay_goes_on_after_a_restart(run_service, raw, eventually):
@@ -297,7 +432,7 @@ async def test_what_cannot_be_replayed_is_told(run_service, raw, eventually, par
     assert caught.value.code == -32602
 
 
-async def test_on_the_bench():
+async def test_on_the_bench(eventually):
     """The same in memory, over RPC, with a time in words."""
     shop = Shop()
     with testing.freeze("2026-11-27T09:30") as clock:
@@ -307,7 +442,13 @@ async def test_on_the_bench():
             await bench.append(testing.make_event(n=2))
             await bench.settled()
             assert await bench.call("replay_events") == {"state": "none"}
-            answer = await bench.call("replay_events", start="2026-11-27T09:30:30")
+            await bench.call("replay_events", start="2026-11-27T09:30:30")
+
+            async def ended():
+                found = await bench.call("replay_events")
+                return found if found["state"] != "running" else None
+
+            answer = await eventually(ended)
             assert (answer["state"], answer["replayed"]) == ("done", 1)
             assert answer["started_at"] == int(time.time() * 1000)
             assert shop.calls == [1, 2, 2]

@@ -113,6 +113,7 @@ class Service:
         self._listener: StreamListener | None = None
         self._letters: DeadLetters | None = None
         self._replay: EventReplay | None = None
+        self._replaying: asyncio.Task[None] | None = None
         self._limit: DeadLetterLimit | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._lifespan = contextlib.AsyncExitStack()
@@ -295,6 +296,9 @@ class Service:
         begun = time.monotonic()
         budget = self.config.stop_timeout
         await self.presence.leave()
+        if self._replaying is not None:  # before the clean-up: it gives the listener events
+            self._replaying.cancel()
+            await asyncio.wait([self._replaying], timeout=budget / 4)
         if not self.presence.alone:  # callers turn to the other instances; what they sent before is still answered
             await asyncio.sleep(min(LEAVE_TIME, budget / 8))
         self.link.unsubscribe(ENRICH, BROADCAST)
@@ -441,7 +445,8 @@ class Service:
         if self._limit is not None:
             self._tasks.append(loop.create_task(self._limit.run(), name="dead letters"))
         if self._replay is not None:
-            self._tasks.append(loop.create_task(self._replay.run(), name="replay"))
+            self._replaying = loop.create_task(self._replay.run(), name="replay")
+            self._tasks.append(self._replaying)
 
     def _on_task_end(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -20,13 +20,13 @@ from band.background import run_forever
 from band.backoff import Backoff
 from band.calls.positions import Given, before, first_id, last_id, order
 from band.constants import DEAD_LETTERS, EVENTS_STREAM
-from band.errors import InvalidParams, RedisError, RedisReplyError, RedisUnavailable, Reject, Retry
+from band.errors import InvalidParams, RedisError, RedisReplyError, RedisUnavailable, Retry
 from band.redis.link import RedisLink
 from band.stream.consumer_group import LISTENER, StreamGroup
 from band.stream.dead_letter_limit import DeadLetterLimit
 from band.stream.dead_letter_methods import EXTEND_IF_OURS, FREE_IF_OURS, LOCK, LOCK_INTERVAL, LOCK_MS, PATIENCE
 from band.stream.dead_letters import Letter, LetterStream
-from band.stream.processor import ListenerCall
+from band.stream.processor import ListenerCall, as_rejection
 from band.telemetry.logs import logger
 from band.telemetry.tracebacks import describe_raised
 
@@ -70,6 +70,10 @@ class Stopped(Exception):
         self.stream_id = stream_id
 
 
+class LockLost(Exception):
+    """Another instance has the lock, and goes on."""
+
+
 class EventReplay:
     """Replays one at a time among all instances of the service."""
 
@@ -87,6 +91,8 @@ class EventReplay:
         self._ended = asyncio.Event()
         self._saved_at = 0.0
         self._unsaved: dict[str, float] = {}
+        self._unwritten: Progress | None = None
+        self._holding: asyncio.Task[str | None]
 
     def methods(self) -> dict[str, Callable[..., Any]]:
         """Return the functions to expose, by name."""
@@ -108,7 +114,7 @@ class EventReplay:
             end: the last; never beyond what the listener was given already.
             key: only events of this key, or below it (``in.gen.track``).
             resume: go on with the one that stopped.
-            stop: end the one that is running; ``resume`` goes on with it.
+            stop: end the one that is running, behind the batch in work; ``resume`` goes on with it.
 
         Raises:
             InvalidParams: a place is none, or there is nothing to resume.
@@ -179,6 +185,8 @@ class EventReplay:
             await self._link.ready(30)
             progress = await self._read()
             if progress is None or progress.state != _RUNNING:
+                if progress is not None and progress is self._unwritten:
+                    await self._write(progress)
                 self._ended.set()
             elif await self._link.command("SET", self._lock, self._token, "NX", "PX", LOCK_MS):
                 await self._work(progress)
@@ -188,16 +196,12 @@ class EventReplay:
             logger.warning("replay_refused", group=self._group.name, reason=str(error))
 
     async def _work(self, progress: Progress) -> None:
-        holding = asyncio.get_running_loop().create_task(self._hold())
-        working = asyncio.get_running_loop().create_task(self._replay(progress))
+        self._holding = asyncio.get_running_loop().create_task(self._hold())
         try:
-            await asyncio.wait([holding, working], return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                if (reason := holding.result()) is None:
-                    return  # another instance has the lock, and goes on
-                raise Stopped(reason)
-            await working
+            await self._replay(progress)
             progress.state = _DONE
+        except LockLost:
+            logger.warning("replay_lock_lost", group=self._group.name, at=progress.position)
         except Stopped as error:
             progress.state, progress.reason, progress.stopped_at = _STOPPED, str(error), error.stream_id
             logger.warning("replay_stopped", group=self._group.name, at=error.stream_id, reason=str(error))
@@ -206,15 +210,17 @@ class EventReplay:
                 await self._save(progress, now=True)
             raise
         finally:
-            for task in (holding, working):
-                task.cancel()
-            await asyncio.gather(holding, working, return_exceptions=True)
-            if progress.state != _RUNNING:
-                await self._write(progress)
-                await self._link.command("HDEL", self._key, _ASKED)
-                logger.info("replay_ended", group=self._group.name, **progress.shown())
-            await self._free()
-            self._ended.set()
+            self._holding.cancel()
+            self._unwritten = progress
+            try:
+                await asyncio.gather(self._holding, return_exceptions=True)
+                if progress.state != _RUNNING:
+                    logger.info("replay_ended", group=self._group.name, **progress.shown())
+                    await self._write(progress)
+                    await self._link.command("HDEL", self._key, _ASKED)
+            finally:
+                await self._free()
+                self._ended.set()
 
     async def _hold(self) -> str | None:
         """Keep the lock; ends with why the replay is to stop, or None when the lock was lost."""
@@ -230,14 +236,24 @@ class EventReplay:
                 if not await self._link.command("EVAL", EXTEND_IF_OURS, 1, self._lock, self._token, LOCK_MS):
                     return None
 
+    def _go_on(self) -> None:
+        """Look whether the replay is to stop: what the listener works on is never cut off for that.
+
+        Raises:
+            Stopped: an operator wants it to stop.
+            LockLost: the lock is somebody else's.
+        """
+        if self._holding.done():
+            if (reason := self._holding.result()) is None:
+                raise LockLost
+            raise Stopped(reason)
+
     async def _replay(self, progress: Progress) -> None:
         async for portion in self._portions(progress):
             wanted = [one for one in portion if one.readable and _wants(progress.key, one.event)]
             size = self._call.exposed.batch or 1
             for begin in range(0, len(wanted), size):
-                batch = wanted[begin : begin + size]
-                await self._give(batch, progress)
-                progress.position = batch[-1].stream_id
+                await self._give(wanted[begin : begin + size], progress)
                 await self._save(progress)
             progress.left_out += len(portion) - len(wanted)
             progress.position = portion[-1].stream_id
@@ -264,21 +280,24 @@ class EventReplay:
         exposed = self._call.exposed
         backoff = Backoff(base=exposed.backoff, cap=exposed.backoff_max)
         while True:
+            self._go_on()
             begun = time.monotonic()
             try:
                 await self._call.give([one.event for one in batch])
-            except (Reject, InvalidParams) as error:
-                await self._reject(batch, error, progress)
-                return
             except Exception as error:  # noqa: BLE001 - whatever it is, the operator is told
+                if (rejection := as_rejection(error)) is not None:
+                    await self._reject(batch, rejection, progress)
+                    return
                 reason = str(error) if isinstance(error, Retry) else describe_raised(error)
                 if backoff.attempts + 1 >= exposed.max_attempts:
                     raise Stopped(f"{exposed.max_attempts} attempts; the last: {reason}", batch[0].stream_id) from None
                 pause = backoff.next()
-                await asyncio.sleep(pause if not isinstance(error, Retry) or error.after is None else error.after)
+                seconds = pause if not isinstance(error, Retry) or error.after is None else error.after
+                await asyncio.wait([self._holding], timeout=seconds)
             else:
                 took = (time.monotonic() - begun) * 1000
                 progress.replayed += len(batch)
+                progress.position = batch[-1].stream_id
                 self._unsaved.update((one.stream_id, took) for one in batch)
                 return
 
@@ -293,6 +312,7 @@ class EventReplay:
             [(batch[0].event, {"reason": str(error), "stream_id": batch[0].stream_id})]
         )
         progress.rejected += 1
+        progress.position = batch[0].stream_id
         if self._limit is not None:
             await self._limit.added(1, batch[0].size)
 
@@ -300,10 +320,19 @@ class EventReplay:
 
     async def _read(self) -> Progress | None:
         raw = (await self._link.command("HMGET", self._key, "replay"))[0]
-        return None if raw is None else msgspec.json.decode(raw, type=Progress)
+        if raw is None:
+            return None
+        stored, ours = msgspec.json.decode(raw, type=Progress), self._unwritten
+        if ours is None or ours.started_at != stored.started_at:
+            return stored
+        # A full Redis refuses the note, but what was given is not given again for that.
+        further = order(ours.position) > order(stored.position)
+        ended = ours.position == stored.position and ours.state != _RUNNING
+        return ours if further or ended else stored
 
     async def _write(self, progress: Progress) -> None:
         await self._link.command("HSET", self._key, "replay", msgspec.json.encode(progress))
+        self._unwritten = None
 
     async def _save(self, progress: Progress, *, now: bool = False) -> None:
         if not now and time.monotonic() - self._saved_at < SAVE_SECONDS:
