@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -58,15 +59,36 @@ class RedisServer:
         if wait:
             self.wait_ready()
 
-    def wait_ready(self) -> None:
-        deadline = time.monotonic() + GENEROUS
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as client:
-                client.sendall(b"PING\r\n")
-                if client.recv(64).startswith((b"+PONG", b"-NOAUTH")):
-                    return
-            time.sleep(0.02)
+    def begin(self) -> None:
+        """Start it for the first time: another test may have taken the port since it was free, then on another one."""
+        for _ in range(5):
+            self.start(wait=False)
+            if self._becomes_ready():
+                return
+            self.kill()
+            self.port = free_port()
         raise AssertionError("redis-server did not start")
+
+    def wait_ready(self) -> None:
+        assert self._becomes_ready(), "redis-server did not start"
+
+    def _becomes_ready(self) -> bool:
+        deadline = time.monotonic() + GENEROUS
+        while self.process is not None and self.process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                if self._answers(self.process.pid):
+                    return True
+            time.sleep(0.02)
+        return False
+
+    def _answers(self, pid: int) -> bool:
+        """Tell whether the process ``pid``, and no other Redis, answers on the port."""
+        with socket.create_connection(("127.0.0.1", self.port), 1) as client, client.makefile("rb") as lines:
+            client.sendall(b"PING\r\nINFO server\r\n")
+            pong = lines.readline()
+            if not pong.startswith(b"+PONG"):
+                return pong.startswith(b"-NOAUTH")
+            return any(line == b"process_id:%d\r\n" % pid for line in itertools.takewhile(b"\r\n".__ne__, lines))
 
     def send_signal(self, number: int) -> None:
         assert self.process is not None
@@ -169,7 +191,7 @@ class Peer:
 def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One Redis for the tests that leave it alive."""
     server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
+    server.begin()
     yield server
     server.kill()
 
@@ -192,7 +214,7 @@ def own_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
         server = RedisServer(tmp_path, *options)
         made.append(server)
         if start:
-            server.start()
+            server.begin()
         return server
 
     yield make

@@ -130,7 +130,9 @@ def plain(parts: tuple[Any, ...], reply: Any) -> Any:
     return reply
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(history=st.lists(COMMANDS, min_size=25, max_size=50))
 def test_the_same_history_has_the_same_replies(real: Real, history: list[tuple[Any, ...]]) -> None:
     """Whatever listeners, replays and operators ask of streams, groups, hashes and locks, in any order."""
