@@ -348,6 +348,20 @@ async def test_a_clock_set_back_costs_no_days(run_service, raw, eventually):
     await eventually(lambda: second.calls == [1])
 
 
+async def test_a_clock_that_is_adjusted_has_nothing_delivered_early():
+    """Not even what waits for as long as may be."""
+    with testing.freeze("2026-11-27T09:30") as clock:
+        async with testing.running(subject=Shop({1: [Retry(after=86_400)]})) as bench:
+            await bench.append(testing.make_event(n=1))
+            await bench.settled()
+            clock.advance(-60)
+            await bench.settled()
+            assert bench.service.calls == [1]
+            clock.advance(86_460)
+            await bench.settled()
+            assert bench.service.calls == [1, 1]
+
+
 async def test_a_group_that_is_made_again_brings_a_delayed_event_once(run_service, raw, eventually):
     """It begins behind what waits, which comes as new: it is in hand already, and delivered when it is due."""
     service = Shop({1: [Retry(after=3600)]})

@@ -299,6 +299,7 @@ class Service:
         if self._replaying is not None:  # before the clean-up: it gives the listener events
             self._replaying.cancel()
             await asyncio.wait([self._replaying], timeout=budget / 4)
+            self._replaying = None
         if not self.presence.alone:  # callers turn to the other instances; what they sent before is still answered
             await asyncio.sleep(min(LEAVE_TIME, budget / 8))
         self.link.unsubscribe(ENRICH, BROADCAST)

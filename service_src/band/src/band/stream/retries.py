@@ -24,6 +24,9 @@ MAX_DELAYED: Final = 10_000
 LOOK_SECONDS: Final = 1.0
 """The clock of the host may be set meanwhile, so it is looked at so often."""
 
+CLOCK_STEP_SECONDS: Final = 3600.0
+"""A clock that is set back by less, or another host's that is behind by less, has nothing delivered early."""
+
 
 class Retries:
     """The delayed entries of one consumer, and the attempts made on those of them that it works on again."""
@@ -144,4 +147,4 @@ def _now() -> int:
 
 def _latest() -> int:
     """Return the latest time that a delayed entry may be due at."""
-    return math.ceil((time.time() + MAX_RETRY_SECONDS) * 1000)
+    return int((time.time() + MAX_RETRY_SECONDS + CLOCK_STEP_SECONDS) * 1000)
