@@ -19,14 +19,14 @@ class Visit(msgspec.Struct):
 
 
 class Page(msgspec.Struct):
-    """What the listener reads of an event's data; all else is left out."""
+    """What the listener reads of an event's data; all other fields are ignored."""
 
     title: str = ""
     visits: Visit | None = None
 
 
 class Row(msgspec.Struct):
-    """A visitor, with the number of events."""
+    """A visitor and the number of events."""
 
     uid: str
     events: int
@@ -38,7 +38,7 @@ class Visitors(Counter[str]):
 
 @service.lifespan
 async def visitors() -> AsyncIterator[Visitors]:
-    """Yield what functions get when they ask for `Visitors`; after the `yield` stands what is done at the end."""
+    """Yield the value for parameters of type `Visitors`; code after the `yield` runs when the service stops."""
     yield Visitors()
 
 
@@ -51,13 +51,13 @@ async def enrich(seen: Visitors, uid: str = "") -> Visit:
 
 @service.expose()
 async def top(seen: Visitors, limit: Annotated[int, Meta(ge=1, le=100)] = 10) -> list[Row]:
-    """Return the busiest visitors: /call/visits/top?limit=3 of the director."""
+    """Return the busiest visitors. Through the director: /call/visits/top?limit=3."""
     return [Row(uid, number) for uid, number in seen.most_common(limit)]
 
 
 @service.expose.listener()
 async def broadcast(event: Event[Page]) -> None:
-    """Get every accepted event, at least once. Returning acknowledges it; after an exception it is delivered again."""
+    """Process every accepted event, at least once. Returning acknowledges it; an exception has it delivered again."""
     if event.data.title == "draft":
         raise Reject("drafts are not counted")
     logger.info("visit", key=event.key, title=event.data.title)
@@ -74,7 +74,7 @@ from band import Call, InvalidParams, Next
 
 @service.middleware
 async def only_known_callers(call: Call, following: Next) -> Any:
-    """Refuse what comes over RPC from elsewhere."""
+    """Refuse RPC calls that do not name their sender."""
     if call.transport == "rpc" and not call.sender:
         raise InvalidParams("say who you are")
     return await following(call)
