@@ -130,7 +130,7 @@ def test_events_and_their_path(director: Director) -> None:
     assert json.loads(following.stdout.readline())["event"]["data"] == {"n": 1}
     later = add(2)
     first_lines(following, later)
-    assert "No listener has a group" in band(director, "trace", identity)
+    assert "The stream has no listeners" in band(director, "trace", identity)
 
 
 def test_doctor_and_status_name_what_is_wrong(director: Director) -> None:
@@ -142,8 +142,8 @@ def test_doctor_and_status_name_what_is_wrong(director: Director) -> None:
     )  # fmt: skip
     try:
         told = until(lambda: found if "port 8669" in (found := band(director, "doctor", code=4)) else "")
-        assert "front: it does not run, so no event is accepted" in told
-        assert "open: port 8669 is published on 0.0.0.0: other machines reach it" in told
+        assert "front: it is not running, so no events are accepted" in told
+        assert "open: port 8669 is published on 0.0.0.0: other machines can reach it" in told
     finally:
         docker("rm", "-f", name)
     found = json.loads(band(director, "status", "--json"))

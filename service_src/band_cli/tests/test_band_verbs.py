@@ -89,7 +89,7 @@ def test_releases_and_rollback(here: Any, director: Any) -> None:
     assert ran.out.split()[:6] == ["ID", "SPEC", "STATE", "AT", "BY", "NOTE"]
     assert "current" in ran.out
     assert "good" in ran.out
-    assert "would go back to release" in here("rollback", "back", "--dry-run").out
+    assert "would be rolled back to release" in here("rollback", "back", "--dry-run").out
     assert "with release" in here("rollback", "back").out
     assert director.get("/show/back")[1]["env"]["A"] == "1"
 
@@ -133,14 +133,14 @@ def test_status_tells_how_all_is_by_its_exit_code(here: Any, director: Any) -> N
     assert {row["name"] for row in facts["list"]} == set(services(here))
     text = here("status").out
     assert "director" in text
-    assert f"{facts['services']['running']} of {facts['services']['total']} run" in text
+    assert f"{facts['services']['running']} of {facts['services']['total']} running" in text
 
 
 def test_doctor_says_what_is_wrong_and_what_to_do(here: Any) -> None:
     """Without front no event is accepted, and this Redis keeps no file: both are said, with a remedy; exit code 4."""
     ran = here("doctor")
     assert ran.code == 4
-    assert "front: it does not run, so no event is accepted" in ran.out
+    assert "front: it is not running, so no events are accepted" in ran.out
     assert "→ band run front" in ran.out
     assert "append-only file" in ran.out
     found = json.loads(here("doctor", "--json").out)

@@ -57,10 +57,10 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
 def _common() -> list[click.Parameter]:
     """Return the options that stand before or after the verb."""
     return [
-        click.Option(["--host"], metavar="URL", help="The director's address.", callback=_keep, expose_value=False),
+        click.Option(["--host"], metavar="URL", help="URL of the director.", callback=_keep, expose_value=False),
         click.Option(["--token-file"], metavar="FILE", help="File with the token.", callback=_keep, expose_value=False),
-        click.Option(["--ca-file"], metavar="FILE", help="CA to trust.", callback=_keep, expose_value=False),
-        click.Option(["--json", "as_json"], is_flag=True, help="Write JSON.", callback=_keep, expose_value=False),
+        click.Option(["--ca-file"], metavar="FILE", help="File of a CA to trust.", callback=_keep, expose_value=False),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.", callback=_keep, expose_value=False),
     ]
 
 
@@ -82,7 +82,7 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the verb that is meant; `band new` and `band run FOLDER` are `band dev new` and `band dev run`."""
         if args[0] in _OF_AUTHORS or (args[0] == "run" and _names_a_folder(args[1:])):
-            Output().note(f"band: {args[0]} is `band dev {args[0]}` now; the old spelling goes with the next release")
+            Output().note(f"band: `band {args[0]}` is now `band dev {args[0]}`; the next release removes the old form")
             return "dev", self.commands["dev"], args
         return super().resolve_command(ctx, args)
 
@@ -125,10 +125,10 @@ def band() -> None:
     """See and operate a Rockstat Band platform from a terminal.
 
     Without --host it asks the director of this machine. The address, the token and a CA file
-    can also stand in BAND_HOST, BAND_TOKEN (or BAND_TOKEN_FILE) and BAND_CA_FILE, or as host,
+    can also be set as BAND_HOST, BAND_TOKEN (or BAND_TOKEN_FILE) and BAND_CA_FILE, or as host,
     token_file and ca_file in ~/.config/band/config.
 
-    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no director or no access,
+    Exit codes: 0 success, 1 refused or failed, 2 wrong usage, 3 no director or no access,
     4 something is wrong (status, doctor), 130 interrupted.
     """
 
@@ -145,7 +145,7 @@ def ps(options: Options) -> None:
 @band.command()
 @click.pass_obj
 def status(options: Options) -> int:
-    """Show how the platform is; exit code 4 unless all is well."""
+    """Show the state of the platform; exit code 4 if something is wrong."""
     from band_cli.verbs import health
 
     return health.status(options.director(), options.output())
@@ -154,7 +154,7 @@ def status(options: Options) -> int:
 @band.command()
 @click.pass_obj
 def doctor(options: Options) -> int:
-    """Say what is wrong and what to do; exit code 4 if something is."""
+    """Say what is wrong and what to do; exit code 4 if something is wrong."""
     from band_cli.verbs import health
 
     return health.doctor(options.director(), options.output())
@@ -162,13 +162,13 @@ def doctor(options: Options) -> int:
 
 @band.command()
 @click.argument("name", shell_complete=_folders)
-@click.option("--env", multiple=True, metavar="KEY=VALUE", help="Environment; replaces all of an earlier --env.")
+@click.option("--env", multiple=True, metavar="KEY=VALUE", help="Environment; replaces that of an earlier --env.")
 @click.option("--nocache", is_flag=True, help="Build without the build cache.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done.")
-@click.option("-v", "--verbose", is_flag=True, help="Show each line of the build.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@click.option("-v", "--verbose", is_flag=True, help="Show every line of the build.")
 @click.pass_obj
 def run(options: Options, name: str, env: tuple[str, ...], nocache: bool, dry_run: bool, verbose: bool) -> None:
-    """Build a service if its folder changed, (re)start it, wait until it is ready."""
+    """Build a service if its folder changed, (re)start it, and wait until it is ready."""
     from band_cli.verbs import services
 
     services.run(
@@ -180,7 +180,7 @@ def run(options: Options, name: str, env: tuple[str, ...], nocache: bool, dry_ru
 @_name
 @click.pass_obj
 def start(options: Options, name: str) -> None:
-    """Start a service that was stopped."""
+    """Start a stopped service."""
     _change(options, "start", name)
 
 
@@ -202,13 +202,13 @@ def restart(options: Options, name: str) -> None:
 
 @band.command()
 @_name
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_obj
 def rm(options: Options, name: str, yes: bool) -> None:
-    """Remove a service with its config and releases; its volumes stay."""
+    """Remove a service with its config and releases; its volumes are kept."""
     if not yes:
         if not sys.stdin.isatty():
-            raise BadInput(f"removing {name} also deletes its config and its releases", "say --yes to confirm")
+            raise BadInput(f"removing {name} also deletes its config and its releases", "add --yes to confirm")
         click.confirm(f"Remove {name} with its config and its releases?", abort=True, err=True)
     _change(options, "rm", name)
 
@@ -223,7 +223,7 @@ def _change(options: Options, verb: str, name: str) -> None:
 @_name
 @click.pass_obj
 def releases(options: Options, name: str) -> None:
-    """List what was deployed of a service, newest first."""
+    """List the releases of a service, newest first."""
     from band_cli.verbs import services
 
     services.releases(options.director(), options.output(), name)
@@ -231,7 +231,7 @@ def releases(options: Options, name: str) -> None:
 
 @band.command()
 @_name
-@click.option("--to", metavar="RELEASE", help="Id or spec of the release; without it the last good one.")
+@click.option("--to", metavar="RELEASE", help="ID or spec hash of the release; by default the last good one.")
 @click.option("--dry-run", is_flag=True, help="Say which release that would be.")
 @click.pass_obj
 def rollback(options: Options, name: str, to: str | None, dry_run: bool) -> None:
@@ -243,8 +243,8 @@ def rollback(options: Options, name: str, to: str | None, dry_run: bool) -> None
 
 @band.command()
 @_name
-@click.option("-f", "--follow", is_flag=True, help="Go on as lines come.")
-@click.option("-n", "--tail", default=100, show_default=True, type=click.IntRange(0, 10_000), help="Last lines.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new lines.")
+@click.option("-n", "--tail", default=100, show_default=True, type=click.IntRange(0, 10_000), help="How many lines.")
 @click.pass_obj
 def logs(options: Options, name: str, follow: bool, tail: int) -> None:
     """Show the output of a service, of `director` or of `redis`."""
@@ -257,7 +257,7 @@ def logs(options: Options, name: str, follow: bool, tail: int) -> None:
 @click.argument("service", shell_complete=_services)
 @click.argument("method")
 @click.argument("params", nargs=-1, metavar="[key=text|key:=json]...")
-@click.option("--timeout", type=click.FloatRange(0.01, 60), help="Seconds; 2 by default.")
+@click.option("--timeout", type=click.FloatRange(0.01, 60), help="Time limit in seconds; 2 by default.")
 @click.pass_obj
 def call(options: Options, service: str, method: str, params: tuple[str, ...], timeout: float | None) -> None:
     """Call a method of a service and show its result as JSON."""
@@ -267,17 +267,17 @@ def call(options: Options, service: str, method: str, params: tuple[str, ...], t
 
 
 @band.command()
-@click.option("-f", "--follow", is_flag=True, help="Go on as events come.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new events.")
 @_key
 @click.option("--uid", metavar="ID", help="Only events of this visitor.")
 @click.option("--from", "start", metavar="TIME", help="From this time or entry on.")
 @click.option("--to", "end", metavar="TIME", help="Up to this time or entry.")
-@click.option("-n", "--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="Stored events.")
+@click.option("-n", "--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many events.")
 @click.pass_obj
 def events(
     options: Options, follow: bool, key: str, uid: str | None, start: str | None, end: str | None, limit: int
 ) -> None:
-    """Show the newest events, the newest last. A TIME is as in 2026-11-27T09:30 (UTC)."""
+    """Show the newest events, newest last. A TIME is written as in 2026-11-27T09:30 (UTC)."""
     from band_cli.verbs import events as verbs
 
     wanted = {"key": key, "uid": uid, "from": start, "to": end}
@@ -304,7 +304,7 @@ def replay(options: Options, name: str, start: str | None, end: str | None, key:
 @click.argument("event_id", metavar="ID")
 @click.pass_obj
 def trace(options: Options, event_id: str) -> None:
-    """Show the path of an event: its enrichers, its listeners, and what they reported."""
+    """Show the path of an event: its enrichers, its listeners and what they reported."""
     from band_cli.verbs import events as verbs
 
     verbs.trace(options.director(), options.output(), event_id)
@@ -325,7 +325,7 @@ def version(options: Options) -> None:
 )  # fmt: skip
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="new|run|call|tail|requirements ...")
 def dev(words: tuple[str, ...]) -> int:
-    """For authors of services: new, run, call, tail (needs the framework)."""
+    """For service authors: new, run, call, tail, requirements (needs the framework)."""
     from band_cli.verbs import dev as verbs
 
     return verbs.dev(words)

@@ -78,7 +78,9 @@ class Director:
             try:
                 return json.loads(response.read())
             except (OSError, http.client.HTTPException, ValueError) as error:
-                raise NoDirector(f"{self.target.url} did not send JSON: {error}", "is that a director?") from error
+                raise NoDirector(
+                    f"{self.target.url} did not send JSON: {error}", "is it the address of a director?"
+                ) from error
 
     @contextlib.contextmanager
     def _request(
@@ -144,15 +146,15 @@ class Director:
         if isinstance(error, ssl.SSLCertVerificationError):
             return NoDirector(
                 f"the certificate of {url} is not trusted: {error.verify_message}",
-                "if your proxy's certificate is of a CA of your own, name its file: --ca-file, or BAND_CA_FILE",
+                "if a CA of your own issued the proxy's certificate, pass its file with --ca-file or BAND_CA_FILE",
             )
         if isinstance(error, TimeoutError):
             return NoDirector(
-                f"{url} did not respond in time", "is the host overloaded? docker logs director tells more"
+                f"{url} did not respond in time", "is the host overloaded? docker logs director may say more"
             )
         return NoDirector(
             f"no director responds at {url}: {error or type(error).__name__}",
-            "docker logs director on its host says why; --host names another host",
+            "docker logs director on its host says why; --host selects another host",
         )
 
     def _refusal(self, response: http.client.HTTPResponse) -> NoDirector | Refused:
@@ -164,7 +166,7 @@ class Director:
             code, message, hint = str(facts["code"]), str(facts["message"]), str(facts["hint"])
             log = [str(line) for line in facts.get("log") or ()]
         except (ValueError, KeyError, TypeError, AttributeError):
-            hint = _HINTS.get(status, "is that the address of a director, or of a proxy whose director is down?")
+            hint = _HINTS.get(status, "is that the address of a director? Behind a proxy, the director may be down")
             return NoDirector(f"{self.target.url} responded with {status} {response.reason}", hint, f"http_{status}")
         if status in _CLOSED:
             wanted = code.startswith("token_")
@@ -173,9 +175,9 @@ class Director:
 
 
 _HINTS = {
-    301: "the proxy wants https: --host https://…",
-    401: "the proxy wants a password or a token: put band_token into a file and name it, --token-file",
-    429: "the proxy limits requests; wait a few seconds",
+    301: "the proxy requires HTTPS: --host https://…",
+    401: "the proxy requires a password or a token: put band_token into a file and pass it with --token-file",
+    429: "the proxy limits the rate of requests; wait a few seconds",
 }
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a platform, in words, and what to do: pure, of what the director's API says."""
+"""What is wrong with a platform, in words, and what to do: a pure function of the director's responses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from band_cli.client import in_our_words
-from band_cli.output import size, span
+from band_cli.output import plural, size, span
 
 DISK_WARNING, DISK_ERROR = 80.0, 90.0
 """Percent in use of the disk that images and events are on."""
@@ -46,7 +46,7 @@ def examine(
     """
     found = [*_parts(health), *_services(rows)]
     if figures is None:
-        problem = "it is older than this command, and tells nothing of disk, ports, clocks and listeners"
+        problem = "it is older than this command and does not report disk, ports, clocks and listeners"
         found.append(Finding("note", "director", problem, "run bin/setup on its host"))
     else:
         found += [*_disk(figures), *_ports(figures), *_clocks(figures, now), *_redis(figures), *_groups(figures, rows)]
@@ -61,7 +61,7 @@ def _parts(health: Mapping[str, Any]) -> Iterator[Finding]:
         facts = health[part]
         if facts["status"] != "ok":
             reason = in_our_words(facts.get("reason") or f"is {facts['status']}")
-            remedy = "systemctl status docker on its host" if part == "docker" else f"band logs {part}"
+            remedy = "on its host: systemctl status docker" if part == "docker" else f"band logs {part}"
             yield Finding(_level(facts["status"]), part, reason, remedy)
 
 
@@ -71,7 +71,7 @@ def _level(word: str) -> Level:
 
 def _services(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     if not any(row["name"] == "front" and row["state"] in {"running", "external"} for row in rows):
-        yield Finding("error", "front", "it does not run, so no event is accepted", "band run front")
+        yield Finding("error", "front", "it is not running, so no events are accepted", "band run front")
     for row in rows:
         yield from _service(row)
 
@@ -82,24 +82,24 @@ def _service(row: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(_level(health), name, f"{health}: {reason or 'it gives no reason'}", f"band logs {name}")
     data = row.get("data") or {}
     if (warning := data.get("warning")) and str(warning) not in reason:
-        remedy = f"its data is {data.get('age_days', 0):.0f} days old; band logs {name} says why it was not renewed"
+        remedy = f"its data is {data.get('age_days', 0):.0f} days old; band logs {name} says why it was not updated"
         yield Finding("warning", name, str(warning), remedy)
     if letters := row.get("dead_letters"):
         remedy = (
-            f"band call {name} dead_letters limit:=5 shows why; when the cause is mended, "
-            f"band call {name} replay_dead_letters sends them again"
+            f"band call {name} dead_letters limit:=5 shows why; once the cause is fixed, "
+            f"band call {name} replay_dead_letters processes them again"
         )
-        yield Finding("warning", name, f"{letters} events could not be delivered (dead letters)", remedy)
+        yield Finding("warning", name, f"{plural(letters, 'event')} could not be processed (dead letters)", remedy)
     if back := row.get("rolled_back"):
         problem = f"release {back['from']} was rolled back to {back['to']}: {back['reason']}"
-        yield Finding("warning", name, problem, f"correct its folder, then band run {name}")
+        yield Finding("warning", name, problem, f"fix its folder, then band run {name}")
 
 
 def _disk(figures: Mapping[str, Any]) -> Iterator[Finding]:
     used, free = figures["disk"]["used_percent"], figures["disk"]["free_bytes"]
     if used >= DISK_WARNING:
-        problem = f"it is {used:.0f} % full, {size(free)} are left; on a full disk Redis refuses events"
-        remedy = "docker system df says what Docker holds, docker builder prune empties the build cache"
+        problem = f"it is {used:.0f} % full, {size(free)} are free; if it fills up, Redis refuses events"
+        remedy = "docker system df shows what Docker stores; docker builder prune empties the build cache"
         yield Finding("error" if used >= DISK_ERROR else "warning", "disk", problem, remedy)
 
 
@@ -107,26 +107,26 @@ def _ports(figures: Mapping[str, Any]) -> Iterator[Finding]:
     for row in figures["open_ports"]:
         service, port = row["service"], f"port {row['port']} is published on {row['address']}"
         if service == "director":
-            problem = f"{port}: whoever has the token and reaches this host can run code on it"
-            remedy = "let the proxy serve it with TLS (docs/tls.md), or set band_listen to 127.0.0.1"
+            problem = f"{port}: anyone who has the token and can reach this host can run code in its services"
+            remedy = "put the proxy in front of it, with TLS (docs/tls.md), or set band_listen to 127.0.0.1"
             yield Finding("warning", service, problem, remedy)
         else:
-            problem = f"{port}: other machines reach it, past a firewall such as ufw"
-            remedy = "publish it on 127.0.0.1 only, and let the proxy serve what others need (docs/tls.md)"
+            problem = f"{port}: other machines can reach it, even if a firewall such as UFW seems to block it"
+            remedy = "publish it on 127.0.0.1 only, and use the proxy for what others need (docs/tls.md)"
             yield Finding("error", service, problem, remedy)
 
 
 def _clocks(figures: Mapping[str, Any], now: float) -> Iterator[Finding]:
-    remedy = "let NTP set it: apt-get install systemd-timesyncd, then timedatectl set-ntp true"
+    remedy = "synchronize it with NTP: apt-get install systemd-timesyncd, then timedatectl set-ntp true"
     off, redis = figures["time"] - now, (figures.get("redis") or {}).get("clock_ahead_seconds") or 0.0
     if abs(off) > SKEW_SECONDS:
-        problem = f"that of the director's host is {_apart(off)} this machine's; one of them dates events wrongly"
+        problem = f"the director's host is {_apart(off)} this machine; one of the two has the wrong time"
         yield Finding("warning", "clock", problem, remedy)
     if abs(redis) > SKEW_SECONDS:
-        problem = f"that of Redis' host is {_apart(redis)} the director's; traces and leases go by both"
+        problem = f"Redis' host is {_apart(redis)} the director's; traces and leases depend on both clocks"
         yield Finding("warning", "clock", problem, remedy)
     if figures.get("clock_synchronized") is False:
-        problem = "nothing keeps that of the director's host right (the kernel says: unsynchronized)"
+        problem = "the clock of the director's host is not synchronized (according to the kernel)"
         yield Finding("note", "clock", problem, remedy)
 
 
@@ -146,18 +146,18 @@ def _redis(figures: Mapping[str, Any]) -> Iterator[Finding]:
     if facts is None:
         return
     policy, most, used = facts["maxmemory_policy"], facts["maxmemory"], facts["used_memory"]
-    where = "in redis.conf and with CONFIG SET; for the platform's own Redis bin/setup does it"
+    where = "in redis.conf and with CONFIG SET; bin/setup does this for the platform's own Redis"
     if policy != "noeviction" and most:
-        problem = f"its eviction policy is {policy}: when its memory is full, it throws accepted events away"
+        problem = f"its eviction policy is {policy}: when its memory is full, it discards accepted events"
         yield Finding("error", "redis", problem, f"set maxmemory-policy to noeviction, {where}")
     if not facts["append_only"]:
-        problem = "it keeps no append-only file: a restart loses accepted events"
+        problem = "it has no append-only file: a restart loses accepted events"
         yield Finding("error", "redis", problem, f"set appendonly to yes, {where}")
     if most and used * 100 >= MEMORY_WARNING * most:
         problem = (
-            f"its memory is {used * 100 / most:.0f} % full ({size(used)} of {size(most)}); beyond, it refuses events"
+            f"its memory is {used * 100 / most:.0f} % full ({size(used)} of {size(most)}); when full, it refuses events"
         )
-        yield Finding("warning", "redis", problem, "see which listener is behind, or raise band_redis_maxmemory")
+        yield Finding("warning", "redis", problem, "find out which listener is behind, or raise band_redis_maxmemory")
 
 
 def _groups(figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
@@ -165,16 +165,20 @@ def _groups(figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> It
         name, waiting, age = group["name"], group["waiting"] + group["pending"], group["oldest_seconds"]
         if not group["service"]:
             stopped = any(row["name"] == name for row in rows)
-            wait = f", and {waiting} events wait" if waiting else ""
+            wait = f", with {plural(waiting, 'event')} waiting" if waiting else ""
             problem = (
-                f"{name + ' does not run' if stopped else 'no service reads for it'}{wait}: "
-                "its group holds back trimming, and the stream grows"
+                f"{name + ' is not running' if stopped else 'no service consumes it'}{wait}: "
+                "the stream is not trimmed and grows"
             )
             remedy = (
-                f"band {'start' if stopped else 'run'} {name}; if it is gone for good: docker exec redis redis-admin "
-                f"XGROUP DESTROY events {shlex.quote(name)} (the container is NAMESPACE-redis where a namespace is set)"
+                f"band {'start' if stopped else 'run'} {name}; if it is gone for good, docker exec redis redis-admin "
+                f"XGROUP DESTROY events {shlex.quote(name)} (if a namespace is set, the container is NAMESPACE-redis)"
             )
             yield Finding("warning" if waiting else "note", f"group {name}", problem, remedy)
         elif waiting and age > BEHIND_SECONDS:
-            problem = f"{waiting} events wait for {name}, the oldest for {span(age)}: it holds back the stream"
-            yield Finding("warning", f"group {name}", problem, f"band logs {name} says why; band restart {name}")
+            problem = (
+                f"{plural(waiting, 'event')} waiting for {name}, the oldest for {span(age)}: it holds back the stream"
+            )
+            yield Finding(
+                "warning", f"group {name}", problem, f"band logs {name} says why, band restart {name} may help"
+            )

@@ -159,6 +159,11 @@ def size(count: float | None) -> str:
     return f"{count:.1f} GB"
 
 
+def plural(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 event`, `3 events`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def span(seconds: float) -> str:
     """Return a time span in its largest unit: `40 s`, `12 min`, `3 h`, `5 d`."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):

@@ -79,7 +79,9 @@ def read_config(path: str, *, host: bool) -> dict[str, str]:
         ) from error
     found = dict(parser["band"])
     if unknown := sorted(set(found) - _KEYS):
-        raise BadInput(f"{path} sets {unknown[0]!r}, which is no setting", f"settings are {', '.join(sorted(_KEYS))}")
+        raise BadInput(
+            f"{path} sets {unknown[0]!r}, which is not a setting", f"settings are {', '.join(sorted(_KEYS))}"
+        )
     return found
 
 
@@ -97,7 +99,7 @@ def check_url(host: str) -> str:
         good = False
     if not good:
         raise BadInput(
-            f"{host!r} is no address of a director", "write https://band.example.com, or http://127.0.0.1:10000"
+            f"{host!r} is not the address of a director", "write https://band.example.com, or http://127.0.0.1:10000"
         )
     return text.rstrip("/")
 
@@ -119,7 +121,9 @@ def _read_token(file: str) -> str:
         return Path(file).expanduser().read_text(encoding="utf-8").strip()
     except PermissionError:
         raise BadInput(
-            f"the token is in {file}, which you may not read", "run it with sudo, or put the token into BAND_TOKEN"
+            f"the token is in {file}, which you may not read", "use sudo, or put the token into BAND_TOKEN"
         ) from None
     except (OSError, UnicodeError) as error:
-        raise BadInput(f"the token cannot be read from {file}: {error}", "name a file that holds the token") from error
+        raise BadInput(
+            f"the token cannot be read from {file}: {error}", "pass a file that contains the token"
+        ) from error

@@ -18,7 +18,7 @@ def dev(words: Sequence[str]) -> int:
     """
     if find_spec("band") is None:
         raise BadInput(
-            "band dev is for authors of services, and needs the framework, which is not installed here",
+            "band dev is for service authors and needs the framework, which is not installed here",
             "in a virtual environment, from a clone: pip install ./service_src/band ./service_src/band_cli",
         )
     sys.argv = ["band dev", *words]

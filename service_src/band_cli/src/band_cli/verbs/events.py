@@ -30,11 +30,11 @@ def read_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign or not key.strip(":"):
-            raise BadInput(f"{pair!r} is no parameter", "write key=text or key:=json")
+            raise BadInput(f"{pair!r} is not a parameter", "write key=text or key:=json")
         try:
             found[key.removesuffix(":")] = json.loads(value) if key.endswith(":") else value
         except ValueError as error:
-            raise BadInput(f"{pair!r}: the value is not JSON: {error}", "write key=text for a text") from error
+            raise BadInput(f"{pair!r}: the value is not JSON: {error}", "write key=text for a string") from error
     return found
 
 
@@ -87,7 +87,7 @@ def newest(director: Director, wanted: Mapping[str, Any], limit: int, *, follow:
         if end != last:
             rows = _pages(director, {**wanted, "from": _behind(last), "to": end}, HELD)
             if len(rows) == HELD:
-                Output().note(f"band: more than {HELD} events since the last look; the oldest of them are left out")
+                Output().note(f"band: more than {HELD} events since the last look; the oldest of them are not shown")
             yield from reversed(rows)
             last = end
 
@@ -151,11 +151,9 @@ def trace(director: Director, output: Output, event_id: str) -> None:
         output.table(["enricher", "ms", "result"], enrichers, right=("ms",))
     output.say("")
     if not found["groups"]:
-        output.say("No listener has a group on the stream.")
+        output.say("The stream has no listeners.")
         return
-    output.table(
-        ["listener", "state", "at", "ms", "what it says"], [_group(row) for row in found["groups"]], right=("ms",)
-    )
+    output.table(["listener", "state", "at", "ms", "report"], [_group(row) for row in found["groups"]], right=("ms",))
 
 
 def _enrichers(noted: Any) -> list[tuple[str, str, str]]:
@@ -168,7 +166,7 @@ def _enrichers(noted: Any) -> list[tuple[str, str, str]]:
 def _group(row: dict[str, Any]) -> tuple[str, ...]:
     told = row.get("answer")
     said = row.get("reason") or (json.dumps(told, ensure_ascii=False) if told else "")
-    held = f"held by {row['consumer']}, {row['deliveries']} deliveries" if row.get("consumer") else ""
+    held = f"held by {row['consumer']}, delivery {row['deliveries']}" if row.get("consumer") else ""
     at = clock(row["at"] / 1000) if row.get("at") else "-"
     ms = row.get("ms")
     return (row["group"], row["state"], at, "-" if ms is None else str(ms), held or said)

@@ -28,7 +28,7 @@ def status(director: Director, output: Output) -> int:
             "platform": health["status"], "director": _part(health["director"]),
             "version": health["director"]["version"],
             "docker": _part(health["docker"]), "redis": _part(health["redis"]),
-            "services": f"{health['services']['running']} of {health['services']['total']} run",
+            "services": f"{health['services']['running']} of {health['services']['total']} running",
         })  # fmt: skip
         if rows:
             output.say("")
@@ -54,7 +54,7 @@ def doctor(director: Director, output: Output) -> int:
     url = director.target.url
     if director.target.token and url.startswith("http:") and not is_loopback(url):
         remedy = "use https:// (docs/tls.md), or an SSH tunnel: ssh -L 10000:127.0.0.1:10000 HOST"
-        found.append(Finding("warning", "token", f"it travels unencrypted to {url}", remedy))
+        found.append(Finding("warning", "token", f"it is sent unencrypted to {url}", remedy))
     bad = any(finding.level != "note" for finding in found)
     if output.as_json:
         output.json({"ok": not bad, "findings": [asdict(finding) for finding in found]})
@@ -65,7 +65,7 @@ def doctor(director: Director, output: Output) -> int:
             output.item("  →", finding.remedy)
     seen = "director, Docker, Redis, disk, ports, clocks, listeners" if figures else "director, Docker, Redis"
     output.say(
-        f"{'Looked' if bad else '✓ All well. Looked'} at {seen} and {len(rows)} services.", "" if bad else "green"
+        f"{'Checked' if bad else '✓ No problems. Checked'} {seen} and {len(rows)} services.", "" if bad else "green"
     )
     return UNWELL if bad else 0
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from band_cli.client import Director, in_our_words, path_of
 from band_cli.errors import BadInput, CliError, Refused
-from band_cli.output import Output, clean, clock, progress, size, span
+from band_cli.output import Output, clean, clock, plural, progress, size, span
 
 NARROW = 76
 """Columns of a terminal below which the table of services leaves out what is read least."""
@@ -28,7 +28,7 @@ def ps(director: Director, output: Output) -> None:
     if output.as_json:
         output.json(rows)
     elif not rows:
-        output.say("No service runs here. band run NAME starts one; its folder is in the images of the platform.")
+        output.say("No services are running. band run NAME starts one that has an image folder (docs/director.md).")
     else:
         print_services(output, rows)
 
@@ -62,7 +62,7 @@ def _troubles(row: dict[str, Any]) -> Iterator[str]:
     if row.get("health_reason"):
         yield in_our_words(row["health_reason"])
     if letters := row.get("dead_letters"):
-        yield f"{letters} dead letters; band call {row['name']} dead_letters limit:=5 shows the newest"
+        yield f"{plural(letters, 'dead letter')}; band call {row['name']} dead_letters limit:=5 shows the newest"
     if back := row.get("rolled_back"):
         yield f"release {back['from']} was rolled back to {back['to']}: {back['reason']}"
 
@@ -120,7 +120,7 @@ def _follow_run(lines: Iterator[str], name: str, *, verbose: bool) -> dict[str, 
     try:
         answer: dict[str, Any] = json.loads(last)
     except ValueError:
-        raise CliError(f"the director ended before {name} was up", "band logs director tells more") from None
+        raise CliError(f"the director ended before {name} was up", "band logs director may say more") from None
     if facts := answer.get("error"):
         raise Refused(facts["message"], in_our_words(facts["hint"]), facts["code"], facts.get("log"))
     return answer
@@ -157,7 +157,7 @@ def rollback(director: Director, output: Output, name: str, to: str | None, *, d
     body: dict[str, Any] = {"to": to} if to else {}
     answer = director.post(path_of("rollback", name), {**body, "dry_run": True} if dry_run else body)
     if dry_run:
-        _told(output, answer, f"{name} would go back to release {answer['release']}")
+        _told(output, answer, f"{name} would be rolled back to release {answer['release']}")
         return
     _told(
         output, answer, f"{name} is {answer['state']} with release {answer['release']}, container {answer['short_id']}"
