@@ -1,17 +1,17 @@
-"""A line for each step with its time, messages as they are, and Ansible's own output on failure and with -v."""
+"""Prints each step with its duration, messages unchanged, and Ansible's own output on failure and with -v."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: steps
 type: stdout
-short_description: A line for each step of a playbook, with its time
+short_description: Print a line for each step of a playbook, with its duration
 version_added: 0.1.0
 description:
-  - Prints a line for each role when it is done, with the seconds that it took and how much it changed.
-  - On a terminal a last line tells what is being done, and for how long.
-  - Prints messages of C(ansible.builtin.debug) as they are.
-  - What fails is printed as by P(ansible.builtin.default#callback). With C(-v), C(--check) or C(--diff) everything is.
+  - Prints a line for each role when it is done, with the seconds that it took and the number of changes.
+  - On a terminal, the last line shows the current task and its elapsed time.
+  - Prints messages of C(ansible.builtin.debug) unchanged.
+  - Prints failures as P(ansible.builtin.default#callback) does, and everything with C(-v), C(--check) or C(--diff).
 extends_documentation_fragment:
   - default_callback
   - result_format_callback
@@ -33,11 +33,11 @@ from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import PR
 
 TITLES = {
     "docker": "Docker", "base_image": "Base image", "redis": "Redis", "director": "Director", "services": "Services",
-    "cli": "Command band", "proxy": "Proxy", "verify": "Proof", "backup": "Backup", "bundle": "Bundle",
+    "cli": "band command", "proxy": "Proxy", "verify": "Test event", "backup": "Backup", "bundle": "Bundle",
     "uninstall": "Uninstall", "offline": "Bundle", "settings": "Settings",
 }  # fmt: skip
 UNSEEN = frozenset({"settings", "offline"})
-"""Roles that are told of only when they changed something: else they have looked at variables."""
+"""Roles that get a line only if they changed something; otherwise they only checked variables."""
 DEBUG = frozenset({"debug", "ansible.builtin.debug"})
 TICK_SECONDS = 1.0
 
@@ -65,7 +65,7 @@ class Step:
 
 
 class LastLine:
-    """The line of a terminal on which it stands what is being done; nothing where there is no terminal.
+    """The last line of a terminal, which shows the current task; without a terminal it shows nothing.
 
     It is written past Python's own buffers, whose locks a forked worker could inherit.
     """
@@ -79,7 +79,7 @@ class LastLine:
             threading.Thread(target=self._tick, daemon=True, name="steps").start()
 
     def show(self, step: Step | None) -> None:
-        """Tell of a step from now on; of None: nothing."""
+        """Show this step from now on, or nothing for None."""
         with self._drawing:
             self._step = step
             self._draw()
@@ -115,7 +115,7 @@ def _progress() -> str:
 
 
 class CallbackModule(Default):
-    """Tells of steps, and hands over to Ansible's own callback what people have to see whole."""
+    """Prints steps, and leaves to Ansible's own callback what people have to see in full."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
@@ -216,7 +216,7 @@ class CallbackModule(Default):
             self._display.display("\n" + "\n".join(str(line) for line in lines).rstrip() + "\n")
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
-        """Name the step, and print all that Ansible says."""
+        """Name the step, and print Ansible's own output."""
         if not self._loud and not ignore_errors:
             self._fail_step()
         super().v2_runner_on_failed(result, ignore_errors)
@@ -234,12 +234,12 @@ class CallbackModule(Default):
         super().v2_runner_on_unreachable(result)
 
     def v2_playbook_on_include(self, included_file: Any) -> None:
-        """Say nothing of files."""
+        """Print nothing about included files."""
         if self._loud:
             super().v2_playbook_on_include(included_file)
 
     def v2_runner_retry(self, result: Any) -> None:
-        """Say nothing of tries: the last line counts the seconds."""
+        """Print nothing about retries: the last line counts the seconds."""
         if self._loud:
             super().v2_runner_retry(result)
 

@@ -143,7 +143,7 @@ def test_a_taken_port_ends_the_set_up_before_it_begins(
         ("room 900 /var memory 90 images 4 containers 6", ""),
         ("room 90 /var memory 90 images 4 containers 6", "has 90 MB free, and images and builds need 500"),
         ("room 9000 /var memory 90 images 0 containers 0", "has 90 MB of memory available"),
-        ("room 9000 /var memory 900 images 0 containers 0 taken 10001", "10001 belongs to front, and is fixed"),
+        ("room 9000 /var memory 900 images 0 containers 0 taken 10001", "front always uses 10001"),
     ],
 )  # fmt: skip
 def test_a_host_without_room_is_told_so(facts: str, said: str, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_the_sample_inventory_and_a_vault_go_together(tmp_path: Path) -> None:
         (["front", {"name": "mmgeo", "env": {"KEY": "a'b"}}], ""),
         ([{"nme": "front"}], "has to be the name of a service"),
         (["front", 3], "has to be the name of a service"),
-        (["front", {"name": "front"}], "Each name may stand once"),
+        (["front", {"name": "front"}], "Each name may occur once"),
         ([{"name": "front", "limits": {"memory": "much"}}], "The entry front of band_services"),
         ([{"name": "front", "evn": {}}], "The entry front of band_services"),
         ([{"name": "front", "env": {"A B": "c"}}], "The entry front of band_services"),

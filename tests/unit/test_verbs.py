@@ -152,7 +152,7 @@ def test_a_host_that_is_down_stops_no_other(verb: str, tmp_path: Path) -> None:
     assert done.returncode == 4 if verb == "status" else done.returncode != 0, done.stdout + done.stderr
     assert re.search(r"down +: .*unreachable=1", done.stdout)
     # There is no platform here, which status tells and of which backup can take nothing.
-    told = {"status": "here: nothing was set up here yet", "backup": "No Redis of the namespace nobody"}
+    told = {"status": "here: nothing is set up here yet", "backup": "No Redis of the namespace nobody"}
     assert told[verb] in done.stdout
 
 
@@ -273,7 +273,7 @@ def test_uninstall_removes_images_by_the_names_of_the_settings(name: str, tmp_pa
     assert f"NAMES rockstat/rootfs rockstat/band-base-py x/redis {name}{also} MADE" in said
     assert said.split("MADE")[1].count("rst/band:latest") == (1 if also else 0)
     assert "images a:a files" in said
-    assert "images b:b since a container that is not ours uses them" in said
+    assert "images b:b because somebody else's container uses them" in said
 
 
 @pytest.mark.parametrize("inventory", ["inventory/nope.yml", "inventory/localhost.yml -i inventory/nope.yml"])
