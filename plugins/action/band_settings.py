@@ -44,5 +44,5 @@ class ActionModule(ActionBase):
         try:
             value = self._templar.template(raw)
         except AnsibleError as error:
-            return f"{name} cannot be worked out: {error}"
+            return f"{name} cannot be evaluated: {error}"
         return wrong_kind(name, value, option, refused)

@@ -9,11 +9,11 @@ class ModuleDocFragment:
     DOCUMENTATION = """
 options:
   url:
-    description: Address of the director.
+    description: URL of the director.
     type: str
     default: http://127.0.0.1:10000
   token:
-    description: Token of the director, when it has one.
+    description: Token of the director, if it has one.
     type: str
     default: ""
 """

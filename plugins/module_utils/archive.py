@@ -37,7 +37,9 @@ def unpack(archive: str, folder: str) -> dict[str, Any]:
         with tarfile.open(archive, "r:gz") as tar:
             manifest.extract(tar, folder)
     except (OSError, EOFError, tarfile.TarError) as error:
-        raise ArchiveError(f"{archive} is not a whole backup of ours ({error}). Take another one.") from error
+        raise ArchiveError(
+            f"{archive} is not a complete backup of this platform ({error}). Take another one."
+        ) from error
     return manifest.check(folder, archive, "Take another one.")
 
 

@@ -43,7 +43,9 @@ def run(
     """
     if not shutil.which("docker"):
         return Answer(
-            NO_CLIENT, "", "There is no docker client on this host. The role rockstat.band.docker installs one."
+            NO_CLIENT,
+            "",
+            "The docker command is not installed on this host. The role rockstat.band.docker installs it.",
         )
     limit = ["timeout", str(timeout)] if timeout else []
     done = subprocess.run(  # noqa: S603 - an argument list, no shell

@@ -56,7 +56,7 @@ def extract(tar: tarfile.TarFile, folder: str, *, as_packed: bool = False) -> No
         path = os.path.normpath(os.path.join(folder, entry.name))
         fits = entry.isreg() or (as_packed and (entry.isdir() or entry.issym()))
         if not fits or not path.startswith(os.path.join(folder, "")):
-            raise ArchiveError(f"{entry.name} has no place in a backup or bundle")
+            raise ArchiveError(f"{entry.name} must not be in a backup or bundle")
         _lay(tar, entry, path)
         if as_packed:
             os.lchown(path, entry.uid, entry.gid)
@@ -90,7 +90,7 @@ def check(folder: str, label: str, advice: str) -> dict[str, Any]:
     try:
         manifest = read(folder)
     except (OSError, ValueError) as error:
-        raise ArchiveError(f"{label} has no manifest that can be read ({error}). {advice}") from error
+        raise ArchiveError(f"{label} has no readable manifest ({error}). {advice}") from error
     if manifest.get("format", 0) > FORMAT:
         raise ArchiveError(f"{label} was made by a later version (format {manifest['format']}). Update this one first.")
     for name, row in manifest["files"].items():

@@ -153,7 +153,7 @@ class Service:
             if word in WELL:
                 return
             if time.monotonic() >= deadline:
-                raise DirectorError(f"it runs, and is {word} after {self._timeout:g} s", 504)
+                raise DirectorError(f"it runs, but is still {word} after {self._timeout:g} s", 504)
             time.sleep(PAUSE)
 
 

@@ -38,10 +38,10 @@ def unknown(given: list[str], known: dict[str, Any], renamed: dict[str, str]) ->
         if not name.startswith(PREFIX) or name in known:
             continue
         if name in renamed:
-            problems.append(f"{name} is called {renamed[name]} now: rename it in your inventory.")
+            problems.append(f"{name} is now called {renamed[name]}: rename it in your inventory.")
             continue
         near = difflib.get_close_matches(name, list(known), n=1, cutoff=NEAR)
-        hint = f" Did you mean {near[0]}?" if near else " docs/variables.md lists those that are."
+        hint = f" Did you mean {near[0]}?" if near else " docs/variables.md lists all variables."
         problems.append(f"{name} is not a variable of this collection.{hint}")
     return problems
 
@@ -74,7 +74,7 @@ def wrong_kind(name: str, value: Any, option: dict[str, Any], refused_secrets: l
     if wanted:
         return f"{name} is {value!r}, and has to be {wanted}."
     if SECRET.search(name) and isinstance(value, str) and value.lower() in refused_secrets:
-        return f"{name} has a well-known value. Set one of its own, and keep it in a vault."
+        return f"{name} has a well-known value. Set a secret one, and keep it in a vault."
     return ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: band_command
-short_description: Install the command band on a host
+short_description: Install the band command on a host
 version_added: 0.1.0
 description:
   - Makes a virtual environment, installs the hashed requirements there and copies the command's sources into it.
@@ -219,7 +219,7 @@ class Command:
             said = "\n".join((out + err).strip().splitlines()[-LAST_LINES:])
             why = "took too long" if code == 124 else f"failed ({code})"
             self._module.fail_json(
-                msg=f"{' '.join(words[:4])} {why}. Without the command band the platform works all the same "
+                msg=f"{' '.join(words[:4])} {why}. The platform also works without the band command "
                 "(band_cli_enabled: false). If it was pip: check the network, band_cli_package_index and "
                 f"band_cli_ca_bundle. It said:\n{said}"
             )
@@ -263,7 +263,7 @@ def _refuse_strangers(module: AnsibleModule, path: str) -> None:
     """Fail where somebody else's program has the launcher's name."""
     if _is_strangers(path):
         module.fail_json(
-            msg=f"{path} is not ours, and is left alone. Move it away, or set band_cli_launcher to another "
+            msg=f"{path} is somebody else's file, and was not changed. Move it, or set band_cli_launcher to another "
             "path, or band_cli_enabled to false."
         )
 
@@ -295,7 +295,7 @@ def main() -> None:
     command = Command(module)
     contents = command.contents()
     if not contents and not module.check_mode:
-        module.fail_json(msg=f"{module.params['source']} holds no sources; the role base_image lays them there")
+        module.fail_json(msg=f"{module.params['source']} contains no sources; the role base_image puts them there")
     missing = not command.installed(contents) or (module.params["renewed"] and module.check_mode)
     if missing and (version := command.too_old()):
         module.warn(f"The command band was not installed: it needs Python 3.10, this host has {version}.")

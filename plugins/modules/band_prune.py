@@ -176,7 +176,7 @@ def main() -> None:
     )
     if not module.params["keep"]:
         module.fail_json(
-            msg="keep is empty, so every service would go. To take the platform away: playbooks/uninstall.yml."
+            msg="keep is empty, so every service would be removed. To remove the platform, run playbooks/uninstall.yml."
         )
     prune = Prune(module)
     try:

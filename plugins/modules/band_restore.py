@@ -97,7 +97,7 @@ class Restore:
             raise ArchiveError(f"There is no {path} on this host.")
         if archive.is_sealed(path):
             if not self._args["passphrase"]:
-                raise ArchiveError(f"{path} is encrypted. Give its passphrase (band_backup_passphrase).")
+                raise ArchiveError(f"{path} is encrypted. Set its passphrase (band_backup_passphrase).")
             plain = os.path.join(self._folder, "plain.tar.gz")
             archive.unseal(path, plain, self._args["passphrase"])
             path = plain

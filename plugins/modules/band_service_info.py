@@ -133,7 +133,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     if args["wait_for"] == "services" and result["troubled"]:
         words = ", ".join(f"{name} is {word}" for name, word in sorted(result["troubled"].items()))
-        module.fail_json(msg=f"Not well after {result['seconds']:g} s: {words}.", changed=False, **result)
+        module.fail_json(msg=f"Not healthy after {result['seconds']:g} s: {words}.", changed=False, **result)
     module.exit_json(changed=False, **result)
 
 

@@ -221,9 +221,9 @@ class Services:
             entry = next(row for row in self._args["services"] if row["name"] == name)
             try:
                 shown = self._service(entry).rollback(release)["to_release"]
-                lines.append(f"{name} went back to release {shown}.")
+                lines.append(f"{name} was rolled back to release {shown}.")
             except DirectorError as error:
-                lines.append(f"{name} could not go back to release {release}: {error}")
+                lines.append(f"{name} could not be rolled back to release {release}: {error}")
         return lines
 
 

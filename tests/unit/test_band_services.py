@@ -85,7 +85,7 @@ def test_services_before_a_failed_one_go_back(director: Any) -> None:
     done = run("band_services", {**args, "services": wanted, "rollback": True})
     assert done["failed"]
     assert "its last word" in done["msg"]
-    assert "front went back to release aaaaaaaaaaaa (ba9876543210)" in done["msg"]
+    assert "front was rolled back to release aaaaaaaaaaaa (ba9876543210)" in done["msg"]
     assert director.current["front"] == "ba9876543210"
     assert not any(path.startswith("/run/uaparser") for path in director.changing)
 

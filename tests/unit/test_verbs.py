@@ -105,7 +105,7 @@ def test_the_proof_says_on_which_host_to_go_on(connection: str, said: str, tmp_p
 
 def test_upgrade_ends_with_a_list_that_can_be_read(tmp_path: Path) -> None:
     """What became of each service stands in words, one a line."""
-    task = next(one for one in tasks_in(playbook("upgrade")) if one.get("name") == "Say what changed")
+    task = next(one for one in tasks_in(playbook("upgrade")) if one.get("name") == "Report what changed")
     actions = {"front": "nothing", "uaparser": "build", "mmgeo": "restart"}
     given = {"__band_director_image": {"changed": True}, "__band_services_run": {"actions": actions}}
     path = tmp_path / "changed.yml"
