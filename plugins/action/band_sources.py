@@ -52,7 +52,7 @@ class ActionModule(ActionBase):
         value = self._task.args.get(name)
         if not value:
             raise AnsibleActionFail(
-                f"band_sources needs {name}: src (a folder on the controller), folders (in it), dest (a folder on the host)."
+                f"band_sources needs {name}: src (on the controller), folders (in it), dest (a folder on the host)."
             )
         return str(value)
 

@@ -150,9 +150,9 @@ def test_a_trace_tells_who_took_the_event_and_what_mixpanel_said(visit: Any, the
         "trace", trace={"outcome": "taken", "at": int(time.time() * 1000), "answer": "200 OK, 212 in one batch"}
     )
     page = visit.open(f"/dashboard/trace/{number}")
-    expect(page.locator(".trace")).to_contain_text("Taken by send_mixpanel")
-    expect(page.locator(".trace")).to_contain_text("Handled in 131 ms. It says “taken: 200 OK, 212 in one batch”.")
-    expect(page.locator(".trace")).to_contain_text("archive has it")
+    expect(page.locator(".trace")).to_contain_text("Processed by send_mixpanel")
+    expect(page.locator(".trace")).to_contain_text("Processed in 131 ms. It reports “taken: 200 OK, 212 in one batch”.")
+    expect(page.locator(".trace")).to_contain_text("archive is processing it")
     expect(page.locator(".trace")).to_contain_text("Waits for late")
 
 

@@ -92,7 +92,7 @@ def test_the_pictures_are_made(pytestconfig: pytest.Config, visitors: Callable[.
     opened = show(visitors, "/")
     opened.locator(".event summary").first.click()
     trace = show(visitors, f"/dashboard/trace/{event}", viewport={"width": 900, "height": 620})
-    expect(trace.locator(".trace")).to_contain_text("Taken by send_mixpanel")
+    expect(trace.locator(".trace")).to_contain_text("Processed by send_mixpanel")
     if not pytestconfig.getoption("--pictures"):
         return
     PICTURES.mkdir(exist_ok=True)

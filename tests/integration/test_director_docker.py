@@ -241,7 +241,7 @@ def test_a_port_whose_proxy_died_comes_back(director: Director) -> None:
     until(lambda: docker("inspect", "-f", "{{.State.Health.Status}}", f"{NAMESPACE}-hello") == "healthy", 30)
     time.sleep(7)  # it is tried within five seconds, and found well
     end_proxy(port)
-    until(lambda: "Docker's proxy of that port has ended" in (director.row("hello")["health_reason"] or ""), 60)
+    until(lambda: "Docker's proxy process for that port has died" in (director.row("hello")["health_reason"] or ""), 60)
     until(lambda: published(director, "hello") not in {0, port}, 30)
     assert director.ok("/call/hello/greet")["release"] == "1"
     assert 'band_service_port_restarts_total{service="hello"} 1.0' in director.ok("/metrics")

@@ -222,7 +222,7 @@ def test_the_sample_inventory_and_a_vault_go_together(tmp_path: Path) -> None:
         ([{"name": "front", "limits": {"memory": "much"}}], "The entry front of band_services"),
         ([{"name": "front", "evn": {}}], "The entry front of band_services"),
         ([{"name": "front", "env": {"A B": "c"}}], "The entry front of band_services"),
-        ([{"name": "front", "env": {"": "c"}}], "names of its env letters, digits and _"),
+        ([{"name": "front", "env": {"": "c"}}], "names in its env only letters, digits and _"),
     ],
 )
 def test_services_are_named_alone_or_with_settings(services: list[Any], said: str, tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ async def test_a_release_that_says_it_is_failing_does_not_replace_one_that_does_
     engine = Engine()
     serving = engine.add("one", wanted("a").spec.hash())
     work = deployer(engine, Prober(**FAILING))
-    with pytest.raises(ServiceFailed, match="says that it is failing: db: no rows") as caught:
+    with pytest.raises(ServiceFailed, match="reports that it is failing: db: no rows") as caught:
         await work.deploy(wanted("b"), commit, well=True)
     assert engine.there == {serving.id: serving}
     assert len(caught.value.facts["log"][0]) < 10_000
@@ -279,7 +279,7 @@ async def test_the_reason_of_a_failure_stays_when_the_old_one_cannot_be_started_
 
     with pytest.raises(ServiceFailed, match="the new one is broken") as caught:
         await deployer(engine).deploy(new, refuse)
-    assert caught.value.hint == "look at its log; the container before could not be started again: no such container"
+    assert caught.value.hint == "look at its log; the previous container could not be started again: no such container"
     assert engine.there == {}
 
 

@@ -312,7 +312,7 @@ async def test_a_rollback_makes_an_image_that_is_gone_where_it_can(house: House)
     """The folder holds the same contents again: it is built. Others: a conflict that names what there is."""
     await house.lived("a", "b")
     house.engine.there.discard("ns/one:a")
-    with pytest.raises(Conflict, match="the folder holds other contents"):
+    with pytest.raises(Conflict, match="the folder's contents have changed"):
         await house.rollback.to("one", "a")
     house.images.tag = "ns/one:a"
     await house.rollback.to("one", "a")

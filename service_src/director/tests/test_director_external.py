@@ -115,7 +115,7 @@ def test_it_is_not_the_directors_to_stop_or_to_start(
     wait_for(lambda: row_of(director, "debug_test"))
     status, body = director.get(f"/{verb}/debug_test")
     assert status == 409, body
-    assert "runs in no container of this director" in body["error"]["message"]
+    assert "does not run in a container of this director" in body["error"]["message"]
     assert "where it was started" in body["error"]["hint"]
 
 

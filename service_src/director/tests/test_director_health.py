@@ -31,7 +31,7 @@ LONG = SILENT_SECONDS + 1
         ({"docker_health": "healthy", "status": WELL}, "ok", ""),
         ({"docker_health": "starting"}, "starting", ""),
         ({"docker_health": "starting", "status": WELL}, "ok", ""),
-        ({"docker_health": "starting", "silent_for": LONG}, "failing", "it hangs, or does not reach Redis"),
+        ({"docker_health": "starting", "silent_for": LONG}, "failing", "it hangs, or cannot reach Redis"),
         ({"docker_health": "unhealthy", "status": WELL}, "failing", "its Docker health check fails; GET /logs/one"),
         ({"docker_health": "unhealthy", "status": FAILING}, "failing", "db: no"),
         ({"status": says("failing", reason="no", hint="do this")}, "failing", "db: no (do this)"),
@@ -49,7 +49,7 @@ LONG = SILENT_SECONDS + 1
         ({"status": WELL, "silent_for": SILENT_SECONDS}, "ok", ""),
         ({"status": WELL, "silent_for": LONG}, "failing", "it has not answered over Redis for 31 s: it hangs"),
         ({"silent_for": LONG, "docker_health": "healthy"}, "degraded", "though its health check passes"),
-        ({"status": FAILING, "silent_for": LONG, "docker_health": "healthy"}, "failing", "it last said: db: no"),
+        ({"status": FAILING, "silent_for": LONG, "docker_health": "healthy"}, "failing", "its last report: db: no"),
         ({"state": "restarting"}, "crashing", "Docker restarts it; GET /logs/one"),
         ({"status": WELL, "crashes": 3}, "crashing", "it crashed 3 times within the crash window; GET /logs/one"),
         ({"state": "exited", "exit_code": 137}, "stopped", "its container exited with code 137; GET /logs/one"),
@@ -85,7 +85,7 @@ def test_what_a_service_says_of_itself_is_bounded() -> None:
     found = Registrations()
     found.note("one", says("failing", reason="x" * MAX_HEALTH_BYTES), 0.0)
     reason = judge(Signs(name="one", state="running", status=found.status("one"))).reason
-    assert reason.startswith("health: its health facts have")
+    assert reason.startswith("health: its health report has")
     found.note("one", says("degraded", reason="x" * (MAX_HEALTH_BYTES // 2)), 0.0)
     assert len(judge(Signs(name="one", state="running", status=found.status("one"))).reason) == MAX_REASON
 

@@ -287,7 +287,7 @@ def test_json_that_is_too_much_is_cut_and_says_so() -> None:
         deep = [deep]
     assert len(pretty(deep)) < 5000
     long = str(pretty(["y" * 1000] * 1000))
-    assert len(long) < LONGEST + 2000 and "the rest is left out" in long
+    assert len(long) < LONGEST + 2000 and "the rest is not shown" in long
 
 
 @settings(deadline=None)

@@ -27,11 +27,11 @@ class Refusing:
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
-        ("MISCONF Redis is configured to save RDB snapshots", "free its disk"),
+        ("MISCONF Redis is configured to save RDB snapshots", "free disk space"),
         ("OOM command not allowed when used memory > 'maxmemory'.", "band_redis_maxmemory"),
         ("READONLY You can't write against a read only replica.", "REDIS_DSN has to name the primary"),
         ("NOPERM this user has no permissions", "run bin/setup again"),
-        ("NOREPLICAS Not enough good replicas to write.", "GET /logs/redis tells more"),
+        ("NOREPLICAS Not enough good replicas to write.", "GET /logs/redis shows its log"),
     ],
 )
 async def test_a_redis_that_refuses_writes_is_failing_with_what_to_do(error: str, advice: str) -> None:

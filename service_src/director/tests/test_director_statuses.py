@@ -88,11 +88,11 @@ def judged(known: Registrations, name: str) -> tuple[str, str]:
 HOSTILE = {
     "2000 levels": (nested(2000), "has more than 100 levels"),
     "900 levels": (nested(900), "has more than 100 levels"),
-    "2 MB": (answer(extra="x" * 2_000_000), "bytes, and at most"),
+    "2 MB": (answer(extra="x" * 2_000_000), "bytes; the limit is"),
     "a number of 400 digits": (answer(extra=10**400), "a number that is too large"),
     "a ttl of 400 digits": (answer(register=[{**ROW, "options": {"cache": {"ttl": 10**400}}}]), "`ttl`"),
     "a timeout of a century": (answer(register=[{**ROW, "options": {"timeout": 4e12}}]), "`timeout`"),
-    "a row that is a text": (answer(register=["row"]), "is no object"),
+    "a row that is a text": (answer(register=["row"]), "is not an object"),
     "a row without a method": (answer(register=[{"role": "handler"}]), "`method`"),
     "options that are a list": (answer(register=[{**ROW, "options": [1]}]), "`options`"),
     "a row with a large number": (answer(register=[{**ROW, "options": {"props": {"a": 10**30}}}]), "too large"),

@@ -88,7 +88,7 @@ async def test_an_event_that_is_not_there_says_why(store: RedisLink) -> None:
     """Nothing accepted yet, trimmed away, or unknown: each has its own hint."""
     for ask, hint in (
         (flake(NOW), "empty"),
-        (flake(NOW - 86_400_000), "trimmed away, front's setting EVENTS_KEEP"),
+        (flake(NOW - 86_400_000), "it was trimmed; front's setting EVENTS_KEEP"),
         (flake(NOW), "no event has this id"),
     ):
         with pytest.raises(NotFound) as caught:
@@ -163,7 +163,7 @@ async def test_a_listener_that_noted_its_beginning_is_exact(store: RedisLink) ->
     await store.command("XACK", "events", "late", new)
     (found,) = await event_stream.groups(store, old)
     assert found["state"] == "older"
-    assert found["reason"] == "older than this listener, which began at 2026-11-23 21:40:00 UTC"
+    assert found["reason"] == "older than this listener, which started at 2026-11-23 21:40:00 UTC"
     assert [one["state"] for one in await event_stream.groups(store, new)] == ["unknown"]
 
 
@@ -248,7 +248,7 @@ async def test_a_replay_is_the_services_own() -> None:
         {**no, "start": "2026-11-27", "end": "2026-11-28", "key": ""},
         {**no, "stop": True},
     ]
-    with pytest.raises(InvalidValue, match="exclude each other"):
+    with pytest.raises(InvalidValue, match="cannot be combined"):
         await found.replay(params.ReplayEventsParams(name="one", resume=True, stop=True))
 
 

@@ -132,7 +132,7 @@ def test_the_metrics_of_a_service_are_its_own_words(ran: Any) -> None:
     ran.image("odd")
     assert ran.post("/run/odd", {"env": {"NO_METRICS": "1"}})[0] == 200
     status, body = ran.get("/metrics/odd")
-    assert (status, "does not answer with metrics" in body["error"]["message"]) == (502, True)
+    assert (status, "returned no metrics" in body["error"]["message"]) == (502, True)
     ran.get("/rm/odd")
 
 

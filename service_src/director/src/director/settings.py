@@ -79,12 +79,12 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_variab
             if folder is not None and not folder.is_dir():
                 yield f"{_variable(name)}={folder} is not a folder"
         if self.webhook_url and not self.webhook_url.reveal().startswith(("http://", "https://")):
-            yield "BAND_WEBHOOK_URL is not an http or https address"
+            yield "BAND_WEBHOOK_URL is not an http or https URL"
         dsn = self.redis_dsn.reveal()
         if self.redis_users and dsn and not (RedisAddress.parse(dsn).username and RedisAddress.parse(dsn).password):
             yield (
-                "BAND_REDIS_USERS needs REDIS_USER and REDIS_PASSWORD or REDIS_PASSWORD_FILE: a user of Redis that may "
-                "make others (docs/director.md, Redis users)"
+                "BAND_REDIS_USERS needs REDIS_USER and REDIS_PASSWORD or REDIS_PASSWORD_FILE: a Redis user that may "
+                "create others (docs/director.md, Redis users)"
             )
 
     @classmethod

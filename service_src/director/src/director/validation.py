@@ -24,13 +24,13 @@ IN_WORDS = {
     NAMESPACE_PATTERN: "a name of a-z, 0-9 and -, beginning with a letter, of at most 32 characters",
     POS_PATTERN: "a place on the grid, column x row, as in 2x3; both from 0 to 99",
     ENV_KEY_PATTERN: "a name of letters, digits and _, as in LOG_LEVEL",
-    MEMORY_PATTERN: "a size of memory, as in 350m or 1.5g",
-    METHOD_PATTERN: "a name of a method: letters, digits, _, . and -, as in dead_letters",
-    EVENT_ID_PATTERN: "an event's id: up to 20 digits, as front answered it",
+    MEMORY_PATTERN: "an amount of memory, as in 350m or 1.5g",
+    METHOD_PATTERN: "the name of a method: letters, digits, _, . and -, as in dead_letters",
+    EVENT_ID_PATTERN: "an event's id: up to 20 digits, as in front's response",
     STREAM_ID_PATTERN: "an id of the stream, as in 1795470000000-0",
     PLACE_PATTERN: "beginning, now, a time as in 2026-11-27T09:30, or an id as in 1795470000000-0",
-    STREAM_IDS_PATTERN: "ids of the stream joined by commas, as in 1795470000000-0,1795470000000-1",
-    RELEASE_PATTERN: "a release's id, as GET /releases/<name> shows it",
+    STREAM_IDS_PATTERN: "ids of the stream separated by commas, as in 1795470000000-0,1795470000000-1",
+    RELEASE_PATTERN: "a release's id, as shown by GET /releases/<name>",
     ENV_VALUE_PATTERN: "a string without NUL characters",
 }
 
@@ -58,7 +58,7 @@ def explain(message: str) -> str:
 
 def _sentence(what: str) -> str:
     if match := _REGEX.match(what):
-        return f"must be {IN_WORDS.get(match['pattern'].replace(chr(92) * 2, chr(92)), 'of another form')}"
+        return f"must be {IN_WORDS.get(match['pattern'].replace(chr(92) * 2, chr(92)), 'in another format')}"
     if match := _BOUND.match(what):
         return f"must be {_SIGNS[match['sign']]} {match['bound'].removesuffix('.0')}"
     if match := _TYPE.match(what):
@@ -66,8 +66,6 @@ def _sentence(what: str) -> str:
         return f"must be {wanted}, not {_KINDS.get(match['given'], match['given'])}"
     if match := _FIELD.match(what):
         return (
-            f"{match['name']!r} is missing"
-            if match["what"].startswith("missing")
-            else f"{match['name']!r} is not known"
+            f"{match['name']!r} is missing" if match["what"].startswith("missing") else f"{match['name']!r} is unknown"
         )
     return what

@@ -29,9 +29,17 @@ def _add_cache(metrics: Metrics, app: Front) -> None:
         label="result",
     )
     # The names of before; they go with the next release.
-    gauge("front_answers_kept", lambda: float(len(cache)), "Now band_front_enrichment_cache_size.")
-    gauge("front_answers_used_again", lambda: float(cache.hits), "Now band_front_enrichment_cache_lookups_total.")
-    gauge("front_answers_not_kept", lambda: float(cache.misses), "Now band_front_enrichment_cache_lookups_total.")
+    gauge("front_answers_kept", lambda: float(len(cache)), "Deprecated, use band_front_enrichment_cache_size.")
+    gauge(
+        "front_answers_used_again",
+        lambda: float(cache.hits),
+        "Deprecated, use band_front_enrichment_cache_lookups_total.",
+    )
+    gauge(
+        "front_answers_not_kept",
+        lambda: float(cache.misses),
+        "Deprecated, use band_front_enrichment_cache_lookups_total.",
+    )
 
 
 def _add_connections(metrics: Metrics, app: Front) -> None:
@@ -69,4 +77,4 @@ def _add_journal(metrics: Metrics, acceptor: JournalAcceptor) -> None:
 
 def _counter(metrics: Metrics, name: str, read: Callable[[], float], text: str) -> None:
     metrics.counter(name, read, text)
-    metrics.gauge(name, read, f"Now band_{name}_total; goes with the next release.")
+    metrics.gauge(name, read, f"Deprecated, use band_{name}_total; the next release removes it.")

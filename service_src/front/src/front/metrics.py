@@ -15,7 +15,7 @@ COUNTED: Final[Mapping[str, str]] = {
     "overloaded": "Requests and messages that there was no room for; the client was told 503.",
     "failed": "Requests that an unexpected error ended; the client was told 500.",
     "reserved_fields_dropped": "Events that brought fields along which only enrichers may write.",
-    "forged": "Now band_front_reserved_fields_dropped_total; goes with the next release.",
+    "forged": "Deprecated, use band_front_reserved_fields_dropped_total; the next release removes it.",
     "protocol_errors": "Requests that were no HTTP, or broke off.",
 }
 """What each counter counts; they begin at 0."""
@@ -49,7 +49,7 @@ class Counters:
             counts[of] = counts.get(of, 0) + 1
             former = f"front_{LABELLED[name][2]}{_ODD.sub('_', of)}"
             if counts[of] == 1:
-                self._metrics.declare(former, f"Now band_front_{name}_total; goes with the next release.")
+                self._metrics.declare(former, f"Deprecated, use band_front_{name}_total.")
             self._metrics.add(former)
         else:
             self._metrics.add(f"front_{name}")

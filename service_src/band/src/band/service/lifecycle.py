@@ -386,7 +386,7 @@ class Service:
             ("messages_malformed", lambda: float(self.dispatcher.malformed), "Messages that were no JSON-RPC."),
         ):
             self.metrics.counter(name, read, text)
-            self.metrics.gauge(name, read, f"Now band_{name}_total; goes with the next release.")
+            self.metrics.gauge(name, read, f"Deprecated, use band_{name}_total; the next release removes it.")
         self.metrics.gauge("calls_in_progress", self.server.in_progress, "Calls in progress, by method.")
         self.metrics.gauge("calls_in_flight", lambda: float(self.server.in_flight), "Calls in progress.")
         self.metrics.gauge("uptime_seconds", lambda: time.time() - self.started_at, "Seconds since the start.")

@@ -25,14 +25,18 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 
 _GAUGES: tuple[tuple[str, str, Callable[[ServiceRow], float | None]], ...] = (
     ("up", "1 while the service's container runs.", lambda row: row.state == "running"),
-    ("wanted", "1 if the service is to run.", lambda row: row.wanted == "running"),
-    ("restarts", "Now band_service_restarts_total; goes with the next release.", lambda row: row.restarts),
+    ("wanted", "1 if the service should run.", lambda row: row.wanted == "running"),
+    ("restarts", "Deprecated, use band_service_restarts_total; the next release removes it.", lambda row: row.restarts),
     ("crashes", "Crashes of the service within the crash window.", lambda row: row.crashes),
-    ("crashed", "1 once the crash window is full: it needs somebody.", lambda row: row.health == "crashed"),
-    ("dead_letters", "Events that the service could not deliver.", lambda row: row.dead_letters),
+    (
+        "crashed",
+        "1 once the crash window is full and the service is no longer restarted.",
+        lambda row: row.health == "crashed",
+    ),
+    ("dead_letters", "Dead letters: events that the service could not process.", lambda row: row.dead_letters),
     ("uptime_seconds", "Seconds since the container started.", lambda row: row.uptime),
-    ("memory_bytes", "Memory in use, page cache left out.", lambda row: row.memory),
-    ("memory_limit_bytes", "The container's limit of memory.", lambda row: row.memory_limit),
+    ("memory_bytes", "Memory in use, without the page cache.", lambda row: row.memory),
+    ("memory_limit_bytes", "The container's memory limit.", lambda row: row.memory_limit),
     ("cpu_percent", "Recent CPU usage, in percent of one CPU.", lambda row: row.cpu_percent),
     (
         "data_age_seconds",
@@ -50,13 +54,13 @@ class RequestCounts:
         self.registry = CollectorRegistry(auto_describe=False)
         self._counts = Counter(
             "band_director_requests",
-            "Answers of the director by endpoint and status.",
+            "Responses of the director by endpoint and status.",
             ["endpoint", "status"],
             registry=self.registry,
         )
         self._seconds = Histogram(
             "band_director_request_seconds",
-            "How long the director took to answer, by endpoint.",
+            "Duration of the director's responses, by endpoint.",
             ["endpoint"],
             registry=self.registry,
             buckets=BUCKETS,
@@ -94,8 +98,8 @@ class Metrics:
         for name, text, read in _GAUGES:
             values = {row.name: read(row) for row in rows}
             yield _family(GaugeMetricFamily, f"service_{name}", text, values)
-        yield _words(rows, "state", STATES, "1 for the state of the service's container, else 0.")
-        yield _words(rows, "health", get_args(HealthWord), "1 for the director's word of the service's health, else 0.")
+        yield _words(rows, "state", STATES, "1 for the state of the service's container, otherwise 0.")
+        yield _words(rows, "health", get_args(HealthWord), "1 for the service's health, otherwise 0.")
         yield from self._of_services(rows)
 
     def _of_director(self) -> Iterator[Metric]:
@@ -104,15 +108,15 @@ class Metrics:
         info.add_metric([__version__], 1)
         yield info
         for name, up in {"docker": not board.snapshot.error, "redis": board.redis.status == "ok"}.items():
-            yield GaugeMetricFamily(f"band_{name}_up", f"1 while the director reaches {name}.", value=float(up))
-        killed = "Scripts that kept Redis busy and that the director ended."
+            yield GaugeMetricFamily(f"band_{name}_up", f"1 while the director can reach {name}.", value=float(up))
+        killed = "Scripts that kept Redis busy and were ended by the director."
         yield CounterMetricFamily("band_redis_scripts_killed", killed, value=board.scripts.killed)
 
     def _of_services(self, rows: Iterable[ServiceRow]) -> Iterator[Metric]:
         restarts, used = self.table.board.ports.restarts, self.table.cpu_seconds()
         text = "How often Docker restarted the container."
         yield _family(CounterMetricFamily, "service_restarts", text, {row.name: row.restarts for row in rows})
-        text = "Restarts because a published port had gone dead."
+        text = "Restarts because a published port was dead."
         yield _family(CounterMetricFamily, "service_port_restarts", text, restarts)
         text = "CPU seconds that the container used since it started."
         yield _family(CounterMetricFamily, "service_cpu_seconds", text, used)

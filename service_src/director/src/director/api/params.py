@@ -101,13 +101,14 @@ class LogsParams(ServiceParams, frozen=True):
 
 
 EventId = Annotated[
-    str, msgspec.Meta(pattern=validation.EVENT_ID_PATTERN, description="id of an event, as front answered it")
+    str, msgspec.Meta(pattern=validation.EVENT_ID_PATTERN, description="id of an event, as in front's response")
 ]
 StreamId = Annotated[
     str, msgspec.Meta(pattern=validation.STREAM_ID_PATTERN, description="id of an entry of the stream")
 ]
 StreamIds = Annotated[
-    str, msgspec.Meta(pattern=validation.STREAM_IDS_PATTERN, description="stream ids of dead letters, joined by commas")
+    str,
+    msgspec.Meta(pattern=validation.STREAM_IDS_PATTERN, description="stream ids of dead letters, separated by commas"),
 ]
 
 
@@ -249,7 +250,7 @@ def read_params(
     unknown = sorted(set(merged) - fields)
     if strict and unknown:
         known = ", ".join(sorted(fields - set(path))) or "none"
-        hint = f"parameters here: {known}"
+        hint = f"known parameters: {known}"
         if unknown[0].lstrip().startswith("{"):
             hint += "; that looks like JSON: send it with Content-Type: application/json"
         raise BadParameter(f"unknown parameter {shown_key(unknown[0])}", hint)

@@ -107,10 +107,10 @@ _OBJECTS = frozenset({"env", "limits"})
 _ALWAYS = frozenset({400, 403, 429})
 _ERRORS = {
     400: "a parameter is unknown, missing or of the wrong type",
-    403: "the guard refuses the request",
+    403: "the request was refused: another site's page, a wrong Host, or no valid token",
     404: "no such service, image or method",
     409: "not possible in this state",
-    422: "a parameter has an impossible value",
+    422: "a parameter has an invalid value",
     429: "too many wrong tokens from this address; `Retry-After` says when to try again",
     502: "the service failed, or Docker or Redis is unavailable; `log` holds its last lines",
     503: "Docker is unavailable",
@@ -135,8 +135,8 @@ class Error(msgspec.Struct):
 
 
 _ABOUT = (
-    "Every path answers GET and POST alike. Parameters come from the path, the query and a JSON or form body; the body "
-    "wins over the query. Another method is 405, a body over 2 MB 413, both with the body of an error."
+    "Every path works with GET and POST. Parameters come from the path, the query and a JSON or form body; the body "
+    "wins over the query. Other methods get 405, a body over 2 MB gets 413, both with an error body."
 )
 _FREE: dict[str, Any] = {
     "name": "arguments",
@@ -144,7 +144,7 @@ _FREE: dict[str, Any] = {
     "required": False,
     "style": "form",
     "explode": True,
-    "description": "any other parameters, each one argument",
+    "description": "any other parameters; each is one argument",
     "schema": {"type": "object", "additionalProperties": {"type": "string"}},
 }
 

@@ -106,7 +106,7 @@ class Guard(msgspec.Struct, frozen=True):
         closed = closed and not _in_session(self.token or "", headers)
         if given and closed:
             raise WrongToken("the token is wrong", _SHOW)
-        policy = SitePolicy(self.hosts, owner="this director", host_hint="BAND_ALLOWED_HOSTS adds a name")
+        policy = SitePolicy(self.hosts, owner="this director", host_hint="BAND_ALLOWED_HOSTS adds names")
         refusal = policy.refusal(header, reads=self._only_reads(path), trusted=shown)
         if refusal is not None:
             raise Refused(refusal.reason, refusal.hint)

@@ -124,7 +124,7 @@ def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
     """Return what aiohttp itself refuses in the director's form; 405 keeps its Allow header."""
     message = f"{error.status} {error.reason}: {request.path[:200]}"
     answer = _json(
-        {"error": {"code": "http", "message": message, "hint": "GET /openapi.json shows what there is"}}, error.status
+        {"error": {"code": "http", "message": message, "hint": "GET /openapi.json lists the API"}}, error.status
     )
     if "Allow" in error.headers:
         answer.headers["Allow"] = error.headers["Allow"]

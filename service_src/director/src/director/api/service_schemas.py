@@ -131,7 +131,7 @@ def asyncapi(services: Mapping[str, Schemas]) -> dict[str, Any]:
             "action": "receive",
             "channel": channel,
             "title": f"{service} listens",
-            "summary": method.description or f"what {service} does with each event",
+            "summary": method.description or f"{service} consumes each event",
             "messages": [{"$ref": f"#/channels/events/messages/{key if method.event else 'event'}"}],
         }
         for key, (service, method) in listeners.items()
@@ -143,7 +143,7 @@ def asyncapi(services: Mapping[str, Schemas]) -> dict[str, Any]:
         "info": {
             "title": "Events of Rockstat Band",
             "version": __version__,
-            "description": "Each accepted event is an entry of a Redis stream, each listener a consumer group of it.",
+            "description": "Each accepted event is an entry of a Redis stream, each listener a consumer group on it.",
         },
         "defaultContentType": "application/json",
         "channels": {

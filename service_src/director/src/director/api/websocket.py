@@ -33,9 +33,9 @@ async def open_socket(request: web.Request, connected: int, hint: str) -> web.We
     """
     socket = web.WebSocketResponse(heartbeat=HEARTBEAT, compress=True, max_msg_size=4096)
     if not socket.can_prepare(request):
-        raise BadParameter("this is a WebSocket", hint)
+        raise BadParameter("this path is a WebSocket", hint)
     if connected >= MOST_CLIENTS:
-        raise Conflict(f"{MOST_CLIENTS} clients are already connected", "close one of them")
+        raise Conflict(f"{MOST_CLIENTS} clients are already connected", "close one of the connections")
     await socket.prepare(request)
     if (session := session_cookie(request.headers)) and request.transport is not None:
         _opened[socket] = session, request.transport
@@ -81,7 +81,7 @@ async def serve_lines(feed: LogFeed, request: web.Request) -> web.StreamResponse
 def _name(request: web.Request) -> str | None:
     unknown = sorted(set(request.query) - {"name"})
     if unknown:
-        raise BadParameter(f"unknown parameter {unknown[0][:80]!r}", "parameters here: name")
+        raise BadParameter(f"unknown parameter {unknown[0][:80]!r}", "known parameters: name")
     name = request.query.get("name")
     return check_name(name) if name else None
 

@@ -94,7 +94,9 @@ def _facts(row: ServiceRow, running: bool, now: float) -> Iterator[Fact]:
         yield Fact("up", duration(row.uptime))
         yield Fact("cpu", percent(row.cpu_percent), "of one CPU")
     elif row.state == "external":
-        yield Fact("runs", "elsewhere", "it announces itself, and runs in no container of this director")
+        yield Fact(
+            "runs", "elsewhere", "it announces itself on Redis, and does not run in a container of this director"
+        )
     elif row.exit_code is not None:
         yield Fact("exit code", str(row.exit_code), tone="bad" if row.exit_code else "")
     if row.watch_until:

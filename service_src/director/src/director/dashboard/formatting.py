@@ -131,7 +131,7 @@ def pretty(value: Any) -> Markup:
     for part in _value(value, 0):
         size += len(part)
         if size > LONGEST:
-            parts.append('\n<span class="j-cut">… the rest is left out</span>')
+            parts.append('\n<span class="j-cut">… the rest is not shown</span>')
             break
         parts.append(part)
     return Markup("".join(parts))  # noqa: S704 - each part is escaped, or ours

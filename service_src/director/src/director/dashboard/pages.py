@@ -44,27 +44,27 @@ WORDS = (
     ("starting", "it has not responded yet"),
     (
         "degraded",
-        "it reports itself degraded, or has not responded for 30 s although its health check passes; see its card",
+        "it reports a problem, or has not responded for 30 s although its health check passes; see its card",
     ),
     (
         "failing",
-        "it reports itself failing, its health check fails, it is paused, or has not responded for 30 s; see its card",
+        "it reports that it cannot work, its health check fails, it is paused, or has not responded for 30 s; see its card",
     ),
     ("crashing", "it exits repeatedly and is restarted with back-off"),
-    ("crashed", "crash loop: held back until the cool-down (30 min) ends or it is started manually"),
+    ("crashed", "crash loop: not restarted until the cool-down (30 min) ends or it is started manually"),
     ("missing", "it should run but has no running container"),
     ("stopped", "it was stopped manually"),
 )
 DOCS = (
-    ("troubleshooting.md", "what messages mean, and what to do"),
-    ("operate.md", "hosts, settings, secrets, upgrades, what keeps it running"),
+    ("troubleshooting.md", "what messages mean and what to do"),
+    ("operate.md", "secrets, upgrades, rollbacks, backups, what restarts what"),
     ("monitoring.md", "Prometheus, alert rules, a dashboard, the webhook"),
-    ("director.md", "releases, the watch after a switch, the crash window, image folders"),
+    ("director.md", "the API, releases, the watch after a deploy, the crash window, image folders"),
     ("dashboard.md", "this page"),
     ("write-a-service.md", "a service of your own in ten minutes"),
-    ("front.md", "what events may look like, and what is refused"),
-    ("durability.md", "what a 200 promises, and what each fault costs"),
-    ("privacy.md", "addresses, consent, what is kept"),
+    ("front.md", "how events are accepted, and what is refused"),
+    ("durability.md", "what a 200 guarantees, and what each fault may cost"),
+    ("privacy.md", "IP addresses, consent, retention"),
     ("threat-model.md", "who can reach what"),
 )
 """The pages of the documentation that an operator needs first; a test sees to it that they are there."""

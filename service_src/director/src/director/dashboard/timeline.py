@@ -56,7 +56,7 @@ def _came(body: Mapping[str, Any], began: float) -> Step:
     of = f", project {project}" if project else ""
     return Step(
         at="0 ms", what="Received", text=f"{where}{of}", when=began / 1000, facts=body,
-        facts_title="The whole event, as it was stored",
+        facts_title="The full event, as it was stored",
     )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def _front(body: Mapping[str, Any], trace: Mapping[str, Any], found: Mapping[str
     if isinstance(enrichers, Mapping) and enrichers:
         bars = _bars(enrichers, body)
         late = [bar.name for bar in bars if bar.tone != "ok"]
-        text = f"Without {', '.join(late)}: an event does not wait for those who do not answer." if late else ""
+        text = f"Without {', '.join(late)}: an event does not wait for enrichers that do not answer." if late else ""
         tone, icon = ("warn", "warn") if late else ("ok", "ok")
         yield Step(at="", what=f"{count(len(bars), 'enricher')} asked", text=text, tone=tone, icon=icon, bars=bars)
     if trace.get("handler"):
@@ -109,24 +109,24 @@ def _group(group: Mapping[str, Any], began: float) -> Step:
     if state == "pending":
         times = count(int(group.get("deliveries") or 1), "time")
         text = f"Delivered {times}, last {milliseconds(group.get('idle_ms'))} ago; not acknowledged."
-        return Step(at="", what=f"{name} has it", text=text, tone="info", icon="wait")
+        return Step(at="", what=f"{name} is processing it", text=text, tone="info", icon="wait")
     if state == "dead_letter":
         reason = str(group.get("reason") or "no reason was given")
-        return Step(at=since, what=f"{name} could not deliver it", text=reason, tone="bad", icon="bad")
+        return Step(at=since, what=f"{name} could not process it", text=reason, tone="bad", icon="bad")
     if state == "older":
         return Step(at="", what=f"Not for {name}", text="Older than this listener.", tone="idle", icon="stop")
     took = _number(group.get("ms"))
-    text = f"Handled in {milliseconds(took)}." if took is not None else ""
+    text = f"Processed in {milliseconds(took)}." if took is not None else ""
     tone, said = _said(answer)
     known = state != "unknown" or said
     return Step(
         at=since,
-        what=f"Taken by {name}" if known else f"{name}: no delivery record left",
+        what=f"Processed by {name}" if known else f"{name}: no delivery record left",
         text=f"{text} {said}".strip() or "Delivered, or older than this listener.",
         tone=tone if known else "idle",
         icon="bad" if tone == "bad" else "ok" if known else "stop",
         facts=answer if isinstance(answer, Mapping) else None,
-        facts_title="Its whole answer",
+        facts_title="Its full report",
     )
 
 
@@ -137,7 +137,7 @@ def _said(answer: Any) -> tuple[str, str]:
     outcome = str(answer.get("outcome") or "")
     words = " ".join(str(answer[key]) for key in ("answer", "hint") if answer.get(key))
     said = ": ".join(part for part in (outcome, words) if part)
-    return _SAID.get(outcome, "ok"), f"It says “{said}”." if said else ""
+    return _SAID.get(outcome, "ok"), f"It reports “{said}”." if said else ""
 
 
 def _number(value: Any) -> float | None:

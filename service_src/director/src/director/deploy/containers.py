@@ -67,9 +67,7 @@ class Containers:
                 raise
             else:
                 return container, ports
-        raise Conflict(
-            "no port of the pool could be bound", "check what listens there (ss -ltnp), or change BAND_PORTS"
-        )
+        raise Conflict("no port of the pool is usable", "check what listens there (ss -ltnp), or change BAND_PORTS")
 
     async def create(self, wanted: DesiredService, name: str, ports: Mapping[int, int]) -> str:
         """Create a container and return its id; its service is let into Redis before."""
@@ -93,7 +91,7 @@ class Containers:
             container = await self.engine.create(name, container_config(wanted.spec, placement))
         except DockerRefused as error:
             if error.engine_status == 409:
-                hint = "rename or remove the container that has it, or give the service another name"
+                hint = "rename or remove that container, or rename the service"
                 raise Conflict(
                     f"container name {name} is already in use by a container outside the platform", hint
                 ) from error
@@ -171,7 +169,7 @@ class Containers:
             for port in sorted(fixed_ports(wanted)):
                 holder = await self.engine.port_holder(port)
                 known += [f"port {port} is in use by {holder}"] if holder else []
-        hint = f"{', '.join(known)}; stop it" if known else "no container has it: `ss -ltnp` shows the process"
+        hint = f"{', '.join(known)}; stop it" if known else "no container uses it: `ss -ltnp` shows the process"
         what = f"host port of {wanted.spec.name} is taken: {error.message}"
         return Conflict(what, f"{hint}, or choose another in band.yml")
 

@@ -147,7 +147,7 @@ class DockerRolling(Containers):
         except DockerUnavailable as error:  # removed with its end, say: the reconciler makes a container in its place
             logger.warning("service_not_restored", service=old.service, container=old.short_id, reason=error.message)
             if isinstance(reason, DirectorError):
-                reason.hint += f"; the container before could not be started again: {error.message}"
+                reason.hint += f"; the previous container could not be started again: {error.message}"
         else:
             logger.warning("service_restored", service=old.service, container=old.short_id)
 

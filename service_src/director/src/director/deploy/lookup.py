@@ -23,7 +23,7 @@ def check_not_core(name: str) -> None:
     """Raise Conflict for the name of a container of the platform itself."""
     if name in CORE:
         hint = "its container is managed by Ansible: setup.yml creates it, uninstall.yml removes it"
-        raise Conflict(f"{name} is reserved by the platform, and is not a service", hint, service=name)
+        raise Conflict(f"{name} is reserved for the platform and is not a service", hint, service=name)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -52,7 +52,7 @@ class Verbs:
         if not self.desired.loaded:
             raise Conflict("the desired state is not loaded yet (Redis)", "check Redis: GET /health")
         if await self.images.has_folder(name):
-            raise NotFound(f"service {name!r} was never run", f"GET /run/{name} runs it", service=name)
+            raise NotFound(f"service {name!r} has never been run", f"GET /run/{name} runs it", service=name)
         near = did_you_mean(name, {*self.desired.all(), *await self.images.names()})
         hint = f"{near}GET /list lists the services, GET /list_images what can be run"
         raise NotFound(f"no such service or image folder: {name!r}", hint, service=name)

@@ -108,7 +108,7 @@ class Readiness:
         if unwell:
             said = scrub(complaints(unwell) or "no reason given", self._secrets(wanted))
             hint = "the previous release (if any) stays in service; see the new one's last log lines"
-            return ServiceFailed(f"{name} answers, and says that it is failing: {said}", hint, log=lines)
+            return ServiceFailed(f"{name} answers, but reports that it is failing: {said}", hint, log=lines)
         return TimedOut(
             f"{name} did not answer __status within {self._around.ready_timeout:.0f} s",
             "check its connection to Redis and its name; see its last log lines",
@@ -131,7 +131,7 @@ class Readiness:
             if seen.health == "unhealthy" or late:
                 kind = TimedOut if late else ServiceFailed
                 raise kind(
-                    f"{wanted.spec.name} answers, but its health check says {seen.health}",
+                    f"{wanted.spec.name} answers, but its health check reports {seen.health}",
                     "check `health` in its band.yml; see its last log lines",
                     log=await self.last_lines(container, wanted),
                 )
@@ -144,7 +144,7 @@ class Readiness:
         code = seen.exit_code if seen else None
         why, hint = f"exited with code {code}", "see its last log lines"
         if seen is None:
-            why = "ended, and its container is gone,"
+            why = "exited, and its container is gone,"
             hint = "without auto_remove its output would be kept" if wanted.spec.auto_remove else "run it again"
         elif seen.oom_killed:
             why = "was OOM-killed"

@@ -100,7 +100,7 @@ class Rollback(Verbs):
         if release is None:
             target = history.previous(found)
             if target is None:
-                raise Conflict(f"{name} has no earlier good release to go back to", _others(name, found), service=name)
+                raise Conflict(f"{name} has no earlier good release to return to", _others(name, found), service=name)
             return target
         target = history.find(found, release)
         if target is None:
@@ -108,7 +108,7 @@ class Rollback(Verbs):
         if target.state == "current":
             raise Conflict(f"release {release} of {name} is the current one", _others(name, found), service=name)
         if target.state == "failed":
-            raise Conflict(f"release {release} of {name} never served: {target.reason}", _others(name, found))
+            raise Conflict(f"release {release} of {name} never became ready: {target.reason}", _others(name, found))
         return target
 
     def _earlier(self, name: str, tried: set[str]) -> Release | None:
@@ -127,18 +127,20 @@ class Rollback(Verbs):
         image, name = target.spec.image, target.spec.name
         if await self.engine.image(image) is not None:
             return None
-        hint = f"GET /releases/{name} shows the releases whose images are there; GET /run/{name} deploys the folder"
+        hint = f"GET /releases/{name} shows which releases have an image; GET /run/{name} deploys the folder"
         try:
             plan = await self.images.plan(name)
         except DirectorError as error:
             raise Conflict(f"image {image} of release {target.id} is gone: {error.message}", hint) from error
         if plan.tag != image:
-            raise Conflict(f"image {image} of release {target.id} is gone, and the folder holds other contents", hint)
+            raise Conflict(
+                f"image {image} of release {target.id} is gone, and the folder's contents have changed", hint
+            )
         return plan
 
 
 def _others(name: str, found: history.History) -> str:
     ids = list(dict.fromkeys(item.id for item in found if item.state in {"good", "rolled_back"}))
     if not ids:
-        return f"GET /releases/{name} shows what there is; an earlier release is kept from the second /run on"
-    return f"GET /rollback/{name}?to= takes one of: {', '.join(ids)}"
+        return f"GET /releases/{name} lists the releases; there is an earlier one from the second /run on"
+    return f"GET /rollback/{name}?to= accepts one of: {', '.join(ids)}"

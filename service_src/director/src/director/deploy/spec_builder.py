@@ -105,8 +105,8 @@ def _redis_keys(folder: ImageFolder, namespace: str) -> tuple[str, ...]:
     for key in folder.band.redis_keys:
         if key != ANY_KEY and is_platform_key(key, namespace):
             raise InvalidValue(
-                f"band.yml of {folder.name}: redis_keys: {key!r} reaches keys of the platform itself",
-                'name keys of your services only, as in redis_keys: ["sessions:*"]',
+                f"band.yml of {folder.name}: redis_keys: {key!r} matches keys of the platform itself",
+                'list keys of your own services only, as in redis_keys: ["sessions:*"]',
             )
     events = {"none": (NO_EVENTS,), "read": (READ_EVENTS,), "listen": ()}[folder.band.redis_events]
     return (*events, *sorted(folder.band.redis_keys))
@@ -160,9 +160,9 @@ def changed(document: Mapping[str, Any], changes: Mapping[str, Any]) -> Document
         try:
             _shaping(document)
         except (msgspec.ValidationError, InvalidValue):
-            hint = "nothing was changed; what is stored already is not valid either: GET /get_config shows it"
+            hint = "nothing was changed; the stored config is invalid too: GET /get_config shows it"
         else:
-            hint = "nothing was changed: the config is as it was"
+            hint = "nothing was changed"
         raise InvalidValue(f"bad parameter: {said}", hint) from error
     return result
 
@@ -204,7 +204,8 @@ def update(document: Mapping[str, Any], changes: Mapping[str, Any]) -> Document:
         *path, last = dotted.split(".")
         if not all([*path, last]):
             raise InvalidValue(
-                f"a parameter {shown_key(dotted)} is not a key of a config", "write keys with dots between, as env.TZ"
+                f"a parameter {shown_key(dotted)} is not a key of a config",
+                "separate the parts of a key with dots, as in env.TZ",
             )
         _set(result, dotted, path, last, value)
     return result
@@ -215,9 +216,7 @@ def _set(document: Document, dotted: str, path: list[str], last: str, value: Any
     for part in path:
         below = trail[-1].setdefault(part, {})
         if not isinstance(below, dict):
-            raise InvalidValue(
-                f"config key {dotted} goes through {part}, which is not an object", f"remove {part} first"
-            )
+            raise InvalidValue(f"config key {dotted}: {part} is not an object", f"remove {part} first")
         trail.append(below)
     if value not in ("", None):
         trail[-1][last] = value

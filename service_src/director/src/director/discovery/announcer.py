@@ -100,7 +100,7 @@ class Announcer:
             await work
         except Exception as error:  # noqa: BLE001 - what one service answers must not be lost in silence
             logger.exception("ask_failed", service=service)
-            self.registrations.fault(service, f"its answer cannot be used: {type(error).__name__}", time.time())
+            self.registrations.fault(service, f"its response is invalid: {type(error).__name__}", time.time())
 
     async def run(self) -> None:
         """Sweep once, then push whenever the rows differ from what front was last told."""

@@ -75,8 +75,8 @@ def judge(signs: Signs) -> Health:
     if signs.dead_ports:
         where = ", ".join(f"127.0.0.1:{port}" for port in signs.dead_ports)
         what = f"nothing accepts connections at {where}, though its container is healthy"
-        why = "Docker's proxy of that port has ended; the director restarts the service"
-        return Health(FAILING, f"{what}: {why}; if it stays so, GET /restart/{signs.name}")
+        why = "Docker's proxy process for that port has died; the director restarts the service"
+        return Health(FAILING, f"{what}: {why}; if that does not help, GET /restart/{signs.name}")
     if word == DEGRADED:
         return Health(DEGRADED, complaints(signs.status) or f"{_no_reason(DEGRADED)}; {_look(signs)}")
     return _STARTING if signs.docker_health == "starting" and word is None else _OK
@@ -85,11 +85,11 @@ def judge(signs: Signs) -> Health:
 def _judge_silent(signs: Signs, word: str | None) -> Health:
     silent = f"it has not answered over Redis for {signs.silent_for:.0f} s"
     told = complaints(signs.status)
-    last = f"; it last said: {told}" if told else ""
+    last = f"; its last report: {told}" if told else ""
     if signs.docker_health == "healthy" and word != FAILING:
         reason = f"{silent}, although its health check passes; check its connection to Redis: {_look(signs)}{last}"
         return Health(DEGRADED, reason)
-    reason = f"{silent}: it hangs, or does not reach Redis; {_look(signs)}, GET /restart/{signs.name}{last}"
+    reason = f"{silent}: it hangs, or cannot reach Redis; {_look(signs)}, GET /restart/{signs.name}{last}"
     return Health(FAILING, reason)
 
 

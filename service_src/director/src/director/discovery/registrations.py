@@ -61,7 +61,7 @@ MAX_BYTES = 1024 * 1024
 MAX_NAME = 200
 MAX_NUMBER = 10**9
 """Of `timeout` (milliseconds) and `ttl` (seconds) in a row."""
-_LOOK = "correct what the service answers to __status"
+_LOOK = "fix the service's response to __status"
 _LEAF = str | int | float | None
 
 
@@ -99,7 +99,7 @@ def said(facts: Mapping[str, Any]) -> str:
 def bounded(status: Status, size: int) -> Status:
     """Return a status of `size` bytes without what nobody could keep or pass on; its health says what was left out."""
     if size > MAX_BYTES:
-        return refused(status, f"its status has {size} bytes, and at most {MAX_BYTES} are taken")
+        return refused(status, f"its status has {size} bytes; the limit is {MAX_BYTES}")
     found = _with_short_reasons(status)
     register, wrong = found.get("register"), []
     if isinstance(register, list):
@@ -110,7 +110,7 @@ def bounded(status: Status, size: int) -> Status:
         return refused(found, f"its status {problem}")
     if wrong:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        return _complaining(found, "register", f"a row that it registers is left out: it {wrong[0]}{more}")
+        return _complaining(found, "register", f"one of its registrations is ignored: it {wrong[0]}{more}")
     return found
 
 
@@ -127,18 +127,18 @@ def refused(status: Mapping[str, Any], reason: str) -> Status:
 def row_problem(row: Any) -> str:
     """Return what is wrong with a row of `register`; empty when it can be passed on to front."""
     if not isinstance(row, dict):
-        return "is no object"
+        return "is not an object"
     for field in ("method", "role"):
         if not isinstance(row.get(field), str) or not 0 < len(row[field]) <= MAX_NAME:
-            return f"has no `{field}`, a text of at most {MAX_NAME} characters"
+            return f"needs a `{field}`, a string of at most {MAX_NAME} characters"
     options = row.get("options") or {}
     if not isinstance(options, dict):
-        return "has `options` that are no object"
+        return "has `options` that are not an object"
     cache = options.get("cache")
     numbers = {"timeout": options.get("timeout"), "ttl": cache.get("ttl") if isinstance(cache, dict) else None}
     for field, value in numbers.items():
         if isinstance(value, int | float) and not -MAX_NUMBER <= value <= MAX_NUMBER:
-            return f"has a `{field}` beyond {MAX_NUMBER}"
+            return f"has a `{field}` above {MAX_NUMBER}"
     return tree_problem(row)
 
 
@@ -276,7 +276,7 @@ def _bounded(status: dict[str, Any]) -> dict[str, Any]:
     if size <= MAX_HEALTH_BYTES:
         return status
     word = reported(status) or "degraded"
-    reason = f"its health facts have {size} bytes, and at most {MAX_HEALTH_BYTES} are kept"
+    reason = f"its health report has {size} bytes; the limit is {MAX_HEALTH_BYTES}"
     return {**status, "health": {"status": word, "checks": {"health": {"status": word, "reason": reason}}}}
 
 

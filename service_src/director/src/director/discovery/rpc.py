@@ -53,7 +53,7 @@ class Rpc:
             known: whether the director knows that service.
         """
         if method == NOTIFY_ALIVE:
-            raise NotFound(f"{method} is not a method to be called", service=name, method=method)
+            raise NotFound(f"{method} cannot be called", service=name, method=method)
         if not self.link.connected:
             raise RedisUnavailable("there is no connection to Redis", "see GET /health")
         secrets = self.secrets.values(name)
@@ -63,7 +63,7 @@ class Rpc:
         except RpcTimeout as error:
             if name in SILENT_ON_UNKNOWN and methods is not None and method not in methods:
                 raise no_such_method(name, method, methods) from error
-            hint = "GET /show tells how the service is; timeout__ gives it longer"
+            hint = "GET /show shows the service's state; timeout__ sets a longer time limit"
             raise TimedOut(str(error), hint) from error
         except RpcUnavailable as error:
             if known:
@@ -78,7 +78,7 @@ class Rpc:
                 hint = f"GET /openapi.json?service={name} describes the parameters"
                 raise InvalidValue(said, hint) from error
             if error.code == INVALID_PARAMS:
-                raise BadParameter(said, "look at the method's arguments") from error
+                raise BadParameter(said, "check the method's arguments") from error
             raise ServiceFailed(said, f"GET /logs/{name} may say more") from error
         if not isinstance(result, BaseBandResponse):
             return scrub_tree(result, secrets)
@@ -94,7 +94,7 @@ class Rpc:
 def no_such_method(name: str, method: str, methods: Collection[str] | None) -> NotFound:
     """Return the error for a method that a service has not; it names those that it has, and the nearest one."""
     if not methods:
-        told = "it does not tell which it has" if methods is None else "it has none"
+        told = "it does not list its methods" if methods is None else "it has none"
         return NotFound(
             f"service {name!r} has no method {method!r}",
             f"{told}; GET /ask_state/{name} shows its registrations",

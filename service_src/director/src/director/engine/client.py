@@ -101,12 +101,12 @@ class Connection:
         except DockerError as error:
             if "client version" in str(error.message) and self._docker is not None:
                 self._docker.api_version = "auto"  # another engine than before: ask it again what it speaks
-                raise DockerAway("the Docker Engine speaks another version than before", "") from error
+                raise DockerAway("the Docker Engine's API version has changed", "") from error
             if error.status == NO_CONNECTION:
                 raise DockerAway(_line(error.message), "is dockerd running?") from error
             raise DockerRefused(_line(error.message), engine_status=error.status) from error
         except TimeoutError as error:
-            raise DockerAway("the Docker Engine did not answer in time", "look at dockerd's log") from error
+            raise DockerAway("the Docker Engine did not answer in time", "check dockerd's log") from error
         except (aiohttp.ClientError, OSError) as error:
             raise DockerAway(f"the connection to the Docker Engine was lost: {error}", "is dockerd running?") from error
 

@@ -169,7 +169,7 @@ class Builder:
         except TimeoutError as error:
             raise BuildFailed(
                 f"building {request.tag} took longer than {self._timeout:.0f} s and was stopped",
-                "look at the last step; BAND_BUILD_TIMEOUT raises the limit",
+                "check the last step; BAND_BUILD_TIMEOUT sets the limit",
                 log=printed.failure()[1],
             ) from error
         finally:

@@ -243,7 +243,7 @@ def _is_image_folder(path: Path) -> bool:
 def _incomplete(path: Path, collection: str, problem: str = "") -> ImageFolder:
     """Return a folder that is no image folder, with the reason: people look for it in the list."""
     if not re.fullmatch(NAME_PATTERN, path.name):
-        problem = "its name cannot be a service's: use a-z, 0-9, _ and -, beginning with a letter"
+        problem = "its name is not valid for a service: use a-z, 0-9, _ and -, beginning with a letter"
     elif not os.access(path, os.R_OK | os.X_OK):
         problem = "the director may not read it"
     problem = problem or "there is no Dockerfile in it"

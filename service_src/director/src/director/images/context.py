@@ -66,7 +66,7 @@ def _rules(text: str) -> Iterator[_Rule]:
         pattern = pattern[1:].strip() if takes_back else pattern
         if not pattern:
             raise InvalidValue(
-                f"{DOCKERIGNORE} line {number}: there is no pattern behind the !", "write one, or remove the line"
+                f"{DOCKERIGNORE} line {number}: there is no pattern after the !", "write one, or remove the line"
             )
         try:
             yield _Rule(_compiled(posixpath.normpath(pattern).lstrip("/")), takes_back)
@@ -97,7 +97,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
             found += f"[{pattern[at:end].replace('[', chr(92) + '[')}]"
             at = end + 1
         elif char == "[":
-            raise re.error("a set of characters does not end", pattern, at)
+            raise re.error("a set of characters is not closed", pattern, at)
         else:
             found += re.escape(char)
     return re.compile(found, re.DOTALL)
@@ -255,6 +255,6 @@ def _unreadable(folder: ImageFolder, error: OSError) -> InvalidValue:
 def _too_large(what: str) -> InvalidValue:
     return InvalidValue(
         f"{what} is larger than the {LARGEST >> 20} MiB that an image folder may have",
-        "name in .dockerignore what the image does not need; let the Dockerfile fetch what is large, or the service "
-        "keep it on a volume",
+        "list what the image does not need in .dockerignore; have the Dockerfile download large files, or keep them on "
+        "a volume",
     )

@@ -57,9 +57,7 @@ class BuildCounts:
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         self._outcomes = Counter("band_builds", "Image builds by outcome.", ["outcome"], registry=self.registry)
-        self._seconds = Counter(
-            "band_build_seconds", "Seconds that all image builds took together.", registry=self.registry
-        )
+        self._seconds = Counter("band_build_seconds", "Total duration of all image builds.", registry=self.registry)
         for outcome in ("ok", "failed"):
             self._outcomes.labels(outcome)
 
@@ -172,6 +170,6 @@ class Images:
     async def _base(self) -> ImageInfo:
         base = await self.engine.image(self.base_image)
         if base is None:
-            hint = "make it with `ansible-playbook setup.yml`, or name another one in BAND_BASE_IMAGE"
-            raise Conflict(f"the base image {self.base_image} is not there", hint)
+            hint = "build it with `ansible-playbook setup.yml`, or set BAND_BASE_IMAGE to another one"
+            raise Conflict(f"the base image {self.base_image} does not exist", hint)
         return base

@@ -14,10 +14,10 @@ from director.state.store import pairs
 EVERY_SECONDS = 5.0
 WRITTEN_SECONDS = 60
 _ADVICE = {
-    "MISCONF": "it cannot write its file: free its disk; GET /logs/redis tells more",
-    "OOM": "its memory is full: see which listener is behind (front's check `stream`), or raise band_redis_maxmemory",
+    "MISCONF": "it cannot write its append-only file: free disk space; GET /logs/redis shows its log",
+    "OOM": "its memory is full: check which listener is behind (front's check `stream`), or raise band_redis_maxmemory",
     "READONLY": "it is a replica: REDIS_DSN has to name the primary",
-    "BUSY": "it runs a script that does not end: the director ends it",
+    "BUSY": "it is running a script that does not end; the director will end it",
     "NOPERM": "the director's Redis user may not write its own keys: run bin/setup again",
 }
 
@@ -73,7 +73,7 @@ class RedisHealth:
             await self._link.command("SET", self._key, "1", "EX", WRITTEN_SECONDS)
         except RedisReplyError as error:
             said = mask_url(str(error))
-            return f"it refuses writes ({said}); {_ADVICE.get(said.partition(' ')[0], 'GET /logs/redis tells more')}"
+            return f"it refuses writes ({said}); {_ADVICE.get(said.partition(' ')[0], 'GET /logs/redis shows its log')}"
         return ""
 
     async def _letters(self, service: str) -> int:

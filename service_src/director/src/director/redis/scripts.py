@@ -15,7 +15,7 @@ EVERY_SECONDS = 1.0
 KILL_SECONDS = 5.0
 TOLD_SECONDS = 60.0
 """For which health tells of a script after it was found: one that is sent again and again shows all the time."""
-_WHO = "`docker exec redis redis-admin SLOWLOG GET 5` tells who sent it"
+_WHO = "`docker exec redis redis-admin SLOWLOG GET 5` shows who sent it"
 
 _ADVICE = {
     "UNKILLABLE": "it has written, `docker exec redis redis-admin SHUTDOWN NOSAVE` ends it",
@@ -60,7 +60,7 @@ class Scripts:
             self._reason = f"a script kept Redis busy, and the director ended it; {_WHO}"
             logger.error("redis_script_killed", killed=self.killed)
             return
-        todo = _ADVICE.get(said.partition(" ")[0], "`docker exec redis redis-admin SCRIPT KILL` may")
+        todo = _ADVICE.get(said.partition(" ")[0], "`docker exec redis redis-admin SCRIPT KILL` may end it")
         self._reason = f"a script keeps Redis busy, and the director cannot end it ({said}): {todo}; {_WHO}"
         logger.error("redis_script_not_killed", reason=said)
 

@@ -33,7 +33,7 @@ Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="name of a 
 Pos = Annotated[str, msgspec.Meta(pattern=POS_PATTERN, description="place on the dashboard's grid, column x row")]
 Memory = Annotated[str, msgspec.Meta(pattern=MEMORY_PATTERN, description="bytes, or with a suffix k, m, g")]
 RedisKey = Annotated[
-    str, msgspec.Meta(pattern=REDIS_KEY_PATTERN, description="name of a key in Redis, or its beginning and a *")
+    str, msgspec.Meta(pattern=REDIS_KEY_PATTERN, description="name of a Redis key, or a prefix and a *")
 ]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 StopTimeout = Annotated[float, msgspec.Meta(ge=0, le=600)]
@@ -95,7 +95,7 @@ def check_name(name: str) -> str:
     """Return `name`; raise InvalidValue when it may not reach a path or a tag."""
     if not re.fullmatch(NAME_PATTERN, name):
         raise InvalidValue(
-            f"{name[:80]!r} is not a name of a service", "names are a-z, 0-9, _ and -, beginning with a letter"
+            f"{name[:80]!r} is not a valid service name", "names are a-z, 0-9, _ and -, beginning with a letter"
         )
     return name
 
@@ -112,7 +112,7 @@ def check_confined(spec: Spec) -> Spec:
     What should run is read from Redis, where every service can write: a forged document must not lead to the host.
     """
     if spec.name in RESERVED:
-        raise InvalidValue(f"{spec.name} is reserved: it is a name of the platform itself", "give it another name")
+        raise InvalidValue(f"{spec.name} is reserved for the platform", "give it another name")
     if spec.network == "host" or ":" in spec.network:  # "container:…" and "ns:…" are somebody else's
         raise InvalidValue(f"{spec.name}: network {spec.network!r} is not one of the platform's", "set BAND_NETWORK")
     for volume, path in spec.volumes.items():
@@ -127,8 +127,8 @@ def check_port(service: str, port: str, taken: Collection[int] = ()) -> None:
     if not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= 65535:
         raise InvalidValue(f"{service}: {port[:20]!r} is not a host port", 'write ports: {"10001": 8080}')
     if int(port) < FIRST_PORT:
-        what = f"{service}: host port {port} belongs to the host's own services, as all below {FIRST_PORT}"
-        raise InvalidValue(what, "choose a higher one; a proxy before it can listen on 80 and 443 (docs/tls.md)")
+        what = f"{service}: host port {port} is reserved for the host's own services, as are all below {FIRST_PORT}"
+        raise InvalidValue(what, "choose a higher one; a proxy in front of it can listen on 80 and 443 (docs/tls.md)")
     if int(port) in taken:
         raise InvalidValue(f"{service}: host port {port} is the director's own", "choose another one")
 
@@ -140,11 +140,11 @@ def check_volume(service: str, volume: str, path: str) -> None:
         # A path of the host, or of the Docker socket, would hand the host over to whoever writes image folders.
         raise InvalidValue(
             f"{service}: volume {volume[:80]!r}: {path[:80]!r} is not a named volume",
-            "write volumes: {data: /data}; the name of a-z, 0-9, _ and .",
+            "write volumes: {data: /data}; names consist of a-z, 0-9, _ and .",
         )
     place = posixpath.normpath("/" + path.strip("/"))
     if place in _SYSTEM_FOLDERS or place.startswith(_KERNEL_FOLDERS):
-        what = f"{service}: a volume cannot be mounted at {path[:80]!r}: what the system itself needs is there"
+        what = f"{service}: a volume cannot be mounted at {path[:80]!r}: the system itself needs that folder"
         raise InvalidValue(what, "write volumes: {data: /data}")
 
 
@@ -153,7 +153,7 @@ def check_limits(limits: Limits) -> Limits:
     if limits.memory is not None and not SMALLEST_MEMORY <= memory_bytes(limits.memory) <= LARGEST_MEMORY:
         raise InvalidValue(
             f"limits.memory: {limits.memory} is out of range",
-            "give from 6m (Docker takes no less) to 1000000g; services here need about 60m",
+            "give 6m (Docker's minimum) to 1000000g; services here need about 60m",
         )
     if limits.cpus is not None and limits.cpus < SMALLEST_CPUS:
         raise InvalidValue(f"limits.cpus: {limits.cpus} is out of range", f"give at least {SMALLEST_CPUS}")
@@ -166,7 +166,7 @@ def check_env(env: dict[str, Any]) -> dict[str, str]:
     for key, value in env.items():
         if not re.fullmatch(ENV_KEY_PATTERN, key):
             raise InvalidValue(
-                f"env key {shown_key(key)} is not a name of an environment variable", "use letters, digits and _"
+                f"env key {shown_key(key)} is not a valid name for an environment variable", "use letters, digits and _"
             )
         if key in OWN_ENV:
             raise InvalidValue(
@@ -178,15 +178,15 @@ def check_env(env: dict[str, Any]) -> dict[str, str]:
             result[key] = str(value)
         else:
             raise InvalidValue(
-                f"env key {key} has a value that is not a text or a number", "give a text, a number or true/false"
+                f"env key {key} has a value that is not a string or a number", "give a string, a number or true/false"
             )
         if len(result[key]) > ENV_VALUE_LENGTH:
             raise InvalidValue(
                 f"env key {key} has a value of {len(result[key])} characters",
-                f"give at most {ENV_VALUE_LENGTH}; larger things belong into a volume or an image",
+                f"give at most {ENV_VALUE_LENGTH}; put larger data into a volume or an image",
             )
         if "\x00" in result[key]:
-            raise InvalidValue(f"env key {key} holds a NUL character", "an environment variable cannot carry it")
+            raise InvalidValue(f"env key {key} contains a NUL character", "an environment variable cannot contain it")
     return result
 
 
@@ -248,7 +248,7 @@ class Configs:
         except DecodingError as error:
             raise Conflict(
                 f"the stored config of {name!r} cannot be read: {error}",
-                f"GET /rm/{name} forgets the service with its config; then run it with the env that it needs",
+                f"GET /rm/{name} removes the service with its config; then run it with the env that it needs",
                 service=name,
             ) from error
 

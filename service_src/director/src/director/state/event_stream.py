@@ -175,7 +175,7 @@ async def _group(store: Store, facts: Fields, stream_id: str, event_id: str) -> 
     if began := text(await _remembered(store, LISTENER.format(group=name), "began") or b""):
         if stream_order(stream_id) > stream_order(began):
             return {"group": name, "state": "unknown"}
-        since = f", which began at {_clock(stream_order(began)[0])}" if stream_order(began)[0] else ""
+        since = f", which started at {_clock(stream_order(began)[0])}" if stream_order(began)[0] else ""
         return {"group": name, "state": "older", "reason": f"{OLDER}{since}"}
     if await _has_taken_all_else(store, facts, name):
         return {"group": name, "state": "older", "reason": OLDER}
@@ -251,18 +251,18 @@ async def _entries(
 async def _why(store: Store, event_id: str, looked: int, last: str, scan: int) -> str:
     first = await store.command("XRANGE", EVENTS_STREAM, "-", "+", "COUNT", "1")
     if not first:
-        return "the stream is empty: no event was accepted yet, or all were trimmed away"
+        return "the stream is empty: no event has been accepted yet, or all were trimmed"
     oldest, asked = stream_order(text(first[0][0]))[0], time_of(event_id)
     if asked < oldest - EARLY:
         return (
-            f"its time is {_clock(asked)}, and the stream goes back to {_clock(oldest)}: it was trimmed away, "
+            f"its time is {_clock(asked)}, and the oldest event in the stream is of {_clock(oldest)}: it was trimmed; "
             "front's setting EVENTS_KEEP says how many are kept"
         )
     if looked >= scan:
-        return f"looked at {looked} entries up to {last}; after={last} goes on from there"
+        return f"searched {looked} entries up to {last}; after={last} continues from there"
     return (
-        f"its time is {_clock(asked)}; looked at all {looked} entries from then on. Either no event has this id, or it "
-        "still lies in front's journal: GET /ask_state/front tells"
+        f"its time is {_clock(asked)}; searched all {looked} entries from then on. Either no event has this id, or it "
+        "is still in front's journal: GET /ask_state/front shows that"
     )
 
 

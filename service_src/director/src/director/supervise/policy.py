@@ -58,11 +58,11 @@ def misbehaviour(trial: Trial, record: CrashRecord, seen: Container | None, now:
     if trial.out_of_memory:
         return f"was OOM-killed {after}"
     if seen is not None and seen.restarts:
-        return f"had to be restarted by the engine {after}"
+        return f"was restarted by the engine {after}"
     if seen is not None and seen.alive and seen.health == "unhealthy" and not trial.redis_away:
         return f"became unhealthy {after}"
     if seen is not None and seen.alive and trial.unanswered >= SILENT_ASKS:
-        return f"left {trial.unanswered} questions in a row unanswered, {after}"
+        return f"missed {trial.unanswered} status checks in a row {after}"
     return ""
 
 

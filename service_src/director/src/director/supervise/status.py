@@ -150,8 +150,8 @@ class StatusBoard:
         """Raise Conflict for a service that is external: we can neither stop nor start it."""
         if name in self.external() - self.ours():
             raise Conflict(
-                f"{name} announces itself on Redis, and runs in no container of this director",
-                f"stop or start it where it was started; GET /ask_state/{name} shows what it says of itself",
+                f"{name} announces itself on Redis, and does not run in a container of this director",
+                f"stop or start it where it was started; GET /ask_state/{name} shows what it reports",
                 service=name,
             )
 

@@ -103,7 +103,7 @@ class Dataset(Generic[T]):
         self._metrics, self._prefix = metrics, prefix
         metrics.gauge(f"{prefix}_ready", lambda: float(self.value is not None), "Whether there is a database.")
         metrics.gauge(f"{prefix}_age_seconds", lambda: self._age() * 86_400, "Seconds since the database was built.")
-        metrics.gauge(f"{prefix}_age_days", self._age, f"Now band_{prefix}_age_seconds; goes with the next release.")
+        metrics.gauge(f"{prefix}_age_days", self._age, f"Deprecated, use band_{prefix}_age_seconds.")
         metrics.counter(
             f"{prefix}_source_requests", lambda: self._requests, "Requests to the sources, by result.", label="result"
         )
@@ -122,7 +122,7 @@ class Dataset(Generic[T]):
         self._requests[result] += 1
         if self._metrics is not None:
             former = f"{self._prefix}_questions_{result}"
-            self._metrics.declare(former, f"Now band_{self._prefix}_source_requests_total; goes with the next release.")
+            self._metrics.declare(former, f"Deprecated, use band_{self._prefix}_source_requests_total.")
             self._metrics.add(former)
 
     async def open(self) -> bool:

@@ -21,7 +21,7 @@ from director.supervise.status import StatusBoard
 
 TRACE_TIMEOUT = 1.0
 LETTERS_TIMEOUT = 5.0
-_SEE_PLACES = "a place is beginning, now, a time, or an entry's id"
+_SEE_PLACES = "give beginning, now, a time, or an entry's id"
 _LETTERS = (404, 409, 422, 502, 504)
 
 
@@ -34,7 +34,7 @@ class EventHandlers:
     board: StatusBoard
     registrations: Registrations
 
-    @route("/events", "The newest events, newest first; by key, visitor and time", 422, 502, reads=True)
+    @route("/events", "Events, newest first; filtered by key, visitor and time", 422, 502, reads=True)
     async def events(self, given: params.EventsParams) -> EventList:
         try:
             start, end = first_id(given.start), last_id(given.end)
@@ -48,7 +48,7 @@ class EventHandlers:
 
     @route(
         "/trace/{id}",
-        "Trace an event: as received, its enrichers, its listeners, and their results",
+        "The path of an event: as received, its enrichers, its listeners and their results",
         404, 422, 502, reads=True,
     )  # fmt: skip
     async def trace(self, given: params.TraceParams) -> EventTrace:
@@ -63,20 +63,22 @@ class EventHandlers:
         return EventTrace(given.id, at, found.stream_id, found.event, found.trace, traced)
 
     @route(
-        "/dead_letters/{name}", "Events that a service could not deliver, newest first, each with the reason",
+        "/dead_letters/{name}", "Events that a service could not process, newest first, each with the reason",
         *_LETTERS, reads=True,
     )  # fmt: skip
     async def dead_letters(self, given: params.LettersParams) -> Any:
         return await self._letters(given.name, "dead_letters", {"limit": given.limit})
 
-    @route("/replay_dead_letters/{name}", "Send dead letters again: those named, else the oldest", *_LETTERS)
+    @route(
+        "/replay_dead_letters/{name}", "Process dead letters again: those given by id, otherwise the oldest", *_LETTERS
+    )
     async def replay_dead_letters(self, given: params.ReplayParams) -> Any:
         arguments: dict[str, Any] = {"ids": given.id} if given.id else {}
         if given.limit is not None:
             arguments["limit"] = given.limit
         return await self._letters(given.name, "replay_dead_letters", arguments)
 
-    @route("/delete_dead_letters/{name}", "Delete dead letters: those named, or all of them", *_LETTERS)
+    @route("/delete_dead_letters/{name}", "Delete dead letters: those given by id, or all of them", *_LETTERS)
     async def delete_dead_letters(self, given: params.DeleteLettersParams) -> Any:
         if bool(given.id) == given.all:
             raise InvalidValue(
@@ -85,12 +87,14 @@ class EventHandlers:
         return await self._letters(given.name, "delete_dead_letters", {"ids": given.id or ""})
 
     @route(
-        "/replay/{name}", "Give a listener events of the stream once more; other listeners are not touched", *_LETTERS
+        "/replay/{name}",
+        "Deliver events that are still in the stream to one listener again; other listeners are not affected",
+        *_LETTERS,
     )
     async def replay(self, given: params.ReplayEventsParams) -> Any:
         if sum([given.start is not None, given.resume, given.stop]) > 1:
             raise InvalidValue(
-                "from, resume and stop exclude each other", "give one of them, or none to see how it goes"
+                "from, resume and stop cannot be combined", "give one of them, or none to see the progress"
             )
         arguments: dict[str, Any] = {"resume": given.resume, "stop": given.stop}
         if given.start is not None:

@@ -30,9 +30,7 @@ class ReleaseHandlers:
     board: StatusBoard
     announcer: Announcer
 
-    @route(
-        "/releases/{name}", "What was deployed of a service, newest first; secrets masked", 404, 422, 502, reads=True
-    )
+    @route("/releases/{name}", "The releases of a service, newest first; secrets masked", 404, 422, 502, reads=True)
     async def releases_(self, given: params.ServiceParams) -> ReleaseList:
         """Those of a service whose first run failed are there, too."""
         found = self.releases.of(given.name)
@@ -42,7 +40,7 @@ class ReleaseHandlers:
         return ReleaseList(given.name, self.releases.keep, [release_row(item, present) for item in found])
 
     @route(
-        "/rollback/{name}", "Go back to an earlier release; without `to` to the last good one before the current",
+        "/rollback/{name}", "Return to an earlier release; without `to`, to the last good one before the current",
         404, 409, 422, 502, 504,
     )  # fmt: skip
     async def rollback_(self, given: params.RollbackParams) -> RolledBack | WouldRollBack:

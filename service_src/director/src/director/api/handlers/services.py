@@ -49,7 +49,12 @@ class ServiceHandlers:
     board: StatusBoard
     table: ServiceTable
 
-    @route("/run/{name}", "Build if the contents changed, (re)start, wait until it answers", *_SERVICE, 504)
+    @route(
+        "/run/{name}",
+        "Build the image if the contents changed, (re)start the service, wait until it is ready",
+        *_SERVICE,
+        504,
+    )
     async def run(self, given: params.RunParams) -> Brought | WouldRun:
         options = RunOptions(
             env=None if given.env is None else check_env(given.env),
@@ -66,7 +71,7 @@ class ServiceHandlers:
             await self.operations.deployer.settle(given.name)
         return answer
 
-    @route("/start/{name}", "Start a service that was stopped", *_SERVICE, 504)
+    @route("/start/{name}", "Start a stopped service", *_SERVICE, 504)
     async def start(self, given: params.ServiceParams) -> Brought:
         self.board.check_ours(given.name)
         return await self._brought(await self.operations.start(given.name))
@@ -77,12 +82,12 @@ class ServiceHandlers:
         seen = await self.operations.stop(given.name)
         return Brought(given.name, seen.short_id, seen.state) if seen else Brought(given.name, "", "removed")
 
-    @route("/restart/{name}", "Put a fresh container of the same image in place", *_SERVICE, 504)
+    @route("/restart/{name}", "Replace the container with a fresh one of the same image", *_SERVICE, 504)
     async def restart(self, given: params.ServiceParams) -> Brought:
         self.board.check_ours(given.name)
         return await self._brought(await self.operations.restart(given.name))
 
-    @route("/rm/{name}", "Remove a service and its config; volumes stay", *_SERVICE)
+    @route("/rm/{name}", "Remove a service and its config; volumes are kept", *_SERVICE)
     async def rm(self, given: params.ServiceParams) -> Removed:
         self.board.check_ours(given.name)
         await self.operations.remove(given.name)
@@ -122,7 +127,7 @@ class ServiceHandlers:
         found = detail(self.table.one(name), self.desired.get(name), seen, self.registrations.status(name))
         return scrub_struct(found, self.secrets.values(name))
 
-    @route("/registrations", "Registrations of all services, as pushed to front", reads=True)
+    @route("/registrations", "The registrations of all services, as sent to front", reads=True)
     async def registrations_(self, _given: params.Nothing) -> RegistrationTable:
         rows = self.announcer.rows()
         shown = [scrub_tree(row, self.secrets.values(row["service"])) for row in rows]
@@ -172,8 +177,8 @@ class ServiceHandlers:
         """Return the container of the director or of Redis, which are not services."""
         found = [item for item in self.snapshot.containers if item.kind == "core" and item.service == name]
         if not found:
-            hint = "where it was started its output is, or in that host's journal; `docker ps -a` shows all containers"
-            raise NotFound(f"{name} runs in no container of this namespace", hint, service=name)
+            hint = "its output is where it was started, or in that host's journal; `docker ps -a` shows all containers"
+            raise NotFound(f"{name} does not run in a container of this namespace", hint, service=name)
         return max(found, key=lambda item: (item.alive, item.created_at))
 
     async def _brought(self, seen: Container) -> Brought:

@@ -29,7 +29,7 @@ class SettingsHandlers:
     secrets: Secrets
     board: StatusBoard
 
-    @route("/set_pos/{name}", "Put a service at another place of the grid", 404, 409, 422, 502)
+    @route("/set_pos/{name}", "Move a service to another place on the grid", 404, 409, 422, 502)
     async def set_pos(self, given: params.SetPosParams) -> Placed:
         with self.operations.claim_place(given.name, given.pos):
             await self.operations.set_pos(given.name, given.pos)
@@ -47,7 +47,7 @@ class SettingsHandlers:
 
     @route(
         "/update_config/{name}",
-        "Change a service's config: dotted keys (env.TZ), an empty value removes; shapes the next run",
+        "Change a service's config: dotted keys (env.TZ), an empty value removes a key; takes effect at the next run",
         404, 409, 422, 502,
     )  # fmt: skip
     async def update_config(self, given: params.ConfigParams, rest: dict[str, Any]) -> dict[str, Any]:

@@ -59,20 +59,24 @@ class SystemHandlers:
             ),
         )
 
-    @route("/doctor", "Disk, open ports, clocks, Redis' memory and file, and how far each listener is", reads=True)
+    @route(
+        "/doctor",
+        "Disk, open ports, clocks, Redis' memory and append-only file, and each listener's backlog",
+        reads=True,
+    )
     async def doctor(self, _given: params.Nothing) -> Figures:
         """What is measured now; `band doctor` says what it means."""
         running = {one.name for one in self.board.all() if one.state in {"running", "external"}}
         return await measure(self.link, self.board.snapshot.containers, running)
 
-    @route("/metrics", "Figures of services and director for Prometheus", reads=True)
+    @route("/metrics", "Metrics of services and director for Prometheus", reads=True)
     async def metrics(self, _given: params.Nothing) -> Text:
         """The director's own, and after them those that every service of the framework has."""
         return Text(self.figures.render() + metrics.render().decode(), CONTENT_TYPE)
 
     @route(
         "/metrics/{name}",
-        "Figures of one service for Prometheus, as the service itself shows them: `/metrics/front`",
+        "Metrics of one service for Prometheus, as the service itself exposes them, for example `/metrics/front`",
         404, 409, 422, 502, 504, reads=True,
     )  # fmt: skip
     async def service_metrics(self, given: params.ServiceParams) -> Text:
@@ -80,7 +84,7 @@ class SystemHandlers:
         text = await self.rpc.call(given.name, REQUEST_METRICS, {}, timeout=METRICS_TIMEOUT, known=True)
         if not isinstance(text, str):
             raise ServiceFailed(
-                f"{given.name} does not answer with metrics", "is it a band service? Only those have metrics"
+                f"{given.name} returned no metrics", "is it a service of this framework? Only those have metrics"
             )
         return Text(text, CONTENT_TYPE)
 
