@@ -162,7 +162,7 @@ def test_remove_takes_the_card_away_and_the_folder_can_be_run_again(visit: Any, 
     """After Remove the service is gone from the grid and stands among those that do not run."""
     page = visit.open()
     menu(page, "uaparser", "Remove…")
-    expect(page.get_by_role("dialog")).to_contain_text("Its volumes and images stay")
+    expect(page.get_by_role("dialog")).to_contain_text("Its volumes and images are kept")
     answer(page, "Remove")
     expect(card(page, "uaparser")).to_have_count(0)
     expect(page.locator("#shelf-uaparser")).to_be_visible()
@@ -338,4 +338,4 @@ def test_a_method_is_called_by_its_form(visit: Any) -> None:
     expect(form.locator("pre")).not_to_contain_text("deep")
     form.get_by_label("where").fill("{")
     form.get_by_role("button", name="Call").click()
-    expect(page.locator("#notices")).to_contain_text("where: this is not JSON")
+    expect(page.locator("#notices")).to_contain_text("where: not valid JSON")

@@ -48,7 +48,7 @@ WORDS = (
     ),
     (
         "failing",
-        "it reports that it cannot work, its health check fails, it is paused, or has not responded for 30 s; see its card",
+        "it reports that it cannot work, its health check fails, it is paused, or it was silent for 30 s; see its card",
     ),
     ("crashing", "it exits repeatedly and is restarted with back-off"),
     ("crashed", "crash loop: not restarted until the cool-down (30 min) ends or it is started manually"),

@@ -9,11 +9,11 @@ const DONE = { run: "is running", start: "started", restart: "restarted", stop: 
 const QUESTIONS = {
   stop: (name) => ({ title: `Stop ${name}?`, text: "It stays stopped until it is started again, even across a host reboot.", yes: "Stop" }),
   restart: (name) => ({ title: `Restart ${name}?`, text: "A fresh container of the same image takes over when it answers.", yes: "Restart" }),
-  rm: (name) => ({ title: `Remove ${name}?`, text: "Its containers and its settings go, secrets included. Its volumes and images stay.", yes: "Remove", danger: true }),
-  rebuild: () => ({ title: "Rebuild changed services?", text: "Every running service whose folder changed is built and replaced, one after the other. The others are left alone.", yes: "Rebuild" }),
-  "replay-all": (name) => ({ title: `Replay all dead letters of ${name}?`, text: "Each is sent once more; what is refused again comes back here with the new reason.", yes: "Replay" }),
-  "delete-all": (name) => ({ title: `Delete all dead letters of ${name}?`, text: "They are lost for good.", yes: "Delete all", danger: true }),
-  delete: () => ({ title: "Delete this dead letter?", text: "It is lost for good.", yes: "Delete", danger: true }),
+  rm: (name) => ({ title: `Remove ${name}?`, text: "Its containers and settings are removed, secrets included. Its volumes and images are kept.", yes: "Remove", danger: true }),
+  rebuild: () => ({ title: "Rebuild changed services?", text: "Every running service whose folder changed is built and replaced, one after the other. The others are not touched.", yes: "Rebuild" }),
+  "replay-all": (name) => ({ title: `Replay all dead letters of ${name}?`, text: "Each is processed again; those that fail come back here with the new reason.", yes: "Replay" }),
+  "delete-all": (name) => ({ title: `Delete all dead letters of ${name}?`, text: "This cannot be undone.", yes: "Delete all", danger: true }),
+  delete: () => ({ title: "Delete this dead letter?", text: "This cannot be undone.", yes: "Delete", danger: true }),
 };
 
 export async function act(button) {
@@ -38,7 +38,7 @@ async function post(path, body, what, failed = null) {
   try {
     answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
   } catch {
-    notice("bad", `${what}: the director does not answer`, { text: "It may still carry it out; the page shows what is, as soon as it is back." });
+    notice("bad", `${what}: the director does not answer`, { text: "It may still carry out the action. This page shows the result when the director is back." });
     return failed;
   }
   const found = await answer.json().catch(() => ({}));
@@ -71,7 +71,7 @@ async function rebuild(button) {
 
 async function letters(button, path, name, body) {
   button.setAttribute("aria-busy", "true");
-  const done = await post(`/${path}/${encodeURIComponent(name)}`, body, "The dead letters are as they were");
+  const done = await post(`/${path}/${encodeURIComponent(name)}`, body, "The dead letters were not changed");
   button.removeAttribute("aria-busy");
   if (!done) return;
   if (!path.startsWith("replay")) notice("ok", `${done.deleted ?? 0} deleted`);
@@ -143,7 +143,7 @@ async function runForm(name, back) {
   } else if (Object.keys(env).length) {
     body.env = env;
   }
-  notice("info", `${name}: building if it changed, then starting`);
+  notice("info", `${name}: building the image if it changed, then starting`);
   await change("run", name, body, null);
 }
 
@@ -161,7 +161,7 @@ export async function callMethod(form) {
       if (field.name) body[field.name] = value;
       else body = { ...body, ...value };
     } catch {
-      notice("bad", `${method} was not called`, { text: `${field.name || "The parameters"}: this is not JSON` });
+      notice("bad", `${method} was not called`, { text: `${field.name || "Parameters"}: not valid JSON` });
       return;
     }
   }
@@ -186,13 +186,13 @@ async function moveForm(name, back) {
     element("input", { name: label.toLowerCase(), type: "number", min: "0", max: "99", value, required: true, inputmode: "numeric" }));
   const content = element("form", { method: "dialog" },
     element("h2", { id: "dialog-title" }, `Move ${name}`),
-    element("p", { class: "muted" }, "Columns go from left to right as events do, rows from top to bottom. Empty ones are left out."),
+    element("p", { class: "muted" }, "Columns run from left to right, like the path of an event, rows from top to bottom. Empty ones are not shown."),
     element("div", { class: "pair-fields" }, number("Column", column), number("Row", row)),
     element("div", { class: "dialog-acts" }, element("button", { value: "cancel", formnovalidate: true }, "Cancel"), element("button", { value: "go", class: "primary" }, "Move")));
   if ((await ask([content], back)) !== "go") return;
   const given = new FormData(content);
   const pos = `${given.get("column")}x${given.get("row")}`;
-  if (await post(`/set_pos/${encodeURIComponent(name)}`, { pos }, `${name} was not moved`)) notice("ok", `${name} stands at ${pos}`);
+  if (await post(`/set_pos/${encodeURIComponent(name)}`, { pos }, `${name} was not moved`)) notice("ok", `${name} moved to ${pos}`);
 }
 
 export function closeMenus(except = null) {
