@@ -271,7 +271,7 @@ async def test_a_disk_is_tried_without_an_event(tmp_path: Path, call: str) -> No
     assert journal.trouble == ""
     disk.fail[call] = errno.EACCES
     await journal.try_disk()
-    assert journal.trouble == "the journal's disk refuses to write: Permission denied"
+    assert journal.trouble == "the journal's disk cannot be written: Permission denied"
     assert journal.refusal() == ""
     disk.fail.clear()
     await journal.try_disk()

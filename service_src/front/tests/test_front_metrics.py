@@ -37,7 +37,7 @@ def test_every_counter_says_what_it_counts() -> None:
     assert 'band_front_rejected_total{code="too_large"} 1.0' in text
     assert 'band_front_enricher_timeouts_total{service="my-geo"} 1.0' in text
     found = shown(metrics)
-    assert found["band_front_rejected"] == (1.0, "Requests that were refused, by the code of the response.")
+    assert found["band_front_rejected"] == (1.0, "Refused requests, by the code in the response.")
     assert found["band_front_rejected_too_large"][0] == found["band_front_enricher_silent_my_geo"][0] == 1.0
 
 

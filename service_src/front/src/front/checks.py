@@ -27,8 +27,8 @@ def _enrichers(app: Front) -> dict[str, Any]:
     """Degraded while an enricher does not respond."""
     absent, table = sorted(app.circuit_breaker.absent), app.registrations.table
     if absent:
-        reason = f"no answer from {', '.join(absent)}: events go on without what they add"
-        hint = "see whether that service runs, and its log (/logs/NAME of the director); it is tried again by itself"
+        reason = f"no answer from {', '.join(absent)}: events continue without their data"
+        hint = "check that the service runs, and its log (the director's /logs/NAME); front tries it again by itself"
         return {"status": "degraded", "reason": reason, "hint": hint, "absent": absent}
     facts = {"status": "ok", "registered": sorted(table.enrichers)}
     return {**facts, "told_apart": table.plan.told_apart} if table.plan.told_apart else facts
@@ -40,7 +40,7 @@ def _registrations(app: Front) -> dict[str, Any]:
     if not unusable:
         return {"status": "ok"}
     shown = [f"{service}: {reason}" for service, reason in sorted(unusable.items())[:MAX_SHOWN]]
-    reason = f"{len(unusable)} services register what front cannot use, it is left out: {'; '.join(shown)}"
+    reason = f"{len(unusable)} services have registrations that front cannot use and ignores: {'; '.join(shown)}"
     return {"status": "degraded", "reason": reason, "hint": LEFT_OUT, "services": sorted(unusable)[:MAX_SHOWN]}
 
 

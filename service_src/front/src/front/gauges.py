@@ -21,11 +21,11 @@ def add_gauges(metrics: Metrics, app: Front) -> None:
 
 def _add_cache(metrics: Metrics, app: Front) -> None:
     gauge, cache = metrics.gauge, app.enricher.cache
-    gauge("front_enrichment_cache_size", lambda: float(len(cache)), "Responses of enrichers that are kept.")
+    gauge("front_enrichment_cache_size", lambda: float(len(cache)), "Cached answers of enrichers.")
     metrics.counter(
         "front_enrichment_cache_lookups",
         lambda: {"hit": cache.hits, "miss": cache.misses},
-        "Enrichments by whether a kept response was there.",
+        "Lookups of cached answers, by result.",
         label="result",
     )
     # The names of before; they go with the next release.
@@ -46,11 +46,15 @@ def _add_connections(metrics: Metrics, app: Front) -> None:
     gauge, bounds = metrics.gauge, app.bounds
     gauge("front_connections", lambda: float(len(bounds.connections.guests)), "Open HTTP connections.")
     gauge("front_websockets", lambda: float(len(bounds.websockets.guests)), "Open WebSocket connections.")
-    gauge("front_held_bytes", lambda: float(bounds.held), "Bytes kept of what is not complete, or waits.")
+    gauge(
+        "front_held_bytes",
+        lambda: float(bounds.held),
+        "Bytes held for incomplete or waiting requests and unread responses.",
+    )
     metrics.counter(
         "front_refused_connections",
         lambda: bounds.refusals,
-        "How often a bound was met, and a connection had to give way or was refused.",
+        "Connections closed or refused because a limit was reached.",
         label="reason",
     )
 
@@ -58,21 +62,30 @@ def _add_connections(metrics: Metrics, app: Front) -> None:
 def _add_stream(metrics: Metrics, app: Front) -> None:
     gauge, trimmer = metrics.gauge, app.trimmer
     gauge("front_stream_length", lambda: float(trimmer.length), "Events in the stream.")
-    gauge("front_stream_bytes", lambda: float(trimmer.bytes), "Memory that the stream takes in Redis.")
-    _counter(metrics, "front_stream_trimmed", lambda: trimmer.trimmed, "Events that every listener was done with.")
-    gauge("front_stream_alarm", lambda: float(trimmer.alarmed), "1 while the stream is near its bound.")
+    gauge("front_stream_bytes", lambda: float(trimmer.bytes), "Memory used by the stream in Redis.")
+    _counter(
+        metrics,
+        "front_stream_trimmed",
+        lambda: trimmer.trimmed,
+        "Events trimmed after all listeners had acknowledged them.",
+    )
+    gauge("front_stream_alarm", lambda: float(trimmer.alarmed), "1 while the stream is near its limit.")
     gauge("front_stream_lag", trimmer.lag, "Events that a listener has not acknowledged yet.", label="group")
 
 
 def _add_journal(metrics: Metrics, acceptor: JournalAcceptor) -> None:
     gauge, kept = metrics.gauge, acceptor.journal
-    gauge("front_journal_events", lambda: float(kept.depth), "Events on the disk that are not in Redis yet.")
-    gauge("front_journal_bytes", lambda: float(kept.used_bytes), "Bytes that the journal takes.")
-    gauge("front_journal_oldest_seconds", lambda: kept.age_s, "Age of the oldest event that waits on the disk.")
-    _counter(metrics, "front_journal_written", lambda: kept.written, "Events that went to the disk.")
-    _counter(metrics, "front_journal_replayed", lambda: acceptor.replayed, "Events that came from the disk into Redis.")
-    _counter(metrics, "front_journal_refused", lambda: kept.refused, "Events that the disk had no room for.")
-    _counter(metrics, "front_journal_damaged", lambda: kept.damaged + kept.torn, "Damaged records and torn tails.")
+    gauge("front_journal_events", lambda: float(kept.depth), "Events in the journal that are not in Redis yet.")
+    gauge("front_journal_bytes", lambda: float(kept.used_bytes), "Size of the journal in bytes.")
+    gauge("front_journal_oldest_seconds", lambda: kept.age_s, "Age of the oldest event in the journal.")
+    _counter(metrics, "front_journal_written", lambda: kept.written, "Events written to the journal.")
+    _counter(
+        metrics, "front_journal_replayed", lambda: acceptor.replayed, "Events replayed from the journal into Redis."
+    )
+    _counter(metrics, "front_journal_refused", lambda: kept.refused, "Events that the journal could not store.")
+    _counter(
+        metrics, "front_journal_damaged", lambda: kept.damaged + kept.torn, "Damaged records and incomplete tails."
+    )
 
 
 def _counter(metrics: Metrics, name: str, read: Callable[[], float], text: str) -> None:

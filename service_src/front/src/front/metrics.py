@@ -10,17 +10,17 @@ from typing import Final
 from band.platform import Metrics
 
 COUNTED: Final[Mapping[str, str]] = {
-    "accepted": "Events that were promised: each is in the stream, or in the journal.",
-    "not_accepted": "Events that neither Redis nor the journal took; the client was told 503.",
-    "overloaded": "Requests and messages that there was no room for; the client was told 503.",
-    "failed": "Requests that an unexpected error ended; the client was told 500.",
-    "reserved_fields_dropped": "Events that brought fields along which only enrichers may write.",
+    "accepted": "Accepted events: each is in the stream or in the journal.",
+    "not_accepted": "Events that neither Redis nor the journal could store; the client got 503.",
+    "overloaded": "Requests and messages beyond a limit; the client got 503.",
+    "failed": "Requests that failed with an unexpected error; the client got 500.",
+    "reserved_fields_dropped": "Events that contained fields which only enrichers may write.",
     "forged": "Deprecated, use band_front_reserved_fields_dropped_total; the next release removes it.",
-    "protocol_errors": "Requests that were no HTTP, or broke off.",
+    "protocol_errors": "Requests that were not valid HTTP, or incomplete.",
 }
 """What each counter counts; they begin at 0."""
 LABELLED: Final[Mapping[str, tuple[str, str, str]]] = {
-    "rejected": ("code", "Requests that were refused, by the code of the response.", "rejected_"),
+    "rejected": ("code", "Refused requests, by the code in the response.", "rejected_"),
     "enricher_timeouts": ("service", "Events for which an enricher missed its deadline.", "enricher_silent_"),
 }
 """Counters with a label: its name, what is counted, and how the counter of each value was called before: a name that

@@ -144,7 +144,7 @@ class FrontSettings(msgspec.Struct, frozen=True):
     def problems(self) -> Iterator[str]:
         """Yield what does not fit together."""
         if self.worker_id + self.workers > 1024:
-            yield "worker_id + workers is more than 1024: the ids of events have room for no more"
+            yield "worker_id + workers is more than 1024, the limit of event ids"
         if self.ip_privacy == "hash" and len(self.ip_hash_key.reveal()) < 16:
             yield (
                 "ip_privacy is `hash`, but ip_hash_key is missing or shorter than 16 characters: set IP_HASH_KEY to a "

@@ -53,8 +53,8 @@ class ClientAddresses:
         if network not in self._told and len(self._told) < _MAX_TOLD:
             self._told.add(network)
             logger.warning(
-                "proxy_not_trusted", network=network, hint="its X-Real-IP and X-Forwarded-For do not count; "
-                "TRUSTED_PROXIES names the networks whose do",
+                "proxy_not_trusted", network=network, hint="its X-Real-IP and X-Forwarded-For are ignored; "
+                "TRUSTED_PROXIES lists the proxies to trust",
             )  # fmt: skip
 
     def bound_key(self, address: str) -> str:

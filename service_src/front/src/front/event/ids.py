@@ -30,7 +30,7 @@ class Snowflakes:
 
     def __init__(self, worker: int = 0, clock: Callable[[], int] = now_ms) -> None:
         if not 0 <= worker < 1 << _WORKER_BITS:
-            raise ValueError(f"worker is {worker}; an id has room for 0 to {(1 << _WORKER_BITS) - 1}")
+            raise ValueError(f"worker is {worker}; an id can hold 0 to {(1 << _WORKER_BITS) - 1}")
         self._base = worker << _SEQ_BITS
         self._clock = clock
         self._last = 0  # milliseconds << 12 | sequence, without the worker

@@ -249,11 +249,11 @@ def _check_framing(version: str, headers: Headers) -> None:
         if host is None:
             raise ValueError("no host")
     elif version != "1.0" or b"transfer-encoding" in headers:
-        raise ValueError("a version that is not served, or one that knows no Transfer-Encoding")
+        raise ValueError("an unsupported HTTP version, or one without Transfer-Encoding")
     if host is not None:
         if len(host) > _MAX_HOST_BYTES or not _HOST.fullmatch(host):
             raise ValueError("the Host header is invalid")
         if len(_GOOD_HOSTS) < _MAX_GOOD_HOSTS and len(host) < 256:
             _GOOD_HOSTS.add(host)
     if b"transfer-encoding" in headers and headers[b"transfer-encoding"].lower() != b"chunked":
-        raise ValueError("a transfer coding that is not known here")
+        raise ValueError("an unsupported transfer coding")

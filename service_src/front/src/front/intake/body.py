@@ -67,7 +67,7 @@ def _kind(value: Any) -> str:
 
 
 def _too_deep() -> BadRequest:
-    return BadRequest("nested_json", f"the JSON nests deeper than {MAX_NESTING} levels; flatten it")
+    return BadRequest("nested_json", f"the JSON is nested deeper than {MAX_NESTING} levels; flatten it")
 
 
 def _openings(raw: bytes | str) -> int:

@@ -23,13 +23,13 @@ def unpacked(body: bytes, encoding: str, limit: int) -> bytes:
         return body
     if name not in _WINDOWS:
         raise BadRequest(
-            "content_encoding", f"Content-Encoding {name[:20]} is not known here; use gzip, deflate or none"
+            "content_encoding", f"Content-Encoding {name[:20]} is not supported; use gzip, deflate or none"
         )
     for window in _WINDOWS[name]:
         plain = _inflate(body, window, limit)
         if plain is not None:
             return plain
-    raise BadRequest("broken_body", f"the body is not what its Content-Encoding says ({name})")
+    raise BadRequest("broken_body", f"the body does not match its Content-Encoding ({name})")
 
 
 def _inflate(body: bytes, window: int, limit: int) -> bytes | None:

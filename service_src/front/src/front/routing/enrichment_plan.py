@@ -179,7 +179,7 @@ def read_enricher(service: str, options: Mapping[str, Any]) -> EnricherRow:
     if len(keys) > MAX_KEYS or len(props) > MAX_PROPS:
         raise UnusableRow(f"more than {MAX_KEYS} `keys` or {MAX_PROPS} `props`")
     if not all(map(is_word, (*keys, *props, *props.values()))):
-        raise UnusableRow(f"its `keys` and `props` must be printable texts of at most {MAX_NAME_LENGTH} characters")
+        raise UnusableRow(f"its `keys` and `props` must be printable strings of at most {MAX_NAME_LENGTH} characters")
     paths = {name: tuple(path.split(".")) for name, path in props.items()}
     return EnricherRow(service, tuple(keys), paths, CacheRule.read(service, options.get("cache")))
 

@@ -84,5 +84,5 @@ def _ignore(reason: str) -> None:
         "kept_registrations_ignored",
         key=REGISTRATIONS_KEY,
         reason=reason,
-        hint="nothing to do: the director's next push replaces it",
+        hint="nothing to do: the director's next update replaces it",
     )

@@ -12,7 +12,7 @@ from front.routing.handlers import Remote, RouteTable
 
 MAX_ROWS: Final = 10_000
 """Registrations of all services together that are read."""
-LEFT_OUT: Final = "correct what that service registers (/registrations of the director shows it), or stop the service"
+LEFT_OUT: Final = "fix the service's registrations (the director's /registrations shows them), or stop the service"
 
 
 class Table(NamedTuple):
@@ -37,7 +37,9 @@ def compile_table(rows: Sequence[Any], state_hash: Any) -> Table:
     enricher_rows: list[EnricherRow] = []
     unusable: dict[str, str] = {}
     if len(rows) > MAX_ROWS:
-        unusable["(all)"] = f"together they register more than {MAX_ROWS} methods; the first {MAX_ROWS} count"
+        unusable["(all)"] = (
+            f"there are more than {MAX_ROWS} registered methods in total; only the first {MAX_ROWS} are used"
+        )
     for row in rows[:MAX_ROWS]:
         if not isinstance(row, Mapping) or row.get("role") not in ("handler", "enricher"):
             continue

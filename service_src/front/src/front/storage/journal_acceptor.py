@@ -42,8 +42,8 @@ _TRY_REFUSING_SECONDS = 5.0
 
 
 _DAMAGED_HINT = (
-    "look at the disk that holds JOURNAL_DIR; what is left of them lies in w*/damaged there, until you remove it. "
-    "Restart front when you have seen it: the count begins anew"
+    "check the disk that contains JOURNAL_DIR; what is left of them is in w*/damaged there until you remove it. "
+    "Then restart front, which resets the count"
 )
 
 
@@ -138,15 +138,15 @@ class JournalAcceptor:
             reason = f"events are refused with 503: {refusal}"
             return {"status": "failing", "reason": reason, "hint": remedy(self._stream.refusal()), **facts}
         if journal.trouble:
-            hint = "free space on the disk that holds JOURNAL_DIR, or mend it: front tries it again by itself"
+            hint = "free space on the disk that contains JOURNAL_DIR, or repair it: front tries it again by itself"
             if not self._journaling:
-                hint += "; events go straight to Redis, and are refused when it is unavailable"
+                hint += "; events go straight to Redis, and are refused while it is unavailable"
             return {"status": "degraded", "reason": journal.trouble, "hint": hint, **facts}
         if self._journaling:
-            reason = f"events wait on the disk: {self._reason}"
+            reason = f"events wait in the journal: {self._reason}"
             return {"status": "degraded", "reason": reason, "hint": remedy(self._reason), **facts}
         if journal.damaged:
-            reason = f"{journal.damaged} damaged records of the journal could not be brought into the stream"
+            reason = f"{journal.damaged} damaged records of the journal could not be replayed"
             return {"status": "degraded", "reason": reason, "hint": _DAMAGED_HINT, **facts}
         return {"status": "ok", **facts}
 

@@ -21,7 +21,7 @@ FULL_SHARE: Final = 0.9
 """Of `maxmemory`: from here on new events go to the journal, so that there is room for everything but events."""
 REDIS_ADMIN: Final = "docker exec redis redis-admin"
 """redis-cli as the administrator: on an installed host plain redis-cli gets NOAUTH."""
-_DISK_HINT: Final = "free space on the disk of Redis' volume, or mend it: Redis goes on by itself"
+_DISK_HINT: Final = "free space on the disk of Redis' volume, or repair it: Redis recovers by itself"
 _MEMORY_HINT: Final = (
     "the check `stream` names the listener that is behind; when none is, something else fills Redis "
     f"({REDIS_ADMIN} --bigkeys); or give Redis more (band_redis_maxmemory)"
@@ -117,7 +117,7 @@ class RedisPersistence:
         try:
             await self.look()
         except RedisReplyError as error:  # front's user may not ask: then nothing is known
-            reason = f"Redis does not tell how it keeps events: {error}"
+            reason = f"Redis does not report how it persists events: {error}"
             self._note(
                 {"status": "degraded", "code": "redis_not_watched", "reason": reason, "hint": remedy(str(error))}
             )
@@ -139,7 +139,7 @@ class RedisPersistence:
         if self._watcher is None:
             return
         if again:
-            self._watcher.redis_lost("Redis was started again")
+            self._watcher.redis_lost("Redis was restarted")
         self._watcher.redis_wrote(number(values, "aof_buffer_length"))
 
     def _why_full(self, length: int) -> str:
@@ -170,7 +170,7 @@ def facts_of(values: dict[str, str]) -> dict[str, Any]:
         facts["status"] = "degraded"
         facts["code"], facts["reason"], facts["hint"] = found
     elif not facts["aof"]:
-        facts["warning"] = "Redis has no append-only file: if it ends, what it holds is lost (appendonly yes)"
+        facts["warning"] = "Redis has no append-only file: if it stops, its data is lost (set appendonly yes)"
     return facts
 
 
@@ -178,26 +178,28 @@ def _problem(values: dict[str, str], policy: str) -> tuple[str, str, str] | None
     """Return the log event, the reason and the hint of the worst that is wrong."""
     used, most = number(values, "used_memory"), number(values, "maxmemory")
     if policy != "noeviction" and most:
-        reason = f"a full Redis throws events away (maxmemory-policy {policy})"
+        reason = f"a full Redis discards events (maxmemory-policy {policy})"
         hint = f"set it to noeviction: {REDIS_ADMIN} CONFIG SET maxmemory-policy noeviction"
         return "redis_may_lose_events", reason, hint
     if values.get("aof_last_write_status", "ok") != "ok":
         reason = "Redis cannot write its append-only file and refuses events (MISCONF); they go to the journal"
         return "redis_refuses_events", reason, _DISK_HINT
     if values.get("rdb_last_bgsave_status", "ok") != "ok":
-        reason = "Redis could not save its snapshot; while that lasts it may refuse events (MISCONF)"
+        reason = "Redis could not save its snapshot; until it can, it may refuse events (MISCONF)"
         return (
             "redis_snapshot_failed",
             reason,
-            "look at Redis' log (docker logs redis): disk or memory of its host is full",
+            "check Redis' log (docker logs redis): the disk or memory of its host may be full",
         )
     if most and used >= FULL_SHARE * most:
         reason = (
-            f"Redis has used {_of(used, most)}; new events go to the journal, and when that is full they are refused"
+            f"Redis has used {_of(used, most)}; new events go to the journal, and when that is full, they are refused"
         )
         return "redis_full", reason, _MEMORY_HINT
     if most and used >= ALARM_SHARE * most:
-        reason = f"Redis has used {_of(used, most)}, although what all listeners have acknowledged was removed"
+        reason = (
+            f"Redis has used {_of(used, most)}, although everything that all listeners have acknowledged was removed"
+        )
         return "redis_nearly_full", reason, _MEMORY_HINT
     return None
 
@@ -206,16 +208,16 @@ def _of(used: int, most: int) -> str:
     return f"{used >> 20} of {most >> 20} MiB (maxmemory)"
 
 
-_LOOK_AT_REDIS: Final = "look at Redis: docker ps, docker logs redis; events go into it as soon as it answers"
+_LOOK_AT_REDIS: Final = "check Redis: docker ps, docker logs redis; events go to it again as soon as it answers"
 _REMEDIES: Final = {
-    "left events": "nothing: they are brought into the stream",
+    "left events": "nothing to do: they are replayed into the stream",
     "OOM": _MEMORY_HINT,
     "maxmemory": _MEMORY_HINT,
     "EVENTS_MAXLEN": "the check `stream` names the listener that is behind",
     "MISCONF": _DISK_HINT,
     "READONLY": f"this Redis is a replica: {REDIS_ADMIN} REPLICAOF NO ONE, or correct REDIS_DSN",
     "WRONGTYPE": f"the key `{EVENTS_STREAM}` is not a stream: {REDIS_ADMIN} RENAME {EVENTS_STREAM} something-else",
-    "NOPERM": "front's user of Redis lacks a permission: run bin/setup again",
+    "NOPERM": "front's Redis user lacks a permission: run bin/setup again",
 }
 
 

@@ -109,7 +109,7 @@ class Trimmer:
         """Degraded while the stream is near its bound or fills Redis; it names the groups that hold back."""
         facts: dict[str, Any] = {"length": self.length, "most": self._most, "bytes": self.bytes, "behind": self.lag()}
         if self._refused >= _LASTING:
-            reason = f"the stream is not trimmed and grows: {self._refusal}"
+            reason = f"the stream is not being trimmed and grows: {self._refusal}"
             return {"status": "degraded", "reason": reason, "hint": remedy(self._refusal), **facts}
         if not self.alarmed:
             return {"status": "ok", **facts}
@@ -211,7 +211,9 @@ class Trimmer:
         now_ms = time.time() * 1000
         waiting = [(group, now_ms - group.needs[0]) for group in self.groups if group.behind]
         if not waiting:
-            return "no listener holds it back: events come faster than they are trimmed, or EVENTS_MAXLEN is too small"
+            return (
+                "no listener holds it back: events arrive faster than they are trimmed, or EVENTS_MAXLEN is too small"
+            )
         longest = max(age for _, age in waiting)
         return "held back by " + ", ".join(
             f"{group.name} ({group.behind} behind)" for group, age in waiting if age >= longest / 2
@@ -219,9 +221,9 @@ class Trimmer:
 
     def _hint(self) -> str:
         if not any(group.behind for group in self.groups):
-            return "raise EVENTS_MAXLEN of front"
+            return "raise front's EVENTS_MAXLEN"
         return (
-            "start or mend that service, at its bound new events go to the journal and then are refused; if it is gone "
+            "start or fix that service; at the limit, new events go to the journal and are then refused; if it is gone "
             f"for good, remove its group: {REDIS_ADMIN} XGROUP DESTROY {EVENTS_STREAM} NAME"
         )
 

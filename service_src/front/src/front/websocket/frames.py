@@ -127,7 +127,7 @@ class FrameReader:
         else:
             wrong = opcode != CONTINUATION or not self._opcode or bool(packed)
         if wrong:
-            raise FrameError(PROTOCOL_ERROR, "a frame that is not allowed here")
+            raise FrameError(PROTOCOL_ERROR, "a frame that is not allowed at this point")
         return opcode
 
     def _begin(self, opcode: int, *, packed: bool) -> None:
@@ -158,7 +158,7 @@ def _inflate(packed: bytes, limit: int) -> bytes:
     try:
         plain = unpacking.decompress(packed + _EMPTY_BLOCK, limit + 1)
     except zlib.error:
-        raise FrameError(INVALID_DATA, "the message is not packed as it says") from None
+        raise FrameError(INVALID_DATA, "the compressed message is damaged") from None
     if len(plain) > limit:
         raise FrameError(TOO_BIG, "the unpacked message is too large")
     return plain

@@ -168,7 +168,7 @@ class Supervisor:
             start_in_s=round(pause, 2), failures=failures,
         )  # fmt: skip
         if failures >= MAX_FAILURES:
-            logger.error("workers_given_up", worker=worker.process.number, hint="its own last lines stand above")
+            logger.error("workers_given_up", worker=worker.process.number, hint="see its own last lines above")
             self._stop(1)
 
 

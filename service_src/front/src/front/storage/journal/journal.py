@@ -271,7 +271,7 @@ class Journal:
             lock = FolderLock(self._root / f"w{number}")
             if lock.take():
                 return lock
-        raise OSError(f"all {MAX_FOLDERS} folders are held by living processes")
+        raise OSError(f"all {MAX_FOLDERS} folders are in use by running processes")
 
     def _read_folder(self, folder: Path) -> Iterator[Segment]:
         for path in segments_in(folder):

@@ -67,7 +67,7 @@ def _part_of(path: Path, index: int) -> int:
 
 def _refusal_of(error: Exception) -> str:
     words = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return f"the journal's disk refuses to write: {words}"
+    return f"the journal's disk cannot be written: {words}"
 
 
 class JournalWriter:
