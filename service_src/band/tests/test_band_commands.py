@@ -41,11 +41,11 @@ def test_new_refuses_what_cannot_be_a_name_and_what_is_there(tmp_path: Path) -> 
     """A name that is no package's, or a folder that exists, is refused with the reason; nothing is written."""
     refused = run_band("new", "../evil", cwd=tmp_path)
     assert refused.returncode == 1
-    assert "cannot be a service's name" in refused.stderr
+    assert "is not a valid service name" in refused.stderr
     (tmp_path / "mine").mkdir()
     taken = run_band("new", "mine", cwd=tmp_path)
     assert taken.returncode == 1
-    assert "is there already" in taken.stderr
+    assert "already exists" in taken.stderr
     assert list((tmp_path / "mine").iterdir()) == []
 
 

@@ -254,7 +254,7 @@ def test_requirements_command(tmp_path):
     assert (done.returncode, file.read_text()) == (0, "structlog==18.2.0\nrequests\n")
     assert "line 1" in done.stderr
     assert subprocess.run([*command, "--write"], env=env, capture_output=True, timeout=30).returncode == 0
-    assert file.read_text() == "# the base image brings it: structlog==18.2.0\nrequests\n"
+    assert file.read_text() == "# part of the base image: structlog==18.2.0\nrequests\n"
     file.write_text("typing==3.6\n")
     assert subprocess.run(command, env=env, capture_output=True, timeout=30).returncode == 1
 

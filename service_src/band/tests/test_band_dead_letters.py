@@ -220,7 +220,7 @@ async def test_replay_ends_when_its_lock_is_lost(run_service, raw, ask, monkeypa
     shop.gate.set()
     await eventually(lambda: count_is(raw, 1))
     await asyncio.sleep(0.1)
-    assert (await ask("dead_letters"))["replay"]["stopped"] == "another instance may have begun a replay"
+    assert (await ask("dead_letters"))["replay"]["stopped"] == "another instance may have started a replay"
     assert await raw.command("GET", "dead:listen:replay") == b"another"
     assert await left(raw) == [2]
 

@@ -200,7 +200,7 @@ async def test_a_function_that_hangs_over_its_events_is_told(run_service, peer, 
 
     found = await eventually(events_check)
     assert found["status"] == "degraded"
-    assert "broadcast has worked on the same events for" in found["reason"]
+    assert "broadcast has been busy with the same events for" in found["reason"]
     go_on.set()
 
     async def well():

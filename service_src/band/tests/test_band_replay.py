@@ -417,8 +417,8 @@ async def began(raw):
         ({"start": "yesterday"}, "no place in the stream"),
         ({"start": "now"}, "nothing between"),
         ({"start": "3000-0", "end": "2000-0"}, "nothing between"),
-        ({"start": "9000-0"}, "was given events up to 3000-0"),
-        ({"resume": True}, "no replay that stopped"),
+        ({"start": "9000-0"}, "events up to 3000-0 were delivered"),
+        ({"resume": True}, "no stopped replay"),
     ],
 )
 async def test_what_cannot_be_replayed_is_told(run_service, raw, eventually, params, said):

@@ -282,7 +282,7 @@ def test_annotations_that_cannot_be_used_are_told() -> None:
 
     for func, text in (
         (union, "union: its annotations"), (asks, "x asks for Database"), (many, "many asks for list"),
-        (events, "several events"), (sequence, "some is Sequence"), (pair, "some is tuple"),
+        (events, "several event parameters"), (sequence, "some is Sequence"), (pair, "some is tuple"),
         (positional, "x is positional-only"),
     ):  # fmt: skip
         with pytest.raises(RegistrationError, match=text):

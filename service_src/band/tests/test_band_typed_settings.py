@@ -44,7 +44,7 @@ def test_all_that_is_wrong_is_told_together_without_secrets() -> None:
     text = str(caught.value)
     for part in (
         "the first", "count=10 is not a whole number from 1 to 9", "share='much' is not a number", "open='perhaps'",
-        "tags=5 is neither a text nor a list", "token=*** is not a whole number from 0 to 9", "the name is wrong",
+        "tags=5 is neither a string nor a list", "token=*** is not a whole number from 0 to 9", "the name is wrong",
     ):  # fmt: skip
         assert part in text
     assert "hunter2" not in text

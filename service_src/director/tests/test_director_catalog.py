@@ -331,8 +331,8 @@ def test_requirements_of_2018_install_today_and_hashed_ones_stay() -> None:
     """Pins that would take band's own libraries back are set aside with a reason; a hashed file is left alone."""
     old = [Entry("Dockerfile"), Entry("requirements.txt", b"aiohttp==3.4.4\nhumanize==0.5.1\n")]
     entries, notes = adapt_requirements(old)
-    assert entries[1].content == b"# the base image brings it: aiohttp==3.4.4\nhumanize==0.5.1\n"
-    assert notes == ["requirements.txt, line 1: `aiohttp==3.4.4` is ignored: the base image brings aiohttp"]
+    assert entries[1].content == b"# part of the base image: aiohttp==3.4.4\nhumanize==0.5.1\n"
+    assert notes == ["requirements.txt, line 1: `aiohttp==3.4.4` is ignored: the base image contains aiohttp"]
     ours = [Entry("requirements.txt", b"aiohttp==3.4.4 --hash=sha256:00\n")]
     assert adapt_requirements(ours) == (ours, [])
 

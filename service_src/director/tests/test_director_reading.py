@@ -142,7 +142,7 @@ async def test_json_sent_as_a_form_is_explained(client: TestClient[Any, Any]) ->
         ("/run/One", "name: must be a name of a-z, 0-9, _ and -"),
         ("/run/one?pos=far", "pos: must be a place on the grid, column x row, as in 2x3"),
         ('/run/one?limits={"memory":"lots"}', "limits.memory: must be an amount of memory, as in 350m"),
-        ("/run/one?nocache=perhaps", "nocache: must be true or false, not a text"),
+        ("/run/one?nocache=perhaps", "nocache: must be true or false, not a string"),
         ("/set_pos/one", "'pos' is missing"),
         ("/logs/one?tail=-1", "tail: must be at least 0"),
         ("/logs/one?tail=99999", "tail: must be at most 10000"),

@@ -51,7 +51,7 @@ test("every public value is listed", () => {
 
 test("what cannot work is refused where it is written", () => {
   assert.throws(() => rockme.expose.enricher({ keys: [] }, () => 1), rockme.RegistrationError);
-  assert.throws(() => rockme.expose.enricher({ keys: ["*"], cache: 5 }, () => 1), /same props only/);
+  assert.throws(() => rockme.expose.enricher({ keys: ["*"], cache: 5 }, () => 1), /A cache needs props/);
   assert.throws(() => rockme.expose("a:b", () => 1), /colon/);
   assert.throws(() => rockme.expose((() => 1) as any), /needs a name/);
 });

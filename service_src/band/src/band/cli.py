@@ -39,15 +39,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="band dev", description="Tools for authors of services.")
+    parser = argparse.ArgumentParser(prog="band dev", description="Tools for service authors.")
     commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("check", help="exit 0 when the service in this container is healthy, else 1")
+    check = commands.add_parser("check", help="exit 0 if the service in this container is healthy, otherwise 1")
     check.add_argument("--port", type=int, default=int(os.environ.get("PORT") or 8080))
     check.add_argument("--prefix", default=os.environ.get("HTTP_PREFIX", ""), help="URL prefix of /health")
-    new = commands.add_parser("new", help="write a working service with a test")
+    new = commands.add_parser("new", help="create a working service with tests")
     new.add_argument("name")
-    new.add_argument("--in", dest="folder", type=Path, default=Path(), help="where to put it (default: here)")
-    run = commands.add_parser("run", help="run a service on this host, with its .env, restarting when a file changes")
+    new.add_argument(
+        "--in", dest="folder", type=Path, default=Path(), help="where to create it (default: the current folder)"
+    )
+    run = commands.add_parser("run", help="run a service on this host, with its .env; restarts when a file changes")
     run.add_argument("folder", nargs="?", type=Path, default=Path())
     run.add_argument("--no-reload", action="store_true")
     call = commands.add_parser("call", help="call a method of a running service (Redis from REDIS_DSN or .env)")
@@ -58,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     tail = commands.add_parser("tail", help="print events as they are accepted (Redis from REDIS_DSN or .env)")
     tail.add_argument("--key", default="", help="only events with this key prefix, e.g. in.gen.track")
     tail.add_argument("--count", type=int, default=0, help="stop after this many events (default: never)")
-    adapt = commands.add_parser("requirements", help="convert a 2018 requirements.txt to versions that work with band")
+    adapt = commands.add_parser("requirements", help="adapt a requirements.txt of 2018 to versions that work with band")
     adapt.add_argument("file", nargs="?", default="requirements.txt", type=Path)
-    adapt.add_argument("--write", action="store_true", help="change the file; otherwise print what it should be")
+    adapt.add_argument("--write", action="store_true", help="change the file instead of printing the result")
     return parser

@@ -96,5 +96,5 @@ def _from_raw(value: Any) -> Any:
         return decode_loosely(bytes(value))
     plain = msgspec.to_builtins(value)
     if plain is value:
-        raise TypeError(f"{type(value).__name__} has no JSON form")
+        raise TypeError(f"{type(value).__name__} cannot be written as JSON")
     return plain

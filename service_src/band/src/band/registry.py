@@ -193,7 +193,7 @@ class Expose:
         if cache is not None:
             if not props or cache <= 0:
                 raise RegistrationError(
-                    "Answers can be kept for the same props only, and for more than 0 seconds; write "
+                    "A cache needs props, and a time of more than 0 seconds; write "
                     'expose.enricher(keys=[…], props={"ip": "td.ip"}, cache=300)'
                 )
             options["cache"] = {"props": sorted(props), "ttl": cache}

@@ -164,7 +164,7 @@ class Bench:
         deadline = time.monotonic() + timeout
         while busy := [name for bench in _benches[self._bus] async for name in bench.at_work()]:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"after {timeout:g} s still at work: {', '.join(busy)}")
+                raise TimeoutError(f"still busy after {timeout:g} s: {', '.join(busy)}")
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def at_work(self) -> AsyncIterator[str]:
@@ -221,7 +221,7 @@ class Bench:
         deadline = time.monotonic() + PATIENCE
         while self.service.listener is not None and not self.service.listener.joined:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the listener of {service_config.name} did not begin; see the log")
+                raise TimeoutError(f"the listener of {service_config.name} did not start; see the log")
             await asyncio.sleep(_LOOK_SECONDS)
 
 

@@ -151,7 +151,7 @@ def _convert(info: msgspec.inspect.Type, kind: Any, value: Any) -> Any:
         return str(value)
     if isinstance(info, msgspec.inspect.CollectionType | msgspec.inspect.VarTupleType):
         if not isinstance(value, str | list):
-            raise ValueError("is neither a text nor a list")  # noqa: TRY004 - told like the others
+            raise ValueError("is neither a string nor a list")  # noqa: TRY004 - told like the others
         return msgspec.convert(words(value), kind)
     try:
         return msgspec.convert(value, kind, strict=False)

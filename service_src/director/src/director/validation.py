@@ -40,7 +40,7 @@ _BOUND = re.compile(r"Expected `(?P<kind>\w+)` (?P<sign>>=|<=|>|<) (?P<bound>.+)
 _TYPE = re.compile(r"Expected `(?P<wanted>[^`]+)`, got `(?P<given>[^`]+)`$")
 _FIELD = re.compile(r"Object (?P<what>missing required|contains unknown) field `(?P<name>[^`]*)`$")
 _KINDS = {
-    "int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "object": "an object",
+    "int": "a whole number", "float": "a number", "str": "a string", "bool": "true or false", "object": "an object",
     "array": "a list", "null": "nothing",
 }  # fmt: skip
 _SIGNS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}

@@ -32,7 +32,7 @@ export class LetterLimit {
     private readonly maxEntries: number,
     private readonly maxBytes: number,
   ) {
-    metrics.gauge("dead_letters", "Events that a listener could not take, now.", () => [[{ service }, this.count]]);
+    metrics.gauge("dead_letters", "Dead letters at present.", () => [[{ service }, this.count]]);
   }
 
   /** Measures until `stop`: other instances add letters too, and operators delete them. */
@@ -96,11 +96,11 @@ export class LetterLimit {
   check(): HealthFacts {
     if (!this.count && !this.dropped) return null;
     const bound = `${this.maxEntries} letters or ${this.maxBytes >> 20} MB`;
-    const facts = { count: this.count, hint: "see their reasons, then replay or delete them" };
+    const facts = { count: this.count, hint: "check their reasons, then replay or delete them" };
     if (this.dropped) return { ...facts, status: "degraded", reason: `${this.dropped} of the oldest were dropped (bound: ${bound})` };
     if (this.count >= ALARM_SHARE * this.maxEntries || this.bytes >= ALARM_SHARE * this.maxBytes) {
       return { ...facts, status: "degraded", reason: `there are ${this.count} dead letters; beyond ${bound} the oldest are dropped` };
     }
-    return { ...facts, status: "ok", reason: `${this.count} events could not be delivered` };
+    return { ...facts, status: "ok", reason: `${this.count} events could not be processed` };
   }
 }

@@ -129,7 +129,7 @@ export class DeadLetters {
     try {
       for await (const letters of this.portions(count, chosen)) {
         await this.give(letters, figures);
-        if (!ours) figures.stopped = "another instance may have begun a replay";
+        if (!ours) figures.stopped = "another instance may have started a replay";
         if (this.stopped) figures.stopped = "the service stops";
         if (figures.stopped) break;
       }
@@ -226,7 +226,7 @@ export class DeadLetters {
     const wanted = [...new Set(words.filter(Boolean))];
     if (!wanted.length) throw new InvalidParams(`there is no id in ids=${JSON.stringify(ids)}; write ids of dead letters, as in 1795470000000-0`);
     const wrong = wanted.find((one) => !ID.test(one));
-    if (wrong !== undefined) throw new InvalidParams(`"${wrong.slice(0, 50)}" is not the id of a dead letter, which is as in 1795470000000-0`);
+    if (wrong !== undefined) throw new InvalidParams(`"${wrong.slice(0, 50)}" is not the id of a dead letter; such an id is 1795470000000-0`);
     const missing: string[] = [];
     // One after the other: they may be large, and only their ids are wanted.
     for (const one of wanted) if (!(await this.one(one)).length) missing.push(one);

@@ -69,8 +69,8 @@ export class StreamListener {
     if (!this.link.connected) return { status: "degraded", reason: `events are not read: ${this.link.lastError}` };
     const longest = this.feed.longest;
     if (longest < STUCK_AFTER) return null;
-    const reason = `${this.feed.exposed.name} has worked on the same events for ${Math.round(longest / 1000)} s`;
-    return { status: "degraded", reason, hint: "what does it wait for? See the service's log" };
+    const reason = `${this.feed.exposed.name} has been busy with the same events for ${Math.round(longest / 1000)} s`;
+    return { status: "degraded", reason, hint: "what is it waiting for? See the service's log" };
   }
 
   /** Takes nothing new and lets what was taken end; resolves with whether it did within `timeout` milliseconds. */
@@ -205,7 +205,7 @@ export class StreamListener {
       const tries = maxAttempts < NEVER ? await this.group.tries() : 0;
       if (tries >= SUSPECT_AFTER + maxAttempts) {
         const { batch } = await this.reader.own(true);
-        await this.batches.deadLetter(batch, `the service ended ${tries} times while it handled this event`);
+        await this.batches.deadLetter(batch, `the service crashed ${tries} times while it processed this event`);
         continue;
       }
       const { batch, trimmed } = await this.reader.own(tries >= SUSPECT_AFTER);

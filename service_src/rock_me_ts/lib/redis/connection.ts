@@ -82,7 +82,7 @@ export class Connection implements Wire {
   send(parts: readonly Part[], onReply: OnReply | null, deadline: number, raw = false): void {
     if (this.gone) throw new RedisUnavailable("There is no connection to Redis");
     if (this.socket.writableLength > MAX_OUTGOING) {
-      throw new RedisUnavailable(`Redis is too slow: ${MAX_OUTGOING >> 20} MiB of commands wait already`);
+      throw new RedisUnavailable(`Redis is too slow: ${MAX_OUTGOING >> 20} MiB of commands are already waiting`);
     }
     this.pending.push({ onReply, deadline, raw });
     this.put(encode(parts));

@@ -204,7 +204,7 @@ export class RedisLink {
     try {
       await this.signIn(wire, address);
     } catch (error) {
-      wire.abort("the greeting failed");
+      wire.abort("the handshake failed");
       throw error;
     }
     return wire;

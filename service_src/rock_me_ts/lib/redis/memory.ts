@@ -73,7 +73,7 @@ export class MemoryConnection implements Wire {
       case "ZRANGEBYSCORE":
         return [];
       default:
-        return new RedisReplyError(`ERR the memory bus knows no ${parts[0]}: a test of this needs a real Redis`);
+        return new RedisReplyError(`ERR the in-memory Redis does not support ${parts[0]}: a test of this needs a real Redis`);
     }
   }
 

@@ -33,7 +33,7 @@ class Turn {
   take(service: string, results: readonly unknown[], errors: Record<string, unknown>, whole?: unknown, key = service): void {
     if (!this.open.has(service)) return;
     this.asked.forEach((one, index) => {
-      const error = errors[index] ?? whole ?? (index < results.length ? undefined : { message: "fewer answers than questions" });
+      const error = errors[index] ?? whole ?? (index < results.length ? undefined : { message: "fewer answers than requests" });
       if (error === undefined) one.results[key] = results[index] ?? null;
       else one.errors[key] = remoteError(error, service, this.method);
     });

@@ -69,7 +69,7 @@ export function parseLoosely(data: string): any {
   }
 }
 
-/** Returns JSON; undefined is null. Throws TypeError where a value has no JSON form. */
+/** Returns JSON; undefined is null. Throws TypeError where a value cannot be written as JSON. */
 export function toJson(value: unknown): string {
   return JSON.stringify(value) ?? "null";
 }

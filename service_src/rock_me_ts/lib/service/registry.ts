@@ -163,11 +163,11 @@ function read(given: unknown[], fallback: string): { name: string; options: Meth
 
 function enricherOptions({ keys, props, alias, cache }: EnricherOptions<Record<string, string>>): Record<string, unknown> {
   if (!keys?.length) {
-    throw new RegistrationError('An enricher needs the keys of the events that it wants; write expose.enricher({ keys: ["in.gen.track"] }, …)');
+    throw new RegistrationError('An enricher needs the keys of the events to enrich; write expose.enricher({ keys: ["in.gen.track"] }, …)');
   }
   if (cache !== undefined && (!props || !(cache > 0))) {
     throw new RegistrationError(
-      'Answers can be kept for the same props only, and for more than 0 seconds; write expose.enricher({ keys: […], props: { ip: "td.ip" }, cache: 300 }, …)',
+      'A cache needs props, and a time of more than 0 seconds; write expose.enricher({ keys: […], props: { ip: "td.ip" }, cache: 300 }, …)',
     );
   }
   return { keys: [...keys], props, alias, cache: cache === undefined ? undefined : { props: Object.keys(props ?? {}).sort(), ttl: cache } };

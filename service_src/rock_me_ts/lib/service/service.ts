@@ -264,10 +264,10 @@ export class Service {
     const listeners = this.registry.withRole(ROLE_LISTENER);
     if (!listeners.length || config.listenAll) return null;
     if (listeners.length > 1) {
-      throw new SettingsError(`A service is one listener, this one has several (${listeners.map(({ name }) => name).join(", ")}); make one function of them`);
+      throw new SettingsError(`A service can have one listener, this one has several (${listeners.map(({ name }) => name).join(", ")}); combine them into one function`);
     }
-    this.metrics.declare("listener_events", "Events that the listener took.");
-    this.metrics.declare("listener_dead_letters", "Events that the listener could not take, put aside.");
+    this.metrics.declare("listener_events", "Events that the listener processed.");
+    this.metrics.declare("listener_dead_letters", "Events that the listener could not process, which became dead letters.");
     const feed = new ListenerCall(listeners[0], this.signal);
     const key = deadLettersOf(config.name);
     this.limit = new LetterLimit(config.name, key, this.link, this.metrics, config.deadLettersMax, config.deadLettersMaxMb * 2 ** 20);
@@ -306,9 +306,9 @@ export class Service {
   private addGauges(): void {
     const { metrics, link } = this;
     metrics.gauge("redis_connected", "1 while there is a connection to Redis.", () => Number(link.connected));
-    metrics.counter("redis_reconnects", "Connections made after the first.", () => link.reconnects);
-    metrics.counter("messages_dropped", "Messages that could not leave.", () => link.dropped);
-    metrics.counter("messages_malformed", "Messages that were no JSON-RPC.", () => this.malformed);
+    metrics.counter("redis_reconnects", "Reconnections to Redis.", () => link.reconnects);
+    metrics.counter("messages_dropped", "Messages that could not be sent.", () => link.dropped);
+    metrics.counter("messages_malformed", "Messages that were not JSON-RPC.", () => this.malformed);
     metrics.gauge("calls_in_progress", "Calls in progress, by method.", () =>
       Object.entries(this.server.busyMethods()).map(([method, count]) => [{ method }, count]),
     );

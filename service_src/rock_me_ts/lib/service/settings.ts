@@ -180,8 +180,8 @@ export function readConfig(settings: Mapping, env: Environment): ServiceConfig {
       `the settings say name: ${name}, but the director runs this folder as "${env.BAND_SERVICE}"; write name: ${env.BAND_SERVICE}, or rename the folder`,
     );
   }
-  if (name.includes(":") || !name.trim()) problems.push(`name="${name}" cannot be a service's name: it must be a text without ':'`);
-  for (const host of config.allowedHosts) if (!hostOf(host)) problems.push(`allowed_hosts has "${host}", which is no host name`);
+  if (name.includes(":") || !name.trim()) problems.push(`name="${name}" is not a valid service name: it must be a string without ':'`);
+  for (const host of config.allowedHosts) if (!hostOf(host)) problems.push(`allowed_hosts has "${host}", which is not a host name`);
   for (const origin of config.allowedOrigins)
     if (!isOrigin(origin)) problems.push(`allowed_origins has "${origin}"; write https://app.example, or * for every site`);
   try {

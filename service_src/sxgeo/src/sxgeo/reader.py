@@ -153,6 +153,6 @@ def _check(reader: SypexReader) -> None:
                 raise BadData("its countries have no iso code")
             good += bool(found and found.country["iso"])
     except UnicodeDecodeError as error:
-        raise BadData(f"a text is not {reader.header.encoding}: {error}") from error
+        raise BadData(f"a string is not valid {reader.header.encoding}: {error}") from error
     if not good:
         raise BadData("not one of its records has a country")

@@ -76,8 +76,8 @@ def _milliseconds(text: str) -> int:
         moment = None
     if moment is None or not text[:1].isdigit() or "-" not in text:
         raise ValueError(
-            f"{text[:50]!r} is no place in the stream; write beginning, now, a time as 2026-11-27T09:30, "
-            "milliseconds since 1970, or an entry's id as 1795470000000-0"
+            f"{text[:50]!r} is not a place in the stream; give beginning, now, a time as in 2026-11-27T09:30, "
+            "milliseconds since 1970, or an entry's id as in 1795470000000-0"
         )
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0, int(moment.timestamp() * 1000))

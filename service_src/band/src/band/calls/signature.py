@@ -94,7 +94,7 @@ class Handler:
                 self._check_events(parameter.name, event)
                 fields.append(self._field(parameter, kind, asked=bool(values)))
         if len(events) > 1:
-            raise RegistrationError(f"{self._name} asks for several events ({', '.join(events)}); leave one")
+            raise RegistrationError(f"{self._name} has several event parameters ({', '.join(events)}); keep one")
         self.returns = Any if signature.return_annotation is _EMPTY else signature.return_annotation
         self.event = next(iter(events.values()), None)
         self._keywords = bool(self._fixed) or any(
@@ -138,7 +138,7 @@ class Handler:
         except msgspec.ValidationError:
             pass  # what is required is missing: all types are known
         except TypeError as error:
-            raise RegistrationError(f"{self._name}: its annotations are no types of data: {error}") from None
+            raise RegistrationError(f"{self._name}: its annotations are not data types: {error}") from None
         return struct
 
     @property

@@ -31,7 +31,7 @@ def read_pairs(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign or not key.strip(":"):
-            raise ValueError(f"{pair!r} is no parameter; write key=text or key:=json")
+            raise ValueError(f"{pair!r} is not a parameter; write key=text or key:=json")
         params[key.removesuffix(":")] = json_codec.decode_loosely(value) if key.endswith(":") else value
     return params
 

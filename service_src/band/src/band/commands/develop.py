@@ -21,10 +21,10 @@ def run_new(name: str, folder: Path) -> int:
     """Write a working service with a test into ``folder``/``name``; 0, or 1 with the reason."""
     home = folder / name
     if not NAME.fullmatch(name):
-        sys.stderr.write(f"band dev new: {name!r} cannot be a service's name: write a-z first, then a-z, 0-9 and _\n")
+        sys.stderr.write(f"band dev new: {name!r} is not a valid service name: use a-z first, then a-z, 0-9 and _\n")
         return 1
     if home.exists():
-        sys.stderr.write(f"band dev new: {home} is there already; choose another name, or another folder with --in\n")
+        sys.stderr.write(f"band dev new: {home} already exists; choose another name, or another folder with --in\n")
         return 1
     templates = resources.files("band") / "templates" / "service"
     for source in sorted(_files(templates)):
@@ -34,7 +34,7 @@ def run_new(name: str, folder: Path) -> int:
         target.write_text(text.replace("@NAME@", name), encoding="utf-8")
     sys.stdout.write(
         f"Created {home}. Next steps:\n"
-        f"  cd {home} && python -m pytest      its test, which needs no Redis\n"
+        f"  cd {home} && python -m pytest      its tests, which need no Redis\n"
         f"  band dev run {home}      run it here; it reads .env and restarts when a file changes\n"
     )
     return 0
@@ -59,7 +59,7 @@ def run_service(folder: Path, *, reload: bool) -> int:
     package = find_package(folder)
     if package is None:
         sys.stderr.write(
-            f"band dev run: {folder} holds no package with a __main__.py, or several; name the service's folder\n"
+            f"band dev run: {folder} contains no package with a __main__.py, or several; give the service's folder\n"
         )
         return 1
     if not reload:

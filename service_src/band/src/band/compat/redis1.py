@@ -94,7 +94,7 @@ class Client:
         if name.startswith("_"):
             raise AttributeError(name)
         if name in ("multi_exec", "pipeline"):
-            raise AttributeError(f"{name} of aioredis 1 is not there; use redis-py's: `client.inner.pipeline()`")
+            raise AttributeError(f"{name} of aioredis 1 does not exist here; use redis-py's: `client.inner.pipeline()`")
         return functools.partial(self._command, {"delete": "DEL"}.get(name, name.rstrip("_").upper()))
 
     async def _command(self, name: str, *args: Any, encoding: Any = _SAME) -> Any:

@@ -28,11 +28,11 @@ FIRST_GOOD: Final = {
 """Distribution → the first version that installs and works on Python 3.13 without a compiler."""
 
 GONE: Final = {
-    "cchardet": "it cannot be built since Python 3.11; use charset-normalizer",
-    "pkg-resources": "it is a part of setuptools and no distribution; remove the line",
-    "asyncio": "it is a part of Python, and the distribution of that name breaks it; remove the line",
-    "dataclasses": "it is a part of Python, and the distribution of that name breaks it; remove the line",
-    "typing": "it is a part of Python, and the distribution of that name breaks it; remove the line",
+    "cchardet": "it cannot be built on Python 3.11 and later; use charset-normalizer",
+    "pkg-resources": "it is part of setuptools, not a distribution; remove the line",
+    "asyncio": "it is part of Python, and the distribution of that name breaks Python; remove the line",
+    "dataclasses": "it is part of Python, and the distribution of that name breaks Python; remove the line",
+    "typing": "it is part of Python, and the distribution of that name breaks Python; remove the line",
 }
 """Distribution → why it cannot be had."""
 
@@ -66,10 +66,10 @@ def adapt(text: str) -> Adapted:
             lines.append(f"# refused: {line.strip()}")
         elif name in BROUGHT:
             if version:
-                changed.append(Note(number, line.strip(), f"the base image brings {BROUGHT[name]}"))
-            lines.append(f"# the base image brings it: {line.strip()}")
+                changed.append(Note(number, line.strip(), f"the base image contains {BROUGHT[name]}"))
+            lines.append(f"# part of the base image: {line.strip()}")
         elif name in FIRST_GOOD and version and _older(version, FIRST_GOOD[name]):
-            why = f"{name} {version} does not work on today's Python, {FIRST_GOOD[name]} is the first that does"
+            why = f"{name} {version} does not work on today's Python; {FIRST_GOOD[name]} is the first that does"
             changed.append(Note(number, line.strip(), why))
             lines.append(f"{name}>={FIRST_GOOD[name]}")
         else:

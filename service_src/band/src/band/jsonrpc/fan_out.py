@@ -164,7 +164,7 @@ class FanOut:
             if error is None and number < len(column):
                 scatter.results[service] = column[number]
             else:
-                error = {"message": "fewer answers than questions"} if error is None else error
+                error = {"message": "fewer answers than requests"} if error is None else error
                 scatter.errors[service] = remote_error(error, service, self.method)
         return scatter
 

@@ -60,7 +60,7 @@ class Envelope(msgspec.Struct):
         """
         method = self.method
         if not isinstance(method, str):
-            raise ValueError("the method is not a text")  # noqa: TRY004 - a ValueError is what a caller can answer
+            raise ValueError("the method is not a string")  # noqa: TRY004 - a ValueError is what a caller can answer
         parts = method.split(":")
         if len(parts) == 3:
             return parts[0], parts[1], parts[2]

@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             raise RedisUnavailable("There is no connection to Redis")
         if self._out_bytes + len(packed) > MAX_OUTGOING:
-            raise RedisUnavailable(f"Redis is too slow: {MAX_OUTGOING >> 20} MiB of commands wait already")
+            raise RedisUnavailable(f"Redis is too slow: {MAX_OUTGOING >> 20} MiB of commands are already waiting")
         self._out_bytes += len(packed)
         self._out.append(packed)
         if count == 1:

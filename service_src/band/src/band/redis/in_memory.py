@@ -104,7 +104,9 @@ class InMemoryConnection(Connection):
         if answer := _ANSWERS.get(command):
             return answer(self, parts)
         if command not in self.bus.store.answers:
-            return hiredis.ReplyError(f"ERR the memory bus knows no {command}: a test of this needs a real Redis")
+            return hiredis.ReplyError(
+                f"ERR the in-memory Redis does not support {command}: a test of this needs a real Redis"
+            )
         try:
             return self.bus.store.answer(parts)
         except Refused as error:

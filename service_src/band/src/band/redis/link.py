@@ -251,7 +251,7 @@ class RedisLink:
             try:
                 await self._enter(wire, address)
             except BaseException:
-                wire.abort("the greeting failed")
+                wire.abort("the handshake failed")
                 raise
         return wire
 

@@ -93,10 +93,10 @@ class ServiceConfig(msgspec.Struct, frozen=True):
         except SettingsError as error:
             yield str(error)
         if ":" in self.name or not self.name.strip():
-            yield f"name={self.name!r} cannot be a service's name: it must be a text without ':'"
+            yield f"name={self.name!r} is not a valid service name: it must be a string without ':'"
         for name in sorted(self.allowed_hosts):
             if not hostname(name):
-                yield f"allowed_hosts has {name!r}, which is no host name"
+                yield f"allowed_hosts has {name!r}, which is not a host name"
         for origin in sorted(self.allowed_origins):
             if not is_origin(origin):
                 yield f"allowed_origins has {origin!r}; write https://app.example, or * for every site"

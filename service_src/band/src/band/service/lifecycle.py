@@ -350,7 +350,9 @@ class Service:
             return
         if len(listeners) > 1:
             names = ", ".join(exposed.name for exposed in listeners)
-            raise SettingsError(f"A service is one listener, this one has several ({names}); make one function of them")
+            raise SettingsError(
+                f"A service can have one listener, this one has several ({names}); combine them into one function"
+            )
         self._feed = ListenerCall(listeners[0], self.metrics, self.registry.middlewares)
         self._limit = DeadLetterLimit(
             service_config.name, DEAD_LETTERS.format(name=service_config.name), self.link, self.metrics,
@@ -374,16 +376,18 @@ class Service:
 
     def _add_gauges(self) -> None:
         if self._feed is not None:
-            self.metrics.declare("listener_events", "Events that the listener took.")
-            self.metrics.declare("listener_dead_letters", "Events that the listener could not take, put aside.")
-            self.metrics.declare("listener_retries", "Deliveries that the listener put off with Retry.")
+            self.metrics.declare("listener_events", "Events that the listener processed.")
+            self.metrics.declare(
+                "listener_dead_letters", "Events that the listener could not process, which became dead letters."
+            )
+            self.metrics.declare("listener_retries", "Deliveries that the listener postponed with Retry.")
         self.metrics.gauge(
             "redis_connected", lambda: float(self.link.connected), "1 while there is a connection to Redis."
         )
         for name, read, text in (
-            ("redis_reconnects", lambda: float(self.link.reconnects), "Connections made after the first."),
-            ("messages_dropped", lambda: float(self.link.dropped), "Messages that could not leave."),
-            ("messages_malformed", lambda: float(self.dispatcher.malformed), "Messages that were no JSON-RPC."),
+            ("redis_reconnects", lambda: float(self.link.reconnects), "Reconnections to Redis."),
+            ("messages_dropped", lambda: float(self.link.dropped), "Messages that could not be sent."),
+            ("messages_malformed", lambda: float(self.dispatcher.malformed), "Messages that were not JSON-RPC."),
         ):
             self.metrics.counter(name, read, text)
             self.metrics.gauge(name, read, f"Deprecated, use band_{name}_total; the next release removes it.")

@@ -44,7 +44,7 @@ class DeadLetterLimit:
         """The number of letters when it was weighed."""
         self._may_weigh = True
         self._lock = asyncio.Lock()
-        metrics.gauge("dead_letters", self._gauge, "Events that a listener could not take, now.", label="service")
+        metrics.gauge("dead_letters", self._gauge, "Dead letters at present.", label="service")
 
     def _gauge(self) -> dict[str, float]:
         return {self._service: float(self.count)}
@@ -104,14 +104,14 @@ class DeadLetterLimit:
         if not self.count and not self.dropped:
             return None
         bound = f"{self._entries} letters or {self._size >> 20} MB"
-        facts = {"status": "ok", "count": self.count, "hint": "see their reasons, then replay or delete them"}
+        facts = {"status": "ok", "count": self.count, "hint": "check their reasons, then replay or delete them"}
         if self.dropped:
             return {
                 **facts,
                 "status": "degraded",
-                "reason": f"{self.dropped} of the oldest were dropped (bound: {bound})",
+                "reason": f"{self.dropped} of the oldest were dropped (limit: {bound})",
             }
         if self.count >= ALARM_SHARE * self._entries or self._bytes >= ALARM_SHARE * self._size:
             reason = f"there are {self.count} dead letters; beyond {bound} the oldest are dropped"
             return {**facts, "status": "degraded", "reason": reason}
-        return {**facts, "reason": f"{self.count} events could not be delivered"}
+        return {**facts, "reason": f"{self.count} events could not be processed"}

@@ -111,7 +111,7 @@ class Replay:
                     for name, number in told.items():
                         figures[name] = figures.get(name, 0) + number
                 if holding.done():
-                    figures["stopped"] = "another instance may have begun a replay"
+                    figures["stopped"] = "another instance may have started a replay"
                     break
         except NotTaken as error:
             figures |= {"stopped": str(error), "stopped_at": error.stream_id}
@@ -219,7 +219,7 @@ class DeadLetters:
         if not self._strict:
             return await self._stream.present(wanted)
         if wrong := [one for one in wanted if not _ID.fullmatch(one)]:
-            raise InvalidParams(f"{wrong[0][:50]!r} is not the id of a dead letter, which is as in 1795470000000-0")
+            raise InvalidParams(f"{wrong[0][:50]!r} is not the id of a dead letter; such an id is 1795470000000-0")
         there = set(await self._stream.present(wanted))
         if missing := [one for one in wanted if one not in there]:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

@@ -122,8 +122,8 @@ class StreamListener:
         seconds = self._feed.longest_seconds
         if seconds < STUCK_SECONDS:
             return self._batches.retries.check()
-        reason = f"{self._exposed.name} has worked on the same events for {seconds:.0f} s"
-        return {"status": "degraded", "reason": reason, "hint": "what does it wait for? See the service's log"}
+        reason = f"{self._exposed.name} has been busy with the same events for {seconds:.0f} s"
+        return {"status": "degraded", "reason": reason, "hint": "what is it waiting for? See the service's log"}
 
     @property
     def joined(self) -> bool:
@@ -282,7 +282,9 @@ class StreamListener:
             after = end
             tries = counts.pop(end, 0) if single else 0
             if tries >= SUSPECT_AFTER + self._exposed.max_attempts:
-                await self._batches.dead_letter(found, f"the service ended {tries} times while it handled this event")
+                await self._batches.dead_letter(
+                    found, f"the service crashed {tries} times while it processed this event"
+                )
             else:
                 await self._batches.work(await self._batches.set_aside(found))
 

@@ -160,14 +160,14 @@ class EventReplay:
         last = given if last == "+" else min(last, given, key=order)
         if first == "$" or order(first) > order(last):
             raise InvalidParams(
-                f"there is nothing between {start} and {end}: the listener was given events up to {given}"
+                f"there is nothing between {start} and {end}: events up to {given} were delivered to the listener"
             )
         return Progress(_RUNNING, first, last, key, before(first), started_at=int(time.time() * 1000))
 
     @staticmethod
     async def _resumed(last: Progress | None) -> Progress:
         if last is None or last.state != _STOPPED:
-            raise InvalidParams("there is no replay that stopped; give the start of a new one")
+            raise InvalidParams("there is no stopped replay; give the start of a new one")
         return msgspec.structs.replace(last, state=_RUNNING, reason="", stopped_at="")
 
     # --- the work
@@ -290,7 +290,9 @@ class EventReplay:
                     return
                 reason = str(error) if isinstance(error, Retry) else describe_raised(error)
                 if backoff.attempts + 1 >= exposed.max_attempts:
-                    raise Stopped(f"{exposed.max_attempts} attempts; the last: {reason}", batch[0].stream_id) from None
+                    raise Stopped(
+                        f"failed after {exposed.max_attempts} attempts: {reason}", batch[0].stream_id
+                    ) from None
                 pause = backoff.next()
                 seconds = pause if not isinstance(error, Retry) or error.after is None else error.after
                 await asyncio.wait([self._holding], timeout=seconds)

@@ -54,8 +54,12 @@ class Retries:
         """Return the health check: degraded while delayed entries hold up all others."""
         if not self.full:
             return None
-        reason = f"{len(self.waiting)} events wait for another delivery (Retry), and nothing new is read meanwhile"
-        return {"status": "degraded", "reason": reason, "hint": "why does the listener raise Retry? See its log"}
+        reason = f"{len(self.waiting)} events wait for another delivery (Retry); nothing new is read meanwhile"
+        return {
+            "status": "degraded",
+            "reason": reason,
+            "hint": "see the service's log for why the listener raises Retry",
+        }
 
     def made(self, stream_id: str) -> int:
         """How many attempts on an entry ended in a delay."""
