@@ -31,15 +31,15 @@ from director.state.desired import Limits, Spec
 
 MIB = 1024 * 1024
 CAST: dict[str, dict[str, Any]] = {
-    "front": {"pos": "1x1", "title": "Front - where events come in", "memory": 61, "port": 10001, "up": 93_000},
-    "mmgeo": {"pos": "2x1", "title": "Place of an address (MaxMind, DB-IP)", "memory": 74, "role": "enricher",
+    "front": {"pos": "1x1", "title": "Front - accepts events", "memory": 61, "port": 10001, "up": 93_000},
+    "mmgeo": {"pos": "2x1", "title": "Location by IP address (MaxMind, DB-IP)", "memory": 74, "role": "enricher",
               "data": {"source": "DB-IP City Lite", "build_date": "2026-11-01", "age_days": 22.6}, "up": 93_004},
-    "sxgeo": {"pos": "2x2", "title": "Place of an address (Sypex Geo)", "memory": 58, "role": "enricher",
+    "sxgeo": {"pos": "2x2", "title": "Location by IP address (Sypex Geo)", "memory": 58, "role": "enricher",
               "data": {"source": "Sypex Geo City", "build_date": "2026-06-14", "age_days": 162.9,
                        "warning": "the database is older than 60 days"}, "status": "degraded", "up": 92_400},
     "uaparser": {"pos": "2x3", "title": "Device and browser (User-Agent)", "memory": 49, "role": "enricher",
                  "up": 5_400},
-    "send_mixpanel": {"pos": "3x3", "title": "Mixpanel", "memory": 52, "role": "listener", "up": 93_002},
+    "send_mixpanel": {"pos": "3x3", "title": "Delivery to Mixpanel", "memory": 52, "role": "listener", "up": 93_002},
 }  # fmt: skip
 
 

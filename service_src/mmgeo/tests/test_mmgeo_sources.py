@@ -185,7 +185,7 @@ async def test_another_database_than_promised(tmp_path: Path, maxmind: tuple[Max
     right, double.md5 = double.md5, "0" * 32
     dataset = dataset_of(tmp_path, source_at(url))
     assert not await dataset.refresh()
-    assert f"has md5 {right}, its source promised 000" in dataset.health()["errors"]["maxmind"]
+    assert f"has md5 {right}, but its source announced 000" in dataset.health()["errors"]["maxmind"]
     assert (tmp_path / "data" / "city.mmdb.broken").exists()
     double.md5 = right
     assert await dataset.refresh()
@@ -262,7 +262,7 @@ def test_all_default_sources_exist_and_unknown_ones_are_named(settings_of: Calla
     order = "file maxmind url dbip package package-old npm"
     sources = make_sources(settings_of(geo_sources=order, dbip_url="https://example.org/{month}"))
     assert [source.name for source in sources] == order.split()
-    with pytest.raises(DatasetError, match="'maxmid'; known are maxmind, dbip"):
+    with pytest.raises(DatasetError, match="'maxmid'; known sources are maxmind, dbip"):
         make_sources(settings_of(geo_sources="maxmid"))
 
 
@@ -271,7 +271,7 @@ def test_sources_of_networks_are_a_list_of_their_own(settings_of: Callable[..., 
     order = "file maxmind url dbip"
     assert [source.name for source in make_asn_sources(settings_of(asn_sources=order))] == order.split()
     assert make_asn_sources(settings_of()) == []
-    with pytest.raises(DatasetError, match="ASN_SOURCES names 'package'"):
+    with pytest.raises(DatasetError, match="ASN_SOURCES lists 'package'"):
         make_asn_sources(settings_of(asn_sources="package"))
 
 

@@ -59,7 +59,7 @@ async def test_send_mixpanel_says_that_dns_is_silent() -> None:
     """A name server that does not answer is not "no answer from Mixpanel"."""
     verdict = await post("http://mixpanel.example", SilentDns())
     assert verdict.meaning is Meaning.LATER
-    assert verdict.reason == "DNS did not tell the address of mixpanel.example within 0.2 s"
+    assert verdict.reason == "DNS did not resolve mixpanel.example within 0.2 s"
 
 
 async def test_send_mixpanel_says_at_once_that_a_name_is_unknown() -> None:
@@ -128,7 +128,7 @@ async def test_send_mixpanel_follows_no_redirect() -> None:
 async def test_send_mixpanel_names_an_address_that_is_none(url: str) -> None:
     """Also one that only the name look-up finds fault with: trouble in health, not an error that nobody sees."""
     verdict = await post(url)
-    assert (verdict.meaning, verdict.text) == (Meaning.ADDRESS, "MIXPANEL_URL is not a web address")
+    assert (verdict.meaning, verdict.text) == (Meaning.ADDRESS, "MIXPANEL_URL is not a valid URL")
 
 
 async def test_send_mixpanel_says_that_there_was_no_connection() -> None:

@@ -235,7 +235,7 @@ def test_send_mixpanel_keeps_within_limits() -> None:
 def test_send_mixpanel_tells_what_is_too_large() -> None:
     """An event that stays over 1 MB even when cut is named as such and not sent."""
     data = {f"p{number}": ["x" * 255] * 254 for number in range(200)}
-    with pytest.raises(UnusableEvent, match="Mixpanel takes less than"):
+    with pytest.raises(UnusableEvent, match="Mixpanel accepts less than"):
         to_record({**EVENT, "data": data})
 
 

@@ -51,7 +51,7 @@ def test_send_mixpanel_says_that_the_api_secret_has_ended(monkeypatch: pytest.Mo
     """After the day the warning changes its tense, and a refusal is told with the cure."""
     monkeypatch.setattr("send_mixpanel.condition.SECRET_RETIRED", date(2020, 3, 3))
     sender = ProjectSender(read_options({"mixpanel_api_secret": "sec"}).default, None, Options(Project("x", "")))  # type: ignore[arg-type]
-    assert "no more since 3 March 2020; set MIXPANEL_TOKEN" in sender_health(sender)["warning"]
+    assert "has not worked since 3 March 2020; set MIXPANEL_TOKEN" in sender_health(sender)["warning"]
     sender.state.trouble, sender.state.trouble_status = Meaning.CREDENTIALS, 401
     assert "set MIXPANEL_TOKEN" in sender_health(sender)["hint"]
 

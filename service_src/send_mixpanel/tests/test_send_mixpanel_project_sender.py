@@ -214,12 +214,12 @@ async def test_send_mixpanel_does_not_repeat_itself_for_ever() -> None:
 
     def short(sent: Sequence[Record]) -> Verdict:
         missing = sum(record.insert_id == "2" for record in sent)
-        words = f"{len(sent) - missing} of {len(sent)} records were taken"
+        words = f"{len(sent) - missing} of {len(sent)} records were accepted"
         return Verdict(Meaning.LATER, 200, words, imported=len(sent) - missing) if missing else TAKEN
 
     mixpanel = ScriptedMixpanel(*[short] * 60)
     refused = await sender(mixpanel, backoff_first=0.001, backoff_most=0.001, refused_retry=0.01).deliver(records(4))
-    assert [(one.record.insert_id, one.reason) for one in refused] == [("2", "0 of 1 records were taken")]
+    assert [(one.record.insert_id, one.reason) for one in refused] == [("2", "0 of 1 records were accepted")]
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,8 @@ async def test_send_mixpanel_health_shows_no_status_where_there_was_none() -> No
     job = asyncio.create_task(one_lane.deliver(records(1)))
     await asyncio.sleep(0.05)
     assert (
-        sender_health(one_lane)["reason"] == "Mixpanel is unavailable (no connection within 10 s); events stay queued"
+        sender_health(one_lane)["reason"]
+        == "Mixpanel is unavailable (no connection within 10 s); events wait in the stream"
     )
     job.cancel()
 

@@ -332,7 +332,7 @@ async def test_send_mixpanel_one_odd_event_holds_nobody_back(
         await until(lambda: acknowledged(redis))
         letters = (await running.call("dead_letters"))["letters"]
     assert len(double.store.ids()) == 2
-    assert [letter["reason"] for letter in letters] == ["the event has no time and no id to take it from"]
+    assert [letter["reason"] for letter in letters] == ["the event has neither a time nor an id that contains one"]
 
 
 async def test_send_mixpanel_begins_where_it_is_told(sender: Callable[..., Any], redis: Redis, double: Double) -> None:

@@ -104,7 +104,7 @@ def test_latin_names_are_transliterated(tmp_path: Path) -> None:
 
 def test_unknown_source_names_what_is_known(settings_of: Callable[..., object]) -> None:
     """A misspelt source stops the service with the names that exist."""
-    with pytest.raises(DatasetError, match=r"'sypx'; known are sypex, url, file, package"):
+    with pytest.raises(DatasetError, match=r"'sypx'; known sources are sypex, url, file, package"):
         make_sources(settings_of(geo_sources="file sypx"))
 
 

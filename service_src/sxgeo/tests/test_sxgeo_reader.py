@@ -154,7 +154,7 @@ def test_an_index_that_goes_back_is_refused(test_data: Path, opened: Opened) -> 
     data = bytearray((test_data / "sypex" / "synthetic_city.dat").read_bytes())
     header = read_header(bytes(data[: HEADER.size]), len(data))
     struct.pack_into(">I", data, header.b_idx_at + 4 * 100, 0)
-    with pytest.raises(BadData, match="index goes back"):
+    with pytest.raises(BadData, match="index decreases"):
         opened(bytes(data))
 
 

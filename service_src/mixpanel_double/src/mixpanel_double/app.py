@@ -16,7 +16,7 @@ from mixpanel_double.store import Store
 
 _TRACK_MAX_AGE = 5 * 86400
 _CONTENT_TYPES = {"application/json", "application/x-ndjson"}
-_ORDERED = ("properties", "refused because somebody ordered it")
+_ORDERED = ("properties", "refused because a fault was set")
 
 
 class RefusedRequest(Exception):

@@ -67,12 +67,12 @@ class Faults:
         try:
             fault = msgspec.convert(wanted, Fault, strict=False)
         except msgspec.ValidationError as error:
-            raise FaultError(f"{error}; orders are {', '.join(Fault.__struct_fields__)}") from None
+            raise FaultError(f"{error}; faults are {', '.join(Fault.__struct_fields__)}") from None
         chosen = [name for name in Fault.__struct_fields__ if name != "times" and getattr(fault, name)]
         if len(chosen) != 1 or fault.times < 1:
-            raise FaultError('order one thing, at least once, for example {"status": 429, "times": 3}')
+            raise FaultError('set one fault, at least once, for example {"status": 429, "times": 3}')
         if fault.status and not 200 <= fault.status <= 599:
-            raise FaultError("order a status from 200 to 599")
+            raise FaultError("give a status from 200 to 599")
         self._orders.append(fault)
         return fault
 

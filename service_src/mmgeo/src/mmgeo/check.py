@@ -81,7 +81,7 @@ def _check_in_child(path: Path, kind: str) -> None:
     with path.open("rb") as file:  # before the child: the cheapest look refuses most of what is no database
         file.seek(max(0, path.stat().st_size - _MARKER_WITHIN))
         if _MARKER not in file.read():
-            raise BadData("not a MaxMind DB, or cut short: it has no metadata at its end")
+            raise BadData("not a MaxMind DB, or truncated: it has no metadata at its end")
     done = _run(*_COMMAND, str(path), kind)
     if done is None:
         why = "the service stops" if _stopping.is_set() else f"its records could not be read within {_SECONDS:g} s"
@@ -90,7 +90,7 @@ def _check_in_child(path: Path, kind: str) -> None:
         name = signal.Signals(-done.returncode).name
         if -done.returncode not in _FAULTS:
             raise NotChecked(f"{path.name} is not checked yet: {name} ended the check; tried again later")
-        raise BadData(f"damaged: reading it ended a process by {name}")
+        raise BadData(f"damaged: reading it killed a process with {name}")
     if done.returncode:
         raise BadData(done.stdout.strip() or f"its records could not be read: {done.stderr.strip()[-200:]}")
 
@@ -132,7 +132,7 @@ def read_all(path: str, kind: str) -> None:
         useful = sum(_is_useful(reader.get(as_address(number)), kind) for number in tree.one_of_each())
     if not useful:
         has = "a country with iso_code and names" if "City" in kind else "an autonomous_system_number"
-        raise Refused(f"{facts.database_type}: not one record has {has}")
+        raise Refused(f"{facts.database_type}: no record has {has}")
 
 
 def _is_useful(record: Any, kind: str) -> bool:
@@ -143,7 +143,7 @@ def _is_useful(record: Any, kind: str) -> bool:
         return type(record.get("autonomous_system_number")) is int
     country = record.get("country", {})
     if "country_code" in record or "country_name" in record:
-        raise Refused("records are flat (country_code); only MaxMind's nested City schema is understood")
+        raise Refused("records are flat (country_code); only MaxMind's nested City schema is supported")
     if not isinstance(country, dict):
         raise Refused(f"country is of type {type(country).__name__}, not a map as in MaxMind's City schema")
     return isinstance(country.get("iso_code"), str) and isinstance(country.get("names"), dict)

@@ -37,4 +37,4 @@ async def keep_networks_fresh() -> None:
 def asn_health() -> dict[str, Any]:
     """Tell of the optional database of networks. Being without one is no fault."""
     facts = {**asn_dataset.health(), "status": "ok", "bad_records": networks.bad_records}
-    return facts if asn_dataset.wanted else {"status": "ok", "reason": "ASN_SOURCES names no source that is set up"}
+    return facts if asn_dataset.wanted else {"status": "ok", "reason": "no source in ASN_SOURCES is configured"}

@@ -167,7 +167,7 @@ def _maxmind(settings: Any, edition: str, daily: int) -> MaxMind:
 
 def _named(setting: str, name: str, known: dict[str, Callable[[], Source]]) -> Callable[[], Source]:
     if name not in known:
-        raise DatasetError(f"{setting} names {name!r}; known are {', '.join(known)}")
+        raise DatasetError(f"{setting} lists {name!r}; known sources are {', '.join(known)}")
     return known[name]
 
 
@@ -183,6 +183,6 @@ def _unpack_checked(path: Path, md5: str) -> Path:
     try:
         data = unpack(path, _MEMBER)
     except BadData as error:  # the promise was of a database, and there is none: damaged on its way
-        raise WrongChecksum(f"{error}; MaxMind promised a database with MD5 {md5}") from error
+        raise WrongChecksum(f"{error}; MaxMind announced a database with MD5 {md5}") from error
     check(data, "md5", md5)
     return data

@@ -82,7 +82,7 @@ class Tree:
         elif self.version == 6:
             node, bit = 0, 127
         else:
-            raise LookupError("this database knows IPv4 addresses only")
+            raise LookupError("this database contains IPv4 addresses only")
         node = self._walk(self._buffer, self._nodes, node, number, bit)
         return node if node > self._nodes else None  # the number of nodes means "nothing", less is a damaged tree
 
@@ -103,7 +103,7 @@ class Tree:
                 below, number = self._walk(self._buffer, self._nodes, node, side, 0), prefix << 1 | side
                 if below < self._nodes:
                     if depth == width:
-                        raise ValueError("its search tree is deeper than an address has bits")
+                        raise ValueError("its search tree has more levels than an address has bits")
                     waiting.append((below, number, depth + 1))
                 elif below > self._nodes and below not in found:
                     found.add(below)

@@ -51,12 +51,12 @@ class Client:
                 async for chunk in answer.content.iter_any():
                     text += chunk
                     if len(text) > _ANSWER_LIMIT:
-                        return Verdict(Meaning.ADDRESS, answer.status, "an endless answer is not one of Mixpanel's")
+                        return Verdict(Meaning.ADDRESS, answer.status, "an endless response is not one of Mixpanel's")
                 return judge(answer.status, bytes(text), len(records))
         except TimeoutError:
             return Verdict(Meaning.LATER, 0, stage.missed)
         except (aiohttp.InvalidURL, UnicodeError):  # the latter from a host's name that has no form in DNS
-            return Verdict(Meaning.ADDRESS, 0, "MIXPANEL_URL is not a web address")
+            return Verdict(Meaning.ADDRESS, 0, "MIXPANEL_URL is not a valid URL")
         except (aiohttp.ClientError, OSError) as error:
             return Verdict(Meaning.LATER, 0, f"{type(error).__name__}: {error}"[:300])
 

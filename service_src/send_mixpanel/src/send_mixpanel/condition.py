@@ -41,13 +41,13 @@ def sender_health(sender: ProjectSender) -> dict[str, Any]:
         return {
             "status": "failing",
             "reason": f"{sender.project.url} is not the Mixpanel API ({reason})",
-            "hint": "check MIXPANEL_URL, and whether a proxy stands in between; events wait",
+            "hint": "check MIXPANEL_URL, and whether there is a proxy in between; events wait",
             "next_try_s": _left(state.next_try),
         }
     if state.trouble is not None:
         return {
             "status": "degraded",
-            "reason": f"Mixpanel is unavailable ({reason}); events stay queued",
+            "reason": f"Mixpanel is unavailable ({reason}); events wait in the stream",
             "since": datetime.fromtimestamp(state.trouble_since, UTC).isoformat(timespec="seconds"),
             "next_try_s": _left(state.next_try),
         }
@@ -64,7 +64,7 @@ def dead_letter_facts(facts: Mapping[str, Any], count: int, most: int) -> dict[s
                 **found,
                 "status": "degraded",
                 "reason": words,
-                "hint": "look at their reasons, replay or delete them",
+                "hint": "check their reasons, then replay or delete them",
             }
         found["warning"] = words
     return found
@@ -74,7 +74,7 @@ def _retirement(sender: ProjectSender) -> dict[str, str]:
     if not sender.project.retiring:
         return {}
     ended = datetime.now(UTC).date() >= SECRET_RETIRED
-    words = "works no more since" if ended else "works until"
+    words = "has not worked since" if ended else "works until"
     return {"warning": f"MIXPANEL_API_SECRET {words} {SECRET_RETIRED:%-d %B %Y}; set MIXPANEL_TOKEN instead"}
 
 

@@ -68,9 +68,11 @@ def to_record(event: Event) -> Record:
     except UnusableEvent:
         raise
     except Exception as error:
-        raise UnusableEvent(f"no record can be made of the event: {type(error).__name__}: {error}"[:300]) from error
+        raise UnusableEvent(f"the event cannot become a record: {type(error).__name__}: {error}"[:300]) from error
     if len(body) >= MAX_EVENT_BYTES:
-        raise UnusableEvent(f"the event has {len(body)} bytes as a record; Mixpanel takes less than {MAX_EVENT_BYTES}")
+        raise UnusableEvent(
+            f"the event has {len(body)} bytes as a record; Mixpanel accepts less than {MAX_EVENT_BYTES}"
+        )
     return Record(event_id, body, event)
 
 
@@ -93,7 +95,7 @@ def event_time(event: Event) -> int:
         flake_time = int(event_id) >> _FLAKE_SHIFT
         if flake_time > 0:
             return flake_time
-    raise UnusableEvent("the event has no time and no id to take it from")
+    raise UnusableEvent("the event has neither a time nor an id that contains one")
 
 
 def project_id(event: Event) -> Any:

@@ -100,7 +100,7 @@ def _project(name: str, values: Mapping[str, Any]) -> Project:
 
     url = text("url") or _host(text("region"))
     if not url.startswith(("http://", "https://")):
-        raise SettingsError(f"MIXPANEL_URL of project {name} does not begin with https://; write a whole address")
+        raise SettingsError(f"MIXPANEL_URL of project {name} does not begin with https://; write a full URL")
     url = url.rstrip("/").removesuffix("/import")
     account, secret, project_id = text("service_account"), text("service_secret"), text("project_id")
     if account or secret:
@@ -138,11 +138,13 @@ def _table(value: Any) -> Mapping[str, Any]:
             value = msgspec.json.decode(value)
         except msgspec.DecodeError:
             # The text holds tokens: the decoder's own message, which quotes it, stays out of ours.
-            raise SettingsError('MIXPANEL_PROJECTS is no JSON; write {"<projectId>": {"token": "…"}, …}') from None
+            raise SettingsError('MIXPANEL_PROJECTS is not JSON; write {"<projectId>": {"token": "…"}, …}') from None
     if not isinstance(value, Mapping):
         raise SettingsError('MIXPANEL_PROJECTS must be an object, such as {"<projectId>": "<token>"}')
     if DEFAULT in value:
-        raise SettingsError(f"MIXPANEL_PROJECTS: {DEFAULT} is no projectId; set MIXPANEL_TOKEN for all other projects")
+        raise SettingsError(
+            f"MIXPANEL_PROJECTS: {DEFAULT} is not a projectId; set MIXPANEL_TOKEN for all other projects"
+        )
     return value
 
 
@@ -155,5 +157,5 @@ def _prefixed(value: Any, name: str) -> dict[str, Any]:
     if unknown := sorted(set(entries) - _OF_A_PROJECT):
         # Somebody may have put a token in the place of a name: what does not look like one is not shown.
         shown = ", ".join(key if _SPELLED.fullmatch(key) else "…" for key in unknown)
-        raise SettingsError(f"MIXPANEL_PROJECTS: {name} has {shown}; known are {', '.join(sorted(_OF_A_PROJECT))}")
+        raise SettingsError(f"MIXPANEL_PROJECTS: {name} has {shown}; known keys are {', '.join(sorted(_OF_A_PROJECT))}")
     return {f"mixpanel_{key}": entry for key, entry in entries.items()}

@@ -33,7 +33,7 @@ class Stage:
         if self._connected:
             return f"no answer within {self._timeout:g} s"
         if self._looked_up:
-            return f"DNS did not tell the address of {self._looked_up} within {self._connect_timeout:g} s"
+            return f"DNS did not resolve {self._looked_up} within {self._connect_timeout:g} s"
         return f"no connection within {self._connect_timeout:g} s"
 
 

@@ -42,7 +42,7 @@ class TroubleLog:
             what=verdict.meaning.value,
             reason=verdict.reason,
             next_try_s=round(next_try_s, 1),
-            hint="events wait in Redis and are sent afterwards; /health tells how it goes on",
+            hint="events wait in Redis and are sent afterwards; /health shows the current state",
         )
 
     def over(self, lasted_s: float) -> None:

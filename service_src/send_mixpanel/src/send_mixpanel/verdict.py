@@ -78,11 +78,11 @@ def judge(status: int, body: bytes, sent: int) -> Verdict:
 def _judge_ok(answer: Any, text: str, sent: int) -> Verdict:
     # A page of a proxy or a captive portal is 200 too. Believe only what speaks as /import does.
     if not isinstance(answer, dict) or "code" not in answer:
-        return Verdict(Meaning.ADDRESS, 200, f"the answer is not one of Mixpanel's /import: {text}")
+        return Verdict(Meaning.ADDRESS, 200, f"the response is not one of Mixpanel's /import: {text}")
     imported = answer.get("num_records_imported")
     if isinstance(imported, int) and imported < sent and not _failures(answer, sent):
         # Mixpanel took fewer and names none: sending all again costs nothing, they are counted once.
-        return Verdict(Meaning.LATER, 200, f"{imported} of {sent} records were taken", imported=imported)
+        return Verdict(Meaning.LATER, 200, f"{imported} of {sent} records were accepted", imported=imported)
     return Verdict(Meaning.TAKEN, 200, text, imported=imported if isinstance(imported, int) else sent)
 
 

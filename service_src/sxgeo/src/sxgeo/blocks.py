@@ -39,7 +39,7 @@ class Blocks:
         first = 0
         for octet, end in enumerate(b_idx):
             if not first <= end <= count:
-                raise BadData(f"its first-octet index goes back at {octet}.0.0.0, or beyond its {count} ranges")
+                raise BadData(f"its first-octet index decreases at {octet}.0.0.0, or exceeds its {count} ranges")
             if not self._mark(octet, first, end, middle):
                 self._sort(first, end, middle)
                 repaired += 1

@@ -77,12 +77,12 @@ def read_header(data: bytes, size: int) -> Header:
         raise BadData("not a Sypex Geo file: it does not begin with SxG")
     header = Header(*HEADER.unpack_from(data))
     if header.version != VERSION:
-        raise BadData(f"Sypex Geo version {header.version / 10}; only 2.2 is understood")
+        raise BadData(f"Sypex Geo version {header.version / 10}; only 2.2 is supported")
     empty = [name for name in ("b_idx_len", "db_items", "time", "id_len") if not getattr(header, name)]
     if empty:
         raise BadData(f"its header has no {', '.join(empty)}")
     if header.charset >= len(CHARSETS) or header.id_len > 3:
         raise BadData(f"charset {header.charset}, ids of {header.id_len} bytes: not a known format")
     if header.file_size != size:
-        raise BadData(f"{size} bytes, its header tells of {header.file_size}: cut short or damaged")
+        raise BadData(f"{size} bytes, but its header says {header.file_size}: truncated or damaged")
     return header

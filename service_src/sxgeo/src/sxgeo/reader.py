@@ -115,7 +115,7 @@ def open_sypex(path: Path) -> Loaded[SypexReader]:
     """
     size = path.stat().st_size
     if size < HEADER.size:
-        raise BadData(f"{size} bytes are no Sypex Geo database")
+        raise BadData(f"{size} bytes are not a Sypex Geo database")
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
         header = read_header(mapped[: HEADER.size], size)
         blocks = read_blocks(mapped, header)
@@ -150,9 +150,9 @@ def _check(reader: SypexReader) -> None:
         for key in ids:
             found = reader.record(key) if key else None
             if found and not isinstance(found.country.get("iso"), str):
-                raise BadData("its countries have no iso code")
+                raise BadData("its countries have no ISO code")
             good += bool(found and found.country["iso"])
     except UnicodeDecodeError as error:
         raise BadData(f"a string is not valid {reader.header.encoding}: {error}") from error
     if not good:
-        raise BadData("not one of its records has a country")
+        raise BadData("none of its records has a country")

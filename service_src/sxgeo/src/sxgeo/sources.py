@@ -27,5 +27,5 @@ def make_sources(settings: Any) -> list[Source]:
     chosen = words(settings.geo_sources)
     unknown = [name for name in chosen if name not in known]
     if unknown:
-        raise DatasetError(f"GEO_SOURCES names {unknown[0]!r}; known are {', '.join(known)}")
+        raise DatasetError(f"GEO_SOURCES lists {unknown[0]!r}; known sources are {', '.join(known)}")
     return [known[name]() for name in chosen]

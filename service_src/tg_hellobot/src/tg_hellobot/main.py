@@ -92,7 +92,7 @@ def bot() -> Telegram:
         RuntimeError: there is no token.
     """
     if telegram is None:
-        raise RuntimeError(f"There is no bot: {NO_TOKEN}")
+        raise RuntimeError(f"There is no token: {NO_TOKEN}")
     return telegram
 
 

@@ -67,6 +67,6 @@ def _refusal(answer: Any) -> TelegramError:
     parameters = facts.get("parameters") or {}
     return TelegramError(
         int(facts.get("error_code") or 0),
-        str(facts.get("description") or "Telegram's answer is not understood"),
+        str(facts.get("description") or "Telegram's response cannot be read"),
         float(parameters.get("retry_after") or 0),
     )

@@ -145,7 +145,7 @@ class Http:
         except aiohttp.TooManyRedirects as error:
             raise SourceError(f"{safe_url(url)} redirects more than {MAX_REDIRECTS} times") from error
         except aiohttp.InvalidURL as error:  # its text is that URL, in which secrets may travel
-            raise SourceError(f"{safe_url(url)} redirects to what is no URL") from error
+            raise SourceError(f"{safe_url(url)} redirects to an invalid URL") from error
         except TimeoutError as error:
             raise SourceError(f"{safe_url(url)} did not answer in time; is this host allowed to reach it?") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -171,7 +171,7 @@ def _absolute(url: str) -> URL:
         found = URL()
     if found.scheme not in ("http", "https") or not found.host:
         # No part of it is told: a misspelt one may have its password anywhere.
-        raise SourceError("the URL that is set does not begin with http:// or https:// and a host; correct it")
+        raise SourceError("the configured URL does not begin with http:// or https:// and a host; correct it")
     return found
 
 
@@ -194,7 +194,7 @@ async def _refuse_downgrade(_session: object, _context: object, hop: aiohttp.Tra
 async def _refuse_errors(response: aiohttp.ClientResponse) -> None:
     status, where = response.status, safe_url(str(response.url))
     if status in _REDIRECTS:
-        raise SourceError(f"{where} redirects to nowhere")
+        raise SourceError(f"{where} redirects without a location")
     if status < 400:
         return
     said = (await response.content.read(300)).decode("utf-8", "replace").strip()

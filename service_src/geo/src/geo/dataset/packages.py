@@ -54,7 +54,7 @@ async def pip_indexes() -> list[str]:
     code, out, error = await _run("-c", _ASK_PIP, seconds=30.0)
     default, *lines = out.splitlines() or [""]
     if code or not default:
-        raise SourceError(f"pip does not say which package index it uses: {error.strip()[-200:]}")
+        raise SourceError(f"pip does not report which package index it uses: {error.strip()[-200:]}")
     found: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition("=")
@@ -194,7 +194,7 @@ def _sha512_of(integrity: str, package: str) -> str:
         if algorithm == "sha512":
             with suppress(ValueError):
                 return b64decode(digest, validate=True).hex()
-    raise SourceError(f"the registry promises no SHA-512 of {package}")
+    raise SourceError(f"the registry gives no SHA-512 of {package}")
 
 
 def _unpack_checked(path: Path, member: str, algorithm: str, promised: str) -> Path:

@@ -124,7 +124,7 @@ class File:
                 return None
             copy = Path(shutil.copyfile(path, visit.folder / "copy"))
         except FileNotFoundError as error:
-            raise SourceNotFound(f"{path} is not there; put the file in place or set another path") from error
+            raise SourceNotFound(f"{path} does not exist; put the file there or set another path") from error
         except OSError as error:
             raise SourceError(f"{path} cannot be read: {error.strerror}; check its owner and mode") from error
         return Fetched(copy, f"file:{path}", Validator(mark=mark), partial(unpack, member=self._member))

@@ -142,7 +142,7 @@ class Store(Generic[T]):
         spent = self.state.spent.get(account)
         count = spent.count if spent and spent.day == today else 0
         if count >= limit:
-            raise QuotaReached(f"{account}: {count} downloads today, {limit} are allowed; next try tomorrow (UTC)")
+            raise QuotaReached(f"{account}: {count} downloads today, {limit} are allowed; next attempt tomorrow (UTC)")
         self.state.spent[account] = Spent(today, count + 1)
         self.save()
 

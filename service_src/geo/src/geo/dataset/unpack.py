@@ -107,4 +107,4 @@ def check(path: Path, algorithm: str, promised: str) -> None:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
     if digest != promised.lower():
-        raise WrongChecksum(f"{path.name} has {algorithm} {digest}, its source promised {promised}")
+        raise WrongChecksum(f"{path.name} has {algorithm} {digest}, but its source announced {promised}")
