@@ -26,7 +26,7 @@ ENV_FILES = (".env.local", ".env")
 
 
 class Settings(dict[str, Any]):
-    """A mapping whose keys are attributes too; a missing attribute is None, at any depth.
+    """A mapping whose keys are also attributes; a missing attribute is None, at any depth.
 
     ``settings.redis.port`` raises only if ``redis`` itself is missing. Use ``settings["items"]`` for a key that is also
     the name of a dict method.

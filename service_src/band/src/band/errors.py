@@ -41,9 +41,9 @@ class RegistrationError(BandError, ValueError):
 
 
 class InvalidParams(BandError, ValueError):
-    """The parameters of a call do not fit the function; ``path`` says which (``$.limit``), empty where none is named.
+    """The parameters of a call are invalid; ``path`` says which one (``$.limit``), empty if none is named.
 
-    The caller gets -32602 over RPC. Over HTTP it is 422 where the function's annotations refuse a value, else 400.
+    The caller gets -32602 over RPC. Over HTTP it gets 422 if the function's annotations refuse a value, otherwise 400.
     """
 
     def __init__(self, message: str, *, path: str = "") -> None:
@@ -52,11 +52,11 @@ class InvalidParams(BandError, ValueError):
 
 
 class DecodingError(BandError, ValueError):
-    """What stands in Redis cannot be read: no JSON, no UTF-8, or another type than expected."""
+    """Data in Redis cannot be read: it is not JSON, not UTF-8, or not of the expected type."""
 
 
 class RedisError(BandError):
-    """Root of what goes wrong between a service and Redis."""
+    """Root of the errors between a service and Redis."""
 
 
 class RedisUnavailable(RedisError):
@@ -72,7 +72,7 @@ class RedisReplyError(RedisError):
 
 
 class RpcError(BandError):
-    """Root of what goes wrong with a call; ``to`` and ``method`` name the call."""
+    """Root of the errors of a call; ``to`` and ``method`` name the call."""
 
     def __init__(self, message: str, *, to: str = "", method: str = "") -> None:
         super().__init__(message)
@@ -85,7 +85,7 @@ class RpcTimeout(RpcError):
 
 
 class RpcUnavailable(RpcError):
-    """Nobody listens under that name, or Redis stayed away until the deadline."""
+    """Nobody listens under that name, or Redis was unavailable until the deadline."""
 
 
 class RpcRemoteError(RpcError):
@@ -106,13 +106,13 @@ class RpcRemoteError(RpcError):
 
 
 class Retry(BandError):
-    """Raised by a listener of the stream: deliver the event, or the batch, again later, and others meanwhile.
+    """Raise it in a listener to have the event, or the batch, delivered again later, and others meanwhile.
 
-    It counts as an attempt (``max_attempts`` of the listener). The delay and the count survive a restart.
+    It counts as an attempt (the listener's ``max_attempts``). The delay and the count survive a restart.
 
     Args:
-        reason: why; becomes the reason of the dead letter if the last attempt ends so, too.
-        after: seconds to wait at least, up to a day. Default: the listener's ``backoff``.
+        reason: why; the reason of the dead letter if the last attempt ends in this way too.
+        after: the least number of seconds to wait, up to a day. Default: the listener's ``backoff``.
 
     Raises:
         ValueError: ``after`` is negative or longer than a day.
@@ -128,9 +128,9 @@ class Retry(BandError):
 
 
 class Reject(BandError):
-    """Raised by a listener of the stream: the event becomes a dead letter at once, with this reason.
+    """Raise it in a listener of the stream to make the event a dead letter at once, with this reason.
 
-    Of a batch, only those events become dead letters that are rejected alone: it is halved until they are found.
+    A batch is halved until the rejected events are found; only those become dead letters.
     """
 
     def __init__(self, reason: str = "") -> None:

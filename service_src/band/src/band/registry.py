@@ -124,13 +124,13 @@ class Expose:
         self._registry = registry
 
     def __call__(self, name: str | None = None, path: str | None = None, http: bool = True) -> Callable[[F], F]:
-        """Offer a function over RPC and on the service's own HTTP port.
+        """Expose a function over RPC and on the service's own HTTP port.
 
         Args:
             name: the method's name. Default: the function's.
-            path: the path for HTTP GET and POST; None and an empty text mean ``/<name>``.
-            http: False: over RPC only, so also over the director's ``/call``. For what no page in a browser and no
-                program on the host should reach by the service's port.
+            path: the path for HTTP GET and POST; None and an empty string mean ``/<name>``.
+            http: False: over RPC only, which includes the director's ``/call``. For functions that no web page and no
+                program on the host should reach through the service's port.
 
         Raises:
             RegistrationError: there is a path although ``http`` is False.
@@ -145,10 +145,10 @@ class Expose:
         timeout: int | None = None,
         http: bool = True,
     ) -> Callable[[F], F]:
-        """Answer events: front calls the function for ``/<service or alias>/<name>``.
+        """Answer events in front's place: front calls the function for ``/<service or alias>/<name>``.
 
         Args:
-            name: the method's name; ``*`` takes every name. Default: the function's.
+            name: the method's name; ``*`` matches every name. Default: the function's.
             path: the path on the service's own port.
             alias: the name under which front routes to it, instead of the service's.
             timeout: milliseconds that front waits for the answer (front's default: 200).
@@ -170,19 +170,19 @@ class Expose:
         """Add data to events: the answer is stored as ``data.<service>``.
 
         Args:
-            keys: dotted prefixes of the event keys that it wants (``in.gen.track``; ``*`` for all).
+            keys: dotted prefixes of the event keys to enrich (``in.gen.track``; ``*`` for all).
             props: parameter name → dotted path in the event, e.g. ``{"ip": "td.ip"}``.
-            alias: kept for the original's services.
-            name: the method's name; front always calls ``enrich``, so leave it alone.
+            alias: only for services of the original platform.
+            name: the method's name; front always calls ``enrich``, so do not change it.
             path: the path on the service's own port.
-            cache: seconds that front may keep an answer and give it to other events with the same ``props``, which
-                must be all that it depends on. Default: none, every event is asked for.
-            cache_version: returns which data answers are made of now; when it changes, front forgets what it kept,
-                and while it is an empty text, front keeps nothing.
+            cache: seconds for which front may reuse an answer for other events with the same ``props``, on which alone
+                it must depend. Default: none, every event is a call.
+            cache_version: returns the version of the data in use; when it changes, front drops the cached answers,
+                and while it is an empty string, front caches nothing.
             http: False: not on the service's own port.
 
         Raises:
-            RegistrationError: there are no keys, or ``cache`` without ``props`` or not above 0.
+            RegistrationError: there are no keys, or there is ``cache`` without ``props`` or not above 0.
         """
         if not keys:
             raise RegistrationError(
@@ -215,10 +215,10 @@ class Expose:
         timeout: float = 0.0,
         start: positions.Given = positions.NOW,
     ) -> Callable[[F], F]:
-        """Take events away. Returning acknowledges what was given; raising has it delivered again.
+        """Consume events. Returning acknowledges them; raising has them delivered again.
 
-        ``raise Retry(after=30)`` has it delivered again later, while others are delivered; ``raise Reject("why")``
-        makes it a dead letter at once. Any other exception is repeated at once, with a pause, before all others.
+        ``raise Retry(after=30)`` has an event delivered again later, and others meanwhile; ``raise Reject("why")``
+        makes it a dead letter at once. After any other exception it is retried with backoff, before all others.
 
         With ``rpc_params: {listen_all: yes}`` the function gets what is published on the channel ``broadcast``, at
         most once, as in the original. Without it, the function consumes the durable stream as the consumer group of
@@ -227,25 +227,25 @@ class Expose:
         Args:
             name: the method's name. Default: the function's.
             path: the path on the service's own port.
-            batch: 0: one event a call, as keyword arguments. N: a list of at most N events as the one argument.
+            batch: 0: one event per call, as keyword arguments. N: a list of at most N events as the only argument.
             linger: seconds to wait for a batch to fill after its first event.
             max_attempts: after so many failures an event goes to the stream ``dead:<service>`` with the reason. A batch
-                is halved until only what cannot be taken is left.
+                is halved until only the failing events are left.
             personal: False: it takes no personal data, and gets events without any. True: it does, and gets no event
-                whose sender objected (Global Privacy Control, refused consent). None: it gets all, and decides itself.
-            batch_bytes: a batch with so many bytes of JSON waits no longer to fill. 0: only the number counts.
-            in_flight: so many batches may be in work at once; with more than one, they may end in any order.
+                whose sender objected (Global Privacy Control, refused consent). None: it gets all, and decides.
+            batch_bytes: a batch with so many bytes of JSON is delivered without waiting. 0: only the number counts.
+            in_flight: how many batches may be in progress at once; with more than one, they may end in any order.
             http: False: not on the service's own port.
-            backoff: seconds before the second attempt; doubled before each further one. With jitter.
-            backoff_max: seconds that this pause never exceeds.
+            backoff: seconds before the second attempt, doubled before each further one. With jitter.
+            backoff_max: the longest pause, in seconds.
             timeout: seconds that one call may take; then it is cancelled and counts as failed. 0: no limit. A function
-                that is not ``async`` cannot be cancelled, and one that is ``@blocking`` is refused: its thread would go
-                on beside the next attempt.
-            start: where a new listener begins: ``"now"``, ``"beginning"`` (of what the stream still holds), a time, or
-                an entry's id. One that has run before goes on where it was; the director's ``/replay`` goes back.
+                that is not ``async`` cannot be cancelled, and one that is ``@blocking`` is refused, because its thread
+                would continue beside the next attempt.
+            start: where a new listener starts: ``"now"``, ``"beginning"`` (the oldest event in the stream), a time, or
+                an entry's id. One that has run before continues where it was; the director's ``/replay`` goes back.
 
         Raises:
-            RegistrationError: a number is out of range, ``start`` is no place in the stream, or the function has a
+            RegistrationError: a number is out of range, ``start`` is not a place in the stream, or the function has a
                 ``timeout`` and is ``@blocking``.
         """
         if max_attempts < 1 or timeout < 0 or not 0 <= backoff <= backoff_max:
@@ -292,10 +292,10 @@ def _runs_in_a_thread(func: Callable[..., Any]) -> bool:
 
 
 class Worker:
-    """The ``setup``, ``worker`` and ``cleanup`` decorators: functions to run before, beside and after the work.
+    """The ``setup``, ``worker`` and ``cleanup`` decorators: functions to run before, during and after the work.
 
-    A ``setup`` ends before the service can be called: what it needs in order to answer rightly is loaded there. One
-    that fails is logged and keeps nothing from starting.
+    A ``setup`` ends before the service can be called, so load there what it needs in order to answer. One
+    that fails is logged and does not prevent the start.
     """
 
     def __init__(self, functions: list[Callable[[], Any]]) -> None:
@@ -307,7 +307,7 @@ class Worker:
     def __call__(self) -> Callable[[F], F]: ...
 
     def __call__(self, *args: Any) -> Any:
-        """Record a function; written with or without parentheses."""
+        """Register a function; with or without parentheses."""
         if len(args) == 1 and callable(args[0]):
             self._functions.append(args[0])
             return args[0]
@@ -326,7 +326,7 @@ class Health:
     def __call__(self, arg: str | None = None) -> Callable[[F], F]: ...
 
     def __call__(self, arg: Any = None) -> Any:
-        """Record a function that returns ``{"status": "ok" | "degraded" | "failing", …}``."""
+        """Register a function that returns ``{"status": "ok" | "degraded" | "failing", …}``."""
         if callable(arg):
             return self._record(arg, None)
         return lambda func: self._record(func, arg)

@@ -105,14 +105,14 @@ class PixelResponse(BaseBandResponse):
 
 
 class ResponseFactory:
-    """The ``response`` that services import: one method a type."""
+    """The ``response`` that services import: one method per type."""
 
     def data(self, data: Any = None, statusCode: int = 200) -> BaseBandResponse:  # noqa: N803 - the original's name
         """Return ``data`` (any JSON value) with an HTTP status code."""
         return DataResponse(data, status_code=int(statusCode))
 
     def error(self, errorMessage: str = "", statusCode: int = 500, data: Any = None) -> BaseBandResponse:  # noqa: N803
-        """Return an error with a text for the caller and an HTTP status code."""
+        """Return an error with a message for the caller and an HTTP status code."""
         return ErrorResponse(errorMessage, status_code=int(statusCode), data=data)
 
     def redirect(self, location: str, statusCode: int = 302, data: Any = None) -> BaseBandResponse:  # noqa: N803

@@ -76,7 +76,7 @@ class Clock:
         self._traveller = traveller
 
     def advance(self, seconds: float) -> None:
-        """Let time go on: what is due by then is delivered; ``Bench.settled`` waits for it."""
+        """Move the clock forward: what is due by then is delivered; ``Bench.settled`` waits for it."""
         self._traveller.shift(timedelta(seconds=seconds))
         for bench in [one for benches in _benches.values() for one in benches]:
             if bench.service.listener is not None:
@@ -87,13 +87,13 @@ class Clock:
 def freeze(at: datetime | str | float | None = None) -> Iterator[Clock]:
     """Stop the clock of the process at a time: ``time.time()``, ``datetime.now()`` and the like.
 
-    Timeouts and ``asyncio.sleep`` go on: they are measured by another clock.
+    Timeouts and ``asyncio.sleep`` still run, because they use another clock.
 
     Args:
-        at: a time; one without a zone is UTC. A text as in ``2026-11-27T09:30``, or seconds since 1970. Default: now.
+        at: a string as in ``2026-11-27T09:30`` (UTC if it has no zone), or seconds since 1970. Default: now.
 
     Raises:
-        ModuleNotFoundError: the package ``time-machine`` is missing; ``rockstat-band[testing]`` brings it.
+        ModuleNotFoundError: the package ``time-machine`` is missing; ``rockstat-band[testing]`` installs it.
     """
     try:
         import time_machine
@@ -107,7 +107,7 @@ def freeze(at: datetime | str | float | None = None) -> Iterator[Clock]:
 
 
 class Bench:
-    """A service under test, on a bus inside this process: its own, or that of another bench."""
+    """A service under test, on a message bus inside this process: its own, or that of another bench."""
 
     def __init__(self, subject: Service, bus: str) -> None:
         self.service = subject
@@ -116,7 +116,7 @@ class Bench:
         self._caller: Service | None = None
 
     async def call(self, method: str, /, **params: Any) -> Any:
-        """Call a method as another service would; typed data unwrapped.
+        """Call a method as another service would; typed data is unwrapped.
 
         Raises:
             RpcRemoteError: what the caller would get.
@@ -125,14 +125,14 @@ class Bench:
         return from_wire(await caller.rpc.call(self.service.config.name, method, params))
 
     async def enrich(self, event: dict[str, Any]) -> Any:
-        """Give an event to the enricher as front would: its ``props`` looked up; None when it wants no such event."""
+        """Pass an event's ``props`` to the enricher, as front would; return None if it does not want such an event."""
         for exposed in self.service.registry.with_role(ROLE_ENRICHER):
             if _wants(exposed, str(event.get("key", ""))):
                 return await self.call(exposed.name, **_props(exposed, event))
         return None
 
     async def listen(self, *events: dict[str, Any]) -> None:
-        """Give events to the listener as the stream would: one a call, or all as one batch.
+        """Pass events to the listener as the stream would: one per call, or all as one batch.
 
         Raises:
             Exception: what the listener raises; from the stream it would be delivered again.
@@ -143,7 +143,7 @@ class Bench:
                 await call.give(given)
 
     async def append(self, *events: dict[str, Any]) -> list[str]:
-        """Append events to the stream, as front does with accepted ones; returns their stream ids.
+        """Append events to the stream, as front does with accepted ones, and return their stream ids.
 
         Every listener on the bus gets them. :meth:`settled` waits until they are done.
         """
@@ -154,12 +154,12 @@ class Bench:
         ]
 
     async def settled(self, timeout: float = PATIENCE) -> None:
-        """Wait until no listener on the bus has anything to do now.
+        """Wait until no listener on the bus has anything left to do.
 
-        Then each event is acknowledged, or a dead letter, or waits for its time (:class:`band.Retry`).
+        Then each event is acknowledged, is a dead letter, or waits for its next delivery (:class:`band.Retry`).
 
         Raises:
-            TimeoutError: one still is at work after ``timeout`` seconds; the message names it.
+            TimeoutError: one is still busy after ``timeout`` seconds; the message names it.
         """
         deadline = time.monotonic() + timeout
         while busy := [name for bench in _benches[self._bus] async for name in bench.at_work()]:
@@ -187,7 +187,7 @@ class Bench:
         return list(reversed(letters))
 
     async def replay_dead_letters(self, **params: Any) -> dict[str, Any]:
-        """Replay dead letters as an operator does (``ids``, ``limit``); returns ``replayed`` and why it stopped."""
+        """Replay dead letters as an operator does (``ids``, ``limit``), and return ``replayed`` and why it stopped."""
         answer: dict[str, Any] = await self.call("replay_dead_letters", **params)
         return answer
 
@@ -234,15 +234,15 @@ async def running(
     beside: Bench | None = None,
     **config: Any,
 ) -> AsyncIterator[Bench]:
-    """Run a service for the length of the block.
+    """Run a service for the duration of the block.
 
-    Attempts of its listener follow each other without a pause; delays of ``Retry(after=…)`` are kept: see `freeze`.
+    Its listener's attempts follow each other without a pause; delays of ``Retry(after=…)`` are kept: see `freeze`.
 
     Args:
-        module: what to import first, so that its functions are exposed (``"weekday.handlers"``).
-        subject: the service; default: the one that ``from band import expose`` adds to.
-        name: its name, for calls of it.
-        beside: the bench of another service: both are on one bus, call each other, and get the same events.
+        module: a module to import first, so that its functions are exposed (``"weekday.handlers"``).
+        subject: the service. Default: the process's own, to which ``from band import expose`` belongs.
+        name: its name for calls.
+        beside: the bench of another service: both share a bus, can call each other, and get the same events.
         config: further fields of :class:`band.service.config.ServiceConfig`.
     """
     ensure_logs()  # structlog's own defaults render a traceback in seconds

@@ -25,7 +25,7 @@ _LINK = re.compile(
 
 
 class Secret:
-    """A text that nothing shows by accident: only `reveal` returns it."""
+    """A string that is never shown by accident: only `reveal` returns it."""
 
     __slots__ = ("_text",)
 

@@ -10,7 +10,7 @@ D = TypeVar("D")
 
 
 class Event(msgspec.Struct, Generic[D], kw_only=True, frozen=True):
-    """One accepted event. ``Event[Purchase]`` also says what its ``data`` is; ``Event`` alone leaves ``data`` a dict.
+    """One accepted event. ``Event[Purchase]`` also types its ``data``; with ``Event`` alone, ``data`` is a dict.
 
     ::
 
@@ -23,21 +23,21 @@ class Event(msgspec.Struct, Generic[D], kw_only=True, frozen=True):
         async def broadcast(event: Event[Purchase]) -> None:
             ...
 
-    Fields of ``data`` that ``Purchase`` does not name are left out. An event whose data does not fit is refused.
+    Fields of ``data`` that ``Purchase`` does not have are ignored. An event with other data becomes a dead letter.
 
     Attributes:
         key: ``in.gen.<service>.<name>``.
-        id: unique; a decimal text.
+        id: unique; a decimal string.
         time: milliseconds since 1970.
         data: what the client sent, with what each enricher added under its own name.
-        service: the first part of the URL that the event came to.
-        name: the second part.
+        service: the first segment of the event's URL.
+        name: the second segment.
         channel: ``http``, ``pixel`` or ``ws``.
-        uid: the visitor. None where that is withheld (``expose.listener(personal=False)``).
-        td: of the client: ``ip``, ``ua``, ``ref``, ``host``, as far as they are known.
+        uid: the visitor. None if that is withheld (``expose.listener(personal=False)``).
+        td: the client's ``ip``, ``ua``, ``ref`` and ``host``, if known.
         projectId: as the client sent it.
         project: the project whose key or rule accepted the event; None without projects.
-        privacy: why the sender is not to be tracked (``gpc``, ``consent``); empty where nobody objects.
+        privacy: why the sender must not be tracked (``gpc``, ``consent``); empty if nobody objects.
     """
 
     key: str

@@ -25,16 +25,16 @@ STREAM: Final = "stream"
 
 
 class Call(msgspec.Struct):
-    """One call of a function that a service offers, on its way through the middlewares; they may change it.
+    """One call of an exposed function, on its way through the middlewares, which may change it.
 
     Attributes:
-        transport: what brought it: ``rpc``, ``http``, or ``stream`` for a listener of the durable stream.
-        exposed: the function: ``exposed.name``, ``exposed.role``. None for a page of the HTTP port that is none.
-        params: the parameters as they came; for a listener, the event.
-        events: the events of a listener with ``batch``, else None.
-        sender: over RPC: the service that called, or its instance (``front#1a2b3c4d``).
+        transport: how it came: ``rpc``, ``http``, or ``stream`` for a listener of the durable stream.
+        exposed: the function: ``exposed.name``, ``exposed.role``. None for a page of the HTTP port without a function.
+        params: the parameters before conversion; for a listener, the event.
+        events: the events of a listener with ``batch``, otherwise None.
+        sender: over RPC: the calling service, or its instance (``front#1a2b3c4d``).
         request: over HTTP: aiohttp's request.
-        request_id: over RPC: the id of the request; UNSET where nobody waits for the result.
+        request_id: over RPC: the id of the request; UNSET if nobody waits for the result.
     """
 
     transport: str
@@ -47,7 +47,7 @@ class Call(msgspec.Struct):
 
     @property
     def method(self) -> str:
-        """The function's name; empty for a page that is none."""
+        """The function's name; empty for a page without a function."""
         return self.exposed.name if self.exposed else ""
 
 

@@ -21,10 +21,10 @@ def _own_dsn() -> str:
 
 
 class RedisFactory:
-    """Makes and closes the clients and pools of a service, for the service's own Redis unless told otherwise.
+    """Creates and closes a service's Redis clients and pools, by default for the service's own Redis.
 
-    They take the call forms of aioredis 1 (``async with pool.get() as c``, ``with await pool as c``,
-    ``await c.execute("GET", "key")``), which is what services of the original platform write.
+    They support the API of aioredis 1 (``async with pool.get() as c``, ``with await pool as c``,
+    ``await c.execute("GET", "key")``), which services of the original platform use.
     """
 
     def __init__(self, dsn: Callable[[], str] | None = None) -> None:
@@ -37,7 +37,7 @@ class RedisFactory:
         return self._keep(Client(inner, options.get("encoding")))
 
     async def create_pool(self, dsn: str | None = None, minsize: int = 1, maxsize: int = 10, **options: Any) -> Pool:
-        """Return a pool of at most ``maxsize`` connections; ``minsize`` is taken for the original's sake."""
+        """Return a pool of at most ``maxsize`` connections; ``minsize`` is accepted and ignored."""
         del minsize
         inner = connect(dsn or self._dsn(), **{**options, "max_connections": maxsize})
         return self._keep(Pool(inner, options.get("encoding")))
@@ -47,11 +47,11 @@ class RedisFactory:
         return await self.create_pool(dsn, **options)
 
     async def close_client(self, client: Client | None = None) -> None:
-        """Close a client; without one, every client that was made here and is not a pool."""
+        """Close a client, or all clients that were created here and are not pools."""
         await self._close(client, lambda made: not isinstance(made, Pool))
 
     async def close_pool(self, pool: Pool | None = None) -> None:
-        """Close a pool; without one, every pool that was made here."""
+        """Close a pool, or all pools that were created here."""
         await self._close(pool, lambda made: isinstance(made, Pool))
 
     @contextlib.asynccontextmanager

@@ -74,8 +74,8 @@ class RpcClient:
         Raises:
             RpcRemoteError: the peer answered with an error.
             RpcTimeout: no answer in time.
-            RpcUnavailable: nobody listens under that name, or Redis stayed away until the deadline.
-            TypeError: the params have no JSON form.
+            RpcUnavailable: nobody listens under that name, or Redis was unavailable until the deadline.
+            TypeError: the params cannot be written as JSON.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
@@ -93,7 +93,7 @@ class RpcClient:
             self._waiting.pop(request_id, None)
 
     async def request(self, to: str, method: str, timeout__: float = RPC_TIMEOUT, **params: Any) -> Any:
-        """Call as the original did: typed data unwrapped, None (and a line in the log) when no answer comes.
+        """Call as the original did: typed data is unwrapped, and without an answer it returns None and logs a line.
 
         Raises:
             RpcRemoteError: the peer answered with an error (the original's ``ReceivedErrorResponse``).
@@ -112,9 +112,9 @@ class RpcClient:
         Returns a list as long as ``items``: each result as sent, or an :class:`RpcRemoteError` in its place.
 
         Raises:
-            RpcRemoteError: the peer refused the whole, e.g. because it is of the original platform.
+            RpcRemoteError: the peer refused the whole message, for example because it belongs to the original platform.
             RpcTimeout: no answer in time.
-            RpcUnavailable: nobody listens under that name, or Redis stayed away until the deadline.
+            RpcUnavailable: nobody listens under that name, or Redis was unavailable until the deadline.
         """
         answer = await self.call(to, messages.BATCH, {"method": method, "items": list(items)}, timeout)
         results: list[Any] = answer["results"]
@@ -123,7 +123,7 @@ class RpcClient:
         return results
 
     async def notify(self, to: str, method: str, **params: Any) -> None:
-        """Tell a service something; nobody answers. While Redis is away the message waits a while for it."""
+        """Send a message without waiting for an answer; while Redis is unavailable, it waits for a while."""
         self._link.publish(to, messages.notification(to, method, self.name, params), keep=True)
 
     def __getattr__(self, service: str) -> Callable[..., Coroutine[Any, Any, Any]]:
@@ -148,11 +148,11 @@ class RpcClient:
         timeout: float,
         raw: bool = False,
     ) -> Scatter:
-        """Ask several services the same, and gather the answers of those in ``expect``.
+        """Send the same request to several services, and gather the answers of those in ``expect``.
 
-        It ends when each of them has answered, with a result or an error, or at the deadline; it does not raise when
-        some or all stay silent, or while Redis is away. Where all of them are of our kind, the requests of one turn of
-        the loop reach each service as one message; otherwise there is one request on the fan-out channel.
+        It ends when each of them has answered, with a result or an error, or at the deadline; it does not raise if
+        some or all of them do not answer, or Redis is unavailable. If all of them use this framework, the requests of
+        one turn of the event loop reach each service as one message; otherwise one request goes to the fan-out channel.
 
         Args:
             channel: the fan-out channel, e.g. ``enrich``.
@@ -160,11 +160,11 @@ class RpcClient:
             params: the keyword arguments, any JSON values.
             expect: names of the services to wait for.
             timeout: seconds.
-            raw: leave each result as JSON (``msgspec.Raw``, valid UTF-8), for those who only pass it on: no objects
-                are made of it. Results of one message share its memory; ``copy()`` what is to be kept.
+            raw: leave each result as JSON (``msgspec.Raw``, valid UTF-8), to pass it on without creating objects
+                from it. Results of one message share its memory; ``copy()`` what you keep.
 
         Raises:
-            TypeError: the params have no JSON form.
+            TypeError: the params cannot be written as JSON.
         """
         services = expect if isinstance(expect, frozenset) else frozenset(expect)
         if not services or not self._link.connected:

@@ -28,9 +28,9 @@ class Waiting(Protocol):
 
 
 class Scatter(msgspec.Struct):
-    """What came back from a request that went to several services.
+    """The answers to a request that was sent to several services.
 
-    ``results``: service → result as sent. ``errors``: service → its error. ``missing``: who did not answer.
+    ``results``: service → result as sent. ``errors``: service → its error. ``missing``: services without an answer.
     ``elapsed_ms``: service → milliseconds until its answer.
     """
 

@@ -36,7 +36,7 @@ OUTBOX_MESSAGES: Final = 20_000
 
 
 class RedisLink:
-    """A supervised connection for commands and, when ``on_message`` is given, for subscriptions."""
+    """A supervised connection for commands and, if ``on_message`` is given, for subscriptions."""
 
     def __init__(self, name: str = "band", on_message: OnMessage | None = None) -> None:
         self.name = name
@@ -78,7 +78,7 @@ class RedisLink:
 
     @property
     def connected(self) -> bool:
-        """Whether commands go through now."""
+        """Whether commands can be sent now."""
         return self._wire is not None
 
     @property
@@ -108,12 +108,12 @@ class RedisLink:
 
         Raises:
             RedisReplyError: Redis refused it.
-            RedisUnavailable: there is no connection, or it was lost or silent for ``timeout`` seconds.
+            RedisUnavailable: there is no connection, it was lost, or Redis did not answer within ``timeout`` seconds.
         """
         return await self.ask(*parts, timeout=timeout)
 
     def ask(self, *parts: Any, timeout: float = COMMAND_TIMEOUT) -> asyncio.Future[Any]:
-        """Send one command; like :meth:`command`, but the future is returned at once, so that many share one write.
+        """Send one command like :meth:`command`, but return the future at once, so that many commands share one write.
 
         Raises:
             RedisUnavailable: there is no connection.
@@ -148,7 +148,7 @@ class RedisLink:
     def publish(self, channel: str, payload: bytes, on_reply: OnReply | None = None, *, keep: bool = False) -> bool:
         """Publish a message; ``on_reply`` gets the number of receivers, or an exception as a value.
 
-        With ``keep``, a message that cannot leave now waits for the connection at most 30 s (bounded in number).
+        With ``keep``, a message that cannot be sent now waits at most 30 s for the connection (bounded in number).
         Returns whether it was sent or kept.
         """
         parts = ("PUBLISH", channel, payload)

@@ -26,7 +26,7 @@ class Crontab:
         kwargs: dict[str, Any] | None = None,
         **more: Any,
     ) -> Any:
-        """Run a function at the times of a crontab line; aiocron's ``crontab``, on the service's loop."""
+        """Run a function at the times of a crontab expression; aiocron's ``crontab`` on the service's event loop."""
         more.setdefault("loop", get_loop())
         more.setdefault("start", True)
         return _cron_class()(self._failures, spec, func=func, args=args, kwargs=kwargs, **more)

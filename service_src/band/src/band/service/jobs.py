@@ -41,7 +41,7 @@ threads = Threads()
 
 
 class Scheduler:
-    """Runs coroutines as jobs, at most ``limit`` at once; a failure is logged and harms no other job."""
+    """Runs coroutines as jobs, at most ``limit`` at once; a failure is logged and does not affect other jobs."""
 
     def __init__(self, limit: int = JOBS_LIMIT) -> None:
         self.limit = limit
@@ -86,7 +86,7 @@ def _log_failure(_scheduler: Any, context: dict[str, Any]) -> None:
 
 
 def blocking() -> Callable[[Callable[P, T]], Callable[P, Awaitable[T]]]:
-    """Run a plain function in a thread, so that it does not hold up the loop; the decorated one is awaited."""
+    """Run a plain function in a thread, so that it does not block the event loop; await the decorated function."""
 
     def decorate(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
         @functools.wraps(function)

@@ -69,7 +69,7 @@ IDLE_SECONDS = 30.0
 class Dome:
     """What the original's ``dome`` offers: routes to add to the service's own port.
 
-    ``guarded``: False where the application itself refuses requests of other sites, as the director's does.
+    ``guarded``: False if the application itself refuses requests from other sites, as the director's does.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Dome:
 
 
 class Service:
-    """One running service. The module-level names of ``band`` are the parts of the one that a process has."""
+    """One running service. The module-level names of ``band`` are the attributes of the process's own service."""
 
     def __init__(self, loops: Loops | None = None) -> None:
         self.loops = loops or Loops()
@@ -143,10 +143,10 @@ class Service:
         self.rpc.renew()
 
     def status(self) -> dict[str, Any]:
-        """Return the facts that ``__status`` answers (wire protocol, section 3), without health.
+        """Return the response to ``__status`` (wire protocol, section 3), without health.
 
-        ``container`` is how the director calls the container that this process runs in, empty without a director.
-        ``dead_letters`` is how many there are now; it is left out where there is no listener of the durable stream.
+        ``container`` is the director's name for the container that this process runs in, empty without a director.
+        ``dead_letters`` is their current number; it is missing if there is no listener of the durable stream.
         """
         return {
             "name": self.config.name,
@@ -165,7 +165,7 @@ class Service:
     # --- life cycle
 
     async def run(self, service_config: ServiceConfig) -> None:
-        """Start, work until a signal or :meth:`request_stop`, stop."""
+        """Start, run until a signal or :meth:`request_stop`, then stop."""
         try:
             await self.start(service_config)
             await self._stop.wait()
@@ -173,7 +173,7 @@ class Service:
             await self.stop()
 
     async def start(self, service_config: ServiceConfig) -> None:
-        """Open the HTTP port, connect to Redis, begin to work. Redis being away does not keep it from starting."""
+        """Open the HTTP port, connect to Redis and start to work, even while Redis is unavailable."""
         with self.loops.here():
             await self._start(service_config)
 
@@ -289,7 +289,7 @@ class Service:
             limit.reschedule(0)
 
     async def stop(self) -> None:
-        """Take nothing new, let what is in progress end within the stop time, then close everything."""
+        """Accept nothing new, let what is in progress finish within the stop timeout, then close everything."""
         if self.state == STATUS_STOPPING:
             return
         self.state = STATUS_STOPPING

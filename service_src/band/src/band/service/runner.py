@@ -26,12 +26,12 @@ def start_server(subject: Service | None = None, /, **settings: Any) -> None:
     """Run a service until SIGTERM or SIGINT; the last line of its ``__main__.py``.
 
     Args:
-        subject: the service: ``start_server(service, **settings)``. Without one it is the one of this process, to which
+        subject: the service, as in ``start_server(service, **settings)``. Default: the process's own service, to which
             the names of ``band`` belong (``from band import expose``).
-        settings: what ``config.yaml`` says.
+        settings: the contents of ``config.yaml``.
 
     Raises:
-        SystemExit: with status 1 when the settings or a function cannot be used, or when a part of the service broke;
+        SystemExit: with status 1 if the settings or a function cannot be used, or if a part of the service failed;
             the reason is printed.
     """
     loop = get_loop()

@@ -41,7 +41,7 @@ class _Latency(msgspec.Struct):
 
 
 class Metrics:
-    """Counters of calls by method and outcome, counters and gauges by name; and which functions keep failing."""
+    """Counters of calls by method and outcome, counters and gauges by name, and which functions keep failing."""
 
     def __init__(self) -> None:
         self._calls: dict[tuple[str, str], int] = {}
@@ -69,7 +69,7 @@ class Metrics:
         latency.add(seconds, count)
 
     def declare(self, name: str, text: str) -> None:
-        """Have the counter ``band_<name>_total`` begin at 0, so that its first increase shows; ``text`` is its help."""
+        """Create the counter ``band_<name>_total`` at 0, so that its first increase shows; ``text`` is its help."""
         self._counters.setdefault(name, 0)
         self._texts[name] = text
 
@@ -78,7 +78,7 @@ class Metrics:
         self._counters[name] = self._counters.get(name, 0) + value
 
     def gauge(self, name: str, read: Gauge, text: str, *, label: str = "method") -> None:
-        """Show ``read()`` as the gauge ``band_<name>`` at every scrape; of a mapping, each key is a ``label``."""
+        """Show ``read()`` as the gauge ``band_<name>`` at every scrape; a mapping's keys are values of ``label``."""
         self._gauges[name] = (text, read, label)
 
     def counter(
@@ -89,7 +89,7 @@ class Metrics:
         *,
         label: str | tuple[str, ...] = (),
     ) -> None:
-        """Show ``read()`` as the counter ``band_<name>_total`` at every scrape; of a mapping, each key is a ``label``.
+        """Show ``read()`` as the counter ``band_<name>_total`` at every scrape; a mapping's keys are values of ``label``.
 
         With several labels each key is a tuple.
         """
