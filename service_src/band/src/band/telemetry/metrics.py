@@ -78,7 +78,7 @@ class Metrics:
         self._counters[name] = self._counters.get(name, 0) + value
 
     def gauge(self, name: str, read: Gauge, text: str, *, label: str = "method") -> None:
-        """Show ``read()`` as the gauge ``band_<name>`` at every scrape; a mapping's keys are values of ``label``."""
+        """Show ``read()`` as the gauge ``band_<name>`` at every scrape; a mapping has keys for ``label``."""
         self._gauges[name] = (text, read, label)
 
     def counter(
@@ -89,7 +89,7 @@ class Metrics:
         *,
         label: str | tuple[str, ...] = (),
     ) -> None:
-        """Show ``read()`` as the counter ``band_<name>_total`` at every scrape; a mapping's keys are values of ``label``.
+        """Show ``read()`` as the counter ``band_<name>_total`` at every scrape; a mapping has keys for ``label``.
 
         With several labels each key is a tuple.
         """
