@@ -226,7 +226,7 @@ async def test_events_are_found_by_key_visitor_and_time_and_paged(
 
 
 async def test_a_place_that_is_none_is_told(store: RedisLink) -> None:
-    with pytest.raises(InvalidValue, match="no place in the stream"):
+    with pytest.raises(InvalidValue, match="not a place in the stream"):
         await handlers(FakeRpc(), store).events(msgspec.convert({"from": "2026-13-01"}, params.EventsParams))
 
 
