@@ -72,7 +72,7 @@ def unseal(source: str, target: str, passphrase: str) -> None:
         file.seek(max(size, 0))
         given = file.read()
     if size < len(MAGIC) or not hmac.compare_digest(given, _mac(source, passphrase, size)):
-        raise ArchiveError(f"{source} does not open: the passphrase is another one, or the file was changed.")
+        raise ArchiveError(f"{source} cannot be decrypted: the passphrase is wrong, or the file was changed.")
     with open(source, "rb") as file, open(f"{target}.sealed", "wb") as body:
         _copy(file, body, size)
     try:

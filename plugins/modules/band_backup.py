@@ -34,7 +34,7 @@ options:
     elements: str
     default: [etc, images]
   without:
-    description: Files of O(folders) that are left out since they speak of this host.
+    description: Files of O(folders) to leave out, because they describe this host.
     type: list
     elements: str
     default: [etc/packages.json]
@@ -44,23 +44,23 @@ options:
     elements: str
     default: []
   helper_image:
-    description: Image with tar, which is on the host, to read volumes with.
+    description: Image with tar that is on the host, to read volumes with.
     type: str
     default: rockstat/rootfs:trixie
   facts:
-    description: What the manifest has to say besides, such as versions.
+    description: Additional facts for the manifest, such as versions.
     type: dict
     default: {}
   passphrase:
-    description: Encrypts the archive; empty for a plain one.
+    description: Passphrase to encrypt the archive with; empty for an unencrypted one.
     type: str
     default: ""
   keep:
-    description: How many archives stay in O(dest), this one included; 0 for all.
+    description: How many archives to keep in O(dest), this one included; 0 for all.
     type: int
     default: 7
   timeout:
-    description: Seconds that Redis may take for its snapshot.
+    description: Time limit for Redis' snapshot, in seconds.
     type: int
     default: 600
 attributes:

@@ -9,11 +9,11 @@ short_description: Collect images, Debian packages and databases of a host into 
 version_added: 0.1.0
 description:
   - Takes the images that this host has, the Debian packages (with what they depend on) for a host of the same release,
-    and the databases in volumes, adds what lies in O(work) already, and packs it with a manifest of hashes and a list
+    and the databases in volumes, adds what is already in O(work), and packs it with a manifest of hashes and a list
     of every package inside (SBOM, CycloneDX).
 options:
   work:
-    description: Folder to collect in; what is in it already goes into the bundle too.
+    description: Folder to collect in; what it already contains goes into the bundle too.
     type: path
     required: true
   dest:
@@ -31,7 +31,7 @@ options:
     elements: str
     default: []
   volumes:
-    description: Volumes whose content goes along.
+    description: Volumes whose contents to include.
     type: list
     elements: str
     default: []
@@ -40,7 +40,7 @@ options:
     type: str
     default: rockstat/rootfs:trixie
   facts:
-    description: What the manifest has to say besides.
+    description: Additional facts for the manifest.
     type: dict
     default: {}
 attributes:
@@ -73,7 +73,7 @@ parts:
   type: dict
   returned: when it was made
 components:
-  description: How many packages the list of what is inside names.
+  description: Number of packages in the list.
   type: int
   returned: when it was made
 """

@@ -8,9 +8,9 @@ module: band_command
 short_description: Install the band command on a host
 version_added: 0.1.0
 description:
-  - Makes a virtual environment, installs the hashed requirements there and copies the command's sources into it.
+  - Creates a virtual environment, installs the hashed requirements there and copies the command's sources into it.
   - Writes a launcher, the address of the director for it, and completion for bash and zsh.
-  - Does nothing when the same sources, requirements and Python are there already, nor where Python is older than 3.10.
+  - Does nothing if the same sources, requirements and Python are already there, or if Python is older than 3.10.
 options:
   state:
     description:
@@ -27,18 +27,18 @@ options:
     description: Folder for the virtual environment and the configuration. Required with O(state=present).
     type: path
   launcher:
-    description: File that people run. Its name is the command's.
+    description: Path of the executable. Its name is the command's.
     type: path
     default: /usr/local/bin/band
   completions:
-    description: Files for completion, by shell. Folders that are missing are made, files of others stay.
+    description: Completion files, by shell. Missing folders are created, and other people's files are kept.
     type: dict
     default: {}
   url:
-    description: Address of the director, seen from the host. Required with O(state=present).
+    description: URL of the director, as seen from the host. Required with O(state=present).
     type: str
   token_file:
-    description: File with the director's token, which root may read; empty for a director without one.
+    description: File with the director's token, readable by root; empty for a director without one.
     type: str
     default: ""
   index:
@@ -46,7 +46,7 @@ options:
     type: str
     default: ""
   ca_bundle:
-    description: CA bundle for pip; one that is not there is not used.
+    description: CA bundle for pip; ignored if it does not exist.
     type: str
     default: ""
   wheels:
@@ -54,11 +54,11 @@ options:
     type: str
     default: ""
   renewed:
-    description: In check mode, the sources on the host will be replaced by others.
+    description: Whether the sources on the host are about to be replaced. Only check mode uses it.
     type: bool
     default: false
   timeout:
-    description: Seconds that pip may take.
+    description: Time limit for pip, in seconds.
     type: int
     default: 300
 attributes:
@@ -84,7 +84,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 installed:
-  description: The virtual environment was, or would be, made anew.
+  description: Whether the virtual environment was, or would be, created again.
   type: bool
   returned: always
 written:

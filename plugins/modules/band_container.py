@@ -8,10 +8,10 @@ module: band_container
 short_description: Run a container, and keep the previous one until the new one answers
 version_added: 0.1.0
 description:
-  - Compares one label with the hash of everything that the container should be, and does nothing when they agree.
-  - Otherwise stops the previous container, runs the new one and waits until it answers. When it does not, the end
+  - Compares a label with the hash of the desired state of the container, and does nothing if they match.
+  - Otherwise stops the previous container, runs the new one and waits until it answers. If it does not, the end
     of its log becomes the error, it is removed, and the previous one runs again.
-  - A container of this name that does not carry our label is not touched.
+  - A container of this name without the platform's label is not touched.
   - Needs the C(docker) client on the host, and nothing else.
 options:
   name:
@@ -24,7 +24,7 @@ options:
     required: true
   options:
     description:
-      - Options of C(docker run), one an element, such as C(--memory=768m). They decide what the container may do,
+      - Options of C(docker run), one per element, such as C(--memory=768m). They decide what the container may do,
         so C(--read-only), C(--cap-drop=ALL) and the like stand here too.
       - No secrets in C(--env), since C(docker inspect) shows it.
     type: list
@@ -40,12 +40,12 @@ options:
     type: dict
     default: {}
   contents:
-    description: Checksums of mounted files and whatever else the container is made anew for.
+    description: Checksums of mounted files, and of anything else whose change requires a new container.
     type: list
     elements: str
     default: []
   watched:
-    description: Whether a systemd unit C(rockstat@NAME.service) starts it again after C(docker kill).
+    description: Whether a systemd unit C(rockstat@NAME.service) restarts it after C(docker kill).
     type: bool
     default: true
   ready_command:
@@ -54,7 +54,7 @@ options:
     elements: str
     default: []
   ready_url:
-    description: Address that answers with 200 as soon as the container does.
+    description: URL that answers with 200 as soon as the container is ready.
     type: str
     default: ""
   ready_token:
@@ -95,7 +95,7 @@ action:
   type: str
   returned: always
 container_id:
-  description: The container's identity; empty in check mode when there is none.
+  description: ID of the container; empty in check mode if there is none.
   type: str
   returned: always
 seconds:

@@ -9,15 +9,15 @@ short_description: Remove Docker objects by their names, and nothing else
 version_added: 0.1.0
 description:
   - Stops and removes containers in the order given, then volumes, networks and images.
-  - What is not there any more is done. An image that somebody else's image stands on stays, and is named.
+  - Objects that no longer exist are skipped. An image that somebody else's image is built on is kept and reported.
 options:
   containers:
-    description: Names of containers; the one that brings others back comes first.
+    description: Names of containers; list the one that restarts others first.
     type: list
     elements: str
     default: []
   volumes:
-    description: Names of volumes. What they hold is lost.
+    description: Names of volumes. Their data is lost.
     type: list
     elements: str
     default: []
@@ -27,12 +27,12 @@ options:
     elements: str
     default: []
   images:
-    description: Names or ids of images; one stands before those that it is built on. With a name, others of it stay.
+    description: Names or IDs of images; an image before those that it is built on. Its other names are kept.
     type: list
     elements: str
     default: []
   stop_timeout:
-    description: Seconds that a container has to end by itself.
+    description: Seconds in which a container may stop by itself.
     type: int
     default: 30
 attributes:
@@ -51,7 +51,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 kept:
-  description: Images that another image, not to be removed, stands on.
+  description: Images that were kept because another image is built on them.
   type: list
   elements: str
   returned: always

@@ -15,7 +15,7 @@ description:
   - Never reports a change, although the stream of events has one or a few more afterwards.
 options:
   front_url:
-    description: Address of front.
+    description: URL of front.
     type: str
     default: http://127.0.0.1:10001
   path:
@@ -35,16 +35,16 @@ options:
     type: dict
     default: {}
   enrichers:
-    description: Services whose data the stored event has to carry, those that should be running.
+    description: Services whose data the stored event must contain.
     type: list
     elements: str
     default: []
   only_running:
-    description: Whether those of O(enrichers) that should not be running are left out.
+    description: Whether to skip those of O(enrichers) that should not be running.
     type: bool
     default: false
   timeout:
-    description: Seconds in which such an event has to appear.
+    description: Seconds to wait for such an event.
     type: int
     default: 300
 extends_documentation_fragment: [rockstat.band.director]

@@ -19,7 +19,7 @@ options:
     type: str
     default: rockstat
   intended:
-    description: Host ports that are meant to be reached from outside.
+    description: Host ports that are meant to be reachable from outside.
     type: list
     elements: int
     default: []

@@ -47,7 +47,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 docker:
-  description: Version of the engine; empty when none answers.
+  description: Version of the engine; empty if none answers.
   type: str
   returned: always
 containers:
@@ -70,7 +70,7 @@ networks:
 images:
   description:
     - Images with id, tags that are ours, bytes, and C(in_use), whether a container that is not ours would lose it, or
-      what it is built on; an image stands before the one that it is built on.
+      what it is built on; an image comes before the one that it is built on.
   type: list
   elements: dict
   returned: always

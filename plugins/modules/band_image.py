@@ -5,12 +5,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: band_image
-short_description: Build a Docker image whose tag is the hash of what it is made of
+short_description: Build a Docker image whose tag is the hash of its sources
 version_added: 0.1.0
 description:
   - Hashes the build context, the build arguments and the identity of the base image, and builds C(name:hash)
     with BuildKit when there is none.
-  - An image that is there is never built again, so a run without changes takes one C(docker image inspect).
+  - An existing image is never built again, so a run without changes takes one C(docker image inspect).
   - Its label C(band.contents) is the hash of what comes from I(src) alone, so it is the same on every host.
   - Needs the C(docker) client on the host, with BuildKit (the buildx plugin from Docker 23 on).
 options:
@@ -31,7 +31,7 @@ options:
         description: The text of a file, instead of I(src).
         type: str
       dest:
-        description: Where it goes in the context; for a folder C(.) lays its files at the root.
+        description: Path in the context; with C(.), a folder's files are at the root.
         type: str
         default: .
       optional:
@@ -43,10 +43,10 @@ options:
     type: dict
     default: {}
   base:
-    description: Image that this one stands on. When it is another one than before, this one is built anew.
+    description: Image that this one is built on. If it has changed, this one is built again.
     type: str
   tags:
-    description: Further full names that this image gets.
+    description: Additional full names for this image.
     type: list
     elements: str
     default: []
@@ -61,7 +61,7 @@ options:
     type: bool
     default: false
   timeout:
-    description: Seconds that a build may take.
+    description: Time limit of the build, in seconds.
     type: int
     default: 900
 attributes:
@@ -88,11 +88,11 @@ image:
   type: str
   returned: always
 image_id:
-  description: The image's identity; empty in check mode when it would be built.
+  description: ID of the image; empty in check mode if it would be built.
   type: str
   returned: always
 seconds:
-  description: How long the build took; 0 when there was none.
+  description: Duration of the build; 0 if there was none.
   type: float
   returned: always
 """

@@ -9,7 +9,7 @@ short_description: Install Debian packages on record, and remove those on record
 version_added: 0.1.0
 description:
   - Installs packages that are missing, and writes down everything that came with them (dependencies too).
-  - Removes what stands in the record and nothing else. What another package needs by now stays, and is named.
+  - Removes what is in the record and nothing else. Packages that others now need are kept and reported.
   - Uses C(apt-get) itself, so the host needs no Python bindings to apt.
 options:
   names:

@@ -22,7 +22,7 @@ options:
     elements: str
     default: []
   settle:
-    description: Seconds that a degraded service gets to become ok, since a health word may be of a minute ago.
+    description: Seconds that a degraded service gets to become ok, because its health may be a minute old.
     type: int
     default: 0
   only_running:
@@ -59,7 +59,7 @@ services:
   type: dict
   returned: always
 troubled:
-  description: Those of I(services) that are not well, with the director's word for it.
+  description: Those of I(services) that are not healthy, with their health.
   type: dict
   returned: always
 seconds:
