@@ -89,7 +89,7 @@ def test_uaparser_answers_its_example() -> None:
 
 @pytest.mark.parametrize(("name", "words"), [
     ("mmgeo", ["CC BY 4.0", "<a href='https://db-ip.com'>IP Geolocation by DB-IP</a>", "includes GeoLite Data"]),
-    ("sxgeo", ["https://sypexgeo.net", "not to be passed on"]),
+    ("sxgeo", ["https://sypexgeo.net", "no redistribution"]),
     ("uaparser", ["Apache-2.0"]),
 ])  # fmt: skip
 def test_every_page_says_whose_data_it_is(name: str, words: list[str]) -> None:
