@@ -146,7 +146,7 @@ def test_a_command_that_cannot_be_installed_stops_no_run(tmp_path: Path, monkeyp
     done = ansible("ansible-playbook", str(path), "-e", json.dumps(given))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "could not be installed on localhost" in done.stdout
-    assert "holds no sources" in done.stdout.split("WARNING")[1]
+    assert "contains no sources" in done.stdout.split("WARNING")[1]
     assert "went on" in done.stdout
     assert "rescued=1" in done.stdout
 

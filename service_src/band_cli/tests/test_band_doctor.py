@@ -121,9 +121,9 @@ def test_a_group_nobody_reads_for_is_told_as_it_is() -> None:
     group = {"name": "x", "service": False, "waiting": 0, "pending": 0, "oldest_seconds": 0.0}
     (finding,) = found(row("x", state="exited", health="stopped"), groups=[group])
     assert (finding.level, "0 events" in finding.problem) == ("note", False)
-    assert "x does not run: its group holds back trimming" in finding.problem
+    assert "x is not running: the stream is not trimmed and grows" in finding.problem
     assert finding.remedy.startswith("band start x; ")
     assert "NAMESPACE-redis" in finding.remedy
     (finding,) = found(groups=[{**group, "name": "a;b", "waiting": 3}])
-    assert (finding.level, "no service reads for it, and 3 events wait" in finding.problem) == ("warning", True)
+    assert (finding.level, "no service consumes it, with 3 events waiting" in finding.problem) == ("warning", True)
     assert "DESTROY events 'a;b' " in finding.remedy
