@@ -298,7 +298,7 @@ def main() -> None:
         module.fail_json(msg=f"{module.params['source']} contains no sources; the role base_image puts them there")
     missing = not command.installed(contents) or (module.params["renewed"] and module.check_mode)
     if missing and (version := command.too_old()):
-        module.warn(f"The command band was not installed: it needs Python 3.10, this host has {version}.")
+        module.warn(f"The band command was not installed: it needs Python 3.10 or later, and this host has {version}.")
         module.exit_json(changed=False, installed=False, written=[])
     stale = [path for path, (text, _mode) in command.files().items() if _read(path) != text]
     completions = [path for path in module.params["completions"].values() if not _is_strangers(path)]

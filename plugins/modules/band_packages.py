@@ -293,7 +293,9 @@ def main() -> None:
         if module.params["state"] == "absent":
             module.exit_json(changed=False, removed=[], kept=[])
         names = " ".join(module.params["names"])
-        module.fail_json(msg=f"This host has no apt-get. Install what is {names} on Debian by its own package manager.")
+        module.fail_json(
+            msg=f"This host has no apt-get. Install the equivalents of Debian's {names} with its own package manager."
+        )
     ensure = ensure_present if module.params["state"] == "present" else ensure_absent
     module.exit_json(**ensure(module, Apt(module), Record(module.params["record"])))
 

@@ -113,7 +113,7 @@ def _folders(ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
 _name = click.argument("name", shell_complete=_services)
 _key = click.option(
     "--key", default="", metavar="PREFIX", callback=lambda _ctx, _param, value: value.rstrip("."),
-    help="Only events of this key or below it, e.g. in.gen.track",
+    help="Only events with this key or one below it, e.g. in.gen.track.",
 )  # fmt: skip
 
 

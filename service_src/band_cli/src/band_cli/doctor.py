@@ -137,7 +137,7 @@ def _apart(seconds: float) -> str:
 def _unread(health: Mapping[str, Any], figures: Mapping[str, Any]) -> Iterator[Finding]:
     parts = [name for name, key in (("Redis", "redis"), ("the listeners", "groups")) if figures[key] is None]
     if parts and health["redis"]["status"] == "ok":
-        problem = f"its figures could not be read, so nothing is known of {' and '.join(parts)}"
+        problem = f"its figures could not be read, so nothing is known about {' and '.join(parts)}"
         yield Finding("warning", "redis", problem, "band logs director says why (figures_unreadable)")
 
 

@@ -49,7 +49,7 @@ def find_target(
     for file in fitting:
         token = token or _token_of(file, "token", "token_file")
     if not (token.isascii() and token.isprintable()):
-        raise BadInput("the token is not one line of ASCII", "name a file that holds the token and nothing else")
+        raise BadInput("the token is not one line of ASCII", "pass a file that contains only the token")
     trusted = ca_file or env.get("BAND_CA_FILE") or next((f["ca_file"] for f in fitting if f.get("ca_file")), "")
     return Target(url, token, str(Path(trusted).expanduser()) if trusted else "")
 

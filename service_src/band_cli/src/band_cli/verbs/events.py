@@ -59,7 +59,7 @@ def events(director: Director, output: Output, wanted: Mapping[str, Any], *, fol
         BadInput: events that come are asked for, up to a time.
     """
     if follow and wanted.get("to"):
-        raise BadInput("--follow has no end, and --to is one", "leave one of them out")
+        raise BadInput("--follow and --to cannot be combined", "leave one of them out")
     for found in newest(director, wanted, limit, follow=follow):
         if output.as_json:
             output.json(found)
