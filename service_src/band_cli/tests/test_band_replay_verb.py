@@ -55,14 +55,14 @@ def listener(redis_dsn: str, director: Any, here: Any, tmp_path: Path) -> Iterat
 
 def test_a_listener_gets_stored_events_once_more(here: Any, listener: str) -> None:
     """All, or those of a key and a time; --json is what the director says."""
-    assert "was given no events once more yet" in here("replay", listener).out
+    assert "No replay of" in here("replay", listener).out
     ran = here("replay", listener, "--from", "beginning")
-    assert (ran.code, "again: replay done, 3 events given" in ran.out) == (0, True), ran
+    assert (ran.code, "again: replay done, 3 events replayed" in ran.out) == (0, True), ran
     found = json.loads(
         here("replay", listener, "--from", "1000-0", "--to", "2000-0", "--key", "in.gen.track", "--json").out
     )
     assert (found["state"], found["replayed"], found["left_out"]) == ("done", 1, 1)
-    assert "replay done, 1 events given, 1 left out" in here("replay", listener).out
+    assert "replay done, 1 event replayed, 1 skipped" in here("replay", listener).out
     assert here("replay", listener, "--resume").code == 1
     assert here("replay", listener, "--stop").code == 0
     assert here("replay", listener, "--from", "yesterday").code == 1
@@ -98,11 +98,11 @@ def test_it_waits_until_the_listener_is_done_or_stops(
     assert events.replay(asked, Output(), "x", {"from": "1", "stop": False}) == 1
     assert asked.asked == [("/replay/x", {"from": "1"}), ("/replay/x", None), ("/replay/x", None)]
     said = capsys.readouterr().out
-    assert "x: replay stopped, 1 events given, 2 rejected (dead letters), at 3-0 of 1-0 to 9-0: it is bad" in said
+    assert "x: replay stopped, 1 event replayed, 2 rejected (dead letters), at 3-0 of 1-0 to 9-0: it is bad" in said
     asked = Told(running, stopped)
     assert events.replay(asked, Output(), "x", {"stop": True}) == 0
     asked = Told(running)
     assert events.replay(asked, Output(), "x", {}) == 0
     asked = Told({"started": False, "why": "", **running})
-    with pytest.raises(events.Refused, match="runs already"):
+    with pytest.raises(events.Refused, match="is already running"):
         events.replay(asked, Output(), "x", {"from": "1"})

@@ -286,14 +286,14 @@ def events(
 
 @band.command()
 @_name
-@click.option("--from", "start", metavar="TIME", help="Begin with this time or entry; `beginning` for all.")
-@click.option("--to", "end", metavar="TIME", help="Up to this time or entry; without it, up to now.")
+@click.option("--from", "start", metavar="TIME", help="Start at this time or entry; `beginning` for all.")
+@click.option("--to", "end", metavar="TIME", help="End at this time or entry; by default now.")
 @_key
-@click.option("--resume", is_flag=True, help="Go on with a replay that stopped.")
-@click.option("--stop", is_flag=True, help="End the one that runs.")
+@click.option("--resume", is_flag=True, help="Continue a stopped replay.")
+@click.option("--stop", is_flag=True, help="Stop the running replay.")
 @click.pass_obj
 def replay(options: Options, name: str, start: str | None, end: str | None, key: str, resume: bool, stop: bool) -> int:
-    """Give a listener stored events once more; without options, tell how that goes."""
+    """Deliver stored events to a listener again; without options, show the progress."""
     from band_cli.verbs import events as verbs
 
     asked = {"from": start, "to": end, "key": key, "resume": resume, "stop": stop}

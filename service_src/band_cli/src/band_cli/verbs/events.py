@@ -9,7 +9,7 @@ from typing import Any
 
 from band_cli.client import Director, path_of
 from band_cli.errors import BadInput, Refused
-from band_cli.output import Output, clean, clock, progress
+from band_cli.output import Output, clean, clock, plural, progress
 
 FOLLOW_SECONDS = 1.0
 MOST = 1000
@@ -193,14 +193,14 @@ def replay(director: Director, output: Output, name: str, asked: Mapping[str, An
     body = {key: value for key, value in asked.items() if value}
     if not body.get("from") and (body.get("to") or body.get("key")):
         raise BadInput(
-            "--to and --key are of a replay that begins, and --from is missing", "--from beginning, or a time"
+            "--to and --key belong to a new replay, and --from is missing", "add --from beginning, or a time"
         )
     path = path_of("replay", name)
     answer = director.post(path, body, timeout=PAGE_TIMEOUT)
     if answer.get("started") is False:
         raise Refused(
-            f"a replay of {name} runs already: {_replay_facts(answer)}",
-            f"band replay {name} shows how far it is, band replay {name} --stop ends it", "replay_running",
+            f"a replay of {name} is already running: {_replay_facts(answer)}",
+            f"band replay {name} shows its progress, band replay {name} --stop stops it", "replay_running",
         )  # fmt: skip
     with progress(f"{name} …") as show:
         while body and answer["state"] == "running":
@@ -210,7 +210,7 @@ def replay(director: Director, output: Output, name: str, asked: Mapping[str, An
     if output.as_json:
         output.json(answer)
     elif answer["state"] == "none":
-        output.say(f"{name} was given no events once more yet; band replay {name} --from TIME does.")
+        output.say(f"No replay of {name} yet. To start one: band replay {name} --from TIME.")
     else:
         output.say(f"{name}: {_replay_facts(answer)}")
     return int(answer["state"] == "stopped" and bool(body) and not body.get("stop"))
@@ -218,11 +218,11 @@ def replay(director: Director, output: Output, name: str, asked: Mapping[str, An
 
 def _replay_facts(answer: Mapping[str, Any]) -> str:
     """Return how far a replay is, and why it stopped."""
-    facts = [f"replay {answer['state']}", f"{answer['replayed']} events given"]
+    facts = [f"replay {answer['state']}", f"{plural(answer['replayed'], 'event')} replayed"]
     if rejected := answer.get("rejected"):
         facts.append(f"{rejected} rejected (dead letters)")
     if left_out := answer.get("left_out"):
-        facts.append(f"{left_out} left out")
+        facts.append(f"{left_out} skipped")
     if at := answer.get("stopped_at") or answer.get("position"):
         facts.append(f"at {at} of {answer['start']} to {answer['end']}")
     return ", ".join(facts) + (f": {answer['reason']}" if answer.get("reason") else "")
