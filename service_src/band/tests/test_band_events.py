@@ -466,7 +466,7 @@ async def test_an_event_that_ends_the_process_each_time_is_given_up(run_service,
     service = await run_listener(run_service, listening(max_attempts=3))
     await eventually(lambda: service.got == [2])
     ((_, fields),) = await raw.command("XRANGE", "dead:listen", "-", "+")
-    assert b"the service ended 6 times" in fields[3]
+    assert b"the service crashed 6 times" in fields[3]
 
 
 async def test_suspects_come_one_by_one(run_service, raw, eventually):

@@ -126,7 +126,7 @@ test("an event over which too many lives ended is put aside", async () => {
     () => ask("XLEN", "dead:sink"),
     (count) => count === 1,
   );
-  assert.match((await ask("XRANGE", "dead:sink", "-", "+"))[0][1].join(), /the service ended 6 times/);
+  assert.match((await ask("XRANGE", "dead:sink", "-", "+"))[0][1].join(), /the service crashed 6 times/);
 });
 
 test("what a silent consumer holds is claimed", async () => {
