@@ -68,7 +68,7 @@ class ListenerCall:
 def as_rejection(error: Exception) -> Reject | None:
     """Return why no further attempt would take the event, when that is what an exception of a listener says."""
     if isinstance(error, InvalidParams) and error.path:
-        return Reject(f"the event does not fit: {error}")
+        return Reject(f"the event does not match its type: {error}")
     return error if isinstance(error, Reject) else None
 
 
