@@ -323,7 +323,7 @@ async def test_what_ends_the_process_is_found_behind_a_delayed_event(run_service
     await raw.command("XCLAIM", "events", "listen", consumer, 0, culprit, "RETRYCOUNT", 7, "JUSTID")
     service = await run(run_service, Shop(max_attempts=3))
     await eventually(lambda: service.calls == [3])
-    assert await letters(raw) == [(2, "the service ended 7 times while it handled this event")]
+    assert await letters(raw) == [(2, "the service crashed 7 times while it processed this event")]
     assert service._listener.delayed == 1
 
 
