@@ -375,7 +375,7 @@ async def test_only_parameters_that_do_not_fit_reject(run_service, raw, eventual
     assert (last["state"], last["rejected"], last["replayed"]) == ("done", 1, 1)
     assert service.calls == [1, 2, 2]
     (letter,) = (await service._letters.dead_letters())["letters"]
-    assert letter["reason"] == "the event does not fit: no price"
+    assert letter["reason"] == "the event does not match its type: no price"
 
 
 async def test_a_replay_goes_on_after_a_restart(run_service, raw, eventually):
