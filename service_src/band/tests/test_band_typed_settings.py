@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from band.errors import SettingsError
+from band.telemetry.logs import know_secrets, mask_text
 from band.typed_settings import Secret, is_link, load
 
 
@@ -77,6 +78,33 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
     assert found.token == Secret("canary")
     with pytest.raises(SettingsError, match=r"TOKEN_FILE=/nowhere cannot be read: No such file or directory"):
         load(Vault, {"TOKEN_FILE": "/nowhere"})
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """Secrets of a config.yaml."""
+
+    ip_hash_key: Secret = Secret()
+
+
+def test_a_secret_of_a_file_of_settings_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
+    """`<name>_file` beside the lower-case name; it is a setting like others."""
+    (tmp_path / "key").write_text("canary\n")
+    found = load(Keys, {"ip_hash_key": "old", "ip_hash_key_file": str(tmp_path / "key")}, others=())
+    assert found.ip_hash_key == Secret("canary")
+    assert load(Keys, {"ip_hash_key": "old", "ip_hash_key_file": ""}).ip_hash_key == Secret("old")
+    with pytest.raises(SettingsError, match=r"^ip_hash_key_file=/nowhere cannot be read: No such file or directory$"):
+        load(Keys, {"ip_hash_key_file": "/nowhere"}, others=())
+
+
+def test_a_secret_that_was_read_is_masked_wherever_it_stands(tmp_path: Path) -> None:
+    """Whatever its name and source; also when the environment is looked at afterwards."""
+    (tmp_path / "key").write_text("first-canary\n")
+    load(Keys, {"ip_hash_key_file": str(tmp_path / "key")})
+    load(Keys, {"ip_hash_key": "second-canary"})
+    know_secrets({"BAND_TOKEN": "third-canary"})
+    assert mask_text("first-canary second-canary third-canary") == "*** *** ***"
+    load(Keys, {"ip_hash_key": "short"})
+    assert mask_text("short") == "short"
 
 
 def test_a_file_that_is_no_text_is_told_and_not_shown(tmp_path: Path) -> None:

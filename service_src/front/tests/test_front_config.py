@@ -63,8 +63,12 @@ def test_every_problem_is_told_at_once() -> None:
     assert "truncate, hash, raw" in str(wrong.value)
 
 
-def test_hashing_needs_a_key_and_never_shows_it() -> None:
-    """A missing or short key is refused; keys are not in the settings' text."""
+def test_hashing_needs_a_key_and_never_shows_it(tmp_path: Path) -> None:
+    """A missing or short key is refused, files that contain keys are read; keys are not in the settings' text."""
     with pytest.raises(SettingsError, match="IP_HASH_KEY"):
         FrontSettings.read({"ip_privacy": "hash", "ip_hash_key": "short"})
+    (tmp_path / "key").write_text("sesame" * 4)
+    env = {"IP_PRIVACY": "hash", "IP_HASH_KEY_FILE": str(tmp_path / "key"), "REDIRECT_KEY_FILE": str(tmp_path / "key")}
+    found = FrontSettings.read(read_settings(IMAGE, env))
+    assert found.ip_hash_key.reveal() == found.redirect_key.reveal() == "sesame" * 4
     assert "sesame" not in repr(FrontSettings.read({"ip_hash_key": "sesame" * 4, "redirect_key": "sesame"}))

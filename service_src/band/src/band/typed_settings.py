@@ -12,7 +12,7 @@ import msgspec
 
 from band.config import first, parse_bool, words
 from band.errors import SettingsError
-from band.telemetry.logs import MASK, is_secret_name
+from band.telemetry.logs import MASK, is_secret_name, know_secret
 
 S = TypeVar("S", bound=msgspec.Struct)
 NEAR: Final = 0.8
@@ -61,9 +61,9 @@ def load(
     """Return a Struct of settings: each field has the first value in ``sources`` that is neither None nor empty.
 
     A text becomes the field's type: a number within ``msgspec.Meta(ge=…, le=…)``, yes and no, a list of words, a path,
-    a `Secret` (also read from the file that the variable ``<NAME>_FILE`` names, which wins). A field named ``a.b``
-    (``msgspec.field(name="a.b")``) is looked for in the mapping ``a``. When the Struct has a method ``problems``, what
-    that yields is wrong too.
+    a `Secret` (also read from the file that ``<NAME>_FILE`` names, ``<name>_file`` for a field in lower case, which
+    wins; logs mask it from then on). A field named ``a.b`` (``msgspec.field(name="a.b")``) is looked for in the mapping
+    ``a``. When the Struct has a method ``problems``, what that yields is wrong too.
 
     Args:
         kind: what to fill.
@@ -78,23 +78,28 @@ def load(
     """
     wrong = list(problems)
     found: dict[str, Any] = {}
+    files: set[str] = set()
     for field in [field for field in msgspec.structs.fields(kind) if field.name not in ready]:
         name, info = field.encode_name, _without_none(msgspec.inspect.type_info(field.type))
-        shown = MASK
+        shown, file = MASK, f"{name}_FILE" if name.isupper() else f"{name}_file"
+        if secret := info == _SECRET:
+            files.add(file)
         try:
-            value = _read_file(sources, name) if info == _SECRET and name.isupper() else None
+            value = _read_file(sources, file) if secret else None
             value = first(value, *(_look(source, name) for source in sources))
             if value is not None:
-                shown = MASK if info == _SECRET or is_secret_name(name) else repr(value)
+                shown = MASK if secret or is_secret_name(name) else repr(value)
                 found[field.name] = _convert(info, field.type, value)
+                if secret:
+                    know_secret(str(value))
         except OSError as error:
-            wrong.append(f"{name}_FILE={error.filename} cannot be read: {error.strerror}")
+            wrong.append(f"{file}={error.filename} cannot be read: {error.strerror}")
         except UnicodeDecodeError:
-            wrong.append(f"{name}_FILE is not UTF-8")
+            wrong.append(f"{file} is not UTF-8")
         except ValueError as error:
             wrong.append(f"{name}={shown} {error}")
     if others is not None:
-        known = {field.encode_name.partition(".")[0] for field in msgspec.structs.fields(kind)} | set(others)
+        known = {field.encode_name.partition(".")[0] for field in msgspec.structs.fields(kind)} | files | set(others)
         keys = [key for source in sources for key, value in source.items() if not isinstance(value, Mapping)]
         wrong += [not_a_setting(key, near) for key, near in unknown_keys(keys, known).items()]
     settings = kind(**found, **ready)
@@ -127,8 +132,8 @@ def _look(source: Any, name: str) -> Any:
     return source.strip() if isinstance(source, str) else source
 
 
-def _read_file(sources: Iterable[Mapping[str, Any]], name: str) -> str | None:
-    path = first(*(_look(source, f"{name}_FILE") for source in sources))
+def _read_file(sources: Iterable[Mapping[str, Any]], key: str) -> str | None:
+    path = first(*(_look(source, key) for source in sources))
     return None if path is None else Path(path).read_text(encoding="utf-8").strip()
 
 

@@ -39,15 +39,30 @@ def mask_text(text: str) -> str:
 
 
 _known: re.Pattern[str] | None = None
+_of_environment: frozenset[str] = frozenset()
+_of_settings: set[str] = set()
 SHORTEST_SECRET = 8
 """Characters from which the value of a secret variable is masked wherever it stands; shorter ones are often words."""
 
 
 def know_secrets(env: Mapping[str, str]) -> None:
     """Mask, from now on and everywhere, the values of those variables of ``env`` whose names say they are secret."""
+    global _of_environment
+    values = {value for name, value in env.items() if is_secret_name(name)}
+    # What begins with / is the path of a file that holds the secret.
+    _of_environment = frozenset(value for value in values if not value.startswith("/"))
+    _mask_known()
+
+
+def know_secret(value: str) -> None:
+    """Mask the value of a secret setting, from now on and everywhere."""
+    _of_settings.add(value)
+    _mask_known()
+
+
+def _mask_known() -> None:
     global _known
-    values = {value for name, value in env.items() if is_secret_name(name) and len(value) >= SHORTEST_SECRET}
-    values = {value for value in values if not value.startswith("/")}  # the path of a file that holds the secret
+    values = [value for value in _of_environment | _of_settings if len(value) >= SHORTEST_SECRET]
     longest_first = sorted(map(re.escape, values), key=len, reverse=True)
     _known = re.compile("|".join(longest_first)) if longest_first else None
 
