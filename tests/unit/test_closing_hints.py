@@ -21,7 +21,7 @@ def shown(tmp_path: Path, token: str) -> str:
         "__band_verify_info": {"services": {"mixpanel_double": {"state": "running", "health": "ok", "ports": []}}},
         "__band_verify_exposure": {"open": []}, "band_verify_ip": "77.88.8.8",
         "band_verify_director_url": "http://127.0.0.1:10000", "band_verify_front_url": "http://127.0.0.1:10001",
-        "band_verify_director_token": token,
+        "band_verify_director_token": token, "band_verify_command": True,
     }  # fmt: skip
     given, out = tmp_path / "facts.json", tmp_path / "proof"
     given.write_text(json.dumps(facts))

@@ -142,7 +142,7 @@ def events(first: Event, second: Event):
 """
     process = spawn_service(code)
     assert process.process.wait(GENEROUS) == 1
-    assert "events asks for several events" in process.output
+    assert "events has several event parameters" in process.output
     assert "Traceback" not in process.output
 
 

@@ -225,7 +225,7 @@ async def test_a_forged_service_does_not_take_the_place_of_the_platform_itself(n
     """Whatever stands in Redis: neither Redis nor the director is removed for the sake of a service of that name."""
     engine = Engine()
     core = engine.add(name, "", kind="core")
-    with pytest.raises(InvalidValue, match="of the platform itself"):
+    with pytest.raises(InvalidValue, match="reserved for the platform"):
         await deployer(engine).deploy(DesiredService(spec=Spec(name=name, image="i", network="net")), commit)
     assert engine.there == {core.id: core}
 

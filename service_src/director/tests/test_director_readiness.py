@@ -122,9 +122,9 @@ async def test_a_health_check_of_its_own_is_waited_for() -> None:
     answer = FakeProber(started(CREATED + 1))
     well = FakeRuntime(container(health="starting"), container(health="starting"), container(health="healthy"))
     await wait(well, answer, OWN_CHECK)
-    with pytest.raises(ServiceFailed, match="says unhealthy"):
+    with pytest.raises(ServiceFailed, match="reports unhealthy"):
         await wait(FakeRuntime(container(health="unhealthy")), answer, OWN_CHECK)
-    with pytest.raises(TimedOut, match="says starting"):
+    with pytest.raises(TimedOut, match="reports starting"):
         await wait(FakeRuntime(container(health="starting")), answer, OWN_CHECK)
 
 

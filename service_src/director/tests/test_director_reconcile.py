@@ -207,7 +207,7 @@ def test_without_a_cool_down_it_lies_still_for_ever() -> None:
         ({"out_of_memory": True}, CrashRecord(), {}, "OOM-killed"),
         ({}, CrashRecord(), {"restarts": 1}, "restarted by the engine"),
         ({}, CrashRecord(), {"health": "unhealthy"}, "unhealthy"),
-        ({"unanswered": SILENT_ASKS}, CrashRecord(), {}, "unanswered"),
+        ({"unanswered": SILENT_ASKS}, CrashRecord(), {}, "status checks in a row"),
     ],
 )
 def test_a_release_on_trial_is_left_for_the_one_before(trial: Any, record: CrashRecord, more: Any, word: str) -> None:

@@ -268,7 +268,7 @@ async def test_redirects_have_an_end(visit: Visit) -> None:
             await Url(str(server.make_url("/circle"))).fetch(visit)
         with pytest.raises(SourceError, match="nowhere"):
             await Url(str(server.make_url("/nowhere"))).fetch(visit)
-        with pytest.raises(SourceError, match="no URL"):
+        with pytest.raises(SourceError, match="an invalid URL"):
             await Url(str(server.make_url("/junk"))).fetch(visit)
 
 
