@@ -90,7 +90,7 @@ def test_a_service_from_its_folder_to_its_end(director: Director) -> None:
     director.write("hello", release="2")
     band(director, "run", "hello")
     assert "good" in band(director, "releases", "hello")
-    assert "would go back" in band(director, "rollback", "hello", "--dry-run")
+    assert "would be rolled back" in band(director, "rollback", "hello", "--dry-run")
     band(director, "rollback", "hello")
     assert json.loads(band(director, "call", "hello", "greet"))["release"] == "1"
 
@@ -98,7 +98,7 @@ def test_a_service_from_its_folder_to_its_end(director: Director) -> None:
     assert band(director, "start", "hello").startswith("hello is running")
     assert band(director, "restart", "hello").startswith("hello is running")
     assert band(director, "rm", "hello", "--yes") == "hello is removed\n"
-    assert "never run" in band(director, "stop", "hello", code=1)
+    assert "never been run" in band(director, "stop", "hello", code=1)
 
 
 def test_a_build_that_fails_shows_its_last_lines(director: Director) -> None:
