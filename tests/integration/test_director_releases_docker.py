@@ -168,7 +168,7 @@ def test_a_failed_release_is_remembered_with_its_exit_code(director: Director) -
     [
         ("os._exit(5)", "exited with code 5"),
         ("hog = [bytearray(2**20) for _ in range(2000)]", "OOM-killed"),
-        ("time.sleep(1000)", "unanswered"),
+        ("time.sleep(1000)", "status checks in a row"),
     ],
 )
 def test_a_release_that_fails_in_its_watch_is_left(director: Director, heard: Heard, what: str, why: str) -> None:
