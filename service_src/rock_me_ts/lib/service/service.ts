@@ -264,7 +264,9 @@ export class Service {
     const listeners = this.registry.withRole(ROLE_LISTENER);
     if (!listeners.length || config.listenAll) return null;
     if (listeners.length > 1) {
-      throw new SettingsError(`A service can have one listener, this one has several (${listeners.map(({ name }) => name).join(", ")}); combine them into one function`);
+      throw new SettingsError(
+        `A service can have one listener, this one has several (${listeners.map(({ name }) => name).join(", ")}); combine them into one function`,
+      );
     }
     this.metrics.declare("listener_events", "Events that the listener processed.");
     this.metrics.declare("listener_dead_letters", "Events that the listener could not process, which became dead letters.");
