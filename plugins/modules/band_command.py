@@ -150,7 +150,7 @@ class Command:
         return "" if tuple(map(int, version)) >= OLDEST_PYTHON else ".".join(version)
 
     def install(self, contents: str) -> None:
-        """Make the environment anew, and put it in the place of the one before."""
+        """Build a new environment, then swap it for the old one."""
         new = f"{self._venv}.new"
         try:
             self._build(new, contents)

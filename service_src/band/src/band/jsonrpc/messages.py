@@ -168,7 +168,7 @@ def failure(code: int, detail: str | None, request_id: Any, sender: str, to: str
         detail: text for the caller, never a stack or a secret.
         request_id: of the request.
         sender: who answers.
-        to: who asked.
+        to: the service that sent the request.
         path: the parameter that was refused (``$.limit``).
     """
     error: dict[str, Any] = {"code": code, "message": MESSAGES[code]}

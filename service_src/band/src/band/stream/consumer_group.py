@@ -153,7 +153,7 @@ class StreamGroup:
         """Return what an earlier life noted of entries that it delayed."""
         try:
             notes = await self._reader.command("HMGET", self._retries, *ids)
-        except RedisReplyError as error:  # a user of before this key: its events are delivered at once
+        except RedisReplyError as error:  # the Redis user predates this key: deliver its events at once
             logger.warning("retries_not_read", group=self.name, reason=str(error))
             return {}
         found = {}

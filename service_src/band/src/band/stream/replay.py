@@ -192,7 +192,7 @@ class EventReplay:
                 await self._work(progress)
         except RedisUnavailable:
             return  # the range goes on when Redis is back
-        except RedisReplyError as error:  # a user of before these keys
+        except RedisReplyError as error:  # the Redis user predates these keys
             logger.warning("replay_refused", group=self._group.name, reason=str(error))
 
     async def _work(self, progress: Progress) -> None:
