@@ -44,7 +44,7 @@ def row(name: str, port: int, *, up: float = 93_000, cpu: float = 0.4, memory: i
     return {"name": name, **facts, "memory": memory * MB, "ports": ports, **more}
 
 
-REFUSED = "Mixpanel refuses the credentials (401 Invalid project token); events wait. Set MIXPANEL_TOKEN anew"
+REFUSED = "Mixpanel refuses the credentials (401 Invalid project token); events are waiting. Set a valid MIXPANEL_TOKEN"
 LIST = [
     row("front", 10001, cpu=3.1, memory=52),
     row("mmgeo", 8900, memory=71),
