@@ -7,11 +7,13 @@ import { Socket } from "./socket.js";
 const MOST_EVENTS = 50;
 const SAID_AFTER = 2500;
 let away = 0;
+let leaving = false;
 let paused = false;
 
 export function keepFresh() {
   link("wait", "connecting");
   new Socket("/dashboard/live", { message: take, state: connection });
+  $("form[action='/dashboard/logout']")?.addEventListener("submit", () => (leaving = true));
   $("#events-pause")?.removeAttribute("disabled");
   $("#events-pause")?.addEventListener("click", pauseEvents);
 }
@@ -38,7 +40,9 @@ function connection(state) {
 }
 
 // A session that has ended cannot be told from a director that is away by its socket alone.
+// Log out closes the sockets before its own response leads to the login; a second way there would cross it.
 async function ended() {
+  if (leaving) return;
   const answer = await fetch("/list", { headers: { Accept: "application/json" } }).catch(() => null);
   if (answer?.status === 403) location.assign(`/dashboard/login?next=${encodeURIComponent(location.pathname)}`);
 }
