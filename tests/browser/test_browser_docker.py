@@ -156,7 +156,7 @@ def test_a_service_lives_its_whole_life_on_the_page(chromium: Browser, director:
     expect(card.locator(".state")).to_have_text("stopped", timeout=30_000)
     act(page, "Remove… hello", "Remove")
     expect(card).to_have_count(0, timeout=30_000)
-    assert docker("ps", "-aq", "--filter", f"label=band.namespace={NAMESPACE}") == ""
+    until(lambda: docker("ps", "-aq", "--filter", f"label=band.namespace={NAMESPACE}") == "", 30)
     visit.context.close()
     visit.judge()
 

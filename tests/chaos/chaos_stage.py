@@ -113,8 +113,12 @@ class RedisDisk:
             self.folder.rmdir()
 
     def fill(self) -> None:
-        """Leave no room: it becomes as small as what lies there."""
+        """Leave no room: it becomes as small as what lies there, which grows while Redis writes."""
+        until(self._shrink, 10, "a full disk")
+
+    def _shrink(self) -> bool:
         run("mount", "-o", f"remount,size={shutil.disk_usage(self.folder).used + 4096}", str(self.folder))
+        return True
 
     def free(self) -> None:
         """Have room again."""
