@@ -229,6 +229,20 @@ async def test_a_clients_close_is_answered_with_its_code() -> None:
     assert (transport.open, service.seen) == (False, [b"a"])
 
 
+@pytest.mark.parametrize(("payload", "code"), [
+    ((1000).to_bytes(2) + b"\xff", 1007), ((1000).to_bytes(2) + b"\xed\xa0\x80", 1007), (b"\x03", 1002),
+    *[(wrong.to_bytes(2), 1002) for wrong in (0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65535)],
+    *[(right.to_bytes(2), right) for right in (1000, 1003, 1007, 1014, 3000, 4999)],
+])  # fmt: skip
+async def test_a_clients_close_is_checked(payload: bytes, code: int) -> None:
+    """RFC 6455: 1007 for a reason that is not UTF-8, 1002 for a code that nobody may send."""
+    service = Service()
+    socket, transport = service.connect()
+    socket.data_received(sent(TEXT, b"a") + sent(CLOSE, payload))
+    assert transport.written == frame(TEXT, b"A") + close_frame(code)
+    assert service.errors == (code != int.from_bytes(payload[:2]))
+
+
 async def test_what_comes_behind_an_error_is_thrown_away() -> None:
     """The client hears the code, and what it still sends for a moment is kept nowhere."""
     service = Service()

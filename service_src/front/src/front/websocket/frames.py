@@ -25,6 +25,8 @@ INVALID_DATA: Final = 1007
 POLICY_VIOLATION: Final = 1008
 TOO_BIG: Final = 1009
 TRY_AGAIN_LATER: Final = 1013
+_CLOSE_CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1015)})
+"""Registered codes that may be in a frame; those from 3000 on belong to libraries and applications."""
 
 _EMPTY_BLOCK: Final = b"\x00\x00\xff\xff"
 """What the sender of a compressed message leaves out at its end (RFC 7692, 7.2.2)."""
@@ -83,6 +85,8 @@ class FrameReader:
         while (frame := self._frame()) is not None:
             final, opcode, payload = frame
             if opcode in _CONTROL:
+                if opcode == CLOSE:
+                    _check_close(payload)
                 return Message(opcode, payload)
             if final and not self._parts:
                 return self._message(payload)
@@ -144,6 +148,17 @@ class FrameReader:
             except UnicodeDecodeError:
                 raise FrameError(INVALID_DATA, "the text is not UTF-8") from None
         return Message(opcode, payload)
+
+
+def _check_close(payload: bytes) -> None:
+    """Check the status code and the reason of a client's close frame (RFC 6455, 5.5.1, 7.4, 8.1); FrameError."""
+    code = int.from_bytes(payload[:2])
+    if payload and (len(payload) < 2 or not (code in _CLOSE_CODES or 3000 <= code < 5000)):
+        raise FrameError(PROTOCOL_ERROR, "a close code that nobody may send")
+    try:
+        payload[2:].decode()
+    except UnicodeDecodeError:
+        raise FrameError(INVALID_DATA, "the reason of the close is not UTF-8") from None
 
 
 def _unmask(mask: bytes | bytearray, data: bytes | bytearray) -> bytes:
