@@ -25,3 +25,7 @@ export const RPC_TIMEOUT = 2000;
 export const EVENTS_STREAM = "events";
 export const deadLettersOf = (service: string): string => `dead:${service}`;
 export const takenBy = (group: string): string => `events:taken:${group}`;
+/** Hash of the entries that wait for another delivery: id → when it is due (milliseconds since 1970), attempts made. */
+export const retriesOf = (group: string): string => `events:retries:${group}`;
+/** Hash of what a listener remembers: `began`, the id behind which its group began. */
+export const listenerOf = (group: string): string => `events:listener:${group}`;

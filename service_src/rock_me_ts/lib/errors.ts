@@ -4,6 +4,8 @@
  *     BandError
  *     ├── SettingsError           a setting is missing, misspelt or of the wrong type
  *     ├── RegistrationError       a function was exposed in a way that cannot work
+ *     ├── Retry                   thrown by a listener: deliver it again later
+ *     ├── Reject                  thrown by a listener: make it a dead letter at once
  *     ├── RedisError
  *     │   ├── RedisUnavailable    there is no connection to Redis, or it did not answer in time
  *     │   └── RedisReplyError     Redis answered with an error (OOM, WRONGTYPE, NOAUTH …)
@@ -31,6 +33,45 @@ export class SettingsError extends BandError {}
 /** A function was exposed in a way that cannot work. */
 export class RegistrationError extends BandError {}
 
+/** A day: until then the stream keeps the event and all newer ones. */
+export const MAX_RETRY_SECONDS = 86_400;
+
+/** The delay of a `Retry`. */
+export interface RetryOptions {
+  /** The least number of seconds to wait, up to a day. Default: the listener's `backoff`. */
+  after?: number;
+  cause?: unknown;
+}
+
+/**
+ * A listener throws it to have the event, or the batch, delivered again later, and others meanwhile. It counts as an attempt
+ * (`maxAttempts`); delay and count survive a restart. `throw new Retry({ after: 30 })`, or with a reason before the options: it
+ * becomes the dead letter's if the last attempt ends in this way too.
+ *
+ * @throws RangeError where `after` is negative or more than a day
+ */
+export class Retry extends BandError {
+  readonly after: number | undefined;
+  constructor(reason?: string, options?: RetryOptions);
+  constructor(options: RetryOptions);
+  constructor(given: string | RetryOptions = "", more: RetryOptions = {}) {
+    const options = typeof given === "object" ? given : more;
+    super((typeof given === "string" && given) || "the listener asked for another delivery", "cause" in options ? { cause: options.cause } : undefined);
+    const { after } = options;
+    if (after !== undefined && !(after >= 0 && after <= MAX_RETRY_SECONDS)) {
+      throw new RangeError(`Retry after ${after} s is invalid; give seconds from 0 to ${MAX_RETRY_SECONDS} (a day)`);
+    }
+    this.after = after;
+  }
+}
+
+/** A listener throws it to make the event a dead letter at once, with this reason. Of a batch, only what is rejected alone becomes one. */
+export class Reject extends BandError {
+  constructor(reason = "", options?: { cause?: unknown }) {
+    super(reason || "the listener rejected the event", options);
+  }
+}
+
 /** Root of what goes wrong between a service and Redis. */
 export class RedisError extends BandError {}
 
@@ -57,8 +98,15 @@ export class RpcError extends BandError {
   }
 }
 
-/** The call's parameters do not fit the function; callers get code -32602 with this text. */
-export class InvalidParams extends RpcError {}
+/** The call's parameters do not fit the function. Callers get code -32602 with this text, over HTTP 422 where a schema refused one, else 400. */
+export class InvalidParams extends RpcError {
+  /** The parameter that was refused (`$.limit`), "" where none is named. */
+  readonly path: string;
+  constructor(message: string, { path = "" }: { path?: string } = {}) {
+    super(message);
+    this.path = path;
+  }
+}
 
 /** The peer did not answer before the deadline. */
 export class RpcTimeout extends RpcError {}

@@ -14,6 +14,8 @@ export interface StandardSchema<Input = any, Output = Input> {
       value: unknown,
     ) => MaybePromise<{ readonly value: Output; readonly issues?: undefined } | { readonly issues: ReadonlyArray<SchemaIssue> }>;
     readonly types?: { readonly input: Input; readonly output: Output } | undefined;
+    /** Standard JSON Schema 1: with it, `/openapi.json` and the director's form know the parameters. */
+    readonly jsonSchema?: { readonly input: (options: { readonly target: any }) => Record<string, unknown> } | undefined;
   };
 }
 
@@ -62,7 +64,7 @@ export interface CallContext {
 }
 
 export interface ListenContext {
-  /** Aborted when the service stops before the function returned: what it was given is given again. */
+  /** Aborted when the service stops before the function returned, or its `timeout` is over: what it was given is given again. */
   signal: AbortSignal;
 }
 
@@ -71,6 +73,8 @@ export interface MethodOptions {
   path?: string;
   /** False: over RPC only. */
   http?: boolean;
+  /** What it does, for `/openapi.json` and the director's page. */
+  description?: string;
 }
 
 export interface HandlerOptions extends MethodOptions {
@@ -99,8 +103,19 @@ export interface ListenerOptions extends MethodOptions {
   batch?: number;
   /** Seconds to wait for a batch to fill after its first event. */
   linger?: number;
-  /** After so many failures an event becomes a dead letter. */
+  /** After so many failures (10) an event becomes a dead letter. */
   maxAttempts?: number;
+  /** Seconds before the second attempt (0.5), doubled before each further one, with jitter. */
+  backoff?: number;
+  /** The longest pause between two attempts, in seconds (30). */
+  backoffMax?: number;
+  /** Seconds that one call may take; then its signal is aborted, and it counts as failed. 0: no limit. */
+  timeout?: number;
+  /**
+   * Where a new listener starts: `now`, `beginning` (the oldest event in the stream), a time (Date, ISO 8601, seconds or milliseconds
+   * since 1970) or an entry's id. One that has run before goes on where it was.
+   */
+  start?: "now" | "beginning" | Date | number | (string & {});
   /** A batch with so many bytes of JSON waits no longer to fill. */
   batchBytes?: number;
   /** So many batches may be in work at once. */
@@ -125,7 +140,7 @@ export interface Expose {
   };
   /** Adds data to events: the answer is stored as `data.<service>`. */
   enricher: <V extends string, P extends Record<string, V>>(options: EnricherOptions<P>, func: Method<PropsOf<P>>) => void;
-  /** Takes events away. Returning acknowledges what was given; throwing has it delivered again. */
+  /** Takes events away. Returning acknowledges what was given; throwing has it delivered again: see also Retry and Reject. */
   listener: {
     (options: ListenerOptions & { batch: number }, func: (events: BandEvent[], context: ListenContext) => unknown): void;
     (options: ListenerOptions & { batch?: undefined }, func: (event: BandEvent, context: ListenContext) => unknown): void;

@@ -10,20 +10,12 @@ const bed = new Bed();
 before(() => bed.startRedis());
 afterEach(async () => {
   await bed.clear();
-  const admin = await bed.peer();
-  await admin.link.command(["FLUSHALL"]);
-  await bed.clear();
+  await bed.ask("FLUSHALL");
 });
 after(() => bed.end());
 
-async function accept(...events: unknown[]): Promise<void> {
-  const peer = await bed.peer();
-  for (const event of events) await peer.link.command(["XADD", "events", "*", "event", typeof event === "string" ? event : JSON.stringify(event)]);
-}
-
-async function ask(...parts: (string | number)[]): Promise<any> {
-  return (await bed.peer()).link.command(parts);
-}
+const accept = (...events: unknown[]) => bed.accept(...events);
+const ask = (...parts: (string | number)[]) => bed.ask(...parts);
 
 async function listener(options: ListenerOptions, func: (given: any, context: any) => unknown, given: Record<string, unknown> = {}) {
   return bed.service("sink", ({ expose }) => expose.listener(options as any, func), { events_from: "0", ...given });

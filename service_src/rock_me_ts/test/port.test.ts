@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { request } from "node:http";
 import { after, afterEach, before, test } from "node:test";
 import * as v from "valibot";
+import { z } from "zod";
 import { response } from "../lib/compat/response";
 import { Bed } from "./support";
 
@@ -47,7 +48,7 @@ test("functions, health and metrics are there, and typed responses are HTTP's ow
   const json = { "Content-Type": "application/json" };
   assert.deepEqual(await get(port, "/add?a=1", json, "POST", '{"b": 2}').then(({ status, text }) => [status, text]), [200, "3"]);
   const bad = await get(port, "/add?a=1");
-  assert.deepEqual([bad.status, /b: /.test(bad.text)], [400, true]);
+  assert.deepEqual([bad.status, /b: /.test(bad.text), JSON.parse(bad.text).path], [422, true, "$.b"]);
   assert.equal((await get(port, "/add", json, "POST", "[1]")).status, 400);
   assert.equal((await get(port, "/add", json, "POST", "{")).status, 400);
   const away = await get(port, "/away");
@@ -80,4 +81,42 @@ test("requests of other sites' pages are refused, whatever their method", async 
   for (const headers of [{}, { Host: "band-web" }, { "Sec-Fetch-Site": "same-origin" }]) assert.equal((await get(port, "/go", headers as any)).status, 200);
   const allowed = await get(port, "/go", { Origin: "https://app.example" });
   assert.deepEqual([allowed.status, allowed.headers["access-control-allow-origin"]], [200, "https://app.example"]);
+});
+
+test("the schemas of parameters are in __status and in the OpenAPI document", async () => {
+  interface Tree {
+    name: string;
+    children: Tree[];
+  }
+  const Tree: z.ZodType<Tree> = z.lazy(() => z.object({ name: z.string(), children: z.array(Tree) }));
+  const { port } = await bed.service("web", ({ expose }) => {
+    expose(
+      "top",
+      { description: "The busiest visitors.", params: z.object({ limit: z.coerce.number().int().min(1).max(100).default(10) }) },
+      ({ limit }) => limit,
+    );
+    expose("grow", { params: z.object({ tree: Tree, self: z.optional(z.string()) }) }, ({ tree }) => tree.name);
+    expose("plain", (params) => params);
+    expose("odd", { params: z.object({ at: z.date() }) }, () => 1);
+    expose("other", { params: v.object({ a: v.number() }) }, ({ a }) => a);
+    expose("hidden", { http: false }, () => 1);
+    expose.enricher({ keys: ["*"] }, () => ({}));
+  });
+  const { schemas } = JSON.parse((await get(port, "/__status")).text);
+  assert.deepEqual(Object.keys(schemas.methods), ["top", "grow", "plain", "odd", "other", "hidden", "enrich"]);
+  const { params, description } = schemas.methods.top;
+  assert.deepEqual([description, params.properties.limit.maximum, params.properties.limit.default], ["The busiest visitors.", 100, 10]);
+  for (const name of ["plain", "odd", "other"]) assert.equal(schemas.methods[name].params, undefined, name);
+  const reference = schemas.methods.grow.params.properties.tree.$ref;
+  assert.equal(schemas.components[reference.replace("#/components/schemas/", "")].properties.children.items.$ref, reference);
+  const document = JSON.parse((await get(port, "/openapi.json")).text);
+  assert.deepEqual(Object.keys(document.paths), ["/top", "/grow", "/plain", "/odd", "/other", "/enrich", "/health"]);
+  assert.deepEqual(
+    document.paths["/top"].get.parameters.map((one: any) => [one.name, one.required]),
+    [["limit", false]],
+  );
+  assert.deepEqual(Object.keys(document.paths["/grow"]), ["post"]);
+  assert.equal(document.paths["/enrich"].post.tags[0], "enricher");
+  assert.equal((await get(port, "/top?limit=3")).text, "3");
+  assert.equal((await get(port, "/top?limit=999")).status, 422);
 });

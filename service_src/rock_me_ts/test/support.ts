@@ -75,6 +75,7 @@ export class Bed {
   private process: ChildProcess | null = null;
   private readonly peers: Peer[] = [];
   private readonly services: Service[] = [];
+  private admin: Peer | null = null;
 
   get dsn(): string {
     return `redis://127.0.0.1:${this.port}`;
@@ -111,7 +112,19 @@ export class Bed {
     return service;
   }
 
+  /** Appends events to the stream, as front does. */
+  async accept(...events: unknown[]): Promise<void> {
+    for (const event of events) await this.ask("XADD", "events", "*", "event", typeof event === "string" ? event : JSON.stringify(event));
+  }
+
+  /** Sends Redis a command. */
+  async ask(...parts: (string | number)[]): Promise<any> {
+    this.admin ??= await this.peer();
+    return this.admin.link.command(parts);
+  }
+
   async clear(): Promise<void> {
+    this.admin = null;
     for (const service of this.services.splice(0).reverse()) await service.stop();
     for (const peer of this.peers.splice(0)) await peer.link.close();
   }

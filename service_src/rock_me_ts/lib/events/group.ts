@@ -3,7 +3,7 @@
  * connection, so it has one of its own; what acknowledges goes over the service's other one and need not wait behind it.
  */
 
-import { deadLettersOf, EVENTS_STREAM, takenBy } from "../constants";
+import { deadLettersOf, EVENTS_STREAM, listenerOf, retriesOf, takenBy } from "../constants";
 import { RedisReplyError } from "../errors";
 import type { RedisLink } from "../redis/link";
 import type { Part } from "../redis/resp";
@@ -15,12 +15,20 @@ const TAKEN_KEPT = 10_000;
 const TAKEN_IDS_KEPT = 200_000;
 const HOLD_MOST = 1000;
 const AN_HOUR = 3_600_000;
+/** A field that is left behind (a process died between two commands) goes with the hash, when nothing is retried. */
+const RETRIES_KEPT_SECONDS = 2 * 86_400;
 
 /** One entry of the stream: its id, and the event or null when the entry is not readable. */
 export interface Delivery {
   id: string;
   event: Record<string, unknown> | null;
   raw: Buffer;
+}
+
+/** When an entry is to be delivered again, in milliseconds since 1970, and how many attempts were made. */
+export interface Delay {
+  dueMs: number;
+  attempts: number;
 }
 
 /** Returns the JSON object in some bytes, null where there is none. */
@@ -74,6 +82,11 @@ export class StreamGroup {
     }
   }
 
+  /** Notes behind which entry the group began: a trace says of older ones that the listener never got them. */
+  noteBeginning(id: string): void {
+    this.commands.command(["HSETNX", listenerOf(this.name), "began", id]).catch(() => {});
+  }
+
   /** The id of the newest entry that the group was given, or begins behind. */
   async position(): Promise<string> {
     const rows: Map<string, any>[] = await this.reader.command(["XINFO", "GROUPS", EVENTS_STREAM]);
@@ -107,10 +120,58 @@ export class StreamGroup {
     return { found: readEntries(reply[1]), trimmed: reply[2]?.length ?? 0, cursor: reply[0].toString() };
   }
 
-  /** How often the oldest entry that this consumer holds was delivered; 0 when it holds none. */
-  async tries(): Promise<number> {
-    const rows = await this.reader.command(["XPENDING", EVENTS_STREAM, this.name, "-", "+", 1, this.consumer]);
-    return rows.length ? Number(rows[0][3]) : 0;
+  /** How often each of the oldest entries behind `after` that this consumer holds was delivered. */
+  async tries(after: string, count: number): Promise<Map<string, number>> {
+    const rows = await this.reader.command(["XPENDING", EVENTS_STREAM, this.name, `(${after}`, "+", count, this.consumer]);
+    return new Map(rows.map((row: any[]) => [row[0], Number(row[3])]));
+  }
+
+  /** Keeps entries pending until they are due, and notes that for the next life. */
+  async delay(delays: ReadonlyMap<string, Delay>): Promise<void> {
+    const key = retriesOf(this.name);
+    const fields = [...delays].flatMap(([id, { dueMs, attempts }]) => [id, `${dueMs} ${attempts}`]);
+    const held = this.holdAgain([...delays.keys()]);
+    // What a full Redis does not note is still delivered later by this process.
+    const noted = this.commands.command(["HSET", key, ...fields]).catch(() => {});
+    this.commands.command(["EXPIRE", key, RETRIES_KEPT_SECONDS]).catch(() => {});
+    await Promise.all([held, noted]);
+  }
+
+  /** Keeps entries as this consumer's own, as if they had not been delivered yet: the counter tells how often the process died over one. */
+  async holdAgain(ids: readonly string[]): Promise<void> {
+    for (const some of portions(ids)) {
+      await this.commands.command(["XCLAIM", EVENTS_STREAM, this.name, this.consumer, 0, ...some, "RETRYCOUNT", 0, "JUSTID"]);
+    }
+  }
+
+  /** What an earlier life noted of entries that it delayed. */
+  async delays(ids: readonly string[]): Promise<Map<string, Delay>> {
+    const found = new Map<string, Delay>();
+    try {
+      const notes: (string | null)[] = await this.reader.command(["HMGET", retriesOf(this.name), ...ids]);
+      notes.forEach((note, index) => {
+        if (note === null) return;
+        const [dueMs, attempts] = note.split(" ").map(Number);
+        found.set(ids[index], { dueMs, attempts });
+      });
+    } catch (error) {
+      if (!(error instanceof RedisReplyError)) throw error;
+      logger.warn({ group: this.name, reason: error.message }, "retries_not_read"); // the Redis user predates this key: deliver its events at once
+    }
+    return found;
+  }
+
+  /** Removes the notes of entries that are done with; what fails is harmless. */
+  forgetDelays(ids: readonly string[]): void {
+    this.commands.command(["HDEL", retriesOf(this.name), ...ids]).catch(() => {});
+  }
+
+  /** Entries by id, and the ids of those that are not in the stream any more. */
+  async fetch(ids: readonly string[]): Promise<{ found: Delivery[]; gone: string[] }> {
+    const rows: Entry[][] = await Promise.all(ids.map((id) => this.commands.command(["XRANGE", EVENTS_STREAM, id, id], { raw: true })));
+    const found = readEntries(rows.flat());
+    const there = new Set(found.map(({ id }) => id));
+    return { found, gone: ids.filter((id) => !there.has(id)) };
   }
 
   /** Acknowledges; with `tookMs` the taking is noted for whoever traces an event, in the same write. */
@@ -135,17 +196,21 @@ export class StreamGroup {
     logger.error({ group: this.name, count: deliveries.length, stream, reason }, "events_dead_lettered");
   }
 
-  /** Shows that these are still worked on, so that nobody claims them. */
-  async extendLease(ids: readonly string[]): Promise<void> {
-    for (let begin = 0; begin < ids.length; begin += HOLD_MOST) {
-      const some = ids.slice(begin, begin + HOLD_MOST); // not all in one command: Redis does nothing else meanwhile
-      await this.commands.command(["XCLAIM", EVENTS_STREAM, this.name, this.consumer, 0, ...some, "JUSTID"]);
+  /** Shows that these are still worked on, so that nobody claims them; resolves with those that are still pending. */
+  async extendLease(ids: readonly string[]): Promise<Set<string>> {
+    const pending = new Set<string>();
+    for (const some of portions(ids)) {
+      const claimed: string[] = await this.commands.command(["XCLAIM", EVENTS_STREAM, this.name, this.consumer, 0, ...some, "JUSTID"]);
+      for (const id of claimed) pending.add(id);
     }
+    return pending;
   }
 
   /** Lets others claim these at once: this consumer ends before it handled them. */
   async release(ids: readonly string[]): Promise<void> {
-    await this.commands.command(["XCLAIM", EVENTS_STREAM, this.name, this.consumer, 0, ...ids, "IDLE", AN_HOUR, "JUSTID"]);
+    for (const some of portions(ids)) {
+      await this.commands.command(["XCLAIM", EVENTS_STREAM, this.name, this.consumer, 0, ...some, "IDLE", AN_HOUR, "JUSTID"]);
+    }
   }
 
   /** Removes consumers that hold nothing and were not seen for an hour: each new container has a new name. */
@@ -165,21 +230,7 @@ export class StreamGroup {
   }
 }
 
-/** An entry's id as numbers, for comparison as Redis compares. */
-export function order(id: string): [bigint, bigint] {
-  const [milliseconds, number] = id.split("-");
-  return [BigInt(milliseconds || 0), BigInt(number || 0)];
-}
-
-/** Tells whether one id is older than another. */
-export function isOlder(one: string, other: string): boolean {
-  const [a, b] = [order(one), order(other)];
-  return a[0] < b[0] || (a[0] === b[0] && a[1] < b[1]);
-}
-
-/** The id before one: a group that begins there is given that one first. */
-export function before(id: string): string {
-  const [milliseconds, number] = order(id);
-  if (number) return `${milliseconds}-${number - 1n}`;
-  return milliseconds ? `${milliseconds - 1n}-${2n ** 64n - 1n}` : "0-0";
+/** Yields some at a time: not all in one command, since Redis does nothing else meanwhile. */
+function* portions(ids: readonly string[]): Generator<readonly string[]> {
+  for (let begin = 0; begin < ids.length; begin += HOLD_MOST) yield ids.slice(begin, begin + HOLD_MOST);
 }

@@ -12,8 +12,9 @@ import { logger } from "../service/logs";
 import type { Metrics } from "../service/metrics";
 import { Stop, within } from "../stop";
 import type { HealthFacts } from "../types";
-import { before, type Delivery, isOlder, StreamGroup } from "./group";
+import { type Delivery, StreamGroup } from "./group";
 import type { LetterLimit } from "./letter_limit";
+import { before, isOlder } from "./positions";
 import { BatchProcessor, isNoGroup, type ListenerCall } from "./processor";
 import { EventReader } from "./reader";
 
@@ -22,6 +23,8 @@ const BLOCK_MS = 2000;
 const CLAIM_AFTER_MS = 8000;
 const CLAIM_INTERVAL = 2000;
 const HOLD_INTERVAL = 2000;
+/** Between two looks whether fewer entries wait for another delivery, while nothing new is read. */
+const FULL_PAUSE = 1000;
 /** A function that works so long on the same events makes its service degraded. */
 const STUCK_AFTER = 120_000;
 /** Lives of a service that ended over the same events; from then on they are given one by one. */
@@ -68,9 +71,29 @@ export class StreamListener {
   check(): HealthFacts {
     if (!this.link.connected) return { status: "degraded", reason: `events are not read: ${this.link.lastError}` };
     const longest = this.feed.longest;
-    if (longest < STUCK_AFTER) return null;
+    if (longest < STUCK_AFTER) return this.batches.retries.check();
     const reason = `${this.feed.exposed.name} has been busy with the same events for ${Math.round(longest / 1000)} s`;
     return { status: "degraded", reason, hint: "what is it waiting for? See the service's log" };
+  }
+
+  /** Whether the group is there, so that it gets what is appended from now on. */
+  get joined(): boolean {
+    return this.reader.position !== "";
+  }
+
+  /** How many entries wait for another delivery. */
+  get delayed(): number {
+    return this.batches.retries.waiting.size;
+  }
+
+  /** Whether one of them should be delivered now. */
+  get due(): boolean {
+    return this.batches.retries.due;
+  }
+
+  /** Looks at the clock now: a test has set it. */
+  wake(): void {
+    this.batches.retries.wake();
   }
 
   /** Takes nothing new and lets what was taken end; resolves with whether it did within `timeout` milliseconds. */
@@ -80,6 +103,7 @@ export class StreamListener {
     clearInterval(this.hold);
     const held = this.batches.unhandled();
     if (held.length && this.commands.connected) await this.group.release(held).catch(() => {});
+    this.batches.retries.clear();
     await this.link.close();
     await within(this.running, 1000);
     return ended;
@@ -113,27 +137,48 @@ export class StreamListener {
     await this.finishOwn();
     this.batches.forgetHandled();
     this.backoff.reset(); // an outage next week begins with a short pause again
+    const { inFlight = 1 } = this.feed.exposed;
+    const { retries } = this.batches;
     const working = new Set<Promise<void>>();
     let fault: { error: unknown } | null = null;
+    const fail = (error: unknown) => {
+      fault ??= { error };
+    };
+    const begin = (batch: Delivery[]) => {
+      if (!batch.length) return;
+      const work: Promise<void> = this.batches
+        .work(batch)
+        .catch(fail)
+        .finally(() => working.delete(work));
+      working.add(work);
+    };
+    const freeHand = async () => {
+      while (working.size >= inFlight) await Promise.race(working);
+    };
     let reading = this.read();
-    while (!this.stopping.stopped && !fault) {
-      await this.stopping.unless(Promise.race([reading.done, ...working]));
-      if (!reading.ended && !(this.stopping.stopped && this.reader.filling)) continue;
-      const batch = await reading.batch;
-      const stopped = this.stopping.stopped;
-      while (working.size >= (this.feed.exposed.inFlight ?? 1)) await Promise.race(working);
-      if (fault || stopped !== this.stopping.stopped) break; // what waited for a free hand when the stop came is for others
-      if (batch.length) {
-        const work: Promise<void> = this.batches
-          .work(batch)
-          .catch((error) => {
-            fault ??= { error };
-          })
-          .finally(() => working.delete(work));
-        working.add(work);
+    try {
+      while (!this.stopping.stopped && !fault) {
+        const due = working.size < inFlight ? [retries.whenDue()] : [];
+        await this.stopping.unless(Promise.race([reading.done, ...due, ...working]));
+        const ready = reading.ended || (this.stopping.stopped && this.reader.filling);
+        if (!ready) {
+          if (retries.due && working.size < inFlight && !this.stopping.stopped) begin(await this.reader.due());
+          continue;
+        }
+        const batch = await reading.batch;
+        const stopped = this.stopping.stopped;
+        await freeHand();
+        if (!this.stopping.stopped && retries.due) {
+          begin(await this.reader.due()); // what was delayed has its turn with what is new
+          await freeHand();
+        }
+        if (fault || stopped !== this.stopping.stopped) break; // what waited for a free hand when the stop came is for others
+        begin(batch);
+        if (this.stopping.stopped) break; // when it stops, nothing more is read
+        reading = this.read();
       }
-      if (this.stopping.stopped) break; // when it stops, nothing more is read
-      reading = this.read();
+    } catch (error) {
+      fail(error);
     }
     // What is being worked on ends: it is remembered, and only acknowledged when it comes again.
     await Promise.all(working);
@@ -159,8 +204,10 @@ export class StreamListener {
   private async join(): Promise<void> {
     const reader = this.reader;
     if (!reader.position) {
-      await this.group.ensure(this.start);
-      reader.position = await this.group.position();
+      const made = await this.group.ensure(this.start);
+      const position = await this.group.position();
+      if (made) this.group.noteBeginning(position);
+      reader.position = position;
       return;
     }
     let start = this.oldestUnhandled ? before(this.oldestUnhandled) : reader.position;
@@ -195,23 +242,30 @@ export class StreamListener {
         return claimed;
       }
     }
+    if (this.batches.retries.full) {
+      await this.stopping.sleep(FULL_PAUSE);
+      return [];
+    }
     return this.reader.fresh(BLOCK_MS);
   }
 
   /** Handles what an earlier life of this consumer was given and did not finish. */
   private async finishOwn(): Promise<void> {
     const { maxAttempts = 10 } = this.feed.exposed;
+    const isSuspect = (counts: Map<string, number>) => [...counts.values()].some((count) => count >= SUSPECT_AFTER);
+    let after = "0-0";
+    let counts = new Map<string, number>();
     while (!this.stopping.stopped) {
-      const tries = maxAttempts < NEVER ? await this.group.tries() : 0;
-      if (tries >= SUSPECT_AFTER + maxAttempts) {
-        const { batch } = await this.reader.own(true);
-        await this.batches.deadLetter(batch, `the service crashed ${tries} times while it processed this event`);
-        continue;
-      }
-      const { batch, trimmed } = await this.reader.own(tries >= SUSPECT_AFTER);
+      if (maxAttempts < NEVER && !isSuspect(counts)) counts = await this.group.tries(after, this.reader.wanted);
+      const single = isSuspect(counts);
+      const { batch, trimmed, end } = await this.reader.own(after, single);
       if (trimmed.length) await this.group.acknowledge(trimmed);
-      if (!batch.length && !trimmed.length) return;
-      await this.batches.work(batch);
+      if (end === after) return;
+      after = end;
+      const tries = single ? (counts.get(end) ?? 0) : 0;
+      counts.delete(end);
+      if (tries >= SUSPECT_AFTER + maxAttempts) await this.batches.deadLetter(batch, `the service crashed ${tries} times while it processed this event`);
+      else await this.batches.work(await this.batches.setAside(batch));
     }
   }
 }

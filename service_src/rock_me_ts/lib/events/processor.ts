@@ -2,15 +2,14 @@
 
 import { Backoff } from "../backoff";
 import { ROLE_LISTENER } from "../constants";
-import { RedisError } from "../errors";
-import { describeThrown, logger } from "../service/logs";
+import { RedisError, Reject, Retry } from "../errors";
+import { describeThrown, logger, maskText } from "../service/logs";
 import type { Metrics } from "../service/metrics";
 import type { Exposed } from "../service/registry";
 import type { Stop } from "../stop";
 import type { Delivery, StreamGroup } from "./group";
 import type { LetterLimit } from "./letter_limit";
-
-const RETRY_CAP = 30_000;
+import { Retries } from "./retries";
 
 /** A listener's function, for whoever gives it events: the stream, and a replay of dead letters beside it. */
 export class ListenerCall {
@@ -34,17 +33,50 @@ export class ListenerCall {
     const call = { at: performance.now() };
     this.begun.add(call);
     try {
-      await this.exposed.func(this.exposed.batch ? events : events[0], { signal: this.signal, from: "" });
+      await this.withinTimeout((signal) => this.exposed.func(this.exposed.batch ? events : events[0], { signal, from: "" }));
     } finally {
       this.begun.delete(call);
       this.queue.shift()?.();
     }
   }
+
+  /** A function cannot be ended from outside: its signal is aborted, and it is waited for no longer. */
+  private async withinTimeout(call: (signal: AbortSignal) => unknown): Promise<void> {
+    const { timeout = 0 } = this.exposed;
+    if (!timeout) {
+      await call(this.signal);
+      return;
+    }
+    const own = new AbortController();
+    const stop = () => own.abort(this.signal.reason); // not AbortSignal.any: Node 20 keeps what depends on a long-lived signal
+    if (this.signal.aborted) stop();
+    this.signal.addEventListener("abort", stop, { once: true });
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        const error = new TimeoutError(`the call took longer than ${timeout} s, the listener's timeout`);
+        reject(error);
+        own.abort(error);
+      }, timeout * 1000);
+    });
+    try {
+      await Promise.race([call(own.signal), late]);
+    } finally {
+      clearTimeout(timer);
+      this.signal.removeEventListener("abort", stop);
+    }
+  }
+}
+
+/** A call of a listener took longer than its `timeout`. */
+class TimeoutError extends Error {
+  override readonly name = "TimeoutError";
 }
 
 /** Works on batches; `held` is what is in hand: read, and neither acknowledged nor buried yet. */
 export class BatchProcessor {
   readonly held = new Set<string>();
+  readonly retries: Retries;
   // Handled, but Redis went away before the acknowledgement: given again, they are only acknowledged.
   private readonly handled = new Set<string>();
   private lastError = "";
@@ -55,23 +87,43 @@ export class BatchProcessor {
     private readonly metrics: Metrics,
     private readonly stopping: Stop,
     private readonly limit: LetterLimit | null = null,
-  ) {}
+  ) {
+    this.retries = new Retries(group, feed.exposed);
+  }
 
   /** Remembers what was read; returns what was not in hand already. */
   take(deliveries: readonly Delivery[]): Delivery[] {
-    const fresh = deliveries.filter((delivery) => !this.held.has(delivery.id));
-    for (const { id } of fresh) this.held.add(id);
+    const fresh = deliveries.filter(({ id }) => !this.held.has(id) && !this.retries.waiting.has(id));
+    this.hold(fresh.map(({ id }) => id));
     return fresh;
   }
 
-  /** What is in hand and was not handled yet. */
+  /** Remembers what is in hand. */
+  hold(ids: readonly string[]): void {
+    for (const id of ids) this.held.add(id);
+  }
+
+  /** Of what another life was given, returns what is due now; the rest waits for its time. */
+  async setAside(deliveries: readonly Delivery[]): Promise<Delivery[]> {
+    const early = new Set(await this.retries.setAside(deliveries));
+    for (const id of early) this.held.delete(id);
+    return deliveries.filter(({ id }) => !early.has(id));
+  }
+
+  /** What this consumer is to keep: in hand, or waiting for another delivery. */
+  owned(): string[] {
+    return [...this.held, ...this.retries.waiting.keys()];
+  }
+
+  /** What this consumer keeps and did not handle yet. */
   unhandled(): string[] {
-    return [...this.held].filter((id) => !this.handled.has(id));
+    return this.owned().filter((id) => !this.handled.has(id));
   }
 
   /** Nothing is in hand any more: what was not acknowledged is still pending, and comes again. */
   dropAll(): void {
     this.held.clear();
+    this.retries.clear();
   }
 
   /** All that is pending came again: what is remembered beyond that was claimed by another consumer. */
@@ -97,7 +149,7 @@ export class BatchProcessor {
   async deadLetter(deliveries: readonly Delivery[], reason: string): Promise<void> {
     if (!deliveries.length) return;
     await this.group.deadLetter(deliveries, reason);
-    this.discard(deliveries.map(({ id }) => id));
+    this.forget(deliveries.map(({ id }) => id));
     this.metrics.add("listener_dead_letters", deliveries.length);
     await this.limit?.added(
       deliveries.length,
@@ -108,22 +160,39 @@ export class BatchProcessor {
   /** Gives a batch until it is taken, at most `maxAttempts` times with growing pauses; then hunts the culprits. */
   private async attempt(deliveries: readonly Delivery[]): Promise<void> {
     if (!deliveries.length) return;
-    const { name, maxAttempts = 10 } = this.feed.exposed;
-    const backoff = new Backoff(500, RETRY_CAP);
+    const { name, maxAttempts = 10, backoff = 0.5, backoffMax = 30 } = this.feed.exposed;
+    const failed = deliveries.reduce((least, { id }) => Math.min(least, this.retries.made(id)), Number.POSITIVE_INFINITY);
+    const pauses = new Backoff(backoff * 1000, backoffMax * 1000);
     for (;;) {
-      const error = await this.give(deliveries);
-      if (error === null) return;
-      logger.error({ method: name, events: deliveries.length, reason: this.lastError, err: error.thrown }, "listener_failed");
-      if (backoff.attempts + 1 >= maxAttempts) {
-        await this.separate(deliveries, this.lastError);
-        return;
-      }
-      if (await this.stopping.sleep(backoff.next())) return; // they stay pending: the next life, or another consumer, gets them again
+      const failure = await this.give(deliveries);
+      if (failure === null) return;
+      if (failure.thrown instanceof Retry) return this.delay(deliveries, failure.thrown, pauses.attempts);
+      if (failure.thrown instanceof Reject) return this.separate(deliveries, this.lastError, false);
+      logger.error({ method: name, events: deliveries.length, reason: this.lastError, err: failure.thrown }, "listener_failed");
+      if (failed + pauses.attempts + 1 >= maxAttempts) return this.separate(deliveries, this.lastError, true);
+      if (await this.stopping.sleep(pauses.next())) return; // they stay pending: the next life, or another consumer, gets them again
     }
   }
 
-  /** Buries what of a batch cannot be taken: each half is given once, in order, those that fail are halved again. */
-  private async separate(deliveries: readonly Delivery[], reason: string): Promise<void> {
+  /** Has a batch delivered again later; what has had its last attempt becomes a dead letter. */
+  private async delay(deliveries: readonly Delivery[], error: Retry, failedBefore = 0): Promise<void> {
+    const { name, maxAttempts = 10 } = this.feed.exposed;
+    const attempts = (id: string) => this.retries.made(id) + failedBefore + 1;
+    const later = new Map(deliveries.map(({ id }): [string, number] => [id, attempts(id)]).filter(([, made]) => made < maxAttempts));
+    const spent = deliveries.filter(({ id }) => !later.has(id));
+    await this.deadLetter(spent, `still Retry after ${maxAttempts} attempts: ${maskText(error.message)}`);
+    if (!later.size) return;
+    await this.retries.delay(later, error);
+    for (const id of later.keys()) this.held.delete(id);
+    this.metrics.add("listener_retries", later.size);
+    logger.info({ method: name, events: later.size, reason: error.message }, "events_delayed");
+  }
+
+  /**
+   * Buries what of a batch cannot be taken: each half is given once, in order, those that fail are halved again. Where the attempts
+   * are not `exhausted`, only what is rejected is buried; what fails otherwise has all of them.
+   */
+  private async separate(deliveries: readonly Delivery[], reason: string, exhausted: boolean): Promise<void> {
     if (deliveries.length === 1) {
       await this.deadLetter(deliveries, reason);
       return;
@@ -131,10 +200,13 @@ export class BatchProcessor {
     const middle = deliveries.length >> 1;
     for (const half of [deliveries.slice(0, middle), deliveries.slice(middle)]) {
       if (this.stopping.stopped) return;
-      if ((await this.give(half)) !== null) {
+      const failure = await this.give(half);
+      if (failure === null) continue;
+      if (failure.thrown instanceof Retry) await this.delay(half, failure.thrown);
+      else if (failure.thrown instanceof Reject || exhausted) {
         logger.warn({ method: this.feed.exposed.name, events: half.length, reason: this.lastError }, "listener_failed");
-        await this.separate(half, this.lastError);
-      }
+        await this.separate(half, this.lastError, exhausted);
+      } else await this.attempt(half);
     }
   }
 
@@ -145,9 +217,10 @@ export class BatchProcessor {
     try {
       await this.feed.give(deliveries.map(({ event }) => event as Record<string, unknown>));
     } catch (error) {
-      this.lastError = describeThrown(error);
-      this.metrics.called(name, "error", performance.now() - begun);
-      this.metrics.failures.failed(ROLE_LISTENER, name, error);
+      const asked = error instanceof Retry ? "retry" : error instanceof Reject ? "reject" : "";
+      this.lastError = asked ? maskText((error as Error).message) : describeThrown(error);
+      this.metrics.called(name, asked || "error", performance.now() - begun);
+      if (!asked) this.metrics.failures.failed(ROLE_LISTENER, name, error);
       return { thrown: error };
     }
     const took = performance.now() - begun;
@@ -162,22 +235,26 @@ export class BatchProcessor {
 
   private async acknowledge(ids: readonly string[], tookMs?: number): Promise<void> {
     await this.group.acknowledge(ids, tookMs);
-    this.discard(ids);
+    this.forget(ids);
   }
 
-  private discard(ids: readonly string[]): void {
+  /** Lets go of what is done with, and of what was noted of it. */
+  forget(ids: readonly string[]): void {
     for (const id of ids) {
       this.held.delete(id);
       this.handled.delete(id);
     }
+    this.retries.done(ids);
   }
 
   /** Shows that what is in hand is still worked on; a group that is gone is noticed here first, and made again. */
   async extendLease(makeGroup: () => Promise<void>): Promise<void> {
-    if (!this.held.size || this.stopping.stopped) return;
+    const owned = this.owned();
+    if (!owned.length || this.stopping.stopped) return;
     try {
       try {
-        await this.group.extendLease([...this.held]);
+        const pending = await this.group.extendLease(owned);
+        this.retries.hasten(owned.filter((id) => !pending.has(id)));
       } catch (error) {
         if (!isNoGroup(error)) throw error;
         await makeGroup();

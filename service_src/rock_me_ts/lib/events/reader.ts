@@ -7,7 +7,8 @@ import { logger } from "../service/logs";
 import type { Metrics } from "../service/metrics";
 import type { Exposed } from "../service/registry";
 import type { Stop } from "../stop";
-import { type Delivery, isOlder, type StreamGroup } from "./group";
+import type { Delivery, StreamGroup } from "./group";
+import { isOlder } from "./positions";
 import type { BatchProcessor } from "./processor";
 
 const SINGLE_COUNT = 100;
@@ -24,7 +25,7 @@ export class EventReader {
   filling = false;
   /** The newest new entry that was read, or where the group began. */
   position = "";
-  private readonly wanted: number;
+  readonly wanted: number;
   private readonly most: number;
   private readonly linger: number;
   private largest = 1;
@@ -51,41 +52,58 @@ export class EventReader {
     return found;
   }
 
+  /** Up to a batch of what was delayed and is due; fewer, when they are large. */
+  async due(): Promise<Delivery[]> {
+    const ids = this.batches.retries.popDue(this.count(this.wanted));
+    if (!ids.length) return [];
+    this.batches.hold(ids); // before anything else can bring them
+    const { found, gone } = await this.group.fetch(ids);
+    this.came(found);
+    if (gone.length) {
+      this.countTrimmed(gone.length);
+      await this.group.acknowledge(gone);
+    }
+    // Somebody may have acknowledged one, or made the group again, since it was delayed.
+    const pending = await this.group.extendLease(ids);
+    const due = found.filter(({ id }) => pending.has(id));
+    const left = new Set(due.map(({ id }) => id));
+    this.batches.forget(ids.filter((id) => !left.has(id)));
+    return due;
+  }
+
   /** Up to a batch of what silent consumers left; and whether there may be more of it. */
   async claim(idleMs: number): Promise<{ claimed: Delivery[]; more: boolean }> {
     const claimed: Delivery[] = [];
     let cursor = "0";
-    for (;;) {
+    do {
       const reply = await this.group.claim(idleMs, this.count(this.wanted - claimed.length), cursor);
       cursor = reply.cursor;
       this.came(reply.found);
       if (reply.trimmed) this.countTrimmed(reply.trimmed);
       claimed.push(...this.batches.take(reply.found));
-      if (cursor === "0-0") return { claimed, more: false };
-      if (this.isFull(claimed, this.most || OWN_BYTES)) return { claimed, more: true };
-    }
+    } while (cursor !== "0-0" && !this.isFull(claimed, this.most || OWN_BYTES));
+    return { claimed: await this.batches.setAside(claimed), more: cursor !== "0-0" };
   }
 
-  /** The oldest of what this consumer was given and did not finish, and ids of what was trimmed meanwhile. */
-  async own(single: boolean): Promise<{ batch: Delivery[]; trimmed: string[] }> {
+  /** The oldest behind `begin` of what this consumer was given and did not finish, ids of what was trimmed, and the last id that was read. */
+  async own(begin: string, single: boolean): Promise<{ batch: Delivery[]; trimmed: string[]; end: string }> {
     const wanted = single ? 1 : this.wanted;
     const batch: Delivery[] = [];
     const trimmed: string[] = [];
-    let after = "0";
+    let end = begin;
     for (;;) {
       const asked = this.count(wanted - batch.length);
-      const reply = await this.group.read(after, null, asked);
+      const reply = await this.group.read(end, null, asked);
       this.came(reply.found);
       batch.push(...reply.found);
       trimmed.push(...reply.trimmed);
+      const ends = [...reply.found.slice(-1).map(({ id }) => id), ...reply.trimmed.slice(-1)];
+      end = ends.reduce((one, other) => (isOlder(one, other) ? other : one), end);
       if (reply.found.length + reply.trimmed.length < asked || batch.length >= wanted || trimmed.length >= this.wanted) break;
       if (this.isFull(batch, this.most || OWN_BYTES)) break;
-      const ends = [...reply.found.slice(-1).map(({ id }) => id), ...reply.trimmed.slice(-1)];
-      after = ends.reduce((one, other) => (isOlder(one, other) ? other : one));
     }
     if (trimmed.length) this.countTrimmed(trimmed.length);
-    this.batches.take(batch);
-    return { batch, trimmed };
+    return { batch: this.batches.take(batch), trimmed, end };
   }
 
   /** Tells of events that the hard bound of the stream took before this listener had them. */
@@ -99,9 +117,8 @@ export class EventReader {
     const asked = this.count(wanted);
     const { found } = await this.group.read(">", blockMs, asked);
     this.came(found);
-    this.batches.take(found);
     if (found.length) this.position = found[found.length - 1].id;
-    return { found, more: found.length === asked };
+    return { found: this.batches.take(found), more: found.length === asked };
   }
 
   /** Adds to a batch what is there already, and what comes within `linger`, until it is full. */

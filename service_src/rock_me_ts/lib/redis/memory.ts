@@ -1,15 +1,52 @@
-/** A bus inside this process, for tests: publish and subscribe, nothing else. */
+/**
+ * A Redis inside this process, for tests of services: publish and subscribe, and the commands of `memory_store`: enough for calls
+ * between services and for a listener of the stream, which runs the same code as on a real Redis.
+ */
 
-import { RedisReplyError } from "../errors";
+import { RedisReplyError, RedisUnavailable } from "../errors";
 import type { OnReply, Wire } from "./connection";
+import { Refused, Store } from "./memory_store";
 import type { Part } from "./resp";
 
-const buses = new Map<string, Set<MemoryConnection>>();
+/** All of one name: connections, data, and who waits for an entry of a stream. */
+class Bus {
+  readonly connections = new Set<MemoryConnection>();
+  readonly store = new Store();
+  readonly blocked = new Set<BlockedRead>();
+}
+
+const buses = new Map<string, Bus>();
+
+/** An XREADGROUP that waits: answered when there is something, when its time is over, or with its connection. */
+class BlockedRead {
+  private readonly timer: NodeJS.Timeout;
+
+  constructor(
+    readonly wire: MemoryConnection,
+    private readonly parts: readonly Part[],
+    private readonly onReply: OnReply,
+    ms: number,
+    private readonly bus: Bus,
+  ) {
+    this.timer = setTimeout(() => this.end(null), ms);
+    bus.blocked.add(this);
+  }
+
+  look(): void {
+    const reply = this.wire.answer(this.parts);
+    if (reply !== null) this.end(reply);
+  }
+
+  end(reply: unknown): void {
+    clearTimeout(this.timer);
+    if (this.bus.blocked.delete(this)) setImmediate(() => this.onReply(reply));
+  }
+}
 
 export class MemoryConnection implements Wire {
   readonly lost: Promise<string>;
   private readonly channels = new Set<string>();
-  private readonly bus: Set<MemoryConnection>;
+  private readonly bus: Bus;
   private end!: (reason: string) => void;
 
   constructor(
@@ -19,14 +56,19 @@ export class MemoryConnection implements Wire {
     this.lost = new Promise((resolve) => {
       this.end = resolve;
     });
-    this.bus = buses.get(name) ?? new Set();
-    this.bus.add(this);
+    this.bus = buses.get(name) ?? new Bus();
+    this.bus.connections.add(this);
     buses.set(name, this.bus);
   }
 
-  send(parts: readonly Part[], onReply: OnReply | null): void {
+  send(parts: readonly Part[], onReply: OnReply | null, _deadline = 0, raw = false): void {
+    if (!this.bus.connections.has(this)) throw new RedisUnavailable("There is no connection to Redis");
     const reply = this.answer(parts);
-    if (onReply) setImmediate(() => onReply(reply));
+    const answer: OnReply = (value) => onReply?.(as(raw, value));
+    const block = reply === null && parts[0] === "XREADGROUP" ? parts.indexOf("BLOCK") : -1;
+    if (block >= 0) new BlockedRead(this, parts, answer, Number(parts[block + 1]), this.bus);
+    else setImmediate(() => answer(reply));
+    if (["XADD", "XGROUP", "DEL"].includes(String(parts[0]))) for (const read of [...this.bus.blocked]) read.look();
   }
 
   sendUnanswered(parts: readonly Part[]): void {
@@ -45,8 +87,10 @@ export class MemoryConnection implements Wire {
   }
 
   abort(reason: string): void {
-    this.bus.delete(this);
-    if (!this.bus.size) buses.delete(this.name);
+    this.bus.connections.delete(this);
+    const error = new RedisUnavailable(`The connection to Redis was lost before the answer came: ${reason}`);
+    for (const read of [...this.bus.blocked]) if (read.wire === this) read.end(error);
+    if (!this.bus.connections.size) buses.delete(this.name);
     this.end(reason);
   }
 
@@ -54,7 +98,8 @@ export class MemoryConnection implements Wire {
     this.abort("closed");
   }
 
-  private answer(parts: readonly Part[]): any {
+  /** The reply to a command, an error as a value. */
+  answer(parts: readonly Part[]): unknown {
     switch (parts[0]) {
       case "HELLO":
         return new Map();
@@ -65,21 +110,31 @@ export class MemoryConnection implements Wire {
       // Presence: nobody is known, so every peer is spoken to plainly, like one of the original platform.
       case "ZADD":
       case "ZREM":
-      case "EXPIRE":
         return 1;
       case "ZREMRANGEBYSCORE":
-      case "XLEN":
         return 0;
       case "ZRANGEBYSCORE":
         return [];
-      default:
-        return new RedisReplyError(`ERR the in-memory Redis does not support ${parts[0]}: a test of this needs a real Redis`);
+    }
+    try {
+      return this.bus.store.answer(parts);
+    } catch (error) {
+      if (error instanceof Refused) return new RedisReplyError(error.message);
+      throw error;
     }
   }
 
   private publish(channel: string, payload: string): number {
-    const hearers = [...this.bus].filter((wire) => wire.channels.has(channel));
+    const hearers = [...this.bus.connections].filter((wire) => wire.channels.has(channel));
     for (const wire of hearers) setImmediate(() => wire.onPush(["message", channel, payload]));
     return hearers.length;
   }
+}
+
+/** Returns a reply with its texts as Buffers, or as strings. */
+function as(raw: boolean, value: any): any {
+  if (typeof value === "string") return raw ? Buffer.from(value) : value;
+  if (Buffer.isBuffer(value)) return raw ? value : value.toString();
+  if (Array.isArray(value)) return value.map((item) => as(raw, item));
+  return value instanceof Map ? new Map([...value].map(([key, item]) => [as(raw, key), as(raw, item)])) : value;
 }

@@ -105,10 +105,10 @@ export function success(result: string, id: unknown, from: string, to: string, g
   return `{"jsonrpc":"2.0","result":${result},"id":${JSON.stringify(id)},"from":${JSON.stringify(from)},"to":${JSON.stringify(to)}${tail}}`;
 }
 
-/** Returns an error object; `detail` is text for the caller, never a stack or a secret. */
-export function errorObject(code: number, detail?: string): ErrorObject {
+/** Returns an error object; `detail` is text for the caller, never a stack or a secret; `path` is the parameter that was refused. */
+export function errorObject(code: number, detail?: string, path = ""): ErrorObject {
   const error: ErrorObject = { code, message: MESSAGES[code] };
-  if (detail) error.data = { message: detail };
+  if (detail) error.data = path ? { message: detail, path } : { message: detail };
   return error;
 }
 

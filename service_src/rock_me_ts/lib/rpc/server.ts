@@ -219,8 +219,10 @@ export class RpcServer {
     const { exposed, reply, id, from, begun } = progress;
     const misfit = error instanceof InvalidParams;
     if (!misfit) logger.error({ method: exposed.name, sender: from, reason: describe(error), err: error }, "rpc_handler_failed");
-    // Front gives what it gives to every handler: what does not fit is the function's mistake, not the caller's.
-    if (!misfit || (exposed.role && from.split(SEPARATOR)[0] !== SERVICE_DIRECTOR)) this.metrics.failures.failed(exposed.kind, exposed.name, error);
+    // Front gives what it gives to every handler: what does not fit is the function's mistake, not the caller's. A value that a schema
+    // refuses came from a client, who must not be able to make a service degraded.
+    const byHand = !exposed.role || from.split(SEPARATOR)[0] === SERVICE_DIRECTOR;
+    if (!misfit || !(byHand || error.path)) this.metrics.failures.failed(exposed.kind, exposed.name, error);
     reply?.(failure(errorOf(error), id, this.name, from, this.group));
     this.metrics.called(exposed.name, misfit ? "invalid_params" : "error", performance.now() - begun);
   }
@@ -305,6 +307,6 @@ function shown(value: unknown): string {
 
 /** Returns the JSON-RPC error object for what a handler threw. */
 function errorOf(error: unknown): ErrorObject {
-  if (error instanceof InvalidParams) return errorObject(INVALID_PARAMS, error.message);
+  if (error instanceof InvalidParams) return errorObject(INVALID_PARAMS, error.message, error.path);
   return errorObject(SERVER_ERROR, error instanceof RpcError ? maskText(error.message) : describe(error));
 }

@@ -10,6 +10,7 @@ import type { ServiceConfig } from "../types";
 import { readHealth } from "./health";
 import { describe, logger, maskText } from "./logs";
 import type { Metrics } from "./metrics";
+import { document } from "./openapi";
 import { type Exposed, type Registry, runExposed } from "./registry";
 import { SitePolicy } from "./site_policy";
 
@@ -130,6 +131,8 @@ export class HttpPort {
         const facts = await readHealth(this.registry, this.link);
         return json(facts, facts.status === "failing" ? 503 : 200);
       }
+      case "/openapi.json":
+        return json(document(this.config.name, this.registry));
       case "/metrics":
         return { status: 200, body: this.metrics.render(), type: "text/plain; charset=utf-8" };
       case `/${METHOD_STATUS}`:
@@ -153,7 +156,8 @@ export class HttpPort {
       if (error instanceof HttpError) throw error;
       if (error instanceof InvalidParams) {
         outcome = "invalid_params";
-        return json({ message: `Invalid params: ${error.message}` }, 400);
+        const facts = { message: `Invalid params: ${error.message}`, ...(error.path ? { path: error.path } : {}) };
+        return json(facts, error.path ? 422 : 400);
       }
       if (error instanceof RpcError) return json({ message: maskText(error.message) }, 502);
       logger.error({ method: exposed.name, reason: describe(error), err: error }, "http_handler_failed");

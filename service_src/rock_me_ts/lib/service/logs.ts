@@ -1,5 +1,6 @@
 /** Structured logs: one event name and its values a line, JSON when JSON_LOGS says so, secrets masked. */
 
+import { dirname, sep } from "node:path";
 import pino from "pino";
 
 const MASK = "***";
@@ -8,6 +9,8 @@ const SECRET_IN_URL = /(?<=:\/\/)([^/@\s:]*):([^@\s]+)@/g;
 const SECRET_IN_QUERY = /([?&](?:[\w.-]*(?:token|secret|passw|api_?key|licen[cs]e_?key|signature)[\w.-]*)=)[^&\s"'#]+/gi;
 const BOT_TOKEN = /(?<=bot)\d{6,}:[\w-]{30,}/g;
 const SHORTEST_SECRET = 8;
+/** In frames of Node's own code, of installed packages, and of this one, also where it is linked. */
+const NOT_THE_AUTHORS = ["node:", "node_modules", dirname(__dirname) + sep];
 const YES = new Set(["1", "true", "yes", "on"]);
 let known: RegExp | null = null;
 
@@ -49,7 +52,7 @@ export function describe(error: unknown): string {
 /** Returns an error's description with the place in the service's own code where it was thrown. */
 export function describeThrown(error: unknown): string {
   const frames = error instanceof Error ? (error.stack ?? "").split("\n").slice(1) : [];
-  const own = frames.find((frame) => !frame.includes("node:") && !frame.includes("node_modules"));
+  const own = frames.find((frame) => !NOT_THE_AUTHORS.some((part) => frame.includes(part)));
   const place = own?.match(/([^/\\(]+:\d+):\d+\)?$/)?.[1];
   return place ? `${describe(error)} (${place})` : describe(error);
 }

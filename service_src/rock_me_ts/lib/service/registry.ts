@@ -2,6 +2,7 @@
 
 import { METHOD, ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER } from "../constants";
 import { InvalidParams, RegistrationError } from "../errors";
+import { groupStart } from "../events/positions";
 import { guarded } from "../events/privacy";
 import type {
   CallContext,
@@ -27,6 +28,7 @@ export interface Exposed {
   kind: string;
   role?: Role;
   options: Record<string, unknown>;
+  description?: string;
   params?: StandardSchema;
   takesLists?: boolean;
   cacheVersion?: () => string;
@@ -35,6 +37,12 @@ export interface Exposed {
   linger?: number;
   inFlight?: number;
   maxAttempts?: number;
+  /** Seconds, as all times of a listener. */
+  backoff?: number;
+  backoffMax?: number;
+  timeout?: number;
+  /** The id behind which a new group begins; `$`: now. */
+  start?: string;
 }
 
 export interface Row {
@@ -93,8 +101,14 @@ export function runExposed(exposed: Exposed, params: unknown, context: CallConte
 }
 
 function fitting(found: { readonly value?: unknown; readonly issues?: ReadonlyArray<SchemaIssue> | undefined }): unknown {
-  if (found.issues) throw new InvalidParams(describeIssues(found.issues));
+  if (found.issues) throw new InvalidParams(describeIssues(found.issues), { path: pathOf(found.issues[0]) });
   return found.value;
+}
+
+/** Returns where in the parameters the problem is: `$.rows[0].limit`. */
+function pathOf({ path = [] }: SchemaIssue): string {
+  const parts = path.map((part) => (typeof part === "object" ? part.key : part));
+  return `$${parts.map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`)).join("")}`;
 }
 
 /** Returns the problems that a schema found, each with its path. */
@@ -130,6 +144,7 @@ export function makeExpose(registry: Registry): Expose {
       kind: role ?? METHOD,
       role,
       options: withoutUndefined(choose(options)),
+      description: options.description,
       params: (options as { params?: StandardSchema }).params,
       cacheVersion: (options as { cacheVersion?: () => string }).cacheVersion,
     });
@@ -143,8 +158,8 @@ export function makeExpose(registry: Registry): Expose {
     const func = given[given.length - 1] as (...args: any[]) => unknown;
     const named = [options.name || func?.name || "broadcast", options, func];
     const exposed = record(named, ROLE_LISTENER, "broadcast", ({ personal }: ListenerOptions) => ({ personal }));
-    const { batch = 0, batchBytes = 0, linger = 0, inFlight = 1, maxAttempts = 10, personal } = options;
-    Object.assign(exposed, { batch, batchBytes, linger, inFlight: Math.max(1, inFlight), maxAttempts });
+    const { batch = 0, batchBytes = 0, linger = 0, inFlight = 1, personal } = options;
+    Object.assign(exposed, { batch, batchBytes, linger, inFlight: Math.max(1, inFlight), ...policyOf(options) });
     if (personal !== undefined) exposed.func = guarded(exposed.func, personal, Boolean(batch));
   };
   return Object.assign(expose, { handler, enricher, listener }) as unknown as Expose;
@@ -171,6 +186,21 @@ function enricherOptions({ keys, props, alias, cache }: EnricherOptions<Record<s
     );
   }
   return { keys: [...keys], props, alias, cache: cache === undefined ? undefined : { props: Object.keys(props ?? {}).sort(), ttl: cache } };
+}
+
+/** Returns what a listener's options say of attempts, and where it begins. Throws RegistrationError. */
+function policyOf({ maxAttempts = 10, backoff = 0.5, backoffMax = 30, timeout = 0, start = "now" }: ListenerOptions): Partial<Exposed> {
+  if (!(maxAttempts >= 1 && timeout >= 0 && backoff >= 0 && backoff <= backoffMax)) {
+    throw new RegistrationError(
+      `maxAttempts: ${maxAttempts}, backoff: ${backoff}, backoffMax: ${backoffMax}, timeout: ${timeout}: ` +
+        "a listener has at least one attempt, 0 <= backoff <= backoffMax, and a timeout of 0 or more",
+    );
+  }
+  try {
+    return { maxAttempts, backoff, backoffMax, timeout, start: groupStart(start) };
+  } catch (error) {
+    throw new RegistrationError(`expose.listener({ start: … }): ${(error as Error).message}`);
+  }
 }
 
 function withoutUndefined(options: Record<string, unknown>): Record<string, unknown> {

@@ -35,6 +35,7 @@ import { HttpPort } from "./http";
 import { startCrontabs } from "./jobs";
 import { describe, logger } from "./logs";
 import { Metrics } from "./metrics";
+import { schemas } from "./openapi";
 import { makeExpose, Registry, type Work } from "./registry";
 
 const HEARTBEAT = 5000;
@@ -60,13 +61,14 @@ export class Service {
   readonly server: RpcServer;
   state = STATUS_STARTING;
   config: ServiceConfig | null = null;
+  listener: StreamListener | null = null;
   malformed = 0;
   /** Told of every message that can be read. */
   onEnvelope: ((message: Envelope) => void) | null = null;
+  private schemas: object = {};
   private startedAt = Date.now();
   private instance = randomBytes(4).toString("hex");
   private http: HttpPort | null = null;
-  private listener: StreamListener | null = null;
   private limit: LetterLimit | null = null;
   private letters: DeadLetters | null = null;
   private readonly timers: NodeJS.Timeout[] = [];
@@ -113,6 +115,7 @@ export class Service {
       app_state: this.state,
       register: this.registry.rows(),
       methods: [...this.registry.methods.keys()].filter((name) => !name.startsWith("__")).sort(),
+      schemas: this.schemas,
       version,
       instance: this.instance,
       container: process.env.BAND_CONTAINER ?? "",
@@ -138,6 +141,7 @@ export class Service {
     this.addMethods();
     const feed = this.findFeed(config);
     this.metrics.failures.begin();
+    this.schemas = schemas(this.registry);
     for (const setup of this.registry.setups) await this.runOnce("setup", setup, SETUP_TIMEOUT);
     if (face.port) {
       this.http = new HttpPort(config, this.registry, this.link, this.metrics, () => this.server.signal);
@@ -151,7 +155,8 @@ export class Service {
     this.link.start(address);
     if (feed) {
       const consumer = `${config.name}-${hostname()}`;
-      this.listener = new StreamListener(config.name, consumer, feed, this.metrics, this.link, config.eventsFrom, this.limit);
+      const start = config.eventsFrom || feed.exposed.start || "$";
+      this.listener = new StreamListener(config.name, consumer, feed, this.metrics, this.link, start, this.limit);
       this.listener.run(address);
       this.limit?.start();
     }
@@ -270,6 +275,7 @@ export class Service {
     }
     this.metrics.declare("listener_events", "Events that the listener processed.");
     this.metrics.declare("listener_dead_letters", "Events that the listener could not process, which became dead letters.");
+    this.metrics.declare("listener_retries", "Deliveries that the listener postponed with Retry.");
     const feed = new ListenerCall(listeners[0], this.signal);
     const key = deadLettersOf(config.name);
     this.limit = new LetterLimit(config.name, key, this.link, this.metrics, config.deadLettersMax, config.deadLettersMaxMb * 2 ** 20);

@@ -167,7 +167,7 @@ export function readConfig(settings: Mapping, env: Environment): ServiceConfig {
     listenEnrich: bool("rpc.listen_enrich", rpc.listen_enrich),
     logLevel: String(first(env.LOG_LEVEL, settings.log_level, settings.log?.pino?.level, "info")),
     jsonLogs: bool("JSON_LOGS", first(env.JSON_LOGS, settings.json_logs)),
-    eventsFrom: String(settings.events_from ?? "$"),
+    eventsFrom: String(settings.events_from ?? ""),
     stopTimeout: number("stop_timeout", settings.stop_timeout, 8) * 1000,
     deadLettersMax: number("dead_letters_max", first(env.DEAD_LETTERS_MAX, settings.dead_letters_max), 100_000),
     deadLettersMaxMb: number("dead_letters_max_mb", first(env.DEAD_LETTERS_MAX_MB, settings.dead_letters_max_mb), 64),
