@@ -10,7 +10,7 @@ import pytest
 
 from band import json_codec
 from band.jsonrpc.fan_out import ChannelFanOut, FanOut
-from band.jsonrpc.messages import Envelope, decode
+from band.jsonrpc.messages import SERVER_ERROR, Envelope, decode, failure, success
 from band.service.lifecycle import Service
 
 BOTH = frozenset({"good", "odd"})
@@ -153,13 +153,47 @@ async def test_one_odd_result_of_many_harms_no_other(raw: bool, bad: bytes, told
 @pytest.mark.parametrize("answer", [b'"\xff"', b'{"x":"\\ud800"}', b"[NaN]", b'"\xd0\x9f"'])
 async def test_raw_results_from_a_channel_are_valid_utf8(answer: bytes) -> None:
     """Who passes a result on does not check it again: what services of the original say is written anew."""
-    gather = ChannelFanOut("enrich", frozenset({"odd"}), raw=True)
+    gather = ChannelFanOut("enrich", frozenset({"odd"}), {}, raw=True)
     asked = gather.ask(asyncio.get_running_loop(), b"")
     assert gather.take(Envelope(sender="odd", id="1", result=msgspec.Raw(answer)))
     told = await asked
     assert set(told.results) != set(told.errors)
     for result in told.results.values():
         msgspec.json.decode(bytes(result).decode())
+
+
+async def test_replies_name_the_service_group(run_service, eventually):
+    """A group of the settings is in each reply, batch or not, and who asks several services hears of it."""
+    replica = await run_service(enricher(lambda n: n), name="uap_1", service_group="uap")
+    caller = await run_service(Service(), name="caller")
+    alone = await caller.rpc.scatter("enrich", "enrich", {"n": 1}, expect={"uap_1", "gone"}, timeout=0.3)
+    assert alone.results == {"uap_1": 1}
+    assert caller.rpc.service_groups == {"uap_1": "uap"}
+    caller.rpc.service_groups.clear()
+    await eventually(lambda: caller.presence.knows("uap_1"))
+    together = await caller.rpc.scatter("enrich", "enrich", {"n": 2}, expect={"uap_1"}, timeout=20)
+    assert together.results == {"uap_1": 2}
+    assert caller.rpc.service_groups == {"uap_1": "uap"}
+    replica.server.group = ""
+    await caller.rpc.scatter("enrich", "enrich", {"n": 2}, expect={"uap_1"}, timeout=20)
+    assert caller.rpc.service_groups == {}
+
+
+@pytest.mark.parametrize("group", [7, "", [], {"a": 1}, "u" * 201])
+async def test_a_group_that_is_no_name_is_none(group: object) -> None:
+    """Whatever else a reply says there is as if it said nothing."""
+    groups: dict[str, str] = {"odd": "o"}
+    gather = ChannelFanOut("enrich", frozenset({"odd"}), groups, raw=True)
+    gather.ask(asyncio.get_running_loop(), b"")
+    gather.take(Envelope(sender="odd", id="1", result=msgspec.Raw(b"1"), service_group=group))
+    assert groups == {}
+
+
+def test_a_reply_without_a_group_is_what_it_was() -> None:
+    """The bytes of replies: the group stands last, and only where there is one."""
+    assert success(1, "7", "uap_1", "front") == b'{"jsonrpc":"2.0","result":1,"id":"7","from":"uap_1","to":"front"}'
+    assert success(1, "7", "uap_1", "front", "uap").endswith(b'"to":"front","service_group":"uap"}')
+    assert failure(SERVER_ERROR, None, "7", "uap_1", "front", group="uap").endswith(b',"service_group":"uap"}')
 
 
 def test_results_that_only_python_reads_are_kept() -> None:

@@ -143,7 +143,9 @@ class Peers:
             await pubsub.get_message(timeout=2)
         return pubsub
 
-    async def service(self, name: str, answer: Answer, *, enricher: bool = False) -> list[dict[str, Any]]:
+    async def service(
+        self, name: str, answer: Answer, *, enricher: bool = False, group: str = ""
+    ) -> list[dict[str, Any]]:
         """Answer requests: the return value is the result, an exception is a JSON-RPC error, SILENCE is nothing."""
         pubsub = await self._subscribe(*([name, "enrich"] if enricher else [name]))
         seen: list[dict[str, Any]] = []
@@ -156,6 +158,8 @@ class Peers:
                     continue
                 seen.append({**request, "method_name": method})
                 reply: dict[str, Any] = {"jsonrpc": "2.0", "id": request["id"], "from": name, "to": sender}
+                if group:
+                    reply["service_group"] = group
                 try:
                     result = answer(request["params"])
                     reply["result"] = await result if asyncio.iscoroutine(result) else result

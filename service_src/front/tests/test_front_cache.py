@@ -30,6 +30,7 @@ class Rpc:
     """Answers with the number of the question; or with errors, or not at all."""
 
     def __init__(self) -> None:
+        self.service_groups: dict[str, str] = {}
         self.asked: list[tuple[set[str], dict[str, Any]]] = []
         self.failing: set[str] = set()
         self.silent: set[str] = set()

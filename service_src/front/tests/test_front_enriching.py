@@ -23,6 +23,7 @@ class Services:
     def __init__(self, results: dict[str, Any] | None = None, errors: tuple[str, ...] = ()) -> None:
         self.results = results or {}
         self.errors = errors
+        self.service_groups: dict[str, str] = {}
         self.asked: list[set[str]] = []
         self.called: list[tuple[str, dict[str, Any] | None]] = []
 

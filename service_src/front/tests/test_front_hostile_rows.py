@@ -78,6 +78,9 @@ ROW = ANY | st.fixed_dictionaries(
 class Rpc:
     """Nobody answers; what they were asked has to have a JSON form."""
 
+    def __init__(self) -> None:
+        self.service_groups: dict[str, str] = {}
+
     async def scatter(self, channel: str, method: str, params: Any, *, expect: Any, **_how: Any) -> Scatter:
         msgspec.json.encode([params, sorted(expect)])
         return Scatter({}, {}, set(expect), {})

@@ -107,6 +107,27 @@ async def test_an_sdk_event_goes_the_whole_road(http: aiohttp.ClientSession, pee
     assert ua[0]["method"] == "enrich:enrich:front"
 
 
+async def test_replicas_of_a_group_fill_its_field(http: aiohttp.ClientSession, peers: Any) -> None:
+    """The field is the group's that the replies name, and no client writes there; with one replica away too."""
+    first = await peers.service("uap_1", lambda _params: {"os": "A"}, enricher=True, group="uap")
+    await peers.service("uap_2", lambda _params: {"os": "B"}, enricher=True, group="uap")
+    rows = [{**UA_ROW, "service": f"uap_{number}"} for number in (1, 2)]
+    await peers.register(*rows)
+    async with http.get("/track/page?uap[os]=forged&a=1") as answer:
+        assert answer.status == 200
+    data = (await peers.newest())["data"]
+    assert data["uap"] == {"os": "A"}
+    assert len(first) == 1
+    assert "uap_1" not in data
+    async with http.get("/order/x?uap[os]=forged&a=1") as answer:
+        assert answer.status == 200
+    assert (await peers.newest())["data"] == {"a": "1"}
+    await peers.register(rows[1])
+    async with http.get("/track/page") as answer:
+        assert answer.status == 200
+    assert (await peers.newest())["data"]["uap"] == {"os": "B"}
+
+
 async def test_no_client_says_what_enrichers_say(http: aiohttp.ClientSession, peers: Any, front: Any) -> None:
     """Their names in `data` are front's to fill, also where an event is not enriched and while a service is away."""
     await peers.service("weather", lambda _params: {"sky": "grey"}, enricher=True)

@@ -106,4 +106,4 @@ class Front:
     def _on_registrations(self, table: Table) -> None:
         self.pipeline.table = table
         self.circuit_breaker.forget()
-        self.enricher.cache.clear()
+        self.enricher.use(table.plan)

@@ -32,7 +32,9 @@ class RpcClient:
         # Not from 1: an answer to an earlier life of this service must not be taken for one to this life.
         self._ids = itertools.count(secrets.randbelow(1 << 40))
         self._waiting: dict[str, Waiting] = {}
-        self._scatterer = FanOutSender(link, presence, self._next_id, self._waiting)
+        self.service_groups: dict[str, str] = {}
+        """Service → its service group, for services that :meth:`scatter` asked and whose last reply named one."""
+        self._scatterer = FanOutSender(link, presence, self._next_id, self._waiting, self.service_groups)
         self.name = ""
         self.timeouts = 0
         self.late = 0
@@ -173,7 +175,7 @@ class RpcClient:
         if together is not None:
             return await together
         loop = asyncio.get_running_loop()
-        gather = ChannelFanOut(method, services, raw=raw)
+        gather = ChannelFanOut(method, services, self.service_groups, raw=raw)
         future = gather.ask(loop, b"")
         request_id = self._next_id()
         payload = messages.request(channel, method, self._plain_sender(), params, request_id)

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -19,6 +19,9 @@ from band.jsonrpc.messages import Envelope
 from band.jsonrpc.pending import UNREADABLE, Scatter, Waiting, outcome, remote_error, unreadable
 from band.per_turn import PerTurn
 from band.redis.link import RedisLink
+
+MAX_GROUP_LENGTH: Final = 200
+"""Characters of a service group's name."""
 
 Key = tuple[str, frozenset[str], float, bool]
 """What requests must have in common to be sent together: method, services, timeout, whether results stay JSON."""
@@ -175,15 +178,29 @@ class FanOut:
         return waited
 
 
+def note_group(groups: dict[str, str], service: str, group: Any) -> None:
+    """Keep what a reply says of its service's group; nothing, where it says nothing that can be a name."""
+    if isinstance(group, str) and 0 < len(group) <= MAX_GROUP_LENGTH:
+        groups[service] = group
+    else:
+        groups.pop(service, None)
+
+
 class ChannelFanOut(FanOut):
     """One request on a fan-out channel, as the original platform has it: each service answers for itself."""
 
-    __slots__ = ()
+    __slots__ = ("_groups",)
+
+    def __init__(self, method: str, services: frozenset[str], groups: dict[str, str], *, raw: bool) -> None:
+        super().__init__(method, services, raw=raw)
+        self._groups = groups
 
     def take(self, reply: Envelope) -> bool:
         """Take one service's answer, result or error; True: nothing more is expected."""
         service = str(reply.sender)
         if service in self._open:
+            if reply.service_group is not None or self._groups:
+                note_group(self._groups, service, reply.service_group)
             result, error = outcome(reply)
             self._note(service, *self._read(result, error))
         return not self._open
@@ -202,17 +219,20 @@ class ChannelFanOut(FanOut):
 class _BatchReply:
     """The answer of one service to a turn's requests."""
 
-    __slots__ = ("service", "timer", "turn")
+    __slots__ = ("groups", "service", "timer", "turn")
 
-    def __init__(self, service: str, turn: FanOut) -> None:
+    def __init__(self, service: str, turn: FanOut, groups: dict[str, str]) -> None:
         self.service = service
         self.turn = turn
+        self.groups = groups
         self.timer: asyncio.TimerHandle | None = None
 
     def take(self, reply: Envelope) -> bool:
         """Share the answers out; an error of the whole is everybody's error."""
         if self.timer is not None:
             self.timer.cancel()
+        if reply.service_group is not None or self.groups:
+            note_group(self.groups, self.service, reply.service_group)
         self.turn.take_result(self.service, reply.result, outcome(reply)[1])
         return True
 
@@ -229,15 +249,22 @@ class FanOutSender:
         presence: which instances of ours there are.
         next_id: returns a new request id.
         waiting: where replies are looked up by request id.
+        groups: service → its service group, for those whose last reply named one; kept up to date here.
     """
 
     def __init__(
-        self, link: RedisLink, presence: Presence, next_id: Callable[[], str], waiting: dict[str, Waiting]
+        self,
+        link: RedisLink,
+        presence: Presence,
+        next_id: Callable[[], str],
+        waiting: dict[str, Waiting],
+        groups: dict[str, str],
     ) -> None:
         self._link = link
         self._presence = presence
         self._next_id = next_id
         self._waiting = waiting
+        self._groups = groups
         self._turns: dict[Key, FanOut] = {}
         self._full: list[tuple[Key, FanOut]] = []
         self._end_of_turn = PerTurn(self._send_all)
@@ -275,7 +302,7 @@ class FanOutSender:
             params = b'{"method":%b,"items":[%b]}' % (json_codec.encode(turn.method), b",".join(turn.items))
             turn.items = []
             for service in turn.services:
-                self._send(_BatchReply(service, turn), params, timeout)
+                self._send(_BatchReply(service, turn, self._groups), params, timeout)
 
     def _send(self, part: _BatchReply, params: bytes, timeout: float) -> None:
         request_id = self._next_id()

@@ -35,7 +35,7 @@ MESSAGES: Final = {
 class Envelope(msgspec.Struct):
     """One message as it came. ``id`` is UNSET for a notification; ``result`` and ``error`` mark a reply.
 
-    ``result`` stays JSON: some only pass it on.
+    ``result`` stays JSON: some only pass it on. ``service_group`` is what a reply says of the service that sent it.
     """
 
     jsonrpc: Any = None
@@ -46,6 +46,7 @@ class Envelope(msgspec.Struct):
     to: Any = None
     result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     error: Any = msgspec.UNSET
+    service_group: Any = None
 
     @property
     def is_reply(self) -> bool:
@@ -146,21 +147,27 @@ def notification(to: str, method: str, sender: str, params: Any) -> bytes:
 
 
 @functools.lru_cache(maxsize=1024)
-def _reply_tail(sender: str, to: str) -> bytes:
-    return b"," + json_codec.encode({"from": sender, "to": to})[1:]
+def _reply_tail(sender: str, to: str, group: str) -> bytes:
+    return b"," + json_codec.encode({"from": sender, "to": to, **_grouped(group)})[1:]
 
 
-def success(result: Any, request_id: Any, sender: str, to: str) -> bytes:
-    """Return the answer to a request.
+def _grouped(group: str) -> dict[str, str]:
+    return {"service_group": group} if group else {}
+
+
+def success(result: Any, request_id: Any, sender: str, to: str, group: str = "") -> bytes:
+    """Return the answer to a request; ``group`` is the sender's service group, if it has one.
 
     Raises:
         TypeError: the result has no JSON form.
     """
-    tail = _reply_tail(sender, to)
+    tail = _reply_tail(sender, to, group)
     return b"".join((_REPLY_HEAD, json_codec.encode(result), b',"id":', json_codec.encode(request_id), tail))
 
 
-def failure(code: int, detail: str | None, request_id: Any, sender: str, to: str, path: str = "") -> bytes:
+def failure(
+    code: int, detail: str | None, request_id: Any, sender: str, to: str, path: str = "", group: str = ""
+) -> bytes:
     """Return the error answer to a request.
 
     Args:
@@ -170,8 +177,10 @@ def failure(code: int, detail: str | None, request_id: Any, sender: str, to: str
         sender: who answers.
         to: the service that sent the request.
         path: the parameter that was refused (``$.limit``).
+        group: the service group of who answers, if it has one.
     """
     error: dict[str, Any] = {"code": code, "message": MESSAGES[code]}
     if detail:
         error["data"] = {"message": detail, "path": path} if path else {"message": detail}
-    return json_codec.encode({"jsonrpc": "2.0", "error": error, "id": request_id, "from": sender, "to": to})
+    reply = {"jsonrpc": "2.0", "error": error, "id": request_id, "from": sender, "to": to, **_grouped(group)}
+    return json_codec.encode(reply)

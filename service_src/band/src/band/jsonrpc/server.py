@@ -52,6 +52,8 @@ class RpcServer:
         self._draining = False
         self._channels: frozenset[str] = frozenset()
         self.name = ""
+        self.group = ""
+        """Name that replies give as ``service_group``: front stores enrichments under it. Empty: none."""
 
     def listen(self, name: str, channels: set[str]) -> None:
         """Take messages for the service ``name`` that arrive on ``channels`` (its own name among them)."""
@@ -156,18 +158,19 @@ class RpcServer:
             reply = await (self._run_batch if exposed is self._batch_method else self._run)(call)
         except InvalidParams as error:
             reply = messages.failure(
-                messages.INVALID_PARAMS, str(error), request_id_or_none(envelope), self.name, sender, error.path
-            )
+                messages.INVALID_PARAMS, str(error), request_id_or_none(envelope), self.name, sender, error.path,
+                self.group,
+            )  # fmt: skip
         except asyncio.CancelledError:
             if request_id is not msgspec.UNSET and sender:
                 detail = "the call was cancelled before it finished"
-                reply = messages.failure(messages.SERVER_ERROR, detail, request_id, self.name, sender)
+                reply = self._failure(messages.SERVER_ERROR, detail, request_id, sender)
                 self._link.publish(sender, reply, keep=True)
             raise
         except Exception as error:  # noqa: BLE001 - whatever a handler does, the caller gets an answer
             detail = describe(error)
             logger.exception("rpc_handler_failed", method=exposed.name, sender=sender, reason=detail)
-            reply = messages.failure(messages.SERVER_ERROR, detail, request_id_or_none(envelope), self.name, sender)
+            reply = self._failure(messages.SERVER_ERROR, detail, request_id_or_none(envelope), sender)
         if request_id is not msgspec.UNSET and sender:
             self._send(sender, reply)
 
@@ -178,7 +181,10 @@ class RpcServer:
             result = await wire_value(result)
         if call.request_id is msgspec.UNSET:
             return b""
-        return messages.success(result, call.request_id, self.name, call.sender)
+        return messages.success(result, call.request_id, self.name, call.sender, self.group)
+
+    def _failure(self, code: int, detail: str | None, request_id: Any, sender: str) -> bytes:
+        return messages.failure(code, detail, request_id, self.name, sender, group=self.group)
 
     async def _deliver_batch(self, call: Call) -> msgspec.Raw:
         batch = functools.partial(run_batch, self._registry, self._metrics, call)
@@ -199,7 +205,7 @@ class RpcServer:
             return
         # The original answers an invalid request with a null id.
         request_id = None if code == messages.INVALID_REQUEST else envelope.id
-        self._send(sender, messages.failure(code, detail, request_id, self.name, sender))
+        self._send(sender, self._failure(code, detail, request_id, sender))
 
 
 def request_id_or_none(envelope: Envelope) -> Any:

@@ -18,7 +18,9 @@ from band.typed_settings import load
 
 STOP_TIMEOUT: Final = 8.0
 """Seconds from SIGTERM to the end; Docker kills after 10."""
-_OF_ENVIRONMENT: Final = ("dead_letters_max", "dead_letters_max_mb", "allowed_hosts", "allowed_origins")
+_OF_ENVIRONMENT: Final = (
+    "dead_letters_max", "dead_letters_max_mb", "allowed_hosts", "allowed_origins", "service_group",
+)  # fmt: skip
 DEFAULT_HOST: Final = "0.0.0.0"  # noqa: S104 - inside a container; the director publishes on loopback
 DEFAULT_PORT: Final = 8080
 
@@ -39,6 +41,8 @@ class ServiceConfig(msgspec.Struct, frozen=True):
     redis_dsn: str = ""
     listen_all: bool = msgspec.field(default=False, name="rpc_params.listen_all")
     listen_enrich: bool = msgspec.field(default=False, name="rpc_params.listen_enrich")
+    service_group: str = ""
+    """What replies give as their group: replicas ``uap_1`` and ``uap_2`` of the group ``uap`` fill ``data.uap``."""
     jobs_limit: int = JOBS_LIMIT
     http_prefix: str = ""
     log_level: str = "INFO"

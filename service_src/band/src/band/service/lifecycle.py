@@ -195,6 +195,7 @@ class Service:
         await self._prepare()
         await self._open_port(service_config)
         channels = self._channels(service_config)
+        self.server.group = service_config.service_group
         self.server.listen(service_config.name, channels)
         await self.link.subscribe(*channels, self.rpc.reply_channel, PRESENCE_CHANNEL)
         self.link.start(RedisAddress.parse(service_config.redis_dsn))

@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
+from band import logger
 from band.platform import ENRICH, RedisLink, RpcClient, Scatter, encode, objected
 from front.enrichment.circuit_breaker import CircuitBreaker
+from front.enrichment.groups import field_of
 from front.enrichment.response_cache import ResponseCache
 from front.enrichment.visitor_store import Stored, VisitorStore
 from front.event.fingerprint import Fingerprint, fpid
@@ -40,6 +42,8 @@ class Enricher:
         self._rpc = rpc
         self._link = link
         self._breaker = breaker
+        self._groups = rpc.service_groups
+        self._refused_groups: set[str] = set()
         self._timeout = timeout
         self._visitors = VisitorStore(link) if stored else None
         self._fingerprint = fingerprint
@@ -105,10 +109,46 @@ class Enricher:
                 for service, result in answers.results.items():
                     found[service] = self._take(result, asked[service] if epoch == self.cache.epoch else None, now)
         data = message["data"]
+        if self._groups:
+            data.update(self._by_field(found, rules, plan))
+            return silent
         for service, _, _ in rules:
             if service in found:
                 data[service] = found[service]
         return silent
+
+    def use(self, plan: EnrichPlan) -> None:
+        """Take the enrichers of new registrations: forget responses, and the groups of those that are gone."""
+        self.cache.clear()
+        self._refused_groups.clear()
+        for service in [service for service in self._groups if service not in plan.services]:
+            del self._groups[service]
+        plan.reserve(field_of(service, self._groups, plan.services) for service in self._groups)
+
+    def _by_field(self, found: dict[str, Any], rules: tuple[EnricherRule, ...], plan: EnrichPlan) -> dict[str, Any]:
+        """Return responses under the names of groups: the first registration's that answered counts for its group."""
+        fields: dict[str, Any] = {}
+        for service, _, _ in rules:
+            if service in found:
+                field = field_of(service, self._groups, plan.services)
+                fields.setdefault(field, found[service])
+                if field == service != self._groups.get(service, service):
+                    self._refuse_group(service)
+        if not fields.keys() <= plan.fields:
+            plan.reserve(fields)
+        return fields
+
+    def _refuse_group(self, service: str) -> None:
+        """Log, once for each table of registrations, that a service is not stored under the group that it names."""
+        if service not in self._refused_groups:
+            self._refused_groups.add(service)
+            logger.warning(
+                "service_group_refused",
+                service=service,
+                group=self._groups[service],
+                hint="it may only be the beginning of the service's own name, as `uap` of `uap_1`, and of no service "
+                "outside the group; until then the event has the enrichment under the service's name",
+            )
 
     async def _ask_apart(
         self, services: tuple[str, ...], shared: dict[str, Any], apart: dict[str, dict[str, Any]], trace: Trace

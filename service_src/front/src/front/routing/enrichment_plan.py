@@ -123,6 +123,10 @@ class EnrichPlan:
         self.fields = OWN_FIELDS | self.services
         """Fields of `data` that are reserved for responses: no client may write there."""
 
+    def reserve(self, fields: Iterable[str]) -> None:
+        """Reserve further fields: those of service groups, which only replies tell."""
+        self.fields = self.fields.union(fields)
+
     @property
     def told_apart(self) -> list[str]:
         """Services that mean something else by a property's name than a service that registered before them."""
