@@ -106,7 +106,10 @@ WRITES = {
     "a lock of its dead letters": ("SET dead:uaparser:replay x NX PX 1", {"uaparser"}),
     "a presence": ("ZADD band:instances:uaparser 1 x", {"uaparser"}),
     "front's presence": ("ZADD band:instances:front 1 x", {"front"}),
-    "what is kept of a visitor": ("HSET s:1234567890 a b", set(SERVICES) - {"front"}),
+    "what is kept of a visitor": ("HSET s:1234567890 a b", set(SERVICES)),
+    "how long it is kept": ("EXPIRE s:1234567890 60", set(SERVICES)),
+    "something else of a visitor": ("SET s:1234567890 x", set(SERVICES) - {"front"}),
+    "a visitor, gone": ("DEL s:1234567890", set(SERVICES) - {"front"}),
     "a place in front's journal": ("SET front:journal:abc 1", {"front"}),
     "everything under a name like the platform's": (f"SET {NAMESPACE} 1", set()),
 }  # fmt: skip

@@ -26,6 +26,7 @@ from front.metrics import Counters
 from front.pipeline.builtin_handlers import BuiltInHandlers
 from front.pipeline.pipeline import Pipeline
 from front.pipeline.redirects import Redirects
+from front.pipeline.userdata import UserData
 from front.process import WorkerProcess
 from front.routing.current import CurrentRegistrations
 from front.routing.registrations import Table
@@ -75,7 +76,8 @@ class Front:
         )  # fmt: skip
         builtin = BuiltInHandlers(Redirects(settings.redirect_hosts, settings.domain, settings.redirect_key.reveal()))
         timeout = settings.handler_timeout_ms / 1000
-        self.pipeline = Pipeline(rpc, self.enricher, acceptor, mask, builtin, counters, timeout)
+        userdata = UserData(link, self.redis_persistence, stored=settings.stored)
+        self.pipeline = Pipeline(rpc, self.enricher, acceptor, mask, builtin, userdata, counters, timeout)
 
         self.bounds = Bounds(settings.limits, addresses.bound_key)
         policy = service_policy("front", hosts=settings.allowed_hosts)

@@ -66,6 +66,7 @@ _INSTANCES = (f"%R~{INSTANCES.format(service='*')}", f"~{INSTANCES.format(servic
 _FRONT_RULES = (
     f"~{EVENTS_STREAM}", "~front:journal:*", f"%R~{REGISTRATIONS_KEY}", "%R~s:*",
     f"~{INSTANCES.format(service=FRONTIER_SERVICE)}", *_INSTANCES, _ANY_CHANNEL, *_COMMANDS, "+info",
+    "(~s:* +eval +hset +expire)",  # what a visitor stores about itself; the script's commands are checked one by one
 )  # fmt: skip
 
 

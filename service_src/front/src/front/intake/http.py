@@ -13,7 +13,7 @@ from front.event import message
 from front.event.consent import consent_of, mark_objection
 from front.event.hostnames import host_of
 from front.event.url_path import EventPath, read_path
-from front.event.visitor_id import UidCookie, cookie_uid
+from front.event.visitor_id import UidCookie, cookie_uid, valid_uid
 from front.http1.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, Request, Response
 from front.http1.response_head import PREFLIGHT, allowed_origin, head
 from front.intake.admin_pages import AdminPages
@@ -51,6 +51,20 @@ class RequestState:
         self.cookie_domain = ""
         self.sets_cookie = True
         self.origin = allowed_origin(request.header(b"origin"), request.header(b"referer"))
+
+    def refusal(self) -> str:
+        """Return why this request may not store data about its visitor; empty when it may."""
+        if self.request.method != "POST":
+            return "Data about a visitor is taken by POST only"
+        if self.request.headers.get(b"sec-fetch-site", b"none") not in _SAME_SITE:
+            return "Data about a visitor is not taken from pages of other sites"
+        return ""
+
+    def claim(self) -> str:
+        """Take the visitor for that of the cookie, whatever else the request says; returns its uid, empty for none."""
+        if valid_uid(self.cookie_uid):
+            self.uid = self.cookie_uid
+        return self.cookie_uid
 
 
 class HttpHandler:
@@ -129,7 +143,7 @@ class HttpHandler:
         )  # fmt: skip
         mark_objection(event, gpc=request.headers.get(b"sec-gpc") == b"1", refused=state.objects)
         own_hosts = (host_of(request.header(b"host") or ""), state.cookie_domain) if "to" in event["data"] else ()
-        return replies.render(await self._intake.pipeline.run(event, own_hosts), native=place.native)
+        return replies.render(await self._intake.pipeline.run(event, own_hosts, state), native=place.native)
 
     def _tracker(self, state: RequestState) -> HttpReply:
         """Answer with the tracker; a page of another site is not told which visitor of ours it has before it.

@@ -16,7 +16,8 @@ from front.metrics import Counters
 from front.pipeline import replies
 from front.pipeline.builtin_handlers import BuiltInHandlers, default_answer
 from front.pipeline.replies import Reply
-from front.routing.handlers import Remote
+from front.pipeline.userdata import UserData, Visitor
+from front.routing.handlers import OWN_UPDATE, Remote
 from front.routing.registrations import EMPTY, Table
 from front.storage.stream_acceptor import Acceptor
 
@@ -50,6 +51,7 @@ class Pipeline:
         acceptor: Acceptor,
         mask: Masker,
         builtin: BuiltInHandlers,
+        userdata: UserData,
         counters: Counters,
         handler_timeout: float,
     ) -> None:
@@ -60,13 +62,15 @@ class Pipeline:
         self._acceptor = acceptor
         self._mask = mask
         self._builtin = builtin
+        self._userdata = userdata
         self._counters = counters
         self._handler_timeout = handler_timeout
 
-    async def run(self, message: Message, own_hosts: tuple[str, ...] = ()) -> Reply:
+    async def run(self, message: Message, own_hosts: tuple[str, ...] = (), visitor: Visitor | None = None) -> Reply:
         """Return the reply once the event is stored. NotAccepted when it is not: then nothing was promised.
 
-        `own_hosts` are the host names that the request came to; redirects to them are allowed.
+        `own_hosts` are the host names that the request came to; redirects to them are allowed. `visitor` is who sent
+        it over HTTP; None over a WebSocket.
         """
         refusal = self._acceptor.refusal()
         if refusal:
@@ -90,6 +94,8 @@ class Pipeline:
             answer = default_answer(known, message)
         elif isinstance(target, str):
             answer = self._builtin.answer(target, message, own_hosts)
+        elif target is OWN_UPDATE:
+            answer = await self._userdata.update(message, visitor, table.plan.fields)
         else:
             trace.handler = target.service
             answer = await self._call(target, message)

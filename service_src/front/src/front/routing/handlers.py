@@ -17,6 +17,9 @@ BUILT_IN = {
 }
 """Route key -> name of the built-in handler. A registered handler of the same key goes first."""
 
+USER_DATA = f"{KEY_PREFIX}.userdata"
+"""The route of front's own `/userdata/update`; a service that registers a handler there has it to itself."""
+
 _MAX_TIMEOUT_SECONDS = 60.0
 _MAX_CACHED = 4096
 _MAX_CACHED_LENGTH = 100
@@ -38,11 +41,16 @@ class Remote:
         return default
 
 
+OWN_UPDATE = Remote("front", "update")
+"""The handler of `/userdata/update`: it writes to Redis, so it is called like a service, but it is front's."""
+
+
 class RouteTable:
     """Finds the handler of an event key by walking its segments."""
 
     def __init__(self, handlers: Mapping[str, Remote]) -> None:
-        self._targets: dict[str, Remote | str] = {**BUILT_IN, **handlers}
+        own = {} if USER_DATA in handlers else {f"{USER_DATA}.update": OWN_UPDATE}
+        self._targets: dict[str, Remote | str] = {**BUILT_IN, **own, **handlers}
         self._nodes = {prefix for key in self._targets for prefix in key_prefixes(key)}
         self._found = lru_cache(_MAX_CACHED)(self._walk)
 
