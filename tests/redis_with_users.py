@@ -76,6 +76,8 @@ class RedisWithUsers:
     ) -> None:
         self.folder, self.port, self.namespace = folder, port, namespace
         self._addresses = ("127.0.0.1", *addresses)
+        self.protected = True
+        """Whether Redis refuses connections from elsewhere while `default` has no password (protected-mode)."""
         self.users = folder / "users.acl"
         self.write_users(default=default)
         self._process: subprocess.Popen[bytes] | None = None
@@ -92,6 +94,7 @@ class RedisWithUsers:
         assert binary, "redis-server is missing; bin/test installs Debian's package"
         command = [binary, "--port", str(self.port), "--bind", *self._addresses, "--dir", str(self.folder)]
         command += ["--appendonly", "yes", "--save", "", "--aclfile", str(self.users), "--busy-reply-threshold", "1000"]
+        command += ["--protected-mode", "yes" if self.protected else "no"]
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log)
         deadline = time.monotonic() + 15

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from director_host import Director, Redis, docker, start_redis, until
+from director_host import BASE_IMAGE, Director, Redis, docker, start_redis, until
 from redis_with_users import DIRECTOR, Client
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(170)]
@@ -90,6 +90,66 @@ def test_a_new_password_reaches_services_that_nobody_lists(redis: Redis, directo
     assert users(redis) == {user_of("ledger"), user_of("visits")}
     assert speaks(found, "ledger") and speaks(found, "visits")
     assert set(redis.refusals()) <= {"director auth HELLO"}  # of the director before, until it was stopped
+
+
+ORIGINAL = """
+import json, socket, sys, time
+
+def send(to, *words):
+    to.sendall(b"*%d\\r\\n" % len(words) + b"".join(b"$%d\\r\\n%b\\r\\n" % (len(w), w) for w in words))
+
+def connect():
+    found = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+    send(found, b"CLIENT", b"SETNAME", b"redis-fast-driver[host:PID-1]")
+    return found
+
+def publish(**message):
+    send(publisher, b"PUBLISH", message.pop("channel").encode(), json.dumps({"jsonrpc": "2.0", **message}).encode())
+
+publisher, subscriber = connect(), connect()
+for channel in (b"kafkastream", b"broadcast"):
+    send(subscriber, b"SUBSCRIBE", channel)
+subscriber.settimeout(0.5)
+received = b""
+while True:
+    publish(channel="director", method="director:__iamalive:kafkastream", params={"name": "kafkastream"})
+    try:
+        received += subscriber.recv(65536)
+    except TimeoutError:
+        continue
+    *lines, received = received.split(b"\\r\\n")
+    for line in lines:
+        if line[:1] == b"-":
+            sys.exit(line.decode())
+        if line[:1] == b"{":
+            asked = json.loads(line)
+            _, method, sender = asked["method"].split(":")
+            result = {"app_state": "running", "methods": []} if method == "__status" else {"method": method}
+            publish(channel=sender, id=asked["id"], **{"from": "kafkastream", "to": sender}, result=result)
+"""
+
+
+def test_services_without_a_password_join_from_the_docker_network(redis: Redis, director: Start) -> None:
+    """One that speaks as redis-fast-driver does, from a container, is listed and called once that is set."""
+    redis.stop()
+    redis.protected = False
+    redis.start()
+    found = director(BAND_REDIS_ANONYMOUS="yes")
+    name = f"{NAMESPACE}-original"
+    docker("rm", "-f", name, check=False)
+    docker(
+        "run", "-d", "--name", name, "--network", NAMESPACE, "--restart=always", BASE_IMAGE,
+        "python", "-c", ORIGINAL, redis.gateway, str(redis.port),
+    )  # fmt: skip
+    try:
+        until(lambda: found.row("kafkastream").get("state") == "external", 20)
+        assert found.ok("/call/kafkastream/greet") == {"method": "greet"}
+        redis.stop()
+        redis.start()
+        until(lambda: found.ask("/call/kafkastream/greet")[0] == 200, 20)
+        assert redis.refusals() == []
+    finally:
+        docker("rm", "-f", name, check=False)
 
 
 def test_one_password_for_all_may_change_too(redis: Redis, director: Start) -> None:

@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 from redis_with_users import BEFORE, DIRECTOR, Client, RedisWithUsers, free_port, users_of_the_playbook  # noqa: E402
 
+from director.redis.users import anonymous_rules  # noqa: E402
+
 Start = Callable[[], RedisWithUsers]
 
 
@@ -92,6 +94,18 @@ def test_transactions_outlive_a_restart(host: Host) -> None:
     assert not signs_in(host.redis, "default", BEFORE)
     with Client(host.redis.port) as client:
         assert "NOAUTH" in str(client("PING"))
+
+
+def test_default_without_a_password_costs_no_transaction(host: Host) -> None:
+    """What BAND_REDIS_ANONYMOUS allows is not enough to load the file; the director turns it on again afterwards."""
+    host.start()
+    with host.redis.admin() as admin:
+        admin("ACL", "SETUSER", "default", "on", "nopass", "resetkeys", "nocommands", *anonymous_rules())
+        assert admin("ACL", "SAVE") == b"OK"
+    assert transaction_outlives_a_restart(host)
+    with Client(host.redis.port) as client:
+        assert "NOAUTH" in str(client("PING"))
+    assert signs_in(host.redis, "director", DIRECTOR)
 
 
 def test_users_of_the_director_and_of_the_operator_stay(host: Host) -> None:

@@ -137,6 +137,20 @@ def test_a_stopped_service_that_somebody_else_stands_in_for_is_not_called_stoppe
     assert row_of(director, "svc001")["state"] == "running"
 
 
+def test_health_says_that_an_original_front_stores_nothing(director: Any, original: Callable[..., Original]) -> None:
+    """Nothing that it publishes reaches a durable listener: /health is degraded and says so, until it is gone."""
+    ours = original("front", methods=[], instance="0a1b2c3d")
+    wait_for(lambda: director.get("/health")[1]["director"]["status"] == "ok")
+    ours.stop()
+    theirs = original("front", methods=[])
+    found = wait_for(lambda: (told := director.get("/health")[1])["director"]["status"] == "degraded" and told)
+    assert found["status"] == "degraded"
+    assert "it stores none" in found["director"]["reason"] and "GET /run/front" in found["director"]["reason"]
+    theirs.stop()
+    original("front", methods=[], instance="0a1b2c3d")
+    wait_for(lambda: director.get("/health")[1]["director"]["status"] == "ok")
+
+
 def test_names_that_are_no_services_are_not_listed(director: Any, original: Callable[..., Original]) -> None:
     """The platform's own channels, and what could not be a name."""
     for name in ("director", "redis", "enrich", "Odd Name", "x" * 80):

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 from redis_with_users import Client, RedisWithUsers, free_port
 
-from director.redis.users import NO_EVENTS, READ_EVENTS, all_keys_but, is_platform_key, rules_of
+from director.redis.users import (
+    NO_EVENTS,
+    READ_EVENTS,
+    all_keys_but,
+    anonymous_rules,
+    is_platform_key,
+    rules_of,
+)
 
 NAMESPACE = "rock-stat"  # a dash has a meaning of its own within brackets
 DESIRED = f"{NAMESPACE}:director:desired"
@@ -137,6 +144,44 @@ def test_a_script_reaches_no_further_than_its_user(redis: RedisWithUsers, user: 
             answer = client("EVAL", f"return redis.call({call})", 0)
             assert isinstance(answer, Exception), f"{user}: {call}"
         assert client("EVAL", "return 1", 0) == 1
+
+
+@pytest.fixture(scope="module")
+def anonymous(redis: RedisWithUsers) -> RedisWithUsers:
+    """A user with the rules of `default` where services without a password may sign in."""
+    with redis.admin() as admin:
+        assert admin("ACL", "SETUSER", "anonymous", "reset", "on", "nopass", *anonymous_rules()) == b"OK"
+    return redis
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "PING", "SELECT 0", "CLIENT SETNAME redis-fast-driver[host:PID-1]", "SUBSCRIBE kafkastream broadcast",
+        "SUBSCRIBE enrich uap_1", "UNSUBSCRIBE enrich", "PUBLISH director x", "PUBLISH front#0a1b2c3d x",
+        "PUBLISH bandits x", "PUBLISH b x", "HGETALL s:1234567890", "HMSET s:1234567890 a 1", "EXPIRE s:1234567890 60",
+        "GET s:1234567890", "SET s:1234567890 x",
+    ],
+)  # fmt: skip
+def test_what_services_without_a_password_may_do(anonymous: RedisWithUsers, command: str) -> None:
+    """What redis-fast-driver and the original's services send."""
+    assert may(anonymous, "anonymous", command)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "PUBLISH band:presence front", "SUBSCRIBE band:presence", "PSUBSCRIBE *", "PUBSUB CHANNELS",
+        "XREAD STREAMS events 0", "XRANGE events - +", "XADD events * a b", "GET front:registrations",
+        f"HGETALL {DESIRED}", "GET s",
+        "GET anything", "SET anything x", "DEL s:1234567890", "KEYS *", "SCAN 0", "FLUSHALL", "CONFIG GET dir", "INFO",
+        "MONITOR", "ACL LIST", "ACL WHOAMI", "EVAL return 0", "CLIENT LIST", "CLIENT KILL TYPE normal",
+        "CLIENT NO-EVICT on", "CLIENT TRACKING on", "DEBUG SLEEP 1", "SHUTDOWN NOSAVE", "MIGRATE h 1 k 0 1",
+    ],
+)  # fmt: skip
+def test_what_services_without_a_password_may_not_do(anonymous: RedisWithUsers, command: str) -> None:
+    """Neither a key of the platform nor another's, no command that looks around, and no channel that is ours alone."""
+    assert not may(anonymous, "anonymous", command)
 
 
 def test_redis_does_not_keep_consumer_groups_apart(redis: RedisWithUsers) -> None:

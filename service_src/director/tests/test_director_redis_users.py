@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -225,6 +226,66 @@ async def test_nothing_is_removed_while_nobody_knows_what_runs(redis: RedisWithU
     assert names(redis) == {users.user("ledger")}
 
 
+async def test_services_without_a_password_sign_in_where_that_is_set(redis: RedisWithUsers, link: RedisLink) -> None:
+    """`default` is on without a password, again after Redis forgot it, and off as soon as the setting is."""
+    users = RedisUsers(link, redis.dsn(), redis.dsn(), NAMESPACE, anonymous=True)
+    with Client(redis.port) as client:
+        assert "NOAUTH" in str(client("PING"))
+    await users.tidy({}, frozenset(), frozenset())
+    with Client(redis.port) as client:
+        assert client("CLIENT", "SETNAME", "redis-fast-driver[host:PID-1]") == b"OK"
+        assert client("HMSET", "s:1234567890", "plan", '"pro"') == b"OK"
+        assert client("EXPIRE", "s:1234567890", "60") == 1
+        assert client("HGETALL", "s:1234567890") == [b"plan", b'"pro"']
+        assert "NOPERM" in str(client("XRANGE", "events", "-", "+"))
+        with Client(redis.port) as peer:
+            assert client("SUBSCRIBE", "kafkastream")[0] == b"subscribe"
+            assert peer("PUBLISH", "kafkastream", "x") == 1
+    with redis.admin() as admin:
+        admin("ACL", "SETUSER", "default", "reset")
+    await users.tidy({}, frozenset(), frozenset())
+    with Client(redis.port) as client:
+        assert client("PING") == b"PONG"
+    await RedisUsers(link, redis.dsn(), redis.dsn(), NAMESPACE).tidy({}, frozenset(), frozenset())
+    with Client(redis.port) as client:
+        assert "NOAUTH" in str(client("PING"))
+
+
+async def test_one_who_signs_in_as_default_keeps_its_rights(redis: RedisWithUsers, link: RedisLink) -> None:
+    """While a container of before uses `default` with a password, nothing is changed for it."""
+    with redis.admin() as admin:
+        admin("ACL", "SETUSER", "default", "reset", "on", ">of-before", "~*", "&*", "+@all")
+    users = RedisUsers(link, redis.dsn(), redis.dsn(), NAMESPACE, anonymous=True)
+    await users.tidy({}, frozenset({"default"}), frozenset())
+    with Client(redis.port, "default", "of-before") as client:
+        assert client("XADD", "events", "*", "event", "x")
+
+
+async def test_protected_mode_locks_nobody_out(tmp_path: Path) -> None:
+    """There Redis would refuse every connection from outside: `default` stays off, and the director is let in."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        address = probe.getsockname()[0]
+    redis = RedisWithUsers(tmp_path, free_port(), addresses=[address])
+    redis.start()
+    link = RedisLink("director")
+    try:
+        link.start(RedisAddress.parse(redis.dsn(host=address)))
+        await link.ready(10)
+        users = RedisUsers(link, redis.dsn(host=address), redis.dsn(), NAMESPACE, anonymous=True)
+        for _ in range(2):
+            await users.tidy({}, frozenset(), frozenset())
+        with Client(redis.port) as client:
+            assert "NOAUTH" in str(client("PING"))
+        again = RedisLink("director")
+        again.start(RedisAddress.parse(redis.dsn(host=address)))
+        await again.ready(5)
+        await again.close()
+    finally:
+        await link.close()
+        redis.stop()
+
+
 def snapshot() -> Snapshot:
     """A snapshot in which nothing runs."""
     engine: Any = None
@@ -278,3 +339,7 @@ def test_who_gives_users_is_a_named_user_itself() -> None:
         with pytest.raises(ConfigError) as error:
             DirectorSettings.read(named | wrong)
         assert "BAND_REDIS_USERS" in error.value.message and "canary" not in error.value.message
+    assert DirectorSettings.read(named | {"BAND_REDIS_ANONYMOUS": "yes"}).redis_anonymous
+    assert not DirectorSettings.read(named).redis_anonymous
+    with pytest.raises(ConfigError, match="BAND_REDIS_ANONYMOUS needs BAND_REDIS_USERS"):
+        DirectorSettings.read({"REDIS_HOST": "redis", "BAND_REDIS_ANONYMOUS": "yes"})

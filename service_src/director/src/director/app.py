@@ -76,10 +76,13 @@ class Director:
         namespace = settings.namespace
         self.settings, self.engine = settings, engine
         self.users = (
-            RedisUsers(link, settings.redis_dsn.reveal(), settings.service_redis_dsn.reveal(), namespace)
+            RedisUsers(
+                link, settings.redis_dsn.reveal(), settings.service_redis_dsn.reveal(), namespace,
+                anonymous=settings.redis_anonymous,
+            )
             if settings.redis_users
             else None
-        )
+        )  # fmt: skip
         self.around = around = surroundings(settings, own, self.users)
         token = settings.token.reveal() if settings.token else None
         self.guard = Guard(

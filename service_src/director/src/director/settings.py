@@ -38,6 +38,7 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_variab
     redis_dsn: Secret
     service_redis_dsn: Secret
     redis_users: bool = False
+    redis_anonymous: bool = False
     band_url: str | None = None
     images: Path | None = None
     builtin_images: Path | None = None
@@ -86,6 +87,9 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_variab
                 "BAND_REDIS_USERS needs REDIS_USER and REDIS_PASSWORD or REDIS_PASSWORD_FILE: a Redis user that may "
                 "create others (docs/director.md, Redis users)"
             )
+
+        if self.redis_anonymous and not self.redis_users:
+            yield "BAND_REDIS_ANONYMOUS needs BAND_REDIS_USERS (docs/director.md, Redis users)"
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> DirectorSettings:

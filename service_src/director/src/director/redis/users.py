@@ -137,9 +137,29 @@ def _literal(text: str) -> str:
     return "".join(letter if letter.isalnum() or letter in ":_" else f"\\{letter}" for letter in text)
 
 
+_BEYOND_THE_WIRE = ("band",)
+"""Words with which channels begin that the original's wire protocol does not have."""
+
+
+def anonymous_rules() -> tuple[str, ...]:
+    """Return what the user `default` may do where TypeScript services of the original sign in as nobody.
+
+    They subscribe to the channel of their name and to `enrich` and `broadcast`, publish to whoever calls them, and keep
+    data about visitors. Commands: those that redis-fast-driver and the original's services send.
+    """
+    channels = (f"&{pattern}" for pattern in all_keys_but(_BEYOND_THE_WIRE))
+    return ("~s:*", *channels, *(f"+{command}" for command in _ANONYMOUS))
+
+
+_ANONYMOUS = (
+    "ping", "echo", "quit", "select", "client|setname", "client|setinfo", "client|id", "subscribe", "unsubscribe",
+    "publish", "get", "set", "hget", "hmget", "hgetall", "hset", "hmset", "expire", "ttl",
+)  # fmt: skip
 LOOK_EVERY = 1.0
 ASK_EVERY = 30.0
 """Seconds between two looks at the users that Redis has; in between it is asked when something changed."""
+PROBE_SECONDS = 2.0
+"""Seconds that Redis may take for the first answer on a new connection."""
 DEFAULT = "default"
 Keys = Sequence[str] | None
 """`redis_keys` of a service; None for one that was deployed when nobody asked: it may use what it always could."""
@@ -150,14 +170,18 @@ _NO_FILE = "not configured to use an ACL file"
 
 
 class RedisUsers:
-    """The users of one director's services."""
+    """The users of one director's services; `anonymous`: `default` is one too, without a password."""
 
-    def __init__(self, store: Store, own_dsn: str, service_dsn: str, namespace: str) -> None:
+    def __init__(
+        self, store: Store, own_dsn: str, service_dsn: str, namespace: str, *, anonymous: bool = False
+    ) -> None:
         self._store = store
+        self._anonymous = anonymous
+        self._address = RedisAddress.parse(own_dsn)
         self._dsn = service_dsn
         self._namespace = namespace
         # Slow on purpose: a service knows its own password, and must not find the director's by trying words.
-        password, salt = RedisAddress.parse(own_dsn).password.encode(), f"redis users of {namespace}".encode()
+        password, salt = self._address.password.encode(), f"redis users of {namespace}".encode()
         self._key = hashlib.scrypt(password, salt=salt, n=2**14, r=8, p=1, dklen=32)
         self._generation = self._derive("generation")[:8]
         self._made: dict[str, tuple[str, ...]] = {}
@@ -214,8 +238,10 @@ class RedisUsers:
     ) -> bool:
         """Keep, change or remove a user that Redis has; returns whether there was anything to do."""
         match = _OURS.fullmatch(user)
-        if user == DEFAULT and state == "on" and user not in in_use:
-            return await self._turn_default_off()
+        if user == DEFAULT and user not in in_use:
+            if self._anonymous:
+                return await self._let_anyone_in(state)
+            return await self._turn_default_off() if state == "on" else False
         if match is None or match["service"] in busy:
             return False
         service = match["service"]
@@ -244,8 +270,40 @@ class RedisUsers:
 
     async def _turn_default_off(self) -> bool:
         await self._store.command("ACL", "SETUSER", DEFAULT, "reset")
+        self._made.pop(DEFAULT, None)
         logger.info("redis_default_user_off", reason="every service signs in with a user of its own")
         return True
+
+    async def _let_anyone_in(self, state: str) -> bool:
+        """Turn `default` on without a password, and off again where Redis then takes no connections at all."""
+        rules = anonymous_rules()
+        if state == "on" and self._made.get(DEFAULT) == rules:
+            return False
+        await self._store.command("ACL", "SETUSER", DEFAULT, "on", "nopass", *_NOTHING, *rules)
+        if await self._is_protected():
+            self._anonymous = False
+            await self._turn_default_off()
+            logger.error(
+                "redis_anonymous_refused",
+                reason="with protected-mode Redis refuses every connection while `default` has no password",
+                hint="set band_redis_anonymous and run bin/setup, or set protected-mode no in redis.conf; then restart "
+                "the director",
+            )
+            return True
+        self._made[DEFAULT] = rules
+        logger.warning("redis_anonymous_on", reason="BAND_REDIS_ANONYMOUS: anybody on the Docker network may sign in")
+        return True
+
+    async def _is_protected(self) -> bool:
+        """Return whether a new connection is refused; what cannot be found out is taken for no."""
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(PROBE_SECONDS):
+                reader, writer = await asyncio.open_connection(self._address.host, self._address.port)
+                writer.write(b"PING\r\n")
+                answer = await reader.readline()
+                writer.close()
+                return answer.startswith(b"-DENIED")
+        return False
 
     async def _save(self) -> None:
         """Have Redis write its users down; without a file they are made again when Redis was unavailable."""

@@ -170,11 +170,26 @@ class StatusBoard:
         refusal = self.announcer.refusal
         told = [loops, refusal and f"front rejected the registrations: {refusal}", self.scripts.reason]
         troubles = "; ".join(filter(None, told))
-        own = f"{troubles}; GET /logs/director" if troubles else ""
+        own = "; ".join(filter(None, [troubles and f"{troubles}; GET /logs/director", self._unstored()]))
         return Parts(
             DirectorPart(status="degraded" if own else "ok", reason=own, version=__version__),
             Part(status="unavailable" if away else "ok", reason=away),
             RedisPart(status=self.redis.status, reason=self.redis.reason, desired_loaded=self.desired.loaded),
+        )
+
+    def _unstored(self) -> str:
+        """Return what is lost while a front of the original takes the events; empty while it is ours, or none is there.
+
+        A status of ours names its instance.
+        """
+        told = self.registrations.status(FRONT) or {}
+        original = "app_state" in told and "instance" not in told
+        if not original or FRONT not in self.registrations.active(time.time()):
+            return ""
+        return (
+            "a front of the original platform takes the events: it stores none, so durable listeners such as "
+            "send_mixpanel, /events and /trace get nothing, only listeners with listen_all do; "
+            "stop it where it was started, then GET /run/front"
         )
 
     def sight(self) -> Sight:
