@@ -192,7 +192,8 @@ class Command:
         config = os.path.join(self._args["home"], "band.conf")
         token = f"token_file = {self._args['token_file']}\n" if self._args["token_file"] else ""
         launcher = (
-            f"#!/bin/sh\n# {MARK}\nBAND_HOST_CONFIG='{config}' exec '{self._venv}/bin/python' -I -m band_cli \"$@\"\n"
+            f"#!/bin/sh\n# {MARK}\nBAND_HOST_CONFIG='{config}' BAND_COMMAND=\"${{0##*/}}\" "
+            f"exec '{self._venv}/bin/python' -I -m band_cli \"$@\"\n"
         )
         return {
             config: (f"# {MARK}\nhost = {self._args['url']}\n{token}", 0o644),

@@ -23,7 +23,8 @@ def command(tmp_path: Path, **more: Any) -> dict[str, Any]:
         package.mkdir(parents=True)
         (tmp_path / "source" / "requirements.txt").write_text("# nothing\n")
         (package / "__main__.py").write_text(
-            "import os, sys\nprint(os.environ.get('_BAND_COMPLETE'), os.environ['BAND_HOST_CONFIG'], *sys.argv[1:])\n"
+            "import os, sys\nprint(*(os.environ.get(name) for name in ('_BAND_COMPLETE', 'BAND_HOST_CONFIG')), "
+            "os.environ['BAND_COMMAND'], *sys.argv[1:])\n"
         )
     return {
         "source": str(tmp_path / "source"), "home": str(tmp_path / "cli"), "launcher": str(tmp_path / "bin" / "band"),
@@ -39,7 +40,7 @@ def test_the_command_is_installed_once_and_anew_when_it_changes(tmp_path: Path) 
     done = run("band_command", args)
     assert done.get("changed"), done
     said = subprocess.run([args["launcher"], "a b", "c"], capture_output=True, text=True, check=True).stdout
-    assert said == f"None {tmp_path}/cli/band.conf a b c\n"
+    assert said == f"None {tmp_path}/cli/band.conf band a b c\n"
     assert (tmp_path / "bash" / "band").read_text().startswith("bash_source ")
     for check in (True, False):
         assert not run("band_command", args, check=check)["changed"]

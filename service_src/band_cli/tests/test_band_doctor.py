@@ -123,7 +123,21 @@ def test_a_group_nobody_reads_for_is_told_as_it_is() -> None:
     assert (finding.level, "0 events" in finding.problem) == ("note", False)
     assert "x is not running: the stream is not trimmed and grows" in finding.problem
     assert finding.remedy.startswith("band start x; ")
-    assert "NAMESPACE-redis" in finding.remedy
+    assert finding.remedy.endswith("docker exec redis redis-admin XGROUP DESTROY events x")
     (finding,) = found(groups=[{**group, "name": "a;b", "waiting": 3}])
     assert (finding.level, "no service consumes it, with 3 events waiting" in finding.problem) == ("warning", True)
-    assert "DESTROY events 'a;b' " in finding.remedy
+    assert finding.remedy.endswith("DESTROY events 'a;b'")
+
+
+def test_commands_are_those_of_the_platform_that_was_examined() -> None:
+    """On a host with two platforms, `band` and the container `redis` are the other one's."""
+    group = {"name": "x", "service": False, "waiting": 1, "pending": 0, "oldest_seconds": 0.0}
+    rows = [row("front", health="failing", health_reason="it has no band left")]
+    given = examine(health(), rows, figures(groups=[group], namespace="demo"), NOW, "demo-band")
+    assert [(one.problem, one.remedy) for one in given] == [
+        ("failing: it has no band left", "demo-band logs front"),
+        (
+            "no service consumes it, with 1 event waiting: the stream is not trimmed and grows",
+            "demo-band run x; if it is gone for good, docker exec demo-redis redis-admin XGROUP DESTROY events x",
+        ),
+    ]

@@ -17,9 +17,10 @@ from director.supervise.figures import measure
 
 
 def test_it_measures_the_host_and_redis(director: Any) -> None:
-    """Disk, clock, Redis' policy and file; no port is open beyond loopback."""
+    """Namespace, disk, clock, Redis' policy and file; no port is open beyond loopback."""
     status, found = director.get("/doctor")
     assert status == 200
+    assert found["namespace"] == "t-api"
     assert abs(found["time"] - time.time()) < 60
     assert 0 <= found["disk"]["used_percent"] <= 100
     assert found["redis"]["maxmemory_policy"] == "noeviction"
@@ -69,7 +70,7 @@ REPLIES = {"INFO": MEMORY, "TIME": [b"0", b"0"], "XINFO": [GROUP], "XRANGE": []}
 
 async def test_events_acknowledged_while_it_looks_have_no_age() -> None:
     """XINFO says that one is pending, and XPENDING a moment later that none is."""
-    found = await measure(ScriptedStore(**REPLIES, XPENDING=[0, None, None, None]), [], [])
+    found = await measure(ScriptedStore(**REPLIES, XPENDING=[0, None, None, None]), [], [], "t")
     assert found.groups is not None
     assert found.groups[0].oldest_seconds == 0
 
@@ -78,7 +79,7 @@ async def test_events_acknowledged_while_it_looks_have_no_age() -> None:
 async def test_what_redis_refuses_takes_no_other_figures_with_it(refused: str, left: str) -> None:
     """Figures that could not be read are null, not empty: empty would mean that all is well."""
     replies = {**REPLIES, "XPENDING": [1, b"5-0", b"5-0", []], refused: RedisReplyError("NOPERM no permissions")}
-    found = await measure(ScriptedStore(**replies), [], [])
+    found = await measure(ScriptedStore(**replies), [], [], "t")
     assert [part for part in ("redis", "groups") if getattr(found, part)] == [left]
     assert getattr(found, "redis" if left == "groups" else "groups") is None
 

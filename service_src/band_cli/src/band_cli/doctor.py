@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from band_cli.client import in_our_words
+from band_cli.client import VERBS, in_our_words
 from band_cli.output import plural, size, span
 
 DISK_WARNING, DISK_ERROR = 80.0, 90.0
@@ -19,6 +20,8 @@ SKEW_SECONDS = 2.0
 BEHIND_SECONDS = 300.0
 """A listener whose oldest event is older holds back the stream."""
 _ERRORS = frozenset({"failing", "crashing", "crashed", "unavailable", "away"})
+
+_TO_TYPE = re.compile(rf"\bband (?=(?:{'|'.join({words.split()[1] for words in VERBS.values()})})\b)")
 
 Level = Literal["error", "warning", "note"]
 
@@ -34,7 +37,11 @@ class Finding:
 
 
 def examine(
-    health: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any] | None, now: float
+    health: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    figures: Mapping[str, Any] | None,
+    now: float,
+    command: str = "band",
 ) -> list[Finding]:
     """Return what there is to say, worst first.
 
@@ -43,6 +50,7 @@ def examine(
         rows: that of `/list`.
         figures: that of `/doctor`; None from a director that has none.
         now: seconds since 1970 on this machine, when the figures came.
+        command: what to type for `band` here; on a host with a namespace it is another one's command.
     """
     found = [*_parts(health), *_services(rows)]
     if figures is None:
@@ -52,7 +60,13 @@ def examine(
         found += [*_disk(figures), *_ports(figures), *_clocks(figures, now), *_redis(figures), *_groups(figures, rows)]
         found += _unread(health, figures)
     order = ["error", "warning", "note"]
-    return sorted(found, key=lambda finding: order.index(finding.level))
+    return [_typed(one, command) for one in sorted(found, key=lambda finding: order.index(finding.level))]
+
+
+def _typed(finding: Finding, command: str) -> Finding:
+    """Return a finding with `command` for `band` where it says what to type."""
+    problem, remedy = (_TO_TYPE.sub(f"{command} ", text) for text in (finding.problem, finding.remedy))
+    return replace(finding, problem=problem, remedy=remedy)
 
 
 def _parts(health: Mapping[str, Any]) -> Iterator[Finding]:
@@ -161,6 +175,8 @@ def _redis(figures: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _groups(figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    namespace = figures.get("namespace", "rockstat")  # an older director does not tell
+    redis = "redis" if namespace == "rockstat" else f"{namespace}-redis"
     for group in figures["groups"] or ():
         name, waiting, age = group["name"], group["waiting"] + group["pending"], group["oldest_seconds"]
         if not group["service"]:
@@ -171,8 +187,8 @@ def _groups(figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> It
                 "the stream is not trimmed and grows"
             )
             remedy = (
-                f"band {'start' if stopped else 'run'} {name}; if it is gone for good, docker exec redis redis-admin "
-                f"XGROUP DESTROY events {shlex.quote(name)} (if a namespace is set, the container is NAMESPACE-redis)"
+                f"band {'start' if stopped else 'run'} {name}; if it is gone for good, docker exec {redis} "
+                f"redis-admin XGROUP DESTROY events {shlex.quote(name)}"
             )
             yield Finding("warning" if waiting else "note", f"group {name}", problem, remedy)
         elif waiting and age > BEHIND_SECONDS:

@@ -195,7 +195,7 @@ class Director:
             EventHandlers(rpc=self.rpc, link=link, board=self.board, registrations=self.registrations),
             SystemHandlers(
                 board=self.board, registrations=self.registrations, prober=self.prober, link=link, rpc=self.rpc,
-                figures=Metrics(self.table, self.requests, self.images.builds),
+                figures=Metrics(self.table, self.requests, self.images.builds), namespace=self.settings.namespace,
             ),
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict
 from typing import Any
@@ -50,7 +51,7 @@ def doctor(director: Director, output: Output) -> int:
     """Say what is wrong and what to do; return the exit code."""
     health, rows = _health(director), director.get("/list")
     figures = _figures(director)
-    found = examine(health, rows, figures, time.time())
+    found = examine(health, rows, figures, time.time(), os.environ.get("BAND_COMMAND", "band"))
     url = director.target.url
     if director.target.token and url.startswith("http:") and not is_loopback(url):
         remedy = "use https:// (docs/tls.md), or an SSH tunnel: ssh -L 10000:127.0.0.1:10000 HOST"

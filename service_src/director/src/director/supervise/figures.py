@@ -63,11 +63,14 @@ class GroupFigures(msgspec.Struct, frozen=True, kw_only=True):
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """All of it; `time` is this host's clock in seconds since 1970.
 
+    `namespace` is the director's: the platform's own containers have it in their names.
+
     `redis` and `groups` are null where Redis is unavailable or refuses to tell.
 
     `clock_synchronized` is null where the kernel does not tell.
     """
 
+    namespace: str
     time: float
     clock_synchronized: bool | None
     disk: Disk
@@ -76,10 +79,11 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     groups: list[GroupFigures] | None
 
 
-async def measure(store: Store, containers: Iterable[Container], running: Collection[str]) -> Figures:
-    """Return the figures; `running` are the services that run."""
+async def measure(store: Store, containers: Iterable[Container], running: Collection[str], namespace: str) -> Figures:
+    """Return the figures; `running` are the services that run, `namespace` is the director's."""
     usage = shutil.disk_usage("/")  # in a container that is the disk that Docker keeps everything on
     return Figures(
+        namespace=namespace,
         time=time.time(),
         clock_synchronized=_synchronized(),
         disk=Disk(round(100 * usage.used / usage.total, 1), usage.free),

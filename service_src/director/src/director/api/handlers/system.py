@@ -35,6 +35,7 @@ class SystemHandlers:
     link: RedisLink
     rpc: Rpc
     figures: Metrics
+    namespace: str
 
     @route("/health", "Health of the director, Docker, Redis and the services", 503, reads=True)
     async def health(self, _given: params.Nothing) -> HealthFacts:
@@ -61,13 +62,13 @@ class SystemHandlers:
 
     @route(
         "/doctor",
-        "Disk, open ports, clocks, Redis' memory and append-only file, and each listener's backlog",
+        "Namespace, disk, open ports, clocks, Redis' memory and append-only file, and each listener's backlog",
         reads=True,
     )
     async def doctor(self, _given: params.Nothing) -> Figures:
         """What is measured now; `band doctor` says what it means."""
         running = {one.name for one in self.board.all() if one.state in {"running", "external"}}
-        return await measure(self.link, self.board.snapshot.containers, running)
+        return await measure(self.link, self.board.snapshot.containers, running, self.namespace)
 
     @route("/metrics", "Metrics of services and director for Prometheus", reads=True)
     async def metrics(self, _given: params.Nothing) -> Text:
