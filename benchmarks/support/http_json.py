@@ -1,4 +1,4 @@
-"""Ask a service over HTTP, and wait for what it comes to; for the stages of benchmarks and of chaos tests."""
+"""Ask a service over HTTP, and wait for what it comes to; for benchmarks, chaos tests and integration tests."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 
-def ask(url: str, body: Any = None, timeout: float = 300) -> Any:
+def ask(url: str, body: Any = None, timeout: float = 300, headers: dict[str, str] | None = None) -> Any:
     """Send a GET, or a POST of JSON, and return the JSON answer; an error status is an AssertionError."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **(headers or {})})
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             return json.loads(answer.read())
@@ -21,7 +21,7 @@ def ask(url: str, body: Any = None, timeout: float = 300) -> Any:
         raise AssertionError(f"{url}: {error.code} {error.read().decode()[:3000]}") from None
 
 
-def until(found: Callable[[], Any], seconds: float, what: str) -> Any:
+def until(found: Callable[[], Any], seconds: float = 20.0, what: str = "") -> Any:
     """Return the first true value of `found`; fail when there is none in time."""
     deadline = time.monotonic() + seconds
     error: Exception | None = None
@@ -32,4 +32,4 @@ def until(found: Callable[[], Any], seconds: float, what: str) -> Any:
         except (AssertionError, OSError) as failed:
             error = failed
         time.sleep(0.1)
-    raise AssertionError(f"{what}: not within {seconds:g} s; last error: {error}")
+    raise AssertionError(f"{what or found}: not within {seconds:g} s; last error: {error}")

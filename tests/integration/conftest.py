@@ -1,8 +1,9 @@
-"""For the tests of this folder: the modules beside them, and those of tests/, can be imported."""
+"""For the tests of this folder: modules beside them, of tests/ and of benchmarks/support/ can be imported."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1])]
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "benchmarks" / "support")]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from director_host import end_proxy
+from http_json import ask, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
 
@@ -35,31 +34,6 @@ def docker(*words: str, check: bool = True) -> str:
     done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=120, check=False)
     assert not check or done.returncode == 0, done.stderr
     return done.stdout.strip()
-
-
-def ask(url: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
-    """Send a GET, or a POST of JSON, and return the JSON answer."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **(headers or {})})
-    try:
-        with urllib.request.urlopen(request, timeout=240) as answer:
-            return json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        raise AssertionError(f"{url}: {error.code} {error.read().decode()[:2000]}") from None
-
-
-def until(found: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """Return the first true value of `found`; fail when there is none in time."""
-    deadline = time.monotonic() + seconds
-    error: Exception | None = None
-    while time.monotonic() < deadline:
-        try:
-            if value := found():
-                return value
-        except (AssertionError, OSError) as failed:
-            error = failed
-        time.sleep(0.1)
-    raise AssertionError(f"not within {seconds} s; last error: {error}")
 
 
 def remove_everything() -> None:
@@ -221,7 +195,7 @@ def test_an_event_is_enriched_kept_and_delivered_once() -> None:
     until(lambda: len([row for row in ask(f"{DIRECTOR}/registrations")["register"] if row["role"] == "enricher"]) >= 2)
 
     def enriched() -> Any:
-        sent = ask(f"{FRONT}/track/signup.json", {"plan": "pro"}, {"User-Agent": UA})
+        sent = ask(f"{FRONT}/track/signup.json", {"plan": "pro"}, headers={"User-Agent": UA})
         kept = next(
             row["event"] for row in ask(f"{DIRECTOR}/events?limit=5")["events"] if row["event"]["id"] == sent["id"]
         )
@@ -245,7 +219,7 @@ def test_services_of_the_original_are_built_and_join_ours() -> None:
         ask(f"{FRONT}/go/missing")
 
     def enriched() -> Any:
-        sent = ask(f"{FRONT}/track/page.json", {"sess": {"num": 3}}, {"User-Agent": UA})
+        sent = ask(f"{FRONT}/track/page.json", {"sess": {"num": 3}}, headers={"User-Agent": UA})
         rows = ask(f"{DIRECTOR}/events?limit=5")["events"]
         return next(row["event"] for row in rows if row["event"]["id"] == sent["id"])["data"].get("uadetect")
 

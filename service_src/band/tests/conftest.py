@@ -178,6 +178,12 @@ class Peer:
     async def ask_json(self, channel: str, payload: bytes | str | dict[str, Any]) -> Any:
         return json.loads(await self.ask(channel, payload))
 
+    async def all_done(self) -> bool:
+        """Tell whether the only group of the stream was given everything and holds nothing."""
+        newest = (await self.command("XINFO", "STREAM", "events"))[b"last-generated-id"]
+        groups = await self.command("XINFO", "GROUPS", "events")
+        return [(one[b"last-delivered-id"], one[b"pending"]) for one in groups] == [(newest, 0)]
+
     async def silent(self, seconds: float = 0.25) -> bool:
         """Tell whether nothing comes for a while."""
         try:
@@ -236,6 +242,59 @@ async def peer(redis: RedisServer) -> AsyncIterator[Callable[..., Coroutine[Any,
     yield make
     for client in made:
         await client.close()
+
+
+@pytest.fixture
+async def raw(peer: Callable[..., Coroutine[Any, Any, Peer]]) -> Peer:
+    """A raw peer that only sends commands."""
+    return await peer()
+
+
+class Shop(Service):
+    """A listener that does with each number what it is told to, once for each entry of ``says[n]``.
+
+    ``calls`` are the numbers, or batches of them, in the order of delivery; ``at`` has the times of each number.
+    Nothing is taken while ``gate`` is clear.
+    """
+
+    def __init__(self, says: dict[int, list[Exception]] | None = None, **options: Any) -> None:
+        super().__init__()
+        self.says = says or {}
+        self.calls: list[Any] = []
+        self.at: dict[int, list[float]] = {}
+        self.gate = asyncio.Event()
+        self.gate.set()
+        if options.get("batch"):
+
+            @self.expose.listener(**options)
+            async def broadcast(events):  # type: ignore[no-untyped-def]
+                numbers = [event["n"] for event in events]
+                await self._take(numbers, numbers)
+        else:
+
+            @self.expose.listener(**options)
+            async def broadcast(n, **event):  # type: ignore[no-untyped-def]
+                await self._take(n, [n])
+
+    async def _take(self, call: Any, numbers: list[int]) -> None:
+        await self.gate.wait()
+        self.calls.append(call)
+        for number in numbers:
+            self.at.setdefault(number, []).append(time.time())
+        for number in numbers:
+            if self.says.get(number):
+                raise self.says[number].pop(0)
+
+    async def replay(self, **params: Any) -> Any:
+        """Call the framework's method `replay_events`."""
+        assert self._replay is not None
+        return await self._replay.replay_events(**params)
+
+
+@pytest.fixture
+def make_shop() -> type[Shop]:
+    """The class of listeners that do what they are told."""
+    return Shop
 
 
 @pytest.fixture

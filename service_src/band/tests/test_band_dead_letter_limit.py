@@ -12,11 +12,6 @@ from band.stream import dead_letter_limit
 
 
 @pytest.fixture
-async def raw(peer):
-    return await peer()
-
-
-@pytest.fixture
 def listening(run_service, monkeypatch):
     """Start a service that can take nothing, with the given bounds."""
     monkeypatch.setattr(dead_letter_limit, "MEASURE_SECONDS", 0.1)

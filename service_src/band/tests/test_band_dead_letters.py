@@ -15,12 +15,6 @@ METHODS = {"dead_letters", "replay_dead_letters", "delete_dead_letters", "replay
 
 
 @pytest.fixture
-async def raw(peer):
-    """A raw client that writes and reads the streams."""
-    return await peer()
-
-
-@pytest.fixture
 async def ask(run_service):
     """Call a method of the service `listen` as the director does."""
     caller = await run_service(Service(), name="caller")

@@ -20,12 +20,6 @@ LARGE = 50_000
 """Bytes of a large event; 40 of them are what one read is meant to bring."""
 
 
-@pytest.fixture
-async def raw(peer):
-    """A raw client that appends to and looks into the stream."""
-    return await peer()
-
-
 async def add(raw, numbers, size=0):
     for number in numbers:
         await raw.command("XADD", "events", "*", "event", json.dumps({"n": number, "pad": "x" * size}))

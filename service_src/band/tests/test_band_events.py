@@ -15,12 +15,6 @@ from band.stream import consumer_group
 from band.stream import listener as events_module
 
 
-@pytest.fixture
-async def raw(peer):
-    """A raw client that appends to and looks into the stream."""
-    return await peer()
-
-
 async def add(raw, *numbers, key="in.gen.track.page"):
     for number in numbers:
         event = {"key": key, "n": number, "data": {"text": "Ж"}}

@@ -27,12 +27,6 @@ EVENT = {
 REFUSED = {**EVENT, "id": "2", "privacy": ["gpc"]}
 
 
-@pytest.fixture
-async def raw(peer):
-    """A raw client that appends to the stream."""
-    return await peer()
-
-
 def test_an_impersonal_event_names_nobody() -> None:
     """No id, address, browser line, fingerprint, stored data, exact place; the original event is not touched."""
     before = json.dumps(EVENT)

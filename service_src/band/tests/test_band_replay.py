@@ -16,48 +16,10 @@ from band.service.lifecycle import Service
 from band.stream import replay as replay_module
 
 
-@pytest.fixture
-async def raw(peer):
-    return await peer()
-
-
 async def add(raw, *ids, key="in.gen.track.page"):
     for number in ids:
         event = {"key": key, "n": number}
         await raw.command("XADD", "events", f"{number}000-0", "event", json.dumps(event))
-
-
-class Shop(Service):
-    """A listener that does with each number what it is told to, once for each entry of ``says[n]``."""
-
-    def __init__(self, says=None, **options):
-        super().__init__()
-        self.says = says or {}
-        self.calls: list[object] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-        def heard(numbers):
-            for number in numbers:
-                if self.says.get(number):
-                    raise self.says[number].pop(0)
-
-        if options.get("batch"):
-
-            @self.expose.listener(**options)
-            async def broadcast(events):
-                self.calls.append([event["n"] for event in events])
-                heard(self.calls[-1])
-        else:
-
-            @self.expose.listener(**options)
-            async def broadcast(n, **event):
-                await self.gate.wait()
-                self.calls.append(n)
-                heard([n])
-
-    async def replay(self, **params):
-        return await self._replay.replay_events(**params)
 
 
 async def run(run_service, service, name="listen", **config):
@@ -119,9 +81,9 @@ def test_a_group_begins_behind_the_entry_before():
 
 
 @pytest.mark.parametrize(("start", "expected"), [("beginning", [1, 2, 3, 4]), ("2000-0", [2, 3, 4]), ("now", [4])])
-async def test_a_new_listener_begins_where_it_says(run_service, raw, eventually, start, expected):
+async def test_a_new_listener_begins_where_it_says(make_shop, run_service, raw, eventually, start, expected):
     await add(raw, 1, 2, 3)
-    service = await run(run_service, Shop(start=start))
+    service = await run(run_service, make_shop(start=start))
 
     async def joined():
         return await raw.command("XINFO", "GROUPS", "events")
@@ -131,20 +93,20 @@ async def test_a_new_listener_begins_where_it_says(run_service, raw, eventually,
     await eventually(lambda: service.calls == expected)
 
 
-async def test_one_that_ran_before_goes_on_where_it_was(run_service, raw, eventually):
-    first = Shop(start="beginning")
+async def test_one_that_ran_before_goes_on_where_it_was(make_shop, run_service, raw, eventually):
+    first = make_shop(start="beginning")
     await add(raw, 1)
     await run(run_service, first)
     await ready(raw, eventually, first, [1])
     await first.stop()
     await add(raw, 2)
-    second = await run(run_service, Shop(start="beginning"))
+    second = await run(run_service, make_shop(start="beginning"))
     await eventually(lambda: second.calls == [2])
 
 
-async def test_a_replay_gives_a_range_to_one_listener_only(run_service, raw, eventually):
+async def test_a_replay_gives_a_range_to_one_listener_only(make_shop, run_service, raw, eventually):
     """Both ends are in it; the other group, and what is pending, are as they were."""
-    one, other = Shop(start="beginning"), Shop(start="beginning")
+    one, other = make_shop(start="beginning"), make_shop(start="beginning")
     await add(raw, 1, 2, 3, 4, 5)
     await run(run_service, one)
     await run(run_service, other, "other")
@@ -161,8 +123,8 @@ async def test_a_replay_gives_a_range_to_one_listener_only(run_service, raw, eve
 
 
 @pytest.mark.parametrize(("key", "expected"), [("in.gen.track", [1, 3]), ("in.gen.tr", []), ("in.gen.hook.x", [2])])
-async def test_a_replay_by_key(run_service, raw, eventually, key, expected):
-    service = Shop(start="beginning")
+async def test_a_replay_by_key(make_shop, run_service, raw, eventually, key, expected):
+    service = make_shop(start="beginning")
     await add(raw, 1)
     await add(raw, 2, key="in.gen.hook.x")
     await add(raw, 3)
@@ -174,9 +136,9 @@ async def test_a_replay_by_key(run_service, raw, eventually, key, expected):
     assert (last["replayed"], last["left_out"]) == (len(expected), 3 - len(expected))
 
 
-async def test_a_replay_ends_with_what_was_delivered(run_service, raw, eventually):
+async def test_a_replay_ends_with_what_was_delivered(make_shop, run_service, raw, eventually):
     """Its end is fixed when it begins: what the group has yet to be given is not given twice."""
-    service = Shop(start="beginning")
+    service = make_shop(start="beginning")
     await add(raw, 1, 2)
     await run(run_service, service)
     await ready(raw, eventually, service, [1, 2])
@@ -186,8 +148,8 @@ async def test_a_replay_ends_with_what_was_delivered(run_service, raw, eventuall
         await finished(service, eventually)
 
 
-async def test_a_replay_in_batches(run_service, raw, eventually):
-    service = Shop(start="beginning", batch=3)
+async def test_a_replay_in_batches(make_shop, run_service, raw, eventually):
+    service = make_shop(start="beginning", batch=3)
     await add(raw, *range(1, 9))
     await run(run_service, service)
     await ready(raw, eventually, service, [[1, 2, 3], [4, 5, 6], [7, 8]])
@@ -196,9 +158,9 @@ async def test_a_replay_in_batches(run_service, raw, eventually):
     assert service.calls == [[1, 2, 3], [4, 5, 6], [7, 8]]
 
 
-async def test_a_replay_has_the_listeners_attempts(run_service, raw, eventually):
+async def test_a_replay_has_the_listeners_attempts(make_shop, run_service, raw, eventually):
     """Failures are repeated, Retry is waited for, Reject makes a dead letter and goes on."""
-    service = Shop(start="beginning", backoff=0, backoff_max=0)
+    service = make_shop(start="beginning", backoff=0, backoff_max=0)
     await add(raw, 1, 2, 3, 4)
     await run(run_service, service)
     await ready(raw, eventually, service, [1, 2, 3, 4])
@@ -210,9 +172,9 @@ async def test_a_replay_has_the_listeners_attempts(run_service, raw, eventually)
     assert [letter["reason"] for letter in (await service._letters.dead_letters())["letters"]] == ["bad"]
 
 
-async def test_a_replay_that_fails_stops_and_is_resumed(run_service, raw, eventually):
+async def test_a_replay_that_fails_stops_and_is_resumed(make_shop, run_service, raw, eventually):
     """It tells why and where; nothing behind is given; it goes on with that entry."""
-    service = Shop(start="beginning", max_attempts=2, backoff=0, backoff_max=0)
+    service = make_shop(start="beginning", max_attempts=2, backoff=0, backoff_max=0)
     await add(raw, 1, 2, 3)
     await run(run_service, service)
     await ready(raw, eventually, service, [1, 2, 3])
@@ -227,8 +189,8 @@ async def test_a_replay_that_fails_stops_and_is_resumed(run_service, raw, eventu
     assert service.calls == [1, 2, 2, 2, 3]
 
 
-async def test_a_replay_is_stopped_and_resumed_by_an_operator(run_service, raw, eventually):
-    service = Shop(start="beginning")
+async def test_a_replay_is_stopped_and_resumed_by_an_operator(make_shop, run_service, raw, eventually):
+    service = make_shop(start="beginning")
     await add(raw, 1, 2, 3)
     await run(run_service, service)
     await ready(raw, eventually, service, [1, 2, 3])
@@ -247,8 +209,8 @@ async def test_a_replay_is_stopped_and_resumed_by_an_operator(run_service, raw, 
     assert service.calls == [1, 2, 3]
 
 
-async def test_a_stop_waits_for_no_retry(run_service, raw, eventually):
-    service = Shop(start="beginning")
+async def test_a_stop_waits_for_no_retry(make_shop, run_service, raw, eventually):
+    service = make_shop(start="beginning")
     await add(raw, 1, 2)
     await run(run_service, service)
     await ready(raw, eventually, service, [1, 2])
@@ -259,11 +221,11 @@ async def test_a_stop_waits_for_no_retry(run_service, raw, eventually):
     assert service.calls == [1]
 
 
-async def test_a_lost_lock_ends_a_replay_behind_the_batch(run_service, raw, eventually, monkeypatch):
+async def test_a_lost_lock_ends_a_replay_behind_the_batch(make_shop, run_service, raw, eventually, monkeypatch):
     """The listener's function is not cut off; nothing more is given while another instance has the lock."""
     monkeypatch.setattr(replay_module, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(replay_module, "LOCK_INTERVAL", 0.0)
-    service = Shop(start="beginning")
+    service = make_shop(start="beginning")
     await add(raw, 1, 2, 3)
     await run(run_service, service)
     await ready(raw, eventually, service, [1, 2, 3])
@@ -279,13 +241,8 @@ async def test_a_lost_lock_ends_a_replay_behind_the_batch(run_service, raw, even
     assert service.calls == [1, 2, 3]
 
 
-async def test_a_full_redis_has_nothing_given_again(run_service, raw, eventually, monkeypatch):
-    """How far the replay is cannot be noted; this life knows it all the same."""
-    monkeypatch.setattr(replay_module, "LOOK_SECONDS", 0.05)
-    service = Shop(start="beginning")
-    await add(raw, 1, 2, 3)
-    await run(run_service, service)
-    await ready(raw, eventually, service, [1, 2, 3])
+async def replay_while_full(raw, eventually, service):
+    """Replay the stream from its beginning while Redis has no memory to note how far it is."""
     service.gate.clear()
     assert (await service.replay(start="beginning"))["state"] == "running"
     await raw.command("CONFIG", "SET", "maxmemory", 1)
@@ -295,28 +252,30 @@ async def test_a_full_redis_has_nothing_given_again(run_service, raw, eventually
         await eventually(lambda: service._replay._ended.is_set())
     finally:
         await raw.command("CONFIG", "SET", "maxmemory", 0)
+
+
+async def test_a_full_redis_has_nothing_given_again(make_shop, run_service, raw, eventually, monkeypatch):
+    """How far the replay is cannot be noted; this life knows it all the same."""
+    monkeypatch.setattr(replay_module, "LOOK_SECONDS", 0.05)
+    service = make_shop(start="beginning")
+    await add(raw, 1, 2, 3)
+    await run(run_service, service)
+    await ready(raw, eventually, service, [1, 2, 3])
+    await replay_while_full(raw, eventually, service)
     last = await finished(service, eventually)
     assert (last["state"], last["replayed"]) == ("done", 3)
     assert service.calls == [1, 2, 3]
 
 
-async def test_an_end_that_was_not_noted_is_no_beginning(run_service, raw, eventually, monkeypatch):
+async def test_an_end_that_was_not_noted_is_no_beginning(make_shop, run_service, raw, eventually, monkeypatch):
     """A replay that is done or stopped is not begun again because Redis refused to hear of it."""
     monkeypatch.setattr(replay_module, "LOOK_SECONDS", 0.05)
-    service = Shop(start="beginning", max_attempts=1)
+    service = make_shop(start="beginning", max_attempts=1)
     await add(raw, 1, 2, 3)
     await run(run_service, service)
     await ready(raw, eventually, service, [1, 2, 3])
     service.says = {1: [OSError("away")]}
-    service.gate.clear()
-    assert (await service.replay(start="beginning"))["state"] == "running"
-    await raw.command("CONFIG", "SET", "maxmemory", 1)
-    try:
-        service.gate.set()
-        await eventually(lambda: service.calls)
-        await eventually(lambda: service._replay._ended.is_set())
-    finally:
-        await raw.command("CONFIG", "SET", "maxmemory", 0)
+    await replay_while_full(raw, eventually, service)
 
     async def stored():
         return b'"stopped"' in (await raw.command("HGET", "events:listener:listen", "replay"))
@@ -325,9 +284,9 @@ async def test_an_end_that_was_not_noted_is_no_beginning(run_service, raw, event
     assert service.calls == [1]
 
 
-async def test_a_replay_ends_before_the_clean_up(run_service, raw, eventually):
+async def test_a_replay_ends_before_the_clean_up(make_shop, run_service, raw, eventually):
     """The function is given nothing once what it needs is closed."""
-    service = Shop(start="beginning", max_attempts=1_000_000, backoff=0.01, backoff_max=0.01)
+    service = make_shop(start="beginning", max_attempts=1_000_000, backoff=0.01, backoff_max=0.01)
     counts = []
 
     @service.cleanup()
@@ -346,9 +305,9 @@ async def test_a_replay_ends_before_the_clean_up(run_service, raw, eventually):
     assert counts[0] == counts[1]
 
 
-async def test_a_stop_between_two_halves_gives_the_first_once(run_service, raw, eventually):
+async def test_a_stop_between_two_halves_gives_the_first_once(make_shop, run_service, raw, eventually):
     """A batch with a rejected event is halved, the second half fails: resumed, the replay begins with that."""
-    service = Shop(start="beginning", batch=4, max_attempts=2, backoff=0, backoff_max=0)
+    service = make_shop(start="beginning", batch=4, max_attempts=2, backoff=0, backoff_max=0)
     await add(raw, 1, 2, 3, 4)
     await run(run_service, service)
     await ready(raw, eventually, service, [[1, 2, 3, 4]])
@@ -363,9 +322,9 @@ async def test_a_stop_between_two_halves_gives_the_first_once(run_service, raw, 
     assert (await service._letters.dead_letters())["count"] == 1
 
 
-async def test_only_parameters_that_do_not_fit_reject(run_service, raw, eventually):
+async def test_only_parameters_that_do_not_fit_reject(make_shop, run_service, raw, eventually):
     """As in the stream: an InvalidParams of a call that the function made itself is a failure like others."""
-    service = Shop(start="beginning", max_attempts=2, backoff=0, backoff_max=0)
+    service = make_shop(start="beginning", max_attempts=2, backoff=0, backoff_max=0)
     await add(raw, 1, 2)
     await run(run_service, service)
     await ready(raw, eventually, service, [1, 2])
@@ -378,9 +337,9 @@ async def test_only_parameters_that_do_not_fit_reject(run_service, raw, eventual
     assert letter["reason"] == "the event does not match its type: no price"
 
 
-async def test_a_replay_goes_on_after_a_restart(run_service, raw, eventually):
+async def test_a_replay_goes_on_after_a_restart(make_shop, run_service, raw, eventually):
     """The next life goes on behind what was done, without being asked."""
-    first = Shop(start="beginning")
+    first = make_shop(start="beginning")
     await add(raw, *range(1, 6))
     await run(run_service, first)
     await ready(raw, eventually, first, [1, 2, 3, 4, 5])
@@ -388,15 +347,15 @@ async def test_a_replay_goes_on_after_a_restart(run_service, raw, eventually):
     assert (await first.replay(start="beginning"))["state"] == "running"
     await eventually(lambda: first.calls == [1, 2, 3])
     await first.stop()
-    second = await run(run_service, Shop())
+    second = await run(run_service, make_shop())
     second._replay._wanted.set()
     last = await finished(second, eventually)
     assert (last["state"], last["replayed"]) == ("done", 5)
     assert second.calls == [3, 4, 5]
 
 
-async def test_what_was_replayed_is_noted_as_taken(run_service, raw, eventually):
-    service = Shop(start="3000-0")
+async def test_what_was_replayed_is_noted_as_taken(make_shop, run_service, raw, eventually):
+    service = make_shop(start="3000-0")
     await add(raw, 1, 2, 3)
     await run(run_service, service)
     await ready(raw, eventually, service, [3])
@@ -421,8 +380,8 @@ async def began(raw):
         ({"resume": True}, "no stopped replay"),
     ],
 )
-async def test_what_cannot_be_replayed_is_told(run_service, raw, eventually, params, said):
-    service = Shop(start="beginning")
+async def test_what_cannot_be_replayed_is_told(make_shop, run_service, raw, eventually, params, said):
+    service = make_shop(start="beginning")
     await add(raw, 1, 2, 3)
     await run(run_service, service)
     await ready(raw, eventually, service, [1, 2, 3])
@@ -432,9 +391,9 @@ async def test_what_cannot_be_replayed_is_told(run_service, raw, eventually, par
     assert caught.value.code == -32602
 
 
-async def test_on_the_bench(eventually):
+async def test_on_the_bench(make_shop, eventually):
     """The same in memory, over RPC, with a time in words."""
-    shop = Shop()
+    shop = make_shop()
     with testing.freeze("2026-11-27T09:30") as clock:
         async with testing.running(subject=shop) as bench:
             await bench.append(testing.make_event(n=1))
