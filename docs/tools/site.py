@@ -1,4 +1,4 @@
-"""Add the generated pages to the site: packages of each distribution, settings of each service, the glossary."""
+"""Add the generated pages to the site: packages, settings of each service, the names of band.platform, the glossary."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages themselves."""
     pages = {f"packages/{name}.md": packages_page(name) for name in distributions()}
-    pages |= {"service-settings.md": settings_page(), "glossary.md": glossary_page()}
+    pages |= {
+        "service-settings.md": settings_page(), "platform-api.md": platform_page(), "glossary.md": glossary_page(),
+    }  # fmt: skip
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files
@@ -105,6 +107,19 @@ def settings_section(path: Path) -> str:
 def cell(text: str) -> str:
     """Return text that may stand in a table, with pages of the documentation as links."""
     return re.sub(r"docs/([\w-]+\.md)", r"[\1](\1)", text.replace("|", "\\|").replace("<", "&lt;"))
+
+
+# --- band.platform
+
+
+def platform_page() -> str:
+    """Return the reference of band.platform: a directive for each public name."""
+    path = ROOT / "service_src" / "band" / "src" / "band" / "platform.py"
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    assigned = [node.value for node in body if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "__all__"]
+    names = sorted(ast.literal_eval(assigned[0]), key=str.lower)
+    directives = [f"::: band.platform.{name}\n    options:\n      heading_level: 2\n" for name in names]
+    return "\n".join(["# band.platform", "", docstring(path), "", *directives])
 
 
 # --- glossary

@@ -9,7 +9,9 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import griffe
 import pytest
 import yaml
 
@@ -18,6 +20,10 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 WRITE = re.compile(r"^# write (\S+)\n")
 APPEND = re.compile(r"^# append (\S+)\n")
 MADE = re.compile(r"^# (\S+) \(as made\)\n")
+site = importlib.util.module_from_spec(
+    _found := importlib.util.spec_from_file_location("site_pages", ROOT / "docs" / "tools" / "site.py")
+)
+_found.loader.exec_module(site)
 
 
 @pytest.mark.timeout(300)  # it starts several processes, beside whatever else runs
@@ -68,14 +74,6 @@ def test_the_guides_service_is_the_one_that_type_checkers_see() -> None:
     assert "\n\n".join([written, *more]) == (ROOT / "docs" / "examples" / "visits.py").read_text(encoding="utf-8")
 
 
-def test_the_api_reference_lists_the_platforms_names() -> None:
-    """Each name of band.platform stands in the page."""
-    from band import platform
-
-    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    assert [name for name in platform.__all__ if f"`{name}`" not in text] == []
-
-
 def anchors_of(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
     text = BLOCK.sub("", page.read_text(encoding="utf-8"))
@@ -105,19 +103,68 @@ def test_readme_lists_every_page() -> None:
     assert sorted([*table, "index.md"]) == sorted(path.name for path in decisions.glob("*.md"))
 
 
-def test_the_api_reference_names_everything_that_is_imported() -> None:
-    """Each public name of band has its place in the page, but for aiohttp's own `web`, `app` and the plain `loop`."""
+def test_the_api_reference_has_every_public_name() -> None:
+    """Names of band and band.testing have a heading; those of band.platform a line and a place in their own page."""
     import band
+    from band import platform, testing
 
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     titles = {word for line in re.findall(r"^## (.+)$", text, re.MULTILINE) for word in line.split(", ")}
-    assert set(band.__all__) - {"web", "app", "loop", "logger"} <= titles
+    assert {*band.__all__, *(f"testing.{name}" for name in testing.__all__)} - titles == set()
+    assert [name for name in platform.__all__ if f"`{name}`" not in text] == []
+    page = site.platform_page()
+    assert [name for name in platform.__all__ if f"::: band.platform.{name}\n" not in page] == []
+    errors = [name for name in band.__all__ if name.endswith("Error")]
+    assert [name for name in errors if f"        - {name}\n" not in text] == []
+
+
+def public_objects() -> dict[str, Any]:
+    """Return what the reference describes: path → object, the methods that the pages show among them."""
+    band = griffe.load("band", search_paths=[ROOT / "service_src" / "band" / "src"])
+    assert isinstance(band, griffe.Module)
+    pages = (ROOT / "docs" / "api.md").read_text(encoding="utf-8") + site.platform_page()
+    found: dict[str, Any] = {}
+    for path, options in re.findall(r"^::: band\.(\S+)\n((?: {4}.*\n)*)", pages, re.MULTILINE):
+        one = band[path]
+        found[one.canonical_path] = one
+        listed = re.findall(r"members: \[(.*)\]|^ +- (\w+)$", options, re.MULTILINE)
+        names = [name for inline, line in listed for name in (inline.split(", ") if inline else [line])]
+        shown = one.members if one.is_class and "members:" not in options else {name: one[name] for name in names}
+        found |= {
+            member.canonical_path: member
+            for name, member in shown.items()
+            if name in names or (not name.startswith("_") and (member.is_function or member.has_docstring))
+        }
+    return found
+
+
+def test_the_api_reference_is_complete() -> None:
+    """Each object says what it is; each parameter has a type; each error that a function raises itself is named."""
+    objects = public_objects()
+    assert len(objects) > 150
+    assert [path for path, one in objects.items() if not one.has_docstring] == []
+    functions = {path: one for path, one in objects.items() if one.is_function}
+    untyped = [
+        f"{path}({parameter.name})"
+        for path, one in functions.items()
+        for parameter in one.parameters
+        if parameter.annotation is None and parameter.name not in {"self", "cls"}
+    ]
+    assert untyped == []
+    assert [path for path, one in functions.items() if one.returns is None] == []
+    unnamed = [
+        f"{path} raises {name}"
+        for path, one in functions.items()
+        for name in re.findall(r"^ +raise (\w+)\(", one.source, re.MULTILINE)
+        if name not in one.docstring.value and not re.search(rf"except .*\b{name}\b", one.source)
+    ]
+    assert unnamed == []
 
 
 def test_the_site_has_every_page_in_its_navigation() -> None:
     """Whoever reads the site finds what README links."""
     listed = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    generated = {"service-settings.md", "glossary.md"}
+    generated = {"service-settings.md", "platform-api.md", "glossary.md"}
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert sorted(listed) == sorted(pages | generated)
 

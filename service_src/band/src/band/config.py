@@ -136,8 +136,9 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 YES = frozenset({"1", "true", "yes", "on"})
+"""Words that mean yes in an environment variable or a setting, in lower case."""
 NO = frozenset({"0", "false", "no", "off", ""})
-"""Words in an environment variable or a setting."""
+"""Words that mean no."""
 
 
 def parse_bool(value: Any) -> bool:

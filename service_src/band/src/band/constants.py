@@ -6,12 +6,17 @@ from typing import Final
 
 DIRECTOR_SERVICE: Final = "director"
 FRONTIER_SERVICE: Final = "front"
+"""The name of the service that takes events over HTTP."""
 ENRICH: Final = "enrich"
+"""The channel on which front asks all enrichers at once."""
 BROADCAST: Final = "broadcast"
+"""The channel on which accepted events are published, at most once, for listeners of the original platform."""
 
 REQUEST_STATUS: Final = "__status"
 REQUEST_METRICS: Final = "__metrics"
+"""The method that returns a service's metrics in Prometheus' text format."""
 NOTIFY_ALIVE: Final = "__iamalive"
+"""The notification by which a service tells the director every five seconds that it runs."""
 
 INSTANCE_SEPARATOR: Final = "#"
 """Between a service's name and its instance, in the name of the channel that only this instance reads."""
@@ -31,6 +36,8 @@ RPC_TIMEOUT: Final = 2.0
 """Seconds that a call waits for its answer unless told otherwise (the original's 2 s)."""
 
 EVENTS_STREAM: Final = "events"
+"""The key of the stream of accepted events; each entry has the event as JSON in its field ``event``."""
 DEAD_LETTERS: Final = "dead:{name}"
+"""The key of the stream of a service's dead letters; ``name`` is the service's."""
 REGISTRATIONS_KEY: Final = "front:registrations"
 """What front knows of all services, as JSON: ``register`` (rows) and ``state_hash``. The director writes it."""

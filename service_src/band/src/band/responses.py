@@ -11,12 +11,17 @@ from typing import Any
 
 TYPE_KEY = "type__"
 
-# A transparent 1×1 GIF, 43 bytes: the smallest valid answer to an <img> that only reports an event.
 PIXEL_GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
+"""A transparent 1×1 GIF, 43 bytes: the smallest valid answer to an ``<img>`` that only reports an event."""
 
 
 class BaseBandResponse(dict[str, Any]):
-    """A response with a type. As a mapping it holds its data (empty when the data is no mapping)."""
+    """A response with a type. As a mapping it holds its data (empty when the data is no mapping).
+
+    Args:
+        data: any JSON value.
+        status_code: the HTTP status. Default: that of the type.
+    """
 
     type__ = "data"
 

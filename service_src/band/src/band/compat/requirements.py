@@ -57,7 +57,10 @@ class Adapted(msgspec.Struct, frozen=True):
 
 
 def adapt(text: str) -> Adapted:
-    """Return the requirements in ``text`` as they install beside today's band."""
+    """Return the requirements in ``text`` (a ``requirements.txt``) as they install beside today's band.
+
+    The answer has the new ``text``, and the lines that were ``changed`` or ``refused``, each with its number and why.
+    """
     lines, changed, refused = [], [], []
     for number, line in enumerate(text.splitlines(), 1):
         name, version = _read(line)

@@ -129,7 +129,11 @@ class RpcClient:
         self._link.publish(to, messages.notification(to, method, self.name, params), keep=True)
 
     def __getattr__(self, service: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-        """``rpc.anything("method", k=v)`` is ``rpc.request("anything", "method", k=v)``."""
+        """``rpc.anything("method", k=v)`` is ``rpc.request("anything", "method", k=v)``.
+
+        Raises:
+            AttributeError: the name begins with an underscore, so it is no service.
+        """
         if service.startswith("_"):
             raise AttributeError(service)
 

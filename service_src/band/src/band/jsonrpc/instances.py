@@ -19,7 +19,9 @@ from band.errors import RedisError, RedisReplyError, RedisUnavailable
 from band.redis.link import RedisLink
 
 CHANNEL: Final = "band:presence"
+"""The channel on which instances of services say that they come and go."""
 KEY: Final = "band:instances:{service}"
+"""The key of a service's sorted set: instance → the time until which it counts, in seconds since 1970."""
 REFRESH: Final = 3.0
 """Seconds between two signs of life, and between two looks at the services that are called."""
 LIFETIME: Final = 10.0

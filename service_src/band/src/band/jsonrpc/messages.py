@@ -14,7 +14,9 @@ from band import json_codec
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 METHOD_NOT_FOUND: Final = -32601
+"""Error code: the service has no such method."""
 INVALID_PARAMS: Final = -32602
+"""Error code: the parameters do not fit the method; the message says which."""
 SERVER_ERROR: Final = -32000
 OVERLOADED: Final = -32005
 

@@ -19,7 +19,18 @@ DEFAULT_DSN = f"redis://{DEFAULT_HOST}:{DEFAULT_PORT}"
 
 
 class RedisAddress(msgspec.Struct, frozen=True):
-    """Where a Redis server is and how to enter. Its text never shows the password."""
+    """Where a Redis server is and how to enter. Its text never shows the password.
+
+    Attributes:
+        host: name or address.
+        port: TCP port.
+        db: number of the database.
+        username: empty: the default user.
+        password: empty: none.
+        tls: whether the connection is encrypted.
+        path: of a Unix socket, instead of host and port.
+        memory: name of a bus inside this process, instead of a server; for tests.
+    """
 
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT

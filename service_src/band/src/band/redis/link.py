@@ -36,7 +36,12 @@ OUTBOX_MESSAGES: Final = 20_000
 
 
 class RedisLink:
-    """A supervised connection for commands and, if ``on_message`` is given, for subscriptions."""
+    """A supervised connection for commands and, if ``on_message`` is given, for subscriptions.
+
+    Args:
+        name: under which Redis lists it.
+        on_message: gets the channel (str) and the payload (bytes) of each message.
+    """
 
     def __init__(self, name: str = "band", on_message: OnMessage | None = None) -> None:
         self.name = name

@@ -33,7 +33,27 @@ OF_EVERY_SERVICE: Final = (
 
 
 class ServiceConfig(msgspec.Struct, frozen=True):
-    """What the framework itself needs to know, read once at start."""
+    """What the framework itself needs to know, read once at start.
+
+    Attributes:
+        name: the service's.
+        host: the address on which the HTTP port listens.
+        port: the port; 0: any free one.
+        redis_dsn: the address of Redis, see :class:`band.platform.RedisAddress`.
+        listen_all: the listener gets what is published on ``broadcast``, not the stream.
+        listen_enrich: the service gets requests to all enrichers, even if it has no ``expose.enricher``.
+        jobs_limit: background jobs that may run at once.
+        http_prefix: stands before the framework's own paths: ``/health``, ``/metrics``, ``/__status``.
+        log_level: a level name of the standard library.
+        json_logs: one JSON object a line instead of text for people.
+        events_from: where a new listener begins, instead of what its declaration says: the id behind which, ``0`` or
+            ``$``.
+        stop_timeout: seconds from SIGTERM to the end.
+        dead_letters_max: dead letters that are kept.
+        dead_letters_max_mb: megabytes of Redis' memory for them.
+        allowed_hosts: further names under which the HTTP port is reached.
+        allowed_origins: sites whose pages may call it; ``*``: all.
+    """
 
     name: str
     host: str = DEFAULT_HOST
@@ -48,7 +68,6 @@ class ServiceConfig(msgspec.Struct, frozen=True):
     log_level: str = "INFO"
     json_logs: bool = False
     events_from: str = ""
-    """Where a new listener begins, instead of what its declaration says: the id behind which, ``0`` or ``$``."""
     stop_timeout: float = STOP_TIMEOUT
     dead_letters_max: int = MAX_ENTRIES
     dead_letters_max_mb: int = MAX_MB

@@ -11,7 +11,9 @@ from band.registry import Registry, resolve
 from band.telemetry.logs import mask, mask_text
 
 OK: Final = "ok"
+"""The status of what works."""
 DEGRADED: Final = "degraded"
+"""The status of what works, but not as it should; the reason stands beside it."""
 FAILING: Final = "failing"
 _ORDER: Final = (OK, DEGRADED, FAILING)
 

@@ -83,6 +83,7 @@ class Service:
     def __init__(self, loops: Loops | None = None) -> None:
         self.loops = loops or Loops()
         self.metrics = Metrics()
+        """The service's own metrics, shown at ``/metrics`` of its port."""
         self.registry = Registry()
         self.expose = Expose(self.registry)
         self.middleware = Worker(self.registry.middlewares)

@@ -17,8 +17,8 @@ from band.redis.link import RedisLink
 
 Event = Mapping[str, Any]
 RETRY_SECONDS = 1.0
-# Letters may be as large as events are: what is read at once is bounded in bytes, not only in number.
 READ_BYTES = 4_000_000
+"""Bytes that are read at once: letters may be as large as events are, so that a number alone is no bound."""
 _PAGE = 50
 # Until it is known how large they are.
 _FIRST_PAGE = 10
@@ -26,9 +26,14 @@ _ID = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
 
 
 class Letter(msgspec.Struct, frozen=True):
-    """One entry: its id in the stream, the event, and why it is here; `size` in bytes.
+    """One entry of a stream of dead letters.
 
-    One that is not `readable` has no event but what the entry holds instead.
+    Attributes:
+        stream_id: its own id in that stream.
+        event: the event; of an entry that is not ``readable``, ``{"unreadable": …}`` with what it holds instead.
+        facts: what stands beside the event: ``reason``, and more.
+        readable: whether it holds an event.
+        size: of the entry, in bytes.
     """
 
     stream_id: str
@@ -49,7 +54,17 @@ class Letter(msgspec.Struct, frozen=True):
 
 
 class LetterStream:
-    """A stream of events with facts beside each, in the form of band's own dead letters."""
+    """A stream of events with facts beside each, in the form of band's own dead letters.
+
+    Args:
+        redis: the connection.
+        key: of the stream.
+        most: about so many entries are kept, the newest; 0: all.
+        errors: exceptions after which an entry is added again a second later. All others are raised.
+
+    Raises:
+        RedisError: Redis refused or could not be asked; raised by all methods, by ``add`` as ``errors`` says.
+    """
 
     def __init__(self, redis: RedisLink, key: str, most: int = 0, errors: tuple[type[Exception], ...] = ()) -> None:
         self.key = key
