@@ -57,6 +57,16 @@ async def lab():
         yield bench
 
 
+@pytest.mark.parametrize("page", ["/echo", "/health", "/metrics", "/__status", "/openapi.json", "/nowhere"])
+async def test_the_guard_against_other_sites_comes_first(lab, page) -> None:
+    """One guard for every page of the port: functions, those without a function, and those that are not there."""
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{lab.service.port}") as session:
+        for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}):
+            async with session.get(page, headers=headers) as answer:
+                assert answer.status == 403
+    assert lab.seen == []
+
+
 async def test_every_transport_goes_through_in_order(lab) -> None:
     assert await lab.call("echo", a=1) == {"wrapped": {"a": 1, "added": True}}
     async with aiohttp.ClientSession(f"http://127.0.0.1:{lab.service.port}") as session:

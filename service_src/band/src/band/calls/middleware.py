@@ -29,7 +29,8 @@ class Call(msgspec.Struct):
 
     Attributes:
         transport: how it came: ``rpc``, ``http``, or ``stream`` for a listener of the durable stream.
-        exposed: the function: ``exposed.name``, ``exposed.role``. None for a page of the HTTP port without a function.
+        exposed: the function: ``exposed.name``, ``exposed.role``. None in the guard against other sites, which is asked
+            for pages without a function too.
         params: the parameters before conversion; for a listener, the event.
         events: the events of a listener with ``batch``, otherwise None.
         sender: over RPC: the calling service, or its instance (``front#1a2b3c4d``).
@@ -47,7 +48,7 @@ class Call(msgspec.Struct):
 
     @property
     def method(self) -> str:
-        """The function's name; empty for a page without a function."""
+        """The function's name; empty where there is no function."""
         return self.exposed.name if self.exposed else ""
 
 

@@ -20,6 +20,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from band.calls.middleware import HTTP, Call, Middleware, Next
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+"""Names of this host that only its own programs reach."""
 ANY_SITE: Final = "*"
 _OWN_SITE = frozenset({"same-origin", "none"})
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?", re.IGNORECASE)
@@ -140,6 +141,10 @@ def guard_other_sites(policy: Callable[[], SitePolicy], reads: Callable[[web.Req
 
 def protect(app: web.Application, policy: Callable[[], SitePolicy], reads: Callable[[web.Request], bool]) -> None:
     """Have ``app`` answer 403 to what the policy refuses, and give CORS headers to the origins that it allows.
+
+    The guard is a middleware of the hook ``(call, following)``, the outermost one of HTTP. It is asked here, once for
+    every request, and not in the chain of the exposed functions: the port also has pages without a function
+    (``/health``, ``/metrics``, ``/openapi.json``, routes of ``dome``), to which the same rule applies.
 
     Args:
         app: gets a middleware, before all that it has, and a signal.
