@@ -258,6 +258,24 @@ def test_what_others_import_is_in_all() -> None:
     assert wrong == []
 
 
+def test_our_services_are_objects() -> None:
+    """They use `Service()`, not the parts of the process's own service; the director is the only one in its process."""
+    parts = {
+        "app", "cleanup", "crontab", "dome", "expose", "health", "lifespan", "link", "metrics", "middleware", "rpc",
+        "scheduler", "setup", "worker",
+    }  # fmt: skip
+    wrong = [
+        f"{path.relative_to(ROOT)}: {alias.name}"
+        for other in set(OTHERS) - {"director"}
+        for path in modules(other).values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module == "band"
+        for alias in node.names
+        if alias.name in parts
+    ]
+    assert wrong == []
+
+
 def test_the_platforms_names_are_all_used() -> None:
     """What nobody imports from ``band.platform`` any more is taken off it."""
     public = set(importlib.import_module("band.platform").__all__)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from datetime import UTC, datetime
 
 import pytest
 
-from band import Reject, Retry, testing
+from band import Reject, Retry, settings, testing
 from band.redis import in_memory
 from band.service.lifecycle import Service
 
@@ -18,35 +19,8 @@ def numbered(*numbers):
     return [testing.make_event(n=number) for number in numbers]
 
 
-class Shop(Service):
-    """A listener that does with each number what it is told to, once for each entry of ``says[n]``."""
-
-    def __init__(self, says=None, **options):
-        super().__init__()
-        self.says = says or {}
-        self.calls: list[object] = []
-
-        def heard(numbers):
-            for number in numbers:
-                if self.says.get(number):
-                    raise self.says[number].pop(0)
-
-        if options.get("batch"):
-
-            @self.expose.listener(**options)
-            async def broadcast(events):
-                self.calls.append([event["n"] for event in events])
-                heard(self.calls[-1])
-        else:
-
-            @self.expose.listener(**options)
-            async def broadcast(n, **event):
-                self.calls.append(n)
-                heard([n])
-
-
-async def test_events_are_delivered_and_acknowledged():
-    shop = Shop()
+async def test_events_are_delivered_and_acknowledged(make_shop):
+    shop = make_shop()
     async with testing.running(subject=shop) as bench:
         await bench.append(*numbered(1, 2, 3))
         await bench.settled()
@@ -54,8 +28,8 @@ async def test_events_are_delivered_and_acknowledged():
         assert await bench.dead_letters() == []
 
 
-async def test_failures_are_repeated_without_a_pause_and_end_as_dead_letters():
-    shop = Shop({1: [OSError("away")] * 2, 2: [OSError("gone")] * 9}, max_attempts=3)
+async def test_failures_are_repeated_without_a_pause_and_end_as_dead_letters(make_shop):
+    shop = make_shop({1: [OSError("away")] * 2, 2: [OSError("gone")] * 9}, max_attempts=3)
     async with testing.running(subject=shop) as bench:
         await bench.append(*numbered(1, 2))
         await bench.settled()
@@ -65,8 +39,8 @@ async def test_failures_are_repeated_without_a_pause_and_end_as_dead_letters():
         assert "gone" in letter["reason"]
 
 
-async def test_rejected_events_are_replayed_when_the_cause_is_gone():
-    shop = Shop({1: [Reject("no such project")]})
+async def test_rejected_events_are_replayed_when_the_cause_is_gone(make_shop):
+    shop = make_shop({1: [Reject("no such project")]})
     async with testing.running(subject=shop) as bench:
         await bench.append(*numbered(1, 2))
         await bench.settled()
@@ -76,9 +50,9 @@ async def test_rejected_events_are_replayed_when_the_cause_is_gone():
         assert await bench.dead_letters() == []
 
 
-async def test_a_frozen_clock_is_advanced_to_a_retry():
+async def test_a_frozen_clock_is_advanced_to_a_retry(make_shop):
     """An hour passes at once; a second before, nothing is delivered."""
-    shop = Shop({1: [Retry(after=3600)]})
+    shop = make_shop({1: [Retry(after=3600)]})
     with testing.freeze("2026-11-27T09:30") as clock:
         async with testing.running(subject=shop) as bench:
             await bench.append(*numbered(1, 2))
@@ -91,9 +65,9 @@ async def test_a_frozen_clock_is_advanced_to_a_retry():
             assert shop.calls == [1, 2, 1]
 
 
-async def test_a_delay_outlives_the_service():
+async def test_a_delay_outlives_the_service(make_shop):
     """The next life on the same bus waits for the rest of the hour."""
-    first, second, keeper = Shop({1: [Retry(after=3600)]}), Shop(), Service()
+    first, second, keeper = make_shop({1: [Retry(after=3600)]}), make_shop(), Service()
     with testing.freeze("2026-11-27T09:30") as clock:
         async with testing.running(subject=keeper, name="keeper") as bus:
             async with testing.running(subject=first, name="shop", beside=bus) as bench:
@@ -108,8 +82,8 @@ async def test_a_delay_outlives_the_service():
                 assert second.calls == [1]
 
 
-async def test_several_services_get_the_same_events_and_call_each_other():
-    first, second = Shop(), Shop(batch=10)
+async def test_several_services_get_the_same_events_and_call_each_other(make_shop):
+    first, second = make_shop(), make_shop(batch=10)
 
     @second.expose()
     async def ask(**params):
@@ -130,8 +104,8 @@ async def test_several_services_get_the_same_events_and_call_each_other():
         assert await two.call("ask") == {"calls": 2}
 
 
-async def test_benches_share_nothing_and_leave_nothing():
-    shop, before = Shop(backoff=1.0), dict(in_memory._buses)
+async def test_benches_share_nothing_and_leave_nothing(make_shop):
+    shop, before = make_shop(backoff=1.0), dict(in_memory._buses)
     async with testing.running(subject=shop) as bench:
         await bench.append(*numbered(1))
         await bench.settled()
@@ -171,6 +145,48 @@ def test_the_clock_stands_still(at):
         assert time.time() == 1795771860
 
 
+@pytest.fixture
+def limited(tmp_path, monkeypatch):
+    """The folder of a service that reads a setting while it is imported, and another one later."""
+    (tmp_path / "limited").mkdir()
+    (tmp_path / "limited" / "__init__.py").write_text("")
+    (tmp_path / "limited" / "handlers.py").write_text(
+        "from band import Service, settings\n"
+        "service, limit = Service(), settings.limit\n"
+        "@service.expose()\n"
+        "def told():\n"
+        "    return [limit, settings.unit]\n"
+    )
+    (tmp_path / "config.yaml").write_text("limit: {{ LIMIT|default(3) }}\nunit: {{ UNIT|default('day') }}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "limited", raising=False)
+    return tmp_path
+
+
+async def test_a_module_is_imported_with_the_settings_of_its_folder(limited):
+    """Each block has a service of its own; afterwards settings and modules are what they were."""
+    before = dict(settings)
+    with testing.imported("limited.handlers", limited) as first:
+        async with testing.running(subject=first.service) as bench:
+            assert await bench.call("told") == [3, "day"]
+            with testing.imported("limited.handlers", limited, LIMIT="5", UNIT="week") as second:
+                async with testing.running(subject=second.service) as other:
+                    assert await other.call("told") == [5, "week"]
+            assert await bench.call("told") == [3, "day"]
+        assert second.service is not first.service
+        assert sys.modules["limited.handlers"] is first
+    assert settings == before
+    assert "limited.handlers" not in sys.modules
+
+
+def test_settings_come_back_after_an_import_that_fails(limited):
+    before = dict(settings)
+    (limited / "limited" / "handlers.py").write_text("1 / 0")
+    with pytest.raises(ZeroDivisionError), testing.imported("limited.handlers", limited):
+        pass
+    assert settings == before
+
+
 HISTORIES = {
     "all is well": ({}, {}, 5),
     "one fails twice": ({}, {2: [OSError("away"), OSError("away")]}, 4),
@@ -185,12 +201,15 @@ HISTORIES = {
 
 
 @pytest.mark.parametrize("history", HISTORIES)
-async def test_a_listener_sees_the_same_on_the_bench_and_on_redis(run_service, peer, eventually, history):
+async def test_a_listener_sees_the_same_on_the_bench_and_on_redis(make_shop, run_service, peer, eventually, history):
     """The same calls in the same order, and the same dead letters."""
     options, says, events = HISTORIES[history]
     options = {**options, "backoff": 0, "backoff_max": 0}
     copy = {number: list(answers) for number, answers in says.items()}
-    ours, theirs = Shop(copy, **options), Shop({number: list(answers) for number, answers in says.items()}, **options)
+    ours, theirs = (
+        make_shop(copy, **options),
+        make_shop({number: list(answers) for number, answers in says.items()}, **options),
+    )
 
     async with testing.running(subject=ours, name="listen", events_from="0") as bench:
         await bench.append(*numbered(*range(events)))
@@ -202,7 +221,7 @@ async def test_a_listener_sees_the_same_on_the_bench_and_on_redis(run_service, p
     for event in numbered(*range(events)):
         await raw.command("XADD", "events", "*", "event", json.dumps(event))
     service = await run_service(theirs, name="listen", events_from="0")
-    await eventually(lambda: all_done(raw))
+    await eventually(raw.all_done)
     found = await service._letters.dead_letters()
 
     if not options.get("batch"):
@@ -213,9 +232,3 @@ async def test_a_listener_sees_the_same_on_the_bench_and_on_redis(run_service, p
 
 def flat(calls):
     return [number for call in calls for number in (call if isinstance(call, list) else [call])]
-
-
-async def all_done(raw):
-    newest = (await raw.command("XINFO", "STREAM", "events"))[b"last-generated-id"]
-    groups = await raw.command("XINFO", "GROUPS", "events")
-    return [(one[b"last-delivered-id"], one[b"pending"]) for one in groups] == [(newest, 0)]

@@ -78,6 +78,7 @@ COMMANDS = st.one_of(
     command("EXPIRE", st.sampled_from(["hash", "text"]), 1000),
     command("SET", "text", st.sampled_from(["a", "b"]), "NX", "PX", 100_000),
     command("GET", st.sampled_from(["text", "events"])),
+    command("SCAN", 0, "MATCH", st.sampled_from(["*", "e*", "hash"]), "COUNT", 1000),
     command("EVAL", LET, 1, "text", st.sampled_from(["a", "b"])),
     command("EVAL", HOLD, 1, "text", st.sampled_from(["a", "b"]), 100_000),
 )
@@ -125,6 +126,8 @@ def plain(parts: tuple[Any, ...], reply: Any) -> Any:
     if parts[0] == "XINFO":
         rows = reply if isinstance(reply, list) else [reply]
         return [{key: row[key] for key in KEPT if key in row} for row in rows]
+    if parts[0] == "SCAN":
+        return [reply[0], sorted(reply[1])]
     if parts[0] == "XPENDING" and len(parts) > 3:
         return [[*row[:2], row[3]] for row in reply]
     return reply

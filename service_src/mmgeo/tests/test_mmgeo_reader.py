@@ -287,11 +287,12 @@ _SERVICE = """
 import sys
 from band import settings, start_server
 from geo import service as geo_service
-from mmgeo import check, service
+from mmgeo import check
+from mmgeo.service import service
 check._COMMAND = (sys.executable, "-c", "import os, sys, time; print(os.getpid(), file=open('pid', 'w'), flush=True); "
     "time.sleep(600)")
 geo_service._OPEN_SECONDS = float(sys.argv[1])
-start_server(**settings)
+start_server(service, **settings)
 """
 
 

@@ -1,24 +1,19 @@
-"""The bot as a process of its own, against a double of Telegram's Bot API."""
+"""The bot on the bench, against a double of Telegram's Bot API."""
 
 import asyncio
-import json
-import os
-import shutil
-import signal
-import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-CONFIG = Path(__file__).resolve().parents[3] / "band_images" / "tg_hellobot" / "config.yaml"
+from band import RpcRemoteError, testing
+
+IMAGE = Path(__file__).resolve().parents[3] / "band_images" / "tg_hellobot"
 TOKEN = "123456:c4n4ry-t0k3n"
 
 
@@ -70,30 +65,12 @@ class TelegramDouble:
         return web.json_response(body, status=code)
 
 
-class Bot:
-    """A running `python -m tg_hellobot`."""
+Run = Callable[..., AbstractAsyncContextManager[testing.Bench]]
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
-        self.process = process
-        self.port = port
-        self.output = b""
 
-    async def get(self, path: str, **params: Any) -> Any:
-        """The JSON answer of the service's own port."""
-        url = f"http://127.0.0.1:{self.port}{path}"
-        async with aiohttp.ClientSession() as session, session.get(url, params=params) as answer:
-            return await answer.json()
-
-    async def condition(self) -> dict[str, Any]:
-        """The check called telegram."""
-        return dict((await self.get("/health"))["checks"]["telegram"])
-
-    async def stop(self) -> None:
-        """End it and keep what it printed."""
-        if self.process.returncode is None:
-            self.process.send_signal(signal.SIGTERM)
-        out, _ = await asyncio.wait_for(self.process.communicate(), 12)
-        self.output += out
+async def condition(bot: testing.Bench) -> dict[str, Any]:
+    """The check called telegram."""
+    return dict((await bot.call("__status"))["health"]["checks"]["telegram"])
 
 
 @pytest.fixture
@@ -110,41 +87,17 @@ async def api(telegram: TelegramDouble) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def run(api: str, tmp_path: Path) -> Callable[..., Any]:
-    """Starts the bot with the given environment; there is no Redis, which a bot can do without."""
-    shutil.copy(CONFIG, tmp_path / "config.yaml")
+def run(api: str) -> Run:
+    """Starts the bot with its image's settings and the given environment."""
 
     @asynccontextmanager
-    async def start(**env: str) -> AsyncIterator[Bot]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tg_hellobot", cwd=tmp_path, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env={
-                "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "HOST": "127.0.0.1",
-                "PORT": str(port), "REDIS_DSN": "redis://127.0.0.1:1", "TELEGRAM_API": api, "BOT_TOKEN": TOKEN,
-                "RETRY_FIRST": "0.05", "RETRY_MOST": "0.2", "LOG_LEVEL": "DEBUG", **env,
-            },
-        )  # fmt: skip
-        bot = Bot(process, port)
-        try:
-            await until(lambda: _answers(bot))
-            yield bot
-        finally:
-            await bot.stop()
+    async def start(**env: str) -> AsyncIterator[testing.Bench]:
+        given = {"TELEGRAM_API": api, "BOT_TOKEN": TOKEN, "RETRY_FIRST": "0.05", "RETRY_MOST": "0.2", **env}
+        with testing.imported("tg_hellobot.main", IMAGE, **given) as main:
+            async with testing.running(subject=main.service, name="tg_hellobot") as bench:
+                yield bench
 
     return start
-
-
-async def _answers(bot: Bot) -> bool:
-    assert bot.process.returncode is None, "it ended at once; run it by hand to see why"
-    try:
-        await bot.get("/health")
-    except aiohttp.ClientError:
-        return False
-    return True
 
 
 async def until(check: Callable[[], Any], timeout: float = 8) -> None:
@@ -158,7 +111,7 @@ async def until(check: Callable[[], Any], timeout: float = 8) -> None:
     raise AssertionError("it did not happen in time")
 
 
-async def test_tg_hellobot_says_hello(run: Callable[..., Any], telegram: TelegramDouble) -> None:
+async def test_tg_hellobot_says_hello(run: Run, telegram: TelegramDouble) -> None:
     """/start and hello are answered once each, by name; other talk is not."""
     async with run() as bot:
         for text in ("/start", "what is the time?", "Hello there"):
@@ -166,19 +119,19 @@ async def test_tg_hellobot_says_hello(run: Callable[..., Any], telegram: Telegra
         await until(lambda: len(telegram.sent) == 2)
         await asyncio.sleep(0.1)
         assert telegram.sent == [{"chat_id": 7, "text": "Hello, Ann!"}] * 2
-        assert await bot.condition() == {"status": "ok", "answered": 2}
+        assert await condition(bot) == {"status": "ok", "answered": 2}
 
 
-async def test_tg_hellobot_methods(run: Callable[..., Any], telegram: TelegramDouble) -> None:
+async def test_tg_hellobot_methods(run: Run, telegram: TelegramDouble) -> None:
     """The methods greet, tell who the bot is, and send."""
     async with run() as bot:
-        assert await bot.get("/hello", name="Zoë") == {"message": "Hello, Zoë!"}
-        assert (await bot.get("/me"))["username"] == "hello_bot"
-        assert await bot.get("/send", chat_id=9, text="Hi") == {"sent": True, "message_id": 1}
+        assert await bot.call("hello", name="Zoë") == {"message": "Hello, Zoë!"}
+        assert (await bot.call("me"))["username"] == "hello_bot"
+        assert await bot.call("send", chat_id=9, text="Hi") == {"sent": True, "message_id": 1}
     assert telegram.sent[0]["text"] == "Hi"
 
 
-async def test_tg_hellobot_waits_as_told(run: Callable[..., Any], telegram: TelegramDouble) -> None:
+async def test_tg_hellobot_waits_as_told(run: Run, telegram: TelegramDouble) -> None:
     """429 with retry_after is obeyed, 409 is waited out, and then it answers again."""
     telegram.troubles = [{"code": 429, "retry_after": 0.5}, {"code": 409}]
     telegram.write("/start")
@@ -187,34 +140,39 @@ async def test_tg_hellobot_waits_as_told(run: Callable[..., Any], telegram: Tele
     assert telegram.polls[1] - telegram.polls[0] >= 0.5
 
 
-async def test_tg_hellobot_tells_its_trouble(run: Callable[..., Any]) -> None:
-    """A wrong token is trouble in health, in Telegram's words, and neither shown nor printed."""
-    async with run(BOT_TOKEN="999:wr0ng-t0k3n") as bot:
-        await until(lambda: _troubled(bot))
-        condition = await bot.condition()
-        assert (condition["status"], condition["reason"]) == ("degraded", "401: Unauthorized")
-    assert b"wr0ng" not in bot.output
+async def test_tg_hellobot_tells_its_trouble(run: Run) -> None:
+    """A wrong token is trouble in health, in Telegram's words, and neither shown nor logged."""
+    with testing.capture_logs() as logs:
+        async with run(BOT_TOKEN="999:wr0ng-t0k3n") as bot:
+            await until(lambda: _troubled(bot))
+            facts = await condition(bot)
+    assert (facts["status"], facts["reason"]) == ("degraded", "401: Unauthorized")
+    assert "telegram_trouble" in [line["event"] for line in logs]
+    assert "wr0ng" not in str(logs)
 
 
-async def test_tg_hellobot_survives_no_network(run: Callable[..., Any]) -> None:
-    """Telegram out of reach: it keeps trying, says so, and does not print the address with the token in it."""
-    async with run(TELEGRAM_API="http://127.0.0.1:1") as bot:
-        await until(lambda: _troubled(bot))
-        assert "does not answer" in (await bot.condition())["reason"]
-        message = json.dumps(await bot.get("/me"))
-    assert TOKEN not in message
-    assert TOKEN.encode() not in bot.output
+async def test_tg_hellobot_survives_no_network(run: Run) -> None:
+    """Telegram out of reach: it keeps trying, says so, and nowhere shows the address with the token in it."""
+    with testing.capture_logs() as logs:
+        async with run(TELEGRAM_API="http://127.0.0.1:1") as bot:
+            await until(lambda: _troubled(bot))
+            assert "does not answer" in (await condition(bot))["reason"]
+            with pytest.raises(RpcRemoteError) as refused:
+                await bot.call("me")
+    assert "does not answer" in str(refused.value)
+    assert TOKEN not in f"{refused.value} {logs}"
 
 
-async def _troubled(bot: Bot) -> bool:
-    return bool((await bot.condition())["status"] != "ok")
+async def _troubled(bot: testing.Bench) -> bool:
+    return bool((await condition(bot))["status"] != "ok")
 
 
-async def test_tg_hellobot_without_a_token(run: Callable[..., Any]) -> None:
+async def test_tg_hellobot_without_a_token(run: Run) -> None:
     """Without a token it runs, greets, and says what to set: in health, and to whoever wants to send."""
     async with run(BOT_TOKEN="") as bot:
-        assert await bot.get("/hello") == {"message": "Hello, world!"}
-        condition = await bot.condition()
-        assert condition["status"] == "degraded"
-        assert "BOT_TOKEN" in condition["reason"]
-        assert "BOT_TOKEN" in json.dumps(await bot.get("/me"))
+        assert await bot.call("hello") == {"message": "Hello, world!"}
+        facts = await condition(bot)
+        assert facts["status"] == "degraded"
+        assert "BOT_TOKEN" in facts["reason"]
+        with pytest.raises(RpcRemoteError, match="BOT_TOKEN"):
+            await bot.call("me")

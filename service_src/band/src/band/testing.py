@@ -6,9 +6,10 @@ real Redis: it acknowledges, retries, rejects, makes dead letters and replays th
 ::
 
     from band import testing
+    from weekday.handlers import service
 
     async def test_weekday():
-        async with testing.running("weekday.handlers") as weekday:
+        async with testing.running(subject=service) as weekday:
             added = await weekday.enrich({"key": "in.gen.track.page"})
             assert added["weekday"]
 
@@ -23,15 +24,18 @@ import asyncio
 import contextlib
 import importlib
 import secrets
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 import msgspec
 from structlog.testing import capture_logs
 
-from band import json_codec
+from band import config, json_codec
 from band.constants import EVENTS_STREAM, ROLE_ENRICHER, ROLE_LISTENER
 from band.redis import in_memory
 from band.registry import Exposed
@@ -41,7 +45,7 @@ from band.service.lifecycle import Service, service
 from band.stream.processor import ListenerCall
 from band.telemetry.logs import ensure_logs
 
-__all__ = ["Bench", "Clock", "capture_logs", "freeze", "make_event", "running"]
+__all__ = ["Bench", "Clock", "capture_logs", "freeze", "imported", "make_event", "running"]
 
 PATIENCE: Final = 10.0
 """Seconds until a test gives up waiting."""
@@ -270,6 +274,44 @@ def _without_pauses(subject: Service) -> Iterator[None]:
     finally:
         for exposed in listeners:
             subject.registry.add(exposed)
+
+
+@contextlib.contextmanager
+def imported(module: str, folder: str | Path = ".", **env: str) -> Iterator[ModuleType]:
+    """Import a module anew, as a process that starts in ``folder`` does, for the duration of the block.
+
+    Until then ``band.settings`` are those of the folder's ``config.yaml``. What the module makes, such as its
+    ``Service()``, is the block's own, so that a test can have other settings than its neighbours.
+
+    Args:
+        module: the module that reads settings (``"visits.handlers"``); what it imports itself is not imported anew.
+        folder: has ``config.yaml``. Default: the working directory.
+        env: variables to add to the environment from which ``config.yaml`` is rendered.
+
+    Raises:
+        SettingsError: the folder's files cannot be read as settings.
+    """
+    from band import settings
+
+    variables = {**config.environ, **env}
+    wanted = config.with_defaults(config.read_settings(Path(folder), variables), variables)
+    earlier, known = dict(settings), sys.modules.pop(module, None)
+    try:
+        _replace(settings, wanted)
+        yield importlib.import_module(module)
+    finally:
+        _replace(settings, earlier)
+        sys.modules.pop(module, None)
+        if known is not None:
+            parent, _, name = module.rpartition(".")
+            sys.modules[module] = known
+            if parent:
+                setattr(sys.modules[parent], name, known)
+
+
+def _replace(settings: config.Settings, values: dict[str, Any]) -> None:
+    settings.clear()
+    settings.update(values)
 
 
 def _wants(exposed: Exposed, key: str) -> bool:

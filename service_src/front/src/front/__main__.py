@@ -45,7 +45,7 @@ def main() -> None:
 
 def work(settings: FrontSettings, process: WorkerProcess) -> None:
     """Be one process that takes events."""
-    service = Service()
+    service = Service()  # made here and not at import: each worker is a fork, and has one of its own
     FrontService(service, Front(settings, process, service)).register()
     given: dict[str, Any] = {**band.settings}
     if process.number:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 import band
-from band import expose, health, metrics, setup, worker
+from band import Service
 from band.platform import words
 from geo.dataset import Checker, Dataset, Loader, Source
 from geo.lookup import Locator
@@ -33,17 +33,18 @@ def make_dataset(
     )
 
 
-def register(dataset: Dataset[T], locator: Locator[T], *more: Dataset[Any]) -> None:
+def register(service: Service, dataset: Dataset[T], locator: Locator[T], *more: Dataset[Any]) -> None:
     """Offer ``enrich``, ``get`` and ``refresh``, tell of the database in health, and keep it fresh.
 
     Args:
+        service: gets the functions.
         dataset: the database of places.
         locator: answers from it.
         more: databases that add to a place; opened and asked for with the other.
     """
-    dataset.show(metrics)
+    dataset.show(service.metrics)
 
-    @setup()
+    @service.setup
     async def open_database() -> None:
         """Open the database that is there before anybody asks: a new container must not answer worse than the old.
 
@@ -52,29 +53,29 @@ def register(dataset: Dataset[T], locator: Locator[T], *more: Dataset[Any]) -> N
         opening = [asyncio.create_task(one.open()) for one in (dataset, *more)]
         await asyncio.wait(opening, timeout=_OPEN_SECONDS)
 
-    @worker()
+    @service.worker
     async def keep_fresh() -> None:
         """Fetch newer databases of places."""
         await dataset.run()
 
-    @health("database")
+    @service.health("database")
     def database_health() -> dict[str, Any]:
         """Tell source, build date, age and the last error of the database."""
         return {**dataset.health(), "bad_records": locator.bad_records}
 
-    @expose.enricher(
+    @service.expose.enricher(
         keys=words(band.settings.enrich_keys), props={"ip": "td.ip"}, cache=300, cache_version=lambda: locator.version
     )
     def enrich(ip: Any = None, **_params: Any) -> msgspec.Raw:
         """Return the place of an event's address, written already; without one, an empty answer with ``reason``."""
         return locator.answer(ip)
 
-    @expose()
+    @service.expose()
     def get(ip: Any = None) -> dict[str, Any]:
         """Return the place of any address."""
         return locator.locate(ip)
 
-    @expose()
+    @service.expose()
     async def refresh() -> dict[str, Any]:
         """Ask the sources now, in the background; return what health knows at this moment."""
         for one in (dataset, *more):

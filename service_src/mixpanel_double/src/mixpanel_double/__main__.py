@@ -12,9 +12,9 @@ def run() -> None:
     """Start the one or the other."""
     if os.environ.get("REDIS_DSN"):
         from band import settings, start_server
-        from mixpanel_double import main  # noqa: F401 - registers its functions
+        from mixpanel_double.main import service
 
-        start_server(**settings)
+        start_server(service, **settings)
         return
     from mixpanel_double.app import make_app
 

@@ -2,29 +2,31 @@
 
 from typing import Any
 
-from band import InvalidParams, dome, expose, health, settings
+from band import InvalidParams, Service, settings
+from band.platform import words
 from mixpanel_double.app import Double, add_routes
 from mixpanel_double.faults import FaultError
 from mixpanel_double.rules import MAX_BODY
 
+service = Service()
 double = Double(max_body=int(settings.max_body or MAX_BODY), id_field=str(settings.id_field or "insert_id"))
-double.access.set(str(settings.tokens or "").replace(",", " ").split(), {})
-dome.routes += add_routes(double)
+double.access.set(words(str(settings.tokens or "")), {})
+service.dome.routes += add_routes(double)
 
 
-@expose()
+@service.expose()
 async def stats() -> dict[str, Any]:
     """Figures since the start."""
     return double.store.stats()
 
 
-@expose()
+@service.expose()
 async def events(limit: int = 20) -> dict[str, Any]:
     """The newest events as they came."""
     return {"events": double.store.newest(max(1, min(limit, 1000)))}
 
 
-@expose()
+@service.expose()
 async def fail(**order: Any) -> dict[str, Any]:
     """Order a fault: `/call/mixpanel_double/fail?status=429&times=3`.
 
@@ -38,7 +40,7 @@ async def fail(**order: Any) -> dict[str, Any]:
     return {"orders": double.faults.open()}
 
 
-@health
+@service.health
 def counted() -> dict[str, Any]:
     """How many events it counted."""
     return {"status": "ok", "unique": double.store.stats()["unique"]}

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from band import settings, start_server
-from mmgeo import service as service
+from mmgeo.service import service
 
-start_server(**settings)
+start_server(service, **settings)

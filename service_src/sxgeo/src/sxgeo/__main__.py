@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from band import settings, start_server
-from sxgeo import service as service
+from sxgeo.service import service
 
-start_server(**settings)
+start_server(service, **settings)

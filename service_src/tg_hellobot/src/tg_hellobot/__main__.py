@@ -1,8 +1,6 @@
 """`python -m tg_hellobot` starts the service."""
 
 from band import settings, start_server
-from tg_hellobot import main
+from tg_hellobot.main import service
 
-__all__ = ["main"]
-
-start_server(**settings)
+start_server(service, **settings)

@@ -1,8 +1,6 @@
 """`python -m uaparser` starts the service."""
 
 from band import settings, start_server
-from uaparser import main
+from uaparser.main import service
 
-__all__ = ["main"]
-
-start_server(**settings)
+start_server(service, **settings)

@@ -7,6 +7,7 @@ histories on it and on a real Redis. Where Redis is free to do less (``MAXLEN ~`
 from __future__ import annotations
 
 import bisect
+import fnmatch
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
@@ -395,6 +396,12 @@ class Store:
         return False
 
     # --- keys
+
+    def do_scan(self, _cursor: bytes, *options: bytes) -> list[Any]:
+        """SCAN cursor [MATCH pattern] [COUNT n]: all keys at once."""
+        words = [option.upper() for option in options]
+        pattern = options[words.index(b"MATCH") + 1].decode() if b"MATCH" in words else "*"
+        return [b"0", [key.encode() for key in self._keys if fnmatch.fnmatchcase(key, pattern)]]
 
     def _get(self, key: bytes, kind: type, missing: Any) -> Any:
         value = self._keys.get(key.decode(), missing)
