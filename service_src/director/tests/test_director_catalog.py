@@ -137,14 +137,59 @@ def test_a_wrong_band_yml_is_named_when_asked_for(tmp_path: Path, text: str) -> 
 
 @pytest.mark.parametrize("line", ["FROM {band-base-image}", "from --platform=linux/amd64 {band-py} AS one"])
 def test_a_placeholder_that_nobody_fills_in_is_named(tmp_path: Path, line: str) -> None:
-    """A slip in the base's placeholder is told with the one there is, and with the file to correct."""
+    """A slip in the base's placeholder is told with those there are, and with the file to correct."""
     put(tmp_path / "user" / "slip", f"{line}\nRUN true\n")
     put(tmp_path / "user" / "fine", "# FROM {band-old}\nFROM {band-base-py-image}\n")
     catalog = Catalog(tmp_path, None)
-    with pytest.raises(InvalidValue, match=r"the only placeholder is \{band-base-py-image\}") as caught:
+    with pytest.raises(InvalidValue, match=r"\{band-base-py-image\} and \{band-base-ts-image\}") as caught:
         catalog.get("slip")
     assert caught.value.hint.endswith("slip/Dockerfile")
     assert catalog.get("fine").problem == ""
+
+
+TYPESCRIPT = ["FROM {band-base-ts-image}\n", "ARG BASE_CONTAINER=rockstat/band-base-ts:ng\nFROM $BASE_CONTAINER\n"]
+
+
+@pytest.mark.parametrize("dockerfile", TYPESCRIPT)
+def test_a_folder_in_typescript_stands_on_its_own_base(tmp_path: Path, dockerfile: str) -> None:
+    """By the placeholder or the original's build argument, with or without band.yml; its health check is rockme's."""
+    put(tmp_path / "user" / "old", dockerfile)
+    put(tmp_path / "user" / "ours", dockerfile, band_yml="health: {interval: 5}\n")
+    put(tmp_path / "user" / "mute", dockerfile, band_yml="health: false\n")
+    put(tmp_path / "user" / "own", dockerfile, band_yml="health: {command: [/bin/true]}\n")
+    put(tmp_path / "user" / "python", band_yml="{}")
+    found = {image.name: image for image in Catalog(tmp_path, None).images()}
+    assert {name: image.stands_on for name, image in found.items()} == {
+        "old": "base_ts", "ours": "base_ts", "mute": "base_ts", "own": "base_ts", "python": "",
+    }  # fmt: skip
+    checks = {name: check.command if (check := image.health()) else None for name, image in found.items()}
+    assert checks == {
+        "old": ["rockme", "check"], "ours": ["rockme", "check"], "mute": None, "own": ["/bin/true"],
+        "python": ["python", "-m", "band", "check"],
+    }  # fmt: skip
+    assert found["ours"].health().interval == 5  # type: ignore[union-attr]
+    assert (found["old"].band.read_only, found["old"].band.user) == (False, "10001:10001")
+
+
+def test_a_folder_has_one_base(tmp_path: Path) -> None:
+    """Both placeholders in one Dockerfile are refused."""
+    put(tmp_path / "user" / "both", "FROM {band-base-ts-image} AS page\nFROM {band-base-py-image}\n")
+    with pytest.raises(InvalidValue, match="one base image"):
+        Catalog(tmp_path, None).get("both")
+
+
+def test_a_source_in_typescript_is_laid_without_what_npm_and_tsc_made(tmp_path: Path) -> None:
+    """The base image's source has a name of its own; a service's has its folder's."""
+    for folder, source in (("base_ts", "rock_me_ts"), ("send_webhook", "send_webhook")):
+        put(tmp_path / "builtin" / folder, "ARG BASE_CONTAINER=x\nFROM $BASE_CONTAINER\n")
+        home = tmp_path / "src" / source
+        for name in ("lib/index.ts", "node_modules/a/index.js", "dist/index.js", "test/index.test.ts", "package.json"):
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            (home / name).write_text("{}")
+        image = Catalog(None, tmp_path / "builtin", [tmp_path / "src"]).get(folder)
+        assert image.source == home
+        paths = [entry.path for entry in read_entries(image, "x:1")]
+        assert paths == ["Dockerfile", "src/lib/index.ts", "src/package.json"]
 
 
 def test_a_folder_is_named_as_people_find_it(tmp_path: Path) -> None:

@@ -209,6 +209,14 @@ def test_settings_report_all_mistakes_together_and_hide_secrets(tmp_path: object
     assert "p%40ss" not in repr(found)
 
 
+@pytest.mark.parametrize("url", ["npm.example.com", "https://me:canary@npm.example.com/"])
+def test_an_npm_registry_is_a_url_without_secrets(url: str) -> None:
+    """It ends up in images; the message does not repeat it."""
+    with pytest.raises(ConfigError, match="BAND_NPM_REGISTRY is not") as caught:
+        DirectorSettings.read({"REDIS_HOST": "redis", "BAND_NPM_REGISTRY": url})
+    assert "canary" not in caught.value.message
+
+
 def test_a_misspelt_setting_is_refused_and_a_foreign_variable_is_not() -> None:
     """What is nearly a setting would silently be nothing; with another program's variable the director starts."""
     redis = {"REDIS_HOST": "redis"}

@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 from director.engine.interface import ImageInfo
-from director.errors import BuildFailed
+from director.errors import BuildFailed, Conflict
 from director.images.buildkit import Progress
-from director.images.catalog import ORIGINAL_BASE, Catalog
+from director.images.catalog import ORIGINAL_BASE, TYPESCRIPT_BASE, Catalog
 from director.images.planning import Images
 
 BASE = "ns/band-base-py:latest"
+ROOTFS = "ns/rootfs:trixie"
+ON_ROOTFS = "ARG BASE_CONTAINER=rockstat/rootfs:trixie\nFROM ${BASE_CONTAINER}\n"
+ON_TYPESCRIPT = "FROM {band-base-ts-image}\n"
 ON_BASE = "FROM {band-base-py-image}\n"
 
 
@@ -24,7 +27,7 @@ class Engine:
     """Knows which images there are."""
 
     def __init__(self) -> None:
-        self.tags = {BASE: ImageInfo(id="sha256:" + "b" * 64)}
+        self.tags = {BASE: ImageInfo(id="sha256:" + "b" * 64), ROOTFS: ImageInfo(id="sha256:" + "f" * 64)}
 
     async def image(self, reference: str) -> ImageInfo | None:
         return self.tags.get(reference)
@@ -72,9 +75,10 @@ class Workshop:
         builder: Any = self.builder
         self.images = Images(
             runtime, Catalog(home / "images", home / "builtin"), builder,
-            namespace="ns", base_image=BASE, progress=Progress(feed),
+            namespace="ns", base_image=BASE, rootfs_image=ROOTFS, progress=Progress(feed),
         )  # fmt: skip
         self.folder("builtin", ORIGINAL_BASE, ON_BASE, "title: Base\n")
+        self.folder("builtin", TYPESCRIPT_BASE, ON_ROOTFS, "title: Base\n")
 
     def folder(self, where: str, name: str, dockerfile: str, band_yml: str | None = None) -> Path:
         path = (self.home / "images" / "user" if where == "user" else self.home / where) / name
@@ -90,8 +94,11 @@ class Workshop:
         return plan.tag
 
     def dockerfile(self, tag: str) -> str:
+        return self.file(tag, "Dockerfile")
+
+    def file(self, tag: str, path: str) -> str:
         with tarfile.open(fileobj=io.BytesIO(self.builder.contexts[tag])) as archive:
-            found = archive.extractfile("Dockerfile")
+            found = archive.extractfile(path)
             assert found is not None
             return found.read().decode()
 
@@ -191,3 +198,78 @@ async def test_without_that_base_the_plain_one_has_to_do(tmp_path: Path) -> None
     (tmp_path / "builtin" / ORIGINAL_BASE).rmdir()
     workshop.folder("user", "old", ON_BASE)
     assert workshop.dockerfile(await workshop.run("old")) == f"FROM {BASE}\n"
+
+
+async def test_services_in_typescript_stand_on_a_base_built_when_the_first_is_run(workshop: Workshop) -> None:
+    """Both forms of Dockerfile, with and without band.yml: one base, on the rootfs and not on Python's."""
+    workshop.folder("user", "old", "ARG BASE_CONTAINER=rockstat/band-base-ts:ng\nFROM $BASE_CONTAINER\n")
+    workshop.folder("user", "ours", ON_TYPESCRIPT, "{}")
+    tags = await asyncio.gather(workshop.run("old"), workshop.run("ours"))
+    assert sorted(workshop.builder.built) == ["ns/base_ts", "ns/old", "ns/ours"]
+    (base,) = (tag for tag in workshop.builder.contexts if tag.startswith("ns/base_ts:"))
+    assert workshop.builder.requests[base].base_image == ROOTFS
+    assert {workshop.builder.requests[tag].base_image for tag in tags} == {base}
+    assert workshop.dockerfile(tags[1]) == f"FROM {base}\n"
+    await workshop.run("ours")
+    assert len(workshop.builder.built) == 3
+    with pytest.raises(Conflict, match="an image of the platform itself"):
+        await workshop.images.plan(TYPESCRIPT_BASE)
+
+
+async def test_a_change_of_the_typescript_base_is_a_change_of_the_service(workshop: Workshop) -> None:
+    """Of its contents, and of the rootfs below it; not of the Python base."""
+    workshop.folder("user", "ours", ON_TYPESCRIPT, "{}")
+    first = (await workshop.images.plan("ours")).tag
+    workshop.engine.tags[BASE] = ImageInfo(id="sha256:" + "c" * 64)
+    assert (await workshop.images.plan("ours")).tag == first
+    workshop.folder("builtin", TYPESCRIPT_BASE, f"{ON_ROOTFS}RUN true\n")
+    second = (await workshop.images.plan("ours")).tag
+    workshop.engine.tags[ROOTFS] = ImageInfo(id="sha256:" + "d" * 64)
+    assert len({first, second, (await workshop.images.plan("ours")).tag}) == 3
+
+
+async def test_what_the_typescript_base_trusts_comes_from_the_host(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CA bundle and the npm registry are part of the tag, and not of the contents that hosts compare."""
+    bundle = tmp_path / "ca.crt"
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    workshop.folder("user", "ours", ON_TYPESCRIPT, "{}")
+    bare = await workshop.images.plan("ours")
+    bundle.write_text("a certificate")
+    workshop.images.npm_registry = "https://npm.example.com/"
+    plan = await workshop.images.plan("ours")
+    assert (plan.tag != bare.tag, plan.contents) == (True, bare.contents)
+    await workshop.images.ensure(plan)
+    (base,) = (tag for tag in workshop.builder.contexts if tag.startswith("ns/base_ts:"))
+    assert workshop.file(base, "trust/ca-bundle.crt") == "a certificate"
+    assert workshop.file(base, "trust/npmrc") == "registry=https://npm.example.com/\n"
+
+
+async def test_a_typescript_base_that_is_given_is_not_built(workshop: Workshop) -> None:
+    """BAND_BASE_TS_IMAGE names one; it has to be there."""
+    workshop.folder("user", "ours", ON_TYPESCRIPT, "{}")
+    workshop.images.base_ts_image = "their/node:1"
+    with pytest.raises(Conflict, match="their/node:1 does not exist") as caught:
+        await workshop.run("ours")
+    assert "BAND_BASE_TS_IMAGE" in caught.value.hint
+    workshop.engine.tags["their/node:1"] = ImageInfo(id="sha256:1")
+    assert workshop.dockerfile(await workshop.run("ours")) == "FROM their/node:1\n"
+    assert workshop.builder.built == ["ns/ours"]
+
+
+async def test_that_the_typescript_base_cannot_be_built_is_told_with_the_way_out(workshop: Workshop) -> None:
+    """What failed, its last lines, the registry's setting, and what to do without a network."""
+    workshop.folder("user", "ours", ON_TYPESCRIPT, "{}")
+    workshop.builder.broken = "base_ts"
+    with pytest.raises(BuildFailed, match="the base image of services in TypeScript could not be built") as caught:
+        await workshop.run("ours")
+    assert "BAND_NPM_REGISTRY" in caught.value.hint and "bundle" in caught.value.hint
+    assert caught.value.facts["log"] == ["E: no mirror"]
+
+
+async def test_pins_of_python_are_not_looked_for_in_a_folder_in_typescript(workshop: Workshop) -> None:
+    """Its requirements.txt, if it has one, is nobody's business."""
+    folder = workshop.folder("user", "ours", ON_TYPESCRIPT, "{}")
+    (folder / "requirements.txt").write_text("aiohttp==3.4.4\n")
+    assert (await workshop.images.plan("ours")).notes == []

@@ -115,7 +115,8 @@ class Director:
         self.builder = Builder(timeout=settings.build_timeout)
         self.images = Images(
             engine, self.catalog, self.builder, namespace=namespace, base_image=settings.base_image,
-            progress=self.progress,
+            base_ts_image=settings.base_ts_image, rootfs_image=settings.rootfs_image,
+            npm_registry=settings.npm_registry, progress=self.progress,
         )  # fmt: skip
         self.pruner = Pruner(
             engine=engine, desired=self.desired, releases=self.releases, locks=self.locks, namespace=namespace,

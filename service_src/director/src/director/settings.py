@@ -47,6 +47,9 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_variab
     network: str | None = None
     ports: tuple[int, int]
     base_image: str = "rockstat/band-base-py:latest"
+    base_ts_image: str = ""
+    rootfs_image: str = "rockstat/rootfs:trixie"
+    npm_registry: str = ""
     token: Secret | None = None
     allowed_hosts: frozenset[str] = frozenset()
     memory: str = "350m"
@@ -79,6 +82,8 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_variab
             folder = getattr(self, name)
             if folder is not None and not folder.is_dir():
                 yield f"{_variable(name)}={folder} is not a folder"
+        if self.npm_registry and not re.fullmatch(r"https?://[^\s@]+", self.npm_registry):
+            yield "BAND_NPM_REGISTRY is not an http or https URL without a user and password: it ends up in images"
         if self.webhook_url and not self.webhook_url.reveal().startswith(("http://", "https://")):
             yield "BAND_WEBHOOK_URL is not an http or https URL"
         dsn = self.redis_dsn.reveal()

@@ -16,7 +16,7 @@ from director.engine.log_feed import cut
 from director.engine.snapshot import Snapshot
 from director.errors import DockerUnavailable, ServiceFailed, TimedOut
 from director.redact import scrub, secret_values
-from director.state.desired import DesiredService, HealthCheck
+from director.state.desired import PYTHON_CHECK, TYPESCRIPT_CHECK, DesiredService
 
 LOG_LINES = 20
 PROBE_INTERVAL = 0.1
@@ -119,9 +119,9 @@ class Readiness:
         return secret_values({**self._around.env_of(wanted.spec.name), **wanted.spec.env}, wanted.spec.secrets)
 
     async def _healthy(self, container: str, wanted: DesiredService, begun: float) -> None:
-        """Wait for a health check that the service brought. Band's own asks what the status has just answered."""
+        """Wait for a health check that the service brought. A framework's asks what the status has just answered."""
         check = wanted.spec.health
-        if check is None or check.command == HealthCheck().command:
+        if check is None or tuple(check.command) in (PYTHON_CHECK, TYPESCRIPT_CHECK):
             return
         while True:
             seen = await self._check_alive(container, wanted)

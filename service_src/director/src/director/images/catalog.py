@@ -14,7 +14,9 @@ import yaml
 
 from director.errors import InvalidValue, NotFound, did_you_mean
 from director.state.desired import (
+    PYTHON_CHECK,
     RESERVED,
+    TYPESCRIPT_CHECK,
     HealthCheck,
     Limits,
     Port,
@@ -32,9 +34,15 @@ _is_dir, _is_file = os.path.isdir, os.path.isfile  # False for what may not be l
 BUILTIN = "builtin"
 ORIGINAL_BASE = "base_original"
 """The folder of the image that folders without band.yml stand on: what the original's base image brought along."""
+TYPESCRIPT_BASE = "base_ts"
+"""The folder of the image that services in TypeScript stand on: Node.js and the package @rockstat/rock-me-ts."""
 BASE_PLACEHOLDER = "{band-base-py-image}"
+TYPESCRIPT_PLACEHOLDER = "{band-base-ts-image}"
+_PLACEHOLDERS = (BASE_PLACEHOLDER, TYPESCRIPT_PLACEHOLDER)
 _STRANGE_BASE = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\{band-[^}\s]*\}?)", re.MULTILINE | re.IGNORECASE)
-_BASE_ARG = re.compile(r"^\s*ARG\s+BASE_CONTAINER\b", re.MULTILINE | re.IGNORECASE)
+_BASE_ARG = re.compile(r"^\s*ARG\s+BASE_CONTAINER\b(?P<default>.*)", re.MULTILINE | re.IGNORECASE)
+_SOURCES = {TYPESCRIPT_BASE: "rock_me_ts"}
+"""Folders of `service_src` that are not called as their image folder is."""
 _LABEL = re.compile(
     r"""band\.service\.(?P<key>title|def_position|version)"?\s*=\s*(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s\\]+)"""
 )
@@ -86,15 +94,20 @@ class ImageFolder(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     pos: str | None
     uses_base: bool
+    typescript: bool = False
     source: Path | None = None
     has_band_yml: bool = False
     problem: str = ""
     incomplete: bool = False
 
     @property
-    def original(self) -> bool:
-        """Whether it is a service that was written for the original's base image."""
-        return self.uses_base and not self.has_band_yml and self.runnable
+    def stands_on(self) -> str:
+        """The image folder that it is built on; empty for the plain base image and for images that are not ours."""
+        if not (self.uses_base and self.runnable):
+            return ""
+        if self.typescript:
+            return TYPESCRIPT_BASE
+        return "" if self.has_band_yml else ORIGINAL_BASE
 
     @property
     def runnable(self) -> bool:
@@ -102,10 +115,13 @@ class ImageFolder(msgspec.Struct, frozen=True, kw_only=True):
         return self.name not in RESERVED
 
     def health(self) -> HealthCheck | None:
-        """Return the health check: as band.yml says, else band's own for images made on our base."""
-        if isinstance(self.band.health, HealthCheck):
-            return self.band.health
-        return HealthCheck() if self.uses_base and self.band.health is not False else None
+        """Return the health check: as band.yml says, else the framework's own for images made on a base of ours."""
+        if self.band.health is False or not (self.uses_base or isinstance(self.band.health, HealthCheck)):
+            return None
+        check = self.band.health if isinstance(self.band.health, HealthCheck) else HealthCheck()
+        if self.typescript and tuple(check.command) == PYTHON_CHECK:
+            return msgspec.structs.replace(check, command=[*TYPESCRIPT_CHECK])
+        return check
 
 
 class Catalog:
@@ -190,7 +206,9 @@ class Catalog:
         labels = {match["key"]: match["value"].strip("\"'") for match in _LABEL.finditer(dockerfile)}
         meta = _read_meta(path)
         has_band_yml = _is_file(path / "band.yml")
-        uses_base = BASE_PLACEHOLDER in dockerfile or bool(_BASE_ARG.search(dockerfile))
+        argument = _BASE_ARG.search(dockerfile)
+        typescript = TYPESCRIPT_PLACEHOLDER in dockerfile or bool(argument and "band-base-ts" in argument["default"])
+        uses_base = typescript or BASE_PLACEHOLDER in dockerfile or argument is not None
         original = ORIGINAL if uses_base else ORIGINAL_FOREIGN
         band, problem = _read_band_yml(path / "band.yml") if has_band_yml else (original, "")
         problem = problem or _base_problem(dockerfile)
@@ -203,6 +221,7 @@ class Catalog:
             title=str(band.title or meta.get("title") or labels.get("title") or path.name),
             pos=pos,
             uses_base=uses_base,
+            typescript=typescript,
             source=self._source(path.name, collection),
             has_band_yml=has_band_yml,
             problem=problem,
@@ -212,13 +231,19 @@ class Catalog:
         # `service_src` belongs to the built-in collection: an operator's folder of the same name brings its own code.
         if collection != BUILTIN:
             return None
-        return next((root / name for root in self._sources if (root / name / "pyproject.toml").is_file()), None)
+        folders = [root / _SOURCES.get(name, name) for root in self._sources]
+        manifests = ("pyproject.toml", "package.json")
+        return next((path for path in folders if any((path / each).is_file() for each in manifests)), None)
 
 
 def _base_problem(dockerfile: str) -> str:
     """Say which placeholder of a FROM line nobody fills in: Docker itself only finds the reference's format wrong."""
-    strange = next((found for found in _STRANGE_BASE.findall(dockerfile) if found != BASE_PLACEHOLDER), None)
-    return f"its Dockerfile begins FROM {strange[:60]}; the only placeholder is {BASE_PLACEHOLDER}" if strange else ""
+    found: list[str] = _STRANGE_BASE.findall(dockerfile)
+    strange = next((each for each in found if each not in _PLACEHOLDERS), None)
+    if strange:
+        return f"its Dockerfile begins FROM {strange[:60]}; the only placeholders are {' and '.join(_PLACEHOLDERS)}"
+    both = len(set(found)) > 1
+    return f"its Dockerfile names both {' and '.join(_PLACEHOLDERS)}; a folder has one base image" if both else ""
 
 
 def _rank(collection: str) -> int:

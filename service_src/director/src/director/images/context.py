@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import os
 import posixpath
 import re
 import tarfile
@@ -16,7 +17,7 @@ import msgspec
 
 from band.platform import adapt_pins, explain_pins
 from director.errors import BuildFailed, InvalidValue
-from director.images.catalog import BASE_PLACEHOLDER, ImageFolder
+from director.images.catalog import BASE_PLACEHOLDER, TYPESCRIPT_PLACEHOLDER, ImageFolder
 
 DOCKERIGNORE = ".dockerignore"
 ALWAYS_SENT = frozenset({"Dockerfile", DOCKERIGNORE})
@@ -106,11 +107,12 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 LARGEST = 100 * 1024**2
 """Bytes of a context: it is held in memory while its image is built."""
 REQUIREMENTS = "requirements.txt"
+CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 DATED = 315_619_200
 """When the files of a context are of: 2 January 1980. Zip files, and so wheels, know no time before 1980."""
 
 _SKIPPED = frozenset({".git", "__pycache__", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"})
-_SKIPPED_IN_SOURCE = frozenset({"tests", "dist", "build"})
+_SKIPPED_IN_SOURCE = frozenset({"tests", "test", "dist", "build", "node_modules"})
 _IGNORE_NOTHING = DockerIgnore()
 
 
@@ -144,9 +146,21 @@ def read_entries(folder: ImageFolder, base_image: str) -> list[Entry]:
     except OSError as error:
         raise _unreadable(folder, error) from error
     dockerfile = entries["Dockerfile"]
-    content = dockerfile.content.replace(BASE_PLACEHOLDER.encode(), base_image.encode())
+    content = dockerfile.content
+    for placeholder in (BASE_PLACEHOLDER, TYPESCRIPT_PLACEHOLDER):
+        content = content.replace(placeholder.encode(), base_image.encode())
     entries["Dockerfile"] = msgspec.structs.replace(dockerfile, content=content)
     return [entries[path] for path in sorted(entries)]
+
+
+def trusted(npm_registry: str) -> list[Entry]:
+    """Return what the builds on a base image trust: the CA bundle of this process, and npm's settings."""
+    bundle = Path(os.environ.get("SSL_CERT_FILE") or CA_BUNDLE)
+    settings = f"registry={npm_registry}\n" if npm_registry else ""
+    return [
+        Entry("trust/ca-bundle.crt", bundle.read_bytes() if bundle.is_file() else b""),
+        Entry("trust/npmrc", settings.encode()),
+    ]
 
 
 def named(entries: list[Entry], base_image: str, name: str) -> list[Entry]:

@@ -20,8 +20,20 @@ from director.engine.interface import (
 )
 from director.errors import BuildFailed, Conflict
 from director.images.buildkit import Builder, BuildRequest, Progress
-from director.images.catalog import ORIGINAL_BASE, Catalog, ImageFolder
-from director.images.context import Entry, adapt_requirements, context_hash, named, pack, read_entries
+from director.images.catalog import ORIGINAL_BASE, TYPESCRIPT_BASE, Catalog, ImageFolder
+from director.images.context import Entry, adapt_requirements, context_hash, named, pack, read_entries, trusted
+
+_BELOW = {
+    ORIGINAL_BASE: (
+        "the image with what the original's base image brought along",
+        "it comes from Debian's mirror and the package index. {}; a folder with a band.yml does not need it",
+    ),
+    TYPESCRIPT_BASE: (
+        "the base image of services in TypeScript",
+        "it comes from Debian's mirror and the npm registry (BAND_NPM_REGISTRY names another one). {}",
+    ),
+}
+"""What a service may stand on: what to call it, and what to do when it cannot be built."""
 
 
 class ImagePlan(msgspec.Struct, frozen=True):
@@ -76,6 +88,9 @@ class Images:
     namespace: str
     base_image: str
     progress: Progress
+    base_ts_image: str = ""
+    rootfs_image: str = "rockstat/rootfs:trixie"
+    npm_registry: str = ""
     builds: BuildCounts = field(default_factory=BuildCounts, init=False)
     _below: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
@@ -112,37 +127,50 @@ class Images:
         return True
 
     async def _plan(self, folder: ImageFolder) -> ImagePlan:
-        base, below = self.base_image, None
-        base_id, base_contents, notes = "", "", list[str]()
-        if folder.uses_base:
-            plain = await self._base()
+        base, base_id, base_contents, notes = self._base_name(folder), "", "", list[str]()
+        below = await self._plan_below(folder)
+        if below is not None:
+            base, base_id, base_contents = below.tag, below.tag, below.contents
+        elif folder.uses_base:
+            plain = await self._base(base)
             base_id, base_contents = plain.id, plain.labels.get(LABEL_CONTENTS, "")
-            if folder.original and await asyncio.to_thread(self.catalog.find, ORIGINAL_BASE) is not None:
-                below = await self._plan(await asyncio.to_thread(self.catalog.get, ORIGINAL_BASE))
-                base, base_id, base_contents = below.tag, below.tag, below.contents
         entries = await asyncio.to_thread(read_entries, folder, base)
-        if folder.uses_base:
+        if folder.uses_base and not folder.typescript:
             entries, notes = adapt_requirements(entries)
+        contents = context_hash(named(entries, base, below.folder.name) if below else entries, base_contents)
+        if folder.name == TYPESCRIPT_BASE:  # of this host, and so not of the contents
+            entries += await asyncio.to_thread(trusted, self.npm_registry)
         tag = f"{self.namespace}/{folder.name}:{context_hash(entries, base_id)}"
-        contents = context_hash(named(entries, base, ORIGINAL_BASE) if below else entries, base_contents)
         present = await self.engine.image(tag) is not None
         return ImagePlan(folder, tag, contents, entries, present, base, notes, below)
 
+    def _base_name(self, folder: ImageFolder) -> str:
+        if folder.name == TYPESCRIPT_BASE:
+            return self.rootfs_image
+        return self.base_ts_image if folder.typescript else self.base_image
+
+    async def _plan_below(self, folder: ImageFolder) -> ImagePlan | None:
+        """Return the plan of the image folder that one stands on; None where it stands on an image that is given."""
+        name = folder.stands_on
+        if name == TYPESCRIPT_BASE and self.base_ts_image:
+            return None
+        if name == ORIGINAL_BASE and await asyncio.to_thread(self.catalog.find, name) is None:
+            return None
+        return await self._plan(await asyncio.to_thread(self.catalog.get, name)) if name else None
+
     async def _ensure_below(self, name: str, plan: ImagePlan) -> None:
-        """Build what an original service stands on, on its behalf; those that come at the same time wait for it."""
+        """Build the image folder that a service stands on, on its behalf; those that come at the same time wait."""
         async with self._below:
             if await self.engine.image(plan.tag) is not None:
                 return
             try:
                 await self._build(name, plan)
             except BuildFailed as error:
-                what = "the image with what the original's base image brought along could not be built"
-                hint = (
-                    "it comes from Debian's mirror and the package index. Without a network, take it from a bundle "
-                    "that was made where such a service runs; a folder with a band.yml stands on the plain base and "
-                    "needs none of it"
-                )
-                raise BuildFailed(f"{what}: {error.message}", hint, **error.facts) from error
+                what, hint = _BELOW[plan.folder.name]
+                bundle = "Without a network, take it from a bundle that was made where such a service runs"
+                raise BuildFailed(
+                    f"{what} could not be built: {error.message}", hint.format(bundle), **error.facts
+                ) from error
 
     async def _build(self, name: str, plan: ImagePlan, *, nocache: bool = False) -> None:
         """Build an image on behalf of the service `name`."""
@@ -167,9 +195,11 @@ class Images:
         logger.info("build", service=name, line=line)
         self.progress.line(name, line)
 
-    async def _base(self) -> ImageInfo:
-        base = await self.engine.image(self.base_image)
+    async def _base(self, name: str) -> ImageInfo:
+        base = await self.engine.image(name)
         if base is None:
-            hint = "build it with `ansible-playbook setup.yml`, or set BAND_BASE_IMAGE to another one"
-            raise Conflict(f"the base image {self.base_image} does not exist", hint)
+            variables = {self.base_ts_image: "BAND_BASE_TS_IMAGE", self.rootfs_image: "BAND_ROOTFS_IMAGE"}
+            variable = variables.get(name, "BAND_BASE_IMAGE")
+            hint = f"build it with `ansible-playbook setup.yml`, or set {variable} to another one"
+            raise Conflict(f"the base image {name} does not exist", hint)
         return base

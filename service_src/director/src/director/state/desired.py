@@ -24,7 +24,7 @@ FIRST_PORT = 1024
 """The first host port that an image folder may ask for."""
 _SYSTEM_FOLDERS = frozenset({"/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/tmp", "/usr"})  # noqa: S108
 _KERNEL_FOLDERS = ("/dev/", "/proc/", "/sys/")
-RESERVED = frozenset({"base", "base_original", "director", "redis", "enrich", "broadcast"})
+RESERVED = frozenset({"base", "base_original", "base_ts", "director", "redis", "enrich", "broadcast"})
 """Names that are not services: images of the platform itself, and channels of the wire."""
 OWN_ENV = frozenset({"HOST", "PORT", "NAME", "BAND_SERVICE", "BAND_CONTAINER", "BAND_URL", "REDIS_DSN"})
 """Environment variables only the director sets; of what it gives LOG_LEVEL and JSON_LOGS may differ by service."""
@@ -53,6 +53,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     pids: Annotated[int, msgspec.Meta(ge=4, le=1_000_000)] | None = None
 
 
+PYTHON_CHECK = ("python", "-m", "band", "check")
+TYPESCRIPT_CHECK = ("rockme", "check")
+"""The frameworks' own health checks: they ask the service for its status."""
+
+
 class HealthCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Docker's health check of a service, durations in seconds."""
 
@@ -60,7 +65,7 @@ class HealthCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     timeout: Annotated[float, msgspec.Meta(ge=0.1, le=86_400)] = 5.0
     retries: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
     start_period: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 20.0
-    command: list[str] = msgspec.field(default_factory=lambda: ["python", "-m", "band", "check"])
+    command: list[str] = msgspec.field(default_factory=lambda: [*PYTHON_CHECK])
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
