@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,8 +81,7 @@ async def test_the_context_goes_in_and_lines_come_out(tmp_path: Path) -> None:
     """The tar arrives on standard input, and each line of progress reaches the log."""
     cli = fake_cli(tmp_path, f"cat > {tmp_path}/got; echo '#1 [1/1] FROM'; echo '#1 DONE'")
     lines: list[str] = []
-    with contextlib.closing(Builder(docker=cli)) as builder:
-        await builder.build(REQUEST, b"x" * 300_000, lines.append)
+    await Builder(docker=cli).build(REQUEST, b"x" * 300_000, lines.append)
     assert (tmp_path / "got").stat().st_size == 300_000
     assert lines == ["#1 [1/1] FROM", "#1 DONE"]
 
@@ -89,16 +89,15 @@ async def test_the_context_goes_in_and_lines_come_out(tmp_path: Path) -> None:
 async def test_a_failed_build_raises_with_its_last_lines(tmp_path: Path) -> None:
     """A status other than 0 is BuildFailed with the failing step's output."""
     cli = fake_cli(tmp_path, "cat >/dev/null; echo '#3 [2/2] RUN make'; echo '#3 0.1 boom'; echo '#3 ERROR: 2'; exit 1")
-    with contextlib.closing(Builder(docker=cli)) as builder, pytest.raises(BuildFailed, match="RUN make") as caught:
-        await builder.build(REQUEST, b"", lambda _: None)
+    with pytest.raises(BuildFailed, match="RUN make") as caught:
+        await Builder(docker=cli).build(REQUEST, b"", lambda _: None)
     assert "boom" in caught.value.facts["log"]
 
 
 async def test_a_missing_cli_is_told(tmp_path: Path) -> None:
     """Without the CLI the error names what to install."""
-    builder = Builder(docker=str(tmp_path / "no"))
-    with contextlib.closing(builder), pytest.raises(BuildFailed, match="cannot start"):
-        await builder.build(REQUEST, b"", lambda _: None)
+    with pytest.raises(BuildFailed, match="cannot start"):
+        await Builder(docker=str(tmp_path / "no")).build(REQUEST, b"", lambda _: None)
 
 
 @pytest.mark.parametrize("how", ["timeout", "cancel"])
@@ -118,7 +117,27 @@ async def test_a_build_that_is_given_up_leaves_no_process(tmp_path: Path, how: s
     for name in ("own", "child"):
         pid = int((tmp_path / name).read_text())
         await until(lambda pid=pid: not _alive(pid))  # type: ignore[misc]
-    builder.close()
+
+
+def states(folder: Path) -> list[Path]:
+    return list(folder.glob("band-buildx-*"))
+
+
+@pytest.mark.parametrize("how", ["succeeds", "fails", "cancelled"])
+async def test_buildx_leaves_no_state_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Its folder lives as long as a build: a director that builds nothing, or is killed between builds, has none."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ends = {"succeeds": "exit 0", "fails": "exit 1", "cancelled": "exec sleep 60"}
+    body = f'touch "$BUILDX_CONFIG/.lock"; echo "$BUILDX_CONFIG" > {tmp_path}/used; {ends[how]}'
+    builder = Builder(docker=fake_cli(tmp_path, body))
+    assert not states(tmp_path)
+    build = asyncio.create_task(builder.build(REQUEST, b"", lambda _: None))
+    await until(lambda: (tmp_path / "used").exists() and bool((tmp_path / "used").read_text()))
+    if how == "cancelled":
+        build.cancel()
+    await asyncio.gather(build, return_exceptions=True)
+    assert Path((tmp_path / "used").read_text().strip()).parent == tmp_path
+    assert not states(tmp_path)
 
 
 async def test_a_build_that_is_cancelled_while_it_starts_leaves_no_process(tmp_path: Path) -> None:
@@ -134,7 +153,6 @@ async def test_a_build_that_is_cancelled_while_it_starts_leaves_no_process(tmp_p
     await asyncio.sleep(0.2)
     children = (tmp_path / "children").read_text().split() if (tmp_path / "children").exists() else []
     await until(lambda: not any(_alive(int(pid)) for pid in children))
-    builder.close()
 
 
 def _alive(pid: int) -> bool:
@@ -151,7 +169,6 @@ async def test_builds_are_bounded_and_one_a_tag(tmp_path: Path) -> None:
     builder = Builder(docker=cli, concurrency=2)
     tags = ["a", "a", "b", "c", "d"]
     await asyncio.gather(*(builder.build(BuildRequest(tag=tag, base_image="b"), b"", lambda _: None) for tag in tags))
-    builder.close()
     depth = most = 0
     for sign in (tmp_path / "trace").read_text().split():
         depth += 1 if sign == "+" else -1
@@ -175,8 +192,8 @@ async def test_a_step_that_the_engine_could_not_start_is_tried_again(
         f'echo "#5 [2/3] RUN pip install x"; echo "{RUNC}"; echo "#5 ERROR: exit code: 1"; exit 1'
     )
     outcome = contextlib.nullcontext() if succeeds else pytest.raises(BuildFailed)
-    with contextlib.closing(Builder(docker=fake_cli(tmp_path, body))) as builder, outcome:
-        await builder.build(REQUEST, b"tar", lambda line: None)
+    with outcome:
+        await Builder(docker=fake_cli(tmp_path, body)).build(REQUEST, b"tar", lambda line: None)
     assert count.read_text().count("x") == 3
 
 
@@ -184,6 +201,6 @@ async def test_a_step_that_ran_and_failed_is_not_tried_again(tmp_path: Path) -> 
     """What is wrong in the image folder stays wrong."""
     count = tmp_path / "count"
     body = f'cat >/dev/null; echo x >> {count}; echo "#5 [2/3] RUN false"; echo "#5 ERROR: exit code: 1"; exit 1'
-    with contextlib.closing(Builder(docker=fake_cli(tmp_path, body))) as builder, pytest.raises(BuildFailed):
-        await builder.build(REQUEST, b"tar", lambda line: None)
+    with pytest.raises(BuildFailed):
+        await Builder(docker=fake_cli(tmp_path, body)).build(REQUEST, b"tar", lambda line: None)
     assert count.read_text().count("x") == 1

@@ -70,7 +70,7 @@ HTTP_PREFIX = "/_band"
 
 
 class Director:
-    """All parts of one director, made from the bottom up; `install` gives them to band, which starts and stops them."""
+    """All parts of one director, created bottom-up; `install` hands them to band, which starts and stops them."""
 
     def __init__(self, settings: DirectorSettings, engine: DockerEngine, own: OwnContainer | None) -> None:
         namespace = settings.namespace
@@ -236,7 +236,7 @@ class Director:
             await self.announcer.heard(name)
 
     async def _hurry(self) -> None:
-        """Have the supervisor look as soon as Redis is there: its own next turn comes half a second later."""
+        """Trigger the supervisor as soon as Redis is connected, half a second before its own next turn."""
         while not link.connected:
             with contextlib.suppress(RedisError):
                 await link.ready(60.0)
@@ -251,7 +251,6 @@ class Director:
         await self.deployer.close()
         await self.probe_link.close()
         await self.engine.close()
-        self.builder.close()
 
 
 def _hosts(settings: DirectorSettings, own: OwnContainer | None) -> frozenset[str]:

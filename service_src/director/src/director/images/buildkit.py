@@ -48,7 +48,7 @@ def build_command(request: BuildRequest, docker: str = "docker") -> list[str]:
 
 
 class BuildLog:
-    """Reads BuildKit's plain progress: the step it is at (0 of 0 before the first), the last lines, what failed."""
+    """Parses BuildKit's plain progress: current step (0 of 0 before the first), last lines, failed step."""
 
     def __init__(self) -> None:
         self.began = time.time()
@@ -95,12 +95,12 @@ class Progress:
         self._now: dict[str, BuildLog] = {}
 
     def of(self, name: str) -> BuildLog | None:
-        """Return the build of a service, None when there is none."""
+        """Return the current build of a service, None if there is none."""
         return self._now.get(name)
 
     @contextmanager
     def building(self, name: str, image: str) -> Iterator[None]:
-        """Be a build of a service within the block."""
+        """Register the block as a build of a service."""
         self._now[name] = BuildLog()
         self._feed.note("build", name, f"building {image}")
         try:
@@ -129,22 +129,20 @@ class Builder:
         self._docker = docker
         self._slots = asyncio.Semaphore(concurrency)
         self._tags = Locks()
-        self._config = tempfile.TemporaryDirectory(prefix="band-buildx-")
-
-    def close(self) -> None:
-        """Remove what buildx kept of itself."""
-        self._config.cleanup()
 
     async def build(self, request: BuildRequest, context: bytes, log: Callable[[str], None]) -> None:
         """Build an image; `log` gets each line of progress.
 
         Raises:
-            BuildFailed: it did not succeed; `facts["log"]` holds the failing step's last lines.
+            BuildFailed: it failed; `facts["log"]` has the failing step's last lines.
         """
         async with self._tags.hold(request.tag), self._slots:
             for attempt in range(1, ATTEMPTS + 1):
                 try:
-                    await self._run(request, context, log)
+                    # buildx writes its own state; the director's root is read-only, and a user's ~/.docker is not ours
+                    # to change. A folder for each build: one for the process would be left by each that is killed.
+                    with tempfile.TemporaryDirectory(prefix="band-buildx-", ignore_cleanup_errors=True) as state:
+                        await self._run(request, context, log, state)
                 except BuildFailed as error:
                     if attempt == ATTEMPTS or not is_engine_fault(error.facts["log"]):
                         raise
@@ -152,10 +150,10 @@ class Builder:
                 else:
                     return
 
-    async def _run(self, request: BuildRequest, context: bytes, log: Callable[[str], None]) -> None:
+    async def _run(self, request: BuildRequest, context: bytes, log: Callable[[str], None], state: str) -> None:
         printed = BuildLog()
         try:
-            process = await self._start(request)
+            process = await self._start(request, state)
         except OSError as error:
             raise BuildFailed(
                 f"cannot start {self._docker!r}: {error}", "install docker-cli and docker-buildx", log=[]
@@ -179,31 +177,27 @@ class Builder:
             where = f" at step {title}" if title else ""
             raise BuildFailed(f"building {request.tag} failed{where}", "see the step's last log lines", log=lines)
 
-    async def _start(self, request: BuildRequest) -> asyncio.subprocess.Process:
+    async def _start(self, request: BuildRequest, state: str) -> asyncio.subprocess.Process:
         starting = asyncio.ensure_future(
             asyncio.create_subprocess_exec(
                 *build_command(request, self._docker),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                env=self._environ(),
+                env={**os.environ, "BUILDX_CONFIG": state, "DOCKER_CLI_HINTS": "false"},
                 start_new_session=True,
                 limit=2**20,
             )
         )
         try:
             return await asyncio.shield(starting)
-        except asyncio.CancelledError:  # asyncio itself would end the CLI, and leave its children
+        except asyncio.CancelledError:  # asyncio itself would kill the CLI, but not its children
             await _kill(await starting)
             raise
 
-    def _environ(self) -> dict[str, str]:
-        # buildx writes its own state; the director's root is read-only, and a user's ~/.docker is not ours to change.
-        return {**os.environ, "BUILDX_CONFIG": self._config.name, "DOCKER_CLI_HINTS": "false"}
-
 
 def is_engine_fault(lines: list[str]) -> bool:
-    """Tell a failure of the engine to start a step at all, which passes, from a step that ran and failed."""
+    """Return whether the engine failed to start a step, which is temporary, rather than the step itself."""
     return any(mark in line for line in lines for mark in ENGINE_FAULTS)
 
 
@@ -231,7 +225,7 @@ async def _follow(process: asyncio.subprocess.Process, printed: BuildLog, log: C
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
-    """End the whole process group (the CLI starts buildx as a child); nothing happens when it has ended."""
+    """Kill the whole process group (the CLI starts buildx as a child) unless it has exited."""
     if process.returncode is not None:
         return
     with suppress(ProcessLookupError):
