@@ -40,9 +40,9 @@ told = {}
 
 @expose(name="__status")
 async def status(register=None, state_hash=None, **more):
-    from band.service.lifecycle import status
+    from band.service.lifecycle import service
     told.update({"register": register, "state_hash": state_hash} if state_hash else {})
-    return response.data(status())
+    return response.data(service.status())
 
 @expose()
 async def what():

@@ -23,7 +23,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FLOORS: dict[str, list[str]] = {
     "band": [
-        "backoff cache calls.consent calls.event calls.positions constants errors per_turn responses",
+        "backoff cache calls.consent calls.event calls.positions constants errors responses tasks",
         "config json_codec",
         "telemetry",
         "calls.signature",

@@ -231,12 +231,12 @@ async def test_a_lost_lock_ends_a_replay_behind_the_batch(make_shop, run_service
     await ready(raw, eventually, service, [1, 2, 3])
     service.gate.clear()
     assert (await service.replay(start="beginning"))["state"] == "running"
-    await raw.command("SET", service._replay._lock, "another instance")
+    await raw.command("SET", service._replay._lock.key, "another instance")
     await eventually(lambda: service._replay._holding.done())
     service.gate.set()
     await eventually(lambda: service._replay._ended.is_set())
     assert service.calls == [1]
-    await raw.command("DEL", service._replay._lock)
+    await raw.command("DEL", service._replay._lock.key)
     assert (await finished(service, eventually))["replayed"] == 3
     assert service.calls == [1, 2, 3]
 

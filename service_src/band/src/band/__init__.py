@@ -12,10 +12,10 @@ A service is a folder with a ``config.yaml`` and a package whose functions are e
 
     start_server(service, **settings)
 
-``from band import expose`` and its like are the short way: parts of the one service that a process has by itself. They
-are what services of the original platform import.
+``from band import expose`` and the like are the short way: attributes of the process's own service. Services of the
+original platform import them.
 
-The names are made at first use, so that importing one costs only that one.
+The names are resolved at first use, so that importing one costs only that one.
 """
 
 from __future__ import annotations
@@ -126,34 +126,21 @@ __all__ = [
     "worker",
 ]
 
-_ELSEWHERE = {
-    "Secret": "band.typed_settings",
-    "BandError": "band.errors",
-    "Call": "band.calls.middleware",
-    "DecodingError": "band.errors",
-    "Event": "band.calls.event",
-    "InvalidParams": "band.errors",
-    "Meta": "msgspec",
-    "Next": "band.calls.middleware",
-    "RedisError": "band.errors",
-    "RedisReplyError": "band.errors",
-    "RedisUnavailable": "band.errors",
-    "RegistrationError": "band.errors",
-    "Reject": "band.errors",
-    "Retry": "band.errors",
-    "RpcError": "band.errors",
-    "RpcRemoteError": "band.errors",
-    "RpcTimeout": "band.errors",
-    "RpcUnavailable": "band.errors",
-    "Service": "band.service.lifecycle",
-    "SettingsError": "band.errors",
-    "blocking": "band.service.jobs",
-    "environ": "band.config",
-    "response": "band.responses",
-    "start_server": "band.service.runner",
-    "web": "aiohttp.web",
+_MODULES = {
+    "band.calls.event": "Event",
+    "band.calls.middleware": "Call Next",
+    "band.config": "environ",
+    "band.errors": "BandError DecodingError InvalidParams RedisError RedisReplyError RedisUnavailable "
+    "RegistrationError Reject Retry RpcError RpcRemoteError RpcTimeout RpcUnavailable SettingsError",
+    "band.responses": "response",
+    "band.service.jobs": "blocking",
+    "band.service.lifecycle": "Service",
+    "band.service.runner": "start_server",
+    "band.typed_settings": "Secret",
+    "msgspec": "Meta",
 }
-"""Name → the module that has it; all others but those that are made here are parts of the process's service."""
+_ELSEWHERE = {name: module for module, names in _MODULES.items() for name in names.split()}
+"""Name → its module; all others, except those made in `_make`, are attributes of the process's service."""
 
 
 def __getattr__(name: str) -> Any:
@@ -164,9 +151,10 @@ def __getattr__(name: str) -> Any:
 
 
 def _make(name: str) -> Any:
+    if name == "web":
+        return importlib.import_module("aiohttp.web")
     if name in _ELSEWHERE:
-        module = importlib.import_module(_ELSEWHERE[name])
-        return module if name == "web" else getattr(module, name)
+        return getattr(importlib.import_module(_ELSEWHERE[name]), name)
     if name == "logger":
         from band.telemetry.logs import ensure_logs, logger
 

@@ -10,23 +10,24 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 from band.backoff import Backoff
+from band.tasks import wait_until_set
 from band.telemetry.logs import logger
 from band.telemetry.tracebacks import describe_raised
 
 FIRST_PAUSE_SECONDS: Final = 0.5
 MAX_PAUSE_SECONDS: Final = 30.0
 RECOVERED_AFTER_SECONDS: Final = 30.0
-"""A step that has run that long without an exception counts as a success: it may be one that never returns."""
+"""A step that has run for so long without an exception counts as a success: it may never return."""
 
 
 class _Loop:
-    """One loop that runs now, or that failed last time."""
+    """The state of one running loop."""
 
     def __init__(self) -> None:
         self.backoff = Backoff(2 * FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)  # it draws from the upper half
         self.reason = ""
         self.step_began = 0.0
-        """When the step that runs now began, by the monotonic clock; 0 between steps."""
+        """When the current step began, by the monotonic clock; 0 between steps."""
 
     def recovered(self) -> bool:
         return bool(self.step_began) and time.monotonic() - self.step_began >= RECOVERED_AFTER_SECONDS
@@ -41,7 +42,7 @@ class Loops:
 
     @contextlib.contextmanager
     def here(self) -> Iterator[None]:
-        """Have the loops that begin in this block, and in tasks made in it, belong to these."""
+        """Assign the loops that begin in this block, and in tasks created in it, to this object."""
         token = _current.set(self)
         try:
             yield
@@ -50,7 +51,7 @@ class Loops:
 
     @contextlib.contextmanager
     def begin(self, name: str) -> Iterator[_Loop]:
-        """Keep a loop for as long as the block runs."""
+        """Register a loop while the block runs."""
         loop = self._running[name] = _Loop()
         self._failures.setdefault(name, 0)
         try:
@@ -60,11 +61,11 @@ class Loops:
                 del self._running[name]
 
     def failed(self, name: str) -> None:
-        """Count a step that failed."""
+        """Count a failed step."""
         self._failures[name] += 1
 
     def failing(self) -> dict[str, str]:
-        """Return the loops that fail now: name → the last exception, with the place it was raised at."""
+        """Return the failing loops: name → the last exception, with file and line."""
         running = sorted(self._running.items())
         return {name: loop.reason for name, loop in running if loop.reason and not loop.recovered()}
 
@@ -79,7 +80,7 @@ class Loops:
 
 
 process_loops = Loops()
-"""Those of the one service that a process has by itself, and of what runs without any."""
+"""The loops of the process's own service, and of code without a service."""
 _current: contextvars.ContextVar[Loops] = contextvars.ContextVar("band_loops", default=process_loops)
 
 
@@ -93,16 +94,16 @@ async def run_forever(
     """Call ``await step()`` again and again, until the task is cancelled.
 
     An exception of a step is logged with its traceback (``background_loop_failed``) and counted, and ``failing_loops``
-    tells of it until a later step succeeds. The loop goes on after a pause that grows from 0.5 to 30 seconds.
+    reports it until a later step succeeds. The loop continues after a pause that grows from 0.5 to 30 seconds.
 
     Args:
-        name: unique in the service; a label of ``band_background_loop_failures_total``, so no value of any event.
-        step: one turn; it may also run for as long as all goes well, like the reading of a stream.
-        pause_seconds: the pause after a step that succeeded.
-        until: when this is set, the loop ends after the step that runs, and at once in a pause.
+        name: unique in the service; a label of ``band_background_loop_failures_total``, so never a value of an event.
+        step: one turn; it may also run as long as there is no error, like the reading of a stream.
+        pause_seconds: the pause after a successful step.
+        until: when it is set, the loop ends after the current step, and at once in a pause.
 
     Raises:
-        asyncio.CancelledError: the task was cancelled. One that only leaks out of a step is a failure like any other.
+        asyncio.CancelledError: the task was cancelled. One that leaks out of a step is a failure like any other.
     """
     loops = _current.get()
     with loops.begin(name) as loop:
@@ -111,7 +112,7 @@ async def run_forever(
             if until is None:
                 await asyncio.sleep(pause)
             else:
-                await _sleep_unless(until, pause)
+                await wait_until_set(until, pause)
 
 
 async def _turn(
@@ -126,19 +127,13 @@ async def _turn(
         if task is None or task.cancelling():
             raise
         return _failed(name, loops, loop, error)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the loop must go on
+    except Exception as error:  # noqa: BLE001 - whatever it is, the loop must continue
         return _failed(name, loops, loop, error)
     finally:
         loop.step_began = 0.0
     loop.backoff.reset()
     loop.reason = ""
     return pause_seconds
-
-
-async def _sleep_unless(ended: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await ended.wait()
 
 
 def _failed(name: str, loops: Loops, loop: _Loop, error: BaseException) -> float:
@@ -154,5 +149,5 @@ def _failed(name: str, loops: Loops, loop: _Loop, error: BaseException) -> float
 
 
 def failing_loops() -> dict[str, str]:
-    """Return the loops that fail now, of the service that asks: name → the last exception, with its place."""
+    """Return the failing loops of the calling service: name → the last exception, with file and line."""
     return _current.get().failing()

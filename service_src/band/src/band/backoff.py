@@ -1,4 +1,4 @@
-"""How long to wait before trying again."""
+"""Exponential backoff with jitter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def exponential(attempt: int, base: float, cap: float) -> float:
 class Backoff:
     """Delays that double from ``base`` to ``cap`` seconds, each drawn between half of it and all of it.
 
-    The jitter keeps the services of a host from coming back in one thundering moment.
+    The jitter keeps the services of a host from reconnecting all at the same moment.
     """
 
     def __init__(self, base: float = 0.1, cap: float = 5.0) -> None:
@@ -28,5 +28,5 @@ class Backoff:
         return delay * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
 
     def reset(self) -> None:
-        """Begin again: the last attempt held."""
+        """Start again from ``base``: the last attempt succeeded."""
         self.attempts = 0

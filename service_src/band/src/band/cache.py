@@ -1,4 +1,4 @@
-"""A cache that forgets what is not used."""
+"""A bounded cache that keeps recently used values."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ T = TypeVar("T")
 
 
 class Recent(Generic[K, T]):
-    """A cache in two generations: when the young one is full it becomes the old one, and what was old is forgotten.
+    """A cache in two generations: a full young one becomes the old one, and the previous old one is dropped.
 
-    What is used stays. (Deleting the first key of a dict, the obvious way, takes longer the more were deleted before.)
+    Used values move to the young one. (Deleting the first key of a dict, the obvious way, gets slower with each
+    deletion.)
 
     Args:
-        size: values that are remembered at most.
-        max_bytes: what they may take together, by the sizes that ``put`` is told.
+        size: the maximum number of values.
+        max_bytes: their maximum total size, by the sizes passed to ``put``.
     """
 
     __slots__ = ("_half", "_half_bytes", "_old", "_old_bytes", "_young", "_young_bytes")
@@ -33,11 +34,11 @@ class Recent(Generic[K, T]):
 
     @property
     def kept_bytes(self) -> int:
-        """What the values take together."""
+        """The total size of the values."""
         return self._young_bytes + self._old_bytes
 
     def get(self, key: K) -> T | None:
-        """Return what is remembered of ``key``, or None."""
+        """Return the value of ``key``, or None."""
         found = self._young.get(key)
         if found is None:
             found = self._old.pop(key, None)
@@ -48,7 +49,7 @@ class Recent(Generic[K, T]):
         return found[0]
 
     def put(self, key: K, value: T, size: int = 0) -> None:
-        """Remember a value that takes ``size`` bytes."""
+        """Store a value of ``size`` bytes."""
         if (replaced := self._young.pop(key, None)) is not None:
             self._young_bytes -= replaced[1]
         if len(self._young) >= self._half or self._young_bytes + size > self._half_bytes:
@@ -58,13 +59,13 @@ class Recent(Generic[K, T]):
         self._young_bytes += size
 
     def drop(self, key: K) -> None:
-        """Forget a value."""
+        """Remove a value."""
         if (young := self._young.pop(key, None)) is not None:
             self._young_bytes -= young[1]
         if (old := self._old.pop(key, None)) is not None:
             self._old_bytes -= old[1]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         self._young, self._old = {}, {}
         self._young_bytes = self._old_bytes = 0

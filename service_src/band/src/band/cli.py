@@ -1,4 +1,4 @@
-"""``python -m band``, and ``band dev`` of authors. It parses; ``band.commands`` does."""
+"""``python -m band`` and ``band dev``: parses arguments and calls ``band.commands``."""
 
 from __future__ import annotations
 

@@ -64,10 +64,10 @@ def read_environ(folder: Path) -> dict[str, str]:
 def read_settings(folder: Path, env: Mapping[str, str]) -> Settings:
     """Read the configuration files of ``folder``, each rendered with Jinja2 over ``env``.
 
-    Variables of ``env`` stand in the template by their name (``{{ PORT|default(8080) }}``), and all of them in ``env``.
+    The template has the variables of ``env`` by name (``{{ PORT|default(8080) }}``), and all of them as ``env``.
 
     Raises:
-        SettingsError: a file is no valid template or YAML, or is not a mapping; the text names file and line.
+        SettingsError: a file is not a valid template, not YAML, or not a mapping; the text names file and line.
     """
     merged: dict[str, Any] = {}
     for name in CONFIG_FILES:
@@ -78,7 +78,7 @@ def read_settings(folder: Path, env: Mapping[str, str]) -> Settings:
 
 
 def with_defaults(settings: Settings, env: Mapping[str, str]) -> Settings:
-    """Return ``settings`` with what the original always gave: the section of its ``ENV``, ``env``, ``name``."""
+    """Return ``settings`` with the original's defaults: the section of its ``ENV``, ``env``, ``name``."""
     name = env.get("ENV") or "development"
     section = settings.get(name)
     merged = Settings(_merge(settings, section)) if isinstance(section, Mapping) else settings
@@ -88,8 +88,8 @@ def with_defaults(settings: Settings, env: Mapping[str, str]) -> Settings:
 
 
 def _read_file(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
-    # Only where and what: the whole text of an error quotes the line, which may hold a secret. No `from error` either:
-    # the cause would be printed with it.
+    # Only place and problem: the whole text of an error quotes the line, which may contain a secret. No `from error`
+    # either: the cause would be printed too.
     try:
         template = Environment(autoescape=False).from_string(path.read_text(encoding="utf-8"))  # noqa: S701 - YAML, not HTML
         values = yaml.safe_load(template.render(**{**env, "env": env}))
@@ -113,12 +113,12 @@ def _read_file(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _unquoted(text: str) -> str:
-    """Return an error's text without what it quotes from the file, save for signs and names of tokens."""
+    """Return an error's text without its quotes from the file, except single characters and names of tokens."""
     return _QUOTED.sub(lambda found: found[0] if _HARMLESS.fullmatch(found[2]) else "'…'", text)
 
 
 _QUOTED = re.compile(r"""(['"])([^'"]*)\1""")
-_HARMLESS = re.compile(r".?|<[a-z ]+>|end of [a-z ]+")  # a sign, a token of YAML, a token of Jinja
+_HARMLESS = re.compile(r".?|<[a-z ]+>|end of [a-z ]+")  # a character, a token of YAML, a token of Jinja
 
 
 def _template_line(error: BaseException) -> int | None:
@@ -142,7 +142,7 @@ NO = frozenset({"0", "false", "no", "off", ""})
 
 
 def parse_bool(value: Any) -> bool:
-    """Return a word for yes or no as a bool; None is no.
+    """Return a boolean word as a bool; None is False.
 
     Raises:
         ValueError: the value is neither.
@@ -159,7 +159,7 @@ def first(*values: Any) -> Any:
 
 
 def words(value: str | Iterable[str] | None) -> list[str]:
-    """Return a list from a list or from a text with commas or spaces between its words."""
+    """Return a list from a list, or from a string separated by commas or spaces."""
     if value is None:
         return []
     return value.replace(",", " ").split() if isinstance(value, str) else [str(item) for item in value]

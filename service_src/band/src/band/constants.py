@@ -19,10 +19,10 @@ NOTIFY_ALIVE: Final = "__iamalive"
 """The notification by which a service tells the director every five seconds that it runs."""
 
 INSTANCE_SEPARATOR: Final = "#"
-"""Between a service's name and its instance, in the name of the channel that only this instance reads."""
+"""Separates service and instance in the name of an instance's own channel."""
 
 OK: Final = "o-o-ok"
-"""What the original's services answer when there is nothing else to say."""
+"""The original's response without data."""
 
 STATUS_STARTING: Final = "starting"
 STATUS_RUNNING: Final = "running"
@@ -33,11 +33,11 @@ ROLE_ENRICHER: Final = "enricher"
 ROLE_LISTENER: Final = "listener"
 
 RPC_TIMEOUT: Final = 2.0
-"""Seconds that a call waits for its answer unless told otherwise (the original's 2 s)."""
+"""Default timeout of a call in seconds (as in the original)."""
 
 EVENTS_STREAM: Final = "events"
 """The key of the stream of accepted events; each entry has the event as JSON in its field ``event``."""
 DEAD_LETTERS: Final = "dead:{name}"
 """The key of the stream of a service's dead letters; ``name`` is the service's."""
 REGISTRATIONS_KEY: Final = "front:registrations"
-"""What front knows of all services, as JSON: ``register`` (rows) and ``state_hash``. The director writes it."""
+"""The registrations for front, as JSON: ``register`` (rows) and ``state_hash``. The director writes it."""

@@ -1,4 +1,4 @@
-"""Everything that band raises on purpose.
+"""The errors of band.
 
 ::
 
@@ -6,14 +6,14 @@
     ├── SettingsError           a setting is missing, misspelt or of the wrong type
     ├── RegistrationError       a function was exposed in a way that cannot work (also a ValueError)
     ├── InvalidParams           the parameters of a call do not fit the function (also a ValueError)
-    ├── DecodingError           what stands in Redis cannot be read (also a ValueError)
+    ├── DecodingError           data in Redis cannot be read (also a ValueError)
     ├── RedisError
-    │   ├── RedisUnavailable    there is no connection to Redis, or it did not answer in time
-    │   └── RedisReplyError     Redis answered with an error (OOM, WRONGTYPE, NOAUTH …)
+    │   ├── RedisUnavailable    there is no connection to Redis, or it did not respond in time
+    │   └── RedisReplyError     Redis responded with an error (OOM, WRONGTYPE, NOAUTH …)
     ├── RpcError
-    │   ├── RpcTimeout          the peer did not answer before the deadline
-    │   ├── RpcUnavailable      nobody listens under that name, or Redis stayed away until the deadline
-    │   └── RpcRemoteError      the peer answered with a JSON-RPC error
+    │   ├── RpcTimeout          the peer did not respond before the deadline
+    │   ├── RpcUnavailable      nobody listens under that name, or Redis was unavailable until the deadline
+    │   └── RpcRemoteError      the peer responded with a JSON-RPC error
     ├── Retry                   raised by a listener: deliver the event again later
     └── Reject                  raised by a listener: make the event a dead letter now
 
@@ -60,11 +60,11 @@ class RedisError(BandError):
 
 
 class RedisUnavailable(RedisError):
-    """There is no connection to Redis, or it did not answer in time."""
+    """There is no connection to Redis, or it did not respond in time."""
 
 
 class RedisReplyError(RedisError):
-    """Redis answered with an error; ``code`` is its first word (``OOM``, ``WRONGTYPE``, ``NOAUTH`` …)."""
+    """Redis responded with an error; ``code`` is its first word (``OOM``, ``WRONGTYPE``, ``NOAUTH`` …)."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -81,7 +81,7 @@ class RpcError(BandError):
 
 
 class RpcTimeout(RpcError):
-    """The peer did not answer before the deadline."""
+    """The peer did not respond before the deadline."""
 
 
 class RpcUnavailable(RpcError):
@@ -89,7 +89,7 @@ class RpcUnavailable(RpcError):
 
 
 class RpcRemoteError(RpcError):
-    """The peer answered with a JSON-RPC error: ``code`` (int), ``message`` (str), ``data`` (any JSON or None)."""
+    """The peer responded with a JSON-RPC error: ``code`` (int), ``message`` (str), ``data`` (any JSON or None)."""
 
     def __init__(self, code: int, message: str, data: Any = None, *, to: str = "", method: str = "") -> None:
         detail = data.get("message") if isinstance(data, dict) else None
@@ -101,7 +101,7 @@ class RpcRemoteError(RpcError):
 
     @property
     def text(self) -> str:
-        """The error in words: the message, with the peer's own detail where it gave one."""
+        """The message, with the peer's detail if there is one."""
         return str(self)
 
 

@@ -1,6 +1,6 @@
-"""JSON in and out: msgspec, and the standard library for what it refuses but peers send.
+"""JSON in and out: msgspec, and the standard library for what msgspec refuses but peers send.
 
-Whatever stands in a document, one that cannot be read spoils only itself: it is a :class:`band.errors.DecodingError`.
+Invalid data of any kind raises :class:`band.errors.DecodingError`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from band.errors import DecodingError
 T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
 _UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
-"""What msgspec raises over data; invalid UTF-8 is a ValueError, deep nesting a RecursionError."""
+"""msgspec's errors; invalid UTF-8 is a ValueError, deep nesting a RecursionError."""
 
 
 @overload
@@ -29,26 +29,26 @@ def decode(data: object, type: Any = Any) -> Any:  # noqa: A002 - as msgspec cal
     """Return the JSON in ``data`` as a value of ``type`` (any type that msgspec knows).
 
     Args:
-        data: bytes or text, as a reply of Redis holds them; anything else is an error like broken JSON.
-        type: what is expected.
+        data: bytes or text from a reply of Redis; anything else is an error like invalid JSON.
+        type: the expected type.
 
     Raises:
-        DecodingError: it is no JSON, no UTF-8, or something else than ``type``.
+        DecodingError: it is not JSON, not UTF-8, or not a ``type``.
     """
     decoder = _decoder(type)
     try:
-        return decoder.decode(data)  # type: ignore[arg-type]  # what else it may be is an error like the others
+        return decoder.decode(data)  # type: ignore[arg-type]  # other types are an error like the others
     except _UNREADABLE as error:
         raise DecodingError(f"the data is not the expected JSON: {error}") from error
 
 
 def decode_loosely(data: bytes | str | msgspec.Raw) -> Any:
-    """Return the JSON in ``data``, also what only Python's own reader takes: NaN, half a surrogate pair.
+    """Return the JSON in ``data``, including what only the standard library accepts: NaN, half a surrogate pair.
 
     For events and messages, which peers of the original platform write as they like.
 
     Raises:
-        DecodingError: it is no JSON or no UTF-8.
+        DecodingError: it is not JSON or not UTF-8.
     """
     try:
         try:
@@ -77,7 +77,7 @@ def encode(value: Any) -> bytes:
 
 
 def encode_strictly(value: Any) -> bytes:
-    """Return ``value`` as JSON that every reader takes: half a surrogate pair becomes U+FFFD, NaN and infinity null.
+    """Return ``value`` as strictly valid JSON: half a surrogate pair becomes U+FFFD, NaN and infinity null.
 
     Raises:
         TypeError: something in it has no JSON form.
@@ -91,7 +91,7 @@ def encode_strictly(value: Any) -> bytes:
 
 
 def _from_raw(value: Any) -> Any:
-    """Return the plain value of what is JSON already, or what msgspec knows (a Struct, a date); raises TypeError."""
+    """Return the plain value of raw JSON, or of a type that msgspec knows (a Struct, a date); raises TypeError."""
     if isinstance(value, msgspec.Raw):
         return decode_loosely(bytes(value))
     plain = msgspec.to_builtins(value)

@@ -1,4 +1,4 @@
-"""What programs of the platform build on beside the names of ``band``: the director, front, the geo services.
+"""Names for the platform's own programs (director, front, geo services), besides those of ``band``.
 
 An author of a service seldom needs these. They are public all the same: listed in docs/api.md, and changed only with a
 line in the changelog.
@@ -49,6 +49,7 @@ from band.service.openapi import operations as openapi_operations
 from band.stream.consumer_group import LISTENER, RETRIES, TAKEN
 from band.stream.dead_letter_methods import DeadLetters
 from band.stream.dead_letters import READ_BYTES, Letter, LetterStream
+from band.tasks import eager_task, wait_until_set
 from band.telemetry.logs import configure_logs, know_secrets
 from band.telemetry.metrics import Metrics
 from band.typed_settings import is_link, not_a_setting, unknown_keys
@@ -99,6 +100,7 @@ __all__ = [
     "decode",
     "decode_loosely",
     "dsn_from_env",
+    "eager_task",
     "encode",
     "explain_pins",
     "exponential",
@@ -124,6 +126,7 @@ __all__ = [
     "run_forever",
     "service_policy",
     "unknown_keys",
+    "wait_until_set",
     "words",
     "worst",
 ]

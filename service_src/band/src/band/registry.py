@@ -1,4 +1,4 @@
-"""What a service offers: functions recorded by ``expose``, ``worker``, ``cleanup`` and ``health``."""
+"""The registry of a service's functions, and its decorators ``expose``, ``worker``, ``cleanup``, ``health`` …"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Exposed(msgspec.Struct, frozen=True):
-    """One function that can be called over RPC and, where it has a ``path``, over the service's own HTTP port."""
+    """One function that can be called over RPC and, if it has a ``path``, over the service's own HTTP port."""
 
     name: str
     func: Callable[..., Any]
@@ -43,20 +43,20 @@ class Exposed(msgspec.Struct, frozen=True):
 
     @property
     def kind(self) -> str:
-        """Its role, ``method`` without one; a label of metrics."""
+        """Its role, or ``method``; a label of metrics."""
         return self.role or METHOD
 
     @property
     def listed(self) -> bool:
-        """Whether the director and front are told of it."""
+        """Whether it is announced to the director and front."""
         return self.role is not None and not self.name.startswith("__")
 
     def row(self) -> dict[str, Any]:
-        """Return the registration as it stands in the answer to ``__status``."""
+        """Return the registration for the response to ``__status``."""
         return {"method": self.name, "role": self.role, "options": self._options_now()}
 
     def _options_now(self) -> dict[str, Any]:
-        """Return the options; while there is no version of the data, answers are not to be kept."""
+        """Return the current options; without a version of the data, answers must not be cached."""
         if self.cache_version is None or "cache" not in self.options:
             return self.options
         version = self.cache_version()
@@ -66,7 +66,7 @@ class Exposed(msgspec.Struct, frozen=True):
 
 
 class HealthCheck(msgspec.Struct, frozen=True):
-    """A function that tells how one part of the service is."""
+    """A function that checks one part of the service."""
 
     name: str
     func: Callable[..., Any]
@@ -77,7 +77,7 @@ class HealthCheck(msgspec.Struct, frozen=True):
 
 
 class Registry:
-    """Everything that a service's modules recorded while they were imported."""
+    """The functions that a service's modules registered during import."""
 
     def __init__(self) -> None:
         self.methods: dict[str, Exposed] = {}
@@ -88,20 +88,20 @@ class Registry:
         self.cleanups: list[Callable[[], Any]] = []
         self.health_checks: list[HealthCheck] = []
         self.framework_checks: dict[str, Callable[[], dict[str, Any] | None]] = {}
-        """The framework's own; each returns None while there is nothing to tell."""
+        """The framework's own; each returns None if there is nothing to report."""
         self._values: Sequence[object] | None = None
 
     def add(self, exposed: Exposed) -> None:
-        """Record a function; a second one of the same name replaces the first."""
+        """Add a function; a second one of the same name replaces the first."""
         self.methods[exposed.name] = exposed
         if self._values is not None:
             exposed.handler.prepare(self._values)
 
     def prepare(self, values: Sequence[object]) -> None:
-        """Read the annotations of all functions, health checks too; ``values`` are what parameters can ask for by type.
+        """Read the annotations of all functions, health checks too; parameters can request ``values`` by type.
 
         Raises:
-            RegistrationError: those of one cannot be used.
+            RegistrationError: the annotations of one cannot be used.
         """
         self._values = values
         handlers = [exposed.handler for exposed in self.methods.values()]
@@ -109,7 +109,7 @@ class Registry:
             handler.prepare(values)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the registrations that are announced, in the order of recording."""
+        """Return the announced registrations, in order of registration."""
         return [exposed.row() for exposed in self.methods.values() if exposed.listed]
 
     def with_role(self, role: str) -> list[Exposed]:
@@ -287,7 +287,7 @@ class Expose:
 
 
 def _runs_in_a_thread(func: Callable[..., Any]) -> bool:
-    """Tell whether a plain function is awaited, as ``@blocking`` makes it."""
+    """Return whether a plain function was wrapped by ``@blocking``."""
     return inspect.iscoroutinefunction(func) and not inspect.iscoroutinefunction(inspect.unwrap(func))
 
 

@@ -1,1 +1,1 @@
-"""Calls of a service's functions: parameters and events typed, the hook around each, where a listener begins."""
+"""Calls of a service's functions: typed parameters and events, middleware, positions in the stream."""

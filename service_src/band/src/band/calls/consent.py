@@ -1,4 +1,4 @@
-"""What a listener is given of a person: everything, nothing that names one, or nothing of those who objected.
+"""Personal data for listeners: all of it, none, or only that of visitors who did not object.
 
 Front marks an event whose sender objects (Global Privacy Control, or a refused consent) with a field ``privacy`` that
 lists the reasons. A listener says with ``personal=`` what it is; docs/privacy.md says which to choose.
@@ -18,16 +18,15 @@ _OF_PLACE: Final = frozenset({"lat", "lon", "postal", "district_en"})
 
 
 def objected(event: Mapping[str, Any]) -> bool:
-    """Tell whether the sender of an event objects to being tracked."""
+    """Return whether the sender of an event objects to being tracked."""
     return bool(event.get(MARK))
 
 
 def impersonal(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an event without what names a person or a device; the event itself stays as it is.
+    """Return a copy of an event without data that identifies a person or a device.
 
-    The visitor's id, address, User-Agent and page before, the fingerprint and what is stored of the visitor are left
-    out, and places end at the city. What a client itself writes into ``data`` under other names is not known to be
-    personal and stays.
+    It has no visitor id, address, User-Agent, referer, fingerprint or stored data, and places are no finer than a city.
+    Other fields that the client puts into ``data`` are kept.
     """
     left = {key: value for key, value in event.items() if key not in _OF_EVENT}
     data = event.get("data")
@@ -43,12 +42,12 @@ def _coarse(value: Any) -> Any:
 
 
 def allowed(events: list[dict[str, Any]], *, personal: bool) -> list[dict[str, Any]]:
-    """Return what a listener may be given of ``events``.
+    """Return those of ``events`` that a listener may get, in the form that it may get.
 
     Args:
         events: as front accepted them.
-        personal: what the listener declares. True: events of those who objected are withheld. False: it gets every
-            event, with nothing personal in it.
+        personal: the listener's declaration. True: events of visitors who objected are withheld. False: it gets every
+            event without personal data.
     """
     if personal:
         return [event for event in events if not objected(event)]

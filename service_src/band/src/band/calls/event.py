@@ -1,4 +1,4 @@
-"""The event, typed: what listeners and handlers are given when they ask for ``event: Event[Purchase]``."""
+"""The typed event: what listeners and handlers get for ``event: Event[Purchase]``."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ Middleware = Callable[[Call, Next], Awaitable[Any]]
 
 
 def chain(middlewares: Iterable[Middleware], last: Next) -> Next:
-    """Return the function that takes a call through the middlewares, the first of them outermost, to ``last``."""
+    """Return a function that passes a call through the middlewares, the first one outermost, to ``last``."""
     for middleware in reversed(list(middlewares)):
         last = _bind(middleware, last)
     return last
@@ -68,10 +68,10 @@ def _bind(middleware: Middleware, following: Next) -> Next:
 
 
 async def deliver(call: Call) -> Any:
-    """Call the function; returns its result as it is, awaited where it must be.
+    """Call the function and return its result, awaited if necessary.
 
     Raises:
-        InvalidParams: the parameters do not fit; the text says which.
+        InvalidParams: the parameters are invalid; the text says which.
         Exception: whatever the function raises.
     """
     assert call.exposed is not None  # noqa: S101 - a page has another end of its chain
@@ -81,13 +81,13 @@ async def deliver(call: Call) -> Any:
 
 
 def own(registry: Registry) -> Sequence[Middleware]:
-    """Return the middlewares of a service's functions, whatever the transport: privacy, and those of its author."""
+    """Return the middlewares for every transport: privacy, and those of the author."""
     guarded = any("personal" in exposed.options for exposed in registry.methods.values())
     return [*([guard_privacy] if guarded else ()), *registry.middlewares]
 
 
 async def guard_privacy(call: Call, following: Next) -> Any:
-    """Give a listener only what its declaration (``personal=``) allows."""
+    """Pass to a listener only the data that its declaration (``personal=``) allows."""
     personal = call.exposed.options.get("personal") if call.exposed else None
     if personal is None:
         return await following(call)
@@ -110,11 +110,11 @@ def _is_events(value: Any) -> bool:
 
 
 def counted(metrics: Metrics, *, fine: tuple[type[Exception], ...] = ()) -> Middleware:
-    """Return the middleware that counts calls by outcome, times them, and notes which functions keep failing.
+    """Return the middleware that counts calls by outcome, times them, and records failing functions.
 
     Args:
         metrics: gets the figures.
-        fine: exceptions that are a way to answer.
+        fine: exceptions that are a regular response.
     """
 
     async def count(call: Call, following: Next) -> Any:
@@ -150,10 +150,10 @@ def counted(metrics: Metrics, *, fine: tuple[type[Exception], ...] = ()) -> Midd
 
 
 def is_own_mistake(call: Call, error: InvalidParams) -> bool:
-    """Tell whether parameters that do not fit are the function's mistake, not the caller's.
+    """Return whether invalid parameters are the function's fault, not the caller's.
 
-    Front gives what it gives to every handler, and the stream to every listener. A value that annotations refuse came
-    from a client, who must not be able to make a service degraded.
+    front passes the same parameters to every handler, and the stream to every listener. A value that annotations refuse
+    came from a client, which must not be able to make a service degraded.
     """
     if error.path:
         return False

@@ -1,4 +1,4 @@
-"""Places in the stream of events, as people name them: an end of it, a time, or the id of an entry."""
+"""Positions in the stream of events, as people write them: an end, a time, or the id of an entry."""
 
 from __future__ import annotations
 
@@ -16,53 +16,46 @@ _SECONDS: Final = re.compile(r"[0-9]{9,10}(\.[0-9]{1,9})?")
 
 
 def first_id(given: Given) -> str:
-    """Return the id from which a range begins; ``$`` for "now", behind everything that there is.
+    """Return the first id of a range; ``$`` for "now", after all existing entries.
 
     Args:
-        given: ``beginning``, ``now``, a time (a ``datetime``; a text of ISO 8601, UTC where it names no zone; seconds
-            or milliseconds since 1970), or an entry's id.
+        given: ``beginning``, ``now``, a time (a ``datetime``; ISO 8601, UTC if it has no zone; seconds or milliseconds
+            since 1970), or an entry's id.
 
     Raises:
         ValueError: it is none of these.
     """
-    text = _text(given)
-    if text == BEGINNING:
-        return "0-0"
-    if text == NOW:
-        return "$"
-    return text if _ID.fullmatch(text) else f"{_milliseconds(text)}-0"
+    return _read(given, now="$", number=0)
 
 
 def last_id(given: Given) -> str:
-    """Return the id with which a range ends, itself included; ``+`` for "now". The rest is as in :func:`first_id`."""
-    text = _text(given)
-    if text == NOW:
-        return "+"
-    if text == BEGINNING:
-        return "0-0"
-    return text if _ID.fullmatch(text) else f"{_milliseconds(text)}-{_LAST}"
+    """Return the last id of a range, inclusive; ``+`` for "now". Otherwise as :func:`first_id`."""
+    return _read(given, now="+", number=_LAST)
 
 
 def group_start(given: Given) -> str:
-    """Return the id behind which a new group begins, so that the entry at the place is the first that it gets."""
+    """Return the id after which a new group starts, so that it first gets the entry at the position."""
     first = first_id(given)
     return first if first == "$" else before(first)
 
 
 def before(stream_id: str) -> str:
-    """Return the id before one: a group that begins there is given that one first."""
+    """Return the id before one: a group that starts there first gets that one."""
     milliseconds, number = order(stream_id)
     return f"{milliseconds}-{number - 1}" if number else f"{max(0, milliseconds - 1)}-{_LAST if milliseconds else 0}"
 
 
 def order(stream_id: str) -> tuple[int, int]:
-    """Return an entry's id as numbers, which compare as Redis compares them."""
+    """Return an entry's id as numbers, which compare as in Redis."""
     milliseconds, _, number = stream_id.partition("-")
     return int(milliseconds), int(number or 0)
 
 
-def _text(given: Given) -> str:
-    return given.isoformat() if isinstance(given, datetime) else str(given).strip()
+def _read(given: Given, *, now: str, number: int) -> str:
+    text = given.isoformat() if isinstance(given, datetime) else str(given).strip()
+    if text in (BEGINNING, NOW):
+        return now if text == NOW else "0-0"
+    return text if _ID.fullmatch(text) else f"{_milliseconds(text)}-{number}"
 
 
 def _milliseconds(text: str) -> int:

@@ -1,6 +1,6 @@
-"""What a function's annotations ask for, and calling it so: parameters converted and checked, others left out.
+"""Calling a function according to its annotations: parameters are converted and checked, unknown ones dropped.
 
-A function without annotations is called with whatever came, as in the original platform.
+A function without annotations is called with all parameters, as in the original platform.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_
 
 
 class Handler:
-    """A function as it is called with what came over the wire: ``call(params)``, or ``call_batch(events)``.
+    """Calls a function with data from the wire: ``call(params)``, or ``call_batch(events)``.
 
-    Its annotations are read once: when the service starts, because only then every name of its modules is there, and
-    the values of ``lifespan`` are; or at the first call before.
+    The annotations are read once: when the service starts, because only then all names of its modules and the values of
+    ``lifespan`` exist; or at an earlier first call.
 
     Attributes:
         typed: whether it has annotations, so that its parameters are converted.
-        params: the Struct of its parameters; None where there are none to convert.
-        event: the type of its event (``Event[Purchase]``); None where it does not ask for one.
+        params: the Struct of its parameters; None if there are none to convert.
+        event: the type of its event (``Event[Purchase]``); None if it has no event parameter.
         batch: whether it is a listener that gets a list of events.
-        returns: what it returns; ``Any`` where it does not say.
+        returns: the return annotation; ``Any`` without one.
         lists: the parameters that are lists.
-        name: under which it is exposed.
-        read: False: its annotations are not looked at.
+        name: the name under which it is exposed.
+        read: False: its annotations are ignored.
     """
 
     def __init__(self, func: Callable[..., Any], name: str = "", *, read: bool = True, batch: bool = False) -> None:
@@ -56,10 +56,10 @@ class Handler:
         self._rest = self._keywords = False
 
     def prepare(self, values: Sequence[object] = ()) -> None:
-        """Read the annotations; ``values`` are what parameters can ask for by their type.
+        """Read the annotations; parameters can request ``values`` by type.
 
         Raises:
-            RegistrationError: an annotation is no type of data, or asks for a value that nobody yields.
+            RegistrationError: an annotation is not a data type, or requests a value that no lifespan yields.
         """
         if not self.read:
             return
@@ -105,7 +105,7 @@ class Handler:
         self._choose(next(iter(events), ""), fields)
 
     def _check_events(self, name: str, kind: Any) -> None:
-        """Refuse forms of events that would reach the function as they came, or never."""
+        """Refuse annotations of events that would be ignored, or never filled."""
         if _is_event(_item(kind)) or not (_mentions_event(kind) or (self.batch and _is_struct(_item(kind)))):
             return
         raise RegistrationError(
@@ -119,13 +119,13 @@ class Handler:
                     f"{self._name}: {parameter.name} asks for {_named(kind)}, which no lifespan yields; "
                     "yield one, or use a type of data (int, str, a msgspec.Struct …)"
                 )
-            kind = Any  # such annotations of the original's services never meant more than a comment
+            kind = Any  # in services of the original, such annotations are only comments
         if parameter.default is _EMPTY:
             return parameter.name, kind
         if parameter.default is None and kind is not Any:
             kind = Union[kind, None]  # noqa: UP007 - `kind` may be anything; and `x: int = None` means it
         if isinstance(parameter.default, str | int | float | bool | tuple | frozenset | None):
-            return parameter.name, kind, parameter.default  # it stands in the schema
+            return parameter.name, kind, parameter.default  # it appears in the schema
         return parameter.name, kind, msgspec.field(default_factory=lambda: parameter.default)
 
     def _struct(self, fields: list[tuple[Any, ...]]) -> type[msgspec.Struct]:
@@ -148,7 +148,7 @@ class Handler:
     # --- calling
 
     def _choose(self, event: str, fields: list[tuple[Any, ...]]) -> None:
-        """Set the way of calling that does no more than this function needs."""
+        """Choose the cheapest way of calling this function."""
         names = [name for name, *_ in fields]
         if self._rest and not event and not self._fixed and all(kind is Any for _, kind, *_ in fields):
             return  # there is nothing to convert, and nothing to leave out
@@ -167,60 +167,37 @@ class Handler:
             self.call_batch = self._batch(required[0], self.params)
 
     def _positionally(self, params: dict[str, Any]) -> Any:
-        try:
-            found = msgspec.convert(params, self.params, strict=False)
-        except msgspec.ValidationError as error:
-            raise _refusal(error) from None
-        return self.func(*msgspec.structs.astuple(found))
+        return self.func(*msgspec.structs.astuple(_convert(params, self.params)))
 
     def _with_rest(self, params: dict[str, Any]) -> Any:
-        try:
-            found = msgspec.convert(params, self.params, strict=False)
-        except msgspec.ValidationError as error:
-            raise _refusal(error) from None
-        return self.func(**(params | msgspec.structs.asdict(found)))
+        return self.func(**(params | msgspec.structs.asdict(_convert(params, self.params))))
 
     def _with_event(self, params: dict[str, Any]) -> Any:
-        try:
-            event = msgspec.convert(params, self.event, strict=False)
-        except msgspec.ValidationError as error:
-            raise _refusal(error) from None
-        return self.func(event)
+        return self.func(_convert(params, self.event))
 
     def _filled(self, event: str, params: dict[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments of a call."""
         filled = params.copy() if self._rest else {}
-        try:
-            if self.params is not None:
-                filled.update(msgspec.structs.asdict(msgspec.convert(params, self.params, strict=False)))
-            if event:
-                filled[event] = msgspec.convert(params, self.event, strict=False)
-        except msgspec.ValidationError as error:
-            raise _refusal(error) from None
+        if self.params is not None:
+            filled.update(msgspec.structs.asdict(_convert(params, self.params)))
+        if event:
+            filled[event] = _convert(params, self.event)
         filled.update(self._fixed)
         return filled
 
     def _batch(self, name: str, struct: type[msgspec.Struct]) -> Caller:
-        """Return how to call with a list of events, which is the one parameter ``name``."""
+        """Return the call with a list of events as the parameter ``name``."""
         kind = next(field.type for field in msgspec.structs.fields(struct) if field.name == name)
         item = _item(_without_none(kind))
         if not _is_event(item):
             return lambda events: self.func(**{name: events}, **self._fixed)
 
         self.event = item
-
-        def call(events: list[Any]) -> Any:
-            try:
-                found = msgspec.convert(events, kind, strict=False)
-            except msgspec.ValidationError as error:
-                raise _refusal(error) from None
-            return self.func(**{name: found}, **self._fixed)
-
-        return call
+        return lambda events: self.func(**{name: _convert(events, kind)}, **self._fixed)
 
 
 def _plain(func: Callable[..., Any]) -> Caller:
-    """Return how to call a function with whatever came."""
+    """Return the call of a function with all parameters."""
 
     def call(params: dict[str, Any]) -> Any:
         try:
@@ -232,7 +209,7 @@ def _plain(func: Callable[..., Any]) -> Caller:
 
 
 def misfit(func: Callable[..., Any], params: dict[str, Any], error: TypeError) -> Exception:
-    """Return the error of a call: InvalidParams when its parameters did not fit, else the TypeError from inside."""
+    """Return InvalidParams if a call's parameters do not match, else the TypeError from inside the function."""
     try:
         inspect.signature(func).bind(**params)
     except TypeError as unfit:
@@ -240,6 +217,13 @@ def misfit(func: Callable[..., Any], params: dict[str, Any], error: TypeError) -
     except ValueError:
         return InvalidParams(str(error))
     return error
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise _refusal(error) from None
 
 
 def _refusal(error: msgspec.ValidationError) -> InvalidParams:
@@ -257,10 +241,10 @@ def _signature(func: Callable[..., Any]) -> inspect.Signature | None:
     try:
         inspect.signature(func)
     except (TypeError, ValueError):
-        return None  # what is written in C says nothing of itself
+        return None  # functions in C may have no signature
     try:
         return inspect.signature(func, eval_str=True)
-    except Exception as error:  # noqa: BLE001 - a comment of the original's services may be any expression
+    except Exception as error:  # noqa: BLE001 - in services of the original it may be any expression
         logger.warning(
             "annotations_unreadable",
             function=str(getattr(func, "__qualname__", func)),
@@ -291,22 +275,22 @@ def _is_struct(kind: Any) -> bool:
 
 
 def _item(kind: Any) -> Any:
-    """Return the type of a list's items; None where it is no list, or they may be anything."""
+    """Return the type of a list's items; None if it is not a list, or has no item type."""
     return next(iter(get_args(kind)), None) if get_origin(kind) is list else None
 
 
 def _without_none(kind: Any) -> Any:
-    """Return ``X`` of ``X | None``, else the type as it is."""
+    """Return ``X`` of ``X | None``, else the type itself."""
     left = [part for part in get_args(kind) if part is not type(None)] if _is_union(kind) else []
     return left[0] if len(left) == 1 else kind
 
 
 def _is_custom(kind: Any) -> bool:
-    """Tell whether an annotation is, or holds, a class that no JSON can become."""
+    """Return whether an annotation is, or contains, a class that JSON cannot be converted to."""
     try:
         return _has_custom(msgspec.inspect.type_info(kind))
     except TypeError:
-        return False  # told when the Struct is made
+        return False  # reported when the Struct is created
 
 
 def _has_custom(info: msgspec.inspect.Type) -> bool:
@@ -316,7 +300,7 @@ def _has_custom(info: msgspec.inspect.Type) -> bool:
 
 
 def _provided(kind: Any, values: Sequence[object]) -> object | None:
-    """Return the value that a parameter of type ``kind`` asks for; None where none is of that type."""
+    """Return the value for a parameter of type ``kind``; None if there is none of that type."""
     kind = _without_none(kind)
     kind = get_origin(kind) or kind
     if not isinstance(kind, type) or kind in (object, int, str, float, bool, bytes, list, dict, tuple, set):

@@ -1,1 +1,1 @@
-"""What ``python -m band`` and ``band dev`` do, one module a verb."""
+"""The commands of ``python -m band`` and ``band dev``."""

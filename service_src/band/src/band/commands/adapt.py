@@ -9,7 +9,7 @@ from band.compat.requirements import adapt, explain
 
 
 def run_requirements(file: Path, *, write: bool) -> int:
-    """Print (or write) ``file`` as it installs today; what changed is told on standard error; 1: a line is refused."""
+    """Print (or write) ``file`` so that it installs today; changes go to standard error; 1: a line is refused."""
     try:
         adapted = adapt(file.read_text(encoding="utf-8"))
         if write:

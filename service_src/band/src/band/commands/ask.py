@@ -1,4 +1,4 @@
-"""``band dev call`` and ``band dev tail``: speak to a running platform from a shell."""
+"""``band dev call`` and ``band dev tail``: use a running platform from a shell."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BLOCK_MS: Final = 5000
 
 
 def read_pairs(pairs: list[str]) -> dict[str, Any]:
-    """Return the parameters written as ``key=value`` (a text) or ``key:=value`` (JSON), as HTTPie does.
+    """Return parameters from ``key=value`` (text) or ``key:=value`` (JSON), as in HTTPie.
 
     Raises:
         ValueError: one is neither.
@@ -97,7 +97,7 @@ async def _tail(key: str, count: int, env: Mapping[str, str]) -> None:
 
 
 def _key_of(event: bytes) -> str:
-    """Return the key of an event; empty for what is no event, which is shown all the same without a filter."""
+    """Return the key of an event; empty for invalid data, which is only shown without a filter."""
     try:
         value = decode_loosely(event)
     except DecodingError:

@@ -10,7 +10,7 @@ CHECK_TIMEOUT: Final = 3.0
 
 
 def run_check(port: int, prefix: str) -> int:
-    """Ask the service on this host's ``port`` how it is; prints what it says; 0 healthy, 1 not."""
+    """Request and print the health of the service on this host's ``port``; 0 if healthy, else 1."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=CHECK_TIMEOUT)
     try:
         connection.request("GET", f"{prefix}/health")

@@ -1,4 +1,4 @@
-"""``band dev new`` and ``band dev run``: begin a service, and run it on the developer's host."""
+"""``band dev new`` and ``band dev run``: create a service, and run it on the developer's host."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _files(folder: resources.abc.Traversable, prefix: str = "") -> list[str]:
 
 
 def find_package(folder: Path) -> str | None:
-    """Return the name of the package in ``folder`` that can be run, None when there is not exactly one."""
+    """Return the name of the package in ``folder`` that can be run, None unless there is exactly one."""
     found = [path.parent.name for path in folder.glob("*/__main__.py")]
     return found[0] if len(found) == 1 else None
 
@@ -89,7 +89,7 @@ def _run_until_change(folder: Path, package: str) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, int]:
-    """Return file → time of change (ns) of what makes a service: its code and its settings."""
+    """Return file → modification time (ns) of a service's code and settings."""
     found: dict[str, int] = {}
     for base, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "__"))]

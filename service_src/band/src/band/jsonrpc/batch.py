@@ -1,10 +1,9 @@
-"""Many calls of one function in one message: what makes enrichment cheap under load."""
+"""Many calls of one function in one message, which makes enrichment cheap under load."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ from band.jsonrpc import messages
 from band.jsonrpc.invoke import PLAIN, describe, finish
 from band.registry import Exposed, Registry
 from band.responses import BaseBandResponse
+from band.tasks import eager_task
 from band.telemetry.logs import logger
 from band.telemetry.metrics import Metrics
 from band.telemetry.tracebacks import describe_raised
@@ -26,12 +26,12 @@ from band.telemetry.tracebacks import describe_raised
 async def run_batch(
     registry: Registry, metrics: Metrics, outer: Call, method: str, items: list[dict[str, Any]]
 ) -> msgspec.Raw:
-    """Call ``method`` once for each of ``items`` (its keyword arguments), as who made the call ``outer``.
+    """Call ``method`` once for each of ``items`` (keyword arguments), on behalf of the sender of ``outer``.
 
-    A plain function is called, no more; a coroutine gets a task of its own, so that all of them wait at once.
+    A plain function is just called; each coroutine gets its own task, so that all of them wait concurrently.
 
-    Returns ``{"results": [one a call, None where it failed], "errors": {"<index>": {"code", "message", "data"}}}``, so
-    that one bad item harms no other; it is JSON already, because only writing it tells whether all of it can be.
+    Returns ``{"results": [one per call, None if it failed], "errors": {"<index>": {"code", "message", "data"}}}``, so
+    that one bad item affects no other. It is JSON already, because only encoding shows whether all of it can be.
 
     Raises:
         InvalidParams: there is no such method.
@@ -50,12 +50,12 @@ async def run_batch(
         _note_errors(_of_item(outer, exposed, {}), list(raised.values()), metrics)
     metrics.called(method, "ok", time.perf_counter() - begun, len(items) - len(raised))
     metrics.failures.succeeded(exposed.kind, exposed.name, len(items) - len(raised))
-    errors = {str(number): error_object(error) for number, error in raised.items()}
+    errors = {str(number): _error_object(error) for number, error in raised.items()}
     return msgspec.Raw(b'{"results":%b,"errors":%b}' % (written, json_codec.encode(errors)))
 
 
 def _caller(registry: Registry, exposed: Exposed, outer: Call) -> Callable[[dict[str, Any]], Any]:
-    """Return how to call a function with one item: through the middlewares, where the service has any."""
+    """Return the call of a function with one item: through the middlewares, if the service has any."""
     middlewares = own(registry)
     if not middlewares:
         return exposed.handler.call
@@ -84,14 +84,14 @@ def _note_errors(call: Call, raised: list[BaseException], metrics: Metrics) -> N
 async def _call_each(
     call: Callable[[dict[str, Any]], Any], items: list[dict[str, Any]]
 ) -> tuple[list[Any], dict[int, BaseException]]:
-    """Return the result of each call, None where it failed, and what those raised by their place."""
+    """Return the result of each call, None if it failed, and the exceptions by index."""
     results: list[Any] = []
     raised: dict[int, BaseException] = {}
     late: list[tuple[int, asyncio.Task[Any]]] = []
     for number, params in enumerate(items):
         try:
             result = call(params)
-        except Exception as error:  # noqa: BLE001 - whatever one call does, the others are answered
+        except Exception as error:  # noqa: BLE001 - one failed call must not affect the others
             raised[number] = error
             result = None
         if type(result) not in PLAIN and (task := _begin(result)) is not None:
@@ -109,14 +109,10 @@ async def _call_each(
 
 
 def _begin(result: Any) -> asyncio.Task[Any] | None:
-    """Start what is still to be done for a result; None when it is a value that can be sent."""
+    """Start the task that finishes a result; None if it is a value that can be sent."""
     if not (inspect.isawaitable(result) or inspect.isasyncgen(result) or isinstance(result, BaseBandResponse)):
         return None
-    loop = asyncio.get_running_loop()
-    # Started at once: what has nothing to wait for is done without a turn of the loop.
-    if sys.version_info >= (3, 12):
-        return asyncio.Task(finish(result), loop=loop, eager_start=True)
-    return loop.create_task(finish(result))
+    return eager_task(finish(result))  # what waits for nothing is done without a turn of the loop
 
 
 def _outcome(number: int, task: asyncio.Task[Any], raised: dict[int, BaseException]) -> Any:
@@ -136,11 +132,7 @@ def _drop_unencodable(results: list[Any], raised: dict[int, BaseException]) -> N
             raised[number] = error
 
 
-def error_object(error: BaseException) -> dict[str, Any]:
-    """Return the JSON-RPC error object for an exception of a handler."""
-    code = messages.INVALID_PARAMS if isinstance(error, InvalidParams) else messages.SERVER_ERROR
-    detail = str(error) if isinstance(error, InvalidParams | RpcError) else describe(error)
-    data = {"message": detail}
-    if isinstance(error, InvalidParams) and error.path:
-        data["path"] = error.path
-    return {"code": code, "message": messages.MESSAGES[code], "data": data}
+def _error_object(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, InvalidParams):
+        return messages.error_object(messages.INVALID_PARAMS, str(error), error.path)
+    return messages.error_object(messages.SERVER_ERROR, str(error) if isinstance(error, RpcError) else describe(error))

@@ -29,7 +29,7 @@ class RpcClient:
         self._link = link
         self._presence = presence
         self._batches = Outbox(link, self._on_receivers)
-        # Not from 1: an answer to an earlier life of this service must not be taken for one to this life.
+        # Not from 1: a late response to an earlier run of this service must not match a request of this run.
         self._ids = itertools.count(secrets.randbelow(1 << 40))
         self._waiting: dict[str, Waiting] = {}
         self.service_groups: dict[str, str] = {}
@@ -42,22 +42,13 @@ class RpcClient:
     def _next_id(self) -> str:
         return str(next(self._ids))
 
-    @property
-    def reply_channel(self) -> str:
-        """The channel of this instance, on which answers of services of ours arrive."""
-        return self._scatterer.reply_channel
-
-    @reply_channel.setter
-    def reply_channel(self, channel: str) -> None:
-        self._scatterer.reply_channel = channel
-
     def renew(self) -> None:
-        """Draw new ids: after a fork, two processes with the same ones would take each other's answers."""
+        """Draw new ids: after a fork, processes with the same ids would receive each other's responses."""
         self._ids = itertools.count(secrets.randbelow(1 << 40))
 
     @property
     def waiting(self) -> int:
-        """Number of requests that wait for an answer."""
+        """Number of requests that wait for a response."""
         return len(self._waiting)
 
     # --- one service
@@ -74,8 +65,8 @@ class RpcClient:
             timeout: seconds until the call ends with an error.
 
         Raises:
-            RpcRemoteError: the peer answered with an error.
-            RpcTimeout: no answer in time.
+            RpcRemoteError: the peer responded with an error.
+            RpcTimeout: no response in time.
             RpcUnavailable: nobody listens under that name, or Redis was unavailable until the deadline.
             TypeError: the params cannot be written as JSON.
         """
@@ -95,10 +86,10 @@ class RpcClient:
             self._waiting.pop(request_id, None)
 
     async def request(self, to: str, method: str, timeout__: float = RPC_TIMEOUT, **params: Any) -> Any:
-        """Call as the original did: typed data is unwrapped, and without an answer it returns None and logs a line.
+        """Call as the original did: typed data is unwrapped; without a response it returns None and logs a line.
 
         Raises:
-            RpcRemoteError: the peer answered with an error (the original's ``ReceivedErrorResponse``).
+            RpcRemoteError: the peer responded with an error (the original's ``ReceivedErrorResponse``).
         """
         try:
             return from_wire(await self.call(to, method, params, timeout__))
@@ -125,7 +116,7 @@ class RpcClient:
         return results
 
     async def notify(self, to: str, method: str, **params: Any) -> None:
-        """Send a message without waiting for an answer; while Redis is unavailable, it waits for a while."""
+        """Send a message without waiting for a response; while Redis is unavailable, it is queued for a while."""
         self._link.publish(to, messages.notification(to, method, self.name, params), keep=True)
 
     def __getattr__(self, service: str) -> Callable[..., Coroutine[Any, Any, Any]]:
@@ -154,10 +145,10 @@ class RpcClient:
         timeout: float,
         raw: bool = False,
     ) -> Scatter:
-        """Send the same request to several services, and gather the answers of those in ``expect``.
+        """Send the same request to several services, and collect the responses of those in ``expect``.
 
-        It ends when each of them has answered, with a result or an error, or at the deadline; it does not raise if
-        some or all of them do not answer, or Redis is unavailable. If all of them use this framework, the requests of
+        It ends when each of them has responded, with a result or an error, or at the deadline; it does not raise if
+        some or all of them do not respond, or Redis is unavailable. If all of them use this framework, the requests of
         one turn of the event loop reach each service as one message; otherwise one request goes to the fan-out channel.
 
         Args:
@@ -195,7 +186,7 @@ class RpcClient:
     # --- answers
 
     def take_reply(self, reply: Envelope) -> None:
-        """Give a reply to the request that waits for it."""
+        """Pass a reply to the request that waits for it."""
         waiting = self._waiting.get(str(reply.id))
         if waiting is None:
             self.late += 1
@@ -203,7 +194,7 @@ class RpcClient:
             self._waiting.pop(str(reply.id), None)
 
     def cancel_all(self, reason: str) -> int:
-        """End everything that waits; returns how much there was."""
+        """End all waiting requests; returns their number."""
         return sum([waiting.end(reason) for waiting in list(self._waiting.values())])
 
     # --- sending
@@ -219,12 +210,12 @@ class RpcClient:
         if instance is None:
             self._publish_plain(call, messages.request(call.to, call.method, self._plain_sender(), params, request_id))
             return
-        payload = messages.request(call.to, call.method, self.reply_channel, params, request_id)
+        payload = messages.request(call.to, call.method, self._presence.channel, params, request_id)
         self._batches.put(instance_channel(call.to, instance), payload, (call, instance))
 
     def _plain_sender(self) -> str:
-        """Return where an original peer answers to: the service's channel, or ours alone when it has replicas."""
-        return self.name if self._presence.alone else self.reply_channel
+        """Return the channel for responses of original peers: the service's, or the instance's if it has replicas."""
+        return self.name if self._presence.alone else self._presence.channel
 
     def _publish_plain(self, call: Call, payload: bytes) -> None:
         if not self._link.publish(call.to, payload, functools.partial(self._on_plain_receivers, call)):
@@ -237,7 +228,7 @@ class RpcClient:
             call.fail(str(error))
 
     def _on_receivers(self, receivers: Any, sent: tuple[bytes, tuple[Call, str]]) -> None:
-        """An instance is gone: turn to another one, or to whoever listens under the service's name."""
+        """Retry with another instance, or the service's own channel, if an instance is gone."""
         payload, (call, instance) = sent
         if receivers == 0:
             self._presence.forget(call.to, instance)

@@ -1,21 +1,21 @@
-"""What leaves in one turn of the loop for one peer leaves as one message: a JSON-RPC batch."""
+"""Coalesces the messages of one turn of the loop to one peer into a JSON-RPC batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
 
-from band.per_turn import PerTurn
 from band.redis.link import RedisLink
+from band.tasks import PerTurn
 
 MAX_BATCH: Final = 500
-"""Messages in one batch: enough to make the cost of each vanish, and still no long wait for the first."""
+"""Messages per batch: enough to make the cost of each negligible, without a long wait for the first."""
 
 OnReceivers = Callable[[Any, Any], None]
 
 
 class Outbox:
-    """Gathers messages by channel and publishes those of one turn of the loop together."""
+    """Collects messages by channel and publishes those of one turn of the loop together."""
 
     def __init__(self, link: RedisLink, on_receivers: OnReceivers | None = None, *, keep: bool = False) -> None:
         self._link = link
@@ -25,7 +25,7 @@ class Outbox:
         self._turn = PerTurn(self._flush)
 
     def put(self, channel: str, payload: bytes, tag: Any = None) -> None:
-        """Queue a message; ``tag`` comes back with the number of receivers, if anybody wants to know it."""
+        """Queue a message; ``tag`` is passed to ``on_receivers`` with the number of receivers."""
         gathered = self._gathered.get(channel)
         if gathered is None:
             gathered = self._gathered[channel] = []
@@ -51,7 +51,6 @@ class Outbox:
             return
 
         def on_reply(receivers: Any) -> None:
-            # Only what went wrong is worth a look at each message.
             if type(receivers) is not int or receivers == 0:
                 for message, tag in gathered:
                     notify(receivers, (message, tag))

@@ -1,4 +1,4 @@
-"""Every message that comes in: replies go to the client, requests to the server."""
+"""Dispatches incoming messages: replies to the client, requests to the server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from band.telemetry.logs import logger
 
 
 class Dispatcher:
-    """Decodes the messages of a service and hands each to the part that it is for."""
+    """Decodes the messages of a service and passes each to the client or the server."""
 
     def __init__(self, client: RpcClient, server: RpcServer, presence: Presence) -> None:
         self._client = client
@@ -19,7 +19,7 @@ class Dispatcher:
         self.malformed = 0
 
     def on_message(self, channel: str, data: bytes) -> None:
-        """Take one message. Nothing that it holds can stop the reader; of a batch, what can be read is taken."""
+        """Process one message. No contents can stop the reader; of a batch, valid messages are processed."""
         if channel == CHANNEL:
             self._presence.on_change(data)
             return
@@ -31,7 +31,7 @@ class Dispatcher:
                     self._client.take_reply(envelope)
                 else:
                     self._server.on_request(channel, envelope, data)
-            except Exception as error:  # noqa: BLE001 - the others of the batch are well
+            except Exception as error:  # noqa: BLE001 - other messages of the batch are unaffected
                 self._on_malformed(channel, error, len(data))
 
     def _on_malformed(self, channel: str, error: Exception, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Requests to several services of ours at once: those of one turn of the loop reach each service as one message."""
+"""Fan-out requests to several of our services: those of one turn of the loop reach each service as one message."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from band.jsonrpc.coalescing import MAX_BATCH
 from band.jsonrpc.instances import Presence, instance_channel
 from band.jsonrpc.messages import Envelope
 from band.jsonrpc.pending import UNREADABLE, Scatter, Waiting, outcome, remote_error, unreadable
-from band.per_turn import PerTurn
 from band.redis.link import RedisLink
+from band.tasks import PerTurn
 
 MAX_GROUP_LENGTH: Final = 200
 """Characters of a service group's name."""
 
 Key = tuple[str, frozenset[str], float, bool]
-"""What requests must have in common to be sent together: method, services, timeout, whether results stay JSON."""
+"""What requests that are sent together share: method, services, timeout, whether results stay JSON."""
 
 
 class _Answers(msgspec.Struct):
@@ -38,10 +38,10 @@ _answers = msgspec.json.Decoder(_Answers)
 
 
 def _read(answer: msgspec.Raw) -> _Answers:
-    """Return the parts of an answer, each result as JSON that can be passed on.
+    """Return the parts of a response, each result as valid JSON.
 
     Raises:
-        ValueError: it is not the answer to a batch.
+        ValueError: it is not the response to a batch.
         RecursionError: it is nested too deeply.
     """
     try:
@@ -49,7 +49,7 @@ def _read(answer: msgspec.Raw) -> _Answers:
     except msgspec.DecodeError:
         return _read_loosely(answer)
     try:
-        str(memoryview(answer), "utf-8")  # the only thing of a result that msgspec leaves unread
+        str(memoryview(answer), "utf-8")  # msgspec does not check the encoding of a raw result
     except UnicodeDecodeError:
         for number, one in enumerate(found.results):
             try:
@@ -60,10 +60,10 @@ def _read(answer: msgspec.Raw) -> _Answers:
 
 
 def _read_loosely(answer: msgspec.Raw) -> _Answers:
-    """Read what only Python's own reader takes (NaN, half a surrogate pair) and make it valid."""
+    """Read what only the standard library accepts (NaN, half a surrogate pair) and make it valid."""
     loose = json_codec.decode_loosely(answer)
     if not isinstance(loose, dict) or not isinstance(loose.get("results"), list):
-        raise ValueError("no list of results")  # noqa: TRY004 - a ValueError is what the caller answers
+        raise ValueError("no list of results")  # noqa: TRY004 - the caller handles ValueError
     errors = loose.get("errors", {})
     if not isinstance(errors, dict):
         raise ValueError("no errors by number")  # noqa: TRY004 - as above
@@ -71,7 +71,7 @@ def _read_loosely(answer: msgspec.Raw) -> _Answers:
 
 
 def _decode_results(found: _Answers) -> list[Any]:
-    """Return the values of the results; what cannot be read becomes an error."""
+    """Return the values of the results; unreadable ones become errors."""
     values: list[Any] = []
     for number, one in enumerate(found.results):
         try:
@@ -83,9 +83,9 @@ def _decode_results(found: _Answers) -> list[Any]:
 
 
 class FanOut:
-    """At most 500 requests that ask the same services at the same moment, and so are answered together.
+    """At most 500 concurrent requests to the same services, which are answered together.
 
-    Everything that can be is kept once for all of them: who is missing, the times, the deadline.
+    They share the set of missing services, the times and the deadline.
     """
 
     __slots__ = ("_begun", "_columns", "_elapsed", "_faults", "_open", "_raw", "futures", "items", "method", "timer")
@@ -104,18 +104,18 @@ class FanOut:
 
     @property
     def services(self) -> list[str]:
-        """Who has not answered yet."""
+        """The services that have not responded yet."""
         return list(self._open)
 
     def ask(self, loop: asyncio.AbstractEventLoop, item: bytes) -> asyncio.Future[Scatter]:
-        """Add a request (its params as JSON); the future has what came back."""
+        """Add a request (its params as JSON); the future gets the responses."""
         future: asyncio.Future[Scatter] = loop.create_future()
         self.items.append(item)
         self.futures.append(future)
         return future
 
     def take_result(self, service: str, answer: Any, error: Any) -> None:
-        """Take what a service answered to all of them: the result as JSON, or an error of the whole."""
+        """Process a service's response to all of them: the result as JSON, or an error of the whole batch."""
         if service not in self._open:
             return
         if error is None:
@@ -128,26 +128,26 @@ class FanOut:
         self._note(service, [], {"": error})
 
     def _note(self, service: str, column: list[Any], faults: dict[str, Any]) -> None:
-        """Take the results of a service, one for each request, and its errors by number; "" is everybody's."""
+        """Store the results of a service, one for each request, and its errors by number; "" applies to all."""
         self._elapsed[service] = round((time.perf_counter() - self._begun) * 1000, 3)
         self._columns[service], self._faults[service] = column, faults
         self.stop_waiting_for(service)
 
     def stop_waiting_for(self, service: str) -> None:
-        """Expect nothing more of a service."""
+        """Stop waiting for a service."""
         self._open.discard(service)
         if not self._open:
             self.finish()
 
     def finish(self) -> None:
-        """Tell everybody who still waits what has come so far."""
+        """End all waits with the responses so far."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
         missing, self._open = self._open, set()
         futures, self.futures = self.futures, []
         columns = list(self._columns.items())
-        # Answers that are not as many as the questions have faults too.
+        # A response with another number of results is faulty too.
         faulty = any(self._faults.values()) or any(len(column) != len(futures) for _, column in columns)
         for number, future in enumerate(futures):
             if future.done():
@@ -159,7 +159,7 @@ class FanOut:
                 future.set_result(Scatter(results, {}, set(missing), self._elapsed))
 
     def _careful(self, number: int, missing: set[str]) -> Scatter:
-        """Return what came for one request when some of the answers are errors."""
+        """Return the responses to one request if some are errors."""
         scatter = Scatter({}, {}, set(missing), self._elapsed)
         for service, column in self._columns.items():
             faults = self._faults[service]
@@ -172,7 +172,7 @@ class FanOut:
         return scatter
 
     def end(self, _reason: str = "") -> bool:
-        """End the wait because the service stops; whether somebody still waited."""
+        """End all waits because the service stops; returns whether there were any."""
         waited = any(not future.done() for future in self.futures)
         self.finish()
         return waited
@@ -187,7 +187,7 @@ def note_group(groups: dict[str, str], service: str, group: Any) -> None:
 
 
 class ChannelFanOut(FanOut):
-    """One request on a fan-out channel, as the original platform has it: each service answers for itself."""
+    """One request on a fan-out channel, as in the original platform: each service responds separately."""
 
     __slots__ = ("_groups",)
 
@@ -196,7 +196,7 @@ class ChannelFanOut(FanOut):
         self._groups = groups
 
     def take(self, reply: Envelope) -> bool:
-        """Take one service's answer, result or error; True: nothing more is expected."""
+        """Process one service's response, result or error; True: nothing more is expected."""
         service = str(reply.sender)
         if service in self._open:
             if reply.service_group is not None or self._groups:
@@ -210,14 +210,14 @@ class ChannelFanOut(FanOut):
             return [], {"": error}
         try:
             value = json_codec.decode_loosely(result)
-            # Encoded again: original services format and escape JSON in their own way; what we pass on has one form.
+            # Encoded again: original services format and escape JSON in their own way; we use one form.
             return [msgspec.Raw(json_codec.encode_strictly(value)) if self._raw else value], {}
         except UNREADABLE as fault:
             return [], {"": unreadable(fault)}
 
 
 class _BatchReply:
-    """The answer of one service to a turn's requests."""
+    """The response of one service to a turn's requests."""
 
     __slots__ = ("groups", "service", "timer", "turn")
 
@@ -228,7 +228,7 @@ class _BatchReply:
         self.timer: asyncio.TimerHandle | None = None
 
     def take(self, reply: Envelope) -> bool:
-        """Share the answers out; an error of the whole is everybody's error."""
+        """Distribute the results; an error of the whole batch applies to all requests."""
         if self.timer is not None:
             self.timer.cancel()
         if reply.service_group is not None or self.groups:
@@ -237,19 +237,19 @@ class _BatchReply:
         return True
 
     def end(self, _reason: str) -> bool:
-        """End the wait of each because the service stops."""
+        """End all waits because the service stops."""
         return self.turn.end()
 
 
 class FanOutSender:
-    """Gathers the requests of one turn of the loop and sends them.
+    """Collects the requests of one turn of the loop and sends them.
 
     Args:
         link: the connection.
-        presence: which instances of ours there are.
+        presence: the known instances of our services.
         next_id: returns a new request id.
-        waiting: where replies are looked up by request id.
-        groups: service → its service group, for those whose last reply named one; kept up to date here.
+        waiting: the waiting requests by id.
+        groups: service → its service group, if its last reply named one; kept up to date here.
     """
 
     def __init__(
@@ -268,10 +268,9 @@ class FanOutSender:
         self._turns: dict[Key, FanOut] = {}
         self._full: list[tuple[Key, FanOut]] = []
         self._end_of_turn = PerTurn(self._send_all)
-        self.reply_channel = ""
 
     def ask(self, key: Key, params: dict[str, Any]) -> asyncio.Future[Scatter] | None:
-        """Add a request to those of this turn; None when one of the services is not known to be of ours.
+        """Add a request to those of this turn; None unless all services are known to be ours.
 
         Raises:
             TypeError: the params have no JSON form.
@@ -280,7 +279,7 @@ class FanOutSender:
         turn = self._turns.get(key)
         if turn is None:
             method, services, _timeout, raw = key
-            unknown = [service for service in services if not self._presence.knows(service)]  # looks for all of them
+            unknown = [service for service in services if not self._presence.knows(service)]  # looks all of them up
             if unknown:
                 return None
             item = json_codec.encode(params)
@@ -306,11 +305,14 @@ class FanOutSender:
 
     def _send(self, part: _BatchReply, params: bytes, timeout: float) -> None:
         request_id = self._next_id()
-        payload = messages.request_raw(part.service, messages.BATCH, self.reply_channel, params, request_id)
+        payload = messages.request_raw(part.service, messages.BATCH, self._presence.channel, params, request_id)
         self._waiting[request_id] = part
-        # Whoever still waits in it has its own deadline; this only forgets an answer that never came.
+        # The requests have their own deadline; this only drops the entry of a missing response.
         forget_after = max(timeout, RPC_TIMEOUT)
         part.timer = asyncio.get_running_loop().call_later(forget_after, self._waiting.pop, request_id, None)
+        self._publish(part, payload)
+
+    def _publish(self, part: _BatchReply, payload: bytes) -> None:
         instance = self._presence.pick(part.service)
         channel = part.service if instance is None else instance_channel(part.service, instance)
         heard = functools.partial(self._on_receivers, part, payload, instance)
@@ -320,10 +322,6 @@ class FanOutSender:
     def _on_receivers(self, part: _BatchReply, payload: bytes, instance: str | None, receivers: Any) -> None:
         if receivers == 0 and instance is not None:
             self._presence.forget(part.service, instance)
-            other = self._presence.pick(part.service)
-            channel = part.service if other is None else instance_channel(part.service, other)
-            heard = functools.partial(self._on_receivers, part, payload, other)
-            if self._link.publish(channel, payload, heard):
-                return
-        if not isinstance(receivers, int) or receivers == 0:
+            self._publish(part, payload)
+        elif not isinstance(receivers, int) or receivers == 0:
             part.turn.stop_waiting_for(part.service)

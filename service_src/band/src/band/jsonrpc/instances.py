@@ -1,9 +1,9 @@
-"""Who runs now, of our own kind: the instances of each service.
+"""Presence: the running instances of each service on our framework.
 
-Every instance keeps its name in the sorted set ``band:instances:<service>`` with the time until which it counts, and
-says on the channel ``band:presence`` when it comes and goes. From that a caller knows that a peer is one of ours (it
-understands batches and answers to a channel of the caller's instance) and how many replicas share the work; services
-of the original platform are not there, and are spoken to as they always were.
+Every instance keeps its name in the sorted set ``band:instances:<service>`` with its expiry time, and announces on the
+channel ``band:presence`` when it starts and stops. So a caller knows that a peer is one of ours (it understands batches
+and responds on the channel of the caller's instance) and how many replicas share the work. Services of the original
+platform are not listed, and are called as in the original.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ CHANNEL: Final = "band:presence"
 KEY: Final = "band:instances:{service}"
 """The key of a service's sorted set: instance → the time until which it counts, in seconds since 1970."""
 REFRESH: Final = 3.0
-"""Seconds between two signs of life, and between two looks at the services that are called."""
+"""Seconds between two heartbeats, and between two lookups of the called services."""
 LIFETIME: Final = 10.0
-"""Seconds after which an instance that gave no sign counts as gone."""
+"""Seconds without a heartbeat after which an instance counts as gone."""
 FORGET_SECONDS: Final = 60.0
-"""A service of which no instance of ours is known, and that nobody called for so long, is forgotten."""
+"""Seconds after which an uncalled service without known instances is forgotten."""
 MAX_WITHOUT_INSTANCES: Final = 100
-"""Of such services so many are remembered; those called longest ago go first."""
+"""The maximum number of such services; those called longest ago are dropped first."""
 
 SEPARATOR: Final = INSTANCE_SEPARATOR
-"""Between service and instance in the name of an instance's own channel."""
+"""Separates service and instance in the name of an instance's own channel."""
 
 
 def instance_channel(service: str, instance: str) -> str:
-    """Return the channel on which one instance of a service is spoken to."""
+    """Return the channel of one instance of a service."""
     return f"{service}{SEPARATOR}{instance}"
 
 
 class Presence:
-    """Shows this instance to the others, and remembers the instances of the services that it calls."""
+    """Announces this instance, and knows the instances of the services that it calls."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self._known: dict[str, list[str]] = {}
         self._called: dict[str, float] = {}
-        """Services that were called without a known instance → when, the latest at the end."""
+        """Services that were called without a known instance → time of the last call, latest last."""
         self._fetching: set[str] = set()
         self._changed: set[str] = set()
         self._left = False
@@ -56,13 +56,15 @@ class Presence:
         self._shown = False
         self.service = ""
         self.instance = ""
+        self.channel = ""
+        """This instance's own channel, for responses of our services."""
         self.refused = ""
-        """Why Redis refused this instance's last sign of life; empty when it took it."""
+        """Why Redis refused this instance's last heartbeat; empty if it did not."""
 
     # --- looking
 
     def pick(self, service: str) -> str | None:
-        """Return an instance of ``service`` to call, in turn; None when none of ours is known (yet)."""
+        """Return an instance of ``service`` to call, round-robin; None if none is known (yet)."""
         instances = self._known.get(service)
         if instances:
             return instances[0] if len(instances) == 1 else instances[next(self._turn) % len(instances)]
@@ -70,14 +72,14 @@ class Presence:
         return None
 
     def knows(self, service: str) -> bool:
-        """Tell whether instances of ours are known for ``service``; looks for them when it was never asked."""
+        """Return whether instances of ``service`` are known; starts a lookup if it is a new name."""
         instances = self._known.get(service)
         if not instances:
             self._miss(service, instances)
         return bool(instances)
 
     def replicas(self) -> list[str]:
-        """Return the instances of this service that share its work, sorted: this one among them until it leaves."""
+        """Return the instances that share this service's work, sorted, including this one until it leaves."""
         known = self._known.get(self.service) or []
         if self._left:
             return [other for other in known if other != self.instance]
@@ -89,23 +91,27 @@ class Presence:
         return all(instance == self.instance for instance in self.replicas())
 
     def forget(self, service: str, instance: str) -> None:
-        """Take an instance that does not listen any more out of what is known, and have everybody look again."""
+        """Remove an instance that no longer listens, and trigger lookups by everybody."""
         instances = self._known.get(service)
         if instances and instance in instances:
             self._known[service] = [other for other in instances if other != instance]
             self._link.publish(CHANNEL, service.encode())
 
     def on_change(self, data: bytes) -> None:
-        """Look again at a service that said on :data:`CHANNEL` that it changed."""
+        """Look up a service that announced a change on :data:`CHANNEL`."""
         service = data.decode("utf-8", "replace")
         if service in self._known:
             self._look(service)
 
     # --- showing
 
-    async def run(self, service: str, instance: str) -> None:
-        """Show this instance until cancelled, and keep what is known of others fresh."""
-        self.service, self.instance = service, instance
+    def name(self, service: str, instance: str) -> None:
+        """Set this instance's identity."""
+        self.service, self.instance, self.channel = service, instance, instance_channel(service, instance)
+
+    async def run(self) -> None:
+        """Announce this instance until cancelled, and refresh the known instances of others."""
+        service = self.service
         self._known.setdefault(service, [])
         self._left = self._shown = False
         self.refused = ""
@@ -120,17 +126,17 @@ class Presence:
             for name in list(self._known):
                 await self._fetch(name)
         except RedisUnavailable:
-            self._shown = False  # it may have come back empty: say it again
+            self._shown = False  # Redis may have lost it: announce again
         self._drop_unused()
 
     async def leave(self) -> None:
-        """Take this instance out, so that callers turn to others at once."""
+        """Remove this instance, so that callers use others at once."""
         self._left = True
         try:
             await self._link.command("ZREM", KEY.format(service=self.service), self.instance, timeout=1.0)
             self._say()
         except RedisError:
-            return  # its time runs out by itself
+            return  # it expires by itself
 
     async def _show(self) -> None:
         key = KEY.format(service=self.service)
@@ -141,7 +147,7 @@ class Presence:
                 self._link.command("ZREMRANGEBYSCORE", key, "-inf", now),
                 self._link.command("EXPIRE", key, int(LIFETIME * 2)),
             )
-        except RedisReplyError as error:  # full, read-only, or no right to: others are looked at all the same
+        except RedisReplyError as error:  # full, read-only, or no permission: others are looked up nevertheless
             self.refused, self._shown = str(error), False
             return
         self.refused = ""
@@ -153,7 +159,7 @@ class Presence:
         self._link.publish(CHANNEL, self.service.encode())
 
     def _miss(self, service: str, instances: list[str] | None) -> None:
-        """Note that a service without known instances was called; look for them when it is a new name."""
+        """Record a call of a service without known instances; look them up if it is a new name."""
         self._called.pop(service, None)
         self._called[service] = time.monotonic()
         if len(self._called) > MAX_WITHOUT_INSTANCES:
@@ -162,7 +168,7 @@ class Presence:
             self._look(service)
 
     def _drop_unused(self) -> None:
-        """Forget names that are no services of ours (any more), but for those that are called just now."""
+        """Drop names without known instances, except recently called ones."""
         long_ago = time.monotonic() - FORGET_SECONDS
         for name in [name for name, at in self._called.items() if at < long_ago]:
             self._drop(name)
@@ -176,7 +182,7 @@ class Presence:
 
     def _look(self, service: str) -> None:
         if service in self._fetching:
-            self._changed.add(service)  # what is being fetched may be from before the change
+            self._changed.add(service)  # the current lookup may predate the change
             return
         if not self._link.connected:
             return
@@ -201,16 +207,16 @@ class Presence:
         key = KEY.format(service=service)
         try:
             found: list[Any] = await self._link.command("ZRANGEBYSCORE", key, time.time(), "+inf")
-        except RedisReplyError:  # somebody wrote something else there, or it may not be read: spoken to plainly
+        except RedisReplyError:  # another type of key, or no permission: call it as in the original
             found = []
         named = sorted(instance.decode("utf-8", "replace") for instance in found)
         self._known[service] = await self._listening(service, named) if named else []
 
     async def _listening(self, service: str, instances: list[str]) -> list[str]:
-        """Return those that are subscribed: one that was killed said no farewell, but Redis knows that it is gone."""
+        """Return those that are subscribed: a killed one did not leave, but Redis knows that it is gone."""
         try:
             channels = [instance_channel(service, instance) for instance in instances]
             counts = (await self._link.command("PUBSUB", "NUMSUB", *channels))[1::2]
-        except RedisReplyError:  # a Redis user that may not ask: the time limit alone has to do
+        except RedisReplyError:  # no permission: rely on the expiry
             return instances
         return [instance for instance, count in zip(instances, counts, strict=True) if count]

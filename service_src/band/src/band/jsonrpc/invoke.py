@@ -1,4 +1,4 @@
-"""Calling an exposed function with what came over the wire."""
+"""Results of exposed functions as JSON values, and errors as text for callers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from band.responses import BaseBandResponse
 from band.telemetry.logs import mask_text
 
 PLAIN: Final = frozenset({dict, msgspec.Raw, list, str, int, float, bool, type(None)})
-"""Types of results that are sent as they are: to ask a set costs less than a coroutine that finds nothing to do."""
+"""Types of results that are sent unchanged: a set lookup is cheaper than a coroutine that does nothing."""
 
 
 async def finish(result: Any) -> Any:
-    """Return the JSON value of what an exposed function returned: awaited, a typed response written out.
+    """Return the JSON value of an exposed function's result: awaited, a typed response in its wire form.
 
     Raises:
         Exception: whatever awaiting it raises.
@@ -27,7 +27,7 @@ async def finish(result: Any) -> Any:
 
 
 async def wire_value(result: Any) -> Any:
-    """Return the JSON value of a result: a typed response written out, the items of an async generator as a list."""
+    """Return the JSON value of a result: a typed response in its wire form, an async generator as a list."""
     if isinstance(result, BaseBandResponse):
         return result.to_wire()
     if inspect.isasyncgen(result):
@@ -36,7 +36,7 @@ async def wire_value(result: Any) -> Any:
 
 
 def describe(error: BaseException) -> str:
-    """Return an error in words for the other side: its type and text, secrets in URLs masked, never a stack."""
+    """Return an error as text for the caller: type and message, secrets in URLs masked, never a traceback."""
     text = mask_text(str(error))[:500]
     if isinstance(error, RpcError):
         return text

@@ -1,4 +1,4 @@
-"""The envelope: JSON-RPC 2.0 plus who it is from and to (wire protocol, section 2)."""
+"""The envelope: JSON-RPC 2.0 plus sender and recipient (wire protocol, section 2)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SERVER_ERROR: Final = -32000
 OVERLOADED: Final = -32005
 
 BATCH: Final = "__batch"
-"""Method of ours that calls another one for each of many ``items``; sent only to peers that announced themselves."""
+"""Our method that calls another one for each of many ``items``; only sent to instances that announced themselves."""
 _REPLY_HEAD: Final = b'{"jsonrpc":"2.0","result":'
 
 MESSAGES: Final = {
@@ -35,9 +35,9 @@ MESSAGES: Final = {
 
 
 class Envelope(msgspec.Struct):
-    """One message as it came. ``id`` is UNSET for a notification; ``result`` and ``error`` mark a reply.
+    """One received message. ``id`` is UNSET for a notification; ``result`` and ``error`` mark a reply.
 
-    ``result`` stays JSON: some only pass it on. ``service_group`` is what a reply says of the service that sent it.
+    ``result`` stays JSON: some callers only pass it on. ``service_group`` is the group that a reply names.
     """
 
     jsonrpc: Any = None
@@ -52,18 +52,18 @@ class Envelope(msgspec.Struct):
 
     @property
     def is_reply(self) -> bool:
-        """Whether it answers a request of ours."""
+        """Whether it is a response."""
         return self.method is msgspec.UNSET and (self.result is not msgspec.UNSET or self.error is not msgspec.UNSET)
 
     def address(self) -> tuple[str, str, str]:
-        """Return (to, method, from); ``TO:METHOD:FROM`` wins over the fields, as on the original's both sides.
+        """Return (to, method, from); ``TO:METHOD:FROM`` wins over the fields, as in the original.
 
         Raises:
-            ValueError: the method is no text.
+            ValueError: the method is not a string.
         """
         method = self.method
         if not isinstance(method, str):
-            raise ValueError("the method is not a string")  # noqa: TRY004 - a ValueError is what a caller can answer
+            raise ValueError("the method is not a string")  # noqa: TRY004 - the caller handles ValueError
         parts = method.split(":")
         if len(parts) == 3:
             return parts[0], parts[1], parts[2]
@@ -89,7 +89,7 @@ def decode(data: bytes) -> list[Envelope]:
 
 
 def decode_all(data: bytes) -> Sequence[Envelope | Exception]:
-    """Return the messages in ``data``; of a batch that cannot be read as a whole each, or why it cannot be read."""
+    """Return the messages in ``data``; of a partly invalid batch, each message or its error."""
     try:
         return decode(data)
     except (ValueError, RecursionError) as error:
@@ -107,7 +107,7 @@ def _decode_part(part: msgspec.Raw) -> Envelope | Exception:
 
 
 def _decode_loosely(data: bytes) -> list[Envelope]:
-    """Read what only Python's own reader takes: NaN, lone surrogates."""
+    """Read what only the standard library accepts: NaN, lone surrogates."""
     value = json_codec.decode_loosely(data)
     items = value if isinstance(value, list) else [value]
     for item in items:
@@ -121,7 +121,7 @@ def _decode_loosely(data: bytes) -> list[Envelope]:
 
 @functools.lru_cache(maxsize=1024)
 def _request_parts(to: str, method: str, sender: str) -> tuple[bytes, bytes]:
-    """Return what stands before the params of a request and between them and the id: the same for every call."""
+    """Return the JSON before the params of a request, and between params and id: the same for every call."""
     head = {"jsonrpc": "2.0", "method": f"{to}:{method}:{sender}"}
     tail = {"from": sender, "to": to}
     return json_codec.encode(head)[:-1] + b',"params":', b"," + json_codec.encode(tail)[1:-1] + b',"id":"'
@@ -137,13 +137,13 @@ def request(to: str, method: str, sender: str, params: Any, request_id: str) -> 
 
 
 def request_raw(to: str, method: str, sender: str, params: bytes, request_id: str) -> bytes:
-    """Return a request whose params are JSON already."""
+    """Return a request with encoded params."""
     head, middle = _request_parts(to, method, sender)
     return b"".join((head, params, middle, request_id.encode(), b'"}'))
 
 
 def notification(to: str, method: str, sender: str, params: Any) -> bytes:
-    """Return a notification: a request that nobody answers."""
+    """Return a notification: a request without a response."""
     body = {"jsonrpc": "2.0", "method": f"{to}:{method}:{sender}", "params": params, "from": sender, "to": to}
     return json_codec.encode(body)
 
@@ -158,7 +158,7 @@ def _grouped(group: str) -> dict[str, str]:
 
 
 def success(result: Any, request_id: Any, sender: str, to: str, group: str = "") -> bytes:
-    """Return the answer to a request; ``group`` is the sender's service group, if it has one.
+    """Return the response to a request; ``group`` is the sender's service group, if it has one.
 
     Raises:
         TypeError: the result has no JSON form.
@@ -170,19 +170,23 @@ def success(result: Any, request_id: Any, sender: str, to: str, group: str = "")
 def failure(
     code: int, detail: str | None, request_id: Any, sender: str, to: str, path: str = "", group: str = ""
 ) -> bytes:
-    """Return the error answer to a request.
+    """Return the error response to a request.
 
     Args:
-        code: of JSON-RPC.
-        detail: text for the caller, never a stack or a secret.
-        request_id: of the request.
-        sender: who answers.
+        code: the JSON-RPC error code.
+        detail: text for the caller, never a traceback or a secret.
+        request_id: the id of the request.
+        sender: the responding service.
         to: the service that sent the request.
-        path: the parameter that was refused (``$.limit``).
-        group: the service group of who answers, if it has one.
+        path: the refused parameter (``$.limit``).
+        group: the sender's service group, if it has one.
     """
-    error: dict[str, Any] = {"code": code, "message": MESSAGES[code]}
-    if detail:
-        error["data"] = {"message": detail, "path": path} if path else {"message": detail}
+    error = error_object(code, detail, path)
     reply = {"jsonrpc": "2.0", "error": error, "id": request_id, "from": sender, "to": to, **_grouped(group)}
     return json_codec.encode(reply)
+
+
+def error_object(code: int, detail: str | None, path: str = "") -> dict[str, Any]:
+    """Return the ``error`` of a response: ``{"code", "message", "data": {"message", "path"}}``."""
+    data = {"message": detail, "path": path} if path else {"message": detail}
+    return {"code": code, "message": MESSAGES[code], **({"data": data} if detail else {})}

@@ -1,4 +1,4 @@
-"""What waits for answers: one call, and what several have in common."""
+"""Pending requests: one call, and what single calls and fan-outs share."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from band.jsonrpc.messages import Envelope
 
 NULL: Final = msgspec.Raw(b"null")
 UNREADABLE: Final = (ValueError, RecursionError)
-"""What reading a peer's result raises; invalid UTF-8 is a ValueError."""
+"""The errors of decoding a peer's result; invalid UTF-8 is a ValueError."""
 
 
 class Waiting(Protocol):
-    """Something that takes the replies to one request id."""
+    """Receives the replies to one request id."""
 
     def take(self, reply: Envelope) -> bool:
-        """Take a reply; True: nothing more is expected."""
+        """Process a reply; True: nothing more is expected."""
 
     def end(self, reason: str) -> bool:
-        """End the wait: the service stops. Whether something still waited."""
+        """End the wait because the service stops; returns whether something still waited."""
 
 
 class Scatter(msgspec.Struct):
-    """The answers to a request that was sent to several services.
+    """The responses to a request that was sent to several services.
 
-    ``results``: service → result as sent. ``errors``: service → its error. ``missing``: services without an answer.
-    ``elapsed_ms``: service → milliseconds until its answer.
+    ``results``: service → result as sent. ``errors``: service → its error. ``missing``: services without a response.
+    ``elapsed_ms``: service → milliseconds until its response.
     """
 
     results: dict[str, Any]
@@ -50,18 +50,18 @@ def remote_error(error: Any, to: str, method: str) -> RpcRemoteError:
 
 
 def unreadable(error: Exception) -> dict[str, Any]:
-    """Return the ``error`` object for a result that is no JSON of ours (invalid UTF-8, too deep)."""
+    """Return the ``error`` object for an undecodable result (invalid UTF-8, too deep)."""
     return {"code": messages.PARSE_ERROR, "message": f"the result cannot be read: {error}"}
 
 
 def outcome(reply: Envelope) -> tuple[msgspec.Raw, Any]:
-    """Return (result as JSON, error) of a reply; error is None when it succeeded."""
+    """Return (result as JSON, error) of a reply; error is None if it succeeded."""
     error = None if reply.error is msgspec.UNSET else reply.error
     return (NULL if reply.result is msgspec.UNSET else reply.result), error
 
 
 class Call:
-    """One request that waits for one answer."""
+    """One request that waits for one response."""
 
     __slots__ = ("future", "method", "to")
 
@@ -71,7 +71,7 @@ class Call:
         self.method = method
 
     def take(self, reply: Envelope) -> bool:
-        """Take the answer; True: nothing more is expected."""
+        """Process the response; True: nothing more is expected."""
         if not self.future.done():
             result, error = outcome(reply)
             if error is not None:
@@ -84,7 +84,7 @@ class Call:
         return True
 
     def fail(self, why: str) -> None:
-        """End the call: it did not reach anybody, or nobody answers any more."""
+        """End the call with an error: it reached nobody, or the service stops."""
         if not self.future.done():
             text = f"{self.to}.{self.method}: {why}"
             self.future.set_exception(RpcUnavailable(text, to=self.to, method=self.method))

@@ -1,10 +1,9 @@
-"""Calls from other services."""
+"""The RPC server: calls from other services."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import sys
 import zlib
 from collections.abc import Coroutine
 from typing import Any, Final
@@ -23,20 +22,21 @@ from band.jsonrpc.invoke import PLAIN, describe, wire_value
 from band.jsonrpc.messages import Envelope
 from band.redis.link import RedisLink
 from band.registry import Exposed, Registry
+from band.tasks import eager_task
 from band.telemetry.logs import logger
 from band.telemetry.metrics import Metrics
 
 MAX_IN_FLIGHT: Final = 5_000
-"""Calls in progress before further ones are refused: a flood ends in errors, not in memory."""
+"""Concurrent calls beyond which further ones are refused: a flood leads to errors, not to memory exhaustion."""
 
 MAX_PER_METHOD: Final = 1_000
-"""Of these, calls of one method: a handler that hangs leaves room for the others."""
+"""Concurrent calls of one method: a hanging handler leaves room for the others."""
 
 FAN_OUT: Final = frozenset({ENRICH, BROADCAST})
 
 
 class RpcServer:
-    """Answers requests on the channels of a service."""
+    """Serves requests on the channels of a service."""
 
     def __init__(self, link: RedisLink, registry: Registry, metrics: Metrics, presence: Presence) -> None:
         self._link = link
@@ -56,7 +56,7 @@ class RpcServer:
         """Name that replies give as ``service_group``: front stores enrichments under it. Empty: none."""
 
     def listen(self, name: str, channels: set[str]) -> None:
-        """Take messages for the service ``name`` that arrive on ``channels`` (its own name among them)."""
+        """Accept messages for the service ``name`` on ``channels`` (including its own name)."""
         self.name = name
         self._run = chain([counted(self._metrics), self._write, *own(self._registry)], deliver)
         self._channels = frozenset(channels)
@@ -72,7 +72,7 @@ class RpcServer:
         return {method: float(count) for method, count in self._busy.items()}
 
     def _is_ours(self, envelope: Envelope, data: bytes) -> bool:
-        """Tell whether this replica answers a request that every replica got: each goes to exactly one of them."""
+        """Return whether this replica handles a request that every replica received: exactly one does."""
         replicas = self._presence.replicas()
         if self._presence.alone:
             return True
@@ -80,9 +80,9 @@ class RpcServer:
         return replicas[zlib.crc32(mark) % len(replicas)] == self._presence.instance
 
     async def drain(self, timeout: float) -> int:
-        """Refuse further calls, wait for those in progress; returns how many were cut off after ``timeout`` seconds.
+        """Refuse further calls, wait for those in progress; returns how many were cancelled after ``timeout`` seconds.
 
-        Who waits for a call that was cut off gets an error that says so.
+        The callers of cancelled calls get an error that says so.
         """
         self._draining = True
         if not self._tasks:
@@ -97,7 +97,7 @@ class RpcServer:
     # --- one request
 
     def on_request(self, channel: str, envelope: Envelope, data: bytes) -> None:
-        """Answer a request that came on ``channel``, in the message ``data``, if it is for this replica."""
+        """Handle a request from ``channel``, in the message ``data``, if it is for this replica."""
         if SEPARATOR in channel or self._is_ours(envelope, data):
             self._begin(channel, envelope)
 
@@ -117,7 +117,7 @@ class RpcServer:
         if exposed is None and method == messages.BATCH:
             exposed = self._batch_method
         if exposed is None:
-            if channel not in FAN_OUT:  # on a fan-out channel it is not ours to refuse
+            if channel not in FAN_OUT:  # on a fan-out channel others may have it
                 self._refuse(envelope, sender, messages.METHOD_NOT_FOUND, f"{self.name} has no method {method!r}")
             return
         params = {} if envelope.params is msgspec.UNSET or envelope.params is None else envelope.params
@@ -136,12 +136,7 @@ class RpcServer:
         self._spawn(method, self._answer(exposed, params, envelope, sender))
 
     def _spawn(self, method: str, coroutine: Coroutine[Any, Any, None]) -> None:
-        loop = asyncio.get_running_loop()
-        # Started at once: a handler that has nothing to wait for answers without a turn of the loop.
-        if sys.version_info >= (3, 12):
-            task = asyncio.Task(coroutine, loop=loop, eager_start=True)
-        else:
-            task = loop.create_task(coroutine)
+        task = eager_task(coroutine)  # a handler that waits for nothing responds without a turn of the loop
         if not task.done():
             self._tasks.add(task)
             self._busy[method] = self._busy.get(method, 0) + 1
@@ -152,30 +147,30 @@ class RpcServer:
         self._busy[method] -= 1
 
     async def _answer(self, exposed: Exposed, params: dict[str, Any], envelope: Envelope, sender: str) -> None:
-        request_id = envelope.id
-        call = Call(RPC, exposed, params, sender=sender, request_id=request_id)
+        call = Call(RPC, exposed, params, sender=sender, request_id=envelope.id)
         try:
             reply = await (self._run_batch if exposed is self._batch_method else self._run)(call)
         except InvalidParams as error:
-            reply = messages.failure(
-                messages.INVALID_PARAMS, str(error), request_id_or_none(envelope), self.name, sender, error.path,
-                self.group,
-            )  # fmt: skip
+            reply = self._failure(call, messages.INVALID_PARAMS, str(error), error.path)
         except asyncio.CancelledError:
-            if request_id is not msgspec.UNSET and sender:
-                detail = "the call was cancelled before it finished"
-                reply = self._failure(messages.SERVER_ERROR, detail, request_id, sender)
+            if reply := self._failure(call, messages.SERVER_ERROR, "the call was cancelled before it finished"):
                 self._link.publish(sender, reply, keep=True)
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a handler does, the caller gets an answer
+        except Exception as error:  # noqa: BLE001 - the caller gets a response in any case
             detail = describe(error)
             logger.exception("rpc_handler_failed", method=exposed.name, sender=sender, reason=detail)
-            reply = self._failure(messages.SERVER_ERROR, detail, request_id_or_none(envelope), sender)
-        if request_id is not msgspec.UNSET and sender:
+            reply = self._failure(call, messages.SERVER_ERROR, detail)
+        if reply and sender:
             self._send(sender, reply)
 
+    def _failure(self, call: Call, code: int, detail: str, path: str = "") -> bytes:
+        """Return an error response; empty if nobody waits for it."""
+        if call.request_id is msgspec.UNSET or not call.sender:
+            return b""
+        return messages.failure(code, detail, call.request_id, self.name, call.sender, path, self.group)
+
     async def _write(self, call: Call, following: Next) -> bytes:
-        """Return the reply as it is sent; what cannot be written is the function's error like any other."""
+        """Return the encoded reply; an unencodable result is an error of the function like any other."""
         result = await following(call)
         if type(result) not in PLAIN:
             result = await wire_value(result)
@@ -183,16 +178,13 @@ class RpcServer:
             return b""
         return messages.success(result, call.request_id, self.name, call.sender, self.group)
 
-    def _failure(self, code: int, detail: str | None, request_id: Any, sender: str) -> bytes:
-        return messages.failure(code, detail, request_id, self.name, sender, group=self.group)
-
     async def _deliver_batch(self, call: Call) -> msgspec.Raw:
         batch = functools.partial(run_batch, self._registry, self._metrics, call)
         found: msgspec.Raw = await Handler(batch, read=False).call(call.params)
         return found
 
     def _send(self, channel: str, reply: bytes) -> None:
-        # A channel of an instance is one of ours, which takes batches; others get one message an answer.
+        # An instance's channel belongs to our framework, which accepts batches; others get one message per response.
         if SEPARATOR in channel:
             self._batches.put(channel, reply)
         else:
@@ -203,11 +195,6 @@ class RpcServer:
         logger.warning("rpc_refused", sender=sender, reason=messages.MESSAGES[code], detail=detail)
         if envelope.id is msgspec.UNSET or not sender:
             return
-        # The original answers an invalid request with a null id.
+        # The original responds to an invalid request with a null id.
         request_id = None if code == messages.INVALID_REQUEST else envelope.id
-        self._send(sender, self._failure(code, detail, request_id, sender))
-
-
-def request_id_or_none(envelope: Envelope) -> Any:
-    """Return the id to echo, None for a notification."""
-    return None if envelope.id is msgspec.UNSET else envelope.id
+        self._send(sender, messages.failure(code, detail, request_id, self.name, sender, group=self.group))

@@ -55,10 +55,10 @@ class RedisAddress(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, dsn: str) -> RedisAddress:
-        """Return the address written in ``dsn``.
+        """Return the address in ``dsn``.
 
         Raises:
-            SettingsError: it is not such an address; the text does not repeat the password.
+            SettingsError: it is not a valid address; the text does not contain the password.
         """
         problem = "it is not a URL"
         try:
@@ -77,7 +77,7 @@ class RedisAddress(msgspec.Struct, frozen=True):
                 return cls(db=db, username=username, password=password, path=unquote(parts.path))
             problem = "the port after the : is not a number"
             host, port = parts.hostname or DEFAULT_HOST, parts.port or DEFAULT_PORT
-        except ValueError:  # its text may hold a piece of the password
+        except ValueError:  # its text may contain a piece of the password
             raise SettingsError(
                 f"REDIS_DSN is not an address of Redis: {problem}; write redis://:PASSWORD@HOST:6379/0, "
                 "with special characters of the password percent-encoded"
@@ -88,7 +88,7 @@ class RedisAddress(msgspec.Struct, frozen=True):
 def dsn_from_env(env: Mapping[str, str]) -> str:
     """Return the DSN that an environment describes.
 
-    ``REDIS_DSN`` or ``REDIS_URL`` whole; else ``REDIS_HOST`` with ``REDIS_PORT``, ``REDIS_DB``, ``REDIS_USER`` and
+    ``REDIS_DSN`` or ``REDIS_URL``; else ``REDIS_HOST`` with ``REDIS_PORT``, ``REDIS_DB``, ``REDIS_USER`` and
     ``REDIS_PASSWORD`` or ``REDIS_PASSWORD_FILE`` (a file that holds only the password); else this host's default port.
 
     Raises:

@@ -1,8 +1,8 @@
 """One TCP connection to Redis as an asyncio protocol: commands out, replies and pushes in.
 
-It speaks RESP3, in which what is pushed to a subscriber is told apart from replies, so that one connection does both.
-Commands of one turn of the loop leave in one write, and everything that came in one read is handled in one go: on a
-loopback that, not Redis, is what a call costs.
+It speaks RESP3, which distinguishes pushes to a subscriber from replies, so that one connection serves both. Commands
+of one turn of the loop are sent in one write, and everything from one read is handled at once: on loopback, system
+calls are the cost of a call, not Redis.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 import hiredis
 
 from band.errors import RedisReplyError, RedisUnavailable
-from band.per_turn import PerTurn
+from band.tasks import PerTurn
 from band.telemetry.logs import logger
 from band.telemetry.tracebacks import describe_raised
 
@@ -23,11 +23,11 @@ OnReply = Callable[[Any], None]
 OnPush = Callable[[list[Any]], None]
 
 MAX_OUTGOING: Final = 64 * 1024 * 1024
-"""Bytes that may wait for a slow Redis before commands are refused."""
+"""Queued bytes for a slow Redis beyond which commands are refused."""
 
 
 class Connection(asyncio.Protocol):
-    """One connection. ``lost`` ends when it does, with the reason as its result."""
+    """One connection. ``lost`` resolves when it ends, with the reason."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_push: OnPush) -> None:
         self._loop = loop
@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        """Hand every complete reply to who asked, every push to the subscriber."""
+        """Pass every complete reply to its command, every push to the subscriber."""
         reader = self._reader
         try:
             reader.feed(data)
@@ -60,25 +60,25 @@ class Connection(asyncio.Protocol):
                         on_reply = self._pending.popleft()[0]
                         if on_reply is not None:
                             on_reply(reply)
-                    else:  # only a refused SUBSCRIBE is answered without having been asked
+                    else:  # only a refused SUBSCRIBE has a reply without a pending command
                         self.abort(f"Redis refused: {reply}")
                         return
-                except Exception as error:  # noqa: BLE001 - out of here it would end the connection, for everybody
+                except Exception as error:  # noqa: BLE001 - it would end the connection for everybody
                     logger.exception("redis_receiver_failed", reason=describe_raised(error))
         except hiredis.ProtocolError as error:
             self.abort(f"invalid reply from Redis: {error}")
 
     def pause_writing(self) -> None:
-        """Hold back: the peer reads more slowly than we write."""
+        """Stop writing: the peer reads more slowly than we write."""
         self._writable = False
 
     def resume_writing(self) -> None:
-        """Go on, with what gathered in the meantime."""
+        """Continue, with the data queued in the meantime."""
         self._writable = True
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End every command that still waits."""
+        """End every waiting command with an error."""
         reason = str(exc) if exc else "Redis closed the connection"
         if not self.lost.done():
             self.lost.set_result(reason)
@@ -89,7 +89,7 @@ class Connection(asyncio.Protocol):
             try:
                 if on_reply is not None:
                     on_reply(error)
-            except Exception as fault:  # noqa: BLE001 - the others must hear of it too
+            except Exception as fault:  # noqa: BLE001 - the others must be notified too
                 logger.exception("redis_receiver_failed", reason=describe_raised(fault))
 
     # --- commands
@@ -98,15 +98,15 @@ class Connection(asyncio.Protocol):
         """Queue a command; ``on_reply`` gets the reply, or an exception as a value.
 
         Raises:
-            RedisUnavailable: the connection is gone, or so much waits already that Redis must be stuck.
+            RedisUnavailable: the connection is gone, or the queue is full because Redis is stuck.
         """
         self.send_packed(hiredis.pack_command(parts), 1, on_reply, deadline)
 
     def send_packed(self, packed: bytes, count: int, on_reply: OnReply | None, deadline: float) -> None:
-        """Queue ``count`` commands that are RESP already; ``on_reply`` gets each reply, in their order.
+        """Queue ``count`` encoded commands; ``on_reply`` gets each reply, in order.
 
         Raises:
-            RedisUnavailable: the connection is gone, or so much waits already that Redis must be stuck.
+            RedisUnavailable: the connection is gone, or the queue is full because Redis is stuck.
         """
         if self._transport is None:
             raise RedisUnavailable("There is no connection to Redis")
@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
             self._turn.plan()
 
     def flush(self) -> None:
-        """Write now what waits for the end of this turn: the caller knows that nothing more will come."""
+        """Write queued commands now: the caller knows that no more will follow in this turn."""
         if self._turn.planned:
             self._turn.run()
 
@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
         return future
 
     def overdue(self, now: float) -> bool:
-        """Tell whether the oldest command has waited beyond its deadline: then the connection is dead or stuck."""
+        """Return whether the oldest command is past its deadline: then the connection is dead or stuck."""
         return bool(self._pending) and self._pending[0][1] < now
 
     def abort(self, reason: str) -> None:
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     async def close(self) -> None:
-        """Write what waits, then close."""
+        """Write queued commands, then close."""
         self._flush()
         if self._transport is not None:
             self._transport.close()
@@ -165,7 +165,7 @@ class Connection(asyncio.Protocol):
 
 
 def resolve_with_reply(future: asyncio.Future[Any]) -> OnReply:
-    """Return a callback that ends ``future`` with a reply, or with the exception that stands for it."""
+    """Return a callback that resolves ``future`` with a reply, or with its error."""
 
     def on_reply(reply: Any) -> None:
         if future.done():

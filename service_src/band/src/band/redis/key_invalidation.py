@@ -1,4 +1,4 @@
-"""Being told by Redis when keys change, so that what was read of them may be kept (client-side caching)."""
+"""Client-side caching: Redis reports changes of keys, so that their values may be cached."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ _ANSWER_WITHIN: Final = 3.0
 
 
 class KeyInvalidation:
-    """The prefixes that one connection watches. Redis remembers no key for it: it tells of every write to a prefix."""
+    """The prefixes that one connection watches. In this mode (BCAST) Redis reports every write to a prefix."""
 
     def __init__(self) -> None:
         self._watched: dict[str, OnChange] = {}
         self._wire: Connection | None = None
         self.active = False
-        """Whether Redis has promised to tell; while it has not, nothing that was read may be kept."""
+        """Whether Redis reports changes; otherwise nothing may be cached."""
 
     def add(self, prefix: str, on_change: OnChange) -> None:
-        """Watch the keys that begin with ``prefix`` on this and every later connection.
+        """Watch the keys with ``prefix`` on this and every later connection.
 
-        ``on_change`` gets the keys that changed, or None: any may have, because there was no connection for a while.
+        ``on_change`` gets the changed keys, or None: any may have changed, because there was no connection.
         """
         self._watched[prefix] = on_change
         if self._wire is not None:
             self.begin(self._wire)
 
     def begin(self, wire: Connection) -> None:
-        """Ask a new connection to tell."""
+        """Enable reports on a new connection."""
         self._wire = wire
         if not self._watched:
             return
@@ -45,13 +45,13 @@ class KeyInvalidation:
         wire.send(("CLIENT", "TRACKING", "ON", "BCAST", *prefixes), self._on_reply, deadline)
 
     def end(self) -> None:
-        """The connection is gone: whatever was read may be old."""
+        """The connection is gone: cached values may be outdated."""
         self._wire = None
         self.active = False
         self.take(None)
 
     def take(self, keys: list[bytes] | None) -> None:
-        """Hand on what Redis told: the keys that changed, None when all may have."""
+        """Pass on the changed keys, None if all may have changed."""
         for prefix, on_change in self._watched.items():
             if keys is None:
                 on_change(None)
@@ -63,5 +63,5 @@ class KeyInvalidation:
 
     def _on_reply(self, reply: Any) -> None:
         self.active = not isinstance(reply, Exception)
-        if isinstance(reply, hiredis.ReplyError):  # a Redis user that may not ask, or an old Redis: reads are not kept
+        if isinstance(reply, hiredis.ReplyError):  # no permission, or an old Redis: nothing is cached
             logger.info("redis_tracking_unavailable", formerly="redis_does_not_track", reason=str(reply))

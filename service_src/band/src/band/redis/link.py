@@ -1,7 +1,7 @@
-"""A connection to Redis that keeps itself alive.
+"""A connection to Redis that reconnects automatically.
 
-One task supervises it: connect, enter, subscribe again, wait until it is lost, back off, begin anew. There is no other
-loop, so nothing can spin while Redis is away (the original's reader did). Commands and messages go through
+One task supervises it: connect, sign in, resubscribe, wait until it is lost, back off, start again. There is no other
+loop, so nothing can spin while Redis is unavailable (the original's reader did). Commands and messages go through
 :class:`band.redis.connection.Connection`.
 """
 
@@ -22,6 +22,7 @@ from band.redis.address import RedisAddress
 from band.redis.connection import Connection, OnReply
 from band.redis.in_memory import InMemoryConnection
 from band.redis.key_invalidation import KeyInvalidation
+from band.tasks import wait_until_set
 from band.telemetry.logs import logger
 
 OnMessage = Callable[[str, bytes], None]
@@ -30,7 +31,7 @@ CONNECT_TIMEOUT: Final = 3.0
 COMMAND_TIMEOUT: Final = 5.0
 WATCH_INTERVAL: Final = 1.0
 STEADY_AFTER: Final = 5.0
-"""Seconds after which a connection counts as held, and the back-off begins anew."""
+"""Seconds after which a connection counts as stable and resets the backoff."""
 OUTBOX_SECONDS: Final = 30.0
 OUTBOX_MESSAGES: Final = 20_000
 
@@ -62,7 +63,7 @@ class RedisLink:
     # --- life cycle
 
     def start(self, address: RedisAddress) -> None:
-        """Begin to connect to ``address``; returns at once. Must be called in the running loop."""
+        """Start connecting to ``address``; returns at once. Must be called in the running loop."""
         self._address = address
         self._closing = False
         self._ready = asyncio.Event()
@@ -70,7 +71,7 @@ class RedisLink:
         self._task = asyncio.get_running_loop().create_task(self._supervise(), name=f"redis-{self.name}")
 
     async def close(self) -> None:
-        """Write what waits and disconnect."""
+        """Write queued commands and disconnect."""
         self._closing = True
         wire, self._wire = self._wire, None
         if wire is not None:
@@ -88,7 +89,7 @@ class RedisLink:
 
     @property
     def address(self) -> RedisAddress | None:
-        """Where it connects to; None before the start."""
+        """The address; None before the start."""
         return self._address
 
     async def ready(self, timeout: float) -> None:
@@ -99,12 +100,8 @@ class RedisLink:
         """
         if self._wire is not None:
             return
-        if self._ready is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._ready.wait()
-                    return
-        raise self._unavailable()
+        if self._ready is None or not await wait_until_set(self._ready, timeout):
+            raise self._unavailable()
 
     # --- commands
 
@@ -113,7 +110,7 @@ class RedisLink:
 
         Raises:
             RedisReplyError: Redis refused it.
-            RedisUnavailable: there is no connection, it was lost, or Redis did not answer within ``timeout`` seconds.
+            RedisUnavailable: there is no connection, it was lost, or Redis did not respond within ``timeout`` seconds.
         """
         return await self.ask(*parts, timeout=timeout)
 
@@ -123,10 +120,7 @@ class RedisLink:
         Raises:
             RedisUnavailable: there is no connection.
         """
-        wire = self._wire
-        if wire is None:
-            raise self._unavailable()
-        return wire.ask(*parts, timeout=timeout)
+        return self._wire_now().ask(*parts, timeout=timeout)
 
     def send(self, *parts: Any, on_reply: OnReply, timeout: float = COMMAND_TIMEOUT) -> None:
         """Send one command; ``on_reply`` gets its reply, or an exception as a value, in the same turn of the loop.
@@ -134,27 +128,21 @@ class RedisLink:
         Raises:
             RedisUnavailable: there is no connection.
         """
-        wire = self._wire
-        if wire is None:
-            raise self._unavailable()
-        wire.send(parts, on_reply, asyncio.get_running_loop().time() + timeout)
+        self._wire_now().send(parts, on_reply, asyncio.get_running_loop().time() + timeout)
 
     def send_packed(self, packed: bytes, count: int, on_reply: OnReply, *, timeout: float = COMMAND_TIMEOUT) -> None:
-        """Send ``count`` commands that are RESP already; ``on_reply`` gets each reply, in their order.
+        """Send ``count`` encoded commands; ``on_reply`` gets each reply, in order.
 
         Raises:
             RedisUnavailable: there is no connection.
         """
-        wire = self._wire
-        if wire is None:
-            raise self._unavailable()
-        wire.send_packed(packed, count, on_reply, asyncio.get_running_loop().time() + timeout)
+        self._wire_now().send_packed(packed, count, on_reply, asyncio.get_running_loop().time() + timeout)
 
     def publish(self, channel: str, payload: bytes, on_reply: OnReply | None = None, *, keep: bool = False) -> bool:
         """Publish a message; ``on_reply`` gets the number of receivers, or an exception as a value.
 
-        With ``keep``, a message that cannot be sent now waits at most 30 s for the connection (bounded in number).
-        Returns whether it was sent or kept.
+        With ``keep``, a message that cannot be sent now waits at most 30 s for the connection (limited in number).
+        Returns whether it was sent or queued.
         """
         parts = ("PUBLISH", channel, payload)
         wire = self._wire
@@ -176,7 +164,7 @@ class RedisLink:
         return False
 
     def flush(self) -> None:
-        """Let what was published leave now, not at the end of this turn of the loop."""
+        """Send published messages now, not at the end of this turn of the loop."""
         if self._wire is not None:
             self._wire.flush()
 
@@ -214,7 +202,7 @@ class RedisLink:
                 reason = str(error) or "Redis did not answer in time"
             except (OSError, RedisError) as error:
                 reason = str(error) or type(error).__name__
-            except Exception as error:  # noqa: BLE001 - a link that gave up for good would leave the service deaf
+            except Exception as error:  # noqa: BLE001 - a link that gave up would cut the service off
                 reason = f"{type(error).__name__}: {error}"
                 logger.exception("redis_link_failed", connection=self.name, reason=reason)
             finally:
@@ -225,7 +213,7 @@ class RedisLink:
                 return
             self.last_error = reason
             delay = backoff.next()
-            # Once a minute when it lasts, every time when it is new: a log that can be read on a bad day.
+            # Every time at first, then once a minute, to keep the log readable.
             if backoff.attempts <= 3 or backoff.attempts % 12 == 0:
                 logger.warning(
                     "redis_connection_lost",
@@ -268,11 +256,11 @@ class RedisLink:
         await wire.ask(*hello, "SETNAME", label or "band", timeout=CONNECT_TIMEOUT)
         if address.db:
             await wire.ask("SELECT", address.db, timeout=CONNECT_TIMEOUT)
-        await wire.ask("PING", timeout=CONNECT_TIMEOUT)  # an error while Redis still loads its file: not ready yet
+        await wire.ask("PING", timeout=CONNECT_TIMEOUT)  # fails while Redis still loads its file
 
     async def _attach(self, wire: Connection) -> None:
         subscribed: set[str] = set()
-        while missing := self._channels.keys() - subscribed:  # while Redis confirms, others may come and go
+        while missing := self._channels.keys() - subscribed:  # channels may change while Redis confirms
             await self._send_subscribe(wire, tuple(missing))
             subscribed |= missing
         if gone := subscribed - self._channels.keys():
@@ -320,7 +308,7 @@ class RedisLink:
                 self.dropped += 1
 
     async def _watch(self, wire: Connection) -> str:
-        """Return why the connection ended. A ping a turn makes a peer that is silent (SIGSTOP, a dead cable) show."""
+        """Return why the connection ended. Pings reveal a silent peer (SIGSTOP, a dead cable)."""
         loop = asyncio.get_running_loop()
         while not wire.lost.done():
             await asyncio.wait([wire.lost], timeout=WATCH_INTERVAL)
@@ -345,13 +333,18 @@ class RedisLink:
         elif kind == b"invalidate":
             self.keys.take(push[1])
 
+    def _wire_now(self) -> Connection:
+        if self._wire is None:
+            raise self._unavailable()
+        return self._wire
+
     def _unavailable(self) -> RedisUnavailable:
         where = f" at {self._address}" if self._address else ""
         return RedisUnavailable(f"There is no connection to Redis{where}: {self.last_error}")
 
 
 def reply_error(reply: Any) -> RedisError | None:
-    """Return the error that a reply given to ``on_reply`` stands for, or None when it is an answer."""
+    """Return the error in a reply given to ``on_reply``, or None if it is a result."""
     if isinstance(reply, hiredis.ReplyError):
         return RedisReplyError(str(reply))
     return reply if isinstance(reply, RedisError) else None

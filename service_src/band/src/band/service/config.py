@@ -1,4 +1,4 @@
-"""What the framework itself reads from a service's settings."""
+"""The framework's own settings of a service."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ServiceConfig(msgspec.Struct, frozen=True):
         """Return the configuration in ``settings`` (config.yaml) over ``env``.
 
         Raises:
-            SettingsError: all that is wrong, together.
+            SettingsError: all problems together.
         """
         problems: list[str] = []
         rpc = settings.get("rpc_params") or settings.get("redis_params") or {}
@@ -110,7 +110,7 @@ class ServiceConfig(msgspec.Struct, frozen=True):
         )
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong beyond types."""
+        """Yield the problems of values that have the right type."""
         try:
             RedisAddress.parse(self.redis_dsn)
         except SettingsError as error:

@@ -1,4 +1,4 @@
-"""``crontab``: functions at set times, counted and told in the service's health."""
+"""``crontab``: scheduled functions; failures are counted and reported in the service's health."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _cron_class() -> Any:
     import aiocron  # at first use only: most services have no crontab
 
     class ServiceCron(aiocron.Cron):  # type: ignore[misc]
-        """A crontab whose failures are logged with their function, counted, and told in the service's health."""
+        """A crontab whose failures are logged with their function, counted, and reported in the service's health."""
 
         def __init__(self, failures: Failures, spec: str, **more: Any) -> None:
             self._failures = failures

@@ -1,6 +1,6 @@
-"""Refusing what a web page of another site has a browser send: by Host, Origin, Sec-Fetch-Site, Referer and prefetch.
+"""Refuses requests of other sites' web pages: by Host, Origin, Sec-Fetch-Site, Referer and prefetch.
 
-A service changes state on GET too, so that no request of a foreign page may get through, whatever its method. The rules
+A service changes state on GET too, so no request of a foreign page may pass, whatever its method. The rules
 are a pure function, :meth:`SitePolicy.refusal`; :func:`protect` applies them to an aiohttp application.
 """
 
@@ -26,7 +26,7 @@ _OWN_SITE = frozenset({"same-origin", "none"})
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?", re.IGNORECASE)
 
 Header = Callable[[str], "str | None"]
-"""Returns the value of a header by its name (``Host``, ``Sec-Fetch-Site`` …); None when the client did not send it."""
+"""Returns the value of a header by its name (``Host``, ``Sec-Fetch-Site`` …); None if the client did not send it."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -38,15 +38,15 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class SitePolicy(msgspec.Struct, frozen=True):
-    """Whose requests may pass.
+    """The rules for accepting requests.
 
     Attributes:
-        hosts: the names that this port is reached under, without ports; see :func:`host_names`.
-        any_address: any literal IP address is a name too: DNS rebinding needs a name that a foreign server resolves.
-        namespaced: ``<namespace>-<name>`` is a name too, as Docker's own DNS knows containers; it has no dot.
-        linkable: a link in a page of another site may open what only reads: that page cannot see what opens.
+        hosts: the host names of this port, without ports; see :func:`host_names`.
+        any_address: literal IP addresses are accepted too: DNS rebinding needs a name that a foreign server resolves.
+        namespaced: ``<namespace>-<name>`` is accepted too, as in Docker's DNS; it has no dot.
+        linkable: a link in a page of another site may open a read-only page: the other page cannot read it.
         origins: other sites whose pages may call (``https://app.example``), in lower case; ``*`` means all.
-        owner: what the port belongs to, for messages.
+        owner: the service or program of the port, for messages.
         host_hint: how to add a name, for messages.
     """
 
@@ -59,12 +59,12 @@ class SitePolicy(msgspec.Struct, frozen=True):
     host_hint: str = "the setting `allowed_hosts` adds a name"
 
     def refusal(self, header: Header, *, reads: bool = False, trusted: bool = False) -> Refusal | None:
-        """Return why the request with these headers may not pass, None when it may.
+        """Return why the request with these headers is refused, None if it is accepted.
 
         Args:
-            header: reads a header; of one that came several times it returns the values joined by a comma.
-            reads: the request changes nothing, so that a browser may also open it out of nowhere.
-            trusted: the request brings a secret in a header, which no page of another site can.
+            header: reads a header; repeated ones are joined by a comma.
+            reads: the request changes nothing, so a browser may also open it directly.
+            trusted: the request has a secret in a header, which no page of another site can send.
         """
         host = header("Host") or ""
         if not self._is_own_name(hostname(host)):
@@ -83,8 +83,8 @@ class SitePolicy(msgspec.Struct, frozen=True):
             return None if reads and self.linkable and origin is None and _opens_document(header) else self._refuse()
         if origin is not None or site is not None or trusted:
             return None
-        # Browsers leave out both on a GET of a picture: Safari before 16.4, and all of them towards plain http beyond
-        # loopback. There the Referer must tell, and what changes nothing may be opened without one.
+        # Browsers may send neither on a GET of a picture: Safari before 16.4, and all of them towards plain http beyond
+        # loopback. Then the Referer decides, and read-only pages may be opened without one.
         if referer is not None and _authority(referer) != host.lower():
             return self._refuse()
         if referer is None and not reads and (header("User-Agent") or "").startswith("Mozilla/"):
@@ -92,7 +92,7 @@ class SitePolicy(msgspec.Struct, frozen=True):
         return None
 
     def allows_origin(self, origin: str | None) -> bool:
-        """Tell whether pages of ``origin`` may call although it is another site."""
+        """Return whether pages of the other site ``origin`` may call."""
         return origin is not None and bool(self.origins) and not self.origins.isdisjoint({origin.lower(), ANY_SITE})
 
     def _is_own_name(self, name: str) -> bool:
@@ -120,11 +120,11 @@ def reader(headers: Mapping[str, str]) -> Header:
 
 
 def guard_other_sites(policy: Callable[[], SitePolicy], reads: Callable[[web.Request], bool]) -> Middleware:
-    """Return the middleware that answers 403 to what the policy refuses.
+    """Return the middleware that responds with 403 to requests that the policy refuses.
 
     Args:
-        policy: asked for at each request.
-        reads: tells whether a request changes nothing.
+        policy: called for each request.
+        reads: returns whether a request changes nothing.
     """
 
     async def refuse_other_sites(call: Call, following: Next) -> Any:
@@ -133,23 +133,23 @@ def guard_other_sites(policy: Callable[[], SitePolicy], reads: Callable[[web.Req
         if refusal is not None:
             return web.json_response({"message": f"{refusal.reason}; {refusal.hint}"}, status=403)
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-            return web.Response()  # a preflight; the headers that it asks for come with every response
+            return web.Response()  # a preflight; its headers are in every response
         return await following(call)
 
     return refuse_other_sites
 
 
 def protect(app: web.Application, policy: Callable[[], SitePolicy], reads: Callable[[web.Request], bool]) -> None:
-    """Have ``app`` answer 403 to what the policy refuses, and give CORS headers to the origins that it allows.
+    """Make ``app`` respond with 403 to refused requests, and send CORS headers to allowed origins.
 
     The guard is a middleware of the hook ``(call, following)``, the outermost one of HTTP. It is asked here, once for
     every request, and not in the chain of the exposed functions: the port also has pages without a function
     (``/health``, ``/metrics``, ``/openapi.json``, routes of ``dome``), to which the same rule applies.
 
     Args:
-        app: gets a middleware, before all that it has, and a signal.
-        policy: asked for at each request.
-        reads: tells whether a request changes nothing.
+        app: gets a middleware, before its others, and a signal.
+        policy: called for each request.
+        reads: returns whether a request changes nothing.
     """
 
     guard = guard_other_sites(policy, reads)
@@ -182,13 +182,13 @@ def cors_headers(policy: SitePolicy, origin: str | None) -> dict[str, str]:
 
 
 def hostname(host: str) -> str:
-    """Return the name of a Host header without its port, in lower case; empty when it is no such thing."""
+    """Return the name in a Host header without its port, in lower case; empty if it is invalid."""
     match = _HOST.fullmatch(host)
     return match["name"].lower().strip("[]").rstrip(".") if match else ""
 
 
 def is_origin(text: str) -> bool:
-    """Tell whether ``text``, in lower case, can be one of a policy's origins: ``https://app.example`` or ``*``."""
+    """Return whether ``text``, in lower case, is a valid origin of a policy: ``https://app.example`` or ``*``."""
     scheme, _, authority = text.partition("://")
     return text == ANY_SITE or (scheme in {"http", "https"} and bool(hostname(authority)))
 
@@ -215,18 +215,18 @@ def _is_address(name: str) -> bool:
 
 
 def _ahead_of_time(header: Header) -> bool:
-    """Tell whether a browser guesses that somebody will want this: it does so while an address is typed."""
+    """Return whether a browser fetches this speculatively, as it does while an address is typed."""
     words = (header(name) or "" for name in ("Sec-Purpose", "Purpose", "X-Moz", "X-Purpose"))
     return any("prefetch" in word.lower() or "preview" in word.lower() for word in words)
 
 
 def _opens_document(header: Header) -> bool:
-    """Tell whether a browser opens this as a page of its own, not in a frame, a picture or a script."""
+    """Return whether a browser opens this as a page, not in a frame, as a picture or a script."""
     return header("Sec-Fetch-Mode") == "navigate" and header("Sec-Fetch-Dest") == "document"
 
 
 def _authority(url: str) -> str:
-    """Return host and port of an Origin or Referer, in lower case; empty when it has none."""
+    """Return host and port of an Origin or Referer, in lower case; empty if it has none."""
     try:
         return urlsplit(url).netloc.lower()
     except ValueError:

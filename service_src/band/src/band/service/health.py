@@ -1,4 +1,4 @@
-"""How a service is: its own checks, and the connection to Redis."""
+"""The health of a service: its own checks, and the connection to Redis."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def worst(states: list[str]) -> str:
 
 
 def _facts(found: Any) -> dict[str, Any]:
-    """Return what a check found as a mapping: None and True are well, False fails, a text is its status."""
+    """Return a check's result as a mapping: None and True mean ok, False failing, a string is the status."""
     if isinstance(found, Mapping):
         return dict(found)
     if found is None or found is True:
@@ -62,7 +62,7 @@ async def read_health(registry: Registry, link: RedisLink) -> dict[str, Any]:
                 facts = await resolve(check.handler.call({}))
         except TimeoutError:
             facts = {"status": FAILING, "reason": f"the check did not end within {CHECK_TIMEOUT:g} s"}
-        except Exception as error:  # noqa: BLE001 - a broken check is a finding, not a reason to break
+        except Exception as error:  # noqa: BLE001 - a broken check is a result, too
             facts = {"status": FAILING, "reason": mask_text(f"{type(error).__name__}: {error}")}
         checks[check.name] = mask({"status": OK, **_facts(facts)})
     return {"status": worst([str(check["status"]) for check in checks.values()]), "checks": checks}

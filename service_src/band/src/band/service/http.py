@@ -27,7 +27,7 @@ _READ_METHODS: Final = frozenset({"GET", "HEAD"})
 
 
 class HttpError(Exception):
-    """The request cannot be read; ``status`` and text go to the client."""
+    """The request is invalid; ``status`` and text go to the client."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -35,7 +35,7 @@ class HttpError(Exception):
 
 
 def json_response(value: Any, status: int = 200) -> web.Response:
-    """Return any JSON value as a response."""
+    """Return a JSON value as a response."""
     return web.Response(body=json_codec.encode(value), status=status, content_type="application/json")
 
 
@@ -43,11 +43,11 @@ async def read_params(request: web.Request, lists: frozenset[str] = frozenset())
     """Return the parameters of a request: query, then JSON or form body, then path variables; later ones win.
 
     Args:
-        request: as it came.
+        request: the request.
         lists: the names of parameters whose values are collected: ``?tag=a&tag=b``.
 
     Raises:
-        HttpError: the body is no JSON object.
+        HttpError: the body is not a JSON object.
     """
     params: dict[str, Any] = _collect(request.query, lists)
     if request.can_read_body:
@@ -79,7 +79,7 @@ def _read_json(body: bytes) -> dict[str, Any]:
 
 
 def render(result: Any) -> web.StreamResponse:
-    """Return the HTTP response for what a handler returned: typed responses, aiohttp's own, any JSON value."""
+    """Return the HTTP response for a handler's result: a typed response, one of aiohttp, any JSON value."""
     if isinstance(result, web.StreamResponse):
         return result
     typed = result if isinstance(result, BaseBandResponse) else read_response(result)
@@ -95,7 +95,7 @@ def render(result: Any) -> web.StreamResponse:
 
 
 def _header(value: Any) -> str:
-    """Return a text that can stand in a header: no line ends."""
+    """Return text for a header: without line ends."""
     return "".join(char for char in str(value or "/") if char.isprintable())
 
 
@@ -115,7 +115,7 @@ class HttpFace:
         self._run = chain(steps, deliver)
 
     def add_routes(self, app: web.Application, own: list[web.RouteDef]) -> None:
-        """Add the built-in routes, the service's own, and one for each exposed function whose path is still free."""
+        """Add the built-in routes, the service's own, and one for each exposed function whose path is free."""
         status = f"{self._prefix}/{REQUEST_STATUS}"
         app.router.add_get(f"{self._prefix}/health", self._health)
         app.router.add_get(f"{self._prefix}/metrics", self._metrics_page)
@@ -144,7 +144,7 @@ class HttpFace:
         app.router.add_route("OPTIONS", exposed.path, _options)
 
     def reads(self, request: web.Request) -> bool:
-        """Tell whether a request changes nothing: a GET of a page, of whatever is no exposed function."""
+        """Return whether a request changes nothing: a GET of anything but an exposed function."""
         return request.method in _READ_METHODS and request.match_info.route.resource not in self._calls
 
     async def _call(self, exposed: Exposed, request: web.Request) -> web.StreamResponse:
@@ -157,10 +157,10 @@ class HttpFace:
             facts = {"message": f"Invalid params: {error}", **({"path": error.path} if error.path else {})}
             return json_response(facts, 422 if error.path else 400)
         except web.HTTPException:
-            raise  # how an aiohttp handler says 404, or where to go
+            raise  # a 404 or redirect of an aiohttp handler
         except RpcError as error:
             return json_response({"message": describe(error)}, 502)
-        except Exception as error:  # noqa: BLE001 - whatever a handler does, the client gets an answer
+        except Exception as error:  # noqa: BLE001 - the client gets a response in any case
             logger.exception("http_handler_failed", method=exposed.name, reason=describe(error))
             return json_response({"message": describe(error)}, 500)
 
@@ -169,7 +169,7 @@ class HttpFace:
         return json_response(facts, http_status(facts))
 
     async def _status(self, _request: web.Request) -> web.StreamResponse:
-        """Answer as to a call without parameters: what a request brings along is not for the service."""
+        """Respond as to a call without parameters: those of the request are ignored."""
         return render(await resolve(self._registry.methods[REQUEST_STATUS].handler.call({})))
 
     async def _openapi(self, _request: web.Request) -> web.Response:
@@ -194,7 +194,7 @@ async def _options(_request: web.Request) -> web.Response:
 async def _stream(request: web.Request, items: AsyncGenerator[Any, None]) -> web.StreamResponse:
     stream = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
     async with aclosing(items):
-        # The first item before the status: a generator that fails at once is answered as an error.
+        # The first item before the status: a generator that fails at once is an error response.
         first = await anext(items, _END)
         await stream.prepare(request)
         try:
@@ -202,7 +202,7 @@ async def _stream(request: web.Request, items: AsyncGenerator[Any, None]) -> web
                 await stream.write(_chunk(first))
             async for item in items:
                 await stream.write(_chunk(item))
-        except Exception as error:  # noqa: BLE001 - the status is out: only a broken end tells that the rest is missing
+        except Exception as error:  # noqa: BLE001 - the status is sent: only an aborted stream shows that the rest is missing
             logger.exception("http_stream_failed", path=request.path, reason=describe(error))
             if request.transport is not None:
                 request.transport.abort()

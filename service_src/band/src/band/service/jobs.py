@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+from band.registry import resolve
 from band.telemetry.logs import logger
 
 P = ParamSpec("P")
@@ -18,7 +19,7 @@ JOBS_LIMIT = 200
 
 
 class Threads(ThreadPoolExecutor):
-    """The threads of ``blocking``; they count what runs, because a thread cannot be told to stop."""
+    """The threads of ``blocking``; running calls are counted, because a thread cannot be stopped."""
 
     def __init__(self) -> None:
         super().__init__(max_workers=32, thread_name_prefix="blocking")
@@ -33,7 +34,7 @@ class Threads(ThreadPoolExecutor):
 
     @property
     def busy(self) -> int:
-        """Number of calls that wait or run."""
+        """Number of waiting and running calls."""
         return len(self._running)
 
 
@@ -53,7 +54,7 @@ class Scheduler:
 
     async def spawn_tasks(self, tasks: Iterable[Callable[[], Any] | Coroutine[Any, Any, Any]]) -> list[Any]:
         """Start a job for each function or coroutine."""
-        return [await self.spawn(task if asyncio.iscoroutine(task) else _run(task)) for task in tasks]
+        return [await self.spawn(task if asyncio.iscoroutine(task) else resolve(task())) for task in tasks]
 
     @property
     def active_count(self) -> int:
@@ -72,12 +73,6 @@ class Scheduler:
 
             self._inner = AiojobsScheduler(limit=self.limit, exception_handler=_log_failure)
         return self._inner
-
-
-async def _run(function: Any) -> None:
-    result = function()
-    if hasattr(result, "__await__"):
-        await result
 
 
 def _log_failure(_scheduler: Any, context: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ from band.errors import SettingsError
 from band.jsonrpc import RpcClient, RpcServer
 from band.jsonrpc.dispatcher import Dispatcher
 from band.jsonrpc.instances import CHANNEL as PRESENCE_CHANNEL
-from band.jsonrpc.instances import Presence, instance_channel
+from band.jsonrpc.instances import Presence
 from band.redis import RedisAddress, RedisLink
 from band.registry import Expose, Exposed, Health, Registry, Worker, resolve
 from band.responses import response
@@ -59,15 +59,15 @@ VERSION: Final = "0.1.0"
 HEARTBEAT: Final = 5.0
 FIRST_HEARTBEAT: Final = 1.0
 LEAVE_TIME: Final = 0.5
-"""Seconds in which an instance that stops still takes calls, when there are others to take the next ones."""
+"""Seconds for which a stopping instance still accepts calls if there are other instances."""
 SETUP_TIMEOUT: Final = 40.0
-"""Seconds that one setup may take; the director waits 60 for a service to answer."""
+"""Seconds that one setup may take; the director waits 60 for a service to respond."""
 IDLE_SECONDS = 30.0
-"""Seconds after which the HTTP port closes a connection without a request: none, half a head, or no other one."""
+"""Seconds after which the HTTP port closes a connection without a complete request."""
 
 
 class Dome:
-    """What the original's ``dome`` offers: routes to add to the service's own port.
+    """The original's ``dome``: routes for the service's own port.
 
     ``guarded``: False if the application itself refuses requests from other sites, as the director's does.
     """
@@ -139,7 +139,7 @@ class Service:
         return self._listener
 
     def renew(self) -> None:
-        """Become an instance of its own: what a process is after a fork."""
+        """Become a separate instance, after a fork."""
         self.instance = secrets.token_hex(4)
         self.rpc.renew()
 
@@ -188,7 +188,8 @@ class Service:
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(number, self.request_stop, number.name)
         self.scheduler.limit = service_config.jobs_limit
-        self._name_parts(service_config)
+        self.link.name = self.rpc.name = service_config.name
+        self.presence.name(service_config.name, self.instance)
         self._add_status()
         self._add_feed(service_config)
         self._add_gauges()
@@ -198,11 +199,11 @@ class Service:
         channels = self._channels(service_config)
         self.server.group = service_config.service_group
         self.server.listen(service_config.name, channels)
-        await self.link.subscribe(*channels, self.rpc.reply_channel, PRESENCE_CHANNEL)
+        await self.link.subscribe(*channels, self.presence.channel, PRESENCE_CHANNEL)
         self.link.start(RedisAddress.parse(service_config.redis_dsn))
         self._start_listener(service_config)
         self._tasks.append(loop.create_task(self._beat(), name="heartbeat"))
-        self._tasks.append(loop.create_task(self.presence.run(service_config.name, self.instance), name="presence"))
+        self._tasks.append(loop.create_task(self.presence.run(), name="presence"))
         for task in self._tasks:
             task.add_done_callback(self._on_task_end)
         self._working = True
@@ -214,13 +215,13 @@ class Service:
         )  # fmt: skip
 
     async def _prepare(self) -> None:
-        """Run the setups before anybody can call: a replica that is not ready must not be asked."""
+        """Run the setups before anybody can call: a replica that is not ready must not get calls."""
         self.metrics.failures.begin()
         await self._begin_lifespans()
         self.registry.prepare(self._values)
         try:
             self._schemas = schemas(self.registry)
-        except Exception as error:  # noqa: BLE001 - whatever msgspec makes of its types, the functions can be called
+        except Exception as error:  # noqa: BLE001 - without schemas, the functions can still be called
             self._schemas = {}
             logger.warning("schemas_failed", reason=repr(error))
         for function in self.registry.setups:
@@ -229,19 +230,19 @@ class Service:
             try:
                 async with asyncio.timeout(SETUP_TIMEOUT) as self._setup_limit:
                     await self._call(function)
-            except Exception as error:  # noqa: BLE001 - the service may still be of use, and its health tells
+            except Exception as error:  # noqa: BLE001 - the service may still be useful, and its health reports it
                 if self._stop.is_set() and isinstance(error, TimeoutError):
-                    break  # request_stop cut it off
+                    break  # cancelled by request_stop
                 self.metrics.failures.failed(SETUP, _name_of(function), error)
                 logger.exception("setup_failed", function=_name_of(function), reason=repr(error))
             finally:
                 self._setup_limit = None
 
     async def _begin_lifespans(self) -> None:
-        """Run each lifespan up to its ``yield``; what one yields, the later ones and all other functions can ask for.
+        """Run each lifespan up to its ``yield``; later ones and all other functions can request the yielded value.
 
         Raises:
-            Exception: what one of them raises. The service does not start: its functions would miss the value.
+            Exception: from one of them. The service does not start: its functions would lack the value.
         """
         self._values.clear()
         for function in self.registry.lifespans:
@@ -262,11 +263,11 @@ class Service:
         try:
             async with asyncio.timeout(seconds):
                 await lifespan.aclose()
-        except Exception as error:  # noqa: BLE001 - one broken end must not keep the connections open
+        except Exception as error:  # noqa: BLE001 - a failure must not keep the connections open
             logger.exception("lifespan_failed", reason=repr(error))
 
     def _bind(self, function: Callable[..., Any]) -> Callable[[], Any]:
-        """Return a function with the values that it asks for by type."""
+        """Return a function bound to the values that it requests by type."""
         handler = Handler(function)
         handler.prepare(self._values)
         return lambda: handler.call({})
@@ -275,7 +276,7 @@ class Service:
         return await resolve(self._bind(function)())
 
     async def _work(self, function: Callable[[], Any]) -> None:
-        """Run a worker; one that ends with an exception does not run again, and health tells."""
+        """Run a worker; one that ends with an exception does not run again, and health reports it."""
         try:
             await self._call(function)
         except Exception as error:
@@ -283,7 +284,7 @@ class Service:
             raise
 
     def request_stop(self, why: str = "asked to") -> None:
-        """Begin to stop; returns at once. A setup that runs still is cut off."""
+        """Start to stop; returns at once. A running setup is cancelled."""
         self._signal = why
         self._stop.set()
         limit, self._setup_limit = self._setup_limit, None
@@ -291,18 +292,18 @@ class Service:
             limit.reschedule(0)
 
     async def stop(self) -> None:
-        """Accept nothing new, let what is in progress finish within the stop timeout, then close everything."""
+        """Accept nothing new, let work in progress finish within the stop timeout, then close everything."""
         if self.state == STATUS_STOPPING:
             return
         self.state = STATUS_STOPPING
         begun = time.monotonic()
         budget = self.config.stop_timeout
         await self.presence.leave()
-        if self._replaying is not None:  # before the clean-up: it gives the listener events
+        if self._replaying is not None:  # before the clean-up: it calls the listener
             self._replaying.cancel()
             await asyncio.wait([self._replaying], timeout=budget / 4)
             self._replaying = None
-        if not self.presence.alone:  # callers turn to the other instances; what they sent before is still answered
+        if not self.presence.alone:  # callers use the other instances; earlier calls still get a response
             await asyncio.sleep(min(LEAVE_TIME, budget / 8))
         self.link.unsubscribe(ENRICH, BROADCAST)
         cut_listener = self._listener is not None and not await self._listener.stop(budget / 2)
@@ -311,7 +312,7 @@ class Service:
             try:
                 async with asyncio.timeout(max(0.2, begun + budget * 0.8 - time.monotonic())):
                     await self._call(function)
-            except Exception as error:  # noqa: BLE001 - one broken clean-up must not keep the others from running
+            except Exception as error:  # noqa: BLE001 - the other clean-ups must run
                 logger.exception("cleanup_failed", function=_name_of(function), reason=repr(error))
         await self.scheduler.close()
         for task in self._tasks:
@@ -331,11 +332,6 @@ class Service:
 
     # --- parts
 
-    def _name_parts(self, service_config: ServiceConfig) -> None:
-        self.link.name = service_config.name
-        self.rpc.name = service_config.name
-        self.rpc.reply_channel = instance_channel(service_config.name, self.instance)
-
     def _add_status(self) -> None:
         if REQUEST_STATUS not in self.registry.methods:
             self.registry.add(Exposed(REQUEST_STATUS, self._answer_status, f"/{REQUEST_STATUS}"))
@@ -343,9 +339,9 @@ class Service:
             self.registry.add(Exposed(REQUEST_METRICS, self._answer_metrics, ""))
 
     def _add_feed(self, service_config: ServiceConfig) -> None:
-        """Find the listener of the durable stream, and offer what can be done about its dead letters.
+        """Find the listener of the durable stream, and expose the methods of its dead letters and replay.
 
-        Not over HTTP: a page in somebody's browser can ask for what a port on this host serves.
+        Not over HTTP: a page in a browser could call them on a port of this host.
         """
         listeners = self.registry.with_role(ROLE_LISTENER)
         if not listeners or service_config.listen_all:
@@ -365,7 +361,7 @@ class Service:
         self._replay = EventReplay(service_config.name, self._feed, self.link, self._limit)
         for name, function in {**self._letters.methods(), **self._replay.methods()}.items():
             known = self.registry.methods.get(name)
-            # The service's own wins; that of an earlier start is replaced.
+            # The service's own methods win; those of an earlier start are replaced.
             if known is None or any(one and getattr(known.func, "__self__", None) is one for one in earlier):
                 self.registry.add(Exposed(name, function, ""))
 
@@ -398,7 +394,7 @@ class Service:
         self.metrics.gauge("uptime_seconds", lambda: time.time() - self.started_at, "Seconds since the start.")
 
     def _add_checks(self) -> None:
-        """Have health tell what the framework itself knows; a check with nothing to tell is left out."""
+        """Add the framework's own health checks; one with nothing to report is left out."""
         self.registry.framework_checks |= {
             "redis_writes": self._check_writes,
             "handlers": self.metrics.failures.check,
@@ -443,9 +439,8 @@ class Service:
         if self._feed is None or self.link.address is None:
             return
         self._listener = StreamListener(
-            service_config.name, f"{service_config.name}-{socket.gethostname()}", self._feed.exposed, self.metrics,
-            start=service_config.events_from or self._feed.exposed.start, commands=self.link, feed=self._feed,
-            limit=self._limit,
+            service_config.name, f"{service_config.name}-{socket.gethostname()}", self._feed, self.metrics,
+            start=service_config.events_from or self._feed.exposed.start, commands=self.link, limit=self._limit,
         )  # fmt: skip
         loop = asyncio.get_running_loop()
         self._tasks.append(loop.create_task(self._listener.run(self.link.address), name="events"))
@@ -477,8 +472,3 @@ def _name_of(function: Any) -> str:
 service = Service(process_loops)
 """The service of this process."""
 os.register_at_fork(after_in_child=service.renew)
-
-
-def status() -> dict[str, Any]:
-    """Return the plain facts of ``__status`` of this process's service."""
-    return service.status()

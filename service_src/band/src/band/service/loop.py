@@ -8,7 +8,7 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 
 def get_loop() -> asyncio.AbstractEventLoop:
-    """Return the loop that the service runs on, made at first use (uvloop where there is one)."""
+    """Return the service's event loop, created at first use (uvloop if installed)."""
     global _loop
     if _loop is None or _loop.is_closed():
         try:

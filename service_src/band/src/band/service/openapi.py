@@ -1,4 +1,4 @@
-"""The schemas of what a service offers, from its functions' annotations: for ``__status`` and as OpenAPI 3.1."""
+"""The schemas of a service's functions, from their annotations: for ``__status`` and as OpenAPI 3.1."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _VARIABLE = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 
 
 def schemas(registry: Registry) -> dict[str, Any]:
-    """Return the schemas of a service's functions as ``__status`` has them.
+    """Return the schemas of a service's functions for ``__status``.
 
     ``{"methods": {name: {"description", "role", "params", "event", "result"}}, "components": {name: JSON Schema}}``.
-    ``params`` is left out of a function without annotations, ``event`` of one that asks for none; references begin with
+    A function without annotations has no ``params``, one without an event parameter no ``event``. References begin with
     ``#/components/schemas/``.
     """
     functions = _public(registry)
@@ -52,10 +52,10 @@ def document(name: str, version: str, registry: Registry, prefix: str = "") -> d
     """Return the OpenAPI document of a service's own port.
 
     Args:
-        name: the service's.
-        version: of its framework.
+        name: the service's name.
+        version: the version of its framework.
         registry: its functions.
-        prefix: what the paths of its built-in pages begin with.
+        prefix: the prefix of the paths of its built-in pages.
     """
     functions = [exposed for exposed in _public(registry) if exposed.path and "*" not in exposed.path]
     found, components = _components(functions)
@@ -86,14 +86,14 @@ def operations(
     in_path: Iterable[str] = (),
     errors: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the path item of a function: GET where all that is required fits into a query, and POST.
+    """Return the path item of a function: GET if all required parameters fit into a query, and POST.
 
     Args:
-        name: the method's.
-        facts: what ``schemas`` says of it.
-        components: the schemas that these refer to.
+        name: the method's name.
+        facts: its entry in ``schemas``.
+        components: the referenced schemas.
         in_path: the parameters that are variables of the path.
-        errors: the responses beside 200.
+        errors: the responses besides 200.
     """
     fields, required = _fields(facts, components)
     in_path = list(in_path)
@@ -124,7 +124,7 @@ def _public(registry: Registry) -> list[Exposed]:
 
 
 def _types(exposed: Exposed) -> dict[str, Any]:
-    """Return what is known of a function's types: ``params``, ``event``, ``result``."""
+    """Return the known types of a function: ``params``, ``event``, ``result``."""
     handler = exposed.handler
     types: dict[str, Any] = {}
     if handler.typed and not (exposed.batch and handler.event is not None):
@@ -141,7 +141,7 @@ class _Nothing(msgspec.Struct):
 
 
 def _components(functions: Iterable[Exposed]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Return name of a function → its schemas, and the components that those refer to."""
+    """Return function name → its schemas, and the referenced components."""
     wanted = [
         (exposed.name, part, kind)
         for exposed in functions
@@ -161,7 +161,7 @@ def _has_schema(kind: Any) -> bool:
     try:
         msgspec.json.schema_components([kind], schema_hook=_anything)
     except (TypeError, NotImplementedError):
-        return False  # a type of its author's, or an answer of aiohttp's
+        return False  # a custom type, or a response of aiohttp
     return True
 
 
@@ -175,7 +175,7 @@ def _described(exposed: Exposed, known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _body(facts: Mapping[str, Any], fields: Mapping[str, Any], required: set[str], in_path: set[str]) -> dict[str, Any]:
-    """Return the schema of a body: a reference where one says it all, else the fields that are not in the path."""
+    """Return the schema of a body: a reference if that suffices, else the fields that are not in the path."""
     parts = [facts[part] for part in ("params", "event") if part in facts]
     if len(parts) == 1 and not in_path:
         return dict(parts[0])
@@ -201,7 +201,7 @@ def _resolved(schema: Mapping[str, Any], components: Mapping[str, Any]) -> Mappi
 
 
 def _is_flat(schema: Mapping[str, Any], components: Mapping[str, Any]) -> bool:
-    """Tell whether a value of this schema can stand in a query: no object, and no list of objects."""
+    """Return whether a value of this schema fits into a query: no object, and no list of objects."""
     schema = _resolved(schema, components)
     options = schema.get("anyOf")
     if options:

@@ -1,4 +1,4 @@
-"""Run the service of this process: read its settings, start it, end the process."""
+"""Run the service of this process: read its settings, start it, exit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from band.service.loop import get_loop
 from band.telemetry.logs import configure_logs, know_secrets, logger
 
 CLOSE_SECONDS: Final = 1.0
-"""Seconds after the end of all work in which the loop may be closed before the process ends all the same."""
+"""Seconds that closing the loop may take after all work before the process exits anyway."""
 
 
 def start_server(subject: Service | None = None, /, **settings: Any) -> None:
@@ -52,7 +52,7 @@ def start_server(subject: Service | None = None, /, **settings: Any) -> None:
 
 
 def _close(loop: asyncio.AbstractEventLoop, subject: Service) -> None:
-    """Close the loop. uvloop waits there for a look-up of a name, which takes 10 s where DNS does not answer."""
+    """Close the loop. uvloop waits for DNS lookups, which take 10 s if DNS does not respond."""
     late = threading.Timer(CLOSE_SECONDS, _exit_now, [subject])
     late.daemon = True
     late.start()
@@ -61,7 +61,7 @@ def _close(loop: asyncio.AbstractEventLoop, subject: Service) -> None:
 
 
 def _leave_threads(subject: Service) -> None:
-    """Let the process end although a ``blocking`` function still runs: its thread cannot be told to stop."""
+    """Exit although a ``blocking`` function still runs: its thread cannot be stopped."""
     threads.shutdown(wait=False, cancel_futures=True)
     if threads.busy:
         logger.warning("threads_abandoned", formerly="threads_cut_off", count=threads.busy)

@@ -1,13 +1,12 @@
-"""What a consumer asks of Redis: its group's commands on the stream ``events``, and what their answers mean.
+"""A consumer group's commands on the stream ``events``, and their replies.
 
-Reading blocks a connection, so it has one of its own; what acknowledges goes over the service's other one and need not
-wait behind it.
+Reads block a connection, so they have their own; acknowledgements use the service's other one and need not wait.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,23 +18,23 @@ from band.redis.link import RedisLink
 from band.telemetry.logs import logger
 
 TAKEN: Final = "events:taken:{group}"
-"""Stream of what a group acknowledged: fields ``ids`` (comma-joined) and ``ms`` (how long it took)."""
+"""Stream of acknowledgements of a group: fields ``ids`` (comma-joined) and ``ms`` (how long processing took)."""
 RETRIES: Final = "events:retries:{group}"
-"""Hash of the entries that wait for another delivery: id → when it is due (milliseconds since 1970), attempts made."""
+"""Hash of the entries that wait for redelivery: id → when it is due (milliseconds since 1970), attempts made."""
 LISTENER: Final = "events:listener:{group}"
-"""Hash of what a listener remembers: ``began`` (the id behind which its group began) and its last ``replay``."""
+"""Hash of a listener's state: ``began`` (the id after which its group started) and its last ``replay``."""
 _RETRIES_KEPT_SECONDS: Final = 2 * 86_400
-"""A field that is left behind (a process died between two commands) goes with the hash, when nothing is retried."""
+"""Expiry of the hash, for fields left behind by a process that died between two commands."""
 TAKEN_KEPT: Final = 10_000
 TAKEN_IDS_KEPT: Final = 200_000
-"""Ids that all these notes hold together, about: 10,000 notes of 2,000 ids would be 350 MB of Redis' memory."""
+"""Approximate number of ids in all these records: 10,000 records of 2,000 ids would be 350 MB in Redis."""
 _HOLD_MOST: Final = 1000
 _RELEASED_IDLE_MS: Final = 3_600_000
 _FORGET_CONSUMERS_MS: Final = 3_600_000
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One entry of the stream: its id, and the event or None when the entry is not readable."""
+    """One entry of the stream: its id, and the event, or None if it is unreadable."""
 
     stream_id: str
     event: dict[str, Any] | None
@@ -43,7 +42,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 def read_entries(entries: Iterable[Any]) -> list[Delivery]:
-    """Return the deliveries in what XREADGROUP, XAUTOCLAIM or XRANGE answered; deleted entries are left out."""
+    """Return the deliveries in a reply of XREADGROUP, XAUTOCLAIM or XRANGE, without deleted entries."""
     found = []
     for stream_id, fields in entries:
         if not fields:
@@ -76,7 +75,7 @@ class StreamGroup:
         self._ids_of_a_note = 1.0
 
     async def ensure(self, start: str) -> bool:
-        """Make the group where it is missing, beginning behind ``start``; returns whether it was missing."""
+        """Create the group, starting after ``start``, unless it exists; returns whether it was created."""
         try:
             await self._reader.command("XGROUP", "CREATE", EVENTS_STREAM, self.name, start, "MKSTREAM")
         except RedisReplyError as error:
@@ -86,18 +85,18 @@ class StreamGroup:
         return True
 
     def note_beginning(self, stream_id: str) -> None:
-        """Note behind which entry the group began: a trace says of older ones that the listener never got them."""
+        """Record after which entry the group started: traces show that the listener never got older ones."""
         self._commands.ask("HSETNX", LISTENER.format(group=self.name), "began", stream_id).add_done_callback(_ignore)
 
     async def position(self) -> str:
-        """The id of the newest entry that the group was given, or begins behind."""
+        """Return the id of the group's last delivered entry, or of its start."""
         for row in await self._reader.command("XINFO", "GROUPS", EVENTS_STREAM):
-            if row[b"name"] == self.name.encode():  # others may have made groups with any bytes for a name
+            if row[b"name"] == self.name.encode():  # names of other groups may be any bytes
                 return str(row[b"last-delivered-id"].decode())
         return "0-0"
 
     async def newest(self) -> str:
-        """The id of the newest entry that the stream ever had; ``0-0`` when there is no stream."""
+        """Return the id of the newest entry that the stream ever had; ``0-0`` if there is no stream."""
         try:
             facts = await self._reader.command("XINFO", "STREAM", EVENTS_STREAM)
         except RedisReplyError:
@@ -105,7 +104,7 @@ class StreamGroup:
         return str(facts[b"last-generated-id"].decode())
 
     async def read(self, after: str, block_ms: int | None, count: int) -> tuple[list[Delivery], list[bytes]]:
-        """Return the next deliveries, and the ids of those that were trimmed from the stream meanwhile."""
+        """Return the next deliveries, and the ids of those that have been trimmed."""
         block: tuple[Any, ...] = () if block_ms is None else ("BLOCK", block_ms)
         reply = await self._reader.command(
             "XREADGROUP", "GROUP", self.name, self.consumer, "COUNT", count, *block, "STREAMS", EVENTS_STREAM, after,
@@ -115,9 +114,9 @@ class StreamGroup:
         return read_entries(entries), [stream_id for stream_id, fields in entries if not fields]
 
     async def claim(self, idle_ms: int, count: int, cursor: str = "0") -> tuple[list[Delivery], int, str]:
-        """Take over what other consumers hold and show no sign of; how many of it were trimmed; where to go on.
+        """Take over entries of inactive consumers; returns them, the number of trimmed ones, and the next cursor.
 
-        The place to go on from is ``0-0`` when all was looked at.
+        The cursor is ``0-0`` at the end.
         """
         reply = await self._reader.command(
             "XAUTOCLAIM", EVENTS_STREAM, self.name, self.consumer, idle_ms, cursor, "COUNT", count
@@ -125,32 +124,30 @@ class StreamGroup:
         return read_entries(reply[1]), len(reply[2]) if len(reply) > 2 else 0, reply[0].decode()
 
     async def tries(self, after: str, count: int) -> dict[str, int]:
-        """How often each of the oldest entries behind ``after`` that this consumer holds was delivered."""
+        """Return the delivery counts of this consumer's oldest pending entries after ``after``."""
         rows = await self._reader.command("XPENDING", EVENTS_STREAM, self.name, f"({after}", "+", count, self.consumer)
         return {row[0].decode(): int(row[3]) for row in rows}
 
     async def delay(self, delays: Mapping[str, Delay]) -> None:
-        """Keep entries pending until they are due, and note that for the next life.
+        """Keep entries pending until they are due, and store that for a restart.
 
-        The counter of deliveries begins again: it tells how often the process died over an entry.
+        The delivery count is reset: it shows how often the process died over an entry.
         """
         fields = [part for one, delay in delays.items() for part in (one, f"{delay.due_ms} {delay.attempts}")]
         noted = self._commands.ask("HSET", self._retries, *fields)
         self._commands.ask("EXPIRE", self._retries, _RETRIES_KEPT_SECONDS).add_done_callback(_ignore)
-        held = self.hold_again(list(delays))
-        results = await asyncio.gather(held, noted, return_exceptions=True)
-        if isinstance(results[0], BaseException):
-            raise results[0]  # what a full Redis did not note is still delivered later by this process
+        # If a full Redis refuses the record, this process still delivers later.
+        await _first_of(self.hold_again(list(delays)), noted)
 
     async def hold_again(self, ids: Sequence[str]) -> None:
-        """Keep entries as this consumer's own, as if they had not been delivered yet."""
+        """Keep entries pending for this consumer, with a delivery count of 0."""
         for some in _portions(ids):
             await self._commands.command(
                 "XCLAIM", EVENTS_STREAM, self.name, self.consumer, 0, *some, "RETRYCOUNT", 0, "JUSTID"
             )
 
     async def delays(self, ids: Sequence[str]) -> dict[str, Delay]:
-        """Return what an earlier life noted of entries that it delayed."""
+        """Return the stored delays of entries."""
         try:
             notes = await self._reader.command("HMGET", self._retries, *ids)
         except RedisReplyError as error:  # the Redis user predates this key: deliver its events at once
@@ -164,11 +161,11 @@ class StreamGroup:
         return found
 
     def forget_delays(self, ids: Sequence[str]) -> None:
-        """Remove the notes of entries that are done with; what fails is harmless."""
+        """Remove the stored delays of finished entries; a failure is harmless."""
         self._commands.ask("HDEL", self._retries, *ids).add_done_callback(_ignore)
 
     async def fetch(self, ids: Sequence[str]) -> tuple[list[Delivery], list[str]]:
-        """Return entries by id, and the ids of those that are not in the stream any more."""
+        """Return entries by id, and the ids of those that are no longer in the stream."""
         rows = await asyncio.gather(*(self._commands.ask("XRANGE", EVENTS_STREAM, one, one) for one in ids))
         found = read_entries(entry for row in rows for entry in row)
         there = {delivery.stream_id for delivery in found}
@@ -179,25 +176,22 @@ class StreamGroup:
         return RETRIES.format(group=self.name)
 
     async def acknowledge(self, ids: Sequence[str | bytes], took_ms: float | None = None) -> None:
-        """Acknowledge; with ``took_ms`` the taking is noted for whoever traces an event, in the same write."""
+        """Acknowledge entries; with ``took_ms``, also record it for traces, in the same write."""
         acknowledged = self._commands.ask("XACK", EVENTS_STREAM, self.name, *ids)
-        if took_ms is not None:
-            noted = self.note(ids, took_ms)
-            results = await asyncio.gather(acknowledged, noted, return_exceptions=True)
-            if isinstance(results[0], BaseException):
-                raise results[0]
-            return  # a note that a full Redis refused is no reason to deliver again
-        await acknowledged
+        if took_ms is None:
+            await acknowledged
+        else:  # a refused record is no reason for redelivery
+            await _first_of(acknowledged, self.note(ids, took_ms))
 
     def note(self, ids: Sequence[str | bytes], took_ms: float) -> asyncio.Future[Any]:
-        """Note for whoever traces an event that these were taken."""
+        """Record for traces that these were acknowledged."""
         return self._commands.ask(
             "XADD", TAKEN.format(group=self.name), "MAXLEN", "~", self._notes_kept(len(ids)), "*",
             "ids", ",".join(str(one) for one in ids), "ms", f"{took_ms:.1f}",
         )  # fmt: skip
 
     def _notes_kept(self, ids: int) -> int:
-        """How many notes may stay, by what they have lately held: one large batch does not cost all small ones."""
+        """Return how many records to keep, by their recent size: one large batch does not displace all small ones."""
         self._ids_of_a_note += (ids - self._ids_of_a_note) / 20
         return max(100, min(TAKEN_KEPT, int(TAKEN_IDS_KEPT / self._ids_of_a_note)))
 
@@ -223,7 +217,7 @@ class StreamGroup:
         )
 
     async def extend_lease(self, ids: Sequence[str]) -> set[str]:
-        """Show that these are still worked on, so that nobody claims them; returns those that are still pending."""
+        """Extend the lease of entries in progress, so that nobody claims them; returns those still pending."""
         pending: set[str] = set()
         for some in _portions(ids):
             claimed = await self._commands.command(
@@ -233,14 +227,14 @@ class StreamGroup:
         return pending
 
     async def release(self, ids: Sequence[str]) -> None:
-        """Let others claim these at once: this consumer ends before it handled them."""
+        """Let others claim these at once: this consumer stops before it handled them."""
         for some in _portions(ids):
             await self._commands.command(
                 "XCLAIM", EVENTS_STREAM, self.name, self.consumer, 0, *some, "IDLE", _RELEASED_IDLE_MS, "JUSTID"
             )
 
     async def forget_consumers(self) -> None:
-        """Remove consumers that hold nothing and were not seen for an hour: each new container has a new name."""
+        """Remove consumers without pending entries inactive for an hour: each new container has a new name."""
         try:
             rows = await self._reader.command("XINFO", "CONSUMERS", EVENTS_STREAM, self.name)
             for row in rows:
@@ -254,12 +248,19 @@ class StreamGroup:
 
 
 def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield some at a time: not all in one command, since Redis does nothing else meanwhile."""
+    """Yield slices: one command for all would block Redis."""
     for begin in range(0, len(ids), _HOLD_MOST):
         yield ids[begin : begin + _HOLD_MOST]
 
 
+async def _first_of(first: Awaitable[object], second: Awaitable[object]) -> None:
+    """Wait for both; raise what the first raised, and ignore the second's error."""
+    failed = (await asyncio.gather(first, second, return_exceptions=True))[0]
+    if isinstance(failed, BaseException):
+        raise failed
+
+
 def _ignore(reply: asyncio.Future[Any]) -> None:
-    """Take what a command ended with, so that asyncio does not complain of an exception that nobody asked for."""
+    """Retrieve a command's exception, so that asyncio does not log it as never retrieved."""
     if not reply.cancelled():
         reply.exception()

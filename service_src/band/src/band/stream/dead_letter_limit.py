@@ -1,4 +1,4 @@
-"""The bounds of a service's dead letters: a stream that nobody looks at must not fill Redis."""
+"""The limits of a service's dead letters, which must not fill Redis."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from band.telemetry.metrics import Metrics
 MAX_ENTRIES: Final = 100_000
 MAX_MB: Final = 64
 ALARM_SHARE: Final = 0.8
-"""From this share of a bound on the service is degraded."""
+"""The share of a limit from which the service is degraded."""
 MEASURE_SECONDS: Final = 2.0
 MEASURE_BYTES: Final = 4_000_000
-"""After so much was added (or a quarter of the bound), the stream is measured at once."""
+"""Added bytes (or a quarter of the limit) after which the stream is measured at once."""
 
 
 class DeadLetterLimit:
-    """Knows how many dead letters a service has; beyond either bound the oldest are dropped, counted and told of.
+    """Counts a service's dead letters; beyond a limit the oldest are dropped, counted and reported.
 
-    Needs XLEN, XTRIM and MEMORY USAGE on the stream; without the last only their number is bounded.
+    Needs XLEN, XTRIM and MEMORY USAGE on the stream; without the last, only their number is limited.
     """
 
     def __init__(self, service: str, key: str, link: RedisLink, metrics: Metrics, *, entries: int, size: int) -> None:
@@ -39,9 +39,9 @@ class DeadLetterLimit:
         self._size = size
         self._bytes = 0
         self._added = 0
-        """Bytes that were added since it was weighed."""
+        """Bytes added since the last measurement."""
         self._weighed = 0
-        """The number of letters when it was weighed."""
+        """The number of letters at the last measurement."""
         self._may_weigh = True
         self._lock = asyncio.Lock()
         metrics.gauge("dead_letters", self._gauge, "Dead letters at present.", label="service")
@@ -50,7 +50,7 @@ class DeadLetterLimit:
         return {self._service: float(self.count)}
 
     async def run(self) -> None:
-        """Measure for ever: other instances add letters too, and operators delete them."""
+        """Measure until cancelled: other instances add letters too, and operators delete them."""
         await run_forever("dead letters", self._wait_and_measure, pause_seconds=MEASURE_SECONDS)
 
     async def _wait_and_measure(self) -> None:
@@ -59,19 +59,19 @@ class DeadLetterLimit:
         await self.measure()
 
     async def added(self, count: int, size: int) -> None:
-        """Take note of letters that were added, ``size`` bytes together."""
+        """Count added letters of ``size`` bytes in total."""
         self.count += count
         self._added += size
         if self.count > self._entries or self._added >= min(MEASURE_BYTES, self._size // 4):
             await self.measure()
 
     async def measure(self) -> None:
-        """Count and weigh the letters, and drop the oldest of what is too much. While Redis is away it does nothing."""
+        """Measure the letters, and drop the oldest beyond the limits. Does nothing while Redis is unavailable."""
         async with self._lock:
             try:
                 self.count = int(await self._link.command("XLEN", self._key))
                 if self.count > self._entries:
-                    # A little more than has to be: the next letter does not begin it all again.
+                    # A little more than necessary, so that the next letter does not trigger it again.
                     await self._trim(self._entries - self._entries // 20)
                 if self.count == self._weighed and not self._added:
                     return
@@ -100,7 +100,7 @@ class DeadLetterLimit:
             return 0
 
     def check(self) -> dict[str, Any] | None:
-        """Return the health check: the number, and degraded near or beyond a bound; None while there are no letters."""
+        """Return the health check: the number, degraded near or beyond a limit; None if there are no letters."""
         if not self.count and not self.dropped:
             return None
         bound = f"{self._entries} letters or {self._size >> 20} MB"

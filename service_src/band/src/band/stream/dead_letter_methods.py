@@ -1,7 +1,7 @@
 """RPC methods that list, replay and delete dead letters.
 
-Every service whose listener consumes the durable stream has the methods of :class:`DeadLetters`, as far as it does not
-define them itself.
+Every service whose listener consumes the durable stream has the methods of :class:`DeadLetters`, unless it defines them
+itself.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final, TypeGuard
 
@@ -19,22 +18,14 @@ from band.jsonrpc.invoke import describe
 from band.redis.link import RedisLink
 from band.stream.consumer_group import StreamGroup
 from band.stream.dead_letters import Letter, LetterStream, read_count, read_ids
+from band.stream.lock import LOCK_INTERVAL, ReplayLock
 from band.stream.processor import ListenerCall
+from band.tasks import wait_until_set
 from band.telemetry.logs import logger
 
-LOCK: Final = "{key}:replay"
-LOCK_MS: Final = 15_000
-LOCK_INTERVAL: Final = 5.0
-"""Seconds between two signs that the replay still runs."""
-FREE_IF_OURS: Final = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('del', KEYS[1]) or 0"
-EXTEND_IF_OURS: Final = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('pexpire', KEYS[1], ARGV[2]) or 0"
-"""In one step each: between a look and a write the lock may run out and become another instance's."""
 PATIENCE: Final = 1.5
-"""Seconds in which a replay may end before its call is answered; callers wait 2 by default."""
+"""Seconds to wait for the end of a replay before its call returns; callers wait 2 by default."""
 LISTED_MOST: Final = 1000
-PORTION_ENTRIES: Final = 1000
-PORTION_BYTES: Final = 2_000_000
-_SINGLES: Final = 50
 _ID: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 Give = Callable[[list[Letter]], AsyncIterator[Mapping[str, int]]]
@@ -42,7 +33,7 @@ Spawn = Callable[[Coroutine[Any, Any, None]], Coroutine[Any, Any, Any]]
 
 
 class NotTaken(Exception):
-    """A letter, or a batch that begins with it, was not taken; the replay ends there."""
+    """A letter, or the batch that begins with it, failed; the replay stops there."""
 
     def __init__(self, stream_id: str, reason: str) -> None:
         super().__init__(reason)
@@ -50,12 +41,10 @@ class NotTaken(Exception):
 
 
 class Replay:
-    """Gives letters once more in the background, one replay at a time among all instances of the service.
+    """Replays letters in the background, one replay at a time among all instances of the service.
 
-    ``give`` takes some letters and yields what became of them, in numbers to be added up. When it raises, the replay
-    ends. ``figures`` tells of the last one: ``running``, those numbers, and ``stopped`` (why), ``stopped_at``.
-
-    The lock is the stream's key with ``:replay`` behind it; the Redis user of the service needs SET and EVAL there.
+    ``give`` processes some letters and yields numbers by outcome, which are added up. If it raises, the replay stops.
+    ``figures`` describes the last one: ``running``, those numbers, and ``stopped`` (why), ``stopped_at``.
     """
 
     def __init__(
@@ -63,30 +52,28 @@ class Replay:
     ) -> None:
         self.figures: dict[str, Any] = {}
         self._stream = stream
-        self._redis = redis
         self._give = give
         self._spawn = spawn
         self._entries = entries
         self._size = size
-        self._lock = LOCK.format(key=stream.key)
-        self._token = secrets.token_hex(8).encode()
+        self._lock = ReplayLock(redis, stream.key)
         self._busy = False
         self._ended = asyncio.Event()
 
     async def start(self, count: int, chosen: Iterable[str] | None = None, patience: float = 0.0) -> dict[str, Any]:
-        """Replay the oldest `count` letters or the `chosen` ones; returns whether it began.
+        """Replay the oldest `count` letters or the `chosen` ones; returns whether it started.
 
-        A replay that ends within `patience` seconds is told with its figures.
+        The figures are included if it ends within `patience` seconds.
 
         Raises:
-            RedisError: it is not known whether another instance replays.
+            RedisError: Redis cannot say whether another instance is replaying.
         """
         if self._busy:
             return {"started": False, "reason": "a replay is running", **self.figures}
-        self._busy = True  # before the first await: of two calls, one begins
+        self._busy = True  # before the first await: of two calls, one starts
         begun = False
         try:
-            if not await self._redis.command("SET", self._lock, self._token, "NX", "PX", LOCK_MS):
+            if not await self._lock.take():
                 return {"started": False, "reason": "a replay is running in another instance"}
             self.figures = {"running": True}
             self._ended.clear()
@@ -96,9 +83,7 @@ class Replay:
             if not begun:
                 self._busy = False
         if patience:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(patience):
-                    await self._ended.wait()
+            await wait_until_set(self._ended, patience)
             return {"started": True, **self.figures}
         return {"started": True}
 
@@ -116,23 +101,22 @@ class Replay:
         except NotTaken as error:
             figures |= {"stopped": str(error), "stopped_at": error.stream_id}
             logger.warning("replay_stopped", stream=self._stream.key, at=error.stream_id, reason=str(error))
-        except Exception as error:  # noqa: BLE001 - whatever it was, the letters are kept, and the operator is told
+        except Exception as error:  # noqa: BLE001 - the letters are kept, and the operator sees the error
             figures["stopped"] = describe(error)
             logger.exception("replay_failed", stream=self._stream.key, reason=figures["stopped"])
         finally:
             holding.cancel()
-            with contextlib.suppress(RedisError):
-                await self._redis.command("EVAL", FREE_IF_OURS, 1, self._lock, self._token)
+            await self._lock.free()
             figures["running"] = False
             self._busy = False
             self._ended.set()
 
     async def _hold(self) -> None:
-        """Keep the lock; ends when it is somebody else's, or was lost while Redis was away."""
+        """Extend the lock; returns when it is lost."""
         while True:
             await asyncio.sleep(LOCK_INTERVAL)
             with contextlib.suppress(RedisError):
-                if not await self._redis.command("EVAL", EXTEND_IF_OURS, 1, self._lock, self._token, LOCK_MS):
+                if not await self._lock.extend():
                     return
 
 
@@ -140,14 +124,14 @@ class DeadLetters:
     """The methods of a service's dead letters.
 
     Args:
-        stream: where they are.
+        stream: their stream.
         redis: the connection, for the lock of a replay.
-        give: what a replay does with some of them.
+        give: processes some of them in a replay.
         spawn: starts the replay as a job.
-        entries: letters that ``give`` gets at once.
-        size: about so many bytes of them.
-        most: letters that one replay takes at most; 0: as many as there are.
-        strict: an id that no letter has is an error; else it is passed over.
+        entries: letters per call of ``give``.
+        size: approximate bytes per call.
+        most: letters per replay; 0: all.
+        strict: an unknown id is an error, otherwise it is ignored.
     """
 
     def __init__(
@@ -169,7 +153,7 @@ class DeadLetters:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What became of the last replay; empty when there was none."""
+        """The figures of the last replay; empty if there was none."""
         return self._replay.figures
 
     def methods(self) -> dict[str, Callable[..., Any]]:
@@ -178,7 +162,7 @@ class DeadLetters:
         return {function.__name__: function for function in functions}
 
     async def dead_letters(self, limit: int = 100, **_params: Any) -> dict[str, Any]:
-        """The newest dead letters with their reasons, newest first; `replay` tells of the last replay."""
+        """Return the newest dead letters with their reasons, newest first; `replay` describes the last replay."""
         letters = await self._stream.newest(read_count(limit, LISTED_MOST))
         found = {"count": await self._stream.length(), "letters": [letter.shown() for letter in letters]}
         return {**found, "replay": self.figures} if self.figures else found
@@ -186,15 +170,15 @@ class DeadLetters:
     async def replay_dead_letters(
         self, limit: int | None = None, ids: str | list[str] | None = None, **_params: Any
     ) -> dict[str, Any]:
-        """Give the oldest dead letters once more, or those with these stream ids; default: all.
+        """Replay the oldest dead letters, or those with these stream ids; default: all.
 
-        A letter is deleted when it was taken. One that is not ends the replay of a listener: `stopped` tells why,
-        `stopped_at` the letter, or the first one of the batch. What takes longer goes on in the background.
+        A letter is deleted after successful processing. One that fails stops the replay of a listener: `stopped` has
+        the reason, `stopped_at` the letter, or the first one of the batch. A long replay continues in the background.
 
         Raises:
-            InvalidParams: an id is none, or no letter has it.
+            InvalidParams: an id is invalid or unknown.
         """
-        # What becomes a dead letter while the replay runs is not replayed by it: it would have no end.
+        # Letters that arrive during the replay are not part of it: otherwise it might never end.
         there = await self._stream.length()
         chosen = (await self._chosen(ids))[: self._most or None] if _given(ids) else None
         ceiling = max(1, min(there, self._most or there))
@@ -206,7 +190,7 @@ class DeadLetters:
         """Delete the dead letters with these stream ids (separated by commas); without ids, all of them.
 
         Raises:
-            InvalidParams: an id is none, or no letter has it; nothing is deleted.
+            InvalidParams: an id is invalid or unknown; nothing is deleted.
         """
         if not _given(ids):
             return {"deleted": await self._stream.clear()}
@@ -228,21 +212,20 @@ class DeadLetters:
 
 
 def _given(ids: str | list[str] | None) -> TypeGuard[str | list[str]]:
-    """Tell whether a call names letters. `ids=,` and an empty list mean some of them by mistake, never all."""
+    """Return whether a call names letters. `ids=,` and an empty list are mistakes and never mean all."""
     return ids is not None and ids != ""
 
 
 def listener_dead_letters(service: str, feed: ListenerCall, link: RedisLink, spawn: Spawn) -> DeadLetters:
-    """Return the dead letters of a listener of the durable stream: a replay gives them to its function."""
+    """Return the dead letters of a listener of the durable stream: a replay passes them to its function."""
     stream = LetterStream(link, DEAD_LETTERS.format(name=service))
-    entries = min(feed.exposed.batch or _SINGLES, PORTION_ENTRIES)
-    size = min(feed.exposed.batch_bytes or PORTION_BYTES, PORTION_BYTES)
+    entries, size = feed.portion
     give = _Giver(feed, stream, StreamGroup(service, "", link, link)).give
     return DeadLetters(stream, link, give, spawn, entries=entries, size=size)
 
 
 class _Giver:
-    """Gives letters to a listener's function; each is deleted when the function returned."""
+    """Passes letters to a listener's function; each is deleted after the function returned."""
 
     def __init__(self, feed: ListenerCall, stream: LetterStream, group: StreamGroup) -> None:
         self._feed = feed
@@ -261,7 +244,7 @@ class _Giver:
             await self._note([letter.origin for letter in batch if letter.origin], took)
 
     async def _take(self, first: str, events: list[dict[str, Any]]) -> float:
-        """Have the listener's function take events; returns the milliseconds it took."""
+        """Call the listener's function with events; returns the duration in milliseconds."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
         try:
@@ -272,5 +255,5 @@ class _Giver:
 
     async def _note(self, ids: list[str], took: float) -> None:
         if ids:
-            with contextlib.suppress(RedisError):  # as with deliveries: a note that is refused harms nothing
+            with contextlib.suppress(RedisError):  # as with deliveries: a refused record is harmless
                 await self._group.note(ids, took)

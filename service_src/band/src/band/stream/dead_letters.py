@@ -1,4 +1,4 @@
-"""Redis streams of events with facts beside each: dead letters, and what else a service puts aside."""
+"""Redis streams of events with facts: dead letters, and other events that a service sets aside."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Letter(msgspec.Struct, frozen=True):
 
     @property
     def origin(self) -> str:
-        """The event's id in the stream `events`, empty where it is not noted."""
+        """The event's id in the stream `events`, empty if unknown."""
         return self.facts.get("stream_id", "")
 
     def shown(self) -> dict[str, Any]:
-        """As an operator sees it: `stream_id` is the letter's own, by which it is replayed and deleted."""
+        """Return it as shown to operators: `stream_id` is the letter's own id, for replay and deletion."""
         origin = {"event_stream_id": self.origin} if self.origin else {}
         return {**self.facts, **origin, "stream_id": self.stream_id, "event": self.event}
 
@@ -73,7 +73,7 @@ class LetterStream:
         self._errors = errors
 
     async def add(self, letters: Sequence[tuple[Event, Mapping[str, str]]]) -> None:
-        """Append all. While Redis is away it tries again: what is not written here would be lost."""
+        """Append all. Retries while Redis is unavailable: otherwise the letters would be lost."""
         at = str(int(time.time() * 1000))
         left = list(letters)
         while left:
@@ -90,18 +90,18 @@ class LetterStream:
             if left:
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def read(self, count: int, after: str = "-", size: int = READ_BYTES) -> list[Letter]:
-        """The oldest entries behind the id `after`: at most `count`, or about `size` bytes; empty at the end."""
-        return await self._pages("XRANGE", after, "+", count, size)
+    async def read(self, count: int, after: str = "-", size: int = READ_BYTES, end: str = "+") -> list[Letter]:
+        """Return the oldest entries after the id `after`, up to `end`: at most `count`, or about `size` bytes."""
+        return await self._pages("XRANGE", after, end, count, size)
 
     async def newest(self, count: int) -> list[Letter]:
-        """The newest entries, newest first: at most `count`, or about 4 MB."""
+        """Return the newest entries, newest first: at most `count`, or about 4 MB."""
         return await self._pages("XREVRANGE", "+", "-", count, READ_BYTES)
 
     async def portions(
         self, count: int, chosen: Iterable[str] | None = None, *, entries: int = _PAGE, size: int = READ_BYTES
     ) -> AsyncIterator[list[Letter]]:
-        """The oldest `count` entries, or the `chosen` ones, some at a time: `entries`, or about `size` bytes."""
+        """Yield the oldest `count` entries, or the `chosen` ones, in portions of `entries`, or about `size` bytes."""
         if chosen is None:
             after = "-"
             while count > 0 and (letters := await self.read(min(count, entries), after, size)):
@@ -138,21 +138,21 @@ class LetterStream:
         return [_letter(row) for row in await self._redis.command("XRANGE", self.key, stream_id, stream_id)]
 
     async def present(self, stream_ids: Iterable[str]) -> list[str]:
-        """Those of the ids that there are; the entries themselves stay where they are."""
-        # One after the other: they may be large, and only their ids are wanted.
+        """Return the ids that exist."""
+        # One after another: entries may be large, and only their ids are needed.
         return [letter.stream_id for one in dict.fromkeys(stream_ids) for letter in await self._one(one)]
 
     async def length(self) -> int:
-        """How many there are."""
+        """Return the number of entries."""
         return int(await self._redis.command("XLEN", self.key))
 
     async def remove(self, stream_ids: Iterable[str]) -> int:
-        """Remove entries by id; returns how many there were."""
+        """Remove entries by id; returns how many existed."""
         ids = [one for one in stream_ids if _ID.fullmatch(one)]
         return int(await self._redis.command("XDEL", self.key, *ids)) if ids else 0
 
     async def clear(self) -> int:
-        """Remove all; returns how many there were."""
+        """Remove all; returns their number."""
         count = await self.length()
         await self._redis.command("DEL", self.key)
         return count
@@ -177,12 +177,12 @@ def _letter(row: Any) -> Letter:
 
 
 def read_ids(ids: str | list[str]) -> list[str]:
-    """Return the ids in a call's parameter: a list, or a text with commas or spaces between them."""
+    """Return the ids in a call's parameter: a list, or a string separated by commas or spaces."""
     return ids.replace(",", " ").split() if isinstance(ids, str) else [str(one) for one in ids]
 
 
 def read_count(value: Any, most: int) -> int:
-    """Return a number of letters from 1 to `most`; `most` for what is no number."""
+    """Return a number of letters from 1 to `most`; `most` if it is not a number."""
     try:
         return max(1, min(int(value), most))
     except (TypeError, ValueError):

@@ -1,8 +1,8 @@
 """The durable stream of events, as a listener consumes it.
 
-Front appends each accepted event to the Redis stream ``events``. Every listener service is a consumer group of that
-stream: what it was given stays pending until its function returned, and is given again when the function raised, or
-when the process died. Events that keep failing end in the stream ``dead:<service>`` with the reason, not in the void.
+front appends each accepted event to the Redis stream ``events``. Every listener service is a consumer group of that
+stream: a delivered event stays pending until its function returned, and is delivered again if the function raised or
+the process died. Events that keep failing go to the stream ``dead:<service>`` with the reason.
 
 While the function works on one batch, or on as many as the listener allows at once, the next one is read already.
 """
@@ -20,70 +20,70 @@ from band.calls.positions import before, order
 from band.errors import RedisError, RedisReplyError
 from band.redis.address import RedisAddress
 from band.redis.link import RedisLink
-from band.registry import Exposed
 from band.stream.consumer_group import Delivery, StreamGroup
 from band.stream.dead_letter_limit import DeadLetterLimit
 from band.stream.processor import BatchProcessor, ListenerCall
 from band.stream.reader import EventReader
+from band.tasks import wait_until_set
 from band.telemetry.logs import logger
 from band.telemetry.metrics import Metrics
 
 BLOCK_MS: Final = 2_000
 CLAIM_AFTER_MS: Final = 8_000
-"""A message that a silent consumer holds for so long is given to another one."""
+"""Milliseconds after which pending entries of an inactive consumer are claimed by another one."""
 CLAIM_INTERVAL: Final = 2.0
-"""Seconds between two looks for such messages."""
+"""Seconds between two checks for such entries."""
 HOLD_INTERVAL: Final = 2.0
-"""Seconds between two signs that a consumer still works on what it holds."""
+"""Seconds between two extensions of the lease of pending entries."""
 STUCK_SECONDS: Final = 120.0
-"""A function that works so long on the same events makes its service degraded."""
+"""Seconds of work on the same events after which the service is degraded."""
 SUSPECT_AFTER: Final = 3
-"""Lives of a service that ended over the same events; from then on they are given one by one."""
+"""Crashes over the same events after which they are delivered one by one."""
 _NEVER: Final = 1_000_000
-"""A listener with so many attempts gives nothing up."""
+"""A listener with so many attempts never gives up."""
 
 
 class StreamListener:
     """Feeds one listener function from the stream, as consumer ``consumer`` of the group ``service``.
 
-    ``commands`` is the service's connection for what does not block; without one it has its own. ``feed`` is the
-    function where somebody else gives it events too. ``limit`` bounds its dead letters.
+    Args:
+        service: the group.
+        consumer: the name of this instance in the group.
+        call: the function; a replay may call it too.
+        metrics: gets the figures.
+        start: the id behind which a new group begins.
+        commands: the service's connection, for what does not block.
+        limit: bounds the dead letters.
     """
 
     def __init__(
         self,
         service: str,
         consumer: str,
-        exposed: Exposed,
+        call: ListenerCall,
         metrics: Metrics,
         *,
-        start: str = "$",
-        commands: RedisLink | None = None,
-        feed: ListenerCall | None = None,
-        limit: DeadLetterLimit | None = None,
+        start: str,
+        commands: RedisLink,
+        limit: DeadLetterLimit | None,
     ) -> None:
         self.service = service
-        self.consumer = consumer
-        self._exposed = exposed
-        self._metrics = metrics
+        self._exposed = call.exposed
         self._start = start
         self._link = RedisLink(f"{service}-events")
-        self._commands = commands or RedisLink(f"{service}-taken")
-        self._own_commands = commands is None
+        self._commands = commands
         self._stopping = asyncio.Event()
-        self._group = StreamGroup(service, consumer, self._link, self._commands)
-        self._feed = feed or ListenerCall(exposed, metrics)
-        self._batches = BatchProcessor(self._feed, self._group, metrics, self._stopping, limit)
-        self._reader = EventReader(exposed, self._group, self._batches, metrics, self._stopping)
+        self._group = StreamGroup(service, consumer, self._link, commands)
+        self._call = call
+        self._batches = BatchProcessor(call, self._group, metrics, self._stopping, limit)
+        self._reader = EventReader(call.exposed, self._group, self._batches, metrics, self._stopping)
         self._backoff = Backoff()
         self._claim_at = 0.0
         self._oldest_unhandled = ""
 
     async def run(self, address: RedisAddress) -> None:
-        """Consume until it is stopped or cancelled. Redis going away is waited out."""
+        """Consume until stopped or cancelled. Waits while Redis is unavailable."""
         self._link.start(address)
-        if self._own_commands:
-            self._commands.start(address)
         hold = functools.partial(self._batches.extend_lease, self._join_again)
         holder = asyncio.get_running_loop().create_task(run_forever("events hold", hold, pause_seconds=HOLD_INTERVAL))
         try:
@@ -91,8 +91,6 @@ class StreamListener:
         finally:
             holder.cancel()
             await self._link.close()
-            if self._own_commands:
-                await self._commands.close()
 
     async def _turn(self) -> None:
         try:
@@ -111,15 +109,15 @@ class StreamListener:
             self._batches.at_rest.set()
 
     def _discard(self) -> None:
-        """Hold nothing any more: what was not acknowledged comes again."""
+        """Drop all entries in progress: unacknowledged ones will be delivered again."""
         self._remember_unhandled()
         self._batches.drop_all()
 
     def check(self) -> dict[str, Any] | None:
-        """Return the health check: degraded while nothing is read, or one call lasts; None while all is well."""
+        """Return the health check: degraded while nothing is read, or a call hangs; otherwise None."""
         if self._link.address is not None and not self._link.connected:
             return {"status": "degraded", "reason": f"events are not read: {self._link.last_error}"}
-        seconds = self._feed.longest_seconds
+        seconds = self._call.longest_seconds
         if seconds < STUCK_SECONDS:
             return self._batches.retries.check()
         reason = f"{self._exposed.name} has been busy with the same events for {seconds:.0f} s"
@@ -127,34 +125,32 @@ class StreamListener:
 
     @property
     def joined(self) -> bool:
-        """Whether the group is there, so that it gets what is appended from now on."""
+        """Whether the group exists, so that it gets events appended from now on."""
         return bool(self._reader.position)
 
     @property
     def delayed(self) -> int:
-        """How many entries wait for another delivery."""
+        """How many entries wait for redelivery."""
         return len(self._batches.retries.waiting)
 
     @property
     def due(self) -> bool:
-        """Whether one of them should be delivered now."""
+        """Whether one of them is due now."""
         return self._batches.retries.due
 
     def wake(self) -> None:
-        """Look at the clock now: a test has set it."""
+        """Check the clock now: a test has set it."""
         self._batches.retries.wake()
 
     async def stop(self, timeout: float) -> bool:
-        """Take nothing new and let what was taken end; returns whether it did within ``timeout`` seconds."""
+        """Read nothing new and let work in progress finish; returns whether it did within ``timeout`` seconds."""
         self._stopping.set()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._batches.at_rest.wait()
+        in_time = await wait_until_set(self._batches.at_rest, timeout)
         held = self._batches.owned()
         if held and self._commands.connected:
             with contextlib.suppress(RedisError):
                 await self._group.release(held)
-        return self._batches.at_rest.is_set()
+        return in_time
 
     # --- the loop
 
@@ -179,7 +175,7 @@ class StreamListener:
             while working:
                 await _ended(working)
         except RedisError:
-            # What is being worked on ends: it is remembered, and only acknowledged when it comes again.
+            # Let work in progress finish: it is remembered, and only acknowledged on redelivery.
             await asyncio.gather(*working, return_exceptions=True)
             raise
         finally:
@@ -191,7 +187,7 @@ class StreamListener:
     async def _unless_stopped(
         self, following: asyncio.Task[list[Delivery]], working: set[asyncio.Task[None]]
     ) -> list[Delivery] | None:
-        """The batch that is being read; None when it stops and nothing of it came yet."""
+        """Return the batch that is being read; None if it stops before anything arrived."""
         loop, retries = asyncio.get_running_loop(), self._batches.retries
         stopped, due = loop.create_task(self._stopping.wait()), loop.create_task(retries.wait_due())
         try:
@@ -206,7 +202,7 @@ class StreamListener:
         return await following if following.done() or self._reader.filling else None
 
     async def _work_on_due(self, working: set[asyncio.Task[None]]) -> None:
-        """Begin with what was delayed and is due, in its turn with what is new."""
+        """Start on due delayed entries, in turn with new ones."""
         while len(working) >= self._exposed.in_flight:
             await _ended(working)
         if not self._stopping.is_set() and (batch := await self._reader.due()):
@@ -215,10 +211,10 @@ class StreamListener:
     # --- the group
 
     async def _join(self) -> None:
-        """Make the group where it is missing: at first as it is configured, later where this life had come to.
+        """Create the group if it is missing: at first as configured, later at the position of this process.
 
-        A Redis that lost its data, or somebody who deleted the stream, takes the group along. What front accepts from
-        then on, even before the group stands again, is for this listener too.
+        The group is gone if Redis lost its data, or somebody deleted the stream. This listener also gets events that
+        front accepts before the group exists again.
         """
         reader = self._reader
         if not reader.position:
@@ -237,9 +233,9 @@ class StreamListener:
         self._oldest_unhandled = ""
 
     async def _join_again(self) -> None:
-        """Make the group while work goes on, which may take hours (Mixpanel is away).
+        """Create the group during long work, which may take hours (Mixpanel is down).
 
-        Without it, front's trimming would not know of anybody who still needs what it accepts.
+        Without it, front's trimming would not know that this listener still needs events.
         """
         self._remember_unhandled()
         await self._join()
@@ -251,7 +247,7 @@ class StreamListener:
     # --- reading
 
     async def _next(self) -> list[Delivery]:
-        """The next batch: what silent consumers left, or what is new; empty when nothing came for a while."""
+        """Return the next batch: claimed or new entries; empty if nothing arrived for a while."""
         loop = asyncio.get_running_loop()
         self._reader.filling = False
         if loop.time() >= self._claim_at:
@@ -266,7 +262,7 @@ class StreamListener:
         return await self._reader.new(BLOCK_MS)
 
     async def _finish_own(self) -> None:
-        """Handle what an earlier life of this consumer was given and did not finish."""
+        """Handle pending entries of an earlier run of this consumer."""
         may_give_up = self._exposed.max_attempts < _NEVER
         after, counts = "0-0", dict[str, int]()
         while not self._stopping.is_set():
@@ -290,7 +286,7 @@ class StreamListener:
 
 
 async def _ended(working: set[asyncio.Task[None]], *others: asyncio.Future[Any]) -> None:
-    """Wait until a task ends, and forget the ended ones among ``working``; what one of them raised is raised."""
+    """Wait until a task ends, and remove finished ones from ``working``; their exceptions are raised."""
     await asyncio.wait([*working, *others], return_when=asyncio.FIRST_COMPLETED)
     for task in [task for task in working if task.done()]:
         working.discard(task)

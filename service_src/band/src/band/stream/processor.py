@@ -1,12 +1,11 @@
-"""What is done with a batch of events: the listener's function, again after a failure, then the acknowledgement."""
+"""Processing of a batch: call the listener's function, retry after a failure, acknowledge."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from typing import Any
+from typing import Any, Final
 
 from band.backoff import Backoff
 from band.calls.middleware import STREAM, Call, Middleware, Next, chain, counted, deliver, guard_privacy
@@ -15,13 +14,18 @@ from band.registry import Exposed
 from band.stream.consumer_group import Delivery, StreamGroup
 from band.stream.dead_letter_limit import DeadLetterLimit
 from band.stream.retries import Retries
+from band.tasks import wait_until_set
 from band.telemetry.logs import logger
 from band.telemetry.metrics import Metrics
 from band.telemetry.tracebacks import describe_raised
 
+_PORTION_ENTRIES: Final = 1000
+_PORTION_BYTES: Final = 2_000_000
+_SINGLES: Final = 50
+
 
 class ListenerCall:
-    """A listener's function, for whoever gives it events: the stream, and a replay of dead letters beside it."""
+    """Calls a listener's function, for the stream and for replays."""
 
     def __init__(
         self, exposed: Exposed, metrics: Metrics | None = None, middlewares: Iterable[Middleware] = ()
@@ -29,17 +33,23 @@ class ListenerCall:
         self.exposed = exposed
         counting = [counted(metrics)] if metrics is not None else []
         self._run = chain([*counting, self._within_timeout, guard_privacy, *middlewares], deliver)
-        # A function that handles one batch at a time is not given another one by a replay meanwhile.
+        # A replay must not exceed the number of concurrent batches either.
         self._turns = asyncio.Semaphore(exposed.in_flight)
         self._begun: dict[object, float] = {}
 
     @property
     def longest_seconds(self) -> float:
-        """How long the oldest call of the function has been in progress; 0 when there is none."""
+        """Seconds since the start of the oldest call in progress; 0 if there is none."""
         return time.monotonic() - min(self._begun.values()) if self._begun else 0.0
 
+    @property
+    def portion(self) -> tuple[int, int]:
+        """Entries, and approximate bytes, that a replay reads at once."""
+        size = min(self.exposed.batch_bytes or _PORTION_BYTES, _PORTION_BYTES)
+        return min(self.exposed.batch or _SINGLES, _PORTION_ENTRIES), size
+
     async def give(self, events: list[dict[str, Any]]) -> None:
-        """Call the function with a batch, or with the one event, when it is its turn.
+        """Call the function with a batch, or with one event, as soon as a slot is free.
 
         Raises:
             Exception: whatever the function raises.
@@ -66,14 +76,14 @@ class ListenerCall:
 
 
 def as_rejection(error: Exception) -> Reject | None:
-    """Return why no further attempt would take the event, when that is what an exception of a listener says."""
+    """Return the rejection if an exception means that further attempts are pointless, otherwise None."""
     if isinstance(error, InvalidParams) and error.path:
         return Reject(f"the event does not match its type: {error}")
     return error if isinstance(error, Reject) else None
 
 
 class BatchProcessor:
-    """Works on batches; `held` is what is in hand: read, and neither acknowledged nor buried yet."""
+    """Processes batches; `held` are entries that were read, and are neither acknowledged nor dead letters yet."""
 
     def __init__(
         self,
@@ -94,17 +104,17 @@ class BatchProcessor:
         self._stopping = stopping
         self._limit = limit
         self.retries = Retries(group, feed.exposed)
-        # Handled, but Redis went away before the acknowledgement: given again, they are only acknowledged.
+        # Handled, but the acknowledgement failed: on redelivery, they are only acknowledged.
         self._handled: dict[str, None] = {}
 
     def take(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
-        """Remember what was read; returns what was not in hand already."""
+        """Hold deliveries; returns those that were not held already."""
         new = [delivery for delivery in deliveries if not self._has(delivery.stream_id)]
         self.hold(delivery.stream_id for delivery in new)
         return new
 
     def hold(self, ids: Iterable[str]) -> None:
-        """Remember what is in hand."""
+        """Hold entries by id."""
         self.held.update((one, None) for one in ids)
         if self.held:
             self.at_rest.clear()
@@ -113,31 +123,31 @@ class BatchProcessor:
         return stream_id in self.held or stream_id in self.retries.waiting
 
     async def set_aside(self, deliveries: list[Delivery]) -> list[Delivery]:
-        """Of what another life was given, return what is due now; the rest waits for its time."""
+        """Return the taken-over deliveries that are due now; the others wait."""
         early = set(await self.retries.set_aside(deliveries))
         self._let_go(early)
         return [delivery for delivery in deliveries if delivery.stream_id not in early]
 
     def owned(self) -> list[str]:
-        """What this consumer is to keep: in hand, or waiting for another delivery."""
+        """Return the ids of this consumer's entries: held, or waiting for redelivery."""
         return [*self.held, *self.retries.waiting]
 
     def unhandled(self) -> list[str]:
-        """What this consumer keeps and did not handle yet."""
+        """Return those of its entries that were not handled yet."""
         return [stream_id for stream_id in self.owned() if stream_id not in self._handled]
 
     def drop_all(self) -> None:
-        """Nothing is in hand any more: what was not acknowledged is still pending, and comes again."""
+        """Drop all held entries: unacknowledged ones are pending and will be delivered again."""
         self.held.clear()
         self.retries.clear()
         self.at_rest.set()
 
     def forget_handled(self) -> None:
-        """All that is pending came again: what is remembered beyond that was claimed by another consumer."""
+        """Clear the handled entries after all pending ones were redelivered: another consumer claimed the rest."""
         self._handled.clear()
 
     async def work(self, deliveries: list[Delivery]) -> None:
-        """Have the function take a batch. RedisError when what became of it could not be written."""
+        """Process a batch. RedisError if the result could not be stored."""
         known = [delivery.stream_id for delivery in deliveries if delivery.stream_id in self._handled]
         if known:
             await self._acknowledge(known)
@@ -162,16 +172,13 @@ class BatchProcessor:
             await self._limit.added(len(deliveries), sum(len(delivery.raw) for delivery in deliveries))
 
     async def pause(self, seconds: float) -> bool:
-        """Wait, unless it stops; returns whether it stops."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        return self._stopping.is_set()
+        """Wait, but at most until it stops; returns whether it stops."""
+        return await wait_until_set(self._stopping, seconds)
 
     async def extend_lease(self, make_group: Callable[[], Awaitable[None]]) -> None:
-        """Show that what is in hand is still worked on, so that nobody claims it meanwhile.
+        """Extend the lease of held entries, so that nobody claims them.
 
-        A group that is gone is noticed here first: nothing else may be asked of Redis while all hands are full.
+        A missing group is noticed here first: a busy listener sends no other command.
         """
         held = self.owned()
         if not held or self._stopping.is_set():
@@ -188,7 +195,7 @@ class BatchProcessor:
             logger.warning("events_hold_failed", group=self._group.name, reason=str(error))
 
     async def _try(self, deliveries: list[Delivery]) -> None:
-        """Give a batch until it is taken, at most `max_attempts` times with growing pauses; then hunt the culprits."""
+        """Try a batch up to `max_attempts` times with growing pauses; then isolate the failing events."""
         if not deliveries:
             return
         failed = min(self.retries.made(delivery.stream_id) for delivery in deliveries)
@@ -211,10 +218,10 @@ class BatchProcessor:
                 await self._separate(deliveries, self.last_error, exhausted=True)
                 return
             if await self.pause(backoff.next()):
-                return  # they stay pending: the next life, or another consumer, gets them again
+                return  # they stay pending for the next run, or another consumer
 
     async def _delay(self, deliveries: list[Delivery], error: Retry, failed_before: int = 0) -> None:
-        """Have a batch delivered again later; what has had its last attempt becomes a dead letter."""
+        """Deliver a batch again later; events without attempts left become dead letters."""
         made = {one.stream_id: self.retries.made(one.stream_id) + failed_before + 1 for one in deliveries}
         most = self._exposed.max_attempts
         spent = [one for one in deliveries if made[one.stream_id] >= most]
@@ -227,9 +234,9 @@ class BatchProcessor:
             logger.info("events_delayed", method=self._exposed.name, events=len(later), reason=str(error))
 
     async def _separate(self, deliveries: list[Delivery], reason: str, *, exhausted: bool) -> None:
-        """Bury what of a batch cannot be taken: each half is given once, in order, those that fail are halved again.
+        """Isolate the failing events of a batch: try each half once, in order, and halve failing ones again.
 
-        Where the attempts are not ``exhausted``, only what is rejected is buried; what fails otherwise has all of them.
+        Unless the attempts are ``exhausted``, only rejected events become dead letters; others have all attempts.
         """
         if len(deliveries) == 1:
             await self.dead_letter(deliveries, reason)
@@ -250,12 +257,12 @@ class BatchProcessor:
                 await self._try(half)
 
     async def _give(self, deliveries: list[Delivery]) -> Exception | None:
-        """Have the function take a batch once, and acknowledge it; returns what the function raised."""
+        """Call the function with a batch once, and acknowledge it; returns the function's exception."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
         try:
             await self._feed.give([delivery.event or {} for delivery in deliveries])
-        except Exception as raised:  # noqa: BLE001 - whatever a listener does, its events are kept
+        except Exception as raised:  # noqa: BLE001 - the events are kept in any case
             error = as_rejection(raised) or raised
             self.last_error = str(error) if isinstance(error, Retry | Reject) else describe_raised(error)
             return error
@@ -271,7 +278,7 @@ class BatchProcessor:
         self.forget(ids)
 
     def forget(self, ids: Collection[str]) -> None:
-        """Let go of what is done with, and of what was noted of it."""
+        """Drop finished entries and their stored delays."""
         for stream_id in ids:
             self._handled.pop(stream_id, None)
         self.retries.done(ids)

@@ -1,7 +1,7 @@
-"""How a listener's batches are read: in portions, so that large events never come by the thousand at once.
+"""Reads a listener's batches in portions, so that large events never arrive by the thousand.
 
-Redis counts entries, memory counts bytes: 2,000 events of 100 kB would end a small container, and its next life would
-ask for the same 2,000 first. So a batch is put together from reads of a few entries, fewer the larger they are.
+Redis counts entries, memory counts bytes: 2,000 events of 100 kB would kill a small container, and its next run would
+read the same 2,000 first. So a batch is assembled from reads of a few entries, fewer the larger they are.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from band.telemetry.metrics import Metrics
 
 SINGLE_COUNT: Final = 100
 LINGER_STEP: Final = 0.2
-"""Seconds that one read of a filling batch may wait, so that a stop is noticed."""
+"""Seconds that one read may wait while a batch fills, so that a stop is noticed."""
 PORTION_ENTRIES: Final = 100
 PORTION_BYTES: Final = 2_000_000
-"""What one read is meant to bring at most; the first large events after small ones may be up to 100."""
+"""The intended size of one read; the first large events after small ones may be up to 100."""
 OWN_BYTES: Final = 4_000_000
-"""A batch of what an earlier life left, for a listener that says nothing of bytes."""
+"""Bytes of a batch of old pending entries, for a listener without `batch_bytes`."""
 
 
 class ReadSize:
-    """How many entries the next read asks for, by the largest that came lately."""
+    """The size of the next read, from the largest recent entry."""
 
     def __init__(self) -> None:
         self._largest = 1
 
     def count(self, wanted: int) -> int:
-        """Of `wanted` entries, so many may come in one read."""
+        """Return how many of `wanted` entries to read at once."""
         return max(1, min(wanted, PORTION_ENTRIES, PORTION_BYTES // self._largest))
 
     def came(self, deliveries: Sequence[Delivery]) -> None:
-        """Note what a read brought; what was large once is forgotten by and by."""
+        """Record the sizes of a read; large ones fade over time."""
         if deliveries:
             largest = max(len(delivery.raw) for delivery in deliveries)
             self._largest = max(1, largest, self._largest * 3 // 4)
 
 
 class EventReader:
-    """Reads batches for one listener, and tells `batches` what is in hand."""
+    """Reads batches for one listener, and registers them in `batches`."""
 
     def __init__(
         self, exposed: Exposed, group: StreamGroup, batches: BatchProcessor, metrics: Metrics, stopping: asyncio.Event
     ) -> None:
         self.filling = False
-        """Whether something of the next batch came already."""
+        """Whether a part of the next batch has arrived."""
         self.position = ""
-        """The newest new entry that was read, or where the group began."""
+        """The last new entry that was read, or the start of the group."""
         self.wanted = exposed.batch or SINGLE_COUNT
         self._most = exposed.batch_bytes
         self._linger = exposed.linger
@@ -64,7 +64,7 @@ class EventReader:
         self._portion = ReadSize()
 
     async def new(self, block_ms: int) -> list[Delivery]:
-        """The next new events, filled up as the listener wishes; empty when nothing came for a while."""
+        """Return a batch of new events, filled as the listener declares; empty if nothing arrived for a while."""
         batch, more = await self._read_new(self.wanted, block_ms)
         if batch:
             self.filling = True
@@ -72,7 +72,7 @@ class EventReader:
         return batch
 
     async def due(self) -> list[Delivery]:
-        """Up to a batch of what was delayed and is due; fewer, when they are large."""
+        """Return up to a batch of due delayed events; fewer if they are large."""
         retries = self._batches.retries
         if not (ids := retries.pop_due(self._portion.count(self.wanted))):
             return []
@@ -82,14 +82,14 @@ class EventReader:
         if gone:
             self.count_trimmed(len(gone))
             await self._group.acknowledge(gone)
-        # Somebody may have acknowledged one, or made the group again, since it was delayed.
+        # Some may have been acknowledged, or the group created anew, since the delay.
         pending = await self._group.extend_lease(ids)
         due = [delivery for delivery in found if delivery.stream_id in pending]
         self._batches.forget(set(ids).difference(delivery.stream_id for delivery in due))
         return due
 
     async def claim(self, idle_ms: int) -> tuple[list[Delivery], bool]:
-        """Up to a batch of what silent consumers left; and whether there may be more of it."""
+        """Return up to a batch of entries of inactive consumers, and whether there may be more."""
         claimed: list[Delivery] = []
         cursor = "0"
         while True:
@@ -104,9 +104,9 @@ class EventReader:
                 return await self._batches.set_aside(claimed), cursor != "0-0"
 
     async def own(self, after: str, *, single: bool) -> tuple[list[Delivery], list[bytes], str]:
-        """The oldest behind ``after`` of what this consumer was given and did not finish, and ids of trimmed ones.
+        """Return this consumer's oldest pending entries after ``after``, and the ids of trimmed ones.
 
-        The third is the last id that was read, ``after`` when nothing is left.
+        The third value is the last id read, ``after`` at the end.
         """
         wanted = 1 if single else self.wanted
         batch: list[Delivery] = []
@@ -128,12 +128,12 @@ class EventReader:
         return self._batches.take(batch), trimmed, after
 
     def count_trimmed(self, count: int) -> None:
-        """Tell of events that the hard bound of the stream took before this listener had them."""
+        """Log and count events that were trimmed before this listener got them."""
         logger.error("events_trimmed_before_delivery", group=self._group.name, count=count)
         self._metrics.add("listener_trimmed", count)
 
     async def _read_new(self, wanted: int, block_ms: int | None) -> tuple[list[Delivery], bool]:
-        """New events, and whether there are probably more: as many came as were asked for."""
+        """Return new events, and whether there are probably more."""
         asked = self._portion.count(wanted)
         found, _ = await self._group.read(">", block_ms, asked)
         self._portion.came(found)
@@ -142,7 +142,7 @@ class EventReader:
         return self._batches.take(found), len(found) == asked
 
     async def _fill(self, batch: list[Delivery], more: bool) -> None:
-        """Add to a batch what is there already, and what comes within `linger` seconds, until it is full."""
+        """Fill a batch with available events, and those that arrive within `linger` seconds."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._linger
         size = _bytes(batch)

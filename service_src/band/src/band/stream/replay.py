@@ -1,17 +1,16 @@
-"""Replay: events that the stream still holds are given to one listener once more; other groups are not touched.
+"""Replay: events that are still in the stream are delivered to one listener again; other groups are not affected.
 
-What is asked for, and how far it has come, is in the hash ``events:listener:<group>``. One instance of the service
-works on it, and holds a lock; when it ends, another one or the next life goes on behind the last noted position. A
-range has an end from the start: the newest event that the group was given.
+The range and the progress are in the hash ``events:listener:<group>``. One instance of the service holds a lock and
+works on it; if it exits, another one or the next run continues after the last stored position. The end of a range is
+fixed at the start: the newest event that was delivered to the group.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -24,35 +23,35 @@ from band.errors import InvalidParams, RedisError, RedisReplyError, RedisUnavail
 from band.redis.link import RedisLink
 from band.stream.consumer_group import LISTENER, StreamGroup
 from band.stream.dead_letter_limit import DeadLetterLimit
-from band.stream.dead_letter_methods import EXTEND_IF_OURS, FREE_IF_OURS, LOCK, LOCK_INTERVAL, LOCK_MS, PATIENCE
+from band.stream.dead_letter_methods import PATIENCE
 from band.stream.dead_letters import Letter, LetterStream
+from band.stream.lock import LOCK_INTERVAL, ReplayLock
 from band.stream.processor import ListenerCall, as_rejection
+from band.tasks import wait_until_set
 from band.telemetry.logs import logger
 from band.telemetry.tracebacks import describe_raised
 
 LOOK_SECONDS: Final = 5.0
-"""Between two looks whether an instance that replayed is gone."""
+"""Seconds between two checks whether a replaying instance is gone."""
 SAVE_SECONDS: Final = 1.0
-"""Between two notes of the position: so much may be given again after a crash."""
-PORTION_ENTRIES: Final = 1000
-PORTION_BYTES: Final = 2_000_000
+"""Seconds between two records of the position: so much may be delivered twice after a crash."""
 _RUNNING, _STOPPED, _DONE = "running", "stopped", "done"
 _ASKED: Final = "replay_stop"
 
 
 class Progress(msgspec.Struct):
-    """A replay: its range (both ends included), how far it has come, and why it ended."""
+    """A replay: its range (both ends included), its progress, and why it ended."""
 
     state: str
     start: str
     end: str
     key: str
     position: str
-    """The last entry that is done with; the range goes on behind it."""
+    """The last finished entry."""
     replayed: int = 0
     rejected: int = 0
     left_out: int = 0
-    """Of another key, or no event."""
+    """Entries of other keys, or unreadable."""
     reason: str = ""
     stopped_at: str = ""
     started_at: int = 0
@@ -63,7 +62,7 @@ class Progress(msgspec.Struct):
 
 
 class Stopped(Exception):
-    """The replay ends before its range does; ``stream_id`` is the entry at which."""
+    """The replay stops before the end of its range, at the entry ``stream_id``."""
 
     def __init__(self, reason: str, stream_id: str = "") -> None:
         super().__init__(reason)
@@ -71,7 +70,7 @@ class Stopped(Exception):
 
 
 class LockLost(Exception):
-    """Another instance has the lock, and goes on."""
+    """Another instance has the lock, and continues."""
 
 
 class EventReplay:
@@ -85,8 +84,7 @@ class EventReplay:
         self._group = StreamGroup(service, "", link, link)
         self._dead = DEAD_LETTERS.format(name=service)
         self._key = LISTENER.format(group=service)
-        self._lock = LOCK.format(key=self._key)
-        self._token = secrets.token_hex(8).encode()
+        self._lock = ReplayLock(link, self._key)
         self._wanted = asyncio.Event()
         self._ended = asyncio.Event()
         self._saved_at = 0.0
@@ -107,17 +105,17 @@ class EventReplay:
         stop: bool = False,
         **_params: Any,
     ) -> dict[str, Any]:
-        """Give events of a range to the listener once more; without ``start``, tell how the last replay goes.
+        """Deliver events of a range to the listener again; without ``start``, return the last replay's progress.
 
         Args:
             start: the first: ``beginning``, a time, or an entry's id.
-            end: the last; never beyond what the listener was given already.
+            end: the last; never after the last delivered event.
             key: only events of this key, or below it (``in.gen.track``).
-            resume: go on with the one that stopped.
-            stop: end the one that is running, behind the batch in work; ``resume`` goes on with it.
+            resume: continue the stopped one.
+            stop: stop the running one after its current batch; ``resume`` continues it.
 
         Raises:
-            InvalidParams: a place is none, or there is nothing to resume.
+            InvalidParams: a position is invalid, or there is nothing to resume.
         """
         if stop:
             await self._link.command("HSET", self._key, _ASKED, "1")
@@ -125,7 +123,7 @@ class EventReplay:
         if not resume and start in ("", None):
             last = await self._read()
             return last.shown() if last else {"state": "none"}
-        if not await self._link.command("SET", self._lock, self._token, "NX", "PX", LOCK_MS):
+        if not await self._lock.take():
             return await self._refusal()
         try:
             last = await self._read()
@@ -134,7 +132,7 @@ class EventReplay:
             await self._write(await self._resumed(last) if resume else await self._planned(start, end, key))
             await self._link.command("HDEL", self._key, _ASKED)
         finally:
-            await self._free()
+            await self._lock.free()
         return {"started": True, **await self._started()}
 
     async def _refusal(self) -> dict[str, Any]:
@@ -142,12 +140,10 @@ class EventReplay:
         return {"started": False, "why": "a replay is running; stop it first", **(last.shown() if last else {})}
 
     async def _started(self) -> dict[str, Any]:
-        """Have an instance look now, and return how far it is after a moment."""
+        """Trigger the worker, and return the progress after a moment."""
         self._ended.clear()
         self._wanted.set()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                await self._ended.wait()
+        await wait_until_set(self._ended, PATIENCE)
         last = await self._read()
         return last.shown() if last else {"state": "none"}
 
@@ -173,13 +169,11 @@ class EventReplay:
     # --- the work
 
     async def run(self) -> None:
-        """Replay what is asked for, until cancelled."""
+        """Work on replays until cancelled."""
         await run_forever("replay", self._look)
 
     async def _look(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_SECONDS):
-                await self._wanted.wait()
+        await wait_until_set(self._wanted, LOOK_SECONDS)
         self._wanted.clear()
         try:
             await self._link.ready(30)
@@ -188,10 +182,10 @@ class EventReplay:
                 if progress is not None and progress is self._unwritten:
                     await self._write(progress)
                 self._ended.set()
-            elif await self._link.command("SET", self._lock, self._token, "NX", "PX", LOCK_MS):
+            elif await self._lock.take():
                 await self._work(progress)
         except RedisUnavailable:
-            return  # the range goes on when Redis is back
+            return  # it continues when Redis is back
         except RedisReplyError as error:  # the Redis user predates these keys
             logger.warning("replay_refused", group=self._group.name, reason=str(error))
 
@@ -205,7 +199,7 @@ class EventReplay:
         except Stopped as error:
             progress.state, progress.reason, progress.stopped_at = _STOPPED, str(error), error.stream_id
             logger.warning("replay_stopped", group=self._group.name, at=error.stream_id, reason=str(error))
-        except asyncio.CancelledError:  # the service stops; the next life goes on from here
+        except asyncio.CancelledError:  # the service stops; the next run continues from here
             with contextlib.suppress(RedisError):
                 await self._save(progress, now=True)
             raise
@@ -219,11 +213,11 @@ class EventReplay:
                     await self._write(progress)
                     await self._link.command("HDEL", self._key, _ASKED)
             finally:
-                await self._free()
+                await self._lock.free()
                 self._ended.set()
 
     async def _hold(self) -> str | None:
-        """Keep the lock; ends with why the replay is to stop, or None when the lock was lost."""
+        """Extend the lock; returns why the replay should stop, or None if the lock is lost."""
         at = time.monotonic()
         while True:
             await asyncio.sleep(0.2)
@@ -233,15 +227,15 @@ class EventReplay:
                 if time.monotonic() - at < LOCK_INTERVAL:
                     continue
                 at = time.monotonic()
-                if not await self._link.command("EVAL", EXTEND_IF_OURS, 1, self._lock, self._token, LOCK_MS):
+                if not await self._lock.extend():
                     return None
 
     def _go_on(self) -> None:
-        """Look whether the replay is to stop: what the listener works on is never cut off for that.
+        """Check whether the replay should stop: a running call of the listener is never cancelled for that.
 
         Raises:
             Stopped: an operator wants it to stop.
-            LockLost: the lock is somebody else's.
+            LockLost: another instance has the lock.
         """
         if self._holding.done():
             if (reason := self._holding.result()) is None:
@@ -249,33 +243,22 @@ class EventReplay:
             raise Stopped(reason)
 
     async def _replay(self, progress: Progress) -> None:
-        async for portion in self._portions(progress):
+        entries, size = self._call.portion
+        batch = self._call.exposed.batch or 1
+        while portion := await self._stream.read(entries, progress.position, size, progress.end):
             wanted = [one for one in portion if one.readable and _wants(progress.key, one.event)]
-            size = self._call.exposed.batch or 1
-            for begin in range(0, len(wanted), size):
-                await self._give(wanted[begin : begin + size], progress)
+            for begin in range(0, len(wanted), batch):
+                await self._give(wanted[begin : begin + batch], progress)
                 await self._save(progress)
             progress.left_out += len(portion) - len(wanted)
             progress.position = portion[-1].stream_id
             await self._save(progress, now=True)
 
-    async def _portions(self, progress: Progress) -> AsyncIterator[list[Letter]]:
-        """Yield the entries of the range behind the position, some at a time."""
-        exposed = self._call.exposed
-        entries = min(exposed.batch or 50, PORTION_ENTRIES)
-        size = min(exposed.batch_bytes or PORTION_BYTES, PORTION_BYTES)
-        while portion := await self._stream.read(entries, progress.position, size):
-            inside = [one for one in portion if order(one.stream_id) <= order(progress.end)]
-            if inside:
-                yield inside
-            if len(inside) < len(portion):
-                return
-
     async def _give(self, batch: Sequence[Letter], progress: Progress) -> None:
-        """Have the listener take events, with its own attempts and pauses.
+        """Call the listener with events, with its own attempts and pauses.
 
         Raises:
-            Stopped: it did not take them; nothing behind them was given.
+            Stopped: it failed; no later event was delivered.
         """
         exposed = self._call.exposed
         backoff = Backoff(base=exposed.backoff, cap=exposed.backoff_max)
@@ -284,7 +267,7 @@ class EventReplay:
             begun = time.monotonic()
             try:
                 await self._call.give([one.event for one in batch])
-            except Exception as error:  # noqa: BLE001 - whatever it is, the operator is told
+            except Exception as error:  # noqa: BLE001 - the operator sees the error
                 if (rejection := as_rejection(error)) is not None:
                     await self._reject(batch, rejection, progress)
                     return
@@ -304,7 +287,7 @@ class EventReplay:
                 return
 
     async def _reject(self, batch: Sequence[Letter], error: Exception, progress: Progress) -> None:
-        """Make what is rejected alone a dead letter; of a batch, give each half again."""
+        """Make a single rejected event a dead letter; of a batch, try each half again."""
         if len(batch) > 1:
             middle = len(batch) // 2
             await self._give(batch[:middle], progress)
@@ -327,7 +310,7 @@ class EventReplay:
         stored, ours = msgspec.json.decode(raw, type=Progress), self._unwritten
         if ours is None or ours.started_at != stored.started_at:
             return stored
-        # A full Redis refuses the note, but what was given is not given again for that.
+        # A full Redis may refuse the record; finished events are not delivered again for that.
         further = order(ours.position) > order(stored.position)
         ended = ours.position == stored.position and ours.state != _RUNNING
         return ours if further or ended else stored
@@ -344,12 +327,8 @@ class EventReplay:
         if self._unsaved:
             took, ids = max(self._unsaved.values()), list(self._unsaved)
             self._unsaved.clear()
-            with contextlib.suppress(RedisError):  # a note that is refused harms nothing
+            with contextlib.suppress(RedisError):  # a refused record is harmless
                 await self._group.note(ids, took)
-
-    async def _free(self) -> None:
-        with contextlib.suppress(RedisError):
-            await self._link.command("EVAL", FREE_IF_OURS, 1, self._lock, self._token)
 
 
 def _wants(key: str, event: dict[str, Any]) -> bool:

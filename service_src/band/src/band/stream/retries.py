@@ -1,13 +1,12 @@
-"""Entries that a listener asked for again later (``raise Retry``): they stay pending while others are delivered.
+"""Entries that a listener postponed (``raise Retry``): they stay pending while others are delivered.
 
-When an entry is due and how many attempts were made is noted in Redis, so that a restart, or another instance that
-takes the entry over, goes on where this process was. Its content is not kept in memory: it is read again when due.
+The due time and the number of attempts are stored in Redis, so that they survive a restart or a takeover by another
+instance. The contents are not kept in memory: they are read again when due.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 import math
 import time
@@ -18,18 +17,19 @@ from band.backoff import Backoff
 from band.errors import MAX_RETRY_SECONDS, Retry
 from band.registry import Exposed
 from band.stream.consumer_group import Delay, Delivery, StreamGroup
+from band.tasks import wait_until_set
 
 MAX_DELAYED: Final = 10_000
-"""With so many entries waiting, a consumer reads nothing new: each is claimed again every two seconds."""
+"""Waiting entries beyond which nothing new is read: each one's lease is extended every two seconds."""
 LOOK_SECONDS: Final = 1.0
-"""The clock of the host may be set meanwhile, so it is looked at so often."""
+"""Seconds between checks of the clock, which may be adjusted."""
 
 CLOCK_STEP_SECONDS: Final = 3600.0
-"""A clock that is set back by less, or another host's that is behind by less, has nothing delivered early."""
+"""Clock differences up to this (an adjustment, another host) cause no early delivery."""
 
 
 class Retries:
-    """The delayed entries of one consumer, and the attempts made on those of them that it works on again."""
+    """The delayed entries of one consumer, and the attempts made on entries that are in progress again."""
 
     def __init__(self, group: StreamGroup, exposed: Exposed) -> None:
         self.waiting: dict[str, Delay] = {}
@@ -42,16 +42,16 @@ class Retries:
 
     @property
     def full(self) -> bool:
-        """Whether nothing new should be read before some of these are done."""
+        """Whether nothing new should be read."""
         return len(self.waiting) >= MAX_DELAYED
 
     @property
     def due(self) -> bool:
-        """Whether an entry waits although its time has come."""
+        """Whether a waiting entry is due."""
         return self._until_due() <= 0
 
     def check(self) -> dict[str, Any] | None:
-        """Return the health check: degraded while delayed entries hold up all others."""
+        """Return the health check: degraded while delayed entries block all others."""
         if not self.full:
             return None
         reason = f"{len(self.waiting)} events wait for another delivery (Retry); nothing new is read meanwhile"
@@ -62,11 +62,11 @@ class Retries:
         }
 
     def made(self, stream_id: str) -> int:
-        """How many attempts on an entry ended in a delay."""
+        """Return how many attempts on an entry ended in a delay."""
         return self._made.get(stream_id, 0)
 
     async def delay(self, attempts: Mapping[str, int], error: Retry) -> None:
-        """Have entries delivered again after the delay that ``error`` names, or the listener's backoff."""
+        """Deliver entries again after the delay in ``error``, or the listener's backoff."""
         begin = math.ceil(time.time() * 1000)  # never early
         delays = {one: Delay(begin + self._milliseconds(made, error), made) for one, made in attempts.items()}
         await self._group.delay(delays)
@@ -80,7 +80,7 @@ class Retries:
         return int(min(backoff.next(), MAX_RETRY_SECONDS) * 1000)
 
     async def set_aside(self, deliveries: Sequence[Delivery]) -> list[str]:
-        """Of what another life was given, keep what is not due yet; returns their ids."""
+        """Keep the taken-over deliveries that are not due yet; returns their ids."""
         if not deliveries:
             return []
         noted = await self._group.delays([delivery.stream_id for delivery in deliveries])
@@ -101,11 +101,11 @@ class Retries:
         self.wake()
 
     def hasten(self, ids: Iterable[str]) -> None:
-        """Make entries due now: they are not pending any more, and whoever fetches them finds out why."""
+        """Make entries due now: they are no longer pending, and fetching them shows why."""
         self._wait_for({one: self.waiting[one]._replace(due_ms=0) for one in ids if one in self.waiting})
 
     def wake(self) -> None:
-        """Have :meth:`wait_due` look at the clock now."""
+        """Make :meth:`wait_due` check the clock now."""
         self._changed.set()
 
     async def wait_due(self) -> None:
@@ -113,18 +113,16 @@ class Retries:
         while (milliseconds := self._until_due()) > 0:
             self._changed.clear()
             seconds = min(LOOK_SECONDS, milliseconds / 1000) if self._by_time else None
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._changed.wait()
+            await wait_until_set(self._changed, seconds)
 
     def _until_due(self) -> float:
-        if self._latest > (latest := _latest()):  # the clock was set back: nobody meant to wait for so long
+        if self._latest > (latest := _latest()):  # the clock was set back: such long waits were not intended
             self.hasten(one for one, delay in self.waiting.items() if delay.due_ms > latest)
             self._latest = latest
         return self._by_time[0][0] - _now() if self._by_time else float("inf")
 
     def pop_due(self, count: int) -> list[str]:
-        """Return the ids of up to ``count`` entries that are due, the longest due first; they wait no more."""
+        """Remove and return the ids of up to ``count`` due entries, longest due first."""
         found: list[str] = []
         while len(found) < count and self._until_due() <= 0:
             due_ms, one = heapq.heappop(self._by_time)
@@ -139,7 +137,7 @@ class Retries:
             self._group.forget_delays(noted)
 
     def clear(self) -> None:
-        """Hold nothing: all of it is still pending, and noted in Redis."""
+        """Drop all entries: they are still pending, and stored in Redis."""
         self.waiting.clear()
         self._by_time.clear()
         self._made.clear()
@@ -150,5 +148,5 @@ def _now() -> int:
 
 
 def _latest() -> int:
-    """Return the latest time that a delayed entry may be due at."""
+    """Return the latest possible due time of a delayed entry."""
     return int((time.time() + MAX_RETRY_SECONDS + CLOCK_STEP_SECONDS) * 1000)

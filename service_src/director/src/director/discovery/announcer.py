@@ -1,4 +1,4 @@
-"""Hears the heartbeats, asks for statuses, and tells front what all services offer."""
+"""Receives heartbeats, asks for statuses, and sends front the registrations of all services."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 
 from band import RedisError, logger
 from band.platform import INSTANCES_CHANNEL as PRESENCE
-from band.platform import REGISTRATIONS_KEY, RedisLink, run_forever
+from band.platform import REGISTRATIONS_KEY, RedisLink, run_forever, wait_until_set
 from director.discovery.probe import Prober
 from director.discovery.registrations import Registrations, Row, state_hash
 from director.engine.snapshot import Snapshot
@@ -67,18 +67,18 @@ class Announcer:
             self._asking.discard(service)
 
     def changed(self) -> None:
-        """Look soon whether front must be told something."""
+        """Check soon whether the registrations for front have changed."""
         self._changed.set()
 
     def ended(self, service: str) -> None:
-        """Take it that a service's container died without a word: its peers look at once who is left of it."""
+        """Handle a container that exited without saying goodbye: its peers look up at once which instances are left."""
         self.registrations.drop(service)
         if service == FRONT:
             self.refusal = ""
         self.link.publish(PRESENCE, service.encode())
 
     def started(self, service: str) -> None:
-        """Take it that a container was started by nobody who waits for it: ask it until it answers."""
+        """Handle a container that was started without anybody waiting for it: ask until it responds."""
         if service not in self._asking:
             self._spawn(self._guarded(service, self._await_start(service)))
 
@@ -95,23 +95,21 @@ class Announcer:
         task.add_done_callback(self._tasks.discard)
 
     async def _guarded(self, service: str, work: Coroutine[Any, Any, None]) -> None:
-        """Ask one service; whatever its answer breaks, the others' count."""
+        """Ask one service; a malformed response does not affect others."""
         try:
             await work
-        except Exception as error:  # noqa: BLE001 - what one service answers must not be lost in silence
+        except Exception as error:  # noqa: BLE001 - the failure of one service must not be silent
             logger.exception("ask_failed", service=service)
             self.registrations.fault(service, f"its response is invalid: {type(error).__name__}", time.time())
 
     async def run(self) -> None:
-        """Sweep once, then push whenever the rows differ from what front was last told."""
+        """Ask all services once, then push whenever the rows differ from the last push."""
         await run_forever("announcer", self._turn)
 
     async def _turn(self) -> None:
         if not self._swept:
             await self._sweep()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_EVERY):
-                await self._changed.wait()
+        await wait_until_set(self._changed, LOOK_EVERY)
         self._changed.clear()
         if self.link.connected:
             self._ask_unheard()
@@ -120,13 +118,13 @@ class Announcer:
             await self.push()
 
     async def push(self) -> None:
-        """Tell front now, if it is not told already; front being away is no error, its next heartbeat asks for it."""
+        """Send front the current rows if they have changed; without front, its next heartbeat triggers a push."""
         rows = self.rows()
         if self._swept and self.link.connected and state_hash(rows) != self._pushed:
             await self._push()
 
     def _ask_unheard(self) -> None:
-        """Ask every service that runs and has not been heard for a while, each in the background."""
+        """Ask every running service that has been silent for a while, each in the background."""
         now = time.time()
         for item in self.snapshot.primaries().values():
             silent = self.registrations.silent_for(item.service, item.started_at, now)

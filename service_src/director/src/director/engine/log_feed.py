@@ -1,7 +1,7 @@
-"""The live feed of lines: what services print, builds say and the director sees, for any number of readers.
+"""The live feed: output of services and builds, and the director's own lines, for any number of readers.
 
-Containers are followed only while somebody reads, once for all readers. Everything is bounded: what is kept for those
-who come later, and what waits for a slow reader, who is let go.
+Containers are followed only while somebody reads, once for all readers. Everything is limited: the backlog for new
+readers, and the lines that wait for a slow reader, who is disconnected.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Literal
 import msgspec
 
 from band import logger
-from band.platform import run_forever
+from band.platform import run_forever, wait_until_set
 from director.engine.interface import Container, Printed
 from director.engine.snapshot import Snapshot, between
 from director.errors import DockerUnavailable
@@ -27,7 +27,7 @@ from director.redact import mask_url, scrub, secret_values
 Source = Literal["stdout", "stderr", "build", "director"]
 
 LONGEST = 8192
-"""Characters of one line; what is longer is cut, and says so."""
+"""Characters of one line; a longer one is cut, with a note."""
 # C0 and DEL have symbols of their own in Unicode; C1, which begins escape sequences too, has none.
 _SYMBOLS = {
     **{code: 0x2400 + code for code in range(0x20) if code != ord("\t")}, 0x7F: 0x2421,
@@ -52,7 +52,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_line(source: Source, name: str, text: str, *, container: str = "", at: float | None = None) -> Line:
-    """Return a line of `source` about service `name`; `at` is seconds since 1970, now when it is not given."""
+    """Return a line of `source` about service `name`; `at` is seconds since 1970 (default: now)."""
     moment = time.time() if at is None else at
     return Line(
         id=str(next(_numbers)),
@@ -71,7 +71,7 @@ def printable(text: str) -> str:
 
 
 def cut(text: str) -> str:
-    """Return a line as long as people read, which says what was left out."""
+    """Return a line cut to a readable length, with a note about the rest."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST} more characters)"
 
 
@@ -82,7 +82,7 @@ OWN_KEPT = 500
 WAITING = 4000
 """Lines that may wait for one reader."""
 LINGER = 10.0
-"""Seconds for which containers are followed after the last reader left: a page that is loaded anew comes back."""
+"""Seconds for which containers are followed after the last reader left: a reloaded page reconnects."""
 LOOK = 1.0
 RETRY = 2.0
 
@@ -92,7 +92,7 @@ Output = Callable[..., AsyncGenerator[Printed, None]]
 
 
 class Reader:
-    """One who reads: the lines of one service, or of all (`name` None)."""
+    """A reader of the lines of one service, or of all (`name` None)."""
 
     def __init__(self, name: str | None) -> None:
         self.name = name
@@ -104,7 +104,7 @@ class Reader:
         return self.name is None or self.name == name
 
     def put(self, line: Line) -> None:
-        """Give a line; a reader for whom too many wait is lost, and keeps none."""
+        """Queue a line; a reader with too many waiting lines is marked as lost, and keeps none."""
         if self.lost:
             return
         if len(self._waiting) >= WAITING:
@@ -124,12 +124,12 @@ class Reader:
 
 
 class LogFeed:
-    """All lines of one director. `run` follows the containers; `note` adds what the director itself has to say."""
+    """All lines of one director. `run` follows the containers; `note` adds the director's own lines."""
 
     def __init__(
         self, output: Output, snapshot: Snapshot, declared: Callable[[str], Awaitable[Collection[str]]]
     ) -> None:
-        """`declared` tells which env keys of a service are secret."""
+        """Create a feed; `declared` returns which env keys of a service are secret."""
         self._output = output
         self._snapshot = snapshot
         self._declared = declared
@@ -153,9 +153,9 @@ class LogFeed:
         self._give(line)
 
     def note_changes(self, how: Callable[[str], str] = lambda _: "") -> None:
-        """Note what changed since the last snapshot of the containers; the first one is only looked at.
+        """Add lines about changes since the last snapshot of the containers; the first one is only stored.
 
-        `how` tells how a service ended last, in words.
+        `how` returns how a service last exited, in words.
         """
         now = {item.id: item for item in self._snapshot.containers}
         if self._seen is not None:
@@ -196,12 +196,10 @@ class LogFeed:
         self._wake.clear()
         self._look()
         busy = bool(self._readers or self._following)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK if busy else None):
-                await self._wake.wait()
+        await wait_until_set(self._wake, LOOK if busy else None)
 
     def _look(self) -> None:
-        """Follow each running container that somebody reads, and no other."""
+        """Follow exactly the running containers that somebody reads."""
         lingering = asyncio.get_running_loop().time() - self._left_at < LINGER
         containers = {item.id: item for item in self._snapshot.containers if item.kind == "service"}
         there = {key: item for key, item in containers.items() if item.alive}

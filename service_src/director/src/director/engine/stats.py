@@ -1,33 +1,32 @@
-"""Memory and CPU of the running containers, sampled in the background, so that no answer waits for it."""
+"""Memory and CPU of the running containers, sampled in the background, so that no response waits for it."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 
 import msgspec
 
 from band import logger
-from band.platform import run_forever
+from band.platform import run_forever, wait_until_set
 from director.engine.interface import Engine, Sample
 from director.engine.snapshot import Snapshot
 from director.errors import DockerUnavailable
 
 INTERVAL = 5.0
-"""Seconds between two rounds while somebody looks."""
+"""Seconds between samples while somebody reads them."""
 IDLE_INTERVAL = 30.0
-"""Seconds between two rounds while nobody does: the engine reads a dozen files for each container."""
+"""Seconds between samples while nobody does: the engine reads a dozen files for each container."""
 LOOKED_FOR = 60.0
-"""Seconds for which one look at the figures keeps them fresh; a scrape each 15 s, or an open page, counts."""
+"""Seconds after a read for which samples stay frequent; a scrape every 15 s, or an open page, is enough."""
 AT_ONCE = 4
 SHORTEST_SPAN = 1.0
-"""Seconds between two rounds at least: what is closer says nothing of CPU."""
+"""The least seconds between samples: shorter spans say nothing about CPU."""
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a container uses: bytes of memory and its limit, CPU seconds since its start, percent of one CPU of late.
+    """A container's usage: bytes of memory and the limit, CPU seconds since its start, recent percent of one CPU.
 
     `cpu_percent` is None until there are two samples.
     """
@@ -39,7 +38,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageMeter:
-    """Keeps the newest figures of every running container; reading them costs a look into a dictionary."""
+    """Keeps the newest figures of every running container; reading them costs a dictionary lookup."""
 
     def __init__(self, engine: Engine, snapshot: Snapshot, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
@@ -55,7 +54,7 @@ class UsageMeter:
         return self._usage.get(container)
 
     def looked(self) -> None:
-        """Take note that somebody looks; the first look after a silence starts a round at once."""
+        """Note that somebody reads the figures; the first read after a pause samples at once."""
         if self._idle():
             self._wake.set()
         self._looked_at = self._clock()
@@ -71,9 +70,7 @@ class UsageMeter:
         except DockerUnavailable as error:
             logger.debug("usage_unknown", reason=error.message)
         await asyncio.sleep(SHORTEST_SPAN)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(IDLE_INTERVAL if self._idle() and self._usage else INTERVAL):
-                await self._wake.wait()
+        await wait_until_set(self._wake, IDLE_INTERVAL if self._idle() and self._usage else INTERVAL)
 
     async def sample(self) -> None:
         """Sample every running container once, a few at a time. DockerUnavailable leaves the figures as they were."""
@@ -108,9 +105,9 @@ class UsageMeter:
 
 
 def cpu_percent(before: Sample | None, after: Sample) -> float | None:
-    """Return the CPU between two samples in percent of one CPU; None when they do not tell.
+    """Return the CPU between two samples in percent of one CPU; None if it cannot be computed.
 
-    A container that was started anew between them counts from zero again.
+    If the container was restarted between them, its counter started again from zero.
     """
     if before is None or after.cpu_seconds < before.cpu_seconds or after.at <= before.at:
         return None

@@ -1,7 +1,7 @@
 """One client's connection: bytes in, requests to a handler, replies out in their order.
 
-Keep-alive, pipelining, `Expect`, timeouts and slow readers are handled here, the syntax in `parser`. Nothing raises out
-of it, and what it holds of a client is counted by `limits`.
+Keep-alive, pipelining, `Expect`, timeouts and slow readers are handled here, the syntax in `parser`. It never raises,
+and `limits` counts the bytes that it holds for a client.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from band import logger
-from front.http1.eager_task import started
+from band.platform import eager_task
 from front.http1.limits import MAX_AT_ONCE, STALLED_SECONDS, Bounds, accepted, kept_outside
 from front.http1.parser import MAX_PIECE_BYTES, OVERHEAD_BYTES, RequestParser
 from front.http1.request import BAD_HANDSHAKE, OVERLOADED, Request, Response
@@ -39,11 +39,11 @@ class Host(Protocol):
         """Return whether a request with the header `Upgrade` asks for a protocol that is served."""
 
     def upgrade(self, transport: asyncio.Transport, request: Request, rest: bytes) -> str:
-        """Serve the connection by that protocol, `rest` being what came behind the request; returns a fault or ""."""
+        """Serve the connection with that protocol; `rest` is the data after the request. Returns a fault or ""."""
 
 
 class Connection(asyncio.Protocol):
-    """Reads requests one after the other, has each answered by `answer` (which never raises), writes the answers."""
+    """Reads requests one after another, passes each to `answer` (which never raises), writes the responses."""
 
     __slots__ = (
         "_answer", "_closing", "_host", "_loop", "_lost", "_parser", "_paused", "_queued", "_rest", "_stalled_since",
@@ -60,14 +60,14 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[Request] = deque()
         self._queued = 0
         self._rest = b""
-        """Bytes that are not parsed yet, because requests before them have to be answered first."""
+        """Bytes that are not parsed yet, because earlier requests are still in progress."""
         self._upgrade: Request | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = self._lost = self._paused = False
         self._stalled_since = 0.0
         self._unstalled: asyncio.Future[None] | None = None
         self.busy = False
-        """Whether a request is being answered."""
+        """Whether a request is in progress."""
         self.last_read_at = self._loop.time()
         """When bytes came last."""
         self.address, self.held, self.held_since = "", 0, 0.0
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note the client's address, and refuse it where a limit is reached."""
+        """Register the client's address, and refuse the connection if a limit is reached."""
         self._transport = transport  # type: ignore[assignment]
         peer, host = accepted(self._transport), self._host
         self._parser = RequestParser(peer, host.body_limit, self._on_request, self._refuse, self._welcome_body)
@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
             self._end(linger=True)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; a complete request is answered at once."""
+        """Parse the data; a complete request is processed at once."""
         if self._closing:
             return
         self.last_read_at = self._loop.time()
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
         return self.busy
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the client. Its requests go on: an event that came in completely is stored."""
+        """Release the client. Its requests continue: a complete event is stored."""
         del exc
         self._closing = self._lost = True
         self._drop()
@@ -110,13 +110,13 @@ class Connection(asyncio.Protocol):
         self.resume_writing()
 
     def pause_writing(self) -> None:
-        """Read and answer nothing more until the client reads."""
+        """Stop reading and responding until the client reads."""
         self._stalled_since = self._loop.time()
         self._pause()
         self._count()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Continue."""
         self._stalled_since = 0.0
         if self._unstalled is not None and not self._unstalled.done():
             self._unstalled.set_result(None)
@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
     # --- reading
 
     def _read(self, data: bytes) -> None:
-        """Parse until requests have to be answered before more is parsed."""
+        """Parse until the pending requests must be processed first."""
         at, size = 0, len(data)
         try:
             while at < size and not self._closing:
@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def _on_request(self, request: Request) -> None:
-        """Have a request answered that is complete."""
+        """Queue a complete request."""
         if self._closing:
             return
         if b"upgrade" not in request.headers or not self._host.wants_upgrade(request):
@@ -159,7 +159,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _count(self, *, unread: bool = False) -> None:
-        """Report what is held of this client."""
+        """Report the bytes that are held for this client."""
         held = self._parser.held + self._queued + len(self._rest)
         held += kept_outside(self._transport, paused=self._paused, unread=unread or self._stalled_since > 0)
         self._host.bounds.hold(self, held)
@@ -182,10 +182,10 @@ class Connection(asyncio.Protocol):
             self._queued += OVERHEAD_BYTES + len(request.body)
         else:
             self.busy = True
-            self._task = started(self._serve(request), self._loop)
+            self._task = eager_task(self._serve(request))
 
     async def _serve(self, request: Request) -> None:
-        """Answer a request, and those that came meanwhile."""
+        """Process a request, and those that arrived meanwhile."""
         following: Request | None = request
         answered = 0
         while following is not None:
@@ -226,7 +226,7 @@ class Connection(asyncio.Protocol):
     # --- ends
 
     def finish(self) -> None:
-        """Close as soon as what was asked is answered."""
+        """Close as soon as all requests are answered."""
         if not self.busy:
             self._end()
 
@@ -236,7 +236,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def waits_since(self) -> float | None:
-        """Since when it is idle, a request incomplete, or a response unread; None while a request is being answered."""
+        """Since when it is idle, a request incomplete, or a response unread; None while a request is in progress."""
         return self._stalled_since or (None if self.busy else self._parser.started_at or self.last_read_at)
 
     def shed(self) -> None:
@@ -262,7 +262,7 @@ class Connection(asyncio.Protocol):
             self._count(unread=True)
 
     def _drop(self) -> None:
-        """Discard everything that was read and is not being answered."""
+        """Discard everything that was read, except the request in progress."""
         self._waiting.clear()
         self._queued = 0
         self._rest = b""
@@ -283,7 +283,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _refuse(self, request: Request, fault: str) -> None:
-        """Have a request refused, after the answers before it; nothing that follows is read."""
+        """Refuse a request, after the earlier responses; nothing after it is read."""
         if self._closing:
             return
         request.fault = fault
@@ -292,7 +292,7 @@ class Connection(asyncio.Protocol):
         self._begin(request)
 
     def _hand_over(self, request: Request) -> None:
-        """Give the connection to the protocol that the request asks for, with what came behind it."""
+        """Hand the connection to the requested protocol, with the data after the request."""
         rest, self._rest, self._upgrade = self._rest, b"", None
         self._resume()
         fault = self._host.upgrade(self._transport, request, rest)

@@ -18,24 +18,24 @@ MAX_LEAVING: Final = 256
 """Closed connections whose last response is still being sent; beyond it the oldest is cut off."""
 KERNEL_IN_BYTES: Final = 64 * 1024
 KERNEL_OUT_BYTES: Final = 32 * 1024
-"""Socket buffers of one connection, in and out. By default the kernel allows up to 6 MB, and that counts as the
-container's memory. Of a connection that is not read, or does not read, they count as held."""
+"""Socket buffers of one connection, in and out. By default the kernel allows up to 6 MB, which counts as the
+container's memory. On a stalled connection they count as held."""
 MAX_UNREAD_BYTES: Final = 16 * 1024
 """Bytes of responses that are buffered in addition, until the client reads."""
 MAX_AT_ONCE: Final = 8
-"""Requests or messages of one connection that are answered before other connections get a turn."""
+"""Requests or messages of one connection that are processed before other connections get a turn."""
 STALLED_SECONDS: Final = 30.0
 """How long a client may leave responses unread."""
 MIN_WAIT_SECONDS: Final = 1.0
 """A connection that has waited for less is not shed."""
 MIN_WEBSOCKET_WAIT_SECONDS: Final = 60.0
 _RELIEF: Final = 7 / 8
-"""The share of a limit that may be held after shedding, so that not every byte costs a look at all connections."""
+"""The share of a limit that remains after shedding, so that not every byte costs a scan of all connections."""
 _LOG_EVERY_SECONDS: Final = 60.0
 
 
 class Limits(NamedTuple):
-    """How much one process takes. The names are those of the settings, of which each worker has its share."""
+    """The limits of one process, named as the settings, of which each worker has its share."""
 
     connections: int
     connections_per_address: int
@@ -46,27 +46,27 @@ class Limits(NamedTuple):
 
 
 class Guest(Protocol):
-    """A connection, as far as it takes room."""
+    """A connection, from the point of view of limits."""
 
     address: str
     """The key of the limits per address; empty for a trusted proxy, which stands for many clients."""
     held: int
-    """Bytes that are held for it, approximately, as last counted."""
+    """Approximate bytes that are held for it, as last reported."""
     held_since: float
     """When it began to hold any, by the loop's clock."""
 
     @property
     def waits_since(self) -> float | None:
-        """When it became idle, or began a request that is not complete; None while it is being answered."""
+        """When it became idle, or began an incomplete request; None while a request is in progress."""
 
     def shed(self) -> None:
-        """Release what is held, with a 503 or a clean close where possible."""
+        """Release everything held, with a 503 or a clean close if possible."""
 
     def check_timeouts(self, now: float) -> None:
         """Close when the client is silent or slow."""
 
     def finish(self) -> None:
-        """Close as soon as what was asked is answered."""
+        """Close as soon as all requests are answered."""
 
     def abort(self) -> None:
         """Close now."""
@@ -129,7 +129,7 @@ class Bounds:
     """All guests of this process, and what they hold together."""
 
     def __init__(self, limits: Limits, key_of: Callable[[str], str]) -> None:
-        """`key_of` tells what a client's address counts under."""
+        """`key_of` returns the key under which a client's address is counted."""
         self.key_of = key_of
         self.refusals: Counter[str] = Counter(dict.fromkeys(Limits._fields, 0))
         """How often each limit was reached: its name in the settings, without `max_` -> count."""
@@ -177,7 +177,7 @@ class Bounds:
             self.emptied.set()
 
     def hold(self, guest: Guest, held: int) -> None:
-        """Note how many bytes are held for a guest; beyond a limit those that hold most are shed."""
+        """Record the bytes held for a guest; beyond a limit, those that hold most are shed."""
         more = held - guest.held
         if not more:
             return
@@ -229,9 +229,9 @@ def accepted(transport: asyncio.Transport) -> str:
 
 
 def kept_outside(transport: asyncio.Transport, *, paused: bool, unread: bool) -> int:
-    """Return what is held besides requests: by the kernel while reading is `paused`, and of responses.
+    """Return the bytes held besides requests: by the kernel while reading is `paused`, and of responses.
 
-    With `unread`, responses that the client has not read count; just after a write that would mean nothing.
+    With `unread`, responses that the client has not read count; right after a write that would mean nothing.
     """
     size = transport.get_write_buffer_size() if unread else 0
     return size + (KERNEL_OUT_BYTES if size else 0) + (KERNEL_IN_BYTES if paused else 0)

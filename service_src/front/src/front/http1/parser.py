@@ -1,7 +1,7 @@
-"""A strict HTTP/1 parser on llhttp (httptools): what could be read in two ways is refused.
+"""A strict HTTP/1 parser on llhttp (httptools): ambiguous requests are refused.
 
-What is held of an incomplete request is bounded: its head, its trailers and the framing of chunks by
-`MAX_HEAD_BYTES`, its body by the limit of bodies. Trailers are ignored.
+An incomplete request is limited: its head, its trailers and the framing of chunks by `MAX_HEAD_BYTES`, its body by the
+body limit. Trailers are ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_HEAD_BYTES: Final = 32 * 1024
 """Bytes of a request line with its headers, of trailers, and of the framing of chunks."""
 MAX_HEADERS: Final = 100
 MAX_PIECE_BYTES: Final = 8 * 1024
-"""What is parsed at once: few requests fit, so that few are read before the first of them is answered."""
+"""Bytes parsed at once: few requests fit, so that few are read before the first of them is processed."""
 OVERHEAD_BYTES: Final = 2048
 """What Python needs for a request that waits or is incomplete, besides its own bytes; approximately."""
 
@@ -30,7 +30,7 @@ _MAX_GOOD_HOSTS: Final = 256
 _GOOD_HOSTS: Final = set[bytes | None]()
 """Values of Host that were looked at already."""
 _SPENT: Final = httptools.HttpRequestParser(object())
-"""What stands for llhttp's part in a parser that takes nothing more."""
+"""Replaces llhttp's parser after the end."""
 
 
 def _ignore(*_: object) -> None:
@@ -38,9 +38,9 @@ def _ignore(*_: object) -> None:
 
 
 class RequestParser:
-    """Takes pieces of at most `MAX_PIECE_BYTES`; hands over requests as soon as they are complete, or at fault.
+    """Parses pieces of at most `MAX_PIECE_BYTES`; passes on requests as soon as they are complete or faulty.
 
-    After a fault nothing must be fed any more.
+    After a fault, do not feed it any more.
     """
 
     __slots__ = (
@@ -56,7 +56,7 @@ class RequestParser:
         on_fault: Callable[[Request, str], None],
         on_continue: Callable[[], None],
     ) -> None:
-        """`on_continue` is called when a client waits to be told that its body is welcome."""
+        """`on_continue` is called if a client waits for `100 Continue` before it sends its body."""
         self._peer = peer
         self._body_limit = body_limit
         self._on_request = on_request
@@ -81,10 +81,10 @@ class RequestParser:
         """When the request began that is being read, by the clock of `feed`; 0 when none is."""
 
     def close(self) -> None:
-        """Forget the request that was read, take nothing more, and refer to nothing.
+        """Drop the current request and all references, and accept nothing more.
 
-        llhttp's part holds the header that is not complete, and refers back to this object. Left alone, both and the
-        connection stay until the garbage collector finds them, which does not know how large they are.
+        llhttp's parser holds the incomplete header and a reference to this object. Otherwise both, and the connection,
+        would stay until the garbage collector finds them, which does not know how large they are.
         """
         self.clear()
         self._continued = None
@@ -93,7 +93,7 @@ class RequestParser:
 
     @property
     def held(self) -> int:
-        """Bytes that are held of the request that is being read, approximately."""
+        """Approximate bytes that are held of the request being read."""
         if not self.started_at:
             return 0
         head = 0 if self._reading is None else sum(map(len, self._reading.headers.values()))
@@ -128,9 +128,9 @@ class RequestParser:
         return size
 
     def _read_skipped_body(self) -> None:
-        """Behind a head that asks for another protocol httptools skips the body, and would read it as a request.
+        """Read the body after a head with `Upgrade`, which httptools would parse as another request.
 
-        So it is told of the body once more, by a head that asks for nothing.
+        It is fed a head of the same body without `Upgrade`.
         """
         request = self._continued
         if request is not None:
@@ -139,9 +139,9 @@ class RequestParser:
             self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: h\r\n%b\r\n\r\n" % framing)
 
     def _read_raw_target(self, piece: bytes, now: float, *, fresh: bool) -> int:
-        """Old browsers send URLs in bytes that are not ASCII: read those as they are meant.
+        """Percent-encode a URL in bytes that are not ASCII, as old browsers send it.
 
-        Only in a line that came in one piece and behind nothing else, as such browsers send it.
+        Only in a line that arrives in one piece and first, as such browsers send it.
         """
         line, end, rest = piece.partition(b"\r\n")
         parts = line.split(b" ")
@@ -158,7 +158,7 @@ class RequestParser:
     # --- what llhttp finds; a ValueError is a fault of the client
 
     def on_message_begin(self) -> None:
-        """Note when the request began."""
+        """Record when the request began."""
         self.started_at = self._now
 
     def on_url(self, url: bytes) -> None:
@@ -202,7 +202,7 @@ class RequestParser:
             self._on_continue()
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body, as long as it is not too large; many small parts are kept as one."""
+        """Add a part of the body, unless it is too large; many small parts are joined."""
         self._moved = True
         self._size += len(body)
         if self._size > self._body_limit:

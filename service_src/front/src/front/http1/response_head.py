@@ -86,7 +86,7 @@ def head(
 ) -> bytes:
     """Return status line and headers, with the empty line at the end.
 
-    An empty `cookie` sets none; with an empty `origin` no page of another site may read the answer.
+    An empty `cookie` sets none; with an empty `origin` no page of another site may read the response.
     """
     if origin:
         first = _CORS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n{_ALWAYS}{_CORS}"
@@ -107,6 +107,6 @@ def head(
 
 
 def overloaded() -> bytes:
-    """Return the whole response to a client for whom there is no room."""
+    """Return the whole response to a client beyond a limit."""
     again = [("Retry-After", "1")]
     return head(503, len(_OVERLOADED), "application/json", "*", "", 0, keep_alive=False, extra=again) + _OVERLOADED

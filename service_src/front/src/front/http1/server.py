@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from band.platform import run_forever
+from band.platform import run_forever, wait_until_set
 from front.http1.connection import Connection
 from front.http1.limits import KERNEL_IN_BYTES, KERNEL_OUT_BYTES, Bounds
 from front.http1.request import OVERLOADED, Request, Response
@@ -20,20 +19,20 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Upgrade(Protocol):
-    """Another protocol that a connection can go on with."""
+    """Another protocol that a connection can switch to."""
 
     def wants(self, request: Request) -> bool:
         """Return whether a request with the header `Upgrade` asks for it."""
 
     def take(self, transport: asyncio.Transport, request: Request, rest: bytes) -> str:
-        """Serve the connection from now on; `rest` is what came behind the request.
+        """Serve the connection from now on; `rest` is the data after the request.
 
-        Returns the fault that the request is to be refused for, else an empty text.
+        Returns the fault for which to refuse the request, else an empty string.
         """
 
 
 class HttpServer:
-    """Serves listening sockets: requests go to the answer of their socket, connections for `other` to that."""
+    """Serves listening sockets: requests go to the handler of their socket, upgraded connections to `other`."""
 
     def __init__(self, bounds: Bounds, body_limit: int, other: Upgrade) -> None:
         self.bounds = bounds
@@ -45,7 +44,7 @@ class HttpServer:
         self._sweeper: asyncio.Task[None] | None = None
 
     async def open(self, listening: socket.socket, answer: Handler) -> None:
-        """Begin to take connections of a listening socket; `answer` never raises."""
+        """Accept connections of a listening socket; `answer` never raises."""
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: Connection(self, answer), sock=listening, backlog=BACKLOG)
         self._servers.append(server)
@@ -53,7 +52,7 @@ class HttpServer:
             self._sweeper = loop.create_task(run_forever("front_sweep", self._sweep, pause_seconds=SWEEP_EVERY_SECONDS))
 
     async def close(self, within: float) -> int:
-        """Take no more connections, let requests in progress end; returns how many were cut off after `within` s."""
+        """Accept no more connections, let requests finish; returns how many were cut off after `within` seconds."""
         self.stopping = True
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -63,8 +62,7 @@ class HttpServer:
             guest.finish()
         if self.bounds.guests():
             self.bounds.emptied.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.bounds.emptied.wait(), within)
+            await wait_until_set(self.bounds.emptied, within)
         left = self.bounds.guests()
         for guest in left:
             guest.abort()
@@ -83,7 +81,7 @@ class HttpServer:
 
 
 def listening_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """Return a bound socket for `open`. OSError when the port is taken.
+    """Return a bound socket for `open`. OSError if the port is in use.
 
     With `shared`, other sockets of this user may be bound to the same port: the kernel spreads connections over them.
     """

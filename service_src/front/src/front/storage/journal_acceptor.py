@@ -1,21 +1,20 @@
 """Durable acceptance: the Redis stream, with a journal on disk for while Redis is unavailable.
 
-While nothing waits in the journal, an event goes straight into the stream. From the first one that Redis does not take,
-all go to the journal, those that come later too, so that the events of a visitor stay in their order; a background task
-brings them into the stream as soon as Redis takes them. When only a few are left, new ones wait these few
-milliseconds, and then events go straight into the stream again.
+While the journal is empty, an event goes straight into the stream. From the first one that Redis does not accept, all
+go to the journal, later ones too, so that a visitor's events stay in order. A background task moves them into the
+stream as soon as Redis accepts them. When only a few are left, new events wait for a few milliseconds, and then go
+straight into the stream again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
 
 import hiredis
 
 from band import RedisError, RedisReplyError, logger
-from band.platform import BROADCAST, Backoff, RedisLink, run_forever
+from band.platform import BROADCAST, Backoff, RedisLink, run_forever, wait_until_set
 from front.errors import NotAccepted
 from front.event.message import broadcast_of
 from front.storage.journal.journal import Journal
@@ -48,7 +47,7 @@ _DAMAGED_HINT = (
 
 
 class JournalAcceptor:
-    """An acceptor that refuses an event only when neither Redis nor the disk takes it."""
+    """An acceptor that refuses an event only if neither Redis nor the disk accepts it."""
 
     def __init__(
         self, stream: Acceptor, journal: Journal, link: RedisLink, redis: RedisPersistence, given: Given
@@ -73,7 +72,7 @@ class JournalAcceptor:
     # --- life
 
     async def open(self) -> None:
-        """Take a folder of the disk; what lies there goes into the stream first."""
+        """Lock a folder of the journal; its contents go into the stream first."""
         await self._try_disk()
         loop = asyncio.get_running_loop()
         self._adopt_at = loop.time() + _ADOPT_EVERY_SECONDS
@@ -84,7 +83,7 @@ class JournalAcceptor:
         ]
 
     async def close(self) -> None:
-        """Write what waits; what is not in the stream yet is brought there by the next front."""
+        """Write waiting records; the next front moves the rest into the stream."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -95,7 +94,7 @@ class JournalAcceptor:
     # --- accepting
 
     async def accept(self, payload: bytes, trace: bytes = b"") -> Any:
-        """Wait until the event is in the stream or on the disk. NotAccepted when neither takes it."""
+        """Wait until the event is in the stream or on the disk. NotAccepted if neither accepts it."""
         if not self._writes_allowed.is_set():
             await self._writes_allowed.wait()
         if not self._journaling:
@@ -108,7 +107,7 @@ class JournalAcceptor:
                     reason = str(error.__cause__ or error)
                     self._start_journaling(reason, lost=not reason.startswith("OOM"))
                     if not isinstance(error.__cause__, RedisReplyError | hiredis.ReplyError):
-                        trace = marked(trace, UNSURE)  # Redis may have heard it all the same
+                        trace = marked(trace, UNSURE)  # Redis may have received it nevertheless
         await self.journal.append(payload, trace)
         return None
 
@@ -121,7 +120,7 @@ class JournalAcceptor:
         return f"{away or 'older events wait'}, and {unable}" if unable else ""
 
     def health(self) -> dict[str, Any]:
-        """`degraded` while events wait or the disk refuses; `failing` when neither Redis nor the disk takes any."""
+        """`degraded` while events wait or the disk refuses; `failing` if neither Redis nor the disk accepts any."""
         journal = self.journal
         facts: dict[str, Any] = {
             "waiting": journal.depth + len(self._recovery),
@@ -158,7 +157,7 @@ class JournalAcceptor:
     # --- the background
 
     def redis_wrote(self, left: int) -> None:
-        """Forget what is in Redis' file: all but the last `left` bytes that it was given."""
+        """Forget the events in Redis' file: all but the last `left` bytes that it received."""
         self._recovery.redis_wrote(left)
 
     def redis_lost(self, reason: str) -> None:
@@ -179,8 +178,7 @@ class JournalAcceptor:
     async def _run(self) -> None:
         """Wait for something to do, then bring what waits into the stream. Known failures are waited out."""
         if not self._journaling:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _ADOPT_EVERY_SECONDS)
+            await wait_until_set(self._wake, _ADOPT_EVERY_SECONDS)
         try:
             await self._adopt()
             self.journal.remove_replayed()
@@ -197,7 +195,7 @@ class JournalAcceptor:
             await asyncio.sleep(_MAX_RETRY_SECONDS)
 
     async def _watch_disk(self) -> None:
-        """Try the disk when it is time: health knows of what it refuses before an event does, and when it is mended."""
+        """Test the disk regularly: health reports a failure before an event meets it, and the recovery."""
         if self.journal.unusable or asyncio.get_running_loop().time() >= self._try_at:
             await self._try_disk()
 
@@ -220,18 +218,18 @@ class JournalAcceptor:
 
     async def _catch_up(self) -> None:
         """Bring everything into the stream; at the end nothing waits, and events go straight to Redis again."""
-        await self._link.command("PING")  # a Redis that hangs shows here, before anybody waits for it
+        await self._link.command("PING")  # a hanging Redis is noticed here, before an event waits for it
         await self._recovery.bring()
         await self._bring_older()
         await self._bring_all()
         while self.journal.depth > _DRAIN_BELOW or self.journal.waiting_bytes > _DRAIN_BELOW_BYTES:
             await self._bring_all()
         await self._replayer.wait_for_room()
-        # Redis takes events, and few came in the meantime: those that come now wait for these instead of the disk.
+        # Redis accepts events, and few arrived meanwhile: new ones wait for those instead of the disk.
         self._writes_allowed.clear()
         try:
             async with asyncio.timeout(_MAX_HOLD_SECONDS):
-                # Who was past the gate already may still append.
+                # Events past the gate may still append.
                 while self.journal.busy or self.journal.waits:
                     await self.journal.idle()
                     await self._bring_all()

@@ -15,7 +15,7 @@ from front.storage.stream_acceptor import Event
 from front.storage.unpersisted import Unpersisted
 
 Given = Unpersisted[list[Event] | Segment]
-"""What Redis was given and has confirmed: the events of a turn, or those of a segment."""
+"""Events that Redis received and confirmed: those of a turn, or of a segment."""
 
 
 class Recovery:
@@ -43,7 +43,7 @@ class Recovery:
         self._given.add(segment, size)
 
     def redis_wrote(self, left: int) -> None:
-        """Forget what is in Redis' file: all but the last `left` bytes that it was given."""
+        """Forget the events in Redis' file: all but the last `left` bytes that it received."""
         for item in self._given.written(left):
             if isinstance(item, Segment):
                 self._replayer.forget(item.key)
@@ -62,7 +62,7 @@ class Recovery:
             self._journal.take_back(segment)
 
     async def bring(self) -> None:
-        """Append what is only in memory, unless it is found in the stream."""
+        """Append events that are only in memory, unless they are in the stream."""
         while self._in_memory:
             entries = [entry._replace(end=end) for end, entry in enumerate(self._in_memory, 1)]
             key = f"memory-{secrets.token_hex(8)}"

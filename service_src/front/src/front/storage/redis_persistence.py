@@ -1,4 +1,4 @@
-"""Health check of Redis as a store: is it persistent, does it write what it was given, how full is it (from INFO)?
+"""Health check of Redis as a store, from INFO: is it persistent, does it write to its file, how full is it?
 
 Commands of Redis: INFO, XLEN.
 """
@@ -6,15 +6,14 @@ Commands of Redis: INFO, XLEN.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any, Final, Protocol, cast
 
 from band import RedisError, RedisReplyError, logger
-from band.platform import EVENTS_STREAM, RedisLink, reply_error, run_forever
+from band.platform import EVENTS_STREAM, RedisLink, reply_error, run_forever, wait_until_set
 
 LOOK_EVERY_SECONDS: Final = 0.5
 LOOK_EVERY_BYTES: Final = 8 * 1024 * 1024
-"""Of events that a worker gives to Redis: then it looks at once, a flood is quicker than half a second."""
+"""Bytes of events after which a worker checks at once: a flood is faster than half a second."""
 ALARM_SHARE: Final = 0.8
 """Of `maxmemory`: from here on acknowledged events are trimmed (`front.storage.retention`)."""
 FULL_SHARE: Final = 0.9
@@ -29,10 +28,10 @@ _MEMORY_HINT: Final = (
 
 
 class Watcher(Protocol):
-    """Is told what Redis has done with the events that it was given."""
+    """Receives the progress of Redis' writes."""
 
     def redis_wrote(self, left: int) -> None:
-        """All but the last `left` bytes that Redis was given are in its file."""
+        """All but the last `left` bytes that Redis received are in its file."""
 
     def redis_lost(self, reason: str) -> None:
         """Redis is unavailable or was started again: what it had not written may be lost."""
@@ -46,7 +45,7 @@ class RedisPersistence:
         self.used_bytes = 0
         self.max_bytes = 0
         self.full = ""
-        """Why no more events are given to Redis; empty while it has room."""
+        """Why no more events are sent to Redis; empty while it has room."""
         self._link = link
         self._max_length = max_length
         self._workers = workers
@@ -59,11 +58,11 @@ class RedisPersistence:
         self._watcher: Watcher | None = None
 
     def tell(self, watcher: Watcher) -> None:
-        """Have a watcher told of each look."""
+        """Add a watcher of each check."""
         self._watcher = watcher
 
     async def run(self) -> None:
-        """Look at Redis, forever."""
+        """Check Redis, until cancelled."""
         await run_forever("redis_watch", self._look_when_due)
 
     async def look(self) -> None:
@@ -71,7 +70,7 @@ class RedisPersistence:
         asked = self._ask_info(), self._link.ask("XLEN", EVENTS_STREAM)
         info, length = cast("list[Any]", await asyncio.gather(*asked, return_exceptions=True))
         if isinstance(info, BaseException):
-            raise info  # RedisError, as the connection gives it
+            raise info  # RedisError, from the connection
         values = read_info(info)
         self.used_bytes, self.max_bytes = number(values, "used_memory"), number(values, "maxmemory")
         # Something else may stand under the stream's name: appending fails then, and says so.
@@ -80,7 +79,7 @@ class RedisPersistence:
         self._note(facts_of(values))
 
     def take(self, size: int) -> None:
-        """Note that so many bytes are sent: between two looks a flood can fill what was free."""
+        """Count sent bytes: between two checks, a flood can fill the free memory."""
         self._room_bytes -= size
         self._taken_bytes += size
         if self._taken_bytes > LOOK_EVERY_BYTES:
@@ -90,11 +89,11 @@ class RedisPersistence:
             self.full = f"Redis fills up, at the last look it had used {_of(self.used_bytes, self.max_bytes)}"
 
     def health(self) -> dict[str, Any]:
-        """`degraded` when Redis refuses events or may throw them away; a warning when a crash of it would cost them."""
+        """`degraded` if Redis refuses events or may evict them; a warning if a crash of it would lose them."""
         return {name: value for name, value in self._facts.items() if name != "code"}
 
     def _ask_info(self) -> asyncio.Future[Any]:
-        """Ask for INFO; what it says of the file is told when it arrives, before what Redis confirmed after it."""
+        """Request INFO; its state of the file is passed on as it arrives, before later confirmations of Redis."""
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
         def heard(reply: Any) -> None:
@@ -108,8 +107,7 @@ class RedisPersistence:
         return answer
 
     async def _look_when_due(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._soon.wait(), LOOK_EVERY_SECONDS)
+        await wait_until_set(self._soon, LOOK_EVERY_SECONDS)
         self._soon.clear()
         await self._look_if_connected()
 
@@ -151,19 +149,19 @@ class RedisPersistence:
 
 
 def read_info(info: Any) -> dict[str, str]:
-    """Return the values of the text that INFO answered."""
+    """Return the values in INFO's text."""
     text = info.decode("utf-8", "replace") if isinstance(info, bytes) else str(info)
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
 def number(values: dict[str, str], name: str) -> int:
-    """Return a value of INFO as a number; 0 where Redis does not tell it."""
+    """Return a value of INFO as a number; 0 if it is missing."""
     text = values.get(name, "")
     return int(text) if text.isdecimal() else 0
 
 
 def facts_of(values: dict[str, str]) -> dict[str, Any]:
-    """Return the facts of INFO that matter; `code` is the log event of what is wrong."""
+    """Return the relevant facts of INFO; `code` is the log event of a problem."""
     policy = values.get("maxmemory_policy", "noeviction")
     facts: dict[str, Any] = {"status": "ok", "maxmemory_policy": policy, "aof": values.get("aof_enabled") == "1"}
     if found := _problem(values, policy):
@@ -222,5 +220,5 @@ _REMEDIES: Final = {
 
 
 def remedy(reason: str) -> str:
-    """Return what to do about a reason for which Redis takes no events."""
+    """Return what to do if Redis refuses events for a reason."""
     return next((hint for word, hint in _REMEDIES.items() if word in reason), _LOOK_AT_REDIS)

@@ -1,4 +1,4 @@
-"""Replay a segment of the journal into the stream: every event once, whatever crashes in between.
+"""Replay a segment of the journal into the stream: every event exactly once, despite crashes.
 
 Commands of Redis: GET, EVAL (in it GET, XADD, SET), XRANGE.
 """
@@ -26,7 +26,7 @@ _BATCH_BYTES = 1024 * 1024
 _ROOM_EVERY_SECONDS = 0.5
 
 # The events and the place up to which they went are written together or not at all, so a batch that is sent again
-# after a crash, a cut connection or a lost answer finds out how far it was. Returns that place.
+# after a crash, a lost connection or a lost reply finds out how far it was. Returns that position.
 _APPEND = """
 local at = tonumber(redis.call('GET', KEYS[2]) or '0')
 if at ~= tonumber(ARGV[1]) then return at end
@@ -46,7 +46,7 @@ JOURNALED = b'"journaled":true'
 UNSURE = b'"unsure":true'
 """Marks the trace of an event whose first append was never confirmed: it may be in the stream already."""
 CONFIRMED = b'"confirmed":true'
-"""Marks the trace of an event that Redis has confirmed, and may have lost: listeners were told of it already."""
+"""Marks the trace of an event that Redis confirmed and may have lost: it was published already."""
 _SCAN_PAGE = 200
 """Entries of one XRANGE: of the largest events, 20 MB."""
 _MAX_SCANNED = 100_000
@@ -72,9 +72,9 @@ class Batch(NamedTuple):
 
 
 class Replayer:
-    """Appends the entries of segments; `on_event` hears of each event that is in the stream now, in order.
+    """Appends the entries of segments; `on_event` is called for each event in the stream, in order.
 
-    Also of those whose append was not confirmed and is found later: nobody else has told of them.
+    Also for those whose append was not confirmed and is found later: they have not been published.
     """
 
     def __init__(self, link: RedisLink, redis: RedisPersistence, on_event: Callable[[bytes], object]) -> None:
@@ -85,11 +85,11 @@ class Replayer:
         self._told_to: dict[str, int] = {}
 
     async def replay(self, key: str, entries: list[Entry]) -> int:
-        """Append what is not in the stream yet, in order; returns how many. RedisError when Redis goes away."""
+        """Append events that are not in the stream, in order; returns their number. May raise RedisError."""
         position = POSITION.format(key=key)
         new = await self._without_those_that_came(entries)
         at = int(await self._link.command("GET", position) or 0)
-        # What a process before this one appended, it told of, as far as anybody knows.
+        # Events that an earlier process appended were probably published by it.
         self._told_to.setdefault(key, at)
         count = 0
         while True:
@@ -111,7 +111,7 @@ class Replayer:
             await asyncio.sleep(0)
 
     def forget(self, key: str) -> None:
-        """Forget how far a segment was told of: it will not come again."""
+        """Forget the published position of a segment that is done."""
         self._told_to.pop(key, None)
 
     async def wait_for_room(self) -> None:
@@ -122,7 +122,7 @@ class Replayer:
             await self._redis.look()
 
     def _tell(self, key: str, entries: list[Entry], upto: int) -> None:
-        """Tell of the entries that end behind what was told of already, and not behind `upto`."""
+        """Publish the entries between the published position and `upto`."""
         first = bisect_right(entries, self._told_to[key], key=_end)
         for entry in entries[first : bisect_right(entries, upto, key=_end)]:
             if CONFIRMED not in entry.trace:
@@ -130,7 +130,7 @@ class Replayer:
         self._told_to[key] = max(self._told_to[key], upto)
 
     async def _without_those_that_came(self, entries: list[Entry]) -> list[Entry]:
-        """Leave out events that are in the stream already: nobody heard of it, or Redis did not lose them after all."""
+        """Drop events that are in the stream: the confirmation was lost, or Redis did not lose them after all."""
         unsure = {known.id: known for entry in entries if _in_doubt(entry) and (known := _known(entry.payload))}
         if not unsure:
             return entries

@@ -1,12 +1,12 @@
-"""Retention of the stream `events`: what every listener has acknowledged is trimmed, what one still needs stays.
+"""Retention of the stream `events`: events that every listener has acknowledged are trimmed, others stay.
 
-Each listener service is a consumer group of the stream. What every group has been given and has acknowledged may go,
-oldest first, but for the newest events, which stay for those who look: a number of them or so many bytes, whichever is
-less. When Redis' memory runs short they are trimmed as well. An event that a group has not acknowledged is never
-trimmed: a group that does not move holds everything behind it, so the stream grows, the alarm names the group, and at
-the bound new events go to the journal (`redis_persistence`).
+Each listener service is a consumer group of the stream. Events that every group has received and acknowledged are
+trimmed, oldest first, except the newest ones, which stay for inspection: a number of events or bytes, whichever is
+less. If Redis' memory runs short they are trimmed as well. An event that a group has not acknowledged is never trimmed:
+a group that is stuck retains all later events, so the stream grows, the alarm names the group, and at the limit new
+events go to the journal (`redis_persistence`).
 
-Nothing is remembered between two looks, so a new process goes on where the one before it was.
+There is no state between two checks, so a new process continues where the previous one was.
 
 Commands of Redis: XINFO STREAM, XINFO GROUPS, XPENDING, XTRIM, MEMORY USAGE, and those of `redis_persistence`.
 """
@@ -29,19 +29,19 @@ CALM_SHARE: Final = 0.7
 KEPT_SHARE_OF_MEMORY: Final = 0.25
 """Of `maxmemory`: bytes of acknowledged events that stay, unless a setting says otherwise."""
 _LASTING: Final = 3
-"""After so many refusals of Redis in a row, health and log tell."""
+"""Consecutive refusals of Redis after which health and log report it."""
 _MAX_STEP: Final = 10_000
 """Entries that one XTRIM removes at most: Redis does nothing else meanwhile."""
 _NODE_ENTRIES: Final = 100
 """Entries of a full node of the stream (`stream-node-max-entries`): XTRIM with a smaller limit may remove none."""
 _SAMPLES: Final = 20_000
-"""Nodes that MEMORY USAGE looks at, half a millisecond: all of a stream of the default `events_keep`."""
+"""Nodes that MEMORY USAGE samples, in half a millisecond: all of a stream of the default `events_keep`."""
 
 Id = tuple[int, int]
 
 
 class Group(NamedTuple):
-    """A consumer group: events that were given to nobody yet, those given and not acknowledged, and where it stands."""
+    """A consumer group: undelivered events, delivered but unacknowledged events, and its position."""
 
     name: str
     lag: int
@@ -56,10 +56,10 @@ class Group(NamedTuple):
 
 
 class Trimmer:
-    """Looks at the stream once a second."""
+    """Trims the stream once a second."""
 
     def __init__(self, link: RedisLink, redis: RedisPersistence, keep: int, keep_bytes: int, most: int) -> None:
-        """`keep` newest events stay for those who look, or `keep_bytes` of them (0: a quarter of Redis' memory).
+        """The `keep` newest events stay for inspection, or `keep_bytes` of them (0: a quarter of Redis' memory).
 
         `most` is the number of events at which new ones go to the journal.
         """
@@ -134,7 +134,7 @@ class Trimmer:
             name, pending = group["name"].decode("utf-8", "replace"), int(group["pending"])
             delivered = read_id(group["last-delivered-id"])
             lag = group.get("lag")
-            if lag is None:  # Redis cannot tell of a group that began in the middle
+            if lag is None:  # Redis does not know this for a group that began in the middle
                 lag = 0 if delivered >= newest else self.length
             needs = after(delivered)
             if pending:
@@ -207,7 +207,7 @@ class Trimmer:
         return f"the stream has {size}; {self._who()}"
 
     def _who(self) -> str:
-        """Name who holds back: the groups whose oldest event is at least half as old as the oldest of all."""
+        """Name the groups that retain events: their oldest event is at least half as old as the oldest of all."""
         now_ms = time.time() * 1000
         waiting = [(group, now_ms - group.needs[0]) for group in self.groups if group.behind]
         if not waiting:

@@ -1,4 +1,4 @@
-"""Append events to the Redis stream; only then is the client told of success."""
+"""Append events to the Redis stream; only then does the client get a success response."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Acceptor(Protocol):
 
 
 class StreamAcceptor:
-    """Appends to the Redis stream `events` and tells channel `broadcast`, where listeners of the original wait.
+    """Appends to the Redis stream `events` and publishes on the channel `broadcast` for the original's listeners.
 
-    All events of one turn of the loop leave in one write, with one question behind them: does anybody listen to
-    `broadcast`? Redis answers it after it has appended the events, so whoever was subscribed by then is told of each;
-    while nobody is, no event travels twice.
+    All events of one turn of the loop are sent in one write, followed by the question whether anybody listens to
+    `broadcast`. Redis answers it after appending the events, so a subscriber misses none; without subscribers, no
+    event is sent twice.
 
-    Nothing is trimmed here: that would take events from listeners that are behind (`front.storage.retention`).
+    Nothing is trimmed here: that would drop events of listeners that are behind (`front.storage.retention`).
 
     Commands of Redis: XADD, PUBSUB NUMSUB, PUBLISH.
     """
@@ -52,7 +52,7 @@ class StreamAcceptor:
     def __init__(
         self, link: RedisLink, redis: RedisPersistence, timeout: float, unwritten: Unpersisted[Any] | None = None
     ) -> None:
-        """`unwritten` receives the events that Redis has confirmed, if somebody can append them again."""
+        """`unwritten` receives the events that Redis has confirmed, so that they can be appended again."""
         self._link = link
         self._redis = redis
         self._timeout = timeout
@@ -116,7 +116,7 @@ class _Turn:
         return future
 
     def end(self) -> int:
-        """Send everything, and behind it ask who listens; returns how many bytes that are."""
+        """Send everything, then ask who listens; returns the number of bytes."""
         self._commands.append(_ASK_LISTENERS)
         packed = b"".join(self._commands)
         try:
@@ -141,13 +141,13 @@ class _Turn:
         if not future.done():
             future.set_result(reply)
         elif not future.cancelled():
-            return  # given up: it is in the journal, and who brings it from there finds it and tells of it
+            return  # given up: it is in the journal, whose replay finds and publishes it
         self._accepted.append(self._events[number])
 
     def _end(self, reply: Any) -> None:
-        """Remember what Redis may not have written yet, and tell those who listen.
+        """Remember events that Redis may not have written yet, and publish them if anybody listens.
 
-        A Redis that does not say whether anybody listens is told to publish all the same.
+        If Redis does not say whether anybody listens, they are published too.
         """
         self._timer.cancel()
         if self._unwritten is not None and self._accepted:

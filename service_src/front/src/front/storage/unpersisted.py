@@ -1,8 +1,8 @@
 """Events that Redis has confirmed and may not have written to its append-only file yet.
 
-With `appendfsync everysec` Redis answers first and writes then: for up to two seconds while its disk is slow, and not
-at all while that is full. If it ends in between, what it has confirmed is gone. So it is remembered here until Redis
-says how little it has not written (`aof_buffer_length` of INFO), and is appended again when Redis was lost.
+With `appendfsync everysec` Redis responds first and writes later: up to two seconds later on a slow disk, never on a
+full one. If it exits in between, confirmed events are lost. So they are remembered here until Redis reports them as
+written (`aof_buffer_length` of INFO), and are appended again if Redis lost its data.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 
 
 class Unpersisted(Generic[T]):
-    """Remembers items in the order in which Redis was given them, and how many bytes each is in its file at least."""
+    """Remembers items in the order in which Redis received them, and the least bytes of each in its file."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self.bytes = 0
@@ -38,7 +38,7 @@ class Unpersisted(Generic[T]):
         self.bytes += size
 
     def written(self, left: int) -> list[T]:
-        """Forget, and return, what Redis has written when `left` bytes of all that it was given are not."""
+        """Remove and return the items that Redis has written, if the last `left` bytes are not written."""
         found = []
         while self._items and self.bytes - self._items[0][0] >= left:
             size, item = self._items.popleft()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from band import logger
-from front.http1.eager_task import started
+from band.platform import eager_task
 from front.http1.limits import MAX_AT_ONCE, STALLED_SECONDS, Bounds, kept_outside
 from front.websocket.frames import (
     BINARY,
@@ -31,14 +31,14 @@ MAX_MESSAGE_SECONDS: Final = 60.0
 HEARTBEAT_SECONDS: Final = 30.0
 """After so long without a byte a client is pinged; it may take as long to respond."""
 GOODBYE_SECONDS: Final = 1.0
-"""How long a client may take to answer a close frame; a stopping front has little time."""
+"""Seconds that a client gets to respond to a close frame; a stopping front has little time."""
 _MAX_CLOSE_BYTES: Final = 1024
 MAX_AHEAD_BYTES: Final = 16 * 1024
-"""Bytes that are read ahead of the message that is being answered, approximately."""
+"""Approximate bytes that are read ahead of the current message."""
 
 
 class WebSocket(asyncio.Protocol):
-    """Answers each message by `answer`, which never raises. `kept` counts as held for as long as it is open."""
+    """Passes each message to `answer`, which never raises. `kept` bytes count as held while it is open."""
 
     __slots__ = (
         "_answer", "_bounds", "_busy", "_closing", "_goodbye", "_kept", "_last_read_at", "_loop", "_on_error",
@@ -66,7 +66,7 @@ class WebSocket(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._busy = self._closing = self._paused = False
         self._goodbye = b""
-        """The close frame to send when the current message is answered."""
+        """The close frame to send after the current message."""
         self._stalled_since = self._unfinished_since = self._pinged_at = 0.0
         self._last_read_at = self._loop.time()
         self.address = address
@@ -84,7 +84,7 @@ class WebSocket(asyncio.Protocol):
             self.data_received(rest)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; messages that are complete are answered at once."""
+        """Parse the data; complete messages are processed at once."""
         self._last_read_at = self._loop.time()
         self._pinged_at = 0.0
         try:
@@ -108,11 +108,11 @@ class WebSocket(asyncio.Protocol):
         self._bounds.forget(self)
 
     def pause_writing(self) -> None:
-        """Read no more from a client that does not read, and answer nothing more before it does."""
+        """Stop reading and responding until the client reads."""
         self._stalled_since = self._loop.time()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Continue."""
         self._stalled_since = 0.0
         if not self._busy and not self._closing:
             self._work()
@@ -120,16 +120,16 @@ class WebSocket(asyncio.Protocol):
     # --- messages
 
     def _work(self) -> None:
-        """Begin to answer what is complete, and note what is kept."""
+        """Process complete messages, and report what is held."""
         if not self._busy:
             message = self._next()
             if message is not None:
                 self._busy = True
-                self._task = started(self._serve(message), self._loop)
+                self._task = eager_task(self._serve(message))
         self._count()
 
     async def _serve(self, message: Message) -> None:
-        """Answer a message, and those that came meanwhile."""
+        """Process a message, and those that arrived meanwhile."""
         following: Message | None = message
         done = 0
         while following is not None and not self._transport.is_closing():
@@ -172,7 +172,7 @@ class WebSocket(asyncio.Protocol):
         return message
 
     def _count(self, *, unread: bool = False) -> None:
-        """Report what is held of this client; read on when it is little, or a message is incomplete."""
+        """Report the bytes held for this client; continue reading if there are few, or a message is incomplete."""
         if self._closing:
             return
         reader = self._reader
@@ -209,7 +209,7 @@ class WebSocket(asyncio.Protocol):
             self._count(unread=True)
 
     def finish(self) -> None:
-        """Close when the current message is answered; the client reconnects to the next process."""
+        """Close after the current message; the client reconnects to the next process."""
         self._part(close_frame(GOING_AWAY, "restart"))
 
     def shed(self) -> None:

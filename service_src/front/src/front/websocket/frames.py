@@ -1,7 +1,7 @@
 """WebSocket frames (RFC 6455): parse a client's bytes to messages, serialize a server's frames.
 
-Messages are taken out one by one, so that a client that sends faster than it is answered fills a buffer of bytes and
-nothing else. A message is limited as a whole, however many frames it has and however well it is compressed.
+Messages are parsed one by one, so that a client that sends faster than we respond only fills a buffer of bytes. A
+message is limited as a whole, regardless of its number of frames and its compression.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class FrameReader:
         self._packed = False
 
     def feed(self, data: bytes) -> None:
-        """Take what came."""
+        """Add received data."""
         self._buffer += data
 
     @property
@@ -97,7 +97,7 @@ class FrameReader:
         return None
 
     def _frame(self) -> tuple[bool, int, bytes] | None:
-        """Return the next frame; None (and the buffer without what was read) when it is not complete."""
+        """Return the next frame; None if it is not complete."""
         buffer, at = self._buffer, self._at
         if len(buffer) - at >= 2:
             first, second = buffer[at], buffer[at + 1]

@@ -7,17 +7,16 @@ import random
 import traceback
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from band import logger
-from band.platform import Metrics, exponential, run_forever
+from band.platform import Metrics, exponential, run_forever, wait_until_set
 from geo.dataset.errors import BadData, DatasetError
 from geo.dataset.http import Http
 from geo.dataset.source import Fetched, Source, Visit
-from geo.dataset.state import age_days, utc_now
+from geo.dataset.state import State, age_days, utc_now
 from geo.dataset.store import Checker, Loaded, Loader, Store
 
 T = TypeVar("T")
@@ -84,8 +83,7 @@ class Dataset(Generic[T]):
         await run_forever(f"dataset {self.name}", self._keep_fresh)
 
     async def _keep_fresh(self) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), self._wait_seconds())
+        await wait_until_set(self._woken, self._wait_seconds())
         self._woken.clear()
         await self.refresh()
 
@@ -257,7 +255,7 @@ class Dataset(Generic[T]):
         if state is None:
             return facts
         if self.value is not None:
-            facts |= self._describe()
+            facts |= self._describe(state)
         facts |= {
             "checked_at": state.checked_at or None,
             "next_check": state.next_check or None,
@@ -267,10 +265,7 @@ class Dataset(Generic[T]):
         }
         return facts
 
-    def _describe(self) -> dict[str, Any]:
-        if self._store is None:
-            return {}
-        state = self._store.state
+    def _describe(self, state: State) -> dict[str, Any]:
         age = age_days(state.build_date or state.fetched_at)
         facts: dict[str, Any] = {
             "source": state.source,

@@ -82,7 +82,7 @@ class Store(Generic[T]):
             known = self.state.checked and digest == self.state.sha256
             loaded = self._open(self.path, check=not known)
         except BadData:
-            self._put_aside(self.path)
+            self.path.replace(self.broken)
             self._forget()
             raise
         if digest != self.state.sha256:  # someone laid a file of their own over ours
@@ -106,7 +106,7 @@ class Store(Generic[T]):
             path = fetched.unpack(path)
             loaded = self._open(path, check=True)
         except BadData as error:
-            self._put_aside(path)
+            path.replace(self.broken)
             if not isinstance(error, WrongChecksum):
                 fetched.validator.refused = str(error)
                 self.state.validators[source] = fetched.validator
@@ -157,9 +157,6 @@ class Store(Generic[T]):
 
     def _refused(self) -> dict[str, Validator]:
         return {name: known for name, known in self.state.validators.items() if known.refused}
-
-    def _put_aside(self, path: Path) -> None:
-        path.replace(self.broken)
 
     def validator(self, source: str) -> Validator:
         """Return what is remembered of a source's last file."""

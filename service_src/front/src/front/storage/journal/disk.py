@@ -22,7 +22,7 @@ class Disk:
             view = view[os.write(descriptor, view) :]
 
     def sync(self, descriptor: int) -> None:
-        """Wait until what was written is on the disk."""
+        """Wait until written data is on the disk."""
         os.fdatasync(descriptor)
 
     def truncate(self, descriptor: int, size: int) -> None:
@@ -43,7 +43,7 @@ class Disk:
 
 
 class FolderLock:
-    """A folder that belongs to one process for as long as it lives; the kernel gives it back when the process dies."""
+    """A folder locked by one process while it lives; the kernel releases the lock when the process dies."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,12 +1,12 @@
-"""The format of a segment on disk, and how it is read after whatever a crash or a bad disk did to it.
+"""The format of a segment on disk, and reading it after a crash or disk damage.
 
 ::
 
     segment  = 8 bytes of magic, then records until its end
     record   = marker (4 bytes) · length of the event · length of the trace · CRC32 · event · trace
 
-Numbers are little-endian 32 bit; the checksum covers both lengths and both texts. Events are UTF-8, in which the bytes
-FF and FE never stand: behind a damaged record the next marker is found again.
+Numbers are little-endian 32 bit; the checksum covers both lengths and both texts. Events are UTF-8, which never has the
+bytes FF and FE, so the next marker after a damaged record can be found.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """What a segment holds: whole records in order, damaged stretches `(start, end)`, bytes of a torn tail."""
+    """The contents of a segment: whole records in order, damaged ranges `(start, end)`, bytes of a torn tail."""
 
     entries: list[Entry]
     damaged: list[tuple[int, int]]
@@ -45,7 +45,7 @@ def pack(payload: bytes, trace: bytes) -> bytes:
 
 
 def scan(data: bytes) -> Scan:
-    """Read a whole segment. What is not a record is damaged when a record follows, else the torn tail."""
+    """Read a whole segment. Invalid bytes are damage if a record follows, else the torn tail."""
     entries: list[Entry] = []
     damaged: list[tuple[int, int]] = []
     position = len(MAGIC) if data.startswith(MAGIC) else 0

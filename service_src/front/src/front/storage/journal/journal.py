@@ -1,7 +1,7 @@
-"""The journal of one front process: a bounded number of bytes of events on its own disk.
+"""The journal of one front process: a limited number of bytes of events on its own disk.
 
-Each process has a folder of its own, `w0`, `w1` …: the first one that no living process holds. What a process before
-it left there, or in a folder that nobody holds any more, becomes its own backlog.
+Each process has its own folder, `w0`, `w1` …: the first one that is not locked by a living process. Events that an
+earlier process left there, or in an unlocked folder, become its own backlog.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ KEEP_SECONDS = 3.0
 _ORDINARY_BYTES = 4096
 """Records up to this size are treated alike."""
 _ROOM_FACTOR = 256
-"""Of its own size: so much room a record needs, at most an eighth of the journal. So large ones are refused first."""
+"""A record needs this many times its size free, at most an eighth of the journal: large ones are refused first."""
 _MAX_DAMAGED_BYTES = 16 * 1024 * 1024
 _RETRY_AFTER_SECONDS = 5
 
 
 class Journal:
-    """Takes records, hands out closed segments in order, removes what was replayed."""
+    """Accepts records, returns closed segments in order, removes replayed ones."""
 
     def __init__(self, root: Path, most_bytes: int, disk: Disk | None = None, segment_bytes: int = 0) -> None:
         self.most_bytes = most_bytes
@@ -61,9 +61,9 @@ class Journal:
     # --- life
 
     def open(self) -> None:
-        """Take a folder and read what lies there, which may be much: call it in a thread.
+        """Lock a folder and read its contents, which may be large: call it in a thread.
 
-        A disk that refuses is remembered in `failure`, never raised.
+        A disk error is stored in `failure`, never raised.
         """
         self._started_ms = time.time_ns() // 1_000_000
         try:
@@ -80,9 +80,9 @@ class Journal:
                 self._lock = None
 
     async def try_disk(self) -> bool:
-        """Find out whether the disk takes events, and open the journal unless it is open; `unusable` tells.
+        """Check whether the disk can be written, and open the journal unless it is open; see `unusable`.
 
-        Returns whether it was opened by this.
+        Returns whether this call opened it.
         """
         opens = self._writer is None
         if opens:
@@ -105,7 +105,7 @@ class Journal:
     # --- taking
 
     def refusal(self) -> str:
-        """Return why a record would not be taken now; empty when it would."""
+        """Return why a record would be refused now; empty if it would be accepted."""
         if self._writer is None:
             return self.failure
         if self._writer.resting:
@@ -161,7 +161,7 @@ class Journal:
     # --- handing out
 
     async def sealed(self) -> list[Segment]:
-        """Return all segments that wait, oldest first; what is appended from now on stands in later ones."""
+        """Return all waiting segments, oldest first; records appended from now on go to later ones."""
         if self._writer is not None:
             self._backlog += await self._writer.seal()
         return list(self._backlog)
@@ -177,7 +177,7 @@ class Journal:
             await self._writer.idle()
 
     def read(self, segment: Segment) -> Scan:
-        """Return what a closed segment holds. Damaged stretches are put aside and counted. May raise OSError."""
+        """Return the contents of a closed segment. Damaged ranges are set aside and counted. May raise OSError."""
         with segment.path.open("rb") as file:
             data = file.read(segment.size)
         found = scan(data)
@@ -189,11 +189,11 @@ class Journal:
         return found
 
     def is_older(self, segment: Segment) -> bool:
-        """Return whether a segment was begun before this process was."""
+        """Return whether a segment is older than this process."""
         return segment.created_ms < self._started_ms
 
     def older_elsewhere(self) -> bool:
-        """Return whether another folder holds events from before this process began: new ones come after those."""
+        """Return whether another folder has events from before this process: they come before new ones."""
         own = self._lock.folder if self._lock is not None else None
         return any(
             path.parent != own and 0 < created_of(path) < self._started_ms for path in self._root.glob(f"w*/*{SUFFIX}")
@@ -225,7 +225,7 @@ class Journal:
             self._replayed.pop(0)
 
     async def adopt(self) -> int:
-        """Take over what lies in folders that no living process holds; returns the number of segments."""
+        """Take over the segments of folders without a living process; returns their number."""
         found = await asyncio.to_thread(self._take_from_the_dead)
         self._backlog += found
         return len(found)
@@ -255,7 +255,7 @@ class Journal:
 
     @property
     def age_s(self) -> float:
-        """Seconds since the oldest waiting segment was begun; 0 without one."""
+        """Age of the oldest waiting segment in seconds; 0 without one."""
         begun = min((segment.created_ms for segment in self._segments() if segment.records), default=None)
         return 0.0 if begun is None else max(0.0, time.time() - begun / 1000)
 
@@ -282,7 +282,7 @@ class Journal:
             yield Segment(path, size, len(scan(path.read_bytes()).entries), created_of(path))
 
     def _take_from_the_dead(self) -> list[Segment]:
-        """Move the segments of folders that nobody holds into the own one. Reads each of them: not for the loop."""
+        """Move the segments of unlocked folders into our own. Reads all of them: not for the event loop."""
         lock, writer = self._lock, self._writer
         found: list[Segment] = []
         if lock is None or writer is None:

@@ -1,4 +1,4 @@
-"""Appends to the journal: many that wait share one write and one fsync, and are answered after it."""
+"""Appends to the journal: waiting records share one write and one fsync."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def number_of(path: Path) -> int:
 
 
 def created_of(path: Path) -> int:
-    """Return when it was begun, in milliseconds since 1970."""
+    """Return when it was created, in milliseconds since 1970."""
     return _part_of(path, 1)
 
 
@@ -71,7 +71,7 @@ def _refusal_of(error: Exception) -> str:
 
 
 class JournalWriter:
-    """Writes segments into one folder, in a thread of its own; everything else happens on the event loop."""
+    """Writes segments into one folder, in its own thread; everything else happens in the event loop."""
 
     def __init__(self, folder: Path, first_number: int, disk: Disk | None = None, segment_bytes: int = 0) -> None:
         self.failure = ""
@@ -100,12 +100,12 @@ class JournalWriter:
         return bool(self.failure) and time.monotonic() - self._failed_at < _TRY_AGAIN_SECONDS
 
     def open_segments(self) -> list[Segment]:
-        """Return the segments that nobody has asked for yet, the one that is written to included."""
+        """Return the segments that were not returned yet, including the current one."""
         current = self._current
         return [*self._sealed, current[0]] if current else list(self._sealed)
 
     def take_number(self) -> int:
-        """Return a number for a segment that comes from elsewhere, behind all that were begun. Any thread may ask."""
+        """Return a number for an adopted segment, after all existing ones. Thread-safe."""
         return next(self._numbers)
 
     def append(self, record: bytes) -> asyncio.Future[None]:
@@ -118,7 +118,7 @@ class JournalWriter:
         return future
 
     async def try_disk(self) -> None:
-        """Find out whether the disk takes a file; `failure` tells. No event is refused for what is found."""
+        """Check whether the disk accepts a file; see `failure`. The result does not cause events to be refused."""
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._write_probe, bool(self.failure))
             self.failure = ""
@@ -225,9 +225,9 @@ class JournalWriter:
             self._remove(segment.path, descriptor)
 
     def _give_up_current(self) -> None:
-        """Cut off what was refused, and never write to this file again.
+        """Truncate the refused records, and never write to this file again.
 
-        After a failed fsync the kernel may have thrown the pages away and call the next fsync a success.
+        After a failed fsync the kernel may have dropped the pages and report success for the next one.
         """
         if self._current is None:
             return
