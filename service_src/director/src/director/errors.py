@@ -2,8 +2,8 @@
 
 DirectorError
 ├── BadParameter 400      a parameter is unknown, missing or of the wrong type
-├── Refused 403           the guard does not let this request in
-│   ├── TokenMissing      … because it shows no token
+├── Refused 403           the access check refuses this request
+│   ├── TokenMissing      … because it has no token
 │   │   └── WrongToken    … or a wrong one
 │   └── TooManyGuesses 429 wrong tokens from one address
 ├── NotFound 404          no such service, image, method or route
@@ -12,11 +12,11 @@ DirectorError
 ├── ServiceFailed 502     the build or the service failed; carries its last log lines
 │   ├── BuildFailed
 │   ├── DockerUnavailable    the Docker Engine did not do what it was asked
-│   │   ├── DockerAway       … because it cannot be reached, or did not answer in time
+│   │   ├── DockerAway       … because it cannot be reached, or did not respond in time
 │   │   └── DockerRefused    … and said why; `engine_status` is its HTTP status
 │   │       └── PortTaken
 │   └── RedisUnavailable
-├── TimedOut 504          it did not answer in time
+├── TimedOut 504          it did not respond in time
 └── ConfigError           the settings are impossible; the director does not start
 """
 
@@ -43,7 +43,7 @@ class DirectorError(Exception):
         self.facts = facts
 
     def body(self) -> dict[str, Any]:
-        """Return the JSON body of an error answer: `{"error": {"code", "message", "hint", …facts}}`."""
+        """Return the JSON body of an error response: `{"error": {"code", "message", "hint", …facts}}`."""
         return {"error": {"code": self.code, "message": self.message, "hint": self.hint, **self.facts}}
 
 
@@ -72,7 +72,7 @@ class WrongToken(TokenMissing):
 
 
 class TooManyGuesses(Refused):
-    """An address shows wrong tokens faster than they are answered; `retry_after` is in seconds."""
+    """An address sends too many wrong tokens; `retry_after` is in seconds."""
 
     status, code = 429, "too_many_guesses"
 
@@ -88,7 +88,7 @@ class NotFound(DirectorError):
 
 
 class Conflict(DirectorError):
-    """What is asked for is not possible in the present state."""
+    """The request is not possible in the current state."""
 
     status, code = 409, "conflict"
 
@@ -106,7 +106,7 @@ class ServiceFailed(DirectorError):
 
 
 class BuildFailed(ServiceFailed):
-    """The image could not be built: `facts["log"]` holds the failing step's last lines."""
+    """The image could not be built: `facts["log"]` has the failing step's last lines."""
 
     code = "build_failed"
 
@@ -118,13 +118,13 @@ class DockerUnavailable(ServiceFailed):
 
 
 class DockerAway(DockerUnavailable):
-    """The Docker Engine cannot be reached, or did not answer in time: the same call may succeed later."""
+    """The Docker Engine cannot be reached, or did not respond in time: the same call may succeed later."""
 
     code = "docker_unavailable"
 
 
 class DockerRefused(DockerUnavailable):
-    """The Docker Engine answered with an error. `engine_status` is the HTTP status of its response."""
+    """The Docker Engine responded with an error. `engine_status` is its HTTP status."""
 
     code = "docker_refused"
 
@@ -134,19 +134,19 @@ class DockerRefused(DockerUnavailable):
 
 
 class PortTaken(DockerRefused):
-    """A host port of the container is taken."""
+    """A host port of the container is in use."""
 
     code = "port_taken"
 
 
 class RedisUnavailable(ServiceFailed):
-    """Redis does not answer."""
+    """Redis does not respond."""
 
     code = "redis_unavailable"
 
 
 class TimedOut(DirectorError):
-    """It did not answer in time."""
+    """It did not respond in time."""
 
     status, code = 504, "timeout"
 
@@ -158,11 +158,11 @@ class ConfigError(DirectorError):
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return the beginning of a hint that names what somebody may have meant; empty when nothing is near."""
+    """Return a hint with the nearest name; empty if none is near."""
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=cutoff)
     return f"did you mean {near[0]!r}? " if near else ""
 
 
 def shown_key(key: str) -> str:
-    """Return a parameter's name for a message: what is no name may be a body sent the wrong way, secrets and all."""
+    """Return a parameter's name for a message; an odd one is hidden, as it may be a misplaced body with secrets."""
     return repr(key) if len(key) <= 80 and _PLAIN.fullmatch(key) else "with an invalid name"

@@ -1,4 +1,4 @@
-"""One lock a service: requests for it are served one after another, and the reconciler keeps away meanwhile."""
+"""One lock per service: its requests are served one after another, and the reconciler waits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from director.errors import Conflict
 
 
 class Locks:
-    """Locks by name; one that nobody holds or waits for is forgotten."""
+    """Locks by name; unused ones are dropped."""
 
     def __init__(self) -> None:
         self._locks: dict[str, asyncio.Lock] = {}
@@ -21,7 +21,7 @@ class Locks:
 
     @property
     def busy(self) -> frozenset[str]:
-        """Names that somebody holds or waits for."""
+        """Names whose lock is held or waited for."""
         return frozenset(self._locks)
 
     @asynccontextmanager
@@ -53,7 +53,7 @@ class Locks:
             yield
         except asyncio.CancelledError:
             if task not in self._interrupted or task.uncancel() > before:
-                raise  # somebody else's: the director is stopping
+                raise  # not ours: the director is stopping
             what = f"{name} was {self._interrupted[task]} while it was being built or started"
             raise Conflict(what, f"GET /run/{name} runs it again", service=name) from None
         finally:
@@ -61,7 +61,7 @@ class Locks:
             self._interrupted.pop(task, None)
 
     def interrupt(self, name: str, how: str) -> bool:
-        """Cancel what is interruptible under a name; returns whether there was anything. `how`: what was done to it."""
+        """Cancel the interruptible blocks of a name; return whether there were any. `how`: for the error."""
         tasks = [task for task, at in self._interruptible.items() if at == name and task not in self._interrupted]
         for task in tasks:
             self._interrupted[task] = how

@@ -13,16 +13,16 @@ import msgspec
 S = TypeVar("S", bound=msgspec.Struct)
 MASK = "***"
 SHORTEST = 6
-"""Characters of a value below which it would also mask what is no secret."""
+"""Characters below which a value is too short to mask: it would hide harmless text."""
 SHORTEST_LINE = 8
-"""Characters of a line of a longer secret (a PEM key) below which it may also be what is no secret."""
+"""Characters below which a line of a longer secret (a PEM key) is not masked: it may be harmless text."""
 _LINE_END = re.compile(r"[\r\n]|\\r|\\n")
 _SECRET_KEY = re.compile(
     r"(pass(word|wd|phrase)?|secret|token|credential|private|auth|cookie|salt|signature|webhook"
     r"|licen[sc]e|api_?key|access_?key|_key$|^key$|_pwd$|^pwd$)",
     re.IGNORECASE,
 )
-# A scheme has an end: without one, a long word in somebody's output would be gone through from each of its letters.
+# A scheme is short: without a limit, a long word in the output would be scanned from each of its letters.
 _URL_PASSWORD = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)(?P<user>[^\s:/@?#]*):(?P<password>[^\s/]+)@", re.IGNORECASE
 )
@@ -34,11 +34,11 @@ _QUERY_SECRET = re.compile(
 _SECRET_END = re.compile(r"(or[dt]|d|s|[_-]?key)?[_-]?\d*", re.IGNORECASE)
 """What may follow the secret word of a query's key that surely names a secret: `password`, `tokens`, `token2`."""
 LONG_SECRET = 12
-"""Characters of a query's value that is taken for a secret although its key (`tokenType`) may name something else."""
+"""Characters from which a query's value counts as a secret although its key (`tokenType`) may mean something else."""
 
 
 def is_secret(key: str, declared: Collection[str] = ()) -> bool:
-    """Tell whether the value of environment variable `key` is secret: declared in band.yml, or by its name."""
+    """Return whether environment variable `key` is secret: declared in band.yml, or by its name."""
     return key in declared or bool(_SECRET_KEY.search(key))
 
 
@@ -66,10 +66,10 @@ def mask_tree(value: Any, declared: Collection[str] = (), key: str = "") -> Any:
 
 
 def secret_values(env: Mapping[str, str], declared: Collection[str] = ()) -> tuple[str, ...]:
-    """Return the values of `env` that must not appear in a text, longest first; very short ones are left out.
+    """Return the values of `env` that must not appear in a text, longest first, without very short ones.
 
-    Each stands there as it is, and as it would in JSON or in a URL; of one with several lines each line too, because
-    logs are masked line by line.
+    Each is included as is, and as written in JSON or in a URL; of one with several lines each line too, because logs
+    are masked line by line.
     """
     found = {value for key, value in env.items() if len(value) >= SHORTEST and is_secret(key, declared)}
     found |= {line for value in found for line in _lines(value)}

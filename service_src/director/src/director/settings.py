@@ -31,7 +31,7 @@ def _variable(field: str) -> str:
 
 
 class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_variable):
-    """What the director was told. Durations in seconds, `prune_age` in days, `no_events_minutes` in minutes."""
+    """The director's settings. Durations in seconds, `prune_age` in days, `no_events_minutes` in minutes."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=1, le=99_999)] = 10000
@@ -73,7 +73,7 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_variab
     """Variables with the prefix BAND_ that are no setting, nor nearly one."""
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with values that have the right type."""
+        """Yield the problems of values that have the right type."""
         for name, pattern in (("namespace", NAMESPACE_PATTERN), ("memory", MEMORY_PATTERN)):
             value = getattr(self, name)
             if not re.fullmatch(pattern, value):
@@ -149,7 +149,7 @@ def _redis_dsn(env: Mapping[str, str], problems: list[str]) -> str:
 
 
 def builtin_home(package: Path) -> Path | None:
-    """Return the folder that holds `band_images` and `service_src`: the repository of a checkout, else the image's."""
+    """Return the folder with `band_images` and `service_src`: that of a checkout, else the image's."""
     candidates: Iterable[Path] = [*package.parents, Path("/usr/share/rockstat")]
     return next(
         (home for home in candidates if (home / "band_images").is_dir() and (home / "service_src").is_dir()), None

@@ -1,4 +1,4 @@
-"""Where the director runs: in which container and network, published how, and what services get because of that."""
+"""The director's surroundings: its container, networks and published ports, and the platform settings that follow."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from director.redis.users import RedisUsers
 from director.settings import DirectorSettings
 
 DOCKER_PATIENCE = 60.0
-"""Seconds that a director in a container waits at start for the engine it runs on."""
+"""Seconds that a director in a container waits at start for its engine."""
 
 
 async def find_self(engine: DockerEngine, settings: DirectorSettings) -> OwnContainer | None:
-    """Return the director's own container (None on a host), after making sure that it may listen as it is published.
+    """Return the director's own container (None on a host), after checking that its port is not exposed.
 
     Raises:
-        ConfigError: it can be reached from other machines without a token, or Docker cannot be asked about that.
+        ConfigError: other machines can reach it without a token, or Docker is unavailable.
     """
     if own_id() is None:
         check_exposure(token=bool(settings.token), host=settings.host, in_container=False)
@@ -56,7 +56,7 @@ async def _ask_about_self(engine: DockerEngine) -> OwnContainer | None:
 def surroundings(
     settings: DirectorSettings, own: OwnContainer | None, users: RedisUsers | None = None
 ) -> PlatformConfig:
-    """Return what every service gets; without BAND_NETWORK they join the network of the director's own container."""
+    """Return the platform settings; without BAND_NETWORK services join the network of the director's container."""
     found = [name for name in (own.networks if own else ()) if name not in {"bridge", "host", "none"}]
     env = {
         "HOST": "0.0.0.0",  # noqa: S104 - in its container

@@ -1,6 +1,6 @@
-"""Tells somebody outside what happened to a service: POST of a JSON object, tried again with back-off, never awaited.
+"""The webhook: POSTs of JSON objects about services, retried with backoff, never awaited.
 
-The address may hold a secret (chat services put a token into the path): it stands in no log line and no error.
+The URL may contain a secret (chat services put a token into the path), so it is in no log line and no error.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ SENTENCES: Mapping[Happened, str] = {
     "no_events": "no events received for {minutes} minutes",
     "events_resumed": "events are arriving again",
 }
-"""What is said in `text`, which chat programs show."""
+"""The sentences for `text`, which chat programs show."""
 WAITING = 100
 """Messages that wait at most; then the oldest is dropped."""
 TIMEOUT = 10.0
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 300.0
 ATTEMPTS = 8
-"""With delays of up to 1, 2, 4 … 64 s: what cannot be told for a minute or two is dropped."""
+"""With delays of up to 1, 2, 4 … 64 s: a message that fails for a minute or two is dropped."""
 
 
 class Webhook:
@@ -61,7 +61,7 @@ class Webhook:
         return self._url is not None
 
     def tell(self, event: Happened, service: str, **facts: Any) -> None:
-        """Have it told that something happened; returns at once. `facts` hold no secret: they leave the host."""
+        """Queue a message; returns at once. `facts` must not contain secrets: they leave the host."""
         if self._url is None:
             return
         if self._queue.full():
@@ -96,7 +96,7 @@ class Webhook:
         self._drop(message, reason)
 
     async def _post(self, session: aiohttp.ClientSession, message: dict[str, Any]) -> tuple[int, str]:
-        """Return the status of the answer (0 without one) and what is to be said of it."""
+        """Return the status of the response (0 without one) and a description."""
         body, headers = msgspec.json.encode(message), {"Content-Type": "application/json"}
         try:
             async with session.post(self._url or "", data=body, headers=headers, allow_redirects=False) as answer:

@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def work(settings: FrontSettings, process: WorkerProcess) -> None:
-    """Be one process that takes events."""
+    """Run one process that accepts events."""
     service = Service()  # made here and not at import: each worker is a fork, and has one of its own
     FrontService(service, Front(settings, process, service)).register()
     given: dict[str, Any] = {**band.settings}

@@ -92,7 +92,7 @@ class Front:
         self.listeners = Listeners(settings, server, http.answer)
 
     async def open(self) -> None:
-        """Open the journal, then the ports. OSError when one is taken."""
+        """Open the journal, then the ports. OSError if one is in use."""
         await self.cluster.open()
         if self.journal is not None:
             await self.journal.open()

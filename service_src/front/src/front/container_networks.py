@@ -1,7 +1,7 @@
 """The networks of this container, from the kernel's routing tables.
 
-A port that Docker publishes is reached through the container's gateway: by Docker's user-space proxy, or by a rule of
-the host that puts its own address in. So what comes from the gateway comes from the host, a proxy there included.
+A published port is reached through the container's gateway, by Docker's user-space proxy or a rule of the host that
+sets its own address. So connections from the gateway come from the host, including a proxy there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Surroundings(NamedTuple):
 
 
 def surroundings(proc: Path = _PROC, marks: Iterable[Path] = _CONTAINER_MARKS) -> Surroundings:
-    """Return the networks of this container; none outside of one, where a gateway is the way to everybody."""
+    """Return the networks of this container; none outside a container, where the gateway leads to everybody."""
     if not any(mark.exists() for mark in marks):
         return Surroundings()
     routes = [*_routes_v4(_lines(proc / "route")[1:]), *_routes_v6(_lines(proc / "ipv6_route"))]

@@ -4,7 +4,7 @@ FrontError
 ├── UnusableRow        a registration that front cannot use: it is left out
 ├── BadRequest         the client's request cannot become an event: 400, or 413 when it is too large
 └── NotAccepted        the event could not be stored; the client should send it again: 503
-    └── Overloaded     too much is held for other clients: 503
+    └── Overloaded     a limit on what is held for clients is reached: 503
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class UnusableRow(FrontError):
 
 
 class BadRequest(FrontError):
-    """A request that cannot become an event. `code` counts it, `reason` tells the client what to change."""
+    """A request that cannot become an event. `code` is its counter, `reason` tells the client what to change."""
 
     def __init__(self, code: str, reason: str, status: int = 400) -> None:
         super().__init__(reason)
@@ -38,4 +38,4 @@ class NotAccepted(FrontError):
 
 
 class Overloaded(NotAccepted):
-    """Too much is held for other clients now."""
+    """A limit on what is held for clients is reached."""

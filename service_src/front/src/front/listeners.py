@@ -26,7 +26,7 @@ class Listeners:
         """The number of the event port once it is open."""
 
     async def open(self, listening: socket.socket | None = None) -> None:
-        """Open the ports; the event port may be a socket that listens already. OSError when one is taken."""
+        """Open the ports; the event port may be a listening socket. OSError if one is in use."""
         settings = self._settings
         listening = listening or listening_socket(settings.event_host, settings.event_port)
         if settings.ws_port:
@@ -41,6 +41,6 @@ class Listeners:
 
 
 async def _refuse(_request: Request) -> Response:
-    """Answer what is not a WebSocket on the port for WebSockets alone, where clients of the original look for it."""
+    """Respond to requests that are not WebSockets on the port for WebSockets only, which the original's clients use."""
     top = head(400, len(_NOT_A_WEBSOCKET), JSON, "*", "", 0, keep_alive=False)
     return Response(top + _NOT_A_WEBSOCKET, keep_alive=False)

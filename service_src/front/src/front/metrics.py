@@ -23,15 +23,15 @@ LABELLED: Final[Mapping[str, tuple[str, str, str]]] = {
     "rejected": ("code", "Refused requests, by the code in the response.", "rejected_"),
     "enricher_timeouts": ("service", "Events for which an enricher missed its deadline.", "enricher_silent_"),
 }
-"""Counters with a label: its name, what is counted, and how the counter of each value was called before: a name that
-goes with the next release."""
+"""Counters with a label: the label, the help, and the former name of each value's counter, which the next release
+removes."""
 MAX_VALUES: Final = 1000
 """Values of one label; beyond it, services that come and go are counted as `other`."""
 _ODD = re.compile(r"[^a-zA-Z0-9_]")
 
 
 class Counters:
-    """Counters that cost a dictionary look-up."""
+    """Counters that cost a dictionary lookup."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics

@@ -13,7 +13,7 @@ CGROUP: Final = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class WorkerProcess:
-    """A worker's number among `count`, and what its supervisor gave it. A front of one process has no supervisor."""
+    """A worker's number among `count`, and its link to the supervisor. A front of one process has none."""
 
     number: int = 0
     count: int = 1
@@ -32,7 +32,7 @@ def cores(cgroup: Path = CGROUP) -> int:
         try:
             quota, period = [int(word) for file in files for word in (cgroup / file).read_text().split()]
         except (OSError, ValueError):
-            continue  # no such cgroup, or no limit (`max`): then the cores are what there is
+            continue  # no such cgroup, or no limit (`max`): use the cores
         if quota > 0 and period > 0:
             allowed = min(allowed, -(-quota // period))
     return max(1, allowed)

@@ -44,7 +44,7 @@ class FrontService:
         service.cleanup(app.close)
 
     async def status(self, register: Any = None, state_hash: Any = None, **_more: Any) -> dict[str, Any] | None:
-        """Take the registrations of all services and tell how front is; None when it has them already.
+        """Apply the registrations of all services and return front's status; None if they are unchanged.
 
         Anybody on the bus can call this. Where Redis has named users, only what the director keeps there is taken.
         """
@@ -93,7 +93,7 @@ class FrontService:
             await app.registrations.recall(RECALL_LATE_SECONDS)
 
     def _stop_without_supervisor(self) -> None:
-        """Stop as soon as the supervisor is gone, however it ended: nobody else would stop this worker."""
+        """Stop as soon as the supervisor is gone, however it exited: nobody else would stop this worker."""
         pipe = self._app.process.supervisor
         if pipe is not None:
             loop = asyncio.get_running_loop()

@@ -89,7 +89,7 @@ class FrontSettings(msgspec.Struct, frozen=True):
     fpid: str
     trusted_proxies: tuple[Network, ...]
     allowed_hosts: tuple[str, ...]
-    """Further names under which health and metrics may be asked for."""
+    """Further host names under which health and metrics may be requested."""
     redirect_hosts: tuple[str, ...]
     workers: int
     """Processes that take events."""
@@ -113,12 +113,12 @@ class FrontSettings(msgspec.Struct, frozen=True):
     max_websockets: Connections = 1000
     max_websockets_per_address: Connections = 100
     max_held_mb: Mebibytes = 32
-    """MiB that are held of requests and messages that are incomplete, wait, or whose responses are not read."""
+    """MiB held for incomplete or waiting requests and messages, and for unread responses."""
     ip_hash_key: Secret = Secret()
     redirect_key: Secret = Secret()
     stored: bool = True
     require_consent: bool = False
-    """Whether a visitor who has not consented is treated as one who refused."""
+    """Whether a visitor without consent is treated like one who refused."""
     worker_id: Annotated[int, msgspec.Meta(ge=0, le=1023)] = 0
     ws_port: Port = 0
     """A second port for WebSocket clients of the original (it used its port + 2); 0: only `/wss` on the main port."""
@@ -153,12 +153,12 @@ class FrontSettings(msgspec.Struct, frozen=True):
 
     @property
     def near(self) -> tuple[Network, ...]:
-        """Who may see health and metrics: this container's own networks, and the proxies."""
+        """The networks that may request health and metrics: this container's own, and the proxies."""
         return (*_networks(LOOPBACK), *surroundings().attached, *self.trusted_proxies)
 
     @property
     def limits(self) -> Limits:
-        """What one worker takes: its share."""
+        """The limits of one worker: its share."""
 
         def share(whole: int) -> int:
             return -(-whole // self.workers)

@@ -1,4 +1,4 @@
-"""What the director tells Prometheus: of the services, of itself, of its requests. Labels are names, never values."""
+"""Metrics for Prometheus: of services, requests and the director itself. Labels are names, never values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STATES = tuple(word for word in get_args(State) if word != "removed")
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _DAY = 86_400
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Upper bounds in seconds: an answer from memory takes one, a build two digits of seconds."""
+"""Upper bounds in seconds: a response from memory takes a millisecond, a build up to a minute or more."""
 
 _GAUGES: tuple[tuple[str, str, Callable[[ServiceRow], float | None]], ...] = (
     ("up", "1 while the service's container runs.", lambda row: row.state == "running"),
@@ -67,7 +67,7 @@ class RequestCounts:
         )
 
     def answered(self, endpoint: str, status: int, seconds: float | None) -> None:
-        """Count one answer; `seconds` is None for what streams until the client goes."""
+        """Count a response; `seconds` is None for a stream that lasts until the client disconnects."""
         self._counts.labels(endpoint, str(status)).inc()
         if seconds is not None:
             self._seconds.labels(endpoint).observe(seconds)

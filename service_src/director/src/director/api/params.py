@@ -43,10 +43,10 @@ class ServiceParams(Nothing, frozen=True):
 
 
 class RunParams(ServiceParams, frozen=True):
-    """What to run, and how from now on. `env` and `limits` replace what was given before; left out, that stays.
+    """What to run, and with which settings from now on. `env` and `limits` replace earlier ones; omitted, those stay.
 
-    With `wait` the answer comes once the container before has ended: from then on no event meets the old settings.
-    With `progress` it is text: a line for each step while it is done, and then the response or the error as JSON.
+    With `wait` the response comes when the old container has stopped: from then on no event meets the old settings.
+    With `progress` it is text: a line for each step as it happens, then the response or the error as JSON.
     """
 
     env: dict[EnvKey, EnvValue] | None = None
@@ -70,7 +70,7 @@ class RollbackParams(ServiceParams, frozen=True):
 
 
 class PruneParams(Nothing, frozen=True):
-    """Whether to remove what may go; without it, only tell."""
+    """Whether to remove what is unused; otherwise it is only listed."""
 
     apply: bool = False
 
@@ -94,7 +94,7 @@ class RebuildParams(Nothing, frozen=True):
 
 
 class LogsParams(ServiceParams, frozen=True):
-    """The service, how many of its last lines, and whether to go on as they come."""
+    """The service, how many of its last lines, and whether to follow the output."""
 
     tail: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 100
     follow: bool = False
@@ -113,7 +113,7 @@ StreamIds = Annotated[
 
 
 class TraceParams(Nothing, frozen=True):
-    """The event; how many entries to look at, and behind which entry to go on."""
+    """The event; how many entries to search, and after which entry to continue."""
 
     id: EventId
     after: StreamId | None = None
@@ -132,9 +132,9 @@ EventKey = Annotated[str, msgspec.Meta(max_length=256, description="an event's k
 
 
 class EventsParams(Nothing, frozen=True):
-    """Which events: of a key, of a visitor, between two places; how many, from which entry on backwards.
+    """Which events: of a key, of a visitor, between two places; how many, and before which entry.
 
-    At most `scan` entries are looked at. The response names the entry from which the next page goes on (`before`).
+    At most `scan` entries are searched. `before` in the response is the parameter for the next page.
     """
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
@@ -147,9 +147,9 @@ class EventsParams(Nothing, frozen=True):
 
 
 class ReplayEventsParams(ServiceParams, frozen=True):
-    """The service, and which events of the stream its listener gets once more; without `from` only how it goes.
+    """The service, and which events of the stream its listener gets again; without `from`, only the progress.
 
-    `stop` ends the replay that is running, `resume` goes on with one that stopped.
+    `stop` stops a running replay, `resume` continues a stopped one.
     """
 
     start: Place | None = msgspec.field(default=None, name="from")
@@ -194,7 +194,7 @@ class ConfigParams(msgspec.Struct, frozen=True):
 
 
 def decode(raw: bytes | str) -> Any:
-    """Return the value of a JSON text; raises BadParameter for any other, and for a key that is there twice."""
+    """Return the value of a JSON text; raises BadParameter for invalid JSON and for a repeated key."""
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
@@ -205,7 +205,7 @@ def decode(raw: bytes | str) -> Any:
 
 
 def check_once(keys: Iterable[str]) -> None:
-    """Return if no key is there twice; raise BadParameter otherwise."""
+    """Raise BadParameter if a key is repeated."""
     known: set[str] = set()
     for key in keys:
         if key in known:
@@ -214,7 +214,7 @@ def check_once(keys: Iterable[str]) -> None:
 
 
 def check_tree(value: Any) -> None:
-    """Refuse what could not be written again: deep trees, and texts with half a character in them."""
+    """Refuse what could not be encoded again: deep trees, and text with half a surrogate pair."""
     try:
         for leaf in leaves(value, DEPTH):
             if isinstance(leaf, str):
@@ -226,7 +226,7 @@ def check_tree(value: Any) -> None:
 
 
 def checked(kind: type[P], **given: Any) -> P:
-    """Return typed parameters of values that somebody gave; raises as `read_params` does."""
+    """Return typed parameters from values of other code; raises as `read_params` does."""
     return read_params(kind, {}, {}, given)[0]
 
 
@@ -235,11 +235,11 @@ def read_params(
 ) -> tuple[P, dict[str, Any]]:
     """Return the typed parameters, and those that the type does not name.
 
-    Where the type takes others too, a parameter of the query or body that has the name of one of the path is among
-    them: a method called over `/call/<name>/<method>` may well have an argument `name`.
+    If the type accepts others too, they include a parameter of the query or body with the name of one in the path: a
+    method called over `/call/<name>/<method>` may have an argument `name`.
 
     Raises:
-        BadParameter: one is unknown, missing, given twice or of the wrong type.
+        BadParameter: one is unknown, missing, repeated or of the wrong type.
         InvalidValue: one has an impossible value.
     """
     strict = bool(kind.__struct_config__.forbid_unknown_fields)

@@ -1,4 +1,4 @@
-"""`progress=1`: what happens while a request waits, as lines of text, and its response as the last one."""
+"""`progress=1`: the steps of a request as lines of text, and its response as the last line."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from director.engine.log_feed import LogFeed, Reader, make_line, printable
 _TOLD = frozenset({"build", "director"})
 _LOOK_SECONDS = 1.0
 _under_way: set[asyncio.Future[Any]] = set()
-"""Work whose caller may have gone: it goes on, as without progress."""
+"""Work whose client may have disconnected: it continues, as without progress."""
 
 
 async def narrate(
     feed: LogFeed, name: str, work: Awaitable[Any], body_of: Callable[[Exception], Any]
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the lines of the build and of the director about a service while `work` is done, then its result as JSON.
+    """Yield the build's and the director's lines about a service while `work` runs, then its result as JSON.
 
     Args:
         feed: where the lines come from.
         name: the service.
-        work: what was asked for.
+        work: the operation.
         body_of: returns the response to an error.
     """
     begun = int(make_line("director", name, "").id)
@@ -51,7 +51,7 @@ def _done(name: str, task: asyncio.Future[Any]) -> None:
 
 
 async def _lines(reader: Reader, task: asyncio.Future[Any], begun: int) -> bytes:
-    """Return the lines that wait, or come before the work ends; nothing after a second, so that a lost client shows."""
+    """Return new lines; after a second without any, nothing, so that a lost client is noticed."""
     taking = asyncio.ensure_future(reader.take())
     await asyncio.wait({taking, task}, timeout=0.0 if task.done() else _LOOK_SECONDS, return_when="FIRST_COMPLETED")
     if not taking.done():

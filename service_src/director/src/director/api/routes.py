@@ -1,4 +1,4 @@
-"""Endpoints are declared on their handlers: routing, validation, the guard and the OpenAPI document come of that."""
+"""Endpoints, declared on their handlers; routing, validation, the guard and OpenAPI derive from the declarations."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from director import __version__
 Handler = Callable[..., Awaitable[Any]]
 F = TypeVar("F", bound=Handler)
 OTHER_READING = frozenset({"", "_band", "dashboard", "favicon.ico", "ws"})
-"""First words of the paths that change nothing and are no endpoints: the page's, the live log's and band's own."""
+"""First segments of read-only paths that are not endpoints: the dashboard's, the live log's, and band's own."""
 _MARK = "__endpoint__"
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """One path, answered to GET and POST alike.
+    """One path, for GET and POST.
 
     Attributes:
-        name: that of the handler's method.
+        name: the name of the handler's method.
         params: the type of its parameters.
         answer: the type of its response.
-        errors: the statuses of its errors, beside those that every endpoint may have.
-        reads: it changes nothing, so a browser may open it out of nowhere.
+        errors: the statuses of its errors, besides those of every endpoint.
+        reads: it changes nothing, so a browser may open it directly.
         text: the response is text.
-        free: it takes parameters that `params` does not name.
+        free: it accepts parameters that `params` does not name.
     """
 
     path: str
@@ -44,7 +44,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class Text(msgspec.Struct, frozen=True):
-    """A response that is text, whole or as it comes."""
+    """A text response, complete or streamed."""
 
     body: Any
     """A `str`, or an async generator of bytes."""
@@ -54,7 +54,7 @@ class Text(msgspec.Struct, frozen=True):
 def route(path: str, summary: str, *errors: int, reads: bool = False) -> Callable[[F], F]:
     """Declare a method as the handler of a path; its annotations are the types of parameters and response.
 
-    With a second parameter it gets those that the type of its first does not name, as a dictionary.
+    A second parameter receives those that the type of its first does not name, as a dictionary.
     """
 
     def mark(function: F) -> F:
@@ -75,7 +75,7 @@ def bound(*handlers: object) -> list[tuple[Endpoint, Handler]]:
 
 
 def reading_words(found: Iterable[Endpoint]) -> frozenset[str]:
-    """Return the first words of the paths that change nothing, those that are no endpoints among them."""
+    """Return the first segments of all read-only paths."""
     return OTHER_READING | {endpoint.path.split("/")[1] for endpoint in found if endpoint.reads}
 
 
@@ -103,7 +103,7 @@ def _declared(kind: type) -> Iterator[tuple[Endpoint, Any]]:
 
 
 _OBJECTS = frozenset({"env", "limits"})
-"""Parameters that are objects: in a query they stand as JSON."""
+"""Parameters that are objects; in a query they are JSON."""
 _ALWAYS = frozenset({400, 403, 429})
 _ERRORS = {
     400: "a parameter is unknown, missing or of the wrong type",
@@ -119,7 +119,7 @@ _ERRORS = {
 
 
 class ErrorFacts(msgspec.Struct, omit_defaults=True):
-    """What went wrong and what to do; `log` holds the last lines of what failed, secrets masked."""
+    """What went wrong and what to do; `log` has the last lines of the failed service or build, secrets masked."""
 
     code: str
     message: str
@@ -182,7 +182,7 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
 
 
 def _alternatives(answer: Any) -> tuple[Any, ...]:
-    """Return the types of a union, each with a schema of its own."""
+    """Return the types of a union, or the type itself."""
     return get_args(answer) if get_origin(answer) is UnionType else (answer,)
 
 
@@ -224,7 +224,7 @@ def _operation(row: Endpoint, verb: str, schema: dict[str, Any], answer: dict[st
 
 
 def _in_query(key: str, schema: dict[str, Any], required: bool) -> dict[str, Any]:
-    """Return a parameter of the query. There is no null in a query: what may be null is left out."""
+    """Return a parameter of the query. A query has no null, so a nullable parameter is optional there."""
     options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
     if options:
         rest = {word: value for word, value in schema.items() if word not in {"anyOf", "default"}}

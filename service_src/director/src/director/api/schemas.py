@@ -133,7 +133,7 @@ class ReleaseRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def choosable(self) -> bool:
-        """Whether somebody may go back to it."""
+        """Whether a rollback can return to it."""
         return self.images_present and self.state in {"good", "rolled_back"}
 
 
@@ -171,7 +171,7 @@ class UnusedImageRow(msgspec.Struct, frozen=True):
 
 
 class Waste(msgspec.Struct, frozen=True, kw_only=True):
-    """What may be removed, or was, when `applied`; then `failed` tells what the engine refused to remove, and why.
+    """What can be removed, or was removed if `applied`; `failed` lists what the engine refused to remove, and why.
 
     `containers` is always empty.
     """
@@ -198,7 +198,7 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 class EventList(msgspec.Struct, frozen=True):
-    """The newest events, newest first; `before` goes on where this page ends, null at the end of what was asked for."""
+    """The newest events, newest first; `before` is the parameter for the next page, null on the last one."""
 
     events: list[StoredEvent]
     before: str | None = None
@@ -224,7 +224,7 @@ class GroupTrace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventTrace(msgspec.Struct, frozen=True):
-    """The road of an event; `time` is in milliseconds since 1970, `trace` what front noted of its making."""
+    """The path of an event; `time` is in milliseconds since 1970, `trace` is front's record of the processing."""
 
     id: str
     time: int

@@ -1,4 +1,4 @@
-"""Who may call. GET changes state here, so a web page of another site must not be able to send even that."""
+"""Access control. GET changes state here, so web pages of other sites must not be able to send even that."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIFETIME = 12 * 3600
 """Seconds that a session lasts."""
 _LONGEST = 4096
 _ended: dict[str, int] = {}
-"""Sessions that somebody logged out of, and when they would have ended. A restart of the director forgets them."""
+"""Logged-out sessions, and when they would have expired. A restart of the director forgets them."""
 
 
 def issue_session(token: str, now: float) -> str:
@@ -30,7 +30,7 @@ def issue_session(token: str, now: float) -> str:
 
 
 def is_session(value: str, token: str, now: float) -> bool:
-    """Tell whether a cookie's value is a session of this token that has not ended."""
+    """Return whether a cookie's value is a valid session of this token."""
     claim, _, signature = value.rpartition(".")
     end = claim.partition(".")[0]
     if not hmac.compare_digest(_bytes(signature), _sign(token, claim).encode()):
@@ -75,10 +75,10 @@ class Guard(msgspec.Struct, frozen=True):
 
     Attributes:
         hosts: the names the director is reached under, without ports.
-        token: what a request has to show; None on loopback.
+        token: what a request must send; None on loopback.
         open_paths: paths that need no token.
         open_prefixes: beginnings of such paths.
-        reading: first words of the paths that change nothing, which a browser may also open out of nowhere.
+        reading: first segments of read-only paths, which a browser may also open directly.
         gateways: returns the addresses that connections of the host to the director's container come from, besides
             loopback; None outside of a container, where a director without a token listens on loopback only.
     """
@@ -91,13 +91,13 @@ class Guard(msgspec.Struct, frozen=True):
     gateways: Callable[[], Collection[str]] | None = None
 
     def check(self, path: str, headers: Mapping[str, str], peer: str | None = None) -> None:
-        """Return if the request, whose connection comes from the address `peer`, may pass.
+        """Check a request, whose connection comes from the address `peer`.
 
         Raises:
-            Refused: a foreign Host (DNS rebinding), Origin or Referer, a browser's request from who knows where, or,
-                without a token, another container that would change something.
-            TokenMissing: neither the token nor a session of the page.
-            WrongToken: a wrong one; whether the request is refused for another reason as well is not told.
+            Refused: a foreign Host (DNS rebinding), Origin or Referer, a browser's request of unknown origin, or,
+                without a token, a request of another container that would change something.
+            TokenMissing: neither the token nor a session of the dashboard.
+            WrongToken: a wrong token; whether there is another reason to refuse the request is not revealed.
         """
         header = reader(headers)
         given = _given_token(header) if self.token is not None else ""
@@ -119,7 +119,7 @@ class Guard(msgspec.Struct, frozen=True):
             )
 
     def _is_host(self, peer: str | None) -> bool:
-        """Tell whether a connection comes from this host: a published port is reached through the gateway."""
+        """Return whether a connection comes from this host: a published port is reached through the gateway."""
         if self.gateways is None:
             return True
         try:
@@ -153,12 +153,12 @@ def _in_session(token: str, headers: Mapping[str, str]) -> bool:
 def check_exposure(
     *, token: bool, host: str, in_container: bool, published: Iterable[str] = (), host_network: bool = False
 ) -> None:
-    """Return if the director may listen: beyond loopback only with a token.
+    """Refuse to listen beyond loopback without a token.
 
     Inside a container listening on 0.0.0.0 is normal: what counts is the host address its port is published on.
 
     Raises:
-        ConfigError: it can be reached from other machines, and anybody could run containers there.
+        ConfigError: other machines can reach it, so anybody could run containers.
     """
     if token:
         return

@@ -1,4 +1,4 @@
-"""HTTP in and out: reads parameters, asks the guard, calls a handler, writes its answer or its error."""
+"""HTTP in and out: read parameters, check access, call a handler, write its response or its error."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from director.errors import (
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LOGIN = "/dashboard/login"
 BODY_SECONDS = 30.0
-"""Seconds in which the whole body of a request has to come."""
+"""Seconds in which the whole body of a request must arrive."""
 _FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 CLIENT_GONE = 499
-"""The status under which a request is counted whose client went before the answer."""
+"""The status under which a request is counted if its client disconnected before the response."""
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def routes(
     endpoints: Iterable[tuple[Endpoint, Callable[..., Awaitable[Any]]]], feed: LogFeed | None = None
 ) -> list[web.RouteDef]:
-    """Return the routes of endpoints, GET and POST, each with its handler's method; `feed` is for their `progress`."""
+    """Return the routes of endpoints, GET and POST; `feed` provides the lines of `progress`."""
     found: list[web.RouteDef] = []
     for endpoint, function in endpoints:
         handle = _handle(endpoint, function, feed)
@@ -54,12 +54,12 @@ def routes(
 
 
 def error_middleware(guard: Guard, requests: RequestCounts | None = None, guesses: TokenThrottle | None = None) -> Any:
-    """Return the outermost middleware: the guard first, then every error as JSON, each answer counted.
+    """Return the outermost middleware: it checks access, writes every error as JSON, and counts responses.
 
     Args:
-        guard: says who may call.
-        requests: where answers are counted, by the path's template.
-        guesses: where wrong tokens are counted.
+        guard: decides who may call.
+        requests: counts responses by the path's template.
+        guesses: counts wrong tokens.
     """
     guesses = guesses or TokenThrottle()
 
@@ -98,13 +98,13 @@ async def _answer(guard: Guard, guesses: TokenThrottle, request: web.Request, ha
         if error.status < 400:
             raise
         return _http_error(request, error)
-    except Exception as error:  # noqa: BLE001 - the client gets an answer, the log the reason
+    except Exception as error:  # noqa: BLE001 - the client gets a response, the log the reason
         found = _explain(error, request.path)
         return _json(found.body(), found.status)
 
 
 def _explain(error: Exception, path: str) -> DirectorError:
-    """Return what the client is told of an error; of one that nobody foresaw the log has the reason."""
+    """Return the error for the client; the reason of an unexpected one is only logged."""
     if isinstance(error, DirectorError):
         return error
     if isinstance(error, RedisError):
@@ -114,14 +114,14 @@ def _explain(error: Exception, path: str) -> DirectorError:
 
 
 def _to_login(request: web.Request) -> web.Response | None:
-    """Return the way to the login page for a person who opens a page; None for a program."""
+    """Return a redirect to the login page for a browser; None for a program."""
     if request.method != "GET" or "text/html" not in request.headers.get("Accept", ""):
         return None
     return web.Response(status=303, headers={**_HEADERS, "Location": f"{LOGIN}?next={quote(request.path)}"})
 
 
 def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
-    """Return what aiohttp itself refuses in the director's form; 405 keeps its Allow header."""
+    """Return an error of aiohttp in the director's form; 405 keeps its Allow header."""
     message = f"{error.status} {error.reason}: {request.path[:200]}"
     answer = _json(
         {"error": {"code": "http", "message": message, "hint": "GET /openapi.json lists the API"}}, error.status
@@ -132,7 +132,7 @@ def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
 
 
 def _endpoint(request: web.Request) -> str:
-    """Return the template of the path that was asked for; one word for all paths that there are not."""
+    """Return the template of the requested path; `unknown` for all paths that do not exist."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "unknown"
 
@@ -150,7 +150,7 @@ def _handle(endpoint: Endpoint, function: Callable[..., Awaitable[Any]], feed: L
 
 
 def read_query(request: web.Request) -> dict[str, Any]:
-    """Return the query's parameters; raises BadParameter for one that is given twice."""
+    """Return the query's parameters; raises BadParameter for a repeated one."""
     return _once(request.query)
 
 
@@ -158,7 +158,7 @@ async def read_body(request: web.Request) -> dict[str, Any]:
     """Return the JSON or form body as an object; no body is an empty one.
 
     Raises:
-        BadParameter: it is neither, cannot be read, or did not come.
+        BadParameter: it is neither, cannot be read, or did not arrive in time.
     """
     if not request.can_read_body:
         return {}
@@ -212,7 +212,7 @@ async def _write(request: web.Request, answer: Any) -> web.StreamResponse:
     async with aclosing(answer.body):
         async for chunk in answer.body:
             if request.transport is None or request.transport.is_closing():
-                return stream  # who asked is gone; an empty chunk is how a silent source lets us see it
+                return stream  # the client is gone; a silent source yields empty chunks so that this is noticed
             if chunk:
                 await stream.write(chunk)
     await stream.write_eof()

@@ -19,7 +19,7 @@ _ERRORS = {str(code): {"$ref": f"#/components/responses/Error{code}"} for code i
 
 
 class Method(msgspec.Struct, frozen=True):
-    """One method: JSON Schemas of its parameters, of the event that it takes, of its result; None where not said."""
+    """One method: JSON Schemas of its parameters, its event and its result; None if not declared."""
 
     description: str = ""
     role: str | None = None
@@ -74,7 +74,7 @@ def read(service: str, status: Mapping[str, Any] | None, methods: Iterable[str] 
 
 
 def _is_usable(name: str, method: Method, components: Mapping[str, Any]) -> bool:
-    """Tell whether a description and a form can be made of what is said of a method."""
+    """Return whether the facts about a method suffice for a description and a form."""
     try:
         _operations(name, method, components)
         _fields(method, components)
@@ -116,7 +116,7 @@ def with_methods(document: dict[str, Any], service: str, schemas: Schemas) -> di
 
 
 def asyncapi(services: Mapping[str, Schemas]) -> dict[str, Any]:
-    """Return the AsyncAPI 3 document of the events: the stream, who reads it, and what each reads of an event."""
+    """Return the AsyncAPI 3 document of the events: the stream, its listeners, and the type each one declares."""
     (event,), own = msgspec.json.schema_components([Event], ref_template=f"{_REF}{{name}}")
     listeners = {
         f"{service}.{name}": (service, method)

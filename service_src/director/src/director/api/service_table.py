@@ -46,7 +46,7 @@ class ServiceTable:
 
 
 def row(status: ServiceStatus, now: float, usage: Usage | None = None) -> ServiceRow:
-    """Return a service as it stands in `/list`. `uptime` is in seconds, `app_uptime` in ms as services say it."""
+    """Return a row of `/list`. `uptime` is in seconds; `app_uptime` in ms, as services report it."""
     seen, wanted, told, release = status.container, status.wanted, status.told, status.release
     alive = status.state == "running"
     used = usage if alive else None
@@ -83,7 +83,7 @@ def row(status: ServiceStatus, now: float, usage: Usage | None = None) -> Servic
 def detail(
     listed: ServiceRow, wanted: DesiredService | None, seen: Container | None, status: Mapping[str, Any] | None
 ) -> ServiceDetail:
-    """Return a service as `/show` gives it: its row, spec, hash, the facts of its health, its environment masked."""
+    """Return the response of `/show`: row, spec, hash, health facts, masked environment."""
     secrets = wanted.spec.secrets if wanted else ()
     spec = msgspec.to_builtins(wanted.spec) if wanted else {}
     if wanted:
@@ -115,11 +115,11 @@ def data_facts(status: Mapping[str, Any] | None) -> DataFacts | None:
 
 
 def image_row(folder: ImageFolder, place: Path, built: list[ImageInfo]) -> ImageRow:
-    """Return an image folder as it stands in `/list_images`.
+    """Return a row of `/list_images`.
 
     Args:
         folder: the folder.
-        place: where people find it, which in a container is not where the director does.
+        place: its path on the host, which differs from the path inside the director's container.
         built: the images made from it, newest first.
     """
     return ImageRow(

@@ -12,21 +12,21 @@ from band import logger
 from director.errors import TooManyGuesses
 
 FREE = 5
-"""Wrong tokens of one address that are answered at once: whoever mistypes his own should not notice any of this."""
+"""Wrong tokens of one address that get a response at once: a typing mistake should not cost time."""
 PAUSE_SECONDS = 1.0
-"""Between the answers to further ones of the same address."""
+"""Seconds between responses to further ones from the same address."""
 MAX_WAIT_SECONDS = 10.0
 """Whoever would wait for longer is refused at once."""
 MAX_ADDRESSES, MAX_WAITING = 1024, 256
-"""Bounds of what is remembered: addresses, beyond which new ones count as one, and guesses that wait for an answer."""
+"""Limits: addresses remembered, beyond which new ones count as one, and guesses waiting for a response."""
 LOG_SECONDS = 10.0
 _OTHERS = "others"
 
 
 class TokenThrottle:
-    """Counts wrong tokens. Every caller with the right one is let in without being asked about here.
+    """Counts wrong tokens and delays their responses. Callers with the right token are not affected.
 
-    An address has a next free moment; each guess moves it on by a pause, and is answered when its turn comes.
+    Each address has a next free moment; each guess waits for it and moves it on by a pause.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,10 +37,10 @@ class TokenThrottle:
         self._unlogged = 0
 
     async def wrong(self, address: str | None) -> None:
-        """Take note of a wrong token and wait until it may be answered.
+        """Count a wrong token and wait until the response may be sent.
 
         Raises:
-            TooManyGuesses: too many of this address, or of all, wait already.
+            TooManyGuesses: too many of this address, or of all addresses, are already waiting.
         """
         wait = self._take_turn(_network(address))
         self._log(address)
@@ -55,7 +55,7 @@ class TokenThrottle:
                 self._waiting -= 1
 
     def _take_turn(self, network: str) -> float:
-        """Return the seconds until the turn of a guess, which is taken unless that is too long."""
+        """Reserve a turn for a guess and return the seconds until it."""
         now = self._clock()
         rested = now - FREE * PAUSE_SECONDS
         if network not in self._free_at and len(self._free_at) >= MAX_ADDRESSES:

@@ -18,7 +18,7 @@ from director.state.desired import check_name
 
 MOST_CLIENTS = 64
 SEND_TIMEOUT = 10.0
-"""Seconds that one message may take: a client whose connection stands still is let go."""
+"""Seconds that sending a message may take; then a stalled client is disconnected."""
 HEARTBEAT = 20.0
 _opened: weakref.WeakKeyDictionary[web.WebSocketResponse, tuple[str, asyncio.Transport]] = weakref.WeakKeyDictionary()
 """The sockets that browsers opened, with the session and the connection of each."""

@@ -29,9 +29,9 @@ DEAD_AGE = 5.0
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """The line at the head of the page; `worst` is the tone of those in trouble.
+    """The line at the top of the page; `worst` is the tone of the unhealthy services.
 
-    `alarms` say what is wrong with Docker, Redis and the director.
+    `alarms` are problems of Docker, Redis and the director.
     """
 
     running: int
@@ -93,11 +93,11 @@ class Board:
     async def folders(
         self, running: Collection[str], *, fresh: bool = False
     ) -> list[tuple[ImageRow, BuildLog | None, bool]]:
-        """Return the image folders that are no service yet, each with its build and whether somebody works on it."""
+        """Return the image folders that are not services yet, each with its build and whether it is busy."""
         if fresh or time.monotonic() - self._folders_at > FOLDERS_AGE:
             with contextlib.suppress(
                 DirectorError
-            ):  # Docker is unavailable: what was seen last, and the head line says so
+            ):  # Docker is unavailable: show the last known state; the head line says so
                 self._folders = await self._api.services.list_images(Nothing())
             self._folders_at = time.monotonic()
         busy = self._locks.busy
@@ -125,10 +125,10 @@ class Board:
         return int(found) if found is not None else None
 
     async def known_queues(self, patience: float = 0.0) -> list[Queue]:
-        """Return the dead letters as they were known last, and have them looked at anew when that is a while ago.
+        """Return the last known dead letters, and refresh them in the background if they are old.
 
-        A listener that hangs takes seconds to give up on: what else the page shows must not stand still meanwhile.
-        `patience` are the seconds that may be waited for newer ones.
+        A listener that hangs costs seconds, for which the rest of the page must not wait. `patience` is the number of
+        seconds to wait for newer ones.
         """
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(self.queues(), name="dead-letters")
@@ -147,7 +147,7 @@ class Board:
             return self._queues
 
     async def queue(self, name: str, patience: float | None = None) -> Queue | None:
-        """Return the dead letters of a service; None when it has none to tell of, or not within `patience` seconds."""
+        """Return the dead letters of a service; None if it does not report any within `patience` seconds."""
         try:
             async with asyncio.timeout(patience):
                 return queue(name, await self._api.events.dead_letters(checked(LettersParams, name=name)))

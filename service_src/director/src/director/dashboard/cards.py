@@ -36,7 +36,7 @@ class Gauge(msgspec.Struct, frozen=True):
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """Why a service is as it is, and what to do; `tone` is its colour."""
+    """The reason of a service's health, and what to do; `tone` is its colour."""
 
     text: str
     tone: str
@@ -152,8 +152,8 @@ def _reasons(row: ServiceRow, shown: Look) -> Iterator[Reason]:
 def place(wanted: Mapping[str, str | None]) -> dict[str, Cell]:
     """Return a cell (column, row, both from 1) for each service, given its `pos` ("2x3": column 2, row 3) or None.
 
-    Columns and rows in which nothing stands are left out, so the picture keeps its order and not its gaps. Of two with
-    one place the first by name has it; the other goes to the next free cell, as those do that have none.
+    Empty columns and rows are left out: the order is kept, the gaps are not. Of two services with the same place the
+    first by name gets it; the other goes to the next free cell, like those without a place.
     """
     asked = {name: cell for name, pos in sorted(wanted.items()) if (cell := _read(pos)) is not None}
     columns = _ranks(cell[0] for cell in asked.values())

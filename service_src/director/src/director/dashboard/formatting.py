@@ -35,7 +35,7 @@ _LOST = Look("missing", "bad", "bad", trouble=True)
 
 
 def look(health: str, wanted: str) -> Look:
-    """Return how a service is shown, from `/list`'s `health` and what is wanted of it."""
+    """Return how a service is shown, from `health` of `/list` and its desired state."""
     found = _LOOKS.get(health) or Look(health or "unknown", "warn", "warn", trouble=True)
     return _LOST if health == "stopped" and wanted == "running" else found
 
@@ -94,7 +94,7 @@ def percent(value: float | None) -> str:
 
 
 def milliseconds(value: Any) -> str:
-    """Return `0.42 ms`, `12 ms`, `1.3 s`; a dash for what is no number."""
+    """Return `0.42 ms`, `12 ms`, `1.3 s`; a dash if it is not a number."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return "–"
     if value == 0:
@@ -121,7 +121,7 @@ def stamp(moment: float) -> str:
 
 DEEPEST = 32
 LONGEST = 200_000
-"""Characters of HTML; what is beyond is left out, and said so."""
+"""Characters of HTML; the rest is cut, with a note."""
 
 
 def pretty(value: Any) -> Markup:

@@ -21,7 +21,7 @@ MAX_MILLISECONDS = 253_402_300_000_000
 
 
 class EventItem(msgspec.Struct, frozen=True):
-    """One event: its place in the stream, when it came (seconds since 1970), its key, what is known of its sender."""
+    """One event: its stream id, arrival (seconds since 1970), key, and what is known about its sender."""
 
     stream_id: str
     at: float
@@ -32,7 +32,7 @@ class EventItem(msgspec.Struct, frozen=True):
 
 
 def item(stored: StoredEvent) -> EventItem:
-    """Return an entry of `/events` as the page shows it; whatever an event holds, this does not fail."""
+    """Return an entry of `/events` as the page shows it; malformed events do not raise."""
     body: Mapping[str, Any] = stored.event if isinstance(stored.event, Mapping) else {}
     number = body.get("id")
     return EventItem(
@@ -55,7 +55,7 @@ def _about(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def page_of(body: Mapping[str, Any]) -> str:
-    """Return the path of the page that an event was sent from, without its query; nothing where it does not tell."""
+    """Return the path of the page that sent an event, without its query; empty if unknown."""
     data = body.get("data")
     page = data.get("page") if isinstance(data, Mapping) else None
     url = page.get("url") if isinstance(page, Mapping) else None
@@ -79,7 +79,7 @@ SHOWN = 50
 
 
 class Letter(msgspec.Struct, frozen=True):
-    """One event that was not taken, why, and when (seconds since 1970, 0 when that is not known)."""
+    """One dead letter, its reason, and its time (seconds since 1970, 0 if unknown)."""
 
     id: str
     at: float
@@ -96,13 +96,13 @@ class Queue(msgspec.Struct, frozen=True):
 
 
 def may_have_letters(row: ServiceRow) -> bool:
-    """Tell whether a row of `/list` is of a listener: only those have events that they could not deliver."""
+    """Return whether a row of `/list` belongs to a listener: only those have dead letters."""
     register = row.register or []
     return any(isinstance(item, Mapping) and item.get("role") == "listener" for item in register)
 
 
 def queue(name: str, answer: Any) -> Queue | None:
-    """Return the answer of `/dead_letters/<name>` as the page shows it; None when it is no such answer."""
+    """Return the response of `/dead_letters/<name>` as the page shows it; None if it is malformed."""
     if not isinstance(answer, Mapping):
         return None
     listed = answer.get("letters")
@@ -120,7 +120,7 @@ def _letter(item: Mapping[str, Any]) -> Letter:
 
 
 def _moment(at: Any, number: str) -> float:
-    """Return when it was put aside: as it says (milliseconds), else by its stream id."""
+    """Return when it became a dead letter: its field `at` (milliseconds), or its stream id."""
     moment = stream_order(str(at) if at is not None else number)[0]
     return moment / 1000 if 10**12 <= moment < 10**13 else 0.0
 
@@ -135,7 +135,7 @@ class Field(msgspec.Struct, frozen=True):
 
 
 def fields(secrets: Collection[str], env: Mapping[str, Any]) -> list[Field]:
-    """Return the variables to ask for: declared secrets, and what is set (`env`, masked already)."""
+    """Return the variables of the form: declared secrets, and those that are set (`env`, already masked)."""
     found: list[Field] = []
     for key in [*secrets, *(key for key in sorted(env) if key not in secrets)]:
         secret = key in secrets or is_secret(key) or env.get(key) == MASK

@@ -18,9 +18,9 @@ from director.state.store import stream_order
 
 ROUND = 1.0
 WAITING = 32
-"""Rounds that may wait for one page; one that is slower is let go, and comes back by itself."""
+"""Updates that may wait for one page; a slower page is disconnected, and reconnects by itself."""
 MOST_AT_ONCE = 20
-"""Events a round at most: nobody reads more, and the rate says how many there are."""
+"""Events per update: nobody reads more, and the rate shows how many there are."""
 
 Message = dict[str, Any]
 
@@ -55,7 +55,7 @@ class Live:
         """Serve one open page until it leaves; raises as `open_socket` does."""
         socket = await open_socket(request, len(self._viewers), "open the page at /")
         queue: asyncio.Queue[Message] = asyncio.Queue(WAITING)
-        # All that is known goes first: the page was made a moment ago, or it comes back after an hour.
+        # Send the whole state first: the page may be new, or reconnect after an hour.
         if self._viewers:
             queue.put_nowait({"kind": "board", "parts": self._parts, "order": self._order})
         else:

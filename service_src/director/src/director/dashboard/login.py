@@ -17,7 +17,7 @@ from director.errors import TooManyGuesses
 
 
 class Login:
-    """The login page. `token` None: there is nothing to log in to, and everybody is sent on."""
+    """The login page. Without a `token` there is no login, and everybody is redirected."""
 
     def __init__(self, token: str | None, renderer: Renderer, guesses: TokenThrottle) -> None:
         self._token = token
@@ -82,12 +82,12 @@ class Login:
 
 
 def _own(path: str) -> str:
-    """Return a path of this director to go on to; whatever is no such thing becomes `/`."""
+    """Return a path of this director to redirect to; anything else becomes `/`."""
     parts = urlsplit(path)
     plain = path.isascii() and path.isprintable() and "\\" not in path
     return path if plain and path.startswith("/") and not path.startswith("//") and not parts.netloc else "/"
 
 
 def _encrypted(request: web.Request) -> bool:
-    """Tell whether the browser speaks TLS to us or to the proxy before us; a lie only harms the liar's own cookie."""
+    """Return whether the browser uses TLS to us or to the proxy; a forged header only affects its sender's cookie."""
     return request.secure or request.headers.get("X-Forwarded-Proto", "") == "https"

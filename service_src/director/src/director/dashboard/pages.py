@@ -1,4 +1,4 @@
-"""The pages and the fragments of dialogs: each gathers what it shows and gives it to a template."""
+"""The pages and the fragments of dialogs: each collects its data and renders a template."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from director.state.store import Store
 
 Page = Callable[[web.Request], Awaitable[web.Response]]
 LINES = 60
-"""Log lines in a page as the server makes it; those who have JavaScript get more at once."""
+"""Log lines in a page rendered by the server; JavaScript loads more at once."""
 TAIL = 200
 PATIENCE = 0.5
 """Seconds that a page waits for dead letters: a service that hangs must not keep people from looking at it."""
@@ -71,7 +71,7 @@ DOCS = (
 
 
 class Pages:
-    """The overview, a service, a trace, and what stands in the dialogs."""
+    """The overview, a service, a trace, and the contents of the dialogs."""
 
     def __init__(self, board: Board, api: Api, renderer: Renderer, feed: LogFeed) -> None:
         self._board = board
@@ -139,12 +139,12 @@ class Pages:
         return self._renderer.page(request, "trace.html", id=number, **timeline.timeline(found))
 
     async def help(self, request: web.Request) -> web.Response:
-        """`/dashboard/help`: what the words mean, where the documentation lies, what the API can do."""
+        """`/dashboard/help`: a glossary, and links to the documentation and the API."""
         api = [(one.path, one.summary, one.reads and "{" not in one.path) for one in ENDPOINTS]
         return self._renderer.page(request, "help.html", words=WORDS, pages=DOCS, api=api)
 
     async def run_form(self, request: web.Request) -> web.Response:
-        """The dialog of running a service: what it can be told."""
+        """The dialog for running a service, with its options."""
         name = request.match_info["name"]
         given = checked(ServiceParams, name=name)
         folders = {folder.name: folder for folder in await self._api.services.list_images(Nothing())}
@@ -223,7 +223,7 @@ def _registered(item: Mapping[str, Any]) -> dict[str, str]:
 
 
 OPEN = (LOGIN, PREFIX)
-"""Beginnings of the paths that are open without a token: the way in, and what it looks like."""
+"""Prefixes of the paths that need no token: the login page and its assets."""
 
 
 class Dashboard:
@@ -254,7 +254,7 @@ class Dashboard:
         return [*pages, live, web.get("/ws", functools.partial(serve_lines, self._feed))]
 
     async def run(self) -> None:
-        """Keep open pages fresh and follow what is read, until cancelled."""
+        """Update open pages and follow the logs that are read, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._live.run(), name="page")
             group.create_task(self._feed.run(), name="feed")

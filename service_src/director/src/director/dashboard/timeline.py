@@ -1,4 +1,4 @@
-"""The answer of `/trace/<id>` as a time line that reads from top to bottom. Pure."""
+"""The response of `/trace/<id>` as a timeline. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SAID = {"taken": "ok", "left out": "idle", "dead letter": "bad"}
 
 
 class Bar(msgspec.Struct, frozen=True):
-    """An enricher's answer: its time in ms, and that as a share (0 to 100) of the slowest."""
+    """An enricher's response: its time in ms, and its share (0 to 100) of the slowest one's."""
 
     name: str
     status: str
@@ -40,7 +40,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def timeline(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the template shows of an answer of `/trace/<id>`."""
+    """Return the template's view of a response of `/trace/<id>`."""
     event = found.get("event")
     body: Mapping[str, Any] = event if isinstance(event, Mapping) else {}
     made = found.get("trace")

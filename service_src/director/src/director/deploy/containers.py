@@ -20,15 +20,15 @@ from director.errors import Conflict, DirectorError, DockerRefused, DockerUnavai
 from director.state.desired import DesiredService
 
 LAST_WORDS = 3.0
-"""Seconds that a container which is given up has to take leave of its peers."""
+"""Seconds that a failed container gets to say goodbye to its peers before it is removed."""
 PORT_ATTEMPTS = 10
 QUARANTINE = 60.0
-"""Seconds for which a port is avoided after Docker found it taken by somebody that we cannot see."""
+"""Seconds for which a port is avoided after Docker found it in use outside the platform."""
 
 
 @dataclass(kw_only=True, eq=False)
 class Containers:
-    """Makes and unmakes containers; `starting` holds the ids of those that nobody calls ready yet."""
+    """Creates and removes containers; `starting` holds the ids of those that are not ready yet."""
 
     engine: Engine
     snapshot: Snapshot
@@ -46,8 +46,8 @@ class Containers:
         """Create and start a container, on ports of the pool unless they are fixed; returns its id and ports.
 
         Raises:
-            Conflict: its name belongs to somebody else, or no port can be had.
-            DockerUnavailable: the engine does not do it.
+            Conflict: its name is in use outside the platform, or no port is free.
+            DockerUnavailable: the engine is unavailable or refuses.
         """
         for _ in range(PORT_ATTEMPTS):
             ports = fixed_ports(wanted) or {await self._take(): SERVICE_PORT}
@@ -70,7 +70,7 @@ class Containers:
         raise Conflict("no port of the pool is usable", "check what listens there (ss -ltnp), or change BAND_PORTS")
 
     async def create(self, wanted: DesiredService, name: str, ports: Mapping[int, int]) -> str:
-        """Create a container and return its id; its service is let into Redis before."""
+        """Create a container and return its id; the service's Redis user is created before."""
         service = wanted.spec.name
         await self.around.admit(service, wanted.spec.redis_keys)
         placement = Placement(
@@ -79,7 +79,7 @@ class Containers:
             env={
                 **self.around.env_of(service),
                 "NAME": service,
-                # A config.yaml with another name must fail, not answer as that other service.
+                # A config.yaml with another name must fail, not respond as that other service.
                 "BAND_SERVICE": service,
                 CONTAINER_ENV: secrets.token_hex(6),
             },
@@ -105,7 +105,7 @@ class Containers:
         return container
 
     async def begin(self, container: str, wanted: DesiredService) -> None:
-        """Start a container; where its host ports are fixed, say who has the one that is taken."""
+        """Start a container; if a fixed host port is in use, the error says by whom."""
         try:
             await self.engine.start(container)
         except PortTaken as error:
@@ -114,11 +114,11 @@ class Containers:
             raise await self._fixed_port_taken(wanted, error) from error
 
     def seen(self, container: Container) -> None:
-        """Give the ports of a container back to the pool: from now on the container itself is seen to have them."""
+        """Release a container's ports in the pool: from now on the listing shows that they are in use."""
         self._release(container.ports)
 
     async def give_up(self, container: str, ports: Mapping[int, int]) -> None:
-        """Remove a container that may already share the service's work: it gets a moment to take leave of its peers."""
+        """Remove a container that may already share the service's work: it may say goodbye to its peers first."""
         await asyncio.shield(self._give_up(container, ports))
 
     async def _give_up(self, container: str, ports: Mapping[int, int]) -> None:
@@ -152,7 +152,7 @@ class Containers:
         task.add_done_callback(done)
 
     async def settle(self, service: str) -> None:
-        """Wait until nothing of a service is being stopped in the background any more."""
+        """Wait until no container of a service is being stopped in the background."""
         while tasks := self._retiring.get(service):
             await asyncio.wait(tasks)
 
@@ -163,7 +163,7 @@ class Containers:
             logger.warning("retire_failed", service=old.service, container=old.short_id, reason=error.message)
 
     async def _fixed_port_taken(self, wanted: DesiredService, error: PortTaken) -> Conflict:
-        """Return what is told of a service whose fixed host port is taken: who has it, and what to do."""
+        """Return the error for a fixed host port that is in use: by whom, and what to do."""
         known = []
         with suppress(DockerUnavailable):
             for port in sorted(fixed_ports(wanted)):
@@ -188,7 +188,7 @@ def fixed_ports(wanted: DesiredService) -> dict[int, int]:
 
 
 def is_bindable(port: int, address: str = "127.0.0.1") -> bool:
-    """Tell whether a TCP port can be bound here. Inside a container this sees its own network only."""
+    """Return whether a TCP port can be bound here. Inside a container this covers only its own network."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -199,9 +199,9 @@ def is_bindable(port: int, address: str = "127.0.0.1") -> bool:
 
 
 class PortPool:
-    """Ports `first`..`last`. A port is free if no container has it, nobody holds it, and it can be bound.
+    """Ports `first`..`last`. A port is free if no container uses it, it is not reserved, and it can be bound.
 
-    Every `take` checks which ports containers hold, so the port of a removed container is free again.
+    Every `take` checks which ports containers use, so the port of a removed container is free again.
     """
 
     def __init__(self, first: int, last: int, bindable: Callable[[int], bool] = is_bindable) -> None:
@@ -212,7 +212,7 @@ class PortPool:
         self._next = first
 
     def take(self, used: Collection[int], now: float) -> int:
-        """Hold and return a port not in `used`, those of all containers; raises Conflict when there is none."""
+        """Reserve and return a port that is not in `used` (those of all containers); Conflict if none is free."""
         for port in self._candidates():
             if port in used or port in self._held or self._bad_until.get(port, 0) > now or not self._bindable(port):
                 continue
@@ -225,15 +225,15 @@ class PortPool:
         )
 
     def release(self, port: int) -> None:
-        """Give a port back: its container is seen now (and has it), or is gone."""
+        """Release a port: its container is listed now (and uses it), or is gone."""
         self._held.discard(port)
 
     def reject(self, port: int, now: float) -> None:
-        """Give back a port that Docker could not bind, and avoid it for a while."""
+        """Release a port that Docker could not bind, and avoid it for a while."""
         self._held.discard(port)
         self._bad_until[port] = now + QUARANTINE
 
     def _candidates(self) -> list[int]:
-        # Round robin: a port that was just given back rests as long as possible, so that late clients meet nobody else.
+        # Round robin: a released port is reused as late as possible, so that no late client reaches another service.
         start = self._next if self._next in self._range else self._range.start
         return [*range(start, self._range.stop), *range(self._range.start, start)]

@@ -40,7 +40,7 @@ class DockerRolling(Containers):
         except BaseException as error:
             if isinstance(error, DirectorError):
                 await self.ledger.failed(change.wanted, change.by, error)
-            await self.snapshot.try_refresh(name)  # what was given up is gone: nobody is to see it in a list
+            await self.snapshot.try_refresh(name)  # the failed container is gone and must not be listed
             raise
         if old is not None and not _shares_port(old, change.wanted):
             self.retire_later(old)
@@ -88,7 +88,7 @@ class DockerRolling(Containers):
         await self.engine.ensure_network(self.around.network)
         await self.snapshot.refresh()
         present, primary = self.snapshot.of_service(name), primary_name(self.around.namespace, name)
-        # Only a switch gives one the service's name: what is newer may be half a deploy.
+        # Only a switch gives a container the service's name: a newer one may be half a deploy.
         candidates = [item for item in present if item.alive] or present
         old = max(candidates, key=lambda item: (item.name == primary, item.created_at, item.id), default=None)
         for item in present:
@@ -104,7 +104,7 @@ class DockerRolling(Containers):
         return old
 
     async def _bring_up(self, change: Change, old: Container | None, undo: AsyncExitStack) -> ReadyContainer:
-        """Start a fresh container and wait until it is ready; `undo` removes it, and has the old one go on."""
+        """Start a fresh container and wait until it is ready; `undo` removes it and lets the old one continue."""
         wanted, primary = change.wanted, primary_name(self.around.namespace, change.wanted.spec.name)
         healthy = old is not None and self.ledger.requires_health(change)
         if old is None:
@@ -135,16 +135,16 @@ class DockerRolling(Containers):
         self, container: str, wanted: DesiredService, since: float, *, require_healthy: bool = False
     ) -> ReadyContainer:
         ready = await self.readiness.wait(container, wanted, since, require_healthy=require_healthy)
-        self.starting.discard(container)  # from now on an end of it is its own
+        self.starting.discard(container)  # from now on its exit counts as its own
         return ready
 
     async def _restore(self, new: str, old: Container, _kind: Any, reason: BaseException | None, _trace: Any) -> None:
-        """Give up the new one and start the old one again; `reason` stays what is told, whatever else goes wrong."""
+        """Remove the new container and start the old one again; `reason` stays the reported error in any case."""
         with suppress(DirectorError):
             await self.give_up(new, {})
         try:
             await self.engine.start(old.id)
-        except DockerUnavailable as error:  # removed with its end, say: the reconciler makes a container in its place
+        except DockerUnavailable as error:  # perhaps auto-removed: the reconciler creates a new container
             logger.warning("service_not_restored", service=old.service, container=old.short_id, reason=error.message)
             if isinstance(reason, DirectorError):
                 reason.hint += f"; the previous container could not be started again: {error.message}"
@@ -160,7 +160,7 @@ class DockerRolling(Containers):
             try:
                 await self.discard(old.id, {})
                 await self.engine.rename(new.id, primary)
-            except DirectorError as error:  # it serves, and is what should be: the reconciler does the rest
+            except DirectorError as error:  # it serves, as desired: the reconciler does the rest
                 logger.warning("switch_not_tidied", service=new.service, container=new.short_id, reason=error.message)
         else:
             if old.name == primary:
@@ -170,5 +170,5 @@ class DockerRolling(Containers):
 
 
 def _shares_port(old: Container, wanted: DesiredService) -> bool:
-    """Tell whether the two cannot run at once: the container has a host port that is fixed for the service."""
+    """Return whether the two cannot run at once: the container uses a fixed host port of the service."""
     return old.alive and bool(fixed_ports(wanted).keys() & old.ports.keys())

@@ -1,4 +1,4 @@
-"""What the director needs of a way to deploy. `docker_rolling` is the one for a single host."""
+"""The interface of a deployer. `docker_rolling` is the implementation for a single host."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from director.state.desired import DesiredService, Document
 from director.state.history import By, Release
 
 BY_ITSELF: frozenset[By] = frozenset({"revive", "renew", "adopted"})
-"""Deploys that nobody asked for: they do not reset the crash record."""
+"""Deploys that the director starts by itself: they do not reset the crash record."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What a deploy changes.
 
     Attributes:
-        wanted: what should run from then on.
-        by: who asked for it.
-        config: what is stored as the service's config with it; None leaves that as it is.
-        target: the release that is gone back to; None for a new one.
-        reason: why it is gone back to.
+        wanted: the new desired state.
+        by: what triggered it.
+        config: the service's config to store with it; None leaves the stored one.
+        target: the release of a rollback; None for a new release.
+        reason: the reason of a rollback.
     """
 
     wanted: DesiredService
@@ -34,7 +34,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Deployer(Protocol):
-    """Moves one service at a time from what is to what should be; the caller holds the service's lock."""
+    """Brings one service at a time to its desired state; the caller holds the service's lock."""
 
     @property
     def retiring(self) -> frozenset[str]:
@@ -42,21 +42,21 @@ class Deployer(Protocol):
 
     @property
     def starting(self) -> Collection[str]:
-        """Ids of containers that are being started: their end is told to whoever asked for the start."""
+        """Ids of containers that are being started: their failure is reported to whoever requested the start."""
 
     async def deploy(self, change: Change) -> Container:
-        """Replace whatever runs of a service by what should, and write that down.
+        """Replace a service's container by one of the desired state, and store that.
 
         Raises:
-            DirectorError: it did not come up; what served before still does, and the failure is remembered.
-            RedisError: it could not be written down; what served before still does.
+            DirectorError: it did not become ready; the previous container still serves, and the failure is recorded.
+            RedisError: it could not be stored; the previous container still serves.
         """
 
     async def start(self, container: Container, wanted: DesiredService) -> Container:
-        """Start the container that is there, and wait until it is ready.
+        """Start the existing container, and wait until it is ready.
 
         Raises:
-            DirectorError: it did not come up; `DockerRefused` where the engine does not even start it.
+            DirectorError: it did not become ready; `DockerRefused` if the engine does not even start it.
         """
 
     async def stop(self, service: str) -> None:
@@ -66,13 +66,13 @@ class Deployer(Protocol):
         """Remove all containers of a service."""
 
     async def retire(self, container: Container) -> None:
-        """Stop and remove a container and give its ports back."""
+        """Stop and remove a container and release its ports."""
 
     async def settle(self, service: str) -> None:
         """Wait until no old container of a service is being stopped any more."""
 
     async def last_lines(self, container: str, wanted: DesiredService) -> list[str]:
-        """Return the last lines of a container's output, secrets masked; none when the engine cannot be asked."""
+        """Return the last lines of a container's output, secrets masked; none if the engine is unavailable."""
 
     async def close(self) -> None:
-        """Wait for what is being stopped."""
+        """Wait for the containers that are being stopped."""

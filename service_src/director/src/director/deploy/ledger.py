@@ -1,4 +1,4 @@
-"""What is written of a deploy: config, history, desired state, crash record; and written back when it breaks off."""
+"""What a deploy stores (config, history, desired state, crash record), and its rollback on failure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from director.webhook import Webhook
 
 @dataclass(kw_only=True, eq=False)
 class Ledger:
-    """The books of deploys, whichever engine carries them out; `watch` is in seconds, 0 for none."""
+    """Stores deploys, whichever engine carries them out; `watch` is in seconds, 0 for none."""
 
     desired: Desired
     releases: Releases
@@ -31,32 +31,31 @@ class Ledger:
     watch: float
 
     def requires_health(self, change: Change) -> bool:
-        """Tell whether what is deployed must not say of itself that it is failing, because what serves now does not.
+        """Return whether the new release must not report that it is failing, because the current one does not.
 
-        What somebody goes back to, or what has to be brought back, is taken as it is: it may be failing for the same
-        reason.
+        A rollback and a restored service are accepted as they are: they may be failing for the same reason.
         """
         says = reported(self.registrations.status(change.wanted.spec.name))
         return change.by in {"run", "renew"} and says not in {None, FAILING}
 
     async def commit(self, change: Change, undo: AsyncExitStack) -> None:
-        """Write down what should be; `undo` writes back what was.
+        """Store the new desired state; `undo` restores the previous one.
 
-        Without that the reconciler would bring a release up later whose request was answered with an error.
+        Otherwise the reconciler would later start a release whose request failed.
         """
         wanted, name = change.wanted, change.wanted.spec.name
         before = await self.configs.get(name) if change.config is not None else None
         undo.push_async_callback(self._write_back, name, self.desired.get(name), self.releases.of(name), before)
         if change.config is not None:
             await self.configs.put(name, change.config)
-        # The history before the desired state: should Redis die between, the one that runs is taken for current.
+        # The history before the desired state: if Redis dies in between, the running release counts as current.
         await self.releases.put(name, self._after(change, self.releases.of(name)))
         await self.desired.put(wanted)
         if change.by not in BY_ITSELF:
             undo.callback(self.crashes.put, name, self.crashes.reset(name))
 
     def ready(self, started: ReadyContainer, before: CrashRecord) -> None:
-        """Take note of a container that serves; `before` is the crash record as it was before the deploy."""
+        """Record that a container is ready; `before` is the crash record from before the deploy."""
         name = started.container.service
         self.registrations.note(name, started.status, time.time())
         self.crashes.forget_output(name)
@@ -66,7 +65,7 @@ class Ledger:
             self.webhook.tell("service_recovered", name, reason=reason)
 
     async def failed(self, wanted: DesiredService, by: By, error: DirectorError) -> None:
-        """Remember that a release failed; an engine or a Redis that was unavailable is no failure of the release."""
+        """Record that a release failed; an unavailable engine or Redis is not a failure of the release."""
         if not is_own_failure(error):
             return
         name, code = wanted.spec.name, error.facts.get("exit_code")
@@ -111,5 +110,5 @@ class Ledger:
 
 
 def is_own_failure(error: DirectorError) -> bool:
-    """Tell whether an error is the service's own doing, and not that of an engine or a Redis that was unavailable."""
+    """Return whether the service itself caused an error, not an unavailable engine or Redis."""
     return isinstance(error, ServiceFailed | TimedOut) and not isinstance(error, DockerUnavailable | RedisUnavailable)

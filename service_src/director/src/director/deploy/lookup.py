@@ -1,4 +1,4 @@
-"""Finds a service by its name, or says what can be done where there is none."""
+"""Finding a service by its name, with a hint if there is none."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_not_core(name: str) -> None:
 
 @dataclass(kw_only=True, eq=False)
 class Verbs:
-    """What everything that is done to a service needs."""
+    """What all operations on services need."""
 
     engine: Engine
     images: Images
@@ -39,10 +39,10 @@ class Verbs:
     around: PlatformConfig
 
     async def wanted(self, name: str) -> DesiredService:
-        """Return what should be of a service that was run and not removed.
+        """Return the desired state of a service that was run and not removed.
 
         Raises:
-            Conflict: it is a part of the platform itself, or Redis could not be asked yet.
+            Conflict: it is a part of the platform itself, or the desired state is not loaded yet.
             NotFound: it was never run; the hint says how to run it, or that there is nothing to run.
         """
         check_not_core(name)
@@ -59,10 +59,10 @@ class Verbs:
 
 
 def check_free(pos: str, name: str, wanted: Mapping[str, DesiredService]) -> None:
-    """Return if service `name` may be put at a place of the grid: nobody else is there, or it is there already.
+    """Check that service `name` may be put at a place on the grid: it is free, or the service is there already.
 
     Raises:
-        Conflict: somebody else is there; the hint names a free place in the same column.
+        Conflict: another service is there; the hint names a free place in the same column.
     """
     taken = {item.pos: other for other, item in wanted.items() if item.state != "removed" and other != name}
     own = wanted.get(name)

@@ -1,4 +1,4 @@
-"""What an operator can ask for: run, stop, start, restart, remove, rebuild, configure. One at a time per service."""
+"""The operations on services: run, stop, start, restart, remove, rebuild, configure. One at a time per service."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Would = Literal["nothing", "build", "restart", "start"]
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What `/run` may change; None leaves what was set before."""
+    """What `/run` may change; None keeps the earlier setting."""
 
     env: dict[str, str] | None = None
     pos: str | None = None
@@ -38,14 +38,14 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """A release that was rolled back, and is not asked for until the folder or the config changes."""
+    """A release that was rolled back and is not deployed again until the folder or the config changes."""
 
     id: str
     reason: str
 
 
 class WouldRun(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What `/run` would change (`dry_run`); with `held` it is about the release that serves instead.
+    """What `/run` would change (`dry_run`); with `held`, `would` refers to the running release.
 
     `nothing`: the release is up to date; `/run` would only replace its container with a fresh one.
     """
@@ -57,7 +57,7 @@ class WouldRun(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
-    """What `/rebuild_all` made of one service."""
+    """The result of `/rebuild_all` for one service."""
 
     name: str
     result: Literal["unchanged", "held", "rebuilt", "failed"]
@@ -75,7 +75,7 @@ class Operations(Verbs):
     ledger: Ledger
     registrations: Registrations
     _claims: dict[str, str] = field(default_factory=dict, init=False)
-    """Places of the grid that requests under way ask for, and for which service."""
+    """Places on the grid that current requests ask for, and for which service."""
 
     async def run(self, name: str, options: RunOptions) -> Container:
         """Build if the contents changed, start a fresh container, wait until it is ready, stop the one before."""
@@ -91,10 +91,10 @@ class Operations(Verbs):
             return await self.deployer.deploy(Change(wanted=wanted, by="run", config=document))
 
     async def would_run(self, name: str, options: RunOptions) -> WouldRun:
-        """Return what has to be done to reach what is asked for: `nothing`, `build`, `restart` or `start`.
+        """Return what `/run` has to do: `nothing`, `build`, `restart` or `start`.
 
-        Contents that were rolled back are not asked for any more until they change: `held` says so, and `would` is
-        about the release that serves instead (`nothing`; `/start` it; `/restart` it).
+        Contents that were rolled back are not deployed again until they change: then there is `held`, and `would`
+        refers to the running release (`nothing`; `/start` it; `/restart` it).
         """
         plan = await self.images.plan(name)
         wanted = resolve(plan.folder, plan.tag, _with(await self.configs.get(name), options), self.around)
@@ -120,7 +120,7 @@ class Operations(Verbs):
             return await self._bring(await self._to_run(name), "restart")
 
     async def start(self, name: str) -> Container:
-        """Start a service that was stopped; one that runs is left as it is."""
+        """Start a stopped service; a running one is left alone."""
         async with self.locks.hold(name, interruptible=True):
             wanted = await self._to_run(name)
             await self.snapshot.refresh()
@@ -138,14 +138,14 @@ class Operations(Verbs):
                 return await self._bring(wanted, "restart")
 
     async def stop(self, name: str) -> Container | None:
-        """Stop a service until somebody starts it; returns its container, None when there is none.
+        """Stop a service until it is started again; returns its container, None if there is none.
 
-        What is being built or started of it is cancelled.
+        A build or start in progress is cancelled.
         """
         interrupted = self.locks.interrupt(name, "stopped")
         async with self.locks.hold(name):
             if interrupted and self.desired.get(name) is None:
-                return None  # its first run, of which nothing is left
+                return None  # its first run, which left nothing
             wanted = await self.wanted(name)
             await self.desired.put(msgspec.structs.replace(wanted, state="stopped"))
             await self.deployer.stop(name)
@@ -158,7 +158,7 @@ class Operations(Verbs):
     async def remove(self, name: str) -> None:
         """Remove a service with its containers and its config; volumes and images stay.
 
-        What is being built or started of it is cancelled.
+        A build or start in progress is cancelled.
         """
         check_not_core(name)
         interrupted = self.locks.interrupt(name, "removed")
@@ -169,7 +169,7 @@ class Operations(Verbs):
                 raise NotFound(f"there is no service {name!r}", "GET /list lists the services", service=name)
             if wanted is not None:
                 await self.desired.put(msgspec.structs.replace(wanted, state="removed"))
-            # Its secrets go first: should Docker be away, the reconciler removes the containers, and knows no configs.
+            # Secrets first: if Docker is unavailable, the reconciler removes the containers later, but not the config.
             await self.configs.put(name, {})
             await self.deployer.remove(name)
             await self.releases.forget(name)
@@ -180,7 +180,7 @@ class Operations(Verbs):
             await self.snapshot.try_refresh(name)
 
     async def rebuild_all(self, *, nocache: bool = False) -> list[Rebuilt]:
-        """Run every service whose image's contents changed; a failure of one does not keep the others from it."""
+        """Run every service whose image's contents changed; the failure of one does not affect the others."""
         results: list[Rebuilt] = []
         for name, wanted in sorted(self.desired.all().items()):
             if wanted.state != "running":
@@ -199,7 +199,7 @@ class Operations(Verbs):
 
     @contextmanager
     def claim_place(self, name: str, pos: str | None) -> Iterator[None]:
-        """Have a service ask for a place (None: for nothing) within the block; raises Conflict if it is taken."""
+        """Reserve a place on the grid (None: no place) during the block; raises Conflict if it is taken."""
         if pos is None:
             yield
             return
@@ -212,40 +212,39 @@ class Operations(Verbs):
             self._claims.pop(pos, None)
 
     async def set_pos(self, name: str, pos: str) -> None:
-        """Put a service at another place of the grid; nothing is restarted."""
+        """Move a service to another place on the grid; nothing is restarted."""
         async with self.locks.hold(name):
             wanted = await self.wanted(name)
             await self.configs.put(name, spec_builder.update(await self.configs.get(name), {"pos": pos}))
             await self.desired.put(msgspec.structs.replace(wanted, pos=pos))
 
     async def update_config(self, name: str, changes: Mapping[str, Any]) -> Document:
-        """Change the config of a service (dotted keys, an empty value removes); it shapes the next run."""
+        """Change the config of a service (dotted keys, an empty value removes); it applies to the next run."""
         async with self.locks.hold(name):
             document = spec_builder.changed(await self.configs.get(name), changes)
             await self.configs.put(name, document)
             return document
 
     async def replace(self, name: str) -> None:
-        """Replace the container of a service that is to run by a fresh one, without anybody having asked for it."""
+        """Replace the container of a service that should run; the director's own decision, not a request."""
         async with self.locks.hold(name, interruptible=True):
             wanted = self.desired.get(name)
             if wanted is not None and wanted.state == "running":
                 await self._bring(wanted, "revive")
 
     async def bring_back(self, wanted: DesiredService, by: By) -> None:
-        """Bring a service up as it should be; called by the supervisor, which holds the lock."""
+        """Deploy a service's desired state; called by the supervisor, which holds the lock."""
         with self.locks.interruptible(wanted.spec.name):
             await self._bring(wanted, by)
 
     def of_today(self, spec: Spec) -> Spec:
-        """Return an earlier spec with what the director gives every service now."""
+        """Return an earlier spec with the current platform settings."""
         return msgspec.structs.replace(spec, platform=self.around.platform)
 
     async def _bring(self, wanted: DesiredService, by: By) -> Container:
-        """Deploy what should be, with what all are given now, its image made from the folder if somebody removed it."""
+        """Deploy a desired state with the current platform settings; a missing image is built from the folder."""
         spec = self.of_today(wanted.spec)
         if await self.engine.image(spec.image) is None:
-            # What the folder holds now is all there is to make it from.
             plan = await self.images.plan(spec.name)
             await self.images.ensure(plan)
             logger.warning("image_was_gone", service=spec.name, image=spec.image, rebuilt=plan.tag)
@@ -253,7 +252,7 @@ class Operations(Verbs):
         return await self.deployer.deploy(Change(wanted=msgspec.structs.replace(wanted, spec=spec), by=by))
 
     def _held(self, name: str, image: str) -> bool:
-        """Tell whether the contents of a folder were rolled back: they run again when somebody runs that service."""
+        """Return whether the contents of a folder were rolled back: only `/run` of that service deploys them again."""
         states = {item.state for item in self.releases.of(name) if item.spec.image == image}
         return "rolled_back" in states and "current" not in states
 
@@ -262,7 +261,7 @@ class Operations(Verbs):
 
 
 def _with(document: Document, options: RunOptions) -> Document:
-    """Return the config with what this request gives: `env` and `limits` replace what was there as a whole."""
+    """Return the config with a request's options: `env` and `limits` replace earlier ones as a whole."""
     result = dict(document)
     if options.env is not None:
         result["env"] = options.env

@@ -1,4 +1,4 @@
-"""Waiting until a container serves: it answers its status, and it is healthy where it has a check of its own."""
+"""Waiting until a container is ready: it responds to `__status`, and passes its own health check if it has one."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ LOOK_EVERY = 0.25
 
 
 class ReadyContainer(msgspec.Struct, frozen=True):
-    """A container that answered, and what it answered."""
+    """A ready container, and its status."""
 
     container: Container
     status: Status
 
 
 class Readiness:
-    """Waits for containers, and says why one did not come up."""
+    """Waits for containers, and explains why one did not become ready."""
 
     def __init__(self, engine: Engine, snapshot: Snapshot, prober: Prober, surroundings: PlatformConfig) -> None:
         self._engine = engine
@@ -42,13 +42,13 @@ class Readiness:
     async def wait(
         self, container: str, wanted: DesiredService, since: float, *, require_healthy: bool = False
     ) -> ReadyContainer:
-        """Wait until this very container serves, and not an older one of the same service.
+        """Wait until this container is ready, not an older one of the same service.
 
-        From then on the engine restarts it by itself. With `require_healthy` it must not say that it is failing.
+        From then on the engine restarts it by itself. With `require_healthy` it must not report that it is failing.
 
         Raises:
-            ServiceFailed: it ended, or it or its own health check says that it is not well.
-            TimedOut: it did not answer in time.
+            ServiceFailed: it exited, it reports that it is failing, or its health check fails.
+            TimedOut: it did not respond in time.
         """
         begun = time.monotonic()
         status = await self._answer(container, wanted, since, require_healthy=require_healthy)
@@ -61,14 +61,14 @@ class Readiness:
         return ReadyContainer(await self.look(container), status)
 
     async def look(self, container: str) -> Container:
-        """Return a container as it is now; raises ServiceFailed when it is gone."""
+        """Inspect a container; raises ServiceFailed if it is gone."""
         seen = await self._engine.inspect(container)
         if seen is None:
             raise ServiceFailed("the container is gone", "did somebody remove it? Run it again", log=[])
         return seen
 
     async def last_lines(self, container: str, wanted: DesiredService) -> list[str]:
-        """Return the last lines of a container's output, secrets masked; none when the engine cannot be asked."""
+        """Return the last lines of a container's output, secrets masked; none if the engine is unavailable."""
         secrets = self._secrets(wanted)
         try:
             return [cut(scrub(line, secrets)) for line in await self._engine.logs(container, LOG_LINES)]
@@ -119,7 +119,7 @@ class Readiness:
         return secret_values({**self._around.env_of(wanted.spec.name), **wanted.spec.env}, wanted.spec.secrets)
 
     async def _healthy(self, container: str, wanted: DesiredService, begun: float) -> None:
-        """Wait for a health check that the service brought. A framework's asks what the status has just answered."""
+        """Wait for a health check of the service's own. A framework's would only repeat the status."""
         check = wanted.spec.health
         if check is None or tuple(check.command) in (PYTHON_CHECK, TYPESCRIPT_CHECK):
             return

@@ -1,4 +1,4 @@
-"""Going back to an earlier release: by request, or by the watch after a switch."""
+"""Rollbacks: by request, or by the watch after a deploy."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from director.state.history import Release
 
 @dataclass(kw_only=True, eq=False)
 class Rollback(Verbs):
-    """Brings earlier releases back through the same steps as any deploy: start beside, check, switch."""
+    """Deploys earlier releases with the same steps as any deploy: start beside, check, switch."""
 
     async def to(self, name: str, release: str | None) -> tuple[Container, Release]:
-        """Go back to a release, by its id or spec hash; without one to the last good one before the current.
+        """Roll back to a release, by its id or spec hash; without one, to the last good one before the current.
 
         Raises:
             NotFound: the service was never run, or there is no such release.
-            Conflict: there is nothing to go back to, or its image is gone and cannot be made.
-            DirectorError: it did not come up; what served before still does.
+            Conflict: there is no earlier release, or its image is gone and cannot be built.
+            DirectorError: it did not become ready; the current release still serves.
         """
         async with self.locks.hold(name, interruptible=True):
             wanted = await self.wanted(name)
@@ -38,17 +38,17 @@ class Rollback(Verbs):
             return seen, target
 
     async def target(self, name: str, release: str | None) -> Release:
-        """Return the release that `to` would go back to, and do nothing; raises as `to` does."""
+        """Return the release that `to` would deploy, without deploying it; raises as `to` does."""
         await self.wanted(name)
         target = self._choose(name, release)
         await self._to_build(target)
         return target
 
     async def away(self, name: str, reason: str) -> Release | None:
-        """Go back by itself from a release that did not stand the watch; called with the service's lock held.
+        """Roll back a release that failed during its watch; called with the service's lock held.
 
-        Returns the release that serves now; None when no earlier one came up: then the release is no longer watched,
-        and what becomes of it is the crash window's affair.
+        Returns the release that serves now; None if no earlier one became ready: then the watch ends, and only the
+        crash window applies.
         """
         with self.locks.interruptible(name):
             return await self._away(name, reason)
@@ -68,7 +68,7 @@ class Rollback(Verbs):
                 await self._have_image(target)
                 await self._go(wanted, target, "watch", reason)
             except DockerAway:
-                raise  # it is not the release that is bad: the reconciler asks again
+                raise  # not the release's fault: the reconciler tries again
             except DirectorError as error:
                 logger.warning("rollback_failed", service=name, release=target.id, reason=error.message)
             else:
@@ -117,13 +117,13 @@ class Rollback(Verbs):
         return history.previous(untried)
 
     async def _have_image(self, target: Release) -> None:
-        """Make sure that the image of a release is there: kept, or built where the folder still holds the same."""
+        """Make sure that the image of a release exists: it is still there, or the unchanged folder is built."""
         plan = await self._to_build(target)
         if plan is not None:
             await self.images.ensure(plan)
 
     async def _to_build(self, target: Release) -> ImagePlan | None:
-        """Return how the image of a release is built again; None when it is there."""
+        """Return the plan to rebuild the image of a release; None if it exists."""
         image, name = target.spec.image, target.spec.name
         if await self.engine.image(image) is not None:
             return None

@@ -1,4 +1,4 @@
-"""From an image folder, the operator's config and what every service gets to the spec of a service."""
+"""Builds a service's spec from its image folder, the operator's config and the platform's settings."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from director.validation import ENV_KEY_PATTERN, explain
 
 
 class PlatformConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What every service of this director gets: `env` includes the DSN of Redis; times in seconds.
+    """The settings of all services: `env` includes the DSN of Redis; times in seconds.
 
-    With `users` each has a Redis user of its own, and another DSN. `own_ports` are the director's host ports.
+    With `users` each service has its own Redis user and DSN. `own_ports` are the director's host ports.
     """
 
     namespace: str
@@ -43,27 +43,27 @@ class PlatformConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def platform(self) -> str:
-        """A hash over all of it that shapes a container; a new Redis password changes it."""
+        """A hash over everything here that shapes a container; a new Redis password changes it."""
         return _hash(self.env_of("*"), self.memory)
 
     def env_of(self, service: str) -> dict[str, str]:
         return {**self.env, "REDIS_DSN": self.users.dsn(service)} if self.users else dict(self.env)
 
     async def admit(self, service: str, keys: Keys) -> None:
-        """Let a service into Redis, before its container is made.
+        """Create a service's Redis user, before its container.
 
         Raises:
-            RedisError: Redis is unavailable, or does not let the director do it.
+            RedisError: Redis is unavailable, or does not permit it.
         """
         if self.users:
             await self.users.make(service, keys)
 
 
 def resolve(folder: ImageFolder, image: str, document: Mapping[str, Any], around: PlatformConfig) -> DesiredService:
-    """Return what should run for a service.
+    """Return the desired state of a service.
 
     Raises:
-        InvalidValue: a port, volume or key of Redis in band.yml, or the operator's config, is impossible.
+        InvalidValue: a port, volume or Redis key in band.yml, or the operator's config, is invalid.
     """
     given = shaping(document)
     band = folder.band
@@ -124,7 +124,7 @@ KEYS = "env.<NAME>, limits.memory, limits.cpus, limits.pids, pos, auto_remove"
 
 
 class Shaping(msgspec.Struct, frozen=True):
-    """The keys of a document that shape a run; other keys are ignored here."""
+    """The config keys that affect a run; other keys are ignored here."""
 
     env: dict[str, Any] = {}
     pos: Pos | None = None
@@ -133,7 +133,7 @@ class Shaping(msgspec.Struct, frozen=True):
 
 
 def shaping(document: Mapping[str, Any]) -> Shaping:
-    """Return the keys of a stored document that shape a run.
+    """Return the keys of a stored config that affect a run.
 
     Raises:
         InvalidValue: one of them has an impossible value.
@@ -147,10 +147,10 @@ def shaping(document: Mapping[str, Any]) -> Shaping:
 
 
 def changed(document: Mapping[str, Any], changes: Mapping[str, Any]) -> Document:
-    """Return a document with `changes` made, as `update` does, and whole: a run can be shaped by it.
+    """Return a config with `changes` made, as `update` does, and check that the result is valid.
 
     Raises:
-        InvalidValue: a change is wrong, or what it leaves is not valid; nothing was stored.
+        InvalidValue: a change or its result is invalid.
     """
     result = update(document, changes)
     try:
@@ -175,10 +175,10 @@ def _shaping(document: Mapping[str, Any]) -> Shaping:
 
 
 def check_keys(document: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
-    """Return if every key of `changes` is one that shapes a run; what stands there already may always be removed.
+    """Check that every key of `changes` affects a run; a key that is stored already may always be removed.
 
     Raises:
-        InvalidValue: one is not; the hint names those there are.
+        InvalidValue: one does not; the hint lists the valid ones.
     """
     for key, value in changes.items():
         root, _, below = key.partition(".")
@@ -194,10 +194,10 @@ def check_keys(document: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
 
 
 def update(document: Mapping[str, Any], changes: Mapping[str, Any]) -> Document:
-    """Return a document with `changes` made: keys may be dotted (`env.TZ`); an empty value (`""` or null) removes.
+    """Return a config with `changes` made: keys may be dotted (`env.TZ`); an empty value (`""` or null) removes.
 
     Raises:
-        InvalidValue: a dotted key goes through something that is not an object.
+        InvalidValue: a dotted key leads through a value that is not an object.
     """
     result: Document = msgspec.json.decode(msgspec.json.encode(document))
     for dotted, value in changes.items():

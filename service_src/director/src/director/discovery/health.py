@@ -23,19 +23,19 @@ _OK, _STARTING = Health("ok"), Health("starting")
 
 
 class Signs(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a service.
+    """What is known about a service.
 
     Attributes:
         name: its name.
-        container: that of its container.
-        state: Docker's word for its container, `missing` without one, `external` when it runs elsewhere.
-        wanted: whether it is to run.
+        container: the name of its container.
+        state: Docker's state of its container, `missing` without one, `external` if it runs elsewhere.
+        wanted: whether it should run.
         docker_health: `healthy`, `unhealthy`, `starting`, or empty without a health check.
-        exit_code: of a container that ended.
-        status: what it answered last to `__status`.
-        silent_for: seconds since that answer, or since it could have been heard at all.
+        exit_code: of a container that exited.
+        status: its last response to `__status`.
+        silent_for: seconds since that response, or since it could have responded at all.
         crashes: how many crashes are in the window.
-        crash: why it is not started any more, if it is not.
+        crash: why it is no longer restarted, if so.
         dead_ports: published host ports that accept no connection.
     """
 

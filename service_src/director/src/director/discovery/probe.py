@@ -1,7 +1,7 @@
-"""Asks services for their `__status` and hears every answer, also when two containers of one service answer.
+"""Asks services for their `__status` and receives every response, also if two containers of a service respond.
 
-It has a reply channel of its own, because a JSON-RPC client stops listening at the first answer, and beside a new
-container the old one answers too.
+It has its own reply channel, because a JSON-RPC client stops listening after the first response, and the old container
+responds beside a new one.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from director.engine.interface import Container
 QUESTIONS: Mapping[str, Mapping[str, Any]] = {"front": {"register": [], "state_hash": ""}}
 """Parameters of the question for a status. To front, the original too, an empty hash means that nothing is pushed."""
 CONTAINER_ENV = "BAND_CONTAINER"
-"""What the director calls a container, told to it in its environment; its status repeats it as `container`."""
+"""The environment variable with the director's name for a container; its status repeats it as `container`."""
 
 
 class Prober:
-    """Sends `__status` requests from channel `reply_to` and hands each answer to whoever asked."""
+    """Sends `__status` requests from channel `reply_to` and passes each response to the caller."""
 
     def __init__(self, link: RedisLink, reply_to: str | None = None) -> None:
         self.reply_to = reply_to or f"director-probe-{secrets.token_hex(6)}"
@@ -45,16 +45,16 @@ class Prober:
         null_is_answer: bool = False,
         on_error: Callable[[str], None] | None = None,
     ) -> Status | None:
-        """Return the first status that `accept` takes, or None after `timeout` seconds.
+        """Return the first status that `accept` accepts, or None after `timeout` seconds.
 
         Args:
-            service: whom to ask.
-            timeout: seconds to wait at most.
-            interval: seconds between requests; None asks once, and gives up at once when nobody listens.
-            accept: tells whether a status is the one that is waited for.
+            service: the service to ask.
+            timeout: the longest wait in seconds.
+            interval: seconds between requests; None asks once, and gives up at once if nobody listens.
+            accept: returns whether a status is the awaited one.
             params: parameters of the request (front gets the registrations this way), else those of `QUESTIONS`.
-            null_is_answer: take `null` for an empty status (front says so when it knows the registrations already).
-            on_error: takes what an error reply says, which ends the wait; without it, errors are no answer.
+            null_is_answer: treat `null` as an empty status (front responds so if it has these registrations already).
+            on_error: receives the text of an error response, which ends the wait; without it, errors are ignored.
         """
         found: asyncio.Future[Status | None] = asyncio.get_running_loop().create_future()
 
@@ -88,7 +88,7 @@ class Prober:
                 self._waiting.pop(request, None)
 
     def on_message(self, _channel: str, payload: bytes) -> None:
-        """Take a message of the reply channel; what is no answer to a request of ours is dropped."""
+        """Handle a message on the reply channel; anything that is not a response to one of our requests is dropped."""
         try:
             message = decode(payload)
         except DecodingError as error:
@@ -131,7 +131,7 @@ def _said(error: Any) -> str:
 
 
 def unwrap(result: Any) -> Status | None:
-    """Return the status out of a result: typed (Python services) or plain (front, which says null for `as before`)."""
+    """Return the status in a result: typed (Python services) or plain (front, where null means `unchanged`)."""
     if isinstance(result, dict) and result.get("type__") == "data":
         result = result.get("data")
     return result if isinstance(result, dict) else None

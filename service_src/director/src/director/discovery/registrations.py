@@ -57,7 +57,7 @@ Status = dict[str, Any]
 MAX_DEPTH = 100
 """Levels of objects and lists in a status; those of the platform have eight."""
 MAX_BYTES = 1024 * 1024
-"""Of one answer: room for all rows that front takes of one service."""
+"""Limit of one response: enough for all rows that front accepts from a service."""
 MAX_NAME = 200
 MAX_NUMBER = 10**9
 """Of `timeout` (milliseconds) and `ttl` (seconds) in a row."""
@@ -66,9 +66,9 @@ _LEAF = str | int | float | None
 
 
 def reported(status: Mapping[str, Any] | None) -> str | None:
-    """Return what a service says of itself: the `status` of its health facts."""
+    """Return the `status` that a service reports in its health facts."""
     health = (status or {}).get("health")
-    word = health.get("status") if isinstance(health, dict) else None  # of JSON; Mapping is slow to be asked for
+    word = health.get("status") if isinstance(health, dict) else None  # JSON; isinstance of Mapping is slow
     return word if isinstance(word, str) else None
 
 
@@ -81,12 +81,12 @@ def checks_of(status: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
 
 
 def complaining(status: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
-    """Return the checks of its own that a service is not content with, by name."""
+    """Return a service's checks that are not ok, by name."""
     return {name: facts for name, facts in checks_of(status).items() if facts.get("status") in {DEGRADED, FAILING}}
 
 
 def complaints(status: Mapping[str, Any] | None) -> str:
-    """Return in words which of its own checks a service is not content with, and what to do; empty when with all."""
+    """Return a sentence about a service's checks that are not ok, and what to do; empty if all are ok."""
     return "; ".join(f"{name}: {said(facts)}" for name, facts in complaining(status).items())[:MAX_REASON]
 
 
@@ -97,7 +97,7 @@ def said(facts: Mapping[str, Any]) -> str:
 
 
 def bounded(status: Status, size: int) -> Status:
-    """Return a status of `size` bytes without what nobody could keep or pass on; its health says what was left out."""
+    """Return a status of `size` bytes without the parts that exceed the limits; its health says what is missing."""
     if size > MAX_BYTES:
         return refused(status, f"its status has {size} bytes; the limit is {MAX_BYTES}")
     found = _with_short_reasons(status)
@@ -115,7 +115,7 @@ def bounded(status: Status, size: int) -> Status:
 
 
 def refused(status: Mapping[str, Any], reason: str) -> Status:
-    """Return what is kept of a status that is not taken: who it is, and why nothing else is known."""
+    """Return the replacement for a refused status: the service's name, and the reason."""
     plain = {
         key: value
         for key, value in status.items()
@@ -125,7 +125,7 @@ def refused(status: Mapping[str, Any], reason: str) -> Status:
 
 
 def row_problem(row: Any) -> str:
-    """Return what is wrong with a row of `register`; empty when it can be passed on to front."""
+    """Return what is wrong with a row of `register`; empty if it can be sent to front."""
     if not isinstance(row, dict):
         return "is not an object"
     for field in ("method", "role"):
@@ -184,13 +184,13 @@ def _complaining(status: Status, check: str, reason: str) -> Status:
 
 Row = dict[str, Any]
 SILENT_SECONDS = 30.0
-"""Seconds without an answer after which nothing is known of a service any more (the original's figure)."""
+"""Seconds without a response after which a service is forgotten (as in the original)."""
 ACTIVE_FOR = SILENT_SECONDS
 """Seconds after its last status for which a service counts as there."""
 LAST_WORDS = 2.0
-"""Seconds after its container's end in which what is heard of a service may still be its own answer."""
+"""Seconds after its container's exit in which a late response of a service may still arrive."""
 MAX_HEALTH_BYTES = 64 * 1024
-"""Of the health facts of one service: they are kept, and shown in several answers."""
+"""Limit of a service's health facts: they are kept in memory, and part of several responses."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -214,7 +214,7 @@ class Registrations:
         self._began = time.time()
 
     def note(self, service: str, status: dict[str, Any], now: float) -> None:
-        """Record a status; one that cannot be recorded spoils only what is known of its service."""
+        """Record a status; an invalid one affects only its own service."""
         try:
             shown: dict[str, Any] = scrub_tree(_bounded(status), self._secrets(service))
             self._seen[service] = Seen(shown, now, tuple(read_rows(service, status)))
@@ -223,14 +223,14 @@ class Registrations:
             self.fault(service, f"its status cannot be read: {type(error).__name__}", now)
 
     def fault(self, service: str, reason: str, now: float) -> None:
-        """Record that the director could not make use of a service's answer."""
+        """Record that a service's response is invalid."""
         self._seen[service] = Seen(refused({}, reason), now, ())
 
     def scrubbed(self, service: str, text: str) -> str:
         return scrub(text, self._secrets(service))
 
     def touch(self, service: str, now: float) -> None:
-        """Record that a service is there, and that its status is as before."""
+        """Record that a service responded, with an unchanged status."""
         seen = self._seen.get(service)
         self._seen[service] = Seen(seen.status if seen else {}, now, seen.rows if seen else ())
 
@@ -243,12 +243,12 @@ class Registrations:
         return seen.status if seen else None
 
     def silent_for(self, service: str, started: float, now: float) -> float:
-        """Return the seconds since a service that runs since `started` was heard last, or could have been."""
+        """Return the seconds since a service, running since `started`, last responded or could have."""
         seen = self._seen.get(service)
         return max(0.0, now - max(seen.at if seen else 0.0, started, self._began))
 
     def methods(self, service: str) -> tuple[str, ...] | None:
-        """Return the methods that a service says it has; None for one that does not tell (the original's)."""
+        """Return the methods that a service reports; None for services of the original, which do not."""
         status = self.status(service) or {}
         told, rows = status.get("methods"), status.get("register")
         if not isinstance(told, list) or (not told and "instance" not in status):  # the original front says [] of all
@@ -257,7 +257,7 @@ class Registrations:
         return tuple(sorted({name for name in [*told, *named] if isinstance(name, str)}))
 
     def active(self, now: float, ended: Mapping[str, float] | None = None) -> list[str]:
-        """Return the services that are there: heard lately, and after the moment when they `ended`."""
+        """Return the services that responded lately, and after the time in `ended`."""
         ends = ended or {}
         return sorted(
             name
@@ -266,7 +266,7 @@ class Registrations:
         )
 
     def rows(self, now: float, ended: Mapping[str, float] | None = None) -> list[Row]:
-        """Return the rows of all services that are there, in an order that does not depend on who came first."""
+        """Return the rows of all services that responded lately, in a stable order."""
         return [row for name in self.active(now, ended) for row in self._seen[name].rows]
 
 
@@ -281,9 +281,9 @@ def _bounded(status: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_rows(service: str, status: dict[str, Any]) -> Iterable[Row]:
-    """Return the `register` rows of a status with `service` added; what is no row is left out.
+    """Return the `register` rows of a status with `service` added; malformed ones are left out.
 
-    front answers 500 for a row without options, so each gets an object.
+    front responds with 500 to a row without options, so each gets an object.
     """
     register = status.get("register")
     for row in register if isinstance(register, list) else ():
@@ -292,6 +292,6 @@ def read_rows(service: str, status: dict[str, Any]) -> Iterable[Row]:
 
 
 def state_hash(rows: Iterable[Row]) -> int:
-    """Return a signed 64-bit integer over the rows; equal in every process, never 0, which front takes for nothing."""
+    """Return a signed 64-bit hash of the rows, equal in every process and never 0, which means `none` to front."""
     digest = hashlib.sha256(msgspec.json.encode(list(rows), order="deterministic")).digest()
     return int.from_bytes(digest[:8], "big", signed=True) or 1

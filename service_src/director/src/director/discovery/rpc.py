@@ -30,7 +30,7 @@ from director.errors import (
 from director.redact import scrub_tree
 
 SILENT_ON_UNKNOWN = frozenset({"front"})
-"""The original front does not answer a call of a method that it has not."""
+"""The original front does not respond to a call of an unknown method."""
 
 
 @dataclass(kw_only=True, eq=False)

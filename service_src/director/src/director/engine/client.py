@@ -17,11 +17,11 @@ T = TypeVar("T")
 CALL = aiohttp.ClientTimeout(total=20, sock_connect=5)
 ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=5)
 NO_CONNECTION = 900
-"""The status that aiodocker gives an engine it cannot connect to."""
+"""The status that aiodocker reports if it cannot connect to the engine."""
 
 
 class Connection:
-    """One Docker Engine, connected to when it is needed; it may come and go, also as another version."""
+    """One Docker Engine, connected on demand; it may be restarted, also as another version."""
 
     def __init__(self, url: str | None) -> None:
         self._url = url
@@ -33,11 +33,11 @@ class Connection:
             await docker.close()
 
     def client(self) -> Docker:
-        """Return the client, made at the first call; raises DockerAway where there is no socket."""
+        """Return the client, created at the first call; raises DockerAway if there is no socket."""
         if self._docker is None:
             try:
                 self._docker = Docker(url=self._url, api_version="auto", timeout=CALL)
-            except (ValueError, AssertionError, DockerError) as error:  # the second where there is no socket
+            except (ValueError, AssertionError, DockerError) as error:  # AssertionError: there is no socket
                 raise DockerAway(
                     f"no Docker Engine: {error or 'no socket'}", "mount /var/run/docker.sock or set DOCKER_HOST"
                 ) from error
@@ -51,11 +51,11 @@ class Connection:
         return str((await self.guard(self.client().version()))["Version"])
 
     async def open(self, path: str, method: str = "GET", **more: Any) -> aiohttp.ClientResponse:
-        """Send a request and return its response, of which only the head was read: the caller closes it."""
+        """Send a request and return its response, of which only the head was read; the caller closes it."""
         return await self.guard(self._send(path, method, **more))
 
     async def call(self, path: str, method: str = "GET", *, missing_ok: bool = False, **more: Any) -> Any:
-        """Return the JSON of a response; None where it has no body, or with `missing_ok` where there is no such thing.
+        """Return the JSON of a response; None if it has no body, or, with `missing_ok`, if the object does not exist.
 
         `params`, `data` and `timeout` are those of aiohttp.
         """
@@ -75,7 +75,7 @@ class Connection:
     ) -> aiohttp.ClientResponse:
         docker = self.client()
         if docker.api_version == "auto":
-            await docker.version()  # finds out which version the engine speaks
+            await docker.version()  # negotiates the API version
         response = await docker.session.request(
             method,
             f"{docker.docker_host}/{docker.api_version}/{path}",
@@ -93,14 +93,14 @@ class Connection:
         """Await a call of the engine.
 
         Raises:
-            DockerAway: the engine cannot be reached, or did not answer in time.
-            DockerRefused: it answered with an error.
+            DockerAway: the engine cannot be reached, or did not respond in time.
+            DockerRefused: it responded with an error.
         """
         try:
             return await call
         except DockerError as error:
             if "client version" in str(error.message) and self._docker is not None:
-                self._docker.api_version = "auto"  # another engine than before: ask it again what it speaks
+                self._docker.api_version = "auto"  # another engine than before: negotiate again
                 raise DockerAway("the Docker Engine's API version has changed", "") from error
             if error.status == NO_CONNECTION:
                 raise DockerAway(_line(error.message), "is dockerd running?") from error

@@ -47,13 +47,13 @@ _NETWORK_ID = re.compile(r"[0-9a-f]{12,64}")
 
 
 class DockerEngine:
-    """One namespace of one Docker Engine. Each call may connect anew, so an engine may come and go."""
+    """One namespace of one Docker Engine. Each call may connect anew, so the engine may be restarted."""
 
     def __init__(self, namespace: str, url: str | None = None) -> None:
         self._namespace = namespace
         self._labels = {LABEL_MANAGED: "true", LABEL_NAMESPACE: namespace}
         self._engine = Connection(url)
-        self._asked: dict[str, float] = {}  # containers that were told to end, and when; kept until they are gone
+        self._asked: dict[str, float] = {}  # containers that were stopped by us, and when; kept until they are gone
         self._own: OwnContainer | None = None
 
     @property
@@ -172,7 +172,7 @@ class DockerEngine:
             response.close()
 
     async def _forget_ended(self) -> None:
-        """Forget the stops whose end was missed, before the events are listened to again: no event of it will come."""
+        """Forget our stops whose exit was missed, before listening to events again: their events will not come."""
         for container, since in list(self._asked.items()):
             seen = await self._inspect(container)
             if seen is None or seen.started_at > since:
@@ -184,7 +184,7 @@ class DockerEngine:
         return None if details is None else usage_sample(details)
 
     def _mine(self, event: Event) -> Event:
-        """Return an event with the mark of an end that this director asked for."""
+        """Return an event, marked if this director asked for the container's exit."""
         asked = event.container in self._asked
         if event.action in {"start", "destroy"}:
             self._asked.pop(event.container, None)
@@ -235,7 +235,7 @@ class DockerEngine:
 
 
 def _is_unchanged(known: Container, item: Mapping[str, Any]) -> bool:
-    """Tell whether a container that runs is listed as it is known."""
+    """Return whether a running container is listed with the known facts."""
     if known.state != item["State"] or known.state != "running":
         return False
     status = str(item.get("Status", ""))
@@ -245,7 +245,7 @@ def _is_unchanged(known: Container, item: Mapping[str, Any]) -> bool:
 
 
 def _read_event(line: bytes) -> Event | None:
-    """Return an event of ours; None for somebody else's, and for a line that cannot be read."""
+    """Return an event of one of our containers; None for others, and for a malformed line."""
     try:
         data = json.loads(line)
         ours = made_by_director((data.get("Actor") or {}).get("Attributes"))

@@ -68,7 +68,7 @@ def _host_config(spec: Spec, placement: Placement) -> dict[str, Any]:
         bindings.setdefault(f"{inside}/tcp", []).append({"HostIp": placement.address, "HostPort": str(outside)})
     return {
         "AutoRemove": spec.auto_remove,
-        # Until it has proved itself: a restart would wipe the exit code, and nobody wants a bad release to spin.
+        # Until it is ready: a restart would erase the exit code, and a bad release would restart endlessly.
         "RestartPolicy": {"Name": "no"},
         "Init": True,  # reaps children, and SIGTERM works before the service has a handler for it
         "NetworkMode": spec.network,
@@ -114,7 +114,7 @@ def _labels(spec: Spec, placement: Placement) -> dict[str, str]:
 
 
 def spec_of(container: Container) -> Spec | None:
-    """Return the spec that a container was made from, out of its labels and environment; None when it has none."""
+    """Return the spec of a container from its labels and environment; None if it has none."""
     raw = container.labels.get(LABEL_SPEC)
     if not raw:
         return None
@@ -155,7 +155,7 @@ def timestamp(text: str | int | None) -> float:
 
 
 def made_by_director(labels: Mapping[str, str] | None) -> bool:
-    """Whether a container's labels were given when it was made: `docker run` of a service's image brings the image's.
+    """Return whether a container has its own labels: with `docker run` of a service's image it inherits the image's.
 
     Core containers (Redis, the director) have their own from Ansible; no image has their namespace.
     """
@@ -164,7 +164,7 @@ def made_by_director(labels: Mapping[str, str] | None) -> bool:
 
 
 def observed(details: Mapping[str, Any]) -> Container:
-    """Return a container out of `GET /containers/<id>/json`."""
+    """Return a container from `GET /containers/<id>/json`."""
     state, config, host = details["State"], details["Config"], details["HostConfig"]
     labels: dict[str, str] = config.get("Labels") or {}
     return Container(
@@ -207,7 +207,7 @@ def cut_off_from(details: Mapping[str, Any]) -> str:
 
 
 def image_info(details: Mapping[str, Any]) -> ImageInfo:
-    """Return an image out of `GET /images/<name>/json` or one row of `GET /images/json`."""
+    """Return an image from `GET /images/<name>/json` or a row of `GET /images/json`."""
     labels = (details.get("Config") or {}).get("Labels") or details.get("Labels") or {}
     return ImageInfo(
         id=details["Id"],
@@ -220,10 +220,10 @@ def image_info(details: Mapping[str, Any]) -> ImageInfo:
 
 
 def usage_sample(details: Mapping[str, Any]) -> Sample | None:
-    """Return what a container uses out of `GET /containers/<id>/stats`; None when it does not run.
+    """Return a container's usage from `GET /containers/<id>/stats`; None if it does not run.
 
-    Memory is without the page cache that the kernel gives back first, as `docker stats` counts it: the cache has
-    another name in cgroup v1 (`total_inactive_file`) than in v2 (`inactive_file`).
+    Memory excludes the page cache that the kernel reclaims first, as in `docker stats`. The cache is called
+    `total_inactive_file` in cgroup v1 and `inactive_file` in v2.
     """
     memory = details.get("memory_stats") or {}
     used = memory.get("usage")
@@ -241,7 +241,7 @@ def usage_sample(details: Mapping[str, Any]) -> Sample | None:
 
 
 def event_of(data: Mapping[str, Any]) -> Event:
-    """Return what happened, out of one line of `GET /events`."""
+    """Return an event from a line of `GET /events`."""
     actor = data.get("Actor") or {}
     attributes = actor.get("Attributes") or {}
     code, signal = attributes.get("exitCode"), str(attributes.get("signal") or "")
@@ -257,7 +257,7 @@ def event_of(data: Mapping[str, Any]) -> Event:
 
 
 def is_port_taken(message: str) -> bool:
-    """Tell whether Docker's error text means that a host port cannot be bound."""
+    """Return whether Docker's error text means that a host port cannot be bound."""
     return "port is already allocated" in message or "address already in use" in message
 
 
@@ -267,7 +267,7 @@ def _health(state: Mapping[str, Any]) -> str:
 
 
 def published_ports(bindings: Mapping[str, Any]) -> dict[int, int]:
-    """Return host port → container port out of `HostConfig.PortBindings`."""
+    """Return host port → container port from `HostConfig.PortBindings`."""
     return {port: inside for port, inside, _ in _published(bindings)}
 
 

@@ -18,7 +18,7 @@ from director.errors import DockerRefused
 _OWN_ID = re.compile(r"/containers/([0-9a-f]{64})/")
 ADDRESS = "127.0.0.1"
 SECONDS = 2.0
-"""For one connection; on loopback it takes a millisecond or is refused."""
+"""Limit for one connection; on loopback it takes a millisecond or is refused."""
 _PROGRAM = f"""
 import socket, sys
 for port in sys.argv[1:]:
@@ -67,7 +67,7 @@ def port_check_config(image: str, labels: Mapping[str, str], ports: Collection[i
 
 
 async def closed_on_host(engine: Connection, name: str, config: Mapping[str, Any]) -> set[int]:
-    """Run such a container under a name of its own and return the ports that it found closed."""
+    """Run that container and return the ports that it found closed."""
     container = await _create(engine, name, config)
     try:
         await engine.call(f"containers/{container}/start", "POST")
@@ -95,7 +95,7 @@ async def _remove(engine: Connection, container: str) -> None:
 
 
 def own_container(details: Mapping[str, Any]) -> OwnContainer:
-    """Return the director's own container out of `GET /containers/<id>/json`."""
+    """Return the director's own container from `GET /containers/<id>/json`."""
     bindings = (details["HostConfig"].get("PortBindings") or {}).values()
     binds = [item for item in details.get("Mounts") or [] if item.get("Type") == "bind"]
     return OwnContainer(
@@ -113,7 +113,7 @@ def own_container(details: Mapping[str, Any]) -> OwnContainer:
 def own_id(proc: Path = Path("/proc/self")) -> str | None:
     """Return the id of the container this process runs in; None on a host.
 
-    Docker mounts /etc/hostname out of the container's own folder, so the mount table names it whatever `--hostname`.
+    Docker mounts /etc/hostname from the container's own folder, so the mount table has the id, whatever `--hostname`.
     """
     try:
         mounts = (proc / "mountinfo").read_text(encoding="utf-8", errors="replace")
@@ -130,8 +130,8 @@ def own_id(proc: Path = Path("/proc/self")) -> str | None:
 def own_gateways(proc: Path = Path("/proc/net")) -> frozenset[str]:
     """Return the gateways of this container, where connections to its published ports come from.
 
-    Docker's user-space proxy, and the host's rules where there is none, connect from there. Read from the kernel: the
-    default route moves while the container runs when it joins another network, and published ports with it.
+    Docker's user-space proxy, or the host's rules without one, connect from there. Read from the kernel each time: if
+    the container joins another network, its default route may move, and published ports with it.
     """
     routes = [line.split() for line in _lines(proc / "route")[1:]]
     found = [bytes.fromhex(row[2])[::-1] for row in routes if row[1] == row[7] == "00000000"]

@@ -1,4 +1,4 @@
-"""The interface between the director and whatever runs containers."""
+"""The interface between the director and a container engine."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ LABEL_CONTENTS = "band.contents"
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
-    """A container as it is. Times are seconds since 1970, 0 when it never happened; `ports` are host → container.
+    """A container's current state. Times are seconds since 1970, 0 for never; `ports` are host → container.
 
-    `open_ports` are those published beyond loopback, with their address.
+    `open_ports` are those that are published beyond loopback, with their address.
     """
 
     id: str
@@ -83,10 +83,10 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something happened to a container of ours: `action` is Docker's word (`die`, `start`, `oom` …).
+    """An event of one of our containers: `action` is Docker's word (`die`, `start`, `oom` …).
 
-    `asked`: this director told the engine to end that container. `signal`: of a `kill`, whoever sent it. `name`: what
-    the container was called then.
+    `asked`: this director stopped or removed the container. `signal`: of a `kill` by anybody. `name`: the container's
+    name at that time.
     """
 
     action: str
@@ -138,7 +138,7 @@ class Engine(Protocol):
         """Return the engine's version."""
 
     async def containers(self, known: Collection[Container] = ()) -> list[Container]:
-        """Return the containers of this namespace; those that are `known` and look unchanged are not inspected."""
+        """Return the containers of this namespace; `known` ones that look unchanged are not inspected."""
 
     async def inspect(self, container: str) -> Container | None:
         """Return one container of this namespace, None when there is none."""
@@ -147,7 +147,7 @@ class Engine(Protocol):
         """Return those of the ports of the host's loopback that accept no connection."""
 
     async def port_holder(self, port: int) -> str:
-        """Return who of the host's running containers has a host port, in words; nothing when none has."""
+        """Return which of the host's running containers uses a host port, in words; empty if none does."""
 
     async def used_ports(self) -> set[int]:
         """Return the host ports of all containers of the host, whoever they belong to."""
@@ -156,7 +156,7 @@ class Engine(Protocol):
         """Create a container and return its id."""
 
     async def start(self, container: str) -> None:
-        """Start a container; raises PortTaken when its host port is taken."""
+        """Start a container; raises PortTaken if its host port is in use."""
 
     async def stop(self, container: str, timeout: float) -> None:
         """Stop a container: SIGTERM, `timeout` seconds, SIGKILL. One that is gone is stopped."""
@@ -168,7 +168,7 @@ class Engine(Protocol):
         """Give a container another name."""
 
     async def set_restart_policy(self, container: str, *, on: bool) -> None:
-        """Have the engine start a container again whenever it ends, also after the engine itself was away; or not."""
+        """Switch automatic restarts by the engine on or off."""
 
     async def logs(self, container: str, tail: int) -> list[str]:
         """Return the last lines of a container's output; nothing when it is gone."""
@@ -200,10 +200,10 @@ class Engine(Protocol):
         """Connect a container to a network, where `alias` names it; the network is made if it is gone."""
 
     async def ensure_network(self, name: str) -> None:
-        """Make a bridge network unless it is there."""
+        """Create a bridge network unless it exists."""
 
     async def own_container(self) -> OwnContainer | None:
         """Return the container this process runs in; None on a host."""
 
     async def close(self) -> None:
-        """Let go of the engine."""
+        """Close the connection."""

@@ -47,7 +47,7 @@ async def follow(
 ) -> AsyncGenerator[bytes, None]:
     """Yield the last lines and then each new one, until the container ends.
 
-    While it prints nothing there is an empty chunk every few seconds: whoever writes them finds out that nobody reads.
+    While it prints nothing, an empty chunk comes every few seconds, so that the writer notices a lost client.
     """
     secrets = secret_values(container.env, declared)
     source = engine.output(container.id, tail=lines)
@@ -85,7 +85,7 @@ async def _frames(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[Strea
                 length -= len(data)
                 yield stream, data
     except (EOFError, aiohttp.ClientError, OSError):
-        return  # the container ended, or the engine did: who follows looks again
+        return  # the container or the engine ended: the follower checks again
 
 
 async def _raw(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[Stream, bytes]]:
@@ -97,7 +97,7 @@ async def _raw(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[Stream, 
 
 
 class Joiner:
-    """Makes lines of the pieces of two streams, and takes the time that Docker put before each."""
+    """Assembles lines from the chunks of two streams, and parses Docker's timestamp of each."""
 
     def __init__(self) -> None:
         self._open: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
@@ -111,7 +111,7 @@ class Joiner:
         return [_printed(stream, line) for line in whole]
 
     def rest(self) -> list[Printed]:
-        """Return what was printed last, without a line end."""
+        """Return the last line if it has no line end."""
         return [_printed(stream, line) for stream, line in self._open.items() if line]
 
 

@@ -1,4 +1,4 @@
-"""What runs, as last listed: the one cache of containers, and the one place that tells of a change."""
+"""The cache of the listed containers, and the notification of changes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from director.errors import DockerUnavailable
 
 
 class Snapshot:
-    """The containers of one namespace. `error` says why `containers` is old; it is empty while they are current.
+    """The containers of one namespace. `error` says why `containers` is outdated; it is empty while they are current.
 
-    `ready` is set once there is a first listing; `requested` when somebody wants another one soon.
+    `ready` is set after the first listing; `requested` if another listing is due soon.
     """
 
     def __init__(self, engine: Engine, namespace: str) -> None:
@@ -34,11 +34,11 @@ class Snapshot:
         self._subscribers.append(on_change)
 
     def request(self) -> None:
-        """Have the containers listed again soon."""
+        """List the containers again soon."""
         self.requested.set()
 
     def invalidate(self, container: str) -> None:
-        """Have a container inspected with the next listing, even if it looks unchanged."""
+        """Inspect a container with the next listing, even if it looks unchanged."""
         self._stale.add(container)
 
     async def refresh(self, *, fresh: bool = False) -> None:
@@ -59,9 +59,9 @@ class Snapshot:
             on_change()
 
     async def try_refresh(self, service: str, *, fresh: bool = False) -> bool:
-        """List the containers after something was done to a service; returns whether that could be done.
+        """List the containers after an operation on a service; returns whether that succeeded.
 
-        What was done stays done: an engine that cannot list now does not make an error of it.
+        An unavailable engine does not turn a finished operation into an error.
         """
         try:
             await self.refresh(fresh=fresh)
@@ -71,7 +71,7 @@ class Snapshot:
         return True
 
     def current(self) -> list[Container] | None:
-        """Return the containers; None while the engine cannot be asked."""
+        """Return the containers; None while the engine is unavailable."""
         return self.containers if self.ready.is_set() and not self.error else None
 
     def find(self, container: str) -> Container | None:
@@ -81,7 +81,7 @@ class Snapshot:
         return [item for item in self.containers if item.service == service and item.kind == "service"]
 
     def primary(self, service: str) -> Container | None:
-        """Return the container that serves a service, or was the last to."""
+        """Return the container that serves a service, or served it last."""
         return max(self.of_service(service), key=self._rank, default=None)
 
     def primaries(self) -> dict[str, Container]:
@@ -94,7 +94,7 @@ class Snapshot:
         return found
 
     def ended(self, stopped: Collection[str] = ()) -> dict[str, float]:
-        """Return the services of which no container runs, and when the last one ended (0: `stopped`, without one)."""
+        """Return the services without a running container, and when the last one exited (0: `stopped`, without one)."""
         running = {item.service for item in self.containers if item.state == "running"}
         ends = dict.fromkeys(stopped, 0.0)
         for item in self.containers:
@@ -107,7 +107,7 @@ class Snapshot:
 
 
 class ContainerChange(msgspec.Struct, frozen=True):
-    """Something that happened to a container of a service."""
+    """A change of a service's container."""
 
     service: str
     container: str
@@ -117,9 +117,9 @@ class ContainerChange(msgspec.Struct, frozen=True):
 def between(
     before: Mapping[str, Container], now: Iterable[Container], how: Callable[[str], str] = lambda _: ""
 ) -> Iterator[ContainerChange]:
-    """Yield what happened from one snapshot (by container id) to the next.
+    """Yield the changes from one snapshot (by container id) to the next.
 
-    `how` tells how a service ended last, in words: Docker may start a container again before it is seen lying still.
+    `how` returns how a service last exited, in words: Docker may restart a container before its exit is listed.
     """
     present = {item.id: item for item in now if item.kind == "service"}
     for key, item in present.items():

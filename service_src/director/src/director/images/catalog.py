@@ -1,4 +1,4 @@
-"""The image folders on disk: which services can be run, from which collection, with what defaults."""
+"""The image folders on disk: which services can be run, from which collection, with which defaults."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _is_dir, _is_file = os.path.isdir, os.path.isfile  # False for what may not be l
 
 BUILTIN = "builtin"
 ORIGINAL_BASE = "base_original"
-"""The folder of the image that folders without band.yml stand on: what the original's base image brought along."""
+"""The image folder that folders without band.yml are based on: the libraries of the original's base image."""
 TYPESCRIPT_BASE = "base_ts"
-"""The folder of the image that services in TypeScript stand on: Node.js and the package @rockstat/rock-me-ts."""
+"""The image folder that services in TypeScript are based on: Node.js and the package @rockstat/rock-me-ts."""
 BASE_PLACEHOLDER = "{band-base-py-image}"
 TYPESCRIPT_PLACEHOLDER = "{band-base-ts-image}"
 _PLACEHOLDERS = (BASE_PLACEHOLDER, TYPESCRIPT_PLACEHOLDER)
@@ -49,7 +49,7 @@ _LABEL = re.compile(
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads YAML as ever, but `0x3` as the place on the grid that it is, not as a hexadecimal number."""
+    """Reads YAML, with `0x3` as a place on the grid instead of a hexadecimal number."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own way
         first: [("tag:yaml.org,2002:str", re.compile(r"[0-9]{1,2}x[0-9]{1,2}\Z")), *rules]
@@ -79,13 +79,13 @@ class BandYml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 ORIGINAL = BandYml(read_only=False, redis_keys=["*"])
 ORIGINAL_FOREIGN = BandYml(read_only=False, redis_keys=["*"], user=None)
-"""Folders written for the original platform have no band.yml: they may write to their working directory, use any key of
-Redis but the platform's, and where they do not stand on our base they run as the user their Dockerfile names.
-Capabilities, privileges, memory and processes are limited for them too."""
+"""Folders of the original platform have no band.yml: they may write to their working directory and use any Redis key
+except the platform's; those not based on our image run as the user in their Dockerfile. Capabilities, privileges,
+memory and processes are limited for them too."""
 
 
 class ImageFolder(msgspec.Struct, frozen=True, kw_only=True):
-    """One folder. `problem` says why it cannot be run: a wrong band.yml, or (`incomplete`) it is no image folder."""
+    """One folder. `problem` says why it cannot be run: an invalid band.yml, or (`incomplete`) not an image folder."""
 
     name: str
     path: Path
@@ -102,7 +102,7 @@ class ImageFolder(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stands_on(self) -> str:
-        """The image folder that it is built on; empty for the plain base image and for images that are not ours."""
+        """The image folder that it is based on; empty for the plain base image and for images that are not ours."""
         if not (self.uses_base and self.runnable):
             return ""
         if self.typescript:
@@ -115,7 +115,7 @@ class ImageFolder(msgspec.Struct, frozen=True, kw_only=True):
         return self.name not in RESERVED
 
     def health(self) -> HealthCheck | None:
-        """Return the health check: as band.yml says, else the framework's own for images made on a base of ours."""
+        """Return the health check: that of band.yml, else the framework's own for images based on ours."""
         if self.band.health is False or not (self.uses_base or isinstance(self.band.health, HealthCheck)):
             return None
         check = self.band.health if isinstance(self.band.health, HealthCheck) else HealthCheck()
@@ -140,7 +140,7 @@ class Catalog:
         self._mounts = mounts
 
     def collections(self) -> list[tuple[str, Path]]:
-        """Return (name, folder) of each collection, the first one that has a name wins."""
+        """Return (name, folder) of each collection, in order of precedence."""
         found: list[tuple[str, Path]] = []
         if self._images is not None:
             folders = (path for path in _listdir(self._images) if _is_dir(path) and _visible(path))
@@ -153,12 +153,12 @@ class Catalog:
         return {path.name for _, folder in self.collections() for path in _listdir(folder) if _is_image_folder(path)}
 
     def host_path(self, path: Path) -> Path:
-        """Return where people find a path: on the host, when it is mounted into the director's container."""
+        """Return a path as the operator sees it: on the host, if it is mounted into the director's container."""
         inside = next((place for place in (path, *path.parents) if str(place) in self._mounts), None)
         return path if inside is None else Path(self._mounts[str(inside)]) / path.relative_to(inside)
 
     def images(self) -> list[ImageFolder]:
-        """Return every image folder, one a name, sorted by name; what cannot be one is there with its `problem`."""
+        """Return one image folder per name, sorted by name; invalid ones are included with their `problem`."""
         chosen: dict[str, ImageFolder] = {}
         for collection, folder in self.collections():
             for path in _listdir(folder):
@@ -169,7 +169,7 @@ class Catalog:
         return [chosen[name] for name in sorted(chosen)]
 
     def find(self, name: str) -> ImageFolder | None:
-        """Return the image folder of a name, or None; raise InvalidValue for a name that may not reach a path."""
+        """Return the image folder of a name, or None; raise InvalidValue for an invalid name."""
         check_name(name)
         incomplete: ImageFolder | None = None
         for collection, folder in self.collections():
@@ -183,7 +183,7 @@ class Catalog:
         """Return the image folder of a name.
 
         Raises:
-            InvalidValue: the name, or the folder's band.yml, is wrong.
+            InvalidValue: the name, or the folder's band.yml, is invalid.
             NotFound: no collection has it.
         """
         folder = self.find(name)
@@ -237,7 +237,7 @@ class Catalog:
 
 
 def _base_problem(dockerfile: str) -> str:
-    """Say which placeholder of a FROM line nobody fills in: Docker itself only finds the reference's format wrong."""
+    """Return the problem with placeholders in FROM: Docker would only report an invalid reference."""
     found: list[str] = _STRANGE_BASE.findall(dockerfile)
     strange = next((each for each in found if each not in _PLACEHOLDERS), None)
     if strange:
@@ -266,7 +266,7 @@ def _is_image_folder(path: Path) -> bool:
 
 
 def _incomplete(path: Path, collection: str, problem: str = "") -> ImageFolder:
-    """Return a folder that is no image folder, with the reason: people look for it in the list."""
+    """Return a folder that is not an image folder, with the reason: people look for it in the list."""
     if not re.fullmatch(NAME_PATTERN, path.name):
         problem = "its name is not valid for a service: use a-z, 0-9, _ and -, beginning with a letter"
     elif not os.access(path, os.R_OK | os.X_OK):

@@ -21,7 +21,7 @@ from director.images.catalog import BASE_PLACEHOLDER, TYPESCRIPT_PLACEHOLDER, Im
 
 DOCKERIGNORE = ".dockerignore"
 ALWAYS_SENT = frozenset({"Dockerfile", DOCKERIGNORE})
-"""Docker sends these whatever the patterns say."""
+"""Docker sends these whatever `.dockerignore` says."""
 
 
 class _Rule(NamedTuple):
@@ -42,7 +42,7 @@ class DockerIgnore:
         self._takes_back = any(rule.takes_back for rule in self._rules)
 
     def ignores(self, path: str) -> bool:
-        """Tell whether a file or folder at a path such as `data/a.db` is left out."""
+        """Return whether a file or folder at a path such as `data/a.db` is excluded."""
         if path in ALWAYS_SENT:
             return False
         parents = path.split("/")
@@ -54,7 +54,7 @@ class DockerIgnore:
         return ignored
 
     def skips(self, folder: str) -> bool:
-        """Tell whether nothing in a folder can be part of the context, so that nobody needs to look into it."""
+        """Return whether nothing in a folder can be part of the context, so that it need not be read."""
         return not self._takes_back and self.ignores(folder)
 
 
@@ -105,7 +105,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 LARGEST = 100 * 1024**2
-"""Bytes of a context: it is held in memory while its image is built."""
+"""The largest context in bytes: it is kept in memory during the build."""
 REQUIREMENTS = "requirements.txt"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 DATED = 315_619_200
@@ -128,10 +128,10 @@ class Entry(msgspec.Struct, frozen=True):
 def read_entries(folder: ImageFolder, base_image: str) -> list[Entry]:
     """Return the files of a context: the folder's at the root, `service_src/<name>` as `src/`, sorted by path.
 
-    What the folder's `.dockerignore` names is left out, and not read.
+    Files that the folder's `.dockerignore` excludes are not read.
 
     Raises:
-        InvalidValue: a file cannot be read, they are too large together, or `.dockerignore` has what is no pattern.
+        InvalidValue: a file cannot be read, the total is too large, or a pattern of `.dockerignore` is invalid.
     """
     entries: dict[str, Entry] = {}
     walks = [_walk(folder.path, "", _SKIPPED, ignore=_read_ignore(folder))]
@@ -174,12 +174,12 @@ def named(entries: list[Entry], base_image: str, name: str) -> list[Entry]:
 
 
 def adapt_requirements(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
-    """Return the entries with a `requirements.txt` of the original's days as it installs today, and what was set aside.
+    """Return the entries with an old `requirements.txt` adapted so that it installs today, and notes about changes.
 
-    Pins of 2018 would take band's own libraries back; a file with hashes is of our days and stays as it is.
+    Pins of 2018 would downgrade band's own libraries; a file with hashes is recent and stays unchanged.
 
     Raises:
-        BuildFailed: a line cannot be had on today's Python; the text names file, line and reason.
+        BuildFailed: a line cannot be installed on today's Python; the text names file, line and reason.
     """
     found = next((entry for entry in entries if entry.path == REQUIREMENTS and not entry.link), None)
     if found is None or b"--hash=" in found.content:

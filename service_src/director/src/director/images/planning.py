@@ -1,4 +1,4 @@
-"""From an image folder to an image that is present: built only when its contents are new."""
+"""Plans and builds images: one is built only if its contents are new."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _BELOW = {
 class ImagePlan(msgspec.Struct, frozen=True):
     """An image as it would be built now.
 
-    `present`: one with these contents is there already. `contents`: the hash of them and of the base's, without what is
-    of this host alone. `base`: what the build is told to stand on. `notes`: what was changed in its requirements, in
-    words. `below`: the image of ours that must be there before it can be built.
+    `present`: an image with these contents exists. `contents`: the hash of them and of the base's, without parts that
+    are specific to this host. `base`: the base image of the build. `notes`: changes to its requirements, in words.
+    `below`: an image of ours that must be built first.
     """
 
     folder: ImageFolder
@@ -64,7 +64,7 @@ class ImagePlan(msgspec.Struct, frozen=True):
 
 
 class BuildCounts:
-    """Builds by outcome, and the seconds they took together, for Prometheus."""
+    """Builds by outcome, and their total duration, for Prometheus."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
@@ -102,12 +102,12 @@ class Images:
         return await asyncio.to_thread(self.catalog.names)
 
     async def plan(self, name: str) -> ImagePlan:
-        """Return what the image of a service would be now.
+        """Return the plan of a service's image.
 
         Raises:
             NotFound: there is no such image folder.
-            Conflict: it is an image of the platform itself, or the base image is not there.
-            BuildFailed: a requirement of it cannot be had on today's Python.
+            Conflict: it is an image of the platform itself, or the base image does not exist.
+            BuildFailed: a requirement cannot be installed on today's Python.
         """
         folder = await asyncio.to_thread(self.catalog.get, name)
         if not folder.runnable:
@@ -117,7 +117,7 @@ class Images:
         return await self._plan(folder)
 
     async def ensure(self, plan: ImagePlan, *, nocache: bool = False) -> bool:
-        """Build the planned image unless it is there; returns whether it was built. Raises BuildFailed."""
+        """Build the planned image unless it exists; returns whether it was built. Raises BuildFailed."""
         if plan.present and not nocache:
             return False
         name = plan.folder.name
@@ -159,7 +159,7 @@ class Images:
         return await self._plan(await asyncio.to_thread(self.catalog.get, name)) if name else None
 
     async def _ensure_below(self, name: str, plan: ImagePlan) -> None:
-        """Build the image folder that a service stands on, on its behalf; those that come at the same time wait."""
+        """Build the base of a service, on its behalf; concurrent requests wait for it."""
         async with self._below:
             if await self.engine.image(plan.tag) is not None:
                 return

@@ -1,7 +1,7 @@
-"""Images that no release needs: what may be removed, a pure function, and its removal by request, age or a full disk.
+"""Pruning of images that no release needs: a pure decision, and the removal by request, age or a full disk.
 
-Only what carries our labels and our namespace is ever looked at. Volumes, networks and BuildKit's cache (which knows no
-labels, and belongs to everyone who builds on the host) are never touched.
+Only objects with our labels and namespace are considered. Volumes, networks and BuildKit's cache (which has no labels,
+and belongs to everyone who builds on the host) are never touched.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from director.state.history import Releases
 
 EVERY = 3600.0
 FIRST = 300.0
-"""Seconds after the start of the director at which it looks for the first time."""
+"""Seconds after the director's start until the first check."""
 DAY = 86_400.0
 
 
@@ -33,11 +33,11 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         namespace: only tags `<namespace>/<service>:…` are removed.
-        images: the images that carry our labels.
-        used: ids of the images of all containers of the host, whoever they belong to.
-        kept: tags that releases need, of services that are wanted.
-        busy: services that somebody is working on; nothing of them is touched.
-        older_than: images made after this time (seconds since 1970) stay.
+        images: the images with our labels.
+        used: ids of the images of all containers of the host, whoever owns them.
+        kept: tags that releases of existing services need.
+        busy: services with an operation in progress; they are left alone.
+        older_than: images built after this time (seconds since 1970) stay.
     """
 
     namespace: str
@@ -59,12 +59,12 @@ class UnusedImage(msgspec.Struct, frozen=True):
 
     @property
     def references(self) -> list[str]:
-        """What the engine is told to remove."""
+        """What the engine is asked to remove."""
         return self.tags or [self.id]
 
 
 def unused(world: World) -> list[UnusedImage]:
-    """Return the images that nobody needs, oldest first."""
+    """Return the unused images, oldest first."""
     there = list(world.images)
     newest = {image.id for image in _newest(there)}
     images = sorted((one for one in there if _is_unused(world, one, newest)), key=lambda image: image.created)
@@ -89,7 +89,7 @@ def _is_unused(world: World, image: ImageInfo, newest: Collection[str]) -> bool:
             or (image.labels.get(LABEL_KIND) == "base" and image.id not in newest)
         )
         and bool(service)
-        and ours  # a tag of somebody else's means that he wants to keep it
+        and ours  # somebody else's tag means that they want to keep it
         and service not in world.busy
         and image.id not in world.used
         and not set(image.tags) & set(world.kept)
@@ -117,7 +117,7 @@ class Pruned(msgspec.Struct, frozen=True):
 
 
 def disk_used(path: str = "/") -> float:
-    """Return how full the disk is in percent. In a container `/` lies on the disk that Docker keeps images on."""
+    """Return the disk usage in percent. In a container, `/` is on the disk with Docker's images."""
     usage = shutil.disk_usage(path)
     return 100.0 * usage.used / usage.total
 
@@ -135,11 +135,11 @@ class Pruner:
     disk: Callable[[], float] = disk_used
 
     async def look(self, older_than: float = float("inf")) -> list[UnusedImage]:
-        """Return what may go.
+        """Return what can be removed.
 
         Raises:
-            Conflict: the desired state is not known yet, so that nothing may be removed.
-            DockerUnavailable: the engine does not answer.
+            Conflict: the desired state is not loaded yet, so nothing may be removed.
+            DockerUnavailable: the engine is unavailable or refuses.
         """
         return unused(await self._world(older_than))
 
@@ -155,7 +155,7 @@ class Pruner:
         return done
 
     async def run(self) -> None:
-        """Look every hour, until cancelled; with both thresholds off, never."""
+        """Prune every hour, until cancelled; never if both thresholds are off."""
         if not (self.settings.age or self.settings.disk):
             return
         await asyncio.sleep(FIRST)
@@ -178,9 +178,9 @@ class Pruner:
         return None
 
     async def _remove(self, service: str, images: list[UnusedImage], older_than: float, done: Pruned) -> None:
-        """Remove images of one service, and note what became of each in `done`."""
+        """Remove images of one service, and add the results to `done`."""
         async with self.locks.hold(service):
-            # While the lock was waited for, somebody may have run it. Sizes take the engine long, and are known.
+            # The service may have been run while we waited for the lock. Sizes are slow to compute, and known already.
             world = await self._world(older_than, sizes=False, working=service)
             still = {item.id for item in unused(world)}
             for image in images:

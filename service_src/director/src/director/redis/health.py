@@ -1,4 +1,4 @@
-"""What the director itself sees of Redis: whether it answers and takes writes, what lies in its streams."""
+"""The director's own check of Redis: does it respond, does it accept writes, what is in its streams."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _ADVICE = {
 
 
 class RedisHealth:
-    """Looks every five seconds.
+    """Checks every five seconds.
 
-    `dead_letters` are the numbers of those services that have some, `last_event_at` when the newest event was stored
-    (seconds since 1970, 0.0 when there is none).
+    `dead_letters`: their number by service, if any. `last_event_at`: when the newest event was stored (seconds since
+    1970, 0.0 if there is none).
     """
 
     def __init__(self, link: RedisLink, namespace: str, services: Callable[[], Iterable[str]]) -> None:
@@ -39,7 +39,7 @@ class RedisHealth:
 
     @property
     def status(self) -> Literal["ok", "unavailable", "failing"]:
-        """`ok`, `unavailable`, or `failing` when it takes no writes."""
+        """`ok`, `unavailable`, or `failing` if it refuses writes."""
         return "unavailable" if not self._link.connected else "failing" if self._refusal else "ok"
 
     @property
@@ -51,7 +51,7 @@ class RedisHealth:
         await run_forever("redis_health", self.look, pause_seconds=EVERY_SECONDS)
 
     async def look(self) -> None:
-        """Look once; a Redis that is unavailable is waited for."""
+        """Check once; wait for an unavailable Redis."""
         try:
             await self._write()
             names = sorted(self._services())

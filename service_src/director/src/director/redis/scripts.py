@@ -1,4 +1,4 @@
-"""Ends Lua scripts that do not end: one of any service keeps Redis from answering everybody (`BUSY`)."""
+"""Kills endless Lua scripts: one of any service blocks Redis for everybody (`BUSY`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from band.platform import RedisAddress, RedisLink, run_forever
 EVERY_SECONDS = 1.0
 KILL_SECONDS = 5.0
 TOLD_SECONDS = 60.0
-"""For which health tells of a script after it was found: one that is sent again and again shows all the time."""
+"""Seconds for which health reports a killed script: one that is sent repeatedly stays visible."""
 _WHO = "`docker exec redis redis-admin SLOWLOG GET 5` shows who sent it"
 
 _ADVICE = {
@@ -24,7 +24,7 @@ _ADVICE = {
 
 
 class Scripts:
-    """Looks every second. `killed` counts the scripts that were ended."""
+    """Checks every second. `killed` counts the killed scripts."""
 
     def __init__(self, link: RedisLink, address: RedisAddress) -> None:
         self.killed = 0
@@ -35,7 +35,7 @@ class Scripts:
 
     @property
     def reason(self) -> str:
-        """What a script did, and what became of it; empty when there was none of late."""
+        """A sentence about the last killed script; empty if there was none lately."""
         return self._reason if time.monotonic() - self._found_at < TOLD_SECONDS else ""
 
     async def run(self) -> None:
@@ -45,7 +45,7 @@ class Scripts:
         """Ask Redis for a sign of life, and end the script that it is busy with."""
         try:
             await self._link.command("PING")
-        except RedisError as error:  # BUSY, or no connection because a new one heard BUSY
+        except RedisError as error:  # BUSY, or no connection because a new one got BUSY
             if "BUSY " not in str(error):
                 return
             await self._kill()
@@ -65,7 +65,7 @@ class Scripts:
         logger.error("redis_script_not_killed", reason=said)
 
     async def _ask_kill(self) -> str:
-        """Send SCRIPT KILL over a connection of its own, which Redis lets in while it is busy; returns the answer."""
+        """Send SCRIPT KILL over its own connection, which Redis accepts while it is busy; returns the response."""
         where = self._address
         try:
             async with asyncio.timeout(KILL_SECONDS):

@@ -1,9 +1,9 @@
-"""A Redis user for each service: made before its container, removed after its last one.
+"""A Redis user for each service: created before its container, removed after its last one.
 
 A user is called `<service>.<generation>`. Its password, and the generation, are derived from the director's own
 password in Redis, so none is stored, and a new password of the director means new users: the old ones stay until no
-container signs in with them any more, and their connections end with them. Redis keeps the users in a file of its own,
-for those who reconnect while the director is away.
+container signs in with them any more, and their connections end with them. Redis keeps the users in its own file, so
+that services can reconnect while the director is down.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ ANY_KEY = "*"
 NO_EVENTS = "!no-events"
 """Among the keys of a spec, where none of band.yml can be so called: `redis_events: none`, nothing of the stream."""
 READ_EVENTS = "!read-events"
-"""The same for `redis_events: read`: it reads the stream, and takes part in no consumer group."""
+"""The same for `redis_events: read`: it reads the stream, without consumer groups."""
 
 _ANY_CHANNEL = "&*"
-"""RPC has a channel for each service and each instance, and a caller publishes on that of whom he calls."""
+"""RPC has a channel for each service and each instance, and a caller publishes on the callee's."""
 
 # Without `@admin` and `@dangerous` there is no FLUSHALL, CONFIG, ACL, MONITOR, KEYS, DEBUG, SHUTDOWN, CLIENT KILL.
 _COMMANDS = ("+@all", "-@admin", "-@dangerous", "-@scripting", "+eval", "+evalsha", "+script|load")
@@ -61,7 +61,7 @@ _LISTEN = (
 )  # fmt: skip
 
 _INSTANCES = (f"%R~{INSTANCES.format(service='*')}", f"~{INSTANCES.format(service='band-call-*')}")
-"""Who is there, and the place of one who types `band dev call` in a service's container."""
+"""Presence, also for `band dev call` in a service's container."""
 
 _FRONT_RULES = (
     f"~{EVENTS_STREAM}", "~front:journal:*", f"%R~{REGISTRATIONS_KEY}", "%R~s:*",
@@ -103,7 +103,7 @@ def _events_rules(keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def is_platform_key(pattern: str, namespace: str) -> bool:
-    """Tell whether a key's name, or a beginning followed by `*`, may mean keys of the platform."""
+    """Return whether a key's name, or a prefix followed by `*`, may match keys of the platform."""
     begun, any_end = pattern.removesuffix("*"), pattern.endswith("*")
     return any(
         begun == word or begun.startswith(f"{word}:") or (any_end and f"{word}:".startswith(begun))
@@ -112,10 +112,10 @@ def is_platform_key(pattern: str, namespace: str) -> bool:
 
 
 def all_keys_but(words: Iterable[str]) -> Iterator[str]:
-    """Yield glob patterns that match every key but these words, and what begins with one of them and a colon.
+    """Yield glob patterns that match every key except these words and those that begin with one of them and a colon.
 
-    Redis has no rule that takes keys away again, so all others are listed: for `ab` these are `[^a]*`, `a`, `a[^b]*`
-    and `ab[^:]*`.
+    Redis has no rule that denies keys, so all others are listed: for `ab` these are `[^a]*`, `a`, `a[^b]*` and
+    `ab[^:]*`.
     """
     taken = set(words)
     follow: dict[str, set[str]] = {}
@@ -157,12 +157,12 @@ _ANONYMOUS = (
 )  # fmt: skip
 LOOK_EVERY = 1.0
 ASK_EVERY = 30.0
-"""Seconds between two looks at the users that Redis has; in between it is asked when something changed."""
+"""Seconds between two checks of Redis' users; in between they are checked after a change."""
 PROBE_SECONDS = 2.0
-"""Seconds that Redis may take for the first answer on a new connection."""
+"""Seconds that Redis may take for the first reply on a new connection."""
 DEFAULT = "default"
 Keys = Sequence[str] | None
-"""`redis_keys` of a service; None for one that was deployed when nobody asked: it may use what it always could."""
+"""`redis_keys` of a service; None for one deployed before there were users: it keeps its access."""
 
 _OURS = re.compile(r"(?P<service>[a-z][a-z0-9_-]*)\.(?P<generation>[0-9a-f]{8})")
 _NOTHING = ("resetkeys", "resetchannels", "clearselectors", "nocommands")
@@ -198,29 +198,29 @@ class RedisUsers:
         return urlunsplit(parts._replace(netloc=f"{secret}@{parts.netloc.rpartition('@')[2]}"))
 
     def forget(self) -> None:
-        """Take it that Redis may have lost what was made: it was unavailable."""
+        """Assume that Redis has lost the users: it was unavailable."""
         self._made.clear()
 
     async def make(self, service: str, keys: Keys) -> None:
-        """Make sure that a service's user of today is there and may do what it should.
+        """Make sure that a service's current user exists with the right permissions.
 
         Raises:
-            RedisError: Redis is unavailable, or does not let the director do it.
+            RedisError: Redis is unavailable, or does not permit it.
         """
         async with self._turn:
             if await self._set(self.user(service), keys):
                 await self._save()
 
     async def tidy(self, services: Mapping[str, Keys], in_use: Collection[str] | None, busy: Collection[str]) -> None:
-        """Make the users that are missing, remove those that nobody needs, and turn `default` off when it is one.
+        """Create missing users, remove unused ones, and turn `default` off if it is unused.
 
         Args:
-            services: those there should be, with their keys.
-            in_use: users that containers sign in with: they stay, whatever their generation. None: that is not known.
-            busy: services that somebody is working on: their users are left alone where they are there.
+            services: the services that need a user, with their keys.
+            in_use: users that containers sign in with; they stay, whatever their generation. None: unknown.
+            busy: services with an operation in progress; their existing users are left alone.
 
         Raises:
-            RedisError: Redis is unavailable, or does not let the director do it.
+            RedisError: Redis is unavailable, or does not permit it.
         """
         async with self._turn:
             states = {line.split()[1]: line.split()[2] for line in map(_text, await self._store.command("ACL", "LIST"))}
@@ -245,7 +245,7 @@ class RedisUsers:
         if match is None or match["service"] in busy:
             return False
         service = match["service"]
-        if user in in_use:  # also a container of before goes on with what it was given
+        if user in in_use:  # an older container keeps its credentials too
             return await self._set(user, services.get(service))
         return await self._remove(user) if service not in services or user != self.user(service) else False
 
@@ -322,7 +322,7 @@ class RedisUsers:
 
 @dataclass(eq=False)
 class UserKeeper:
-    """Keeps the users as they should be, whatever becomes of Redis."""
+    """Keeps the users in their desired state, also after Redis lost them."""
 
     users: RedisUsers
     link: RedisLink
@@ -336,10 +336,10 @@ class UserKeeper:
         await run_forever("redis_users", self.look, pause_seconds=LOOK_EVERY)
 
     async def look(self) -> None:
-        """Do what is to be done if something changed since the last look, or half a minute is over.
+        """Update the users after a change, or after half a minute.
 
         Raises:
-            RedisReplyError: Redis does not let the director make users.
+            RedisReplyError: Redis does not permit creating users.
         """
         if not self.link.connected or not self.desired.loaded:
             return

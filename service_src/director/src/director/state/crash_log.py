@@ -1,7 +1,7 @@
-"""How services ended by themselves: one record a service, kept in Redis so that a restart of the director forgets none.
+"""The exits of services: one record per service, kept in Redis so that they survive a restart of the director.
 
-An end counts as a crash when nobody asked for it and its exit code is not 0 (or memory ran out). Stops, deploys, and
-what somebody does with `docker stop` or `docker kill` are no crashes.
+An unrequested exit counts as a crash if its exit code is not 0 (or memory ran out). Stops, deploys, `docker stop` and
+`docker kill` are not crashes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from director.state.store import RedisHash, Store
 MAX_OUTPUTS = 100
 """Services whose last lines are remembered; each has at most 20 lines of 8 KiB."""
 Kind = Literal["crash", "quit", "outside", "refused"]
-"""`crash`: unclean; `quit`: by itself with exit code 0; `outside`: somebody told Docker; `refused`: a start failed."""
+"""`crash`: unclean; `quit`: exit code 0; `outside`: by `docker stop` or the like; `refused`: a start failed."""
 
 
 class CrashLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,13 +63,13 @@ class RollbackRecord(msgspec.Struct, frozen=True, kw_only=True, rename={"source"
 
 
 class CrashRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is remembered of one service.
+    """The record of one service.
 
     Attributes:
-        ends: how it ended of late, oldest first.
-        crash: set while it has crashed too often, and is not started any more.
-        tried_at: when it was started nevertheless (somebody did it by hand, or the cool-down was over); 0 if not.
-        rolled_back: the last rollback that happened by itself, until the next run.
+        ends: its recent exits, oldest first.
+        crash: set while it has crashed too often and is not restarted.
+        tried_at: when it was started nevertheless (by hand, or after the cool-down); 0 if not.
+        rolled_back: the last automatic rollback, until the next run.
     """
 
     ends: tuple[ExitRecord, ...] = ()
@@ -108,7 +108,7 @@ class CrashLog(RedisHash[CrashRecord]):
         return self.get(service) or NO_RECORD
 
     def words(self, service: str) -> str:
-        """Return how a service ended last, in words; nothing when that is not known."""
+        """Return how a service last exited, in words; empty if unknown."""
         ends = self.of(service).ends
         return ends[-1].words() if ends else ""
 
@@ -117,7 +117,7 @@ class CrashLog(RedisHash[CrashRecord]):
         return len(self.of(service).crashes(now, self.limits.window))
 
     def note(self, service: str, end: ExitRecord) -> None:
-        """Remember an end; those out of the window are forgotten."""
+        """Record an exit; those outside the window are dropped."""
         record = self.of(service)
         kept = tuple(item for item in record.ends if end.at - item.at < self.limits.window)
         self.put(service, msgspec.structs.replace(record, ends=(*kept, end)))
@@ -131,7 +131,7 @@ class CrashLog(RedisHash[CrashRecord]):
                 self._documents[service] = record
 
     def reset(self, service: str) -> CrashRecord:
-        """Forget how a service ended, since somebody runs it; returns what was known, to `put` it back."""
+        """Clear the record of a service that is run again; returns the old one, to `put` it back."""
         before = self.of(service)
         self.put(service, NO_RECORD)
         return before
@@ -154,7 +154,7 @@ class CrashLog(RedisHash[CrashRecord]):
         return self._output.get(service) or (crash.last_lines if crash else [])
 
     async def load(self) -> None:
-        """Read what Redis knows; what was noted since the start stands."""
+        """Read the records from Redis; newer ones in memory win."""
         for name, found in (await self.read()).items():
             mine = self.of(name)
             ends = tuple(sorted({*found.ends, *mine.ends}, key=lambda end: end.at))

@@ -1,4 +1,4 @@
-"""What a service should be: the shapes that travel between catalog, desired state and runtime."""
+"""The desired state of services: specs, limits, configs, and their checks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KERNEL_FOLDERS = ("/dev/", "/proc/", "/sys/")
 RESERVED = frozenset({"base", "base_original", "base_ts", "director", "redis", "enrich", "broadcast"})
 """Names that are not services: images of the platform itself, and channels of the wire."""
 OWN_ENV = frozenset({"HOST", "PORT", "NAME", "BAND_SERVICE", "BAND_CONTAINER", "BAND_URL", "REDIS_DSN"})
-"""Environment variables only the director sets; of what it gives LOG_LEVEL and JSON_LOGS may differ by service."""
+"""Environment variables that only the director sets; LOG_LEVEL and JSON_LOGS may differ by service."""
 
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="name of a service or image folder")]
 Pos = Annotated[str, msgspec.Meta(pattern=POS_PATTERN, description="place on the dashboard's grid, column x row")]
@@ -71,8 +71,8 @@ class HealthCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything that shapes a container; two equal specs give equal containers.
 
-    `platform` is a hash over what the director gives every service (the DSN of Redis …). `redis_keys` are keys of Redis
-    that it may use beside its own (see redis_rules); None: it was deployed when nobody asked.
+    `platform` is a hash over the platform settings (the DSN of Redis …). `redis_keys` are Redis keys that it may use
+    besides its own (see `director.redis.users`); None: it was deployed before there were users.
     """
 
     name: Name
@@ -92,12 +92,12 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     platform: str = ""
 
     def hash(self) -> str:
-        """Return 16 hex digits that change when the container would."""
+        """Return 16 hex digits that change whenever the container would."""
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:16]
 
 
 def check_name(name: str) -> str:
-    """Return `name`; raise InvalidValue when it may not reach a path or a tag."""
+    """Return `name`; raise InvalidValue if it is not valid in a path or a tag."""
     if not re.fullmatch(NAME_PATTERN, name):
         raise InvalidValue(
             f"{name[:80]!r} is not a valid service name", "names are a-z, 0-9, _ and -, beginning with a letter"
@@ -106,19 +106,19 @@ def check_name(name: str) -> str:
 
 
 def memory_bytes(text: str) -> int:
-    """Return the number of bytes that `350m`, `1.5g` or `1048576` means."""
+    """Return `350m`, `1.5g` or `1048576` in bytes."""
     number, unit = (text[:-1], text[-1].lower()) if text[-1:].lower() in _UNITS else (text, "b")
     return int(float(number) * _UNITS[unit])
 
 
 def check_confined(spec: Spec) -> Spec:
-    """Return `spec`; raise InvalidValue for one that would reach out of its container.
+    """Return `spec`; raise InvalidValue if it could escape from its container.
 
-    What should run is read from Redis, where every service can write: a forged document must not lead to the host.
+    The desired state is read from Redis, where every service can write: a forged document must not lead to the host.
     """
     if spec.name in RESERVED:
         raise InvalidValue(f"{spec.name} is reserved for the platform", "give it another name")
-    if spec.network == "host" or ":" in spec.network:  # "container:…" and "ns:…" are somebody else's
+    if spec.network == "host" or ":" in spec.network:  # "container:…" and "ns:…" belong to others
         raise InvalidValue(f"{spec.name}: network {spec.network!r} is not one of the platform's", "set BAND_NETWORK")
     for volume, path in spec.volumes.items():
         check_volume(spec.name, volume, path)
@@ -128,7 +128,7 @@ def check_confined(spec: Spec) -> Spec:
 
 
 def check_port(service: str, port: str, taken: Collection[int] = ()) -> None:
-    """Return if a fixed host port may be a service's; raise InvalidValue otherwise. `taken` are the platform's own."""
+    """Raise InvalidValue if a service may not have this fixed host port. `taken` are the platform's own."""
     if not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= 65535:
         raise InvalidValue(f"{service}: {port[:20]!r} is not a host port", 'write ports: {"10001": 8080}')
     if int(port) < FIRST_PORT:
@@ -139,7 +139,7 @@ def check_port(service: str, port: str, taken: Collection[int] = ()) -> None:
 
 
 def check_volume(service: str, volume: str, path: str) -> None:
-    """Return if a volume is a named one, mounted at a plain path; raise InvalidValue otherwise."""
+    """Raise InvalidValue unless a volume is a named one, mounted at a plain path."""
     plain = path.startswith("/") and ".." not in path.split("/") and path.strip("/") and path.isprintable()
     if not re.fullmatch(VOLUME_PATTERN, volume) or not plain or ":" in path or "," in path:
         # A path of the host, or of the Docker socket, would hand the host over to whoever writes image folders.
@@ -154,7 +154,7 @@ def check_volume(service: str, volume: str, path: str) -> None:
 
 
 def check_limits(limits: Limits) -> Limits:
-    """Return `limits`; raise InvalidValue for what Docker would refuse."""
+    """Return `limits`; raise InvalidValue if Docker would refuse them."""
     if limits.memory is not None and not SMALLEST_MEMORY <= memory_bytes(limits.memory) <= LARGEST_MEMORY:
         raise InvalidValue(
             f"limits.memory: {limits.memory} is out of range",
@@ -199,7 +199,7 @@ State = Literal["running", "stopped", "removed"]
 
 
 class DesiredService(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What should be of one service. `removed` is kept only until its containers are gone.
+    """The desired state of one service. `removed` is kept only until its containers are gone.
 
     `watch`: seconds for which a new release is watched, None for the director's own setting.
     """
@@ -219,11 +219,11 @@ class Desired(RedisHash[DesiredService]):
         super().__init__(store, f"{namespace}:director:desired", DesiredService, _is_valid)
 
     async def put(self, wanted: DesiredService) -> None:
-        """Write what should be of a service."""
+        """Store the desired state of a service."""
         await self.write(wanted.spec.name, wanted)
 
     def stopped(self) -> frozenset[str]:
-        """Return the services that are not to run."""
+        """Return the services that should not run."""
         return frozenset(name for name, wanted in self.all().items() if wanted.state != "running")
 
 
@@ -242,10 +242,10 @@ class Configs:
         return sorted(name for name, _ in pairs(await self._store.command("HGETALL", self._key)))
 
     async def get(self, name: str) -> Document:
-        """Return the document of a service.
+        """Return the config of a service.
 
         Raises:
-            Conflict: what is stored cannot be read; to run without it would be to run something else.
+            Conflict: the stored config cannot be read; without it, something else would run.
         """
         raw = await self._store.command("HGET", self._key, name)
         try:
@@ -258,7 +258,7 @@ class Configs:
             ) from error
 
     async def put(self, name: str, document: Mapping[str, Any]) -> None:
-        """Write the document of a service; an empty one is dropped."""
+        """Store the config of a service; an empty one is removed."""
         if document:
             await self._store.command("HSET", self._key, name, msgspec.json.encode(document))
         else:

@@ -20,9 +20,9 @@ EARLY = 2_000
 """Milliseconds by which an entry may be older than its id says: many ids in one millisecond borrow from the next."""
 CHUNK = 500
 CHUNK_BYTES = 2 * 1024 * 1024
-"""What one answer of Redis may take, about: events may have 100 kB each, and the director has little memory."""
+"""Approximate limit of one response of Redis: events may have 100 kB each, and the director has little memory."""
 SCAN = 100_000
-"""Entries looked at before the search is given up: what lay in front's journal comes later than its id says."""
+"""Entries searched before giving up: events from front's journal come later than their id says."""
 RECORDS = 20_000
 """Records of a group looked at: it keeps about half as many."""
 
@@ -46,7 +46,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """An event in the stream, and what front noted of its making (None from a front that notes nothing)."""
+    """An event in the stream, and front's trace of it (None from a front without traces)."""
 
     stream_id: str
     event: dict[str, Any]
@@ -59,10 +59,10 @@ def time_of(event_id: str) -> int:
 
 
 async def find(store: Store, event_id: str, *, after: str | None = None, scan: int = SCAN) -> Found:
-    """Return the entry of an event, searched from its time on, or from behind the entry `after`.
+    """Return the entry of an event, searched from its time on, or after the entry `after`.
 
     Raises:
-        NotFound: it was trimmed away, is not there yet, or there never was such an event; the hint says which may be.
+        NotFound: it was trimmed, is not in the stream yet, or never existed; the hint says which is likely.
     """
     start = f"({after}" if after else str(max(0, time_of(event_id) - EARLY))
     looked, last = 0, ""
@@ -123,7 +123,7 @@ async def search(
 
 
 async def _is_more(store: Store, start: str, last: str | None) -> bool:
-    """Tell whether entries are left before the last one that was looked at."""
+    """Return whether there are entries before the last one searched."""
     return last is not None and bool(await store.command("XREVRANGE", EVENTS_STREAM, f"({last}", start, "COUNT", "1"))
 
 
@@ -137,15 +137,14 @@ def _is_wanted(event: Any, key: str, uid: str) -> bool:
 
 
 async def groups(store: Store, stream_id: str, event_id: str = "") -> list[dict[str, Any]]:
-    """Return what became of an entry in each listener's group, sorted by name.
+    """Return the state of an entry in each listener's group, sorted by name.
 
-    Listeners that bury events themselves know no entry: their dead letters are told by the event's own id.
+    Dead letters of listeners with their own dead letters are found by the event's id instead of the entry's.
 
-    `state` is `waiting` (not given to anybody yet), `pending` (given and not acknowledged, with `deliveries`; put off
-    with `retry_at` and `attempts`),
-    `taken` (acknowledged, with `at` and `ms`), `dead_letter` (given up, with `reason`), `older` (it came before the
-    group was there, and was never given to it; `reason` says since when it is) or `unknown` (one of the last three,
-    of which no record is left).
+    `state` is `waiting` (not delivered yet), `pending` (delivered and not acknowledged, with `deliveries`; postponed
+    with `retry_at` and `attempts`), `taken` (acknowledged, with `at` and `ms`), `dead_letter` (with `reason`), `older`
+    (older than the group and never delivered to it; `reason` says since when the group exists) or `unknown` (one of
+    the last three, without a record).
     """
     try:
         known = [_named(item) for item in await store.command("XINFO", "GROUPS", EVENTS_STREAM) or ()]
@@ -189,7 +188,7 @@ async def _delay(store: Store, name: str, stream_id: str) -> dict[str, Any]:
 
 
 async def _remembered(store: Store, key: str, field: str) -> bytes | None:
-    """Return a field of a hash; None where there is none, or the service made the key something else."""
+    """Return a field of a hash; None if it is missing, or the service uses the key for something else."""
     try:
         found = await store.command("HMGET", key, field)
     except RedisReplyError as error:
@@ -201,7 +200,7 @@ async def _remembered(store: Store, key: str, field: str) -> bytes | None:
 
 
 async def _has_taken_all_else(store: Store, facts: Fields, name: str) -> bool:
-    """Tell whether all that a group ever took is on record: what is not there was before it."""
+    """Return whether everything a group acknowledged is on record: an unrecorded entry is older than the group."""
     try:
         records = dict(pairs(await store.command("XINFO", "STREAM", TAKEN.format(name=name))))
     except RedisReplyError:  # no record at all: either it has read nothing yet, or it keeps none
@@ -284,7 +283,7 @@ def _object(raw: bytes) -> dict[str, Any] | None:
 
 
 def _whole(raw: str) -> int:
-    """Return a number that a service noted; 0 for what is none."""
+    """Return a number that a service stored; 0 if it is not a number."""
     return int(raw) if raw.isascii() and raw.isdigit() else 0
 
 

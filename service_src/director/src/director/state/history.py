@@ -1,7 +1,7 @@
-"""The history of a service's releases: a value with pure functions, newest first, and the hash in Redis that holds it.
+"""The history of a service's releases: a value with pure functions, newest first, and its hash in Redis.
 
-One record a spec (image and everything else that shapes the container). `current` is what serves, or is to serve;
-a rollback moves that mark down the list and leaves the order alone, so that going back twice goes back two releases.
+One record per spec (image and everything else that shapes the container). `current` serves, or should serve. A rollback
+moves that mark down the list and keeps the order, so that a second rollback goes back one more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from director.state.store import RedisHash, Store
 
 ReleaseState = Literal["current", "good", "failed", "rolled_back"]
 By = Literal["run", "rollback", "watch", "restart", "revive", "renew", "adopted"]
-"""Who brought a release about: a request, the watch after a switch, the reconciler, or a container that was found."""
+"""What triggered a release: a request, the watch after a deploy, the reconciler, or a container that was found."""
 
 FAILURES_KEPT = 5
 PER_IMAGE = 10
@@ -28,14 +28,14 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One release. Times are seconds since 1970.
 
     Attributes:
-        spec: all that shapes its container, secrets included: a release is never shown as it is. What the director
-            gives every service is not part of it: a new password of Redis makes no new release.
+        spec: everything that shapes its container, secrets included, so mask it before showing it. Platform settings
+            are not part of it: a new Redis password is not a new release.
         at: when it was deployed (not: rolled back to).
-        by: who did it.
+        by: what triggered it.
         reason: why it failed, or was rolled back.
-        exit_code: what its process ended with, when that is why.
-        since: when it became the current one, for the last time.
-        watch_until: until then it is on trial; 0 when it has proved itself, or there is nothing to go back to.
+        exit_code: the exit code of its process, if that is the reason.
+        since: when it last became the current one.
+        watch_until: the end of its watch; 0 if that is over, or there is no earlier release.
     """
 
     spec: Spec
@@ -58,7 +58,7 @@ History = tuple[Release, ...]
 
 
 def bare(spec: Spec) -> Spec:
-    """Return a spec without what the director gives every service: what releases are told apart by."""
+    """Return a spec without platform settings, by which releases are distinguished."""
     return msgspec.structs.replace(spec, platform="")
 
 
@@ -82,7 +82,7 @@ def previous(history: History) -> Release | None:
 def find(history: History, wanted: str) -> Release | None:
     """Return the release with this id or spec hash.
 
-    Of several with one id the newest that served and does not now, for that is what somebody goes back to.
+    Of several with one id, the newest that served before: the one that a rollback means.
     """
     matching = [item for item in history if item.id == wanted or item.spec.hash() == wanted]
     served = [item for item in matching if item.state in {"good", "rolled_back"}]
@@ -163,7 +163,7 @@ def trimmed(history: History, keep: int) -> History:
 
 
 def is_held(history: History, spec: Spec) -> Release | None:
-    """Return the release of exactly this spec that was rolled back: it is not what is asked for any more."""
+    """Return the rolled-back release of exactly this spec: it is not deployed again."""
     serving = current(history)
     if serving is None:
         return None
@@ -196,18 +196,18 @@ class Releases(RedisHash[History]):
         return frozenset().union(*(kept_images(history, self.keep) for history in histories))
 
     async def put(self, service: str, changed: History) -> None:
-        """Write the history of a service, without what is not kept any more."""
+        """Store the history of a service, without releases beyond the limit."""
         kept = trimmed(changed, self.keep)
         if kept != self.of(service):
             await self.write(service, kept)
 
     def lacks(self, wanted: DesiredService) -> bool:
-        """Tell whether what should run has no current release: it is older than histories, or Redis lost them."""
+        """Return whether a desired state has no current release: it predates histories, or Redis lost them."""
         serving = current(self.of(wanted.spec.name))
         return wanted.state != "removed" and (serving is None or serving.spec != bare(wanted.spec))
 
     async def adopt(self, wanted: DesiredService) -> None:
-        """Write down what should run as the current release; the caller holds the service's lock."""
+        """Record the desired state as the current release; the caller holds the service's lock."""
         if self.lacks(wanted):
             name = wanted.spec.name
             await self.put(name, deployed(self.of(name), wanted, "adopted", wanted.since, 0.0))

@@ -1,4 +1,4 @@
-"""Redis as the director uses it: one command, hashes of JSON documents with a copy in memory, ids of stream entries."""
+"""The director's access to Redis: commands, hashes of JSON documents with a copy in memory, ids of stream entries."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ T = TypeVar("T")
 
 
 class Store(Protocol):
-    """The part of a Redis link that is needed: a command with its arguments in, a reply with bytes out."""
+    """The required part of a Redis link: commands with arguments, replies with bytes."""
 
     async def command(self, *args: Any) -> Any:
         """Run one Redis command."""
 
 
 class RedisHash(Generic[T]):
-    """A hash of JSON documents, one a service, with its copy in memory. The director is its only writer.
+    """A hash of JSON documents, one per service, with a copy in memory. The director is its only writer.
 
-    Reading never needs Redis once it was loaded; what reaches Redis raises RedisUnavailable while it does not answer,
-    and then has changed nothing. `valid` tells which documents count.
+    Once loaded, reads do not need Redis. Writes raise RedisUnavailable while Redis is unavailable, and then change
+    nothing. `valid` returns whether a document is used.
     """
 
     def __init__(self, store: Store, key: str, kind: Any, valid: Callable[[str, T], bool] = lambda *_: True) -> None:
@@ -37,12 +37,12 @@ class RedisHash(Generic[T]):
         self.loaded = False
 
     async def load(self) -> None:
-        """Read everything from Redis; a document that cannot be read is logged, left alone and not acted on."""
+        """Read everything from Redis; a malformed document is logged and ignored, but not removed."""
         self._documents = await self.read()
         self.loaded = True
 
     async def read(self) -> dict[str, T]:
-        """Return the documents in Redis by field; memory stays as it is."""
+        """Return the documents in Redis by field; the copy in memory does not change."""
         found: dict[str, T] = {}
         for name, raw in pairs(await self._store.command("HGETALL", self._key)):
             try:
@@ -61,13 +61,11 @@ class RedisHash(Generic[T]):
         return dict(self._documents)
 
     async def write(self, name: str, document: T) -> None:
-        """Write a document."""
         self._need_loaded()
         await self._store.command("HSET", self._key, name, msgspec.json.encode(document))
         self._documents[name] = document
 
     async def forget(self, name: str) -> None:
-        """Drop a document."""
         self._need_loaded()
         await self._store.command("HDEL", self._key, name)
         self._documents.pop(name, None)
@@ -78,23 +76,23 @@ class RedisHash(Generic[T]):
 
 
 def pairs(reply: Any) -> list[tuple[str, Any]]:
-    """Return (field, value) of a reply in pairs, which is a flat list (RESP2) or a map (RESP3).
+    """Return the (field, value) pairs of a reply: a flat list (RESP2) or a map (RESP3).
 
-    A field that is no UTF-8 keeps what can be read of it.
+    Invalid UTF-8 in a field is replaced.
     """
     items = reply.items() if isinstance(reply, dict) else zip(*[iter(reply or ())] * 2, strict=False)
     return [(text(key), value) for key, value in items]
 
 
 def text(value: Any) -> str:
-    """Return a value of a reply as text; what is no UTF-8 in it is replaced."""
+    """Return a value of a reply as text; invalid UTF-8 is replaced."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def stream_order(stream_id: str) -> tuple[int, int]:
-    """Return an id of a stream's entry (`1795470000000-0`) as numbers to compare by: milliseconds, sequence.
+    """Return a stream entry's id (`1795470000000-0`) as numbers to compare: milliseconds, sequence.
 
-    What is no such id comes before all that are.
+    Anything else sorts before all ids.
     """
     milliseconds, _, sequence = stream_id.partition("-")
     return _number(milliseconds), _number(sequence)

@@ -1,7 +1,7 @@
-"""What the webhook is told of the state of things: services, front's alarms, dead letters, a stream without events.
+"""Alerts for the webhook: services, front's alarms, dead letters, a stream without events.
 
-Nothing is told at the first sign: a state has to last, so that what flaps is told once, and what lasts is not repeated.
-What was told is kept in Redis, so that a restart of the director repeats nothing.
+A state must last before it is reported, so flapping is reported once, and a lasting problem is not repeated. Reported
+states are kept in Redis, so that a restart of the director repeats nothing.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from director.webhook import Happened, Webhook
 EVERY_SECONDS = 5.0
 OK: Final = "ok"
 HOLD_SECONDS: Final = {DEGRADED: 60.0, FAILING: 30.0}
-"""For how long something has to be at least that bad before it is told."""
+"""Seconds for which a problem must last before it is reported."""
 CALM_SECONDS = 60.0
-"""For how long it has to be better before that is told."""
+"""Seconds for which a recovery must last before it is reported."""
 LETTERS_PAUSE_SECONDS = 600.0
 """Between two messages about the growing dead letters of one service."""
 ALARMS: Final[Mapping[str, Happened]] = {
@@ -33,7 +33,7 @@ ALARMS: Final[Mapping[str, Happened]] = {
     "journal": "journal_alarm",
     "redis_keeps": "redis_alarm",
 }
-"""front's checks that are alarms of the platform, and what they are told as."""
+"""front's checks that are alarms of the platform, and the events that report them."""
 _RANK: Final = {OK: 0, DEGRADED: 1, FAILING: 2}
 _SERVICE_WORDS: Final = {"crashing": FAILING, "stopped": FAILING}
 _PART_WORDS: Final = {"unavailable": FAILING}
@@ -41,14 +41,14 @@ _QUIET = "events"
 
 
 class Condition(NamedTuple):
-    """How something is: `ok`, `degraded` or `failing`, empty while it cannot be told; and why."""
+    """A health status: `ok`, `degraded` or `failing`, empty while unknown; and the reason."""
 
     word: str
     reason: str = ""
 
 
 class Told(msgspec.Struct):
-    """What was told last: the word of each subject that is not ok, the number of dead letters by service."""
+    """What was reported last: the status of each subject that is not ok, the number of dead letters by service."""
 
     words: dict[str, str] = {}
     letters: dict[str, int] = {}
@@ -61,7 +61,7 @@ class Held:
         self._since: dict[str, tuple[bool, float]] = {}
 
     def due(self, word: str, told: str, now: float) -> str:
-        """Return the word that is to be told by now; the one that was told when nothing is."""
+        """Return the status that is due to be reported; the last reported one if nothing is due."""
         for level in HOLD_SECONDS:
             bad = _RANK[word] >= _RANK[level]
             if level not in self._since or self._since[level][0] is not bad:
@@ -79,7 +79,7 @@ class Held:
 
 @dataclass(eq=False)
 class Alerts:
-    """Looks every five seconds, and has the webhook told of what is new."""
+    """Checks every five seconds, and sends what is new to the webhook."""
 
     webhook: Webhook
     store: Store
@@ -98,17 +98,17 @@ class Alerts:
         self._began = self.clock()
 
     async def run(self) -> None:
-        """Look until cancelled; without a webhook there is nothing to do."""
+        """Check until cancelled; returns at once without a webhook."""
         if self.webhook.on:
             await run_forever("alerts", self.turn, pause_seconds=EVERY_SECONDS)
 
     async def turn(self) -> None:
-        """Look once. While Redis is not well, only the parts of the platform are judged: nobody can be heard."""
+        """Check once. While Redis is unhealthy, only the platform itself is checked: services cannot be reached."""
         before, sight, now = msgspec.json.encode(self._told), self.board.sight(), self.clock()
         seen = dict(_parts(sight))
         if sight.parts.redis.status == OK:
             if not await self._load():
-                return  # what was told already is not known yet
+                return  # the last reports are not loaded yet
             seen |= dict(_services(sight)) | dict(_alarms(sight))
             self._tell_letters(sight, now)
             self._tell_silence(sight, now)
@@ -168,7 +168,7 @@ class Alerts:
             self._told.words[key] = word
 
     async def _load(self) -> bool:
-        """Read what was told before; what was told since the start stands."""
+        """Load the last reports; newer ones in memory win."""
         if not self._loaded:
             try:
                 raw = await self.store.command("GET", self._key)
@@ -194,7 +194,7 @@ def _parts(sight: Sight) -> Iterator[tuple[str, Condition]]:
 
 
 def _services(sight: Sight) -> Iterator[tuple[str, Condition]]:
-    """Yield the services that are to run; a crashed one has messages of its own."""
+    """Yield the services that should run; a crashed one has its own messages."""
     for one in sight.services:
         word = _SERVICE_WORDS.get(one.health.word, one.health.word)
         if one.to_run and word != "crashed":
@@ -204,7 +204,7 @@ def _services(sight: Sight) -> Iterator[tuple[str, Condition]]:
 
 
 def _only_alarms(front: Mapping[str, Any] | None) -> bool:
-    """Tell whether all that front complains of is told as an alarm anyway."""
+    """Return whether all of front's problems are reported as alarms."""
     found = complaining(front)
     return bool(found) and set(found) <= set(ALARMS)
 

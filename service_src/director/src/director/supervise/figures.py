@@ -1,4 +1,4 @@
-"""What `band doctor` asks for: figures of the host, Redis and the listeners that tell what needs somebody soon."""
+"""Figures for `band doctor` about the host, Redis and the listeners."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Disk(msgspec.Struct, frozen=True):
 
 
 class OpenPort(msgspec.Struct, frozen=True):
-    """A port of a container of ours that is published beyond loopback."""
+    """A port of one of our containers that is published beyond loopback."""
 
     service: str
     address: str
@@ -48,9 +48,9 @@ class RedisFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a listener's group is: events it has not got yet, and has not acknowledged; the age of the oldest.
+    """A listener group's backlog: events not delivered, events not acknowledged, the age of the oldest.
 
-    `service`: a service of that name runs, so somebody reads.
+    `service`: a service of that name runs.
     """
 
     name: str
@@ -61,13 +61,11 @@ class GroupFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it; `time` is this host's clock in seconds since 1970.
+    """All figures; `time` is this host's clock in seconds since 1970.
 
     `namespace` is the director's: the platform's own containers have it in their names.
 
-    `redis` and `groups` are null where Redis is unavailable or refuses to tell.
-
-    `clock_synchronized` is null where the kernel does not tell.
+    `redis` and `groups` are null if Redis is unavailable or refuses, `clock_synchronized` if the kernel does not know.
     """
 
     namespace: str

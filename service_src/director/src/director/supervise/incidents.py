@@ -1,4 +1,4 @@
-"""What is done when a service crashed too often, was rolled back or is well again: remember it, log it, tell it."""
+"""Records, logs and reports that a service crashed too often, was rolled back, or recovered."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Incidents:
     webhook: Webhook
 
     async def crashed(self, service: str, container: Container | None, wanted: DesiredService, reason: str) -> None:
-        """Call a service crashed: its container lies still from now on and is kept, so that people can look at it."""
+        """Mark a service as crashed: its container is no longer restarted, and is kept for inspection."""
         lines = self.crashes.forget_output(service)
         if container is not None:
             await self.engine.stop(container.id, container.stop_timeout)  # also ends the engine's own restarts
             lines = await self.deployer.last_lines(container.id, wanted)
         record = self.crashes.of(service)
         last = next((end for end in reversed(record.ends) if end.kind == "crash"), None)
-        # The engine may tell of an end before it tells why; looked at afterwards, the container knows.
+        # The engine may report an exit before its cause; a later inspection has it.
         out_of_memory = bool(container and not container.alive and container.oom_killed)
         crash = CrashLoop(
             reason=reason,
@@ -43,13 +43,13 @@ class Incidents:
             last_lines=lines,
         )
         self.crashes.put(service, msgspec.structs.replace(record, crash=crash, tried_at=0.0))
-        await self.crashes.save()  # before it is told: a director that dies here would tell it twice
+        await self.crashes.save()  # before the report: otherwise a director that dies here would report it twice
         facts = {"reason": reason, "exit_code": crash.exit_code, "oom_killed": crash.oom_killed}
         logger.error("service_crashed", service=service, **facts)
         self.webhook.tell("service_crashed", service, **facts)
 
     async def rolled_back(self, service: str, source: Release | None, target: Release, reason: str) -> None:
-        """Take note that the watch left a release for an earlier one, which begins with a clean record."""
+        """Record an automatic rollback; the earlier release starts with a clean record."""
         ids = {"from": source.id if source else "", "to": target.id}
         found = RollbackRecord(at=time.time(), source=ids["from"], target=ids["to"], reason=reason)
         self.crashes.put(service, CrashRecord(rolled_back=found))

@@ -11,8 +11,8 @@ from director.engine.interface import Container, Event
 from director.state.crash_log import CrashLimits, CrashRecord, ExitRecord, Kind
 
 SILENT_ASKS = 4
-"""So many questions in a row without an answer are silence. With 5 s for an answer and 2 s between that takes half a
-minute: on a host that has much to do, a wrong rollback would be worse than a late one."""
+"""Missed status checks in a row that count as silence. With 5 s per check and 2 s in between that takes half a minute:
+on a busy host, a wrong rollback would be worse than a late one."""
 STEADY = 60.0
 """Seconds that a crashed service has to run, after it was tried again, to count as recovered."""
 
@@ -41,13 +41,13 @@ def restart_delay(ends: Sequence[float]) -> float:
 
 
 def misbehaviour(trial: Trial, record: CrashRecord, seen: Container | None, now: float) -> str:
-    """Return what a release on trial did that it must not, in words; empty when it did nothing wrong.
+    """Return why a watched release fails its watch, in words; empty if it does not.
 
     Args:
-        trial: the watch over it.
-        record: how the service ended of late.
-        seen: its container, None when there is none of this release.
-        now: the present time.
+        trial: its watch.
+        record: the service's recent exits.
+        seen: its container, None if this release has none.
+        now: the current time.
     """
     end = record.since(trial.since)
     if end is not None and end.at <= trial.until:
@@ -85,7 +85,7 @@ def standing(record: CrashRecord, limits: CrashLimits, now: float) -> Standing:
 
 
 def too_many(record: CrashRecord, limits: CrashLimits, now: float) -> str:
-    """Return in words that a service crashed too often."""
+    """Return the sentence that a service crashed too often."""
     crashes = record.crashes(now, limits.window)
     last = f", the last time it {crashes[-1].words()}" if crashes else ""
     return f"crashed {len(crashes)} times within {_seconds(limits.window)}{last}"
@@ -96,14 +96,14 @@ def _seconds(value: float) -> str:
 
 
 RECENT = 30.0
-"""Seconds between a signal and the end that it is taken to be the cause of."""
+"""Seconds between a signal and an exit that it can have caused."""
 GRACEFUL = 630.0
 """As many seconds after a signal that lets a service end by itself: its stop timeout may be 600 s."""
 _DEADLY = {None: RECENT, 2: GRACEFUL, 3: GRACEFUL, 9: RECENT, 15: GRACEFUL}
 
 
 class ExitReader:
-    """Remembers what was heard of containers that have not ended yet."""
+    """Remembers signals and memory kills of containers that have not exited yet."""
 
     def __init__(self) -> None:
         self._explained: dict[str, float] = {}
@@ -111,7 +111,7 @@ class ExitReader:
         self._out_of_memory: set[str] = set()
 
     def read(self, event: Event, now: float) -> ExitRecord | None:
-        """Return how a container ended, if it did and this director had not asked for it."""
+        """Return how a container exited, unless it runs or this director requested the exit."""
         container = event.container
         if event.action == "kill" and event.signal in _DEADLY:
             self._explained[container] = now + _DEADLY[event.signal]

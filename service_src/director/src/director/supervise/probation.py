@@ -1,4 +1,4 @@
-"""The watch after a switch: a new release is asked for its status again and again until it has proved itself."""
+"""The watch after a deploy: a new release is asked for its status repeatedly until the watch ends."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class Probation:
         return found
 
     def out_of_memory(self, service: str) -> None:
-        """Take note that a process of a service was killed for memory, though the service may live on."""
+        """Note that a process of a service was killed for memory, though the service may have survived."""
         self._out_of_memory[service] = time.time()
 
     async def run(self) -> None:
         await run_forever("watch", self.once, pause_seconds=self.every)
 
     async def once(self) -> None:
-        """Ask every release on trial once, and wait for the answers."""
+        """Ask every watched release once, and wait for the responses."""
         trials = self.trials()
         asked = {(name, trial.since) for name, trial in trials.items()}
         self._unanswered = {key: count for key, count in self._unanswered.items() if key in asked}
@@ -76,7 +76,7 @@ class Probation:
         connected = self.link.connected
         status = await self.prober.ask(service, timeout=TIMEOUT, accept=lambda status: is_from(status, seen))
         if status is not None or not (connected and self.link.connected):
-            self._unanswered.pop((service, since), None)  # without Redis nobody can answer
+            self._unanswered.pop((service, since), None)  # without Redis nobody can respond
             return
         count = self._unanswered[service, since] = self._unanswered.get((service, since), 0) + 1
         if count >= SILENT_ASKS:

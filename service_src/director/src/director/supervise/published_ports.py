@@ -1,7 +1,7 @@
-"""The published ports of what runs, tried from the host's side; a service whose port has gone dead is restarted.
+"""Checks published ports from the host's side; a service whose port is dead is restarted.
 
-Docker forwards a port of the host's loopback by a process of its own, `docker-proxy`. When that ends nobody reaches the
-service any more, and the service cannot notice: its health check asks inside the container.
+Docker forwards a port of the host's loopback with a separate process, `docker-proxy`. If that dies, the service is
+unreachable and cannot notice: its health check runs inside the container.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What to do next: a pure function of what should be, what is, and the time. The only place that decides."""
+"""The next actions: a pure function of desired state, actual state and time. The only place that decides."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ one to its network again.
 """
 STALE = "has outdated platform settings"
 CORE_PATIENCE = 1.0
-"""Seconds before a core container that ended is started: whoever replaces it on purpose gets to it first."""
+"""Seconds before an exited core container is started: an intended replacement comes first."""
 SET_ASIDE = "-before"
 """End of the name of a core container that Ansible's module `band_container` is replacing."""
 SET_ASIDE_PATIENCE = 120.0
@@ -32,7 +32,7 @@ SET_ASIDE_PATIENCE = 120.0
 
 
 class Action(msgspec.Struct, frozen=True, order=True):
-    """One step. `container` is the id of the one it is about, empty where there is none; `reason` is for the log."""
+    """One step. `container` is the id of its container, empty if there is none; `reason` is for the log."""
 
     verb: Verb
     service: str
@@ -44,14 +44,14 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the decision depends on.
 
     Attributes:
-        desired: what should be, None while it could not be read from Redis.
+        desired: the desired state, None until it has been read from Redis.
         observed: the containers of the namespace.
-        busy: services that somebody is working on; they are left alone.
-        records: how services ended of late, and which of them crashed too often.
-        limits: how often is too often.
-        trials: the releases under watch.
+        busy: services with an operation in progress; they are left alone.
+        records: recent exits of services, and which services have crashed.
+        limits: the limits of crashes.
+        trials: the watched releases.
         renewals: services with outdated platform settings, and when they are replaced.
-        now: the present time, seconds since 1970.
+        now: the current time, seconds since 1970.
         self_id: the director's own container.
     """
 
@@ -72,13 +72,13 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WaitUntil(msgspec.Struct, frozen=True):
-    """Nothing is done now; look again at `due`."""
+    """Do nothing now; check again at `due`."""
 
     due: float
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Actions to take now, and the time at which to look again for one that has to wait."""
+    """Actions to take now, and when to check again for a delayed one."""
 
     actions: list[Action]
     due: float | None = None
@@ -122,7 +122,7 @@ def _core(world: World, item: Container) -> Steps:
     if item.service in world.busy:
         return
     recent = world.records.get(item.service, NO_RECORD).recent(world.now, world.limits.window)
-    set_aside = item.name.endswith(SET_ASIDE)  # connected, it would share the alias of the one that comes
+    set_aside = item.name.endswith(SET_ASIDE)  # once connected, it would share its successor's alias
     if item.state == "running" and item.cut_off_from and not set_aside:
         yield _when(world, max(recent, default=0.0) + restart_delay(recent), _connect(item))
     if item.id == world.self_id or item.state not in {"exited", "dead"}:
@@ -153,7 +153,7 @@ def _service(world: World, name: str, wanted: DesiredService | None, containers:
 
 
 def _unknown(name: str, containers: list[Container]) -> Steps:
-    """Adopt what nobody asked for and yet carries our labels: Redis lost its memory. It is never removed."""
+    """Adopt an unknown container with our labels: Redis lost its data. It is never removed."""
     known = [item for item in containers if item.labels.get(LABEL_SPEC) and not item.auto_remove]
     best = max(known, key=lambda item: (item.alive, item.created_at, item.id), default=None)
     if best is not None:

@@ -65,7 +65,7 @@ class Renewals:
             logger.warning("service_not_renewed", service=service, reason=str(error), retry_in_seconds=pause)
 
     def _silent_for(self, service: str) -> float:
-        """Return the seconds since a service was heard, or could have been; 0 while Redis is unavailable."""
+        """Return the seconds since a service last responded, or could have; 0 while Redis is unavailable."""
         seen = self.snapshot.primary(service)
         if seen is None or not self.link.connected:
             return 0.0

@@ -31,18 +31,18 @@ from director.validation import NAME_PATTERN
 State = Literal[
     "created", "running", "paused", "restarting", "removing", "exited", "dead", "missing", "removed", "external"
 ]
-"""Docker's word for a service's container; `missing`: there is none; `external`: it runs in no container of ours."""
+"""Docker's state of a service's container; `missing`: there is none; `external`: it runs outside our containers."""
 WELL = frozenset({"ok", "starting"})
 
 
 class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a service.
+    """What is known about a service.
 
     Attributes:
-        wanted: what should be.
-        container: its primary container; None for one that is external.
-        told: what it said last of itself, while it runs.
-        crashes: how often it crashed within the window.
+        wanted: its desired state.
+        container: its primary container; None if it is external.
+        told: its last status, while it runs.
+        crashes: crashes within the window.
     """
 
     name: str
@@ -67,7 +67,7 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whether a part of the platform is there, and why not."""
+    """Whether a part of the platform is available, and why not."""
 
     status: Literal["ok", "degraded", "unavailable", "failing"]
     reason: str = ""
@@ -80,7 +80,7 @@ class DirectorPart(Part, frozen=True, kw_only=True):
 
 
 class RedisPart(Part, frozen=True, kw_only=True):
-    """Redis, and whether the desired state was read from it; `failing`: it answers and takes no writes."""
+    """Redis, and whether the desired state was read from it; `failing`: it responds, but refuses writes."""
 
     desired_loaded: bool
 
@@ -107,7 +107,7 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(kw_only=True, eq=False)
 class StatusBoard:
-    """Joins what should be, what is, and what services say of themselves."""
+    """Combines desired state, actual state, and what services report."""
 
     snapshot: Snapshot
     desired: Desired
@@ -120,7 +120,7 @@ class StatusBoard:
     ports: PublishedPorts
 
     def names(self) -> list[str]:
-        """Return the services there are: wanted, seen, or heard."""
+        """Return the names of all services: desired, running, or announced."""
         return sorted(self.ours() | self.external())
 
     def ours(self) -> set[str]:
@@ -129,9 +129,9 @@ class StatusBoard:
         return observed | {name for name, wanted in self.desired.all().items() if wanted.state != "removed"}
 
     def external(self) -> set[str]:
-        """Return the services that announce themselves and run in no container of ours.
+        """Return the services that announce themselves and run outside our containers.
 
-        Such are services on the original's own framework, on a developer's host, or an original front.
+        Examples are services on the original's framework, on a developer's host, or an original front.
         """
         if not self.snapshot.ready.is_set():
             return set()

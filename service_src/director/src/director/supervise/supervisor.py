@@ -1,4 +1,4 @@
-"""The loop that keeps what is close to what should be: follows Docker's events, asks `reconcile`, does what it says."""
+"""The reconciliation loop: follow Docker's events, ask `reconcile` for actions, carry them out."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Supervisor:
             group.create_task(run_forever("reconcile", self._reconcile), name="reconcile")
 
     async def close(self) -> None:
-        """Let actions in progress end, and write down what was not yet."""
+        """Let actions in progress finish, and store pending records."""
         if self._working:
             await asyncio.wait(set(self._working.values()), timeout=5)
         try:
@@ -76,7 +76,7 @@ class Supervisor:
             logger.warning("crashes_not_saved", reason=error.message)
 
     async def _reconcile(self) -> None:
-        """Look, decide, act, and wait until there is a reason to look again."""
+        """Observe, decide, act, and wait for the next reason to do so."""
         self.snapshot.requested.clear()
         due: float | None = None
         try:
@@ -146,7 +146,7 @@ class Supervisor:
         try:
             async with self._slots, self.locks.hold(service):
                 if self.desired.get(service) is not wanted:
-                    logger.debug("plan_outdated", service=service)  # somebody's request came first: look again
+                    logger.debug("plan_outdated", service=service)  # a request came first: check again
                     return
                 for action in actions:
                     told = {"container": action.container[:12], "reason": action.reason}
@@ -163,7 +163,7 @@ class Supervisor:
             self.snapshot.request()
 
     def _note_failure(self, service: str, error: DirectorError | RedisError) -> None:
-        """Take note of a start that failed: a crash if it was the service's own doing."""
+        """Record a failed start: a crash if the service itself caused it."""
         if not isinstance(error, DirectorError) or not is_own_failure(error):
             self.crashes.note(service, ExitRecord(time.time(), "refused"))
             return
@@ -221,7 +221,7 @@ class Supervisor:
 
     async def _start(self, container: Container, wanted: DesiredService | None) -> None:
         try:
-            await self.engine.start(container.id)  # its heartbeat tells when it is ready; nobody waits for it here
+            await self.engine.start(container.id)  # its heartbeat shows when it is ready; nothing waits for it here
         except DockerRefused as error:
             if container.kind == "core" or wanted is None:
                 raise
@@ -256,7 +256,7 @@ class Supervisor:
         """Follow the engine's events until the stream ends, then pause."""
         try:
             await self.engine.ping()
-            self.snapshot.request()  # whatever happened while nobody listened is found by a full listing
+            self.snapshot.request()  # a full listing finds what happened while nobody listened
             async for event in self.engine.events():
                 self._backoff.reset()
                 self._take(event)
@@ -280,7 +280,7 @@ class Supervisor:
         if event.action == "oom" and service:
             self.watch.out_of_memory(service)
         end = self._ends.read(event, time.time())
-        # Only the switch gives a container its service's name: one called `x.old-…` or `x.next` is not what serves.
+        # Only the switch gives a container its service's name: one called `x.old-…` or `x.next` does not serve.
         leftover = event.name.startswith(f"{primary_name(self.namespace, service)}.")
         if end is not None and service and not leftover and event.container not in self.deployer.starting:
             self.crashes.note(service, end)

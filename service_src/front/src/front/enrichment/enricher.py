@@ -173,9 +173,9 @@ class Enricher:
         return answers
 
     def _take(self, result: Any, keeping: tuple[CacheRule, CacheKey] | None, asked_at: float) -> Any:
-        """Return a response as the event gets it, and cache it where it may be used again; errors are not here.
+        """Return a response in the form for the event, and cache it if allowed; errors are handled elsewhere.
 
-        JSON is given bytes of its own: it came as a part of one message with the responses to many events.
+        The JSON is copied: it is a part of one message with the responses to many events.
         """
         if isinstance(result, msgspec.Raw):
             json = whole_pairs(bytes(result))  # it is UTF-8: `scatter` has seen to that
@@ -195,7 +195,7 @@ def frozenset_of(services: tuple[str, ...]) -> frozenset[str]:
 
 
 async def _by(reading: asyncio.Future[Stored], deadline: float) -> Stored:
-    """Return what is stored, if Redis tells it before the deadline."""
+    """Return the stored data, if Redis responds before the deadline."""
     if reading.done():
         return reading.result()
     timer = asyncio.get_running_loop().call_at(deadline, _give_up, reading)

@@ -1,6 +1,6 @@
-"""Responses of enrichers that may be used again: their registration says for which parameters, and for how long.
+"""A cache of enrichers' responses: the registration says for which parameters, and for how long.
 
-A response is kept as the JSON that came, so that a message that takes it up only copies bytes.
+A response is kept as the received JSON, so that a message only copies bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_RESPONSES: Final = 60_000
 OVERHEAD_BYTES: Final = 300
 """What Python needs for one response besides its key and its JSON, approximately."""
 MAX_CHARACTER_BYTES: Final = 4
-"""What one character of a text takes that is not ASCII, at most."""
+"""The most bytes of a character that is not ASCII."""
 
 
 class ResponseCache:
@@ -27,7 +27,7 @@ class ResponseCache:
     def __init__(self, max_bytes: int = MAX_BYTES, max_responses: int = MAX_RESPONSES) -> None:
         self._cache: Recent[CacheKey, tuple[float, msgspec.Raw]] = Recent(max_responses, max_bytes)
         self.epoch = 0
-        """How often everything was forgotten: a response that was asked for before is not kept after."""
+        """How often the cache was cleared: a response that was requested before is not cached after."""
         self.hits = 0
         self.misses = 0
 
@@ -52,7 +52,7 @@ class ResponseCache:
         """Keep a response (JSON) for `ttl` seconds."""
         size = OVERHEAD_BYTES + len(response)
         for part in key:
-            if part:  # `getsizeof` knows better, and takes as long as all the rest of this
+            if part:  # `getsizeof` is exact, and takes as long as everything else here
                 size += len(part) if part.isascii() else MAX_CHARACTER_BYTES * len(part)
         self._cache.put(key, (now + ttl, msgspec.Raw(response)), size)
 

@@ -27,7 +27,7 @@ _OVERHEAD_BYTES: Final = 250
 """What Python needs for one visitor, approximately."""
 
 Stored = msgspec.Raw | None
-"""The JSON object of what is stored; None: nothing, or nothing that can be used."""
+"""The stored data as a JSON object; None: there is none, or it is unusable."""
 
 _UNKNOWN: Final = (False, None)
 
@@ -48,17 +48,17 @@ class VisitorStore:
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes of what is cached, approximately."""
+        """Approximate size of the cache in bytes."""
         return self._kept.kept_bytes
 
     def read(self, uid: str) -> asyncio.Future[Stored]:
-        """Ask Redis; the future has what is stored, None when Redis cannot say. It may be given a result before."""
+        """Ask Redis; the future gets the stored data, None if Redis is unavailable. Others may resolve it earlier."""
         future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         ask = self._asked[uid] = object()
 
         def on_reply(reply: Any) -> None:
             stored = _read(reply)
-            # What changed since it was asked for, or was asked for again, is not kept.
+            # Not cached if it has changed, or was requested again, since the request.
             if self._asked.get(uid) is ask:
                 del self._asked[uid]
                 if self._watch.active and not isinstance(reply, Exception):

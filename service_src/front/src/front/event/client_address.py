@@ -18,9 +18,9 @@ _MAX_TOLD = 16
 
 
 class ClientAddresses:
-    """Finds the client's address among the peer's, `X-Real-IP` and `X-Forwarded-For`.
+    """Determines the client's address from the peer's, `X-Real-IP` and `X-Forwarded-For`.
 
-    Headers count only when the peer is a trusted proxy, so nobody else can choose his own address.
+    Headers count only if the peer is a trusted proxy, so nobody else can forge an address.
     """
 
     def __init__(self, trusted: tuple[Network, ...]) -> None:
@@ -45,7 +45,7 @@ class ClientAddresses:
         return self._is_trusted(peer)
 
     def _tell(self, peer: str) -> None:
-        """Warn of what may be a proxy in a private network that the settings do not trust: all visitors look alike."""
+        """Warn of a possible proxy in a private network that is not trusted: all visitors would have its address."""
         address = parse(peer)
         if address is None or not address.is_private:
             return
@@ -58,9 +58,9 @@ class ClientAddresses:
             )  # fmt: skip
 
     def bound_key(self, address: str) -> str:
-        """Return what connections of an address count under: itself; of IPv6 the /64, which one customer is given.
+        """Return the key under which connections of an address are counted: IPv4 itself, the /64 of IPv6.
 
-        Empty for a trusted proxy, which stands for many clients, and for what is not an address.
+        Empty for a trusted proxy, which stands for many clients, and for text that is not an address.
         """
         if not address or self._is_trusted(address):
             return ""
@@ -91,7 +91,7 @@ class ClientAddresses:
 
 
 def parse(text: str) -> Address | None:
-    """Parse an address; None when the text is not one. IPv4-mapped IPv6 gives IPv4, a zone (`%eth0`) is dropped."""
+    """Parse an address; None if it is not one. IPv4-mapped IPv6 becomes IPv4, a zone (`%eth0`) is dropped."""
     if len(text) > _MAX_LENGTH:
         return None
     try:
@@ -105,7 +105,7 @@ def parse(text: str) -> Address | None:
 def is_plain_v4(text: str) -> bool:
     """Return whether a text is an IPv4 address in its only usual spelling: four decimal numbers without leading zeros.
 
-    The C library knows that in a tenth of the time that an `IPv4Address` takes, and most addresses are of this kind.
+    The C library takes a tenth of the time of `IPv4Address`, and most addresses are of this kind.
     """
     try:
         socket.inet_pton(socket.AF_INET, text)

@@ -13,9 +13,9 @@ _YES = YES | {"given", "granted"}
 
 
 def consent_of(*sources: Mapping[str, Any]) -> bool | None:
-    """Return what the sender of an event says of consent: False refused, True given, None nothing.
+    """Return the sender's consent: False refused, True given, None unknown.
 
-    It may stand at the top of a source or in its `data`, where the tracker puts what a page hands to it. A refusal
+    It may be at the top level of a source or in its `data`, where the tracker puts what a page passes to it. A refusal
     anywhere wins.
     """
     said: bool | None = None
@@ -33,8 +33,8 @@ def consent_of(*sources: Mapping[str, Any]) -> bool | None:
 def mark_objection(message: Message, *, gpc: bool, refused: bool) -> None:
     """Add `privacy`, the list of reasons, as the last field of a message whose sender objects.
 
-    Messages of others stay as they are. `gpc` is whether the header `Sec-GPC` says 1; `refused`, whether consent was
-    refused, or is required and was not given.
+    Other messages are unchanged. `gpc` is whether the header `Sec-GPC` is 1; `refused`, whether consent was refused, or
+    is required and was not given.
     """
     if gpc or refused:
         message[MARK] = [reason for reason, holds in (("gpc", gpc), ("consent", refused)) if holds]

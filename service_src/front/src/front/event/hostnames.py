@@ -30,8 +30,8 @@ def _host_of(text: str) -> str:
 def cookie_domain_of(domain: str) -> str:
     """Return the cookie domain for a configured host name: `www.shop.example.com` gives `.example.com`.
 
-    `www.` is dropped, then the first label when more than two remain; a name of one label gives no domain (empty).
-    Raises ValueError for what is not a host name.
+    `www.` is dropped, then the first label if more than two remain; a name of one label gives no domain (empty).
+    Raises ValueError for an invalid host name.
     """
     name = domain.strip().lower().lstrip(".").removesuffix(".")
     if not name or "." not in name:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from front.event.client_address import is_plain_v4, parse
 
 MODES = ("truncate", "hash", "raw")
-"""`truncate` to /24 and /48, 6to4 to /40 (default); `hash` with a key; `raw` keeps everything and must be asked for."""
+"""`truncate` to /24 and /48, 6to4 to /40 (default); `hash` with a key; `raw` keeps everything."""
 
 _V4_DROPPED = 32 - 24
 _V6_DROPPED = 128 - 48
@@ -21,7 +21,7 @@ Masker = Callable[[str], str]
 
 
 def masker(mode: str, key: str = "") -> Masker:
-    """Return a function from an address to what may be stored of it. What is not an address gives an empty text."""
+    """Return a function from an address to the form that may be stored; empty for an invalid address."""
     if mode == "raw":
         return str
     if mode == "hash":

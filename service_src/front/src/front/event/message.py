@@ -58,7 +58,7 @@ def uid_of(query: Message, body: Message, cookie: str, flakes: Snowflakes) -> An
 def client_facts(
     ip: str, user_agent: str | None, referer: str | None, host: str | None, hints: Message | None = None
 ) -> Message:
-    """Return the `td` of a message; what is missing is left out, client hints (`ch`) too."""
+    """Return the `td` of a message, without missing values."""
     td: Message = {}
     if ip:
         td["ip"] = ip

@@ -17,7 +17,7 @@ ABSENT: Final = "absent"
 
 
 class Trace:
-    """Notes of one event; written by hand as JSON, because it is made for every event."""
+    """The trace of one event; JSON is written by hand, because there is one for every event."""
 
     __slots__ = ("_at", "_begun", "_enrichers", "handler")
 
@@ -29,7 +29,7 @@ class Trace:
         """The service that answered the client; empty for front itself."""
 
     def enriched(self, service: str, status: str, ms: float = 0.0) -> None:
-        """Note how an enricher did: one of this module's words, and the milliseconds until its answer."""
+        """Add an enricher's status (one of this module's constants) and its milliseconds."""
         note = f'{_name(service)}:{{"ms":{ms:.3f},"status":"{status}"}}' if ms else _at_once(service, status)
         self._enrichers.append(note)
 

@@ -18,7 +18,7 @@ _BACKSLASH: Final = rb"\\"
 
 
 def replace_broken(json: bytes) -> bytes:
-    """Return a JSON text with U+FFFD for whatever in it is not valid Unicode; one for each, as browsers count."""
+    """Return a JSON text with U+FFFD for each invalid sequence, counted as browsers do."""
     text = json.decode("utf-8", "replace").encode()
     # Between escaped backslashes every backslash begins an escape, so `\\ud83d`, which is plain text, is left alone.
     parts = [_LONE_HIGH.sub(_REPLACEMENT, _LONE_LOW.sub(_REPLACEMENT, part)) for part in text.split(_BACKSLASH)]
@@ -27,12 +27,12 @@ def replace_broken(json: bytes) -> bytes:
 
 def whole_pairs(json: bytes) -> bytes:
     """Return a JSON text in UTF-8 with U+FFFD for half surrogate pairs."""
-    # Not `in`: of bytes it first tries whether what is looked for is a number, and makes an error of that each time.
+    # Not `in`: for bytes it first checks whether the operand is a number, and creates an error each time.
     return json if json.find(b"\\ud") < 0 and json.find(b"\\uD") < 0 else replace_broken(json)
 
 
 def valid_unicode(json: bytes) -> bytes:
-    """Return a JSON text as it is when it is surely valid Unicode, else with U+FFFD for what is not."""
+    """Return a JSON text unchanged if it is certainly valid Unicode, else repaired with U+FFFD."""
     try:
         json.decode()
     except UnicodeDecodeError:

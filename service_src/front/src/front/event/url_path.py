@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 URL_MARK = "band"
-"""The path segment that asks for the native form of the answer; it may stand anywhere and is not part of the route."""
+"""The path segment that requests the native response form; it may be anywhere and is not part of the route."""
 
 SHORT_NAMES = {"away": "redir", "gif": "pixel", "t4k": "track"}
 """What a first path segment stands for (path only, not query or body)."""

@@ -15,7 +15,7 @@ SMALL_BYTES: Final = 2048
 """Events up to this size, body and query together, are let in at once and are not counted."""
 MAX_AT_ONCE_BYTES: Final = 1 << 20
 MAX_A_TURN_BYTES: Final = 64 << 10
-"""What is let in within one turn of the loop: 100 kB may take 10 ms to decode, and everybody else waits meanwhile."""
+"""Bytes admitted per turn of the loop: decoding 100 kB may take 10 ms, during which everybody else waits."""
 MAX_WAITING_BYTES: Final = 8 << 20
 MAX_WAIT_SECONDS: Final = 5.0
 

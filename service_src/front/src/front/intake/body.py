@@ -17,7 +17,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def parse_body(raw: bytes, content_type: str) -> dict[str, Any]:
-    """Read a POST body; BadRequest says what is malformed, and what kind of JSON it is when it is not an object."""
+    """Read a POST body; BadRequest says what is malformed, or which JSON type it is instead of an object."""
     if "json" in content_type:
         return parse_json(raw)
     return parse_form(raw.decode("utf-8", "replace")) if raw else {}
@@ -26,8 +26,8 @@ def parse_body(raw: bytes, content_type: str) -> dict[str, Any]:
 def parse_json(raw: bytes | str) -> dict[str, Any]:
     """Read JSON text to an object; BadRequest when it is not JSON, nests too deeply or is another type.
 
-    The original took `[1,2]`, `"text"`, `null` and `5` as `{}`: it answered 200 and threw away what was sent. Here a
-    200 means that the event is kept, and so a client that sends what nobody can keep hears of it.
+    The original read `[1,2]`, `"text"`, `null` and `5` as `{}`: it responded with 200 and discarded the data. Here a
+    200 means that the event is stored, so such a client gets an error.
     """
     value = decode_json(raw)
     if not isinstance(value, dict):
@@ -38,7 +38,7 @@ def parse_json(raw: bytes | str) -> dict[str, Any]:
 def decode_json(raw: bytes | str) -> Any:
     """Read JSON text to any value; BadRequest when it is not JSON or nests too deeply.
 
-    What is not valid Unicode in it, half a surrogate pair say, is read as U+FFFD.
+    Invalid Unicode, such as half a surrogate pair, becomes U+FFFD.
     """
     if not raw:
         raise BadRequest("empty_body", "the body is empty; send a JSON object")

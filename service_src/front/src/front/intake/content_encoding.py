@@ -9,7 +9,7 @@ from front.errors import BadRequest
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _WINDOWS: Final = {"gzip": (_GZIP,), "x-gzip": (_GZIP,), "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS)}
-"""What zlib is told of each format; `deflate` is written in two ways."""
+"""zlib's parameters for each format; `deflate` exists in two forms."""
 _MAX_MEMBERS: Final = 16
 
 

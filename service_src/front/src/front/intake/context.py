@@ -30,19 +30,19 @@ class Intake:
     require_consent: bool = False
 
     def count(self, error: BadRequest | NotAccepted) -> None:
-        """Count what is refused."""
+        """Count a refused request."""
         if isinstance(error, BadRequest):
             self.counters.add("rejected", error.code)
         else:
             self.counters.add("overloaded" if isinstance(error, Overloaded) else "not_accepted")
 
     def objects(self, *said: bool | None) -> bool:
-        """Return whether consent was refused, or is required and was not given; `said` is what each source says."""
+        """Return whether consent was refused, or is required and was not given; `said` has each source's value."""
         return False in said or (self.require_consent and True not in said)
 
 
 def td_of(request: Request, addresses: ClientAddresses) -> message.Message:
-    """Return the `td` of a request's events: who sent it, as its headers tell."""
+    """Return the `td` of a request's events: its sender, from the headers."""
     header = request.header
     return message.client_facts(
         # Some proxies add a line of their own below the client's: all lines together are the chain.

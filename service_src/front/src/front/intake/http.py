@@ -32,7 +32,7 @@ _SAME_SITE = (b"same-origin", b"same-site", b"none")
 
 
 class RequestState:
-    """What is known of one request while it is worked on; the answer needs it whatever happens."""
+    """The state of one request, which its response needs in any case."""
 
     __slots__ = (
         "begun", "consent", "cookie_domain", "cookie_uid", "objects", "origin", "place", "query", "request",
@@ -76,7 +76,7 @@ class HttpHandler:
         self._admin_pages = admin_pages
 
     async def answer(self, request: Request) -> Response:
-        """Answer one request."""
+        """Process one request."""
         state = RequestState(request, time.perf_counter())
         try:
             return self._reply(state, await self._route(state))
@@ -121,7 +121,7 @@ class HttpHandler:
         return taking if size <= SMALL_BYTES else self._intake.admission.run(size, taking)
 
     async def _take(self, state: RequestState, path: str, query_text: str, raw: bytes | None) -> HttpReply:
-        """Take an event, `raw` being its body as it was before it was packed; None when it has none."""
+        """Process an event; `raw` is its body after decompression, None if there is none."""
         request, place = state.request, state.place
         query = state.query = parse_query(query_text)
         content_type = place.content_type or (request.header(b"content-type") or "").lower()
@@ -146,10 +146,10 @@ class HttpHandler:
         return replies.render(await self._intake.pipeline.run(event, own_hosts, state), native=place.native)
 
     def _tracker(self, state: RequestState) -> HttpReply:
-        """Answer with the tracker; a page of another site is not told which visitor of ours it has before it.
+        """Respond with the tracker; a page of another site does not learn the visitor's uid.
 
-        Who has a cookie is known by it when events come. Who has none is given a uid that nobody else knows, and that
-        becomes the cookie's with the first event.
+        A visitor with a cookie is identified by it when events arrive. One without gets a new uid, which becomes the
+        cookie with the first event.
         """
         shown = state.uid
         if state.request.headers.get(b"sec-fetch-site") not in _SAME_SITE:
@@ -166,13 +166,13 @@ class HttpHandler:
         return server_url(host, request.header(b"x-forwarded-proto") if trusted else None)
 
     def _identify(self, state: RequestState, body: message.Message, consent: bool | None) -> None:
-        """Note who sends, and whether with consent: who objects is not known again."""
+        """Record the sender and the consent: a sender who objects is not identified."""
         state.consent, state.objects = consent, self._intake.objects(consent)
         known = "" if state.objects else state.cookie_uid
         state.uid = message.uid_of(state.query, body, known, self._intake.flakes)
 
     def _set_cookie(self, state: RequestState) -> str:
-        """Return the value of `Set-Cookie`; empty for those who get none, as without consent where that is required."""
+        """Return the value of `Set-Cookie`; empty if none may be set, as without a required consent."""
         if state.consent is False:
             return self._cookie.removal(state.cookie_domain) if state.cookie_uid else ""
         if state.objects or not state.sets_cookie:
@@ -207,7 +207,7 @@ class HttpHandler:
             keep_alive=keep_alive,
             extra=rendered.headers,
         )
-        # An answer to HEAD has the headers of a body, never the body.
+        # A response to HEAD has the headers of a body, never the body.
         return Response(top if request.method == "HEAD" else top + body, keep_alive)
 
 

@@ -36,7 +36,7 @@ def page(path: str, server: str) -> HttpReply | None:
 
 
 def tracker(uid: str, *, consent_required: bool) -> HttpReply:
-    """Return the tracker, configured for one visitor; an empty `uid` tells it none."""
+    """Return the tracker, configured for one visitor; without one if `uid` is empty."""
     config: dict[str, Any] = {"initialUid": uid, "urlMark": URL_MARK}
     if consent_required:
         config["consentRequired"] = True
@@ -51,7 +51,7 @@ def _file(name: str) -> bytes:
 
 
 def server_url(host: str, scheme: str | None) -> str:
-    """Return the URL of a server that was asked for as `host` (`name:port`); empty when that is not a host.
+    """Return the URL of a server from the requested `host` (`name:port`); empty if that is not a host.
 
     Without a `scheme` from a proxy it is https for a public name, http for a port, an address or a local name.
     """

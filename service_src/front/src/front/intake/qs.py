@@ -1,6 +1,6 @@
 """Query strings and urlencoded forms, with the nesting rules of JavaScript's `qs` package that clients rely on.
 
-`a[b]=1` nests, `a[]=1&a[]=2` and `a=1&a=2` are lists, and what is deeper than the limit stays one literal key.
+`a[b]=1` nests, `a[]=1&a[]=2` and `a=1&a=2` are lists, and anything deeper than the limit stays a literal key.
 """
 
 from __future__ import annotations

@@ -27,24 +27,24 @@ _BAD = replies.error("Bad Request", 400)
 # The text of the original, its missing quote included: clients compare it.
 _INCOMPLETE = replies.error('Request must contains "service" and "name', 400)
 _KEPT_BYTES: Final = 4096
-"""What one open WebSocket takes besides the strings of its handshake, approximately."""
+"""Approximate bytes of one open WebSocket, besides the strings of its handshake."""
 
 
 class Client(NamedTuple):
-    """What the handshake told: the uid (None where the URL named none), the `td` of each event, objection, consent."""
+    """The data of the handshake: uid (None if the URL has none), `td` of each event, objection, consent."""
 
     uid: Any
     td: message.Message
     gpc: bool
     consent: bool | None
-    """What the URL says of it: a refusal holds for all messages, a consent for those that say nothing."""
+    """The URL's consent: a refusal applies to all messages, a consent to those without their own."""
     address: str
-    """What the connection counts under; empty for a proxy that does not tell whose it is."""
+    """The key under which the connection is counted; empty for a proxy that does not name its client."""
     kept_bytes: int
 
 
 class WebSocketHandler:
-    """Takes connections that ask for a WebSocket, and answers their messages."""
+    """Accepts WebSocket handshakes, and processes the messages."""
 
     wants = staticmethod(wants_websocket)
 
@@ -91,11 +91,11 @@ class WebSocketHandler:
         )
 
     def _count_error(self) -> None:
-        """Count a connection that ends because what came was no WebSocket frame."""
+        """Count a connection that ends because of an invalid frame."""
         self._intake.counters.add("protocol_errors")
 
     async def _reply(self, payload: bytes, client: Client) -> bytes:
-        """Answer one message; never raises."""
+        """Process one message; never raises."""
         if len(payload) <= SMALL_BYTES:
             return await self._answer(payload, client)
         try:

@@ -13,7 +13,7 @@ _GREETINGS = {"ping": "pong", "hello": "hi"}
 
 
 class BuiltInHandlers:
-    """Answers events that no other service handles."""
+    """Handles events that no other service handles."""
 
     def __init__(self, redirects: Redirects) -> None:
         self._redirects = redirects
@@ -35,7 +35,7 @@ class BuiltInHandlers:
 
 
 def default_answer(known: str, message: Message) -> Reply:
-    """Return the reply when nobody handles an event: how far its key is known, and its id."""
+    """Return the response to an event without a handler: the known part of its key, and its id."""
     return replies.data({"key": known, "id": message["id"]})
 
 

@@ -42,7 +42,7 @@ class Refusals:
 
 
 class Pipeline:
-    """Takes messages through all stages. `table` is replaced as a whole when the registrations change."""
+    """Runs messages through all stages. `table` is replaced as a whole when the registrations change."""
 
     def __init__(
         self,

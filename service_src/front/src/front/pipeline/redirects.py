@@ -13,7 +13,7 @@ _REQUIRED = 'Parameter "to" is required'
 
 
 class Redirects:
-    """Decides about a target. What is not allowed is refused: an open redirect lends our name to phishing."""
+    """Checks redirect targets against an allow list: an open redirect would help phishing."""
 
     def __init__(self, allowed: tuple[str, ...] = (), site: str = "", key: str = "") -> None:
         self._any = ANY_HOST in allowed

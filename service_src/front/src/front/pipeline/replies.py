@@ -31,7 +31,7 @@ class Reply:
     location: str = ""
     headers: list[tuple[str, str]] = field(default_factory=list)
     wire: dict[str, Any] | None = None
-    """The typed response as a handler sent it, for the native form; None for what front itself answers."""
+    """A handler's typed response, for the native form; None for front's own responses."""
 
 
 @dataclass(slots=True)
@@ -116,7 +116,7 @@ def native_form(answer: Reply) -> dict[str, Any]:
 
 
 def ws_form(answer: Reply, request_id: Any = None) -> bytes:
-    """Return the WebSocket form: the typed response with its headers, and the client's `id__` when it gave one."""
+    """Return the WebSocket form: the typed response with its headers, and the client's `id__` if it sent one."""
     if answer.wire is not None:
         form = {**answer.wire}
         form.setdefault("statusCode", answer.status)
@@ -129,7 +129,7 @@ def ws_form(answer: Reply, request_id: Any = None) -> bytes:
 
 
 def safe_location(location: str) -> str:
-    """Return a URL that fits a header: what is not allowed there (line breaks, other alphabets) percent-encoded."""
+    """Return a URL for a header: invalid characters (line breaks, other alphabets) are percent-encoded."""
     return quote(location, safe=_URL_SAFE, errors="replace")
 
 
@@ -142,7 +142,7 @@ def _parts(answer: Reply) -> dict[str, Any]:
 
 
 def _text_or_json(value: Any) -> bytes:
-    """Return text as it is, everything else as JSON; an empty value (also 0 and false) as {}."""
+    """Return text unchanged, everything else as JSON; an empty value (also 0 and false) as {}."""
     if isinstance(value, str) and value:
         return value.encode("utf-8", "replace")
     if not value and not isinstance(value, (list, dict)):

@@ -1,1 +1,1 @@
-"""Registrations of services, compiled: which handler answers an event, which enrichers are asked."""
+"""Compiled registrations of services: which handler an event goes to, which enrichers are asked."""

@@ -1,4 +1,4 @@
-"""The registrations that a worker goes by: pushed by the director, told by another worker, or read from Redis."""
+"""A worker's current registrations: pushed by the director, passed on by another worker, or read from Redis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CurrentRegistrations:
     def __init__(
         self, link: RedisLink, on_change: Callable[[Table], None], push: Callable[[Registrations], None]
     ) -> None:
-        """`on_change` gets each new table; `push` tells the other workers of what only this one was told."""
+        """`on_change` gets each new table; `push` passes a push of the director on to the other workers."""
         self.table = EMPTY
         self._store = RegistrationStore(link)
         self._on_change = on_change
@@ -26,7 +26,7 @@ class CurrentRegistrations:
         self._known_at = 0.0
 
     def lacks(self, state_hash: Any) -> bool:
-        """Tell whether a hash names other registrations than those that are known.
+        """Return whether a hash belongs to other registrations than the current ones.
 
         An empty hash means that the director does not know them yet.
         """
@@ -46,7 +46,7 @@ class CurrentRegistrations:
             self._spread(kept)
 
     def hear(self, payload: list[Any]) -> None:
-        """Take the registrations that another worker was told, unless newer ones are known."""
+        """Apply the registrations that another worker received, unless the current ones are newer."""
         known = Registrations(*payload)
         if known.at > self._known_at and known.state_hash != self.table.state_hash:
             self._known_at = known.at
@@ -71,7 +71,7 @@ class CurrentRegistrations:
 
     @property
     def may_recall(self) -> bool:
-        """Whether there is no table yet, and Redis has not said what is kept."""
+        """Whether there is no table yet, and Redis has not responded."""
         return self.table is EMPTY and not self._store.told
 
     def _spread(self, known: Registrations) -> None:

@@ -51,10 +51,10 @@ class CacheRule(NamedTuple):
         return cls(service, tuple(props), float(min(ttl, MAX_TTL_SECONDS)))
 
     def key(self, params: Mapping[str, Any]) -> CacheKey | None:
-        """Return what the answer to these parameters is kept under; None when it cannot be kept.
+        """Return the cache key of these parameters; None if the response cannot be cached.
 
-        A parameter that is missing is part of the key as such. Only text is compared: 1, 1.0 and true are not the
-        same to an enricher, but they are to a dictionary.
+        A missing parameter is part of the key. Only text is compared: 1, 1.0 and true differ for an enricher, but not
+        for a dictionary.
         """
         key: list[str | None] = [self.service]
         for prop in self.props:
@@ -82,15 +82,15 @@ class EnricherRule(NamedTuple):
     service: str
     rule: CacheRule | None
     own: Places | None
-    """Its own parameters, where they differ from what the others are told."""
+    """Its own parameters, if they differ from the shared ones."""
 
 
 class EnrichPlan:
-    """Enricher keys as prefixes, and the properties that enrichers asked for.
+    """Enrichers by key prefix, and the properties that they register.
 
-    All are told the union of them, in one request, as in the original. Where two services mean different properties by
-    one name, the first registration's counts in the union, and the other service is told its own, in a request of its
-    own: nobody chooses what another service is told.
+    All get the union of them, in one request, as in the original. If two services register different properties under
+    one name, the union has the first registration's, and the other service gets its own in a separate request: no
+    service can change another one's parameters.
     """
 
     __slots__ = ("_by_prefix", "_for_all", "_longest", "_own", "_rules", "_selected", "_shared", "fields", "services")
@@ -152,7 +152,7 @@ class EnrichPlan:
         )
 
     def params(self, message: dict[str, Any], own: Places | None = None) -> dict[str, Any]:
-        """Return what enrichers (or one, by its `own` properties) are told of a message; missing ones are left out."""
+        """Return the parameters of enrichers (or of one, by its `own` properties) for a message; none is null."""
         told: dict[str, Any] = {}
         for path, fields in self._shared if own is None else own:
             place: Any = message
@@ -175,7 +175,7 @@ def _places(props: Props) -> Places:
 
 
 def read_enricher(service: str, options: Mapping[str, Any]) -> EnricherRow:
-    """Check what an enricher registers. UnusableRow when it is more than front looks up for each event."""
+    """Check an enricher's registration. UnusableRow if it exceeds the limits."""
     keys = [key for key in options.get("keys") or () if isinstance(key, str) and key]
     wanted = options.get("props")
     named = wanted if isinstance(wanted, Mapping) else {}

@@ -1,4 +1,4 @@
-"""Which handler answers an event: the longest registered prefix of its key."""
+"""The handler of an event: the longest registered prefix of its key."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Remote:
     options: dict[str, Any] = field(default_factory=dict)
 
     def timeout(self, default: float) -> float:
-        """Return seconds to wait for its answer: its own `options.timeout` (milliseconds) or the default."""
+        """Return seconds to wait for its response: its own `options.timeout` (milliseconds) or the default."""
         own = self.options.get("timeout")
         if isinstance(own, (int, float)) and not isinstance(own, bool) and own > 0:
             return min(own, _MAX_TIMEOUT_SECONDS * 1000) / 1000

@@ -1,11 +1,11 @@
-"""The last registrations, kept in Redis: a front that starts knows them before the director sends any.
+"""The last registrations in Redis, which a starting front uses before the director sends any.
 
-Without it, the events between a start and the director's next push would be taken with no enrichment. What is kept may
-be old: an enricher that has gone meanwhile is soon not waited for, and the next push replaces the table.
+Otherwise, events between a start and the director's next push would not be enriched. The stored ones may be old: an
+enricher that is gone is soon skipped, and the next push replaces the table.
 
-Our director writes the key, and where Redis has named users nobody else can: there front takes registrations from it
-alone, and a push is no more than a reason to look. Else front takes the push, and writes the key itself: the original's
-director knows no key.
+Our director writes the key, and with named Redis users nobody else can: then front reads registrations only from it,
+and a push only triggers reading. Without named users, front accepts the push and writes the key itself, because the
+original's director does not.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Registrations(NamedTuple):
 
 
 class RegistrationStore:
-    """Writes and reads the key. It raises neither errors of Redis nor of what is stored there."""
+    """Writes and reads the key. It raises neither for Redis nor for invalid contents."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self.told = False
-        """Whether Redis has said what is kept, or that nothing is."""
+        """Whether Redis has responded, with contents or without."""
 
     def keep(self, known: Registrations) -> None:
         """Write without waiting. When that fails, the next new table is written again."""
@@ -47,7 +47,7 @@ class RegistrationStore:
         written.add_done_callback(_look_at)
 
     async def recall(self, within: float) -> Registrations | None:
-        """Return what is kept; None after `within` seconds, and when there is nothing or nothing that can be used."""
+        """Return the stored registrations; None after `within` seconds, or if there are no valid ones."""
         try:
             async with asyncio.timeout(within):
                 await self._link.ready(within)
@@ -67,7 +67,7 @@ def _look_at(written: asyncio.Future[Any]) -> None:
 
 
 def _read(raw: bytes) -> Registrations | None:
-    """Read what is kept; one line in the log when somebody else wrote there."""
+    """Read the stored registrations; log one line if their format is invalid."""
     try:
         kept = decode_loosely(raw)
     except (ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from front.workers.ipc import Handler, WorkerIpc
 
 
 class Cluster:
-    """Collects health and metrics from all workers, and passes on what only one was told."""
+    """Collects health and metrics from all workers, and passes on registrations that one received."""
 
     def __init__(
         self,
@@ -21,7 +21,7 @@ class Cluster:
         metrics: Callable[[], bytes],
         on_push: Callable[[Any], None],
     ) -> None:
-        """`health` and `metrics` are this worker's own; `on_push` gets what another worker gave to `push`."""
+        """`health` and `metrics` are this worker's own; `on_push` gets what another worker passed to `push`."""
         self._process = process
         self._health = health
         self._metrics = metrics
@@ -56,7 +56,7 @@ class Cluster:
         return merge_metrics([self._metrics().decode(), *(others[number] for number in sorted(others))]).encode()
 
     def push(self, registrations: Any) -> None:
-        """Tell the others of new registrations; a worker that is being started reads them in Redis."""
+        """Send new registrations to the other workers; a starting worker reads them from Redis."""
         self._ipc.broadcast("push", registrations)
 
 
@@ -93,9 +93,9 @@ def merge_health(found: Mapping[int, Mapping[str, Any]], silent: Iterable[int] =
 
 
 def _merge_check(told: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what the worker tells that is worst off, named unless it is ok, with the numbers of all.
+    """Return the health of the worst worker, named unless it is ok, with the numbers of all.
 
-    Numbers are added up; of those in seconds (`…_s`), which are ages, the greatest stays.
+    Numbers are added up; of those in seconds (`…_s`), which are ages, the largest is used.
     """
     state = worst([facts["status"] for facts in told.values()])
     number, found = next((number, facts) for number, facts in told.items() if worst([facts["status"]]) == state)

@@ -1,7 +1,7 @@
 """Requests between front's workers, over Unix sockets whose names exist in the kernel only.
 
-Whoever asks front for its health or its metrics, or tells it of registrations, reaches one worker; this one asks or
-tells the others. It works while Redis is unavailable.
+A request for front's health or metrics, or a push of registrations, reaches one worker, which asks or informs the
+others. It works while Redis is unavailable.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Handler = Callable[[Any], Any]
 
 
 class WorkerIpc:
-    """Reaches the other workers of this front. `handlers`: topic -> what answers a request, given its payload."""
+    """Connects the workers of this front. `handlers`: topic → function from a request's payload to the response."""
 
     def __init__(self, process: WorkerProcess, handlers: Mapping[str, Handler]) -> None:
         self._process = process
@@ -51,13 +51,13 @@ class WorkerIpc:
             self._server.close()
 
     async def request(self, topic: str, payload: Any = None) -> dict[int, Any]:
-        """Ask all others at once; returns number -> response. Those who are silent for a second are missing."""
+        """Ask all others at once; returns number → response, without those that are silent for a second."""
         numbers = self.others
         responses = await asyncio.gather(*(self._request(number, topic, payload) for number in numbers))
         return {number: found[0] for number, found in zip(numbers, responses, strict=True) if found}
 
     def broadcast(self, topic: str, payload: Any) -> None:
-        """Tell all others without waiting."""
+        """Notify all others without waiting."""
         for number in self.others:
             task = asyncio.get_running_loop().create_task(self._request(number, topic, payload))
             self._sending.add(task)
@@ -67,7 +67,7 @@ class WorkerIpc:
         return f"\0{self._process.group}-{number}"
 
     async def _connect(self, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        # By hand: uvloop takes paths of files only.
+        # By hand: uvloop accepts only paths of files.
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.setblocking(False)

@@ -1,8 +1,8 @@
-"""The supervisor of front's workers: starts them, restarts them, stops them. It has no loop and takes no event.
+"""The supervisor of front's workers: starts, restarts and stops them. It has no event loop and accepts no events.
 
-Each worker is a fork, so that all share the memory of what was imported. Each has a listening socket of its own on the
-one event port, among which the kernel spreads connections; the supervisor keeps all of them open, so that connections
-wait instead of being refused while a worker that died is restarted.
+Each worker is a fork, so that all share the memory of imported modules. Each has its own listening socket on the event
+port, among which the kernel spreads connections. The supervisor keeps all of them open, so that connections wait
+instead of being refused while a worker is restarted.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Supervisor:
     def __init__(
         self, work: Callable[[WorkerProcess], None], count: int, host: str, port: int, stop_within: float
     ) -> None:
-        """`work` is a worker's whole life. OSError when the port is taken."""
+        """`work` runs a worker. OSError if the port is in use."""
         self._work = work
         self._stop_within = stop_within
         self._alive, self._keep = os.pipe()
@@ -55,18 +55,18 @@ class Supervisor:
         self._workers: list[_Worker] = []
         for number in range(count):
             listening = listening_socket(host, port, shared=True)
-            port = int(listening.getsockname()[1])  # port 0: the others take the one that the first was given
+            port = int(listening.getsockname()[1])  # port 0: the others use the one that the first got
             self._workers.append(_Worker(WorkerProcess(number, count, group, listening, self._alive)))
         self._stopping_since = 0.0
         self._status = 0
 
     def run(self) -> int:
-        """Run until told to stop; returns the exit status."""
+        """Run until a signal; returns the exit status."""
         for number in SIGNALS:
-            signal.signal(number, _ignore)  # the first process of a container hears only what it has a handler for
+            signal.signal(number, _ignore)  # the first process of a container receives only signals with a handler
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         gc.collect()
-        gc.freeze()  # what is here is shared by all; a collection that looks at it would make copies
+        gc.freeze()  # memory until here is shared by all; garbage collection would copy it
         while True:
             self._start_due()
             heard = signal.sigtimedwait(SIGNALS, self._patience())
@@ -173,4 +173,4 @@ class Supervisor:
 
 
 def _ignore(_number: int, _frame: object) -> None:
-    """Do nothing: `sigtimedwait` takes the signal."""
+    """Do nothing: `sigtimedwait` receives the signal."""

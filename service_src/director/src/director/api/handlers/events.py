@@ -1,4 +1,4 @@
-"""Events: the newest, what became of one, and those that nobody could deliver."""
+"""Endpoints about events: the newest, the trace of one, replays and dead letters."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class EventHandlers:
         return await self.rpc.call(name, method, arguments, timeout=LETTERS_TIMEOUT, known=known)
 
     async def _said(self, service: str, event_id: str) -> Any:
-        """Return what a listener says of an event; None from one that says nothing, or does not answer."""
+        """Return a listener's own report about an event; None if it has none or does not respond."""
         methods = self.registrations.methods(service)
         if service not in self.board.names() or (methods is not None and "trace" not in methods):
             return None

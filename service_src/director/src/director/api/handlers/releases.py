@@ -1,4 +1,4 @@
-"""Releases, and what is left of them."""
+"""Endpoints about releases: list, roll back, prune."""
 
 from __future__ import annotations
 

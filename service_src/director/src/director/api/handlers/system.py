@@ -21,13 +21,13 @@ from director.supervise.figures import Figures, measure
 from director.supervise.status import ServiceStatus, StatusBoard
 
 ASK_AGAIN = 0.5
-"""Seconds that a service gets to say that it is well again: heartbeats come every five only."""
+"""Seconds that a service gets to report that it has recovered: heartbeats come only every five."""
 METRICS_TIMEOUT = 5.0
 
 
 @dataclass(kw_only=True, eq=False)
 class SystemHandlers:
-    """Answers from memory, except for services that last said they were not well: those are asked once more."""
+    """Responds from memory; only services that last reported a problem are asked again."""
 
     board: StatusBoard
     registrations: Registrations
@@ -39,7 +39,7 @@ class SystemHandlers:
 
     @route("/health", "Health of the director, Docker, Redis and the services", 503, reads=True)
     async def health(self, _given: params.Nothing) -> HealthFacts:
-        """200 while Docker is there, 503 without it; without a Redis that takes writes `degraded`."""
+        """Respond with 200 if Docker is available, otherwise 503; `degraded` if Redis refuses writes."""
         services = self.board.all()
         if self.link.connected and (running := [one for one in _troubled(services) if one.state == "running"]):
             await asyncio.gather(*(self._ask(one.name) for one in running))
@@ -66,7 +66,7 @@ class SystemHandlers:
         reads=True,
     )
     async def doctor(self, _given: params.Nothing) -> Figures:
-        """What is measured now; `band doctor` says what it means."""
+        """Return the current figures, which `band doctor` explains."""
         running = {one.name for one in self.board.all() if one.state in {"running", "external"}}
         return await measure(self.link, self.board.snapshot.containers, running, self.namespace)
 
