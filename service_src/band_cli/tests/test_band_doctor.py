@@ -124,6 +124,9 @@ def test_a_group_nobody_reads_for_is_told_as_it_is() -> None:
     assert "x is not running: the stream is not trimmed and grows" in finding.problem
     assert finding.remedy.startswith("band start x; ")
     assert finding.remedy.endswith("docker exec redis redis-admin XGROUP DESTROY events x")
+    (finding,) = found(row("x", state="exited", health="stopped"), groups=[{**group, "name": "x.crm"}])
+    assert finding.remedy.startswith("band start x; ")
+    assert finding.remedy.endswith("DESTROY events x.crm")
     (finding,) = found(groups=[{**group, "name": "a;b", "waiting": 3}])
     assert (finding.level, "no service consumes it, with 3 events waiting" in finding.problem) == ("warning", True)
     assert finding.remedy.endswith("DESTROY events 'a;b'")

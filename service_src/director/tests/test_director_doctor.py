@@ -37,7 +37,7 @@ def test_it_tells_how_far_each_listener_is(director: Any, redis_dsn: str) -> Non
         began = int(time.time() - 100) * 1000
         for number in range(3):
             server.xadd("events", {"event": "{}"}, id=f"{began + number}-0")
-        for group in (name, "gone", "done"):
+        for group in (name, f"{name}.one", "gone", "done"):
             server.xgroup_create("events", group, "0")
         server.xreadgroup("gone", "one", {"events": ">"}, count=1)
         server.xreadgroup("done", "one", {"events": ">"})
@@ -45,6 +45,7 @@ def test_it_tells_how_far_each_listener_is(director: Any, redis_dsn: str) -> Non
         groups = {group["name"]: group for group in director.get("/doctor")[1]["groups"]}
         server.delete("events")
     assert (groups[name]["service"], groups[name]["waiting"], groups[name]["pending"]) == (True, 3, 0)
+    assert groups[f"{name}.one"]["service"], "one of several groups of a service"
     assert (groups["gone"]["service"], groups["gone"]["waiting"], groups["gone"]["pending"]) == (False, 2, 1)
     assert 90 < groups["gone"]["oldest_seconds"] < 600
     assert (groups["done"]["waiting"], groups["done"]["oldest_seconds"]) == (0, 0)

@@ -109,6 +109,7 @@ WRITES = {
     # To Redis this one is reading.
     "its share of the events": ("XREADGROUP GROUP g c COUNT 1 STREAMS events >", {"director", *SERVICES}),
     "what it is done with": ("XACK events g 1-1", set(SERVICES)),
+    "what one of its groups took": ("XADD events:taken:uaparser.crm * ids 1-1", {"uaparser"}),
     "a dead letter": ("XADD dead:uaparser * event x", {"uaparser"}),
     "a lock of its dead letters": ("SET dead:uaparser:replay x NX PX 1", {"uaparser"}),
     "a presence": ("ZADD band:instances:uaparser 1 x", {"uaparser"}),

@@ -134,6 +134,19 @@ async def test_a_service_that_spoils_its_own_keys_spoils_its_own_part(store: Red
     assert found == {"both": "unknown", "letters": "taken", "record": "unknown", "well": "taken"}
 
 
+async def test_the_groups_of_one_service_are_told_apart(store: RedisLink) -> None:
+    """Several groups share the dead letters of their service; a letter says whose it is."""
+    entry = await accept(store, flake(NOW), NOW)
+    for name in ("hook", "hook.crm", "hook.lake"):
+        await group(store, name, take=1)
+    letter = ("event", "{}", "reason", "refused", "stream_id", entry, "group", "hook.crm")
+    await store.command("XADD", "dead:hook", f"{NOW + 9}-0", *letter)
+    await store.command("XADD", "events:taken:hook.lake", "*", "ids", entry, "ms", "1.5")
+    await store.command("XADD", "events:taken:hook", "*", "ids", entry, "ms", "2.5")
+    found = {item["group"]: item["state"] for item in await event_stream.groups(store, entry)}
+    assert found == {"hook": "taken", "hook.crm": "dead_letter", "hook.lake": "taken"}
+
+
 async def test_an_event_older_than_a_listener_was_not_taken_by_it(store: RedisLink) -> None:
     """One that has read nothing yet, and one whose records go back to its beginning; where they do not, who knows."""
     old = await accept(store, flake(NOW), NOW)

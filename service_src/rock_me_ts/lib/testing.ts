@@ -107,9 +107,9 @@ export async function running(handlers?: string | (() => unknown), given: Record
     await start(service, { ...given, name });
     caller = await start(new Service(), { name: "bench" });
     await until(
-      () => !service.listener || service.listener.joined,
+      () => service.listeners.every((listener) => listener.joined),
       PATIENCE,
-      () => `the listener of ${name} did not start; see the log`,
+      () => `a listener of ${name} did not start; see the log`,
     );
   } catch (error) {
     await stop();
@@ -124,7 +124,7 @@ export async function running(handlers?: string | (() => unknown), given: Record
     },
     listen: async (...events) => {
       for (const exposed of listeners) {
-        const func = new ListenerCall(exposed, service.signal);
+        const func = new ListenerCall(exposed, name, service.signal);
         for (const batch of exposed.batch ? [events] : events.map((event) => [event])) await func.give(batch);
       }
     },
@@ -133,7 +133,7 @@ export async function running(handlers?: string | (() => unknown), given: Record
     settled: async (timeout = PATIENCE) => {
       let busy = "";
       const idle = async () => {
-        busy = await workOf(service, name);
+        busy = await workOf(service);
         return !busy;
       };
       await until(idle, timeout, () => `still busy after ${timeout} ms: ${busy}`);
@@ -172,17 +172,19 @@ export function captureLogs(): CapturedLogs {
   return Object.defineProperty({ lines, stop }, Symbol.dispose, { value: stop }) as unknown as CapturedLogs;
 }
 
-/** What a service's listener has to do now, in words; "" when that is nothing. */
-async function workOf({ listener, link }: Service, name: string): Promise<string> {
-  if (!listener) return "";
-  listener.wake();
+/** What a service's listeners have to do now, in words; "" when that is nothing. */
+async function workOf({ listeners, link }: Service): Promise<string> {
+  if (!listeners.length) return "";
+  for (const listener of listeners) listener.wake();
   const newest = (await link.command(["XINFO", "STREAM", EVENTS_STREAM])).get("last-generated-id");
   const groups: Map<string, any>[] = await link.command(["XINFO", "GROUPS", EVENTS_STREAM]);
-  const group = groups.find((one) => one.get("name") === name);
-  const unread = group?.get("last-delivered-id") !== newest;
-  const pending = group?.get("pending") - listener.delayed;
-  if (!unread && !pending && !listener.due) return "";
-  return `${name} (${pending} in work${unread ? ", more to read" : ""}${listener.due ? ", due" : ""})`;
+  for (const listener of listeners) {
+    const group = groups.find((one) => one.get("name") === listener.name);
+    const unread = group?.get("last-delivered-id") !== newest;
+    const pending = group?.get("pending") - listener.delayed;
+    if (unread || pending || listener.due) return `${listener.name} (${pending} in work${unread ? ", more to read" : ""}${listener.due ? ", due" : ""})`;
+  }
+  return "";
 }
 
 async function until(wanted: () => boolean | Promise<boolean>, ms: number, problem: () => string): Promise<void> {

@@ -97,8 +97,13 @@ export interface EnricherOptions<P> extends MethodOptions {
 }
 
 export interface ListenerOptions extends MethodOptions {
-  /** The method's name; default: the function's, else `broadcast`. */
+  /** The method's name; default: the group's, else the function's, else `broadcast`. */
   name?: string;
+  /**
+   * With it a service can have several listeners: this one consumes as the group `<service>.<group>`, and one that hangs
+   * delays no other. Left out: the group of the service's name.
+   */
+  group?: string;
   /** 0: one event a call. N: a list of at most N events. */
   batch?: number;
   /** Seconds to wait for a batch to fill after its first event. */

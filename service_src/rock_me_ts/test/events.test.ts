@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { hostname } from "node:os";
 import { after, afterEach, before, test } from "node:test";
+import type { Service } from "../lib/service/service";
 import type { ListenerOptions } from "../lib/types";
 import { Bed, GENEROUS, until } from "./support";
 
@@ -208,4 +209,51 @@ test("events of those who objected do not reach a listener of personal data", as
   await until(() => got.length);
   assert.deepEqual(got, [2]);
   await until(pending, (count) => count === 0);
+});
+
+test("listeners with groups of their own: one that hangs delays no other, and each replays its own dead letters", async () => {
+  const got: Record<string, number[]> = { fast: [], slow: [] };
+  let well = false;
+  let free: () => void = () => {};
+  const hangs = new Promise<void>((resolve) => void (free = resolve));
+  const fill = ({ expose }: Service) => {
+    expose.listener({ group: "slow" }, async ({ n }) => {
+      await hangs;
+      got.slow.push(n);
+    });
+    expose.listener({ group: "fast", maxAttempts: 1 }, ({ n }) => {
+      if (n === 2 && !well) throw new Error("not now");
+      got.fast.push(n);
+    });
+  };
+  const service = await bed.service("sink", fill, { events_from: "0" });
+  await accept({ n: 1 }, { n: 2 }, { n: 3 });
+  await until(() => got.fast.length === 2);
+  const groups = (await ask("XINFO", "GROUPS", "events")).map((row: any) => row.get("name")).sort();
+  assert.deepEqual(groups, ["sink.fast", "sink.slow"]);
+  assert.ok((await ask("XLEN", "events:taken:sink.fast")) >= 1);
+  assert.deepEqual(got, { fast: [1, 3], slow: [] });
+  const lab = await bed.peer("lab");
+  const { count, letters } = (await lab.call("sink", "dead_letters")).result;
+  assert.deepEqual([count, letters[0].group, letters[0].event], [1, "sink.fast", { n: 2 }]);
+  well = true;
+  await ask("XADD", "dead:sink", "*", "event", '{"n":9}', "reason", "of old", "group", "sink.gone");
+  const replay = (await lab.call("sink", "replay_dead_letters")).result;
+  assert.deepEqual([replay.letters, replay.replayed, replay.left_out, replay.stopped], [2, 1, 1, undefined]);
+  assert.deepEqual(got.fast, [1, 3, 2]);
+  free();
+  await until(() => got.slow.length === 3);
+  assert.deepEqual(service.status().methods, ["dead_letters", "delete_dead_letters", "fast", "replay_dead_letters", "slow"]);
+});
+
+test("listeners that would share a group are refused, and names that cannot be one", async () => {
+  const twice = bed.service("sink", ({ expose }) => {
+    expose.listener({ name: "one" }, () => {});
+    expose.listener({ name: "two" }, () => {});
+  });
+  await assert.rejects(twice, /the same group \(one, two\); give each its own `group`/);
+  await assert.rejects(
+    bed.service("sink", ({ expose }) => expose.listener({ group: "a.b" }, () => {})),
+    /The group "a.b" of a listener is not valid/,
+  );
 });

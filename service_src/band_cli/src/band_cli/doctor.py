@@ -179,15 +179,16 @@ def _groups(figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> It
     redis = "redis" if namespace == "rockstat" else f"{namespace}-redis"
     for group in figures["groups"] or ():
         name, waiting, age = group["name"], group["waiting"] + group["pending"], group["oldest_seconds"]
+        service = name.partition(".")[0]  # one service may have several groups: send_webhook.crm
         if not group["service"]:
-            stopped = any(row["name"] == name for row in rows)
+            stopped = any(row["name"] == service for row in rows)
             wait = f", with {plural(waiting, 'event')} waiting" if waiting else ""
             problem = (
-                f"{name + ' is not running' if stopped else 'no service consumes it'}{wait}: "
+                f"{service + ' is not running' if stopped else 'no service consumes it'}{wait}: "
                 "the stream is not trimmed and grows"
             )
             remedy = (
-                f"band {'start' if stopped else 'run'} {name}; if it is gone for good, docker exec {redis} "
+                f"band {'start' if stopped else 'run'} {service}; if it is gone for good, docker exec {redis} "
                 f"redis-admin XGROUP DESTROY events {shlex.quote(name)}"
             )
             yield Finding("warning" if waiting else "note", f"group {name}", problem, remedy)
@@ -196,5 +197,5 @@ def _groups(figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> It
                 f"{plural(waiting, 'event')} waiting for {name}, the oldest for {span(age)}: it holds back the stream"
             )
             yield Finding(
-                "warning", f"group {name}", problem, f"band logs {name} says why, band restart {name} may help"
+                "warning", f"group {name}", problem, f"band logs {service} says why, band restart {service} may help"
             )

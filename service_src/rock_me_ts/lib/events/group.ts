@@ -69,6 +69,8 @@ export class StreamGroup {
     readonly consumer: string,
     private readonly reader: RedisLink,
     private readonly commands: RedisLink,
+    /** Whose dead letters its events become. */
+    private readonly service = name,
   ) {}
 
   /** Makes the group where it is missing, beginning behind `start`; resolves with whether it was missing. */
@@ -190,8 +192,9 @@ export class StreamGroup {
 
   /** Puts events that cannot be delivered into the dead letters, then acknowledges them. */
   async deadLetter(deliveries: readonly Delivery[], reason: string): Promise<void> {
-    const stream = deadLettersOf(this.name);
-    await Promise.all(deliveries.map(({ raw, id }) => this.commands.command(["XADD", stream, "*", "event", raw, "reason", reason, "stream_id", id])));
+    const stream = deadLettersOf(this.service);
+    const whose = this.name === this.service ? [] : ["group", this.name];
+    await Promise.all(deliveries.map(({ raw, id }) => this.commands.command(["XADD", stream, "*", "event", raw, "reason", reason, "stream_id", id, ...whose])));
     await this.acknowledge(deliveries.map((delivery) => delivery.id));
     logger.error({ group: this.name, count: deliveries.length, stream, reason }, "events_dead_lettered");
   }

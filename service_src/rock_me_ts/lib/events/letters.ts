@@ -46,24 +46,24 @@ class NotTaken extends Error {
   }
 }
 
-/** The dead letters of a listener: a replay gives them to its function, one replay at a time among all instances. */
+/** The dead letters of a service: a replay gives them to its listeners, one replay at a time among all instances. */
 export class DeadLetters {
   figures: Figures = {};
   private readonly key: string;
   private readonly lock: string;
   private readonly token = randomBytes(8).toString("hex");
-  private readonly group: StreamGroup;
+  private readonly groups: ReadonlyMap<string, StreamGroup>;
   private busy = false;
   private stopped = false;
 
   constructor(
-    service: string,
-    private readonly feed: ListenerCall,
+    private readonly service: string,
+    private readonly feeds: readonly ListenerCall[],
     private readonly link: RedisLink,
   ) {
     this.key = deadLettersOf(service);
     this.lock = `${this.key}:replay`;
-    this.group = new StreamGroup(service, "", link, link);
+    this.groups = new Map(feeds.map(({ group }) => [group, new StreamGroup(group, "", link, link)]));
   }
 
   /** Ends a replay behind the letters that it has in hand. */
@@ -126,17 +126,23 @@ export class DeadLetters {
       const held = await this.link.command(["EVAL", EXTEND_IF_OURS, 1, this.lock, this.token, LOCK_MS]).catch(() => 1);
       if (!held) ours = false;
     }, LOCK_INTERVAL);
-    try {
-      for await (const letters of this.portions(count, chosen)) {
-        await this.give(letters, figures);
-        if (!ours) figures.stopped = "another instance may have started a replay";
-        if (this.stopped) figures.stopped = "the service stops";
-        if (figures.stopped) break;
+    const replay = async (feed: ListenerCall) => {
+      try {
+        for await (const letters of this.portions(feed, count, chosen)) {
+          await this.give(feed, letters, figures);
+          if (!ours) figures.stopped = "another instance may have started a replay";
+          if (this.stopped) figures.stopped = "the service stops";
+          if (!ours || this.stopped) break;
+        }
+      } catch (error) {
+        figures.stopped = error instanceof NotTaken ? error.message : describe(error);
+        if (error instanceof NotTaken) figures.stopped_at = error.id;
+        logger.warn({ stream: this.key, at: figures.stopped_at, reason: figures.stopped }, "replay_stopped");
       }
-    } catch (error) {
-      figures.stopped = error instanceof NotTaken ? error.message : describe(error);
-      if (error instanceof NotTaken) figures.stopped_at = error.id;
-      logger.warn({ stream: this.key, at: figures.stopped_at, reason: figures.stopped }, "replay_stopped");
+    };
+    try {
+      // Side by side: one listener that hangs delays no other here either.
+      await Promise.all(this.feeds.map(replay));
     } finally {
       clearInterval(holding);
       await this.link.command(["EVAL", FREE_IF_OURS, 1, this.lock, this.token]).catch(() => {});
@@ -145,18 +151,21 @@ export class DeadLetters {
     }
   }
 
-  private async give(letters: Letter[], figures: Figures): Promise<void> {
+  private async give(feed: ListenerCall, all: Letter[], figures: Figures): Promise<void> {
     const add = (name: string, count: number) => {
       if (count) figures[name] = ((figures[name] as number) ?? 0) + count;
     };
-    const readable = letters.filter((letter) => letter.readable);
+    const isOwn = (letter: Letter) => this.groupOf(letter) === feed.group;
+    // Letters of a listener that is no longer there are left out, and counted once: by the first.
+    const letters = all.filter((letter) => isOwn(letter) || (feed === this.feeds[0] && !this.groups.has(this.groupOf(letter))));
+    const readable = letters.filter((letter) => letter.readable && isOwn(letter));
     add("left_out", letters.length - readable.length);
-    const batches = this.feed.exposed.batch ? [readable] : readable.map((letter) => [letter]);
+    const batches = feed.exposed.batch ? [readable] : readable.map((letter) => [letter]);
     for (const batch of batches) {
       if (!batch.length) continue;
       const begun = performance.now();
       try {
-        await this.feed.give(batch.map((letter) => letter.event));
+        await feed.give(batch.map((letter) => letter.event));
       } catch (error) {
         throw new NotTaken(batch[0].id, describe(error));
       }
@@ -164,8 +173,16 @@ export class DeadLetters {
       await this.link.command(["XDEL", this.key, ...batch.map((letter) => letter.id)]);
       add("replayed", batch.length);
       const origins = batch.map((letter) => letter.facts.stream_id).filter(Boolean);
-      if (origins.length) await this.group.note(origins, took).catch(() => {}); // a note that is refused harms nothing
+      if (origins.length)
+        await this.groups
+          .get(feed.group)
+          ?.note(origins, took)
+          .catch(() => {}); // a note that is refused harms nothing
     }
+  }
+
+  private groupOf(letter: Letter): string {
+    return letter.facts.group ?? this.service;
   }
 
   // --- reading
@@ -175,8 +192,8 @@ export class DeadLetters {
   }
 
   /** The oldest `count` letters, or the chosen ones, some at a time. */
-  private async *portions(count: number, chosen: string[] | null): AsyncGenerator<Letter[]> {
-    const { batch = 0, batchBytes = 0 } = this.feed.exposed;
+  private async *portions(feed: ListenerCall, count: number, chosen: string[] | null): AsyncGenerator<Letter[]> {
+    const { batch = 0, batchBytes = 0 } = feed.exposed;
     const entries = Math.min(batch || SINGLES, PORTION_ENTRIES);
     const most = Math.min(batchBytes || PORTION_BYTES, PORTION_BYTES);
     if (chosen) {

@@ -33,6 +33,8 @@ const SUSPECT_AFTER = 3;
 const NEVER = 1_000_000;
 
 export class StreamListener {
+  /** Of its group. */
+  readonly name: string;
   private readonly link: RedisLink;
   private readonly group: StreamGroup;
   private readonly batches: BatchProcessor;
@@ -46,7 +48,7 @@ export class StreamListener {
   private running: Promise<void> = Promise.resolve();
 
   constructor(
-    private readonly service: string,
+    service: string,
     consumer: string,
     private readonly feed: ListenerCall,
     metrics: Metrics,
@@ -54,8 +56,9 @@ export class StreamListener {
     private readonly start: string,
     limit: LetterLimit | null,
   ) {
-    this.link = new RedisLink(`${service}-events`);
-    this.group = new StreamGroup(service, consumer, this.link, commands);
+    this.name = feed.group;
+    this.link = new RedisLink(`${this.name}-events`);
+    this.group = new StreamGroup(this.name, consumer, this.link, commands, service);
     this.batches = new BatchProcessor(feed, this.group, metrics, this.stopping, limit);
     this.reader = new EventReader(feed.exposed, this.group, this.batches, metrics, this.stopping);
   }
@@ -123,8 +126,8 @@ export class StreamListener {
       if (this.stopping.stopped) return;
       await this.consume();
     } catch (error) {
-      if (isNoGroup(error)) logger.warn({ group: this.service }, "events_group_gone");
-      else if (!(error instanceof RedisError)) logger.error({ group: this.service, err: error }, "events_failed");
+      if (isNoGroup(error)) logger.warn({ group: this.name }, "events_group_gone");
+      else if (!(error instanceof RedisError)) logger.error({ group: this.name, err: error }, "events_failed");
       this.rememberUnhandled();
       this.batches.dropAll();
       await this.stopping.sleep(this.backoff.next());
@@ -214,7 +217,7 @@ export class StreamListener {
     if (isOlder(await this.group.newest(), start)) start = "0"; // another stream, made by a Redis whose clock is behind
     if (await this.group.ensure(start)) {
       reader.position = start;
-      logger.warn({ group: this.service, begins_behind: start }, "events_group_made_again");
+      logger.warn({ group: this.name, begins_behind: start }, "events_group_made_again");
     }
     this.oldestUnhandled = "";
   }
@@ -238,7 +241,7 @@ export class StreamListener {
       const { claimed, more } = await this.reader.claim(CLAIM_AFTER_MS);
       this.claimAt = performance.now() + (more ? 0 : CLAIM_INTERVAL);
       if (claimed.length) {
-        logger.info({ group: this.service, count: claimed.length }, "events_claimed");
+        logger.info({ group: this.name, count: claimed.length }, "events_claimed");
         return claimed;
       }
     }

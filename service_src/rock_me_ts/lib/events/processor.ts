@@ -18,6 +18,8 @@ export class ListenerCall {
 
   constructor(
     readonly exposed: Exposed,
+    /** The name of its consumer group. */
+    readonly group: string,
     private readonly signal: AbortSignal,
   ) {}
 

@@ -32,6 +32,8 @@ export interface Exposed {
   params?: StandardSchema;
   takesLists?: boolean;
   cacheVersion?: () => string;
+  /** Of a listener: what its consumer group is called behind the service's name; empty for the name alone. */
+  group?: string;
   batch?: number;
   batchBytes?: number;
   linger?: number;
@@ -44,6 +46,9 @@ export interface Exposed {
   /** The id behind which a new group begins; `$`: now. */
   start?: string;
 }
+
+/** Without a dot: that is what divides it from the service's name. */
+const GROUP = /^[a-z0-9][a-z0-9_-]{0,39}$/;
 
 export interface Row {
   method: string;
@@ -156,10 +161,14 @@ export function makeExpose(registry: Registry): Expose {
   const listener = (...given: unknown[]) => {
     const options = (typeof given[0] === "function" ? {} : given[0]) as ListenerOptions;
     const func = given[given.length - 1] as (...args: any[]) => unknown;
-    const named = [options.name || func?.name || "broadcast", options, func];
+    const { group = "" } = options;
+    if (group && !GROUP.test(group)) {
+      throw new RegistrationError(`The group "${group}" of a listener is not valid: it has 1 to 40 lower-case letters, digits, _ or -`);
+    }
+    const named = [options.name || group || func?.name || "broadcast", options, func];
     const exposed = record(named, ROLE_LISTENER, "broadcast", ({ personal }: ListenerOptions) => ({ personal }));
     const { batch = 0, batchBytes = 0, linger = 0, inFlight = 1, personal } = options;
-    Object.assign(exposed, { batch, batchBytes, linger, inFlight: Math.max(1, inFlight), ...policyOf(options) });
+    Object.assign(exposed, { group, batch, batchBytes, linger, inFlight: Math.max(1, inFlight), ...policyOf(options) });
     if (personal !== undefined) exposed.func = guarded(exposed.func, personal, Boolean(batch));
   };
   return Object.assign(expose, { handler, enricher, listener }) as unknown as Expose;

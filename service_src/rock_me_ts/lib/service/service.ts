@@ -61,7 +61,7 @@ export class Service {
   readonly server: RpcServer;
   state = STATUS_STARTING;
   config: ServiceConfig | null = null;
-  listener: StreamListener | null = null;
+  listeners: StreamListener[] = [];
   malformed = 0;
   /** Told of every message that can be read. */
   onEnvelope: ((message: Envelope) => void) | null = null;
@@ -92,7 +92,7 @@ export class Service {
     Object.assign(this.registry.frameworkChecks, {
       redis_writes: () => (this.presence.refused ? { status: "degraded", reason: `Redis refuses writes: ${this.presence.refused}` } : null),
       handlers: () => this.metrics.failures.check(),
-      events: () => this.listener?.check() ?? null,
+      events: () => this.checkListeners(),
       dead_letters: () => this.limit?.check() ?? null,
     } satisfies Record<string, () => HealthFacts>);
   }
@@ -139,7 +139,7 @@ export class Service {
     this.rpc.replyChannel = instanceChannel(config.name, this.instance);
     this.server.group = config.serviceGroup;
     this.addMethods();
-    const feed = this.findFeed(config);
+    const feeds = this.findFeeds(config);
     this.metrics.failures.begin();
     this.schemas = schemas(this.registry);
     for (const setup of this.registry.setups) await this.runOnce("setup", setup, SETUP_TIMEOUT);
@@ -153,13 +153,13 @@ export class Service {
     this.presence.start(config.name, this.instance);
     const address = parseAddress(config.redisDsn);
     this.link.start(address);
-    if (feed) {
-      const consumer = `${config.name}-${hostname()}`;
+    const consumer = `${config.name}-${hostname()}`;
+    this.listeners = feeds.map((feed) => {
       const start = config.eventsFrom || feed.exposed.start || "$";
-      this.listener = new StreamListener(config.name, consumer, feed, this.metrics, this.link, start, this.limit);
-      this.listener.run(address);
-      this.limit?.start();
-    }
+      return new StreamListener(config.name, consumer, feed, this.metrics, this.link, start, this.limit);
+    });
+    for (const listener of this.listeners) listener.run(address);
+    if (feeds.length) this.limit?.start();
     this.beat();
     this.endCrontabs = startCrontabs(this.registry, this.metrics, this.signal);
     for (const worker of this.registry.workers) void this.runOnce("worker", worker);
@@ -192,7 +192,7 @@ export class Service {
     // Callers turn to the other instances; what they sent before is still answered.
     if (!this.presence.alone) await delay(Math.min(LEAVE_TIME, budget / 8));
     this.link.unsubscribe(ENRICH, BROADCAST);
-    const listenerCut = this.listener ? !(await this.listener.stop(budget / 2)) : false;
+    const listenerCut = (await Promise.all(this.listeners.map((listener) => listener.stop(budget / 2)))).includes(false);
     const callsCut = await this.server.drain(Math.max(500, budget / 4));
     this.abort.abort(new Error("the service stops"));
     for (const cleanup of this.registry.cleanups) await this.runOnce("cleanup", cleanup, Math.max(200, begun + budget * 0.8 - performance.now()));
@@ -200,7 +200,8 @@ export class Service {
     const ownCallsCut = this.rpc.cancelAll("the service stops");
     await this.http?.close();
     await this.link.close();
-    this.http = this.listener = null;
+    this.http = null;
+    this.listeners = [];
     logger.info(
       {
         name: config.name,
@@ -264,26 +265,35 @@ export class Service {
     add(METHOD_METRICS, () => this.metrics.render());
   }
 
-  /** Finds the listener of the durable stream, and offers what can be done about its dead letters, over RPC only. */
-  private findFeed(config: ServiceConfig): ListenerCall | null {
+  /** Finds the listeners of the durable stream, and offers what can be done about their dead letters, over RPC only. */
+  private findFeeds(config: ServiceConfig): ListenerCall[] {
     const listeners = this.registry.withRole(ROLE_LISTENER);
-    if (!listeners.length || config.listenAll) return null;
-    if (listeners.length > 1) {
+    if (!listeners.length || config.listenAll) return [];
+    if (new Set(listeners.map(({ group }) => group)).size < listeners.length) {
       throw new SettingsError(
-        `A service can have one listener, this one has several (${listeners.map(({ name }) => name).join(", ")}); combine them into one function`,
+        `Several listeners of this service consume as the same group (${listeners.map(({ name }) => name).join(", ")}); give each its own \`group\`, or combine them into one function`,
       );
     }
     this.metrics.declare("listener_events", "Events that the listener processed.");
     this.metrics.declare("listener_dead_letters", "Events that the listener could not process, which became dead letters.");
     this.metrics.declare("listener_retries", "Deliveries that the listener postponed with Retry.");
-    const feed = new ListenerCall(listeners[0], this.signal);
+    const feeds = listeners.map((one) => new ListenerCall(one, one.group ? `${config.name}.${one.group}` : config.name, this.signal));
     const key = deadLettersOf(config.name);
     this.limit = new LetterLimit(config.name, key, this.link, this.metrics, config.deadLettersMax, config.deadLettersMaxMb * 2 ** 20);
-    this.letters = new DeadLetters(config.name, feed, this.link);
+    this.letters = new DeadLetters(config.name, feeds, this.link);
     for (const [name, func] of Object.entries(this.letters.methods())) {
       if (!this.registry.methods.has(name)) this.registry.add({ name, func, path: "", kind: "method", options: {} }); // the service's own wins
     }
-    return feed;
+    return feeds;
+  }
+
+  /** Returns the first complaint of a listener; of several, with the name of its group. */
+  private checkListeners(): HealthFacts {
+    for (const listener of this.listeners) {
+      const facts = listener.check() as { reason?: string } | null;
+      if (facts) return this.listeners.length > 1 ? { ...facts, group: listener.name } : facts;
+    }
+    return null;
   }
 
   private beat(): void {

@@ -85,6 +85,8 @@ def rules_of(service: str, keys: Sequence[str], namespace: str) -> tuple[str, ..
     own = [
         *(key for key in (f"{service}:*",) if not is_platform_key(key, namespace)),
         dead, f"{dead}:*", f"held:{service}:*", TAKEN.format(group=service), RETRIES.format(group=service),
+        # One of several groups of the service, `<service>.<name>`.
+        *(key.format(group=f"{service}.*") for key in (TAKEN, RETRIES, LISTENER)),
         LISTENER.format(group=service), f"{LISTENER.format(group=service)}:*",
         INSTANCES.format(service=service), "s:*",
     ]  # fmt: skip

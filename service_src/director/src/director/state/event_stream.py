@@ -28,6 +28,12 @@ RECORDS = 20_000
 
 OLDER = "older than this listener"
 
+
+def service_of(group: str) -> str:
+    """Return the service that consumes as a group: `send_webhook.crm` is one of several of send_webhook."""
+    return group.partition(".")[0]
+
+
 Fields = dict[str, bytes]
 
 
@@ -163,8 +169,9 @@ async def _group(store: Store, facts: Fields, stream_id: str, event_id: str) -> 
         _, consumer, idle, deliveries = pending[0]
         held = {"consumer": text(consumer), "idle_ms": int(idle), "deliveries": int(deliveries)}
         return {"group": name, "state": "pending", **held, **await _delay(store, name, stream_id)}
-    async for letter_id, fields in _entries(store, DEAD_LETTERS.format(name=name), stream_id, RECORDS):
-        if _is_letter_of(fields, stream_id, event_id):
+    service = service_of(name)
+    async for letter_id, fields in _entries(store, DEAD_LETTERS.format(name=service), stream_id, RECORDS):
+        if text(fields.get("group", service.encode())) == name and _is_letter_of(fields, stream_id, event_id):
             reason = text(fields.get("reason", b""))
             return {"group": name, "state": "dead_letter", "at": stream_order(letter_id)[0], "reason": reason}
     async for record_id, fields in _entries(store, TAKEN.format(name=name), stream_id, RECORDS):

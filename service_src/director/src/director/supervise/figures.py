@@ -13,6 +13,7 @@ import msgspec
 from band import RedisError, RedisReplyError, logger
 from band.platform import EVENTS_STREAM
 from director.engine.interface import Container
+from director.state.event_stream import service_of
 from director.state.store import Store, pairs, stream_order, text
 
 T = TypeVar("T")
@@ -148,7 +149,7 @@ async def _group(store: Store, facts: dict[str, Any], running: Collection[str]) 
     began = min((stream_order(entry)[0] / 1000 for entry in oldest), default=time.time())
     return GroupFigures(
         name=name,
-        service=name in running,
+        service=service_of(name) in running,
         waiting=int(facts.get("lag") or len(following)),
         pending=pending,
         oldest_seconds=round(max(0.0, time.time() - began), 1),

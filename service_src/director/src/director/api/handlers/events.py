@@ -54,7 +54,8 @@ class EventHandlers:
     async def trace(self, given: params.TraceParams) -> EventTrace:
         found = await event_stream.find(self.link, given.id, after=given.after, scan=given.scan)
         groups = await event_stream.groups(self.link, found.stream_id, str(found.event.get("id")))
-        answers = await asyncio.gather(*(self._said(str(group["group"]), given.id) for group in groups))
+        services = [event_stream.service_of(str(group["group"])) for group in groups]
+        answers = await asyncio.gather(*(self._said(service, given.id) for service in services))
         traced = [
             msgspec.convert({**group, "answer": answer}, GroupTrace)
             for group, answer in zip(groups, answers, strict=True)
