@@ -10,7 +10,11 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTING = re.compile(r"\{\{ (\w+)\|default\((.*?)\) *(?:\|tojson *)?\}\}")
+SETTING = re.compile(
+    r"\{\{ (?P<jinja>\w+)\|default\((?P<jinja_default>.*?)\) *(?:\|tojson *)?\}\}"
+    r"|<%= .*?\benv\.(?P<ejs>\w+) \|\| '(?P<ejs_default>.*?)'.*?%>"
+)
+"""A variable with its default, as services in Python and in TypeScript write it."""
 OF_EVERY_SERVICE = {"NAME", "HOST", "PORT", "REDIS_DSN"}
 
 
@@ -79,9 +83,9 @@ def summary(path: Path) -> str:
 
 def settings_page() -> str:
     """Return the settings of all services, from the templates that read them."""
-    images = sorted((ROOT / "band_images").glob("*/config.yaml"))
+    images = sorted((ROOT / "band_images").glob("*/config.y*ml"))
     sections = [section for path in images if (section := settings_section(path))]
-    head = "# Service settings\n\nSet them in `env` of `band_services`, or of `/run`. Generated from `band_images/*/config.yaml` and, for the director, `docs/director.env.sample`.\n\n"
+    head = "# Service settings\n\nSet them in `env` of `band_services`, or of `/run`. Generated from `band_images/*/config.yaml` (`config.yml`) and, for the director, `docs/director.env.sample`.\n\n"
     sample = (ROOT / "docs" / "director.env.sample").read_text(encoding="utf-8")
     return head + "\n".join(sections) + f"\n## director\n\n```ini\n{sample}```\n"
 
@@ -95,10 +99,10 @@ def settings_section(path: Path) -> str:
             comment.append(line.lstrip("# "))
         elif not line.strip():
             comment = []
-        elif (found := SETTING.search(line)) and found[1] not in OF_EVERY_SERVICE:
+        elif (found := SETTING.search(line)) and (name := found["jinja"] or found["ejs"]) not in OF_EVERY_SERVICE:
             said = line[found.end() :].partition("# ")[2] or " ".join(comment)
-            default = found[2].strip("'")
-            rows.append(f"| `{found[1]}` | {f'`{default}`' if default else ''} | {cell(said)} |")
+            default = (found["jinja_default"] or found["ejs_default"] or "").strip("'")
+            rows.append(f"| `{name}` | {f'`{default}`' if default else ''} | {cell(said)} |")
             comment = []
     table = ["| variable | default | meaning |", "|---|---|---|", *rows, ""]
     return "\n".join([f"## {path.parent.name}", "", *table]) if rows else ""

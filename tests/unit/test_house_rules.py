@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,6 +15,10 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 # compat has no module of its own name, and stands beside band in the base image.
 SERVICES = sorted({path.parent.name for path in (ROOT / "service_src").glob("*/pyproject.toml")} - {"compat"})
+NODE_SERVICES = sorted(path.parent.name for path in (ROOT / "service_src").glob("*/package.json"))
+IMPORT_OF_NODE = re.compile(
+    r"""^(?:import|export|\}).* from "([^"]+)";$|^import "([^"]+)";$|\brequire\("([^"]+)"\)""", re.MULTILINE
+)
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 
 
@@ -43,6 +49,23 @@ def test_a_distribution_imports_down_never_sideways_or_up(service: str) -> None:
     others = set(SERVICES) - {service} - below
     for path in sorted((ROOT / "service_src" / service / "src").rglob("*.py")):
         assert not imported_packages(path) & others, f"{path.relative_to(ROOT)} imports another floor"
+
+
+@pytest.mark.parametrize("service", NODE_SERVICES)
+def test_a_distribution_in_typescript_has_an_image_and_tests_and_imports_no_sibling(service: str) -> None:
+    """It imports the framework, its own packages and modules of Node; its lock file names no address."""
+    home = ROOT / "service_src" / service
+    assert list((home / "test").glob("*.test.ts"))
+    manifest = json.loads((home / "package.json").read_text(encoding="utf-8"))
+    known = {"@rockstat/rock-me-ts", *manifest.get("dependencies", {})}
+    for path in sorted((home / "lib").rglob("*.ts")):
+        imported = ["".join(found) for found in IMPORT_OF_NODE.findall(path.read_text(encoding="utf-8"))]
+        strange = [name for name in imported if name not in known and not name.startswith(("node:", "./", "../"))]
+        assert not strange, f"{path.relative_to(ROOT)} imports {strange}"
+        assert not [name for name in imported if "service_src" in name or name.startswith("../..")]
+    if service != "rock_me_ts":
+        assert (ROOT / "band_images" / service / "Dockerfile").is_file()
+    assert "resolved" not in (home / "package-lock.json").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -261,3 +261,21 @@ def test_the_demo_delivers_to_a_double_unless_a_token_is_there(tmp_path: Path) -
     real = ansible("ansible-playbook", str(playbook), "-e", "mixpanel_token=0123456789abcdef").stdout
     assert "0123456789abcdef" in real
     assert "http://mixpanel_double" not in real
+
+
+def test_send_webhook_runs_as_soon_as_there_are_destinations(tmp_path: Path) -> None:
+    """They become the JSON that the service reads; without any, it does not run."""
+    playbook = tmp_path / "webhook.yml"
+    role = {"name": "rockstat.band.services", "tasks_from": "validate", "public": True}
+    facts = {"msg": "RUNS {{ _band_services_all | selectattr('name', 'eq', 'send_webhook') | to_json | b64encode }}"}
+    tasks = [{"ansible.builtin.include_role": role}, {"ansible.builtin.debug": facts}]
+    playbook.write_text(
+        yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]), encoding="utf-8"
+    )
+    destinations = [{"name": "crm", "url": "https://crm.example.com/", "secret": "whsec_x'y", "events": ["order"]}]
+    for given, expected in (([], []), (destinations, destinations)):
+        done = ansible("ansible-playbook", str(playbook), "-e", json.dumps({"webhook_destinations": given}))
+        runs = re.search(r"RUNS (\S+)", done.stdout)
+        assert runs, done.stdout
+        services = json.loads(base64.b64decode(runs[1].strip('"')))
+        assert [json.loads(one["env"]["WEBHOOK_DESTINATIONS"]) for one in services] == ([expected] if given else [])
