@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import socket
@@ -99,12 +100,11 @@ class RedisWithUsers:
             self._process = subprocess.Popen(command, stdout=log)
         deadline = time.monotonic() + 15
         while True:
-            try:
-                with Client(self.port):
+            with contextlib.suppress(OSError), self.admin() as admin:
+                if admin("PING") == b"PONG":  # not while it loads its file
                     return
-            except OSError:
-                assert time.monotonic() < deadline and self._process.poll() is None, "redis-server did not start"
-                time.sleep(0.02)
+            assert time.monotonic() < deadline and self._process.poll() is None, "redis-server did not start"
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """End it."""
