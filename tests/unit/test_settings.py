@@ -117,6 +117,26 @@ def test_a_token_is_long_wherever_the_director_listens(given: dict[str, str], sa
     assert not said or "short" not in done.stdout.replace("that short", "")
 
 
+@pytest.mark.parametrize(
+    ("role", "given", "said"),
+    [
+        ("redis", {"band_redis_anonymous": True, "band_redis_host_port": 6379}, "(6379) has to be 0: that port"),
+        ("redis", {"band_redis_anonymous": True}, ""),
+        ("redis", {"band_redis_memory": "512m"}, "band_redis_memory (512m) has to exceed band_redis_maxmemory (512mb)"),
+        ("director", {"band_front_port": 8950}, "and band_front_port (8950) two ports outside of it"),
+        ("director", {"band_front_port": 10000}, "band_port (10000) and band_front_port (10000) two ports"),
+        ("director", {"band_front_port": 10002}, ""),
+    ],
+)  # fmt: skip
+def test_settings_that_do_not_go_together_are_refused(
+    role: str, given: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    """The message names what was set, and what it has to be."""
+    done = validated(role, given, tmp_path)
+    assert (done.returncode != 0) is bool(said), done.stdout
+    assert said in " ".join(done.stdout.split())
+
+
 @pytest.mark.parametrize("verb", ["validate", "setup"])
 def test_a_taken_port_ends_the_set_up_before_it_begins(
     verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -143,7 +163,7 @@ def test_a_taken_port_ends_the_set_up_before_it_begins(
         ("room 900 /var memory 90 images 4 containers 6", ""),
         ("room 90 /var memory 90 images 4 containers 6", "has 90 MB free, and images and builds need 500"),
         ("room 9000 /var memory 90 images 0 containers 0", "has 90 MB of memory available"),
-        ("room 9000 /var memory 900 images 0 containers 0 taken 10001", "front always uses 10001"),
+        ("room 9000 /var memory 900 images 0 containers 0 taken 10001", "or set band_front_port to a free port"),
     ],
 )  # fmt: skip
 def test_a_host_without_room_is_told_so(facts: str, said: str, tmp_path: Path) -> None:

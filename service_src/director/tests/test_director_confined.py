@@ -50,14 +50,27 @@ def test_a_run_takes_nothing_that_leads_out_of_its_container(director: Any, body
     assert director.post("/run/plain", body)[0] in {400, 422}
 
 
-def spec_of(tmp_path: Path, **band: Any) -> Spec:
+def spec_of(tmp_path: Path, name: str = "one", front_port: int | None = None, **band: Any) -> Spec:
     """Return what would run of a folder with this band.yml."""
-    folder = tmp_path / "user" / "one"
+    folder = tmp_path / "user" / name
     folder.mkdir(parents=True)
     (folder / "Dockerfile").write_text("FROM scratch\n")
     (folder / "band.yml").write_text(yaml.safe_dump(band))
-    around = PlatformConfig(namespace="ns", network="ns", env={}, memory="350m", own_ports=frozenset({10000}))
-    return resolve(Catalog(tmp_path, None).get("one"), "ns/one:1", {}, around).spec
+    around = PlatformConfig(
+        namespace="ns", network="ns", env={}, memory="350m", own_ports=frozenset({10000}), front_port=front_port
+    )
+    return resolve(Catalog(tmp_path, None).get(name), "ns/one:1", {}, around).spec
+
+
+def test_the_operator_may_choose_fronts_port(tmp_path: Path) -> None:
+    """BAND_FRONT_PORT stands for that of front's band.yml, of no other service; the director's own is refused."""
+    ports = {"10001": 8080}
+    assert spec_of(tmp_path / "a", "front", ports=ports).ports == ports
+    assert spec_of(tmp_path / "b", "front", 10002, ports=ports).ports == {"10002": 8080}
+    assert spec_of(tmp_path / "c", "other", 10002, ports=ports).ports == ports
+    assert spec_of(tmp_path / "d", "front", 10002, ports={"10001": 8080, "10003": 9000}).ports["10001"] == 8080
+    with pytest.raises(InvalidValue, match="BAND_FRONT_PORT: host port 10000 is the director's own"):
+        spec_of(tmp_path / "e", "front", 10000, ports=ports)
 
 
 @pytest.mark.parametrize(("band", "keys"), [

@@ -46,6 +46,8 @@ class DirectorSettings(msgspec.Struct, frozen=True, kw_only=True, rename=_variab
     namespace: str = "rockstat"
     network: str | None = None
     ports: tuple[int, int]
+    front_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
+    """Host port of front; None: that of its band.yml."""
     base_image: str = "rockstat/band-base-py:latest"
     base_ts_image: str = ""
     rootfs_image: str = "rockstat/rootfs:trixie"

@@ -74,5 +74,6 @@ def surroundings(
         memory=settings.memory,
         ready_timeout=settings.ready_timeout,
         users=users,
+        front_port=settings.front_port,
         own_ports=frozenset(own.ports) if own and not own.host_network else frozenset({settings.port}),
     )

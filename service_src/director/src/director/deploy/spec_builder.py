@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from band.platform import FRONTIER_SERVICE
 from director.errors import InvalidValue, shown_key
 from director.images.catalog import ImageFolder
 from director.redis.users import ANY_KEY, NO_EVENTS, READ_EVENTS, Keys, RedisUsers, is_platform_key
@@ -30,7 +31,8 @@ from director.validation import ENV_KEY_PATTERN, explain
 class PlatformConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of all services: `env` includes the DSN of Redis; times in seconds.
 
-    With `users` each service has its own Redis user and DSN. `own_ports` are the director's host ports.
+    With `users` each service has its own Redis user and DSN. `own_ports` are the director's host ports; `front_port` is
+    that of front, None for that of its band.yml.
     """
 
     namespace: str
@@ -40,6 +42,7 @@ class PlatformConfig(msgspec.Struct, frozen=True, kw_only=True):
     ready_timeout: float = 60.0
     users: RedisUsers | None = None
     own_ports: frozenset[int] = frozenset()
+    front_port: int | None = None
 
     @property
     def platform(self) -> str:
@@ -72,7 +75,7 @@ def resolve(folder: ImageFolder, image: str, document: Mapping[str, Any], around
         image=image,
         env=check_env({**band.env, **given.env}),
         secrets=tuple(sorted(band.secrets)),
-        ports=_ports(folder, around.own_ports),
+        ports=_ports(folder, around),
         volumes=_volumes(folder),
         limits=_limits(band.limits, given.limits),
         health=folder.health(),
@@ -89,10 +92,13 @@ def resolve(folder: ImageFolder, image: str, document: Mapping[str, Any], around
     )
 
 
-def _ports(folder: ImageFolder, taken: Collection[int]) -> dict[str, int]:
-    for outside in folder.band.ports:
-        check_port(f"band.yml of {folder.name}", outside, taken)
-    return dict(sorted(folder.band.ports.items()))
+def _ports(folder: ImageFolder, around: PlatformConfig) -> dict[str, int]:
+    ports, source = dict(folder.band.ports), f"band.yml of {folder.name}"
+    if folder.name == FRONTIER_SERVICE and around.front_port and len(ports) == 1:
+        ports, source = {str(around.front_port): next(iter(ports.values()))}, "BAND_FRONT_PORT"
+    for outside in ports:
+        check_port(source, outside, around.own_ports)
+    return dict(sorted(ports.items()))
 
 
 def _volumes(folder: ImageFolder) -> dict[str, str]:
