@@ -8,9 +8,10 @@ import sys
 import time
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
-from band import Reject, Retry, settings, testing
+from band import Event, Reject, Retry, settings, testing
 from band.redis import in_memory
 from band.service.lifecycle import Service
 
@@ -143,6 +144,43 @@ def test_the_clock_stands_still(at):
         assert datetime.now(UTC) == datetime(2026, 11, 27, 9, 30, tzinfo=UTC)
         clock.advance(60)
         assert time.time() == 1795771860
+
+
+class Purchase(msgspec.Struct):
+    order: str
+
+
+@pytest.mark.parametrize("batch", [0, 8])
+async def test_a_listener_of_some_keys_gets_no_other_events(batch):
+    """Others are acknowledged, whatever their data is; `listen` and a call leave them out too."""
+    shop, orders = Service(), []
+
+    if batch:
+
+        @shop.expose.listener(keys=["in.gen.track.purchase", "in.gen.hook"], batch=batch)
+        async def broadcast(events: list[Event[Purchase]]) -> None:
+            orders.extend(event.data.order for event in events)
+    else:
+
+        @shop.expose.listener(keys=["in.gen.track.purchase", "in.gen.hook"])
+        async def broadcast(event: Event[Purchase]) -> None:
+            orders.append(event.data.order)
+
+    keys = ["in.gen.track.page", "in.gen.track.purchase", "in.gen.track.purchases", "in.gen.hook.paid"]
+    events = [testing.make_event(key) for key in keys[::2]]
+    events += [testing.make_event(key, data={"order": key}) for key in keys[1::2]]
+    async with testing.running(subject=shop) as bench:
+        await bench.append(*events)
+        await bench.settled()
+        assert orders == [keys[1], keys[3]]
+        assert await bench.dead_letters() == []
+        await bench.listen(*events)
+        assert orders == [keys[1], keys[3]] * 2
+        if not batch:
+            assert await bench.call("broadcast", **events[0]) is None
+            await bench.call("broadcast", **events[-1])
+            assert orders[4:] == [keys[3]]
+        assert (await bench.call("__status"))["register"][0]["options"] == {}
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ class Exposed(msgspec.Struct, frozen=True):
     backoff_max: float = 30.0
     timeout: float = 0.0
     start: str = "$"
+    keys: tuple[str, ...] = ()
     cache_version: Callable[[], str] | None = None
     handler: Handler = None  # type: ignore[assignment]  # made of `func` where none is given
 
@@ -214,6 +215,7 @@ class Expose:
         backoff_max: float = 30.0,
         timeout: float = 0.0,
         start: positions.Given = positions.NOW,
+        keys: list[str] | None = None,
     ) -> Callable[[F], F]:
         """Consume events. Returning acknowledges them; raising has them delivered again.
 
@@ -243,6 +245,8 @@ class Expose:
                 would continue beside the next attempt.
             start: where a new listener starts: ``"now"``, ``"beginning"`` (the oldest event in the stream), a time, or
                 an entry's id. One that has run before continues where it was; the director's ``/replay`` goes back.
+            keys: dotted prefixes of the event keys that it wants (``in.gen.track``); other events are acknowledged
+                without a call. Default: all events.
 
         Raises:
             RegistrationError: a number is out of range, ``start`` is not a place in the stream, or the function has a
@@ -260,7 +264,7 @@ class Expose:
         return self._record(
             name, path, ROLE_LISTENER, {"personal": personal}, batch=batch, batch_bytes=batch_bytes, linger=linger,
             in_flight=max(1, in_flight), max_attempts=max_attempts, http=http, backoff=backoff, backoff_max=backoff_max,
-            timeout=timeout, start=begins,
+            timeout=timeout, start=begins, keys=tuple(keys or ()),
         )  # fmt: skip
 
     def _record(

@@ -36,6 +36,7 @@ import msgspec
 from structlog.testing import capture_logs
 
 from band import config, json_codec
+from band.calls.middleware import is_under
 from band.constants import EVENTS_STREAM, ROLE_ENRICHER, ROLE_LISTENER
 from band.redis import in_memory
 from band.registry import Exposed
@@ -97,12 +98,12 @@ def freeze(at: datetime | str | float | None = None) -> Iterator[Clock]:
         at: a string as in ``2026-11-27T09:30`` (UTC if it has no zone), or seconds since 1970. Default: now.
 
     Raises:
-        ModuleNotFoundError: the package ``time-machine`` is missing; ``rockstat-band[testing]`` installs it.
+        ModuleNotFoundError: the package ``time-machine`` is missing.
     """
     try:
         import time_machine
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("testing.freeze needs time-machine: pip install 'rockstat-band[testing]'") from None
+        raise ModuleNotFoundError("testing.freeze needs another package: pip install time-machine") from None
     moment = datetime.fromisoformat(at) if isinstance(at, str) else time.time() if at is None else at
     if isinstance(moment, datetime) and moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
@@ -131,7 +132,7 @@ class Bench:
     async def enrich(self, event: dict[str, Any]) -> Any:
         """Pass an event's ``props`` to the enricher, as front would; return None if it does not want such an event."""
         for exposed in self.service.registry.with_role(ROLE_ENRICHER):
-            if _wants(exposed, str(event.get("key", ""))):
+            if is_under(event.get("key"), exposed.options.get("keys", [])):
                 return await self.call(exposed.name, **_props(exposed, event))
         return None
 
@@ -312,12 +313,6 @@ def imported(module: str, folder: str | Path = ".", **env: str) -> Iterator[Modu
 def _replace(settings: config.Settings, values: dict[str, Any]) -> None:
     settings.clear()
     settings.update(values)
-
-
-def _wants(exposed: Exposed, key: str) -> bool:
-    return any(
-        prefix == "*" or key == prefix or key.startswith(f"{prefix}.") for prefix in exposed.options.get("keys", [])
-    )
 
 
 def _props(exposed: Exposed, event: dict[str, Any]) -> dict[str, Any]:

@@ -81,9 +81,27 @@ async def deliver(call: Call) -> Any:
 
 
 def own(registry: Registry) -> Sequence[Middleware]:
-    """Return the middlewares for every transport: privacy, and those of the author."""
+    """Return the middlewares for every transport: a listener's keys, privacy, and those of the author."""
+    filtered = any(exposed.keys for exposed in registry.methods.values())
     guarded = any("personal" in exposed.options for exposed in registry.methods.values())
-    return [*([guard_privacy] if guarded else ()), *registry.middlewares]
+    return [*([only_keys] if filtered else ()), *([guard_privacy] if guarded else ()), *registry.middlewares]
+
+
+async def only_keys(call: Call, following: Next) -> Any:
+    """Give a listener only the events of its declaration (``keys=``)."""
+    keys = call.exposed.keys if call.exposed else ()
+    if not keys or (call.exposed is not None and call.exposed.batch and call.events is None):
+        return await following(call)  # a batch by hand has been chosen already
+    if call.events is not None:
+        call.events = [event for event in call.events if is_under(event.get("key"), keys)]
+        return await following(call) if call.events else None
+    return await following(call) if is_under(call.params.get("key"), keys) else None
+
+
+def is_under(key: Any, prefixes: Iterable[str]) -> bool:
+    """Tell whether an event's key is under one of some dotted prefixes; ``*`` stands for all."""
+    name = str(key or "")
+    return any(prefix == "*" or name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
 
 
 async def guard_privacy(call: Call, following: Next) -> Any:

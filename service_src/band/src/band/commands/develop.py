@@ -34,8 +34,9 @@ def run_new(name: str, folder: Path) -> int:
         target.write_text(text.replace("@NAME@", name), encoding="utf-8")
     sys.stdout.write(
         f"Created {home}. Next steps:\n"
-        f"  cd {home} && python -m pytest      its tests, which need no Redis\n"
-        f"  band dev run {home}      run it here; it reads .env and restarts when a file changes\n"
+        f"  cd {home}\n"
+        "  python -m pytest      its tests, which need no Redis\n"
+        "  band dev run          run it here; it reads .env and restarts when a file changes\n"
     )
     return 0
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, Final
 
 from band.backoff import Backoff
-from band.calls.middleware import STREAM, Call, Middleware, Next, chain, counted, deliver, guard_privacy
+from band.calls.middleware import STREAM, Call, Middleware, Next, chain, counted, deliver, guard_privacy, only_keys
 from band.errors import InvalidParams, RedisError, RedisReplyError, Reject, Retry
 from band.registry import Exposed
 from band.stream.consumer_group import Delivery, StreamGroup
@@ -32,7 +32,8 @@ class ListenerCall:
     ) -> None:
         self.exposed = exposed
         counting = [counted(metrics)] if metrics is not None else []
-        self._run = chain([*counting, self._within_timeout, guard_privacy, *middlewares], deliver)
+        choosing = [only_keys] if exposed.keys else []
+        self._run = chain([*counting, self._within_timeout, *choosing, guard_privacy, *middlewares], deliver)
         # A replay must not exceed the number of concurrent batches either.
         self._turns = asyncio.Semaphore(exposed.in_flight)
         self._begun: dict[object, float] = {}

@@ -17,6 +17,7 @@ import msgspec
 
 from band.background import run_forever
 from band.backoff import Backoff
+from band.calls.middleware import is_under
 from band.calls.positions import Given, before, first_id, last_id, order
 from band.constants import DEAD_LETTERS, EVENTS_STREAM
 from band.errors import InvalidParams, RedisError, RedisReplyError, RedisUnavailable, Retry
@@ -332,5 +333,4 @@ class EventReplay:
 
 
 def _wants(key: str, event: dict[str, Any]) -> bool:
-    found = str(event.get("key", ""))
-    return key in ("", "*", found) or found.startswith(f"{key}.")
+    return not key or is_under(event.get("key"), (key,))
