@@ -7,12 +7,14 @@ from typing import Any
 
 UNIT = "/etc/systemd/system/rockstat@.service"
 RUNS = "/run/systemd/system"
-# Docker's own restart policy does not apply to what `docker kill` ended. `docker wait` ends when the container does.
+# Docker's own restart policy does not apply after `docker kill`. `docker wait` ends when the container does. The unit
+# stops and starts with Docker; otherwise it would start an engine again that somebody has stopped.
 TEXT = """# Made by Ansible (rockstat.band). To stop the container: systemctl stop rockstat@NAME && docker stop NAME
 [Unit]
 Description=Rockstat Band: the container %i stays up
 Wants=docker.service
 After=docker.service
+PartOf=docker.service
 StartLimitIntervalSec=0
 
 [Service]
@@ -22,7 +24,7 @@ Restart=always
 RestartSec=2
 
 [Install]
-WantedBy=multi-user.target
+WantedBy=multi-user.target docker.service
 """
 
 
@@ -35,7 +37,7 @@ class Watch:
         self.possible = os.path.isdir(RUNS)
 
     def missing(self) -> bool:
-        """Tell whether the unit is not written, not enabled or not started."""
+        """Return whether the unit is not written, not enabled or not started."""
         if not self.possible:
             return False
         return not self._written() or not self._says("is-enabled") or not self._says("is-active")
