@@ -1,1 +1,1 @@
-"""What enrichers of places share: databases kept fresh, addresses, places, cached look-ups, transliteration."""
+"""The shared parts of geo services: managed databases, addresses, places, cached lookups, transliteration."""

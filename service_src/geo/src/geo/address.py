@@ -1,4 +1,4 @@
-"""Which addresses have a place at all: checks of what a client sent, and the public address in it."""
+"""Checks an IP address from a client, and returns the public address in it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from geo.place import (
 
 
 class Address(NamedTuple):
-    """A public address: its version (4 or 6), its number, and its text; IPv4 inside IPv6 is already taken out."""
+    """A public address: version (4 or 6), number and text; IPv4 embedded in IPv6 is already extracted."""
 
     version: int
     number: int
@@ -51,7 +51,7 @@ _SPECIAL_V6 = {
     "fec0::/10": PRIVATE,
     "fe80::/10": LINK_LOCAL,
     "ff00::/8": MULTICAST,
-    "2001::/23": RESERVED,  # assignments of the IETF: Teredo, benchmarks, identifiers, none of them a place
+    "2001::/23": RESERVED,  # assignments of the IETF: Teredo, benchmarks, identifiers, without a location
     "2001:db8::/32": RESERVED,
     "3fff::/20": RESERVED,
 }
@@ -62,7 +62,7 @@ _MAX_TEXT = 64
 
 
 def _by_octet() -> list[tuple[tuple[int, int, str], ...]]:
-    """Return, for each first octet, the special ranges in it; most octets have none, and cost nothing."""
+    """Return the special ranges by first octet; most octets have none."""
     table: list[list[tuple[int, int, str]]] = [[] for _ in range(256)]
     for text, reason in _SPECIAL_V4.items():
         network = ipaddress.IPv4Network(text)
@@ -77,17 +77,17 @@ _V6_NETWORKS = [(ipaddress.IPv6Network(text), reason) for text, reason in _SPECI
 
 
 def check_address(ip: object) -> Address | str:
-    """Return the public address in ``ip``, or the reason why it has no place: never raises.
+    """Return the public address in ``ip``, or the reason why it has no place; never raises.
 
     Args:
-        ip: what a client sent: IPv4 or IPv6 text; anything else is ``malformed``.
+        ip: the client's value: IPv4 or IPv6 text; anything else is ``malformed``.
     """
     if not isinstance(ip, str):
         return MISSING if ip is None else MALFORMED
     text = ip.strip()
     if not text:
         return MISSING
-    try:  # takes and refuses what ipaddress does (there is a test) in a tenth of its time
+    try:  # equivalent to ipaddress (there is a test) in a tenth of its time
         number = int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big")
     except (OSError, ValueError):
         return _check_v6(text)

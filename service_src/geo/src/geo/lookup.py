@@ -1,4 +1,4 @@
-"""Places of addresses, answered from a database that may be exchanged at any moment."""
+"""Looks up places of addresses in a database that may be replaced at any time."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ V = TypeVar("V")
 
 
 class Addition(Protocol):
-    """Further keys of an address, from a database of their own."""
+    """Further keys of an address, from a separate database."""
 
     @property
     def version(self) -> str:
-        """Which database they come from now; empty while there is none."""
+        """The version of that database; empty while there is none."""
 
     def add(self, place: msgspec.Raw, address: Address) -> msgspec.Raw:
-        """Return a place, which is a JSON object, with what more is known of its address. Never raises."""
+        """Return a place (a JSON object) with the further keys of its address. Never raises."""
 
 
 class Locator(Generic[V]):
-    """Answers places: checks the address, looks it up, remembers addresses and places until the database changes.
+    """Looks up places: checks the address, caches addresses and places until the database changes.
 
-    Many addresses share a record, so the places of records are made once, and kept as the JSON that leaves: a third of
-    the memory of a dict, and nothing to write for each answer.
+    Many addresses share a record, so the place of a record is built once and cached as JSON: a third of the memory of a
+    dict, and nothing to encode for each response.
 
     Args:
         database: its ``value`` is None while there is none.
         find: returns the key of a public address's record in an open database, None if it is not there; raises
             LookupError when the database has no such addresses (IPv6).
         read: returns the place behind a key, with an address that has it; may raise BadData for a damaged record.
-        cache_size: places that are remembered; of addresses a quarter, because who asks much (front) remembers them.
-        addition: what knows more of an address, if anything does.
+        cache_size: cached places; a quarter as many addresses, because front caches those itself.
+        addition: the source of further keys, if any.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Locator(Generic[V]):
 
     @property
     def version(self) -> str:
-        """Which databases answers come from now; empty while there is none."""
+        """The versions of the databases in use; empty while there is none."""
         if self._database.value is None:
             return ""
         parts = [self._database.source, self._database.build_date, self._addition.version if self._addition else ""]
@@ -74,7 +74,7 @@ class Locator(Generic[V]):
         return place
 
     def answer(self, ip: object) -> msgspec.Raw:
-        """Return the same as JSON, which is shared between calls."""
+        """Return the place as JSON, which is shared between calls."""
         database = self._database.value
         addition = self._addition.version if self._addition else ""
         if database is not self._cached_of[0] or addition != self._cached_of[1]:
@@ -128,6 +128,6 @@ class Locator(Generic[V]):
         return known
 
     def _signed(self, place: dict[str, Any]) -> msgspec.Raw:
-        """Return a place with where it is from."""
+        """Return a place with its source and build date."""
         signature = {"source": self._database.source, "build_date": self._database.build_date}
         return msgspec.Raw(encode({**place, **signature}))

@@ -1,4 +1,4 @@
-"""What every enricher of places offers, and how it follows its band.settings."""
+"""The functions and settings of every geo service."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OPEN_SECONDS = 30.0
 def make_dataset(
     name: str, file: str, sources: list[Source], load: Loader[T], check: Checker | None = None
 ) -> Dataset[T]:
-    """Return a database in ``data_dir``, checked for newer ones and called stale as the settings say."""
+    """Return the dataset in ``data_dir``, with refresh and staleness from the settings."""
     return Dataset(
         name,
         Path(band.settings.data_dir or "/data") / file,
@@ -34,7 +34,7 @@ def make_dataset(
 
 
 def register(service: Service, dataset: Dataset[T], locator: Locator[T], *more: Dataset[Any]) -> None:
-    """Offer ``enrich``, ``get`` and ``refresh``, tell of the database in health, and keep it fresh.
+    """Expose ``enrich``, ``get`` and ``refresh``, report the database in health, and keep it fresh.
 
     Args:
         service: gets the functions.

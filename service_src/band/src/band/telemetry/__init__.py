@@ -1,1 +1,1 @@
-"""What a process tells about itself: logs, metrics, failures."""
+"""Logs, metrics and failures of a process."""

@@ -1,4 +1,4 @@
-"""Which of a service's own functions keep raising: counted, remembered with the last error, and told in its health."""
+"""Failures of a service's own functions: counted, and reported with the last error in its health."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from band.constants import ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER
 from band.telemetry.tracebacks import describe_raised
 
 FAILURES_IN_A_ROW: Final = 3
-"""So many failures without a success between them, and the service is degraded."""
+"""Consecutive failures from which the service is degraded."""
 WINDOW_SECONDS: Final = 10.0
 FAILED_SHARE: Final = 0.05
-"""Share of the calls of the last 10 to 20 seconds; with fewer failures it is the odd event, not the function."""
+"""Failed share of the calls of the last 10 to 20 seconds from which the function counts as failing."""
 MAX_SHOWN: Final = 3
 METHOD: Final = "method"
 WORKER: Final = "worker"
 SETUP: Final = "setup"
 CRONTAB: Final = "crontab"
 _IN_HEALTH: Final = frozenset({ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER, CRONTAB})
-"""What works without anybody who sees its errors."""
+"""Functions whose errors no caller sees."""
 _RUN_ONCE: Final = frozenset({WORKER, SETUP})
-"""What has ended with an exception and does not run again."""
+"""Functions that do not run again after an exception."""
 
 Key = tuple[str, str]
 
 
 class _Record(msgspec.Struct):
-    """What became lately of the calls of a function that failed; it is dropped when all is well for a window."""
+    """Recent calls of a failing function; dropped after a window without failures."""
 
     in_a_row: int = 0
     reason: str = ""
@@ -63,7 +63,7 @@ class Failures:
         self._records: dict[Key, _Record] = {}
 
     def begin(self) -> None:
-        """Forget what failed in an earlier life of the service; the counters stay."""
+        """Clear the failures of an earlier run of the service; the counters stay."""
         self._records.clear()
 
     def failed(self, kind: str, name: str, error: BaseException, count: int = 1) -> None:
@@ -79,7 +79,7 @@ class Failures:
 
     def succeeded(self, kind: str, name: str, count: int = 1) -> None:
         """Note ``count`` calls that did not raise."""
-        record = self._records.get((kind, name))  # none, mostly: a call that is well costs one look
+        record = self._records.get((kind, name))  # usually none: a successful call costs one lookup
         if record is None or not count:
             return
         record.turn_to(_window())

@@ -1,4 +1,4 @@
-"""Structured logs: one event name and its values a line, JSON when ``JSON_LOGS`` says so, secrets masked."""
+"""Structured logs: one event name and its values per line, JSON with ``JSON_LOGS``, secrets masked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger("band")
 
 
 def is_secret_name(name: str) -> bool:
-    """Tell whether a value of that name is masked in logs and answers (``MIXPANEL_TOKEN``, ``redis_password`` …)."""
+    """Return whether a value of that name is masked in logs and output (``MIXPANEL_TOKEN``, ``redis_password`` …)."""
     return bool(_SECRET_KEY.search(name))
 
 
@@ -42,7 +42,7 @@ _known: re.Pattern[str] | None = None
 _of_environment: frozenset[str] = frozenset()
 _of_settings: set[str] = set()
 SHORTEST_SECRET = 8
-"""Characters from which the value of a secret variable is masked wherever it stands; shorter ones are often words."""
+"""Characters from which the value of a secret variable is masked everywhere; shorter ones are often words."""
 
 
 def know_secrets(env: Mapping[str, str]) -> None:
@@ -95,12 +95,12 @@ def _mask_exception(_logger: Any, _method: str, event: MutableMapping[str, Any])
 
 
 def _interpolate(event: Any, args: tuple[Any, ...]) -> tuple[Any, list[Any]]:
-    """Return the event with ``args`` in its ``%`` places, or as it is and the arguments as extras."""
+    """Return the event with ``args`` interpolated, or unchanged with the arguments as extras."""
     if isinstance(event, str) and "%" in event:
         try:
             return event % args, []
         except (TypeError, ValueError):
-            pass  # "100% done": a percent sign that asks for nothing
+            pass  # "100% done": a percent sign without a format
     return event, list(args)
 
 

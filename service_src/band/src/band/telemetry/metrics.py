@@ -1,6 +1,6 @@
-"""What a service counts of itself, in the text format of Prometheus.
+"""A service's metrics, in the text format of Prometheus.
 
-The counters are plain numbers, turned into metrics only when asked for: a call costs a dictionary look-up.
+The counters are plain numbers, converted to metrics only for a scrape: a call costs a dictionary lookup.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Latency(msgspec.Struct):
     buckets: list[int] = msgspec.field(default_factory=lambda: [0] * len(LATENCY_BUCKETS))
 
     def add(self, seconds: float, count: int) -> None:
-        """Count ``count`` equal durations that are ``seconds`` together."""
+        """Count ``count`` equal durations, ``seconds`` in total."""
         self.total += seconds
         self.count += count
         place = bisect.bisect_left(LATENCY_BUCKETS, seconds / count)
@@ -34,7 +34,7 @@ class _Latency(msgspec.Struct):
             self.buckets[place] += count
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """Return (upper bound, number of durations up to it), as Prometheus wants them."""
+        """Return (upper bound, number of durations up to it), as in Prometheus."""
         below = itertools.accumulate(self.buckets)
         bounds = [(f"{bound:g}", float(count)) for bound, count in zip(LATENCY_BUCKETS, below, strict=True)]
         return [*bounds, ("+Inf", float(self.count))]

@@ -1,4 +1,4 @@
-"""Exceptions in one line: type, text and the place in the code that an author looks for."""
+"""Exceptions in one line: type, text, and the file and line in the service's own code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_TEXT: Final = 500
 
 @functools.cache
 def _not_the_authors() -> tuple[str, ...]:
-    """Return where the code of band, of installed packages and of the standard library is."""
+    """Return the folders of band, of installed packages and of the standard library."""
     packages = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     return *(f"{folder}/" for folder in (Path(__file__).parents[1], *packages)), "<"
 

@@ -3,12 +3,12 @@
 ::
 
     DatasetError
-    ├── SourceError          the source could not be asked, or answered with something else; try again later
+    ├── SourceError          the source is unavailable, or sent something unexpected; try again later
     │   ├── SourceNotFound   the source has no such file (404, or no such path)
     │   └── QuotaReached     asking again today would cost the account its quota
-    ├── NotChecked           the check came to no end, which says nothing of the file; try again later
-    └── BadData              what came is not the data it should be; the same file is not fetched again
-        └── WrongChecksum    what came is not the file that its source promised; try again later
+    ├── NotChecked           the check did not finish, which says nothing about the file; try again later
+    └── BadData              the file is not valid data; the same file is not fetched again
+        └── WrongChecksum    the file does not match the checksum of its source; try again later
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from band import BandError
 
 
 class DatasetError(BandError):
-    """Root of what goes wrong with a managed data file."""
+    """Root of the errors of managed data files."""
 
 
 class SourceError(DatasetError):
-    """The source could not be asked, or answered with something else; try again later."""
+    """The source is unavailable, or sent something unexpected; try again later."""
 
 
 class SourceNotFound(SourceError):
@@ -33,12 +33,12 @@ class QuotaReached(SourceError):
 
 
 class NotChecked(DatasetError):
-    """The check of a file came to no end, which says nothing of the file."""
+    """The check of a file did not finish, which says nothing about the file."""
 
 
 class BadData(DatasetError):
-    """What came is not the data it should be: corrupt, cut short, or of another schema."""
+    """The file is not valid data: corrupt, truncated, or of another schema."""
 
 
 class WrongChecksum(BadData):
-    """What came is not the file that its source promised: changed on its way, or the source is being renewed."""
+    """The file does not match the checksum of its source: changed in transit, or the source is being updated."""

@@ -1,4 +1,4 @@
-"""Where data comes from: the face that every source has, and the two plain ones, a URL and a file."""
+"""Sources of data: their interface, and the two simple ones, a URL and a file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from geo.dataset.unpack import unpack
 
 
 class Visit(msgspec.Struct):
-    """What a source is given for one question.
+    """The context of one request to a source.
 
     Attributes:
-        http: the client to ask with.
+        http: the HTTP client.
         folder: an empty folder on the volume of the data file, removed afterwards.
-        last: what was remembered of this source's last file.
+        last: the stored facts about this source's last file.
         spend: call ``spend(account, limit)`` before what counts against a daily quota.
     """
 
@@ -34,16 +34,16 @@ class Visit(msgspec.Struct):
 
 
 def as_it_is(path: Path) -> Path:
-    """Return the file itself: there is nothing around the data."""
+    """Return the file itself, which is not packed."""
     return path
 
 
 class Fetched(msgspec.Struct):
-    """A file as it came.
+    """A downloaded or copied file.
 
     Attributes:
-        path: where it lies.
-        origin: where it is from, without secrets.
+        path: its path.
+        origin: its origin, without secrets.
         validator: how to ask for a newer one.
         unpack: called with ``path`` in a thread, returns the data file in it. Raises BadData when there is none,
             WrongChecksum when it is not what the source promised. Not the source's own work, so that a file which
@@ -57,25 +57,25 @@ class Fetched(msgspec.Struct):
 
 
 class Source(Protocol):
-    """One place that data comes from."""
+    """A source of data."""
 
     @property
     def name(self) -> str:
-        """The name under which settings and health know it."""
+        """Its name in settings and health."""
 
     def disabled(self) -> str:
-        """Return why it is not asked, or an empty string."""
+        """Return why it is disabled, or an empty string."""
 
     async def fetch(self, visit: Visit) -> Fetched | None:
-        """Fetch the newest file; None when it is still the one of ``visit.last``.
+        """Fetch the newest file; None if it is still that of ``visit.last``.
 
         Raises:
-            DatasetError: the source cannot be asked or has nothing usable.
+            DatasetError: the source is unavailable or has nothing usable.
         """
 
 
 class Url:
-    """A file behind a URL, asked conditionally (ETag, Last-Modified)."""
+    """A file at a URL, with conditional requests (ETag, Last-Modified)."""
 
     def __init__(self, url: str | None, *, name: str = "url", member: str = "*") -> None:
         self.name = name
@@ -92,7 +92,7 @@ class Url:
         if answer is None:
             return None
         mark = f"sha256:{answer.sha256}"
-        if mark == visit.last.mark:  # the server knows no conditional requests
+        if mark == visit.last.mark:  # the server does not support conditional requests
             return None
         answer.validator.mark = mark
         return Fetched(answer.path, safe_url(self._url), answer.validator, partial(unpack, member=self._member))

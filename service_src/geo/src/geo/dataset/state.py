@@ -1,4 +1,4 @@
-"""What is remembered of a data file from one run of the service to the next: a small JSON file beside it."""
+"""The state of a data file that survives restarts: a small JSON file beside it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import msgspec
 
 
 class Validator(msgspec.Struct):
-    """How to ask a source for something newer than what it gave last time.
+    """How to ask a source for a newer file.
 
     ``etag`` and ``last_modified`` are HTTP's; ``mark`` is any text by which a source knows its own file (a hash, a
-    version). ``refused`` says why that file was not taken, so that it is not downloaded once more.
+    version). ``refused`` says why that file was refused, so that it is not downloaded again.
     """
 
     etag: str = ""
@@ -30,9 +30,9 @@ class Spent(msgspec.Struct):
 
 
 class State(msgspec.Struct):
-    """Everything remembered. Times are ISO 8601 in UTC; no field ever holds a secret.
+    """The stored state. Times are ISO 8601 in UTC; no field contains a secret.
 
-    ``checked`` tells that the file with this hash passed its check, which need not be made again.
+    ``checked``: the file with this hash has passed its check, which need not be repeated.
     """
 
     source: str = ""
@@ -57,7 +57,7 @@ def utc_now() -> datetime:
 
 
 def load_state(path: Path) -> State:
-    """Read the state; a missing or unreadable file is an empty state, because all in it can be learned again."""
+    """Read the state; a missing or unreadable file is an empty state, because it can be rebuilt."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=State)
     except (OSError, msgspec.DecodeError):

@@ -1,4 +1,4 @@
-"""The data file on its volume: what it is, how a new one takes its place, and where a bad one goes."""
+"""The data file on its volume: opening it, replacing it by a new one, setting a bad one aside."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Loaded(msgspec.Struct, Generic[T]):
     """A data file that was opened and checked.
 
     Attributes:
-        value: what look-ups are made with.
+        value: the object for lookups.
         build_date: when its maker built it, if it says so.
         about: facts for health (kind, number of records …).
     """
@@ -37,11 +37,11 @@ class Loaded(msgspec.Struct, Generic[T]):
 
 
 Loader = Callable[[Path], Loaded[T]]
-"""Opens a file; raises BadData when it is not what it should be. Called in a thread."""
+"""Opens a file; raises BadData if it is invalid. Called in a thread."""
 Checker = Callable[[Path], None]
-"""Raises BadData when a new file is not what it should be: what is too slow or too dangerous for each start.
+"""Raises BadData if a new file is invalid: for checks that are too slow or too dangerous for each start.
 
-NotChecked says nothing of the file: it stays where it is, and is checked again later.
+After NotChecked the file stays, and is checked again later.
 """
 
 
@@ -69,10 +69,10 @@ class Store(Generic[T]):
             yield Path(name)
 
     def open(self) -> Loaded[T] | None:
-        """Open the file that is there; None when there is none.
+        """Open the existing file; None if there is none.
 
         Raises:
-            BadData: it is damaged; it was put aside, and the sources are asked as if it had never been.
+            BadData: it is damaged; it was set aside, and will be fetched again.
         """
         if not self.path.is_file():
             self._forget()
@@ -85,7 +85,7 @@ class Store(Generic[T]):
             self.path.replace(self.broken)
             self._forget()
             raise
-        if digest != self.state.sha256:  # someone laid a file of their own over ours
+        if digest != self.state.sha256:  # an operator has replaced the file
             self._describe(loaded, _LOCAL, f"file:{self.path}", digest, self.path.stat().st_size)
             self.state.validators = self._refused()
         if not known:
@@ -95,11 +95,11 @@ class Store(Generic[T]):
         return loaded
 
     def install(self, source: str, fetched: Fetched) -> Loaded[T]:
-        """Unpack and check a fetched file, and put it in the place of the old one.
+        """Unpack and check a fetched file, and replace the old one.
 
         Raises:
-            BadData: it is not what it should be; it was put aside, and will not be downloaded again unless it only
-                has the wrong checksum: then another one was meant to come.
+            BadData: it is invalid and was set aside. It is not downloaded again, unless only its checksum is wrong:
+                then the next download may differ.
         """
         path = fetched.path
         try:
@@ -118,7 +118,7 @@ class Store(Generic[T]):
         try:
             path.chmod(0o644)
             _sync(path)
-            # The state first: a crash after the rename would else leave a file of unknown origin, fetched once more.
+            # The state first: a crash after the rename would leave a file of unknown origin, to be fetched again.
             self.save()
             path.replace(self.path)
         except OSError:
@@ -159,7 +159,7 @@ class Store(Generic[T]):
         return {name: known for name, known in self.state.validators.items() if known.refused}
 
     def validator(self, source: str) -> Validator:
-        """Return what is remembered of a source's last file."""
+        """Return the stored facts about a source's last file."""
         return self.state.validators.get(source) or Validator()
 
 
