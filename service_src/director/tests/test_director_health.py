@@ -119,7 +119,9 @@ class Platform(StatusBoard):
 
     async def health(self) -> HealthFacts:
         me: Any = self
-        found = SystemHandlers(board=self, registrations=self.registrations, prober=me, link=me, rpc=me, figures=me)
+        found = SystemHandlers(
+            board=self, registrations=self.registrations, prober=me, link=me, rpc=me, figures=me, namespace="test"
+        )
         return await found.health(Nothing())
 
 
