@@ -1,37 +1,26 @@
 /** Services as processes: start, stop, kill, a Redis that goes away; and one in the originals' style. */
 
 import assert from "node:assert/strict";
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { execFile } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
-import { Bed, freePort, GENEROUS, until } from "./support";
+import { Bed, freePort, GENEROUS, Running, until } from "./support";
 
 const bed = new Bed();
 const running: Running[] = [];
 before(() => bed.startRedis());
 afterEach(async () => {
-  for (const one of running.splice(0)) if (one.process.exitCode === null && one.process.signalCode === null) await one.end("SIGKILL");
+  for (const one of running.splice(0)) if (one.alive) await one.end("SIGKILL");
   await bed.clear();
 });
 after(() => bed.end());
 
-class Running {
-  output = "";
-  readonly process: ChildProcess;
-
-  constructor(fixture: string, env: Record<string, string> = {}, cwd = bed.folder) {
-    const given = { PATH: process.env.PATH, HOST: "127.0.0.1", PORT: "0", REDIS_DSN: bed.dsn, LOG_LEVEL: "info", ...env };
-    this.process = spawn(process.execPath, [join(__dirname, "fixtures", `${fixture}.js`)], { env: given, cwd, stdio: ["ignore", "pipe", "pipe"] });
-    for (const stream of [this.process.stdout, this.process.stderr]) stream?.on("data", (chunk) => (this.output += chunk));
-    running.push(this);
-  }
-
-  end(signal: NodeJS.Signals): Promise<number | null> {
-    const ended = new Promise<number | null>((resolve) => this.process.once("exit", resolve));
-    this.process.kill(signal);
-    return ended;
-  }
+function run(fixture: string, env: Record<string, string> = {}, cwd = bed.folder): Running {
+  const given = { HOST: "127.0.0.1", PORT: "0", REDIS_DSN: bed.dsn, LOG_LEVEL: "info", ...env };
+  const started = new Running([join(__dirname, "fixtures", `${fixture}.js`)], cwd, given);
+  running.push(started);
+  return started;
 }
 
 async function ready(name: string) {
@@ -41,7 +30,7 @@ async function ready(name: string) {
 }
 
 test("SIGTERM lets what is in progress end, runs clean-ups, and ends with 0", async () => {
-  const echo = new Running("echo");
+  const echo = run("echo");
   const lab = await ready("echo");
   await lab.publish("echo", { jsonrpc: "2.0", method: "echo:slow:lab", params: { ms: 300 }, id: "1" });
   await new Promise((resolve) => setTimeout(resolve, 100));
@@ -52,7 +41,7 @@ test("SIGTERM lets what is in progress end, runs clean-ups, and ends with 0", as
 });
 
 test("settings that cannot be used end the process with 1 and their reason", async () => {
-  const echo = new Running("echo", { BAND_SERVICE: "other" });
+  const echo = run("echo", { BAND_SERVICE: "other" });
   assert.equal(await new Promise((resolve) => echo.process.once("exit", resolve)), 1);
   assert.match(echo.output, /write name: other/);
 });
@@ -66,11 +55,11 @@ test("a listener that is killed loses nothing", async () => {
   };
   await add(0, 50);
   const read = () => readFileSync(sink, "utf8").trim().split("\n");
-  const first = new Running("echo", { SINK: sink });
+  const first = run("echo", { SINK: sink });
   await until(() => read().length >= 10);
   await first.end("SIGKILL");
   await add(50, 100);
-  new Running("echo", { SINK: sink });
+  run("echo", { SINK: sink });
   await until(() => new Set(read()).size === 100, Boolean, 2 * GENEROUS);
   assert.ok(read().length <= 105, "only what was in hand at the kill may come twice");
 });
@@ -79,7 +68,7 @@ test("while Redis is away the process rests, and it comes back by itself", async
   const own = new Bed();
   await own.startRedis();
   const port = await freePort();
-  const echo = new Running("echo", { REDIS_DSN: own.dsn, PORT: String(port) });
+  const echo = run("echo", { REDIS_DSN: own.dsn, PORT: String(port) });
   const health = async () => (await fetch(`http://127.0.0.1:${port}/health`)).json().catch(() => null) as Promise<any>;
   const redis = async () => (await health().catch(() => null))?.checks.redis.status;
   await until(redis, (status) => status === "ok");
@@ -102,7 +91,7 @@ test("while Redis is away the process rests, and it comes back by itself", async
 
 test("rockme check asks the port, and tells when nobody is there", async () => {
   const port = await freePort();
-  new Running("echo", { PORT: String(port) });
+  run("echo", { PORT: String(port) });
   await ready("echo");
   const check = (at: string) =>
     new Promise<{ code: number; text: string }>((resolve) => {
@@ -121,13 +110,13 @@ test("rockme check asks the port, and tells when nobody is there", async () => {
 function oldFolder(name: string, rpc = ""): string {
   const folder = join(bed.folder, name);
   mkdirSync(join(folder, "config"), { recursive: true });
-  const text = `rpc: {name: ${name}, channels: [${name}, enrich, broadcast]${rpc}}\nredis: {dsn: <%= env.REDIS_DSN %>}\nlog: {pino: {level: <%= env.LOG_LEVEL %>}}\nlimits: {size: 7}\n`;
+  const text = `rpc: {name: ${name}, channels: [${name}, enrich, broadcast, everybody]${rpc}}\nredis: {dsn: <%= env.REDIS_DSN %>}\nlog: {pino: {level: <%= env.LOG_LEVEL %>}}\nlimits: {size: 7}\n`;
   writeFileSync(join(folder, "config/10_all.yml"), text);
   return folder;
 }
 
 test("a service in the originals' style answers as it did, and is one of our kind", async () => {
-  const old = new Running("old_uap", {}, oldFolder("uap_1", ", service_group: uap"));
+  const old = run("old_uap", {}, oldFolder("uap_1", ", service_group: uap"));
   const lab = await ready("uap_1");
   const enriched = JSON.parse(
     await lab.ask("enrich", { jsonrpc: "2.0", from: "lab", to: "enrich", id: "x", method: "enrich:enrich:lab", params: { ua: "abc" } }),
@@ -141,6 +130,8 @@ test("a service in the originals' style answers as it did, and is one of our kin
     ),
     ["e1"],
   );
+  await lab.publish("everybody", { jsonrpc: "2.0", method: "everybody:unknown:lab", params: {}, id: "1" });
+  assert.equal(JSON.parse(await lab.ask("everybody", { jsonrpc: "2.0", method: "everybody:zero:lab", params: {}, id: "2" })).id, "2");
   assert.equal((await lab.call("uap_1", "zero")).result, 0);
   assert.equal((await lab.call("uap_1", "none")).result, null);
   assert.deepEqual((await lab.call("uap_1", "typed")).result, { type__: "data", headers: [], statusCode: 201, data: { a: 1 } });
@@ -160,19 +151,30 @@ test("a service in the originals' style answers as it did, and is one of our kin
 });
 
 test("services in the originals' style call each other, one or several", async () => {
-  new Running("old_uap", {}, oldFolder("uap_1"));
-  new Running("old_uap", {}, oldFolder("uap_2"));
+  run("old_uap", {}, oldFolder("uap_1"));
+  run("old_uap", {}, oldFolder("uap_2"));
   await ready("uap_1");
   const lab = await ready("uap_2");
   assert.deepEqual((await lab.call("uap_1", "relay", { to: "uap_2" })).result, { length: 3, size: 7 });
   const both = (await lab.call("uap_1", "relay", { to: "enrich", services: ["uap_1", "uap_2"] })).result;
   assert.deepEqual(both, { uap_1: { length: 3, size: 7 }, uap_2: { length: 3, size: 7 } });
   assert.equal((await lab.call("uap_1", "relay", { to: "enrich", services: [] })).result, null);
+  assert.deepEqual((await lab.call("uap_1", "rejection", { to: "uap_2" })).result, [true, -32000, "Server error", { message: "Error: broken" }]);
+});
+
+test("variables of .env are the process's own, and SIGTERM ends a process with two names on the bus", async () => {
+  const folder = oldFolder("uap_4");
+  writeFileSync(join(folder, ".env"), "FROM_FILE=yes\nREDIS_DSN=redis://nowhere:1\n");
+  const old = run("old_uap", { SECOND: "uap_5" }, folder);
+  const lab = await ready("uap_4");
+  await ready("uap_5");
+  assert.equal((await lab.call("uap_4", "from_file")).result, "yes");
+  assert.equal(await old.end("SIGTERM"), 0, old.output);
 });
 
 test("rpc.durable has an original listener take the durable stream", async () => {
   const lab = await bed.peer("lab");
-  new Running("old_uap", {}, oldFolder("uap_3", ", durable: true"));
+  run("old_uap", {}, oldFolder("uap_3", ", durable: true"));
   await ready("uap_3");
   await until(async () =>
     ((await lab.link.command(["XINFO", "GROUPS", "events"]).catch(() => [])) as Map<string, any>[]).some((row) => row.get("name") === "uap_3"),

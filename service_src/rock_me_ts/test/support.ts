@@ -69,6 +69,27 @@ export class Peer {
   }
 }
 
+/** A service as a process of its own. */
+export class Running {
+  output = "";
+  readonly process: ChildProcess;
+
+  constructor(argv: string[], cwd: string, env: Record<string, string>) {
+    this.process = spawn(process.execPath, argv, { env: { PATH: process.env.PATH, ...env }, cwd, stdio: ["ignore", "pipe", "pipe"] });
+    for (const stream of [this.process.stdout, this.process.stderr]) stream?.on("data", (chunk) => (this.output += chunk));
+  }
+
+  get alive(): boolean {
+    return this.process.exitCode === null && this.process.signalCode === null;
+  }
+
+  end(signal: NodeJS.Signals): Promise<number | null> {
+    const ended = new Promise<number | null>((resolve) => this.process.once("exit", resolve));
+    this.process.kill(signal);
+    return ended;
+  }
+}
+
 export class Bed {
   readonly folder = mkdtempSync(join(tmpdir(), "rockme-"));
   port = 0;

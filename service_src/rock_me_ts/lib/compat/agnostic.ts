@@ -1,9 +1,9 @@
 import { EventEmitter } from "node:events";
 import { BROADCAST, METHOD_IAMALIVE, METHOD_STATUS, ROLE_LISTENER, SERVICE_DIRECTOR } from "../constants";
-import { RpcTimeout } from "../errors";
+import { RpcRemoteError, RpcTimeout } from "../errors";
 import { dsnFromEnv } from "../redis/address";
 import { readHealth } from "../service/health";
-import { configureLogs, describe } from "../service/logs";
+import { configureLogs, describe, knowSecrets } from "../service/logs";
 import type { Registry, Row } from "../service/registry";
 import { Service } from "../service/service";
 import { readConfig } from "../service/settings";
@@ -11,10 +11,23 @@ import { TheIds } from "./ids";
 import { StubLogger } from "./logger";
 import { StubMeter } from "./meter";
 import { isBandResponse } from "./response";
-import type { AgnosticRPCOptions, LoggerType, MeterFacade, RPCAdapter, RPCErrorDetails, RPCRequestHandler, RPCRequestOptions, RPCRequestParams } from "./types";
+import type {
+  AgnosticRPCOptions,
+  BandResponseData,
+  LoggerType,
+  MeterFacade,
+  RPCAdapter,
+  RPCErrorDetails,
+  RPCRequestHandler,
+  RPCRequestOptions,
+  RPCRequestParams,
+} from "./types";
 
 /** Milliseconds that a request waits for its answer unless told otherwise. */
 const REQUEST_TIMEOUT = 200;
+
+/** The package's own handlers of signals: a process may have several RPCAgnostic, the last to stop ends it. */
+const handlers = new Set<Function>();
 
 /** What carries messages: it belongs to the RPCAgnostic that is set up with it, and emits `message` for each that came. */
 export class RPCAdapterRedis implements RPCAdapter {
@@ -99,6 +112,7 @@ export class RPCAgnostic {
     const config = readConfig({ name: this.name, redis_dsn: dsn, service_group: options.service_group, rpc: { listen_all: !options.durable } }, process.env);
     if (options.listen_direct === false) this.log.warn("rpc.listen_direct: false has no effect; a service always hears its own name");
     const channels = (options.channels ?? []).filter((channel) => channel !== BROADCAST || !options.durable);
+    knowSecrets(process.env);
     configureLogs(config.logLevel, true);
     this.onSignals(engine);
     await engine.start(config, { port: false, channels });
@@ -108,10 +122,12 @@ export class RPCAgnostic {
   private onSignals(engine: Service): void {
     for (const signal of ["SIGTERM", "SIGINT"] as const) {
       const handler = async () => {
-        if (process.listenerCount(signal) > 1) return;
+        if (process.listeners(signal).some((other) => !handlers.has(other))) return;
         await engine.stop(signal);
-        process.exit(0);
+        handlers.delete(handler);
+        if (!process.listeners(signal).some((other) => handlers.has(other))) process.exit(0);
       };
+      handlers.add(handler);
       process.on(signal, handler);
     }
   }
@@ -131,6 +147,7 @@ export class RPCAgnostic {
       takesLists: true,
       ...(listens ? { maxAttempts: 10, inFlight: 1 } : {}),
     });
+    if (listens) engine.listen();
   }
 
   /** The service's own status, with what it leaves out. */
@@ -168,7 +185,9 @@ export class RPCAgnostic {
       return unwrap(await engine.rpc.call(target, method, params, { timeout }));
     } catch (error) {
       this.meter.tick("rpc.error");
-      throw error instanceof RpcTimeout ? new Error("Request timeout", { cause: error }) : error;
+      if (error instanceof RpcTimeout) throw new Error("Request timeout", { cause: error });
+      if (error instanceof RpcRemoteError) error.message = error.remoteMessage; // as the peer wrote it; its detail is in `data`
+      throw error;
     } finally {
       note();
     }
@@ -192,7 +211,9 @@ export class RPCAgnostic {
   }
 }
 
-/** Returns a typed `data` reply's object; any other reply as it is. */
+/** Returns a typed `data` reply's object where nothing is lost by it: a status and headers are for whoever answers a visitor. */
 function unwrap(result: any): any {
-  return isBandResponse(result) && result.type__ === "data" && typeof result.data === "object" && result.data !== null ? result.data : result;
+  if (!isBandResponse(result) || result.type__ !== "data" || typeof result.data !== "object" || result.data === null) return result;
+  const { statusCode = 200, headers, contentType, data } = result as BandResponseData;
+  return statusCode === 200 && !headers?.length && !contentType ? data : result;
 }

@@ -9,6 +9,7 @@ export class AppConfig<T = {}> {
   constructor(options: AppConfigOptions = {}) {
     const environment = readEnvironment(process.cwd());
     this.env = environmentName(environment);
+    for (const [name, value] of Object.entries(environment)) process.env[name] ??= value; // the original's dotenv: services read them there
     this.config = readFiles(process.cwd(), environment, options.vars, options.dir ?? "config") as AbstractConfig<ImplicitConfig & T>;
   }
 

@@ -1,7 +1,7 @@
 /** Calls from other services. */
 
 import { crc32 } from "node:zlib";
-import { BROADCAST, ENRICH, METHOD_BATCH, SERVICE_DIRECTOR } from "../constants";
+import { METHOD_BATCH, SERVICE_DIRECTOR } from "../constants";
 import { InvalidParams, RpcError } from "../errors";
 import type { RedisLink } from "../redis/link";
 import { describe, logger, maskText } from "../service/logs";
@@ -141,8 +141,8 @@ export class RpcServer {
     }
     const exposed = this.registry.methods.get(method) ?? (method === METHOD_BATCH ? this.batchMethod : undefined);
     if (!exposed) {
-      // On a fan-out channel it is not ours to refuse.
-      if (channel !== ENRICH && channel !== BROADCAST) this.refuse(message, from, METHOD_NOT_FOUND, `${this.name} has no method '${method}'`);
+      // On a channel that several services hear it is not ours to refuse.
+      if (channel === this.name || channel.includes(SEPARATOR)) this.refuse(message, from, METHOD_NOT_FOUND, `${this.name} has no method '${method}'`);
       return;
     }
     const params = message.params ?? {};

@@ -69,6 +69,7 @@ export class Service {
   private startedAt = Date.now();
   private instance = randomBytes(4).toString("hex");
   private http: HttpPort | null = null;
+  private feeds: ListenerCall[] = [];
   private limit: LetterLimit | null = null;
   private letters: DeadLetters | null = null;
   private readonly timers: NodeJS.Timeout[] = [];
@@ -139,7 +140,7 @@ export class Service {
     this.rpc.replyChannel = instanceChannel(config.name, this.instance);
     this.server.group = config.serviceGroup;
     this.addMethods();
-    const feeds = this.findFeeds(config);
+    this.feeds = this.findFeeds(config);
     this.metrics.failures.begin();
     this.schemas = schemas(this.registry);
     for (const setup of this.registry.setups) await this.runOnce("setup", setup, SETUP_TIMEOUT);
@@ -151,20 +152,27 @@ export class Service {
     this.server.listen(config.name, channels);
     await this.link.subscribe(...channels, this.rpc.replyChannel, PRESENCE_CHANNEL);
     this.presence.start(config.name, this.instance);
-    const address = parseAddress(config.redisDsn);
-    this.link.start(address);
-    const consumer = `${config.name}-${hostname()}`;
-    this.listeners = feeds.map((feed) => {
-      const start = config.eventsFrom || feed.exposed.start || "$";
-      return new StreamListener(config.name, consumer, feed, this.metrics, this.link, start, this.limit);
-    });
-    for (const listener of this.listeners) listener.run(address);
-    if (feeds.length) this.limit?.start();
+    this.link.start(parseAddress(config.redisDsn));
+    this.listen();
     this.beat();
     this.endCrontabs = startCrontabs(this.registry, this.metrics, this.signal);
     for (const worker of this.registry.workers) void this.runOnce("worker", worker);
     this.state = STATUS_RUNNING;
     logger.info({ name: config.name, port: this.port, methods: this.registry.methods.size, ms: Date.now() - this.startedAt }, "service_started");
+  }
+
+  /** Begins to consume the durable stream, where there is a listener: an original's may be registered long after the start. */
+  listen(): void {
+    const { config, link } = this;
+    if (!config || !link.address || this.listeners.length || this.state === STATUS_STOPPING) return;
+    if (!this.feeds.length) this.feeds = this.findFeeds(config);
+    const consumer = `${config.name}-${hostname()}`;
+    this.listeners = this.feeds.map((feed) => {
+      const start = config.eventsFrom || feed.exposed.start || "$";
+      return new StreamListener(config.name, consumer, feed, this.metrics, link, start, this.limit);
+    });
+    for (const listener of this.listeners) listener.run(link.address);
+    if (this.listeners.length) this.limit?.start();
   }
 
   /** Resolves when the service has stopped. */

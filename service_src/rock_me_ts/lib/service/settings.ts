@@ -87,8 +87,9 @@ function yamlFiles(folder: string): string[] {
 
 function readFile(path: string, shown: string, names: Mapping): Mapping {
   const text = readFileSync(path, "utf8");
+  // Only where Python services have theirs: files of originals in config/ may hold templates of another kind.
   const jinja = text.split("\n").findIndex((line) => !line.trimStart().startsWith("#") && /\{\{|\{%/.test(line));
-  if (jinja >= 0) {
+  if (jinja >= 0 && !shown.includes("/")) {
     throw new SettingsError(`${shown}, line ${jinja + 1}: this is a template of Jinja, as Python services have it; write <%= env.PORT %> for {{PORT}}`);
   }
   const yaml = loadYaml(render(text, shown, names), shown);

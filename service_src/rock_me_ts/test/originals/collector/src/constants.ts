@@ -1,0 +1,4 @@
+export const SERVICE_NAME = "front";
+export const IN_GENERIC = "in.gen";
+export const ENRICH = "enrich";
+export const ENRICH_TIMEOUT = 1000;

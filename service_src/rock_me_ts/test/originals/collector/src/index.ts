@@ -1,0 +1,5 @@
+import "reflect-metadata";
+import { appServer } from "@app/AppServer";
+
+appServer.setup();
+appServer.start();
