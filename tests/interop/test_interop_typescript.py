@@ -60,6 +60,10 @@ def python_twin() -> Service:
         return twin.presence.replicas()
 
     @twin.expose()
+    async def tell(to, params):
+        await twin.rpc.notify(to, "heard", **params)
+
+    @twin.expose()
     async def relay(to, method):
         return await twin.rpc.call(to, method, {"n": 7})
 
@@ -143,6 +147,119 @@ async def test_they_answer_alike(both):
         assert "no such place" in error["data"].pop("message")
         answers.append([json.dumps(one, ensure_ascii=False).replace(name, "NAME") for one in [*found, error]])
     assert answers[1] == answers[0]
+
+
+NO_METHOD = '"error":{"code":-32601,"message":"Method not found","data":{"message":"NAME has no method \'%s\'"}}'
+NO_OBJECT = (
+    '"error":{"code":-32602,"message":"Invalid params",'
+    '"data":{"message":"params must be an object of named arguments"}}'
+)
+NO_JSONRPC = '"error":{"code":-32600,"message":"Invalid Request","data":{"message":"jsonrpc must be \\"2.0\\""}}'
+RECORDED = {
+    "a request of the original's front": (
+        '{"jsonrpc":"2.0","from":"lab","to":"NAME","id":"ci4","method":"NAME:echo:lab","params":{"key":"in.gen.x","c":"Ж"}}',
+        '{"jsonrpc":"2.0","result":{"key":"in.gen.x","c":"Ж"},"id":"ci4","from":"NAME","to":"lab"}',
+    ),
+    "a request of the original's director": (
+        '{"jsonrpc": "2.0", "method": "NAME:echo:lab", "params": {"a": "\\u0416 \\/"}, "id": "41"}',
+        '{"jsonrpc":"2.0","result":{"a":"Ж /"},"id":"41","from":"NAME","to":"lab"}',
+    ),
+    "no params": (
+        '{"jsonrpc":"2.0","from":"lab","to":"NAME","id":"1","method":"NAME:echo:lab"}',
+        '{"jsonrpc":"2.0","result":{},"id":"1","from":"NAME","to":"lab"}',
+    ),
+    "params are null, the id is a number": (
+        '{"jsonrpc":"2.0","params":null,"from":"lab","to":"NAME","id":99999,"method":"NAME:echo:lab"}',
+        '{"jsonrpc":"2.0","result":{},"id":99999,"from":"NAME","to":"lab"}',
+    ),
+    "a method of one part, the id is null": (
+        '{"jsonrpc":"2.0","method":"echo","params":{"n":1},"from":"lab","to":"NAME","id":null}',
+        '{"jsonrpc":"2.0","result":{"n":1},"id":null,"from":"NAME","to":"lab"}',
+    ),
+    "the method's parts win over the fields": (
+        '{"jsonrpc":"2.0","method":"NAME:echo:lab","params":{},"from":"nobody","to":"nowhere","id":"2"}',
+        '{"jsonrpc":"2.0","result":{},"id":"2","from":"NAME","to":"lab"}',
+    ),
+    "a typed reply": (
+        '{"jsonrpc":"2.0","from":"lab","to":"NAME","id":"3","method":"NAME:go:lab","params":{"name":"x"}}',
+        (
+            '{"jsonrpc":"2.0","result":{"type__":"data","statusCode":201,"data":{"name":"x"}},'
+            '"id":"3","from":"NAME","to":"lab"}'
+        ),
+    ),
+    "params are a list": (
+        '{"jsonrpc":"2.0","method":"NAME:echo:lab","params":[1],"id":"4"}',
+        f'{{"jsonrpc":"2.0",{NO_OBJECT},"id":"4","from":"NAME","to":"lab"}}',
+    ),
+    "another version": (
+        '{"jsonrpc":"1.0","method":"NAME:echo:lab","params":{},"id":"5"}',
+        f'{{"jsonrpc":"2.0",{NO_JSONRPC},"id":null,"from":"NAME","to":"lab"}}',
+    ),
+} | {
+    f"the method {name}": (
+        f'{{"jsonrpc":"2.0","method":"NAME:{name}:lab","params":{{}},"id":"6"}}',
+        f'{{"jsonrpc":"2.0",{NO_METHOD % name},"id":"6","from":"NAME","to":"lab"}}',
+    )
+    for name in ("nothing", "constructor", "__proto__", "toString", "hasOwnProperty")
+}
+UNANSWERED = [
+    '{"jsonrpc":"2.0","from":"lab","to":"NAME","method":"NAME:echo:lab","params":{}}',  # a notification
+    '{"jsonrpc":"2.0","to":"NAME","id":"1","method":"echo","params":{}}',  # nobody to answer to
+    '{"jsonrpc":"2.0","method":"other:echo:lab","params":{},"id":"1"}',
+    '{"jsonrpc":"2.0","result":1,"id":"never-asked","from":"lab","to":"NAME"}',
+    "{", "[1", "null", "7", '"text"', "[null, 3]", "\u0000", "", '{"jsonrpc":"2.0","method":"NAME:echo:lab","params":{',
+]  # fmt: skip
+
+
+async def test_recorded_requests_get_the_same_bytes_from_both(both):
+    """Every form of a request, and what is no request; of either language the same answer, byte for byte."""
+    lab, names = both
+    for name in names:
+        for what, (request, reply) in RECORDED.items():
+            got = await lab.ask(name, request.replace("NAME", name))
+            assert got.decode() == reply.replace("NAME", name), f"{name}: {what}"
+        for bad in UNANSWERED:
+            await lab.publish(name, bad.replace("NAME", name))
+        assert (await lab.call(name, "echo", n=1))["result"] == {"n": 1}
+        assert lab.messages.empty(), name
+
+
+async def test_both_send_the_same_bytes_and_understand_the_same_replies(both, peer):
+    """A request and a notification to an original peer differ by name and id only; so does what its replies become."""
+    lab, names = both
+    original = await peer("original")
+    replies = [
+        '"result":{"u":"https:\\/\\/a.b\\/c","c":"\\u0416","n":NaN}',
+        '"result":{"type__":"data","headers":[],"statusCode":200,"data":{"a":1}}',
+        '"result":null', '"result":false', '"result":""', '"result":0',
+        '"error":{"code":-32601,"message":"Method not found"}',
+        '"error":{"code":0,"message":"x is not defined","data":"ReferenceError: at \\/app\\/x.js:1"}',
+        '"error":{"code":0,"data":{}}',
+    ]  # fmt: skip
+    seen = []
+    for name in names:
+        said: list[str] = []
+        for reply in replies:
+            ask = {
+                "jsonrpc": "2.0",
+                "method": f"{name}:relay:lab",
+                "params": {"to": "original", "method": "m"},
+                "id": "7",
+            }
+            await lab.publish(name, ask)
+            raw = (await original.next()).decode()
+            number = json.loads(raw)["id"]
+            said.append(raw.replace(json.dumps(number), "ID"))
+            await original.publish(
+                name, f'{{"id":{json.dumps(number)},"jsonrpc":"2.0","from":"original","to":"{name}",{reply}}}'
+            )
+            answer = json.loads(await lab.next())
+            said.append(json.dumps(answer.get("error", answer.get("result"))).replace("NaN", "null"))
+        for params in ({}, {"a": [1.5, "Ж", None, True]}):
+            await lab.call(name, "tell", to="original", params=params)
+            said.append((await original.next()).decode())
+        seen.append([one.replace(name, "NAME") for one in said])
+    assert seen[1] == seen[0]
 
 
 async def test_they_call_each_other(both):

@@ -15,6 +15,7 @@ expose("fails", () => {
   throw new RangeError("no such place");
 });
 expose("replicas", () => rpc.presence.replicas());
+expose("tell", ({ to, params }) => rpc.notify(to, "heard", params));
 expose("relay", ({ to, method }) => rpc.call(to, method, { n: 7 }));
 if (process.env.LISTEN) expose.listener({ batch: 10, maxAttempts: 1 }, async (events) => {
   if (events.some(({ n }) => n === 13)) throw new Error("unlucky");
