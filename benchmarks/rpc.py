@@ -1,8 +1,10 @@
 """Calls a second and latency of ours, of a naive redis-py loop and of NATS, side by side in one run.
 
 Each system has one server process, one client process and its broker; the same payload (an enrich call), the same event
-loop (uvloop). `ours_batch` is ours with 100 calls a message. Rounds alternate between the systems, so that a machine
-that slows down slows all of them; the median round counts.
+loop (uvloop). `ours_batch` is ours with 100 calls a message. `node` and `node_batch` are the same with both ends on the
+TypeScript framework. `enricher` and `node_enricher` are one enricher in Python and in TypeScript, which a Python client
+asks as front does; they are compared by calls per CPU second of the enricher, so that the client does not count. Rounds
+alternate between the systems, so that a machine that slows down slows all of them; the median round counts.
 """
 
 from __future__ import annotations
@@ -15,15 +17,22 @@ import subprocess
 import sys
 from typing import Any
 
-from servers import nats_server, process, python, redis_server
+from servers import nats_server, node, process, python, redis_server
 
 WINDOWS = (1, 100, 1000)
-SYSTEMS = ("ours", "ours_batch", "naive", "nats")
+SYSTEMS = ("ours", "ours_batch", "node", "node_batch", "enricher", "node_enricher", "naive", "nats")
+
+
+def peer(role: str, system: str, *argv: str) -> tuple[str, ...]:
+    """Return the command line of one end."""
+    if system.startswith("node") and (role, system) != ("client", "node_enricher"):
+        return node("rpc_node.cjs", role, system, *argv)
+    return python("rpc_peers.py", role, system.removeprefix("node_"), *argv)
 
 
 def one_round(system: str, port: int, broker: int, server: int, window: int, seconds: float) -> dict[str, Any]:
     """Run one client and return its figures."""
-    client = python("rpc_peers.py", "client", system, str(port), str(window), str(seconds), str(server), str(broker))
+    client = peer("client", system, str(port), str(window), str(seconds), str(server), str(broker))
     done = subprocess.run(client, capture_output=True, text=True, check=False, timeout=seconds + 60)
     if done.returncode:
         raise SystemExit(f"the client of {system} failed:\n{done.stderr[-2000:]}")
@@ -37,17 +46,11 @@ def run(rounds: int, seconds: float) -> dict[str, dict[int, dict[str, float]]]:
     with contextlib.ExitStack() as stack:
         redis_port, redis = stack.enter_context(redis_server())
         nats_port, nats = stack.enter_context(nats_server())
-        ports = {
-            "ours": (redis_port, redis),
-            "ours_batch": (redis_port, redis),
-            "naive": (redis_port, redis),
-            "nats": (nats_port, nats),
-        }
         for window in WINDOWS:
             for _ in range(rounds):
                 for system in SYSTEMS:
-                    port, broker = ports[system]
-                    with process(*python("rpc_peers.py", "server", system, str(port))) as server:
+                    port, broker = (nats_port, nats) if system == "nats" else (redis_port, redis)
+                    with process(*peer("server", system, str(port))) as server:
                         figures = one_round(system, port, broker.pid, server.pid, window, seconds)
                     found[system][window].append(figures)
     return {
@@ -68,6 +71,15 @@ def ratios(found: dict[str, dict[int, dict[str, float]]]) -> dict[str, float]:
             ratio[f"vs_{other}_w{window}"] = ours[window]["per_s"] / found[other][window]["per_s"]
     for window in (100, 1000):
         ratio[f"batch_vs_nats_w{window}"] = found["ours_batch"][window]["per_s"] / found["nats"][window]["per_s"]
+    for window in WINDOWS:
+        ratio[f"node_vs_ours_w{window}"] = found["node"][window]["per_s"] / ours[window]["per_s"]
+    for window in (100, 1000):
+        ratio[f"node_batch_vs_ours_w{window}"] = (
+            found["node_batch"][window]["per_s"] / found["ours_batch"][window]["per_s"]
+        )
+        each = [found[name][window] for name in ("node_enricher", "enricher")]
+        node_per_cpu, ours_per_cpu = (figures["per_s"] / figures["server_cpu"] for figures in each)
+        ratio[f"node_enricher_vs_ours_w{window}"] = node_per_cpu / ours_per_cpu
     ratio["batch_vs_ours_w1000"] = found["ours_batch"][1000]["per_s"] / ours[1000]["per_s"]
     return {key: round(value, 2) for key, value in ratio.items()}
 
@@ -79,14 +91,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()
     found = run(options.rounds, options.seconds)
-    print(f"{'system':10} {'window':>6} {'calls/s':>9} {'p50 us':>8} {'p99 us':>8}   CPU: client server broker")
+    print(f"{'system':14} {'window':>6} {'calls/s':>9} {'p50 us':>8} {'p99 us':>8}   CPU: client server broker")
     for system, windows in found.items():
         for window, f in windows.items():
             cpu = f"{f['client_cpu']:6.0%} {f['server_cpu']:6.0%} {f['broker_cpu']:6.0%}"
-            print(f"{system:10} {window:6} {f['per_s']:9.0f} {f['p50_us']:8.0f} {f['p99_us']:8.0f}          {cpu}")
+            print(f"{system:14} {window:6} {f['per_s']:9.0f} {f['p50_us']:8.0f} {f['p99_us']:8.0f}          {cpu}")
     ratio = ratios(found)
     for key, value in ratio.items():
-        print(f"{key:18} {value:6.2f}")
+        print(f"{key:28} {value:6.2f}")
     if options.json:
         body = {
             system: {str(window): figures for window, figures in windows.items()} for system, windows in found.items()

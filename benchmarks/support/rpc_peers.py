@@ -126,6 +126,43 @@ async def ours_batch_client(port: int, window: int, seconds: float) -> dict[str,
     return {**figures, "calls": figures["calls"] * BATCH, "per_s": figures["per_s"] * BATCH}
 
 
+# --- an enricher, asked as front asks: what is asked in one turn of the loop leaves as one message
+
+
+async def enricher_server(port: int) -> None:
+    from band.service.config import ServiceConfig
+    from band.service.lifecycle import Service
+
+    service = Service()
+
+    @service.expose.enricher(keys=["in.gen.track"], props={"ua": "td.ua"})
+    def enrich(ua: Any, **_params: Any) -> Any:
+        return dict(word.split("/") for word in ua.split(" ") if "/" in word)
+
+    await service.run(ServiceConfig(name="echo", host="127.0.0.1", port=0, redis_dsn=f"redis://127.0.0.1:{port}"))
+
+
+async def enricher_client(port: int, window: int, seconds: float) -> dict[str, float]:
+    from band.service.config import ServiceConfig
+    from band.service.lifecycle import Service
+
+    service = Service()
+    await service.start(ServiceConfig(name="bench", host="127.0.0.1", port=0, redis_dsn=f"redis://127.0.0.1:{port}"))
+    await service.link.ready(5)
+    while not service.presence.knows("echo"):
+        await asyncio.sleep(0.05)
+    found = await service.rpc.scatter("enrich", "enrich", PARAMS, expect={"echo"}, timeout=5)
+    assert found.results["echo"]["Chrome"] == "120.0.0.0", found
+
+    async def call() -> None:
+        found = await service.rpc.scatter("enrich", "enrich", PARAMS, expect={"echo"}, timeout=5, raw=True)
+        assert len(found.results) == 1
+
+    figures = await measure(call, window, seconds)
+    await service.stop()
+    return figures
+
+
 # --- a naive loop on redis-py: what one writes first
 
 

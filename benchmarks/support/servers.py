@@ -83,6 +83,13 @@ def python(script: str, *argv: str) -> tuple[str, ...]:
     return (sys.executable, str(HERE / script), *argv)
 
 
+def node(script: str, *argv: str) -> tuple[str, ...]:
+    """Return the command line of a script of this folder that needs Node.js and the TypeScript framework."""
+    if not (HERE.parents[1] / "service_src/rock_me_ts/dist/index.js").exists():
+        raise SystemExit("the TypeScript framework is not built: run bin/test node first")
+    return (need("node", "nodejs"), str(HERE / script), *argv)
+
+
 def cpu_seconds(pid: int) -> float:
     """Return the CPU seconds (user and system) that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
