@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -165,3 +166,66 @@ async def test_the_bench_calls_enriches_listens_and_stands_in() -> None:
         assert await bench.call("where", ip="192.0.2.9") == {"country_iso": "GB", "ip": "192.0.2.9"}
         with pytest.raises(RpcRemoteError, match="no luck"):
             await bench.call("broken")
+
+
+@pytest.fixture
+def fake_npm(tmp_path: Path) -> dict[str, str]:
+    """An npm that notes what it was asked for; `npm pack` leaves a file."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    npm = folder / "npm"
+    npm.write_text(
+        f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n'
+        f'[ "$1" != pack ] || touch "$3/made.tgz"\n[ ! -e {tmp_path}/broken ]\n'
+    )
+    npm.chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def test_new_in_typescript_lays_the_package_beside_the_service(tmp_path: Path, fake_npm: dict[str, str]) -> None:
+    """Everything that it takes is there, nothing names a registry, and the package lies in vendor/."""
+    done = run_band("new", "--ts", "visits", cwd=tmp_path, **fake_npm)
+    assert (done.returncode, done.stderr) == (0, "")
+    home = tmp_path / "visits"
+    made = {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()}
+    assert made == {
+        "package.json", "tsconfig.json", "config.yml", "band.yml", "Dockerfile", ".dockerignore", ".gitignore",
+        ".env.example", "src/main.ts", "src/handlers.ts", "test/visits.test.ts", "vendor/made.tgz",
+    }  # fmt: skip
+    manifest = json.loads((home / "package.json").read_text())
+    assert manifest["dependencies"]["@rockstat/rock-me-ts"].startswith("file:vendor/rockstat-rock-me-ts-2.")
+    assert "npm install && npm test" in done.stdout
+    assert not [path for path in home.rglob("*") if path.is_file() and "@NAME@" in path.read_text()]
+
+
+def test_without_npm_or_with_one_that_fails_the_service_is_written_all_the_same(
+    tmp_path: Path, fake_npm: dict[str, str]
+) -> None:
+    """The director can build it; what is missing here is said."""
+    nowhere = run_band("new", "--ts", "one", cwd=tmp_path, PATH="/nonexistent")
+    assert nowhere.returncode == 0
+    assert "there is no npm here: install Node.js 20 and npm, then run (cd " in nowhere.stdout
+    (tmp_path / "broken").touch()
+    failed = run_band("new", "--ts", "two", cwd=tmp_path, **fake_npm)
+    assert failed.returncode == 0
+    assert re.search(r"npm \w+.* failed in ", failed.stdout)
+    assert (tmp_path / "two" / "src" / "main.ts").is_file()
+
+
+def test_run_of_a_folder_with_package_json_builds_first(tmp_path: Path, fake_npm: dict[str, str]) -> None:
+    """What is missing is said; npm is not between a script and its signals; a failed build starts nothing."""
+    home = tmp_path / "ts"
+    home.mkdir()
+    manifest = home / "package.json"
+    manifest.write_text("{}")
+    assert "run npm install there" in run_band("run", "ts", cwd=tmp_path, **fake_npm).stderr
+    (home / "node_modules" / ".bin").mkdir(parents=True)
+    assert 'neither a script "start" nor "main"' in run_band("run", "ts", cwd=tmp_path, **fake_npm).stderr
+    manifest.write_text(json.dumps({"scripts": {"build": "tsc", "start": "hello"}}))
+    hello = home / "node_modules" / ".bin" / "hello"
+    hello.write_text("#!/bin/sh\necho started\n")
+    hello.chmod(0o755)
+    assert run_band("run", "--no-reload", "ts", cwd=tmp_path, **fake_npm).stdout == "started\n"
+    assert (tmp_path / "asked").read_text() == "run --silent build\n"
+    (tmp_path / "broken").touch()
+    assert run_band("run", "--no-reload", "ts", cwd=tmp_path, **fake_npm).stdout == ""

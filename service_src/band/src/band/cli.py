@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command == "new":
         from band.commands.develop import run_new
 
-        return run_new(options.name, options.folder)
+        return run_new(options.name, options.folder, ts=options.ts)
     if options.command == "run":
         from band.commands.develop import run_service
 
@@ -46,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--prefix", default=os.environ.get("HTTP_PREFIX", ""), help="URL prefix of /health")
     new = commands.add_parser("new", help="create a working service with tests")
     new.add_argument("name")
+    new.add_argument(
+        "--ts", action="store_true", help="in TypeScript, with the package in vendor/ (needs Node.js 20 and npm)"
+    )
     new.add_argument(
         "--in", dest="folder", type=Path, default=Path(), help="where to create it (default: the current folder)"
     )

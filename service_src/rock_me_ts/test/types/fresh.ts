@@ -6,6 +6,8 @@ import {
   health,
   type InvalidParams,
   logger,
+  Reject,
+  Retry,
   type RpcRemoteError,
   redis,
   response,
@@ -38,6 +40,8 @@ expose.listener({ batch: 500, linger: 1, maxAttempts: 10, inFlight: 2, personal:
   return events.map((event) => event.uid.length);
 });
 expose.listener((event) => event.time.toFixed());
+expose.listener({ timeout: 10, backoff: 1, backoffMax: 60, start: new Date() }, (event) => event.uid.length);
+expose.listener({ start: "beginning" }, () => {});
 expose("top", { params: Top }, async ({ limit }, { from }) => limit.toFixed() + from);
 expose("plain", (params) => params);
 health("queue", () => ({ status: "ok", waiting: 1 }));
@@ -56,6 +60,12 @@ export async function main(): Promise<void> {
   settings<{ url: string }>().url.length;
   const bench = await running("./handlers.js");
   await bench.enrich(makeEvent("in.gen.track.page", { uid: "1" }));
+  const [id]: string[] = await bench.append(makeEvent());
+  await bench.settled();
+  const letters = await bench.deadLetters();
+  const { replayed } = await bench.replayDeadLetters({ ids: letters.map((letter) => letter.stream_id) });
+  if (replayed && id) throw new Retry({ after: 30 });
+  if (letters[0].reason) throw new Reject("why");
   captureLogs().stop();
   await start();
 }
