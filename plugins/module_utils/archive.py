@@ -1,6 +1,6 @@
-"""A backup's archive: a compressed tar with a manifest of hashes, sealed by a passphrase where one is given.
+"""A backup's archive: a compressed tar with a manifest of hashes, encrypted if there is a passphrase.
 
-Sealed it is what `openssl enc -aes-256-ctr -pbkdf2 -iter 600000` writes, followed by 32 bytes of HMAC-SHA256 over
+Encrypted, it is what `openssl enc -aes-256-ctr -pbkdf2 -iter 600000` writes, followed by 32 bytes of HMAC-SHA256 over
 all of that: it is checked before anything is deciphered, and openssl alone opens it (docs/backup.md says how).
 """
 
@@ -44,7 +44,7 @@ def unpack(archive: str, folder: str) -> dict[str, Any]:
 
 
 def is_sealed(path: str) -> bool:
-    """Tell whether a file is sealed by a passphrase."""
+    """Return whether a file is encrypted."""
     with open(path, "rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 
@@ -62,10 +62,10 @@ def seal(source: str, target: str, passphrase: str) -> None:
 
 
 def unseal(source: str, target: str, passphrase: str) -> None:
-    """Check the seal and decipher.
+    """Verify and decrypt.
 
     Raises:
-        ArchiveError: the passphrase is another one, or somebody changed the file; openssl failed.
+        ArchiveError: the passphrase is wrong, the file was changed, or openssl failed.
     """
     size = os.path.getsize(source) - MAC_SIZE
     with open(source, "rb") as file:

@@ -1,4 +1,4 @@
-"""What a bundle holds: a repository for apt, and the list of every package inside (SBOM)."""
+"""The contents of a bundle: a repository for apt, and a list of every package (SBOM)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from ansible_collections.rockstat.band.plugins.module_utils.manifest import CHUNK, sha256_of
 
-# Lists what an image holds: Debian's packages, and those of the Python that runs there.
+# Lists the packages of an image: Debian's, and those of its Python.
 INVENTORY = r"""
 dpkg-query --show --showformat 'deb ${Package} ${Version} ${Architecture}\n'
 if command -v python >/dev/null; then python - <<'END'
@@ -46,7 +46,7 @@ def _field(text: str, name: str) -> str:
 
 
 def component(kind: str, name: str, version: str, architecture: str, holder: str) -> dict[str, Any]:
-    """One entry of the list of what is inside (CycloneDX), with the file or image that holds it."""
+    """One entry of the list (CycloneDX), with the file or image that contains it."""
     where = f"?arch={architecture}" if kind == "deb" else ""
     space = "debian/" if kind == "deb" else ""
     return {
@@ -65,7 +65,7 @@ def components_of(listing: str, holder: str) -> list[dict[str, Any]]:
 
 
 def write_sbom(path: str, components: list[dict[str, Any]]) -> None:
-    """Write the list of what is inside, one entry a package, version and holder."""
+    """Write the list, one entry per package, version and containing file or image."""
     unique = {(one["purl"], one["properties"][0]["value"]): one for one in components}
     document = {
         "bomFormat": "CycloneDX",

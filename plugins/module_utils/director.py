@@ -9,12 +9,12 @@ from urllib.error import HTTPError, URLError
 
 from ansible.module_utils.urls import open_url
 
-# A Redis that answers and takes no writes goes on so: its memory or its disk is full.
+# A Redis that refuses writes does not recover by waiting: its memory or its disk is full.
 REFUSES_FOR = 10.0
 
 
 class DirectorError(Exception):
-    """The director refused, failed or did not answer. `status` is 0 when there was no answer at all."""
+    """The director refused, failed or did not respond. `status` is 0 if there was no response at all."""
 
     def __init__(self, message: str, status: int = 0, log: list[str] | None = None) -> None:
         super().__init__(message)
@@ -40,10 +40,10 @@ class Director:
             self._headers["Authorization"] = f"Bearer {token}"
 
     def get(self, path: str, timeout: float = 10.0) -> Any:
-        """GET a path; the answer, read as JSON or else as text.
+        """GET a path; returns the response as JSON or else as text.
 
         Raises:
-            DirectorError: it did not answer, or answered with an error.
+            DirectorError: it did not respond, or responded with an error.
         """
         return self._request("GET", path, None, timeout)
 
@@ -52,7 +52,7 @@ class Director:
         return self._request("POST", path, json.dumps(body or {}), timeout)
 
     def wait(self, seconds: float, pause: float = 0.25) -> dict[str, Any]:
-        """Wait until the director is there and has read what should run; its health.
+        """Wait until the director is available and has loaded the desired state; returns its health.
 
         Raises:
             DirectorError: it was not within this time.

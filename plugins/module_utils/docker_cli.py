@@ -37,9 +37,9 @@ def run(
     env: Mapping[str, str] | None = None,
     timeout: int = 0,
 ) -> Answer:
-    """Run the Docker client, whatever comes of it: code 127 where there is none, 124 after `timeout` seconds.
+    """Run the Docker client and return its result: code 127 if it is missing, 124 after `timeout` seconds.
 
-    What goes to a file of the caller's is not in the answer.
+    Output that is redirected to a file is not part of the result.
     """
     if not shutil.which("docker"):
         return Answer(
@@ -91,7 +91,7 @@ def docker(
 
 
 def version() -> str:
-    """Return the engine's version; nothing where there is no client, or no engine answers."""
+    """Return the engine's version; empty if there is no client, or no engine responds."""
     code, out, _err = run("version", "--format", "{{.Server.Version}}")
     return "" if code else out.strip()
 
@@ -112,6 +112,6 @@ def inspect_all(kind: str, *options: str) -> list[dict[str, Any]]:
 
 
 def containers_of(namespace: str) -> list[dict[str, Any]]:
-    """Return the containers of a namespace, inspected; none where there is no Docker."""
+    """Return the inspected containers of a namespace; none if there is no Docker."""
     listed = run("container", "ls", "--all", "--quiet", "--filter", f"label=band.namespace={namespace}")
     return inspect("container", *listed.out.split())

@@ -50,7 +50,7 @@ def extract(tar: tarfile.TarFile, folder: str, *, as_packed: bool = False) -> No
     """Unpack plain files below a folder; with `as_packed` also folders and links, all with their owners and modes.
 
     Raises:
-        ArchiveError: an entry is of another kind, or leads out of the folder.
+        ArchiveError: an entry is of another kind, or leads outside the folder.
     """
     for entry in tar:
         path = os.path.normpath(os.path.join(folder, entry.name))

@@ -1,4 +1,4 @@
-"""Which services an inventory has named on this host, as a file there: what somebody ran by hand is not in it."""
+"""The file that lists the services named by an inventory on this host, without those run by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ INVENTORY, DEMO = "inventory", "demo"
 
 
 def read(path: str) -> dict[str, str]:
-    """Return by whom each service was named: `inventory` or `demo`. No file is no name."""
+    """Return by whom each service was named: `inventory` or `demo`; empty without the file."""
     try:
         with open(path, encoding="utf-8") as file:
             return dict(json.load(file)["services"])

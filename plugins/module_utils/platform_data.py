@@ -1,4 +1,4 @@
-"""The platform's data: volumes and Redis as streams into files and out of them."""
+"""The platform's data: volumes and Redis, streamed to and from files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Volume:
         self._image = image
 
     def create(self, labels: dict[str, str]) -> None:
-        """Make it unless it is there."""
+        """Create it unless it exists."""
         options = [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
         docker("volume", "create", *options, self._name)
 
@@ -51,10 +51,10 @@ class Redis:
         self._container = container
 
     def ask(self, *args: str) -> str:
-        """Run one command; its answer as text.
+        """Run one command; returns the reply as text.
 
         Raises:
-            DockerError: Redis did not answer, or refused.
+            DockerError: Redis did not respond, or refused.
         """
         words = " ".join(shlex.quote(arg) for arg in args)
         answer = docker("exec", self._container, "sh", "-c", REDIS_CLI + words).strip()
@@ -68,7 +68,7 @@ class Redis:
         return {key: value.strip() for key, value in lines}
 
     def snapshot(self, file: IO[bytes], seconds: float) -> None:
-        """Write a snapshot of one moment into a file, while Redis goes on working.
+        """Write a consistent snapshot into a file, while Redis keeps running.
 
         Raises:
             DockerError: Redis could not write it, or not within this time.

@@ -1,4 +1,4 @@
-"""Takes secrets out of texts: those that are known by value, and whatever looks like one."""
+"""Removes secrets from text: known values, and everything that looks like a secret."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 MASK = "[redacted]"
-# Shorter ones would take harmless words out of every line.
+# Shorter ones would remove harmless words.
 SHORTEST = 6
 # The same of one line of a secret of several.
 SHORTEST_LINE = 8
@@ -18,7 +18,7 @@ DIRECTORS_RULE = (
     r"|licen[sc]e|api_?key|access_?key|_key$|^key$|_pwd$|^pwd$)"
 )
 SECRET_NAME = re.compile(rf"(?i)({DIRECTORS_RULE}|_dsn$|^dsn$)")
-# Of a service's environment only these are shown: what its author calls a secret of his nobody can know by its name.
+# Only these variables of a service are shown: the names of other secrets cannot be known.
 HARMLESS_ENV = frozenset(
     (
         *("BAND_CONTAINER", "BAND_SERVICE", "HOST", "HTTP_PREFIX", "JOURNAL_DIR", "JSON_LOGS", "LOG_LEVEL", "NAME"),
@@ -81,9 +81,9 @@ def _masked_assignment(found: re.Match[str]) -> str:
 
 
 def secrets_in_environment(lines: list[str], declared: frozenset[str] = frozenset()) -> list[str]:
-    """The values of an environment (`NAME=value` lines) that are secret: by name, declared in band.yml, within a URL.
+    """Return the secret values of an environment (`NAME=value` lines): by name, declared in band.yml, within a URL.
 
-    Each as it is, and as it would stand in JSON or in a URL; of a key of several lines each line too.
+    Each is included as is, and as written in JSON or in a URL; of one with several lines each line too.
     """
     found: list[str] = []
     for line in lines:
@@ -96,7 +96,7 @@ def secrets_in_environment(lines: list[str], declared: frozenset[str] = frozense
 
 
 def _lines(value: str) -> list[str]:
-    """Return the lines of a secret, which a variable often holds with the letters `\\n` between them."""
+    """Return the lines of a secret, which a variable often separates with a literal `\\n`."""
     lines = value.replace("\\r", "\n").replace("\\n", "\n").splitlines()
     return [line for line in lines if len(line.strip()) >= SHORTEST_LINE]
 
@@ -106,7 +106,7 @@ def _forms(value: str) -> tuple[str, ...]:
 
 
 def declared_secrets(labels: dict[str, str]) -> frozenset[str]:
-    """Return the names that `secrets` of a service's band.yml holds, out of its container's labels."""
+    """Return the names in `secrets` of a service's band.yml, from its container's labels."""
     try:
         return frozenset(map(str, json.loads(labels.get("band.spec") or "{}").get("secrets") or ()))
     except (ValueError, AttributeError, TypeError):

@@ -41,10 +41,10 @@ class Service:
         """Bring the service to its state.
 
         Returns:
-            `changed`, `action`, and what the director said where something was done.
+            `changed`, `action`, and the director's response if something was done.
 
         Raises:
-            DirectorError: the director refused, failed or did not answer.
+            DirectorError: the director refused, failed or did not respond.
         """
         if self._args["state"] == "running":
             return self._run()
@@ -53,7 +53,7 @@ class Service:
         return self._end(self._args["state"])
 
     def rollback(self, release: str = "") -> dict[str, Any]:
-        """Go back to a release: the named one, or the one that the director chooses. Raises as `ensure` does."""
+        """Roll back to a release: the named one, or the director's choice. Raises as `ensure` does."""
         current: dict[str, Any] = next((row for row in self.releases() if row["state"] == "current"), {})
         if release and release in (current.get("id"), current.get("spec_hash")):
             return {"changed": False, "action": "nothing", "from_release": release, "to_release": release}
@@ -62,7 +62,7 @@ class Service:
         if not self._check:
             self._director.post(path, wanted, timeout=self._timeout)
             self._await_health()
-        # Two releases may have one image and other settings: then the id alone does not tell them apart.
+        # Two releases may have the same image and different settings: the id alone does not distinguish them.
         same = target["release"] == current.get("id")
         shown = [
             f"{one} ({row.get('spec_hash')})" if same else str(one)
@@ -85,7 +85,7 @@ class Service:
             raise
 
     def difference(self, action: str, *, there: bool = True) -> dict[str, str]:
-        """Return what a diff shows: names, not values, since an environment holds secrets. `there`: a director is."""
+        """Return the diff: names, not values, since an environment has secrets. `there`: a director is available."""
         now = (self._current() if there else None) or {}
         before = [f"state: {now.get('state', 'absent')}"]
         if self._args["state"] != "running":
@@ -115,7 +115,7 @@ class Service:
         told: dict[str, Any] = self._director.post(f"{path}?dry_run=1", body, timeout=60.0)
         would, result = str(told["would"]), {}
         if held := told.get("held"):
-            # What the folder holds was rolled back: /run would deploy it again, so only what serves is kept up.
+            # The contents were rolled back: /run would deploy them again, so only the running release is kept up.
             result["held"] = _held(held)
             path, body = f"/{would}/{self._name}", {}
         result["action"] = would
@@ -145,7 +145,7 @@ class Service:
         return None if answer.get("state") == "external" and answer.get("wanted") == "unknown" else answer
 
     def _await_health(self) -> None:
-        """Wait until the director calls it well; it answered its first call already."""
+        """Wait until the director reports it as healthy; it is ready already."""
         deadline = time.monotonic() + self._timeout
         word = ""
         while self._wait:
@@ -158,7 +158,7 @@ class Service:
 
 
 def _key(row: dict[str, Any]) -> str:
-    """Return what tells a release from others: two may have one image and other settings."""
+    """Return the key of a release: two may have the same image and different settings."""
     return str(row.get("spec_hash") or row["id"])
 
 

@@ -1,4 +1,4 @@
-"""Which settings the roles know, and what is wrong with those that were given. Runs on the controller."""
+"""The settings of the roles, and the problems of given ones. Runs on the controller."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PREFIX = "band_"
 SECRET = re.compile(r"(^|_)(token|password|secret|passphrase)$")
 SIZE = re.compile(r"[0-9]+([kmg]?b|[kmg])?", re.IGNORECASE)
 NEAR = 0.6
-# Of names without our prefix, most are somebody's own.
+# Most names without our prefix belong to the user.
 SLIP = 0.8
 LARGEST_PORT = 65535
 
@@ -47,7 +47,7 @@ def unknown(given: list[str], known: dict[str, Any], renamed: dict[str, str]) ->
 
 
 def slips(given: dict[str, Any], known: dict[str, Any]) -> list[str]:
-    """Return a sentence for each name without our prefix that is nearly one of ours, which is not set itself."""
+    """Return a sentence for each name without our prefix that resembles one of ours, which is not set."""
     ours = [name for name in known if not name.startswith(PREFIX)]
     problems = []
     for name in sorted(set(given) - set(known)):

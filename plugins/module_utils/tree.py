@@ -1,11 +1,11 @@
-"""A folder tree as a list of files, and the hash of what is in it: the same on the controller and on a host."""
+"""The files of a folder tree, and the hash of its contents: the same on the controller and on a host."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 
-# What is never part of an image: tests, caches, and what editors and builds leave behind.
+# Never part of an image: tests, caches, and leftovers of editors and builds.
 SKIPPED_FOLDERS = frozenset({
     "tests", "test", "build", "dist", "node_modules", "__pycache__", ".git", ".venv", ".mypy_cache", ".pytest_cache",
     ".ruff_cache",
@@ -14,7 +14,7 @@ SKIPPED_ENDINGS = (".pyc", ".egg-info", ".swp", "~", ".env", ".env.local")
 
 
 def files_of(root: str) -> list[str]:
-    """Return paths of the files below a folder, relative to it, sorted, without what is never part of an image."""
+    """Return the sorted relative paths of the files below a folder that can be part of an image."""
     found = []
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(n for n in folders if n not in SKIPPED_FOLDERS and not n.endswith(SKIPPED_ENDINGS))

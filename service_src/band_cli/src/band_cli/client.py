@@ -39,7 +39,7 @@ _OPTIONS = {"?to=": " --to", "?follow=1": " -f"}
 
 
 class Director:
-    """Asks one director. Each request has a connection of its own."""
+    """A client of one director. Each request has its own connection."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -93,11 +93,11 @@ class Director:
         *,
         follow: bool = False,
     ) -> Iterator[http.client.HTTPResponse]:
-        """Send a request and give its response, which is none of an error.
+        """Send a request and return its successful response.
 
         Raises:
-            NoDirector: nobody answers, the token is refused, or it is no director.
-            Refused: the director answered with an error.
+            NoDirector: nothing responds, the token is refused, or it is not a director.
+            Refused: the director responded with an error.
         """
         connection = self._connect(timeout)
         try:
@@ -187,7 +187,7 @@ def path_of(*words: str) -> str:
 
 
 def in_our_words(hint: str) -> str:
-    """Return a hint of the API for people who type `band`."""
+    """Return a hint of the API with the verbs of `band`."""
     words = re.sub(r"GET (/([a-z_]+(?:\.json)?)(?:/([\w<>-]+))?)(\?\w+=[\w-]*)?", _as_verb, hint)
     return words.replace("timeout__", "--timeout")
 

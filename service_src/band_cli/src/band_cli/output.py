@@ -1,6 +1,6 @@
-"""What people and programs get to see: JSON on request, else tables and sentences that fit the terminal.
+"""Output: JSON on request, otherwise tables and sentences that fit the terminal.
 
-Rich is imported only where it draws: most of what `band ps` takes is imports.
+Rich is imported only when it is needed: imports take most of the time of `band ps`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "�")
 
 
 def clean(text: object) -> str:
-    """Return a text of somebody else's without what a terminal would obey."""
+    """Return foreign text without control sequences for the terminal."""
     return str(text).translate(_CONTROLS)
 
 
@@ -45,7 +45,7 @@ class Output:
 
     @property
     def on_terminal(self) -> bool:
-        """Whether people look at what is written."""
+        """Whether the output is a terminal."""
         return sys.stdout.isatty() and not self.as_json
 
     @property
@@ -71,7 +71,7 @@ class Output:
         sys.stdout.flush()
 
     def line(self, text: str) -> None:
-        """Write a line as it is."""
+        """Write a line unchanged."""
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
@@ -80,7 +80,7 @@ class Output:
         self.console.print(clean(text), style=style or None, markup=False)
 
     def item(self, mark: str, text: str, style: str = "") -> None:
-        """Write a sentence behind a mark; where it breaks, it goes on below its own beginning."""
+        """Write a sentence after a mark; wrapped lines are indented to its start."""
         from rich.table import Table
         from rich.text import Text
 
@@ -105,7 +105,7 @@ class Output:
             self.note(f"      {error.hint}")
 
     def table(self, heads: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
-        """Write rows below their heads; words of state in their colour, the last column takes what is left."""
+        """Write rows below their headings; states are coloured, the last column gets the remaining width."""
         from rich.table import Table
         from rich.text import Text
 
