@@ -143,7 +143,7 @@ class Director:
         url = f"http://127.0.0.1:{self.port}{path}"
         request = urllib.request.Request(url, data, {**more, **(headers or {})})
         try:
-            with urllib.request.urlopen(request, timeout=240) as answer:
+            with urllib.request.urlopen(request, timeout=400) as answer:
                 return answer.status, _read(answer.read())
         except urllib.error.HTTPError as error:
             with error:
