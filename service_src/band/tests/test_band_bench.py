@@ -40,6 +40,18 @@ async def test_failures_are_repeated_without_a_pause_and_end_as_dead_letters(mak
         assert "gone" in letter["reason"]
 
 
+@pytest.mark.parametrize("error", [ValueError("half \ud83d"), Reject("half \ud83d")])
+async def test_a_reason_that_is_not_unicode_buries_the_event_too(make_shop, error):
+    """A text from a visitor, cut in the middle of a character: its error must not stop the listener."""
+    shop = make_shop({1: [error]}, max_attempts=1)
+    async with testing.running(subject=shop) as bench:
+        await bench.append(*numbered(1, 2))
+        await bench.settled()
+        assert shop.calls == [1, 2]
+        (letter,) = await bench.dead_letters()
+        assert "half \\ud83d" in letter["reason"]
+
+
 async def test_rejected_events_are_replayed_when_the_cause_is_gone(make_shop):
     shop = make_shop({1: [Reject("no such project")]})
     async with testing.running(subject=shop) as bench:

@@ -134,3 +134,16 @@ def test_text_logs_hold_event_and_values(capsys):
     assert "something" in text
     assert "key=v" in text
     assert logs.MASK not in text
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_half_a_surrogate_pair_is_logged_escaped(capsys, as_json):
+    """Standard output refuses it. A log call that raises would end what only wanted to report an error."""
+    configure_logs("debug", as_json=as_json)
+    try:
+        raise ValueError("broken \ud83d, whole \N{GRINNING FACE}")
+    except ValueError as error:
+        logger.exception("failed", reason=str(error))
+    out = capsys.readouterr().out
+    assert "broken \\ud83d, whole \N{GRINNING FACE}" in out
+    out.encode()

@@ -59,6 +59,18 @@ def test_a_folder_whose_name_could_not_be_a_tag_says_so(tmp_path: Path, name: st
         Catalog(tmp_path, None).get(name)
 
 
+def test_what_is_not_utf8_breaks_no_list(tmp_path: Path) -> None:
+    """A folder with such a name is skipped; half a character in band.yml is the folder's problem."""
+    put(tmp_path / "user" / os.fsdecode(b"bad\xff"))
+    put(tmp_path / os.fsdecode(b"\xfe") / "lost")
+    put(tmp_path / "user" / "half", band_yml='title: "\\ud83d"')
+    put(tmp_path / "user" / "old", meta_yml='title: "\\ud83d"')
+    put(tmp_path / "user" / "fine", band_yml="title: ✓")
+    found = {image.name: (image.title, image.problem) for image in Catalog(tmp_path, None).images()}
+    problem = "band.yml: not UTF-8, or an escape in it is half a character"
+    assert found == {"half": ("half", problem), "old": ("old", ""), "fine": ("✓", "")}
+
+
 def test_a_folder_without_a_dockerfile_says_so(tmp_path: Path) -> None:
     """It is listed with its problem and cannot be run, unless another collection has a whole one; files are none."""
     (tmp_path / "user" / "half").mkdir(parents=True)
@@ -285,6 +297,47 @@ def test_a_dockerignore_that_cannot_be_meant_names_the_folder(tmp_path: Path) ->
     (tmp_path / "user" / "one" / ".dockerignore").write_text("ok\n[\n")
     with pytest.raises(InvalidValue, match=r"image folder one: \.dockerignore line 2"):
         read_entries(Catalog(tmp_path, None).get("one"), "base:1")
+
+
+def test_files_whose_names_docker_refuses_are_told(tmp_path: Path) -> None:
+    """A name, or a link's target, that is not UTF-8: left out by .dockerignore, or an error that shows it."""
+    folder = put(tmp_path / "user" / "one")
+    (folder / os.fsdecode(b"bad\xff")).touch()
+    with pytest.raises(InvalidValue, match=r"folder one: the name of the file bad\\xff is not UTF-8"):
+        read_entries(Catalog(tmp_path, None).get("one"), "base")
+    (folder / ".dockerignore").write_text("bad*")
+    (folder / "link").symlink_to(os.fsdecode(b"to\xff"))
+    with pytest.raises(InvalidValue, match="the target of the link link is not UTF-8"):
+        read_entries(Catalog(tmp_path, None).get("one"), "base")
+
+
+@pytest.mark.timeout(20)
+def test_files_that_are_read_for_each_list_are_small(tmp_path: Path) -> None:
+    """A large band.yml would stop the director for as long as it is read, again and again."""
+    much = "#" * 80_000_000
+    put(tmp_path / "user" / "band", band_yml=much)
+    put(tmp_path / "user" / "meta", meta_yml=f"title: wrong\n{much}")
+    put(tmp_path / "user" / "docker", f"FROM x\n{much}")
+    put(tmp_path / "user" / "ignore", **{".dockerignore": much})
+    found = {image.name: (image.title, image.problem) for image in Catalog(tmp_path, None).images()}
+    assert found == {
+        "band": ("band", "band.yml: band.yml is larger than 64 KiB"),
+        "docker": ("docker", "its Dockerfile is larger than 64 KiB"),
+        "ignore": ("ignore", ""),
+        "meta": ("meta", ""),
+    }
+    with pytest.raises(InvalidValue, match=r"folder ignore: \.dockerignore is larger than 64 KiB"):
+        read_entries(Catalog(tmp_path, None).get("ignore"), "base")
+
+
+@pytest.mark.timeout(20)
+def test_pipes_in_a_folder_are_never_opened(tmp_path: Path) -> None:
+    """To open one waits for its writer, perhaps for ever."""
+    folder = put(tmp_path / "user" / "one")
+    for name in (".dockerignore", "band.yml", "meta.yml", "data"):
+        os.mkfifo(folder / name)
+    entries = read_entries(Catalog(tmp_path, None).get("one"), "base")
+    assert [entry.path for entry in entries] == ["Dockerfile"]
 
 
 def test_service_source_is_laid_beside_a_builtin_folder(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from band.constants import DEAD_LETTERS, EVENTS_STREAM
 from band.errors import DecodingError, RedisReplyError
 from band.json_codec import decode_loosely
 from band.redis.link import RedisLink
-from band.telemetry.logs import logger
+from band.telemetry.logs import logger, writable
 
 TAKEN: Final = "events:taken:{group}"
 """Stream of acknowledgements of a group: fields ``ids`` (comma-joined) and ``ms`` (how long processing took)."""
@@ -198,6 +198,7 @@ class StreamGroup:
     async def dead_letter(self, deliveries: Sequence[Delivery], reason: str) -> None:
         """Put events that cannot be delivered into the dead letters, then acknowledge them."""
         stream = DEAD_LETTERS.format(name=self.name)
+        reason = writable(reason)
         await asyncio.gather(
             *(
                 self._commands.ask(

@@ -29,7 +29,7 @@ from band.stream.dead_letters import Letter, LetterStream
 from band.stream.lock import LOCK_INTERVAL, ReplayLock
 from band.stream.processor import ListenerCall, as_rejection
 from band.tasks import wait_until_set
-from band.telemetry.logs import logger
+from band.telemetry.logs import logger, writable
 from band.telemetry.tracebacks import describe_raised
 
 LOOK_SECONDS: Final = 5.0
@@ -198,7 +198,7 @@ class EventReplay:
         except LockLost:
             logger.warning("replay_lock_lost", group=self._group.name, at=progress.position)
         except Stopped as error:
-            progress.state, progress.reason, progress.stopped_at = _STOPPED, str(error), error.stream_id
+            progress.state, progress.reason, progress.stopped_at = _STOPPED, writable(str(error)), error.stream_id
             logger.warning("replay_stopped", group=self._group.name, at=error.stream_id, reason=str(error))
         except asyncio.CancelledError:  # the service stops; the next run continues from here
             with contextlib.suppress(RedisError):

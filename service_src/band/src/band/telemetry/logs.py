@@ -94,6 +94,15 @@ def _mask_exception(_logger: Any, _method: str, event: MutableMapping[str, Any])
     return event
 
 
+def writable(text: str) -> str:
+    """Return a text with half surrogate pairs escaped: neither standard output nor Redis takes them."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _make_writable(_logger: Any, _method: str, line: str) -> str:
+    return writable(line)  # a log call must not raise
+
+
 def _interpolate(event: Any, args: tuple[Any, ...]) -> tuple[Any, list[Any]]:
     """Return the event with ``args`` interpolated, or unchanged with the arguments as extras."""
     if isinstance(event, str) and "%" in event:
@@ -149,7 +158,7 @@ def configure_logs(level: str = "INFO", *, as_json: bool = False) -> None:
     else:
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
     structlog.configure(
-        processors=[*processors, renderer],
+        processors=[*processors, renderer, _make_writable],
         wrapper_class=_logger_class(number),
         logger_factory=structlog.PrintLoggerFactory(),
         cache_logger_on_first_use=False,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import yaml
@@ -76,6 +76,9 @@ class BandYml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     redis_keys: list[RedisKey] = []
     redis_events: Literal["none", "read", "listen"] = "listen"
 
+
+MAX_TEXT: Final = 64 * 1024
+"""Characters of a Dockerfile, a band.yml, a meta.yml or a .dockerignore."""
 
 ORIGINAL = BandYml(read_only=False, redis_keys=["*"])
 ORIGINAL_FOREIGN = BandYml(read_only=False, redis_keys=["*"], user=None)
@@ -200,9 +203,11 @@ class Catalog:
 
     def _read(self, path: Path, collection: str) -> ImageFolder:
         try:
-            dockerfile = (path / "Dockerfile").read_text(encoding="utf-8", errors="replace")
+            dockerfile = read_small(path / "Dockerfile", errors="replace")
         except OSError as error:
             return _incomplete(path, collection, f"its Dockerfile cannot be read: {error.strerror}")
+        except InvalidValue as error:
+            return _incomplete(path, collection, f"its {error}")
         labels = {match["key"]: match["value"].strip("\"'") for match in _LABEL.finditer(dockerfile)}
         meta = _read_meta(path)
         has_band_yml = _is_file(path / "band.yml")
@@ -251,7 +256,27 @@ def _rank(collection: str) -> int:
 
 
 def _visible(path: Path) -> bool:
-    return not path.name.startswith(("__", "."))
+    return not path.name.startswith(("__", ".")) and is_utf8(path.name)
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether a text can be written: a name on the disk, or an escape in YAML, may be half a character."""
+    return text.isascii() or text == text.encode("utf-8", "replace").decode()
+
+
+def read_small(path: Path, errors: str = "strict") -> str:
+    """Return the text of a file that is read for each list of the folders.
+
+    Raises:
+        OSError: it cannot be read.
+        UnicodeError: it is not UTF-8.
+        InvalidValue: it is too large: reading it would stop the director for as long.
+    """
+    with path.open(encoding="utf-8", errors=errors) as file:
+        text = file.read(MAX_TEXT + 1)
+    if len(text) > MAX_TEXT:
+        raise InvalidValue(f"{path.name} is larger than {MAX_TEXT >> 10} KiB", "make it smaller")
+    return text
 
 
 def _listdir(folder: Path) -> list[Path]:
@@ -287,8 +312,9 @@ def _incomplete(path: Path, collection: str, problem: str = "") -> ImageFolder:
 
 def _read_band_yml(path: Path) -> tuple[BandYml, str]:
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}  # noqa: S506 - a safe loader
+        data = yaml.load(read_small(path), _Loader) or {}  # noqa: S506 - a safe loader
         band = msgspec.convert(data, BandYml, strict=False)
+        msgspec.json.encode(band)
         check_env(band.env)
         check_limits(band.limits)
     except yaml.YAMLError as error:
@@ -298,6 +324,8 @@ def _read_band_yml(path: Path) -> tuple[BandYml, str]:
         return BandYml(), f"band.yml: {explain(str(error))}"
     except OSError as error:
         return BandYml(), f"band.yml cannot be read: {error.strerror}"
+    except UnicodeError:
+        return BandYml(), "band.yml: not UTF-8, or an escape in it is half a character"
     except (InvalidValue, ValueError, RecursionError) as error:  # a date such as 2026-02-30 is a ValueError of YAML
         return BandYml(), f"band.yml: {error}"
     return band, ""
@@ -305,11 +333,13 @@ def _read_band_yml(path: Path) -> tuple[BandYml, str]:
 
 def _read_meta(path: Path) -> dict[str, Any]:
     """Read the original's `meta.yml` (`pos`, `title`); a broken one is as if there were none."""
-    try:
-        data = yaml.load((path / "meta.yml").read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+    if not _is_file(path / "meta.yml"):
         return {}
-    return data if isinstance(data, dict) else {}
+    try:
+        data = yaml.load(read_small(path / "meta.yml"), _Loader)  # noqa: S506 - a safe loader
+    except (OSError, ValueError, InvalidValue, RecursionError, yaml.YAMLError):
+        return {}
+    return data if isinstance(data, dict) and is_utf8(str(data.get("title"))) else {}
 
 
 def _pos(value: Any) -> str | None:

@@ -17,7 +17,7 @@ import msgspec
 
 from band.platform import adapt_pins, explain_pins
 from director.errors import BuildFailed, InvalidValue
-from director.images.catalog import BASE_PLACEHOLDER, TYPESCRIPT_PLACEHOLDER, ImageFolder
+from director.images.catalog import BASE_PLACEHOLDER, TYPESCRIPT_PLACEHOLDER, ImageFolder, is_utf8, read_small
 
 DOCKERIGNORE = ".dockerignore"
 ALWAYS_SENT = frozenset({"Dockerfile", DOCKERIGNORE})
@@ -139,6 +139,8 @@ def read_entries(folder: ImageFolder, base_image: str) -> list[Entry]:
     size = 0
     try:
         for entry in itertools.chain(*walks):
+            if not is_utf8(f"{entry.path}{entry.link}"):
+                raise _not_utf8(folder, entry)
             entries[entry.path] = entry
             size += len(entry.content)
             if size > LARGEST:
@@ -218,10 +220,11 @@ def pack(entries: list[Entry]) -> bytes:
 
 
 def _read_ignore(folder: ImageFolder) -> DockerIgnore:
+    path = folder.path / DOCKERIGNORE
     try:
-        return DockerIgnore((folder.path / DOCKERIGNORE).read_text(encoding="utf-8", errors="surrogateescape"))
-    except FileNotFoundError:
-        return DockerIgnore()
+        if not path.is_file():  # to open a pipe would wait for its writer
+            return DockerIgnore()
+        return DockerIgnore(read_small(path, errors="surrogateescape"))
     except OSError as error:
         raise _unreadable(folder, error) from error
     except InvalidValue as error:
@@ -263,6 +266,15 @@ def _unreadable(folder: ImageFolder, error: OSError) -> InvalidValue:
     return InvalidValue(
         f"image folder {folder.name}: {file} cannot be read: {error.strerror}",
         "the director is an ordinary user: `chmod -R a+rX` lets it read the folder",
+    )
+
+
+def _not_utf8(folder: ImageFolder, entry: Entry) -> InvalidValue:
+    shown = os.fsencode(entry.path).decode("utf-8", "backslashreplace")
+    what = "the target of the link" if is_utf8(entry.path) else "the name of the file"
+    return InvalidValue(
+        f"image folder {folder.name}: {what} {shown} is not UTF-8, which Docker requires",
+        f"rename it, or list it in {DOCKERIGNORE}",
     )
 
 
