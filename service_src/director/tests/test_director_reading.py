@@ -193,6 +193,9 @@ def test_a_value_too_long_for_linux_is_refused() -> None:
     """A variable of more than 100,000 characters would keep the container from starting."""
     with pytest.raises(InvalidValue):
         check_env({"A": "x" * 100_001})
+    for many in ({f"K{number}": "" for number in range(1001)}, {f"K{number}": "x" * 90_000 for number in range(3)}):
+        with pytest.raises(InvalidValue, match="env has"):
+            check_env(many)
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(

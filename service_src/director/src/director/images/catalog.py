@@ -77,8 +77,8 @@ class BandYml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     redis_events: Literal["none", "read", "listen"] = "listen"
 
 
-MAX_TEXT: Final = 64 * 1024
-"""Characters of a Dockerfile, a band.yml, a meta.yml or a .dockerignore."""
+MAX_TEXT_BYTES: Final = 64 * 1024
+"""Of a Dockerfile, a band.yml, a meta.yml or a .dockerignore."""
 
 ORIGINAL = BandYml(read_only=False, redis_keys=["*"])
 ORIGINAL_FOREIGN = BandYml(read_only=False, redis_keys=["*"], user=None)
@@ -272,11 +272,9 @@ def read_small(path: Path, errors: str = "strict") -> str:
         UnicodeError: it is not UTF-8.
         InvalidValue: it is too large: reading it would stop the director for as long.
     """
-    with path.open(encoding="utf-8", errors=errors) as file:
-        text = file.read(MAX_TEXT + 1)
-    if len(text) > MAX_TEXT:
-        raise InvalidValue(f"{path.name} is larger than {MAX_TEXT >> 10} KiB", "make it smaller")
-    return text
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise InvalidValue(f"{path.name} is larger than {MAX_TEXT_BYTES >> 10} KiB", "make it smaller")
+    return path.read_text(encoding="utf-8", errors=errors)
 
 
 def _listdir(folder: Path) -> list[Path]:

@@ -17,6 +17,10 @@ from director.state.store import RedisHash, Store, pairs
 from director.validation import ENV_KEY_PATTERN, MEMORY_PATTERN, NAME_PATTERN, POS_PATTERN, REDIS_KEY_PATTERN
 
 ENV_VALUE_LENGTH = 100_000
+MAX_ENV_KEYS = 1000
+MAX_ENV_CHARACTERS = 256 * 1024
+"""Names and values of a service together. Names are a label of its container: 200,000 stopped the director for good,
+because each list of the containers and each event of Docker has them."""
 """Characters of one value; Linux starts no program with a longer one than 128 KiB."""
 VOLUME_PATTERN = r"[a-z0-9][a-z0-9_.]{0,62}"
 """No dash: with one, `my` + `svc-data` and `my-svc` + `data` would be one volume."""
@@ -192,6 +196,12 @@ def check_env(env: dict[str, Any]) -> dict[str, str]:
             )
         if "\x00" in result[key]:
             raise InvalidValue(f"env key {key} contains a NUL character", "an environment variable cannot contain it")
+    size = sum(len(key) + len(value) for key, value in result.items())
+    if len(result) > MAX_ENV_KEYS or size > MAX_ENV_CHARACTERS:
+        raise InvalidValue(
+            f"env has {len(result)} variables of {size} characters",
+            f"give at most {MAX_ENV_KEYS} of {MAX_ENV_CHARACTERS} characters together; put larger data into a volume",
+        )
     return result
 
 
