@@ -99,7 +99,7 @@ def writable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-def _make_writable(_logger: Any, _method: str, line: str) -> str:
+def _make_writable(_logger: Any, _method: str, line: Any) -> str:
     return writable(line)  # a log call must not raise
 
 
