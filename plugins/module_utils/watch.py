@@ -7,9 +7,10 @@ from typing import Any
 
 UNIT = "/etc/systemd/system/rockstat@.service"
 RUNS = "/run/systemd/system"
+WANTED_BY = ("multi-user.target", "docker.service")
 # Docker's own restart policy does not apply after `docker kill`. `docker wait` ends when the container does. The unit
 # stops and starts with Docker; otherwise it would start an engine again that somebody has stopped.
-TEXT = """# Made by Ansible (rockstat.band). To stop the container: systemctl stop rockstat@NAME && docker stop NAME
+TEXT = f"""# Made by Ansible (rockstat.band). To stop the container: systemctl stop rockstat@NAME && docker stop NAME
 [Unit]
 Description=Rockstat Band: the container %i stays up
 Wants=docker.service
@@ -24,7 +25,7 @@ Restart=always
 RestartSec=2
 
 [Install]
-WantedBy=multi-user.target docker.service
+WantedBy={" ".join(WANTED_BY)}
 """
 
 
@@ -40,7 +41,7 @@ class Watch:
         """Return whether the unit is not written, not enabled or not started."""
         if not self.possible:
             return False
-        return not self._written() or not self._says("is-enabled") or not self._says("is-active")
+        return not self._written() or not self._enabled() or not self._active()
 
     def ensure(self) -> None:
         """Write, enable and start it."""
@@ -66,8 +67,13 @@ class Watch:
         except FileNotFoundError:
             return False
 
-    def _says(self, question: str) -> bool:
-        return self._systemctl(question, "--quiet", self._unit) == 0
+    def _enabled(self) -> bool:
+        # `systemctl is-enabled` is content with the links of an earlier TEXT.
+        folder = os.path.dirname(UNIT)
+        return all(os.path.islink(f"{folder}/{unit}.wants/{self._unit}") for unit in WANTED_BY)
+
+    def _active(self) -> bool:
+        return self._systemctl("is-active", "--quiet", self._unit) == 0
 
     def _systemctl(self, *args: str, must: bool = False) -> int:
         code, _out, err = self._module.run_command(["systemctl", *args])
