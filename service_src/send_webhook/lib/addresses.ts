@@ -47,17 +47,17 @@ export function readNetwork(text: string): { address: string; bits: number } | n
   const [address, suffix, more] = text.split("/");
   const most = isIP(address) === 4 ? 32 : isIP(address) === 6 ? 128 : 0;
   const bits = suffix === undefined ? most : /^\d{1,3}$/.test(suffix) ? Number(suffix) : -1;
-  return most && more === undefined && bits >= 0 && bits <= most ? { address, bits } : null;
+  return most && !address.includes("%") && more === undefined && bits >= 0 && bits <= most ? { address, bits } : null;
 }
 
-/** Returns the IPv4 address inside of an IPv6 one (mapped, NAT64, 6to4), which is where packets end; else the address itself. */
+/** Returns the IPv4 address inside of an IPv6 one (mapped, translated, NAT64, 6to4), which is where packets end; else the address itself. */
 export function innermost(address: string): string {
   if (isIP(address) !== 6) return address;
   const groups = expand(address);
   if (!groups) return address;
   const dotted = (high: number, low: number) => [high >> 8, high & 255, low >> 8, low & 255].join(".");
   const starts = (...wanted: number[]) => wanted.every((group, index) => groups[index] === group);
-  if (starts(0, 0, 0, 0, 0, 0xffff) || starts(0x64, 0xff9b, 0, 0, 0, 0)) return dotted(groups[6], groups[7]);
+  if (starts(0, 0, 0, 0, 0, 0xffff) || starts(0, 0, 0, 0, 0xffff, 0) || starts(0x64, 0xff9b, 0, 0, 0, 0)) return dotted(groups[6], groups[7]);
   return starts(0x2002) ? dotted(groups[1], groups[2]) : address;
 }
 

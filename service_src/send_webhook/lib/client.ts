@@ -63,6 +63,9 @@ export class Client {
   /** Sends once; resolves with what came of it, within the destination's timeout. */
   post(body: string, headers: Record<string, string>): Promise<Verdict> {
     const { url, timeout } = this.destination;
+    // Receivers quote what they were asked for, and there may be a token in it.
+    const own = [url.pathname + url.search, url.pathname].filter((part) => part.length > 1);
+    const shown = (text: string) => plain(own.reduce((left, part) => left.replaceAll(part, "/…"), text));
     return new Promise((resolve) => {
       let response: IncomingMessage | null = null;
       let said = "";
@@ -72,8 +75,8 @@ export class Client {
       };
       const answered = (found: IncomingMessage) => {
         const status = found.statusCode ?? 0;
-        const reason = `it answered ${status}${found.statusMessage ? ` ${plain(found.statusMessage)}` : ""}`;
-        end({ meaning: judge(status), reason, said: plain(said), retryAfter: readRetryAfter(found.headers["retry-after"]) });
+        const reason = `it answered ${status}${found.statusMessage ? ` ${shown(found.statusMessage)}` : ""}`;
+        end({ meaning: judge(status), reason, said: shown(said), retryAfter: readRetryAfter(found.headers["retry-after"]) });
       };
       const fail = (error: Error) => {
         if (response) answered(response);
@@ -86,7 +89,11 @@ export class Client {
         lookup: this.policy.lookup,
         headers: { ...headers, "content-type": "application/json", "content-length": String(Buffer.byteLength(body)), "user-agent": "rockstat-send-webhook" },
       });
-      const timer = setTimeout(() => request.destroy(new Error(`none within ${timeout} s`)), timeout * 1000);
+      const timer = setTimeout(() => {
+        const late = new Error(`none within ${timeout} s`);
+        request.destroy(late);
+        fail(late); // not every request that is destroyed says so
+      }, timeout * 1000);
       request.on("socket", (socket) => {
         // An address in the URL is never looked up, and this one is what is really talked to.
         const check = () => {
@@ -97,6 +104,11 @@ export class Client {
         else check();
       });
       request.on("error", fail);
+      // Without this, Node drops the connection and tells nobody.
+      request.on("upgrade", (found, socket) => {
+        socket.destroy();
+        answered(found);
+      });
       request.on("response", (found) => {
         response = found;
         let bytes = 0;

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { type LookupAddress, lookup } from "node:dns";
+import { type AddressInfo, createServer } from "node:net";
 import { test } from "node:test";
 import { AddressPolicy, innermost, readNetwork } from "../lib/addresses";
 import { Client, judge, readRetryAfter } from "../lib/client";
@@ -19,7 +20,9 @@ test("private, loopback, link-local and metadata addresses are refused, in every
   const refused = [
     ..."0.0.0.0 10.1.2.3 100.64.0.1 100.100.100.200 127.0.0.1 127.255.255.255 168.63.129.16 169.254.169.254 172.16.0.1 172.31.255.255".split(" "),
     ..."192.0.0.8 192.168.1.1 198.18.0.1 224.0.0.1 255.255.255.255".split(" "),
-    ...":: ::1 ::127.0.0.1 ::ffff:127.0.0.1 ::ffff:7f00:1 ::FFFF:10.0.0.1 0:0:0:0:0:ffff:c0a8:0101 64:ff9b::10.0.0.1 64:ff9b::a9fe:a9fe".split(" "),
+    ...":: ::1 ::127.0.0.1 ::ffff:127.0.0.1 ::ffff:7f00:1 ::FFFF:10.0.0.1 0:0:0:0:0:ffff:c0a8:0101 64:ff9b::10.0.0.1 64:ff9b::a9fe:a9fe ::ffff:0:127.0.0.1".split(
+      " ",
+    ),
     ..."64:ff9b:1::1 2002:7f00:1:: 2002:a9fe:a9fe::1 fc00::1 fd00:ec2::254 fe80::1 fe80::1%eth0 fec0::1 ff02::1 2001:db8::1 2001::1".split(" "),
     "[::1]",
     "[::ffff:10.0.0.1]",
@@ -41,7 +44,7 @@ test("what a setting allows is allowed, also in its mapped form, and nothing bes
   const policy = new AddressPolicy(["10.1.0.0/16", "127.0.0.1", "fd00:1::/32"]);
   for (const address of ["10.1.255.1", "::ffff:10.1.0.1", "127.0.0.1", "fd00:1::5"]) assert.ok(policy.allows(address), address);
   for (const address of ["10.2.0.1", "127.0.0.2", "fd00:2::5", "::1"]) assert.ok(!policy.allows(address), address);
-  assert.deepEqual(["10.0.0.0/33", "10.0.0.0/", "x", "10.0.0.0/8/8", "::/129", "10.0.0.0/-1"].filter(readNetwork), []);
+  assert.deepEqual(["10.0.0.0/33", "10.0.0.0/", "x", "10.0.0.0/8/8", "::/129", "10.0.0.0/-1", "fe80::1%eth0"].filter(readNetwork), []);
   assert.equal(innermost("64:ff9b::1.2.3.4"), "1.2.3.4");
 });
 
@@ -94,6 +97,28 @@ test("a request goes to what the lookup let through, and to nothing else", async
     assert.equal(receiver.got.length, 1);
   } finally {
     receiver.close();
+  }
+});
+
+test("a request ends whatever is answered, and what is told of it does not hold the URL's path", async () => {
+  const answers = [
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    "HTTP/1.1 400 Bad /hooks/T0KEN?k=1\r\nConnection: close\r\n\r\nCannot POST /hooks/T0KEN?k=1, nor /hooks/T0KEN",
+  ];
+  const server = createServer((socket) => void socket.on("error", () => {}).once("data", () => socket.end(answers.shift() ?? "")));
+  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/hooks/T0KEN?k=1`;
+  const options = read(destination({ url, timeout: 1 }));
+  const client = new Client(options.destinations[0], options.policy);
+  try {
+    const late = new Promise<null>((done) => setTimeout(done, 5000, null).unref());
+    const verdict = await Promise.race([client.post("{}", {}), late]);
+    assert.deepEqual([verdict?.meaning, verdict?.reason], ["setup", "it answered 101 Switching Protocols"]);
+    const { reason, said } = await client.post("{}", {});
+    assert.deepEqual([reason, said], ["it answered 400 Bad /…", "Cannot POST /…, nor /…"]);
+  } finally {
+    client.close();
+    server.close();
   }
 });
 
