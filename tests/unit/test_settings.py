@@ -126,6 +126,7 @@ def test_a_token_is_long_wherever_the_director_listens(given: dict[str, str], sa
         ("director", {"band_front_port": 8950}, "and band_front_port (8950) two ports outside of it"),
         ("director", {"band_front_port": 10000}, "band_port (10000) and band_front_port (10000) two ports"),
         ("director", {"band_front_port": 10002}, ""),
+        ("director", {"band_director_env": {"BAND_FRONT_PORT": "10002"}}, "sets BAND_FRONT_PORT, which"),
     ],
 )  # fmt: skip
 def test_settings_that_do_not_go_together_are_refused(

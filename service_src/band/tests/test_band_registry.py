@@ -56,6 +56,13 @@ def test_enricher_without_keys_is_refused(keys):
     assert isinstance(caught.value, RegistrationError)
 
 
+@pytest.mark.parametrize("role", ["enricher", "listener"])
+def test_keys_that_are_one_string_are_refused(role):
+    """As a list of letters they would fit no event, and a listener would acknowledge all of them unseen."""
+    with pytest.raises(RegistrationError, match=r'keys=\["in\.gen\.track"\]'):
+        getattr(Service().expose, role)(keys="in.gen.track")
+
+
 def test_answers_that_may_be_kept_say_so():
     """The row names the props, the seconds and the version of the data, read each time; none while there is none."""
     service = Service()

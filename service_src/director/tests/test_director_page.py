@@ -23,7 +23,7 @@ from director.api.security import Guard
 from director.api.server import error_middleware
 from director.dashboard import formatting, lists, timeline
 from director.dashboard.board import Board, Facts, _alarms
-from director.dashboard.cards import MOST_COLUMNS, card, place
+from director.dashboard.cards import MOST_COLUMNS, card, front_port, place
 from director.dashboard.formatting import LONGEST, pretty
 from director.dashboard.lists import MAX_PATH, item
 from director.dashboard.login import _own
@@ -357,6 +357,13 @@ def test_secrets_are_fields_without_a_value() -> None:
 def test_after_the_login_one_stays_on_this_director(asked: str, path: str) -> None:
     """No address of another site, and nothing that could break a header, is gone on to."""
     assert _own(asked) == path
+
+
+@pytest.mark.parametrize(("ports", "shown"), [([PortPair(10002, 8080)], 10002), ([], 10001)])
+def test_the_first_event_goes_to_fronts_port(ports: list[PortPair], shown: int) -> None:
+    """The command shown while there is no event is one that works, wherever front listens."""
+    cards = [(card(row(name=name, ports=ports), NOW), (1, 1)) for name, ports in (("one", []), ("front", ports))]
+    assert front_port(cards) == shown
 
 
 async def test_the_page_of_a_service_that_was_removed_meanwhile_is_not_found() -> None:

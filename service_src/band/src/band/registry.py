@@ -183,8 +183,10 @@ class Expose:
             http: False: not on the service's own port.
 
         Raises:
-            RegistrationError: there are no keys, or there is ``cache`` without ``props`` or not above 0.
+            RegistrationError: there are no keys, they are one string, or there is ``cache`` without ``props`` or not
+                above 0.
         """
+        _check_keys("enricher", keys)
         if not keys:
             raise RegistrationError(
                 "An enricher needs the keys of the events that it wants; write "
@@ -249,14 +251,15 @@ class Expose:
                 without a call. Default: all events.
 
         Raises:
-            RegistrationError: a number is out of range, ``start`` is not a place in the stream, or the function has a
-                ``timeout`` and is ``@blocking``.
+            RegistrationError: a number is out of range, ``start`` is not a place in the stream, ``keys`` is one string,
+                or the function has a ``timeout`` and is ``@blocking``.
         """
         if max_attempts < 1 or timeout < 0 or not 0 <= backoff <= backoff_max:
             raise RegistrationError(
                 f"max_attempts={max_attempts}, backoff={backoff}, backoff_max={backoff_max}, timeout={timeout}: "
                 "a listener has at least one attempt, 0 <= backoff <= backoff_max, and a timeout of 0 or more"
             )
+        _check_keys("listener", keys)
         try:
             begins = positions.group_start(start)
         except ValueError as error:
@@ -288,6 +291,11 @@ class Expose:
             return func
 
         return decorate
+
+
+def _check_keys(role: str, keys: object) -> None:
+    if isinstance(keys, str):
+        raise RegistrationError(f'expose.{role}(keys=…) takes a list of prefixes; write keys=["{keys}"]')
 
 
 def _runs_in_a_thread(func: Callable[..., Any]) -> bool:

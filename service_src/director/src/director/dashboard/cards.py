@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
+from band.platform import FRONTIER_SERVICE
 from director.api.schemas import DataFacts, ServiceRow
 from director.dashboard.formatting import Look, count, duration, look, mebibytes, percent
 from director.images.buildkit import BuildLog
@@ -13,6 +14,8 @@ from director.state.crash_log import CrashLoop
 from director.state.history import release_id
 
 Cell = tuple[int, int]
+FRONT_PORT = 10001
+"""Host port of front's band.yml."""
 FEWEST_COLUMNS = 3
 MOST_COLUMNS = 8
 """Columns that the style sheet has; what stands further right goes to free cells."""
@@ -61,6 +64,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it is the director's to stop, to start and to remove."""
     release: str = ""
     pos: str = ""
+    port: int = 0
+    """Its first host port; 0: none."""
 
 
 def card(row: ServiceRow, now: float, *, building: BuildLog | None = None, busy: bool = False) -> Card:
@@ -86,6 +91,7 @@ def card(row: ServiceRow, now: float, *, building: BuildLog | None = None, busy:
         ours=row.state != "external" or row.wanted != "unknown",
         release=row.release or _release(row.image),
         pos=row.pos or "",
+        port=row.ports[0].host if row.ports else 0,
     )
 
 
@@ -147,6 +153,11 @@ def _reasons(row: ServiceRow, shown: Look) -> Iterator[Reason]:
     if (back := row.rolled_back) is not None:
         source, reason = (back.source or "a release")[:8], back.reason or "not well"
         yield Reason(f"Rolled back automatically from {source}: {reason}", "warn")
+
+
+def front_port(cards: Iterable[tuple[Card, Cell]]) -> int:
+    """Return the host port of front, or the usual one while front has none."""
+    return next((one.port for one, _ in cards if one.name == FRONTIER_SERVICE and one.port), FRONT_PORT)
 
 
 def place(wanted: Mapping[str, str | None]) -> dict[str, Cell]:

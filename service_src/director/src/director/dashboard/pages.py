@@ -21,6 +21,7 @@ from director.api.throttle import TokenThrottle
 from director.api.websocket import serve_lines
 from director.dashboard import timeline
 from director.dashboard.board import EVENTS, Api, Board
+from director.dashboard.cards import front_port
 from director.dashboard.lists import fields
 from director.dashboard.live import Live
 from director.dashboard.login import Login
@@ -103,6 +104,7 @@ class Pages:
             facts=await self._board.facts(cards),
             folders=await self._board.folders({one.name for one, _ in cards}),
             events=await self._board.events(),
+            front_port=front_port(cards),
             most_events=EVENTS,
             lines=self._feed.recent()[-LINES:],
             queues=await self._board.known_queues(PATIENCE),
