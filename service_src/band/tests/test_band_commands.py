@@ -17,6 +17,7 @@ import pytest
 
 from band import testing
 from band.commands.ask import read_pairs
+from band.commands.develop import snapshot
 from band.errors import RpcRemoteError
 from band.service.lifecycle import Service
 
@@ -71,6 +72,30 @@ def test_run_starts_the_folders_package_and_again_after_a_change(tmp_path: Path,
         child.send_signal(signal.SIGINT)
         assert child.wait(30) == 0
     assert "a file changed" in log.read_text()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGHUP, signal.SIGTERM])
+def test_run_leaves_no_service_behind(tmp_path: Path, sign: signal.Signals) -> None:
+    """A closed terminal sends SIGHUP: the service ends with `band run`, and its port is free again."""
+    (tmp_path / "one" / "one").mkdir(parents=True)
+    (tmp_path / "one" / "one" / "__init__.py").touch()
+    (tmp_path / "one" / "one" / "__main__.py").write_text(
+        "import os, pathlib, time\npathlib.Path('pid').write_text(f'{os.getpid()}\\n')\ntime.sleep(60)\n"
+    )
+    told = tmp_path / "one" / "pid"
+    child = subprocess.Popen([*BAND, "run", "one"], cwd=tmp_path)
+    until(lambda: told.exists() and told.read_text().endswith("\n"))
+    child.send_signal(sign)
+    assert child.wait(30) == 128 + sign
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)
+
+
+def test_a_file_that_is_gone_when_it_is_looked_at_is_none(tmp_path: Path) -> None:
+    """Editors write and remove files beside ours; Emacs locks `a.py` with a link `.#a.py` that leads nowhere."""
+    (tmp_path / "a.py").touch()
+    (tmp_path / ".#a.py").symlink_to("somebody@host.1:2")
+    assert list(snapshot(tmp_path)) == [str(tmp_path / "a.py")]
 
 
 def test_run_without_a_package_says_so(tmp_path: Path) -> None:

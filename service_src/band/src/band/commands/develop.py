@@ -103,6 +103,9 @@ def run_service(folder: Path, *, reload: bool) -> int:
         return 1
     if not reload:
         return _build(program, folder) or subprocess.run(program.start, cwd=folder, check=False).returncode  # noqa: S603 - the own service
+    for sign in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(sign) is signal.SIG_DFL:  # else nohup has it ignored
+            signal.signal(sign, _end)
     child: subprocess.Popen[bytes] | None = None
     try:
         while True:
@@ -120,6 +123,10 @@ def run_service(folder: Path, *, reload: bool) -> int:
         return 0
     finally:
         _stop(child)
+
+
+def _end(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)  # and not at once: the service is in a group of its own, and would stay
 
 
 def _say(text: str) -> None:
@@ -150,5 +157,6 @@ def snapshot(folder: Path, ignored: frozenset[str] = frozenset()) -> dict[str, i
         for file in files:
             path = Path(base, file)
             if path.suffix in WATCHED or file.startswith(".env"):
-                found[str(path)] = path.stat().st_mtime_ns
+                with contextlib.suppress(FileNotFoundError):  # an editor's own, gone again
+                    found[str(path)] = path.stat().st_mtime_ns
     return found
