@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 import time
@@ -118,3 +119,20 @@ async def test_blocking_runs_in_a_thread_and_leaves_the_loop_free():
     except ValueError as error:
         assert str(error) == "in the thread"
     assert work.__name__ == "work"
+
+
+async def test_a_function_that_raises_ends_no_other_job():
+    """`spawn_tasks` calls functions within their jobs: a failure is logged, and at the limit they wait."""
+    scheduler, called = Scheduler(limit=1), []
+
+    def fail():
+        called.append("fail")
+        raise ValueError("wrong")
+
+    jobs = await scheduler.spawn_tasks([fail, lambda: called.append("next")])
+    assert called == []
+    for job in jobs:
+        with contextlib.suppress(ValueError):
+            await job.wait()
+    assert called == ["fail", "next"]
+    await scheduler.close()

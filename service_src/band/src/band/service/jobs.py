@@ -54,7 +54,7 @@ class Scheduler:
 
     async def spawn_tasks(self, tasks: Iterable[Callable[[], Any] | Coroutine[Any, Any, Any]]) -> list[Any]:
         """Start a job for each function or coroutine."""
-        return [await self.spawn(task if asyncio.iscoroutine(task) else resolve(task())) for task in tasks]
+        return [await self.spawn(task if asyncio.iscoroutine(task) else _run(task)) for task in tasks]
 
     @property
     def active_count(self) -> int:
@@ -73,6 +73,10 @@ class Scheduler:
 
             self._inner = AiojobsScheduler(limit=self.limit, exception_handler=_log_failure)
         return self._inner
+
+
+async def _run(function: Callable[[], Any]) -> None:
+    await resolve(function())
 
 
 def _log_failure(_scheduler: Any, context: dict[str, Any]) -> None:
