@@ -256,4 +256,26 @@ test("listeners that would share a group are refused, and names that cannot be o
     bed.service("sink", ({ expose }) => expose.listener({ group: "a.b" }, () => {})),
     /The group "a.b" of a listener is not valid/,
   );
+  const hidden = bed.service("sink", ({ expose }) => {
+    expose.listener({ group: "a", name: "take" }, () => {});
+    expose.listener({ group: "b", name: "take" }, () => {});
+  });
+  await assert.rejects(hidden, /"take" is a listener already/);
+});
+
+test("a replay of several listeners' dead letters gives the oldest that were asked for, and no others", async () => {
+  const got: Record<string, number[]> = { a: [], b: [] };
+  const fill = ({ expose }: Service) => {
+    expose.listener({ group: "a" }, ({ n }) => void got.a.push(n));
+    expose.listener({ group: "b" }, async ({ n }) => {
+      await new Promise((done) => setTimeout(done, 20)); // it reads on when the other one's letters are gone
+      got.b.push(n);
+    });
+  };
+  await bed.service("sink", fill);
+  const lab = await bed.peer("lab");
+  for (let n = 0; n < 240; n += 1) await ask("XADD", "dead:sink", "*", "event", `{"n":${n}}`, "reason", "x", "group", n < 60 || n % 2 ? "sink.a" : "sink.b");
+  const { letters } = (await lab.call("sink", "replay_dead_letters", { limit: 120 })).result;
+  await until(async () => (await lab.call("sink", "dead_letters")).result.replay.running === false);
+  assert.deepEqual([letters, got.a.length + got.b.length, Math.max(...got.b)], [120, 120, 118]);
 });

@@ -5,6 +5,7 @@ import { hostname } from "node:os";
 import { after, afterEach, before, test } from "node:test";
 import { RegistrationError, Reject, Retry } from "../lib/errors";
 import { groupStart } from "../lib/events/positions";
+import { Retries } from "../lib/events/retries";
 import { Service } from "../lib/service/service";
 import type { ListenerOptions } from "../lib/types";
 import { Bed, until } from "./support";
@@ -274,4 +275,13 @@ test("what cannot be meant is refused", () => {
   assert.throws(() => new Service().expose.listener({ start: "soon" }, () => {}), RegistrationError);
   assert.equal(new Retry().message, "the listener asked for another delivery");
   assert.deepEqual([new Retry("why", { cause: 1 }).cause, new Reject("x").name, new Retry({}).after], [1, "Reject", undefined]);
+});
+
+test("an entry that is found not to be pending is made due once, however often that is found", async () => {
+  const retries = new Retries({ delay: async () => {} } as any, {} as any);
+  await retries.delay(new Map([["1-1", 1]]), new Retry({ after: 60 }));
+  for (let look = 0; look < 5; look += 1) retries.hasten(["1-1"]);
+  assert.equal((retries as any).byTime.length, 2); // as it was noted first, and as due now
+  assert.deepEqual(retries.popDue(10), ["1-1"]);
+  retries.clear();
 });

@@ -126,9 +126,9 @@ export class DeadLetters {
       const held = await this.link.command(["EVAL", EXTEND_IF_OURS, 1, this.lock, this.token, LOCK_MS]).catch(() => 1);
       if (!held) ours = false;
     }, LOCK_INTERVAL);
-    const replay = async (feed: ListenerCall) => {
+    const replay = async (feed: ListenerCall, last: string) => {
       try {
-        for await (const letters of this.portions(feed, count, chosen)) {
+        for await (const letters of this.portions(feed, count, chosen, last)) {
           await this.give(feed, letters, figures);
           if (!ours) figures.stopped = "another instance may have started a replay";
           if (this.stopped) figures.stopped = "the service stops";
@@ -141,8 +141,11 @@ export class DeadLetters {
       }
     };
     try {
+      const last = chosen ? "" : await this.lastOf(count);
       // Side by side: one listener that hangs delays no other here either.
-      await Promise.all(this.feeds.map(replay));
+      await Promise.all(this.feeds.map((feed) => replay(feed, last)));
+    } catch (error) {
+      figures.stopped = describe(error);
     } finally {
       clearInterval(holding);
       await this.link.command(["EVAL", FREE_IF_OURS, 1, this.lock, this.token]).catch(() => {});
@@ -191,8 +194,24 @@ export class DeadLetters {
     return Number(await this.link.command(["XLEN", this.key]));
   }
 
-  /** The oldest `count` letters, or the chosen ones, some at a time. */
-  private async *portions(feed: ListenerCall, count: number, chosen: string[] | null): AsyncGenerator<Letter[]> {
+  /** Returns the id of the last of the oldest `count` letters. */
+  private async lastOf(count: number): Promise<string> {
+    if (count >= (await this.length())) {
+      const [newest] = await this.link.command(["XREVRANGE", this.key, "+", "-", "COUNT", 1], { raw: true });
+      return newest ? newest[0].toString() : "0-0";
+    }
+    let last = "0-0";
+    for (let left = count; left > 0; ) {
+      const letters = await this.pages("XRANGE", last, "+", Math.min(left, PORTION_ENTRIES), PORTION_BYTES);
+      if (!letters.length) break;
+      last = letters[letters.length - 1].id;
+      left -= letters.length;
+    }
+    return last;
+  }
+
+  /** The oldest `count` letters up to `last`, or the chosen ones, some at a time. Other listeners' replays delete theirs meanwhile. */
+  private async *portions(feed: ListenerCall, count: number, chosen: string[] | null, last: string): AsyncGenerator<Letter[]> {
     const { batch = 0, batchBytes = 0 } = feed.exposed;
     const entries = Math.min(batch || SINGLES, PORTION_ENTRIES);
     const most = Math.min(batchBytes || PORTION_BYTES, PORTION_BYTES);
@@ -211,7 +230,7 @@ export class DeadLetters {
     let after = "-";
     let left = count;
     while (left > 0) {
-      const letters = await this.pages("XRANGE", after, "+", Math.min(left, entries), most);
+      const letters = await this.pages("XRANGE", after, last, Math.min(left, entries), most);
       if (!letters.length) return;
       after = letters[letters.length - 1].id;
       left -= letters.length;

@@ -110,7 +110,7 @@ export class Retries {
     const delays = new Map<string, Delay>();
     for (const id of ids) {
       const delay = this.waiting.get(id);
-      if (delay) delays.set(id, { ...delay, dueMs: 0 });
+      if (delay?.dueMs) delays.set(id, { ...delay, dueMs: 0 }); // once: a function that hangs has this called every two seconds
     }
     if (delays.size) this.waitFor(delays);
   }

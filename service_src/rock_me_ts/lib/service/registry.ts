@@ -166,6 +166,10 @@ export function makeExpose(registry: Registry): Expose {
       throw new RegistrationError(`The group "${group}" of a listener is not valid: it has 1 to 40 lower-case letters, digits, _ or -`);
     }
     const named = [options.name || group || func?.name || "broadcast", options, func];
+    const other = registry.methods.get(String(named[0]));
+    if (other?.role === ROLE_LISTENER && other.group !== group) {
+      throw new RegistrationError(`"${other.name}" is a listener already, of another group; give each listener its own \`name\``);
+    }
     const exposed = record(named, ROLE_LISTENER, "broadcast", ({ personal }: ListenerOptions) => ({ personal }));
     const { batch = 0, batchBytes = 0, linger = 0, inFlight = 1, personal } = options;
     Object.assign(exposed, { group, batch, batchBytes, linger, inFlight: Math.max(1, inFlight), ...policyOf(options) });
