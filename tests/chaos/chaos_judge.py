@@ -33,10 +33,10 @@ class Row:
         return self.accepted > 0 and not self.lost and not self.doubled and not self.out_of_order
 
 
-def lost(accepted: Iterable[Sent], arrived: Iterable[str]) -> list[Sent]:
-    """Accepted events that the double has not counted."""
+def lost(accepted: Iterable[Sent], arrived: Iterable[str], marks: Sequence[str] = ("",)) -> list[Sent]:
+    """Accepted events that the double has not counted from each listener; a listener's ids begin with its mark."""
     there = set(arrived)
-    return [one for one in accepted if one.event_id not in there]
+    return [one for one in accepted if not all(f"{mark}{one.event_id}" in there for mark in marks)]
 
 
 def doubled(arrived: Iterable[str]) -> int:

@@ -76,7 +76,7 @@ class Watch:
         accepted = self._load.accepted()
         due = [one for one in accepted if one.at < now - SETTLED_S]
         quiet = not accepted or max(one.at for one in accepted) < now - 1.0
-        if lost(due, self.arrived) or (quiet and not self._load.ended):
+        if lost(due, self.arrived, self._stage.marks) or (quiet and not self._load.ended):
             self.last_amiss = now
 
     async def _again(self, look: Callable[[], Awaitable[None]]) -> None:
@@ -101,7 +101,7 @@ async def play(stage: Stage, scenario: Scenario, users: int, rate: float, first_
     await load.end()
     ended = time.monotonic()
     accepted = load.accepted()
-    while lost(accepted, watch.arrived) and time.monotonic() < ended + scenario.drain_s:  # noqa: ASYNC110
+    while lost(accepted, watch.arrived, stage.marks) and time.monotonic() < ended + scenario.drain_s:  # noqa: ASYNC110
         await asyncio.sleep(0.2)
     # What comes a second time comes a little later.
     await asyncio.sleep(2.0)
@@ -119,7 +119,7 @@ async def play(stage: Stage, scenario: Scenario, users: int, rate: float, first_
         refused=sum(one.status not in {0, 200} for one in load.sent),
         unanswered=sum(one.status == 0 for one in load.sent),
         arrived=len(mine & set(ours)),
-        lost=len(lost(accepted, watch.arrived)),
+        lost=len(lost(accepted, watch.arrived, stage.marks)),
         doubled=doubled(ours),
         twice_in_stream=doubled(watch.stream),
         out_of_order=out_of_order(accepted, watch.stream),
@@ -188,7 +188,7 @@ def main() -> int:
 
 def play_here(chosen: list[Scenario], given: argparse.Namespace, folder: Path) -> list[Row]:
     """Set the platform up on the engine that Docker's client talks to, and run scenarios on it."""
-    stage = Stage(folder, given.fsync, double_outside=bool(given.engine))
+    stage = Stage(folder, given.fsync, double_outside=bool(given.engine), typescript=not given.engine)
     try:
         begun = time.monotonic()
         stage.up()

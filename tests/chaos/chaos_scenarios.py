@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from chaos_host import kill_engine, systemctl
 from chaos_load import send_packed
-from chaos_stage import FRONT, NAME, ROOT, Stage, ask, until
+from chaos_stage import DIRECTOR, FRONT, NAME, ROOT, TS_LISTENER, Stage, ask, until
 
 
 @dataclass(frozen=True)
@@ -188,6 +188,33 @@ def _wrong_credentials(stage: Stage) -> None:
     stage.restart("send_mixpanel")
 
 
+def _group_destroyed(name: str) -> Callable[[Stage], None]:
+    """The listener makes it again where it had come to, with what it has in hand."""
+
+    def act(stage: Stage) -> None:
+        for _ in range(3):
+            assert stage.redis_cli("XGROUP", "DESTROY", "events", name).endswith("1")
+            time.sleep(2)
+
+    return act
+
+
+def _poison(stage: Stage) -> None:
+    """One event in ten is refused for ever, the others are delivered; replayed from the page when they can be read."""
+    ask(f"{DIRECTOR}/call/{TS_LISTENER}/poison?on=true")
+    time.sleep(5)
+    letters = until(lambda: ask(f"{DIRECTOR}/dead_letters/{TS_LISTENER}")["letters"], 30, "dead letters")
+    assert "is poison" in letters[0]["reason"], letters[0]
+    ask(f"{DIRECTOR}/call/{TS_LISTENER}/poison?on=false")
+    time.sleep(2)
+    until(_no_letters_left, 60, "all dead letters replayed")
+
+
+def _no_letters_left() -> bool:
+    ask(f"{DIRECTOR}/replay_dead_letters/{TS_LISTENER}", {})
+    return not ask(f"{DIRECTOR}/dead_letters/{TS_LISTENER}")["letters"]
+
+
 SMALL_DISK = "/dev/shm"
 SCENARIOS = [
     Scenario("nothing", _nothing, after_s=4),
@@ -210,6 +237,10 @@ SCENARIOS = [
     Scenario("restart an enricher", _restart("uaparser")),
     Scenario("kill -9 send_mixpanel", _kill("send_mixpanel")),
     Scenario("restart send_mixpanel", _restart("send_mixpanel")),
+    Scenario("kill -9 the TypeScript listener", _kill(TS_LISTENER), small=True),
+    Scenario("restart the TypeScript listener", _restart(TS_LISTENER)),
+    Scenario("the group of the TypeScript listener destroyed", _group_destroyed(TS_LISTENER)),
+    Scenario("events that the TypeScript listener cannot process", _poison),
     Scenario("kill -9 the director", _kill("band")),
     Scenario("restart the director", _restart("band")),
     Scenario(

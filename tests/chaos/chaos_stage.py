@@ -30,6 +30,8 @@ DIRECTOR = f"http://127.0.0.1:{DIRECTOR_PORT}"
 FRONT = f"http://127.0.0.1:{FRONT_PORT}"
 REDIS = f"redis://admin:{users.ADMIN}@127.0.0.1:{REDIS_PORT}"
 SERVICES = ["front", "uaparser", "mixpanel_double", "send_mixpanel"]
+TS_LISTENER = "ts_listener"
+"""A durable listener on the TypeScript framework, which stands beside the tests."""
 DIRECTOR_IMAGE = os.environ.get("BAND_TEST_DIRECTOR_IMAGE", "rst/band:latest")
 BASE_IMAGE = os.environ.get("BAND_TEST_BASE_IMAGE", "rockstat/band-base-py:latest")
 REDIS_CONF = """
@@ -130,7 +132,11 @@ class RedisDisk:
 
 
 class Stage:
-    """The platform under test. `fsync` is Redis' appendfsync; `more` is environment for services by name."""
+    """The platform under test.
+
+    `fsync` is Redis' appendfsync; `more` is environment for services by name. With `typescript`, a listener on the
+    TypeScript framework has the double count every event too, as `ts-<id>`.
+    """
 
     def __init__(
         self,
@@ -139,11 +145,14 @@ class Stage:
         more: dict[str, dict[str, str]] | None = None,
         *,
         double_outside: bool = False,
+        typescript: bool = False,
     ) -> None:
         self.folder = folder
         self.release = Release()
         self.redis_disk = None if double_outside else RedisDisk(folder / "redis-disk")
         self.services = [name for name in SERVICES if not (double_outside and name == "mixpanel_double")]
+        self.services += [TS_LISTENER] * typescript
+        self.marks = ("", "ts-") if typescript else ("",)
         self._process: subprocess.Popen[bytes] | None = None
         self.fsync = fsync
         self.env = {name: dict((more or {}).get(name, {})) for name in SERVICES}
@@ -152,6 +161,7 @@ class Stage:
             "MIXPANEL_URL": f"http://{NAME}-mixpanel_double:8080",
             "MIXPANEL_TIMEOUT": "5",
         }
+        self.env[TS_LISTENER] = {"DOUBLE_URL": f"http://{NAME}-mixpanel_double:8080/track"}
         self.double = ""
 
     # --- up and down
@@ -219,10 +229,13 @@ class Stage:
     def _takes_an_event(self) -> bool:
         sent = ask(f"{FRONT}/track/ready.json", {"uid": "1000000000"}, timeout=5)
         time.sleep(1.5)
-        return sent["id"] in self.arrived()
+        return {f"{mark}{sent['id']}" for mark in self.marks} <= set(self.arrived())
 
     def _lay_image(self, folder: Path, name: str) -> None:
         """A copy of an image folder, with its source; front publishes where nothing else of this host does."""
+        if name == TS_LISTENER:
+            shutil.copytree(Path(__file__).parent / name, folder)
+            return
         left_out = shutil.ignore_patterns("tests", "__pycache__")
         shutil.copytree(self.release.root / "band_images" / name, folder)
         shutil.copytree(self.release.root / "service_src" / name, folder / "src", ignore=left_out)
@@ -339,7 +352,10 @@ class Stage:
     # --- what is seen
 
     def arrived(self) -> list[str]:
-        """The $insert_id of each record that the double counts: unique by event, time, distinct_id and $insert_id."""
+        """The $insert_id of each record that the double counts: unique by event, time, distinct_id and $insert_id.
+
+        Each of `marks` is what a listener's ids begin with.
+        """
         return list(ask(f"{self.double}/_double/ids", timeout=20)["ids"])
 
     def said(self) -> str:

@@ -13,6 +13,7 @@ def sent(user: int, number: int, event_id: str, at: float = 0.0) -> Sent:
 def test_an_accepted_event_that_is_not_counted_is_lost() -> None:
     """Only what was answered with 200 and is not at the double."""
     assert lost([sent(1, 1, "a"), sent(1, 2, "b")], ["b", "c"]) == [sent(1, 1, "a")]
+    assert lost([sent(1, 1, "a"), sent(1, 2, "b")], ["b", "ts-b", "a"], ("", "ts-")) == [sent(1, 1, "a")]
 
 
 def test_an_id_that_is_counted_twice_is_doubled() -> None:

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The platform; the sender does not rest for long, so that the run is short."""
     env = {"BACKOFF_FIRST": "0.3", "JITTER_LEAST": "0", "JITTER_MOST": "0.2"}
-    found = Stage(tmp_path_factory.mktemp("chaos"), more={"send_mixpanel": env})
+    found = Stage(tmp_path_factory.mktemp("chaos"), more={"send_mixpanel": env}, typescript=True)
     try:
         found.up()
         yield found
@@ -32,5 +32,5 @@ def test_nothing_accepted_is_lost_or_counted_twice(stage: Stage) -> None:
     rows = play_all(stage, small, users=20, rate=80)
     print(table(rows))
     assert [row for row in rows if not row.kept] == [], stage.said()
-    assert len(rows) == 7
+    assert len(rows) == 8
     assert [row.refused for row in rows if row.scenario == "flood of compressed events"] == [0]
