@@ -66,7 +66,9 @@ def test_places_in_the_stream(given, first, last):
     assert last_id(given) == last
 
 
-@pytest.mark.parametrize("given", ["", "yesterday", "12:30", "-1", "1-", "2026-13-01", "20261127"])
+@pytest.mark.parametrize(
+    "given", ["", "yesterday", "12:30", "-1", "1-", "2026-13-01", "20261127", f"{2**64}-0", f"5-{2**64}"]
+)
 def test_what_is_no_place(given):
     with pytest.raises(ValueError, match="not a place in the stream"):
         first_id(given)

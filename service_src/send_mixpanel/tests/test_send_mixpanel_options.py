@@ -89,6 +89,11 @@ def test_send_mixpanel_several_projects() -> None:
     [
         {"mixpanel_region": "mars"},
         {"mixpanel_url": "api.mixpanel.com"},
+        {"mixpanel_url": f"https://robot:{CANARY}@proxy.example"},
+        {"mixpanel_url": f"https://{CANARY}@proxy.example/x"},
+        {"mixpanel_url": f"https://robot:{CANARY}@[proxy"},
+        {"mixpanel_url": "https://"},
+        {"mixpanel_projects": {"17": {"token": "t", "url": f"https://:{CANARY}@proxy.example"}}},
         {"mixpanel_projects": "{" + CANARY},
         {"mixpanel_projects": [1]},
         {"mixpanel_projects": {"17": 3}},

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -99,8 +100,7 @@ def _project(name: str, values: Mapping[str, Any]) -> Project:
         return str(values.get(f"mixpanel_{key}") or "").strip()
 
     url = text("url") or _host(text("region"))
-    if not url.startswith(("http://", "https://")):
-        raise SettingsError(f"MIXPANEL_URL of project {name} does not begin with https://; write a full URL")
+    _check_url(name, url)
     url = url.rstrip("/").removesuffix("/import")
     account, secret, project_id = text("service_account"), text("service_secret"), text("project_id")
     if account or secret:
@@ -117,6 +117,23 @@ def _project(name: str, values: Mapping[str, Any]) -> Project:
         return Project(name, url, _basic(api_secret), "api_secret", project_id)
     hint = "set MIXPANEL_TOKEN (Mixpanel: Settings, Project, Project Token), or a service account, and run it again"
     return Project(name, url, hint=hint)
+
+
+def _check_url(name: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    # No part of it is told: there may be a password in any.
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(
+            f"MIXPANEL_URL of project {name} does not begin with https:// and a host name; write a full URL"
+        )
+    if "@" in parts.netloc:
+        raise SettingsError(
+            f"MIXPANEL_URL of project {name} contains a user or a password, which cannot be sent beside Mixpanel's own "
+            "credentials; remove them and the @ from the URL"
+        )
 
 
 def _basic(name: str, password: str = "") -> Secret:

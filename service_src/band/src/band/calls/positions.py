@@ -10,6 +10,7 @@ BEGINNING: Final = "beginning"
 NOW: Final = "now"
 Given = str | int | float | datetime
 _LAST: Final = 2**64 - 1
+"""The largest number in an id: Redis refuses a command with a larger one."""
 _ID: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 _MILLISECONDS: Final = re.compile(r"[0-9]{11,14}")
 _SECONDS: Final = re.compile(r"[0-9]{9,10}(\.[0-9]{1,9})?")
@@ -55,7 +56,9 @@ def _read(given: Given, *, now: str, number: int) -> str:
     text = given.isoformat() if isinstance(given, datetime) else str(given).strip()
     if text in (BEGINNING, NOW):
         return now if text == NOW else "0-0"
-    return text if _ID.fullmatch(text) else f"{_milliseconds(text)}-{number}"
+    if _ID.fullmatch(text) and max(order(text)) <= _LAST:
+        return text
+    return f"{_milliseconds(text)}-{number}"
 
 
 def _milliseconds(text: str) -> int:

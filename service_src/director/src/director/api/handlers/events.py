@@ -17,6 +17,7 @@ from director.discovery.registrations import Registrations
 from director.discovery.rpc import Rpc
 from director.errors import DirectorError, InvalidValue
 from director.state import event_stream
+from director.state.store import stream_order
 from director.supervise.status import StatusBoard
 
 TRACE_TIMEOUT = 1.0
@@ -40,6 +41,8 @@ class EventHandlers:
             start, end = first_id(given.start), last_id(given.end)
         except ValueError as error:
             raise InvalidValue(str(error), _SEE_PLACES) from None
+        if given.before and "-" in given.before and stream_order(given.before) == (0, 0):
+            raise InvalidValue("no entry is before 0-0, the first of all ids", "leave before out for the newest events")
         page = await event_stream.search(
             self.link, given.limit, start=start, end=end, before=given.before, key=given.key, uid=given.uid,
             scan=given.scan,
