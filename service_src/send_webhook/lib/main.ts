@@ -1,6 +1,6 @@
 /** Batches of events to URLs, signed: one listener, with a consumer group of its own, for each destination. */
 
-import { cleanup, expose, type HealthFacts, health, logger, settings as readSettings, redis, start, worker } from "@rockstat/rock-me-ts";
+import { type BandEvent, cleanup, expose, type HealthFacts, health, logger, settings as readSettings, redis, start, worker } from "@rockstat/rock-me-ts";
 import { Client } from "./client";
 import { type Options, readOptions } from "./options";
 import { Requests } from "./requests";
@@ -15,9 +15,10 @@ export function define(service: string, options: Options): Sender[] {
   const senders = options.destinations.map((destination) => {
     const client = new Client(destination, options.policy);
     clients.push(client);
-    const requests = new Requests(redis, `${service}:sending:${destination.name}`, destination.name, destination.batch, destination.maxBytes);
-    const sender = new Sender(destination, client, requests, options);
     const { name: group, batch, linger, maxBytes: batchBytes, withholdsObjected } = destination;
+    const mayHave = (event: BandEvent) => destination.wants(event) && !(withholdsObjected && event.privacy?.length);
+    const requests = new Requests(redis, `${service}:sending:${group}`, group, batch, batchBytes, `${service}.${group}`, mayHave);
+    const sender = new Sender(destination, client, requests, options);
     expose.listener(
       { name: `to_${group}`, group, batch, linger, batchBytes, maxAttempts: NEVER, http: false, personal: withholdsObjected ? true : undefined },
       (events, { signal }) => sender.take(events, signal),

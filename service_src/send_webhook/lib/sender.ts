@@ -43,20 +43,40 @@ export class Sender {
   /** Takes a batch of events. After `signal` it never returns: the events stay pending for whoever comes next. */
   async take(events: readonly BandEvent[], signal: AbortSignal): Promise<void> {
     const items = events.filter((event) => this.destination.wants(event)).map(itemOf);
-    const left = items.filter(({ mark }) => !this.done.has(mark));
-    for (const request of await this.batches.compose(left)) await this.deliver(request, signal);
-    const ids = new Set(items.map(({ mark }) => this.done.get(mark)).filter((id) => id !== undefined));
-    for (const { mark } of items) this.done.delete(mark);
-    // A request some of whose events are still to come again is remembered until they did.
-    for (const id of this.done.values()) ids.delete(id);
-    await this.batches.forget([...ids]);
+    for (let settled = false; !settled; ) {
+      settled = true;
+      for (const request of await this.batches.compose(items, this.done)) {
+        settled = await this.deliver(request, signal);
+        if (!settled) break;
+      }
+    }
+    const came = new Map<string, string[]>();
+    for (const { mark } of items) {
+      const id = this.done.get(mark);
+      if (id === undefined) continue;
+      came.set(id, [...(came.get(id) ?? []), mark]);
+      this.done.delete(mark);
+    }
+    for (const [id, marks] of came) {
+      // A request some of whose events are still to come again is remembered until they did.
+      const left = [...this.done].filter(([, of]) => of === id).map(([mark]) => mark);
+      if (left.length) await this.batches.rememberTaken(id, [...marks, ...left]);
+      else this.batches.finish([id]);
+    }
   }
 
-  private async deliver(request: Composition, signal: AbortSignal): Promise<void> {
+  /** Sends a request until it is taken; resolves with false where its events have to be composed anew. Rejects with Reject. */
+  private async deliver(request: Composition, signal: AbortSignal): Promise<boolean> {
     const { name, keys, maxBytes } = this.destination;
     const body = bodyOf(request.items);
     const bytes = Buffer.byteLength(body);
-    if (bytes > maxBytes) throw new Reject(`the request would have ${bytes} bytes; max_bytes of ${name} is ${maxBytes}`);
+    if (bytes > maxBytes) {
+      await this.batches.forget([request.id]);
+      if (request.items.length > 1) return false; // it was noted when max_bytes was larger
+      throw new Reject(
+        `the request would have ${bytes} bytes, and max_bytes of ${name} is ${maxBytes}; raise max_bytes and replay it, or have the event made smaller`,
+      );
+    }
     await this.batches.remember(request);
     for (let attempt = 1; ; attempt += 1) {
       this.requests += 1;
@@ -64,10 +84,11 @@ export class Sender {
       const verdict = await this.client.post(body, signedHeaders(keys, request.id, Math.floor(Date.now() / 1000), body));
       if (verdict.meaning === "taken") {
         this.onTaken(request);
-        return;
+        return true;
       }
       if (verdict.meaning === "refused" && !(await this.isDoubtful(request, verdict, attempt, signal))) {
         await this.batches.forget([request.id]); // its events come again in other requests, or never
+        if (request.borrows) return false; // the culprit may be none of those that were given now
         throw new Reject(`${name}: ${verdict.reason}${verdict.said ? `: ${verdict.said}` : ""}`);
       }
       if (verdict.meaning !== "refused") await this.pause(verdict, signal);

@@ -8,6 +8,7 @@ import { AddressPolicy, innermost, readNetwork } from "../lib/addresses";
 import { Client, judge, readRetryAfter } from "../lib/client";
 import { readOptions } from "../lib/options";
 import { bodyOf, itemOf, Requests } from "../lib/requests";
+import { Sender } from "../lib/sender";
 import { readSecret, signedHeaders } from "../lib/signature";
 import { OTHER_SECRET, opensslSignature, Receiver, SECRET } from "./support";
 
@@ -199,7 +200,7 @@ test("requests are composed again as they were, and the rest by number and bytes
       if (name === "HDEL") for (const id of rest) kept.delete(String(id));
     },
   } as any;
-  const requests = new Requests(store, "key", "crm", 4, 1_000_000);
+  const requests = new Requests(store, "key", "crm", 4, 1_000_000, "group", () => true);
   const items = [1, 2, 3, 4, 5, 6].map((n) => itemOf(event(n)));
   const numbers = (found: { items: { event: any }[] }[]) => found.map(({ items: some }) => some.map(({ event: { data } }) => data.n));
   const first = await requests.compose(items);
@@ -224,11 +225,92 @@ test("requests are composed again as they were, and the rest by number and bytes
   assert.deepEqual([...kept.keys()], [two.id]);
   await requests.forget([two.id]);
   assert.equal(kept.size, 0);
-  const small = new Requests(store, "key", "crm", 100, Buffer.byteLength(bodyOf(items.slice(0, 2))) + 1);
+  const small = new Requests(store, "key", "crm", 100, Buffer.byteLength(bodyOf(items.slice(0, 2))) + 1, "group", () => true);
   assert.deepEqual(numbers(await small.compose(items)), [
     [1, 2],
     [3, 4],
     [5, 6],
   ]);
-  assert.notEqual((await new Requests(store, "key", "lake", 4, 1_000_000).compose(items))[0].id, first[0].id);
+  assert.notEqual((await new Requests(store, "key", "lake", 4, 1_000_000, "group", () => true).compose(items))[0].id, first[0].id);
 });
+
+test("wherever lives end and batches are cut, no event is taken under two ids, and none is lost", async () => {
+  for (let seed = 1; seed <= 100; seed += 1) {
+    const { taken, buried } = await lives(seed);
+    for (const n of Array.from({ length: 30 }, (_, index) => index + 1)) {
+      assert.deepEqual([taken.get(n)?.size ?? 0, buried.has(n)], n % 9 ? [1, false] : [0, true], `event ${n} of seed ${seed}: ${[...(taken.get(n) ?? [])]}`);
+    }
+  }
+});
+
+/** Lives of a destination, each killed after some requests, before or after the receiver took the last one; what it took, by id. */
+async function lives(seed: number): Promise<{ taken: Map<number, Set<string>>; buried: Set<number> }> {
+  let state = seed;
+  const random = (most: number) => {
+    state = (state * 48271) % 2147483647;
+    return state % most;
+  };
+  const hash = new Map<string, string>();
+  const pending = new Map(Array.from({ length: 30 }, (_, index) => [`${index + 1}-0`, event(index + 1)]));
+  const taken = new Map<number, Set<string>>();
+  const buried = new Set<number>();
+  const killed = new Error("killed");
+  for (let life = 0; pending.size; life += 1) {
+    assert.ok(life < 500);
+    let left = life < 400 ? 1 + random(6) : Number.POSITIVE_INFINITY;
+    /** Each step outwards may be the last one. */
+    const step = () => {
+      left -= 1 / 3;
+      if (left <= 0) throw killed;
+    };
+    const store = {
+      command: async (name: string, _key: string | number, ...rest: (string | number)[]): Promise<any> => {
+        step();
+        if (name === "HGETALL") return new Map(hash);
+        if (name === "HSET") hash.set(String(rest[0]), String(rest[1]));
+        if (name === "HDEL") for (const id of rest) hash.delete(String(id));
+        if (name === "XPENDING") return rest[1] === "-" ? [...pending.keys()].map((id) => [id]) : [];
+        if (name === "XRANGE") return pending.has(String(rest[0])) ? [[rest[0], ["event", JSON.stringify(pending.get(String(rest[0])))]]] : [];
+      },
+    };
+    const post = async (body: string, headers: Record<string, string>) => {
+      step();
+      const numbers: number[] = JSON.parse(body).data.map(({ data }: any) => data.n);
+      if (numbers.some((n) => n % 9 === 0)) return { meaning: "refused", reason: "no nines" } as const;
+      for (const n of numbers) taken.set(n, new Set([...(taken.get(n) ?? []), headers["webhook-id"]]));
+      step();
+      return { meaning: "taken", reason: "" } as const;
+    };
+    const [found] = read(destination()).destinations;
+    const most = 1 + random(6);
+    const sender = new Sender(found, { post }, new Requests(store, "key", "crm", most, 1_000_000, "group", () => true), {
+      backoffFirst: 0,
+      backoffMost: 0,
+      refusedRetry: 0,
+    });
+    /** As the framework does: a batch that is rejected is halved. */
+    const work = async (ids: string[]): Promise<void> => {
+      try {
+        await sender.take(
+          ids.map((id) => pending.get(id)),
+          new AbortController().signal,
+        );
+        if (left <= 0) throw killed;
+      } catch (error) {
+        if (error === killed || left <= 0) throw killed;
+        if (ids.length > 1) {
+          await work(ids.slice(0, ids.length >> 1));
+          return work(ids.slice(ids.length >> 1));
+        }
+        buried.add(pending.get(ids[0]).data.n);
+      }
+      for (const id of ids) pending.delete(id);
+    };
+    try {
+      while (pending.size) await work([...pending.keys()].slice(0, 1 + random(12)));
+    } catch (error) {
+      if (error !== killed) throw error;
+    }
+  }
+  return { taken, buried };
+}
