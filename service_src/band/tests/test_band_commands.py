@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,9 @@ def test_run_leaves_no_service_behind(tmp_path: Path, sign: signal.Signals) -> N
         "import os, pathlib, time\npathlib.Path('pid').write_text(f'{os.getpid()}\\n')\ntime.sleep(60)\n"
     )
     told = tmp_path / "one" / "pid"
-    child = subprocess.Popen([*BAND, "run", "one"], cwd=tmp_path)
+    # Under nohup the tests themselves ignore SIGHUP, and children inherit that.
+    heed = partial(signal.signal, sign, signal.SIG_DFL)
+    child = subprocess.Popen([*BAND, "run", "one"], cwd=tmp_path, preexec_fn=heed)
     until(lambda: told.exists() and told.read_text().endswith("\n"))
     child.send_signal(sign)
     assert child.wait(30) == 128 + sign
