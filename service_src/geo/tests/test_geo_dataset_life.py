@@ -104,6 +104,41 @@ async def test_first_fetch_and_its_facts(tmp_path: Path, host: Host) -> None:
     assert facts["length"] == len(OLD) and facts["age_days"] > 0 and facts["next_check"] and not facts["last_error"]
 
 
+@pytest.mark.parametrize("length", [True, False])
+async def test_health_tells_of_a_download_in_progress(tmp_path: Path, length: bool) -> None:
+    """The source, MB of how many if the server says so, then the check; nothing of the URL, nothing afterwards."""
+    half, checking = asyncio.Event(), threading.Event()
+    body = OLD + bytes(3_000_000 - len(OLD))
+
+    async def slowly(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = len(body) if length else None
+        await response.prepare(request)
+        await response.write(body[:1_000_000])
+        await half.wait()
+        await response.write(body[1_000_000:])
+        return response
+
+    def check(_path: Path) -> None:
+        assert checking.wait(10)
+
+    app = web.Application()
+    app.router.add_get("/canary/data", slowly)
+    async with TestServer(app) as server:
+        url = str(server.make_url("/canary/data?key=canary").with_user("me").with_password("canary"))
+        data = Dataset("test", tmp_path / "volume" / "data.bin", [Url(url)], load, check)
+        fetching = asyncio.create_task(data.refresh())
+        told = f"downloading from url, 1{' of 3' if length else ''} MB"
+        await until(lambda: data.health().get("download") == told)
+        assert data.health()["reason"] == f"no database yet; {told}"
+        assert "canary" not in json.dumps(data.health())
+        half.set()
+        await until(lambda: data.health().get("download") == "checking the file from url")
+        checking.set()
+        assert await fetching
+    assert "download" not in data.health()
+
+
 async def test_never_downloads_what_it_has(tmp_path: Path, host: Host) -> None:
     """The second question is conditional, also after a restart."""
     for number in range(3):

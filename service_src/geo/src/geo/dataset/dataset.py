@@ -6,7 +6,7 @@ import asyncio
 import random
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -70,6 +70,7 @@ class Dataset(Generic[T]):
         self._opening: asyncio.Task[bool] | None = None
         self._about: dict[str, Any] = {}
         self._error = ""
+        self._doing: Callable[[], str] = str
         self._lock = asyncio.Lock()
         self._woken = asyncio.Event()
         self._metrics: Metrics | None = None
@@ -192,13 +193,18 @@ class Dataset(Generic[T]):
 
     async def _ask(self, store: Store[T], http: Http, source: Source) -> bool:
         last = store.validator(source.name)
-        with store.folder() as folder:
-            fetched = await source.fetch(Visit(http, folder, last, store.spend))
-            if fetched is None:
-                if last.refused:
-                    raise BadData(f"still has the file that was refused: {last.refused}")
-                return False
-            await self._install(store, source, fetched)
+        http.received, self._doing = 0, lambda: _downloading(source.name, http)
+        try:
+            with store.folder() as folder:
+                fetched = await source.fetch(Visit(http, folder, last, store.spend))
+                if fetched is None:
+                    if last.refused:
+                        raise BadData(f"still has the file that was refused: {last.refused}")
+                    return False
+                self._doing = lambda: f"checking the file from {source.name}"
+                await self._install(store, source, fetched)
+        finally:
+            self._doing = str
         return True
 
     async def _install(self, store: Store[T], source: Source, fetched: Fetched) -> None:
@@ -247,11 +253,16 @@ class Dataset(Generic[T]):
         return [source.name for source in self._sources if not source.disabled()]
 
     def health(self) -> dict[str, Any]:
-        """Return the facts of the file in use: ``status`` ok or degraded, source, dates, age in days, errors."""
-        state = self._store.state if self._store else None
+        """Return the facts of the file in use: ``status`` ok or degraded, source, dates, age in days, errors.
+
+        ``download`` says, while a new file is downloaded or checked, from which source, and how many MB there are.
+        """
+        state, doing = self._store.state if self._store else None, self._doing()
         facts: dict[str, Any] = {"status": "ok" if self.value is not None else "degraded"}
         if self.value is None:
-            facts["reason"] = self._error or "no database yet"
+            facts["reason"] = "; ".join(filter(None, [self._error or "no database yet", doing]))
+        if doing:
+            facts["download"] = doing
         if state is None:
             return facts
         if self.value is not None:
@@ -280,6 +291,14 @@ class Dataset(Generic[T]):
         if age is not None and age > self._stale_days:
             facts["warning"] = f"the data is {age / 30.44:.0f} months old"
         return facts
+
+
+def _downloading(source: str, http: Http) -> str:
+    """Return which download is in progress, by the source's name: its URL may hold a key. Empty if none is."""
+    if not http.received:
+        return ""
+    of = f" of {http.expected / 1e6:.0f}" if http.expected else ""
+    return f"downloading from {source}, {http.received / 1e6:.0f}{of} MB"
 
 
 def _in_words(error: Exception) -> str:

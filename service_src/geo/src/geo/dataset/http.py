@@ -49,13 +49,18 @@ def ssl_context() -> ssl.SSLContext:
 
 
 class Http:
-    """A client for one round of questions; open it with ``async with``."""
+    """A client for one round of questions; open it with ``async with``.
+
+    ``received`` and ``expected`` are the bytes of the current download: so far, and in all (None if unknown).
+    """
 
     def __init__(
         self, connect: float = CONNECT_TIMEOUT, read: float = READ_TIMEOUT, total: float = TOTAL_TIMEOUT
     ) -> None:
         self._timeout = aiohttp.ClientTimeout(total=total, connect=connect, sock_connect=connect, sock_read=read)
         self._session: aiohttp.ClientSession | None = None
+        self.received = 0
+        self.expected: int | None = None
 
     async def __aenter__(self) -> Http:
         connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(ssl_context), limit=4)
@@ -119,9 +124,10 @@ class Http:
 
     async def _write(self, response: aiohttp.ClientResponse, into: Path) -> tuple[int, str]:
         digest, size = hashlib.sha256(), 0
+        self.expected = None if "Content-Encoding" in response.headers else response.content_length
         with into.open("wb") as file:
             async for chunk in response.content.iter_chunked(_CHUNK):
-                size += len(chunk)
+                self.received = size = size + len(chunk)
                 if size > MAX_BYTES:
                     raise SourceError(f"{safe_url(str(response.url))} sends more than {MAX_BYTES >> 20} MiB; refused")
                 digest.update(chunk)
