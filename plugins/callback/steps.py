@@ -103,14 +103,14 @@ class LastLine:
 
 
 def _progress() -> str:
-    """Return what a build on this machine printed last, if one runs."""
+    """Return the last line about a long task on this machine, if one runs."""
     try:
         with open(PROGRESS, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
             lines = [line for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
     except OSError:
         return ""
-    words = re.sub(r"^#\d+ (\d+\.\d+ )?", "", lines[-1]) if lines else ""
+    words = re.sub(r"^([\w-]+: )?#\d+ (\d+\.\d+ )?", r"\1", lines[-1]) if lines else ""
     return "  " + "".join(letter for letter in words if letter.isprintable()) if words else ""
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections.abc import Callable
+from functools import partial
+from http.client import HTTPException, RemoteDisconnected
 from typing import Any
 from urllib.error import HTTPError, URLError
 
@@ -51,6 +55,26 @@ class Director:
         """POST a JSON object to a path; raises as `get` does."""
         return self._request("POST", path, json.dumps(body or {}), timeout)
 
+    def follow(self, path: str, body: dict[str, Any], timeout: float, tell: Callable[[str], None]) -> Any:
+        """POST with `progress`, and `tell` each line of it; returns and raises as `post` does."""
+        outcome: list[Any] = []
+
+        def read() -> None:
+            text = json.dumps({**body, "progress": True})
+            try:
+                outcome.append(self._request("POST", path, text, timeout, partial(_last_line, path, tell)))
+            except Exception as error:  # noqa: BLE001 - raised again below, in the caller's thread
+                outcome.append(error)
+
+        # `timeout` limits the whole, and the socket's begins anew with each line.
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        reader.join(timeout)
+        answer = outcome[0] if outcome else self._no_answer("POST", path, "timed out")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
     def wait(self, seconds: float, pause: float = 0.25) -> dict[str, Any]:
         """Wait until the director is available and has loaded the desired state; returns its health.
 
@@ -74,17 +98,22 @@ class Director:
                 raise DirectorError(f"The director at {self._url} was not ready within {patience:g} s: {problem}")
             time.sleep(pause)
 
-    def _request(self, method: str, path: str, body: str | None, timeout: float) -> Any:
+    def _request(
+        self, method: str, path: str, body: str | None, timeout: float, read: Callable[[Any], Any] | None = None
+    ) -> Any:
         try:
             answer = open_url(
                 self._url + path, method=method, data=body, headers=self._headers, timeout=timeout, use_proxy=False
             )
-            return _read(answer.read())
+            return read(answer) if read else _read(answer.read())
         except HTTPError as error:
             raise _refused(method, path, error.code, _read(error.read())) from error
         except (URLError, OSError, ValueError) as error:  # a URL that is none
             reason = getattr(error, "reason", error)
-            raise DirectorError(f"The director at {self._url} does not answer {method} {path}: {reason}") from error
+            raise self._no_answer(method, path, reason) from error
+
+    def _no_answer(self, method: str, path: str, reason: object) -> DirectorError:
+        return DirectorError(f"The director at {self._url} does not answer {method} {path}: {reason}")
 
 
 def _read(raw: bytes) -> Any:
@@ -93,6 +122,24 @@ def _read(raw: bytes) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _last_line(path: str, tell: Callable[[str], None], answer: Any) -> Any:
+    """Tell the lines of a response with `progress`; return its last one, which is the result or an error."""
+    last = ""
+    try:
+        for raw in answer:
+            last = raw.decode("utf-8", "replace").strip()
+            if last and not last.startswith("{"):
+                tell(last)
+    except HTTPException:
+        last = ""  # the director ended meanwhile
+    found = _read(last.encode())
+    if not isinstance(found, dict):
+        raise RemoteDisconnected("Remote end closed connection without response")
+    if "error" in found:
+        raise _refused("POST", path, int(found["error"].get("status", 500)), found)
+    return found
 
 
 def _refused(method: str, path: str, status: int, answer: Any) -> DirectorError:

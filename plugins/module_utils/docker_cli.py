@@ -8,13 +8,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any, NamedTuple
 
 NO_CLIENT = 127
 TIMED_OUT = 124
 PROGRESS = "/run/rockstat-band.progress"
-"""What a build prints while it runs; the callback `steps` shows its last line where the host is this machine."""
+"""What is done during a long task; the callback `steps` shows its last line where the host is this machine."""
 
 
 class DockerError(Exception):
@@ -74,6 +74,18 @@ def progress_file(path: str = PROGRESS) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(FileNotFoundError):  # another build may have had the same file
             os.unlink(path)
+
+
+@contextlib.contextmanager
+def progress_lines(path: str = PROGRESS) -> Iterator[Callable[[str], None]]:
+    """Give a function that adds a line to such a file. It never fails: progress is only there to be looked at."""
+    with progress_file(path) as file:
+
+        def tell(line: str) -> None:
+            with contextlib.suppress(OSError, ValueError):  # no space, or closed already
+                os.write(file.fileno(), f"{line}\n".encode("utf-8", "replace"))
+
+        yield tell
 
 
 def docker(

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import progress_lines
 
 LOG_LINES = 30
 SHORTEST_SECRET = 6
@@ -121,7 +122,11 @@ class Service:
         result["action"] = would
         if would == "nothing" or self._check:
             return {"changed": would != "nothing", **result}
-        answer = self._director.post(path, body, timeout=self._timeout)
+        if held:
+            answer = self._director.post(path, body, timeout=self._timeout)
+        else:
+            with progress_lines() as show:
+                answer = self._director.follow(path, body, self._timeout, lambda line: show(f"{self._name}: {line}"))
         self._await_health()
         return {"changed": True, "short_id": answer["short_id"], "service_state": answer["state"], **result}
 

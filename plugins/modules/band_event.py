@@ -88,12 +88,14 @@ seconds:
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.error import HTTPError
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
 from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError, connection_spec
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import progress_lines
 
 NEWEST = 50
 SEEN_WITHIN = 5.0
@@ -114,16 +116,30 @@ class Probe:
         self.attempts = 0
         self.latency_ms = 0.0
         self._refused_since = 0.0
+        self._missed: list[str] = []
 
-    def run(self) -> dict[str, Any]:
-        """Return the outcome: `problem` (empty when all is well), `event`, `attempts`, `latency_ms`."""
+    def run(self, tell: Callable[[str], None]) -> dict[str, Any]:
+        """Return the outcome: `problem` (empty when all is well), `event`, `attempts`, `latency_ms`.
+
+        `tell` gets a line about what is waited for after each attempt.
+        """
         deadline = time.monotonic() + float(self._args["timeout"])
         while True:
             event, problem = self._try()
             refused = self._refused_since and time.monotonic() - self._refused_since >= REFUSED_FOR
             if not problem or refused or time.monotonic() >= deadline:
                 return {"problem": problem, "event": event, "attempts": self.attempts, "latency_ms": self.latency_ms}
+            tell("; ".join(filter(None, map(self._download, self._missed))) or problem)
             time.sleep(PAUSE)
+
+    def _download(self, name: str) -> str:
+        """Return what a service without data downloads; empty if it says nothing of it."""
+        try:
+            checks = self._director.get(f"/ask_state/{name}", timeout=PAUSE)["health"]["checks"]
+            found = [str(facts["download"]) for facts in checks.values() if "download" in facts]
+        except (DirectorError, LookupError, TypeError, AttributeError):
+            return ""
+        return f"{name}: {', '.join(found)}" if found else ""
 
     def prepare(self) -> None:
         """Wait for the director, and leave out enrichers that should not be running; raises DirectorError."""
@@ -134,6 +150,7 @@ class Probe:
 
     def _try(self) -> tuple[dict[str, Any] | None, str]:
         self.attempts += 1
+        self._missed = []
         try:
             identity = self._send()
             event = self._find(identity)
@@ -141,8 +158,9 @@ class Probe:
             return None, str(error)
         if event is None:
             return None, f"front accepted event {identity}, and the director does not show it among the newest {NEWEST}"
-        missing = [text for name in self._expected if (text := _missing(name, event.get("data", {}).get(name)))]
-        return event, f"the event carries no data of {', '.join(missing)}" if missing else ""
+        missing = {name: text for name in self._expected if (text := _missing(name, event.get("data", {}).get(name)))}
+        self._missed = list(missing)
+        return event, f"the event carries no data of {', '.join(missing.values())}" if missing else ""
 
     def _send(self) -> str:
         url = self._args["front_url"].rstrip("/") + self._args["path"]
@@ -245,7 +263,8 @@ def main() -> None:
         probe.prepare()
     except DirectorError as error:
         module.fail_json(msg=str(error), attempts=0, latency_ms=0.0, seconds=round(time.monotonic() - started, 1))
-    outcome = probe.run()
+    with progress_lines() as tell:
+        outcome = probe.run(tell)
     outcome["seconds"] = round(time.monotonic() - started, 1)
     problem = outcome.pop("problem")
     if problem:

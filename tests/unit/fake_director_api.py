@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,7 +16,11 @@ IMAGE = "aaaaaaaaaaaa"
 
 
 class FakeDirector:
-    """Services as a table; one whose name is in `broken` fails when it is run."""
+    """Services as a table; one whose name is in `broken` fails when it is run.
+
+    With `progress`, `/run` tells the lines of `told`, in which a number is a pause in seconds; with `cut` it ends
+    before its result.
+    """
 
     def __init__(self) -> None:
         self.services: dict[str, dict[str, Any]] = {}
@@ -27,6 +32,9 @@ class FakeDirector:
         self.held: dict[str, dict[str, str]] = {}
         self.asked: list[str] = []
         self.enriched: dict[str, dict[str, Any]] = {}
+        self.downloads: dict[str, str] = {}
+        self.told: list[str | float] = []
+        self.cut = False
         self.events: list[dict[str, Any]] = []
         handler = type("Handler", (_Handler,), {"director": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -66,7 +74,13 @@ class FakeDirector:
         row = self.services.get(query["name"])
         return (200, row) if row else (404, {"error": {"code": "unknown", "message": "no such service", "hint": ""}})
 
+    def _ask_state(self, name: str, *_: Any) -> tuple[int, Any]:
+        if name not in self.downloads:
+            return 504, {"error": {"code": "timed_out", "message": "no answer", "hint": ""}}
+        return 200, {"health": {"checks": {"failures": {}, "database": {"download": self.downloads[name]}}}}
+
     def _run(self, name: str, query: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+        body = {key: value for key, value in body.items() if key != "progress"}
         same = self.env.get(name) == body and self.services.get(name, {}).get("wanted") == "running"
         if "dry_run" in query and name in self.held:
             return 200, {"name": name, "would": "nothing", "image": f"rockstat/{name}:1", "held": self.held[name]}
@@ -131,6 +145,7 @@ class FakeDirector:
 
 
 class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
     director: FakeDirector
 
     def do_GET(self) -> None:
@@ -145,11 +160,30 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: dict[str, Any]) -> None:
         status, answer = self.director.answer(self.path, body)
         content = json.dumps(answer).encode()
+        if body.get("progress"):
+            self._stream(status, answer)
+            return
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def _stream(self, status: int, answer: dict[str, Any]) -> None:
+        """Answer as the director does with `progress`: in chunks, 200 either way, the result as the last line."""
+        if "error" in answer:
+            answer["error"]["status"] = status
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for line in [*self.director.told, json.dumps(answer)][: -1 if self.director.cut else None]:
+            if isinstance(line, float):
+                time.sleep(line)
+                continue
+            text = f"{line}\n".encode()
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(text), text))
+        if not self.director.cut:
+            self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_args: Any) -> None:
         """Say nothing."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
-from ansible_modules import prepared, run
+from ansible_modules import ROOT, prepared, run
 
 
 def test_a_redis_that_takes_no_writes_ends_the_proof_within_seconds(director: Any) -> None:
@@ -38,3 +39,29 @@ def test_an_enricher_that_only_says_why_not_is_missed(director: Any) -> None:
     done = run("band_event", {**args, "timeout": 1})
     assert done["failed"]
     assert "carries no data of mmgeo (no database yet)" in done["msg"]
+
+
+def test_a_download_that_is_waited_for_is_told(director: Any) -> None:
+    """Of an enricher without data: what it downloads, or else what is missing; the result is the same."""
+    sys.path.insert(0, str(ROOT / "collections"))
+    from ansible_collections.rockstat.band.plugins.modules import band_event
+
+    director.enriched["mmgeo"] = {"reason": "no database yet"}
+    director.downloads["mmgeo"] = "downloading from dbip, 12 of 48 MB"
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        if len(told) == 1:
+            director.downloads.clear()
+        else:
+            director.enriched.clear()
+
+    args = {"path": "/track/setup.json", "ip": "77.88.8.8", "user_agent": "x", "data": {}, "token": "", "timeout": 20}
+    given = {**args, "url": director.url, "front_url": director.url, "enrichers": ["mmgeo", "uaparser"]}
+    outcome = band_event.Probe(given).run(tell)
+    assert (outcome["problem"], outcome["attempts"]) == ("", 3)
+    assert told == [
+        "mmgeo: downloading from dbip, 12 of 48 MB",
+        "the event carries no data of mmgeo (no database yet)",
+    ]

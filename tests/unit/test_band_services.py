@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_modules import one, prepared, run
+from ansible_modules import ROOT, one, prepared, run
 
 
 def test_check_mode_knows_what_new_sources_will_change(director: Any, docker: Path) -> None:
@@ -88,6 +91,60 @@ def test_services_before_a_failed_one_go_back(director: Any) -> None:
     assert "front was rolled back to release aaaaaaaaaaaa (ba9876543210)" in done["msg"]
     assert director.current["front"] == "ba9876543210"
     assert not any(path.startswith("/run/uaparser") for path in director.changing)
+
+
+def followed(director: Any, timeout: float) -> list[Any]:
+    """Run front over the modules' client, with progress and without; return both results or errors, and the lines."""
+    sys.path.insert(0, str(ROOT / "collections"))
+    from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError
+
+    told: list[str] = []
+    client, found = Director(director.url), []
+    for way in (partial(client.follow, tell=told.append), client.post):
+        try:
+            found.append(way("/run/front", {}, timeout=timeout))
+        except DirectorError as error:
+            found.append((str(error), error.status, error.log))
+    return [*found, told]
+
+
+def test_the_steps_of_a_run_are_told_as_they_come(director: Any) -> None:
+    """Result and error are those of a run without progress."""
+    director.told = ["building rockstat/front:1", "#7 0.3 Collecting x", "database: downloading from dbip, 1 of 3 MB"]
+    result, plain, told = followed(director, 5.0)
+    assert result == plain == {"name": "front", "short_id": "0123456789ab", "state": "running"}
+    assert told == director.told
+    director.broken.add("front")
+    error, plain, told = followed(director, 5.0)
+    assert error == plain == ("POST /run/front answered 502: it ended", 502, ["its last word"])
+    assert told == director.told
+
+
+def test_a_run_that_tells_much_ends_when_its_time_is_over(director: Any) -> None:
+    """The time is that of the whole, however often a line comes; a director that ends meanwhile is an error too."""
+    director.told = [0.3, "one", 0.3, "two", 0.3, "three"]
+    error, _, told = followed(director, 0.7)
+    assert error == (f"The director at {director.url} does not answer POST /run/front: timed out", 0, [])
+    assert told[:2] == ["one", "two"]
+    director.told, director.cut = ["one"], True
+    error, _, told = followed(director, 5.0)
+    assert error[1:] == (0, [])
+    assert "does not answer POST /run/front: Remote end closed connection without response" in error[0]
+
+
+def test_the_last_line_of_the_terminal_names_the_service(director: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is told of one that has nothing to do."""
+    sys.path.insert(0, str(ROOT / "collections"))
+    from ansible_collections.rockstat.band.plugins.module_utils import service
+    from ansible_collections.rockstat.band.plugins.module_utils.director import Director
+
+    shown: list[str] = []
+    monkeypatch.setattr(service, "progress_lines", lambda: nullcontext(shown.append))
+    director.told = ["#7 0.3 Collecting x"]
+    args = {"name": "front", "state": "running", "env": {}, "limits": {}, "pos": None, "release": ""}
+    one = service.Service(Director(director.url), args, check=False, timeout=5.0, wait=False)
+    assert [one.ensure()["changed"], one.ensure()["changed"]] == [True, False]
+    assert shown == ["front: #7 0.3 Collecting x"]
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,21 @@ def test_a_build_is_seen_while_it_runs_and_its_log_is_told_when_it_fails(tmp_pat
     assert "Collecting" in Path(f"{path}.seen").read_text()
 
 
+def test_lines_of_a_run_are_seen_with_the_services_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What BuildKit puts before a line is left out; a line that comes too late is nobody's fault."""
+    sys.path.insert(0, str(ROOT / "collections"))
+    from ansible_collections.rockstat.band.plugins.callback import steps
+    from ansible_collections.rockstat.band.plugins.module_utils import docker_cli
+
+    monkeypatch.setattr(steps, "PROGRESS", str(tmp_path / "progress"))
+    with docker_cli.progress_lines(steps.PROGRESS) as tell:
+        for line in ("mmgeo: #7 1.52 Collecting x", "mmgeo: database: downloading from dbip, 12 of 48 MB"):
+            tell(line)
+            assert steps._progress() == f"  {line.replace('#7 1.52 ', '')}"
+    tell("late")
+    assert steps._progress() == ""
+
+
 def test_a_progress_file_that_cannot_be_is_done_without(tmp_path: Path) -> None:
     """A link that somebody laid there is not followed."""
     sys.path.insert(0, str(ROOT / "collections"))

@@ -115,10 +115,12 @@ def test_a_run_tells_its_steps_and_then_its_result(director: Any) -> None:
 
 
 def test_an_error_is_the_last_line_too(director: Any) -> None:
-    """One that says what /run says without progress."""
+    """One that says what /run says without progress, and the status that it then has."""
     status, text = director.request("GET", "/run/nowhere?progress=1")
     assert status == 200
-    assert json.loads(text.splitlines()[-1]) == director.get("/run/nowhere")[1]
+    without, body = director.get("/run/nowhere")
+    assert without == 404
+    assert json.loads(text.splitlines()[-1]) == {"error": {**body["error"], "status": 404}}
 
 
 def test_a_run_goes_on_when_its_reader_left(director: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from director.deploy import readiness
 from director.deploy.readiness import Readiness
 from director.deploy.spec_builder import PlatformConfig
 from director.engine.interface import Container
@@ -39,14 +40,19 @@ class FakeRuntime:
 
 
 class FakeProber:
-    """Gives the first of its statuses that is accepted; without one it is silent until the time is over."""
+    """Gives the first of its statuses that is accepted; without one it is silent until the time is over.
 
-    def __init__(self, *statuses: dict[str, Any]) -> None:
+    A number among them is a pause in seconds.
+    """
+
+    def __init__(self, *statuses: dict[str, Any] | float) -> None:
         self._statuses = statuses
 
     async def ask(self, _service: str, *, timeout: float, interval: float, accept: Callable[[Any], bool]) -> Any:
         for status in self._statuses:
-            if accept(status):
+            if isinstance(status, float):
+                await asyncio.sleep(status)
+            elif accept(status):
                 return status
         await asyncio.sleep(timeout)
         return None
@@ -60,14 +66,20 @@ def started(seconds: float, **more: Any) -> dict[str, Any]:
     return {"app_started": seconds * 1000, **more}
 
 
-async def wait(runtime: FakeRuntime, prober: FakeProber, health: HealthCheck | None = None, **more: Any) -> Any:
+async def wait(
+    runtime: FakeRuntime,
+    prober: FakeProber,
+    health: HealthCheck | None = None,
+    tell: Callable[[str, str], None] = lambda _name, _text: None,
+    **more: Any,
+) -> Any:
     around = PlatformConfig(
         namespace="ns", network="net", memory="1m", env={"REDIS_DSN": "redis://:canary-redis-password@r"},
         ready_timeout=0.6,
     )  # fmt: skip
     want = DesiredService(spec=Spec(name="one", image="x", network="net", health=health, **more))
     fakes: Any = (runtime, runtime, prober)
-    return await Readiness(*fakes, around).wait("c1", want, 0.0)
+    return await Readiness(*fakes, around, tell).wait("c1", want, 0.0)
 
 
 async def test_an_answer_of_this_very_container_is_needed() -> None:
@@ -78,6 +90,24 @@ async def test_an_answer_of_this_very_container_is_needed() -> None:
     )
     assert (await wait(runtime, prober)).status["version"] == "2"
     assert runtime.kept == ["c1"]
+
+
+async def test_what_the_health_says_meanwhile_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only of the new container, only what is new, a line a second, secrets masked."""
+    monkeypatch.setattr(readiness, "TELL_EVERY", 0.1)
+    told: list[tuple[str, str]] = []
+
+    def status(text: str, at: float = CREATED + 1, state: str = "starting") -> dict[str, Any]:
+        checks = {"database": {"status": "degraded", "reason": text}}
+        return started(at, app_state=state, health={"status": "degraded", "checks": checks})
+
+    prober = FakeProber(
+        status("of the old one", CREATED - 5), status("1 of 9 MB, canary-redis-password"), status("too soon"),
+        0.15, status("3 of 9 MB"), 0.15, status("3 of 9 MB", state="running"),
+    )  # fmt: skip
+    await wait(FakeRuntime(container()), prober, tell=lambda *line: told.append(line))
+    assert [name for name, _ in told] == ["one", "one"]
+    assert [text for _, text in told] == ["database: 1 of 9 MB, ***", "database: 3 of 9 MB"]
 
 
 async def test_an_older_container_that_was_restarted_meanwhile_does_not_answer_for_the_new_one() -> None:

@@ -137,7 +137,7 @@ class Director:
         )  # fmt: skip
         self.deployer = DockerRolling(
             engine=engine, snapshot=self.snapshot, ledger=self.ledger, ports=PortPool(*settings.ports), around=around,
-            readiness=Readiness(engine, self.snapshot, self.prober, around),
+            readiness=Readiness(engine, self.snapshot, self.prober, around, self._tell),
         )  # fmt: skip
         self.operations = Operations(
             engine=engine, snapshot=self.snapshot, images=self.images, desired=self.desired, releases=self.releases,
@@ -226,6 +226,10 @@ class Director:
         if self.users is not None:
             worker(UserKeeper(self.users, link, self.desired, self.snapshot, self.locks).run)
         cleanup(self._close)
+
+    def _tell(self, name: str, text: str) -> None:
+        """Add what a new container says of itself to the feed; it may know secrets of an earlier release."""
+        self.feed.note("director", name, self.registrations.scrubbed(name, text))
 
     def _docker_health(self) -> dict[str, str]:
         found: dict[str, str] = msgspec.to_builtins(self.board.parts().docker)

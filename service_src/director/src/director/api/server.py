@@ -113,6 +113,12 @@ def _explain(error: Exception, path: str) -> DirectorError:
     return DirectorError("the director failed", "its log says why")
 
 
+def _last_line(error: DirectorError) -> dict[str, Any]:
+    """Return the body of an error with its status, which the response itself can no longer have."""
+    body = error.body()
+    return {"error": {**body["error"], "status": error.status}}
+
+
 def _to_login(request: web.Request) -> web.Response | None:
     """Return a redirect to the login page for a browser; None for a program."""
     if request.method != "GET" or "text/html" not in request.headers.get("Accept", ""):
@@ -142,7 +148,7 @@ def _handle(endpoint: Endpoint, function: Callable[..., Awaitable[Any]], feed: L
         params, rest = read_params(endpoint.params, request.match_info, read_query(request), await read_body(request))
         work = function(params, rest) if endpoint.free else function(params)
         if feed is not None and isinstance(params, RunParams) and params.progress:
-            told = narrate(feed, params.name, work, lambda error: _explain(error, request.path).body())
+            told = narrate(feed, params.name, work, lambda error: _last_line(_explain(error, request.path)))
             return await _write(request, Text(told))
         return await _write(request, await work)
 

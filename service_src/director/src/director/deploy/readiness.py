@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -21,6 +22,7 @@ from director.state.desired import PYTHON_CHECK, TYPESCRIPT_CHECK, DesiredServic
 LOG_LINES = 20
 PROBE_INTERVAL = 0.1
 LOOK_EVERY = 0.25
+TELL_EVERY = 1.0
 
 
 class ReadyContainer(msgspec.Struct, frozen=True):
@@ -33,11 +35,20 @@ class ReadyContainer(msgspec.Struct, frozen=True):
 class Readiness:
     """Waits for containers, and explains why one did not become ready."""
 
-    def __init__(self, engine: Engine, snapshot: Snapshot, prober: Prober, surroundings: PlatformConfig) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        snapshot: Snapshot,
+        prober: Prober,
+        surroundings: PlatformConfig,
+        tell: Callable[[str, str], None] = lambda _name, _text: None,
+    ) -> None:
+        """Create one; `tell` gets a service's name and what its health says while it is waited for."""
         self._engine = engine
         self._snapshot = snapshot
         self._prober = prober
         self._around = surroundings
+        self._tell = tell
 
     async def wait(
         self, container: str, wanted: DesiredService, since: float, *, require_healthy: bool = False
@@ -78,9 +89,13 @@ class Readiness:
     async def _answer(self, container: str, wanted: DesiredService, since: float, *, require_healthy: bool) -> Status:
         seen = await self.look(container)
         unwell: Status = {}
+        tell = self._telling(wanted)
 
         def accept(status: Status) -> bool:
-            if not is_from(status, seen, since) or status.get("app_state", "running") != "running":
+            if not is_from(status, seen, since):
+                return False
+            tell(status)
+            if status.get("app_state", "running") != "running":
                 return False
             if require_healthy and reported(status) == FAILING:
                 unwell.update(status)
@@ -102,6 +117,19 @@ class Readiness:
         if status is None:
             raise await self._late(container, wanted, unwell)
         return status
+
+    def _telling(self, wanted: DesiredService) -> Callable[[Status], None]:
+        """Return a function that tells what a status complains of: what is new, at most once a second."""
+        last, at, secrets = "", float("-inf"), self._secrets(wanted)
+
+        def tell(status: Status) -> None:
+            nonlocal last, at
+            text, now = scrub(complaints(status), secrets), time.monotonic()
+            if text and text != last and now - at >= TELL_EVERY:
+                last, at = text, now
+                self._tell(wanted.spec.name, text)
+
+        return tell
 
     async def _late(self, container: str, wanted: DesiredService, unwell: Status) -> ServiceFailed | TimedOut:
         name, lines = wanted.spec.name, await self.last_lines(container, wanted)
