@@ -35,6 +35,13 @@ test("replies are read whatever the borders of the chunks", () => {
   }
 });
 
+test("numbers are read in every form", () => {
+  const read = decode([
+    Buffer.from(":0\r\n:-7\r\n:+7\r\n:999999999\r\n:1234567890123\r\n,-1.5e3\r\n,inf\r\n,-inf\r\n(12345678901234567890\r\n#f\r\n*0\r\n*-1\r\n"),
+  ]);
+  assert.deepEqual(read, [0, -7, 7, 999999999, 1234567890123, -1500, Infinity, -Infinity, "12345678901234567890", false, [], null]);
+});
+
 test("texts are bytes where they are asked for", () => {
   assert.deepEqual(decode([Buffer.from("*1\r\n$2\r\n\xff\xfe\r\n", "latin1")], true), [[Buffer.from([255, 254])]]);
 });

@@ -149,3 +149,60 @@ test("a batch calls a method for each item, and one bad item harms no other", as
   const refused = JSON.parse(await lab.ask("many", { ...request, params: { method: "__status", items: [] } }));
   assert.equal(refused.error.code, -32602);
 });
+
+test("of a batch, what cannot be written, throws or rejects is an error, and the others have the bytes of single answers", async () => {
+  const circle: any = {};
+  circle.self = circle;
+  const thrower = () => {
+    throw new Error("no then");
+  };
+  const values: Record<string, () => unknown> = {
+    text: () => "Боxфорд",
+    nothing: () => undefined,
+    late: async () => ({ a: [1, null] }),
+    circle: () => circle,
+    lateCircle: async () => circle,
+    big: () => 1n,
+    rejects: async () => Promise.reject(new TypeError("no")),
+    thenable: () => ({
+      then: (done: (value: unknown) => void) => {
+        done(1);
+        done(2);
+      },
+    }),
+    badThen: () => ({ then: thrower }),
+    getter: () => Object.defineProperty({}, "then", { get: thrower }),
+    later: () => new Promise((resolve) => setTimeout(resolve, 20, "last")),
+  };
+  await bed.service("mixed", ({ expose }) => expose("value", ({ of }: { of: string }) => values[of]()));
+  const lab = await bed.peer("lab#2");
+  const items = Object.keys(values).map((of) => ({ of }));
+  const request = { jsonrpc: "2.0", method: "mixed:__batch:lab#2", params: { method: "value", items }, id: "1" };
+  const raw = await lab.ask("mixed", request);
+  const begin = '{"jsonrpc":"2.0","result":{"results":["Боxфорд",null,{"a":[1,null]},null,null,null,null,1,null,null,"last"],"errors":{"3":{"code":-32000,';
+  assert.equal(raw.slice(0, begin.length), begin);
+  assert.ok(raw.endsWith('}},"id":"1","from":"mixed","to":"lab#2"}'));
+  const { errors } = JSON.parse(raw).result;
+  assert.deepEqual(
+    Object.entries(errors).map(([index, error]: [string, any]) => [index, error.data.message.split(":")[0]]),
+    [
+      ["3", "TypeError"],
+      ["4", "TypeError"],
+      ["5", "TypeError"],
+      ["6", "TypeError"],
+      ["8", "Error"],
+      ["9", "Error"],
+    ],
+  );
+});
+
+test("answers to several peers, with ids of every kind, each name their own", async () => {
+  await bed.service("post", ({ expose }) => expose("m", () => 1));
+  const lab = await bed.peer("a", "b");
+  const ids = ["7", 'a"b', "Ж", 1.5, "", null];
+  const asked = ids.flatMap((id) => ["a", "b"].map((from) => ({ jsonrpc: "2.0", method: `post:m:${from}`, params: {}, id, from: "else", to: "else" })));
+  await lab.publish("post", asked);
+  for (const { id, method } of asked) {
+    assert.equal(await lab.next(), `{"jsonrpc":"2.0","result":1,"id":${JSON.stringify(id)},"from":"post","to":"${method.split(":")[2]}"}`);
+  }
+});

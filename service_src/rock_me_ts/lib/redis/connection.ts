@@ -36,7 +36,7 @@ export class Connection implements Wire {
   private readonly pending: Waiting[] = [];
   private head = 0;
   private out: (string | Buffer)[] = [];
-  private planned = false;
+  private planned: NodeJS.Immediate | null = null;
   private reason = "";
   private gone = false;
   private end!: (reason: string) => void;
@@ -95,15 +95,13 @@ export class Connection implements Wire {
 
   private put(bytes: string | Buffer): void {
     this.out.push(bytes);
-    if (!this.planned) {
-      this.planned = true;
-      setImmediate(() => this.flush());
-    }
+    this.planned ??= setImmediate(() => this.flush());
   }
 
   /** Writes now what waits for the end of this turn. */
   flush(): void {
-    this.planned = false;
+    if (this.planned) clearImmediate(this.planned); // else an empty turn of the loop would follow
+    this.planned = null;
     if (!this.out.length || this.gone) return;
     const out = this.out;
     this.out = [];
@@ -139,17 +137,15 @@ export class Connection implements Wire {
 
   private onData(chunk: Buffer): void {
     try {
-      this.decoder.feed(
-        chunk,
-        () => this.pending[this.head]?.raw ?? false,
-        (reply) => this.take(reply),
-      );
+      this.decoder.feed(chunk, this.wantsRaw, this.take);
     } catch (error) {
       this.abort(`invalid reply from Redis: ${(error as Error).message}`);
     }
   }
 
-  private take(reply: any): void {
+  private readonly wantsRaw = (): boolean => this.pending[this.head]?.raw ?? false;
+
+  private readonly take = (reply: any): void => {
     if (reply instanceof Push) {
       safely(this.onPush, reply.items);
       return;
@@ -165,7 +161,7 @@ export class Connection implements Wire {
       this.head = 0;
     }
     if (waiting.onReply) safely(waiting.onReply, reply);
-  }
+  };
 
   private onClose(): void {
     this.gone = true;

@@ -32,6 +32,7 @@ function encodeBinary(parts: readonly Part[]): Buffer {
 
 const CRLF = Buffer.from("\r\n");
 const CR = 13;
+const ZERO = 48;
 const MAX_DEPTH = 32;
 const INCOMPLETE = Symbol("incomplete");
 
@@ -66,18 +67,29 @@ export class Decoder {
       begin = this.at;
       take(reply);
     }
-    const rest = this.buffer.subarray(begin);
     this.needed = this.needed > begin ? this.needed - begin : 0;
-    this.waiting = rest.length ? [rest] : [];
-    this.size = rest.length;
+    this.size = this.buffer.length - begin;
+    this.waiting = this.size ? [this.buffer.subarray(begin)] : [];
   }
 
-  private line(): string | typeof INCOMPLETE {
+  /** Goes behind the line that begins here; returns where its text ends, -1 while it is incomplete. */
+  private line(): number {
     const end = this.buffer.indexOf(CR, this.at);
-    if (end < 0 || end + 1 >= this.buffer.length) return INCOMPLETE;
-    const text = this.buffer.latin1Slice(this.at, end);
+    if (end < 0 || end + 1 >= this.buffer.length) return -1;
     this.at = end + 2;
-    return text;
+    return end;
+  }
+
+  /** Returns the number in a part of the bytes; lengths, which are most of them, without making a text. */
+  private number(begin: number, end: number): number {
+    if (end - begin > 9 || end === begin) return Number(this.buffer.latin1Slice(begin, end));
+    let value = 0;
+    for (let at = begin; at < end; at += 1) {
+      const digit = this.buffer[at] - ZERO;
+      if (digit < 0 || digit > 9) return Number(this.buffer.latin1Slice(begin, end));
+      value = value * 10 + digit;
+    }
+    return value;
   }
 
   private read(depth: number): any {
@@ -86,39 +98,39 @@ export class Decoder {
     const type = this.buffer[this.at];
     this.at += 1;
     const begin = this.at;
-    const line = this.line();
-    if (line === INCOMPLETE) return INCOMPLETE;
+    const end = this.line();
+    if (end < 0) return INCOMPLETE;
     switch (type) {
       case 36: // $ text
       case 61: // = text with a format
       case 33: // ! long error
-        return this.bulk(type, Number(line));
+        return this.bulk(type, this.number(begin, end));
       case 58: // : integer
-        return Number(line);
+        return this.number(begin, end);
       case 42: // * array
       case 126: // ~ set
-        return this.many(Number(line), depth);
+        return this.many(this.number(begin, end), depth);
       case 62: {
-        const items = this.many(Number(line), depth);
+        const items = this.many(this.number(begin, end), depth);
         return items === INCOMPLETE ? items : new Push(items);
       }
       case 37: // % map
-        return this.map(Number(line), depth);
+        return this.map(this.number(begin, end), depth);
       case 43: // + status
-        return this.raw ? Buffer.from(this.buffer.subarray(begin, this.at - 2)) : this.buffer.utf8Slice(begin, this.at - 2);
+        return this.raw ? Buffer.from(this.buffer.subarray(begin, end)) : this.buffer.utf8Slice(begin, end);
       case 45: // - error
-        return new RedisReplyError(this.buffer.utf8Slice(begin, this.at - 2));
+        return new RedisReplyError(this.buffer.utf8Slice(begin, end));
       case 95: // _ null
         return null;
       case 44: // , double
-        return line === "inf" ? Number.POSITIVE_INFINITY : line === "-inf" ? Number.NEGATIVE_INFINITY : Number(line);
+        return double(this.buffer.latin1Slice(begin, end));
       case 35: // # boolean
-        return line === "t";
+        return this.buffer.latin1Slice(begin, end) === "t";
       case 40: // ( big number
-        return line;
+        return this.buffer.latin1Slice(begin, end);
       case 124: {
         // | attributes, which belong to the reply behind them and which nobody here asked for
-        const attributes = this.map(Number(line), depth);
+        const attributes = this.map(this.number(begin, end), depth);
         return attributes === INCOMPLETE ? attributes : this.read(depth);
       }
       default:
@@ -162,6 +174,10 @@ export class Decoder {
     }
     return found;
   }
+}
+
+function double(text: string): number {
+  return text === "inf" ? Number.POSITIVE_INFINITY : text === "-inf" ? Number.NEGATIVE_INFINITY : Number(text);
 }
 
 declare global {

@@ -40,11 +40,20 @@ export function isReply(message: Envelope): boolean {
   return message.method === undefined && ("result" in message || "error" in message);
 }
 
+/** What is made of names is kept up to this many times: peers ask under the same few ones. */
+const MAX_KEPT = 1024;
+
+const addresses = new Map<string, string[]>();
+
 /** Returns [to, method, from] of a request: `TO:METHOD:FROM` wins over the fields. */
-export function addressOf(message: Envelope & { method: string }): [string, string, string] {
-  const parts = message.method.split(":");
-  if (parts.length === 3) return parts as [string, string, string];
-  return [text(message.to), message.method, text(message.from)];
+export function addressOf(message: Envelope & { method: string }): readonly string[] {
+  let parts = addresses.get(message.method);
+  if (parts === undefined) {
+    parts = message.method.split(":");
+    if (addresses.size >= MAX_KEPT) addresses.clear();
+    if (message.method.length <= MAX_KEPT) addresses.set(message.method, parts);
+  }
+  return parts.length === 3 ? parts : [text(message.to), message.method, text(message.from)];
 }
 
 function text(value: unknown): string {
@@ -81,7 +90,7 @@ function requestParts(to: string, method: string, from: string): [string, string
   const key = `${to}:${method}:${from}`;
   let parts = heads.get(key);
   if (parts === undefined) {
-    if (heads.size >= 1024) heads.clear();
+    if (heads.size >= MAX_KEPT) heads.clear();
     parts = [`{"jsonrpc":"2.0","method":${JSON.stringify(key)},"params":`, `,"from":${JSON.stringify(from)},"to":${JSON.stringify(to)},"id":"`];
     heads.set(key, parts);
   }
@@ -99,10 +108,24 @@ export function notification(to: string, method: string, from: string, params: u
   return JSON.stringify({ jsonrpc: "2.0", method: `${to}:${method}:${from}`, params, from, to });
 }
 
+/** The end of the last answer and what it was made of: the next one mostly goes to the same peer. */
+let last = { from: "", to: "", group: "", tail: "" };
+
+function tailOf(from: string, to: string, group: string): string {
+  if (last.to !== to || last.from !== from || last.group !== group || !last.tail) {
+    const more = group ? `,"service_group":${JSON.stringify(group)}` : "";
+    last = { from, to, group, tail: `,"from":${JSON.stringify(from)},"to":${JSON.stringify(to)}${more}}` };
+  }
+  return last.tail;
+}
+
+/** An id that is the same in JSON. */
+const PLAIN_ID = /^[\w-]*$/;
+
 /** Returns the answer to a request; `result` is JSON already. */
 export function success(result: string, id: unknown, from: string, to: string, group = ""): string {
-  const tail = group ? `,"service_group":${JSON.stringify(group)}` : "";
-  return `{"jsonrpc":"2.0","result":${result},"id":${JSON.stringify(id)},"from":${JSON.stringify(from)},"to":${JSON.stringify(to)}${tail}}`;
+  const shown = typeof id === "string" && PLAIN_ID.test(id) ? `"${id}"` : JSON.stringify(id);
+  return `{"jsonrpc":"2.0","result":${result},"id":${shown}${tailOf(from, to, group)}`;
 }
 
 /** Returns an error object; `detail` is text for the caller, never a stack or a secret; `path` is the parameter that was refused. */

@@ -249,35 +249,25 @@ export class RpcServer {
     if (!Array.isArray(items)) throw new InvalidParams("items must be a list of objects of named arguments");
     const begun = performance.now();
     const context = { from, signal: this.abort.signal };
-    const results = new Array<string>(items.length).fill("null");
+    const results: unknown[] = [];
     const failed = new Map<number, unknown>();
-    const keep = (index: number, value: unknown) => {
+    const late: number[] = [];
+    for (let index = 0; index < items.length; index += 1) {
+      let result: unknown = null;
       try {
-        results[index] = toJson(value);
+        result = runExposed(exposed, items[index] ?? {}, context);
+        if (isThenable(result)) late.push(index);
       } catch (error) {
         failed.set(index, error);
+        result = null;
       }
-    };
-    const late: Promise<void>[] = [];
-    items.forEach((item, index) => {
-      try {
-        const result = runExposed(exposed, item ?? {}, context);
-        if (!isThenable(result)) keep(index, result);
-        else
-          late.push(
-            result.then(
-              (value) => keep(index, value),
-              (error) => void failed.set(index, error),
-            ),
-          );
-      } catch (error) {
-        failed.set(index, error);
-      }
-    });
-    if (late.length) await Promise.all(late);
+      results.push(result);
+    }
+    if (late.length) await settle(results, late, failed);
+    const json = writeResults(results, failed);
     this.noteBatch(exposed, items.length - failed.size, [...failed.values()], performance.now() - begun);
     const errors = Object.fromEntries([...failed].map(([index, error]) => [index, errorOf(error)]));
-    return new RawJson(`{"results":[${results.join(",")}],"errors":${JSON.stringify(errors)}}`);
+    return new RawJson(`{"results":${json},"errors":${JSON.stringify(errors)}}`);
   }
 
   private noteBatch(exposed: Exposed, well: number, failed: unknown[], took: number): void {
@@ -298,6 +288,47 @@ class RawJson {
 
 function isThenable(value: unknown): value is Promise<unknown> {
   return typeof value === "object" && value !== null && typeof (value as Promise<unknown>).then === "function";
+}
+
+/** Puts in place of each promise, at the places `late`, what it resolves with, or null; with one promise for all of them. */
+function settle(results: unknown[], late: readonly number[], failed: Map<number, unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    let open = late.length;
+    const put = (index: number, value: unknown) => {
+      results[index] = value;
+      open -= 1;
+      if (!open) resolve();
+    };
+    for (const index of late) {
+      const result = results[index];
+      // What is no promise but has a `then` may call back twice, or throw.
+      const promise = result instanceof Promise ? result : Promise.resolve(result);
+      promise.then(
+        (value) => put(index, value),
+        (error) => {
+          failed.set(index, error);
+          put(index, null);
+        },
+      );
+    }
+  });
+}
+
+/** Returns the list as JSON, in one piece where it can be; what cannot be written is null and `failed`. */
+function writeResults(results: unknown[], failed: Map<number, unknown>): string {
+  try {
+    return toJson(results);
+  } catch {
+    const texts = results.map((result, index) => {
+      try {
+        return toJson(result);
+      } catch (error) {
+        failed.set(index, error);
+        return "null";
+      }
+    });
+    return `[${texts.join(",")}]`;
+  }
 }
 
 /** Returns a value as Python's peers print it where they compute which replica answers. */
