@@ -22,6 +22,8 @@ from band.commands.develop import snapshot
 from band.errors import RpcRemoteError
 from band.service.lifecycle import Service
 
+CONTROLS = "\x1b\x9b\u202e\u2066"
+"""What no terminal should get: escapes of C0 and C1, and text that turns its direction."""
 BAND = [sys.executable, "-m", "band"]
 
 
@@ -118,9 +120,15 @@ async def test_call_prints_results_and_errors(tmp_path: Path, run_service: Any, 
     async def add(a: int = 0, b: int = 0) -> int:
         return a + b
 
+    @service.expose()
+    async def foreign() -> str:
+        return CONTROLS
+
     await run_service(service, name="sums")
     done = await asyncio.to_thread(run_band, "call", "sums", "add", "a:=2", "b:=3", cwd=tmp_path, REDIS_DSN=redis.dsn)
     assert (done.returncode, done.stdout) == (0, "5\n")
+    foreign = await asyncio.to_thread(run_band, "call", "sums", "foreign", cwd=tmp_path, REDIS_DSN=redis.dsn)
+    assert (json.loads(foreign.stdout), set(foreign.stdout) & set(CONTROLS)) == (CONTROLS, set())
     wrong = await asyncio.to_thread(run_band, "call", "sums", "nope", cwd=tmp_path, REDIS_DSN=redis.dsn)
     assert wrong.returncode == 1
     assert "sums has no method 'nope'" in wrong.stderr
@@ -150,7 +158,7 @@ def test_tail_prints_the_events_of_a_key(tmp_path: Path, redis: Any) -> None:
 
     def accepted() -> bool:
         for key in ("in.gen.other.x", "in.gen.track.page"):
-            event = json.dumps({"key": key})
+            event = json.dumps({"key": key, "uid": CONTROLS}, ensure_ascii=False)
             subprocess.run(
                 ["redis-cli", "-u", redis.dsn, "XADD", "events", "*", "event", event], capture_output=True, check=True
             )
@@ -161,7 +169,9 @@ def test_tail_prints_the_events_of_a_key(tmp_path: Path, redis: Any) -> None:
     finally:
         child.kill()
         child.wait()
-    assert [json.loads(line)["key"] for line in log.read_text().splitlines()] == ["in.gen.track.page"]
+    told = log.read_text(encoding="utf-8")
+    assert json.loads(told) == {"key": "in.gen.track.page", "uid": CONTROLS}
+    assert not set(told) & set(CONTROLS)
 
 
 async def test_the_bench_calls_enriches_listens_and_stands_in() -> None:

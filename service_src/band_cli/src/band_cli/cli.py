@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,29 +15,33 @@ from click.shell_completion import CompletionItem
 
 from band_cli import __version__
 from band_cli.client import Director
-from band_cli.errors import BadInput, CliError
+from band_cli.errors import BadInput, CliError, NoDirector
 from band_cli.output import Output
 from band_cli.target import find_target
 
 INTERRUPTED = 130
 _COMPLETION_SECONDS = 1.0
+_NAME = re.compile("[a-z][a-z0-9_-]{0,62}")
+"""What services may be called."""
 _OF_AUTHORS = frozenset({"new", "tail", "requirements"})
 """Verbs of authors that cannot be mistaken for others: for one release without `dev`, too."""
 
 
 @dataclass
 class Options:
-    """What every verb knows."""
+    """What every verb knows, and the director that it asked."""
 
     host: str | None = None
     token_file: str | None = None
     ca_file: str | None = None
     as_json: bool = False
+    asked: Director | None = None
 
     def director(self) -> Director:
         """Return the director to ask."""
         found = find_target(os.environ, host=self.host, token_file=self.token_file, ca_file=self.ca_file)
-        return Director(found)
+        self.asked = Director(found)
+        return self.asked
 
     def output(self) -> Output:
         """Return where to write."""
@@ -93,21 +99,23 @@ def _names_a_folder(words: Sequence[str]) -> bool:
 
 
 def _services(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the services for completion, or none if the director does not tell at once."""
-    try:
-        rows = ctx.ensure_object(Options).director().get("/list", timeout=_COMPLETION_SECONDS)
-        return [CompletionItem(row["name"]) for row in rows if row["name"].startswith(incomplete)]
-    except (CliError, LookupError, TypeError):
-        return []
+    """Return the services for completion."""
+    return _complete(ctx, "/list", incomplete)
 
 
 def _folders(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the image folders that can be run."""
+    return _complete(ctx, "/list_images", incomplete)
+
+
+def _complete(ctx: click.Context, path: str, incomplete: str) -> list[CompletionItem]:
+    """Return the names of a list of the director's, or none if it does not tell at once."""
     try:
-        rows = ctx.ensure_object(Options).director().get("/list_images", timeout=_COMPLETION_SECONDS)
-        return [CompletionItem(row["name"]) for row in rows if row["runnable"] and row["name"].startswith(incomplete)]
-    except (CliError, LookupError, TypeError):
+        rows = ctx.ensure_object(Options).director().get(path, timeout=_COMPLETION_SECONDS)
+        names = [row["name"] for row in rows if row.get("runnable", True) and _NAME.fullmatch(row["name"])]
+    except (CliError, LookupError, TypeError, AttributeError):
         return []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 _name = click.argument("name", shell_complete=_services)
@@ -346,7 +354,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CliError as error:
         options.output().error(error)
         return error.exit_code
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
+        if options.asked is None or not options.asked.answered or isinstance(error, UnicodeEncodeError):
+            raise
+        unexpected = NoDirector(
+            f"the response of {options.asked.target.url} is not what this command expects ({_reason(error)})",
+            "is it the address of a director? `band version` shows whether it is of another version than this command",
+            "response_unexpected",
+        )
+        options.output().error(unexpected)
+        return unexpected.exit_code
     except SystemExit:  # `band events | head`: the reader left, for which click and Rich exit with 1
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     return code or 0
+
+
+def _reason(error: Exception) -> str:
+    """Return an exception in words, and where it was raised."""
+    at = error.__traceback__
+    while at and at.tb_next:
+        at = at.tb_next
+    place = f", {Path(at.tb_frame.f_code.co_filename).name}:{at.tb_lineno}" if at else ""
+    return f"{type(error).__name__}: {str(error)[:200]}{place}"

@@ -8,17 +8,22 @@ import json
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from band_cli import __version__
-from band_cli.errors import BadInput, NoDirector, Refused
+from band_cli.errors import BadInput, CliError, NoDirector, Refused
 from band_cli.target import Target
 
 TIMEOUT = 15.0
 """Seconds for a response; those that build or start something have more."""
 LONG_TIMEOUT = 1200.0
+MAX_RESPONSE_BYTES = 128 * 1024 * 1024
+"""1,000 events of 100 kB each, the most that one response of a director has, and some more."""
+MAX_LINE_BYTES = 1024 * 1024
+"""A longer line is shown in parts."""
 _CLOSED = frozenset({401, 403, 429})
 VERBS = {
     "list": "band ps",
@@ -39,10 +44,11 @@ _OPTIONS = {"?to=": " --to", "?follow=1": " -f"}
 
 
 class Director:
-    """A client of one director. Each request has its own connection."""
+    """A client of one director. Each request has its own connection; `answered` once a response has begun."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
+        self.answered = False
 
     def get(
         self, path: str, query: Mapping[str, Any] | None = None, *, timeout: float = TIMEOUT, also: int = 200
@@ -62,11 +68,15 @@ class Director:
         *,
         follow: bool = False,
     ) -> Iterator[str]:
-        """Yield the lines of a response as they come, until it ends; with `follow` however long none comes."""
-        verb = "GET" if body is None else "POST"
-        with self._request(verb, _with_query(path, query), body, LONG_TIMEOUT, follow=follow) as response:
+        """Yield the lines of a response as they come: all within LONG_TIMEOUT, or each where a POST has much to do.
+
+        With `follow` there is no limit.
+        """
+        verb, steps = ("GET", False) if body is None else ("POST", True)
+        whole = _with_query(path, query)
+        with self._request(verb, whole, body, LONG_TIMEOUT, follow=follow, steps=steps) as response:
             try:
-                for raw in response:
+                while raw := response.readline(MAX_LINE_BYTES):
                     yield raw.decode("utf-8", "replace").rstrip("\n")
             except (OSError, http.client.HTTPException) as error:
                 raise NoDirector(
@@ -76,8 +86,18 @@ class Director:
     def _json(self, verb: str, path: str, body: Mapping[str, Any] | None, timeout: float, also: int = 200) -> Any:
         with self._request(verb, path, body, timeout, also) as response:
             try:
-                return json.loads(response.read())
-            except (OSError, http.client.HTTPException, ValueError) as error:
+                raw = response.read(MAX_RESPONSE_BYTES + 1)
+                if len(raw) > MAX_RESPONSE_BYTES:
+                    raise NoDirector(
+                        f"{self.target.url} sent more than {MAX_RESPONSE_BYTES >> 20} MiB, and the rest was not read",
+                        "ask for less (-n, limit:=); is it the address of a director?",
+                    )
+                if response.length:
+                    raise http.client.IncompleteRead(raw, response.length)
+                return json.loads(raw)
+            except TimeoutError as error:
+                raise self._away(error) from error
+            except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
                 raise NoDirector(
                     f"{self.target.url} did not send JSON: {error}", "is it the address of a director?"
                 ) from error
@@ -92,28 +112,43 @@ class Director:
         also: int = 200,
         *,
         follow: bool = False,
+        steps: bool = False,
     ) -> Iterator[http.client.HTTPResponse]:
-        """Send a request and return its successful response.
+        """Send a request and return its successful response, which has to end within `timeout`.
+
+        Where it comes in `steps`, `timeout` is for each of them; with `follow` it is for the head.
 
         Raises:
-            NoDirector: nothing responds, the token is refused, or it is not a director.
+            NoDirector: nothing responds in time, the token is refused, or it is not a director.
             Refused: the director responded with an error.
         """
         connection = self._connect(timeout)
+        deadline = _Deadline(connection, timeout)
         try:
             try:
+                connection.connect()
+                deadline.socket = connection.sock
                 connection.request(verb, self._base() + path, *self._content(body))
-                stream = connection.sock  # the connection forgets it where the response ends with it
                 response = connection.getresponse()
-                if follow:
-                    stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                    stream.settimeout(None)
             except (OSError, http.client.HTTPException) as error:
                 raise self._away(error) from error
+            self.answered = True
             if response.status not in {200, also}:
                 raise self._refusal(response)
+            if follow or steps:
+                deadline.cancel()
+            if follow:
+                deadline.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                deadline.socket.settimeout(None)
             yield response
+            if deadline.passed:  # what ends with its connection seems to be whole
+                raise self._away(TimeoutError())
+        except CliError as error:
+            if deadline.passed:
+                raise self._away(TimeoutError()) from error
+            raise
         finally:
+            deadline.cancel()
             connection.close()
 
     def _connect(self, timeout: float) -> http.client.HTTPConnection:
@@ -128,7 +163,7 @@ class Director:
                 f"the CA file {self.target.ca_file} cannot be read: {error}",
                 "name a file with certificates in PEM form",
             ) from error
-        return http.client.HTTPSConnection(parts.hostname, parts.port, timeout=timeout, context=context)
+        return _TlsConnection(parts.hostname, parts.port, timeout=timeout, context=context)
 
     def _base(self) -> str:
         return urlsplit(self.target.url).path
@@ -165,13 +200,47 @@ class Director:
             facts = json.loads(raw)["error"]
             code, message, hint = str(facts["code"]), str(facts["message"]), str(facts["hint"])
             log = [str(line) for line in facts.get("log") or ()]
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             hint = _HINTS.get(status, "is that the address of a director? Behind a proxy, the director may be down")
             return NoDirector(f"{self.target.url} responded with {status} {response.reason}", hint, f"http_{status}")
         if status in _CLOSED:
             wanted = code.startswith("token_")
             return NoDirector(message, "use --token-file, or BAND_TOKEN" if wanted else in_our_words(hint), code)
         return Refused(message, in_our_words(hint), code, log)
+
+
+class _TlsConnection(http.client.HTTPSConnection):
+    """Has its socket during the handshake already, so that a deadline can end that too."""
+
+    def connect(self) -> None:
+        http.client.HTTPConnection.connect(self)
+        context: ssl.SSLContext = self._context  # type: ignore[attr-defined]
+        self.sock = context.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
+        self.sock.do_handshake()
+
+
+class _Deadline:
+    """Ends a connection after so many seconds: a socket's own timeout is for each byte, and they may drip in."""
+
+    def __init__(self, connection: http.client.HTTPConnection, seconds: float) -> None:
+        self.passed = False
+        self.socket: Any = None
+        """The connection's own, which it forgets where the response ends with it."""
+        self._connection = connection
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+    def _end(self) -> None:
+        self.passed = True
+        held = self.socket or self._connection.sock
+        with contextlib.suppress(OSError):
+            if held is not None:
+                # Not that of the TLS socket, which takes away what the reader uses.
+                socket.socket.shutdown(held, socket.SHUT_RDWR)
 
 
 _HINTS = {

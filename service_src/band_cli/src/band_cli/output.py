@@ -28,12 +28,21 @@ _STYLES = {
     "unavailable": "red", "away": "red",
     "dead_letter": "red", "stopped": "dim", "exited": "dim", "older": "dim", "unknown": "dim", "note": "cyan",
 }  # fmt: skip
-_CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "�")
+_BIDI = [0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
+"""Line separators and what turns the direction of text: a terminal may show another text than there is."""
+_HARMFUL = [*range(9), *range(11, 32), *range(127, 160), *_BIDI, *range(0xD800, 0xE000)]
+_CONTROLS = dict.fromkeys(_HARMFUL, "�")
+_ESCAPES = {code: f"\\u{code:04x}" for code in _HARMFUL}
 
 
 def clean(text: object) -> str:
-    """Return foreign text without control sequences for the terminal."""
+    """Return foreign text without control characters (C0, C1, direction of text) and halves of characters."""
     return str(text).translate(_CONTROLS)
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """Return a value as JSON in which the characters that `clean` replaces are escapes."""
+    return json.dumps(value, ensure_ascii=False, indent=indent).translate(_ESCAPES)
 
 
 class Output:
@@ -67,12 +76,18 @@ class Output:
 
     def json(self, value: Any) -> None:
         """Write a value as one line of JSON."""
-        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+        sys.stdout.write(as_json(value) + "\n")
         sys.stdout.flush()
 
+    def pretty(self, value: Any) -> None:
+        """Write a value as JSON for people: indented and coloured."""
+        from rich.highlighter import JSONHighlighter
+
+        self.console.print(JSONHighlighter()(as_json(value, indent=2)), soft_wrap=True)
+
     def line(self, text: str) -> None:
-        """Write a line unchanged."""
-        sys.stdout.write(text + "\n")
+        """Write a line as it is, however long."""
+        sys.stdout.write(clean(text) + "\n")
         sys.stdout.flush()
 
     def say(self, text: str, style: str = "") -> None:
@@ -96,7 +111,7 @@ class Output:
     def error(self, error: CliError) -> None:
         """Write what went wrong, its last log lines and what to do to standard error."""
         if self.as_json:
-            sys.stderr.write(json.dumps(error.body(), ensure_ascii=False) + "\n")
+            sys.stderr.write(as_json(error.body()) + "\n")
             return
         for line in error.log:
             self.note(f"  {line}")
@@ -145,7 +160,7 @@ def progress(text: str) -> Iterator[Any]:
 
     console = Console(stderr=True)
     with console.status(text) as shown:
-        yield lambda line: shown.update(escape(line[: max(20, console.width - 4)]))
+        yield lambda line: shown.update(escape(clean(line)[: max(20, console.width - 4)]))
 
 
 def size(count: float | None) -> str:
@@ -174,4 +189,7 @@ def span(seconds: float) -> str:
 
 def clock(seconds: float | None) -> str:
     """Return a moment (seconds since 1970) in this machine's time zone."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else "-"
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else "-"
+    except (OverflowError, ValueError, OSError):  # no year has that number
+        return f"{seconds} s"

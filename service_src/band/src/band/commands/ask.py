@@ -19,6 +19,12 @@ from band.telemetry.logs import configure_logs
 
 CONNECT_SECONDS: Final = 5.0
 BLOCK_MS: Final = 5000
+_ESCAPES: Final = {
+    code: f"\\u{code:04x}"
+    for span in ((0, 9), (11, 32), (127, 160), (0x061C, 0x061D), (0x200E, 0x2010), (0x2028, 0x202F), (0x2066, 0x206A))
+    for code in range(*span)
+}
+"""Control characters and those that turn the direction of text, as escapes of JSON: they are for no terminal."""
 
 
 def read_pairs(pairs: list[str]) -> dict[str, Any]:
@@ -42,9 +48,9 @@ def run_call(service: str, method: str, pairs: list[str], timeout: float, env: M
         params = read_pairs(pairs)
         result = asyncio.run(_call(service, method, params, timeout, env))
     except (BandError, ValueError) as error:
-        sys.stderr.write(f"band dev call: {error}\n")
+        sys.stderr.write(_escaped(f"band dev call: {error}\n"))
         return 1
-    sys.stdout.write(json_codec.encode(result).decode() + "\n")
+    sys.stdout.write(_escaped(json_codec.encode(result)) + "\n")
     return 0
 
 
@@ -72,6 +78,10 @@ def run_tail(key: str, count: int, env: Mapping[str, str]) -> int:
     return 0
 
 
+def _escaped(text: str | bytes) -> str:
+    return (text.decode("utf-8", "replace") if isinstance(text, bytes) else text).translate(_ESCAPES)
+
+
 async def _tail(key: str, count: int, env: Mapping[str, str]) -> None:
     configure_logs("ERROR")
     link = RedisLink("band-tail")
@@ -87,7 +97,7 @@ async def _tail(key: str, count: int, env: Mapping[str, str]) -> None:
                 last = stream_id.decode()
                 event = fields[fields.index(b"event") + 1]
                 if _key_of(event).startswith(key):
-                    sys.stdout.write(event.decode("utf-8", "replace") + "\n")
+                    sys.stdout.write(_escaped(event) + "\n")
                     sys.stdout.flush()
                     left -= 1
                     if not left:

@@ -47,7 +47,7 @@ def call(
         body["timeout__"] = timeout
     answer = director.post(path_of("call", service, method), body, timeout=(timeout or 2.0) + 30)
     if output.on_terminal:
-        output.console.print_json(json.dumps(answer))
+        output.pretty(answer)
     else:
         output.json(answer)
 
@@ -125,7 +125,7 @@ def event_line(row: dict[str, Any]) -> str:
     values = facts.values() if isinstance(facts, dict) else ()
     place = next((where for value in values if (where := _place(value))), "")
     words = [at, str(event.get("id", "-")), _key(row) or "-", str(event.get("uid") or ""), place]
-    return clean("  ".join(word for word in words if word))
+    return clean("  ".join(word for word in words if word)).replace("\n", "�")
 
 
 def _place(facts: Any) -> str:

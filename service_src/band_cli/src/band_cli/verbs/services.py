@@ -115,7 +115,7 @@ def _follow_run(lines: Iterator[str], name: str, *, verbose: bool) -> dict[str, 
             if last and verbose:
                 sys.stderr.write(clean(last) + "\n")
             elif last:
-                show(f"{name}: {clean(last)}")
+                show(f"{name}: {last}")
             last = line or last
     try:
         answer: dict[str, Any] = json.loads(last)
@@ -171,7 +171,7 @@ def logs(director: Director, output: Output, name: str, *, follow: bool, tail: i
         if output.as_json:
             output.json({"service": name, "line": line})
         else:
-            output.line(clean(line))
+            output.line(line)
 
 
 def _told(output: Output, answer: dict[str, Any], sentence: str) -> None:
