@@ -127,8 +127,8 @@ async def test_call_prints_results_and_errors(tmp_path: Path, run_service: Any, 
     await run_service(service, name="sums")
     done = await asyncio.to_thread(run_band, "call", "sums", "add", "a:=2", "b:=3", cwd=tmp_path, REDIS_DSN=redis.dsn)
     assert (done.returncode, done.stdout) == (0, "5\n")
-    foreign = await asyncio.to_thread(run_band, "call", "sums", "foreign", cwd=tmp_path, REDIS_DSN=redis.dsn)
-    assert (json.loads(foreign.stdout), set(foreign.stdout) & set(CONTROLS)) == (CONTROLS, set())
+    said = await asyncio.to_thread(run_band, "call", "sums", "foreign", cwd=tmp_path, REDIS_DSN=redis.dsn)
+    assert (json.loads(said.stdout), set(said.stdout) & set(CONTROLS)) == (CONTROLS, set())
     wrong = await asyncio.to_thread(run_band, "call", "sums", "nope", cwd=tmp_path, REDIS_DSN=redis.dsn)
     assert wrong.returncode == 1
     assert "sums has no method 'nope'" in wrong.stderr

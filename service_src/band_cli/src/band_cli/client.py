@@ -123,7 +123,7 @@ class Director:
             Refused: the director responded with an error.
         """
         connection = self._connect(timeout)
-        deadline = _Deadline(connection, timeout)
+        deadline, response = _Deadline(connection, timeout), None
         try:
             try:
                 connection.connect()
@@ -150,6 +150,8 @@ class Director:
         finally:
             deadline.cancel()
             connection.close()
+            if response is not None:  # it has the socket where it ends with the connection
+                response.close()
 
     def _connect(self, timeout: float) -> http.client.HTTPConnection:
         parts = urlsplit(self.target.url)
