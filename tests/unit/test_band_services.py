@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from contextlib import nullcontext
 from functools import partial
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_modules import ROOT, one, prepared, run
+from plays import ansible
 
 
 def test_check_mode_knows_what_new_sources_will_change(director: Any, docker: Path) -> None:
@@ -25,6 +28,39 @@ def test_check_mode_knows_what_new_sources_will_change(director: Any, docker: Pa
     assert run("band_services", given, check=True)["actions"] == {"front": "nothing", "uaparser": "build"}
     assert director.changing == []
     assert run("band_services", given)["actions"] == {"front": "nothing", "uaparser": "nothing"}
+
+
+@pytest.mark.parametrize(
+    ("renewed", "said"),
+    [
+        ([], []),
+        (["band_images/base"], ["front", "sxgeo"]),
+        (["service_src/band", "service_src/front"], ["front", "sxgeo"]),
+        (["band_images/base_ts"], ["mine", "send_webhook"]),
+        (["service_src/rock_me_ts"], ["mine", "send_webhook"]),
+        (["service_src/send_webhook"], ["send_webhook"]),
+        (["service_src/front"], ["front"]),
+        (["service_src/band", "service_src/rock_me_ts"], ["front", "mine", "send_webhook", "sxgeo"]),
+    ],
+)
+def test_check_mode_knows_which_base_a_service_has(tmp_path: Path, renewed: list[str], said: list[str]) -> None:
+    """That of Python or that of TypeScript, of folders built in and of the operator's own."""
+    shutil.copytree(ROOT / "band_images", tmp_path / "source" / "band_images")
+    mine = tmp_path / "images" / "user" / "mine"
+    mine.mkdir(parents=True)
+    (mine / "Dockerfile").write_text("ARG BASE_CONTAINER=rockstat/band-base-ts:latest\nFROM ${BASE_CONTAINER}\n")
+    role = {"name": "rockstat.band.services", "tasks_from": "renewed", "public": True}
+    told = {
+        "ansible.builtin.debug": {
+            "msg": "said: {{ _band_services_by_name | intersect(_band_services_renewed) | sort | join(' ') }}."
+        }
+    }
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": role}, told]}
+    (tmp_path / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
+    services = ["front", "sxgeo", "send_webhook", "mine"]
+    given = {"band_services_home": str(tmp_path), "band_services": services, "_band_renewed": renewed}
+    done = ansible("ansible-playbook", str(tmp_path / "play.yml"), "--check", "-e", json.dumps(given))
+    assert f"msg: 'said: {' '.join(said)}.'" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_second_run_finds_nothing_to_do(director: Any) -> None:
