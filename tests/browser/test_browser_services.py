@@ -319,7 +319,7 @@ def test_an_empty_director_says_what_to_do(visitors: Callable[..., Any], theatre
     expect(page.locator("#none")).to_contain_text("front collects events")
     expect(page.locator("#no-events")).to_contain_text("curl")
     expect(page.locator("#grid")).to_be_empty()
-    expect(page.locator("#shelf li")).to_have_count(7)
+    expect(page.locator("#shelf li")).to_have_count(8)
 
 
 def test_a_method_is_called_by_its_form(visit: Any) -> None:

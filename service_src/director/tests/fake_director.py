@@ -237,6 +237,7 @@ class FakeEngine:
             row = {**row, "options": {**row["options"], "alias": said}}
         return {
             "name": service, "app_started": started, "app_uptime": 1, "app_state": "running", "register": [row],
+            "instance": "f0e1d2c3",  # as services of ours have
             "methods": list(METHODS), "health": {"status": facts["status"], "checks": {"database": facts}},
             "said": str(self._env_of(service)) if alive else "",
         }  # fmt: skip
