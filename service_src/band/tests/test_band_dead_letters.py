@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from band.errors import RpcRemoteError
+from band.errors import Reject, RpcRemoteError
 from band.service.lifecycle import Service
 from band.stream import dead_letter_methods
 
@@ -143,6 +143,25 @@ async def test_replay_that_fails_loses_nothing(run_service, raw, ask, batch, kep
     shop.bad = set()
     assert (await ask("replay_dead_letters"))["replayed"] == len(kept)
     assert await left(raw) == []
+
+
+async def test_replay_stops_at_the_rejected_letter_of_a_batch(run_service, raw, ask):
+    """The batch is halved: the letters before the culprit are replayed, it and the later ones stay."""
+    service = Service()
+    got = []
+
+    @service.expose.listener(batch=10)
+    async def broadcast(events):
+        if any(event["n"] == 6 for event in events):
+            raise Reject("no sixes")
+        got.extend(event["n"] for event in events)
+
+    await run_service(service, name="listen")
+    ids = await bury(raw, *range(1, 9))
+    answer = await ask("replay_dead_letters")
+    assert (answer["replayed"], answer["stopped_at"], answer["stopped"]) == (5, ids[5], "Reject: no sixes")
+    assert got == [1, 2, 3, 4, 5]
+    assert await left(raw) == [6, 7, 8]
 
 
 async def test_letters_that_are_no_events_stay(run_service, raw, ask):

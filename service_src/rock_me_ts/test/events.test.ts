@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { hostname } from "node:os";
 import { after, afterEach, before, test } from "node:test";
+import { Reject } from "../lib/errors";
 import type { Service } from "../lib/service/service";
 import type { ListenerOptions } from "../lib/types";
 import { Bed, GENEROUS, until } from "./support";
@@ -278,4 +279,62 @@ test("a replay of several listeners' dead letters gives the oldest that were ask
   const { letters } = (await lab.call("sink", "replay_dead_letters", { limit: 120 })).result;
   await until(async () => (await lab.call("sink", "dead_letters")).result.replay.running === false);
   assert.deepEqual([letters, got.a.length + got.b.length, Math.max(...got.b)], [120, 120, 118]);
+});
+
+test("while the listener of one group hangs, the dead letters of the others are still replayed", async () => {
+  let down = true;
+  const got: Record<string, number[]> = { hung: [], well: [] };
+  const fill = ({ expose }: Service) => {
+    expose.listener({ group: "hung" }, async ({ n }) => {
+      await until(() => !down);
+      got.hung.push(n);
+    });
+    expose.listener({ group: "well" }, ({ n }) => void got.well.push(n));
+  };
+  await bed.service("sink", fill);
+  const lab = await bed.peer("lab");
+  const bury = (n: number, group: string) => ask("XADD", "dead:sink", "*", "event", `{"n":${n}}`, "reason", "x", "group", group);
+  await bury(1, "sink.hung");
+  await bury(2, "sink.well");
+  const first = (await lab.call("sink", "replay_dead_letters")).result;
+  assert.deepEqual([first.started, first.running, first.replayed], [true, true, 1]);
+  assert.deepEqual(first.groups, { "sink.hung": { running: true }, "sink.well": { running: false, replayed: 1 } });
+  await bury(3, "sink.well");
+  const second = (await lab.call("sink", "replay_dead_letters")).result;
+  assert.deepEqual([second.started, second.running, second.replayed, second.busy], [true, false, 1, ["sink.hung"]]);
+  assert.deepEqual(got, { hung: [], well: [2, 3] });
+  const { replay } = (await lab.call("sink", "dead_letters")).result;
+  assert.equal(replay.running, true);
+  down = false;
+  await until(async () => (await lab.call("sink", "dead_letters")).result.count === 0);
+  assert.deepEqual(got.hung, [1]);
+  assert.equal(await ask("EXISTS", "dead:sink:replay:hung", "dead:sink:replay:well"), 0);
+});
+
+test("of one listener a replay that hangs is not begun again beside it", async () => {
+  await listener({}, () => new Promise(() => {}), { stop_timeout: 0.5 });
+  await ask("XADD", "dead:sink", "*", "event", '{"n":1}', "reason", "x");
+  const lab = await bed.peer("lab");
+  assert.equal((await lab.call("sink", "replay_dead_letters")).result.running, true);
+  assert.deepEqual((await lab.call("sink", "replay_dead_letters")).result, { started: false, reason: "a replay is running", running: true });
+});
+
+test("a replay of a batch stops at the letter that is rejected, behind the others", async () => {
+  const got: number[] = [];
+  await listener({ batch: 10 }, (events: any[]) => {
+    if (events.some(({ n }) => n === 6)) throw new Reject("no sixes");
+    got.push(...events.map(({ n }) => n));
+  });
+  const ids: string[] = [];
+  for (let n = 0; n < 8; n += 1) ids.push(await ask("XADD", "dead:sink", "*", "event", `{"n":${n}}`, "reason", "x"));
+  const lab = await bed.peer("lab");
+  const { replayed, stopped, stopped_at } = (await lab.call("sink", "replay_dead_letters")).result;
+  assert.deepEqual([replayed, stopped, stopped_at], [6, "Reject: no sixes", ids[6]]);
+  assert.deepEqual(got, [0, 1, 2, 3, 4, 5]);
+  assert.equal(await ask("XLEN", "dead:sink"), 2);
+});
+
+test("a listener that registers after the start is refused: it would get nothing", async () => {
+  const service = await listener({ name: "one" }, () => {});
+  assert.throws(() => service.expose.listener({ name: "two" }, () => {}), /The listener "two" registers after the start.*before start/);
 });

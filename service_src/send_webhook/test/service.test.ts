@@ -201,6 +201,42 @@ test("an event that is larger than a request may be becomes a dead letter; reque
   assert.ok(receiver.got.some(({ events }) => events.length > 1));
 });
 
+test("while one destination is down, the dead letters of another are replayed as often as one asks", async () => {
+  const [well, down] = [await bed.receiver(), await bed.receiver()];
+  down.answer = () => ({ status: 503 });
+  const run = await bed.start([
+    { name: "well", url: well.url, secret: SECRET, linger: 0 },
+    { name: "down", url: down.url, secret: SECRET, linger: 0 },
+  ]);
+  const bury = (n: number, name: string) =>
+    bed.ask(
+      "XADD",
+      "dead:send_webhook",
+      "*",
+      "event",
+      JSON.stringify({ key: "in.gen.track.page", data: { n } }),
+      "reason",
+      "x",
+      "group",
+      `send_webhook.${name}`,
+    );
+  const replay = () =>
+    bed.ask("PUBLISH", "send_webhook", JSON.stringify({ jsonrpc: "2.0", method: "send_webhook:replay_dead_letters:lab", params: {}, id: "1" }));
+  bury(1, "down");
+  bury(2, "well");
+  replay();
+  await until(() => well.accepted.length === 1 && down.got.length > 0);
+  await until(() => bed.ask("EXISTS", "dead:send_webhook:replay:well") === "0");
+  bury(3, "well");
+  replay();
+  await until(() => well.accepted.length === 2);
+  assert.match((await run.check()).reason, /down is unavailable/);
+  assert.equal(bed.ask("XLEN", "dead:send_webhook"), "1");
+  down.answer = () => ({ status: 200 });
+  await until(() => bed.ask("XLEN", "dead:send_webhook") === "0");
+  assert.deepEqual([well.accepted, down.accepted], [[2, 3], [1]]);
+});
+
 test("redirects are not followed; a destination that refuses requests waits, and is told", async () => {
   const [receiver, other] = [await bed.receiver(), await bed.receiver()];
   receiver.answer = () => ({ status: 307, headers: { location: other.url } });

@@ -2,7 +2,7 @@
 
 import { randomBytes } from "node:crypto";
 import { deadLettersOf } from "../constants";
-import { InvalidParams } from "../errors";
+import { InvalidParams, Reject } from "../errors";
 import type { RedisLink } from "../redis/link";
 import { describe, logger } from "../service/logs";
 import { within } from "../stop";
@@ -34,7 +34,7 @@ interface Letter {
   size: number;
 }
 
-type Figures = Record<string, number | string | boolean>;
+type Figures = Record<string, number | string | boolean | object>;
 
 /** A letter, or a batch that begins with it, was not taken; the replay ends there. */
 class NotTaken extends Error {
@@ -46,24 +46,60 @@ class NotTaken extends Error {
   }
 }
 
-/** The dead letters of a service: a replay gives them to its listeners, one replay at a time among all instances. */
-export class DeadLetters {
+/** Gives a group's letters to its listener, one replay at a time among all instances. */
+class GroupReplay {
   figures: Figures = {};
+  busy = false;
+  readonly group: StreamGroup;
+  readonly lock: string;
+
+  constructor(
+    readonly feed: ListenerCall,
+    link: RedisLink,
+    service: string,
+    key: string,
+  ) {
+    this.group = new StreamGroup(feed.group, "", link, link);
+    this.lock = feed.group === service ? `${key}:replay` : `${key}:replay:${feed.exposed.group}`;
+  }
+}
+
+/** The dead letters of a service. Its groups are replayed each by itself: one whose listener hangs keeps no other from it. */
+export class DeadLetters {
   private readonly key: string;
-  private readonly lock: string;
   private readonly token = randomBytes(8).toString("hex");
-  private readonly groups: ReadonlyMap<string, StreamGroup>;
-  private busy = false;
+  private readonly replays: readonly GroupReplay[];
+  private readonly groups: ReadonlySet<string>;
   private stopped = false;
 
   constructor(
     private readonly service: string,
-    private readonly feeds: readonly ListenerCall[],
+    feeds: readonly ListenerCall[],
     private readonly link: RedisLink,
   ) {
     this.key = deadLettersOf(service);
-    this.lock = `${this.key}:replay`;
-    this.groups = new Map(feeds.map(({ group }) => [group, new StreamGroup(group, "", link, link)]));
+    this.replays = feeds.map((feed) => new GroupReplay(feed, link, service, this.key));
+    this.groups = new Set(feeds.map(({ group }) => group));
+  }
+
+  /** The figures of the last replay, of all groups together; empty when there was none. */
+  get figures(): Figures {
+    return this.figuresOf(this.replays);
+  }
+
+  /** Adds up; with `groups`, the figures of each, where there are several. */
+  private figuresOf(replays: readonly GroupReplay[]): Figures {
+    const begun = replays.filter(({ figures }) => "running" in figures);
+    if (this.replays.length === 1 || !begun.length) return { ...begun[0]?.figures };
+    const sum: Figures = { running: false };
+    for (const { figures } of begun) {
+      for (const [name, value] of Object.entries(figures)) {
+        if (typeof value === "number") sum[name] = ((sum[name] as number) ?? 0) + value;
+      }
+      if (figures.running) sum.running = true;
+      if (figures.stopped && !sum.stopped) Object.assign(sum, { stopped: figures.stopped }, figures.stopped_at ? { stopped_at: figures.stopped_at } : {});
+    }
+    return { ...sum, groups: Object.fromEntries(begun.map(({ feed, figures }) => [feed.group, { ...figures }])) };
   }
 
   /** Ends a replay behind the letters that it has in hand. */
@@ -83,7 +119,8 @@ export class DeadLetters {
   private async list(limit: unknown): Promise<unknown> {
     const letters = await this.pages("XREVRANGE", "+", "-", readCount(limit ?? 100, LISTED_MOST), READ_BYTES);
     const found = { count: await this.length(), letters: letters.map(showLetter) };
-    return Object.keys(this.figures).length ? { ...found, replay: this.figures } : found;
+    const replay = this.figures;
+    return Object.keys(replay).length ? { ...found, replay } : found;
   }
 
   private async replay(limit: unknown, ids: unknown): Promise<unknown> {
@@ -91,11 +128,17 @@ export class DeadLetters {
     const there = await this.length();
     const chosen = ids ? await this.chosen(ids) : null;
     const count = chosen ? chosen.length : Math.min(readCount(limit, Math.max(1, there)), there);
-    const refusal = await this.begin();
-    if (refusal) return refusal;
-    const run = this.run(count, chosen);
+    const begun: GroupReplay[] = [];
+    for (const replay of this.replays) if (await this.begin(replay)) begun.push(replay);
+    const busy = this.replays.filter((replay) => !begun.includes(replay));
+    if (!begun.length) {
+      const own = busy.some((replay) => replay.busy);
+      return { started: false, reason: own ? "a replay is running" : "a replay is running in another instance", ...(own ? this.figures : {}) };
+    }
+    const run = this.run(begun, count, chosen);
     await within(run, PATIENCE);
-    return { letters: count, replayed: 0, started: true, ...this.figures };
+    const waits = busy.length ? { busy: busy.map(({ feed }) => feed.group) } : {};
+    return { letters: count, replayed: 0, started: true, ...this.figuresOf(begun), ...waits };
   }
 
   private async remove(ids: unknown): Promise<{ deleted: number }> {
@@ -106,82 +149,79 @@ export class DeadLetters {
     return { deleted };
   }
 
-  private async begin(): Promise<object | null> {
-    if (this.busy) return { started: false, reason: "a replay is running", ...this.figures };
-    this.busy = true; // before the first await: of two calls, one begins
+  private async begin(replay: GroupReplay): Promise<boolean> {
+    if (replay.busy) return false;
+    replay.busy = true; // before the first await: of two calls, one begins
     let begun = false;
     try {
-      begun = Boolean(await this.link.command(["SET", this.lock, this.token, "NX", "PX", LOCK_MS]));
+      begun = Boolean(await this.link.command(["SET", replay.lock, this.token, "NX", "PX", LOCK_MS]));
     } finally {
-      if (!begun) this.busy = false;
+      if (!begun) replay.busy = false;
     }
-    return begun ? null : { started: false, reason: "a replay is running in another instance" };
+    if (begun) replay.figures = { running: true };
+    return begun;
   }
 
-  private async run(count: number, chosen: string[] | null): Promise<void> {
-    const figures: Figures = { running: true };
-    this.figures = figures;
+  /** Replays side by side: one listener that hangs delays no other here either. */
+  private async run(replays: readonly GroupReplay[], count: number, chosen: string[] | null): Promise<void> {
+    // Letters of a listener that is no longer there are left out, and counted once: by the first.
+    const last = chosen ? "" : this.lastOf(count);
+    await Promise.all(replays.map((replay, index) => this.runOne(replay, count, chosen, last, index === 0)));
+  }
+
+  private async runOne(replay: GroupReplay, count: number, chosen: string[] | null, last: Promise<string> | string, first: boolean): Promise<void> {
+    const { feed, figures, lock } = replay;
     let ours = true;
     const holding = setInterval(async () => {
-      const held = await this.link.command(["EVAL", EXTEND_IF_OURS, 1, this.lock, this.token, LOCK_MS]).catch(() => 1);
+      const held = await this.link.command(["EVAL", EXTEND_IF_OURS, 1, lock, this.token, LOCK_MS]).catch(() => 1);
       if (!held) ours = false;
     }, LOCK_INTERVAL);
-    const replay = async (feed: ListenerCall, last: string) => {
-      try {
-        for await (const letters of this.portions(feed, count, chosen, last)) {
-          await this.give(feed, letters, figures);
-          if (!ours) figures.stopped = "another instance may have started a replay";
-          if (this.stopped) figures.stopped = "the service stops";
-          if (!ours || this.stopped) break;
-        }
-      } catch (error) {
-        figures.stopped = error instanceof NotTaken ? error.message : describe(error);
-        if (error instanceof NotTaken) figures.stopped_at = error.id;
-        logger.warn({ stream: this.key, at: figures.stopped_at, reason: figures.stopped }, "replay_stopped");
-      }
-    };
+    holding.unref(); // a listener that hangs keeps no process from ending
     try {
-      const last = chosen ? "" : await this.lastOf(count);
-      // Side by side: one listener that hangs delays no other here either.
-      await Promise.all(this.feeds.map((feed) => replay(feed, last)));
+      for await (const letters of this.portions(feed, count, chosen, await last)) {
+        await this.give(replay, letters, first);
+        if (!ours) figures.stopped = "another instance may have started a replay";
+        if (this.stopped) figures.stopped = "the service stops";
+        if (!ours || this.stopped) break;
+      }
     } catch (error) {
-      figures.stopped = describe(error);
+      figures.stopped = error instanceof NotTaken ? error.message : describe(error);
+      if (error instanceof NotTaken) figures.stopped_at = error.id;
+      logger.warn({ stream: this.key, group: feed.group, at: figures.stopped_at, reason: figures.stopped }, "replay_stopped");
     } finally {
       clearInterval(holding);
-      await this.link.command(["EVAL", FREE_IF_OURS, 1, this.lock, this.token]).catch(() => {});
+      await this.link.command(["EVAL", FREE_IF_OURS, 1, lock, this.token]).catch(() => {});
       figures.running = false;
-      this.busy = false;
+      replay.busy = false;
     }
   }
 
-  private async give(feed: ListenerCall, all: Letter[], figures: Figures): Promise<void> {
-    const add = (name: string, count: number) => {
-      if (count) figures[name] = ((figures[name] as number) ?? 0) + count;
-    };
+  private async give(replay: GroupReplay, all: Letter[], first: boolean): Promise<void> {
+    const { feed } = replay;
     const isOwn = (letter: Letter) => this.groupOf(letter) === feed.group;
-    // Letters of a listener that is no longer there are left out, and counted once: by the first.
-    const letters = all.filter((letter) => isOwn(letter) || (feed === this.feeds[0] && !this.groups.has(this.groupOf(letter))));
+    const letters = all.filter((letter) => isOwn(letter) || (first && !this.groups.has(this.groupOf(letter))));
     const readable = letters.filter((letter) => letter.readable && isOwn(letter));
-    add("left_out", letters.length - readable.length);
+    add(replay.figures, "left_out", letters.length - readable.length);
     const batches = feed.exposed.batch ? [readable] : readable.map((letter) => [letter]);
-    for (const batch of batches) {
-      if (!batch.length) continue;
-      const begun = performance.now();
-      try {
-        await feed.give(batch.map((letter) => letter.event));
-      } catch (error) {
-        throw new NotTaken(batch[0].id, describe(error));
-      }
-      const took = performance.now() - begun;
-      await this.link.command(["XDEL", this.key, ...batch.map((letter) => letter.id)]);
-      add("replayed", batch.length);
-      const origins = batch.map((letter) => letter.facts.stream_id).filter(Boolean);
-      if (origins.length)
-        await this.groups
-          .get(feed.group)
-          ?.note(origins, took)
-          .catch(() => {}); // a note that is refused harms nothing
+    for (const batch of batches) if (batch.length) await this.giveBatch(replay, batch);
+  }
+
+  /** Gives a batch; one that is rejected is halved, so that the replay stops at the culprit. Rejects with NotTaken. */
+  private async giveBatch(replay: GroupReplay, batch: Letter[]): Promise<void> {
+    const begun = performance.now();
+    try {
+      await replay.feed.give(batch.map((letter) => letter.event));
+    } catch (error) {
+      if (!(error instanceof Reject) || batch.length === 1) throw new NotTaken(batch[0].id, describe(error));
+      const middle = batch.length >> 1;
+      await this.giveBatch(replay, batch.slice(0, middle));
+      return this.giveBatch(replay, batch.slice(middle));
     }
+    const took = performance.now() - begun;
+    await this.link.command(["XDEL", this.key, ...batch.map((letter) => letter.id)]);
+    add(replay.figures, "replayed", batch.length);
+    const origins = batch.map((letter) => letter.facts.stream_id).filter(Boolean);
+    if (origins.length) await replay.group.note(origins, took).catch(() => {}); // a note that is refused harms nothing
   }
 
   private groupOf(letter: Letter): string {
@@ -272,6 +312,10 @@ export class DeadLetters {
     }
     return wanted;
   }
+}
+
+function add(figures: Figures, name: string, count: number): void {
+  if (count) figures[name] = ((figures[name] as number) ?? 0) + count;
 }
 
 function readLetter([id, fields]: [Buffer, Buffer[]]): Letter {

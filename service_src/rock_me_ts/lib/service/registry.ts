@@ -67,6 +67,8 @@ export class Registry {
   readonly healthChecks: { name: string; func: () => HealthFacts | Promise<HealthFacts> }[] = [];
   /** The framework's own; each returns null while there is nothing to tell. */
   readonly frameworkChecks: Record<string, () => HealthFacts> = {};
+  /** Whether the listeners consume already: one that registers now would get nothing. */
+  listening = false;
   /** Rows that an operator adds by settings, for functions whose service registers none itself. */
   extraRows: Row[] = [];
 
@@ -166,6 +168,9 @@ export function makeExpose(registry: Registry): Expose {
       throw new RegistrationError(`The group "${group}" of a listener is not valid: it has 1 to 40 lower-case letters, digits, _ or -`);
     }
     const named = [options.name || group || func?.name || "broadcast", options, func];
+    if (registry.listening) {
+      throw new RegistrationError(`The listener "${named[0]}" registers after the start, so it would get no events; call expose.listener before start()`);
+    }
     const other = registry.methods.get(String(named[0]));
     if (other?.role === ROLE_LISTENER && other.group !== group) {
       throw new RegistrationError(`"${other.name}" is a listener already, of another group; give each listener its own \`name\``);

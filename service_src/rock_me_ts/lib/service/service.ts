@@ -154,6 +154,7 @@ export class Service {
     this.presence.start(config.name, this.instance);
     this.link.start(parseAddress(config.redisDsn));
     this.listen();
+    this.registry.listening = true;
     this.beat();
     this.endCrontabs = startCrontabs(this.registry, this.metrics, this.signal);
     for (const worker of this.registry.workers) void this.runOnce("worker", worker);
@@ -190,6 +191,7 @@ export class Service {
     const config = this.config;
     if (!config) return;
     this.state = STATUS_STOPPING;
+    this.registry.listening = false;
     const begun = performance.now();
     const budget = config.stopTimeout;
     this.presence.stop();

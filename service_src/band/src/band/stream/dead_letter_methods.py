@@ -19,7 +19,7 @@ from band.redis.link import RedisLink
 from band.stream.consumer_group import StreamGroup
 from band.stream.dead_letters import Letter, LetterStream, read_count, read_ids
 from band.stream.lock import LOCK_INTERVAL, ReplayLock
-from band.stream.processor import ListenerCall
+from band.stream.processor import ListenerCall, as_rejection
 from band.tasks import wait_until_set
 from band.telemetry.logs import logger
 
@@ -173,7 +173,8 @@ class DeadLetters:
         """Replay the oldest dead letters, or those with these stream ids; default: all.
 
         A letter is deleted after successful processing. One that fails stops the replay of a listener: `stopped` has
-        the reason, `stopped_at` the letter, or the first one of the batch. A long replay continues in the background.
+        the reason, `stopped_at` the letter, or the first one of the batch; a batch that is rejected is halved until the
+        culprit is found. A long replay continues in the background.
 
         Raises:
             InvalidParams: an id is invalid or unknown.
@@ -211,6 +212,10 @@ class DeadLetters:
         return wanted
 
 
+def _is_rejection(error: BaseException | None) -> bool:
+    return isinstance(error, Exception) and as_rejection(error) is not None
+
+
 def _given(ids: str | list[str] | None) -> TypeGuard[str | list[str]]:
     """Return whether a call names letters. `ids=,` and an empty list are mistakes and never mean all."""
     return ids is not None and ids != ""
@@ -238,10 +243,24 @@ class _Giver:
             yield {"left_out": len(letters) - len(readable)}
         batches = [readable] if self._feed.exposed.batch else [[letter] for letter in readable]
         for batch in filter(None, batches):
+            async for told in self._give_batch(batch):
+                yield told
+
+    async def _give_batch(self, batch: list[Letter]) -> AsyncIterator[Mapping[str, int]]:
+        """Pass a batch; one that is rejected is halved, so that the replay stops at the culprit."""
+        try:
             took = await self._take(batch[0].stream_id, [letter.event for letter in batch])
-            await self._stream.remove(letter.stream_id for letter in batch)
-            yield {"replayed": len(batch)}
-            await self._note([letter.origin for letter in batch if letter.origin], took)
+        except NotTaken as error:
+            if len(batch) == 1 or not _is_rejection(error.__cause__):
+                raise
+            middle = len(batch) // 2
+            for half in (batch[:middle], batch[middle:]):
+                async for told in self._give_batch(half):
+                    yield told
+            return
+        await self._stream.remove(letter.stream_id for letter in batch)
+        yield {"replayed": len(batch)}
+        await self._note([letter.origin for letter in batch if letter.origin], took)
 
     async def _take(self, first: str, events: list[dict[str, Any]]) -> float:
         """Call the listener's function with events; returns the duration in milliseconds."""
