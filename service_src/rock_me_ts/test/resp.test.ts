@@ -11,12 +11,17 @@ const REPLIES = Buffer.from(
 function decode(chunks: Buffer[], raw = false): any[] {
   const decoder = new Decoder();
   const found: any[] = [];
-  for (const chunk of chunks)
+  const memory = Buffer.alloc(Math.max(...chunks.map((chunk) => chunk.length))); // as a connection does: one for all reads
+  for (const chunk of chunks) {
+    memory.fill(0);
+    chunk.copy(memory);
     decoder.feed(
-      chunk,
+      memory.subarray(0, chunk.length),
       () => raw,
       (reply) => found.push(reply),
     );
+  }
+  memory.fill(0);
   return found;
 }
 

@@ -206,3 +206,15 @@ test("answers to several peers, with ids of every kind, each name their own", as
     assert.equal(await lab.next(), `{"jsonrpc":"2.0","result":1,"id":${JSON.stringify(id)},"from":"post","to":"${method.split(":")[2]}"}`);
   }
 });
+
+test("messages that are longer than one read are whole, however many come at once", async () => {
+  await bed.service("long", ({ expose }) => expose("echo", (params) => params));
+  const lab = await bed.peer("lab");
+  const texts = Array.from({ length: 12 }, (_, n) => `${n}Боxфорд€`.repeat(4000 * (n % 4) + n + 1));
+  await Promise.all(texts.map((text, id) => lab.publish("long", { jsonrpc: "2.0", method: "long:echo:lab", params: { text }, id })));
+  for (const [id, text] of texts.entries()) {
+    const reply = JSON.parse(await lab.next());
+    assert.equal(reply.id, id);
+    assert.ok(reply.result.text === text, `text ${id}`);
+  }
+});

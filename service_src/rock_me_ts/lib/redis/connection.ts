@@ -13,6 +13,8 @@ export type OnReply = (reply: any) => void;
 /** Bytes that may wait for a slow Redis before commands are refused. */
 export const MAX_OUTGOING = 64 * 1024 * 1024;
 
+const READ_BYTES = 64 * 1024;
+
 interface Waiting {
   onReply: OnReply | null;
   deadline: number;
@@ -49,7 +51,7 @@ export class Connection implements Wire {
       this.end = resolve;
     });
     socket.setNoDelay(true);
-    socket.on("data", (chunk: Buffer) => this.onData(chunk));
+    socket.on("data", (chunk: Buffer) => this.onData(chunk)); // TLS; else `onread` takes what comes
     socket.on("error", (error) => {
       this.reason ||= error.message;
     });
@@ -60,7 +62,18 @@ export class Connection implements Wire {
   static open(address: RedisAddress, onPush: (items: any[]) => void, timeout: number): Promise<Connection> {
     return new Promise((resolve, reject) => {
       const where = address.path ? { path: address.path } : { host: address.host, port: address.port };
-      const socket = address.tls ? tls.connect({ ...where, servername: net.isIP(address.host) ? undefined : address.host }) : net.connect(where);
+      let connection: Connection | undefined;
+      // One buffer for all that comes: Node's own allocates 64 KiB for each read.
+      const onread = {
+        buffer: Buffer.allocUnsafeSlow(READ_BYTES),
+        callback: (length: number, buffer: Uint8Array) => {
+          connection?.onData((buffer as Buffer).subarray(0, length));
+          return true;
+        },
+      };
+      const socket = address.tls
+        ? tls.connect({ ...where, servername: net.isIP(address.host) ? undefined : address.host })
+        : net.connect({ ...where, onread } as net.NetConnectOpts);
       const timer = setTimeout(() => {
         socket.destroy();
         reject(new RedisUnavailable("Redis did not answer in time"));
@@ -73,7 +86,8 @@ export class Connection implements Wire {
       socket.once(address.tls ? "secureConnect" : "connect", () => {
         clearTimeout(timer);
         socket.removeListener("error", fail);
-        resolve(new Connection(socket, onPush));
+        connection = new Connection(socket, onPush);
+        resolve(connection);
       });
     });
   }

@@ -46,17 +46,19 @@ export class Decoder {
   private raw = false;
 
   /**
-   * Takes a chunk and hands each complete reply to `take`.
+   * Takes a chunk, which may be written over afterwards, and hands each complete reply to `take`.
    *
    * @param wantsRaw tells whether the next reply shall have Buffers in place of texts
    * @throws Error where the bytes are no RESP
    */
   feed(chunk: Buffer, wantsRaw: () => boolean, take: (reply: any) => void): void {
-    this.waiting.push(chunk);
     this.size += chunk.length;
     // A long text is put together once, when all of it has come.
-    if (this.size < this.needed) return;
-    this.buffer = this.waiting.length === 1 ? chunk : Buffer.concat(this.waiting);
+    if (this.size < this.needed) {
+      this.waiting.push(Buffer.from(chunk));
+      return;
+    }
+    this.buffer = this.waiting.length ? Buffer.concat([...this.waiting, chunk]) : chunk;
     this.needed = 0;
     let begin = 0;
     while (begin < this.buffer.length) {
@@ -69,7 +71,7 @@ export class Decoder {
     }
     this.needed = this.needed > begin ? this.needed - begin : 0;
     this.size = this.buffer.length - begin;
-    this.waiting = this.size ? [this.buffer.subarray(begin)] : [];
+    this.waiting = this.size ? [Buffer.from(this.buffer.subarray(begin))] : [];
   }
 
   /** Goes behind the line that begins here; returns where its text ends, -1 while it is incomplete. */
