@@ -8,6 +8,7 @@ import { randomBytes } from "node:crypto";
 import { isAbsolute, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { EVENTS_STREAM, ROLE_ENRICHER, ROLE_LISTENER } from "./constants";
+import { isUnder } from "./events/privacy";
 import { ListenerCall } from "./events/processor";
 import { hearLogs, logger } from "./service/logs";
 import type { Exposed } from "./service/registry";
@@ -119,7 +120,7 @@ export async function running(handlers?: string | (() => unknown), given: Record
   const bench: Omit<Bench, symbol> = {
     call,
     enrich: async (event) => {
-      const exposed = service.registry.withRole(ROLE_ENRICHER).find((one) => wants(one, event.key));
+      const exposed = service.registry.withRole(ROLE_ENRICHER).find((one) => isUnder(event.key, (one.options.keys as string[]) ?? []));
       return exposed ? call(exposed.name, propsOf(exposed, event)) : null;
     },
     listen: async (...events) => {
@@ -200,10 +201,6 @@ function withoutPauses(listeners: readonly Exposed[]): () => void {
   const before = listeners.map(({ backoff, backoffMax }) => ({ backoff, backoffMax }));
   for (const exposed of listeners) Object.assign(exposed, { backoff: 0, backoffMax: 0 });
   return () => listeners.forEach((exposed, index) => void Object.assign(exposed, before[index]));
-}
-
-function wants(exposed: Exposed, key: string): boolean {
-  return ((exposed.options.keys as string[]) ?? []).some((prefix) => prefix === "*" || key === prefix || key.startsWith(`${prefix}.`));
 }
 
 function propsOf(exposed: Exposed, event: BandEvent): Params {

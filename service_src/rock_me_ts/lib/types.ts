@@ -104,6 +104,8 @@ export interface ListenerOptions extends MethodOptions {
    * delays no other. Left out: the group of the service's name.
    */
   group?: string;
+  /** Dotted prefixes of the keys of events that it wants (`in.gen.track`); others are acknowledged without a call. Left out: all. */
+  keys?: string[];
   /** 0: one event a call. N: a list of at most N events. */
   batch?: number;
   /** Seconds to wait for a batch to fill after its first event. */

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { hostname } from "node:os";
 import { after, afterEach, before, test } from "node:test";
 import { Reject } from "../lib/errors";
-import type { Service } from "../lib/service/service";
+import { Service } from "../lib/service/service";
 import type { ListenerOptions } from "../lib/types";
 import { Bed, GENEROUS, until } from "./support";
 
@@ -201,6 +201,33 @@ test("personal data is withheld as the listener declares", async () => {
   await listener({ personal: false }, (given) => void got.push(given));
   await until(() => got.length === 2);
   assert.deepEqual(got[0], { data: { mmgeo: { country_iso: "GB" }, own: 3 } });
+});
+
+test("a listener with keys gets only events under them, one by one or in batches; the others are acknowledged, and nothing is announced", async () => {
+  const keys = ["in.gen.track.purchase", "in.gen.hook"];
+  const all = ["in.gen.track.purchase", "in.gen.track.purchases", "in.gen.hook.pay", "in.gen", undefined].map((key, n) => ({ key, n }));
+  await accept(...all);
+  const got: number[] = [];
+  const batches: number[][] = [];
+  const fill = ({ expose }: Service) => {
+    expose.listener({ group: "one", keys }, ({ n }) => void got.push(n));
+    expose.listener({ group: "many", keys, batch: 10, personal: true }, (events) => void batches.push(events.map(({ n }) => n)));
+    expose.listener({ group: "all", keys: ["*"] }, () => {});
+  };
+  const service = await bed.service("sink", fill, { events_from: "0" });
+  for (const group of ["one", "many", "all"]) {
+    await until(async () => (await ask("XINFO", "GROUPS", "events")).find((row: any) => row.get("name") === `sink.${group}`)?.get("entries-read") === 5);
+    await until(async () => (await ask("XPENDING", "events", `sink.${group}`))[0] === 0);
+  }
+  assert.deepEqual([got, batches], [[0, 2], [[0, 2]]]);
+  assert.deepEqual(
+    (service.status() as any).register.map(({ options }: any) => options),
+    [{}, { personal: true }, {}],
+  );
+  await accept({ key: "in.gen.track.page", n: 9 });
+  await until(async () => (await ask("XPENDING", "events", "sink.many"))[0] === 0);
+  assert.equal(batches.length, 1);
+  assert.throws(() => new Service().expose.listener({ keys: "in.gen" as any }, () => {}), /takes a list of prefixes/);
 });
 
 test("events of those who objected do not reach a listener of personal data", async () => {

@@ -1,4 +1,4 @@
-/** What a listener is given of a person: everything, nothing that names one, or nothing of those who objected. */
+/** What a listener is given: events of its keys; of a person everything, nothing that names one, or nothing of those who objected. */
 
 const OF_EVENT = new Set(["uid", "td"]);
 const OF_DATA = new Set(["uid", "fpid", "stored"]);
@@ -21,6 +21,22 @@ export function impersonal(event: Fields): Fields {
     left.data = data;
   }
   return left;
+}
+
+/** Tells whether an event's key is under one of some dotted prefixes; `*` stands for all. */
+export function isUnder(key: unknown, prefixes: readonly string[]): boolean {
+  const name = String(key ?? "");
+  return prefixes.some((prefix) => prefix === "*" || name === prefix || name.startsWith(`${prefix}.`));
+}
+
+/** Returns a listener function that is only given events under `keys`; the others count as taken. */
+export function choosing(func: (given: any, context: any) => unknown, keys: readonly string[], batch: boolean): (given: any, context: any) => unknown {
+  return (given, context) => {
+    if (!batch) return isUnder(given?.key, keys) ? func(given, context) : undefined;
+    if (!Array.isArray(given)) return func(given, context); // called by hand
+    const left = given.filter(({ key }) => isUnder(key, keys));
+    return left.length ? func(left, context) : undefined;
+  };
 }
 
 /** Returns a listener function that is only given what its declaration allows. */

@@ -3,7 +3,7 @@
 import { METHOD, ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER } from "../constants";
 import { InvalidParams, RegistrationError } from "../errors";
 import { groupStart } from "../events/positions";
-import { guarded } from "../events/privacy";
+import { choosing, guarded } from "../events/privacy";
 import type {
   CallContext,
   EnricherOptions,
@@ -163,7 +163,10 @@ export function makeExpose(registry: Registry): Expose {
   const listener = (...given: unknown[]) => {
     const options = (typeof given[0] === "function" ? {} : given[0]) as ListenerOptions;
     const func = given[given.length - 1] as (...args: any[]) => unknown;
-    const { group = "" } = options;
+    const { group = "", keys } = options;
+    if (keys !== undefined && !(Array.isArray(keys) && keys.every((key) => typeof key === "string"))) {
+      throw new RegistrationError(`expose.listener({ keys: … }) takes a list of prefixes; write keys: ["in.gen.track"]`);
+    }
     if (group && !GROUP.test(group)) {
       throw new RegistrationError(`The group "${group}" of a listener is not valid: it has 1 to 40 lower-case letters, digits, _ or -`);
     }
@@ -179,6 +182,7 @@ export function makeExpose(registry: Registry): Expose {
     const { batch = 0, batchBytes = 0, linger = 0, inFlight = 1, personal } = options;
     Object.assign(exposed, { group, batch, batchBytes, linger, inFlight: Math.max(1, inFlight), ...policyOf(options) });
     if (personal !== undefined) exposed.func = guarded(exposed.func, personal, Boolean(batch));
+    if (keys?.length) exposed.func = choosing(exposed.func, keys, Boolean(batch));
   };
   return Object.assign(expose, { handler, enricher, listener }) as unknown as Expose;
 }
