@@ -212,6 +212,31 @@ def test_a_service_without_an_image_folder_is_refused(state: str, tmp_path: Path
     assert f"Put it into {tmp_path}/images/user/ of localhost" in said or not refused
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"band_redis_host_port": 10001},
+            "band_front_port and band_redis_host_port of localhost must be different ports",
+        ),
+        ({"band_redis_host_port": 10000}, "band_port and band_redis_host_port of localhost must be different ports"),
+        (
+            {"band_front_port": 443, "band_proxy_enabled": True},
+            "band_front_port and band_proxy_https_port of localhost",
+        ),
+        ({"band_redis_host_port": 8950}, "band_redis_host_port of localhost must be"),
+        ({"band_front_port": 443}, ""),
+        ({"band_redis_host_port": 6390}, ""),
+    ],
+)
+def test_two_of_the_platform_that_want_one_port_are_refused(given: dict[str, Any], told: str) -> None:
+    """Redis, front, the director and the proxy where it is on; none may be of the range for services either."""
+    done = ansible("ansible-playbook", "playbooks/setup.yml", "--check", "-e", json.dumps(given), "--tags", "host")
+    said = " ".join(done.stdout.split())
+    assert ("must be different ports" in said) is bool(told), said
+    assert told in said
+
+
 @pytest.mark.timeout(240)  # several runs of Ansible
 def test_the_sample_inventory_and_a_vault_go_together(tmp_path: Path) -> None:
     """A copy of inventory/sample.yml is accepted, with secrets out of an encrypted file that show nowhere."""
