@@ -66,6 +66,17 @@ async def test_one_refusal_of_several_is_a_refusal(
     assert (event["privacy"], event["uid"] != UID) == (["consent"], True)
 
 
+async def test_one_refusal_of_several_in_a_form_is_a_refusal(
+    http: aiohttp.ClientSession, front: Any, peers: Any
+) -> None:
+    """Two fields `consent[]` of a form become a list within an object."""
+    form = {"Content-Type": "application/x-www-form-urlencoded", **COOKIE}
+    async with http.post(f"{front.url}/track/page", data="consent[]=yes&consent[]=no", headers=form) as answer:
+        assert answer.headers["Set-Cookie"].startswith("uid=; Max-Age=0; ")
+    event = await peers.newest()
+    assert (event["privacy"], event["uid"] != UID) == (["consent"], True)
+
+
 async def test_a_refusal_holds_where_the_body_cannot_be_read(http: aiohttp.ClientSession, front: Any) -> None:
     """The answer to a bad request sets no cookie for who refuses in the query."""
     headers = {"Content-Type": "application/json"}

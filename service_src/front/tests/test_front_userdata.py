@@ -90,6 +90,14 @@ async def test_who_may_not_store_is_told_why(
     assert [key async for key in peers.redis.scan_iter("s:*")] == []
 
 
+async def test_who_objects_may_still_erase(http: aiohttp.ClientSession, peers: Any) -> None:
+    """Global Privacy Control keeps a visitor from storing data, not from deleting what was stored before."""
+    await update(http, {"plan": 1}, COOKIE)
+    status, _, _ = await update(http, {"ttl": 0}, {**COOKIE, "Sec-GPC": "1"})
+    assert status == 200
+    assert [key async for key in peers.redis.scan_iter("s:*")] == []
+
+
 async def test_only_post_over_http_stores(http: aiohttp.ClientSession, peers: Any) -> None:
     """A link or an image stores nothing, and neither does a WebSocket, which has no cookie of its own."""
     async with http.get("/userdata/update?plan=1", headers=COOKIE) as answer:

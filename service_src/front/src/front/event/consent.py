@@ -41,11 +41,14 @@ def mark_objection(message: Message, *, gpc: bool, refused: bool) -> None:
 
 
 def _meaning(consent: Any) -> bool | None:
-    """Return what a value says. Of several (a list, or an object with numbers for names) one refusal is enough."""
+    """Return what a value says. Of several (a list, or an object with numbers for names) one refusal is enough.
+
+    A form with `consent[]` twice is an object with a list in it.
+    """
     if isinstance(consent, dict) and all(map(str.isdecimal, consent)):
         consent = list(consent.values())
     if isinstance(consent, list):
-        meant = [_word(one) for one in consent]
+        meant = [_word(one) for several in consent for one in (several if isinstance(several, list) else [several])]
         return False if False in meant else True if True in meant else None
     return _word(consent)
 

@@ -89,8 +89,6 @@ class UserData:
             return replies.error("Data about a visitor is taken over HTTP only: send POST /userdata/update", 403)
         if refusal := visitor.refusal():
             return replies.error(refusal, 403)
-        if objected(message):
-            return replies.error("Nothing was stored: the visitor objects to it, or has not consented", 403)
         uid = visitor.claim()
         if not valid_uid(uid):
             return replies.error(
@@ -98,9 +96,11 @@ class UserData:
                 "about themselves; every response to an event sets it",
                 403,
             )
-        message["uid"] = uid
         data = message["data"]
         ttl = _ttl_of(data)
+        if ttl != 0 and objected(message):  # who objects may still erase
+            return replies.error("Nothing was stored: the visitor objects to it, or has not consented", 403)
+        message["uid"] = uid
         if ttl is None:
             return replies.error(
                 f"`ttl` must be a whole number of seconds from 0 (delete) to {MAX_TTL_SECONDS} (a year)", 400
