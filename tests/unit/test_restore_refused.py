@@ -26,7 +26,7 @@ def step_of_a_restore(tmp_path: Path, step: str, *, on_host: bool, check: bool) 
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     told = {
         "band_backup_archive": str(tmp_path / "given"), "_band_backup_copy": str(tmp_path / "copy"),
-        "band_backup_archive_on_host": on_host,
+        "band_backup_archive_on_host": on_host, "band_backup_restore_confirm": True,  # this host may have a platform
     }  # fmt: skip
     command = [str(Path(sys.executable).parent / "ansible-playbook"), str(tmp_path / "play.yml")]
     words = ["-e", json.dumps(told), *(["--check"] if check else [])]

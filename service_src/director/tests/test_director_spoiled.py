@@ -131,7 +131,9 @@ async def test_a_foreign_key_in_the_streams_place_is_told_and_ends_nothing(
     assert (await asyncio.to_thread(director.request, "GET", "/dashboard/trace/7530784427379523585"))[0] in {404, 502}
 
 
-async def test_ids_that_redis_cannot_have_are_refused_as_impossible(make_director: Callable[..., Any]) -> None:
+async def test_ids_that_redis_cannot_have_are_refused_as_impossible(
+    store: RedisLink, make_director: Callable[..., Any]
+) -> None:
     """Numbers of 65 bits, and what is before the first of all ids; the largest id is fine."""
     director = await asyncio.to_thread(make_director, "t-ids")
     for words in ("from=18446744073709551616-0", "to=0-18446744073709551616", "before=0-0"):
