@@ -66,7 +66,7 @@ class Director:
             except Exception as error:  # noqa: BLE001 - raised again below, in the caller's thread
                 outcome.append(error)
 
-        # `timeout` limits the whole, and the socket's begins anew with each line.
+        # `timeout` limits the whole call; the time-out of the socket starts again with each line.
         reader = threading.Thread(target=read, daemon=True)
         reader.start()
         reader.join(timeout)

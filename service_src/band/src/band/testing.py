@@ -279,13 +279,13 @@ def _without_pauses(subject: Service) -> Iterator[None]:
 
 @contextlib.contextmanager
 def imported(module: str, folder: str | Path = ".", **env: str) -> Iterator[ModuleType]:
-    """Import a module anew, as a process that starts in ``folder`` does, for the duration of the block.
+    """Import a fresh copy of a module, as a process that starts in ``folder`` does, for the duration of the block.
 
     Until then ``band.settings`` are those of the folder's ``config.yaml``. What the module makes, such as its
     ``Service()``, is the block's own, so that a test can have other settings than its neighbours.
 
     Args:
-        module: the module that reads settings (``"visits.handlers"``); what it imports itself is not imported anew.
+        module: the module that reads settings (``"visits.handlers"``); its own imports are not repeated.
         folder: has ``config.yaml``. Default: the working directory.
         env: variables to add to the environment from which ``config.yaml`` is rendered.
 

@@ -13,7 +13,7 @@ from band.telemetry.logs import mask, mask_text
 OK: Final = "ok"
 """The status of what works."""
 DEGRADED: Final = "degraded"
-"""The status of what works, but not as it should; the reason stands beside it."""
+"""The status of a check that works with problems; `reason` says which."""
 FAILING: Final = "failing"
 _ORDER: Final = (OK, DEGRADED, FAILING)
 

@@ -31,7 +31,7 @@ class Letter(msgspec.Struct, frozen=True):
     Attributes:
         stream_id: its own id in that stream.
         event: the event; of an entry that is not ``readable``, ``{"unreadable": …}`` with what it holds instead.
-        facts: what stands beside the event: ``reason``, and more.
+        facts: the other fields of the entry: ``reason`` and more.
         readable: whether it holds an event.
         size: of the entry, in bytes.
     """

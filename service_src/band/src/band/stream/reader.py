@@ -82,7 +82,7 @@ class EventReader:
         if gone:
             self.count_trimmed(len(gone))
             await self._group.acknowledge(gone)
-        # Some may have been acknowledged, or the group created anew, since the delay.
+        # Since the delay, some may have been acknowledged, or the group may have been created again.
         pending = await self._group.extend_lease(ids)
         due = [delivery for delivery in found if delivery.stream_id in pending]
         self._batches.forget(set(ids).difference(delivery.stream_id for delivery in due))
