@@ -62,18 +62,18 @@ def run(
 @contextlib.contextmanager
 def progress_file(path: str = PROGRESS) -> Iterator[IO[bytes]]:
     """Give a file for what a build prints, which others may read while it runs; a nameless one where that cannot be."""
+    named = True
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644), "w+b")
     except OSError:
-        with tempfile.TemporaryFile() as file:
-            yield file
-        return
+        named, file = False, tempfile.TemporaryFile()  # noqa: SIM115 - closed below
     try:
-        with os.fdopen(handle, "w+b") as file:
+        with file:
             yield file
     finally:
-        with contextlib.suppress(FileNotFoundError):  # another build may have had the same file
-            os.unlink(path)
+        if named:
+            with contextlib.suppress(FileNotFoundError):  # another build may have had the same file
+                os.unlink(path)
 
 
 @contextlib.contextmanager

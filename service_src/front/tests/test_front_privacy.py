@@ -99,7 +99,7 @@ def marked(headers: dict[str, str], data: dict[str, Any]) -> dict[str, Any]:
         ({}, {"consent": ["yes", "perhaps"]}, None),
         ({}, {"consent": {"0": "yes", "1": "no"}}, ["consent"]),
         ({}, {"consent": {}}, None),
-        ({}, {"consent": [["no"]]}, None),
+        ({}, {"consent": [["no"]]}, ["consent"]),
         ({}, {"consent": 10**400}, None),
         ({}, {"data": {"consent": "denied"}}, ["consent"]),
         ({}, {"consent": True, "data": {"consent": False}}, ["consent"]),
