@@ -13,7 +13,7 @@ from front.http1.connection import IDLE_SECONDS, MAX_REQUEST_SECONDS, Connection
 from front.http1.limits import KERNEL_OUT_BYTES, STALLED_SECONDS, Bounds, Limits
 from front.http1.parser import MAX_HEAD_BYTES, MAX_HEADERS
 from front.http1.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, TOO_LARGE, Request, Response
-from front.websocket.handshake import wants_websocket
+from front.websocket.handshake import shake_hands, wants_websocket
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: h\r\n"
@@ -477,6 +477,29 @@ async def test_several_cookies_are_one_and_several_hosts_are_none() -> None:
     connection.data_received(b"GET / HTTP/1.1\r\nHost: h\r\nCookie: a=1\r\nX: 1\r\nCookie: uid=2\r\nX: 2\r\n\r\n")
     assert host.seen[0].header(b"cookie") == "a=1; uid=2"
     assert host.seen[0].header(b"x") == "1, 2"
+
+
+async def test_white_space_around_a_header_is_no_part_of_it() -> None:
+    """RFC 9110, 5.5: spaces and tabs, of a handshake's headers too; what is empty without them is still there."""
+    host = Host(limit=3)
+    connection, _ = connect(host)
+    odd = b"".join(
+        b"%b: \t %b \t\r\n" % (name, value) for name, value in ((b"Sec-GPC", b"1"), (b"X", b""), (b"Y", b"a b"))
+    )
+    connection.data_received(b"POST / HTTP/1.1\r\nHost: h \t\r\nContent-Length: 2 \t\r\n%bY: c \r\n\r\nhi" % odd)
+    (request,) = host.seen
+    assert request.headers == {
+        b"host": b"h", b"content-length": b"2", b"sec-gpc": b"1", b"x": b"", b"y": b"a b, c",
+    }  # fmt: skip
+    assert request.body == b"hi"
+    connection.data_received(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close \t\r\n\r\n")
+    assert not host.seen[1].keep_alive
+    lines = HANDSHAKE.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    lines += [b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
+    connection, _ = connect(host)
+    connection.data_received(b"\r\n".join([lines[0], *(line + b" \t" for line in lines[1:]), b"", b""]))
+    ((request, _),) = host.upgraded
+    assert shake_hands(request) is not None
 
 
 async def test_the_oldest_versions_are_served_as_far_as_they_go() -> None:

@@ -166,9 +166,10 @@ class RequestParser:
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer, which is ignored."""
+        """Take a header without the white space around it (RFC 9110, 5.5); or a trailer, which is ignored."""
         headers = self._headers
         name = name.lower()
+        value = value.strip()  # of the white space that this strips, llhttp lets only spaces and tabs pass
         if name in headers:
             value = self._joined(name, headers[name], value)
         headers[name] = value
