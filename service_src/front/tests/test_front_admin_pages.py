@@ -101,10 +101,28 @@ def pages() -> AdminPages:
         ("127.0.0.1", {"X-Real-IP": "9.9.9.9"}, 404),
         ("172.18.0.1", {"X-Forwarded-For": "9.9.9.9"}, 404),
         ("127.0.0.1", {"Forwarded": "for=9.9.9.9"}, 404),
+        *(
+            ("127.0.0.1", {name: value}, 404)
+            for name in (
+                "Forwarded",
+                "Via",
+                "X-Real-IP",
+                "X-Forwarded-For",
+                "X-Forwarded-Host",
+                "X-Forwarded-Proto",
+                "X-Forwarded-Port",
+                "X-Forwarded-Server",
+                "CF-Connecting-IP",
+                "True-Client-IP",
+                "X-Client-IP",
+                "Fastly-Client-IP",
+            )
+            for value in ("", "a")
+        ),
     ],
 )
 async def test_only_near_callers_without_a_proxy_find_them(peer: str, headers: dict[str, str], status: int) -> None:
-    """This host and the networks of the container; to others there is nothing."""
+    """This host and the networks of the container; any header that only proxies add is enough, empty or not."""
     given = {name.lower().encode(): value.encode() for name, value in {**OWN, **headers}.items()}
     request = Request("GET", b"/_band/metrics", given, peer)
     assert (await pages().page("/_band/metrics", request)).status == status
