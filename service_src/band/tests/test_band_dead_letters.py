@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from band import config
+from band.constants import GRANTS_VARIABLE
 from band.errors import Reject, RpcRemoteError
 from band.service.lifecycle import Service
 from band.stream import dead_letter_methods
@@ -373,3 +375,36 @@ async def test_without_a_durable_listener_there_are_no_such_methods(run_service)
     await run_service(old.service, name="old", listen_all=True)
     assert not METHODS.intersection(plain.status()["methods"])
     assert not METHODS.intersection(old.service.status()["methods"])
+
+
+async def test_where_the_director_grants_calls_nobody_else_is_answered(run_service, raw, ask, monkeypatch):
+    """`from` can be forged; a grant cannot. It serves one call, of that method with those parameters."""
+    monkeypatch.setitem(config.environ, GRANTS_VARIABLE, "ns:director:grants:listen")
+    shop = Shop()
+    await run_service(shop.service, name="listen")
+    await bury(raw, 1, 2)
+    asking = await run_service(Service(), name="director")
+
+    async def granted(method, granted_method, granted_params, request_id, **params):
+        grant = json.dumps({"method": granted_method, "params": granted_params})
+        await raw.command("SET", f"ns:director:grants:listen:{request_id}", grant)
+        return await asking.rpc.call("listen", method, params, request_id=request_id)
+
+    for method in sorted(METHODS):
+        with pytest.raises(RpcRemoteError, match=f"only the director may call {method}"):
+            await asking.rpc.call("listen", method)
+        with pytest.raises(RpcRemoteError, match="in a batch"):
+            await asking.rpc.call_many("listen", method, [{}])
+    for number, other in enumerate([("dead_letters", {}), ("delete_dead_letters", {"ids": "1-1"})]):
+        with pytest.raises(RpcRemoteError, match="only the director"):
+            await granted("delete_dead_letters", *other, f"a{number}", ids="")
+    await raw.command("SET", "ns:director:grants:listen:b", "not json")
+    await raw.command("RPUSH", "ns:director:grants:listen:c", "not text")
+    for request_id in "bc":
+        with pytest.raises(RpcRemoteError, match="only the director"):
+            await asking.rpc.call("listen", "dead_letters", request_id=request_id)
+    assert await left(raw) == [1, 2]
+    assert (await granted("dead_letters", "dead_letters", {"limit": 1}, "d", limit=1))["count"] == 2
+    with pytest.raises(RpcRemoteError, match="only the director"):
+        await asking.rpc.call("listen", "dead_letters", {"limit": 1}, request_id="d")
+    assert shop.service.metrics.failures.check() is None

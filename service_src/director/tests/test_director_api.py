@@ -273,7 +273,7 @@ class FakeRpc:
     def methods(self, _service: str) -> None:
         return None
 
-    async def call(self, *_words: Any) -> Any:
+    async def call(self, *_words: Any, request_id: str) -> Any:
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer

@@ -112,6 +112,8 @@ WRITES = {
     "what one of its groups took": ("XADD events:taken:uaparser.crm * ids 1-1", {"uaparser"}),
     "a dead letter": ("XADD dead:uaparser * event x", {"uaparser"}),
     "a lock of its dead letters": ("SET dead:uaparser:replay x NX PX 1", {"uaparser"}),
+    "a grant of the director's": (f"SET {NAMESPACE}:director:grants:uaparser:1 x EX 10", {"director", "uaparser"}),
+    "a grant that served": (f"GETDEL {NAMESPACE}:director:grants:uaparser:1", {"director", "uaparser"}),
     "a presence": ("ZADD band:instances:uaparser 1 x", {"uaparser"}),
     "front's presence": ("ZADD band:instances:front 1 x", {"front"}),
     "what is kept of a visitor": ("HSET s:1234567890 a b", set(SERVICES)),

@@ -322,7 +322,9 @@ async def test_a_container_gets_its_own_address_of_redis(users: RedisUsers) -> N
     """Its environment differs from its neighbour's; what all are given changes with the director's password."""
     given = {"namespace": NAMESPACE, "network": "net", "memory": "350m"}
     around = PlatformConfig(**given, env={"REDIS_DSN": "redis://:shared@redis", "PORT": "8080"}, users=users)
-    assert around.env_of("front") == {"REDIS_DSN": users.dsn("front"), "PORT": "8080"}
+    assert around.env_of("front") == {
+        "REDIS_DSN": users.dsn("front"), "PORT": "8080", "BAND_GRANTS": f"{NAMESPACE}:director:grants:front",
+    }  # fmt: skip
     plain = PlatformConfig(**given, env=around.env)
     assert plain.env_of("front") == around.env
     other = PlatformConfig(**given, env=around.env | {"REDIS_DSN": "redis://:other@redis"})

@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from band.config import environ
 from band.errors import RpcRemoteError, RpcTimeout
+from band.platform import GRANTS_VARIABLE
 from band.redis import RedisLink
 from band.service.config import ServiceConfig
 from band.service.lifecycle import Service
@@ -19,6 +21,7 @@ from director.api.handlers.events import EventHandlers
 from director.discovery.registrations import Registrations
 from director.discovery.rpc import Rpc
 from director.errors import Conflict, DirectorError, InvalidValue, NotFound, TimedOut
+from director.redis.users import RedisUsers
 from director.state import event_stream
 
 NOW = 1_795_470_000_000
@@ -331,7 +334,8 @@ class FakeRpc:
         self.services = services
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
 
-    async def call(self, to: str, method: str, given: dict[str, Any], _timeout: float) -> Any:
+    async def call(self, to: str, method: str, given: dict[str, Any], _timeout: float, *, request_id: str) -> Any:
+        assert not request_id
         self.calls.append((to, method, given))
         if method not in self.services[to]:
             raise RpcRemoteError(-32601, "Method not found")
@@ -433,3 +437,27 @@ async def test_a_service_without_dead_letters_is_a_404(table: dict[str, Any], ex
     if expected is NotFound:
         assert caught.value.facts["methods"] == ["dead_letter", "stats"]
         assert "did you mean 'dead_letter'?" in caught.value.hint
+
+
+async def test_a_real_listener_shows_its_dead_letters_to_the_director_alone(
+    store: RedisLink, redis_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The grant that the director writes is the one that a service of the framework looks for."""
+    users = RedisUsers(store, redis_dsn, redis_dsn, "t")
+    monkeypatch.setitem(environ, GRANTS_VARIABLE, users.grants("keeper"))
+    service, asking = Service(), Service()
+    service.expose.listener()(lambda **_event: None)
+    for one, name in ((service, "keeper"), (asking, "director")):
+        await one.start(ServiceConfig(name=name, host="127.0.0.1", redis_dsn=redis_dsn, port=0))
+        await one.link.ready(15)
+    board: Any = FakeBoard()
+    rpc = Rpc(client=asking.rpc, link=store, registrations=Registrations(), secrets=board, users=users)
+    try:
+        answer = await rpc.call("keeper", "dead_letters", {"limit": 3}, timeout=5, known=True)
+        with pytest.raises(RpcRemoteError, match="only the director"):
+            await asking.rpc.call("keeper", "dead_letters", {"limit": 3})
+        assert await rpc.call("keeper", "replay_events", {}, timeout=5, known=True) == {"state": "none"}
+    finally:
+        await asking.stop()
+        await service.stop()
+    assert answer == {"count": 0, "letters": []}

@@ -110,3 +110,20 @@ def test_services_of_before_are_replaced_one_by_one_and_get_users(
 def renewed(director: Any) -> list[str]:
     """Return the services that were replaced, in that order."""
     return re.findall(r"service_renewed +service=(\w+)", director.log.read_text())
+
+
+def test_dead_letters_are_for_the_director_alone(redis: RedisWithUsers, director: Any) -> None:
+    """A listener answers the director, which wrote a grant; a service that forges `from` and id is refused."""
+    director.image("sink")
+    assert director.get("/run/sink")[0] == 200
+    key = f"{NAMESPACE}:director:grants:sink"
+    assert director.get("/dead_letters/sink?limit=3")[0] == 200
+    with redis.admin() as admin:
+        (kept,) = admin("KEYS", f"{key}:*")
+        assert json.loads(admin("GET", kept)) == {"method": "dead_letters", "params": {"limit": 3}}
+        assert 0 < admin("TTL", kept) <= 10
+        assert director.get("/call/sink/echo?a=1")[0] == 200
+        assert admin("KEYS", f"{key}:*") == [kept]
+        admin("ACL", "SETUSER", "director", f"%R~{NAMESPACE}:director:*", "resetkeys")
+    status, body = director.get("/dead_letters/sink")
+    assert (status, body["error"]["code"]) == (502, "redis_unavailable")

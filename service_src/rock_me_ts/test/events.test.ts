@@ -365,3 +365,24 @@ test("a listener that registers after the start is refused: it would get nothing
   const service = await listener({ name: "one" }, () => {});
   assert.throws(() => service.expose.listener({ name: "two" }, () => {}), /The listener "two" registers after the start.*before start/);
 });
+
+test("where the director grants calls, nobody else is answered", async () => {
+  process.env.BAND_GRANTS = "ns:director:grants:sink";
+  await listener({}, () => {});
+  delete process.env.BAND_GRANTS;
+  await ask("XADD", "dead:sink", "*", "event", '{"n":1}', "reason", "no");
+  const lab = await bed.peer("lab");
+  const refused = /only the director may call/;
+  const grant = (value: string) => ask("SET", "ns:director:grants:sink:7", value);
+  for (const method of ["dead_letters", "replay_dead_letters", "delete_dead_letters"]) {
+    assert.match((await lab.call("sink", method)).error.data.message, refused);
+    assert.match((await lab.call("sink", "__batch", { method, items: [{}] })).error.data.message, /in a batch/);
+  }
+  for (const other of ['{"method":"dead_letters","params":{}}', '{"method":"delete_dead_letters","params":{"ids":"1-1"}}', "not json"]) {
+    await grant(other);
+    assert.match((await lab.call("sink", "delete_dead_letters", { ids: "" })).error.data.message, refused);
+  }
+  await grant('{"params":{"limit":1},"method":"dead_letters"}');
+  assert.equal((await lab.call("sink", "dead_letters", { limit: 1 })).result.count, 1);
+  assert.match((await lab.call("sink", "dead_letters", { limit: 1 })).error.data.message, refused);
+});

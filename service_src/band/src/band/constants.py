@@ -39,5 +39,11 @@ EVENTS_STREAM: Final = "events"
 """The key of the stream of accepted events; each entry has the event as JSON in its field ``event``."""
 DEAD_LETTERS: Final = "dead:{name}"
 """The key of the stream of a service's dead letters; ``name`` is the service's."""
+DIRECTOR_METHODS: Final = frozenset({"dead_letters", "delete_dead_letters", "replay_dead_letters", "replay_events"})
+"""The methods that serve only calls which the director has granted, where it gives services ``GRANTS_VARIABLE``."""
+GRANTS_VARIABLE: Final = "BAND_GRANTS"
+"""The variable with the beginning of the keys of grants, before a colon and the id of the request. Each is JSON with
+the ``method`` and ``params`` of that request, and serves one call. Of all services only the called one reaches it.
+"""
 REGISTRATIONS_KEY: Final = "front:registrations"
 """The registrations for front, as JSON: ``register`` (rows) and ``state_hash``. The director writes it."""

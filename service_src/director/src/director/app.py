@@ -129,7 +129,9 @@ class Director:
         self.prober = Prober(link)
         self.probe_link = RedisLink("director-probe", on_message=self.prober.on_message)
         self.announcer = Announcer(link, self.prober, self.registrations, self.snapshot, self.desired)
-        self.rpc = Rpc(client=rpc, link=link, registrations=self.registrations, secrets=self.secrets)
+        self.rpc = Rpc(
+            client=rpc, link=link, registrations=self.registrations, secrets=self.secrets, users=around.users
+        )
 
         self.ledger = Ledger(
             desired=self.desired, releases=self.releases, configs=self.configs, crashes=self.crashes,

@@ -1,7 +1,8 @@
 /** Calls from other services. */
 
+import { isDeepStrictEqual } from "node:util";
 import { crc32 } from "node:zlib";
-import { METHOD_BATCH, SERVICE_DIRECTOR } from "../constants";
+import { DIRECTOR_METHODS, METHOD_BATCH, SERVICE_DIRECTOR } from "../constants";
 import { InvalidParams, RpcError } from "../errors";
 import type { RedisLink } from "../redis/link";
 import { describe, logger, maskText } from "../service/logs";
@@ -43,6 +44,8 @@ export class RpcServer {
   name = "";
   /** Name under which replies are told to be of one group, as newer originals have it; "" for none. */
   group = "";
+  /** Beginning of the keys of the director's grants, each of which serves one call; "": its methods serve everybody. */
+  grants = "";
   private channels = new Set<string>();
   private readonly inProgress = new Set<Progress>();
   private readonly busy = new Map<string, number>();
@@ -159,7 +162,24 @@ export class RpcServer {
       this.refuse(message, from, OVERLOADED, `${busy} calls of ${method} are in progress, ${this.inProgress.size} in all`);
       return;
     }
-    this.answer(exposed, params as object, message, from);
+    if (this.grants && DIRECTOR_METHODS.has(method)) void this.answerDirector(exposed, params as object, message, from);
+    else if (this.grants && exposed === this.batchMethod && DIRECTOR_METHODS.has((params as any).method)) {
+      this.refuse(message, from, SERVER_ERROR, `${(params as any).method} cannot be called in a batch`);
+    } else this.answer(exposed, params as object, message, from);
+  }
+
+  /** Answers only what the director has granted; everybody can write its name into `from`. */
+  private async answerDirector(exposed: Exposed, params: object, message: Envelope, from: string): Promise<void> {
+    const { name } = exposed;
+    let granted = false;
+    try {
+      const grant = await this.link.command(["GETDEL", `${this.grants}:${message.id}`]);
+      granted = grant !== null && isDeepStrictEqual(JSON.parse(String(grant)), { method: name, params });
+    } catch (error) {
+      logger.warn({ method: name, reason: describe(error) }, "grant_unreadable");
+    }
+    if (granted) this.answer(exposed, params, message, from);
+    else this.refuse(message, from, SERVER_ERROR, `only the director may call ${name}: ask it, as in GET /call/${this.name}/${name}`);
   }
 
   /** Runs the function; one that has nothing to wait for is answered without a turn of the loop. */

@@ -139,6 +139,7 @@ export class Service {
     this.link.name = this.rpc.name = config.name;
     this.rpc.replyChannel = instanceChannel(config.name, this.instance);
     this.server.group = config.serviceGroup;
+    this.server.grants = process.env.BAND_GRANTS ?? "";
     this.addMethods();
     this.feeds = this.findFeeds(config);
     this.metrics.failures.begin();

@@ -54,7 +54,13 @@ class RpcClient:
     # --- one service
 
     async def call(
-        self, to: str, method: str, params: dict[str, Any] | None = None, timeout: float = RPC_TIMEOUT
+        self,
+        to: str,
+        method: str,
+        params: dict[str, Any] | None = None,
+        timeout: float = RPC_TIMEOUT,
+        *,
+        request_id: str = "",
     ) -> Any:
         """Call ``method`` of the service ``to`` and return its result as sent.
 
@@ -63,6 +69,7 @@ class RpcClient:
             method: the method's name.
             params: the keyword arguments, any JSON values.
             timeout: seconds until the call ends with an error.
+            request_id: an id of the caller's own, never used before, which needs no escaping in JSON.
 
         Raises:
             RpcRemoteError: the peer responded with an error.
@@ -74,7 +81,7 @@ class RpcClient:
         deadline = loop.time() + timeout
         if not self._link.connected:
             await self._connected(timeout, to, method)
-        request_id = self._next_id()
+        request_id = request_id or self._next_id()
         call = Call(loop.create_future(), to, method)
         self._waiting[request_id] = call
         timer = loop.call_at(deadline, self._expire, call, timeout)

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import msgspec
 
+from band import json_codec
 from band.calls.middleware import RPC, Call, Next, chain, counted, deliver, own
 from band.calls.signature import Handler
-from band.constants import BROADCAST, ENRICH
-from band.errors import InvalidParams
+from band.constants import BROADCAST, DIRECTOR_METHODS, ENRICH
+from band.errors import InvalidParams, RedisError
 from band.jsonrpc import messages
 from band.jsonrpc.batch import run_batch
 from band.jsonrpc.coalescing import Outbox
@@ -51,7 +52,10 @@ class RpcServer:
         self._busy: dict[str, int] = {}
         self._draining = False
         self._channels: frozenset[str] = frozenset()
+        self._guarded: frozenset[str] = frozenset()
         self.name = ""
+        self.grants = ""
+        """Beginning of the keys of the director's grants; empty: its methods serve everybody."""
         self.group = ""
         """Name that replies give as ``service_group``: front stores enrichments under it. Empty: none."""
 
@@ -61,6 +65,7 @@ class RpcServer:
         self._run = chain([counted(self._metrics), self._write, *own(self._registry)], deliver)
         self._channels = frozenset(channels)
         self._draining = False
+        self._guarded = DIRECTOR_METHODS if self.grants else frozenset()
 
     @property
     def in_flight(self) -> int:
@@ -133,7 +138,12 @@ class RpcServer:
                 f"{self._busy.get(method, 0)} calls of {method} are in progress, {len(self._tasks)} in all",
             )  # fmt: skip
             return
-        self._spawn(method, self._answer(exposed, params, envelope, sender))
+        if method in self._guarded:
+            self._spawn(method, self._answer_director(exposed, params, envelope, sender))
+        elif exposed is self._batch_method and params.get("method") in self._guarded:
+            self._refuse(envelope, sender, messages.SERVER_ERROR, f"{params['method']} cannot be called in a batch")
+        else:
+            self._spawn(method, self._answer(exposed, params, envelope, sender))
 
     def _spawn(self, method: str, coroutine: Coroutine[Any, Any, None]) -> None:
         task = eager_task(coroutine)  # a handler that waits for nothing responds without a turn of the loop
@@ -145,6 +155,20 @@ class RpcServer:
     def _ended(self, method: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._busy[method] -= 1
+
+    async def _answer_director(self, exposed: Exposed, params: dict[str, Any], envelope: Envelope, sender: str) -> None:
+        """Respond only to what the director has granted; everybody can write its name into ``from``."""
+        try:
+            grant = await self._link.command("GETDEL", f"{self.grants}:{envelope.id}")
+            granted = grant is not None and json_codec.decode(grant) == {"method": exposed.name, "params": params}
+        except (RedisError, ValueError) as error:
+            logger.warning("grant_unreadable", method=exposed.name, reason=str(error))
+            granted = False
+        if granted:
+            await self._answer(exposed, params, envelope, sender)
+        else:
+            detail = f"only the director may call {exposed.name}: ask it, as in GET /call/{self.name}/{exposed.name}"
+            self._refuse(envelope, sender, messages.SERVER_ERROR, detail)
 
     async def _answer(self, exposed: Exposed, params: dict[str, Any], envelope: Envelope, sender: str) -> None:
         call = Call(RPC, exposed, params, sender=sender, request_id=envelope.id)

@@ -22,6 +22,7 @@ from band.constants import (
     DEAD_LETTERS,
     DIRECTOR_SERVICE,
     ENRICH,
+    GRANTS_VARIABLE,
     NOTIFY_ALIVE,
     REQUEST_METRICS,
     REQUEST_STATUS,
@@ -198,6 +199,7 @@ class Service:
         await self._open_port(service_config)
         channels = self._channels(service_config)
         self.server.group = service_config.service_group
+        self.server.grants = config.environ.get(GRANTS_VARIABLE, "")
         self.server.listen(service_config.name, channels)
         await self.link.subscribe(*channels, self.presence.channel, PRESENCE_CHANNEL)
         self.link.start(RedisAddress.parse(service_config.redis_dsn))

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from band.platform import FRONTIER_SERVICE
+from band.platform import FRONTIER_SERVICE, GRANTS_VARIABLE
 from director.errors import InvalidValue, shown_key
 from director.images.catalog import ImageFolder
 from director.redis.users import ANY_KEY, NO_EVENTS, READ_EVENTS, Keys, RedisUsers, is_platform_key
@@ -50,7 +50,9 @@ class PlatformConfig(msgspec.Struct, frozen=True, kw_only=True):
         return _hash(self.env_of("*"), self.memory)
 
     def env_of(self, service: str) -> dict[str, str]:
-        return {**self.env, "REDIS_DSN": self.users.dsn(service)} if self.users else dict(self.env)
+        if self.users is None:
+            return dict(self.env)
+        return {**self.env, "REDIS_DSN": self.users.dsn(service), GRANTS_VARIABLE: self.users.grants(service)}
 
     async def admit(self, service: str, keys: Keys) -> None:
         """Create a service's Redis user, before its container.

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any
 
-from band import RpcRemoteError, RpcTimeout, RpcUnavailable
+from band import RedisError, RpcRemoteError, RpcTimeout, RpcUnavailable
 from band.platform import (
+    DIRECTOR_METHODS,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     NOTIFY_ALIVE,
     BaseBandResponse,
     RedisLink,
     RpcClient,
+    encode,
     from_wire,
 )
 from director.discovery.registrations import Registrations, Secrets
@@ -28,19 +31,23 @@ from director.errors import (
     did_you_mean,
 )
 from director.redact import scrub_tree
+from director.redis.users import RedisUsers
 
 SILENT_ON_UNKNOWN = frozenset({"front"})
 """The original front does not respond to a call of an unknown method."""
+GRANT_SECONDS = 10
+"""How long a service may take to find that a call is the director's."""
 
 
 @dataclass(kw_only=True, eq=False)
 class Rpc:
-    """Calls methods of services; what they return is masked."""
+    """Calls methods of services; what they return is masked. With `users`, services learn which calls are its own."""
 
     client: RpcClient
     link: RedisLink
     registrations: Registrations
     secrets: Secrets
+    users: RedisUsers | None = None
 
     async def call(self, name: str, method: str, arguments: dict[str, Any], *, timeout: float, known: bool) -> Any:
         """Return what the method returns: plain JSON, or a typed response as it stands on the wire.
@@ -59,7 +66,8 @@ class Rpc:
         secrets = self.secrets.values(name)
         methods = None if method.startswith("__") else self.registrations.methods(name)
         try:
-            result = from_wire(await self.client.call(name, method, arguments, timeout))
+            request_id = await self._grant(name, method, arguments)
+            result = from_wire(await self.client.call(name, method, arguments, timeout, request_id=request_id))
         except RpcTimeout as error:
             if name in SILENT_ON_UNKNOWN and methods is not None and method not in methods:
                 raise no_such_method(name, method, methods) from error
@@ -89,6 +97,22 @@ class Rpc:
             data=scrub_tree(result.data, secrets),
             status_code=result.status_code,
         )
+
+    async def _grant(self, name: str, method: str, arguments: dict[str, Any]) -> str:
+        """Write down for a service that a call is the director's; returns its id, empty if it needs none.
+
+        Raises:
+            RedisUnavailable: Redis is unavailable, or does not permit it.
+        """
+        if self.users is None or method not in DIRECTOR_METHODS:
+            return ""
+        request_id = token_hex(16)
+        key, grant = f"{self.users.grants(name)}:{request_id}", encode({"method": method, "params": arguments})
+        try:
+            await self.link.command("SET", key, grant, "EX", GRANT_SECONDS)
+        except RedisError as error:
+            raise RedisUnavailable(f"{name}.{method} was not called: {error}", "see GET /health") from error
+        return request_id
 
 
 def no_such_method(name: str, method: str, methods: Collection[str] | None) -> NotFound:

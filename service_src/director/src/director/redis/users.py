@@ -88,12 +88,17 @@ def rules_of(service: str, keys: Sequence[str], namespace: str) -> tuple[str, ..
         # One of several groups of the service, `<service>.<name>`.
         *(key.format(group=f"{service}.*") for key in (TAKEN, RETRIES, LISTENER)),
         LISTENER.format(group=service), f"{LISTENER.format(group=service)}:*",
-        INSTANCES.format(service=service), "s:*",
+        INSTANCES.format(service=service), "s:*", f"{grants_of(service, namespace)}:*",
     ]  # fmt: skip
     given = [key for key in keys if key not in {ANY_KEY, NO_EVENTS, READ_EVENTS}]
     rest = all_keys_but(_platform(namespace)) if ANY_KEY in keys else ()
     allowed = (f"~{key}" for key in (*own, *given, *rest))
     return (*allowed, *_INSTANCES, _ANY_CHANNEL, *_COMMANDS, *_events_rules(keys))
+
+
+def grants_of(service: str, namespace: str) -> str:
+    """Return how the keys of the director's grants for a service begin, before a colon."""
+    return f"{namespace}:director:grants:{service}"
 
 
 def _events_rules(keys: Sequence[str]) -> tuple[str, ...]:
@@ -198,6 +203,10 @@ class RedisUsers:
         parts = urlsplit(self._dsn)
         secret = f"{quote(self.user(service), safe='')}:{self._password(service)}"
         return urlunsplit(parts._replace(netloc=f"{secret}@{parts.netloc.rpartition('@')[2]}"))
+
+    def grants(self, service: str) -> str:
+        """Return the beginning of the keys under which a service finds the director's grants."""
+        return grants_of(service, self._namespace)
 
     def forget(self) -> None:
         """Assume that Redis has lost the users: it was unavailable."""
