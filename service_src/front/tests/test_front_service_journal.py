@@ -133,3 +133,22 @@ async def test_a_journal_that_cannot_be_used_is_told_and_front_works(
     own_redis.stop()
     await asyncio.sleep(0.2)
     assert await send(session, front, 3) == 200
+
+
+async def test_ids_do_not_repeat_after_the_clock_was_set_back(
+    session: aiohttp.ClientSession, front_redis: Any, start_front: Any, speak: Any, tmp_path: Path
+) -> None:
+    """Each worker goes on above its mark, while the events' time is the clock's; the mark is renewed for the next."""
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    bound = int(time.time() * 1000) + 60_000
+    for worker in (0, 1):
+        (folder / f"ids-{worker}").write_text(json.dumps({"bound": bound, "booted": None}))
+    front = start_front(front_redis.dsn, JOURNAL_DIR=str(folder), WORKERS="2")
+    peers = speak(front_redis.dsn)
+    assert await send(session, front, 1) == 200
+    event = await peers.newest()
+    assert int(event["id"]) >> 22 > bound
+    assert abs(event["time"] - time.time() * 1000) < 5000
+    assert min(json.loads((folder / f"ids-{worker}").read_text())["bound"] for worker in (0, 1)) > bound
+    assert front.log.read_text().count("ids_ahead_of_clock") == 2

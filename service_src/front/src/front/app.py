@@ -31,6 +31,7 @@ from front.process import WorkerProcess
 from front.routing.current import CurrentRegistrations
 from front.routing.registrations import Table
 from front.settings import FrontSettings
+from front.storage.id_mark import IdMark
 from front.storage.journal.journal import Journal
 from front.storage.journal_acceptor import JournalAcceptor
 from front.storage.recovery import Given
@@ -68,6 +69,9 @@ class Front:
             self.journal = JournalAcceptor(stream, journal, link, self.redis_persistence, unwritten)
             self.redis_persistence.tell(self.journal)
         acceptor: Acceptor = self.journal or stream
+        number = settings.worker_id + process.number
+        flakes = Snowflakes(number)
+        self.id_mark = IdMark(Path(settings.journal_dir), number, flakes) if settings.journal_dir else None
 
         self.circuit_breaker = CircuitBreaker()
         self.enricher = Enricher(
@@ -84,8 +88,7 @@ class Front:
         near = ClientAddresses(settings.near)
         admin_pages = AdminPages(settings.http_prefix, near, policy, self.cluster.health, self.cluster.metrics)
         intake = Intake(
-            self.pipeline, Snowflakes(settings.worker_id + process.number), addresses, counters, Admission(),
-            settings.body_limit, settings.require_consent,
+            self.pipeline, flakes, addresses, counters, Admission(), settings.body_limit, settings.require_consent
         )  # fmt: skip
         http = HttpHandler(intake, UidCookie(settings.domain, time.time()), admin_pages)
         server = HttpServer(self.bounds, settings.body_limit, WebSocketHandler(intake, self.bounds))
@@ -96,6 +99,8 @@ class Front:
         await self.cluster.open()
         if self.journal is not None:
             await self.journal.open()
+        if self.id_mark is not None:
+            await self.id_mark.open()
         await self.listeners.open(self.process.listening)
 
     async def close(self) -> None:
@@ -103,6 +108,8 @@ class Front:
         await self.listeners.close()
         if self.journal is not None:
             await self.journal.close()
+        if self.id_mark is not None:
+            await self.id_mark.close()
         await self.cluster.close()
 
     def _on_registrations(self, table: Table) -> None:

@@ -44,6 +44,15 @@ class Snowflakes:
         self._last = candidate
         return (candidate >> _SEQ_BITS) << _MS_SHIFT | self._base | (candidate & _SEQ_MASK)
 
+    @property
+    def last_ms(self) -> int:
+        """The time in the last id, in milliseconds since 1970; 0 before the first."""
+        return self._last >> _SEQ_BITS
+
+    def start_above(self, ms: int) -> None:
+        """Draw only ids whose time is later than `ms`."""
+        self._last = max(self._last, ms << _SEQ_BITS | _SEQ_MASK)
+
     def event_time(self, flake: int) -> int:
         """Return the time of the event that an id was just drawn for: the id's, unless the clock was set back since.
 
