@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import escape
 
+from band.platform import UNSHOWABLE
 from director import __version__
 from director.api.handlers import ENDPOINTS
 from director.api.schemas import DataFacts, HealthFacts, PortPair, ReleaseRow, ServiceCounts, ServiceRow
@@ -473,3 +474,15 @@ async def test_a_listener_that_hangs_does_not_hold_up_the_page() -> None:
     assert await board.queue("slow", 0.05) is None
     hangs.set()
     assert [queue.name for queue in await board.known_queues(5.0)] == ["slow", "quick"]
+
+
+def test_no_text_of_others_hides_or_turns_around_the_page() -> None:
+    """Control characters and marks of direction show as one sign, plain or escaped already; all else stays."""
+    renderer = Renderer(Assets())
+    evil = "a\x1b[31m\x9b\x00b\u202ec\u2067d\u200f\u2028e\tf\n\u05d0 <i>"
+    template = renderer._environment.from_string("{{ text }}|{{ text | e }}|{{ data | pretty }}|{{ 3 }}|{{ none }}")
+    shown = template.render(text=evil, data={"\u202ekey": "\x9b\u2066"}, none=None)
+    plain = "a�[31m��b�c�d��e\tf\n\u05d0 &lt;i&gt;"
+    assert shown.startswith(f"{plain}|{plain}|")
+    assert not set(map(ord, shown)) & UNSHOWABLE
+    assert shown.endswith("|3|None")

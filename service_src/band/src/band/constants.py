@@ -47,3 +47,10 @@ the ``method`` and ``params`` of that request, and serves one call. Of all servi
 """
 REGISTRATIONS_KEY: Final = "front:registrations"
 """The registrations for front, as JSON: ``register`` (rows) and ``state_hash``. The director writes it."""
+
+UNSHOWABLE: Final = frozenset(
+    code
+    for span in ((0, 9), (11, 32), (127, 160), (0x061C, 0x061D), (0x200E, 0x2010), (0x2028, 0x202F), (0x2066, 0x206A))
+    for code in range(*span)
+)
+"""Code points of control characters (C0, C1), separators of lines and characters that turn the direction of text."""

@@ -25,6 +25,7 @@ from band.constants import (
     NOTIFY_ALIVE,
     REGISTRATIONS_KEY,
     REQUEST_METRICS,
+    UNSHOWABLE,
 )
 from band.json_codec import decode, decode_loosely, encode
 from band.jsonrpc import RpcClient, Scatter
@@ -83,6 +84,7 @@ __all__ = [
     "REQUEST_METRICS",
     "RETRIES",
     "TAKEN",
+    "UNSHOWABLE",
     "YES",
     "Backoff",
     "BaseBandResponse",

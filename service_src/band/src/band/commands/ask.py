@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from band import json_codec
-from band.constants import EVENTS_STREAM
+from band.constants import EVENTS_STREAM, UNSHOWABLE
 from band.errors import BandError, DecodingError
 from band.json_codec import decode_loosely
 from band.redis import RedisAddress, RedisLink, dsn_from_env
@@ -19,12 +19,8 @@ from band.telemetry.logs import configure_logs
 
 CONNECT_SECONDS: Final = 5.0
 BLOCK_MS: Final = 5000
-_ESCAPES: Final = {
-    code: f"\\u{code:04x}"
-    for span in ((0, 9), (11, 32), (127, 160), (0x061C, 0x061D), (0x200E, 0x2010), (0x2028, 0x202F), (0x2066, 0x206A))
-    for code in range(*span)
-}
-"""Control characters and those that turn the direction of text, as escapes of JSON: they are for no terminal."""
+_ESCAPES: Final = {code: f"\\u{code:04x}" for code in UNSHOWABLE}
+"""As escapes of JSON: they are for no terminal."""
 
 
 def read_pairs(pairs: list[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from band.platform import UNSHOWABLE
 from director import __version__
 from director.dashboard import formatting
 from director.errors import NotFound
@@ -23,6 +25,8 @@ FILTERS = (
     "clock", "count", "duration", "mebibytes", "level", "milliseconds", "percent", "pretty", "release_tone", "stamp",
     "without_stamp",
 )  # fmt: skip
+_REPLACED = dict.fromkeys(UNSHOWABLE, "�")
+_UNSHOWABLE = re.compile(f"[{''.join(map(chr, sorted(UNSHOWABLE)))}]")
 THEME_COOKIE = "band_theme"
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -77,6 +81,7 @@ class Renderer:
         self._environment = Environment(
             loader=FileSystemLoader(Path(__file__).parent / "templates"),
             autoescape=True,
+            finalize=_shown,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -97,6 +102,11 @@ class Renderer:
         theme = request.cookies.get(THEME_COOKIE, "")
         theme = theme if theme in {"light", "dark"} else ""
         return answer(self.html(template, theme=theme, **values), status)
+
+
+def _shown(value: Any) -> Any:
+    """Return what stands in a page for a value: services and folders cannot hide or turn around text there."""
+    return value.translate(_REPLACED) if isinstance(value, str) and _UNSHOWABLE.search(value) else value
 
 
 def icon(name: str, classes: str = "") -> Markup:

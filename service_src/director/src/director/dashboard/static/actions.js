@@ -171,7 +171,8 @@ export async function callMethod(form) {
   button.removeAttribute("aria-busy");
   if (found === FAILED) return;
   shown.hidden = false;
-  shown.textContent = JSON.stringify(found, null, 2);
+  // As the templates do: nothing in an answer hides or turns around text.
+  shown.textContent = JSON.stringify(found, null, 2).replace(/[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, "\ufffd");
 }
 
 async function rollbackForm(name, back) {

@@ -7,7 +7,7 @@ const KEPT = 5000;
 const SHOWN = 1500;
 const SOON = 80;
 // Colours and cursor moves of terminals, and other characters that do not print.
-const CONTROLS = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[@-Z\\-_])|[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
+const CONTROLS = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[@-Z\\-_])|[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
 // As words.py has them: what a line says of itself, and the time that it begins with, which stands beside it.
 const LEVEL = /\[(error|critical|warning)\s*\]|"level": ?"(error|critical|warning)"/i;
