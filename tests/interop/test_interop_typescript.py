@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from redis_with_users import free_port
 
-from band.errors import RpcRemoteError
+from band.errors import Retry, RpcRemoteError
 from band.jsonrpc.instances import instance_channel
 from band.responses import response
 from band.service.lifecycle import Service
@@ -349,3 +349,68 @@ async def test_a_listener_of_either_kind_goes_on_where_the_other_ended(run_servi
     assert letters[0]["event"] == {"n": 13}
     assert set(letters[0]) == {"reason", "stream_id", "event_stream_id", "event"}
     assert heard == [1, 2, 3]
+
+
+async def test_a_replay_of_either_kind_is_continued_by_the_other(run_service, typescript, peer):
+    """What Python did not finish TypeScript goes on with, and a replay that TypeScript stopped is resumed by Python."""
+    lab = await peer("lab")
+    heard: list[int] = []
+
+    def python(stalls: bool) -> Service:
+        twin = python_twin()
+
+        @twin.expose.listener(max_attempts=5)
+        async def sink(n, **_event):
+            heard.append(n)
+            if stalls and heard.count(n) == 2 and n == 2:
+                raise Retry(after=60)
+
+        return twin
+
+    async def replay(**params: Any) -> dict[str, Any]:
+        found: dict[str, Any] = (await lab.call("again", "replay_events", **params))["result"]
+        return found
+
+    async def ended() -> dict[str, Any]:
+        async with asyncio.timeout(30):
+            while (found := await replay())["state"] == "running":
+                await asyncio.sleep(0.05)
+        return found
+
+    async def add(n: int) -> None:
+        await lab.command("XADD", "events", f"{n}000-0", "event", json.dumps({"key": "in.gen.track", "n": n}))
+
+    await lab.command("DEL", "events")  # what another test left
+    for n in (1, 2, 3):
+        await add(n)
+    first = python(stalls=True)
+    await run_service(first, "again", events_from="0")
+    async with asyncio.timeout(15):
+        while len(heard) < 3:
+            await asyncio.sleep(0.02)
+    assert (await replay(start="beginning"))["state"] == "running"
+    assert heard == [1, 2, 3, 1, 2]
+    await first.stop()
+    typescript("again", LISTEN="1")
+    assert [(await lab.next_json())["params"]["n"] for _ in range(2)] == [2, 3]
+    await listening(lab, "again")
+    done = await ended()
+    assert (done["state"], done["replayed"], done["position"]) == ("done", 3, "3000-0")
+    await add(13)
+    async with asyncio.timeout(15):
+        while (await lab.call("again", "dead_letters"))["result"]["count"] == 0:
+            await asyncio.sleep(0.05)
+    await replay(start="13000-0")
+    stopped = await ended()
+    assert (stopped["state"], stopped["stopped_at"], stopped["replayed"]) == ("stopped", "13000-0", 0)
+    assert stopped["reason"].startswith("failed after 1 attempts: Error: unlucky")
+    second = python(stalls=False)
+    await run_service(second, "again")
+    async with asyncio.timeout(30):
+        while 13 not in heard:  # either of the two may answer, and take the lock
+            await replay(resume=True)
+            await asyncio.sleep(0.3)
+        while (again := await ended())["state"] != "done":
+            await asyncio.sleep(0.1)
+    assert (again["replayed"], again["position"]) == (1, "13000-0")
+    assert set(again) == set(done) == set(stopped) - {"reason", "stopped_at"}

@@ -380,6 +380,7 @@ async def began(raw):
         ({"start": "3000-0", "end": "2000-0"}, "nothing between"),
         ({"start": "9000-0"}, "events up to 3000-0 were delivered"),
         ({"resume": True}, "no stopped replay"),
+        ({"start": "beginning", "group": "crm"}, "no listener of the group 'crm'; it has listen"),
     ],
 )
 async def test_what_cannot_be_replayed_is_told(make_shop, run_service, raw, eventually, params, said):

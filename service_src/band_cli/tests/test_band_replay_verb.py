@@ -106,6 +106,17 @@ def test_it_waits_until_the_listener_is_done_or_stops(
     assert events.replay(asked, Output(), "x", {"stop": True}) == 0
     asked = Told(running)
     assert events.replay(asked, Output(), "x", {}) == 0
+    asked = Told(running)
+    assert events.replay(asked, Output(), "x", {"group": "crm"}) == 0
+    asked = Told({"started": True, **running}, stopped)
+    assert events.replay(asked, Output(), "x", {"from": "1", "group": "crm"}) == 1
+    assert asked.asked == [("/replay/x", {"from": "1", "group": "crm"}), ("/replay/x", {"group": "crm"})]
+    capsys.readouterr()
+    asked = Told({"state": "stopped", "replayed": 1, "groups": {"x.crm": stopped, "x.lake": {"state": "none"}}})
+    assert events.replay(asked, Output(), "x", {}) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("x.crm: replay stopped, 1 event replayed")
+    assert said.endswith("x.lake: no replay yet")
     asked = Told({"started": False, "why": "", **running})
     with pytest.raises(events.Refused, match="is already running"):
         events.replay(asked, Output(), "x", {"from": "1"})

@@ -255,6 +255,7 @@ async def test_a_replay_is_the_services_own() -> None:
         {"from": "beginning", "key": "in.gen"},
         {"from": "2026-11-27", "to": "2026-11-28"},
         {"stop": True},
+        {"resume": True, "group": "crm"},
     ):
         await found.replay(msgspec.convert({"name": "one", **given}, params.ReplayEventsParams))
     no = {"resume": False, "stop": False}
@@ -263,6 +264,7 @@ async def test_a_replay_is_the_services_own() -> None:
         {**no, "start": "beginning", "end": "now", "key": "in.gen"},
         {**no, "start": "2026-11-27", "end": "2026-11-28", "key": ""},
         {**no, "stop": True},
+        {**no, "resume": True, "group": "crm"},
     ]
     with pytest.raises(InvalidValue, match="cannot be combined"):
         await found.replay(params.ReplayEventsParams(name="one", resume=True, stop=True))

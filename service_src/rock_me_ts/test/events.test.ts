@@ -271,7 +271,7 @@ test("listeners with groups of their own: one that hangs delays no other, and ea
   assert.deepEqual(got.fast, [1, 3, 2]);
   free();
   await until(() => got.slow.length === 3);
-  assert.deepEqual(service.status().methods, ["dead_letters", "delete_dead_letters", "fast", "replay_dead_letters", "slow"]);
+  assert.deepEqual(service.status().methods, ["dead_letters", "delete_dead_letters", "fast", "replay_dead_letters", "replay_events", "slow"]);
 });
 
 test("listeners that would share a group are refused, and names that cannot be one", async () => {

@@ -263,7 +263,7 @@ test("places in the stream are an end, a time or an id", () => {
     assert.equal(groupStart(place), night, String(place));
   }
   assert.deepEqual([groupStart("now"), groupStart("beginning"), groupStart("5-7")], ["$", "0-0", "5-6"]);
-  for (const wrong of ["yesterday", "", "12", "2026-13-01", "2026-11-27Z", new Date(Number.NaN)])
+  for (const wrong of ["yesterday", "", "12", "2026-13-01", "2026-11-27Z", new Date(Number.NaN), "18446744073709551616-0", "5-18446744073709551616"])
     assert.throws(() => groupStart(wrong), /not a place in the stream/);
 });
 

@@ -299,12 +299,16 @@ def events(
 @_key
 @click.option("--resume", is_flag=True, help="Continue a stopped replay.")
 @click.option("--stop", is_flag=True, help="Stop the running replay.")
+@click.option("--group", metavar="GROUP", help="The listener's group, if the service has several.")
 @click.pass_obj
-def replay(options: Options, name: str, start: str | None, end: str | None, key: str, resume: bool, stop: bool) -> int:
+def replay(
+    options: Options, name: str, start: str | None, end: str | None, key: str, resume: bool, stop: bool,
+    group: str | None,
+) -> int:  # fmt: skip
     """Deliver stored events to a listener again; without options, show the progress."""
     from band_cli.verbs import events as verbs
 
-    asked = {"from": start, "to": end, "key": key, "resume": resume, "stop": stop}
+    asked = {"from": start, "to": end, "key": key, "resume": resume, "stop": stop, "group": group}
     return verbs.replay(options.director(), options.output(), name, asked)
 
 

@@ -1,38 +1,20 @@
 /** The methods that list, replay and delete dead letters; every service whose listener consumes the durable stream has them. */
 
-import { randomBytes } from "node:crypto";
 import { deadLettersOf } from "../constants";
 import { InvalidParams, Reject } from "../errors";
 import type { RedisLink } from "../redis/link";
 import { describe, logger } from "../service/logs";
 import { within } from "../stop";
-import { fieldsOf, readObject, StreamGroup } from "./group";
-import type { ListenerCall } from "./processor";
+import { StreamGroup } from "./group";
+import { type Letter, LetterStream, sizeOf } from "./letter_stream";
+import { LOCK_INTERVAL, ReplayLock } from "./lock";
+import { type ListenerCall, PORTION_BYTES, PORTION_ENTRIES } from "./processor";
 
-const LOCK_MS = 15_000;
-const LOCK_INTERVAL = 5000;
-const FREE_IF_OURS = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('del', KEYS[1]) or 0";
-/** In one step: between a look and a write the lock may run out and become another instance's. */
-const EXTEND_IF_OURS = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('pexpire', KEYS[1], ARGV[2]) or 0";
 /** Milliseconds in which a replay may end before its call is answered; callers wait 2 s by default. */
-const PATIENCE = 1500;
+export const PATIENCE = 1500;
 const LISTED_MOST = 1000;
 const READ_BYTES = 4_000_000;
-const PORTION_ENTRIES = 1000;
-const PORTION_BYTES = 2_000_000;
-const SINGLES = 50;
-const PAGE = 50;
-/** Until it is known how large they are. */
-const FIRST_PAGE = 10;
 const ID = /^[0-9]{1,19}-[0-9]{1,19}$/;
-
-interface Letter {
-  id: string;
-  event: Record<string, unknown>;
-  facts: Record<string, string>;
-  readable: boolean;
-  size: number;
-}
 
 type Figures = Record<string, number | string | boolean | object>;
 
@@ -51,7 +33,7 @@ class GroupReplay {
   figures: Figures = {};
   busy = false;
   readonly group: StreamGroup;
-  readonly lock: string;
+  readonly lock: ReplayLock;
 
   constructor(
     readonly feed: ListenerCall,
@@ -60,14 +42,14 @@ class GroupReplay {
     key: string,
   ) {
     this.group = new StreamGroup(feed.group, "", link, link);
-    this.lock = feed.group === service ? `${key}:replay` : `${key}:replay:${feed.exposed.group}`;
+    this.lock = new ReplayLock(link, feed.group === service ? `${key}:replay` : `${key}:replay:${feed.exposed.group}`);
   }
 }
 
 /** The dead letters of a service. Its groups are replayed each by itself: one whose listener hangs keeps no other from it. */
 export class DeadLetters {
   private readonly key: string;
-  private readonly token = randomBytes(8).toString("hex");
+  private readonly stream: LetterStream;
   private readonly replays: readonly GroupReplay[];
   private readonly groups: ReadonlySet<string>;
   private stopped = false;
@@ -78,6 +60,7 @@ export class DeadLetters {
     private readonly link: RedisLink,
   ) {
     this.key = deadLettersOf(service);
+    this.stream = new LetterStream(link, this.key);
     this.replays = feeds.map((feed) => new GroupReplay(feed, link, service, this.key));
     this.groups = new Set(feeds.map(({ group }) => group));
   }
@@ -117,15 +100,15 @@ export class DeadLetters {
   }
 
   private async list(limit: unknown): Promise<unknown> {
-    const letters = await this.pages("XREVRANGE", "+", "-", readCount(limit ?? 100, LISTED_MOST), READ_BYTES);
-    const found = { count: await this.length(), letters: letters.map(showLetter) };
+    const letters = await this.stream.newest(readCount(limit ?? 100, LISTED_MOST), READ_BYTES);
+    const found = { count: await this.stream.length(), letters: letters.map(showLetter) };
     const replay = this.figures;
     return Object.keys(replay).length ? { ...found, replay } : found;
   }
 
   private async replay(limit: unknown, ids: unknown): Promise<unknown> {
     // What becomes a dead letter while the replay runs is not replayed by it: it would have no end.
-    const there = await this.length();
+    const there = await this.stream.length();
     const chosen = ids ? await this.chosen(ids) : null;
     const count = chosen ? chosen.length : Math.min(readCount(limit, Math.max(1, there)), there);
     const begun: GroupReplay[] = [];
@@ -144,7 +127,7 @@ export class DeadLetters {
   private async remove(ids: unknown): Promise<{ deleted: number }> {
     // `ids=,` is a mistake of somebody who meant some of them, never all.
     if (ids) return { deleted: await this.link.command(["XDEL", this.key, ...(await this.chosen(ids))]) };
-    const deleted = await this.length();
+    const deleted = await this.stream.length();
     await this.link.command(["DEL", this.key]);
     return { deleted };
   }
@@ -154,7 +137,7 @@ export class DeadLetters {
     replay.busy = true; // before the first await: of two calls, one begins
     let begun = false;
     try {
-      begun = Boolean(await this.link.command(["SET", replay.lock, this.token, "NX", "PX", LOCK_MS]));
+      begun = await replay.lock.take();
     } finally {
       if (!begun) replay.busy = false;
     }
@@ -173,8 +156,7 @@ export class DeadLetters {
     const { feed, figures, lock } = replay;
     let ours = true;
     const holding = setInterval(async () => {
-      const held = await this.link.command(["EVAL", EXTEND_IF_OURS, 1, lock, this.token, LOCK_MS]).catch(() => 1);
-      if (!held) ours = false;
+      if (!(await lock.extend().catch(() => true))) ours = false;
     }, LOCK_INTERVAL);
     holding.unref(); // a listener that hangs keeps no process from ending
     try {
@@ -190,7 +172,7 @@ export class DeadLetters {
       logger.warn({ stream: this.key, group: feed.group, at: figures.stopped_at, reason: figures.stopped }, "replay_stopped");
     } finally {
       clearInterval(holding);
-      await this.link.command(["EVAL", FREE_IF_OURS, 1, lock, this.token]).catch(() => {});
+      await lock.free();
       figures.running = false;
       replay.busy = false;
     }
@@ -230,19 +212,15 @@ export class DeadLetters {
 
   // --- reading
 
-  private async length(): Promise<number> {
-    return Number(await this.link.command(["XLEN", this.key]));
-  }
-
   /** Returns the id of the last of the oldest `count` letters. */
   private async lastOf(count: number): Promise<string> {
-    if (count >= (await this.length())) {
+    if (count >= (await this.stream.length())) {
       const [newest] = await this.link.command(["XREVRANGE", this.key, "+", "-", "COUNT", 1], { raw: true });
       return newest ? newest[0].toString() : "0-0";
     }
     let last = "0-0";
     for (let left = count; left > 0; ) {
-      const letters = await this.pages("XRANGE", last, "+", Math.min(left, PORTION_ENTRIES), PORTION_BYTES);
+      const letters = await this.stream.oldest({ after: last, count: Math.min(left, PORTION_ENTRIES), size: PORTION_BYTES });
       if (!letters.length) break;
       last = letters[letters.length - 1].id;
       left -= letters.length;
@@ -252,14 +230,12 @@ export class DeadLetters {
 
   /** The oldest `count` letters up to `last`, or the chosen ones, some at a time. Other listeners' replays delete theirs meanwhile. */
   private async *portions(feed: ListenerCall, count: number, chosen: string[] | null, last: string): AsyncGenerator<Letter[]> {
-    const { batch = 0, batchBytes = 0 } = feed.exposed;
-    const entries = Math.min(batch || SINGLES, PORTION_ENTRIES);
-    const most = Math.min(batchBytes || PORTION_BYTES, PORTION_BYTES);
+    const { entries, size } = feed.portion;
     if (chosen) {
       let letters: Letter[] = [];
       for (const id of chosen) {
-        letters.push(...(await this.one(id)));
-        if (letters.length >= entries || letters.reduce((size, letter) => size + letter.size, 0) >= most) {
+        letters.push(...(await this.stream.one(id)));
+        if (letters.length >= entries || sizeOf(letters) >= size) {
           yield letters;
           letters = [];
         }
@@ -270,31 +246,12 @@ export class DeadLetters {
     let after = "-";
     let left = count;
     while (left > 0) {
-      const letters = await this.pages("XRANGE", after, last, Math.min(left, entries), most);
+      const letters = await this.stream.oldest({ after, end: last, count: Math.min(left, entries), size });
       if (!letters.length) return;
       after = letters[letters.length - 1].id;
       left -= letters.length;
       yield letters;
     }
-  }
-
-  private async pages(command: "XRANGE" | "XREVRANGE", first: string, end: string, count: number, most: number): Promise<Letter[]> {
-    const letters: Letter[] = [];
-    let [begin, size, page] = [first, 0, FIRST_PAGE];
-    while (letters.length < count && size < most) {
-      const start = begin === "-" || begin === "+" ? begin : `(${begin}`;
-      const rows = await this.link.command([command, this.key, start, end, "COUNT", Math.min(page, count - letters.length)], { raw: true });
-      if (!rows.length) break;
-      letters.push(...rows.map(readLetter));
-      size = letters.reduce((sum, letter) => sum + letter.size, 0);
-      begin = letters[letters.length - 1].id;
-      page = Math.max(1, Math.min(PAGE, Math.floor(((most - size) * letters.length) / Math.max(1, size))));
-    }
-    return letters;
-  }
-
-  private async one(id: string): Promise<Letter[]> {
-    return (await this.link.command(["XRANGE", this.key, id, id], { raw: true })).map(readLetter);
   }
 
   private async chosen(ids: unknown): Promise<string[]> {
@@ -305,7 +262,7 @@ export class DeadLetters {
     if (wrong !== undefined) throw new InvalidParams(`"${wrong.slice(0, 50)}" is not the id of a dead letter; such an id is 1795470000000-0`);
     const missing: string[] = [];
     // One after the other: they may be large, and only their ids are wanted.
-    for (const one of wanted) if (!(await this.one(one)).length) missing.push(one);
+    for (const one of wanted) if (!(await this.stream.one(one)).length) missing.push(one);
     if (missing.length) {
       const more = missing.length > 1 ? ` and ${missing.length - 1} more` : "";
       throw new InvalidParams(`there is no dead letter ${missing[0]}${more}; dead_letters lists them`);
@@ -316,16 +273,6 @@ export class DeadLetters {
 
 function add(figures: Figures, name: string, count: number): void {
   if (count) figures[name] = ((figures[name] as number) ?? 0) + count;
-}
-
-function readLetter([id, fields]: [Buffer, Buffer[]]): Letter {
-  const named = fieldsOf(fields);
-  const raw = named.get("event") ?? Buffer.from("null");
-  named.delete("event");
-  const event = readObject(raw);
-  const facts = Object.fromEntries([...named].map(([name, value]) => [name, value.toString()]));
-  const size = fields.reduce((sum, field) => sum + field.length, 0);
-  return { id: id.toString(), event: event ?? { unreadable: raw.toString() }, facts, readable: event !== null, size };
 }
 
 /** Returns a letter as an operator sees it: `stream_id` is the letter's own, by which it is replayed and deleted. */

@@ -7,17 +7,33 @@ const SECONDS = /^[0-9]{9,10}(\.[0-9]{1,9})?$/;
 const ISO = /^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)(Z|[+-]\d{2}:?\d{2})?)?$/;
 
 /**
- * Returns the id behind which a new group begins, so that the entry at the place is the first that it gets; `$` for "now".
+ * Returns the first id of a range; `$` for "now", behind all that is there.
  *
  * @param given `beginning`, `now`, a time (a Date; a text of ISO 8601, UTC where it names no zone; seconds or milliseconds since
  *   1970), or an entry's id
  * @throws RangeError where it is none of these
  */
+export function firstId(given: string | number | Date): string {
+  return idOf(given, "$", 0n);
+}
+
+/** Returns the last id of a range, which is in it; `+` for "now". Otherwise as `firstId`. */
+export function lastId(given: string | number | Date): string {
+  return idOf(given, "+", LAST);
+}
+
+/** Returns the id behind which a new group begins, so that the entry at the place is the first that it gets. As `firstId`. */
 export function groupStart(given: string | number | Date): string {
+  const first = firstId(given);
+  return first === "$" ? first : before(first);
+}
+
+function idOf(given: string | number | Date, now: string, number: bigint): string {
   const text = given instanceof Date ? String(given.getTime()) : String(given).trim();
-  if (text === "now") return "$";
-  if (text === "beginning") return before("0-0");
-  return before(ID.test(text) ? text : `${milliseconds(text)}-0`);
+  if (text === "now") return now;
+  if (text === "beginning") return "0-0";
+  // Redis refuses a command with a larger number.
+  return ID.test(text) && order(text).every((part) => part <= LAST) ? text : `${milliseconds(text)}-${number}`;
 }
 
 function milliseconds(text: string): number {

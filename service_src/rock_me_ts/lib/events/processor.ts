@@ -11,7 +11,13 @@ import type { Delivery, StreamGroup } from "./group";
 import type { LetterLimit } from "./letter_limit";
 import { Retries } from "./retries";
 
-/** A listener's function, for whoever gives it events: the stream, and a replay of dead letters beside it. */
+/** What a replay reads at once at most. */
+export const PORTION_ENTRIES = 1000;
+export const PORTION_BYTES = 2_000_000;
+/** Of a listener without batches. */
+const SINGLES = 50;
+
+/** A listener's function, for whoever gives it events: the stream, and replays beside it. Its calls are counted. */
 export class ListenerCall {
   private readonly begun = new Set<{ at: number }>();
   private readonly queue: (() => void)[] = [];
@@ -21,7 +27,14 @@ export class ListenerCall {
     /** The name of its consumer group. */
     readonly group: string,
     private readonly signal: AbortSignal,
+    private readonly metrics: Metrics | null = null,
   ) {}
+
+  /** How many entries, and about how many bytes, a replay reads at once. */
+  get portion(): { entries: number; size: number } {
+    const { batch = 0, batchBytes = 0 } = this.exposed;
+    return { entries: Math.min(batch || SINGLES, PORTION_ENTRIES), size: Math.min(batchBytes || PORTION_BYTES, PORTION_BYTES) };
+  }
 
   /** Milliseconds that the oldest call of the function has been in progress; 0 when there is none. */
   get longest(): number {
@@ -36,10 +49,23 @@ export class ListenerCall {
     this.begun.add(call);
     try {
       await this.withinTimeout((signal) => this.exposed.func(this.exposed.batch ? events : events[0], { signal, from: "" }));
+      this.count("ok", call.at);
+    } catch (error) {
+      const asked = error instanceof Retry ? "retry" : error instanceof Reject ? "reject" : "";
+      this.count(asked || "error", call.at, asked ? null : { thrown: error });
+      throw error;
     } finally {
       this.begun.delete(call);
       this.queue.shift()?.();
     }
+  }
+
+  private count(outcome: string, begun: number, failure: { thrown: unknown } | null = null): void {
+    const { metrics, exposed } = this;
+    if (!metrics) return;
+    metrics.called(exposed.name, outcome, performance.now() - begun);
+    if (failure) metrics.failures.failed(ROLE_LISTENER, exposed.name, failure.thrown);
+    else if (outcome === "ok") metrics.failures.succeeded(ROLE_LISTENER, exposed.name);
   }
 
   /** A function cannot be ended from outside: its signal is aborted, and it is waited for no longer. */
@@ -68,6 +94,11 @@ export class ListenerCall {
       this.signal.removeEventListener("abort", stop);
     }
   }
+}
+
+/** Returns why a listener did not take what it was given, in words for an operator. */
+export function reasonOf(error: unknown): string {
+  return error instanceof Retry || error instanceof Reject ? maskText(error.message) : describeThrown(error);
 }
 
 /** A call of a listener took longer than its `timeout`. */
@@ -214,20 +245,14 @@ export class BatchProcessor {
 
   /** Has the function take a batch once, and acknowledges it; resolves with what the function threw. */
   private async give(deliveries: readonly Delivery[]): Promise<{ thrown: unknown } | null> {
-    const { name } = this.feed.exposed;
     const begun = performance.now();
     try {
       await this.feed.give(deliveries.map(({ event }) => event as Record<string, unknown>));
     } catch (error) {
-      const asked = error instanceof Retry ? "retry" : error instanceof Reject ? "reject" : "";
-      this.lastError = asked ? maskText((error as Error).message) : describeThrown(error);
-      this.metrics.called(name, asked || "error", performance.now() - begun);
-      if (!asked) this.metrics.failures.failed(ROLE_LISTENER, name, error);
+      this.lastError = reasonOf(error);
       return { thrown: error };
     }
     const took = performance.now() - begun;
-    this.metrics.called(name, "ok", took);
-    this.metrics.failures.succeeded(ROLE_LISTENER, name);
     this.metrics.add("listener_events", deliveries.length);
     const ids = deliveries.map(({ id }) => id);
     for (const id of ids) this.handled.add(id);

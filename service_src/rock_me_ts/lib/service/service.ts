@@ -21,6 +21,8 @@ import { LetterLimit } from "../events/letter_limit";
 import { DeadLetters } from "../events/letters";
 import { StreamListener } from "../events/listener";
 import { ListenerCall } from "../events/processor";
+import { EventReplay } from "../events/replay";
+import { EventReplays } from "../events/replay_methods";
 import { parseAddress } from "../redis/address";
 import { RedisLink } from "../redis/link";
 import { RpcClient } from "../rpc/client";
@@ -36,7 +38,7 @@ import { startCrontabs } from "./jobs";
 import { describe, logger } from "./logs";
 import { Metrics } from "./metrics";
 import { schemas } from "./openapi";
-import { makeExpose, Registry, type Work } from "./registry";
+import { type Exposed, makeExpose, Registry, type Work } from "./registry";
 
 const HEARTBEAT = 5000;
 const FIRST_HEARTBEAT = 1000;
@@ -72,6 +74,9 @@ export class Service {
   private feeds: ListenerCall[] = [];
   private limit: LetterLimit | null = null;
   private letters: DeadLetters | null = null;
+  private replays: EventReplays | null = null;
+  /** Methods of the framework. */
+  private readonly offered = new WeakSet<Exposed>();
   private readonly timers: NodeJS.Timeout[] = [];
   private endCrontabs: () => void = () => {};
   private abort = new AbortController();
@@ -174,7 +179,9 @@ export class Service {
       return new StreamListener(config.name, consumer, feed, this.metrics, link, start, this.limit);
     });
     for (const listener of this.listeners) listener.run(link.address);
-    if (this.listeners.length) this.limit?.start();
+    if (!this.listeners.length) return;
+    this.limit?.start();
+    this.replays?.run();
   }
 
   /** Resolves when the service has stopped. */
@@ -200,6 +207,7 @@ export class Service {
     this.endCrontabs();
     this.letters?.stop();
     if (this.link.connected) await this.presence.leave();
+    await this.replays?.stop(budget / 4); // before the clean-up: it calls the listener
     // Callers turn to the other instances; what they sent before is still answered.
     if (!this.presence.alone) await delay(Math.min(LEAVE_TIME, budget / 8));
     this.link.unsubscribe(ENRICH, BROADCAST);
@@ -268,15 +276,25 @@ export class Service {
     return channels;
   }
 
-  private addMethods(): void {
-    const add = (name: string, func: () => unknown) => {
-      if (!this.registry.methods.has(name)) this.registry.add({ name, func, path: "", kind: "method", options: {} });
-    };
-    add(METHOD_STATUS, async () => ({ type__: "data", statusCode: 200, data: { ...this.status(), health: await readHealth(this.registry, this.link) } }));
-    add(METHOD_METRICS, () => this.metrics.render());
+  /** Offers a method over RPC; the service's own of that name wins, one of an earlier life does not. */
+  private offer(name: string, func: Exposed["func"]): void {
+    const there = this.registry.methods.get(name);
+    if (there && !this.offered.has(there)) return;
+    const exposed: Exposed = { name, func, path: "", kind: "method", options: {} };
+    this.offered.add(exposed);
+    this.registry.add(exposed);
   }
 
-  /** Finds the listeners of the durable stream, and offers what can be done about their dead letters, over RPC only. */
+  private addMethods(): void {
+    this.offer(METHOD_STATUS, async () => ({
+      type__: "data",
+      statusCode: 200,
+      data: { ...this.status(), health: await readHealth(this.registry, this.link) },
+    }));
+    this.offer(METHOD_METRICS, () => this.metrics.render());
+  }
+
+  /** Finds the listeners of the durable stream, and offers what can be done about their dead letters and past events, over RPC only. */
   private findFeeds(config: ServiceConfig): ListenerCall[] {
     const listeners = this.registry.withRole(ROLE_LISTENER);
     if (!listeners.length || config.listenAll) return [];
@@ -288,13 +306,15 @@ export class Service {
     this.metrics.declare("listener_events", "Events that the listener processed.");
     this.metrics.declare("listener_dead_letters", "Events that the listener could not process, which became dead letters.");
     this.metrics.declare("listener_retries", "Deliveries that the listener postponed with Retry.");
-    const feeds = listeners.map((one) => new ListenerCall(one, one.group ? `${config.name}.${one.group}` : config.name, this.signal));
+    const feeds = listeners.map((one) => new ListenerCall(one, one.group ? `${config.name}.${one.group}` : config.name, this.signal, this.metrics));
     const key = deadLettersOf(config.name);
     this.limit = new LetterLimit(config.name, key, this.link, this.metrics, config.deadLettersMax, config.deadLettersMaxMb * 2 ** 20);
     this.letters = new DeadLetters(config.name, feeds, this.link);
-    for (const [name, func] of Object.entries(this.letters.methods())) {
-      if (!this.registry.methods.has(name)) this.registry.add({ name, func, path: "", kind: "method", options: {} }); // the service's own wins
-    }
+    this.replays = new EventReplays(
+      config.name,
+      feeds.map((feed) => new EventReplay(config.name, feed, this.link, this.limit)),
+    );
+    for (const [name, func] of Object.entries({ ...this.letters.methods(), ...this.replays.methods() })) this.offer(name, func);
     return feeds;
   }
 

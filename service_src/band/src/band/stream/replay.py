@@ -104,6 +104,7 @@ class EventReplay:
         key: str = "",
         resume: bool = False,
         stop: bool = False,
+        group: str = "",
         **_params: Any,
     ) -> dict[str, Any]:
         """Deliver events of a range to the listener again; without ``start``, return the last replay's progress.
@@ -114,10 +115,13 @@ class EventReplay:
             key: only events of this key, or below it (``in.gen.track``).
             resume: continue the stopped one.
             stop: stop the running one after its current batch; ``resume`` continues it.
+            group: the listener's group; only services in TypeScript have several.
 
         Raises:
-            InvalidParams: a position is invalid, or there is nothing to resume.
+            InvalidParams: a position is invalid, there is no such group, or nothing to resume.
         """
+        if group not in ("", self._group.name):
+            raise InvalidParams(f"this service has no listener of the group {group[:50]!r}; it has {self._group.name}")
         if stop:
             await self._link.command("HSET", self._key, _ASKED, "1")
             return await self._started()

@@ -184,7 +184,8 @@ def replay(director: Director, output: Output, name: str, asked: Mapping[str, An
         director: whom to ask.
         output: where to write.
         name: the listener.
-        asked: `from`, `to` and `key` of the director's `/replay`, or `resume`, or `stop`; nothing to only look.
+        asked: `from`, `to` and `key` of the director's `/replay`, or `resume`, or `stop`; nothing to only look. `group`
+            chooses one of several listeners.
 
     Raises:
         BadInput: a range without its beginning.
@@ -196,6 +197,8 @@ def replay(director: Director, output: Output, name: str, asked: Mapping[str, An
             "--to and --key belong to a new replay, and --from is missing", "add --from beginning, or a time"
         )
     path = path_of("replay", name)
+    look = {"group": body["group"]} if "group" in body else None
+    acts = body.keys() != {"group"} and bool(body)
     answer = director.post(path, body, timeout=PAGE_TIMEOUT)
     if answer.get("started") is False:
         raise Refused(
@@ -203,17 +206,20 @@ def replay(director: Director, output: Output, name: str, asked: Mapping[str, An
             f"band replay {name} shows its progress, band replay {name} --stop stops it", "replay_running",
         )  # fmt: skip
     with progress(f"{name} …") as show:
-        while body and answer["state"] == "running":
+        while acts and answer["state"] == "running":
             show(f"{name}: {_replay_facts(answer)}")
             time.sleep(FOLLOW_SECONDS)
-            answer = director.post(path, timeout=PAGE_TIMEOUT)
+            answer = director.post(path, look, timeout=PAGE_TIMEOUT)
     if output.as_json:
         output.json(answer)
+    elif isinstance(groups := answer.get("groups"), dict):
+        for group, told in groups.items():
+            output.say(f"{group}: {_replay_facts(told) if told['state'] != 'none' else 'no replay yet'}")
     elif answer["state"] == "none":
         output.say(f"No replay of {name} yet. To start one: band replay {name} --from TIME.")
     else:
         output.say(f"{name}: {_replay_facts(answer)}")
-    return int(answer["state"] == "stopped" and bool(body) and not body.get("stop"))
+    return int(answer["state"] == "stopped" and acts and not body.get("stop"))
 
 
 def _replay_facts(answer: Mapping[str, Any]) -> str:

@@ -157,6 +157,9 @@ class ReplayEventsParams(ServiceParams, frozen=True):
     key: EventKey = ""
     resume: bool = False
     stop: bool = False
+    group: Annotated[
+        str, msgspec.Meta(max_length=200, description="of a service with several listeners, the group of one")
+    ] = ""
 
 
 class LettersParams(ServiceParams, frozen=True):

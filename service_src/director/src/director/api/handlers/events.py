@@ -103,6 +103,8 @@ class EventHandlers:
         arguments: dict[str, Any] = {"resume": given.resume, "stop": given.stop}
         if given.start is not None:
             arguments |= {"start": given.start, "end": given.end, "key": given.key}
+        if given.group:
+            arguments["group"] = given.group
         return await self._letters(given.name, "replay_events", arguments)
 
     async def _letters(self, name: str, method: str, arguments: dict[str, Any]) -> Any:
