@@ -56,7 +56,7 @@ class Platform:
 
     def journal(self) -> str:
         """The segments on front's volume, whether front lives or not."""
-        look = ["find", "/data/journal", "-type", "f", "!", "-name", "lock"]
+        look = ["find", "/data/journal", "-type", "f", "!", "-name", "lock", "!", "-name", "ids-*"]
         return docker("run", "--rm", "-v", f"{NAME}-front-data:/data", self.stage.release.base, *look)
 
 

@@ -129,7 +129,10 @@ async def test_replicas_of_a_group_fill_its_field(http: aiohttp.ClientSession, p
 
 
 async def test_no_client_says_what_enrichers_say(http: aiohttp.ClientSession, peers: Any, front: Any) -> None:
-    """Their names in `data` are front's to fill, also where an event is not enriched and while a service is away."""
+    """Their names in `data` are front's to fill, also where an event is not enriched and while a service is away.
+
+    A service that is called like a field of the clients shows: in the log, once, and in health.
+    """
     await peers.service("weather", lambda _params: {"sky": "grey"}, enricher=True)
     row = {"method": "enrich", "role": "enricher", "options": {"keys": ["in.gen.track"]}, "service": "weather"}
     await peers.register(row)
@@ -149,6 +152,11 @@ async def test_no_client_says_what_enrichers_say(http: aiohttp.ClientSession, pe
     data = (await peers.newest())["data"]
     assert (data.get("mmgeo"), data["weather"]) == (None, {"sky": "grey"})
     assert await counted() == before + 2
+    told = [line for line in front.log.read_text().splitlines() if "client_field_dropped" in line]
+    assert len([line for line in told if "weather" in line]) == 1
+    assert not [line for line in told if "mmgeo" in line or "stored" in line]
+    async with http.get("/_band/health") as page:
+        assert (await page.json())["checks"]["enrichers"]["dropped_from_clients"] == ["weather"]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ def _enrichers(app: Front) -> dict[str, Any]:
         hint = "check that the service runs, and its log (the director's /logs/NAME); front tries it again by itself"
         return {"status": "degraded", "reason": reason, "hint": hint, "absent": absent}
     facts = {"status": "ok", "registered": sorted(table.enrichers)}
-    return {**facts, "told_apart": table.plan.told_apart} if table.plan.told_apart else facts
+    rare = {"told_apart": table.plan.told_apart, "dropped_from_clients": sorted(table.plan.dropped)}
+    return {**facts, **{name: services for name, services in rare.items() if services}}
 
 
 def _registrations(app: Front) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from band import RpcError, RpcRemoteError, RpcTimeout
+from band import RpcError, RpcRemoteError, RpcTimeout, logger
 from band.platform import INVALID_PARAMS, RpcClient, encode
 from front.enrichment.enricher import Enricher
 from front.errors import NotAccepted
@@ -17,6 +17,7 @@ from front.pipeline import replies
 from front.pipeline.builtin_handlers import BuiltInHandlers, default_answer
 from front.pipeline.replies import Reply
 from front.pipeline.userdata import UserData, Visitor
+from front.routing.enrichment_plan import OWN_FIELDS, EnrichPlan
 from front.routing.handlers import OWN_UPDATE, Remote
 from front.routing.registrations import EMPTY, Table
 from front.storage.stream_acceptor import Acceptor
@@ -78,11 +79,7 @@ class Pipeline:
         table = self.table
         data = message["data"]
         if not table.plan.fields.isdisjoint(data):
-            # Else a client would say where it is and what it is, and listeners would believe it was looked up.
-            for field in table.plan.fields.intersection(data):
-                del data[field]
-            self._counters.add("reserved_fields_dropped")
-            self._counters.add("forged")
+            self._drop_reserved(data, table.plan)
         trace = Trace(message["time"])
         for service in await self._enricher.enrich(message, table.plan, trace):
             self._counters.add("enricher_timeouts", service)
@@ -106,6 +103,20 @@ class Pipeline:
             raise
         self._counters.add("accepted")
         return answer
+
+    def _drop_reserved(self, data: Message, plan: EnrichPlan) -> None:
+        """Drop what only enrichers say: else listeners would believe that what a client says of itself was looked up.
+
+        It is logged once for each table of registrations: the client may be right, and the service badly named.
+        """
+        for field in plan.fields.intersection(data):
+            del data[field]
+            if field not in OWN_FIELDS and field not in plan.dropped:
+                plan.dropped.add(field)
+                hint = "an enricher or its group has this name; if pages of yours send such a field, rename the service"
+                logger.warning("client_field_dropped", field=field, hint=hint)
+        self._counters.add("reserved_fields_dropped")
+        self._counters.add("forged")
 
     async def _call(self, target: Remote, message: Message) -> Reply:
         timeout = target.timeout(self._handler_timeout)

@@ -93,7 +93,9 @@ class EnrichPlan:
     service can change another one's parameters.
     """
 
-    __slots__ = ("_by_prefix", "_for_all", "_longest", "_own", "_rules", "_selected", "_shared", "fields", "services")
+    __slots__ = (
+        "_by_prefix", "_for_all", "_longest", "_own", "_rules", "_selected", "_shared", "dropped", "fields", "services",
+    )  # fmt: skip
 
     def __init__(self, rows: Iterable[EnricherRow] = ()) -> None:
         by_prefix: dict[str, set[str]] = {}
@@ -122,6 +124,8 @@ class EnrichPlan:
         """Every service that may be asked."""
         self.fields = OWN_FIELDS | self.services
         """Fields of `data` that are reserved for responses: no client may write there."""
+        self.dropped: set[str] = set()
+        """Those that clients did send, without the platform's own."""
 
     def reserve(self, fields: Iterable[str]) -> None:
         """Reserve further fields: those of service groups, which only replies tell."""
