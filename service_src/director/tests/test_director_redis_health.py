@@ -79,3 +79,21 @@ async def test_a_replica_takes_no_writes(store: RedisLink) -> None:
         await store.command("REPLICAOF", "NO", "ONE")
     await found.look()
     assert found.status == "ok"
+
+
+async def test_many_connections_are_told_before_redis_refuses_any(store: RedisLink) -> None:
+    """From 80 % of `maxclients` on; with few, or where Redis does not say, there is nothing to tell."""
+    found = RedisHealth(store, "ns", list)
+    await found.look()
+    assert found.crowded == ""
+    connected = int((await store.command("INFO", "clients")).split(b"connected_clients:")[1].split(b"\r")[0])
+    await store.command("CONFIG", "SET", "maxclients", str(connected))
+    try:
+        await found.look()
+        assert f"{connected} of {connected} connections" in found.crowded
+        assert "CLIENT LIST" in found.crowded
+        assert found.status == "ok"
+    finally:
+        await store.command("CONFIG", "SET", "maxclients", "10000")
+    found._link = Refusing(RedisReplyError("NOPERM"))  # type: ignore[assignment]
+    assert await found._crowd() == ""

@@ -191,7 +191,7 @@ async def test_an_error_reply_of_front_to_the_registrations_is_told() -> None:
     bus = Bus({"front": '{"code": -32000, "message": "OverflowError: canary-secret"}'}, front="null")
     known = Registrations(lambda _: ("canary-secret",))
     found = announcer(bus, known, Picture("front"))  # type: ignore[arg-type]
-    anything: Any = SimpleNamespace(status="ok", reason="", error="", loaded=True)
+    anything: Any = SimpleNamespace(status="ok", reason="", crowded="", error="", loaded=True)
     board = StatusBoard(
         snapshot=anything, desired=anything, releases=anything, crashes=anything, registrations=known, announcer=found,
         redis=anything, scripts=anything, ports=anything,

@@ -9,10 +9,12 @@ from typing import Literal
 from band import RedisError, RedisReplyError, logger
 from band.platform import DEAD_LETTERS, EVENTS_STREAM, RedisLink, run_forever
 from director.redact import mask_url
-from director.state.store import pairs
+from director.state.store import pairs, text
 
 EVERY_SECONDS = 5.0
 WRITTEN_SECONDS = 60
+MANY_CONNECTIONS = 0.8
+"""Share of `maxclients`: beyond it Redis accepts no connection, not even an administrator's."""
 _ADVICE = {
     "MISCONF": "it cannot write its append-only file: free disk space; GET /logs/redis shows its log",
     "OOM": "its memory is full: check which listener is behind (front's check `stream`), or raise band_redis_maxmemory",
@@ -26,7 +28,7 @@ class RedisHealth:
     """Checks every five seconds.
 
     `dead_letters`: their number by service, if any. `last_event_at`: when the newest event was stored (seconds since
-    1970, 0.0 if there is none).
+    1970, 0.0 if there is none). `crowded`: a sentence about too many connections, empty if they are few.
     """
 
     def __init__(self, link: RedisLink, namespace: str, services: Callable[[], Iterable[str]]) -> None:
@@ -36,6 +38,7 @@ class RedisHealth:
         self._refusal = ""
         self.dead_letters: Mapping[str, int] = {}
         self.last_event_at = 0.0
+        self.crowded = ""
 
     @property
     def status(self) -> Literal["ok", "unavailable", "failing"]:
@@ -54,6 +57,7 @@ class RedisHealth:
         """Check once; wait for an unavailable Redis."""
         try:
             await self._write()
+            self.crowded = await self._crowd()
             names = sorted(self._services())
             counts = await asyncio.gather(*(self._letters(name) for name in names))
             self.dead_letters = {name: count for name, count in zip(names, counts, strict=True) if count}
@@ -75,6 +79,20 @@ class RedisHealth:
             said = mask_url(str(error))
             return f"it refuses writes ({said}); {_ADVICE.get(said.partition(' ')[0], 'GET /logs/redis shows its log')}"
         return ""
+
+    async def _crowd(self) -> str:
+        try:
+            told = text(await self._link.command("INFO", "clients"))
+        except RedisReplyError:  # a Redis of somebody's own, whose user may not ask
+            return ""
+        facts = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
+        count, most = int(facts.get("connected_clients", 0)), int(facts.get("maxclients", 0))
+        if not most or count < most * MANY_CONNECTIONS:
+            return ""
+        return (
+            f"Redis has {count} of {most} connections (maxclients) and will refuse new ones: `docker exec redis "
+            "redis-admin CLIENT LIST` shows the addresses that hold them; stop that container"
+        )
 
     async def _letters(self, service: str) -> int:
         try:

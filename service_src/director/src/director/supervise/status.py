@@ -168,7 +168,12 @@ class StatusBoard:
         away = mask_url(self.snapshot.error)
         loops = "; ".join(f"its background loop {name} is failing: {why}" for name, why in failing_loops().items())
         refusal = self.announcer.refusal
-        told = [loops, refusal and f"front rejected the registrations: {refusal}", self.scripts.reason]
+        told = [
+            loops,
+            refusal and f"front rejected the registrations: {refusal}",
+            self.scripts.reason,
+            self.redis.crowded,
+        ]
         troubles = "; ".join(filter(None, told))
         own = "; ".join(filter(None, [troubles and f"{troubles}; GET /logs/director", self._unstored()]))
         return Parts(
