@@ -107,7 +107,9 @@ class Prober:
     def __init__(self, **more: Any) -> None:
         self.status: dict[str, Any] = {"app_started": 9e15, **more}
 
-    async def ask(self, _service: str, *, timeout: float, interval: float, accept: Callable[[Any], bool]) -> Any:
+    async def ask(
+        self, _service: str, *, timeout: float, interval: float, accept: Callable[[Any], bool], hide: Any
+    ) -> Any:
         return self.status if accept(self.status) else None
 
 
@@ -290,6 +292,9 @@ async def test_a_service_is_let_into_redis_before_its_container_is_made() -> Non
     class Users:
         def dsn(self, service: str) -> str:
             return f"redis://{service}.0a1b2c3d:secret@redis"
+
+        def grants(self, service: str) -> str:
+            return f"ns:director:grants:{service}"
 
         async def make(self, service: str, keys: Any) -> None:
             made.append(f"{service} {keys} before {len(engine.there)} containers")

@@ -48,7 +48,9 @@ class FakeProber:
     def __init__(self, *statuses: dict[str, Any] | float) -> None:
         self._statuses = statuses
 
-    async def ask(self, _service: str, *, timeout: float, interval: float, accept: Callable[[Any], bool]) -> Any:
+    async def ask(
+        self, _service: str, *, timeout: float, interval: float, accept: Callable[[Any], bool], hide: Any
+    ) -> Any:
         for status in self._statuses:
             if isinstance(status, float):
                 await asyncio.sleep(status)

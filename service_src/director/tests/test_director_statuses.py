@@ -42,7 +42,7 @@ class Bus:
         self.errors = errors or {}
         self.kept: list[bytes] = []
         self.told = asyncio.Event()
-        self.prober = Prober(self, "probe")
+        self.prober = Prober(self, "probe", lambda _: ("canary-secret",))
 
     def publish(self, channel: str, payload: bytes, on_reply: Any = None, *, keep: bool = False) -> bool:
         loop, message = asyncio.get_running_loop(), msgspec.json.decode(payload)
@@ -177,6 +177,23 @@ async def test_a_reason_of_three_megabytes_is_cut_where_it_enters(place: str) ->
         assert status is not None
         assert len(msgspec.json.encode(status)) < 3 * MAX_REASON
         assert status["health"]["status"] == "degraded"
+
+
+@pytest.mark.parametrize("length", range(MAX_REASON - 14, MAX_REASON + 2))
+async def test_no_part_of_a_secret_is_left_where_a_text_is_cut(length: int) -> None:
+    """It is masked first: in what a check says, in an error reply, and of a container that is only starting."""
+    said: list[str] = []
+    for secret in ("canary-secret", "value-of-new"):
+        text = "x" * length + secret
+        error = json.dumps({"message": text})
+        bus = Bus({"front": error}, front="null", evil=answer(health={"checks": {"disk": {"reason": text}}}))
+        status = await bus.prober.ask("evil", timeout=5, hide=["value-of-new"])
+        assert status is not None
+        said.append(status["health"]["checks"]["disk"]["reason"])
+        asked = {"params": {"state_hash": 1}, "on_error": said.append, "hide": ["value-of-new"]}
+        await bus.prober.ask("front", timeout=5, **asked)
+    assert {text.strip("x*") for text in said} == {""}
+    assert all(len(text) <= MAX_REASON for text in said)
 
 
 async def test_a_word_of_half_a_megabyte_is_no_word() -> None:

@@ -126,7 +126,7 @@ class Director:
         self.redis_health = RedisHealth(link, namespace, self.desired.all)
         self.scripts = Scripts(link, RedisAddress.parse(settings.redis_dsn.reveal()))
         self.registrations = Registrations(self.secrets.values)
-        self.prober = Prober(link)
+        self.prober = Prober(link, hide=self.secrets.values)
         self.probe_link = RedisLink("director-probe", on_message=self.prober.on_message)
         self.announcer = Announcer(link, self.prober, self.registrations, self.snapshot, self.desired)
         self.rpc = Rpc(

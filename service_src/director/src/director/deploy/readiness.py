@@ -104,7 +104,9 @@ class Readiness:
 
         timeout = self._around.ready_timeout
         asking = asyncio.create_task(
-            self._prober.ask(wanted.spec.name, timeout=timeout, interval=PROBE_INTERVAL, accept=accept)
+            self._prober.ask(
+                wanted.spec.name, timeout=timeout, interval=PROBE_INTERVAL, accept=accept, hide=self._secrets(wanted)
+            )
         )
         try:
             while not asking.done():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -18,6 +18,7 @@ from band import DecodingError, logger
 from band.platform import RedisLink, decode
 from director.discovery.registrations import MAX_REASON, Status, bounded
 from director.engine.interface import Container
+from director.redact import scrub
 
 QUESTIONS: Mapping[str, Mapping[str, Any]] = {"front": {"register": [], "state_hash": ""}}
 """Parameters of the question for a status. To front, the original too, an empty hash means that nothing is pushed."""
@@ -26,13 +27,20 @@ CONTAINER_ENV = "BAND_CONTAINER"
 
 
 class Prober:
-    """Sends `__status` requests from channel `reply_to` and passes each response to the caller."""
+    """Sends `__status` requests from channel `reply_to` and passes each response to the caller.
 
-    def __init__(self, link: RedisLink, reply_to: str | None = None) -> None:
+    What a service says of its health has no value of `hide` in it: long texts are cut afterwards, so that no part of
+    a secret is left.
+    """
+
+    def __init__(
+        self, link: RedisLink, reply_to: str | None = None, hide: Callable[[str], Collection[str]] = lambda _: ()
+    ) -> None:
+        self._hide = hide
         self.reply_to = reply_to or f"director-probe-{secrets.token_hex(6)}"
         self._link = link
         self._ids = itertools.count(1)
-        self._waiting: dict[str, Callable[[Status | None, str], None]] = {}
+        self._waiting: dict[str, Callable[[Mapping[str, Any], int], None]] = {}
 
     async def ask(
         self,
@@ -44,6 +52,7 @@ class Prober:
         params: Mapping[str, Any] | None = None,
         null_is_answer: bool = False,
         on_error: Callable[[str], None] | None = None,
+        hide: Collection[str] = (),
     ) -> Status | None:
         """Return the first status that `accept` accepts, or None after `timeout` seconds.
 
@@ -55,16 +64,21 @@ class Prober:
             params: parameters of the request (front gets the registrations this way), else those of `QUESTIONS`.
             null_is_answer: treat `null` as an empty status (front responds so if it has these registrations already).
             on_error: receives the text of an error response, which ends the wait; without it, errors are ignored.
+            hide: secrets to mask beside the known ones: of a container that is only starting.
         """
         found: asyncio.Future[Status | None] = asyncio.get_running_loop().create_future()
 
-        def on_answer(status: Status | None, error: str) -> None:
-            if error:
+        def on_answer(message: Mapping[str, Any], size: int) -> None:
+            hidden = (*hide, *self._hide(service))
+            if (error := message.get("error")) is not None:
                 if on_error is not None and not found.done():
-                    on_error(error)
+                    on_error(_said(error, hidden))
                     found.set_result(None)
                 return
-            if status is None and null_is_answer:
+            status = unwrap(message["result"])
+            if status is not None:
+                status = bounded(status, size, hidden)
+            elif null_is_answer:
                 status = {}
             if not found.done() and status is not None and accept(status):
                 found.set_result(status)
@@ -97,17 +111,14 @@ class Prober:
         waiting = self._waiting.get(_id_of(message))
         if waiting is None:
             return
-        if message.get("error") is not None:
-            waiting(None, _said(message["error"]))
-        elif "result" in message:
-            status = unwrap(message["result"])
-            waiting(None if status is None else bounded(status, len(payload)), "")
+        if message.get("error") is not None or "result" in message:
+            waiting(message, len(payload))
 
     def _send(
         self,
         service: str,
         params: Mapping[str, Any],
-        on_answer: Callable[[Status | None, str], None],
+        on_answer: Callable[[Mapping[str, Any], int], None],
         on_sent: Callable[[Any], None] | None,
     ) -> str:
         request = str(next(self._ids))
@@ -123,10 +134,10 @@ def _id_of(message: Any) -> str:
     return str(found) if isinstance(found, str) or (isinstance(found, int) and 0 < found < 2**53) else ""
 
 
-def _said(error: Any) -> str:
+def _said(error: Any, hide: Collection[str]) -> str:
     """Return what an error reply of JSON-RPC says, in a line."""
     text = error.get("message") if isinstance(error, dict) else error
-    line = " ".join(text.strip()[:MAX_REASON].split()) if isinstance(text, str) else ""
+    line = " ".join(scrub(text.strip(), hide)[:MAX_REASON].split()) if isinstance(text, str) else ""
     return line or "an error without a reason"
 
 

@@ -96,11 +96,14 @@ def said(facts: Mapping[str, Any]) -> str:
     return f"{reason} ({facts['hint']})" if facts.get("hint") else reason
 
 
-def bounded(status: Status, size: int) -> Status:
-    """Return a status of `size` bytes without the parts that exceed the limits; its health says what is missing."""
+def bounded(status: Status, size: int, secrets: Collection[str] = ()) -> Status:
+    """Return a status of `size` bytes without the parts that exceed the limits; its health says what is missing.
+
+    Of a text that is cut, the `secrets` are masked before: no part of one is left.
+    """
     if size > MAX_BYTES:
         return refused(status, f"its status has {size} bytes; the limit is {MAX_BYTES}")
-    found = _with_short_reasons(status)
+    found = _with_short_reasons(status, secrets)
     register, wrong = found.get("register"), []
     if isinstance(register, list):
         wrong = [problem for row in register if (problem := row_problem(row))]
@@ -152,24 +155,26 @@ def tree_problem(value: Any) -> str:
     return ""
 
 
-def _with_short_reasons(status: Status) -> Status:
+def _with_short_reasons(status: Status, secrets: Collection[str]) -> Status:
     """Return a status whose checks say what they say in at most `MAX_REASON` characters, and its word in few."""
     health = status.get("health")
     if not isinstance(health, dict):
         return status
     checks = health.get("checks")
     if isinstance(checks, dict):
-        health = {**health, "checks": {name: _shortened(facts) for name, facts in checks.items()}}
+        health = {**health, "checks": {name: _shortened(facts, secrets) for name, facts in checks.items()}}
     word = health.get("status")
     if isinstance(word, str) and len(word) > MAX_NAME:
         health = {**health, "status": DEGRADED}
-    return {**status, "health": _shortened(health)}
+    return {**status, "health": _shortened(health, secrets)}
 
 
-def _shortened(facts: Any) -> Any:
+def _shortened(facts: Any, secrets: Collection[str]) -> Any:
     if not isinstance(facts, dict):
         return facts
-    return {key: value[:MAX_REASON] if isinstance(value, str) else value for key, value in facts.items()}
+    return {
+        key: scrub(value, secrets)[:MAX_REASON] if isinstance(value, str) else value for key, value in facts.items()
+    }
 
 
 def _complaining(status: Status, check: str, reason: str) -> Status:
