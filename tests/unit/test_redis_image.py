@@ -158,3 +158,15 @@ def test_without_the_playbooks_users_it_starts_as_its_configuration_says(host: H
     (host.etc / "users.acl").unlink()
     host.prepare()
     assert not host.redis.users.exists()
+
+
+def test_what_is_slow_leaves_no_address_behind(host: Host) -> None:
+    """Redis would keep the beginning of slow commands: requests to enrichers, with visitors' addresses, too."""
+    lines = (ROOT / "roles/redis/templates/redis.conf.j2").read_text().splitlines()
+    settings = [line.split() for line in lines if line.startswith("slowlog-")]
+    host.start()
+    with host.redis.admin() as admin:
+        for setting in settings:
+            assert admin("CONFIG", "SET", *setting) == b"OK"
+        admin("EVAL", "for i = 1, 2000000 do redis.sha1hex('81.2.69.199') end", "0")
+        assert admin("SLOWLOG", "LEN") == 0

@@ -15,7 +15,7 @@ EVERY_SECONDS = 1.0
 KILL_SECONDS = 5.0
 TOLD_SECONDS = 60.0
 """Seconds for which health reports a killed script: one that is sent repeatedly stays visible."""
-_WHO = "`docker exec redis redis-admin SLOWLOG GET 5` shows who sent it"
+_WHO = "`docker exec redis redis-admin CLIENT LIST` shows who sent it: a user whose cmd is eval or evalsha"
 
 _ADVICE = {
     "UNKILLABLE": "it has written, `docker exec redis redis-admin SHUTDOWN NOSAVE` ends it",
