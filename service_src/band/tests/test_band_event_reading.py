@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from band.calls.positions import before
+from band.registry import BATCH_BYTES
 from band.service.lifecycle import Service
 from band.stream import consumer_group
 from band.stream import listener as events_module
@@ -87,6 +88,17 @@ async def test_large_events_never_come_by_the_thousand(run_service, raw, eventua
     sizes = [len(batch) for batch in service.got]
     assert sizes[0] <= PORTION_ENTRIES
     assert max(sizes[1:]) <= 40
+
+
+async def test_a_batch_is_bounded_in_bytes_unless_the_listener_says_otherwise(run_service, raw, eventually):
+    """200 events of 100 kB, in the hands of two calls and of the reader, would fill a container of 128 MB."""
+    await add(raw, range(150), LARGE)
+    service = await run_service(listening(batch=2000), name="listen", events_from="0")
+    await eventually(lambda: flat(service.got) == list(range(150)))
+    assert max(map(len, service.got)) <= BATCH_BYTES // LARGE + PORTION_ENTRIES
+    endless = await run_service(listening(batch=2000, batch_bytes=0), name="endless", events_from="0")
+    await eventually(lambda: len(flat(endless.got)) == 150)
+    assert len(endless.got) == 1
 
 
 async def test_what_an_earlier_life_left_is_bounded_too(run_service, raw, eventually):

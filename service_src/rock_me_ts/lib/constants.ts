@@ -24,6 +24,9 @@ export const METHOD = "method";
 /** Milliseconds that a call waits for its answer unless told otherwise. */
 export const RPC_TIMEOUT = 2000;
 
+/** Default for the bytes of a listener's batch: with 100 kB in each event, 200 of them would fill a small container. */
+export const BATCH_BYTES = 4_000_000;
+
 export const EVENTS_STREAM = "events";
 export const deadLettersOf = (service: string): string => `dead:${service}`;
 export const takenBy = (group: string): string => `events:taken:${group}`;

@@ -123,7 +123,10 @@ export interface ListenerOptions extends MethodOptions {
    * since 1970) or an entry's id. One that has run before goes on where it was.
    */
   start?: "now" | "beginning" | Date | number | (string & {});
-  /** A batch with so many bytes of JSON waits no longer to fill. */
+  /**
+   * A batch with so many bytes of JSON (4,000,000) is delivered without waiting for more events. 0: only the number counts.
+   * Memory may hold `inFlight` + 1 batches, each as JSON and parsed.
+   */
   batchBytes?: number;
   /** So many batches may be in work at once. */
   inFlight?: number;

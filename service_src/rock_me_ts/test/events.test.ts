@@ -47,6 +47,9 @@ test("batches are filled, and large events come in small portions", async () => 
   const large = "x".repeat(300_000);
   await accept(...Array.from({ length: 12 }, () => ({ large })));
   await until(() => sizes.reduce((sum, size) => sum + size, 0) === 262);
+  await accept(...Array.from({ length: 60 }, () => ({ large })));
+  await until(() => sizes.reduce((sum, size) => sum + size, 0) === 322);
+  assert.ok(Math.max(...sizes.slice(2)) <= 20, `${sizes}: a batch has 4 MB, and what the last read brought`);
 });
 
 test("what throws is given again; what keeps throwing is halved until only the culprit is put aside", async () => {

@@ -51,6 +51,49 @@ test("texts are bytes where they are asked for", () => {
   assert.deepEqual(decode([Buffer.from("*1\r\n$2\r\n\xff\xfe\r\n", "latin1")], true), [[Buffer.from([255, 254])]]);
 });
 
+test("maps, attributes and what is empty or nested are read across borders", () => {
+  const bytes = Buffer.from("|1\r\n+ttl\r\n:3\r\n*2\r\n%0\r\n~2\r\n*0\r\n=7\r\ntxt:abc\r\n|0\r\n!6\r\nERR no\r\n>0\r\n");
+  for (const size of [1, 5, 1000]) {
+    const chunks: Buffer[] = [];
+    for (let at = 0; at < bytes.length; at += size) chunks.push(bytes.subarray(at, at + size));
+    const found = decode(chunks);
+    assert.deepEqual(found[0], [new Map(), [[], "abc"]]);
+    assert.ok(found[1] instanceof RedisReplyError && found[2] instanceof Push);
+    assert.deepEqual(decode(chunks, true)[0][1], [[], Buffer.from("abc")]);
+  }
+  assert.throws(() => decode([Buffer.from("*1\r\n".repeat(33))]), /too deeply/);
+});
+
+test("a long reply leaves no more garbage than its own size", () => {
+  const text = `$100000\r\n${"x".repeat(100_000)}\r\n`;
+  const reply = Buffer.from(`*100\r\n${text.repeat(100)}`);
+  const decoder = new Decoder();
+  let found: Buffer[] = [];
+  let allocated = 0;
+  const { allocUnsafeSlow, from, concat } = Buffer;
+  const counted = <T extends (...words: any[]) => Buffer>(make: T) =>
+    ((...words: any[]) => {
+      const made = make.apply(Buffer, words);
+      allocated += made.length;
+      return made;
+    }) as T;
+  Object.assign(Buffer, { allocUnsafeSlow: counted(allocUnsafeSlow), from: counted(from as any), concat: counted(concat) });
+  try {
+    for (let at = 0; at < reply.length; at += 65_536)
+      decoder.feed(
+        reply.subarray(at, at + 65_536),
+        () => true,
+        (whole) => {
+          found = whole;
+        },
+      );
+  } finally {
+    Object.assign(Buffer, { allocUnsafeSlow, from, concat });
+  }
+  assert.deepEqual([found.length, found.every((one) => one.length === 100_000)], [100, true]);
+  assert.ok(allocated < 1.1 * reply.length, `${allocated} bytes were allocated for a reply of ${reply.length}`);
+});
+
 test("what is no RESP is an error", () => {
   assert.throws(() => decode([Buffer.from("HTTP/1.1 400\r\n")]), /byte 72/);
 });

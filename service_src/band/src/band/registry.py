@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 import msgspec
 
@@ -15,6 +15,8 @@ from band.errors import RegistrationError
 from band.telemetry.failures import METHOD
 
 F = TypeVar("F", bound=Callable[..., Any])
+BATCH_BYTES: Final = 4_000_000
+"""Default for the bytes of a listener's batch: with 100 kB in each event, 200 of them would fill a small container."""
 
 
 class Exposed(msgspec.Struct, frozen=True):
@@ -210,7 +212,7 @@ class Expose:
         linger: float = 0.0,
         max_attempts: int = 10,
         personal: bool | None = None,
-        batch_bytes: int = 0,
+        batch_bytes: int = BATCH_BYTES,
         in_flight: int = 1,
         http: bool = True,
         backoff: float = 0.5,
@@ -237,7 +239,8 @@ class Expose:
                 is halved until only the failing events are left.
             personal: False: it takes no personal data, and gets events without any. True: it does, and gets no event
                 whose sender objected (Global Privacy Control, refused consent). None: it gets all, and decides.
-            batch_bytes: a batch with so many bytes of JSON is delivered without waiting. 0: only the number counts.
+            batch_bytes: a batch with so many bytes of JSON is delivered without waiting for more events. 0: only the
+                number counts. Memory may hold `in_flight` + 1 batches, each as JSON and decoded.
             in_flight: how many batches may be in progress at once; with more than one, they may end in any order.
             http: False: not on the service's own port.
             backoff: seconds before the second attempt, doubled before each further one. With jitter.

@@ -76,7 +76,7 @@ function readLetter([id, fields]: [Buffer, Buffer[]]): Letter {
   const named = fieldsOf(fields);
   const raw = named.get("event") ?? Buffer.from("null");
   named.delete("event");
-  const event = readObject(raw);
+  const event = readObject(raw.toString());
   const facts = Object.fromEntries([...named].map(([name, value]) => [name, value.toString()]));
   const size = fields.reduce((sum, field) => sum + field.length, 0);
   return { id: id.toString(), event: event ?? { unreadable: raw.toString() }, raw, facts, readable: event !== null, size };

@@ -3,6 +3,7 @@
  * entries, memory counts bytes.
  */
 
+import { BATCH_BYTES } from "../constants";
 import { logger } from "../service/logs";
 import type { Metrics } from "../service/metrics";
 import type { Exposed } from "../service/registry";
@@ -17,8 +18,6 @@ const LINGER_STEP = 200;
 const PORTION_ENTRIES = 100;
 /** What one read is meant to bring at most. */
 const PORTION_BYTES = 2_000_000;
-/** A batch of what an earlier life left, for a listener that says nothing of bytes. */
-const OWN_BYTES = 4_000_000;
 
 export class EventReader {
   /** Whether something of the next batch came already. */
@@ -38,7 +37,7 @@ export class EventReader {
     private readonly stopping: Stop,
   ) {
     this.wanted = exposed.batch || SINGLE_COUNT;
-    this.most = exposed.batchBytes ?? 0;
+    this.most = exposed.batchBytes ?? BATCH_BYTES;
     this.linger = (exposed.linger ?? 0) * 1000;
   }
 
@@ -81,7 +80,7 @@ export class EventReader {
       this.came(reply.found);
       if (reply.trimmed) this.countTrimmed(reply.trimmed);
       claimed.push(...this.batches.take(reply.found));
-    } while (cursor !== "0-0" && !this.isFull(claimed, this.most || OWN_BYTES));
+    } while (cursor !== "0-0" && !this.isFull(claimed, this.most || BATCH_BYTES));
     return { claimed: await this.batches.setAside(claimed), more: cursor !== "0-0" };
   }
 
@@ -100,7 +99,7 @@ export class EventReader {
       const ends = [...reply.found.slice(-1).map(({ id }) => id), ...reply.trimmed.slice(-1)];
       end = ends.reduce((one, other) => (isOlder(one, other) ? other : one), end);
       if (reply.found.length + reply.trimmed.length < asked || batch.length >= wanted || trimmed.length >= this.wanted) break;
-      if (this.isFull(batch, this.most || OWN_BYTES)) break;
+      if (this.isFull(batch, this.most || BATCH_BYTES)) break;
     }
     if (trimmed.length) this.countTrimmed(trimmed.length);
     return { batch: this.batches.take(batch), trimmed, end };

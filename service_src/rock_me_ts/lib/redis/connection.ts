@@ -35,7 +35,7 @@ export interface Wire {
 export class Connection implements Wire {
   readonly lost: Promise<string>;
   private readonly decoder = new Decoder();
-  private readonly pending: Waiting[] = [];
+  private readonly pending: (Waiting | undefined)[] = [];
   private head = 0;
   private out: (string | Buffer)[] = [];
   private planned: NodeJS.Immediate | null = null;
@@ -169,6 +169,7 @@ export class Connection implements Wire {
       this.abort(`Redis refused: ${reply}`); // only a refused SUBSCRIBE is answered without having been asked
       return;
     }
+    this.pending[this.head] = undefined; // whoever asked holds the reply, which may be megabytes
     this.head += 1;
     if (this.head > 1000 && this.head * 2 > this.pending.length) {
       this.pending.splice(0, this.head);
@@ -184,7 +185,7 @@ export class Connection implements Wire {
     const error = new RedisUnavailable(`The connection to Redis was lost before the answer came: ${reason}`);
     const pending = this.pending.splice(this.head);
     this.head = this.pending.length;
-    for (const waiting of pending) if (waiting.onReply) safely(waiting.onReply, error);
+    for (const waiting of pending) if (waiting?.onReply) safely(waiting.onReply, error);
   }
 }
 

@@ -33,17 +33,36 @@ function encodeBinary(parts: readonly Part[]): Buffer {
 const CRLF = Buffer.from("\r\n");
 const CR = 13;
 const ZERO = 48;
+const PUSH = 62; // >
 const MAX_DEPTH = 32;
 const INCOMPLETE = Symbol("incomplete");
+const OPENED = Symbol("opened");
+const EMPTY = Buffer.alloc(0);
 
-/** Reads replies from chunks of bytes, whatever their borders. */
+/** An array, a set, a map or a push of which some parts are still to come. */
+interface Open {
+  type: number;
+  count: number;
+  items: any[];
+}
+
+/** A text of which some bytes are still to come, and the line end behind it. */
+interface OpenText {
+  type: number;
+  bytes: Buffer;
+  filled: number;
+}
+
+/**
+ * Reads replies from chunks of bytes, whatever their borders. What has come is never read again, and a long text is copied
+ * once, to where it stays: a reply of some megabytes leaves no garbage of that size behind.
+ */
 export class Decoder {
-  private buffer: Buffer = Buffer.alloc(0);
-  private waiting: Buffer[] = [];
-  private size = 0;
-  private needed = 0;
+  private buffer: Buffer = EMPTY;
   private at = 0;
   private raw = false;
+  private readonly open: Open[] = [];
+  private text: OpenText | null = null;
 
   /**
    * Takes a chunk, which may be written over afterwards, and hands each complete reply to `take`.
@@ -52,26 +71,32 @@ export class Decoder {
    * @throws Error where the bytes are no RESP
    */
   feed(chunk: Buffer, wantsRaw: () => boolean, take: (reply: any) => void): void {
-    this.size += chunk.length;
-    // A long text is put together once, when all of it has come.
-    if (this.size < this.needed) {
-      this.waiting.push(Buffer.from(chunk));
-      return;
+    this.buffer = this.buffer.length ? Buffer.concat([this.buffer, chunk]) : chunk;
+    this.at = 0;
+    while (this.at < this.buffer.length) {
+      const begin = this.at;
+      if (!this.text && !this.open.length) this.raw = this.buffer[begin] !== PUSH && wantsRaw();
+      const value = this.text ? this.more(this.text) : this.read();
+      if (value === INCOMPLETE) {
+        if (!this.text) this.at = begin;
+        break;
+      }
+      if (value !== OPENED) this.add(value, take);
     }
-    this.buffer = this.waiting.length ? Buffer.concat([...this.waiting, chunk]) : chunk;
-    this.needed = 0;
-    let begin = 0;
-    while (begin < this.buffer.length) {
-      this.at = begin;
-      this.raw = this.buffer[begin] !== 62 && wantsRaw();
-      const reply = this.read(0);
-      if (reply === INCOMPLETE) break;
-      begin = this.at;
-      take(reply);
+    this.buffer = this.at < this.buffer.length ? Buffer.from(this.buffer.subarray(this.at)) : EMPTY;
+  }
+
+  /** Puts a value where it belongs, and hands it over where it is a whole reply. */
+  private add(value: any, take: (reply: any) => void): void {
+    for (let top = this.open.length - 1; top >= 0; top -= 1) {
+      const { type, count, items } = this.open[top];
+      items.push(value);
+      if (items.length < count) return;
+      this.open.pop();
+      if (type === 124) return; // attributes, which belong to the reply behind them and which nobody here asked for
+      value = type === PUSH ? new Push(items) : type === 37 ? mapOf(items) : items;
     }
-    this.needed = this.needed > begin ? this.needed - begin : 0;
-    this.size = this.buffer.length - begin;
-    this.waiting = this.size ? [Buffer.from(this.buffer.subarray(begin))] : [];
+    take(value);
   }
 
   /** Goes behind the line that begins here; returns where its text ends, -1 while it is incomplete. */
@@ -94,9 +119,7 @@ export class Decoder {
     return value;
   }
 
-  private read(depth: number): any {
-    if (this.at >= this.buffer.length) return INCOMPLETE;
-    if (depth > MAX_DEPTH) throw new Error("a reply is nested too deeply");
+  private read(): any {
     const type = this.buffer[this.at];
     this.at += 1;
     const begin = this.at;
@@ -111,13 +134,11 @@ export class Decoder {
         return this.number(begin, end);
       case 42: // * array
       case 126: // ~ set
-        return this.many(this.number(begin, end), depth);
-      case 62: {
-        const items = this.many(this.number(begin, end), depth);
-        return items === INCOMPLETE ? items : new Push(items);
-      }
+      case PUSH:
+        return this.many(type, this.number(begin, end));
       case 37: // % map
-        return this.map(this.number(begin, end), depth);
+      case 124: // | attributes
+        return this.many(type, this.number(begin, end) * 2);
       case 43: // + status
         return this.raw ? Buffer.from(this.buffer.subarray(begin, end)) : this.buffer.utf8Slice(begin, end);
       case 45: // - error
@@ -130,52 +151,53 @@ export class Decoder {
         return this.buffer.latin1Slice(begin, end) === "t";
       case 40: // ( big number
         return this.buffer.latin1Slice(begin, end);
-      case 124: {
-        // | attributes, which belong to the reply behind them and which nobody here asked for
-        const attributes = this.map(this.number(begin, end), depth);
-        return attributes === INCOMPLETE ? attributes : this.read(depth);
-      }
       default:
         throw new Error(`a reply begins with the byte ${type}`);
     }
   }
 
+  private many(type: number, count: number): any {
+    if (count < 0) return null;
+    if (!count) return type === 124 ? OPENED : type === PUSH ? new Push([]) : type === 37 ? new Map() : [];
+    if (this.open.length >= MAX_DEPTH) throw new Error("a reply is nested too deeply");
+    this.open.push({ type, count, items: [] });
+    return OPENED;
+  }
+
   private bulk(type: number, length: number): any {
     if (length < 0) return null;
-    const begin = this.at;
-    const end = begin + length;
+    const end = this.at + length;
     if (end + 2 > this.buffer.length) {
-      this.needed = end + 2;
-      return INCOMPLETE;
+      this.text = { type, bytes: Buffer.allocUnsafeSlow(length + 2), filled: 0 };
+      return this.more(this.text);
     }
+    const begin = this.at;
     this.at = end + 2;
-    if (type === 33) return new RedisReplyError(this.buffer.utf8Slice(begin, end));
+    if (this.raw) return this.textOf(type, Buffer.from(this.buffer.subarray(begin, end)), 0, length);
+    return this.textOf(type, this.buffer, begin, end);
+  }
+
+  private more(text: OpenText): any {
+    const copied = this.buffer.copy(text.bytes, text.filled, this.at);
+    this.at += copied;
+    text.filled += copied;
+    if (text.filled < text.bytes.length) return INCOMPLETE;
+    this.text = null;
+    return this.textOf(text.type, text.bytes, 0, text.bytes.length - 2);
+  }
+
+  /** Returns a text that is complete; where bytes are asked for, `bytes` itself is kept. */
+  private textOf(type: number, bytes: Buffer, begin: number, end: number): any {
+    if (type === 33) return new RedisReplyError(bytes.utf8Slice(begin, end));
     const start = type === 61 ? begin + 4 : begin;
-    return this.raw ? Buffer.from(this.buffer.subarray(start, end)) : this.buffer.utf8Slice(start, end);
+    return this.raw ? bytes.subarray(start, end) : bytes.utf8Slice(start, end);
   }
+}
 
-  private many(count: number, depth: number): any {
-    if (count < 0) return null;
-    const items: any[] = [];
-    for (let index = 0; index < count; index += 1) {
-      const item = this.read(depth + 1);
-      if (item === INCOMPLETE) return INCOMPLETE;
-      items.push(item);
-    }
-    return items;
-  }
-
-  private map(count: number, depth: number): any {
-    const found = new Map<string, any>();
-    for (let index = 0; index < count; index += 1) {
-      const key = this.read(depth + 1);
-      if (key === INCOMPLETE) return INCOMPLETE;
-      const value = this.read(depth + 1);
-      if (value === INCOMPLETE) return INCOMPLETE;
-      found.set(String(key), value);
-    }
-    return found;
-  }
+function mapOf(items: readonly any[]): Map<string, any> {
+  const found = new Map<string, any>();
+  for (let index = 0; index < items.length; index += 2) found.set(String(items[index]), items[index + 1]);
+  return found;
 }
 
 function double(text: string): number {

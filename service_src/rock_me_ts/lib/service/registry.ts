@@ -1,6 +1,6 @@
 /** What a service offers: the functions recorded by `expose`, `setup`, `worker`, `cleanup`, `health` and `crontab`. */
 
-import { METHOD, ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER } from "../constants";
+import { BATCH_BYTES, METHOD, ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER } from "../constants";
 import { InvalidParams, RegistrationError } from "../errors";
 import { groupStart } from "../events/positions";
 import { choosing, guarded } from "../events/privacy";
@@ -179,7 +179,7 @@ export function makeExpose(registry: Registry): Expose {
       throw new RegistrationError(`"${other.name}" is a listener already, of another group; give each listener its own \`name\``);
     }
     const exposed = record(named, ROLE_LISTENER, "broadcast", ({ personal }: ListenerOptions) => ({ personal }));
-    const { batch = 0, batchBytes = 0, linger = 0, inFlight = 1, personal } = options;
+    const { batch = 0, batchBytes = BATCH_BYTES, linger = 0, inFlight = 1, personal } = options;
     Object.assign(exposed, { group, batch, batchBytes, linger, inFlight: Math.max(1, inFlight), ...policyOf(options) });
     if (personal !== undefined) exposed.func = guarded(exposed.func, personal, Boolean(batch));
     if (keys?.length) exposed.func = choosing(exposed.func, keys, Boolean(batch));

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from band.calls.positions import order
-from band.registry import Exposed
+from band.registry import BATCH_BYTES, Exposed
 from band.stream.consumer_group import Delivery, StreamGroup
 from band.stream.processor import BatchProcessor
 from band.telemetry.logs import logger
@@ -23,8 +23,6 @@ LINGER_STEP: Final = 0.2
 PORTION_ENTRIES: Final = 100
 PORTION_BYTES: Final = 2_000_000
 """The intended size of one read; the first large events after small ones may be up to 100."""
-OWN_BYTES: Final = 4_000_000
-"""Bytes of a batch of old pending entries, for a listener without `batch_bytes`."""
 
 
 class ReadSize:
@@ -100,7 +98,7 @@ class EventReader:
             if trimmed:
                 self.count_trimmed(trimmed)
             claimed += self._batches.take(found)
-            if cursor == "0-0" or self._is_full(claimed, self._most or OWN_BYTES):
+            if cursor == "0-0" or self._is_full(claimed, self._most or BATCH_BYTES):
                 return await self._batches.set_aside(claimed), cursor != "0-0"
 
     async def own(self, after: str, *, single: bool) -> tuple[list[Delivery], list[bytes], str]:
@@ -121,7 +119,7 @@ class EventReader:
             after = max([after, *ends], key=order)
             if len(found) + len(deleted) < asked or len(batch) >= wanted or len(trimmed) >= self.wanted:
                 break
-            if self._is_full(batch, self._most or OWN_BYTES):
+            if self._is_full(batch, self._most or BATCH_BYTES):
                 break
         if trimmed:
             self.count_trimmed(len(trimmed))

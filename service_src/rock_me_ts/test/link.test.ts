@@ -1,0 +1,26 @@
+/** The connection to a real Redis, as everything else uses it. */
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { parseAddress } from "../lib/redis/address";
+import { RedisLink } from "../lib/redis/link";
+import { Bed } from "./support";
+
+const bed = new Bed();
+before(() => bed.startRedis());
+after(() => bed.end());
+
+test("a reply is kept by whoever asked for it, and by nobody else", async () => {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc");
+  const link = new RedisLink("test");
+  link.start(parseAddress(bed.dsn));
+  await link.ready(5000);
+  await link.command(["SET", "large", "x".repeat(500_000)]);
+  for (let index = 0; index < 100; index += 1) assert.equal((await link.command(["GET", "large"], { raw: true })).length, 500_000);
+  collect();
+  assert.ok(process.memoryUsage().arrayBuffers < 5_000_000, `${process.memoryUsage().arrayBuffers} bytes are kept`);
+  await link.close();
+});
