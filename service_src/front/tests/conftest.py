@@ -79,7 +79,8 @@ class FrontProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         shutil.copy(IMAGE / "config.yaml", folder / "config.yaml")
         self.log = folder / "front.log"
-        given = {
+        self.folder = folder
+        self.env = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "NAME": "front",
@@ -91,9 +92,13 @@ class FrontProcess:
             "WORKERS": "1",
             **env,
         }
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it again where it was."""
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "front"], cwd=folder, env=given, stdout=log, stderr=log
+                [sys.executable, "-m", "front"], cwd=self.folder, env=self.env, stdout=log, stderr=log
             )
         wait_for(self._answers, "front")
 

@@ -11,10 +11,13 @@ from typing import Any
 import hiredis
 import pytest
 
+from band import RedisUnavailable
 from front.errors import NotAccepted
 from front.storage.stream_acceptor import StreamAcceptor
 
 SOMEBODY_LISTENS = [b"broadcast", 1]
+OOM = hiredis.ReplyError("OOM command not allowed")
+ABORTED = hiredis.ReplyError("EXECABORT Transaction discarded because of previous errors.")
 
 
 class Link:
@@ -92,3 +95,39 @@ async def test_an_event_whose_client_went_away_is_told_of_all_the_same() -> None
     gone.cancel()
     link.reply(b"1-0", SOMEBODY_LISTENS)
     assert link.told == [1]
+
+
+async def test_a_transaction_is_accepted_with_single_events_around_it() -> None:
+    """All are told to the original's listeners in their order."""
+    link = Link()
+    acceptor = StreamAcceptor(link, Room(), 1.0)
+    first, both, last = (
+        acceptor.accept(event(1)), acceptor.accept_all([(event(2), b""), (event(3), b"{}")]), acceptor.accept(event(4)),
+    )  # fmt: skip
+    await asyncio.sleep(0)
+    link.reply(b"1-0", b"OK", b"QUEUED", b"QUEUED", [b"2-0", b"3-0"], b"4-0", SOMEBODY_LISTENS)
+    assert (await first, await both, await last) == (b"1-0", [b"2-0", b"3-0"], b"4-0")
+    assert link.told == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("replies", "cause"),
+    [
+        ([b"OK", b"QUEUED", OOM, ABORTED], OOM),
+        ([b"OK", b"QUEUED", b"QUEUED", [b"1-0", OOM]], OOM),
+        ([RedisUnavailable("gone")] * 4, None),
+    ],
+)
+async def test_a_transaction_that_redis_refuses_is_refused_for_its_reason(replies: list[Any], cause: Any) -> None:
+    """Nobody hears of its events; the next transaction of the turn is another matter."""
+    link = Link()
+    acceptor = StreamAcceptor(link, Room(), 1.0)
+    refused = acceptor.accept_all([(event(1), b""), (event(2), b"")])
+    accepted = acceptor.accept_all([(event(3), b"")])
+    await asyncio.sleep(0)
+    link.reply(*replies, b"OK", b"QUEUED", [b"3-0"], SOMEBODY_LISTENS)
+    with pytest.raises(NotAccepted) as refusal:
+        await refused
+    assert refusal.value.__cause__ is (cause or replies[0])
+    assert await accepted == [b"3-0"]
+    assert link.told == [3]

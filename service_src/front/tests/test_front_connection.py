@@ -87,6 +87,9 @@ class Host:
 
     wants_upgrade = staticmethod(wants_websocket)
 
+    def larger_limit(self, request: Request) -> int:
+        return 5000 if request.target == b"/batch" else 0
+
     def upgrade(self, transport: asyncio.Transport, request: Request, rest: bytes) -> str:
         self.upgraded.append((request, rest))
         return self.fault
@@ -104,6 +107,20 @@ async def until(condition: Callable[[], bool]) -> None:
             return
         await asyncio.sleep(0.002)
     raise TimeoutError
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 3000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nbb8\r\n"])
+@pytest.mark.parametrize(("target", "fault"), [(b"/batch", ""), (b"/x", TOO_LARGE)])
+async def test_some_requests_may_have_larger_bodies(length: bytes, target: bytes, fault: str) -> None:
+    """The server says which, only when a body is over the limit of all others."""
+    host = Host()
+    transport = Transport()
+    connection = Connection(host, host.answer)
+    connection.connection_made(transport)
+    end = b"\r\n0\r\n\r\n" if b"chunked" in length else b""
+    connection.data_received(b"POST %b HTTP/1.1\r\nHost: h\r\n%b%b%b" % (target, length, b"x" * 3000, end))
+    assert [request.fault for request in host.seen] == [fault]
+    assert len(host.seen[0].body) == (0 if fault else 3000)
 
 
 async def test_a_request_in_any_pieces_is_one_request() -> None:

@@ -88,6 +88,9 @@ class Host:
 
     wants_upgrade = staticmethod(wants_websocket)
 
+    def larger_limit(self, request: Request) -> int:
+        return BODY_LIMIT
+
     def upgrade(self, transport: asyncio.Transport, request: Request, rest: bytes) -> str:
         self.seen.append(request)
         self.upgraded = rest

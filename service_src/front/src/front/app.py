@@ -88,10 +88,11 @@ class Front:
         near = ClientAddresses(settings.near)
         admin_pages = AdminPages(settings.http_prefix, near, policy, self.cluster.health, self.cluster.metrics)
         intake = Intake(
-            self.pipeline, flakes, addresses, counters, Admission(), settings.body_limit, settings.require_consent
+            self.pipeline, flakes, addresses, counters, Admission(), settings.body_limit, settings.batch_limit,
+            settings.require_consent,
         )  # fmt: skip
         http = HttpHandler(intake, UidCookie(settings.domain, time.time()), admin_pages)
-        server = HttpServer(self.bounds, settings.body_limit, WebSocketHandler(intake, self.bounds))
+        server = HttpServer(self.bounds, settings.body_limit, http.body_limit_of, WebSocketHandler(intake, self.bounds))
         self.listeners = Listeners(settings, server, http.answer)
 
     async def open(self) -> None:

@@ -41,8 +41,8 @@ class Counters:
         for name, (label, text, _) in LABELLED.items():
             metrics.counter(f"front_{name}", partial(self._counts.__getitem__, name), text, label=label)
 
-    def add(self, name: str, of: str = "") -> None:
-        """Count one; `of` is the value of the counter's label."""
+    def add(self, name: str, of: str = "", *, count: int = 1) -> None:
+        """Count; `of` is the value of the counter's label, without which `count` may be more than one."""
         if of:
             counts = self._counts[name]
             of = of if of in counts or len(counts) < MAX_VALUES else "other"
@@ -52,4 +52,4 @@ class Counters:
                 self._metrics.declare(former, f"Deprecated, use band_front_{name}_total.")
             self._metrics.add(former)
         else:
-            self._metrics.add(f"front_{name}")
+            self._metrics.add(f"front_{name}", count)

@@ -97,6 +97,9 @@ class FrontSettings(msgspec.Struct, frozen=True):
     handler_timeout_ms: Milliseconds = 200
     accept_timeout_ms: Annotated[int, msgspec.Meta(ge=10, le=60_000)] = 1000
     body_limit: Annotated[int, msgspec.Meta(ge=1024, le=64 * 1024 * 1024)] = 100 * 1024
+    """Bytes of one event."""
+    batch_limit: Annotated[int, msgspec.Meta(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
+    """Bytes of a request with several events."""
     events_maxlen: Annotated[int, msgspec.Meta(ge=1000, le=1_000_000_000)] = 1_000_000
     """With so many events in the stream new ones go to the journal."""
     events_keep: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 10_000

@@ -10,6 +10,8 @@ from front.event.coercion import percent_decoded
 COOKIE_SECONDS = 3 * 365 * 24 * 3600
 """Seconds that the cookie lives after the start of this process."""
 
+MAX_TEXT = 128
+"""Characters of a uid that another product's client made."""
 _MIN_DIGITS = 10
 _MAX_DIGITS = 22
 _LOWEST = int(f"1{'0' * (_MIN_DIGITS - 1)}")
@@ -23,6 +25,11 @@ def valid_uid(value: Any) -> bool:
     if isinstance(value, int) and not isinstance(value, bool):
         return _LOWEST <= value <= _HIGHEST
     return False
+
+
+def text_uid(text: str) -> str:
+    """Return a client's own id of a visitor if it can be a uid: up to 128 printable characters. Empty if it cannot."""
+    return text if len(text) <= MAX_TEXT and text.isprintable() else ""
 
 
 def cookie_uid(header: str | None) -> str:

@@ -35,6 +35,9 @@ class Host(Protocol):
     body_limit: int
     stopping: bool
 
+    def larger_limit(self, request: Request) -> int:
+        """Return how many bytes the body of a request may have, which has more than `body_limit`."""
+
     def wants_upgrade(self, request: Request) -> bool:
         """Return whether a request with the header `Upgrade` asks for a protocol that is served."""
 
@@ -78,7 +81,9 @@ class Connection(asyncio.Protocol):
         """Register the client's address, and refuse the connection if a limit is reached."""
         self._transport = transport  # type: ignore[assignment]
         peer, host = accepted(self._transport), self._host
-        self._parser = RequestParser(peer, host.body_limit, self._on_request, self._refuse, self._welcome_body)
+        self._parser = RequestParser(
+            peer, host.body_limit, self._on_request, self._refuse, self._welcome_body, host.larger_limit
+        )
         self.address = host.bounds.key_of(peer)
         if not host.bounds.connections.admit(self, self.last_read_at):
             self._transport.write(overloaded())

@@ -37,6 +37,11 @@ def _ignore(*_: object) -> None:
     """Take what a closed parser still finds."""
 
 
+def _none(_: Request) -> int:
+    """Return no limit of a request's own."""
+    return 0
+
+
 class RequestParser:
     """Parses pieces of at most `MAX_PIECE_BYTES`; passes on requests as soon as they are complete or faulty.
 
@@ -44,8 +49,9 @@ class RequestParser:
     """
 
     __slots__ = (
-        "_body", "_body_limit", "_continued", "_gap", "_headers", "_moved", "_now", "_on_continue", "_on_fault",
-        "_on_request", "_parser", "_peer", "_raw_target", "_reading", "_repeated", "_size", "_target", "started_at",
+        "_body", "_body_limit", "_continued", "_gap", "_headers", "_larger_limit", "_moved", "_now", "_on_continue",
+        "_on_fault", "_on_request", "_parser", "_peer", "_raw_target", "_reading", "_repeated", "_size", "_target",
+        "started_at",
     )  # fmt: skip
 
     def __init__(
@@ -55,10 +61,15 @@ class RequestParser:
         on_request: Callable[[Request], None],
         on_fault: Callable[[Request, str], None],
         on_continue: Callable[[], None],
+        larger_limit: Callable[[Request], int] = _none,
     ) -> None:
-        """`on_continue` is called if a client waits for `100 Continue` before it sends its body."""
+        """`on_continue` is called if a client waits for `100 Continue` before it sends its body.
+
+        `larger_limit` is called for a body over `body_limit`: it returns the limit of this request.
+        """
         self._peer = peer
         self._body_limit = body_limit
+        self._larger_limit = larger_limit
         self._on_request = on_request
         self._on_fault = on_fault
         self._on_continue = on_continue
@@ -90,6 +101,7 @@ class RequestParser:
         self._continued = None
         self._parser = _SPENT
         self._on_request = self._on_fault = self._on_continue = _ignore
+        self._larger_limit = _none
 
     @property
     def held(self) -> int:
@@ -197,7 +209,7 @@ class RequestParser:
         target = self._raw_target or self._target
         self._raw_target = b""
         request = self._reading = Request(parser.get_method().decode(), target, headers, self._peer)
-        if b"content-length" in headers and int(headers[b"content-length"]) > self._body_limit:
+        if b"content-length" in headers and self._is_too_large(int(headers[b"content-length"]), request):
             self._on_fault(request, TOO_LARGE)
         elif b"expect" in headers and headers[b"expect"].lower() == b"100-continue":
             self._on_continue()
@@ -206,7 +218,7 @@ class RequestParser:
         """Add a part of the body, unless it is too large; many small parts are joined."""
         self._moved = True
         self._size += len(body)
-        if self._size > self._body_limit:
+        if self._is_too_large(self._size, self.reading):
             self._body = b""
             self._on_fault(self.reading, TOO_LARGE)
         elif not self._body:
@@ -215,6 +227,9 @@ class RequestParser:
             if type(self._body) is bytes:
                 self._body = bytearray(self._body)
             self._body += body
+
+    def _is_too_large(self, size: int, request: Request) -> bool:
+        return size > self._body_limit and size > self._larger_limit(request)
 
     def on_message_complete(self) -> None:
         """Hand over a complete request."""

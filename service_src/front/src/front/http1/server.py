@@ -34,9 +34,10 @@ class Upgrade(Protocol):
 class HttpServer:
     """Serves listening sockets: requests go to the handler of their socket, upgraded connections to `other`."""
 
-    def __init__(self, bounds: Bounds, body_limit: int, other: Upgrade) -> None:
+    def __init__(self, bounds: Bounds, body_limit: int, larger_limit: Callable[[Request], int], other: Upgrade) -> None:
         self.bounds = bounds
         self.body_limit = body_limit
+        self.larger_limit = larger_limit
         self.stopping = False
         self.wants_upgrade = other.wants
         self._other = other

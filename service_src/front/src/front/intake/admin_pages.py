@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 from band.platform import SitePolicy, encode, http_status
 from front.event.client_address import ClientAddresses
 from front.http1.request import Request
+from front.intake.context import came_by_proxy
 from front.pipeline.replies import JSON, HttpReply
 
-_FORWARDED: Final = b"x-forwarded-"
-_PROXIED: Final = frozenset({
-    b"cf-connecting-ip", b"cf-connecting-ipv6", b"fastly-client-ip", b"forwarded", b"true-client-ip", b"via",
-    b"x-client-ip", b"x-real-ip",
-})  # fmt: skip
-"""Headers that only proxies add, besides all `X-Forwarded-…`. Their presence counts, whatever their value."""
 _READ = ("GET", "HEAD")
 
 
@@ -55,9 +50,7 @@ class AdminPages:
         return _NOT_FOUND
 
     def _is_near(self, request: Request) -> bool:
-        return self._near.trusts(request.peer) and not any(
-            name in _PROXIED or name.startswith(_FORWARDED) for name in request.headers
-        )
+        return self._near.trusts(request.peer) and not came_by_proxy(request)
 
 
 _NOT_FOUND = HttpReply(404, b'{"message":"Not Found"}', JSON)

@@ -1,4 +1,4 @@
-"""Bodies of requests: JSON or an urlencoded form, read into an object or refused with a reason."""
+"""Bodies of requests: JSON, NDJSON or an urlencoded form, read into one object or several, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -16,23 +16,33 @@ MAX_NESTING = 100
 _decode = msgspec.json.Decoder().decode
 
 
-def parse_body(raw: bytes, content_type: str) -> dict[str, Any]:
-    """Read a POST body; BadRequest says what is malformed, or which JSON type it is instead of an object."""
+def parse_body(raw: bytes, content_type: str) -> dict[str, Any] | list[dict[str, Any]]:
+    """Read a POST body: an object, or the objects of an array or of NDJSON; BadRequest says what is malformed."""
     if "json" in content_type:
+        if "ndjson" in content_type or "jsonl" in content_type:
+            return _parse_lines(raw)
         return parse_json(raw)
     return parse_form(raw.decode("utf-8", "replace")) if raw else {}
 
 
-def parse_json(raw: bytes | str) -> dict[str, Any]:
-    """Read JSON text to an object; BadRequest when it is not JSON, nests too deeply or is another type.
+def parse_json(raw: bytes | str) -> dict[str, Any] | list[dict[str, Any]]:
+    """Read JSON text to an object or several; BadRequest when it is not JSON, nests too deeply or is another type.
 
     The original read `[1,2]`, `"text"`, `null` and `5` as `{}`: it responded with 200 and discarded the data. Here a
     200 means that the event is stored, so such a client gets an error.
     """
     value = decode_json(raw)
-    if not isinstance(value, dict):
-        raise BadRequest("not_an_object", f'the body is JSON, but {_kind(value)}; send one object: {{"name": …}}')
-    return value
+    if isinstance(value, dict) or (isinstance(value, list) and value and all(isinstance(one, dict) for one in value)):
+        return value
+    raise BadRequest("not_an_object", f'the body is JSON, but {_kind(value)}; send an object: {{"name": …}}')
+
+
+def _parse_lines(raw: bytes) -> dict[str, Any] | list[dict[str, Any]]:
+    """Read NDJSON; one line is one object."""
+    lines = [line for line in raw.splitlines() if line.strip()]
+    if len(lines) < 2:
+        return parse_json(raw)
+    return parse_json(b"[%b]" % b",".join(lines))
 
 
 def decode_json(raw: bytes | str) -> Any:
@@ -60,7 +70,7 @@ def decode_json(raw: bytes | str) -> Any:
 def _kind(value: Any) -> str:
     """Describe a JSON value that is not an object."""
     if isinstance(value, list):
-        return "an array (events are sent one by one)"
+        return "an array of something else than objects" if value else "an empty array"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return "a string" if isinstance(value, str) else "a number"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 from front.errors import BadRequest, NotAccepted, Overloaded
@@ -15,6 +16,13 @@ from front.intake.client_hints import read_hints
 from front.metrics import Counters
 from front.pipeline.pipeline import Pipeline
 
+_FORWARDED: Final = b"x-forwarded-"
+_PROXIED: Final = frozenset({
+    b"cf-connecting-ip", b"cf-connecting-ipv6", b"fastly-client-ip", b"forwarded", b"true-client-ip", b"via",
+    b"x-client-ip", b"x-real-ip",
+})  # fmt: skip
+"""Headers that only proxies add, besides all `X-Forwarded-…`. Their presence counts, whatever their value."""
+
 
 @dataclass(frozen=True, slots=True)
 class Intake:
@@ -26,7 +34,9 @@ class Intake:
     counters: Counters
     admission: Admission
     body_limit: int
-    """Bytes of a body, or of a WebSocket message."""
+    """Bytes of an event: of a body with one, or of a WebSocket message."""
+    batch_limit: int
+    """Bytes of a body with several events."""
     require_consent: bool = False
 
     def count(self, error: BadRequest | NotAccepted) -> None:
@@ -52,6 +62,11 @@ def td_of(request: Request, addresses: ClientAddresses) -> message.Message:
         header(b"x-forwarded-host"),
         read_hints(request),
     )
+
+
+def came_by_proxy(request: Request) -> bool:
+    """Return whether a request has a header that proxies add."""
+    return any(name in _PROXIED or name.startswith(_FORWARDED) for name in request.headers)
 
 
 def target_of(raw: bytes) -> tuple[str, str]:

@@ -12,20 +12,25 @@ from front.errors import BadRequest, NotAccepted, Overloaded
 from front.event import message
 from front.event.consent import consent_of, mark_objection
 from front.event.hostnames import host_of
+from front.event.ids import now_ms
 from front.event.url_path import EventPath, read_path
 from front.event.visitor_id import UidCookie, cookie_uid, valid_uid
 from front.http1.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, Request, Response
 from front.http1.response_head import PREFLIGHT, allowed_origin, head
 from front.intake.admin_pages import AdminPages
 from front.intake.admission import SMALL_BYTES
+from front.intake.batch import Sender
 from front.intake.body import parse_body
 from front.intake.content_encoding import unpacked
 from front.intake.context import Intake, target_of, td_of
+from front.intake.families.family import Family, Post
+from front.intake.families.table import FIRST_SEGMENTS, family_of
 from front.intake.pages import PAGES, TRACKER, page, server_url, tracker
 from front.intake.qs import parse_query
 from front.pipeline import replies
 from front.pipeline.replies import HttpReply
 
+_ERRORS = {404: "Not Found", 413: "Payload Too Large"}
 _NO_PATH = EventPath("", "", "", "", native=False)
 _SAME_SITE = (b"same-origin", b"same-site", b"none")
 """What `Sec-Fetch-Site` says of a page that may know the uid of this host's cookie."""
@@ -108,26 +113,77 @@ class HttpHandler:
         return await self._event(state, path, query_text, has_body=method == "POST")
 
     def _event(self, state: RequestState, path: str, query_text: str, *, has_body: bool) -> Awaitable[HttpReply]:
-        """Make an event of a request; a large one waits for its turn."""
+        """Make events of a request; a large one waits for its turn."""
         request = state.request
+        place = state.place = read_path(path)
+        family = self._family_of(request, path) if place.service in FIRST_SEGMENTS and not place.native else None
         raw = b""
         if has_body:
             raw = request.body
             if b"content-encoding" in request.headers:
-                raw = unpacked(raw, request.header(b"content-encoding") or "", self._intake.body_limit)
-        state.place = read_path(path)
+                raw = unpacked(raw, request.header(b"content-encoding") or "", self._limit_of(request, path))
         size = len(raw) + len(query_text)
-        taking = self._take(state, path, query_text, raw if has_body else None)
+        if family is not None:
+            taking = self._take_family(state, family, path, query_text, raw)
+        else:
+            taking = self._take(state, path, query_text, raw if has_body else None)
         return taking if size <= SMALL_BYTES else self._intake.admission.run(size, taking)
+
+    def _family_of(self, request: Request, path: str) -> Family | None:
+        """Return the family of a request; None for a native one, as all to a service of that name are."""
+        if self._intake.pipeline.table.routes.serves(read_path(path).service):
+            return None
+        return family_of(request.method, path, (request.header(b"content-type") or "").lower())
+
+    def body_limit_of(self, request: Request) -> int:
+        """Return how many bytes the body of a request may have."""
+        try:
+            return self._limit_of(request, target_of(request.target)[0])
+        except BadRequest:
+            return self._intake.body_limit
+
+    def _limit_of(self, request: Request, path: str) -> int:
+        several = "json" in (request.header(b"content-type") or "").lower() or self._family_of(request, path)
+        return self._intake.batch_limit if several else self._intake.body_limit
+
+    async def _take_family(
+        self, state: RequestState, family: Family, path: str, query_text: str, raw: bytes
+    ) -> HttpReply:
+        """Process what a family's client sends; it gets a cookie only if it does not say who its visitors are."""
+        request = state.request
+        query = state.query = parse_query(query_text)
+        content_type = (request.header(b"content-type") or "").lower()
+        post = Post(path, query, raw, content_type, request.header, now_ms())
+        drafts = family.read(post)
+        state.sets_cookie = not all(draft.uid for draft in drafts)
+        self._identify(state, {}, consent_of(query, *[draft.data for draft in drafts]))
+        sender = Sender(self._intake, request, state.uid, query)
+        await self._intake.pipeline.run_all(sender.of_drafts(drafts), post.received)
+        return family.respond(post, drafts)
+
+    async def _take_several(self, state: RequestState, channel: str, bodies: list[message.Message]) -> HttpReply:
+        """Process several events of the native form."""
+        place, query = state.place, state.query
+        self._identify(state, {}, consent_of(query, *bodies))
+        sender = Sender(self._intake, state.request, state.uid, query)
+        events = sender.of_bodies(place, channel, bodies)
+        await self._intake.pipeline.run_all(events, now_ms())
+        return replies.render(replies.data({"ids": [event["id"] for event in events]}), native=place.native)
 
     async def _take(self, state: RequestState, path: str, query_text: str, raw: bytes | None) -> HttpReply:
         """Process an event; `raw` is its body after decompression, None if there is none."""
         request, place = state.request, state.place
         query = state.query = parse_query(query_text)
         content_type = place.content_type or (request.header(b"content-type") or "").lower()
+        channel = message.CHANNEL_PIXEL if "image" in content_type else message.CHANNEL_HTTP
         body: message.Message = {}
         if raw is not None and path != "/":
-            body = parse_body(raw, content_type)
+            parsed = parse_body(raw, content_type)
+            if isinstance(parsed, list):
+                return await self._take_several(state, channel, parsed)
+            if len(raw) > self._intake.body_limit:
+                raise self._too_large(self._intake.body_limit)
+            body = parsed
         self._identify(state, body, consent_of(query, body))
         if path == TRACKER:
             return self._tracker(state)
@@ -138,8 +194,8 @@ class HttpHandler:
             return replies.render(replies.error("Not Found", 404), native=place.native)
         event = message.http_message(
             message.event_key(service, name),
-            message.CHANNEL_PIXEL if "image" in content_type else message.CHANNEL_HTTP,
-            service, name, place, query, body, state.uid, td_of(request, self._intake.addresses), self._intake.flakes,
+            channel, service, name, place, query, body, state.uid, td_of(request, self._intake.addresses),
+            self._intake.flakes,
         )  # fmt: skip
         mark_objection(event, gpc=request.headers.get(b"sec-gpc") == b"1", refused=state.objects)
         own_hosts = (host_of(request.header(b"host") or ""), state.cookie_domain) if "to" in event["data"] else ()
@@ -187,9 +243,10 @@ class HttpHandler:
         if request.fault == BROKEN:
             self._intake.counters.add("protocol_errors")
             return BadRequest(BROKEN, "this is not a valid HTTP request")
-        return BadRequest(
-            "too_large", f"the body is larger than {self._intake.body_limit} bytes; send smaller events", 413
-        )
+        return self._too_large(self.body_limit_of(request))
+
+    def _too_large(self, limit: int) -> BadRequest:
+        return BadRequest("too_large", f"the body is larger than {limit} bytes; send smaller events", 413)
 
     def _reply(self, state: RequestState, rendered: HttpReply) -> Response:
         if state.uid is None:  # the request did not get as far as its consent
@@ -221,7 +278,7 @@ def _said_in_query(request: Request) -> bool | None:
 
 def _refused(error: BadRequest | NotAccepted, *, native: bool) -> HttpReply:
     if isinstance(error, BadRequest):
-        text = "Payload Too Large" if error.status == 413 else "Bad Request"
+        text = _ERRORS.get(error.status, "Bad Request")
         return HttpReply(error.status, encode({"message": text, "code": error.code, "reason": error.reason}))
     again = [("Retry-After", str(error.retry_after))]
     if native:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from band import RpcError, RpcRemoteError, RpcTimeout, logger
-from band.platform import INVALID_PARAMS, RpcClient, encode
+from band.platform import INVALID_PARAMS, RpcClient, eager_task, encode
 from front.enrichment.enricher import Enricher
 from front.errors import NotAccepted
 from front.event.ip_privacy import Masker
@@ -20,9 +22,11 @@ from front.pipeline.userdata import UserData, Visitor
 from front.routing.enrichment_plan import OWN_FIELDS, EnrichPlan
 from front.routing.handlers import OWN_UPDATE, Remote
 from front.routing.registrations import EMPTY, Table
-from front.storage.stream_acceptor import Acceptor
+from front.storage.stream_acceptor import Acceptor, Event
 
 REFUSAL_SHOWN_SECONDS: Final = 10.0
+MAX_A_TURN: Final = 50
+"""Events of one request that are processed before others have their turn."""
 
 
 class Refusals:
@@ -73,14 +77,58 @@ class Pipeline:
         `own_hosts` are the host names that the request came to; redirects to them are allowed. `visitor` is who sent
         it over HTTP; None over a WebSocket.
         """
-        refusal = self._acceptor.refusal()
-        if refusal:
+        self._check_acceptor()
+        answer, (payload, trace) = await self._process(message, message["time"], own_hosts, visitor)
+        try:
+            await self._acceptor.accept(payload, trace)
+        except NotAccepted as error:
+            self.refusals.note(error)
+            raise
+        self._counters.add("accepted")
+        return answer
+
+    async def run_all(self, messages: Sequence[Message], arrived: int) -> None:
+        """Process the events of one request and store all of them, or none: then NotAccepted is raised.
+
+        Handlers are called, and their replies dropped. `arrived` is in milliseconds since 1970.
+        """
+        self._check_acceptor()
+        tasks: list[asyncio.Task[tuple[Reply, Event]]] = []
+        try:
+            for start in range(0, len(messages), MAX_A_TURN):
+                if start:
+                    await asyncio.sleep(0)
+                part = messages[start : start + MAX_A_TURN]
+                tasks += [eager_task(self._process(message, arrived, (), None)) for message in part]
+            if waiting := [task for task in tasks if not task.done()]:
+                await asyncio.wait(waiting)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            raise
+        events = [task.result()[1] for task in tasks]
+        if not events:
+            return
+        try:
+            await self._acceptor.accept_all(events)
+        except NotAccepted as error:
+            self.refusals.note(error)
+            raise
+        self._counters.add("accepted", count=len(events))
+
+    def _check_acceptor(self) -> None:
+        if refusal := self._acceptor.refusal():
             raise self.refusals.note(NotAccepted(f"events cannot be stored now: {refusal}"))
+
+    async def _process(
+        self, message: Message, arrived: int, own_hosts: tuple[str, ...], visitor: Visitor | None
+    ) -> tuple[Reply, Event]:
+        """Enrich and handle one message; returns the reply and the encoded event."""
         table = self.table
         data = message["data"]
         if not table.plan.fields.isdisjoint(data):
             self._drop_reserved(data, table.plan)
-        trace = Trace(message["time"])
+        trace = Trace(arrived)
         for service in await self._enricher.enrich(message, table.plan, trace):
             self._counters.add("enricher_timeouts", service)
         td = message.get("td")
@@ -96,13 +144,7 @@ class Pipeline:
         else:
             trace.handler = target.service
             answer = await self._call(target, message)
-        try:
-            await self._acceptor.accept(encode(message), trace.encode())
-        except NotAccepted as error:
-            self.refusals.note(error)
-            raise
-        self._counters.add("accepted")
-        return answer
+        return answer, (encode(message), trace.encode())
 
     def _drop_reserved(self, data: Message, plan: EnrichPlan) -> None:
         """Drop what only enrichers say: else listeners would believe that what a client says of itself was looked up.

@@ -58,6 +58,10 @@ class RouteTable:
         """Return the handler of a key (a remote one, or a built-in's name), and the longest known prefix of the key."""
         return self._found(key) if len(key) <= _MAX_CACHED_LENGTH else self._walk(key)
 
+    def serves(self, service: str) -> bool:
+        """Return whether there is a handler for events of a service, by the name that clients use."""
+        return f"{KEY_PREFIX}.{service}" in self._nodes
+
     def _walk(self, key: str) -> tuple[Remote | str | None, str]:
         target: Remote | str | None = None
         known = KEY_PREFIX

@@ -9,6 +9,7 @@ straight into the stream again.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import hiredis
@@ -22,7 +23,7 @@ from front.storage.journal.writer import Segment
 from front.storage.recovery import Given, Recovery
 from front.storage.redis_persistence import RedisPersistence, remedy
 from front.storage.replay import UNSURE, Replayer, marked
-from front.storage.stream_acceptor import Acceptor
+from front.storage.stream_acceptor import Acceptor, Event
 
 _DRAIN_BELOW = 2000
 """When fewer events than this are left, new ones wait for them instead of queueing behind on the disk."""
@@ -104,12 +105,32 @@ class JournalAcceptor:
                 try:
                     return await self._stream.accept(payload, trace)
                 except NotAccepted as error:
-                    reason = str(error.__cause__ or error)
-                    self._start_journaling(reason, lost=not reason.startswith("OOM"))
-                    if not isinstance(error.__cause__, RedisReplyError | hiredis.ReplyError):
-                        trace = marked(trace, UNSURE)  # Redis may have received it nevertheless
+                    if self._fall_back(error):
+                        trace = marked(trace, UNSURE)
         await self.journal.append(payload, trace)
         return None
+
+    async def accept_all(self, events: Sequence[Event]) -> Any:
+        """Wait until all are in the stream or on the disk. NotAccepted if neither accepts them."""
+        if not self._writes_allowed.is_set():
+            await self._writes_allowed.wait()
+        if not self._journaling:
+            if away := self._stream.refusal():
+                self._start_journaling(away, lost=not self._link.connected)
+            else:
+                try:
+                    return await self._stream.accept_all(events)
+                except NotAccepted as error:
+                    if self._fall_back(error):
+                        events = [(payload, marked(trace, UNSURE)) for payload, trace in events]
+        await self.journal.append_all(events)
+        return None
+
+    def _fall_back(self, error: NotAccepted) -> bool:
+        """Let events go to the journal; returns whether Redis may have received the refused ones nevertheless."""
+        reason = str(error.__cause__ or error)
+        self._start_journaling(reason, lost=not reason.startswith("OOM"))
+        return not isinstance(error.__cause__, RedisReplyError | hiredis.ReplyError)
 
     def refusal(self) -> str:
         """Return why events cannot be accepted now; empty when they can."""

@@ -63,6 +63,12 @@ class _Known(msgspec.Struct):
     time: int = 0
 
 
+class _Arrival(msgspec.Struct):
+    """What of a trace is needed: an event's own `time` may be that of the client's clock."""
+
+    at: int = 0
+
+
 class Batch(NamedTuple):
     """Events that go in one step: from one place of the segment to another."""
 
@@ -131,11 +137,15 @@ class Replayer:
 
     async def _without_those_that_came(self, entries: list[Entry]) -> list[Entry]:
         """Drop events that are in the stream: the confirmation was lost, or Redis did not lose them after all."""
-        unsure = {known.id: known for entry in entries if _in_doubt(entry) and (known := _known(entry.payload))}
+        unsure = {
+            known.id: max(_arrival(entry.trace), known.time)
+            for entry in entries
+            if _in_doubt(entry) and (known := _known(entry.payload))
+        }
         if not unsure:
             return entries
         there: set[str] = set()
-        times = [known.time for known in unsure.values()]
+        times = unsure.values()
         after, last = str(max(0, min(times) - _CLOCK_SKEW_MS)), str(max(times) + _MAX_DELAY_MS)
         for _ in range(_MAX_SCANNED // _SCAN_PAGE):
             rows = await self._link.command("XRANGE", EVENTS_STREAM, after, last, "COUNT", _SCAN_PAGE)
@@ -164,6 +174,13 @@ def _known(payload: bytes) -> _Known | None:
     except DecodingError:
         return None
     return known if known.id else None
+
+
+def _arrival(trace: bytes) -> int:
+    try:
+        return decode(trace, _Arrival).at
+    except DecodingError:
+        return 0
 
 
 def next_batch(entries: list[Entry], at: int) -> Batch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 import hiredis
@@ -19,8 +19,11 @@ Event = tuple[bytes, bytes]
 """An encoded message and its trace."""
 
 _APPEND = b"$4\r\nXADD\r\n$%d\r\n%b\r\n$1\r\n*\r\n$5\r\nevent\r\n" % (len(EVENTS_STREAM), EVENTS_STREAM.encode())
+_NO_EVENT: Event = (b"", b"")
 _PLAIN = b"*5\r\n" + _APPEND
 _TRACED = b"*7\r\n" + _APPEND
+_MULTI = b"*1\r\n$5\r\nMULTI\r\n"
+_EXEC = b"*1\r\n$4\r\nEXEC\r\n"
 _ASK_LISTENERS = b"*3\r\n$6\r\nPUBSUB\r\n$6\r\nNUMSUB\r\n$%d\r\n%b\r\n" % (len(BROADCAST), BROADCAST.encode())
 
 
@@ -33,6 +36,9 @@ class Acceptor(Protocol):
         `payload` is the event, `trace` what happened to it on its way, both a JSON object.
         """
 
+    def accept_all(self, events: Sequence[Event]) -> Awaitable[Any]:
+        """Wait until all of several events are safe; NotAccepted when they are not: then none is stored."""
+
     def refusal(self) -> str:
         """Return why events cannot be accepted now; empty when they can."""
 
@@ -44,9 +50,11 @@ class StreamAcceptor:
     `broadcast`. Redis answers it after appending the events, so a subscriber misses none; without subscribers, no
     event is sent twice.
 
+    Events of one request are appended in a transaction: all of them, or none.
+
     Nothing is trimmed here: that would drop events of listeners that are behind (`front.storage.retention`).
 
-    Commands of Redis: XADD, PUBSUB NUMSUB, PUBLISH.
+    Commands of Redis: XADD, MULTI, EXEC, PUBSUB NUMSUB, PUBLISH.
     """
 
     def __init__(
@@ -63,21 +71,26 @@ class StreamAcceptor:
         """Append; the future has the entry's id once Redis has said so, or NotAccepted after the time limit."""
         turn = self._turn
         if turn is None:
-            turn = self._turn = _Turn(self._link, self._timeout, self._unwritten)
-            asyncio.get_running_loop().call_soon(self._end_turn)
-        if trace:
-            command = b"%b$%d\r\n%b\r\n$5\r\ntrace\r\n$%d\r\n%b\r\n" % (
-                _TRACED, len(payload), payload, len(trace), trace,
-            )  # fmt: skip
-        else:
-            command = b"%b$%d\r\n%b\r\n" % (_PLAIN, len(payload), payload)
-        return turn.add(command, (payload, trace))
+            turn = self._begin_turn()
+        return turn.add(_append(payload, trace), (payload, trace))
+
+    def accept_all(self, events: Sequence[Event]) -> asyncio.Future[Any]:
+        """Append all of them or none; the future has the entries' ids, or NotAccepted after the time limit."""
+        turn = self._turn
+        if turn is None:
+            turn = self._begin_turn()
+        return turn.add_all([_append(payload, trace) for payload, trace in events], events)
 
     def refusal(self) -> str:
         """Return why events cannot be accepted now; empty when they can."""
         if not self._link.connected:
             return "there is no connection to Redis"
         return self._redis.full or (self._unwritten.full if self._unwritten is not None else "")
+
+    def _begin_turn(self) -> _Turn:
+        turn = self._turn = _Turn(self._link, self._timeout, self._unwritten)
+        asyncio.get_running_loop().call_soon(self._end_turn)
+        return turn
 
     def _end_turn(self) -> None:
         turn, self._turn = self._turn, None
@@ -89,8 +102,8 @@ class _Turn:
     """The events of one turn of the event loop, on their way to Redis."""
 
     __slots__ = (
-        "_accepted", "_answered", "_commands", "_events", "_futures", "_link", "_loop", "_timeout", "_timer",
-        "_unwritten",
+        "_accepted", "_answered", "_commands", "_events", "_futures", "_link", "_loop", "_queue_error", "_queued",
+        "_timeout", "_timer", "_transactions", "_unwritten",
     )  # fmt: skip
 
     def __init__(self, link: RedisLink, timeout: float, unwritten: Unpersisted[Any] | None) -> None:
@@ -103,6 +116,11 @@ class _Turn:
         self._futures: list[asyncio.Future[Any]] = []
         self._accepted: list[Event] = []
         self._answered = 0
+        self._queued: asyncio.Future[Any] | None = None
+        """Stands for each command of a transaction: only the reply to its EXEC counts."""
+        self._queue_error: Any = None
+        """Why Redis did not queue a command: EXEC says only that there was an error."""
+        self._transactions: dict[int, Sequence[Event]] = {}
         # The connection notices a silent Redis only once its oldest command is overdue; a client should not wait for
         # that.
         self._timer = self._loop.call_later(timeout, self._give_up)
@@ -113,6 +131,18 @@ class _Turn:
         self._commands.append(command)
         self._events.append(event)
         self._futures.append(future)
+        return future
+
+    def add_all(self, commands: list[bytes], events: Sequence[Event]) -> asyncio.Future[Any]:
+        """Take a transaction along; the future ends with the reply to its EXEC."""
+        if self._queued is None:
+            self._queued = self._loop.create_future()
+            self._queued.set_result(None)
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._commands += [_MULTI, *commands, _EXEC]
+        self._futures += [*[self._queued] * (len(commands) + 1), future]
+        self._events += [_NO_EVENT] * (len(commands) + 2)
+        self._transactions[len(self._futures) - 1] = events
         return future
 
     def end(self) -> int:
@@ -127,7 +157,7 @@ class _Turn:
         return len(packed)
 
     def _on_reply(self, reply: Any) -> None:
-        """Take the replies in their order: one for each event, then the number of listeners."""
+        """Take the replies in their order: one for each command, then the number of listeners."""
         number = self._answered
         self._answered += 1
         if number == len(self._futures):
@@ -135,14 +165,32 @@ class _Turn:
             return
         future = self._futures[number]
         if type(reply) is not bytes:
-            if not future.done():
-                future.set_exception(_refused(reply))
+            self._on_other_reply(number, future, reply)
             return
         if not future.done():
             future.set_result(reply)
         elif not future.cancelled():
             return  # given up: it is in the journal, whose replay finds and publishes it
         self._accepted.append(self._events[number])
+
+    def _on_other_reply(self, number: int, future: asyncio.Future[Any], reply: Any) -> None:
+        """Take the reply to an EXEC, or an error."""
+        if future is self._queued:
+            self._queue_error = self._queue_error or reply
+            return
+        events = self._transactions.get(number, ())
+        error = next((one for one in reply if type(one) is not bytes), None) if isinstance(reply, list) else reply
+        if events:
+            error, self._queue_error = self._queue_error or error, None
+        if error is not None:
+            if not future.done():
+                future.set_exception(_refused(error))
+            return
+        if not future.done():
+            future.set_result(reply)
+        elif not future.cancelled():
+            return
+        self._accepted += events
 
     def _end(self, reply: Any) -> None:
         """Remember events that Redis may not have written yet, and publish them if anybody listens.
@@ -161,6 +209,15 @@ class _Turn:
         for future in self._futures:
             if not future.done():
                 future.set_exception(_refused(reason or RedisUnavailable("Redis did not store the event in time")))
+
+
+def _append(payload: bytes, trace: bytes) -> bytes:
+    """Return the command that appends an event."""
+    if trace:
+        return b"%b$%d\r\n%b\r\n$5\r\ntrace\r\n$%d\r\n%b\r\n" % (
+            _TRACED, len(payload), payload, len(trace), trace,
+        )  # fmt: skip
+    return b"%b$%d\r\n%b\r\n" % (_PLAIN, len(payload), payload)
 
 
 def _refused(reason: Any) -> NotAccepted:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from front.errors import NotAccepted
@@ -128,16 +128,23 @@ class Journal:
         Raises:
             NotAccepted: the journal is full, or has no disk.
         """
-        record = pack(payload, trace)
+        return self._append(pack(payload, trace), 1)
+
+    def append_all(self, events: Iterable[tuple[bytes, bytes]]) -> asyncio.Future[None]:
+        """Take several events, as `append` does: all of them, or none."""
+        records = [pack(payload, trace) for payload, trace in events]
+        return self._append(b"".join(records), len(records))
+
+    def _append(self, records: bytes, count: int) -> asyncio.Future[None]:
         writer = self._writer
         if writer is None:
-            self.refused += 1
+            self.refused += count
             raise NotAccepted(self.failure, _RETRY_AFTER_SECONDS)
-        if full := self._why_full(len(record)):
-            self.refused += 1
+        if full := self._why_full(len(records)):
+            self.refused += count
             raise NotAccepted(full, _RETRY_AFTER_SECONDS)
-        self.written += 1
-        return writer.append(record)
+        self.written += count
+        return writer.append(records, count)
 
     def _why_full(self, size: int) -> str:
         """Return why a record of that size does not fit; empty when it does.

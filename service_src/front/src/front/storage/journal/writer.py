@@ -82,7 +82,7 @@ class JournalWriter:
         self._segment_bytes = segment_bytes or _SEGMENT_BYTES
         self._current: tuple[Segment, int] | None = None
         self._sealed: list[Segment] = []
-        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[bytes, int, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "journal")
 
@@ -108,11 +108,11 @@ class JournalWriter:
         """Return a number for an adopted segment, after all existing ones. Thread-safe."""
         return next(self._numbers)
 
-    def append(self, record: bytes) -> asyncio.Future[None]:
-        """Write one record; the future ends when it is safe, with NotAccepted when the disk refused it."""
+    def append(self, records: bytes, count: int = 1) -> asyncio.Future[None]:
+        """Write records, in one piece; the future ends when they are safe, with NotAccepted when the disk refused."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((record, future))
-        self.waiting_bytes += len(record)
+        self._waiting.append((records, count, future))
+        self.waiting_bytes += len(records)
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write_all())
         return future
@@ -147,15 +147,16 @@ class JournalWriter:
                 batch, self._waiting = self._waiting, []
                 refusal: NotAccepted | None = None
                 try:
-                    data = b"".join([record for record, _ in batch])
-                    await loop.run_in_executor(self._thread, self._store, data, len(batch))
+                    data = b"".join([records for records, _, _ in batch])
+                    count = sum([count for _, count, _ in batch])
+                    await loop.run_in_executor(self._thread, self._store, data, count)
                     self.failure = ""
                 except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must not wait forever
                     self.failure = _refusal_of(error)
                     self._failed_at = time.monotonic()
                     refusal = NotAccepted(self.failure, _RETRY_AFTER_SECONDS)
-                for record, future in batch:
-                    self.waiting_bytes -= len(record)
+                for records, _, future in batch:
+                    self.waiting_bytes -= len(records)
                     if future.done():
                         continue  # its request was cancelled
                     if refusal is None:

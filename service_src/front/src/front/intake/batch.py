@@ -1,0 +1,114 @@
+"""Several events of one request: an array or NDJSON in the native form, or what a family's clients send."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from front.errors import BadRequest
+from front.event import message
+from front.event.client_address import normal
+from front.event.consent import consent_of, mark_objection
+from front.event.message import Message
+from front.event.url_path import EventPath
+from front.event.visitor_id import text_uid
+from front.http1.request import Request
+from front.intake.context import Intake, came_by_proxy, td_of
+from front.intake.families.family import Draft
+
+MAX_EVENTS: Final = 2000
+"""Events of one request: in progress, each takes a few kilobytes beside its own."""
+DEFAULT_PROJECT: Final = "default"
+MAX_CLOCK_SHIFT_MS: Final = 24 * 3600 * 1000
+"""An event that claims to be older gets the time of its arrival."""
+
+
+class Sender:
+    """Who sends the events of one request."""
+
+    def __init__(self, intake: Intake, request: Request, uid: Any, query: Message) -> None:
+        self._intake = intake
+        self._uid = uid
+        self._query = query
+        self._td = td_of(request, intake.addresses)
+        self._gpc = request.headers.get(b"sec-gpc") == b"1"
+        self._names_addresses = intake.addresses.trusts(request.peer) and not came_by_proxy(request)
+
+    def of_bodies(self, place: EventPath, channel: str, bodies: Sequence[Message]) -> list[Message]:
+        """Return the messages of bodies of the native form."""
+        _check_number(bodies)
+        return [self._of_body(place, channel, body, number) for number, body in enumerate(bodies)]
+
+    def of_drafts(self, drafts: Sequence[Draft]) -> list[Message]:
+        """Return the messages of what a family's client sent."""
+        _check_number(drafts)
+        return [self._of_draft(draft, number) for number, draft in enumerate(drafts)]
+
+    def _of_body(self, place: EventPath, channel: str, body: Message, number: int) -> Message:
+        query, intake = self._query, self._intake
+        service, name = message.service_and_name(place, query, body)
+        if not service or not name:
+            raise BadRequest("incomplete", f"event {number + 1} of the body has no service or no name", 404)
+        event = message.http_message(
+            _key(service, name, number), channel, service, name, place, query, body,
+            message.uid_of(query, body, self._uid, intake.flakes), dict(self._td), intake.flakes,
+        )  # fmt: skip
+        mark_objection(event, gpc=self._gpc, refused=intake.objects(consent_of(query, body)))
+        return event
+
+    def _of_draft(self, draft: Draft, number: int) -> Message:
+        flakes = self._intake.flakes
+        if not draft.name:
+            raise BadRequest("no_name", f"event {number + 1} of the body has no name")
+        key = _key(draft.service, draft.name, number)
+        flake = flakes.next()
+        arrived = flakes.event_time(flake)
+        event: Message = {
+            "key": key,
+            "channel": message.CHANNEL_HTTP,
+            "service": draft.service,
+            "name": draft.name,
+            "projectId": 0,
+            "uid": text_uid(draft.uid) or self._uid,
+            "td": self._td_of(draft),
+            "data": draft.data,
+            "id": str(flake),
+            "time": event_time(arrived, draft.ts, draft.sent_at),
+            "project": DEFAULT_PROJECT,
+        }
+        if draft.dedup:
+            event["dedup"] = draft.dedup
+        mark_objection(event, gpc=self._gpc, refused=self._intake.objects(consent_of(self._query, draft.data)))
+        return event
+
+    def _td_of(self, draft: Draft) -> Message:
+        td = dict(self._td)
+        if draft.user_agent:
+            td["ua"] = draft.user_agent
+            td.pop("ch", None)
+        if draft.ip and self._names_addresses and (ip := normal(draft.ip)):
+            td["ip"] = ip
+        return td
+
+
+def event_time(arrived: int, ts: int | None, sent_at: int | None) -> int:
+    """Return when an event happened, by our clock: its arrival less its age by the client's clock.
+
+    Without `sent_at` the client's clock is taken to be right. Nothing happens in the future, or more than a day ago.
+    """
+    if ts is None:
+        return arrived
+    age = (arrived if sent_at is None else sent_at) - ts
+    return arrived - age if 0 <= age <= MAX_CLOCK_SHIFT_MS else arrived
+
+
+def _key(service: Any, name: Any, number: int) -> str:
+    try:
+        return message.event_key(service, name)
+    except BadRequest as error:
+        raise BadRequest(error.code, f"event {number + 1} of the body: {error.reason}", error.status) from None
+
+
+def _check_number(events: Sequence[Any]) -> None:
+    if len(events) > MAX_EVENTS:
+        raise BadRequest("too_many", f"a request may have {MAX_EVENTS} events; send several requests", 413)

@@ -1,0 +1,117 @@
+"""What a family of clients is: a reader from a request to events, and the response that its clients expect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from front.errors import BadRequest
+from front.event.message import Message
+from front.intake.body import decode_json
+from front.pipeline.replies import HttpReply
+
+TRACK: Final = "track"
+"""The service of what visitors do, as the native form names it: enrichers and destinations wait for its events."""
+_SECONDS_BELOW: Final = 100_000_000_000
+"""A number below this is a time in seconds: as milliseconds it would be before 1974."""
+
+
+class Draft(NamedTuple):
+    """An event as its client described it."""
+
+    name: str
+    data: Message
+    service: str = TRACK
+    uid: str = ""
+    """Who did it; empty: the client does not say."""
+    ts: int | None = None
+    """When it happened and when it was sent, by the client's clock, in milliseconds since 1970."""
+    sent_at: int | None = None
+    dedup: str = ""
+    """The client's own id of the event."""
+    ip: str = ""
+    """The visitor's address and User-Agent, if a server sends for others."""
+    user_agent: str = ""
+
+
+class Post(NamedTuple):
+    """A request of a family's client, its body unpacked."""
+
+    path: str
+    query: Message
+    body: bytes
+    content_type: str
+    header: Callable[[bytes], str | None]
+    received: int
+
+    @property
+    def last_segment(self) -> str:
+        """The last segment of the path."""
+        return self.path.rstrip("/").rpartition("/")[2]
+
+    def json(self) -> Any:
+        """Return the body as any JSON value; BadRequest when it is none."""
+        return decode_json(self.body)
+
+    def object(self) -> Message:
+        """Return the body as a JSON object; BadRequest when it is none."""
+        return as_object(self.json(), "the body")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A family: `title` is how its documentation calls it."""
+
+    title: str
+    read: Callable[[Post], Sequence[Draft]]
+    """BadRequest when the request is not what the family's clients send."""
+    respond: Callable[[Post, Sequence[Draft]], HttpReply] = field(
+        default=lambda _post, _drafts: HttpReply(200, b'{"success":true}')
+    )
+
+
+def as_object(value: Any, what: str) -> Message:
+    """Return a JSON object; BadRequest when the value is another type."""
+    if not isinstance(value, dict):
+        raise BadRequest("not_an_object", f"{what} must be a JSON object")
+    return value
+
+
+def as_list(value: Any, what: str) -> list[Any]:
+    """Return a JSON array; BadRequest when the value is another type."""
+    if not isinstance(value, list):
+        raise BadRequest("not_a_list", f"{what} must be a JSON array")
+    return value
+
+
+def mapping(value: Any) -> Message:
+    """Return an object, or an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def text(value: Any) -> str:
+    """Return text, or a number as text; empty for anything else."""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+
+
+def without_empty(**fields: Any) -> Message:
+    """Return the fields that have a value."""
+    return {name: value for name, value in fields.items() if value not in (None, "", {}, [])}
+
+
+def milliseconds(value: Any) -> int | None:
+    """Return a time in milliseconds since 1970, from ISO 8601 text or a number; None when it is none."""
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+            return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        except (ValueError, OverflowError):
+            return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+        return None
+    return int(value * 1000) if value < _SECONDS_BELOW else int(value)

@@ -1,0 +1,68 @@
+"""Which family a request belongs to, by its method, path and content type. All others are native.
+
+A path whose first segment is the mark `band`, or a service with a handler of its own, is always native.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from front.errors import BadRequest
+from front.intake.families.family import Family
+from front.intake.families.segment import BATCH, CALLS, SEGMENT
+
+_JSON: Final = ("json", "text/plain")
+"""Browsers send JSON as text/plain, which needs no preflight request."""
+_ANY: Final = ("",)
+"""RudderStack's library says that its gzip is a form."""
+
+
+class Row(NamedTuple):
+    """A row of the table. A request has its method, its path, and one of `content` in its content type."""
+
+    method: str
+    path: str
+    """Without a slash at the end; with `*` at the end, all paths that begin so."""
+    content: tuple[str, ...]
+    family: Family | str
+    """A text: whose path it is that front does not take."""
+
+
+ROWS: Final = (
+    *(Row("POST", f"/v1/{call}", _ANY, SEGMENT) for call in (BATCH, *CALLS)),
+    Row("POST", "/v1/*", _JSON, "Segment"),
+    Row("POST", "/engage", _ANY, "Mixpanel"),
+    Row("POST", "/groups", _ANY, "Mixpanel"),
+    Row("POST", "/import", _ANY, "Mixpanel"),
+    Row("POST", "/com.snowplowanalytics.snowplow/*", _ANY, "Snowplow"),
+    Row("POST", "/g/collect", _ANY, "Google Analytics"),
+    Row("POST", "/mp/collect", _ANY, "Google Analytics"),
+)
+"""The first row that fits counts."""
+
+
+def _first_segment(path: str) -> str:
+    return path.split("/", 2)[1].rstrip("*")
+
+
+FIRST_SEGMENTS: Final = frozenset(map(_first_segment, (row.path for row in ROWS)))
+"""A path that begins with none of these is native."""
+
+
+def family_of(method: str, path: str, content_type: str) -> Family | None:
+    """Return the family of a request, None for a native one. BadRequest (404) when front does not take its path."""
+    path = path.rstrip("/")
+    for row in ROWS:
+        if row.method != method or not any(word in content_type for word in row.content):
+            continue
+        if not (path.startswith(row.path[:-1]) if row.path.endswith("*") else path == row.path):
+            continue
+        if isinstance(row.family, str):
+            raise BadRequest(
+                "unknown_path",
+                f"{path[:100]} is a path of {row.family} that front does not take; docs/send-events.md lists those "
+                "that it takes",
+                404,
+            )
+        return row.family
+    return None

@@ -1,0 +1,209 @@
+"""Which requests belong to another product's clients, and what they become."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from front.errors import BadRequest
+from front.intake.families.family import milliseconds
+from front.intake.families.segment import SEGMENT
+from front.intake.families.table import family_of
+
+JSON = "application/json"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content_type", "family"),
+    [
+        ("POST", "/v1/batch", JSON, SEGMENT),
+        ("POST", "/v1/batch/", "text/plain", SEGMENT),
+        ("POST", "/v1/track", "", SEGMENT),
+        ("GET", "/v1/track", "", None),
+        ("POST", "/v1/unknown", "", None),
+        ("POST", "/track/page", JSON, None),
+        ("POST", "/engaged", JSON, None),
+    ],
+)
+def test_the_table_tells_families_apart(method: str, path: str, content_type: str, family: Any) -> None:
+    assert family_of(method, path, content_type) is family
+
+
+@pytest.mark.parametrize(
+    ("path", "whose"),
+    [("/v1/import", "Segment"), ("/engage", "Mixpanel"), ("/com.snowplowanalytics.snowplow/tp2", "Snowplow")],
+)
+def test_a_path_that_front_does_not_take_is_refused_by_name(path: str, whose: str) -> None:
+    with pytest.raises(BadRequest, match=whose) as refusal:
+        family_of("POST", path, JSON)
+    assert (refusal.value.status, refusal.value.code) == (404, "unknown_path")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2026-11-27T17:20:00.250Z", 1_795_800_000_250),
+        ("2026-11-27T18:20:00.25+01:00", 1_795_800_000_250),
+        ("2026-11-27T17:20:00.250", 1_795_800_000_250),
+        (1_795_800_000_250, 1_795_800_000_250),
+        (1_795_800_000.25, 1_795_800_000_250),
+        ("yesterday", None), ("2026-13-01", None), (True, None), (-5, None), ([], None), (None, None),
+    ],
+)  # fmt: skip
+def test_times_are_read_as_clients_write_them(value: Any, expected: int | None) -> None:
+    assert milliseconds(value) == expected
+
+
+class Client:
+    """Posts to front, and reads what came into the stream."""
+
+    def __init__(self, url: str, peers: Any) -> None:
+        self.url = url
+        self.peers = peers
+
+    async def post(self, path: str, body: Any, content_type: str = JSON, **headers: str) -> tuple[int, Any]:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        async with (
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
+            http.post(f"{self.url}{path}", data=raw, headers={"Content-Type": content_type, **headers}) as answer,
+        ):
+            self.headers = answer.headers
+            text = await answer.text()
+            return answer.status, json.loads(text) if answer.content_type == JSON else text
+
+    async def events(self) -> list[dict[str, Any]]:
+        return [json.loads(fields[b"event"]) for _, fields in await self.peers.redis.xrange("events")]
+
+
+@pytest.fixture
+def client(front: Any, peers: Any) -> Client:
+    return Client(front.url, peers)
+
+
+async def test_a_segment_call_is_an_event_of_the_sdks_form(client: Client) -> None:
+    """Its context goes where the browser SDK puts such things; the address is never stored as it came."""
+    call = {
+        "userId": "u-1", "anonymousId": "a-1", "messageId": "m-1", "event": "Order Completed",
+        "properties": {"total": 12.5}, "integrations": {"All": True},
+        "context": {
+            "ip": "2.125.160.216", "userAgent": "Their browser", "library": {"name": "x", "version": "1.2"},
+            "page": {"url": "https://a.example/?b=1", "referrer": "https://r.example/", "title": "A"},
+            "campaign": {"name": "spring", "source": "mail"}, "traits": {"plan": "pro"}, "locale": "en-GB",
+        },
+    }  # fmt: skip
+    basic = base64.b64encode(b"any:").decode()
+    assert await client.post("/v1/track", call, Authorization=f"Basic {basic}") == (200, {"success": True})
+    (event,) = await client.events()
+    assert "Set-Cookie" not in client.headers
+    data = event["data"]
+    assert data.pop("fpid")
+    assert data == {
+        "call": "track",
+        "data": {"total": 12.5},
+        "user": {"id": "u-1", "anonymousId": "a-1", "traits": {"plan": "pro"}},
+        "page": {"url": "https://a.example/?b=1", "title": "A", "ref": "https://r.example/"},
+        "sess": {"hasMarks": True, "marks": {"utm_campaign": "spring", "utm_source": "mail"}},
+        "lib": {"id": "x", "sv": "1.2"},
+        "context": {"locale": "en-GB"},
+        "integrations": {"All": True},
+    }
+    assert event["td"] == {"ip": "2.125.160.0", "ua": "Their browser"}
+    assert (event["uid"], event["dedup"], event["project"]) == ("u-1", "m-1", "default")
+    assert list(event)[:10] == [
+        "key", "channel", "service", "name", "projectId", "uid", "td", "data", "id", "time",
+    ]  # fmt: skip
+
+
+async def test_an_address_in_a_call_counts_only_from_near_hosts(client: Client) -> None:
+    """Through a proxy anybody could claim to be somewhere else."""
+    call = {"userId": "u-1", "event": "x", "context": {"ip": "2.125.160.216"}}
+    await client.post("/v1/track", call, **{"X-Real-IP": "81.2.69.142"})
+    await client.post("/v1/track", {**call, "context": {"ip": "not an address"}})
+    assert [event["td"]["ip"] for event in await client.events()] == ["81.2.69.0", "127.0.0.0"]
+
+
+async def test_a_batch_is_stored_in_its_order(client: Client) -> None:
+    """The batch's context holds for each call that has none; an empty batch is a success."""
+    batch = {
+        "context": {"locale": "fr"},
+        "batch": [
+            {"type": "identify", "userId": "u-1", "traits": {"plan": "pro"}},
+            {"type": "track", "event": "a.b", "anonymousId": "a" * 129},
+            {"type": "screen", "name": "S", "context": {"locale": "de"}, "userId": 7},
+        ],
+    }
+    raw = gzip.compress(json.dumps(batch).encode())
+    assert (await client.post("/v1/batch", raw, **{"Content-Encoding": "gzip"}))[0] == 200
+    assert (await client.post("/v1/batch", {"batch": []})) == (200, {"success": True})
+    events = await client.events()
+    assert [event["key"] for event in events] == [f"in.gen.track.{name}" for name in ("identify", "a.b", "screen")]
+    assert [event["data"]["context"] for event in events] == [{"locale": "fr"}, {"locale": "fr"}, {"locale": "de"}]
+    assert (events[0]["uid"], events[2]["uid"]) == ("u-1", "7")
+    assert events[1]["uid"].isdigit()  # an id that is too long is none
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        ("/v1/batch", [], "not_an_object"),
+        ("/v1/batch", {}, "not_a_list"),
+        ("/v1/batch", {"batch": [{"type": "track", "event": "a"}, 5]}, "not_an_object"),
+        ("/v1/batch", {"batch": [{"type": "track", "event": "a"}, {"type": "fly"}]}, "unknown_call"),
+        ("/v1/batch", {"batch": [{"type": "track", "event": "a"}, {"type": ["track"]}]}, "unknown_call"),
+        ("/v1/track", {"event": {}}, "no_name"),
+        ("/v1/track", {"event": "x" * 257}, "long_name"),
+        ("/v1/track", b"{", "malformed_json"),
+        ("/v1/track", b'{"event":"a","properties":' + b"[" * 101 + b"]" * 101 + b"}", "nested_json"),
+        ("/v1/nothing", {}, "unknown_path"),
+    ],
+)
+async def test_what_a_family_does_not_send_is_refused_whole(client: Client, path: str, body: Any, code: str) -> None:
+    status, answer = await client.post(path, body)
+    assert (status, answer["code"]) == (404 if code == "unknown_path" else 400, code)
+    assert answer["reason"]
+    assert await client.events() == []
+
+
+ODD = {"context": 5, "traits": [], "properties": "x", "integrations": None, "timestamp": {}, "messageId": {"a": 1},
+       "userId": True, "sentAt": "x"}  # fmt: skip
+
+
+async def test_fields_of_the_wrong_type_are_left_out(client: Client) -> None:
+    """A name is enough for an event."""
+    assert (await client.post("/v1/track", {"event": "a", **ODD}))[0] == 200
+    (event,) = await client.events()
+    assert (event["name"], "dedup" in event, event["uid"].isdigit()) == ("a", False, True)
+
+
+async def test_broken_text_is_repaired(client: Client) -> None:
+    assert (await client.post("/v1/track", b'{"event":"\\ud83d","userId":"\xff"}'))[0] == 200
+    (event,) = await client.events()
+    assert (event["name"], event["uid"]) == ("�", "�")
+
+
+async def test_a_compressed_bomb_is_refused(client: Client) -> None:
+    raw = gzip.compress(b" " * 3_000_000)
+    assert (await client.post("/v1/batch", raw, **{"Content-Encoding": "gzip"}))[0] == 413
+
+
+async def test_a_service_of_that_name_has_its_requests_to_itself(client: Client) -> None:
+    """So has the mark `band`: what was native stays native."""
+    seen = await client.peers.service("v1", lambda _: {"mine": True})
+    assert json.loads((await client.post("/band/v1/track", {"event": "a"}))[1])["native__"] is True
+    await client.peers.register({"method": "*", "role": "handler", "options": {}, "service": "v1"})
+    assert await client.post("/v1/track", {"event": "a"}) == (200, {"mine": True})
+    assert seen[0]["params"]["key"] == "in.gen.v1.track"
+
+
+async def test_objections_are_marked_event_by_event(client: Client) -> None:
+    calls = [
+        {"type": "track", "event": "a", "userId": "u", "properties": {"consent": said}} for said in ("no", "yes", None)
+    ]
+    assert (await client.post("/v1/batch", {"batch": calls}))[0] == 200
+    assert (await client.post("/v1/track", calls[1], **{"Sec-GPC": "1"}))[0] == 200
+    assert [event.get("privacy") for event in await client.events()] == [["consent"], None, None, ["gpc"]]

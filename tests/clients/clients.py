@@ -1,0 +1,56 @@
+"""A front and a Redis of their own, and the programs of clients as they are published."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import redis as redis_py
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+PYTHON = ROOT / ".venv-clients" / "bin" / "python"
+_found = importlib.util.spec_from_file_location("front_stage", ROOT / "service_src/front/tests/conftest.py")
+stage = importlib.util.module_from_spec(_found)
+_found.loader.exec_module(stage)
+
+
+class Platform:
+    """Redis with its file, front with its journal, and what came into the stream."""
+
+    def __init__(self, folder: Path) -> None:
+        self.redis = stage.RedisServer(folder, "--appendonly", "yes")
+        (folder / "front").mkdir()
+        self.front = stage.FrontProcess(folder / "front", self.redis.dsn, JOURNAL_DIR=str(folder / "journal"))
+        self.url = self.front.url
+        self.stream = redis_py.Redis.from_url(self.redis.dsn)
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return what came since the last call."""
+        found = [json.loads(fields[b"event"]) for _, fields in self.stream.xrange("events")]
+        self.stream.delete("events")
+        return found
+
+    def stop(self) -> None:
+        self.front.stop()
+        self.redis.stop()
+
+
+def start_client(script: str, *words: str) -> subprocess.Popen[str]:
+    """Start a client's program: `segment.cjs`, or one in Python."""
+    program = [str(PYTHON)] if script.endswith(".py") else ["node"]
+    env = {"PATH": os.environ["PATH"], "NODE_NO_WARNINGS": "1"}
+    return subprocess.Popen(
+        [*program, str(HERE / script), *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(client: subprocess.Popen[str], seconds: float = 90.0) -> str:
+    """Wait until a client has reported success; returns what it printed."""
+    said, _ = client.communicate(timeout=seconds)
+    assert client.returncode == 0, said
+    return said
