@@ -90,11 +90,11 @@ others:
   returned: always
 """
 
-import json
 import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rockstat.band.plugins.module_utils import record
 from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError, inspect_all, version
 
 # What the roles build under their default names, and the name of the original's image.
@@ -232,15 +232,6 @@ def bytes_of(path: str) -> int:
     )
 
 
-def packages_of(record: str) -> list[str]:
-    """Return the packages on record."""
-    try:
-        with open(record, encoding="utf-8") as file:
-            return sorted(json.load(file)["packages"])
-    except FileNotFoundError:
-        return []
-
-
 def look(module: AnsibleModule) -> dict[str, Any]:
     """Return everything of ours, as this module does; raises DockerError."""
     args = module.params
@@ -252,7 +243,7 @@ def look(module: AnsibleModule) -> dict[str, Any]:
         "networks": [],
         "images": [],
         "files": [{"path": path, "bytes": bytes_of(path)} for path in args["paths"] if os.path.lexists(path)],
-        "packages": packages_of(args["record"]),
+        "packages": sorted(record.read(args["record"], "packages")),
     }
     if result["docker"]:
         containers = inspect_all("container", "--all", "--no-trunc")

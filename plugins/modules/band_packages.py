@@ -85,13 +85,13 @@ kept:
   returned: state is absent
 """
 
-import json
 import os
 import tempfile
 import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rockstat.band.plugins.module_utils import record
 
 LISTS = "/var/lib/apt/lists"
 LISTS_FRESH = 3600.0
@@ -195,33 +195,15 @@ class Apt:
         return code, out, err
 
 
-class Record:
-    """What was installed, name by name with the version."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def read(self) -> dict[str, str]:
-        """Return the packages on record; none where there is no record."""
-        try:
-            with open(self._path, encoding="utf-8") as file:
-                return dict(json.load(file)["packages"])
-        except FileNotFoundError:
-            return {}
-
-    def write(self, packages: dict[str, str]) -> None:
-        """Replace the record whole, or remove it when nothing is left."""
-        if not packages:
-            if os.path.exists(self._path):
-                os.unlink(self._path)
-            return
-        folder = os.path.dirname(self._path)
+def write_record(path: str, packages: dict[str, str]) -> None:
+    """Replace the record of packages, or remove it when nothing is left."""
+    if packages:
+        folder = os.path.dirname(path)
         os.makedirs(os.path.dirname(folder), mode=0o755, exist_ok=True)
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        with open(f"{self._path}.new", "w", encoding="utf-8") as file:
-            json.dump({"packages": packages}, file, indent=1, sort_keys=True)
-            file.write("\n")
-        os.replace(f"{self._path}.new", self._path)
+        record.write(path, "packages", packages)
+    elif os.path.exists(path):
+        os.unlink(path)
 
 
 def _field(paragraph: str, name: str) -> str:
@@ -236,9 +218,9 @@ def _lists_are_fresh() -> bool:
         return False
 
 
-def ensure_present(module: AnsibleModule, apt: Apt, record: Record) -> dict[str, Any]:
+def ensure_present(module: AnsibleModule, apt: Apt) -> dict[str, Any]:
     """Install what is missing and write it down, also when apt fails half way."""
-    before = apt.installed()
+    before, path = apt.installed(), module.params["record"]
     missing = [name for name in module.params["names"] if name not in before]
     if not missing or module.check_mode:
         return {"changed": bool(missing), "installed": missing}
@@ -248,20 +230,21 @@ def ensure_present(module: AnsibleModule, apt: Apt, record: Record) -> dict[str,
     finally:
         new = {name: version for name, version in apt.installed().items() if name not in before}
         if new:
-            record.write({**record.read(), **new})
+            write_record(path, {**record.read(path, "packages"), **new})
     return {"changed": bool(new), "installed": sorted(new)}
 
 
-def ensure_absent(module: AnsibleModule, apt: Apt, record: Record) -> dict[str, Any]:
+def ensure_absent(module: AnsibleModule, apt: Apt) -> dict[str, Any]:
     """Remove what stands in the record, and is still there, and is needed by nothing else."""
-    packages = record.read()
+    path = module.params["record"]
+    packages = record.read(path, "packages")
     there = sorted(set(packages) & set(apt.installed()))
     removable = apt.removable(there, module.params["keep"]) if there else []
     kept = sorted(set(there) - set(removable))
     if removable and not module.check_mode:
         apt.purge(removable)
     if packages and not module.check_mode:
-        record.write({name: packages[name] for name in kept})
+        write_record(path, {name: packages[name] for name in kept})
     return {"changed": bool(removable), "removed": removable, "kept": kept}
 
 
@@ -297,7 +280,7 @@ def main() -> None:
             msg=f"This host has no apt-get. Install the equivalents of Debian's {names} with its own package manager."
         )
     ensure = ensure_present if module.params["state"] == "present" else ensure_absent
-    module.exit_json(**ensure(module, Apt(module), Record(module.params["record"])))
+    module.exit_json(**ensure(module, Apt(module)))
 
 
 if __name__ == "__main__":

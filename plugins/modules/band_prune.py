@@ -93,7 +93,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError, connection_spec
 from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import run
-from ansible_collections.rockstat.band.plugins.module_utils.named import DEMO, INVENTORY, read, write
+from ansible_collections.rockstat.band.plugins.module_utils.record import DEMO, INVENTORY, read, write
 
 
 class Prune:
@@ -114,7 +114,7 @@ class Prune:
         # What announces itself and runs elsewhere is nobody's to remove here.
         states = {name: row for name, row in told.items() if row.get("state") != "external"}
         loose: dict[str, Any] = self._director.get("/prune", timeout=self._timeout)
-        named = read(self._record) if self._record else dict.fromkeys(states, INVENTORY)
+        named = read(self._record, "services") if self._record else dict.fromkeys(states, INVENTORY)
         rest = {name: "" if name in self._also else named.get(name, "by_hand") for name in set(states) - self._keep}
         return {
             "services": sorted(name for name, whose in rest.items() if whose in ("", INVENTORY)),
@@ -130,7 +130,8 @@ class Prune:
         for name in found["services"]:
             self._director.post(f"/rm/{name}", timeout=self._timeout)
         if self._record:
-            write(self._record, {k: v for k, v in read(self._record).items() if k not in found["services"]})
+            left = {k: v for k, v in read(self._record, "services").items() if k not in found["services"]}
+            write(self._record, "services", left)
         self._director.post("/prune?apply=1", timeout=self._timeout)
         for image in self._old_core_images():
             run("image", "rm", image)

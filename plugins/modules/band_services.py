@@ -129,7 +129,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError, connection_spec
-from ansible_collections.rockstat.band.plugins.module_utils.named import DEMO, INVENTORY, read, write
+from ansible_collections.rockstat.band.plugins.module_utils.record import DEMO, INVENTORY, read, write
 from ansible_collections.rockstat.band.plugins.module_utils.service import (
     Service,
     explained,
@@ -171,13 +171,13 @@ class Services:
         path = self._args["record"]
         if not path or self._module.check_mode:
             return
-        named = read(path)
+        named = read(path, "services")
         for entry in self._args["services"]:
             if entry["state"] == "absent":
                 named.pop(entry["name"], None)
             else:
                 named[entry["name"]] = DEMO if entry["name"] in self._args["demo"] else INVENTORY
-        write(path, named)
+        write(path, "services", named)
 
     def result(self) -> dict[str, Any]:
         """Return what was done."""

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "collections"))
 
-from ansible_collections.rockstat.band.plugins.module_utils import archive, bundle, manifest  # noqa: E402
+from ansible_collections.rockstat.band.plugins.module_utils import archive, bundle, manifest, record  # noqa: E402
 from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import Answer  # noqa: E402
 from ansible_collections.rockstat.band.plugins.modules import (  # noqa: E402
     band_backup,
@@ -321,10 +321,10 @@ def test_an_image_that_somebody_built_on_one_of_ours_is_theirs() -> None:
 
 def test_the_record_of_packages_is_added_to_and_goes_when_it_is_empty(tmp_path: Path) -> None:
     """A record that was never written is empty; an empty one leaves no file."""
-    record = band_packages.Record(str(tmp_path / "home" / "etc" / "packages.json"))
-    assert record.read() == {}
-    record.write({"docker.io": "26"})
-    assert record.read() == {"docker.io": "26"}
+    path = str(tmp_path / "home" / "etc" / "packages.json")
+    assert record.read(path, "packages") == {}
+    band_packages.write_record(path, {"docker.io": "26"})
+    assert record.read(path, "packages") == {"docker.io": "26"}
     assert (tmp_path / "home" / "etc").stat().st_mode & 0o777 == 0o700
-    record.write({})
-    assert not (tmp_path / "home" / "etc" / "packages.json").exists()
+    band_packages.write_record(path, {})
+    assert not Path(path).exists()
