@@ -27,8 +27,14 @@ export interface SchemaIssue {
 /** What a schema makes of a value that fits. */
 export type OutputOf<S extends StandardSchema> = NonNullable<S["~standard"]["types"]>["output"];
 
+/** What the client sent, with what each enricher added under its own name. */
+export interface EventData {
+  page?: { url?: string; ref?: string; title?: string; [field: string]: any };
+  [field: string]: any;
+}
+
 /** An event as front hands it to handlers and listeners. */
-export interface BandEvent {
+export interface BandEvent<Data = EventData> {
   key: string;
   channel: string;
   service: string;
@@ -37,7 +43,7 @@ export interface BandEvent {
   project?: string;
   uid: string;
   td: { ip?: string; ua?: string; ref?: string; host?: string; [field: string]: any };
-  data: { page?: { url?: string; ref?: string; title?: string; [field: string]: any }; [field: string]: any };
+  data: Data;
   id: string;
   time: number;
   privacy?: string[];
@@ -106,6 +112,8 @@ export interface ListenerOptions extends MethodOptions {
   group?: string;
   /** Dotted prefixes of the keys of events that it wants (`in.gen.track`); others are acknowledged without a call. Left out: all. */
   keys?: string[];
+  /** Reads each event's `data`, and types it. An event with other data becomes a dead letter. The director's `/asyncapi.json` shows it. */
+  data?: StandardSchema;
   /** 0: one event a call. N: a list of at most N events. */
   batch?: number;
   /** Seconds to wait for a batch to fill after its first event. */
@@ -152,6 +160,14 @@ export interface Expose {
   enricher: <V extends string, P extends Record<string, V>>(options: EnricherOptions<P>, func: Method<PropsOf<P>>) => void;
   /** Takes events away. Returning acknowledges what was given; throwing has it delivered again: see also Retry and Reject. */
   listener: {
+    <S extends StandardSchema>(
+      options: ListenerOptions & { data: S; batch: number },
+      func: (events: BandEvent<OutputOf<S>>[], context: ListenContext) => unknown,
+    ): void;
+    <S extends StandardSchema>(
+      options: ListenerOptions & { data: S; batch?: undefined },
+      func: (event: BandEvent<OutputOf<S>>, context: ListenContext) => unknown,
+    ): void;
     (options: ListenerOptions & { batch: number }, func: (events: BandEvent[], context: ListenContext) => unknown): void;
     (options: ListenerOptions & { batch?: undefined }, func: (event: BandEvent, context: ListenContext) => unknown): void;
     (func: (event: BandEvent, context: ListenContext) => unknown): void;

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { hostname } from "node:os";
 import { after, afterEach, before, test } from "node:test";
+import { z } from "zod";
 import { Reject } from "../lib/errors";
 import { Service } from "../lib/service/service";
 import type { ListenerOptions } from "../lib/types";
@@ -388,4 +389,31 @@ test("where the director grants calls, nobody else is answered", async () => {
   await grant('{"params":{"limit":1},"method":"dead_letters"}');
   assert.equal((await lab.call("sink", "dead_letters", { limit: 1 })).result.count, 1);
   assert.match((await lab.call("sink", "dead_letters", { limit: 1 })).error.data.message, refused);
+});
+
+test("a listener with a schema of data gets what it made of it; an event with other data is a dead letter at once", async () => {
+  const Sale = z.object({ price: z.coerce.number(), currency: z.string().default("EUR") });
+  await accept({ key: "a", data: { price: "2" } }, { key: "b", data: { price: "much" } }, { key: "c" }, { key: "d", data: { price: 4, currency: "GBP" } });
+  const got: unknown[] = [];
+  const service = await listener({ data: Sale, name: "sale" }, (event) => void got.push(event));
+  await until(() => got.length === 2);
+  assert.deepEqual(got, [
+    { key: "a", data: { price: 2, currency: "EUR" } },
+    { key: "d", data: { price: 4, currency: "GBP" } },
+  ]);
+  const reasons = async () => (await ask("XRANGE", "dead:sink", "-", "+")).map(([, fields]: any) => fields[3]);
+  await until(reasons, (found) => found.length === 2);
+  assert.match((await reasons())[0], /^the event does not match its type: data\.price: /);
+  assert.match((await reasons())[1], /^the event does not match its type: data: /);
+  assert.equal(service.metrics.failures.check(), null);
+  assert.match(service.metrics.render(), /outcome="invalid_params"\} 2/);
+  const lab = await bed.peer("lab");
+  assert.equal((await lab.call("sink", "sale", { data: { price: "x" } })).error.code, -32602);
+  await bed.clear();
+  const prices: number[] = [];
+  await bed.service("lake", ({ expose }) => expose.listener({ data: Sale, batch: 10 }, (events) => void prices.push(...events.map(({ data }) => data.price))), {
+    events_from: "0",
+  });
+  await until(() => prices.length === 2);
+  await until(async () => (await ask("XLEN", "dead:lake")) === 2);
 });

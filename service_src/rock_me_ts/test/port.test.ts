@@ -9,6 +9,7 @@ import { response } from "../lib/compat/response";
 import { Bed } from "./support";
 
 const bed = new Bed();
+const OFFERED = ["dead_letters", "replay_dead_letters", "delete_dead_letters", "replay_events"];
 before(() => bed.startRedis());
 afterEach(() => bed.clear());
 after(() => bed.end());
@@ -101,16 +102,20 @@ test("the schemas of parameters are in __status and in the OpenAPI document", as
     expose("other", { params: v.object({ a: v.number() }) }, ({ a }) => a);
     expose("hidden", { http: false }, () => 1);
     expose.enricher({ keys: ["*"] }, () => ({}));
+    expose.listener({ name: "sink", data: z.object({ price: z.number(), tree: Tree }), description: "Stores sales." }, () => {});
   });
   const { schemas } = JSON.parse((await get(port, "/__status")).text);
-  assert.deepEqual(Object.keys(schemas.methods), ["top", "grow", "plain", "odd", "other", "hidden", "enrich"]);
+  assert.deepEqual(Object.keys(schemas.methods), ["top", "grow", "plain", "odd", "other", "hidden", "enrich", "sink"].concat(OFFERED));
   const { params, description } = schemas.methods.top;
   assert.deepEqual([description, params.properties.limit.maximum, params.properties.limit.default], ["The busiest visitors.", 100, 10]);
   for (const name of ["plain", "odd", "other"]) assert.equal(schemas.methods[name].params, undefined, name);
   const reference = schemas.methods.grow.params.properties.tree.$ref;
   assert.equal(schemas.components[reference.replace("#/components/schemas/", "")].properties.children.items.$ref, reference);
+  const { event, role } = schemas.methods.sink;
+  assert.deepEqual([role, event.required, event.properties.data.properties.price.type], ["listener", ["key", "id", "time", "data"], "number"]);
+  assert.ok(schemas.components[event.properties.data.properties.tree.$ref.replace("#/components/schemas/", "")]);
   const document = JSON.parse((await get(port, "/openapi.json")).text);
-  assert.deepEqual(Object.keys(document.paths), ["/top", "/grow", "/plain", "/odd", "/other", "/enrich", "/health"]);
+  assert.deepEqual(Object.keys(document.paths), ["/top", "/grow", "/plain", "/odd", "/other", "/enrich", "/sink", "/health"]);
   assert.deepEqual(
     document.paths["/top"].get.parameters.map((one: any) => [one.name, one.required]),
     [["limit", false]],

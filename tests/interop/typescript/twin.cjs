@@ -21,5 +21,9 @@ if (process.env.LISTEN) expose.listener({ batch: 10, maxAttempts: 1 }, async (ev
   if (events.some(({ n }) => n === 13)) throw new Error("unlucky");
   for (const { n } of events) rpc.notify("lab", "heard", { n });
 });
+if (process.env.TYPED) {
+  const { z } = require(`${process.env.ROCKME}/node_modules/zod`);
+  expose.listener({ name: "sink", description: "Stores visits.", data: z.object({ pages: z.int() }) }, () => {});
+}
 cleanup(() => process.stdout.write("cleaned\n"));
 start();

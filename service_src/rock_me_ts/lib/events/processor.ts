@@ -2,7 +2,7 @@
 
 import { Backoff } from "../backoff";
 import { ROLE_LISTENER } from "../constants";
-import { RedisError, Reject, Retry } from "../errors";
+import { InvalidParams, RedisError, Reject, Retry } from "../errors";
 import { describeThrown, logger, maskText } from "../service/logs";
 import type { Metrics } from "../service/metrics";
 import type { Exposed } from "../service/registry";
@@ -51,9 +51,10 @@ export class ListenerCall {
       await this.withinTimeout((signal) => this.exposed.func(this.exposed.batch ? events : events[0], { signal, from: "" }));
       this.count("ok", call.at);
     } catch (error) {
-      const asked = error instanceof Retry ? "retry" : error instanceof Reject ? "reject" : "";
-      this.count(asked || "error", call.at, asked ? null : { thrown: error });
-      throw error;
+      const thrown = asRejection(error);
+      const asked = thrown !== error ? "invalid_params" : error instanceof Retry ? "retry" : error instanceof Reject ? "reject" : "";
+      this.count(asked || "error", call.at, asked ? null : { thrown });
+      throw thrown;
     } finally {
       this.begun.delete(call);
       this.queue.shift()?.();
@@ -94,6 +95,12 @@ export class ListenerCall {
       this.signal.removeEventListener("abort", stop);
     }
   }
+}
+
+/** Returns the rejection that an error means: an event that a schema refuses is not given again. */
+function asRejection(error: unknown): unknown {
+  if (!(error instanceof InvalidParams && error.path)) return error;
+  return new Reject(`the event does not match its type: ${error.message}`, { cause: error });
 }
 
 /** Returns why a listener did not take what it was given, in words for an operator. */

@@ -1,5 +1,6 @@
 /** The schemas of what a service offers, where its Standard Schemas can be written as JSON Schema: for `__status` and as OpenAPI 3.1. */
 
+import type { StandardSchema } from "../types";
 import { version } from "../version";
 import { logger } from "./logs";
 import type { Exposed, Registry } from "./registry";
@@ -11,7 +12,24 @@ interface Facts {
   description: string;
   role: string | null;
   params?: JsonSchema;
+  /** Of a listener that reads the `data` of events by a schema. */
+  event?: JsonSchema;
 }
+
+/** The fields of an event beside its `data`, as Python describes them. */
+const EVENT: JsonSchema = {
+  key: { type: "string" },
+  id: { type: "string" },
+  time: { type: "integer" },
+  service: { type: "string", default: "" },
+  name: { type: "string", default: "" },
+  channel: { type: "string", default: "" },
+  uid: { anyOf: [{ type: "string" }, { type: "integer" }, { type: "null" }], default: null },
+  td: { type: "object", default: {} },
+  projectId: { anyOf: [{ type: "integer" }, { type: "number" }, { type: "string" }, { type: "null" }], default: null },
+  project: { anyOf: [{ type: "string" }, { type: "integer" }, { type: "null" }], default: null },
+  privacy: { type: "array", items: { type: "string" }, default: [] },
+};
 
 const REF = "#/components/schemas/";
 const ERROR: JsonSchema = {
@@ -57,18 +75,20 @@ function open(registry: Registry): Exposed[] {
 }
 
 function describe(exposed: Exposed, components: Record<string, JsonSchema>): Facts {
-  const params = toJsonSchema(exposed, components);
-  return { description: exposed.description ?? "", role: exposed.role ?? null, ...(params ? { params } : {}) };
+  const params = toJsonSchema(exposed.name, exposed.params, components);
+  const data = toJsonSchema(`${exposed.name}.data`, exposed.data, components);
+  const event = data && { title: "Event", type: "object", properties: { ...EVENT, data }, required: ["key", "id", "time", "data"] };
+  return { description: exposed.description ?? "", role: exposed.role ?? null, ...(params ? { params } : {}), ...(event ? { event } : {}) };
 }
 
 /** Returns what a function takes as JSON Schema; undefined where its schema's library offers none. What it refers to becomes a component. */
-function toJsonSchema({ name, params }: Exposed, components: Record<string, JsonSchema>): JsonSchema | undefined {
-  const convert = params?.["~standard"].jsonSchema?.input;
+function toJsonSchema(name: string, schema: StandardSchema | undefined, components: Record<string, JsonSchema>): JsonSchema | undefined {
+  const convert = schema?.["~standard"].jsonSchema?.input;
   if (!convert) return undefined;
   try {
-    const { $schema: _dialect, $defs = {}, ...schema } = convert({ target: "draft-2020-12" }) as JsonSchema;
+    const { $schema: _dialect, $defs = {}, ...written } = convert({ target: "draft-2020-12" }) as JsonSchema;
     const moved: Record<string, JsonSchema> = Object.fromEntries(Object.entries($defs).map(([key, one]) => [`${name}.${key}`, moveRefs(one, name)]));
-    const found = moveRefs(schema, name);
+    const found = moveRefs(written, name);
     if (JSON.stringify(found).includes(`"${REF}${name}"`)) moved[name] = found;
     Object.assign(components, moved);
     return found;
@@ -87,7 +107,7 @@ function moveRefs(value: any, name: string): any {
 }
 
 /** GET where all that is required fits into a query, and POST. */
-function operations(name: string, { params, description, role }: Facts, components: Record<string, JsonSchema>): JsonSchema {
+function operations(name: string, { event, params = event, description, role }: Facts, components: Record<string, JsonSchema>): JsonSchema {
   const { properties = {}, required = [] } = (params ? resolved(params, components) : {}) as { properties?: Record<string, JsonSchema>; required?: string[] };
   const flat = Object.entries(properties).filter(([, schema]) => isFlat(schema, components));
   const common = {

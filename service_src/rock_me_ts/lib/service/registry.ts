@@ -30,6 +30,8 @@ export interface Exposed {
   options: Record<string, unknown>;
   description?: string;
   params?: StandardSchema;
+  /** Of a listener: reads the `data` of events. */
+  data?: StandardSchema;
   takesLists?: boolean;
   cacheVersion?: () => string;
   /** Of a listener: what its consumer group is called behind the service's name; empty for the name alone. */
@@ -107,9 +109,17 @@ export function runExposed(exposed: Exposed, params: unknown, context: CallConte
   return finish(exposed.func(params, context));
 }
 
-function fitting(found: { readonly value?: unknown; readonly issues?: ReadonlyArray<SchemaIssue> | undefined }): unknown {
-  if (found.issues) throw new InvalidParams(describeIssues(found.issues), { path: pathOf(found.issues[0]) });
-  return found.value;
+/** Returns what a schema made of the value at `place`. Throws InvalidParams where it does not fit. */
+function fitting(found: { readonly value?: unknown; readonly issues?: ReadonlyArray<SchemaIssue> | undefined }, ...place: string[]): unknown {
+  if (!found.issues) return found.value;
+  const issues = found.issues.map(({ message, path = [] }) => ({ message, path: [...place, ...path] }));
+  throw new InvalidParams(describeIssues(issues), { path: pathOf(issues[0]) });
+}
+
+/** Returns a listener function that is given events whose `data` a schema has read. */
+function typed(func: Exposed["func"], data: StandardSchema, batch: boolean): Exposed["func"] {
+  const read = async (event: any) => ({ ...event, data: fitting(await data["~standard"].validate(event?.data), "data") });
+  return async (given, context) => func(batch && Array.isArray(given) ? await Promise.all(given.map(read)) : await read(given), context);
 }
 
 /** Returns where in the parameters the problem is: `$.rows[0].limit`. */
@@ -179,8 +189,9 @@ export function makeExpose(registry: Registry): Expose {
       throw new RegistrationError(`"${other.name}" is a listener already, of another group; give each listener its own \`name\``);
     }
     const exposed = record(named, ROLE_LISTENER, "broadcast", ({ personal }: ListenerOptions) => ({ personal }));
-    const { batch = 0, batchBytes = BATCH_BYTES, linger = 0, inFlight = 1, personal } = options;
-    Object.assign(exposed, { group, batch, batchBytes, linger, inFlight: Math.max(1, inFlight), ...policyOf(options) });
+    const { batch = 0, batchBytes = BATCH_BYTES, linger = 0, inFlight = 1, personal, data } = options;
+    if (data) exposed.func = typed(exposed.func, data, Boolean(batch));
+    Object.assign(exposed, { group, data, batch, batchBytes, linger, inFlight: Math.max(1, inFlight), ...policyOf(options) });
     if (personal !== undefined) exposed.func = guarded(exposed.func, personal, Boolean(batch));
     if (keys?.length) exposed.func = choosing(exposed.func, keys, Boolean(batch));
   };

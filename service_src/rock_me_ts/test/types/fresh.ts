@@ -42,6 +42,12 @@ expose.listener({ batch: 500, linger: 1, maxAttempts: 10, inFlight: 2, personal:
 expose.listener((event) => event.time.toFixed());
 expose.listener({ timeout: 10, backoff: 1, backoffMax: 60, start: new Date() }, (event) => event.uid.length);
 expose.listener({ start: "beginning" }, () => {});
+declare const Page: StandardSchema<unknown, { title: string }>;
+expose.listener({ data: Page }, ({ data, uid }) => {
+  same<Equal<typeof data, { title: string }>>();
+  return data.title + uid;
+});
+expose.listener({ data: Page, batch: 10 }, (events) => events.map(({ data }) => data.title.length));
 expose("top", { params: Top }, async ({ limit }, { from }) => limit.toFixed() + from);
 expose("plain", (params) => params);
 health("queue", () => ({ status: "ok", waiting: 1 }));
