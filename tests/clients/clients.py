@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,23 @@ def finish(client: subprocess.Popen[str], seconds: float = 90.0) -> str:
     said, _ = client.communicate(timeout=seconds)
     assert client.returncode == 0, said
     return said
+
+
+def keeps_every_call(platform: Platform, client: subprocess.Popen[str], *, front: bool = True) -> None:
+    """Stop and start Redis, and `front`, under a client that makes 1,000 calls; all of them must arrive."""
+    time.sleep(1.5)
+    platform.redis.stop()
+    time.sleep(2)
+    platform.redis.start()
+    if front:
+        platform.front.stop()
+        time.sleep(1)
+        platform.front.start()
+    finish(client)
+    found: dict[str, int] = {}
+    for _ in range(100):
+        found |= {event["dedup"]: event["data"]["data"]["n"] for event in platform.events()}
+        if len(found) >= 1000:
+            break
+        time.sleep(0.1)
+    assert sorted(found.values()) == list(range(1000))

@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from clients import Platform
 
-collect_ignore = ["segment_calls.py"]
+collect_ignore_glob = ["*_calls.py"]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from clients import Platform, finish, start_client
+from clients import Platform, finish, keeps_every_call, start_client
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("BAND_TEST_CLIENTS"), reason="bin/test clients installs the libraries, and runs these"
@@ -66,19 +66,4 @@ def _of(data: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
 def test_no_call_is_lost_while_redis_and_front_are_away(own_platform: Platform, client: str) -> None:
     """1,000 calls in five seconds; Redis is away for two of them, and front is started again."""
     script, _, _, words = CLIENTS[client]
-    running = start_client(script, own_platform.url, *words, "1000")
-    time.sleep(1.5)
-    own_platform.redis.stop()
-    time.sleep(2)
-    own_platform.redis.start()
-    own_platform.front.stop()
-    time.sleep(1)
-    own_platform.front.start()
-    finish(running)
-    found: dict[str, int] = {}
-    for _ in range(100):
-        found |= {event["dedup"]: event["data"]["data"]["n"] for event in own_platform.events()}
-        if len(found) >= 1000:
-            break
-        time.sleep(0.1)
-    assert sorted(found.values()) == list(range(1000))
+    keeps_every_call(own_platform, start_client(script, own_platform.url, *words, "1000"))

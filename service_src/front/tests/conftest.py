@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import resource
@@ -17,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import redis.asyncio as aioredis
 
@@ -288,3 +290,43 @@ async def peers(front: FrontProcess, front_redis: RedisServer) -> AsyncIterator[
         await speaker.redis.flushall()
     finally:
         await speaker.close()
+
+
+class EventClient:
+    """Posts to front, and reads what came into the stream."""
+
+    def __init__(self, front: FrontProcess, peers: Peers) -> None:
+        self.url = front.url
+        self.peers = peers
+
+    async def post(
+        self, path: str, body: Any, content_type: str = "application/json", **headers: str
+    ) -> tuple[int, Any]:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        async with (
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
+            http.post(
+                f"{self.url}{path}", data=io.BytesIO(raw), headers={"Content-Type": content_type, **headers}
+            ) as answer,
+        ):
+            self.headers = answer.headers
+            text = await answer.text()
+            return answer.status, json.loads(text) if answer.content_type == "application/json" else text
+
+    async def events(self) -> list[dict[str, Any]]:
+        """Return what came, without the fingerprints."""
+        found = [json.loads(fields[b"event"]) for _, fields in await self.peers.redis.xrange("events")]
+        for event in found:
+            event["data"].pop("fpid", None)
+        return found
+
+
+@pytest.fixture
+def client_of() -> type[EventClient]:
+    """Makes clients of fronts with settings of a test's own."""
+    return EventClient
+
+
+@pytest.fixture
+def client(front: FrontProcess, peers: Peers) -> EventClient:
+    return EventClient(front, peers)

@@ -87,7 +87,7 @@ class HttpHandler:
             return self._reply(state, await self._route(state))
         except (BadRequest, NotAccepted) as error:
             self._intake.count(error)
-            return self._reply(state, _refused(error, native=state.place.native))
+            return self._reply(state, self._refused(state, error))
         except Exception as error:  # noqa: BLE001 - the last resort: an answer and a line in the log, not a hanging client
             self._intake.counters.add("failed")
             logger.exception("request_failed", reason=f"{type(error).__name__}")
@@ -129,6 +129,17 @@ class HttpHandler:
             taking = self._take(state, path, query_text, raw if has_body else None)
         return taking if size <= SMALL_BYTES else self._intake.admission.run(size, taking)
 
+    def _refused(self, state: RequestState, error: BadRequest | NotAccepted) -> HttpReply:
+        """Return the response to a refused request, in the form of its family."""
+        refused = _refused(error, native=state.place.native)
+        try:
+            family = self._family_of(state.request, target_of(state.request.target)[0])
+        except BadRequest:
+            return refused
+        if family is not None and family.refusal is not None:
+            refused.body, refused.content_type = encode(family.refusal(refused.status, error.reason)), replies.JSON
+        return refused
+
     def _family_of(self, request: Request, path: str) -> Family | None:
         """Return the family of a request; None for a native one, as all to a service of that name are."""
         if self._intake.pipeline.table.routes.serves(read_path(path).service):
@@ -153,7 +164,7 @@ class HttpHandler:
         request = state.request
         query = state.query = parse_query(query_text)
         content_type = (request.header(b"content-type") or "").lower()
-        post = Post(path, query, raw, content_type, request.header, now_ms())
+        post = Post(path, query, raw, content_type, request.headers, now_ms(), self._intake.batch_limit)
         drafts = family.read(post)
         state.sets_cookie = not all(draft.uid for draft in drafts)
         self._identify(state, {}, consent_of(query, *[draft.data for draft in drafts]))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from front.errors import BadRequest
 from front.event.message import Message
+from front.http1.request import Headers, text_of
 from front.intake.body import decode_json
 from front.pipeline.replies import HttpReply
 
@@ -44,13 +44,20 @@ class Post(NamedTuple):
     query: Message
     body: bytes
     content_type: str
-    header: Callable[[bytes], str | None]
+    headers: Headers
     received: int
+    """When it arrived, in milliseconds since 1970."""
+    limit: int
+    """Bytes that the body may have, unpacked."""
 
     @property
     def last_segment(self) -> str:
         """The last segment of the path."""
         return self.path.rstrip("/").rpartition("/")[2]
+
+    def header(self, name: bytes) -> str:
+        """Return the value of a header; empty when it is not there. `name` is in lower case."""
+        return text_of(self.headers.get(name, b""))
 
     def json(self) -> Any:
         """Return the body as any JSON value; BadRequest when it is none."""
@@ -71,6 +78,8 @@ class Family:
     respond: Callable[[Post, Sequence[Draft]], HttpReply] = field(
         default=lambda _post, _drafts: HttpReply(200, b'{"success":true}')
     )
+    refusal: Callable[[int, str], Message] | None = None
+    """Makes the body of a response to a refused request, from its status and the reason, if not the native one."""
 
 
 def as_object(value: Any, what: str) -> Message:
@@ -104,14 +113,19 @@ def without_empty(**fields: Any) -> Message:
     return {name: value for name, value in fields.items() if value not in (None, "", {}, [])}
 
 
+def rest_of(fields: Message, taken: Container[str]) -> Message:
+    """Return the fields that have a value and were not taken."""
+    return {name: value for name, value in fields.items() if name not in taken and value not in (None, "", {}, [])}
+
+
 def milliseconds(value: Any) -> int | None:
     """Return a time in milliseconds since 1970, from ISO 8601 text or a number; None when it is none."""
-    if isinstance(value, str):
-        try:
+    try:
+        if isinstance(value, str):
             moment = datetime.fromisoformat(value)
             return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-        except (ValueError, OverflowError):
-            return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
+            return int(value * 1000 if value < _SECONDS_BELOW else value)
+    except (ValueError, OverflowError):
         return None
-    return int(value * 1000) if value < _SECONDS_BELOW else int(value)
+    return None

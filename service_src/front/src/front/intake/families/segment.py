@@ -18,6 +18,7 @@ from front.intake.families.family import (
     as_object,
     mapping,
     milliseconds,
+    rest_of,
     text,
     without_empty,
 )
@@ -62,7 +63,7 @@ def _draft(message: Message, call: Any, shared: Message, sent_at: Any) -> Draft:
             page=_page(message, call, mapping(context.get("page"))),
             sess=_session(mapping(context.get("campaign"))),
             lib=_library(mapping(context.get("library"))),
-            context={name: value for name, value in context.items() if name not in _ELSEWHERE},
+            context=rest_of(context, _ELSEWHERE),
             integrations=message.get("integrations"),
             ts=when,
         ),

@@ -8,8 +8,13 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from front.errors import BadRequest
+from front.intake.families.amplitude import AMPLITUDE
+from front.intake.families.cloudevents import CLOUDEVENTS
 from front.intake.families.family import Family
+from front.intake.families.plausible import PLAUSIBLE
+from front.intake.families.posthog import POSTHOG, POSTHOG_FLAGS
 from front.intake.families.segment import BATCH, CALLS, SEGMENT
+from front.intake.families.umami import UMAMI
 
 _JSON: Final = ("json", "text/plain")
 """Browsers send JSON as text/plain, which needs no preflight request."""
@@ -22,7 +27,7 @@ class Row(NamedTuple):
 
     method: str
     path: str
-    """Without a slash at the end; with `*` at the end, all paths that begin so."""
+    """With or without a slash at the end; if the row has one, only with it. With `*`, all paths that begin so."""
     content: tuple[str, ...]
     family: Family | str
     """A text: whose path it is that front does not take."""
@@ -31,6 +36,14 @@ class Row(NamedTuple):
 ROWS: Final = (
     *(Row("POST", f"/v1/{call}", _ANY, SEGMENT) for call in (BATCH, *CALLS)),
     Row("POST", "/v1/*", _JSON, "Segment"),
+    Row("POST", "/2/httpapi", _ANY, AMPLITUDE),
+    Row("POST", "/2/*", _JSON, "Amplitude"),
+    Row("POST", "/api/event", _ANY, PLAUSIBLE),
+    Row("POST", "/api/send", _ANY, UMAMI),
+    Row("POST", "/cloudevents", _ANY, CLOUDEVENTS),
+    *(Row("POST", path, _ANY, POSTHOG) for path in ("/batch/", "/e/", "/i/v0/e/")),
+    *(Row("POST", path, _ANY, POSTHOG_FLAGS) for path in ("/flags/", "/decide/")),
+    Row("POST", "/i/v0/*", _ANY, "PostHog"),
     Row("POST", "/engage", _ANY, "Mixpanel"),
     Row("POST", "/groups", _ANY, "Mixpanel"),
     Row("POST", "/import", _ANY, "Mixpanel"),
@@ -42,7 +55,7 @@ ROWS: Final = (
 
 
 def _first_segment(path: str) -> str:
-    return path.split("/", 2)[1].rstrip("*")
+    return path.split("/", 2)[1]
 
 
 FIRST_SEGMENTS: Final = frozenset(map(_first_segment, (row.path for row in ROWS)))
@@ -51,11 +64,10 @@ FIRST_SEGMENTS: Final = frozenset(map(_first_segment, (row.path for row in ROWS)
 
 def family_of(method: str, path: str, content_type: str) -> Family | None:
     """Return the family of a request, None for a native one. BadRequest (404) when front does not take its path."""
-    path = path.rstrip("/")
     for row in ROWS:
         if row.method != method or not any(word in content_type for word in row.content):
             continue
-        if not (path.startswith(row.path[:-1]) if row.path.endswith("*") else path == row.path):
+        if not (path.startswith(row.path[:-1]) if row.path.endswith("*") else path in (row.path, f"{row.path}/")):
             continue
         if isinstance(row.family, str):
             raise BadRequest(

@@ -1,0 +1,119 @@
+"""PostHog's capture API: `/batch/` of its server libraries, `/e/` of its script; feature flags: there are none."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Any, Final
+
+from band.platform import encode
+from front.errors import BadRequest
+from front.event.message import Message
+from front.intake.body import decode_json
+from front.intake.content_encoding import unpacked
+from front.intake.families.family import (
+    Draft,
+    Family,
+    Post,
+    as_list,
+    as_object,
+    mapping,
+    milliseconds,
+    text,
+    without_empty,
+)
+from front.intake.qs import parse_form
+from front.pipeline.replies import HttpReply
+
+_CALLS: Final = {
+    "$create_alias": "alias", "$groupidentify": "group", "$identify": "identify", "$pageview": "page",
+    "$screen": "screen", "$set": "identify",
+}  # fmt: skip
+"""Names of PostHog's own events -> their names here."""
+_TAKEN: Final = frozenset({
+    "$current_url", "$group_key", "$group_set", "$group_type", "$ip", "$lib", "$lib_version", "$pathname",
+    "$raw_user_agent", "$referrer", "$set", "$set_once",
+})  # fmt: skip
+"""PostHog's own properties that have their own place; the others are the context."""
+_NOT_DATA: Final = frozenset({"alias", "distinct_id", "token"})
+
+
+def _read(post: Post) -> Sequence[Draft]:
+    body = _body(post)
+    if isinstance(body, dict) and "batch" in body:
+        events, sent_at = as_list(body["batch"], "`batch`"), body.get("sent_at")
+    else:
+        events, sent_at = body if isinstance(body, list) else [body], post.query.get("_")
+    sent = milliseconds(int(sent_at) if isinstance(sent_at, str) and sent_at.isdecimal() else sent_at)
+    return [_draft(as_object(event, f"event {number}"), sent, post.received) for number, event in enumerate(events, 1)]
+
+
+def _body(post: Post) -> Any:
+    """Return the JSON of a body, which the script may have compressed or put in a form."""
+    raw, how = post.body, post.query.get("compression")
+    if how == "gzip-js" and raw.startswith(b"\x1f\x8b"):
+        raw = unpacked(raw, "gzip", post.limit)
+    elif raw.startswith(b"data="):
+        given = text(parse_form(raw.decode("utf-8", "replace")).get("data"))
+        try:
+            raw = base64.b64decode(given.replace(" ", "+")) if how == "base64" else given.encode()
+        except binascii.Error:
+            raise BadRequest("malformed_base64", "`data` is not valid base64") from None
+    return decode_json(raw)
+
+
+def _draft(event: Message, sent_at: int | None, received: int) -> Draft:
+    kind = text(event.get("event"))
+    call = _CALLS.get(kind, "track")
+    given = mapping(event.get("properties"))
+    user = text(event.get("distinct_id")) or text(given.get("distinct_id"))
+    ts, offset = milliseconds(event.get("timestamp")), event.get("offset")
+    if isinstance(offset, int):
+        ts, sent_at = received - offset, None
+    traits = {**_mapping_of("$set_once", event, given), **_mapping_of("$set", event, given)}
+    return Draft(
+        kind if call == "track" else call,
+        without_empty(
+            call=call,
+            data={name: value for name, value in given.items() if name[:1] != "$" and name not in _NOT_DATA},
+            user=without_empty(id=user, traits=traits),
+            group=without_empty(
+                type=given.get("$group_type"), id=given.get("$group_key"), traits=given.get("$group_set")
+            ),
+            alias=without_empty(id=given.get("alias")) if call == "alias" else {},
+            page=_page(given),
+            lib=without_empty(id=given.get("$lib"), sv=given.get("$lib_version")),
+            context={name: value for name, value in given.items() if name[:1] == "$" and name not in _TAKEN},
+            ts=event.get("timestamp"),
+        ),
+        uid=user,
+        ts=ts,
+        sent_at=sent_at,
+        dedup=text(event.get("uuid")),
+        ip=text(given.get("$ip")),
+        user_agent=text(given.get("$raw_user_agent")),
+    )
+
+
+def _mapping_of(name: str, event: Message, given: Message) -> Message:
+    return mapping(event.get(name)) | mapping(given.get(name))
+
+
+def _page(given: Message) -> Message:
+    referrer = given.get("$referrer")
+    return without_empty(
+        url=given.get("$current_url"), path=given.get("$pathname"), ref="" if referrer == "$direct" else referrer
+    )
+
+
+def _respond(_post: Post, _drafts: Sequence[Draft]) -> HttpReply:
+    return HttpReply(200, b'{"status":1}')
+
+
+def _respond_flags(_post: Post, _drafts: Sequence[Draft]) -> HttpReply:
+    return HttpReply(200, encode({"flags": {}, "featureFlags": {}, "errorsWhileComputingFlags": False}))
+
+
+POSTHOG: Final = Family("PostHog", _read, _respond)
+POSTHOG_FLAGS: Final = Family("PostHog", lambda _post: (), _respond_flags)
