@@ -12,6 +12,7 @@ description:
   - On a terminal, the last line shows the current task and its elapsed time.
   - Prints messages of C(ansible.builtin.debug) unchanged.
   - Prints failures as P(ansible.builtin.default#callback) does, and everything with C(-v), C(--check) or C(--diff).
+  - On a terminal, leaves out Ansible's count of tasks where one host was set up and nothing failed.
 extends_documentation_fragment:
   - default_callback
   - result_format_callback
@@ -36,9 +37,15 @@ TITLES = {
     "cli": "band command", "proxy": "Proxy", "verify": "Test event", "backup": "Backup", "bundle": "Bundle",
     "uninstall": "Uninstall", "offline": "Bundle", "settings": "Settings",
 }  # fmt: skip
-UNSEEN = frozenset({"settings", "offline"})
-"""Roles that get a line only if they changed something; otherwise they only checked variables."""
 DEBUG = frozenset({"debug", "ansible.builtin.debug"})
+CHECKS = DEBUG | {
+    "ansible.builtin.assert", "ansible.builtin.validate_argument_spec", "rockstat.band.band_settings", "validate_argument_spec",
+}  # fmt: skip
+"""Actions that only look at variables. They take no time, and a step without any other gets no line."""
+BUILDKIT = re.compile(r"^([\w-]+: )?#\d+(?: \d+\.\d+)?(?: (?:DONE \d.*|CACHED|\.\.\.)$)?")
+"""What BuildKit puts before a line, or a whole line that only says that a step has ended."""
+APT = re.compile(r"^(?:[dp][lm]status:[^:]*:[\d.]+:|I: )")
+"""What apt puts before a line of its Status-Fd, and mmdebstrap before its lines."""
 TICK_SECONDS = 1.0
 
 
@@ -50,7 +57,7 @@ class Step:
         self.title = title
         self.task = ""
         self.changes = 0
-        self.worked = False  # one that only had something to say needs no line
+        self.worked = False  # one that only checked variables, or had something to say, needs no line
         self.begun = time.monotonic()
 
     @property
@@ -84,6 +91,13 @@ class LastLine:
             self._step = step
             self._draw()
 
+    def make_way(self) -> None:
+        """Erase it for what is printed now; the next tick draws it below."""
+        with self._drawing:
+            step, self._step = self._step, None
+            self._draw()
+            self._step = step
+
     def _tick(self) -> None:
         while True:
             time.sleep(TICK_SECONDS)
@@ -94,24 +108,36 @@ class LastLine:
         step = self._step
         if not self._on or (step is None and not self._shown):
             return
-        text = ""
-        if step is not None:
-            width = max(20, os.get_terminal_size(sys.stdout.fileno()).columns - 1)
-            text = f"… {step.title}: {step.task} {step.seconds:.0f} s{_progress()}"[:width]
+        text = "" if step is None else f"… {step.title} {step.seconds:.0f} s{_about(step)}"
+        width = max(20, os.get_terminal_size(sys.stdout.fileno()).columns - 1) if text else 0
         self._shown = bool(text)
-        os.write(sys.stdout.fileno(), f"\r\x1b[K{text}\r".encode())
+        os.write(sys.stdout.fileno(), f"\r\x1b[K{text if len(text) <= width else f'{text[: width - 1]}…'}\r".encode())
+
+
+def _about(step: Step) -> str:
+    """Return what is done: the progress of a long task if there is any, otherwise the task."""
+    words = _progress() or step.task
+    return f": {words}" if words else ""
 
 
 def _progress() -> str:
-    """Return the last line about a long task on this machine, if one runs."""
+    """Return the last line that a long task on this machine printed, if one runs."""
     try:
         with open(PROGRESS, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-            lines = [line for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+            lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
-    words = re.sub(r"^([\w-]+: )?#\d+ (\d+\.\d+ )?", r"\1", lines[-1]) if lines else ""
-    return "  " + "".join(letter for letter in words if letter.isprintable()) if words else ""
+    return next(filter(None, map(_words, reversed(lines))), "")
+
+
+def _words(line: str) -> str:
+    """Return the line for people; empty for one that tells them nothing."""
+    service, text = "", APT.sub("", line.strip())
+    if prefix := BUILDKIT.match(text):
+        service, text = prefix[1] or "", text[prefix.end() :]
+    text = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    return service + text if text else ""
 
 
 class CallbackModule(Default):
@@ -154,8 +180,8 @@ class CallbackModule(Default):
         if self._step is None or self._step.key != key:
             self._end_step()
             self._step, self._failed = Step(key, title), ""
-        self._step.worked = self._step.worked or task.action not in DEBUG
-        self._step.task = self._last_task_name.rpartition(" : ")[2]
+        if task.action not in CHECKS:
+            self._step.task = self._last_task_name.rpartition(" : ")[2]
         if self._last_line is None:
             self._last_line = LastLine()
         self._last_line.show(self._step)
@@ -171,7 +197,7 @@ class CallbackModule(Default):
     def _end_step(self) -> None:
         step, self._step = self._step, None
         self._clear()
-        if step is not None and (step.changes or (step.worked and step.key not in {*UNSEEN, self._told})):
+        if step is not None and (step.changes or (step.worked and step.key != self._told)):
             self._display.display(step.done(), color=constants.COLOR_CHANGED if step.changes else constants.COLOR_OK)
 
     def _fail_step(self) -> None:
@@ -186,15 +212,20 @@ class CallbackModule(Default):
         if self._last_line is not None:
             self._last_line.show(None)
 
+    def _make_way(self) -> None:
+        if self._last_line is not None:
+            self._last_line.make_way()
+
     def v2_runner_on_ok(self, result: Any) -> None:
         """Count a change; print a message."""
         if self._loud:
             super().v2_runner_on_ok(result)
             return
-        self._clear()
+        self._make_way()
         self._handle_warnings_and_exception(result)
-        if self._step is not None and result.result.get("changed"):
-            self._step.changes += 1
+        if self._step is not None:
+            self._step.worked = self._step.worked or result.task.action not in CHECKS
+            self._step.changes += bool(result.result.get("changed"))
         if "results" not in result.result:
             self._say(result)
 
@@ -203,6 +234,7 @@ class CallbackModule(Default):
         if self._loud:
             super().v2_runner_item_on_ok(result)
             return
+        self._make_way()
         self._handle_warnings_and_exception(result)
         self._say(result)
 
@@ -249,7 +281,10 @@ class CallbackModule(Default):
         super().v2_playbook_on_no_hosts_remaining()
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        """End the last step; then what Ansible counted."""
+        """End the last step; then what Ansible counted, where that says more than the steps, or programs read it."""
         if not self._loud:
             self._end_step()
+            if sys.stdout.isatty() and len(stats.processed) == 1 and not (stats.failures or stats.dark):
+                self._display.display("")
+                return
         super().v2_playbook_on_stats(stats)

@@ -92,6 +92,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils import record
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import progress_file
 
 LISTS = "/var/lib/apt/lists"
 LISTS_FRESH = 3600.0
@@ -184,7 +185,10 @@ class Apt:
     def _run(self, *args: str, check: bool = True) -> tuple[int, str, str]:
         limit = str(self._args["timeout"])
         command = ["timeout", limit, "apt-get", "-qq", "-o", f"DPkg::Lock::Timeout={limit}", *self._options, *args]
-        code, out, err = self._module.run_command(command, environ_update=ENVIRONMENT)
+        with progress_file() as file:
+            status = file.fileno()
+            command[3:3] = ["-o", f"APT::Status-Fd={status}"]
+            code, out, err = self._module.run_command(command, environ_update=ENVIRONMENT, pass_fds=[status])
         if code and check:
             words = "\n".join((out + err).strip().splitlines()[-LAST_LINES:])
             why = f"was not done within {limit} s" if code == 124 else f"failed ({code})"

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from ansible_modules import run
 
+PROGRESS = "/run/rockstat-band.progress"
+
 
 @pytest.mark.parametrize(("command", "needed"), [("true", False), ("false", True), ("/no/such/program", True)])
 def test_packages_are_installed_unless_a_command_succeeds(command: str, tmp_path: Path, *, needed: bool) -> None:
@@ -16,3 +18,14 @@ def test_packages_are_installed_unless_a_command_succeeds(command: str, tmp_path
         (tmp_path / name).chmod(0o755)
     said = run("band_packages", {"names": ["python3-venv"], "unless": [command]}, check=True, path=tmp_path)
     assert said["installed"] == (["python3-venv"] if needed else []), said
+
+
+def test_apt_says_how_far_it_is_where_the_last_line_looks(tmp_path: Path) -> None:
+    """Docker is a hundred megabytes: without it, people would see nothing but seconds."""
+    (tmp_path / "dpkg-query").write_text("#!/bin/sh\n")
+    look = f"for word; do case $word in APT::Status-Fd=*) readlink /proc/$$/fd/${{word#*=}} >> {tmp_path}/seen ;; esac; done"
+    (tmp_path / "apt-get").write_text(f"#!/bin/sh\n{look}\n")
+    for path in tmp_path.iterdir():
+        path.chmod(0o755)
+    run("band_packages", {"names": ["docker.io"], "record": str(tmp_path / "record.json")}, path=tmp_path)
+    assert set((tmp_path / "seen").read_text().split()) == {PROGRESS}

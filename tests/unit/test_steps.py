@@ -24,7 +24,7 @@ PLAY = """
 - name: Something
   hosts: localhost
   gather_facts: false
-  roles: [docker, redis]
+  roles: [docker, redis, proxy]
   tasks:
     - name: Report
       ansible.builtin.debug:
@@ -36,6 +36,19 @@ PLAY = """
       no_log: true
 """
 
+LOOK = """
+- name: Look
+  ansible.builtin.command: "true"
+  changed_when: false
+"""
+NOTHING = """
+- name: The setting is a good one
+  ansible.builtin.assert: {that: true}
+- name: Run it
+  ansible.builtin.command: "true"
+  when: false
+"""
+
 
 @pytest.fixture
 def play(tmp_path: Path) -> Path:
@@ -44,6 +57,10 @@ def play(tmp_path: Path) -> Path:
         tasks.mkdir(parents=True)
         when = "  when: broken | default(false) | bool\n" if role == "redis" else ""
         (tasks / "main.yml").write_text(f"- name: Install {role}\n  ansible.builtin.{task}\n{when}")
+    redis, proxy = (tmp_path / "roles" / role / "tasks" / "main.yml" for role in ("redis", "proxy"))
+    redis.write_text(redis.read_text() + LOOK)
+    proxy.parent.mkdir(parents=True)
+    proxy.write_text(NOTHING)
     (tmp_path / "play.yml").write_text(PLAY)
     return tmp_path / "play.yml"
 
@@ -73,7 +90,10 @@ def output(play: Path, *options: str) -> str:
 
 
 def test_a_step_is_a_line_with_its_time(play: Path) -> None:
-    """Steps in their order, the message as it is, and the count of Ansible; no task, no escape sequence."""
+    """Steps in their order, the message as it is, and the count of Ansible; no task, no escape sequence.
+
+    The proxy, which is not wanted and only checked its settings, has no line.
+    """
     text = output(play)
     steps = re.findall(r"^✓ (.+) \d+ s(.*)$", text, re.MULTILINE)
     assert steps == [("Validate the settings", ""), ("Docker", ", 1 changed"), ("Redis", "")]
@@ -113,11 +133,11 @@ def test_those_who_want_all_get_ansibles_own_output(play: Path, option: str) -> 
     assert "✓" not in text
 
 
-def test_on_a_terminal_the_last_line_tells_what_is_done(play: Path) -> None:
-    """It is drawn over, and gone in the end."""
+def on_terminal(play: Path, *options: str, columns: int = 80) -> str:
+    """Run it on a terminal, and return everything that was drawn."""
     near, far = pty.openpty()
-    termios.tcsetwinsize(far, (25, 80))
-    words, env = command(play)
+    termios.tcsetwinsize(far, (25, columns))
+    words, env = command(play, *options)
     process = subprocess.Popen(words, env=env, cwd=play.parent, stdout=far, stderr=far)
     os.close(far)
     text = b""
@@ -127,10 +147,38 @@ def test_on_a_terminal_the_last_line_tells_what_is_done(play: Path) -> None:
         except OSError:  # Linux' way to say that nobody has the other end any more
             break
     os.close(near)
-    assert process.wait(20) == 0
-    shown = text.decode()
-    assert "… Docker: Install docker 0 s" in shown
+    process.wait(20)
+    return text.decode()
+
+
+def test_on_a_terminal_the_last_line_tells_what_is_done(play: Path) -> None:
+    """It is drawn over, and gone in the end. The steps have said what Ansible counted."""
+    shown = on_terminal(play)
+    assert "… Docker 0 s: Install docker\r" in shown
     assert "✓ Docker" in shown
+    assert "The setting is a good one" not in shown
+    assert "RECAP" not in shown
+
+
+def test_on_a_terminal_what_failed_is_counted(play: Path) -> None:
+    """As are the hosts of several."""
+    assert "failed=1" in on_terminal(play, "-e", "broken=true")
+    play.write_text(PLAY.replace("hosts: localhost", "hosts: all"))
+    assert "two" in on_terminal(play, "-i", "one,two,").partition("RECAP")[2]
+
+
+def test_a_narrow_terminal_shows_the_seconds_and_as_much_as_fits(play: Path) -> None:
+    """The last line never wraps: what is left out is marked."""
+    tasks = play.parent / "roles" / "docker" / "tasks" / "main.yml"
+    tasks.write_text("- name: Install Docker from the packages of the distribution\n  ansible.builtin.command: 'true'\n")
+    assert "… Docker 0 s: Install Docker from the p…\r" in on_terminal(play, columns=41)
+
+
+def test_a_task_that_shows_its_difference_does_so_only_when_asked() -> None:
+    """`diff: true` on a task shows it in every run."""
+    for path in (ROOT / "roles").glob("*/tasks/*.yml"):
+        for line in re.findall(r"^ +diff: (.*)$", path.read_text(), re.MULTILINE):
+            assert line == "false" or "ansible_diff_mode" in line, path
 
 
 def test_a_build_is_seen_while_it_runs_and_its_log_is_told_when_it_fails(tmp_path: Path) -> None:
@@ -151,7 +199,7 @@ def test_a_build_is_seen_while_it_runs_and_its_log_is_told_when_it_fails(tmp_pat
         assert steps._progress() == ""
         with docker_cli.progress_file(str(path)) as file:
             assert docker_cli.run("build", ".", stderr=file, env=env).code == 3
-            assert steps._progress() == "  Collecting x"
+            assert steps._progress() == "Collecting x"
             file.seek(0)
             assert b"[2/5] RUN pip install x" in file.read()
     assert not path.exists()
@@ -168,9 +216,32 @@ def test_lines_of_a_run_are_seen_with_the_services_name(tmp_path: Path, monkeypa
     with docker_cli.progress_lines(steps.PROGRESS) as tell:
         for line in ("mmgeo: #7 1.52 Collecting x", "mmgeo: database: downloading from dbip, 12 of 48 MB"):
             tell(line)
-            assert steps._progress() == f"  {line.replace('#7 1.52 ', '')}"
+            assert steps._progress() == line.replace("#7 1.52 ", "")
     tell("late")
     assert steps._progress() == ""
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        ("#9 [ 3/10] RUN set -eu;     if x;   then y\n#9 0.922\n\n", "[ 3/10] RUN set -eu; if x; then y"),
+        ("mmgeo: #8 [2/4] COPY . .\nmmgeo: #8 DONE 1.2s\nmmgeo: #7 CACHED\n", "mmgeo: [2/4] COPY . ."),
+        ("dlstatus:3:45.2:Retrieving file 3 of 24 (12s remaining)\n", "Retrieving file 3 of 24 (12s remaining)"),
+        ("pmstatus:docker.io:33.3:Unpacking docker.io (amd64)\n", "Unpacking docker.io (amd64)"),
+        ("I: downloading packages with apt...\n", "downloading packages with apt..."),
+        ("#8 DONE 0.1s\n", ""),
+    ],
+)
+def test_the_last_line_that_tells_something_is_seen(
+    printed: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that a step of BuildKit is done, nor an empty line; and without the numbers that programs read."""
+    sys.path.insert(0, str(ROOT / "collections"))
+    from ansible_collections.rockstat.band.plugins.callback import steps
+
+    (tmp_path / "progress").write_text(printed)
+    monkeypatch.setattr(steps, "PROGRESS", str(tmp_path / "progress"))
+    assert steps._progress() == shown
 
 
 def test_a_progress_file_that_cannot_be_is_done_without(tmp_path: Path) -> None:
