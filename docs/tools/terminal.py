@@ -49,7 +49,7 @@ LIST = [
     row("front", 10001, cpu=3.1, memory=52),
     row("mmgeo", 8900, memory=71),
     row("send_mixpanel", 8903, up=2400, memory=38, health="failing", health_reason=REFUSED, dead_letters=3),
-    row("sxgeo", 8901, memory=44, data={"age_days": 61.0, "warning": "the database is 61 days old"}),
+    row("sxgeo", 8901, memory=44, data={"source": "sypex", "age_days": 61.0, "warning": "the data is 2 months old"}),
     row("uaparser", 8902, cpu=0.2, memory=36),
 ]
 WELL = {"status": "ok", "reason": ""}

@@ -39,7 +39,7 @@ TITLES = {
 }  # fmt: skip
 DEBUG = frozenset({"debug", "ansible.builtin.debug"})
 CHECKS = DEBUG | {
-    "ansible.builtin.assert", "ansible.builtin.validate_argument_spec", "rockstat.band.band_settings", "validate_argument_spec",
+    "ansible.builtin.assert", "ansible.builtin.validate_argument_spec", "rockstat.band.band_settings",
 }  # fmt: skip
 """Actions that only look at variables. They take no time, and a step without any other gets no line."""
 BUILDKIT = re.compile(r"^([\w-]+: )?#\d+(?: \d+\.\d+)?(?: (?:DONE \d.*|CACHED|\.\.\.)$)?")

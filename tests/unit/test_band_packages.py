@@ -23,7 +23,8 @@ def test_packages_are_installed_unless_a_command_succeeds(command: str, tmp_path
 def test_apt_says_how_far_it_is_where_the_last_line_looks(tmp_path: Path) -> None:
     """Docker is a hundred megabytes: without it, people would see nothing but seconds."""
     (tmp_path / "dpkg-query").write_text("#!/bin/sh\n")
-    look = f"for word; do case $word in APT::Status-Fd=*) readlink /proc/$$/fd/${{word#*=}} >> {tmp_path}/seen ;; esac; done"
+    look = f"readlink /proc/$$/fd/${{word#APT::Status-Fd=}} >> {tmp_path}/seen"
+    look = f"for word; do case $word in APT::Status-Fd=*) {look} ;; esac; done"
     (tmp_path / "apt-get").write_text(f"#!/bin/sh\n{look}\n")
     for path in tmp_path.iterdir():
         path.chmod(0o755)

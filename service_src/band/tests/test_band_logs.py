@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 
 import pytest
 import structlog
@@ -44,6 +48,18 @@ def test_positional_and_keyword_extras(capsys):
     assert (found[2]["event"], found[2]["extra"], found[2]["level"]) == ("100% done", ["extra"], "warning")
     assert found[3]["event"] == {"an": "object"}
     assert found[4]["event"] == "50%"
+
+
+def test_an_entry_and_its_newline_are_one_write():
+    """The processes of front share their output: entries of two would run into each other."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a packet for each write
+    code = "from band.telemetry.logs import configure_logs, logger; configure_logs('info'); logger.info('one')"
+    with ours, theirs:
+        env = {**os.environ, "PYTHONUNBUFFERED": "1"}  # as in the base image
+        subprocess.run([sys.executable, "-c", code], stdout=theirs, env=env, timeout=20, check=True)
+        first = ours.recv(65536).decode()
+    assert "one" in first
+    assert first.endswith("\n")
 
 
 def test_level_and_bound_values(capsys):

@@ -49,7 +49,10 @@ def test_a_platform_that_is_well_has_no_findings() -> None:
             "error", "send_mixpanel", "Mixpanel refuses the credentials",
             [row("send_mixpanel", health="failing", health_reason="Mixpanel refuses the credentials (401)")], {},
         ),
-        ("warning", "sxgeo", "61 days", [row("sxgeo", data={"age_days": 61.0, "warning": "it is 61 days old"})], {}),
+        (
+            "warning", "sxgeo", "the data is 2 months old (source: sypex)",
+            [row("sxgeo", data={"source": "sypex", "age_days": 61.0, "warning": "the data is 2 months old"})], {},
+        ),
         ("warning", "listener", "3 events could not be processed", [row("listener", dead_letters=3)], {}),
         (
             "warning", "x", "release b was rolled back to a: it exited",

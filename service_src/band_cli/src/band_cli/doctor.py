@@ -96,8 +96,9 @@ def _service(row: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(_level(health), name, f"{health}: {reason or 'it gives no reason'}", f"band logs {name}")
     data = row.get("data") or {}
     if (warning := data.get("warning")) and str(warning) not in reason:
-        remedy = f"its data is {data.get('age_days', 0):.0f} days old; band logs {name} says why it was not updated"
-        yield Finding("warning", name, str(warning), remedy)
+        origin = f" (source: {data['source']})" if data.get("source") else ""
+        remedy = f"band logs {name} says why it was not updated; docs/{name}.md lists the sources"
+        yield Finding("warning", name, f"{warning}{origin}", remedy)
     if letters := row.get("dead_letters"):
         remedy = (
             f"band call {name} dead_letters limit:=5 shows why; once the cause is fixed, "

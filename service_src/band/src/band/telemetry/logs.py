@@ -160,7 +160,8 @@ def configure_logs(level: str = "INFO", *, as_json: bool = False) -> None:
     structlog.configure(
         processors=[*processors, renderer, _make_writable],
         wrapper_class=_logger_class(number),
-        logger_factory=structlog.PrintLoggerFactory(),
+        # An entry and its newline in one write: the processes of a service share its output, and print() takes two.
+        logger_factory=structlog.WriteLoggerFactory(),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(
