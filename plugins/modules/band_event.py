@@ -129,8 +129,15 @@ class Probe:
             refused = self._refused_since and time.monotonic() - self._refused_since >= REFUSED_FOR
             if not problem or refused or time.monotonic() >= deadline:
                 return {"problem": problem, "event": event, "attempts": self.attempts, "latency_ms": self.latency_ms}
-            tell("; ".join(filter(None, map(self._download, self._missed))) or problem)
+            tell(self._downloads() or problem)
             time.sleep(PAUSE)
+            # Until a download is done, another event would lack the same data, and listeners would get it.
+            while (told := self._downloads()) and time.monotonic() < deadline:
+                tell(told)
+                time.sleep(PAUSE)
+
+    def _downloads(self) -> str:
+        return "; ".join(filter(None, map(self._download, self._missed)))
 
     def _download(self, name: str) -> str:
         """Return what a service without data downloads; empty if it says nothing of it."""

@@ -142,6 +142,14 @@ def test_only_the_hosts_own_file_may_be_unreadable(tmp_path: Path, monkeypatch: 
         find_target({"BAND_CONFIG": str(config)})
 
 
+def test_a_token_file_that_is_not_there_is_named_once(tmp_path: Path) -> None:
+    """Without the number of the error."""
+    missing = tmp_path / "none"
+    with pytest.raises(BadInput) as caught:
+        find_target({"BAND_TOKEN_FILE": str(missing), "HOME": str(tmp_path)})
+    assert str(caught.value) == f"the token cannot be read from {missing}: No such file or directory"
+
+
 def test_who_needs_a_token_is_told_how_to_give_it_here(closed: Any, band: Any) -> None:
     """Not which header to send."""
     ran = band("ps", "--host", closed.url)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from band_cli.verbs.services import step_of
+
 
 def services(here: Any) -> dict[str, Any]:
     return {row["name"]: row for row in json.loads(here("ps", "--json").out)}
@@ -35,6 +37,13 @@ def test_a_narrow_terminal_gets_a_narrow_table(here: Any, monkeypatch: pytest.Mo
 def test_nothing_is_coloured_where_no_terminal_is(here: Any) -> None:
     """What a program reads has no escape sequences."""
     assert "\x1b" not in here("ps").out + here("status").out + here("doctor").out
+
+
+def test_the_progress_of_a_build_says_what_is_done() -> None:
+    """Not how BuildKit numbers its steps, nor that one has ended."""
+    printed = ["#6 [3/3] COPY visits/ ./", "#7 1.52 Collecting x", "#7 DONE 0.2s", "#4 CACHED", "container 4f started"]
+    shown = [step_of(line) for line in printed]
+    assert shown == ["[3/3] COPY visits/ ./", "Collecting x", "", "", "container 4f started"]
 
 
 def test_run_builds_starts_and_says_so(here: Any, director: Any) -> None:
@@ -114,6 +123,8 @@ def test_call_gives_typed_arguments_and_writes_json(here: Any) -> None:
     assert '"name": "x"' in answer
     assert here("call", name, "echo", "nonsense").code == 2
     assert here("call", name, "echo", "a:=nonsense").code == 2
+    twice = here("call", name, "echo", "a=1", "a:=2")
+    assert (twice.code, "'a' is given twice" in twice.err) == (2, True)
 
 
 def test_unknown_names_are_an_error_with_a_hint(here: Any) -> None:

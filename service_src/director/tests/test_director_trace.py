@@ -20,7 +20,7 @@ from director.api import params
 from director.api.handlers.events import EventHandlers
 from director.discovery.registrations import Registrations
 from director.discovery.rpc import Rpc
-from director.errors import Conflict, DirectorError, InvalidValue, NotFound, TimedOut
+from director.errors import BadParameter, Conflict, DirectorError, InvalidValue, NotFound, TimedOut
 from director.redis.users import RedisUsers
 from director.state import event_stream
 
@@ -270,6 +270,18 @@ async def test_a_replay_is_the_services_own() -> None:
         await found.replay(params.ReplayEventsParams(name="one", resume=True, stop=True))
 
 
+async def test_why_nothing_is_replayed_is_told_in_words_of_replays() -> None:
+    """Whoever asks for a replay need not know which method of the service does it."""
+    rpc = FakeRpc(one={"replay_events": RpcRemoteError(-32602, "Invalid params: there is no stopped replay")}, front={})
+    found = handlers(rpc, FakeLink())
+    with pytest.raises(BadParameter, match=r"^there is no stopped replay$"):
+        await found.replay(params.ReplayEventsParams(name="one", resume=True))
+    with pytest.raises(NotFound, match="'front' has no listener"):
+        await found.replay(params.ReplayEventsParams(name="front"))
+    with pytest.raises(NotFound, match="'front' has no listener"):
+        await found.dead_letters(params.LettersParams(name="front"))
+
+
 async def test_a_listener_that_buries_events_itself_is_believed(store: RedisLink) -> None:
     """A dead letter without an entry's id belongs to the event that it holds; one that only mentions it does not."""
     event_id, other_id = flake(NOW), flake(NOW, 1)
@@ -438,7 +450,7 @@ async def test_a_service_without_dead_letters_is_a_404(table: dict[str, Any], ex
     assert not isinstance(caught.value, Conflict)
     if expected is NotFound:
         assert caught.value.facts["methods"] == ["dead_letter", "stats"]
-        assert "did you mean 'dead_letter'?" in caught.value.hint
+        assert "no listener of the stream" in caught.value.message
 
 
 async def test_a_real_listener_shows_its_dead_letters_to_the_director_alone(

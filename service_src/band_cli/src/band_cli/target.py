@@ -125,5 +125,6 @@ def _read_token(file: str) -> str:
         ) from None
     except (OSError, UnicodeError) as error:
         raise BadInput(
-            f"the token cannot be read from {file}: {error}", "pass a file that contains the token"
+            f"the token cannot be read from {file}: {getattr(error, 'strerror', None) or error}",
+            "pass a file that contains the token",
         ) from error

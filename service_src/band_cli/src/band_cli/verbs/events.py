@@ -31,6 +31,8 @@ def read_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:
         key, sign, value = pair.partition("=")
         if not sign or not key.strip(":"):
             raise BadInput(f"{pair!r} is not a parameter", "write key=text or key:=json")
+        if key.removesuffix(":") in found:
+            raise BadInput(f"{key.removesuffix(':')!r} is given twice", """write a list as key:='["a", "b"]'""")
         try:
             found[key.removesuffix(":")] = json.loads(value) if key.endswith(":") else value
         except ValueError as error:
@@ -229,6 +231,15 @@ def _replay_facts(answer: Mapping[str, Any]) -> str:
         facts.append(f"{rejected} rejected (dead letters)")
     if left_out := answer.get("left_out"):
         facts.append(f"{left_out} skipped")
-    if at := answer.get("stopped_at") or answer.get("position"):
-        facts.append(f"at {at} of {answer['start']} to {answer['end']}")
+    # Whoever wants to go on after the entry at which it stopped needs its id.
+    if at := answer.get("stopped_at") or _moment(answer.get("position") or ""):
+        facts.append(f"at {at} of {_moment(answer['start'])} to {_moment(answer['end'])}")
     return ", ".join(facts) + (f": {answer['reason']}" if answer.get("reason") else "")
+
+
+def _moment(entry: str) -> str:
+    """Return the time of an entry of the stream, which its id begins with."""
+    milliseconds = entry.partition("-")[0]
+    if not milliseconds.isdigit():
+        return clean(entry)
+    return clock(int(milliseconds) / 1000) if int(milliseconds) else "the beginning"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from band_cli.client import Director, in_our_words, path_of
 from band_cli.errors import BadInput, CliError, Refused
 from band_cli.output import Output, clean, clock, plural, progress, size, span
 
+_BUILDKIT = re.compile(r"^#\d+(?: \d+\.\d+)?(?: (?:DONE \d.*|CACHED|\.\.\.)$)?")
 NARROW = 76
 """Columns of a terminal below which the table of services leaves out what is read least."""
 _WORDS = {
@@ -107,6 +109,11 @@ def read_env(pairs: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+def step_of(line: str) -> str:
+    """Return a line of a build without the numbers of BuildKit; empty for one that only ends a step."""
+    return _BUILDKIT.sub("", line).strip()
+
+
 def _follow_run(lines: Iterator[str], name: str, *, verbose: bool) -> dict[str, Any]:
     """Show what is done, line by line; return the result, which is the last line."""
     last = ""
@@ -114,8 +121,8 @@ def _follow_run(lines: Iterator[str], name: str, *, verbose: bool) -> dict[str, 
         for line in lines:
             if last and verbose:
                 sys.stderr.write(clean(last) + "\n")
-            elif last:
-                show(f"{name}: {last}")
+            elif words := step_of(last):
+                show(f"{name}: {words}")
             last = line or last
     try:
         answer: dict[str, Any] = json.loads(last)

@@ -136,6 +136,7 @@ def asyncapi(services: Mapping[str, Schemas]) -> dict[str, Any]:
         }
         for key, (service, method) in listeners.items()
     }
+    known = {**own, **{name: one for each in services.values() for name, one in each.components.items()}}
     messages = [{"$ref": "#/channels/events/messages/event"}]
     send = {"front.accept": {"action": "send", "channel": channel, "title": "front accepts", "messages": messages}}
     return {
@@ -156,9 +157,24 @@ def asyncapi(services: Mapping[str, Schemas]) -> dict[str, Any]:
         "operations": {**send, **receive},
         "components": {
             "messages": {key: {"name": key, "payload": payload} for key, payload in payloads.items()},
-            "schemas": {**own, **{name: one for each in services.values() for name, one in each.components.items()}},
+            "schemas": _reached(payloads, known),
         },
     }
+
+
+def _reached(value: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the components that something refers to, also by way of others: parameters of methods are no events."""
+    found: dict[str, Any] = {}
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            name = str(one.get("$ref", "")).removeprefix(_REF)
+            if name in known and name not in found:
+                found[name] = known[name]
+                left.append(known[name])
+        left.extend(one.values() if isinstance(one, dict) else one if isinstance(one, list) else [])
+    return dict(sorted(found.items()))
 
 
 def forms(schemas: Schemas) -> list[Form]:

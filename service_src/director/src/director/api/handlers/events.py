@@ -15,7 +15,7 @@ from director.api.routes import route
 from director.api.schemas import EventList, EventTrace, GroupTrace
 from director.discovery.registrations import Registrations
 from director.discovery.rpc import Rpc
-from director.errors import DirectorError, InvalidValue
+from director.errors import BadParameter, DirectorError, InvalidValue, NotFound
 from director.state import event_stream
 from director.state.store import stream_order
 from director.supervise.status import StatusBoard
@@ -105,11 +105,21 @@ class EventHandlers:
             arguments |= {"start": given.start, "end": given.end, "key": given.key}
         if given.group:
             arguments["group"] = given.group
-        return await self._letters(given.name, "replay_events", arguments)
+        try:
+            return await self._letters(given.name, "replay_events", arguments)
+        except BadParameter as error:
+            said = error.message.removeprefix(f"{given.name}.replay_events: ").removeprefix("Invalid params: ")
+            raise BadParameter(said, f"GET /replay/{given.name} shows the newest replay") from error
 
     async def _letters(self, name: str, method: str, arguments: dict[str, Any]) -> Any:
         known = name in self.board.names()
-        return await self.rpc.call(name, method, arguments, timeout=LETTERS_TIMEOUT, known=known)
+        try:
+            return await self.rpc.call(name, method, arguments, timeout=LETTERS_TIMEOUT, known=known)
+        except NotFound as error:
+            if "method" not in error.facts:
+                raise
+            what = f"service {name!r} has no listener of the stream, so it has no dead letters and no replays"
+            raise NotFound(what, "GET /asyncapi.json describes the listeners", **error.facts) from error
 
     async def _said(self, service: str, event_id: str) -> Any:
         """Return a listener's own report about an event; None if it has none or does not respond."""
