@@ -116,6 +116,17 @@ async def test_only_track_events_get_fingerprint_and_stored_data() -> None:
     assert bare["data"] == {}
 
 
+async def test_nothing_is_read_about_who_objects() -> None:
+    """Also where the page sends the visitor's uid, and where what is stored about it is cached already."""
+    store = Store({b"a": b"1"})
+    asker = enricher(Services(), store)
+    for objection in ({"privacy": ["consent"]}, {}, {"privacy": ["gpc"]}):
+        message = event() | objection
+        await asker.enrich(message, plan())
+        assert set(message["data"]) == (set() if objection else {"fpid", "stored"})
+    assert len(store.asked) == 1
+
+
 @pytest.mark.parametrize("stored", [{b"a": b"1", b"b": b"{bad"}, {}, RedisUnavailable("away"), None])
 async def test_bad_stored_data_harms_nothing(stored: Any) -> None:
     """One bad value, none, a lost connection or silence: nothing is stored, within the deadline."""

@@ -49,8 +49,11 @@ class Enricher:
         self._fingerprint = fingerprint
 
     async def enrich(self, message: Message, plan: EnrichPlan, trace: Trace | None = None) -> frozenset[str] | set[str]:
-        """Enrich one message; returns the silent services. Overwrites what the client sent under the same names."""
-        tracked = message["key"].startswith(_TRACK)
+        """Enrich one message; returns the silent services. Overwrites what the client sent under the same names.
+
+        A sender who objects gets no fingerprint, and nothing that is stored about it is read.
+        """
+        tracked = message["key"].startswith(_TRACK) and not objected(message)
         stored: Stored = None
         reading: asyncio.Future[Stored] | None = None
         deadline = 0.0
@@ -66,7 +69,7 @@ class Enricher:
         if tracked and self._fingerprint is not None:
             td = message.get("td") or {}
             ip, user_agent = td.get("ip"), td.get("ua")
-            if ip and user_agent and not objected(message):
+            if ip and user_agent:
                 data["fpid"] = self._fingerprint(ip, user_agent)
         if reading is not None:
             stored = await _by(reading, deadline)
