@@ -43,12 +43,12 @@ class BaseBandResponse(dict[str, Any]):
 
     def is_error(self) -> bool:
         """Tell whether this is an error response."""
-        return False
+        return isinstance(self, ErrorResponse)
 
     @property
     def error_message(self) -> str:
         """The text of an error response, else an empty string."""
-        return ""
+        return self.message if isinstance(self, ErrorResponse) else ""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the response as the JSON object that peers exchange."""
@@ -67,15 +67,6 @@ class ErrorResponse(BaseBandResponse):
     def __init__(self, message: str = "", *, status_code: int | None = None, data: Any = None) -> None:
         super().__init__(data, status_code=status_code)
         self.message = str(message)
-
-    def is_error(self) -> bool:
-        """Tell whether this is an error response: it is."""
-        return True
-
-    @property
-    def error_message(self) -> str:
-        """The text of the error."""
-        return self.message
 
     def to_wire(self) -> dict[str, Any]:
         """Return the response as the JSON object that peers exchange."""

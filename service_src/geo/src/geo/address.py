@@ -1,21 +1,23 @@
-"""Checks an IP address from a client, and returns the public address in it."""
+"""Checks an IP address from a client: returns the public address in it, or the reason why it has no place."""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
-from geo.place import (
-    LINK_LOCAL,
-    LOOPBACK,
-    MALFORMED,
-    MISSING,
-    MULTICAST,
-    PRIVATE,
-    RESERVED,
-    UNSPECIFIED,
-)
+MISSING: Final = "missing"
+MALFORMED: Final = "malformed"
+PRIVATE: Final = "private"
+LOOPBACK: Final = "loopback"
+LINK_LOCAL: Final = "link-local"
+MULTICAST: Final = "multicast"
+RESERVED: Final = "reserved"
+UNSPECIFIED: Final = "unspecified"
+UNKNOWN: Final = "unknown"
+IPV6: Final = "ipv6"
+NO_DATABASE: Final = "no database yet"
+BAD_RECORD: Final = "bad record"
 
 
 class Address(NamedTuple):
@@ -127,3 +129,8 @@ def _embedded_v4(number: int) -> int | None:
     if number >> 112 == _6TO4:
         return (number >> 80) & 0xFFFFFFFF
     return None
+
+
+def no_place(reason: str) -> dict[str, Any]:
+    """Return the answer for an address without a place."""
+    return {"reason": reason}

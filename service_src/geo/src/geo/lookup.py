@@ -8,9 +8,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from band.platform import Recent, decode_loosely, encode
-from geo.address import Address, check_address
+from geo.address import BAD_RECORD, IPV6, NO_DATABASE, UNKNOWN, Address, check_address, no_place
 from geo.dataset import BadData, Dataset
-from geo.place import BAD_RECORD, IPV6, NO_DATABASE, UNKNOWN, no_place
 
 V = TypeVar("V")
 

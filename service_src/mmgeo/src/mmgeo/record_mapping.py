@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from geo.address import UNKNOWN, no_place
 from geo.dataset import Dataset
 from geo.lookup import Locator
-from geo.place import UNKNOWN, no_place
 from mmgeo.asn import Networks
 from mmgeo.reader import Database
 

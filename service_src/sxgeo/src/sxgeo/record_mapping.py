@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from geo.address import Address
-from geo.place import UNKNOWN, no_place
+from geo.address import UNKNOWN, Address, no_place
 from geo.translit import transliterate
 from sxgeo.reader import Found, SypexReader
 

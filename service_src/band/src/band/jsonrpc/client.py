@@ -256,6 +256,3 @@ class RpcClient:
 def _finish_unheard(gather: ChannelFanOut, receivers: Any) -> None:
     if not isinstance(receivers, int) or receivers == 0:  # nobody got it: nothing to wait for
         gather.finish()
-
-
-__all__ = ["RpcClient", "Scatter"]

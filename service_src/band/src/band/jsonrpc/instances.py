@@ -31,13 +31,10 @@ FORGET_SECONDS: Final = 60.0
 MAX_WITHOUT_INSTANCES: Final = 100
 """The maximum number of such services; those called longest ago are dropped first."""
 
-SEPARATOR: Final = INSTANCE_SEPARATOR
-"""Separates service and instance in the name of an instance's own channel."""
-
 
 def instance_channel(service: str, instance: str) -> str:
     """Return the channel of one instance of a service."""
-    return f"{service}{SEPARATOR}{instance}"
+    return f"{service}{INSTANCE_SEPARATOR}{instance}"
 
 
 class Presence:

@@ -13,12 +13,12 @@ import msgspec
 from band import json_codec
 from band.calls.middleware import RPC, Call, Next, chain, counted, deliver, own
 from band.calls.signature import Handler
-from band.constants import BROADCAST, DIRECTOR_METHODS, ENRICH
+from band.constants import BROADCAST, DIRECTOR_METHODS, ENRICH, INSTANCE_SEPARATOR
 from band.errors import InvalidParams, RedisError
 from band.jsonrpc import messages
 from band.jsonrpc.batch import run_batch
 from band.jsonrpc.coalescing import Outbox
-from band.jsonrpc.instances import SEPARATOR, Presence
+from band.jsonrpc.instances import Presence
 from band.jsonrpc.invoke import PLAIN, describe, wire_value
 from band.jsonrpc.messages import Envelope
 from band.redis.link import RedisLink
@@ -103,7 +103,7 @@ class RpcServer:
 
     def on_request(self, channel: str, envelope: Envelope, data: bytes) -> None:
         """Handle a request from ``channel``, in the message ``data``, if it is for this replica."""
-        if SEPARATOR in channel or self._is_ours(envelope, data):
+        if INSTANCE_SEPARATOR in channel or self._is_ours(envelope, data):
             self._begin(channel, envelope)
 
     def _begin(self, channel: str, envelope: Envelope) -> None:
@@ -209,7 +209,7 @@ class RpcServer:
 
     def _send(self, channel: str, reply: bytes) -> None:
         # An instance's channel belongs to our framework, which accepts batches; others get one message per response.
-        if SEPARATOR in channel:
+        if INSTANCE_SEPARATOR in channel:
             self._batches.put(channel, reply)
         else:
             self._link.publish(channel, reply, keep=True)

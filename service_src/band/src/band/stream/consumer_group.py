@@ -6,7 +6,7 @@ Reads block a connection, so they have their own; acknowledgements use the servi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -139,13 +139,6 @@ class StreamGroup:
         # If a full Redis refuses the record, this process still delivers later.
         await _first_of(self.hold_again(list(delays)), noted)
 
-    async def hold_again(self, ids: Sequence[str]) -> None:
-        """Keep entries pending for this consumer, with a delivery count of 0."""
-        for some in _portions(ids):
-            await self._commands.command(
-                "XCLAIM", EVENTS_STREAM, self.name, self.consumer, 0, *some, "RETRYCOUNT", 0, "JUSTID"
-            )
-
     async def delays(self, ids: Sequence[str]) -> dict[str, Delay]:
         """Return the stored delays of entries."""
         try:
@@ -219,20 +212,26 @@ class StreamGroup:
 
     async def extend_lease(self, ids: Sequence[str]) -> set[str]:
         """Extend the lease of entries in progress, so that nobody claims them; returns those still pending."""
-        pending: set[str] = set()
-        for some in _portions(ids):
-            claimed = await self._commands.command(
-                "XCLAIM", EVENTS_STREAM, self.name, self.consumer, 0, *some, "JUSTID"
-            )
-            pending.update(one.decode() for one in claimed)
-        return pending
+        return await self._claim_own(ids)
 
     async def release(self, ids: Sequence[str]) -> None:
         """Let others claim these at once: this consumer stops before it handled them."""
-        for some in _portions(ids):
-            await self._commands.command(
-                "XCLAIM", EVENTS_STREAM, self.name, self.consumer, 0, *some, "IDLE", _RELEASED_IDLE_MS, "JUSTID"
+        await self._claim_own(ids, "IDLE", _RELEASED_IDLE_MS)
+
+    async def hold_again(self, ids: Sequence[str]) -> None:
+        """Keep entries pending for this consumer, with a delivery count of 0."""
+        await self._claim_own(ids, "RETRYCOUNT", 0)
+
+    async def _claim_own(self, ids: Sequence[str], *options: Any) -> set[str]:
+        """Claim entries of this consumer again, in portions: one command for all would block Redis."""
+        pending: set[str] = set()
+        for begin in range(0, len(ids), _HOLD_MOST):
+            some = ids[begin : begin + _HOLD_MOST]
+            claimed = await self._commands.command(
+                "XCLAIM", EVENTS_STREAM, self.name, self.consumer, 0, *some, *options, "JUSTID"
             )
+            pending.update(one.decode() for one in claimed)
+        return pending
 
     async def forget_consumers(self) -> None:
         """Remove consumers without pending entries inactive for an hour: each new container has a new name."""
@@ -246,12 +245,6 @@ class StreamGroup:
             logger.warning(
                 "stale_consumer_cleanup_failed", formerly="consumers_not_forgotten", group=self.name, reason=str(error)
             )
-
-
-def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield slices: one command for all would block Redis."""
-    for begin in range(0, len(ids), _HOLD_MOST):
-        yield ids[begin : begin + _HOLD_MOST]
 
 
 async def _first_of(first: Awaitable[object], second: Awaitable[object]) -> None:

@@ -40,15 +40,34 @@ class NotTaken(Exception):
         self.stream_id = stream_id
 
 
-class Replay:
-    """Replays letters in the background, one replay at a time among all instances of the service.
+class DeadLetters:
+    """The methods of a service's dead letters.
 
-    ``give`` processes some letters and yields numbers by outcome, which are added up. If it raises, the replay stops.
-    ``figures`` describes the last one: ``running``, those numbers, and ``stopped`` (why), ``stopped_at``.
+    A replay runs in the background, one at a time among all instances of the service. ``figures`` describes the last
+    one: ``running``, the sums of the numbers by outcome, and ``stopped`` (why), ``stopped_at``; it is empty before.
+
+    Args:
+        stream: their stream.
+        redis: the connection, for the lock of a replay.
+        give: processes some of them in a replay, and yields numbers by outcome. If it raises, the replay stops.
+        spawn: starts the replay as a job.
+        entries: letters per call of ``give``.
+        size: approximate bytes per call.
+        most: letters per replay; 0: all.
+        strict: an unknown id is an error, otherwise it is ignored.
     """
 
     def __init__(
-        self, stream: LetterStream, redis: RedisLink, give: Give, spawn: Spawn, *, entries: int, size: int
+        self,
+        stream: LetterStream,
+        redis: RedisLink,
+        give: Give,
+        spawn: Spawn,
+        *,
+        entries: int,
+        size: int,
+        most: int = 0,
+        strict: bool = True,
     ) -> None:
         self.figures: dict[str, Any] = {}
         self._stream = stream
@@ -56,14 +75,57 @@ class Replay:
         self._spawn = spawn
         self._entries = entries
         self._size = size
+        self._most = most
+        self._strict = strict
         self._lock = ReplayLock(redis, stream.key)
         self._busy = False
         self._ended = asyncio.Event()
 
-    async def start(self, count: int, chosen: Iterable[str] | None = None, patience: float = 0.0) -> dict[str, Any]:
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """Return the functions to expose, by name."""
+        functions = (self.dead_letters, self.replay_dead_letters, self.delete_dead_letters)
+        return {function.__name__: function for function in functions}
+
+    async def dead_letters(self, limit: int = 100, **_params: Any) -> dict[str, Any]:
+        """Return the newest dead letters with their reasons, newest first; `replay` describes the last replay."""
+        letters = await self._stream.newest(read_count(limit, LISTED_MOST))
+        found = {"count": await self._stream.length(), "letters": [letter.shown() for letter in letters]}
+        return {**found, "replay": self.figures} if self.figures else found
+
+    async def replay_dead_letters(
+        self, limit: int | None = None, ids: str | list[str] | None = None, **_params: Any
+    ) -> dict[str, Any]:
+        """Replay the oldest dead letters, or those with these stream ids; default: all.
+
+        A letter is deleted after successful processing. One that fails stops the replay of a listener: `stopped` has
+        the reason, `stopped_at` the letter, or the first one of the batch; a batch that is rejected is halved until the
+        culprit is found. A long replay continues in the background.
+
+        Raises:
+            InvalidParams: an id is invalid or unknown.
+        """
+        # Letters that arrive during the replay are not part of it: otherwise it might never end.
+        there = await self._stream.length()
+        chosen = (await self._chosen(ids))[: self._most or None] if _given(ids) else None
+        ceiling = max(1, min(there, self._most or there))
+        count = min(read_count(limit, ceiling), there) if chosen is None else len(chosen)
+        answer = await self._start(count, chosen)
+        return {"letters": count, "replayed": 0, **answer} if answer["started"] else answer
+
+    async def delete_dead_letters(self, ids: str | list[str] | None = None, **_params: Any) -> dict[str, int]:
+        """Delete the dead letters with these stream ids (separated by commas); without ids, all of them.
+
+        Raises:
+            InvalidParams: an id is invalid or unknown; nothing is deleted.
+        """
+        if not _given(ids):
+            return {"deleted": await self._stream.clear()}
+        return {"deleted": await self._stream.remove(await self._chosen(ids))}
+
+    async def _start(self, count: int, chosen: Iterable[str] | None) -> dict[str, Any]:
         """Replay the oldest `count` letters or the `chosen` ones; returns whether it started.
 
-        The figures are included if it ends within `patience` seconds.
+        The figures are included, those of the end if it comes soon.
 
         Raises:
             RedisError: Redis cannot say whether another instance is replaying.
@@ -82,10 +144,8 @@ class Replay:
         finally:
             if not begun:
                 self._busy = False
-        if patience:
-            await wait_until_set(self._ended, patience)
-            return {"started": True, **self.figures}
-        return {"started": True}
+        await wait_until_set(self._ended, PATIENCE)
+        return {"started": True, **self.figures}
 
     async def _run(self, count: int, chosen: Iterable[str] | None) -> None:
         holding = asyncio.get_running_loop().create_task(self._hold())
@@ -118,84 +178,6 @@ class Replay:
             with contextlib.suppress(RedisError):
                 if not await self._lock.extend():
                     return
-
-
-class DeadLetters:
-    """The methods of a service's dead letters.
-
-    Args:
-        stream: their stream.
-        redis: the connection, for the lock of a replay.
-        give: processes some of them in a replay.
-        spawn: starts the replay as a job.
-        entries: letters per call of ``give``.
-        size: approximate bytes per call.
-        most: letters per replay; 0: all.
-        strict: an unknown id is an error, otherwise it is ignored.
-    """
-
-    def __init__(
-        self,
-        stream: LetterStream,
-        redis: RedisLink,
-        give: Give,
-        spawn: Spawn,
-        *,
-        entries: int,
-        size: int,
-        most: int = 0,
-        strict: bool = True,
-    ) -> None:
-        self._stream = stream
-        self._replay = Replay(stream, redis, give, spawn, entries=entries, size=size)
-        self._most = most
-        self._strict = strict
-
-    @property
-    def figures(self) -> dict[str, Any]:
-        """The figures of the last replay; empty if there was none."""
-        return self._replay.figures
-
-    def methods(self) -> dict[str, Callable[..., Any]]:
-        """Return the functions to expose, by name."""
-        functions = (self.dead_letters, self.replay_dead_letters, self.delete_dead_letters)
-        return {function.__name__: function for function in functions}
-
-    async def dead_letters(self, limit: int = 100, **_params: Any) -> dict[str, Any]:
-        """Return the newest dead letters with their reasons, newest first; `replay` describes the last replay."""
-        letters = await self._stream.newest(read_count(limit, LISTED_MOST))
-        found = {"count": await self._stream.length(), "letters": [letter.shown() for letter in letters]}
-        return {**found, "replay": self.figures} if self.figures else found
-
-    async def replay_dead_letters(
-        self, limit: int | None = None, ids: str | list[str] | None = None, **_params: Any
-    ) -> dict[str, Any]:
-        """Replay the oldest dead letters, or those with these stream ids; default: all.
-
-        A letter is deleted after successful processing. One that fails stops the replay of a listener: `stopped` has
-        the reason, `stopped_at` the letter, or the first one of the batch; a batch that is rejected is halved until the
-        culprit is found. A long replay continues in the background.
-
-        Raises:
-            InvalidParams: an id is invalid or unknown.
-        """
-        # Letters that arrive during the replay are not part of it: otherwise it might never end.
-        there = await self._stream.length()
-        chosen = (await self._chosen(ids))[: self._most or None] if _given(ids) else None
-        ceiling = max(1, min(there, self._most or there))
-        count = min(read_count(limit, ceiling), there) if chosen is None else len(chosen)
-        answer = await self._replay.start(count, chosen, PATIENCE)
-        return {"letters": count, "replayed": 0, **answer} if answer["started"] else answer
-
-    async def delete_dead_letters(self, ids: str | list[str] | None = None, **_params: Any) -> dict[str, int]:
-        """Delete the dead letters with these stream ids (separated by commas); without ids, all of them.
-
-        Raises:
-            InvalidParams: an id is invalid or unknown; nothing is deleted.
-        """
-        if not _given(ids):
-            return {"deleted": await self._stream.clear()}
-        return {"deleted": await self._stream.remove(await self._chosen(ids))}
 
     async def _chosen(self, ids: str | list[str]) -> list[str]:
         wanted = list(dict.fromkeys(read_ids(ids)))

@@ -82,15 +82,7 @@ def mask(value: Any, name: str = "") -> Any:
 
 def _mask_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if key != "exc_info":
-            event[key] = mask(value, key)
-    return event
-
-
-def _mask_exception(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    text = event.get("exception")
-    if isinstance(text, str):
-        event["exception"] = mask_text(text)
+        event[key] = mask(value, key)
     return event
 
 
@@ -149,9 +141,8 @@ def configure_logs(level: str = "INFO", *, as_json: bool = False) -> None:
         structlog.processors.add_log_level,
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _mask_event,
         structlog.processors.format_exc_info,
-        _mask_exception,
+        _mask_event,
     ]
     if as_json:
         renderer = structlog.processors.JSONRenderer(default=str, ensure_ascii=False)

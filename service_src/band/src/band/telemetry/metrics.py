@@ -17,7 +17,7 @@ from band.telemetry.failures import Failures
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds in seconds."""
 
-Gauge = Callable[[], float | Mapping[str, float]]
+Read = Callable[[], float | Mapping[Any, float]]
 
 
 class _Latency(msgspec.Struct):
@@ -48,8 +48,7 @@ class Metrics:
         self._latency: dict[str, _Latency] = {}
         self._counters: dict[str, float] = {}
         self._texts: dict[str, str] = {}
-        self._gauges: dict[str, tuple[str, Gauge, str]] = {}
-        self._labelled: dict[str, tuple[str, Callable[[], float | Mapping[Any, float]], tuple[str, ...]]] = {}
+        self._read: dict[tuple[str, str], tuple[str, Read, tuple[str, ...]]] = {}
         self.failures = Failures()
         self.counter("calls", lambda: self._calls, "Calls by method and outcome.", label=("method", "outcome"))
         self.counter(
@@ -77,23 +76,16 @@ class Metrics:
         """Add to the counter ``band_<name>_total``."""
         self._counters[name] = self._counters.get(name, 0) + value
 
-    def gauge(self, name: str, read: Gauge, text: str, *, label: str = "method") -> None:
+    def gauge(self, name: str, read: Read, text: str, *, label: str = "method") -> None:
         """Show ``read()`` as the gauge ``band_<name>`` at every scrape; a mapping has keys for ``label``."""
-        self._gauges[name] = (text, read, label)
+        self._read["gauge", name] = (text, read, (label,))
 
-    def counter(
-        self,
-        name: str,
-        read: Callable[[], float | Mapping[Any, float]],
-        text: str,
-        *,
-        label: str | tuple[str, ...] = (),
-    ) -> None:
+    def counter(self, name: str, read: Read, text: str, *, label: str | tuple[str, ...] = ()) -> None:
         """Show ``read()`` as the counter ``band_<name>_total`` at every scrape; a mapping has keys for ``label``.
 
         With several labels each key is a tuple.
         """
-        self._labelled[name] = (text, read, (label,) if isinstance(label, str) else label)
+        self._read["counter", name] = (text, read, (label,) if isinstance(label, str) else label)
 
     def render(self) -> bytes:
         """Return everything in the text format of Prometheus."""
@@ -114,18 +106,13 @@ class Metrics:
         for name, value in sorted(self._counters.items()):
             text = self._texts.get(name) or f"How often: {name.replace('_', ' ')}."
             yield CounterMetricFamily(f"band_{name}", text, value=value)
-        for name, (text, counted, labels) in sorted(self._labelled.items()):
-            found = counted()
+        for (kind, name), (text, read, labels) in sorted(self._read.items()):
+            family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
+            found = read()
             if isinstance(found, Mapping):
-                yield _filled(CounterMetricFamily(f"band_{name}", text, labels=labels), found)
+                yield _filled(family(f"band_{name}", text, labels=labels), found)
             else:
-                yield CounterMetricFamily(f"band_{name}", text, value=found)
-        for name, (text, read, label) in sorted(self._gauges.items()):
-            shown = read()
-            if isinstance(shown, Mapping):
-                yield _filled(GaugeMetricFamily(f"band_{name}", text, labels=[label]), shown)
-            else:
-                yield GaugeMetricFamily(f"band_{name}", text, value=shown)
+                yield family(f"band_{name}", text, value=found)
 
 
 def _filled(family: Any, values: Mapping[Any, float]) -> Any:

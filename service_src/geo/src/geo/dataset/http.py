@@ -30,10 +30,9 @@ _CHUNK = 1 << 18
 
 
 class Answer(msgspec.Struct):
-    """A file that came: where it lies, its size in bytes, its SHA-256, and how to ask for a newer one."""
+    """A file that came: where it lies, its SHA-256, and how to ask for a newer one."""
 
     path: Path
-    size: int
     sha256: str
     validator: Validator
 
@@ -114,21 +113,21 @@ class Http:
         async with self._open(url, headers, authorization) as response:
             if response.status == 304:
                 return None
-            size, digest = await self._write(response, into)
+            digest = await self._write(response, into)
             found = Validator(response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))
-        return Answer(into, size, digest, found)
+        return Answer(into, digest, found)
 
-    async def _write(self, response: aiohttp.ClientResponse, into: Path) -> tuple[int, str]:
-        digest, size = hashlib.sha256(), 0
+    async def _write(self, response: aiohttp.ClientResponse, into: Path) -> str:
+        digest, self.received = hashlib.sha256(), 0
         self.expected = None if "Content-Encoding" in response.headers else response.content_length
         with into.open("wb") as file:
             async for chunk in response.content.iter_chunked(_CHUNK):
-                self.received = size = size + len(chunk)
-                if size > MAX_BYTES:
+                self.received += len(chunk)
+                if self.received > MAX_BYTES:
                     raise SourceError(f"{safe_url(str(response.url))} sends more than {MAX_BYTES >> 20} MiB; refused")
                 digest.update(chunk)
                 file.write(chunk)
-        return size, digest.hexdigest()
+        return digest.hexdigest()
 
     @asynccontextmanager
     async def _open(
