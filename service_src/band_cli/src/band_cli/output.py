@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 400
 """Characters of a line where no terminal is: programs read whole lines."""
 _STYLES = {
-    "ok": "green", "starting": "cyan", "external": "cyan", "running": "green", "current": "green", "taken": "green",
+    "ok": "green", "starting": "cyan", "external": "cyan", "running": "green", "current": "green", "processed": "green",
     "degraded": "yellow", "warning": "yellow", "waiting": "yellow", "pending": "yellow", "rolled_back": "yellow",
     "failing": "red", "crashing": "red", "crashed": "red bold", "failed": "red", "error": "red",
     "unavailable": "red", "away": "red",

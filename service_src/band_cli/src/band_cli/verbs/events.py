@@ -168,10 +168,11 @@ def _enrichers(noted: Any) -> list[tuple[str, str, str]]:
 def _group(row: dict[str, Any]) -> tuple[str, ...]:
     told = row.get("answer")
     said = row.get("reason") or (json.dumps(told, ensure_ascii=False) if told else "")
-    held = f"held by {row['consumer']}, delivery {row['deliveries']}" if row.get("consumer") else ""
+    working = f"{row['consumer']} is processing it, delivery {row['deliveries']}" if row.get("consumer") else ""
+    state = "processed" if row["state"] == "taken" else row["state"]
     at = clock(row["at"] / 1000) if row.get("at") else "-"
     ms = row.get("ms")
-    return (row["group"], row["state"], at, "-" if ms is None else str(ms), held or said)
+    return (row["group"], state, at, "-" if ms is None else str(ms), working or said)
 
 
 def _key(row: dict[str, Any]) -> str:

@@ -147,13 +147,17 @@ def releases(director: Director, output: Output, name: str) -> None:
         output.json(answer)
         return
     rows = [
-        (row["id"], row["spec_hash"][:12], row["state"], clock(row["at"]), row["by"], _release_note(row))
-        for row in answer["releases"]
+        (one["id"], one["spec_hash"][:12], one["state"], clock(one["at"]), _BY.get(one["by"], one["by"]), _note(one))
+        for one in answer["releases"]
     ]
     output.table(["id", "spec", "state", "at", "by", "note"], rows)
 
 
-def _release_note(row: dict[str, Any]) -> str:
+_BY = {"watch": "automatic rollback", "revive": "recovery", "renew": "changed settings", "adopted": "found running"}
+"""What the director did by itself, in words."""
+
+
+def _note(row: dict[str, Any]) -> str:
     gone = "" if row["images_present"] else "its image is gone"
     code = "" if row.get("exit_code") is None else f"exit code {row['exit_code']}"
     return "; ".join(filter(None, [row["reason"], code, gone]))
