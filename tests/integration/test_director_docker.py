@@ -11,7 +11,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,20 +19,18 @@ from director_host import (
     BASE_IMAGE,
     PASSWORD,
     Director,
-    EngineProxy,
     Redis,
-    clean_up,
     containers,
     docker,
     end_proxy,
     free_port,
-    start_redis,
     until,
 )
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
 
 NAMESPACE = "t-dir-it"
+PORTS = "8700-8749"
 SECRET = "canary-service-secret"
 FAKE_FRONT = """
 told = {}
@@ -51,34 +48,8 @@ async def what():
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    server = start_redis(NAMESPACE, tmp_path_factory.mktemp("redis"))
-    yield server
-    refused = server.refusals()
-    server.stop()
-    clean_up(NAMESPACE)
-    assert refused == []
-
-
-@pytest.fixture(scope="module")
-def running(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Director]:
-    folder = tmp_path_factory.mktemp("director")
-    proxy = EngineProxy(folder / "docker.sock")
-    proxy.open()
-    found = Director(
-        folder, redis, redis.gateway, namespace=NAMESPACE, ports="8700-8749", DOCKER_HOST=f"unix://{proxy.path}",
-        BAND_PORT_CHECK="5",
-    )  # fmt: skip
-    found.engine = proxy
-    yield found
-    found.end()
-    proxy.cut()
-
-
-@pytest.fixture
-def director(running: Director) -> Iterator[Director]:
-    yield running
-    running.clear()
+def settings() -> dict[str, str]:
+    return {"BAND_PORT_CHECK": "5"}
 
 
 def test_run_answers_exactly_and_builds_once(director: Director) -> None:

@@ -12,11 +12,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from director_host import Director, EngineProxy, Redis, clean_up, containers, docker, start_redis, until
+from director_host import Director, containers, docker, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 
 NAMESPACE = "t-rel"
+PORTS = "8650-8699"
 SECRET = "canary-service-secret"
 WATCH = 40
 LATER = """
@@ -73,16 +74,6 @@ class Heard:
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    server = start_redis(NAMESPACE, tmp_path_factory.mktemp("redis"))
-    yield server
-    refused = server.refusals()
-    server.stop()
-    clean_up(NAMESPACE)
-    assert refused == []
-
-
-@pytest.fixture(scope="module")
 def heard() -> Iterator[Heard]:
     found = Heard()
     yield found
@@ -90,24 +81,9 @@ def heard() -> Iterator[Heard]:
 
 
 @pytest.fixture(scope="module")
-def running(redis: Redis, heard: Heard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Director]:
-    folder = tmp_path_factory.mktemp("director")
-    proxy = EngineProxy(folder / "docker.sock")
-    proxy.open()
-    found = Director(
-        folder, redis, redis.gateway, namespace=NAMESPACE, ports="8650-8699", DOCKER_HOST=f"unix://{proxy.path}",
-        BAND_WATCH=str(WATCH), BAND_CRASHES="3", BAND_CRASH_WINDOW="60", BAND_WEBHOOK_URL=heard.url,
-    )  # fmt: skip
-    found.engine = proxy
-    yield found
-    found.end()
-    proxy.cut()
-
-
-@pytest.fixture
-def director(running: Director) -> Iterator[Director]:
-    yield running
-    running.clear()
+def settings(heard: Heard) -> dict[str, str]:
+    more = {"BAND_CRASHES": "3", "BAND_CRASH_WINDOW": "60", "BAND_WEBHOOK_URL": heard.url}
+    return {"BAND_WATCH": str(WATCH), **more}
 
 
 def states(director: Director, name: str) -> list[str]:

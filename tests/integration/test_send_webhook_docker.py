@@ -12,12 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from director_host import Director, Redis, clean_up, docker, start_redis, until
+from director_host import Director, Redis, docker, until
 
 # The first run builds what it stands on, out of Debian's mirror and the npm registry.
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 NAMESPACE = "t-dir-hook"
+PORTS = "8750-8769"
 KEY = b"canary-4711-key-of-32-bytes-long"
 SECRET = f"whsec_{base64.b64encode(KEY).decode()}"
 
@@ -61,20 +62,8 @@ class Receiver:
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    server = start_redis(NAMESPACE, tmp_path_factory.mktemp("redis"))
-    yield server
-    refused = server.refusals()
-    server.stop()
-    clean_up(NAMESPACE)
-    assert refused == []
-
-
-@pytest.fixture(scope="module")
-def director(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Director]:
-    found = Director(tmp_path_factory.mktemp("director"), redis, redis.gateway, namespace=NAMESPACE, ports="8750-8769")
-    yield found
-    found.end()
+def director(running: Director) -> Director:
+    return running
 
 
 @pytest.fixture(scope="module")
