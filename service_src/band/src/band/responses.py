@@ -42,7 +42,7 @@ class BaseBandResponse(dict[str, Any]):
         return self.get(name)
 
     def is_error(self) -> bool:
-        """Tell whether this is an error response."""
+        """Return whether this is an error response."""
         return isinstance(self, ErrorResponse)
 
     @property
@@ -120,7 +120,7 @@ class ResponseFactory:
         return PixelResponse(data)
 
     def __call__(self, data: Any = None, **kwargs: Any) -> BaseBandResponse:
-        """Do what ``data`` does: up to 0.14 of the original ``response`` was called directly."""
+        """Do the same as ``data``: in the original, up to version 0.14, ``response`` itself was called."""
         return self.data(data, **kwargs)
 
 

@@ -173,7 +173,7 @@ class Bench:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def at_work(self) -> AsyncIterator[str]:
-        """Yield the service's name with what its listener has to do now; nothing when that is nothing."""
+        """Yield the service's name with what its listener has left to do; nothing if that is nothing."""
         listener = self.service.listener
         if listener is None:
             return
@@ -210,7 +210,7 @@ class Bench:
         return subject
 
     async def stop(self) -> None:
-        """Stop the service and everybody who stood in."""
+        """Stop the service and its stand-ins."""
         for subject in [*reversed(self._peers), self.service]:
             await subject.stop()
         _benches[self._bus].remove(self)
@@ -266,7 +266,7 @@ async def running(
 
 @contextlib.contextmanager
 def _without_pauses(subject: Service) -> Iterator[None]:
-    """Have attempts follow each other at once: a test should not wait for a minute and a half."""
+    """Remove the pauses between attempts: a test should not wait for a minute and a half."""
     listeners = subject.registry.with_role(ROLE_LISTENER)
     for exposed in listeners:
         subject.registry.add(msgspec.structs.replace(exposed, backoff=0.0, backoff_max=0.0))

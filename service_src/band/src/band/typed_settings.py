@@ -1,4 +1,4 @@
-"""Settings as one typed Struct: read once, all that is wrong with them told together."""
+"""Loads settings into a typed Struct, and reports all problems at once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from band.telemetry.logs import MASK, is_secret_name, know_secret
 
 S = TypeVar("S", bound=msgspec.Struct)
 NEAR: Final = 0.8
-"""How alike an unknown key and a setting are, from which on it is taken for a misspelt one."""
+"""Similarity from which an unknown key counts as a misspelt setting."""
 _LINK = re.compile(
     r"\w+_(?:PORT=\w+://.*|NAME=/.*|(?:PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?|SERVICE_(?:HOST|PORT)(?:_\w+)?|ENV_\w+)=.*)",
     re.DOTALL,
 )
-"""What Docker's links and Kubernetes' services put into the environment, whatever the service is called."""
+"""Variables that Docker's links and Kubernetes' services add to the environment, for a service of any name."""
 
 
 class Secret:
@@ -62,19 +62,19 @@ def load(
 
     A text becomes the field's type: a number within ``msgspec.Meta(ge=…, le=…)``, yes and no, a list of words, a path,
     a `Secret` (also read from the file that ``<NAME>_FILE`` names, ``<name>_file`` for a field in lower case, which
-    wins; logs mask it from then on). A field named ``a.b`` (``msgspec.field(name="a.b")``) is looked for in the mapping
-    ``a``. When the Struct has a method ``problems``, what that yields is wrong too.
+    wins; logs mask it from then on). A field named ``a.b`` (``msgspec.field(name="a.b")``) is looked up in the mapping
+    ``a``. If the Struct has a method ``problems``, the texts that it yields are reported too.
 
     Args:
-        kind: what to fill.
-        sources: the strongest first, e.g. config.yaml before the environment.
-        problems: what is known to be wrong already.
-        others: for sources that are all our own (a file): the keys that are no field and may be there. Every other key
-            is wrong, but for sections: a mapping may be that of an environment.
-        ready: fields that are taken as they are.
+        kind: the type of the Struct.
+        sources: in order of precedence, e.g. config.yaml before the environment.
+        problems: problems that were found before.
+        others: further allowed keys, for sources that contain only our own (a file). If given, every unknown key is a
+            problem, except a mapping, which may be the section of an environment.
+        ready: fields whose values are final.
 
     Raises:
-        SettingsError: all that is wrong, with what to write; values of secret names are not shown.
+        SettingsError: all problems, each with its correction; values of secret names are masked.
     """
     wrong = list(problems)
     found: dict[str, Any] = {}
@@ -110,19 +110,19 @@ def load(
 
 
 def unknown_keys(keys: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """Return the keys that are not known, each with the known one that it is nearly; empty where none is near."""
+    """Return each unknown key with the most similar known one, or an empty string."""
     names = sorted(known)
     strange = sorted({key for key in keys if key not in names})
     return {key: next(iter(difflib.get_close_matches(key, names, 1, NEAR)), "") for key in strange}
 
 
 def not_a_setting(key: str, near: str) -> str:
-    """Return what is said of a key that is no setting."""
+    """Return the message about an unknown key."""
     return f"{key} is not a setting" + (f"; did you mean {near}?" if near else "")
 
 
 def is_link(key: str, value: str) -> bool:
-    """Tell whether a variable is one that Docker or Kubernetes makes for another container or service."""
+    """Return whether Docker or Kubernetes sets a variable for another container or service."""
     return bool(_LINK.fullmatch(f"{key}={value}"))
 
 

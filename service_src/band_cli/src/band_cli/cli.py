@@ -22,14 +22,14 @@ from band_cli.target import find_target
 INTERRUPTED = 130
 _COMPLETION_SECONDS = 1.0
 _NAME = re.compile("[a-z][a-z0-9_-]{0,62}")
-"""What services may be called."""
+"""The form of a service's name."""
 _OF_AUTHORS = frozenset({"new", "tail", "requirements"})
-"""Verbs of authors that cannot be mistaken for others: for one release without `dev`, too."""
+"""Verbs of authors that are unambiguous without `dev`; aliases for one release."""
 
 
 @dataclass
 class Options:
-    """What every verb knows, and the director that it asked."""
+    """The common options, and the director that was asked."""
 
     host: str | None = None
     token_file: str | None = None
@@ -44,7 +44,7 @@ class Options:
         return self.asked
 
     def output(self) -> Output:
-        """Return where to write."""
+        """Return the output."""
         return Output(as_json=self.as_json)
 
 
@@ -79,7 +79,7 @@ class Verb(click.Command):
 
 
 class Verbs(click.Group):
-    """All verbs, and for one release the old spelling of the authors' ones."""
+    """All verbs, and for one release the old spelling of the verbs of authors."""
 
     command_class = Verb
 
@@ -94,7 +94,7 @@ class Verbs(click.Group):
 
 
 def _names_a_folder(words: Sequence[str]) -> bool:
-    """Tell whether these words after `run` are of the authors' verb: no name at all, or a path."""
+    """Return whether the words after `run` mean the verb of authors: there is no name, or a path."""
     return not words or words == ["--no-reload"] or words[0] in {".", ".."} or "/" in words[0]
 
 
@@ -109,7 +109,7 @@ def _folders(ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
 
 
 def _complete(ctx: click.Context, path: str, incomplete: str) -> list[CompletionItem]:
-    """Return the names of a list of the director's, or none if it does not tell at once."""
+    """Return the names in a list of the director; none if it does not respond at once."""
     try:
         rows = ctx.ensure_object(Options).director().get(path, timeout=_COMPLETION_SECONDS)
         names = [row["name"] for row in rows if row.get("runnable", True) and _NAME.fullmatch(row["name"])]

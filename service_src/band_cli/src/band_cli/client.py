@@ -1,4 +1,4 @@
-"""The director's HTTP API: one request, its response as JSON or as lines while they come, its errors as ours."""
+"""The director's HTTP API: one request, its response as JSON or line by line, its errors as exceptions."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from band_cli.errors import BadInput, CliError, NoDirector, Refused
 from band_cli.target import Target
 
 TIMEOUT = 15.0
-"""Seconds for a response; those that build or start something have more."""
+"""Timeout of a response in seconds; building and starting have longer ones."""
 LONG_TIMEOUT = 1200.0
 MAX_RESPONSE_BYTES = 128 * 1024 * 1024
 """1,000 events of 100 kB each, the most that one response of a director has, and some more."""
 MAX_LINE_BYTES = 1024 * 1024
-"""A longer line is shown in parts."""
+"""The length from which a line is shown in parts."""
 _CLOSED = frozenset({401, 403, 429})
 VERBS = {
     "list": "band ps",
@@ -39,7 +39,7 @@ VERBS = {
         for verb in ("call", "logs", "releases", "replay", "restart", "rm", "rollback", "run", "start", "stop", "trace")
     },
 }
-"""What to type for a path of the director. Hints that name other paths keep them."""
+"""Path of the director → the command to type. Hints with other paths stay as they are."""
 _OPTIONS = {"?to=": " --to", "?follow=1": " -f"}
 
 
@@ -212,7 +212,7 @@ class Director:
 
 
 class _TlsConnection(http.client.HTTPSConnection):
-    """Has its socket during the handshake already, so that a deadline can end that too."""
+    """Sets its socket before the handshake, so that a deadline can end the handshake too."""
 
     def connect(self) -> None:
         http.client.HTTPConnection.connect(self)
@@ -222,7 +222,7 @@ class _TlsConnection(http.client.HTTPSConnection):
 
 
 class _Deadline:
-    """Ends a connection after so many seconds: a socket's own timeout is for each byte, and they may drip in."""
+    """Ends a connection at a deadline: a socket's own timeout starts again with each byte."""
 
     def __init__(self, connection: http.client.HTTPConnection, seconds: float) -> None:
         self.passed = False
@@ -253,7 +253,7 @@ _HINTS = {
 
 
 def path_of(*words: str) -> str:
-    """Return a path of these words, each as it is."""
+    """Return a path of these words, percent-encoded."""
     return "/" + "/".join(quote(word, safe="") for word in words)
 
 

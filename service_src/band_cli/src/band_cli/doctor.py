@@ -16,9 +16,9 @@ DISK_WARNING, DISK_ERROR = 80.0, 90.0
 MEMORY_WARNING = 85.0
 """Percent of Redis' memory limit."""
 SKEW_SECONDS = 2.0
-"""Beyond this, clocks of two machines differ; what the network takes is far less."""
+"""Difference from which clocks count as different; the network's delay is far smaller."""
 BEHIND_SECONDS = 300.0
-"""A listener whose oldest event is older holds back the stream."""
+"""Age of a listener's oldest event from which it counts as behind."""
 _ERRORS = frozenset({"failing", "crashing", "crashed", "unavailable", "away"})
 
 _TO_TYPE = re.compile(rf"\bband (?=(?:{'|'.join({words.split()[1] for words in VERBS.values()})})\b)")
@@ -43,7 +43,7 @@ def examine(
     now: float,
     command: str = "band",
 ) -> list[Finding]:
-    """Return what there is to say, worst first.
+    """Return the findings, worst first.
 
     Args:
         health: the response of `/health`.

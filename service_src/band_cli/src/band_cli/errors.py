@@ -1,4 +1,4 @@
-"""What can go wrong, each with the exit code of the command.
+"""The errors of the command, each with its exit code.
 
 CliError (1)
 ├── BadInput (2)        a parameter or the configuration is wrong
@@ -24,7 +24,7 @@ class CliError(Exception):
         self.message, self.hint, self.code, self.log = message, hint, code, log or []
 
     def body(self) -> dict[str, Any]:
-        """Return the error as the director's API writes errors."""
+        """Return the error in the form of the director's API."""
         facts: dict[str, Any] = {"code": self.code, "message": self.message, "hint": self.hint}
         return {"error": {**facts, "log": self.log} if self.log else facts}
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PIPE_WIDTH = 400
-"""Characters of a line where no terminal is: programs read whole lines."""
+"""Characters in a line without a terminal: programs read whole lines."""
 _STYLES = {
     "ok": "green", "starting": "cyan", "external": "cyan", "running": "green", "current": "green", "processed": "green",
     "degraded": "yellow", "warning": "yellow", "waiting": "yellow", "pending": "yellow", "rolled_back": "yellow",
@@ -29,7 +29,7 @@ _STYLES = {
     "dead_letter": "red", "stopped": "dim", "exited": "dim", "older": "dim", "unknown": "dim", "note": "cyan",
 }  # fmt: skip
 _BIDI = [0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
-"""Line separators and what turns the direction of text: a terminal may show another text than there is."""
+"""Line separators and characters that change the direction of text: a terminal may show a different text."""
 _HARMFUL = [*range(9), *range(11, 32), *range(127, 160), *_BIDI, *range(0xD800, 0xE000)]
 _CONTROLS = dict.fromkeys(_HARMFUL, "�")
 _ESCAPES = {code: f"\\u{code:04x}" for code in _HARMFUL}
@@ -59,7 +59,7 @@ class Output:
 
     @property
     def width(self) -> int:
-        """How many characters a line may have."""
+        """The maximum number of characters in a line."""
         given = os.environ.get("COLUMNS", "")
         if given.isdigit() and int(given):
             return int(given)
@@ -151,7 +151,7 @@ class Output:
 
 @contextlib.contextmanager
 def progress(text: str) -> Iterator[Any]:
-    """Show a line that changes on standard error while the block runs; nothing where that is no terminal."""
+    """Show a status line on standard error while the block runs; nothing if that is not a terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -164,7 +164,7 @@ def progress(text: str) -> Iterator[Any]:
 
 
 def size(count: float | None) -> str:
-    """Return bytes as people write them; a dash for none."""
+    """Return a size as text; a dash for None."""
     if count is None:
         return "-"
     for unit in ("B", "kB", "MB"):

@@ -1,4 +1,4 @@
-"""Which director to ask, and with what token: from options, the environment and the configuration files.
+"""The director to ask and its token: from options, the environment and the configuration files.
 
 A token goes only to the director that it was given for: one of a file to the host that the same file names.
 """
@@ -16,7 +16,7 @@ from band_cli.errors import BadInput
 
 DEFAULT_HOST = "http://127.0.0.1:10000"
 HOST_CONFIG = "BAND_HOST_CONFIG"
-"""Names the file that the role wrote on the platform's host; the launcher sets it."""
+"""The variable with the path of the file that the role wrote on the platform's host; the launcher sets it."""
 _KEYS = {"host", "token", "token_file", "ca_file"}
 
 
@@ -55,7 +55,7 @@ def find_target(
 
 
 def config_files(env: Mapping[str, str]) -> list[str]:
-    """Return the configuration files that there are: the user's own, then the host's."""
+    """Return the existing configuration files: the user's own, then the host's."""
     home = env.get("XDG_CONFIG_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".config")
     own = env.get("BAND_CONFIG") or str(Path(home) / "band" / "config")
     return [path for path in (own, env.get(HOST_CONFIG, "")) if os.path.isfile(path)]  # noqa: PTH113 - Path raises where a folder may not be entered
@@ -105,7 +105,7 @@ def check_url(host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address (with or without scheme and port) is this machine's own."""
+    """Return whether an address (with or without scheme and port) is this machine's own."""
     name = urlsplit(host if "://" in host else f"//{host}").hostname or ""
     return name in {"localhost", "::1"} or name.startswith("127.")
 

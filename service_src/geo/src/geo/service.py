@@ -46,9 +46,9 @@ def register(service: Service, dataset: Dataset[T], locator: Locator[T], *more: 
 
     @service.setup
     async def open_database() -> None:
-        """Open the database that is there before anybody asks: a new container must not answer worse than the old.
+        """Open the existing database before the first call: a new container must not answer worse than the old one.
 
-        A file that has to be checked first may take longer than the director waits for a service: it goes on alone.
+        A check of the file may take longer than the director waits for a service: then it continues in the background.
         """
         opening = [asyncio.create_task(one.open()) for one in (dataset, *more)]
         await asyncio.wait(opening, timeout=_OPEN_SECONDS)
@@ -60,14 +60,14 @@ def register(service: Service, dataset: Dataset[T], locator: Locator[T], *more: 
 
     @service.health("database")
     def database_health() -> dict[str, Any]:
-        """Tell source, build date, age and the last error of the database."""
+        """Return source, build date, age and the last error of the database."""
         return {**dataset.health(), "bad_records": locator.bad_records}
 
     @service.expose.enricher(
         keys=words(band.settings.enrich_keys), props={"ip": "td.ip"}, cache=300, cache_version=lambda: locator.version
     )
     def enrich(ip: Any = None, **_params: Any) -> msgspec.Raw:
-        """Return the place of an event's address, written already; without one, an empty answer with ``reason``."""
+        """Return the place of an event's address, encoded as JSON; without one, only a ``reason``."""
         return locator.answer(ip)
 
     @service.expose()
@@ -77,7 +77,7 @@ def register(service: Service, dataset: Dataset[T], locator: Locator[T], *more: 
 
     @service.expose()
     async def refresh() -> dict[str, Any]:
-        """Ask the sources now, in the background; return what health knows at this moment."""
+        """Ask the sources now, in the background; return the current health."""
         for one in (dataset, *more):
             one.wake()
         return dataset.health()

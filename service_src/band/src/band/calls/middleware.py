@@ -99,7 +99,7 @@ async def only_keys(call: Call, following: Next) -> Any:
 
 
 def is_under(key: Any, prefixes: Iterable[str]) -> bool:
-    """Tell whether an event's key is under one of some dotted prefixes; ``*`` stands for all."""
+    """Return whether an event's key is under one of some dotted prefixes; ``*`` stands for all."""
     name = str(key or "")
     return any(prefix == "*" or name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
 

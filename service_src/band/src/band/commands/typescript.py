@@ -18,11 +18,11 @@ UNKNOWN_TARBALL: Final = "rockstat-rock-me-ts.tgz"
 
 
 class Unbuilt(Exception):
-    """The package could not be made here; the text says why, and what to do."""
+    """The package could not be built here; the text says why, and what to do."""
 
 
 def framework() -> Path | None:
-    """Return the folder of the package's sources in the clone that this distribution is of, None without one."""
+    """Return the package's sources in the clone from which this distribution was installed; None without one."""
     candidates = [Path(band.__file__).parents[2]]  # service_src/band
     try:
         origin = importlib.metadata.distribution("rockstat-band").read_text(
@@ -37,13 +37,13 @@ def framework() -> Path | None:
 
 
 def tarball_name() -> str:
-    """Return how the package's file is called."""
+    """Return the name of the package's file."""
     home = framework()
     return f"rockstat-rock-me-ts-{read_manifest(home)['version']}.tgz" if home else UNKNOWN_TARBALL
 
 
 def lay_package(vendor: Path) -> None:
-    """Build the package, and lay it into the folder ``vendor``.
+    """Build the package, and put it into the folder ``vendor``.
 
     Raises:
         Unbuilt: there is no npm, no source of the package, or npm failed.
@@ -72,7 +72,7 @@ def _is_built(home: Path) -> bool:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the package.json of a folder, empty where it cannot be read."""
+    """Return the package.json of a folder; empty if it cannot be read."""
     try:
         found = json.loads((folder / "package.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -81,7 +81,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def commands(folder: Path) -> tuple[list[str], list[str]]:
-    """Return what builds and what starts the service of a folder; the first is empty where nothing is to be built.
+    """Return the commands that build and start the service of a folder; the first is empty without a build.
 
     Raises:
         Unbuilt: it has no script that starts it.

@@ -1,4 +1,4 @@
-"""Redis as aioredis 1 offered it, over redis-py: ``await c.execute("GET", "k")`` gives bytes, pools lend clients."""
+"""The API of aioredis 1 on top of redis-py: ``await c.execute("GET", "k")`` returns bytes, pools lend clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SAME: Final = object()
 
 
 def connect(dsn: str, **options: Any) -> Any:
-    """Return a redis-py client whose replies are as Redis gives them; options that redis-py lacks are left out."""
+    """Return a redis-py client that leaves Redis' replies unchanged; options that redis-py lacks are ignored."""
     from redis.asyncio import BlockingConnectionPool, Redis  # at use only: it costs 100 ms and 10 MB to import
 
     given = {key: value for key, value in options.items() if key in _PASSED_ON and value is not None}
@@ -121,12 +121,8 @@ class Client:
             merged.update(mapping)
         return bool(await self._command("HMSET", key, merged))
 
-    async def mset(self, *args: Any) -> bool:
-        """Set several keys, from a mapping or from keys and values in turn."""
-        return bool(await self._command("MSET", *args))
-
     async def expire(self, key: Any, timeout: float) -> bool:
-        """Let a key end in ``timeout`` seconds; False when there is no such key."""
+        """Make a key expire in ``timeout`` seconds; False if there is no such key."""
         return bool(await self.execute("PEXPIRE", key, int(timeout * 1000)))
 
     async def zrange(self, key: Any, start: int = 0, stop: int = -1, withscores: bool = False) -> list[Any]:
@@ -177,7 +173,7 @@ class Client:
     # --- the end
 
     def close(self) -> asyncio.Task[None]:
-        """Begin to close; :meth:`wait_closed`, or awaiting what this returns, waits for the end."""
+        """Start to close; :meth:`wait_closed`, or awaiting what this returns, waits for the end."""
         if self._closing is None:
             self.closed = True
             self._closing = asyncio.get_running_loop().create_task(self._close())
@@ -208,7 +204,7 @@ class Client:
 
 
 class Borrowed:
-    """What ``pool.get()`` and ``await pool`` give: usable with ``async with``, with ``with``, and awaited."""
+    """The result of ``pool.get()`` and ``await pool``: usable with ``async with`` and ``with``, and awaitable."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -246,10 +242,10 @@ class Pool(Client):
         return self
 
     def release(self, client: Client) -> None:
-        """Give a client back: its connections are in the pool already."""
+        """Do nothing: its connections are in the pool already."""
 
     async def clear(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close unused connections."""
         await self.inner.connection_pool.disconnect(inuse_connections=False)
 
 

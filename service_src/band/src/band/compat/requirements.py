@@ -1,8 +1,8 @@
-"""What to do with the ``requirements.txt`` of 2018 that a service of the original platform brings.
+"""Adapts the ``requirements.txt`` of 2018 of a service of the original platform.
 
-Its pins would take band's own libraries back to versions that no longer run, or cannot be built on today's Python. So
-each line is looked at: kept, dropped because band brings the module, loosened to the first version that installs, or
-refused with the reason. :func:`adapt` is pure; the director applies it to the copy in the build context.
+Its pins would downgrade band's own libraries to versions that no longer run, or cannot be built on today's Python. Each
+line is kept, dropped because the base image has the module, relaxed to the first version that installs, or refused
+with the reason. :func:`adapt` is pure; the director applies it to the copy in the build context.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ GONE: Final = {
     "dataclasses": "it is part of Python, and the distribution of that name breaks Python; remove the line",
     "typing": "it is part of Python, and the distribution of that name breaks Python; remove the line",
 }
-"""Distribution → why it cannot be had."""
+"""Distribution → why it is not available."""
 
 _LINE = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*([^;#]*)")
 _PIN = re.compile(r"(===?|~=|<=?)\s*([0-9][\w.]*)")
 
 
 class Note(msgspec.Struct, frozen=True):
-    """What became of one line: its number, itself, and why, in words."""
+    """A line that was changed or refused: its number, its text, and the reason."""
 
     line: int
     text: str
@@ -49,7 +49,7 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class Adapted(msgspec.Struct, frozen=True):
-    """``text``: the requirements to install. ``changed`` and ``refused``: the lines that are not as they were."""
+    """``text``: the requirements to install. ``changed`` and ``refused``: the lines that differ."""
 
     text: str
     changed: list[Note]

@@ -1,8 +1,8 @@
 """A Redis inside one process, for tests of services: the address ``memory://NAME``.
 
 It has pub/sub, and the commands of :mod:`band.redis.in_memory_store`: enough for calls between services and for
-listeners of the stream, which run the same code as on a real Redis. It refuses everything else, so that a test that
-needs a real Redis says so.
+listeners of the stream, which run the same code as on a real Redis. Any other command is an error that says that the
+test needs a real Redis.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Answer = Callable[["InMemoryConnection", tuple[Any, ...]], Any]
 
 
 class Bus:
-    """All of one name: connections, data, and who waits for an entry of a stream."""
+    """The connections and the data of one name, and the reads that wait for an entry of a stream."""
 
     def __init__(self) -> None:
         self.connections: set[InMemoryConnection] = set()
@@ -29,7 +29,7 @@ class Bus:
         self.blocked: dict[BlockedRead, None] = {}
 
     def wake(self) -> None:
-        """Let those that wait look again, the oldest first: a stream was written, or a group is gone."""
+        """Retry the waiting reads, oldest first: a stream was written to, or a group was removed."""
         for blocked in list(self.blocked):
             blocked.look()
 
@@ -38,17 +38,17 @@ _buses: dict[str, Bus] = {}
 
 
 def bus_of(name: str) -> Bus:
-    """Return the bus of a name, made at first use."""
+    """Return the bus of a name, created at first use."""
     return _buses.setdefault(name, Bus())
 
 
 def forget(name: str) -> None:
-    """Drop a bus and its data; whoever is still connected keeps it."""
+    """Drop a bus and its data; open connections keep it."""
     _buses.pop(name, None)
 
 
 class BlockedRead:
-    """An XREADGROUP that waits: answered when there is something, when its time is over, or with its connection."""
+    """An XREADGROUP that waits: it ends with an entry, at its timeout, or with its connection."""
 
     def __init__(self, wire: InMemoryConnection, parts: tuple[Any, ...], on_reply: OnReply, seconds: float) -> None:
         self.wire = wire
@@ -58,20 +58,20 @@ class BlockedRead:
         wire.bus.blocked[self] = None
 
     def look(self) -> None:
-        """Answer if there is an answer now."""
+        """Reply if there is something to read now."""
         reply = self.wire.answer(self._parts)
         if reply is not None:
             self.end(reply)
 
     def end(self, reply: Any) -> None:
-        """Answer."""
+        """Send the reply."""
         self._timer.cancel()
         if self.wire.bus.blocked.pop(self, self) is None:
             self.wire.loop.call_soon(self._on_reply, reply)
 
 
 class InMemoryConnection(Connection):
-    """Stands in for a connection: the same face, no socket."""
+    """A connection without a socket, with the same interface."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_push: OnPush, bus: str) -> None:
         super().__init__(loop, on_push)
@@ -81,7 +81,7 @@ class InMemoryConnection(Connection):
         self.channels: set[str] = set()
 
     def send(self, parts: tuple[Any, ...], on_reply: OnReply | None, deadline: float) -> None:
-        """Answer a command in the next turn of the loop, as a server would.
+        """Run a command; its reply comes in the next turn of the loop, as from a server.
 
         Raises:
             RedisUnavailable: the connection was closed.
@@ -120,10 +120,10 @@ class InMemoryConnection(Connection):
             self._loop.call_soon(self._on_push, [command.lower().encode(), str(channel).encode(), 1])
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: commands run at once."""
 
     def abort(self, reason: str) -> None:
-        """Leave the bus."""
+        """Disconnect from the bus."""
         self.bus.connections.discard(self)
         error = RedisUnavailable(f"The connection to Redis was lost before the answer came: {reason}")
         for blocked in [one for one in self.bus.blocked if one.wire is self]:
@@ -132,11 +132,11 @@ class InMemoryConnection(Connection):
             self.lost.set_result(reason)
 
     async def close(self) -> None:
-        """Leave the bus."""
+        """Disconnect from the bus."""
         self.abort("closed")
 
     def publish(self, parts: tuple[Any, ...]) -> int:
-        """Hand a message to all that subscribed; returns to how many."""
+        """Deliver a message to all subscribers; returns their number."""
         channel, payload = str(parts[1]), parts[2]
         hearers = [wire for wire in self.bus.connections if channel in wire.channels]
         for wire in hearers:

@@ -1,1 +1,1 @@
-"""What the verbs do, by what they are about: each function asks the director and writes what it says."""
+"""The verbs by subject: each function asks the director and writes its response."""

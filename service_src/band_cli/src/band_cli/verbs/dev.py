@@ -1,4 +1,4 @@
-"""Hands the author's verbs to the framework's own command, where the framework is installed."""
+"""Passes the verbs of authors to the framework's own command, if the framework is installed."""
 
 from __future__ import annotations
 

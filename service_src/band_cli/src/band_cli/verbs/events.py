@@ -13,11 +13,11 @@ from band_cli.output import Output, clean, clock, plural, progress
 
 FOLLOW_SECONDS = 1.0
 MOST = 1000
-"""Events of one response, at most."""
+"""The maximum number of events in a response."""
 PAGE_TIMEOUT = 60.0
-"""Seconds for one response: the director may look at 100,000 entries for it."""
+"""Timeout of a response in seconds: the director may read 100,000 entries for it."""
 HELD = 100_000
-"""Events that came between two looks and are held at once: the director gives the newest first."""
+"""Events that are buffered between two requests: the director returns the newest first."""
 
 
 def read_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def events(director: Director, output: Output, wanted: Mapping[str, Any], *, fol
 
 
 def newest(director: Director, wanted: Mapping[str, Any], limit: int, *, follow: bool) -> Iterator[dict[str, Any]]:
-    """Yield up to `limit` stored events, then those that come, until nobody listens.
+    """Yield up to `limit` stored events, then new ones, until the caller stops.
 
     Args:
         director: whom to ask.
@@ -95,7 +95,7 @@ def newest(director: Director, wanted: Mapping[str, Any], limit: int, *, follow:
 
 
 def _pages(director: Director, wanted: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
-    """Return up to `limit` events, newest first, of as many responses as it takes."""
+    """Return up to `limit` events, newest first, from as many responses as necessary."""
     rows: list[dict[str, Any]] = []
     before = None
     while len(rows) < limit:
@@ -109,7 +109,7 @@ def _pages(director: Director, wanted: Mapping[str, Any], limit: int) -> list[di
 
 
 def _newest_id(director: Director) -> str:
-    """Return the id of the newest event of any key: how far a look has come, even if it found nothing."""
+    """Return the id of the newest event of any key: the position of a request that found nothing."""
     rows = director.get("/events", {"limit": 1})["events"]
     return str(rows[0]["stream_id"]) if rows else "0-0"
 
@@ -138,7 +138,7 @@ def _place(facts: Any) -> str:
 
 
 def trace(director: Director, output: Output, event_id: str) -> None:
-    """Write the path of an event: what front made of it, and what became of it in each listener's group."""
+    """Write the path of an event: how front processed it, and its state in each listener's group."""
     found = director.get(path_of("trace", event_id), timeout=60.0)
     if output.as_json:
         output.json(found)
@@ -159,7 +159,7 @@ def trace(director: Director, output: Output, event_id: str) -> None:
 
 
 def _enrichers(noted: Any) -> list[tuple[str, str, str]]:
-    """Return name, milliseconds and outcome of the enrichers, of what front noted."""
+    """Return name, milliseconds and outcome of the enrichers that front recorded."""
     found = noted.get("enrichers") if isinstance(noted, dict) else None
     facts = {name: fact for name, fact in (found or {}).items() if isinstance(fact, dict)}
     return [(name, str(fact.get("ms", "-")), str(fact.get("status", "-"))) for name, fact in sorted(facts.items())]
@@ -181,7 +181,7 @@ def _key(row: dict[str, Any]) -> str:
 
 
 def replay(director: Director, output: Output, name: str, asked: Mapping[str, Any]) -> int:
-    """Give a listener events once more and wait until that ends, or tell how it goes; return the exit code.
+    """Deliver events to a listener again and wait for the end, or show the progress; return the exit code.
 
     Args:
         director: whom to ask.
@@ -226,7 +226,7 @@ def replay(director: Director, output: Output, name: str, asked: Mapping[str, An
 
 
 def _replay_facts(answer: Mapping[str, Any]) -> str:
-    """Return how far a replay is, and why it stopped."""
+    """Return the progress of a replay, and why it stopped."""
     facts = [f"replay {answer['state']}", f"{plural(answer['replayed'], 'event')} replayed"]
     if rejected := answer.get("rejected"):
         facts.append(f"{rejected} rejected (dead letters)")

@@ -1,4 +1,4 @@
-"""How the platform is: at a glance, and what is wrong with it."""
+"""The state of the platform at a glance, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STYLES = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
 def status(director: Director, output: Output) -> int:
-    """Write how the director, Docker, Redis and the services are; return the exit code."""
+    """Write the state of the director, Docker, Redis and the services; return the exit code."""
     health, rows = _health(director), director.get("/list")
     if output.as_json:
         output.json({**health, "list": rows})
@@ -42,7 +42,7 @@ def _part(facts: dict[str, Any]) -> str:
 
 
 def _health(director: Director) -> dict[str, Any]:
-    """Return `/health`; without Docker the director answers 503 and says the same."""
+    """Return `/health`; without Docker it has the status 503 and the same content."""
     found: dict[str, Any] = director.get("/health", also=503)
     return found
 

@@ -1,4 +1,4 @@
-"""Services: which there are, running and stopping them, their releases and output."""
+"""Services: listing, running and stopping them, their releases and output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from band_cli.output import Output, clean, clock, plural, progress, size, span
 
 _BUILDKIT = re.compile(r"^#\d+(?: \d+\.\d+)?(?: (?:DONE \d.*|CACHED|\.\.\.)$)?")
 NARROW = 76
-"""Columns of a terminal below which the table of services leaves out what is read least."""
+"""Terminal width below which the table of services omits the least important columns."""
 _WORDS = {
     "nothing": "is up to date",
     "build": "would be built and started",
@@ -36,7 +36,7 @@ def ps(director: Director, output: Output) -> None:
 
 
 def print_services(output: Output, rows: list[dict[str, Any]]) -> None:
-    """Write the table of services, and below it why those that are not well are not."""
+    """Write the table of services, and below it the reason of each one that is not healthy."""
     heads = ["name", "state", "health", "up", "cpu", "memory", "ports"]
     if output.width < NARROW:
         heads = [head for head in heads if head not in {"up", "cpu"}]
@@ -115,7 +115,7 @@ def step_of(line: str) -> str:
 
 
 def _follow_run(lines: Iterator[str], name: str, *, verbose: bool) -> dict[str, Any]:
-    """Show what is done, line by line; return the result, which is the last line."""
+    """Show the progress line by line; return the result, which is the last line."""
     last = ""
     with progress(f"{name} …") as show:
         for line in lines:

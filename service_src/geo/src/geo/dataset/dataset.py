@@ -1,4 +1,4 @@
-"""A data file that keeps itself fresh: sources in order, a schedule, and a value that is swapped in whole."""
+"""A data file that is refreshed on schedule, from sources in order of preference, and replaced as a whole."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _JITTER = 0.1
 class Dataset(Generic[T]):
     """A managed data file.
 
-    ``value`` is None until the first file is there; afterwards always a whole, checked one, replaced in one
-    assignment, so that no call ever sees half of it. ``source`` is the name of where it came from, ``build_date`` the
-    ISO day on which it was built, both empty when unknown. Run ``run()`` as a worker.
+    ``value`` is None until there is a first file. From then on it is a complete and checked one, replaced in one
+    assignment, so that no call sees half of it. ``source`` names where it came from, ``build_date`` is the ISO date of
+    its build; both are empty if unknown. Run ``run()`` as a worker.
 
     Args:
         name: the name in logs, metrics and health.
         path: the file on a volume that lives longer than the service.
-        sources: asked in order; the first that has something wins, a worse one is asked only while there is nothing.
+        sources: in order of preference; those behind the source of the current file are not asked.
         load: opens a file, in a thread; raises BadData.
         check: checks a new file, in a thread, before it is opened; raises BadData.
-        refresh_hours: between two checks when all is well; failures are tried again sooner, with back-off.
+        refresh_hours: hours between two checks; after a failure the next one comes sooner, with backoff.
         stale_days: health warns when the data is older.
-        http: time-outs of the downloads, for tests.
+        http: the HTTP client, for tests.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Dataset(Generic[T]):
         self._requests: Counter[str] = Counter()
 
     async def run(self) -> None:
-        """Open the file that is there unless it is open, then keep it fresh until cancelled."""
+        """Open the existing file unless it is open, then keep it up to date until cancelled."""
         if self.value is None:
             await self.open()
         await run_forever(f"dataset {self.name}", self._keep_fresh)
@@ -90,7 +90,7 @@ class Dataset(Generic[T]):
 
     @property
     def wanted(self) -> bool:
-        """Whether there is a source to ask, or a file already."""
+        """Whether a source is enabled, or there is a file already."""
         return self.value is not None or bool(self._enabled())
 
     def wake(self) -> None:
@@ -98,7 +98,7 @@ class Dataset(Generic[T]):
         self._woken.set()
 
     def show(self, metrics: Metrics, prefix: str = "dataset") -> None:
-        """Count questions to the sources; show whether there is data, its source and its age, among the metrics."""
+        """Add metrics: requests to the sources, whether there is data, its source and its age."""
         self._metrics, self._prefix = metrics, prefix
         metrics.gauge(f"{prefix}_ready", lambda: float(self.value is not None), "Whether there is a database.")
         metrics.gauge(f"{prefix}_age_seconds", lambda: self._age() * 86_400, "Seconds since the database was built.")
@@ -109,7 +109,7 @@ class Dataset(Generic[T]):
         metrics.gauge(f"{prefix}_source", self._in_use, "The source of the database in use is 1.", label="source")
 
     def _in_use(self) -> dict[str, float]:
-        """Return 1 for the source in use, which may be a file that an operator laid there, and 0 for the others."""
+        """Return 1 for the source in use, which may be a file that an operator put there, and 0 for the others."""
         shown = dict.fromkeys((source.name for source in self._sources), 0.0)
         return shown | {self.source: 1.0} if self.value is not None else shown
 
@@ -125,9 +125,9 @@ class Dataset(Generic[T]):
             self._metrics.add(former)
 
     async def open(self) -> bool:
-        """Open the file that is there; return whether there is a value now. Never raises for bad data or a bad disk.
+        """Open the existing file; return whether there is a value now. Bad data or a bad disk raises nothing.
 
-        It goes on when its caller gives up; another caller joins in.
+        It continues if its caller is cancelled; a second caller waits for the same attempt.
         """
         if self._opening is None or self._opening.done():
             self._opening = asyncio.create_task(self._open())
@@ -146,7 +146,7 @@ class Dataset(Generic[T]):
         return self.value is not None
 
     async def refresh(self) -> bool:
-        """Ask the sources now; return whether new data was taken. Failures are kept for health, never raised."""
+        """Ask the sources now; return whether there is new data. Failures are reported in health, not raised."""
         async with self._lock:
             if self._store is None or self._left_unopened():
                 await self.open()

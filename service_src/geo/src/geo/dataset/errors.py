@@ -1,4 +1,4 @@
-"""What can go wrong with a managed data file.
+"""The errors of managed data files.
 
 ::
 

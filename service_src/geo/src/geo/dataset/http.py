@@ -30,7 +30,7 @@ _CHUNK = 1 << 18
 
 
 class Answer(msgspec.Struct):
-    """A file that came: where it lies, its SHA-256, and how to ask for a newer one."""
+    """A downloaded file: its path, its SHA-256, and the validator of the next conditional request."""
 
     path: Path
     sha256: str
@@ -48,7 +48,7 @@ def ssl_context() -> ssl.SSLContext:
 
 
 class Http:
-    """A client for one round of questions; open it with ``async with``.
+    """An HTTP client for one round of requests; use it with ``async with``.
 
     ``received`` and ``expected`` are the bytes of the current download: so far, and in all (None if unknown).
     """
@@ -99,7 +99,7 @@ class Http:
         Args:
             url: http or https; user and password in it become basic authentication.
             into: the file to write.
-            last: what was remembered of the last answer.
+            last: the validator of the last response.
             authorization: a header value, sent to the origin of ``url`` only, never to where it redirects.
 
         Raises:

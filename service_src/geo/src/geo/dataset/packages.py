@@ -51,11 +51,11 @@ class PyPIPackage:
         self._pinned = "--hash" in requirement
 
     def disabled(self) -> str:
-        """Return why it is not asked: never."""
+        """Return an empty string: it is always enabled."""
         return ""
 
     async def fetch(self, visit: Visit) -> Fetched | None:
-        """Download the package unless it is the one of last time."""
+        """Download the package unless it is unchanged."""
         (visit.folder / "requirements.txt").write_text(self._requirement, "utf-8")
         mark = self._requirement if self._pinned else await self._newest(visit)
         if mark == visit.last.mark:
@@ -106,7 +106,7 @@ def _backend(folder: Path) -> Path:
 
 
 async def _said(process: asyncio.subprocess.Process, http: Http) -> str:
-    """Return the end of what pip says; show its progress as that of a download."""
+    """Return the end of pip's output; show its progress as that of a download."""
     said = b""
     async for line in cast("asyncio.StreamReader", process.stdout):
         if progress := re.match(rb"Progress (\d+) of (\d+)", line):
@@ -126,11 +126,11 @@ class NpmPackage:
         self._registry = os.environ.get("NPM_CONFIG_REGISTRY", "").rstrip("/")
 
     def disabled(self) -> str:
-        """Return why it is not asked."""
+        """Return why it is disabled, or an empty string."""
         return "" if self._registry else "NPM_CONFIG_REGISTRY is not set"
 
     async def fetch(self, visit: Visit) -> Fetched | None:
-        """Download the newest version unless it is the one of last time."""
+        """Download the newest version unless it is unchanged."""
         about: Any = await visit.http.json(f"{self._registry}/{self._package}/latest")
         try:
             version, dist = str(about["version"]), about["dist"]

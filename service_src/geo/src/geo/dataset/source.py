@@ -83,11 +83,11 @@ class Url:
         self._member = member
 
     def disabled(self) -> str:
-        """Return why it is not asked."""
+        """Return why it is disabled, or an empty string."""
         return "" if self._url else "no URL is set"
 
     async def fetch(self, visit: Visit) -> Fetched | None:
-        """Download the file unless it is the one of last time."""
+        """Download the file unless it is unchanged."""
         answer = await visit.http.download(self._url, visit.folder / "download", last=visit.last)
         if answer is None:
             return None
@@ -107,11 +107,11 @@ class File:
         self._member = member
 
     def disabled(self) -> str:
-        """Return why it is not asked."""
+        """Return why it is disabled, or an empty string."""
         return "" if self._path else "no file is set"
 
     async def fetch(self, visit: Visit) -> Fetched | None:
-        """Copy the file unless its size and time are those of last time."""
+        """Copy the file unless its size and time are unchanged."""
         if self._path is None:
             raise SourceError("no file is set")
         return await asyncio.to_thread(self._copy, self._path, visit)

