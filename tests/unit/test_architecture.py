@@ -77,7 +77,7 @@ FLOORS: dict[str, list[str]] = {
         "cli",
     ],
     "geo": [
-        "dataset place translit",
+        "dataset translit",
         "address",
         "lookup",
         "service",
