@@ -12,7 +12,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import uvloop
@@ -70,8 +70,27 @@ def cpu_of_sides() -> list[float]:
 # --- ours
 
 
-async def ours_server(port: int) -> None:
+def named(name: str, port: int) -> Any:
     from band.service.config import ServiceConfig
+
+    return ServiceConfig(name=name, host="127.0.0.1", port=0, redis_dsn=f"redis://127.0.0.1:{port}")
+
+
+@contextlib.asynccontextmanager
+async def calling(port: int) -> AsyncIterator[Any]:
+    """Run a service that knows the server."""
+    from band.service.lifecycle import Service
+
+    service = Service()
+    await service.start(named("bench", port))
+    await service.link.ready(5)
+    while not service.presence.knows("echo"):
+        await asyncio.sleep(0.05)
+    yield service
+    await service.stop()
+
+
+async def ours_server(port: int) -> None:
     from band.service.lifecycle import Service
 
     service = Service()
@@ -80,49 +99,29 @@ async def ours_server(port: int) -> None:
     async def echo(**params: Any) -> Any:
         return params
 
-    await service.run(ServiceConfig(name="echo", host="127.0.0.1", port=0, redis_dsn=f"redis://127.0.0.1:{port}"))
+    await service.run(named("echo", port))
 
 
 async def ours_client(port: int, window: int, seconds: float) -> dict[str, float]:
-    from band.service.config import ServiceConfig
-    from band.service.lifecycle import Service
+    async with calling(port) as service:
 
-    service = Service()
-    await service.start(ServiceConfig(name="bench", host="127.0.0.1", port=0, redis_dsn=f"redis://127.0.0.1:{port}"))
-    await service.link.ready(5)
-    while True:
-        with contextlib.suppress(Exception):
-            await service.rpc.call("echo", "echo", PARAMS)
-            break
-        await asyncio.sleep(0.05)
+        async def call() -> None:
+            assert (await service.rpc.call("echo", "echo", PARAMS))["ip"] == PARAMS["ip"]
 
-    async def call() -> None:
-        assert (await service.rpc.call("echo", "echo", PARAMS))["ip"] == PARAMS["ip"]
-
-    figures = await measure(call, window, seconds)
-    await service.stop()
-    return figures
+        return await measure(call, window, seconds)
 
 
 ours_batch_server = ours_server
 
 
 async def ours_batch_client(port: int, window: int, seconds: float) -> dict[str, float]:
-    from band.service.config import ServiceConfig
-    from band.service.lifecycle import Service
-
-    service = Service()
-    await service.start(ServiceConfig(name="bench", host="127.0.0.1", port=0, redis_dsn=f"redis://127.0.0.1:{port}"))
-    await service.link.ready(5)
-    while not service.presence.knows("echo"):
-        await asyncio.sleep(0.05)
     items = [PARAMS] * BATCH
+    async with calling(port) as service:
 
-    async def call() -> None:
-        assert (await service.rpc.call_many("echo", "echo", items))[-1]["ip"] == PARAMS["ip"]
+        async def call() -> None:
+            assert (await service.rpc.call_many("echo", "echo", items))[-1]["ip"] == PARAMS["ip"]
 
-    figures = await measure(call, max(1, window // BATCH), seconds)
-    await service.stop()
+        figures = await measure(call, max(1, window // BATCH), seconds)
     return {**figures, "calls": figures["calls"] * BATCH, "per_s": figures["per_s"] * BATCH}
 
 
@@ -130,7 +129,6 @@ async def ours_batch_client(port: int, window: int, seconds: float) -> dict[str,
 
 
 async def enricher_server(port: int) -> None:
-    from band.service.config import ServiceConfig
     from band.service.lifecycle import Service
 
     service = Service()
@@ -139,28 +137,19 @@ async def enricher_server(port: int) -> None:
     def enrich(ua: Any, **_params: Any) -> Any:
         return dict(word.split("/") for word in ua.split(" ") if "/" in word)
 
-    await service.run(ServiceConfig(name="echo", host="127.0.0.1", port=0, redis_dsn=f"redis://127.0.0.1:{port}"))
+    await service.run(named("echo", port))
 
 
 async def enricher_client(port: int, window: int, seconds: float) -> dict[str, float]:
-    from band.service.config import ServiceConfig
-    from band.service.lifecycle import Service
+    async with calling(port) as service:
+        found = await service.rpc.scatter("enrich", "enrich", PARAMS, expect={"echo"}, timeout=5)
+        assert found.results["echo"]["Chrome"] == "120.0.0.0", found
 
-    service = Service()
-    await service.start(ServiceConfig(name="bench", host="127.0.0.1", port=0, redis_dsn=f"redis://127.0.0.1:{port}"))
-    await service.link.ready(5)
-    while not service.presence.knows("echo"):
-        await asyncio.sleep(0.05)
-    found = await service.rpc.scatter("enrich", "enrich", PARAMS, expect={"echo"}, timeout=5)
-    assert found.results["echo"]["Chrome"] == "120.0.0.0", found
+        async def call() -> None:
+            found = await service.rpc.scatter("enrich", "enrich", PARAMS, expect={"echo"}, timeout=5, raw=True)
+            assert len(found.results) == 1
 
-    async def call() -> None:
-        found = await service.rpc.scatter("enrich", "enrich", PARAMS, expect={"echo"}, timeout=5, raw=True)
-        assert len(found.results) == 1
-
-    figures = await measure(call, window, seconds)
-    await service.stop()
-    return figures
+        return await measure(call, window, seconds)
 
 
 # --- a naive loop on redis-py: what one writes first
