@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from director_host import Director, Redis, clean_up, containers, docker, start_redis
+from director_host import Director, containers, docker
 
 # The first of them builds what they stand on, out of Debian's mirror and the package index.
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 NAMESPACE = "t-dir-orig"
+PORTS = "8750-8779"
 DOCKERFILE = """\
 ARG BASE_CONTAINER=rockstat/band-base-py:3.7
 FROM $BASE_CONTAINER
@@ -75,19 +75,8 @@ async def what(value='x', **params):
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    server = start_redis(NAMESPACE, tmp_path_factory.mktemp("redis"))
-    yield server
-    server.stop()
-    clean_up(NAMESPACE)
-
-
-@pytest.fixture(scope="module")
-def director(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Director]:
-    folder = tmp_path_factory.mktemp("director")
-    found = Director(folder, redis, redis.gateway, namespace=NAMESPACE, ports="8750-8779")
-    yield found
-    found.end()
+def director(running: Director) -> Director:
+    return running
 
 
 def write(director: Director, name: str) -> None:

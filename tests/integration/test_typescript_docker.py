@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from director_host import Director, Redis, clean_up, docker, start_redis, until
+from director_host import Director, docker, until
 
 # The first of them builds what they stand on, out of Debian's mirror and the npm registry.
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 NAMESPACE = "t-dir-ts"
+PORTS = "8720-8749"
 FOLDERS = Path(__file__).parent / "typescript"
 SERVICES = ("agents", "greeter")
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    server = start_redis(NAMESPACE, tmp_path_factory.mktemp("redis"))
-    yield server
-    server.stop()
-    clean_up(NAMESPACE)
-
-
-@pytest.fixture(scope="module")
-def director(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Director]:
-    found = Director(tmp_path_factory.mktemp("director"), redis, redis.gateway, namespace=NAMESPACE, ports="8720-8749")
-    yield found
-    found.end()
+def director(running: Director) -> Director:
+    return running
 
 
 def below() -> list[str]:
