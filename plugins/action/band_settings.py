@@ -1,4 +1,4 @@
-"""Action of rockstat.band.band_settings: the host's variables against what the roles know."""
+"""Action of rockstat.band.band_settings: compares the host's variables with those of the roles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ActionModule(ActionBase):
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Compare, and fail with everything that is wrong."""
+        """Compare, and fail with all problems."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         given = task_vars or {}
         known = known_settings(ROLES, _load)

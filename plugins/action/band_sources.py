@@ -1,4 +1,4 @@
-"""Action of rockstat.band.band_sources: lay folders of the controller on the host when their contents differ."""
+"""Action of rockstat.band.band_sources: copies folders of the controller to the host if their contents differ."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ TICK_SECONDS = 1.0
 
 
 class Step:
-    """What one line is about."""
+    """The subject of one line."""
 
     def __init__(self, key: str, title: str) -> None:
         self.key = key
@@ -62,7 +62,7 @@ class Step:
 
     @property
     def seconds(self) -> float:
-        """How long it has taken."""
+        """The time it has taken."""
         return time.monotonic() - self.begun
 
     def done(self) -> str:
@@ -159,7 +159,7 @@ class CallbackModule(Default):
         return bool(self._display.verbosity or context.CLIARGS.get("check") or context.CLIARGS.get("diff"))
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        """Begin a play, which ends the step before."""
+        """Start a play, which ends the step before."""
         if self._loud:
             super().v2_playbook_on_play_start(play)
             return
@@ -201,7 +201,7 @@ class CallbackModule(Default):
             self._display.display(step.done(), color=constants.COLOR_CHANGED if step.changes else constants.COLOR_OK)
 
     def _fail_step(self) -> None:
-        """Say which step failed, once; what Ansible prints follows."""
+        """Print which step failed, once; Ansible's own output follows."""
         step, self._step = self._step, None
         self._clear()
         if step is not None:

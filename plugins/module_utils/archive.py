@@ -50,7 +50,7 @@ def is_sealed(path: str) -> bool:
 
 
 def seal(source: str, target: str, passphrase: str) -> None:
-    """Encipher a file and put the seal behind it.
+    """Encrypt a file and append the seal.
 
     Raises:
         ArchiveError: openssl is not there or failed.

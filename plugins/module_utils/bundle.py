@@ -34,7 +34,7 @@ def index_packages(folder: str, control: dict[str, str]) -> None:
 
 
 def packages_of(index: str) -> list[tuple[str, str, str]]:
-    """Name, version and architecture of each package of an index."""
+    """Return name, version and architecture of each package in an index."""
     with open(index, encoding="utf-8") as file:
         texts = file.read().split("\n\n")
     return [(_field(t, "Package"), _field(t, "Version"), _field(t, "Architecture")) for t in texts if t.strip()]
@@ -46,7 +46,7 @@ def _field(text: str, name: str) -> str:
 
 
 def component(kind: str, name: str, version: str, architecture: str, holder: str) -> dict[str, Any]:
-    """One entry of the list (CycloneDX), with the file or image that contains it."""
+    """Return an entry of the list (CycloneDX), with the file or image that contains it."""
     where = f"?arch={architecture}" if kind == "deb" else ""
     space = "debian/" if kind == "deb" else ""
     return {

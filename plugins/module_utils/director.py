@@ -1,4 +1,4 @@
-"""The director's HTTP face, for modules: requests, and errors that say what, why and what to do."""
+"""A client of the director's HTTP API for modules; errors say what, why and what to do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DirectorError(Exception):
 
 
 def connection_spec() -> dict[str, dict[str, Any]]:
-    """Return arguments that every module has which speaks with the director."""
+    """Return the arguments of every module that calls the director."""
     return {
         "url": {"type": "str", "default": "http://127.0.0.1:10000"},
         "token": {"type": "str", "no_log": True, "default": ""},
@@ -35,7 +35,7 @@ def connection_spec() -> dict[str, dict[str, Any]]:
 
 
 class Director:
-    """A director at an address. No proxy stands before it: it listens on loopback."""
+    """A director at an address, without a proxy: it listens on loopback."""
 
     def __init__(self, url: str, token: str = "") -> None:
         self._url = url.rstrip("/")
@@ -125,7 +125,7 @@ def _read(raw: bytes) -> Any:
 
 
 def _last_line(path: str, tell: Callable[[str], None], answer: Any) -> Any:
-    """Tell the lines of a response with `progress`; return its last one, which is the result or an error."""
+    """Pass on the lines of a response with `progress`; return the last one, which is the result or an error."""
     last = ""
     try:
         for raw in answer:

@@ -1,4 +1,4 @@
-"""The Docker command line of a host: all that the modules need of Docker there."""
+"""The Docker command line of a host, as far as the modules need it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ PROGRESS = "/run/rockstat-band.progress"
 
 
 class DockerError(Exception):
-    """The Docker client failed; the message has its words."""
+    """The Docker client failed; the message contains its output."""
 
 
 class Answer(NamedTuple):
-    """What a command ended with: exit code, output, error output."""
+    """The result of a command: exit code, output, error output."""
 
     code: int
     out: str
@@ -61,7 +61,7 @@ def run(
 
 @contextlib.contextmanager
 def progress_file(path: str = PROGRESS) -> Iterator[IO[bytes]]:
-    """Give a file for what a build prints, which others may read while it runs; a nameless one where that cannot be."""
+    """Yield a file for a build's output, which others can read; a temporary one if it cannot be created."""
     named = True
     try:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644), "w+b")
@@ -78,7 +78,7 @@ def progress_file(path: str = PROGRESS) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def progress_lines(path: str = PROGRESS) -> Iterator[Callable[[str], None]]:
-    """Give a function that adds a line to such a file. It never fails: progress is only there to be looked at."""
+    """Yield a function that adds a line to such a file. It never fails, because progress is only informative."""
     with progress_file(path) as file:
 
         def tell(line: str) -> None:
@@ -91,7 +91,7 @@ def progress_lines(path: str = PROGRESS) -> Iterator[Callable[[str], None]]:
 def docker(
     *args: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None, ok: Sequence[int] = (0,)
 ) -> str:
-    """Run the Docker client; return what it printed, unless that goes to a file.
+    """Run the Docker client; return its output, unless that goes to a file.
 
     Raises:
         DockerError: it exited with another code than those of `ok`.
@@ -109,7 +109,7 @@ def version() -> str:
 
 
 def inspect(kind: str, *names: str) -> list[dict[str, Any]]:
-    """Return what `docker inspect` shows of those of the named objects that are there."""
+    """Return what `docker inspect` shows of the named objects that exist."""
     # One that is not there makes the exit code 1; the others are shown all the same.
     return list(json.loads(run(kind, "inspect", *names).out.strip() or "[]")) if names else []
 

@@ -6,7 +6,7 @@ import json
 import os
 
 INVENTORY, DEMO = "inventory", "demo"
-"""By whom a service was named; one that runs by hand is not in its record."""
+"""Who named a service; one that somebody runs by hand is not on record."""
 
 
 def read(path: str, kind: str) -> dict[str, str]:

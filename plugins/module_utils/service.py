@@ -1,4 +1,4 @@
-"""A service as a module call wants it: asks the director what would be done, and has it done when that is something."""
+"""A service in the state of a module call: asks the director what would change, and requests that."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WELL = frozenset({"ok", "degraded"})
 
 
 def service_spec() -> dict[str, dict[str, Any]]:
-    """Return arguments that say what one service should be."""
+    """Return the arguments that describe one service."""
     return {
         "name": {"type": "str", "required": True},
         "state": {"type": "str", "choices": ["running", "stopped", "absent", "rolled_back"], "default": "running"},
@@ -77,7 +77,7 @@ class Service:
         return list(answer["releases"])
 
     def current_release(self) -> str:
-        """Return the id of what runs now; nothing when there is none."""
+        """Return the id of the current release; empty if there is none."""
         try:
             return next((_key(row) for row in self.releases() if row["state"] == "current"), "")
         except DirectorError as error:
@@ -168,7 +168,7 @@ def _key(row: dict[str, Any]) -> str:
 
 
 def _held(release: dict[str, Any]) -> str:
-    """Return what became of a release that was rolled back, with the reason as far as it adds something."""
+    """Return the text about a release that was rolled back, with the reason unless it repeats that."""
     reason = str(release.get("reason") or "")
     how = reason.removeprefix("rolled back ") if reason.startswith("rolled back ") else f"({reason})" if reason else ""
     return " ".join(

@@ -60,7 +60,7 @@ def slips(given: dict[str, Any], known: dict[str, Any]) -> list[str]:
 
 
 def wrong_kind(name: str, value: Any, option: dict[str, Any], refused_secrets: list[str]) -> str:
-    """Return a sentence when the value is not of its kind; nothing when it is."""
+    """Return a sentence if the value is of another type, else an empty string."""
     kind = option.get("type")
     if kind == "bool" and not isinstance(value, bool):
         return (
@@ -79,7 +79,7 @@ def wrong_kind(name: str, value: Any, option: dict[str, Any], refused_secrets: l
 
 
 def _wanted_number(name: str, value: Any, default: Any) -> str:
-    """Return what a number has to be that is not; nothing when it is."""
+    """Return what a number must be, or an empty string if it is that."""
     if isinstance(value, bool) or not re.fullmatch(r"-?[0-9]+", str(value)):
         return "a whole number"
     number = int(value)
@@ -91,7 +91,7 @@ def _wanted_number(name: str, value: Any, default: Any) -> str:
 
 
 def _wanted_form(name: str, value: Any, option: dict[str, Any]) -> str:
-    """Return what a text, a list or a mapping has to be that is not; nothing when it is."""
+    """Return what a string, a list or a mapping must be, or an empty string if it is that."""
     kind = option.get("type")
     # Ansible makes a list of a text with commas.
     if kind == "list" and not isinstance(value, list) and not (isinstance(value, str) and option["elements"] == "str"):

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Make a backup of everything that cannot be made again, while the platform goes on working."""
+"""Back up everything that cannot be recreated, while the platform keeps running."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ from ansible_collections.rockstat.band.plugins.module_utils.platform_data import
 
 
 class Backup:
-    """The backup that a module call makes."""
+    """The backup that a module call creates."""
 
     def __init__(self, args: dict[str, Any]) -> None:
         self._args = args
@@ -174,7 +174,7 @@ class Backup:
         return None if entry.name in self._args["without"] else entry
 
     def superfluous(self, *, made: bool) -> list[str]:
-        """Return archives beyond the number to keep, oldest first; `made`: this one is among them already."""
+        """Return the archives beyond the number to keep, oldest first; `made`: they include the new one."""
         keep = self._args["keep"]
         # The whole form: the namespace may be the beginning of another one, or of a name that somebody gave.
         form = re.compile(re.escape(self._args["namespace"]) + r"-[0-9]{8}T[0-9]{6}Z\.tar\.gz(\.enc)?")

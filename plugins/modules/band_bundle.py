@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Make a bundle with everything that a host without a network needs."""
+"""Create a bundle with everything that a host without a network needs."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ from ansible_collections.rockstat.band.plugins.module_utils.platform_data import
 
 
 class Bundle:
-    """The bundle that a module call makes."""
+    """The bundle that a module call creates."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self._module = module
@@ -121,7 +121,7 @@ class Bundle:
         }
 
     def _images(self, path: str) -> dict[str, list[str]]:
-        """Save all images at once, so that layers are saved once; ids with their names."""
+        """Save all images at once, so that shared layers are saved once; return ids with their names."""
         names = self._args["images"]
         inspected = {one["Id"]: one for one in json.loads(docker("image", "inspect", *names))}
         found = {identity: sorted(one["RepoTags"]) for identity, one in inspected.items()}
@@ -136,7 +136,7 @@ class Bundle:
         return found
 
     def _packages(self, folder: str) -> None:
-        """Fetch packages and all that they need beyond what every Debian has."""
+        """Download packages and their dependencies beyond those of every Debian."""
         os.makedirs(os.path.join(folder, "partial"), exist_ok=True)
         empty = os.path.join(folder, "partial", "status")
         with open(empty, "w", encoding="utf-8"):
@@ -160,7 +160,7 @@ class Bundle:
         self._components += [bundle.component("deb", *row, "debs") for row in rows]
 
     def _closure(self, options: list[str], names: list[str]) -> set[str]:
-        """Return the packages that come along on a host that has none."""
+        """Return the packages and dependencies that a host without any would install."""
         simulated = self._run("apt-get", "install", "-s", "--no-install-recommends", *options, *names)
         return {line.split()[1].split(":")[0] for line in simulated.splitlines() if line.startswith("Inst ")}
 
@@ -178,7 +178,7 @@ class Bundle:
             bundle.compress(raw, os.path.join(folder, f"{name}.tar.gz"))
 
     def _wheels(self, folder: str) -> None:
-        """List the wheels that are there already; name and version are in a wheel's file name."""
+        """List the existing wheels; name and version are in a wheel's file name."""
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
             found = re.match(r"([^-]+)-([^-]+)-.*\.whl$", name)
             if found:

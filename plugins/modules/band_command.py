@@ -109,7 +109,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 MARK = "Installed by Rockstat Band (band_command)"
 COMPILED = ("band_cli", "click", "rich")
-"""What the command imports; the rest of its requirements is compiled when it is used, if ever."""
+"""What the command imports; its other requirements are compiled at first use."""
 PYTHON = "/usr/bin/python3"
 OLDEST_PYTHON = (3, 10)
 LAST_LINES = 15
@@ -126,7 +126,7 @@ class Command:
         self._python = PYTHON if os.path.exists(PYTHON) else sys.executable
 
     def contents(self) -> str:
-        """Return the hash of what is to be installed; empty where the sources are not there yet."""
+        """Return the hash of what is to be installed; empty while the sources are missing."""
         names = ["requirements.txt"]
         for base, folders, files in os.walk(os.path.join(self._args["source"], "src")):
             folders[:] = sorted(name for name in folders if name != "__pycache__")
@@ -141,16 +141,16 @@ class Command:
         return digest.hexdigest()
 
     def installed(self, contents: str) -> bool:
-        """Tell whether the environment holds that, and works."""
+        """Return whether the environment has these contents, and works."""
         return bool(contents) and _read(self._stamp) == contents and os.path.exists(f"{self._venv}/bin/python")
 
     def too_old(self) -> str:
-        """Return the version of a Python that the command does not run on; empty for one that it does."""
+        """Return the version of Python if it is unsupported, else an empty string."""
         version = self._run(self._python, "-c", "import sys; print(*sys.version_info[:2])").split()
         return "" if tuple(map(int, version)) >= OLDEST_PYTHON else ".".join(version)
 
     def install(self, contents: str) -> None:
-        """Build a new environment, then swap it for the old one."""
+        """Build a new environment, then replace the old one by it."""
         new = f"{self._venv}.new"
         try:
             self._build(new, contents)
@@ -159,7 +159,7 @@ class Command:
             shutil.rmtree(new, ignore_errors=True)
 
     def _build(self, new: str, contents: str) -> None:
-        """Make the environment beside the one that is there, which works until this one is whole."""
+        """Create the environment beside the existing one, which works until this one is complete."""
         self._run(self._python, "-m", "venv", "--clear", new)
         python, requirements = f"{new}/bin/python", os.path.join(self._args["source"], "requirements.txt")
         options = [
@@ -244,7 +244,7 @@ def _write(path: str, text: str, mode: int) -> None:
 
 
 def _is_ours(path: str) -> bool:
-    """Tell whether this module wrote what is there."""
+    """Return whether this module wrote the existing file."""
     return os.path.isfile(path) and not os.path.islink(path) and MARK in _read(path)
 
 
@@ -261,7 +261,7 @@ def _remove(module: AnsibleModule) -> None:
 
 
 def _refuse_strangers(module: AnsibleModule, path: str) -> None:
-    """Fail where somebody else's program has the launcher's name."""
+    """Fail if somebody else's program has the launcher's name."""
     if _is_strangers(path):
         module.fail_json(
             msg=f"{path} is somebody else's file, and was not changed. Move it, or set band_cli_launcher to another "

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Run a container of the platform's core; one that does not answer gives way to the previous one."""
+"""Run a container of the platform's core; if a new one does not respond, the previous one is restored."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ HASH_LENGTH = 12
 
 
 class Container:
-    """The container that a module call speaks of."""
+    """The container of a module call."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self._module = module
@@ -140,7 +140,7 @@ class Container:
         self._watch = Watch(module, self._name)
 
     def ensure(self) -> dict[str, Any]:
-        """Bring the container to what it should be; raises DockerError, or fails the module, when it cannot."""
+        """Bring the container to its desired state; raises DockerError, or fails the module, if it cannot."""
         started = time.monotonic()
         current = self._recovered()
         labels = (current.get("Config") or {}).get("Labels") or {}
@@ -180,7 +180,7 @@ class Container:
         return "watch" if self._spec["watched"] and self._watch.missing() else "nothing"
 
     def _recovered(self) -> dict[str, Any]:
-        """Return the container of now; one that an interrupted run set aside takes its place again."""
+        """Return the current container; one that an interrupted run set aside is restored."""
         current = self._inspect(self._name)
         if not current and self._inspect(self._kept):
             if self._module.check_mode:
@@ -213,7 +213,7 @@ class Container:
         )
 
     def _config(self) -> str:
-        """Return the hash of everything that makes the container what it is."""
+        """Return the hash of the container's whole configuration."""
         parts = [self._spec["image"], self._options, sorted(self._spec["labels"].items()), self._spec["contents"]]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:HASH_LENGTH]
 
@@ -225,7 +225,7 @@ class Container:
         )
 
     def _wait(self) -> str:
-        """Wait until it answers; what is wrong when it does not, else nothing."""
+        """Wait until it responds; return what is wrong if it does not, else an empty string."""
         deadline = time.monotonic() + self._spec["ready_timeout"]
         problem = self._problem()
         while problem and time.monotonic() < deadline:

@@ -68,7 +68,7 @@ IN_USE = ("has dependent child images", "is being used by", "must be forced")
 
 
 def complaint(*args: str) -> str:
-    """Run the client; return what it complained about, nothing when all is well or the object is gone."""
+    """Run the client; return its error, or an empty string if it succeeded or the object is gone."""
     code, _out, err = run(*args)
     return "" if not code or any(word in err for word in GONE) else err.strip()
 
@@ -80,7 +80,7 @@ def remove(*args: str) -> None:
 
 
 def erase(module: AnsibleModule, found: dict[str, list[str]]) -> list[str]:
-    """Remove everything that was found; return the images that had to stay. Raises DockerError."""
+    """Remove everything that was found; return the images that could not be removed. Raises DockerError."""
     for name in found["containers"]:
         # Its unit would start it again.
         Watch(module, name).pause()

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Send a real event to front and find it as it was stored, enriched."""
+"""Send a real event to front and find it in the stream, enriched."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ SERVICE_UNAVAILABLE = 503
 
 
 class Probe:
-    """Sends events until one comes back whole, or the time is over."""
+    """Sends events until one is complete, or the time is over."""
 
     def __init__(self, args: dict[str, Any]) -> None:
         self._args = args
@@ -140,7 +140,7 @@ class Probe:
         return "; ".join(filter(None, map(self._download, self._missed)))
 
     def _download(self, name: str) -> str:
-        """Return what a service without data downloads; empty if it says nothing of it."""
+        """Return what a service without data is downloading; empty if it does not say."""
         try:
             checks = self._director.get(f"/ask_state/{name}", timeout=PAUSE)["health"]["checks"]
             found = [str(facts["download"]) for facts in checks.values() if "download" in facts]
@@ -149,7 +149,7 @@ class Probe:
         return f"{name}: {', '.join(found)}" if found else ""
 
     def prepare(self) -> None:
-        """Wait for the director, and leave out enrichers that should not be running; raises DirectorError."""
+        """Wait for the director, and omit enrichers that should not be running; raises DirectorError."""
         self._director.wait(min(60.0, float(self._args["timeout"])))
         if self._args["only_running"]:
             states: dict[str, Any] = self._director.get("/state")
@@ -217,7 +217,7 @@ class Probe:
             time.sleep(0.2)
 
     def report(self) -> str:
-        """Return what an operator looks at when it does not work: states, and the end of the log of each service."""
+        """Return what an operator needs after a failure: states, and the end of each service's log."""
         try:
             states: dict[str, Any] = self._director.get("/state")
         except DirectorError as error:
@@ -240,7 +240,7 @@ class Probe:
 
 
 def _missing(name: str, data: Any) -> str:
-    """Return the enricher's name, with its reason where it gave one, when it added nothing; else nothing."""
+    """Return the enricher's name, with its reason if it gave one, if it added nothing; else an empty string."""
     if isinstance(data, dict) and set(data) <= {"reason"}:
         return f"{name} ({data['reason']})" if data else name
     return "" if data else name

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Which ports of ours other machines can reach, whatever a firewall says."""
+"""List the platform's ports that other machines can reach, without regard to a firewall."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ FIREWALLS = {
 
 
 def published(containers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what containers publish beyond loopback; an address and port once."""
+    """Return what containers publish beyond loopback; each address and port once."""
     found = []
     for one in containers:
         bindings = (one.get("HostConfig") or {}).get("PortBindings") or {}

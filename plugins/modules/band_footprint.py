@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Everything of ours on a host, and whether anything else stands on the same Docker."""
+"""List everything of ours on a host, and whether anything else uses the same Docker."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ ORDER = {"director": 0, "redis": 2}
 
 
 class Footprint:
-    """The objects of one namespace among all."""
+    """Tells the objects of one namespace from all others."""
 
     def __init__(self, namespace: str, images: list[str]) -> None:
         self._namespace = namespace
@@ -121,7 +121,7 @@ class Footprint:
         return ours
 
     def containers(self, objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Ours, in the order in which they are to be stopped: the director brings the others back."""
+        """Return ours in the order in which to stop them: the director would restart the others."""
         made = [one for one in objects if self._is_ours(one["Config"]["Labels"]) and _made_by_us(one)]
         ours = self.split("containers", objects, made)
         return sorted((_container(one) for one in ours), key=lambda row: (ORDER.get(row["service"], 1), row["name"]))
@@ -167,14 +167,14 @@ class Footprint:
         return [tag for tag in tags if {tag, tag.rsplit(":", 1)[0]} & self._images]
 
     def _labelled(self, image: dict[str, Any], parents: list[dict[str, Any]], *, alone: bool) -> bool:
-        """Tell whether an image is ours by its labels; one that has neither name nor namespace where we are `alone`."""
+        """Return whether an image is ours by its labels; without a name and namespace only if we are `alone`."""
         labels = _band_labels(image)
         left = labels.get("band.managed") == "true" and "band.namespace" not in labels and not image.get("RepoTags")
         ours = self._is_ours(labels) or (left and alone)
         return ours and not any(_inherited(image, parent) for parent in parents)
 
     def _image(self, one: dict[str, Any], used: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the row of an image; one that keeps somebody else's name is there for them without ours."""
+        """Return the row of an image; one with somebody else's name loses only ours."""
         every = one.get("RepoTags") or []
         tags = self._named(one) or every
         in_use = len(tags) == len(every) and any(one["Id"] == other["Id"] or _stands_on(other, one) for other in used)
@@ -201,24 +201,24 @@ def _band_labels(one: dict[str, Any]) -> dict[str, str]:
 
 
 def _made_by_us(container: dict[str, Any]) -> bool:
-    """Whether we made a container; one that somebody runs from a service's image has the labels of the image only."""
+    """Return whether we created a container; one run by hand from its image has only the image's labels."""
     labels = _band_labels(container)
     return labels.get("band.kind") != "service" or "band.config" in labels
 
 
 def _stands_on(image: dict[str, Any], parent: dict[str, Any]) -> bool:
-    """Tell whether an image begins with all layers of another and has more."""
+    """Return whether an image begins with all layers of another and has more."""
     layers, below = (((one.get("RootFS") or {}).get("Layers") or []) for one in (image, parent))
     return 0 < len(below) < len(layers) and layers[: len(below)] == below
 
 
 def _inherited(image: dict[str, Any], parent: dict[str, Any]) -> bool:
-    """Whether an image only has the labels that the one it was built on brought along; our builds set their own."""
+    """Return whether an image only has the labels of its base image; our builds set their own."""
     return _stands_on(image, parent) and _band_labels(image) == _band_labels(parent)
 
 
 def _service(one: dict[str, Any]) -> str:
-    """Return the service that a container or an image of ours is of; nothing for others."""
+    """Return the service of a container or image of ours; empty for others."""
     labels = _band_labels(one)
     return str(labels.get("band.service", "")) if labels.get("band.managed") == "true" else ""
 

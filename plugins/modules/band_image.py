@@ -119,7 +119,7 @@ LOG_LINES = 40
 
 
 class Image:
-    """The image that a module call speaks of."""
+    """The image of a module call."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
@@ -133,12 +133,12 @@ class Image:
         return run(*args, stderr=stderr, env=environment, timeout=self.args["timeout"])
 
     def identity(self, name: str) -> str:
-        """Return the id of an image on this host, or nothing."""
+        """Return the id of an image on this host; empty if there is none."""
         code, out, _err = self.docker("image", "inspect", "--format", "{{json .Id}}", name)
         return str(json.loads(out)) if code == 0 else ""
 
     def lay_context(self, folder: str) -> None:
-        """Lay the build context into a folder."""
+        """Copy the build context into a folder."""
         for entry in self.args["context"]:
             target = os.path.normpath(os.path.join(folder, entry["dest"]))
             if entry.get("text") is not None:
@@ -157,7 +157,7 @@ class Image:
 
     @staticmethod
     def copy(source: str, target: str) -> None:
-        """Copy bytes and mode, making folders on the way."""
+        """Copy contents and mode, with the folders above."""
         os.makedirs(os.path.dirname(target), exist_ok=True)
         shutil.copyfile(source, target)
         shutil.copymode(source, target)
@@ -183,7 +183,7 @@ class Image:
         return digest.hexdigest()[:TAG_LENGTH]
 
     def build(self, folder: str, image: str) -> float:
-        """Build, or fail with the last lines of the log; the seconds it took."""
+        """Build, or fail with the last lines of the log; return the duration in seconds."""
         started = time.monotonic()
         options = ["--tag", image]
         for key, value in self.args["build_args"].items():
@@ -204,7 +204,7 @@ class Image:
         return round(time.monotonic() - started, 1)
 
     def ensure(self) -> dict[str, Any]:
-        """Build and tag where needed."""
+        """Build and tag the image if necessary."""
         if self.module.check_mode and self.args["renewed"]:
             return {"changed": True, "image": f"{self.args['name']}:{RENEWED}", "image_id": "", "seconds": 0.0}
         # With the umask of root's shell the context would depend on who runs this.

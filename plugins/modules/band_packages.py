@@ -117,7 +117,7 @@ class Apt:
         return {row[1]: row[2] for row in rows}
 
     def install(self, names: list[str]) -> None:
-        """Install packages, with fresh lists when the first try does not find them."""
+        """Install packages; if they are not found, update the lists and try again."""
         if self._args["repository"]:
             self._use_repository(self._args["repository"])
         elif not _lists_are_fresh():
@@ -128,7 +128,7 @@ class Apt:
             self._run(*command)
 
     def removable(self, names: list[str], keep: list[str]) -> list[str]:
-        """Those of the packages that nothing else needs, nor `keep`: apt itself would take them for left over."""
+        """Return the packages that nothing else needs, nor `keep`: those that apt itself would remove."""
         ours = ["-o", "APT::AutoRemove::RecommendsImportant=false", "-o", "APT::AutoRemove::SuggestsImportant=false"]
         # A state file of our own, so that asking changes nothing.
         with tempfile.TemporaryDirectory() as folder:
@@ -147,7 +147,7 @@ class Apt:
         self._run("purge", "--yes", *names)
 
     def _without_strangers(self, names: list[str]) -> list[str]:
-        """Return the names, or none when removing them would take a package along that is not on record."""
+        """Return the names, or none if removing them would also remove a package that is not on record."""
         if not names:
             return []
         _code, out, _err = self._run("purge", "--simulate", *names)
@@ -167,7 +167,7 @@ class Apt:
         return str(self._module.run_command(["dpkg", "--print-architecture"])[1].strip())
 
     def _use_repository(self, folder: str) -> None:
-        """Look at a folder of packages only; the host's own lists and sources stay as they are."""
+        """Use only a folder of packages; the host's own lists and sources stay as they are."""
         state = os.path.join(str(self._module.tmpdir), "lists")
         os.makedirs(os.path.join(state, "partial"), exist_ok=True)
         sources = os.path.join(str(self._module.tmpdir), "bundle.list")
@@ -223,7 +223,7 @@ def _lists_are_fresh() -> bool:
 
 
 def ensure_present(module: AnsibleModule, apt: Apt) -> dict[str, Any]:
-    """Install what is missing and write it down, also when apt fails half way."""
+    """Install what is missing and record it, also if apt fails half-way."""
     before, path = apt.installed(), module.params["record"]
     missing = [name for name in module.params["names"] if name not in before]
     if not missing or module.check_mode:
@@ -239,7 +239,7 @@ def ensure_present(module: AnsibleModule, apt: Apt) -> dict[str, Any]:
 
 
 def ensure_absent(module: AnsibleModule, apt: Apt) -> dict[str, Any]:
-    """Remove what stands in the record, and is still there, and is needed by nothing else."""
+    """Remove the recorded packages that are still installed and that nothing else needs."""
     path = module.params["record"]
     packages = record.read(path, "packages")
     there = sorted(set(packages) & set(apt.installed()))

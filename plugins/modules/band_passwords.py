@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Passwords in files on the host: generated there once, and known elsewhere by their hashes."""
+"""Generate passwords in files on the host, once; only their hashes leave it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ LENGTH = 40
 
 
 def read(path: str) -> str:
-    """Return the password in a file; nothing when there is no file."""
+    """Return the password in a file; empty without a file."""
     try:
         with open(path, encoding="utf-8") as file:
             return file.read().strip()
@@ -70,7 +70,7 @@ def read(path: str) -> str:
 
 
 def is_private(path: str, owner: int) -> bool:
-    """Tell whether a file is its owner's only."""
+    """Return whether only the owner can access a file."""
     found = os.stat(path)
     return (found.st_uid, found.st_gid, found.st_mode & 0o777) == (owner, owner, 0o600)
 

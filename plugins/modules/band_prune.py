@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Remove the services that nobody names any more, and the images and containers that nobody needs."""
+"""Remove the services that the inventory no longer names, and unused images and containers."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Prune:
         self._timeout = float(args["timeout"])
 
     def find(self) -> dict[str, Any]:
-        """Return what could go; raises DirectorError."""
+        """Return what can be removed; raises DirectorError."""
         told: dict[str, dict[str, Any]] = self._director.get("/state")
         # What announces itself and runs elsewhere is nobody's to remove here.
         states = {name: row for name, row in told.items() if row.get("state") != "external"}
@@ -126,7 +126,7 @@ class Prune:
         }
 
     def remove(self, found: dict[str, Any]) -> dict[str, Any]:
-        """Remove the services first, since their images are not needed then; raises DirectorError."""
+        """Remove the services first, because that frees their images; raises DirectorError."""
         for name in found["services"]:
             self._director.post(f"/rm/{name}", timeout=self._timeout)
         if self._record:

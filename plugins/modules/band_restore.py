@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Look into a backup, or put it in place of what a host has."""
+"""Inspect a backup, or restore it on a host."""
 
 from __future__ import annotations
 
@@ -84,14 +84,14 @@ AOF_MANIFEST = f"file {BASE} seq 1 type b\nfile {INCREMENT} seq 1 type i\n"
 
 
 class Restore:
-    """An archive that was opened into a folder of its own."""
+    """An archive that was unpacked into a folder of its own."""
 
     def __init__(self, args: dict[str, Any], folder: str) -> None:
         self._args = args
         self._folder = folder
 
     def open(self) -> dict[str, Any]:
-        """Unseal, unpack and compare; the manifest. Raises ArchiveError."""
+        """Decrypt, unpack and compare; return the manifest. Raises ArchiveError."""
         path = self._args["archive"]
         if not os.path.isfile(path):
             raise ArchiveError(f"There is no {path} on this host.")
@@ -104,7 +104,7 @@ class Restore:
         return archive.unpack(path, os.path.join(self._folder, "content"))
 
     def check_snapshot(self, manifest: dict[str, Any]) -> None:
-        """Have this host's Redis read the snapshot; raises ArchiveError when it cannot."""
+        """Check that this host's Redis can read the snapshot; raises ArchiveError if it cannot."""
         images = run("image", "ls", "--quiet", "--filter", f"reference={self._args['redis_image']}").out.split()
         if not self._args["redis_image"] or not images:
             return
@@ -147,7 +147,7 @@ class Restore:
         target.load(file)
 
     def _redis_tar(self) -> Any:
-        """Redis with an append-only file reads nothing else: the snapshot becomes its base."""
+        """Make the snapshot the base of the append-only file: Redis reads nothing else."""
         path = os.path.join(self._folder, "redis.tar")
         with tarfile.open(path, "w") as tar:
             for name, size, mode, source in self._redis_files():

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""What the director says of itself and of its services, at once or as soon as they are well."""
+"""Return the state of the director and its services, at once or as soon as they are healthy."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ PAUSE = 1.0
 
 
 def awaited(states: dict[str, Any], names: list[str], only_running: bool = False) -> list[str]:
-    """The services that are waited for: those named (with `only_running` those of them), else all that should run."""
+    """Return the services to wait for: the named ones (with `only_running` those wanted), else all that are wanted."""
     running = sorted(name for name, row in states.items() if row.get("wanted") == "running")
     if only_running:
         return [name for name in running if not names or name in names]
@@ -87,13 +87,13 @@ def awaited(states: dict[str, Any], names: list[str], only_running: bool = False
 
 
 def troubled(states: dict[str, Any], names: list[str], well: frozenset[str] = WELL) -> dict[str, str]:
-    """Return those of the named services that are not well, with the reason in a word."""
+    """Return those of the named services that are not healthy, each with a short reason."""
     found = {name: str(states.get(name, {}).get("health", "missing")) for name in names}
     return {name: word for name, word in found.items() if word not in well}
 
 
 def look(director: Director, args: dict[str, Any]) -> dict[str, Any]:
-    """Read health and states, waiting as told; raises DirectorError when the director does not answer."""
+    """Read health and states, after waiting as requested; raises DirectorError if the director does not respond."""
     started = time.monotonic()
     health = director.wait(args["timeout"]) if args["wait_for"] != "nothing" else director.get("/health")
     states: dict[str, Any] = director.get("/state")

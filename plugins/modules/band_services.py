@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Services of a host brought to their states in one call; where one fails, those replaced before it can go back."""
+"""Bring the services of a host to their states in one call; if one fails, those replaced before can be rolled back."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ from ansible_collections.rockstat.band.plugins.module_utils.service import (
 
 
 class Services:
-    """The services that a module call speaks of."""
+    """The services of a module call."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self._module = module
@@ -151,7 +151,7 @@ class Services:
         self.diffs: list[dict[str, str]] = []
 
     def ensure(self) -> None:
-        """Bring each to its state; fails the module at the first that cannot be."""
+        """Bring each to its state; fails the module at the first failure."""
         for entry in self._args["services"]:
             try:
                 self._one(entry)
@@ -167,7 +167,7 @@ class Services:
                 self._module.fail_json(msg=message, service=entry["name"], status=error.status, **self.result())
 
     def keep_names(self) -> None:
-        """Note by whom the services of this call were named."""
+        """Record who named the services of this call."""
         path = self._args["record"]
         if not path or self._module.check_mode:
             return
@@ -213,7 +213,7 @@ class Services:
             self.diffs.append(diff)
 
     def _undo(self) -> list[str]:
-        """Take back what this call replaced, newest first; a line about each."""
+        """Roll back what this call replaced, newest first; return a line for each."""
         lines = []
         for name, release in reversed(self.before.items()):
             if not release or self.actions[name] in ("stopped", "absent", "rollback"):

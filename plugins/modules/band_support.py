@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Collect what helps to find a fault, without secrets."""
+"""Collect information for troubleshooting, without secrets."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ COMMANDS = {
 
 
 class Bundle:
-    """The archive in the making."""
+    """The support archive."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self._module = module
@@ -145,7 +145,7 @@ class Bundle:
 
 
 def _shown(container: dict[str, Any]) -> dict[str, Any]:
-    """Return what docker inspect says of a container; of a service without most of its environment."""
+    """Return what docker inspect shows of a container; for a service, without most of its environment."""
     config = container["Config"]
     labels = config.get("Labels") or {}
     if labels.get("band.kind") == "core":

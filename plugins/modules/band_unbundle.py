@@ -78,7 +78,7 @@ STAMP = ".sha256"
 
 
 def stamp_of(folder: str) -> str:
-    """Return the SHA-256 of the bundle that lies unpacked in a folder; nothing when there is none."""
+    """Return the SHA-256 of the bundle that is unpacked in a folder; empty if there is none."""
     try:
         with open(os.path.join(folder, STAMP), encoding="utf-8") as file:
             return file.read().strip()
@@ -101,7 +101,7 @@ def unpack(archive: str, folder: str, digest: str) -> None:
 
 
 def manifest_of(folder: str) -> dict[str, Any]:
-    """Return the manifest without the files, which were compared when it was unpacked; empty where there is none."""
+    """Return the manifest without the files, which were compared when it was unpacked; empty if there is none."""
     try:
         return {key: value for key, value in read(folder).items() if key != "files"}
     except OSError:
@@ -109,7 +109,7 @@ def manifest_of(folder: str) -> dict[str, Any]:
 
 
 def load_images(folder: str, images: dict[str, list[str]]) -> None:
-    """Load all images, which share their layers; raises ArchiveError when the engine makes others of them."""
+    """Load all images, which share their layers; raises ArchiveError if the engine's ids differ."""
     with open(os.path.join(folder, "images.tar.gz"), "rb") as file:
         docker("load", stdin=file)
     strange = [tags[0] for identity, tags in images.items() if not inspect("image", identity)]
@@ -121,7 +121,7 @@ def load_images(folder: str, images: dict[str, list[str]]) -> None:
 
 
 def load_volume(folder: str, name: str, args: dict[str, Any]) -> None:
-    """Make and fill a volume."""
+    """Create and fill a volume."""
     with tempfile.TemporaryFile() as plain, gzip.open(os.path.join(folder, "volumes", f"{name}.tar.gz")) as packed:
         shutil.copyfileobj(packed, plain, CHUNK)
         plain.seek(0)
