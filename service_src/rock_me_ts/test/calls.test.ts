@@ -24,6 +24,14 @@ test("calls of one turn to a service of ours leave as one message, on the channe
     spy.messages.map((message) => JSON.parse(message).length),
     [500, 200],
   );
+  spy.messages.length = 0;
+  const text = "x".repeat(20_000);
+  await Promise.all(Array.from({ length: 10 }, () => rpc.call("echo", "m", { text })));
+  assert.ok(
+    spy.messages.every((message) => message.length < 100_000),
+    "large calls share a message up to some size",
+  );
+  assert.ok(spy.messages.length < 5);
 });
 
 test("an original peer gets one plain request, and its reply in any spelling is understood", async () => {
@@ -55,6 +63,26 @@ test("errors are typed: remote, nobody there, too late, aborted", async () => {
   abort.abort(new Error("enough"));
   await assert.rejects(call, /enough/);
   assert.equal(rpc.waiting.size, 0);
+});
+
+test("each call ends at its own time, whatever the order in which calls with other times began", async () => {
+  await bed.service("deaf", ({ expose }) => expose("hang", () => new Promise(() => {})));
+  const asks = await bed.service("asks");
+  await until(() => asks.presence.knows("deaf"));
+  const begun = performance.now();
+  const ended: [number, number][] = [];
+  const call = async (timeout: number) => {
+    await assert.rejects(asks.rpc.call("deaf", "hang", {}, { timeout }), RpcTimeout);
+    ended.push([timeout, performance.now() - begun]);
+  };
+  await Promise.all([600, 150, 300, 150, 450].map(call));
+  assert.deepEqual(
+    ended.map(([timeout]) => timeout),
+    [150, 150, 300, 450, 600],
+  );
+  for (const [timeout, took] of ended) assert.ok(took > timeout - 5, `${timeout}: ${took}`);
+  assert.equal(asks.rpc.timeouts, 5);
+  assert.equal(asks.rpc.waiting.size, 0);
 });
 
 test("a service is an object whose methods are calls", async () => {

@@ -40,6 +40,16 @@ test("replies are read whatever the borders of the chunks", () => {
   }
 });
 
+test("long texts are read from many chunks, with what stands before and behind them", () => {
+  const texts = [10, 70_000, 3, 200_000, 3_000_000, 65_536, 1].map((size, number) => String(number).repeat(size));
+  const bytes = Buffer.from(texts.map((text) => `$${text.length}\r\n${text}\r\n`).join(""));
+  for (const size of [1000, 65_536, 1_000_003]) {
+    const chunks: Buffer[] = [];
+    for (let at = 0; at < bytes.length; at += size) chunks.push(bytes.subarray(at, at + size));
+    assert.ok(decode(chunks).every((text, number) => text === texts[number]));
+  }
+});
+
 test("numbers are read in every form", () => {
   const read = decode([
     Buffer.from(":0\r\n:-7\r\n:+7\r\n:999999999\r\n:1234567890123\r\n,-1.5e3\r\n,inf\r\n,-inf\r\n(12345678901234567890\r\n#f\r\n*0\r\n*-1\r\n"),

@@ -218,3 +218,16 @@ test("messages that are longer than one read are whole, however many come at onc
     assert.ok(reply.result.text === text, `text ${id}`);
   }
 });
+
+test("what waits for a Redis that reads slowly is not written over", async () => {
+  const service = await bed.service("slow");
+  const lab = await bed.peer("heard");
+  await bed.signalRedis("SIGSTOP");
+  const texts = Array.from({ length: 40 }, (_, n) => `${n % 2 ? n : "ж"}-`.repeat(100_000 + n));
+  for (const [id, text] of texts.entries()) {
+    service.link.publish("heard", JSON.stringify({ id, text }));
+    if (id % 3 === 2) await new Promise((resolve) => setImmediate(resolve));
+  }
+  await bed.signalRedis("SIGCONT");
+  for (const [id, text] of texts.entries()) assert.ok((await lab.next()) === JSON.stringify({ id, text }), `text ${id}`);
+});

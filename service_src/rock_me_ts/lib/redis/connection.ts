@@ -13,7 +13,13 @@ export type OnReply = (reply: any) => void;
 /** Bytes that may wait for a slow Redis before commands are refused. */
 export const MAX_OUTGOING = 64 * 1024 * 1024;
 
+const EMPTY = Buffer.alloc(0);
 const READ_BYTES = 64 * 1024;
+
+/** Up to here Node itself writes a text without allocating. */
+const SHORT = 16 * 1024;
+/** Bytes that are kept to write into them again: an allocation for each large write costs more than the write. */
+const KEPT_BYTES = 1024 * 1024;
 
 interface Waiting {
   onReply: OnReply | null;
@@ -38,6 +44,7 @@ export class Connection implements Wire {
   private readonly pending: (Waiting | undefined)[] = [];
   private head = 0;
   private out: (string | Buffer)[] = [];
+  private packed: Buffer = EMPTY;
   private planned: NodeJS.Immediate | null = null;
   private reason = "";
   private gone = false;
@@ -119,13 +126,32 @@ export class Connection implements Wire {
     if (!this.out.length || this.gone) return;
     const out = this.out;
     this.out = [];
-    if (out.every((one) => typeof one === "string")) {
+    if (out.every((one) => typeof one === "string") && out.reduce((sum, one) => sum + one.length, 0) < SHORT) {
       this.socket.write(out.length === 1 ? (out[0] as string) : out.join(""));
       return;
     }
-    this.socket.cork();
-    for (const one of out) this.socket.write(one);
-    this.socket.uncork();
+    this.socket.write(this.pack(out));
+    if (this.socket.writableLength) this.packed = EMPTY; // it is not with the kernel yet
+  }
+
+  /** Returns all of `out` in one buffer, which is written over by the next call. */
+  private pack(out: readonly (string | Buffer)[]): Buffer {
+    const sizes = out.map((one) => Buffer.byteLength(one));
+    const size = sizes.reduce((sum, one) => sum + one, 0);
+    let buffer = this.packed;
+    if (size > buffer.length) {
+      buffer = Buffer.allocUnsafeSlow(size > KEPT_BYTES ? size : 2 ** Math.ceil(Math.log2(size)));
+      if (size <= KEPT_BYTES) this.packed = buffer;
+    }
+    let at = 0;
+    for (let index = 0; index < out.length; index += 1) {
+      const one = out[index];
+      if (typeof one === "object") one.copy(buffer, at);
+      else if (sizes[index] === one.length) buffer.latin1Write(one, at);
+      else buffer.utf8Write(one, at);
+      at += sizes[index];
+    }
+    return buffer.subarray(0, size);
   }
 
   /** Tells whether the oldest command has waited beyond its deadline: then the connection is dead or stuck. */

@@ -206,8 +206,10 @@ function double(text: string): number {
 
 declare global {
   interface Buffer {
-    /** Node's own fast reading of a part, which @types/node leaves out. */
+    /** Node's own fast reading and writing of a part, which @types/node leaves out. */
     utf8Slice(begin: number, end: number): string;
     latin1Slice(begin: number, end: number): string;
+    utf8Write(text: string, at: number): number;
+    latin1Write(text: string, at: number): number;
   }
 }

@@ -16,6 +16,8 @@ export interface Waiter {
   take(reply: Envelope): boolean;
   /** Ends the wait: the service stops. */
   end(reason: string): void;
+  /** When the wait ends by itself, on the clock of `performance`, where the client's timer shall see to that. */
+  deadline?: number;
 }
 
 /** Returns the typed error for the `error` object of a reply. */
@@ -27,12 +29,13 @@ export function remoteError(error: unknown, to: string, method: string): RpcRemo
 
 class Call implements Waiter {
   done = false;
-  timer: NodeJS.Timeout | undefined;
   id = "";
+  deadline = 0;
 
   constructor(
     readonly to: string,
     readonly method: string,
+    readonly timeout: number,
     private readonly resolve: (value: any) => void,
     private readonly reject: (error: Error) => void,
     private readonly waiting: Map<string, Waiter>,
@@ -41,7 +44,6 @@ class Call implements Waiter {
   private finish(): boolean {
     if (this.done) return false;
     this.done = true;
-    clearTimeout(this.timer);
     this.waiting.delete(this.id);
     return true;
   }
@@ -77,6 +79,9 @@ export class RpcClient implements Rpc {
   readonly waiting = new Map<string, Waiter>();
   private readonly batches: Outbox<Sent>;
   private readonly fanOut: FanOut;
+  // One timer, for the earliest deadline: one for each call would cost as much as the call.
+  private timer: NodeJS.Timeout | undefined;
+  private timerAt = Number.POSITIVE_INFINITY;
   // Not from 1: an answer to an earlier life of this service must not be taken for one to this life.
   private lastId = randomInt(2 ** 40);
 
@@ -103,19 +108,14 @@ export class RpcClient implements Rpc {
     const timeout = options.timeout ?? RPC_TIMEOUT;
     return new Promise<T>((resolve, reject) => {
       const json = toJson(params ?? {});
-      const call = new Call(to, method, resolve, reject, this.waiting);
+      const call = new Call(to, method, timeout, resolve, reject, this.waiting);
       call.id = this.nextId();
-      call.timer = setTimeout(() => {
-        if (!call.done) this.timeouts += 1;
-        const away = this.link.connected ? "" : `: ${this.link.lastError}`;
-        const error: RpcError = away
-          ? new RpcUnavailable(`${to}.${method} was not called: There is no connection to Redis${away}`, { to, method })
-          : new RpcTimeout(`${to}.${method} did not answer within ${timeout / 1000} s`, { to, method });
-        call.fail(error);
-      }, timeout);
       if (options.signal) this.watch(call, options.signal);
       if (call.done) return;
       this.waiting.set(call.id, call);
+      const now = performance.now();
+      call.deadline = now + timeout;
+      if (call.deadline < this.timerAt) this.expireAt(call.deadline, now);
       if (this.link.connected) this.send(call, json);
       else
         this.link.ready(timeout).then(
@@ -123,6 +123,35 @@ export class RpcClient implements Rpc {
           () => {}, // the timer tells
         );
     });
+  }
+
+  private expireAt(deadline: number, now: number): void {
+    clearTimeout(this.timer);
+    this.timerAt = deadline;
+    this.timer = setTimeout(() => this.expire(), deadline - now);
+  }
+
+  /** Ends what is overdue, and sets the timer for what is next. */
+  private expire(): void {
+    const due = this.timerAt;
+    this.timerAt = Number.POSITIVE_INFINITY;
+    let next = Number.POSITIVE_INFINITY;
+    for (const waiter of this.waiting.values()) {
+      const { deadline } = waiter;
+      if (deadline === undefined) continue;
+      if (deadline > due) next = Math.min(next, deadline);
+      else this.timeOut(waiter as Call);
+    }
+    if (next < this.timerAt) this.expireAt(next, performance.now());
+  }
+
+  private timeOut(call: Call): void {
+    const { to, method, timeout } = call;
+    this.timeouts += 1;
+    const error: RpcError = this.link.connected
+      ? new RpcTimeout(`${to}.${method} did not answer within ${timeout / 1000} s`, { to, method })
+      : new RpcUnavailable(`${to}.${method} was not called: There is no connection to Redis: ${this.link.lastError}`, { to, method });
+    call.fail(error);
   }
 
   private watch(call: Call, signal: AbortSignal): void {
@@ -181,6 +210,8 @@ export class RpcClient implements Rpc {
   cancelAll(reason: string): number {
     const all = [...this.waiting.values()];
     this.waiting.clear();
+    clearTimeout(this.timer);
+    this.timerAt = Number.POSITIVE_INFINITY;
     for (const waiter of all) waiter.end(reason);
     return all.length;
   }

@@ -4,6 +4,8 @@ import type { RedisLink } from "../redis/link";
 
 /** Messages in one batch: enough to make the cost of each vanish, and still no long wait for the first. */
 export const MAX_BATCH = 500;
+/** Characters after which a batch leaves: texts beyond 128 KiB get pages of their own from V8, each time anew. */
+const MAX_CHARS = 64 * 1024;
 
 export class Outbox<Tag = undefined> {
   private gathered = new Map<string, { payloads: string[]; tags: Tag[] }>();
@@ -35,8 +37,14 @@ export class Outbox<Tag = undefined> {
     const everything = this.gathered;
     this.gathered = new Map();
     for (const [channel, { payloads, tags }] of everything) {
-      for (let start = 0; start < payloads.length; start += MAX_BATCH) {
-        this.publish(channel, payloads.slice(start, start + MAX_BATCH), tags.slice(start, start + MAX_BATCH));
+      let start = 0;
+      let chars = 0;
+      for (let end = 1; end <= payloads.length; end += 1) {
+        chars += payloads[end - 1].length;
+        if (end < payloads.length && end - start < MAX_BATCH && chars < MAX_CHARS) continue;
+        this.publish(channel, payloads.slice(start, end), tags.slice(start, end));
+        start = end;
+        chars = 0;
       }
     }
     this.link.flush();

@@ -263,7 +263,8 @@ export class RpcServer {
 
   // --- many calls in one message
 
-  private async runBatch(method: unknown, items: unknown, from: string): Promise<RawJson> {
+  /** Calls a method for each item; a promise only where one of the calls has something to wait for. */
+  private runBatch(method: unknown, items: unknown, from: string): RawJson | Promise<RawJson> {
     const exposed = typeof method === "string" && !method.startsWith("__") ? this.registry.methods.get(method) : undefined;
     if (!exposed) throw new InvalidParams(`there is no method ${JSON.stringify(method)} to call for each item`);
     if (!Array.isArray(items)) throw new InvalidParams("items must be a list of objects of named arguments");
@@ -283,11 +284,13 @@ export class RpcServer {
       }
       results.push(result);
     }
-    if (late.length) await settle(results, late, failed);
-    const json = writeResults(results, failed);
-    this.noteBatch(exposed, items.length - failed.size, [...failed.values()], performance.now() - begun);
-    const errors = Object.fromEntries([...failed].map(([index, error]) => [index, errorOf(error)]));
-    return new RawJson(`{"results":${json},"errors":${JSON.stringify(errors)}}`);
+    const write = () => {
+      const json = writeResults(results, failed);
+      this.noteBatch(exposed, results.length - failed.size, [...failed.values()], performance.now() - begun);
+      const errors = Object.fromEntries([...failed].map(([index, error]) => [index, errorOf(error)]));
+      return new RawJson(`{"results":${json},"errors":${JSON.stringify(errors)}}`);
+    };
+    return late.length ? settle(results, late, failed).then(write) : write();
   }
 
   private noteBatch(exposed: Exposed, well: number, failed: unknown[], took: number): void {
