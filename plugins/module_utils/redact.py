@@ -39,7 +39,16 @@ _ASSIGNED = re.compile(
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}")
 _IN_URL = re.compile(r"(?P<who>://[^\s/@:]*):(?P<word>[^\s/@]+)@")
-_TELEGRAM = re.compile(r"\b\d{8,10}:[\w-]{35}\b")
+# Tokens that are known by their form: of Telegram's bots, GitHub, Slack (and its webhooks), AWS.
+_TOKENS = re.compile(
+    r"""(?x)
+    \b \d{8,10} : [\w-]{35} \b
+    | \b gh[oprsu]_ [A-Za-z0-9]{30,} | \b github_pat_ \w{20,}
+    | \b xox[abeoprs] (?:\.xox[bp])? - [\w-]{10,} | \b xapp- [\w-]{10,}
+    | (?<=hooks\.slack\.com/) [\w/-]{10,}
+    | \b A(?:KIA|SIA) [A-Z0-9]{16} \b
+    """
+)
 
 
 class Redactor:
@@ -56,7 +65,7 @@ class Redactor:
             text = text.replace(secret, MASK)
         text = _IN_URL.sub(rf"\g<who>:{MASK}@", text)
         text = _BEARER.sub(rf"\1 {MASK}", text)
-        text = _TELEGRAM.sub(MASK, text)
+        text = _TOKENS.sub(MASK, text)
         return _ASSIGNED.sub(_masked_assignment, text)
 
     def value(self, value: Any, name: str = "") -> Any:

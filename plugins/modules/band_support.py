@@ -10,7 +10,8 @@ version_added: 0.1.0
 description:
   - Writes one archive with what one asks for first when something does not work.
   - Every text goes through a filter that takes out the secrets that the host holds (files in C(etc), environments of
-    our containers, C(secrets) of band.yml among them) by their values, and whatever looks like one. Of a service's
+    our containers, C(secrets) of band.yml among them) by their values, and whatever looks like one. Without a
+    O(token), the director is asked with the one in C(etc). Of a service's
     environment the names stay, and the values of a few harmless ones. Events and IP addresses are not collected.
 options:
   dest:
@@ -113,12 +114,24 @@ class Bundle:
         return self._files
 
     def _ask(self) -> None:
-        director = Director(self._args["url"], self._args["token"])
+        director = Director(self._args["url"], self._args["token"] or self._token_of_host())
+        told = ""
         for name in ANSWERS:
             try:
                 self._files[f"director/{name}.json"] = self._json(director.get(f"/{name}"))
             except DirectorError as error:
-                self._files[f"director/{name}.error.txt"] = self._redactor.text(f"{error}\n")
+                told = self._redactor.text(str(error))
+                self._files[f"director/{name}.error.txt"] = f"{told}\n"
+        if told:
+            self._module.warn(f"The bundle lacks states of the director (director/*.error.txt): {told}")
+
+    def _token_of_host(self) -> str:
+        """Return the token of the director on this host, which an inventory may not have; empty without one."""
+        path = os.path.join(self._args["home"], "etc", "director.token")
+        if not os.path.isfile(path):
+            return ""
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip()
 
     def _secrets(self) -> list[str]:
         """Return every secret of ours on this host, by value."""

@@ -59,6 +59,21 @@ def test_a_secret_that_nobody_knew_goes_by_its_looks(line: str) -> None:
     assert CANARY not in redact.Redactor([]).text(line)
 
 
+@pytest.mark.parametrize(
+    "token",
+    [
+        "123456789:" + "a-B_5" * 7, "ghp_" + "a1B2" * 9, "gho_" + "a1B2" * 9, "github_pat_" + "a1B2_" * 8,
+        "xoxb-" + "12345-" * 4, "xoxp-" + "12345-" * 4, "xoxe.xoxp-" + "1-abcDEF" * 3, "xapp-" + "1-A2b3-" * 4,
+        "services/T00000000/B00000000/" + "x" * 24, "AKIA" + "Q2" * 8, "ASIA" + "Q2" * 8,
+    ],
+)  # fmt: skip
+def test_well_known_tokens_go_by_their_form(token: str) -> None:
+    """Whatever stands before them, and nothing else of the line goes."""
+    host = "https://hooks.slack.com/" if token.startswith("services/") else ""
+    shown = redact.Redactor([]).text(f"note: sent with {host}{token}, and well")
+    assert shown == f"note: sent with {host}[redacted], and well"
+
+
 def test_objects_are_masked_by_their_keys() -> None:
     """In JSON a key or the name of an environment variable decides, however deep it stands."""
     value = {
