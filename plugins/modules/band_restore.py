@@ -10,7 +10,8 @@ version_added: 0.1.0
 description:
   - Opens an archive that M(rockstat.band.band_backup) made, compares every part with the manifest, and with
     O(apply=true) replaces Redis' data, the platform's folders and the volumes by what it holds.
-  - The containers that use the volumes have to be gone then.
+  - The containers that use the volumes have to be gone then. Until all of it is in place, C(restore.unfinished) in
+    O(home) names the archive, so that the platform is not started with half of it.
 options:
   archive:
     description: The archive on this host.
@@ -78,6 +79,7 @@ from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import Do
 from ansible_collections.rockstat.band.plugins.module_utils.manifest import ArchiveError, extract
 from ansible_collections.rockstat.band.plugins.module_utils.platform_data import Volume
 
+UNFINISHED = "restore.unfinished"
 BASE = "appendonly.aof.1.base.rdb"
 INCREMENT = "appendonly.aof.1.incr.aof"
 AOF_MANIFEST = f"file {BASE} seq 1 type b\nfile {INCREMENT} seq 1 type i\n"
@@ -121,7 +123,11 @@ class Restore:
             )
 
     def apply(self, manifest: dict[str, Any]) -> None:
-        """Put everything in place; raises DockerError, OSError."""
+        """Put everything in place; raises DockerError, OSError. Interrupted, it leaves a mark: see `UNFINISHED`."""
+        mark = os.path.join(self._args["home"], UNFINISHED)
+        os.makedirs(self._args["home"], mode=0o755, exist_ok=True)
+        with open(mark, "w", encoding="utf-8") as file:
+            file.write(f"{os.path.basename(self._args['archive'])}\n")
         for name in sorted(os.listdir(self._content())):
             if name.endswith(".tar"):
                 self._unpack_folder(self._content(name))
@@ -130,15 +136,14 @@ class Restore:
             own = name.removeprefix(f"{manifest['namespace']}-")
             with open(self._content("volumes", f"{name}.tar"), "rb") as file:
                 self._fill(own, file, own.rsplit("-", 1)[0])
+        os.remove(mark)
 
     def _content(self, *names: str) -> str:
         return os.path.join(self._folder, "content", *names)
 
     def _unpack_folder(self, path: str) -> None:
-        home = self._args["home"]
-        os.makedirs(home, mode=0o755, exist_ok=True)
         with tarfile.open(path) as tar:
-            extract(tar, home, as_packed=True)
+            extract(tar, self._args["home"], as_packed=True)
 
     def _fill(self, volume: str, file: Any, service: str) -> None:
         namespace = self._args["namespace"]

@@ -71,6 +71,33 @@ def test_a_snapshot_that_redis_cannot_load_is_refused(
     assert tried == ([("daf6", b"REDIS0011")] if images else [])
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_restore_that_ends_half_way_leaves_a_mark(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """It names the archive, and is gone when everything is in place."""
+    home = tmp_path / "home"
+    mark = home / "restore.unfinished"
+    seen: list[str] = []
+
+    def fill(_self: Any, volume: str, _file: Any, _service: str) -> None:
+        seen.append(mark.read_text())
+        if fails and volume == "a":
+            raise OSError("no room")
+
+    monkeypatch.setattr(band_restore.Restore, "_redis_tar", lambda _self: None)
+    monkeypatch.setattr(band_restore.Restore, "_fill", fill)
+    restore = band_restore.Restore({"archive": str(packed), "home": str(home), "redis_uid": 0}, str(tmp_path))
+    whole = {**restore.open(), "volumes": ["a"]}
+    if fails:
+        with pytest.raises(OSError, match="no room"):
+            restore.apply(whole)
+    else:
+        restore.apply(whole)
+    assert seen == ["backup.tar.gz\n"] * 2
+    assert mark.exists() is fails
+
+
 def test_the_manifest_comes_first(packed: Path) -> None:
     """Whoever lists an archive reads its manifest without the rest."""
     with tarfile.open(packed) as tar:

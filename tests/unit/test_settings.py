@@ -199,6 +199,17 @@ def test_the_images_of_a_stopped_docker_count(store: str, tmp_path: Path, monkey
     assert f"{tmp_path}/data root" in done.stdout
 
 
+def test_half_of_a_backup_is_not_started(tmp_path: Path) -> None:
+    """A restore that was killed while it replaced the data has to be run again; setup says so before it begins."""
+    (tmp_path / "restore.unfinished").write_text("rockstat-20261124T020000Z.tar.gz\n")
+    given = {"band_home": str(tmp_path), "band_services": [], "band_port": free_port()}
+    done = ansible("ansible-playbook", "playbooks/setup.yml", "--check", "-e", json.dumps(given), "--tags", "host")
+    assert "Run playbooks/restore.yml again" in " ".join(done.stdout.split()), done.stdout
+    given["_band_validate_folders"] = False
+    done = ansible("ansible-playbook", "playbooks/setup.yml", "--check", "-e", json.dumps(given), "--tags", "host")
+    assert "restore.yml" not in done.stdout
+
+
 @pytest.mark.parametrize("state", ["", "running", "absent"])
 def test_a_service_without_an_image_folder_is_refused(state: str, tmp_path: Path) -> None:
     """Neither built in nor in a collection on the host: setup says so before it begins; what is to go needs none."""
