@@ -282,6 +282,10 @@ class Stage:
         filters = [f"--filter=label=band.namespace={NAME}", f"--filter=label=band.service={name}"]
         return docker("ps", "-q", *filters).split()[0]
 
+    def started(self, name: str) -> str:
+        """When a container was started last: another time later says that it ended in between."""
+        return docker("inspect", "-f", "{{.State.StartedAt}}", self.container(name))
+
     def kill(self, name: str) -> None:
         """kill -9 of a container's first process, as a crash would end it."""
         pid = int(docker("inspect", "-f", "{{.State.Pid}}", self.container(name)))

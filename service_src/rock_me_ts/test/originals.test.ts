@@ -128,13 +128,14 @@ test("they work together on one Redis, and with a director, a handler and the wi
   const services = [
     run("geo", { SERVICE_GROUP: "uap" }),
     run("geo", { SERVICE_GROUP: "geo", WORKER_ID: "2" }),
+    run("geo", { SERVICE_GROUP: "uapc" }),
     run("stream", { SINK: sink, KAFKA_BROKERS: "a:9092, b:9092" }),
     run("writer", { CH_DSN: database.dsn, NODE_ENV: "production" }),
     run("collector", { PORT: String(port), NODE_ENV: "production", COOKIE_SECRET: secret }),
   ];
   // Each tells the director that it is alive: kafkastream, which never did, by the package.
   const heard = (): any[] => director.messages.map((one) => JSON.parse(one));
-  const names = ["uap_1", "geo_2", "kafkastream", "chwriter", "front"];
+  const names = ["uap_1", "geo_2", "uapc_1", "kafkastream", "chwriter", "front"];
   const silent = () => names.filter((name) => !heard().some(({ method, params }) => method?.includes("__iamalive") && params.name === name));
   await until(silent, (left) => !left.length);
   const statusOf = async (name: string, params: object = {}): Promise<any> => {
@@ -150,13 +151,20 @@ test("they work together on one Redis, and with a director, a handler and the wi
     assert.deepEqual([told, app_state, health.status], [name, "running", "ok"]);
   }
   const handler = (method: string, timeout?: number) => ({ service: "shop", method, role: "handler", options: { timeout } });
-  const register = [{ ...row, service: "uap_1" }, { ...row, service: "geo_2" }, handler("buy"), handler("slow", 50), handler("broken")];
+  const register = [
+    { ...row, service: "uap_1" },
+    { ...row, service: "geo_2" },
+    { ...row, service: "uapc_1" },
+    handler("buy"),
+    handler("slow", 50),
+    handler("broken"),
+  ];
   assert.equal((await statusOf("front", { register, state_hash: "9007199254740993" })).state_hash, "9007199254740993");
 
-  await listening(director, "enrich", 2);
+  await listening(director, "enrich", 3);
   await listening(director, "broadcast", 2);
   await until(() => database.asked.some((text) => text.startsWith("CREATE TABLE IF NOT EXISTS webhooks")));
-  await until(() => services[2].output.includes("connected"));
+  await until(() => services[3].output.includes("connected"));
   await director.link.command(["HSET", "s:77", "plan", '"pro"', "since", "5"]);
   const ask = async (path: string) => {
     const found = await fetch(`http://127.0.0.1:${port}/${path}`, { headers: { "user-agent": "Chrome/120" }, redirect: "manual" });
@@ -180,6 +188,7 @@ test("they work together on one Redis, and with a director, a handler and the wi
     user: { plan: "pro", since: 5 },
     uap: { browser_name: "Chrome", worker: "uap_1" },
     geo: { country_en: "United Kingdom", city_ru: "Боxфорд" },
+    uapc: { browser_family: "Chrome", browser_version: "120", worker: "uapc_1" },
   });
   const inserted = await until(() => database.asked.find((text) => text.startsWith("INSERT") && text.includes(tracked.id)));
   assert.match(String(inserted), /^INSERT INTO events FORMAT JSONEachRow\n/);
@@ -202,6 +211,36 @@ test("they work together on one Redis, and with a director, a handler and the wi
     assert.doesNotMatch(one.output, new RegExp(secret));
   }
   database.server.close();
+});
+
+test("replicas of an enricher answer each event once; one that is killed is missed by nobody, and comes back", async () => {
+  const front = await bed.peer("front");
+  const replica = () => run("geo", { SERVICE_GROUP: "uap" });
+  const [first] = [replica(), replica(), replica()];
+  await listening(front, "uap_1", 3);
+  const instances = async (): Promise<number> => (await front.link.command(["ZRANGEBYSCORE", "band:instances:uap_1", Date.now() / 1000, "+inf"])).length;
+  await until(instances, (count) => count === 3);
+  await new Promise((resolve) => setTimeout(resolve, 500)); // each has heard of the others
+  const ask = (id: string) =>
+    front.publish("enrich", { jsonrpc: "2.0", from: "front", to: "enrich", id, method: "enrich:enrich:front", params: { ua: "Chrome/120" } });
+  const answers = (prefix: string) => front.messages.map((one) => JSON.parse(one)).filter(({ id }) => id?.startsWith?.(prefix));
+  for (let n = 0; n < 60; n += 1) await ask(`a${n}`);
+  await until(() => answers("a").length >= 60);
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.equal(new Set(answers("a").map(({ id }) => id)).size, 60);
+  assert.equal(answers("a").length, 60);
+  assert.ok(answers("a").every(({ result, from, service_group }) => result.browser_name === "Chrome" && from === "uap_1" && service_group === "uap"));
+  await first.end("SIGKILL");
+  await until(instances, (count) => count === 2, 2 * GENEROUS); // its share is theirs when it is not heard of for 10 s
+  await new Promise((resolve) => setTimeout(resolve, 3500));
+  for (let n = 0; n < 60; n += 1) await ask(`b${n}`);
+  await until(() => answers("b").length >= 60);
+  replica();
+  await until(instances, (count) => count === 3);
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  for (let n = 0; n < 60; n += 1) await ask(`c${n}`);
+  await until(() => answers("c").length >= 60);
+  assert.equal(answers("b").length + answers("c").length, 120);
 });
 
 test("a listener that registers late takes the durable stream, and loses nothing when it is killed", async () => {

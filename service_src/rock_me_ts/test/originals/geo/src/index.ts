@@ -18,6 +18,19 @@ import {
 
 type Answer = { [field: string]: any };
 
+/** As the roles of user agents that keep what they answered: the same object is given again. */
+const known = new Map<string, Answer>();
+
+function versionOf(parts: { [part: string]: string | null }): string {
+  const found: string[] = [];
+  for (const part of ["major", "minor", "patch"]) {
+    const number = parts[part];
+    if (number === null || number === undefined) break;
+    found.push(number);
+  }
+  return found.join(".");
+}
+
 /** Answers enrichments by the role that SERVICE_GROUP gives it. */
 export class AppServer {
   log: Logger;
@@ -57,6 +70,15 @@ export class AppServer {
 
   async handle({ ip, ua }: { ip: string; ua: string }): Promise<Answer> {
     if (this.service_group === "uap") return { browser_name: /Chrome/.test(ua) ? "Chrome" : "other", worker: this.name };
+    if (this.service_group === "uapc") {
+      const before = known.get(ua);
+      if (before) return before;
+      const [, family = "Other", major = null, minor = null] = /(Chrome|Firefox)\/(\d+)(?:\.(\d+))?/.exec(ua) ?? [];
+      const answer: Answer = { browser_family: family, browser_version: versionOf({ major, minor }), worker: this.name };
+      if (/bot/i.test(ua)) answer.is_bot = true;
+      known.set(ua, answer);
+      return answer;
+    }
     if (this.service_group === "geo") return ip.includes(":") ? {} : { country_en: "United Kingdom", city_ru: "Боxфорд" };
     return {};
   }
