@@ -258,9 +258,21 @@ class Stage:
             "director": {"DOCKER_HOST": "tcp://127.0.0.1:9"},
         }.get(name, {})  # fmt: skip
 
-    def _run(self, name: str, argv: list[str], folder: Path, env: dict[str, str]) -> None:
+    def run_node(self, script: Path, name: str, config: str, **env: str) -> subprocess.Popen[bytes]:
+        """Start a service of Node.js whose folder has only its settings."""
+        folder = self.folder / f"{name}-{len(self._running)}"
+        (folder / "config").mkdir(parents=True)
+        (folder / "config" / "02_config.yml").write_text(config)
+        given = {
+            "PATH": os.environ["PATH"], "ROCKME": str(ROOT / "service_src/rock_me_ts"),
+            "REDIS_DSN": self.redis.admit(name), **env,
+        }  # fmt: skip
+        return self._run(folder.name, [shutil.which("node") or "node", str(script)], folder, given)
+
+    def _run(self, name: str, argv: list[str], folder: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("wb") as log:
             self._running.append(subprocess.Popen(argv, cwd=folder, env=env or None, stdout=log, stderr=log))
+        return self._running[-1]
 
     def logs(self) -> dict[str, str]:
         return {path.name: path.read_text(errors="replace") for path in self.folder.glob("*.log")}
@@ -286,6 +298,17 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     running = Stage(tmp_path)
     running.start_redis()
     running.start(*(name for name in PLATFORM if name != "director"))
+    yield running
+    running.stop()
+    assert running.refused == []
+
+
+@pytest.fixture
+def front(tmp_path: Path) -> Iterator[Stage]:
+    """Only front, on a Redis of its own."""
+    running = Stage(tmp_path)
+    running.start_redis()
+    running.start("front")
     yield running
     running.stop()
     assert running.refused == []
