@@ -91,12 +91,21 @@ class LastLine:
             self._step = step
             self._draw()
 
-    def make_way(self) -> None:
-        """Erase it for what is printed now; the next tick draws it below."""
-        with self._drawing:
-            step, self._step = self._step, None
-            self._draw()
-            self._step = step
+    def stay_below(self, display: Any) -> None:
+        """Erase it before whatever is printed, Ansible's own warnings too; the next tick draws it below."""
+        write, here = display.display, os.getpid()
+
+        def display_above(*words: Any, **more: Any) -> None:
+            # A forked worker hands its messages to this process, and may have inherited the lock.
+            if os.getpid() == here:
+                with self._drawing:
+                    step, self._step = self._step, None
+                    self._draw()
+                    self._step = step
+            write(*words, **more)
+
+        if self._on:
+            display.display = display_above
 
     def _tick(self) -> None:
         while True:
@@ -184,6 +193,7 @@ class CallbackModule(Default):
             self._step.task = self._last_task_name.rpartition(" : ")[2]
         if self._last_line is None:
             self._last_line = LastLine()
+            self._last_line.stay_below(self._display)
         self._last_line.show(self._step)
 
     def _step_of(self, task: Any) -> tuple[str, str]:
@@ -212,16 +222,11 @@ class CallbackModule(Default):
         if self._last_line is not None:
             self._last_line.show(None)
 
-    def _make_way(self) -> None:
-        if self._last_line is not None:
-            self._last_line.make_way()
-
     def v2_runner_on_ok(self, result: Any) -> None:
         """Count a change; print a message."""
         if self._loud:
             super().v2_runner_on_ok(result)
             return
-        self._make_way()
         self._handle_warnings_and_exception(result)
         if self._step is not None:
             self._step.worked = self._step.worked or result.task.action not in CHECKS
@@ -234,7 +239,6 @@ class CallbackModule(Default):
         if self._loud:
             super().v2_runner_item_on_ok(result)
             return
-        self._make_way()
         self._handle_warnings_and_exception(result)
         self._say(result)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import termios
@@ -133,8 +134,8 @@ def test_those_who_want_all_get_ansibles_own_output(play: Path, option: str) -> 
     assert "✓" not in text
 
 
-def on_terminal(play: Path, *options: str, columns: int = 80) -> str:
-    """Run it on a terminal, and return everything that was drawn."""
+def on_terminal(play: Path, *options: str, columns: int = 80, interrupt_at: str = "") -> str:
+    """Run it on a terminal, and return everything that was drawn; Ctrl-C once this is seen, if given."""
     near, far = pty.openpty()
     termios.tcsetwinsize(far, (25, columns))
     words, env = command(play, *options)
@@ -146,6 +147,9 @@ def on_terminal(play: Path, *options: str, columns: int = 80) -> str:
             text += os.read(near, 65536)
         except OSError:  # Linux' way to say that nobody has the other end any more
             break
+        if interrupt_at and interrupt_at in text.decode(errors="replace"):
+            process.send_signal(signal.SIGINT)
+            interrupt_at = ""
     os.close(near)
     process.wait(20)
     return text.decode()
@@ -165,6 +169,15 @@ def test_on_a_terminal_what_failed_is_counted(play: Path) -> None:
     assert "failed=1" in on_terminal(play, "-e", "broken=true")
     play.write_text(PLAY.replace("hosts: localhost", "hosts: all"))
     assert "two" in on_terminal(play, "-i", "one,two,").partition("RECAP")[2]
+
+
+def test_what_ansible_itself_says_stands_on_a_line_of_its_own(play: Path) -> None:
+    """A warning, or that the run was interrupted: nothing of the last line is left beside it."""
+    tasks = play.parent / "roles" / "docker" / "tasks" / "main.yml"
+    tasks.write_text("- name: Wait for a while\n  ansible.builtin.command: sleep 20\n")
+    shown = on_terminal(play, interrupt_at="Wait for a while")
+    before = shown[: shown.index("User interrupted")].rpartition("\r\x1b[K")[2]
+    assert "…" not in before, shown[-300:]
 
 
 def test_a_narrow_terminal_shows_the_seconds_and_as_much_as_fits(play: Path) -> None:
