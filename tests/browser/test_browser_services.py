@@ -322,8 +322,24 @@ def test_an_empty_director_says_what_to_do(visitors: Callable[..., Any], theatre
     expect(page.locator("#shelf li")).to_have_count(8)
 
 
+def test_forms_and_topics_stand_in_their_panel_and_are_read_whole(visit: Any) -> None:
+    """Nothing touches the edge of the panel, and no name is broken over two lines."""
+    page = visit.open("/dashboard/service/send_mixpanel")
+    calls = page.get_by_role("region", name="Call a method")
+    calls.locator("summary", has_text="echo").click()
+    edge = calls.bounding_box()["x"]
+    for part in ("summary code", "form[data-method=echo] button", "form[data-method=echo] textarea"):
+        assert calls.locator(part).first.bounding_box()["x"] >= edge + 8, part
+    lines = (
+        "cell => { const range = new Range(); range.selectNodeContents(cell); return range.getClientRects().length; }"
+    )
+    for cell in page.get_by_role("region", name="Listens to").locator(":is(th, td.mono)").all():
+        assert cell.evaluate(lines) == 1, cell.inner_text()
+
+
 def test_a_method_is_called_by_its_form(visit: Any) -> None:
     """Fields come from the method's types; the result stands below; what is not JSON is told before it is sent."""
+    visit.expected = ("502",)
     page = visit.open("/dashboard/service/send_mixpanel")
     expect(page.get_by_role("region", name="Listens to")).to_contain_text("Send events to Mixpanel.")
     calls = page.get_by_role("region", name="Call a method")
@@ -339,3 +355,8 @@ def test_a_method_is_called_by_its_form(visit: Any) -> None:
     form.get_by_label("where").fill("{")
     form.get_by_role("button", name="Call").click()
     expect(page.locator("#notices")).to_contain_text("where: not valid JSON")
+    form.get_by_label("where").fill("{}")
+    page.route("**/call/**", lambda route: route.fulfill(status=502, json={"error": {"message": "it broke"}}))
+    form.get_by_role("button", name="Call").click()
+    expect(page.locator("#notices")).to_contain_text("The call failed: it broke")
+    expect(form.locator("pre")).to_be_hidden()

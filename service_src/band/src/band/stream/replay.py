@@ -107,7 +107,7 @@ class EventReplay:
         group: str = "",
         **_params: Any,
     ) -> dict[str, Any]:
-        """Deliver events of a range to the listener again; without ``start``, return the last replay's progress.
+        """Deliver events of a range to the listener again; without a start, return the last replay's progress.
 
         Args:
             start: the first: ``beginning``, a time, or an entry's id.

@@ -167,7 +167,8 @@ export async function callMethod(form) {
   }
   const button = $("button", form);
   button.setAttribute("aria-busy", "true");
-  const found = await post(`/call/${encodeURIComponent(name)}/${encodeURIComponent(method)}`, body, `${name}.${method} failed`, FAILED);
+  shown.hidden = true;
+  const found = await post(`/call/${encodeURIComponent(name)}/${encodeURIComponent(method)}`, body, "The call failed", FAILED);
   button.removeAttribute("aria-busy");
   if (found === FAILED) return;
   shown.hidden = false;
