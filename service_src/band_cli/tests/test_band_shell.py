@@ -38,6 +38,12 @@ def test_completion_knows_verbs_options_and_services(name: str, director: Any) -
     services = shell([], **asked, COMP_WORDS="band logs s", COMP_CWORD="2").stdout
     assert {row["name"] for row in director.get("/list")[1]} <= set(re.findall(r"[\w-]+", services))
     assert "--follow" in shell([], **asked, COMP_WORDS="band logs --f", COMP_CWORD="2").stdout
+    methods = {
+        row["name"]: director.get(f"/ask_state/{row['name']}")[1].get("methods") for row in director.get("/list")[1]
+    }
+    called = next(name for name, known in methods.items() if known)
+    offered = shell([], **asked, COMP_WORDS=f"band call {called} ", COMP_CWORD="3").stdout
+    assert set(methods[called]) <= set(re.findall(r"\w+", offered))
 
 
 def test_completion_is_silent_where_nobody_answers() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,22 +100,36 @@ def _names_a_folder(words: Sequence[str]) -> bool:
 
 def _services(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the services for completion."""
-    return _complete(ctx, "/list", incomplete)
+    return _complete(ctx, "/list", _names, incomplete)
 
 
 def _folders(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the image folders that can be run."""
-    return _complete(ctx, "/list_images", incomplete)
+    return _complete(ctx, "/list_images", _names, incomplete)
 
 
-def _complete(ctx: click.Context, path: str, incomplete: str) -> list[CompletionItem]:
-    """Return the names in a list of the director; none if it does not respond at once."""
+def _methods(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the methods of the service that is typed."""
+    service = str(ctx.params.get("service"))
+    if not _NAME.fullmatch(service):
+        return []
+    return _complete(ctx, f"/ask_state/{service}", lambda answer: answer["methods"], incomplete)
+
+
+def _names(rows: Any) -> list[str]:
+    return [row["name"] for row in rows if row.get("runnable", True)]
+
+
+def _complete(
+    ctx: click.Context, path: str, names: Callable[[Any], list[str]], incomplete: str
+) -> list[CompletionItem]:
+    """Return the names in a response of the director; none if it does not respond at once."""
     try:
-        rows = ctx.ensure_object(Options).director().get(path, timeout=_COMPLETION_SECONDS)
-        names = [row["name"] for row in rows if row.get("runnable", True) and _NAME.fullmatch(row["name"])]
+        answer = ctx.ensure_object(Options).director().get(path, timeout=_COMPLETION_SECONDS)
+        found = [name for name in names(answer) if _NAME.fullmatch(name)]
     except (CliError, LookupError, TypeError, AttributeError):
         return []
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
 
 _name = click.argument("name", shell_complete=_services)
@@ -263,7 +277,7 @@ def logs(options: Options, name: str, follow: bool, tail: int) -> None:
 
 @band.command()
 @click.argument("service", shell_complete=_services)
-@click.argument("method")
+@click.argument("method", shell_complete=_methods)
 @click.argument("params", nargs=-1, metavar="[key=text|key:=json]...")
 @click.option("--timeout", type=click.FloatRange(0.01, 60), help="Time limit in seconds; 2 by default.")
 @click.pass_obj
