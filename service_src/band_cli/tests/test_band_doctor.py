@@ -110,8 +110,9 @@ def test_figures_that_could_not_be_read_are_a_warning(missing: str) -> None:
     (finding,) = examine(health(), [row("front")], unread, NOW)
     assert (finding.level, finding.about) == ("warning", "redis")
     assert "its figures could not be read" in finding.problem
-    gone = health(redis={"status": "unavailable", "reason": "no connection"})
-    assert [one.level for one in examine(gone, [row("front")], unread, NOW)] == ["error"]
+    gone = health(redis={"status": "unavailable", "reason": "[Errno 111] Connection refused"})
+    (finding,) = examine(gone, [row("front")], unread, NOW)
+    assert (finding.level, finding.problem) == ("error", "unavailable: Connection refused")
 
 
 def test_a_listener_that_only_just_got_events_is_no_finding() -> None:

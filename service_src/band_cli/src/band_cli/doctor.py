@@ -20,6 +20,7 @@ SKEW_SECONDS = 2.0
 BEHIND_SECONDS = 300.0
 """Age of a listener's oldest event from which it counts as behind."""
 _ERRORS = frozenset({"failing", "crashing", "crashed", "unavailable", "away"})
+_ERRNO = re.compile(r"\[Errno -?\d+\] ")
 
 _TO_TYPE = re.compile(rf"\bband (?=(?:{'|'.join({words.split()[1] for words in VERBS.values()})})\b)")
 
@@ -74,9 +75,9 @@ def _parts(health: Mapping[str, Any]) -> Iterator[Finding]:
     for part in ("director", "docker", "redis"):
         facts = health[part]
         if facts["status"] != "ok":
-            reason = in_our_words(facts.get("reason") or f"is {facts['status']}")
+            reason = _ERRNO.sub("", in_our_words(facts.get("reason") or "it gives no reason"))
             remedy = "on its host: systemctl status docker" if part == "docker" else f"band logs {part}"
-            yield Finding(_level(facts["status"]), part, reason, remedy)
+            yield Finding(_level(facts["status"]), part, f"{facts['status']}: {reason}", remedy)
 
 
 def _level(word: str) -> Level:
