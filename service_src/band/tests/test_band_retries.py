@@ -81,6 +81,17 @@ async def test_retries_are_bounded_by_the_attempts(make_shop, run_service, raw, 
     await eventually(lambda: nothing_noted(raw))
 
 
+async def test_a_batch_that_retries_too_often_is_halved_down_to_the_culprit(make_shop, run_service, raw, eventually):
+    """The others of its batch are acknowledged."""
+    service = make_shop({5: [Retry("full", after=0) for _ in range(99)]}, max_attempts=2, batch=8, linger=0.3)
+    await add(raw, *range(8))
+    await run(run_service, service)
+    await eventually(lambda: letters(raw))
+    await eventually(raw.all_done)
+    assert await letters(raw) == [(5, "still Retry after 2 attempts: full")]
+    await eventually(lambda: nothing_noted(raw))
+
+
 async def test_failures_before_a_retry_count_too(make_shop, run_service, raw, eventually):
     """One failure, one Retry, and then only the third of three attempts is left."""
     service = make_shop(

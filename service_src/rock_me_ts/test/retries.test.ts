@@ -90,6 +90,15 @@ test("retries are bounded by the attempts, and failures before one count too", a
   assert.match(service.metrics.render(), /band_listener_retries_total 3\n/);
 });
 
+test("a batch that retries too often is halved down to the culprit", async () => {
+  await events(0, 1, 2, 3, 4, 5, 6, 7);
+  await shop({ 5: Array.from({ length: 99 }, () => new Retry("full", { after: 0 })) }, { maxAttempts: 2, batch: 8, linger: 0.3 });
+  await until(async () => (await letters()).length > 0);
+  await until(allDone);
+  assert.deepEqual(await letters(), [[5, "still Retry after 2 attempts: full"]]);
+  await until(nothingNoted);
+});
+
 test("a delay and its count survive a restart", async () => {
   await events(1);
   const first = await shop({ 1: [new Retry("later", { after: 3600 })] }, { maxAttempts: 2 });

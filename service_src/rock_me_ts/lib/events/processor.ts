@@ -214,18 +214,18 @@ export class BatchProcessor {
     }
   }
 
-  /** Has a batch delivered again later; what has had its last attempt becomes a dead letter. */
+  /** Has a batch delivered again later; of what has had its last attempt, what fails becomes a dead letter. */
   private async delay(deliveries: readonly Delivery[], error: Retry, failedBefore = 0): Promise<void> {
     const { name, maxAttempts = 10 } = this.feed.exposed;
     const attempts = (id: string) => this.retries.made(id) + failedBefore + 1;
     const later = new Map(deliveries.map(({ id }): [string, number] => [id, attempts(id)]).filter(([, made]) => made < maxAttempts));
     const spent = deliveries.filter(({ id }) => !later.has(id));
-    await this.deadLetter(spent, `still Retry after ${maxAttempts} attempts: ${maskText(error.message)}`);
-    if (!later.size) return;
+    if (!later.size) return this.separate(spent, `still Retry after ${maxAttempts} attempts: ${maskText(error.message)}`, true);
     await this.retries.delay(later, error);
     for (const id of later.keys()) this.held.delete(id);
     this.metrics.add("listener_retries", later.size);
     logger.info({ method: name, events: later.size, reason: error.message }, "events_delayed");
+    if (spent.length) await this.givePart(spent, true);
   }
 
   /**
@@ -240,14 +240,17 @@ export class BatchProcessor {
     const middle = deliveries.length >> 1;
     for (const half of [deliveries.slice(0, middle), deliveries.slice(middle)]) {
       if (this.stopping.stopped) return;
-      const failure = await this.give(half);
-      if (failure === null) continue;
-      if (failure.thrown instanceof Retry) await this.delay(half, failure.thrown);
-      else if (failure.thrown instanceof Reject || exhausted) {
-        logger.warn({ method: this.feed.exposed.name, events: half.length, reason: this.lastError }, "listener_failed");
-        await this.separate(half, this.lastError, exhausted);
-      } else await this.attempt(half);
+      await this.givePart(half, exhausted);
     }
+  }
+
+  private async givePart(part: readonly Delivery[], exhausted: boolean): Promise<void> {
+    const failure = await this.give(part);
+    if (failure === null) return;
+    if (failure.thrown instanceof Retry) return this.delay(part, failure.thrown);
+    if (!(failure.thrown instanceof Reject || exhausted)) return this.attempt(part);
+    logger.warn({ method: this.feed.exposed.name, events: part.length, reason: this.lastError }, "listener_failed");
+    await this.separate(part, this.lastError, exhausted);
   }
 
   /** Has the function take a batch once, and acknowledges it; resolves with what the function threw. */

@@ -222,17 +222,20 @@ class BatchProcessor:
                 return  # they stay pending for the next run, or another consumer
 
     async def _delay(self, deliveries: list[Delivery], error: Retry, failed_before: int = 0) -> None:
-        """Deliver a batch again later; events without attempts left become dead letters."""
+        """Deliver a batch again later; of the events without attempts left, the failing ones become dead letters."""
         made = {one.stream_id: self.retries.made(one.stream_id) + failed_before + 1 for one in deliveries}
         most = self._exposed.max_attempts
         spent = [one for one in deliveries if made[one.stream_id] >= most]
-        await self.dead_letter(spent, f"still Retry after {most} attempts: {error}")
         later = {one.stream_id: made[one.stream_id] for one in deliveries if made[one.stream_id] < most}
         if later:
             await self.retries.delay(later, error)
             self._let_go(later)
             self._metrics.add("listener_retries", len(later))
             logger.info("events_delayed", method=self._exposed.name, events=len(later), reason=str(error))
+        if not later:
+            await self._separate(spent, f"still Retry after {most} attempts: {error}", exhausted=True)
+        elif spent:
+            await self._give_part(spent, exhausted=True)
 
     async def _separate(self, deliveries: list[Delivery], reason: str, *, exhausted: bool) -> None:
         """Isolate the failing events of a batch: try each half once, in order, and halve failing ones again.
@@ -246,16 +249,19 @@ class BatchProcessor:
         for half in (deliveries[:middle], deliveries[middle:]):
             if self._stopping.is_set():
                 return
-            error = await self._give(half)
-            if isinstance(error, Retry):
-                await self._delay(half, error)
-            elif isinstance(error, Reject) or (error is not None and exhausted):
-                logger.warning(
-                    "listener_failed", method=self._exposed.name, events=len(half), reason=self.last_error
-                )  # the traceback was logged with the whole batch
-                await self._separate(half, self.last_error, exhausted=exhausted)
-            elif error is not None:
-                await self._try(half)
+            await self._give_part(half, exhausted=exhausted)
+
+    async def _give_part(self, part: list[Delivery], *, exhausted: bool) -> None:
+        error = await self._give(part)
+        if isinstance(error, Retry):
+            await self._delay(part, error)
+        elif isinstance(error, Reject) or (error is not None and exhausted):
+            logger.warning(
+                "listener_failed", method=self._exposed.name, events=len(part), reason=self.last_error
+            )  # the traceback was logged with the whole batch
+            await self._separate(part, self.last_error, exhausted=exhausted)
+        elif error is not None:
+            await self._try(part)
 
     async def _give(self, deliveries: list[Delivery]) -> Exception | None:
         """Call the function with a batch once, and acknowledge it; returns the function's exception."""
