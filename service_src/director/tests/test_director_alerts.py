@@ -65,6 +65,7 @@ class World:
             DirectorPart(status="ok", version="1"), Part(status="ok"), RedisPart(status="ok", desired_loaded=True)
         )
         self.front: dict[str, Any] | None = None
+        self.counted = True
         self.last_event_at = 0.0
         self.quiet_minutes = quiet_minutes
         self.begin()
@@ -90,7 +91,11 @@ class World:
 
     def sight(self) -> Sight:
         return Sight(
-            services=list(self.rows.values()), parts=self.parts, front=self.front, last_event_at=self.last_event_at
+            services=list(self.rows.values()),
+            parts=self.parts,
+            front=self.front,
+            dead_letters={name: row.dead_letters for name, row in self.rows.items()} if self.counted else {},
+            last_event_at=self.last_event_at,
         )
 
     async def passes(self, seconds: float) -> list[tuple[str, str]]:
@@ -259,6 +264,21 @@ async def test_dead_letters_are_told_when_there_are_more() -> None:
     world.row("one", "ok", dead_letters=2)
     assert await world.passes(60) == [("dead_letters", "one")]
     assert world.hook.facts[-1] == {"count": 2, "new": 2}
+
+
+async def test_a_director_that_begins_and_has_not_counted_yet_tells_no_dead_letters_again() -> None:
+    """Its first look comes before the first count; what came while it was away is told with the right number."""
+    world = World()
+    world.row("one", "ok", dead_letters=22)
+    assert await world.passes(60) == [("dead_letters", "one")]
+    world.begin()
+    world.counted = False
+    assert await world.passes(10) == []
+    world.counted = True
+    assert await world.passes(60) == []
+    world.row("one", "ok", dead_letters=25)
+    assert await world.passes(60) == [("dead_letters", "one")]
+    assert world.hook.facts[-1] == {"count": 25, "new": 3}
 
 
 async def test_a_stream_without_events_is_told_of_where_that_was_asked_for() -> None:

@@ -49,18 +49,26 @@ async def test_a_redis_that_refuses_writes_is_failing_with_what_to_do(error: str
     assert (found.status, found.reason) == ("unavailable", "redis://:***@redis:6379 refused")
 
 
+NAMES = ["one", "two", "odd", "none"]
+
+
 async def test_a_real_redis_is_read(store: RedisLink) -> None:
     """It takes writes; dead letters are counted by service, the newest event tells its time; foreign keys are none."""
-    found = RedisHealth(store, "ns", lambda: ["one", "two", "odd", "none"])
+    found = RedisHealth(store, "ns", lambda: NAMES)
     await found.look()
-    assert (found.status, found.reason, found.dead_letters, found.last_event_at) == ("ok", "", {}, 0.0)
+    assert (found.status, found.reason, found.dead_letters, found.last_event_at) == (
+        "ok",
+        "",
+        dict.fromkeys(NAMES, 0),
+        0.0,
+    )
     await store.command("XADD", "dead:one", "*", "event", "{}")
     await store.command("XADD", "dead:one", "*", "event", "{}")
     await store.command("XADD", "dead:two", "*", "event", "{}")
     await store.command("SET", "dead:odd", "a text")
     await store.command("XADD", "events", "1795480000123-0", "event", "{}")
     await found.look()
-    assert found.dead_letters == {"one": 2, "two": 1}
+    assert found.dead_letters == {"one": 2, "two": 1, "odd": 0, "none": 0}
     assert found.last_event_at == 1_795_480_000.123
     await store.command("DEL", "events")
     await store.command("SET", "events", "a text")

@@ -27,8 +27,9 @@ _ADVICE = {
 class RedisHealth:
     """Checks every five seconds.
 
-    `dead_letters`: their number by service, if any. `last_event_at`: when the newest event was stored (seconds since
-    1970, 0.0 if there is none). `crowded`: a sentence about too many connections, empty if they are few.
+    `dead_letters`: their number by service, for those that were counted. `last_event_at`: when the newest event was
+    stored (seconds since 1970, 0.0 if there is none). `crowded`: a sentence about too many connections, empty if they
+    are few.
     """
 
     def __init__(self, link: RedisLink, namespace: str, services: Callable[[], Iterable[str]]) -> None:
@@ -60,7 +61,7 @@ class RedisHealth:
             self.crowded = await self._crowd()
             names = sorted(self._services())
             counts = await asyncio.gather(*(self._letters(name) for name in names))
-            self.dead_letters = {name: count for name, count in zip(names, counts, strict=True) if count}
+            self.dead_letters = dict(zip(names, counts, strict=True))
             self.last_event_at = await self._last_event()
         except RedisError as error:
             logger.debug("redis_not_looked_at", reason=str(error))

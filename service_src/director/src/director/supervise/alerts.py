@@ -138,9 +138,8 @@ class Alerts:
             self.webhook.tell(ALARMS[name], "front", reason=condition.reason)
 
     def _tell_letters(self, sight: Sight, now: float) -> None:
-        counts = {one.name: one.dead_letters for one in sight.services}
-        for name in {*counts, *self._told.letters}:
-            count, known = counts.get(name, 0), self._told.letters.get(name, 0)
+        for name, count in sight.dead_letters.items():
+            known = self._told.letters.get(name, 0)
             if count > known and now - self._letters_at.get(name, float("-inf")) >= LETTERS_PAUSE_SECONDS:
                 self._letters_at[name] = now
                 self.webhook.tell("dead_letters", name, count=count, new=count - known)

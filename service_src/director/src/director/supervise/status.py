@@ -97,11 +97,16 @@ class Parts(msgspec.Struct, frozen=True):
 
 
 class Sight(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it at one moment; `front` is the last status of front, `last_event_at` in seconds since 1970."""
+    """All of it at one moment.
+
+    `front` is the last status of front, `dead_letters` their number by service where they were counted,
+    `last_event_at` is in seconds since 1970.
+    """
 
     services: list[ServiceStatus]
     parts: Parts
     front: Mapping[str, Any] | None = None
+    dead_letters: Mapping[str, int] = {}
     last_event_at: float = 0.0
 
 
@@ -199,7 +204,13 @@ class StatusBoard:
 
     def sight(self) -> Sight:
         front = self.registrations.status(FRONT)
-        return Sight(services=self.all(), parts=self.parts(), front=front, last_event_at=self.redis.last_event_at)
+        return Sight(
+            services=self.all(),
+            parts=self.parts(),
+            front=front,
+            dead_letters=self.redis.dead_letters,
+            last_event_at=self.redis.last_event_at,
+        )
 
     def _status(self, name: str, seen: Container | None, *, external: bool) -> ServiceStatus:
         now, wanted, record = time.time(), self.desired.get(name), self.crashes.of(name)
