@@ -304,3 +304,11 @@ async def test_a_service_is_let_into_redis_before_its_container_is_made() -> Non
     await Deployer(engine, around=around).deploy(wanted("1", redis_keys=("x",)), commit)
     assert made == ["one ('x',) before 0 containers"]
     assert "REDIS_DSN=redis://one.0a1b2c3d:secret@redis" in engine.env
+
+
+@pytest.mark.parametrize(("secrets", "told"), [((), []), (("SETTING", "CODE"), ["BAND_SECRETS=SETTING,CODE"])])
+async def test_a_container_learns_which_of_its_variables_are_secret(secrets: tuple[str, ...], told: list[str]) -> None:
+    """Names only, those that `secrets:` of band.yml declares: it masks their values in what it says itself."""
+    engine = Engine()
+    await deployer(engine).deploy(wanted("a", secrets=secrets), commit)
+    assert [line for line in engine.env if line.startswith("BAND_SECRETS")] == told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -150,6 +151,15 @@ def test_a_secret_never_gets_through_a_log_line(text: str) -> None:
     secret = f"§{text}§"
     line = f"connecting with {secret} to redis://user:{secret}@host and again {secret}"
     assert secret not in scrub(line, secret_values({"API_TOKEN": secret, "OTHER": "readable"}))
+
+
+@pytest.mark.parametrize("secret", ["w\"e\\i<r>d&pä%canary'ss\tword", "it's canary", 'a "canary"', "canary\\d+"])
+def test_a_secret_is_found_however_it_is_written(secret: str) -> None:
+    """As JSON, as JSON in a text that is JSON again, as Python shows it in an error, as a part of a URL."""
+    secrets = secret_values({"API_TOKEN": secret})
+    ways = [json.dumps(secret), json.dumps(secret, ensure_ascii=False), repr({"a": secret}), quote(secret)]
+    for text in [secret, *ways, *map(json.dumps, ways[:2])]:
+        assert "canary" not in scrub(f"got {text} today", secrets)
 
 
 @pytest.mark.parametrize("between", ["\n", "\r\n", "\\n", "\\r\\n"])

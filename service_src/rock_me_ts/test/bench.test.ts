@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import * as rockme from "../lib/index";
+import { knowSecrets, maskText } from "../lib/service/logs";
 import { type Bench, captureLogs, makeEvent, running } from "../lib/testing";
 
 let bench: Bench;
@@ -97,6 +98,14 @@ test("secrets are masked in the log", () => {
     [["event_name", "warn"]],
   );
   assert.ok(!JSON.stringify(logs.lines).includes("canary"));
+});
+
+test("declared secrets and each line of a long one are masked", () => {
+  const key = "-----BEGIN KEY-----\ncanary-line-one\ncanary-line-two\nQ==\n";
+  knowSecrets({ BAND_SECRETS: "SETTING,OTHER", SETTING: "canary-setting", PEM_SECRET: key, PLAIN: "readable!" });
+  for (const text of ["it is canary-setting", key, JSON.stringify({ key })]) assert.ok(!maskText(text).includes("canary"));
+  assert.equal(maskText("readable! Q=="), "readable! Q==");
+  knowSecrets({});
 });
 
 test("every public value is listed", () => {

@@ -68,16 +68,21 @@ def mask_tree(value: Any, declared: Collection[str] = (), key: str = "") -> Any:
 def secret_values(env: Mapping[str, str], declared: Collection[str] = ()) -> tuple[str, ...]:
     """Return the values of `env` that must not appear in a text, longest first, without very short ones.
 
-    Each is included as is, and as written in JSON or in a URL; of one with several lines each line too, because logs
-    are masked line by line.
+    Each is included as is, and as written in JSON, in JSON within JSON, in Python's `repr` or in a URL; of one with
+    several lines each line too, because logs are masked line by line.
     """
     found = {value for key, value in env.items() if len(value) >= SHORTEST and is_secret(key, declared)}
     found |= {line for value in found for line in _lines(value)}
     for value in env.values():
         found |= {match["password"] for match in _URL_PASSWORD.finditer(value)}
         found |= {match["secret"] for match in _QUERY_SECRET.finditer(value) if _is_query_secret(match)}
-    forms = {form for value in found for form in (value, json.dumps(value)[1:-1], quote(value, safe=""))}
-    return tuple(sorted(forms, key=len, reverse=True))
+    return tuple(sorted({form for value in found for form in _forms(value)}, key=len, reverse=True))
+
+
+def _forms(value: str) -> Iterator[str]:
+    yield from (value, repr(value)[1:-1], quote(value, safe=""))
+    for once in (json.dumps(value), json.dumps(value, ensure_ascii=False)):
+        yield from (once[1:-1], json.dumps(once)[3:-3], json.dumps(once, ensure_ascii=False)[3:-3])
 
 
 def _is_query_secret(match: re.Match[str]) -> bool:

@@ -14,11 +14,18 @@ const NOT_THE_AUTHORS = ["node:", "node_modules", dirname(__dirname) + sep];
 const YES = new Set(["1", "true", "yes", "on"]);
 let known: RegExp | null = null;
 
-/** Masks, from now on and everywhere, the values of those variables whose names say that they are secret. */
+/**
+ * Masks, from now on and everywhere, the values of those variables whose names say that they are secret, and of those that
+ * BAND_SECRETS names: the ones which `secrets:` of the image's band.yml declares.
+ */
 export function knowSecrets(env: Record<string, string | undefined>): void {
+  const declared = new Set(env.BAND_SECRETS?.split(","));
   const values = Object.entries(env)
-    .filter(([name, value]) => value && SECRET_NAME.test(name) && value.length >= SHORTEST_SECRET && !value.startsWith("/"))
-    .map(([, value]) => (value as string).replace(/[.*+?^${}()|[\]\\]/g, "\\$&"))
+    .filter(([name, value]) => value && (SECRET_NAME.test(name) || declared.has(name)) && !value.startsWith("/"))
+    // Each line of a longer one (a PEM key) too: in JSON its line ends look different.
+    .flatMap(([, value]) => [value as string, ...(value as string).split(/[\r\n]|\\r|\\n/).map((line) => line.trim())])
+    .filter((value) => value.length >= SHORTEST_SECRET)
+    .map((value) => value.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"))
     .sort((a, b) => b.length - a.length);
   known = values.length ? new RegExp(values.join("|"), "g") : null;
 }

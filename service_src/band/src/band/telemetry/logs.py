@@ -17,6 +17,7 @@ _SECRET_IN_URL = re.compile(r"(?<=://)([^/@\s:]*):([^@\s]+)@")
 _SECRET_IN_QUERY = re.compile(
     r"([?&](?:[\w.-]*(?:token|secret|passw|api_?key|licen[cs]e_?key|signature)[\w.-]*)=)[^&\s\"'#]+", re.IGNORECASE
 )
+_LINE_END = re.compile(r"[\r\n]|\\r|\\n")
 _BOT_TOKEN = re.compile(r"(?<=bot)\d{6,}:[\w-]{30,}")
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger("band")
@@ -41,14 +42,19 @@ def mask_text(text: str) -> str:
 _known: re.Pattern[str] | None = None
 _of_environment: frozenset[str] = frozenset()
 _of_settings: set[str] = set()
+SECRETS_VARIABLE = "BAND_SECRETS"
 SHORTEST_SECRET = 8
 """Characters from which the value of a secret variable is masked everywhere; shorter ones are often words."""
 
 
 def know_secrets(env: Mapping[str, str]) -> None:
-    """Mask, from now on and everywhere, the values of those variables of ``env`` whose names say they are secret."""
+    """Mask, from now on and everywhere, the values of those variables of ``env`` whose names say they are secret.
+
+    ``BAND_SECRETS`` lists further names, separated by commas: what `secrets:` of the image's band.yml declares.
+    """
     global _of_environment
-    values = {value for name, value in env.items() if is_secret_name(name)}
+    declared = env.get(SECRETS_VARIABLE, "").split(",")
+    values = {value for name, value in env.items() if is_secret_name(name) or name in declared}
     # What begins with / is the path of a file that holds the secret.
     _of_environment = frozenset(value for value in values if not value.startswith("/"))
     _mask_known()
@@ -62,7 +68,10 @@ def know_secret(value: str) -> None:
 
 def _mask_known() -> None:
     global _known
-    values = [value for value in _of_environment | _of_settings if len(value) >= SHORTEST_SECRET]
+    whole = _of_environment | _of_settings
+    # Each line of a longer secret (a PEM key) too: in JSON and in tracebacks its line ends look different.
+    lines = {line.strip() for value in whole for line in _LINE_END.split(value)}
+    values = [value for value in whole | lines if len(value) >= SHORTEST_SECRET]
     longest_first = sorted(map(re.escape, values), key=len, reverse=True)
     _known = re.compile("|".join(longest_first)) if longest_first else None
 

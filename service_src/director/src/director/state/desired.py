@@ -30,7 +30,12 @@ _SYSTEM_FOLDERS = frozenset({"/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", 
 _KERNEL_FOLDERS = ("/dev/", "/proc/", "/sys/")
 RESERVED = frozenset({"base", "base_original", "base_ts", "director", "redis", "enrich", "broadcast"})
 """Names that are not services: images of the platform itself, and channels of the wire."""
-OWN_ENV = frozenset({"HOST", "PORT", "NAME", "BAND_SERVICE", "BAND_CONTAINER", "BAND_GRANTS", "BAND_URL", "REDIS_DSN"})
+OWN_ENV = frozenset(
+    {
+        "HOST", "PORT", "NAME", "BAND_SERVICE", "BAND_CONTAINER", "BAND_GRANTS", "BAND_SECRETS", "BAND_URL",
+        "REDIS_DSN",
+    }
+)  # fmt: skip
 """Environment variables that only the director sets; LOG_LEVEL and JSON_LOGS may differ by service."""
 
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, description="name of a service or image folder")]
