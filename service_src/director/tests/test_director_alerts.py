@@ -207,6 +207,20 @@ async def test_while_redis_is_not_well_only_that_is_told() -> None:
     assert await world.passes(600) == [("service_recovered", "redis")]
 
 
+async def test_what_was_told_while_redis_could_not_remember_it_is_kept_afterwards() -> None:
+    """A director that begins just after an outage of Redis still tells its end."""
+    world = World()
+    await world.passes(60)
+    world.redis.away = True
+    world.part("redis", status="failing", reason="MISCONF")
+    assert await world.passes(60) == [("service_failing", "redis")]
+    world.redis.away = False
+    world.part("redis", status="ok")
+    assert await world.passes(10) == []
+    world.begin()
+    assert await world.passes(90) == [("service_recovered", "redis")]
+
+
 async def test_docker_and_the_director_itself_are_told_too() -> None:
     """Away is failing; a failing loop of the director is degraded."""
     world = World()

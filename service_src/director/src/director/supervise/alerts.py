@@ -88,6 +88,7 @@ class Alerts:
     quiet_minutes: float = 0.0
     clock: Callable[[], float] = time.time
     _told: Told = field(default_factory=Told, init=False)
+    _kept: bytes = field(default=b"", init=False)
     _loaded: bool = field(default=False, init=False)
     _held: dict[str, Held] = field(default_factory=dict, init=False)
     _letters_at: dict[str, float] = field(default_factory=dict, init=False)
@@ -104,7 +105,7 @@ class Alerts:
 
     async def turn(self) -> None:
         """Check once. While Redis is unhealthy, only the platform itself is checked: services cannot be reached."""
-        before, sight, now = msgspec.json.encode(self._told), self.board.sight(), self.clock()
+        sight, now = self.board.sight(), self.clock()
         seen = dict(_parts(sight))
         if sight.parts.redis.status == OK:
             if not await self._load():
@@ -118,8 +119,8 @@ class Alerts:
         for key, condition in seen.items():
             if condition.word:
                 self._judge(key, condition, now)
-        if self._loaded and msgspec.json.encode(self._told) != before:
-            await self._keep()
+        if self._loaded and (told := msgspec.json.encode(self._told)) != self._kept:
+            await self._keep(told)
 
     def _judge(self, key: str, condition: Condition, now: float) -> None:
         told = self._told.words.get(key, OK)
@@ -176,15 +177,17 @@ class Alerts:
                 found = Told()
             except RedisError:
                 return False
+            self._kept = msgspec.json.encode(found)
             self._told = Told(words={**found.words, **self._told.words}, letters=found.letters)
             self._loaded = True
         return True
 
-    async def _keep(self) -> None:
+    async def _keep(self, told: bytes) -> None:
         try:
-            await self.store.command("SET", self._key, msgspec.json.encode(self._told))
+            await self.store.command("SET", self._key, told)
         except RedisError:
-            return  # a restart before the next change may repeat something
+            return  # it is tried again; a restart before that may repeat or forget something
+        self._kept = told
 
 
 def _parts(sight: Sight) -> Iterator[tuple[str, Condition]]:
