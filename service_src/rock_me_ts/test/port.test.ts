@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { request } from "node:http";
+import { connect } from "node:net";
 import { after, afterEach, before, test } from "node:test";
 import * as v from "valibot";
 import { z } from "zod";
@@ -66,6 +67,19 @@ test("functions, health and metrics are there, and typed responses are HTTP's ow
   assert.match(metrics, /band_redis_connected 1\n/);
   assert.match(metrics, /# TYPE band_redis_reconnects_total counter\nband_redis_reconnects_total 0\n/);
   assert.equal(JSON.parse((await get(port, "/__status")).text).name, "web");
+});
+
+test("a page is only read, and a second Host is no name of ours", async () => {
+  const { port } = await bed.service("web", ({ expose }) => expose("go", () => 1));
+  for (const path of ["/health", "/metrics", "/openapi.json", "/go"]) {
+    const refused = await get(port, path, {}, "DELETE");
+    assert.deepEqual([refused.status, refused.headers.allow], [405, path === "/go" ? "GET,POST" : "GET,HEAD"]);
+  }
+  assert.equal((await get(port, "/metrics", {}, "POST")).status, 405);
+  const socket = connect(port, "127.0.0.1");
+  socket.end("GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+  assert.match(String(await socket.setEncoding("latin1").toArray()), /^HTTP\/1.1 40[03] /);
+  assert.equal((await get(port, "/health", {}, "HEAD")).status, 200);
 });
 
 test("requests of other sites' pages are refused, whatever their method", async () => {

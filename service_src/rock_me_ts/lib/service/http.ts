@@ -17,6 +17,8 @@ import { SitePolicy } from "./site_policy";
 const BODY_LIMIT = 2 * 1024 * 1024;
 /** Milliseconds after which a connection without a request is closed. */
 const IDLE = 30_000;
+/** What may only be read; `/__status` takes any method, as in the original. */
+const PAGES = new Set(["/health", "/metrics", "/openapi.json"]);
 // A transparent 1×1 GIF, 43 bytes.
 const PIXEL_GIF = Buffer.from("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b", "hex");
 
@@ -95,10 +97,8 @@ export class HttpPort {
   }
 
   private async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const header = (name: string) => {
-      const value = request.headers[name];
-      return Array.isArray(value) ? value.join(", ") : value;
-    };
+    // Of a header that came several times, `request.headers` has the first; all of them are no name of ours.
+    const header = (name: string) => request.headersDistinct[name]?.join(", ");
     let answer: Answer;
     try {
       answer = await this.answer(request, header);
@@ -121,11 +121,12 @@ export class HttpPort {
     const exposed = this.routes.get(decodePath(url.pathname));
     const refusal = this.policy.refusal(header, (verb === "GET" || verb === "HEAD") && !exposed);
     if (refusal) return json({ message: refusal }, 403);
-    if (verb === "OPTIONS") return json({});
-    if (exposed) {
-      if (verb !== "GET" && verb !== "POST") return json({ message: "Method Not Allowed" }, 405);
-      return this.call(exposed, request, url);
+    if (verb === "OPTIONS" && (exposed || header("access-control-request-method"))) return json({});
+    const verbs = exposed ? ["GET", "POST"] : ["GET", "HEAD"];
+    if (!verbs.includes(verb) && (exposed || PAGES.has(url.pathname))) {
+      return { ...json({ message: "Method Not Allowed" }, 405), headers: { Allow: verbs.join(",") } };
     }
+    if (exposed) return this.call(exposed, request, url);
     switch (url.pathname) {
       case "/health": {
         const facts = await readHealth(this.registry, this.link);
