@@ -15,9 +15,11 @@ import type { BatchProcessor } from "./processor";
 const SINGLE_COUNT = 100;
 /** Milliseconds that one read of a filling batch may wait, so that a stop is noticed. */
 const LINGER_STEP = 200;
-const PORTION_ENTRIES = 100;
+const PORTION_ENTRIES = 50;
 /** What one read is meant to bring at most. */
 const PORTION_BYTES = 2_000_000;
+/** How large events are taken to be before the first came: they may be those that ended the life before. */
+const FIRST_BYTES = 200_000;
 
 export class EventReader {
   /** Whether something of the next batch came already. */
@@ -27,7 +29,7 @@ export class EventReader {
   readonly wanted: number;
   private readonly most: number;
   private readonly linger: number;
-  private largest = 1;
+  private largest = FIRST_BYTES;
 
   constructor(
     exposed: Exposed,

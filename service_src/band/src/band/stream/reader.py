@@ -20,16 +20,18 @@ from band.telemetry.metrics import Metrics
 SINGLE_COUNT: Final = 100
 LINGER_STEP: Final = 0.2
 """Seconds that one read may wait while a batch fills, so that a stop is noticed."""
-PORTION_ENTRIES: Final = 100
+PORTION_ENTRIES: Final = 50
 PORTION_BYTES: Final = 2_000_000
-"""The intended size of one read; the first large events after small ones may be up to 100."""
+"""The intended size of one read; the first large events after small ones may be up to `PORTION_ENTRIES`."""
+_FIRST_BYTES: Final = 200_000
+"""How large events are taken to be before the first came: they may be those that ended the life before."""
 
 
 class ReadSize:
     """The size of the next read, from the largest recent entry."""
 
     def __init__(self) -> None:
-        self._largest = 1
+        self._largest = _FIRST_BYTES
 
     def count(self, wanted: int) -> int:
         """Return how many of `wanted` entries to read at once."""
@@ -38,7 +40,7 @@ class ReadSize:
     def came(self, deliveries: Sequence[Delivery]) -> None:
         """Record the sizes of a read; large ones fade over time."""
         if deliveries:
-            largest = max(len(delivery.raw) for delivery in deliveries)
+            largest = max(weight(delivery.raw) for delivery in deliveries)
             self._largest = max(1, largest, self._largest * 3 // 4)
 
 
@@ -158,4 +160,13 @@ class EventReader:
 
 
 def _bytes(deliveries: Sequence[Delivery]) -> int:
-    return sum(len(delivery.raw) for delivery in deliveries)
+    return sum(weight(delivery.raw) for delivery in deliveries)
+
+
+def weight(raw: bytes) -> int:
+    """Return the bytes of an event for these bounds: its length, or more if it is made of almost nothing but objects.
+
+    Decoded, it takes at most about five times this (measured with tracemalloc, Python 3.13). Ordinary events take four
+    times their length; ``{"":{"":`` and so on takes 37 times, ``[[],[]`` and so on 21 times.
+    """
+    return max(len(raw), 50 * raw.count(b"{") + 20 * raw.count(b"["))
