@@ -169,12 +169,3 @@ async def test_a_service_of_that_name_has_its_requests_to_itself(client: Any) ->
     await client.peers.register({"method": "*", "role": "handler", "options": {}, "service": "v1"})
     assert await client.post("/v1/track", {"event": "a"}) == (200, {"mine": True})
     assert seen[0]["params"]["key"] == "in.gen.v1.track"
-
-
-async def test_objections_are_marked_event_by_event(client: Any) -> None:
-    calls = [
-        {"type": "track", "event": "a", "userId": "u", "properties": {"consent": said}} for said in ("no", "yes", None)
-    ]
-    assert (await client.post("/v1/batch", {"batch": calls}))[0] == 200
-    assert (await client.post("/v1/track", calls[1], **{"Sec-GPC": "1"}))[0] == 200
-    assert [event.get("privacy") for event in await client.events()] == [["consent"], None, None, ["gpc"]]

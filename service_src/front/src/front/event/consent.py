@@ -43,8 +43,11 @@ def mark_objection(message: Message, *, gpc: bool, refused: bool) -> None:
 def _meaning(consent: Any) -> bool | None:
     """Return what a value says. Of several (a list, or an object with numbers for names) one refusal is enough.
 
-    A form with `consent[]` twice is an object with a list in it.
+    A form with `consent[]` twice is an object with a list in it. Segment's libraries send categories: a refusal of all
+    is one.
     """
+    if isinstance(consent, dict) and isinstance(categories := consent.get("categoryPreferences"), dict):
+        return False if set(map(_word, categories.values())) == {False} else None
     if isinstance(consent, dict) and all(map(str.isdecimal, consent)):
         consent = list(consent.values())
     if isinstance(consent, list):

@@ -14,7 +14,7 @@ from front.event.url_path import EventPath
 from front.event.visitor_id import text_uid
 from front.http1.request import Request
 from front.intake.context import Intake, came_by_proxy, td_of
-from front.intake.families.family import Draft
+from front.intake.families.family import Draft, mapping, text
 
 MAX_EVENTS: Final = 2000
 """Events of one request: in progress, each takes a few kilobytes beside its own."""
@@ -34,27 +34,42 @@ class Sender:
         self._gpc = request.headers.get(b"sec-gpc") == b"1"
         self._names_addresses = intake.addresses.trusts(request.peer) and not came_by_proxy(request)
 
-    def of_bodies(self, place: EventPath, channel: str, bodies: Sequence[Message]) -> list[Message]:
-        """Return the messages of bodies of the native form."""
+    def of_bodies(
+        self, place: EventPath, channel: str, bodies: Sequence[Message], said: Sequence[bool | None]
+    ) -> list[Message]:
+        """Return the messages of bodies of the native form; `said` has the consent of each."""
         _check_number(bodies)
-        return [self._of_body(place, channel, body, number) for number, body in enumerate(bodies)]
+        return self._marked([self._of_body(place, channel, body, number) for number, body in enumerate(bodies)], said)
 
-    def of_drafts(self, drafts: Sequence[Draft]) -> list[Message]:
-        """Return the messages of what a family's client sent."""
+    def of_drafts(self, drafts: Sequence[Draft], said: Sequence[bool | None]) -> list[Message]:
+        """Return the messages of what a family's client sent; `said` has the consent of each."""
         _check_number(drafts)
-        return [self._of_draft(draft, number) for number, draft in enumerate(drafts)]
+        return self._marked([self._of_draft(draft, number) for number, draft in enumerate(drafts)], said)
+
+    def _marked(self, events: list[Message], said: Sequence[bool | None]) -> list[Message]:
+        """Mark the events of those who object.
+
+        A refusal holds for all events of its visitor, and for those that name no visitor: who knows whose they are?
+        """
+        in_query = consent_of(self._query)
+        refusing: set[str] = set()
+        for event, consent in zip(events, said, strict=True):
+            if consent is False:
+                refusing |= {str(self._uid), *_names_of(event)}
+        for event, consent in zip(events, said, strict=True):
+            refused = self._intake.objects(in_query, consent) or not refusing.isdisjoint(_names_of(event))
+            mark_objection(event, gpc=self._gpc, refused=refused)
+        return events
 
     def _of_body(self, place: EventPath, channel: str, body: Message, number: int) -> Message:
         query, intake = self._query, self._intake
         service, name = message.service_and_name(place, query, body)
         if not service or not name:
             raise BadRequest("incomplete", f"event {number + 1} of the body has no service or no name", 404)
-        event = message.http_message(
+        return message.http_message(
             _key(service, name, number), channel, service, name, place, query, body,
             message.uid_of(query, body, self._uid, intake.flakes), dict(self._td), intake.flakes,
         )  # fmt: skip
-        mark_objection(event, gpc=self._gpc, refused=intake.objects(consent_of(query, body)))
-        return event
 
     def _of_draft(self, draft: Draft, number: int) -> Message:
         flakes = self._intake.flakes
@@ -78,7 +93,6 @@ class Sender:
         }
         if draft.dedup:
             event["dedup"] = draft.dedup
-        mark_objection(event, gpc=self._gpc, refused=self._intake.objects(consent_of(self._query, draft.data)))
         return event
 
     def _td_of(self, draft: Draft) -> Message:
@@ -89,6 +103,13 @@ class Sender:
         if draft.ip and self._names_addresses and (ip := normal(draft.ip)):
             td["ip"] = ip
         return td
+
+
+def _names_of(event: Message) -> list[str]:
+    """Return the names of an event's visitor."""
+    user = mapping(event["data"].get("user"))
+    names = (str(event["uid"]), text(user.get("id")), text(user.get("anonymousId")))
+    return [name for name in names if name]
 
 
 def event_time(arrived: int, ts: int | None, sent_at: int | None) -> int:

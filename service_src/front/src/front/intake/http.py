@@ -40,7 +40,7 @@ class RequestState:
     """The state of one request, which its response needs in any case."""
 
     __slots__ = (
-        "begun", "consent", "cookie_domain", "cookie_uid", "objects", "origin", "place", "query", "request",
+        "begun", "cookie_domain", "cookie_uid", "objects", "origin", "place", "query", "refused", "request",
         "sets_cookie", "uid",
     )  # fmt: skip
 
@@ -50,7 +50,7 @@ class RequestState:
         self.place = _NO_PATH
         self.query: message.Message = {}
         self.uid: Any = None
-        self.consent: bool | None = None
+        self.refused = False
         self.objects = False
         self.cookie_uid = cookie_uid(request.header(b"cookie"))
         self.cookie_domain = ""
@@ -165,19 +165,23 @@ class HttpHandler:
         query = state.query = parse_query(query_text)
         content_type = (request.header(b"content-type") or "").lower()
         post = Post(path, query, raw, content_type, request.headers, now_ms(), self._intake.batch_limit)
+        state.sets_cookie = False  # if it cannot be read, the visitor may have refused
+        self._identify(state, {}, consent_of(query))
         drafts = family.read(post)
         state.sets_cookie = not all(draft.uid for draft in drafts)
-        self._identify(state, {}, consent_of(query, *[draft.data for draft in drafts]))
+        said = [draft.consent for draft in drafts]
+        self._identify(state, {}, consent_of(query), *said)
         sender = Sender(self._intake, request, state.uid, query)
-        await self._intake.pipeline.run_all(sender.of_drafts(drafts), post.received)
+        await self._intake.pipeline.run_all(sender.of_drafts(drafts, said), post.received)
         return family.respond(post, drafts)
 
     async def _take_several(self, state: RequestState, channel: str, bodies: list[message.Message]) -> HttpReply:
         """Process several events of the native form."""
         place, query = state.place, state.query
-        self._identify(state, {}, consent_of(query, *bodies))
+        said = [consent_of(body) for body in bodies]
+        self._identify(state, {}, consent_of(query), *said)
         sender = Sender(self._intake, state.request, state.uid, query)
-        events = sender.of_bodies(place, channel, bodies)
+        events = sender.of_bodies(place, channel, bodies, said)
         await self._intake.pipeline.run_all(events, now_ms())
         return replies.render(replies.data({"ids": [event["id"] for event in events]}), native=place.native)
 
@@ -232,15 +236,15 @@ class HttpHandler:
         host = (trusted and request.header(b"x-forwarded-host")) or request.header(b"host") or ""
         return server_url(host, request.header(b"x-forwarded-proto") if trusted else None)
 
-    def _identify(self, state: RequestState, body: message.Message, consent: bool | None) -> None:
+    def _identify(self, state: RequestState, body: message.Message, *said: bool | None) -> None:
         """Record the sender and the consent: a sender who objects is not identified."""
-        state.consent, state.objects = consent, self._intake.objects(consent)
+        state.refused, state.objects = False in said, self._intake.objects(*said)
         known = "" if state.objects else state.cookie_uid
         state.uid = message.uid_of(state.query, body, known, self._intake.flakes)
 
     def _set_cookie(self, state: RequestState) -> str:
         """Return the value of `Set-Cookie`; empty if none may be set, as without a required consent."""
-        if state.consent is False:
+        if state.refused:
             return self._cookie.removal(state.cookie_domain) if state.cookie_uid else ""
         if state.objects or not state.sets_cookie:
             return ""

@@ -17,6 +17,7 @@ from front.intake.families.family import (
     milliseconds,
     rest_of,
     text,
+    without_addresses,
     without_empty,
 )
 from front.pipeline.replies import HttpReply
@@ -34,29 +35,29 @@ def _read(post: Post) -> Sequence[Draft]:
     body = post.object()
     sent_at = milliseconds(body.get("client_upload_time"))
     return [
-        _draft(as_object(event, f"`events[{number}]`"), sent_at)
+        _draft(as_object(event, f"`events[{number}]`"), sent_at, body)
         for number, event in enumerate(as_list(body.get("events"), "`events`"))
     ]
 
 
-def _draft(event: Message, sent_at: int | None) -> Draft:
+def _draft(event: Message, sent_at: int | None, body: Message) -> Draft:
     kind = text(event.get("event_type"))
     call = _CALLS.get(kind, "track")
     given = mapping(event.get("event_properties"))
     user, device = text(event.get("user_id")), text(event.get("device_id"))
     library, _, version = text(event.get("library")).partition("/")
-    address = text(event.get("ip"))
+    address, traits = text(event.get("ip")), _changes(event.get("user_properties"))
     return Draft(
         kind if call == "track" else call,
         without_empty(
             call=call,
             data=given,
-            user=without_empty(id=user, anonymousId=device, traits=_changes(event.get("user_properties"))),
+            user=without_empty(id=user, anonymousId=device, traits=traits),
             group=_group(event) if call == "group" else {},
             groups=event.get("groups") if call != "group" else {},
             page=_page(given) if call == "page" else {},
             lib=without_empty(id=library, sv=version),
-            context=rest_of(event, _TAKEN),
+            context=without_addresses(rest_of(event, _TAKEN)),
             ts=event.get("time"),
         ),
         uid=user or device,
@@ -65,6 +66,7 @@ def _draft(event: Message, sent_at: int | None) -> Draft:
         dedup=text(event.get("insert_id")),
         ip="" if address == "$remote" else address,
         user_agent=text(event.get("user_agent")),
+        said=(body, event, traits),
     )
 
 

@@ -23,6 +23,7 @@ from front.intake.families.family import (
     milliseconds,
     rest_of,
     text,
+    without_addresses,
     without_empty,
 )
 
@@ -78,12 +79,13 @@ def _draft(event: Message) -> Draft:
             source=source,
             subject=event.get("subject"),
             contentType=event.get("datacontenttype"),
-            extensions=rest_of(event, _TAKEN),
+            extensions=without_addresses(rest_of(event, _TAKEN)),
             ts=event.get("time"),
         ),
         service="cloudevents",
         ts=milliseconds(event.get("time")),
         dedup=f"{source} {own_id}",
+        said=(event,),
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from front.errors import BadRequest
+from front.event.consent import consent_of
 from front.event.message import Message
 from front.http1.request import Headers, text_of
 from front.intake.body import decode_json
@@ -15,6 +17,8 @@ from front.pipeline.replies import HttpReply
 
 TRACK: Final = "track"
 """The service of what visitors do, as the native form names it: enrichers and destinations wait for its events."""
+_ADDRESS: Final = re.compile(r"(?:.*[_$])?(?:client)?_?ip(?:_?address)?", re.IGNORECASE | re.DOTALL)
+"""A name that libraries give to an address: `ip`, `ipAddress`, `$geoip_ip`, `clientip` …"""
 _SECONDS_BELOW: Final = 100_000_000_000
 """A number below this is a time in seconds: as milliseconds it would be before 1974."""
 
@@ -35,6 +39,13 @@ class Draft(NamedTuple):
     ip: str = ""
     """The visitor's address and User-Agent, if a server sends for others."""
     user_agent: str = ""
+    said: Sequence[Message] = ()
+    """Objects of the request in which the client may say `consent`, besides `data` and `data.data`."""
+
+    @property
+    def consent(self) -> bool | None:
+        """What the client says of this event: False refused, True given, None unknown."""
+        return consent_of(*self.said, self.data)
 
 
 class Post(NamedTuple):
@@ -116,6 +127,15 @@ def without_empty(**fields: Any) -> Message:
 def rest_of(fields: Message, taken: Container[str]) -> Message:
     """Return the fields that have a value and were not taken."""
     return {name: value for name, value in fields.items() if name not in taken and value not in (None, "", {}, [])}
+
+
+def without_addresses(fields: Message) -> Message:
+    """Return fields, and objects in them, without those that are named as an address: none is stored as it came."""
+    return {
+        name: without_addresses(value) if isinstance(value, dict) else value
+        for name, value in fields.items()
+        if not _ADDRESS.fullmatch(name)
+    }
 
 
 def milliseconds(value: Any) -> int | None:

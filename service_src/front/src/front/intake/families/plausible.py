@@ -28,6 +28,7 @@ def _read(post: Post) -> Sequence[Draft]:
                 engagement=without_empty(ms=body.get("e"), scroll=body.get("sd")),
                 lib={"id": "plausible"} | without_empty(sv=body.get("v")),
             ),
+            said=(body,),
         )
     ]
 

@@ -21,6 +21,7 @@ from front.intake.families.family import (
     mapping,
     milliseconds,
     text,
+    without_addresses,
     without_empty,
 )
 from front.intake.qs import parse_form
@@ -46,7 +47,10 @@ def _read(post: Post) -> Sequence[Draft]:
     else:
         events, sent_at = body if isinstance(body, list) else [body], post.query.get("_")
     sent = milliseconds(int(sent_at) if isinstance(sent_at, str) and sent_at.isdecimal() else sent_at)
-    return [_draft(as_object(event, f"event {number}"), sent, post.received) for number, event in enumerate(events, 1)]
+    return [
+        _draft(as_object(event, f"event {number}"), sent, post.received, mapping(body))
+        for number, event in enumerate(events, 1)
+    ]
 
 
 def _body(post: Post) -> Any:
@@ -63,7 +67,7 @@ def _body(post: Post) -> Any:
     return decode_json(raw)
 
 
-def _draft(event: Message, sent_at: int | None, received: int) -> Draft:
+def _draft(event: Message, sent_at: int | None, received: int, body: Message) -> Draft:
     kind = text(event.get("event"))
     call = _CALLS.get(kind, "track")
     given = mapping(event.get("properties"))
@@ -71,7 +75,7 @@ def _draft(event: Message, sent_at: int | None, received: int) -> Draft:
     ts, offset = milliseconds(event.get("timestamp")), event.get("offset")
     if isinstance(offset, int):
         ts, sent_at = received - offset, None
-    traits = {**_mapping_of("$set_once", event, given), **_mapping_of("$set", event, given)}
+    traits = without_addresses({**_mapping_of("$set_once", event, given), **_mapping_of("$set", event, given)})
     return Draft(
         kind if call == "track" else call,
         without_empty(
@@ -84,7 +88,9 @@ def _draft(event: Message, sent_at: int | None, received: int) -> Draft:
             alias=without_empty(id=given.get("alias")) if call == "alias" else {},
             page=_page(given),
             lib=without_empty(id=given.get("$lib"), sv=given.get("$lib_version")),
-            context={name: value for name, value in given.items() if name[:1] == "$" and name not in _TAKEN},
+            context=without_addresses(
+                {name: value for name, value in given.items() if name[:1] == "$" and name not in _TAKEN}
+            ),
             ts=event.get("timestamp"),
         ),
         uid=user,
@@ -93,6 +99,7 @@ def _draft(event: Message, sent_at: int | None, received: int) -> Draft:
         dedup=text(event.get("uuid")),
         ip=text(given.get("$ip")),
         user_agent=text(given.get("$raw_user_agent")),
+        said=(body, event, given, traits),
     )
 
 

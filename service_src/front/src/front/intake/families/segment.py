@@ -20,6 +20,7 @@ from front.intake.families.family import (
     milliseconds,
     rest_of,
     text,
+    without_addresses,
     without_empty,
 )
 
@@ -34,19 +35,20 @@ _PAGE: Final = {"url": "url", "title": "title", "referrer": "ref", "path": "path
 def _read(post: Post) -> Sequence[Draft]:
     body, call = post.object(), post.last_segment
     if call != BATCH:
-        return [_draft(body, call, {}, body.get("sentAt"))]
+        return [_draft(body, call, {}, body)]
     shared = mapping(body.get("context"))
     return [
-        _draft(message, message.get("type"), shared, message.get("sentAt") or body.get("sentAt"))
+        _draft(message, message.get("type"), shared, body)
         for number, one in enumerate(as_list(body.get("batch"), "`batch`"))
         for message in (as_object(one, f"`batch[{number}]`"),)
     ]
 
 
-def _draft(message: Message, call: Any, shared: Message, sent_at: Any) -> Draft:
+def _draft(message: Message, call: Any, shared: Message, body: Message) -> Draft:
     if call not in CALLS:
         raise BadRequest("unknown_call", f"`type` must be one of {', '.join(CALLS)}")
-    context = {**shared, **mapping(message.get("context"))}
+    own = mapping(message.get("context"))
+    context = {**shared, **own}
     given = mapping(message.get("properties"))
     traits = mapping(message.get("traits"))
     user, anonymous = text(message.get("userId")), text(message.get("anonymousId"))
@@ -63,16 +65,17 @@ def _draft(message: Message, call: Any, shared: Message, sent_at: Any) -> Draft:
             page=_page(message, call, mapping(context.get("page"))),
             sess=_session(mapping(context.get("campaign"))),
             lib=_library(mapping(context.get("library"))),
-            context=rest_of(context, _ELSEWHERE),
+            context=without_addresses(rest_of(context, _ELSEWHERE)),
             integrations=message.get("integrations"),
             ts=when,
         ),
         uid=user or anonymous,
         ts=milliseconds(when),
-        sent_at=milliseconds(sent_at),
+        sent_at=milliseconds(message.get("sentAt") or body.get("sentAt")),
         dedup=text(message.get("messageId")),
         ip=text(context.get("ip")),
         user_agent=text(context.get("userAgent")),
+        said=(body, shared, message, own, traits, mapping(context.get("traits"))),
     )
 
 

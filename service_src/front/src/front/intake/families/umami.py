@@ -42,6 +42,7 @@ def _read(post: Post) -> Sequence[Draft]:
             ts=milliseconds(payload.get("timestamp")),
             ip=text(payload.get("ip")),
             user_agent=text(payload.get("userAgent")),
+            said=(body, payload),
         )
     ]
 
