@@ -237,6 +237,28 @@ test("while one destination is down, the dead letters of another are replayed as
   assert.deepEqual([well.accepted, down.accepted], [[2, 3], [1]]);
 });
 
+test("stored events are sent again to the destination that is named, and to no other", async () => {
+  const [crm, lake] = [await bed.receiver(), await bed.receiver()];
+  await bed.start([
+    { name: "crm", url: crm.url, secret: SECRET, linger: 0 },
+    { name: "lake", url: lake.url, secret: SECRET, linger: 0 },
+  ]);
+  bed.accept(1, 3);
+  await until(() => crm.accepted.length === 3 && lake.accepted.length === 3);
+  await until(() => bed.ask("XPENDING", "events", "send_webhook.crm").startsWith("0"));
+  const params = { start: "beginning", group: "crm" };
+  bed.ask("PUBLISH", "send_webhook", JSON.stringify({ jsonrpc: "2.0", method: "send_webhook:replay_events:lab", params, id: "1" }));
+  await until(() => crm.accepted.length === 6);
+  await until(() => bed.ask("HGET", "events:listener:send_webhook.crm", "replay").includes('"state":"done"'));
+  assert.deepEqual(
+    [crm.accepted, lake.accepted],
+    [
+      [1, 2, 3, 1, 2, 3],
+      [1, 2, 3],
+    ],
+  );
+});
+
 test("redirects are not followed; a destination that refuses requests waits, and is told", async () => {
   const [receiver, other] = [await bed.receiver(), await bed.receiver()];
   receiver.answer = () => ({ status: 307, headers: { location: other.url } });
