@@ -116,6 +116,16 @@ def pages() -> AdminPages:
                 "True-Client-IP",
                 "X-Client-IP",
                 "Fastly-Client-IP",
+                "Fly-Client-IP",
+                "X-Azure-ClientIP",
+                "X-Cluster-Client-IP",
+                "CloudFront-Viewer-Address",
+                "X-Envoy-External-Address",
+                "X-Original-Forwarded-For",
+                "X-Forwarded",
+                "CDN-Loop",
+                "CF-Ray",
+                "Ali-CDN-Real-IP",
             )
             for value in ("", "a")
         ),

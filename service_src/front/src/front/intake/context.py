@@ -16,12 +16,12 @@ from front.intake.client_hints import read_hints
 from front.metrics import Counters
 from front.pipeline.pipeline import Pipeline
 
-_FORWARDED: Final = b"x-forwarded-"
 _PROXIED: Final = frozenset({
-    b"cf-connecting-ip", b"cf-connecting-ipv6", b"fastly-client-ip", b"forwarded", b"true-client-ip", b"via",
-    b"x-client-ip", b"x-real-ip",
+    b"cdn-loop", b"cf-connecting-ip", b"cf-connecting-ipv6", b"cf-ray", b"cloudfront-viewer-address", b"via",
+    b"x-envoy-external-address",
 })  # fmt: skip
-"""Headers that only proxies add, besides all `X-Forwarded-…`. Their presence counts, whatever their value."""
+_PROXY_WORDS: Final = (b"forwarded", b"client-ip", b"clientip", b"real-ip")
+"""Headers that only proxies add have these names, or these words in them. Presence counts, whatever the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def td_of(request: Request, addresses: ClientAddresses) -> message.Message:
 
 def came_by_proxy(request: Request) -> bool:
     """Return whether a request has a header that proxies add."""
-    return any(name in _PROXIED or name.startswith(_FORWARDED) for name in request.headers)
+    return any(name in _PROXIED or any(word in name for word in _PROXY_WORDS) for name in request.headers)
 
 
 def target_of(raw: bytes) -> tuple[str, str]:
