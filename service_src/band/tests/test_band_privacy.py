@@ -17,6 +17,9 @@ EVENT = {
         "uid": "6410748586712844288",
         "fpid": "8063120466863574367",
         "stored": {"mail": "a@b.c"},
+        "user": {"id": "u-1", "anonymousId": "a-1", "traits": {"mail": "a@b.c"}},
+        "alias": {"previousId": "a-1"},
+        "context": {"device": {"id": "d-1"}, "location_lat": 51.75},
         "plan": "pro",
         "mmgeo": {"country_iso": "GB", "city_en": "Boxford", "lat": 51.75, "lon": -1.25, "postal": "OX1"},
         "uaparser": {"os_family": "Mac OS X"},
@@ -28,7 +31,10 @@ REFUSED = {**EVENT, "id": "2", "privacy": ["gpc"]}
 
 
 def test_an_impersonal_event_names_nobody() -> None:
-    """No id, address, browser line, fingerprint, stored data, exact place; the original event is not touched."""
+    """No id, address, browser line, fingerprint, stored data, exact place; the original event is not touched.
+
+    Libraries of other products name the visitor in `user` and `alias`, and the device in `context`.
+    """
     before = json.dumps(EVENT)
     assert impersonal(EVENT) == {
         "key": "in.gen.track.page",

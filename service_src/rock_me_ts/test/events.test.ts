@@ -199,7 +199,8 @@ test("Redis goes away and comes back: nothing is lost, and the listener goes on"
 });
 
 test("personal data is withheld as the listener declares", async () => {
-  const event = { uid: "1", td: { ip: "1.2.3.4" }, data: { fpid: "2", mmgeo: { country_iso: "GB", lat: 1 }, own: 3 } };
+  const library = { user: { id: "1" }, alias: { previousId: "2" }, context: { device: { id: "3" } } };
+  const event = { uid: "1", td: { ip: "1.2.3.4" }, data: { fpid: "2", mmgeo: { country_iso: "GB", lat: 1 }, own: 3, ...library } };
   await accept(event, { ...event, privacy: ["gpc"] });
   const got: any[] = [];
   await listener({ personal: false }, (given) => void got.push(given));

@@ -1,7 +1,8 @@
 /** What a listener is given: events of its keys; of a person everything, nothing that names one, or nothing of those who objected. */
 
 const OF_EVENT = new Set(["uid", "td"]);
-const OF_DATA = new Set(["uid", "fpid", "stored"]);
+/** `alias`, `context` and `user` are how libraries of other products name a visitor and a device. */
+const OF_DATA = new Set(["alias", "context", "fpid", "stored", "uid", "user"]);
 const OF_PLACE = new Set(["lat", "lon", "postal", "district_en"]);
 
 type Fields = Record<string, unknown>;

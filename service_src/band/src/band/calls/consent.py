@@ -13,7 +13,8 @@ MARK: Final = "privacy"
 """The field of an event that lists why its sender is not to be tracked: ``gpc``, ``consent``."""
 
 _OF_EVENT: Final = frozenset({"uid", "td"})
-_OF_DATA: Final = frozenset({"uid", "fpid", "stored"})
+_OF_DATA: Final = frozenset({"alias", "context", "fpid", "stored", "uid", "user"})
+"""`alias`, `context` and `user` are how libraries of other products name a visitor and a device."""
 _OF_PLACE: Final = frozenset({"lat", "lon", "postal", "district_en"})
 
 
@@ -25,8 +26,8 @@ def objected(event: Mapping[str, Any]) -> bool:
 def impersonal(event: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of an event without data that identifies a person or a device.
 
-    It has no visitor id, address, User-Agent, referer, fingerprint or stored data, and places are no finer than a city.
-    Other fields that the client puts into ``data`` are kept.
+    It has no visitor id, address, User-Agent, referer, fingerprint, stored data, user or context, and places are no
+    finer than a city. Other fields that the client puts into ``data`` are kept.
     """
     left = {key: value for key, value in event.items() if key not in _OF_EVENT}
     data = event.get("data")
