@@ -3,7 +3,7 @@
 // registry. So folders without a lock file install too, and whoever takes the name there gets into none of our images.
 "use strict";
 const { createHash } = require("node:crypto");
-const { readFileSync } = require("node:fs");
+const { existsSync, readFileSync, writeFileSync } = require("node:fs");
 const { createServer } = require("node:http");
 const { basename } = require("node:path");
 
@@ -14,11 +14,25 @@ const INSTALLS = {
   yarn: (command = "install") => command.startsWith("-") || ["add", "install", "remove", "upgrade"].includes(command),
 };
 
-const name = basename(process.argv[1]);
-const main = `/usr/local/lib/node_modules/${PROGRAMS[name]}`;
-process.argv[1] = main;
-if (INSTALLS[name](process.argv[2])) serve(() => require(main));
-else require(main);
+module.exports = { redirected };
+if (require.main === module) run(basename(process.argv[1]), process.argv[2]);
+
+function run(name, command) {
+  const main = `/usr/local/lib/node_modules/${PROGRAMS[name]}`;
+  process.argv[1] = main;
+  if (!INSTALLS[name](command)) return require(main);
+  const registry = /^registry=(.*[^/\s])\/*$/m.exec(readFileSync("/etc/npmrc", "utf8"))?.[1];
+  if (name === "yarn" && registry && existsSync("yarn.lock")) {
+    writeFileSync("yarn.lock", redirected(readFileSync("yarn.lock", "utf8"), registry, readFileSync(main.replace("bin/yarn.js", "lib/cli.js"), "utf8")));
+  }
+  return serve(() => require(main));
+}
+
+/** A yarn.lock whose packages come from `registry` in place of yarn's and npm's own, as npm itself does with its lock; their hashes stay. */
+function redirected(lock, registry, yarn) {
+  const own = [/ YARN_REGISTRY = [^;]*'(https:[^']+)';/, / NPM_REGISTRY_RE = [^;]*\/(https.*?)\/g;/].map((one) => one.exec(yarn)[1].replace(/^https\??:\W*/, "").replaceAll("\\", ""));
+  return lock.replace(/^( {2}resolved ")https?:\/\/([^/"]+)/gm, (line, before, host) => (own.includes(host) ? before + registry : line));
+}
 
 function serve(ready) {
   const manifest = JSON.parse(readFileSync("/usr/src/rockme/package.json", "utf8"));

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -36,3 +38,23 @@ def test_the_package_is_one_that_the_originals_services_ask_for() -> None:
     package = json.loads((ROOT / "service_src/rock_me_ts/package.json").read_text(encoding="utf-8"))
     major, minor, _patch = map(int, package["version"].split("."))
     assert (major, minor) >= (2, 5) and major < 3
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+def test_a_yarn_lock_leads_to_the_registry_of_the_host() -> None:
+    """Yarn 1 downloads from the addresses in its lock file, whatever registry is set."""
+    script = ROOT / "band_images" / "base_ts" / "package_manager.cjs"
+    yarn = r"""
+const YARN_REGISTRY = exports.YARN_REGISTRY = 'https://yarn.test';
+const NPM_REGISTRY_RE = exports.NPM_REGISTRY_RE = /https?:\/\/npm\.test/g;
+"""
+    lines = ["https://yarn.test/a/-/a-1.tgz#1", "https://npm.test/@b/c/-/c-2.tgz", "https://corp.test/d/-/d-3.tgz"]
+    lock = "".join(f'  resolved "{line}"\n' for line in lines)
+    call = f"process.stdout.write(require({json.dumps(str(script))}).redirected(...JSON.parse(process.argv[1])))"
+    given = json.dumps([lock, "http://own.test/npm", yarn])
+    found = subprocess.run(["node", "-e", call, given], capture_output=True, text=True, check=True).stdout
+    assert re.findall('"(.*)"', found) == [
+        "http://own.test/npm/a/-/a-1.tgz#1",
+        "http://own.test/npm/@b/c/-/c-2.tgz",
+        lines[2],
+    ]
