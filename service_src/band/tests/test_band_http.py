@@ -388,3 +388,27 @@ async def test_port_in_use_is_told_with_what_to_do(run_service, lab):
     """The start fails with the port's number and the variable to set."""
     with pytest.raises(SettingsError, match=rf"Port {lab.port} .* PORT"):
         await run_service(Service(), name="second", connected=False, port=lab.port)
+
+
+UNREADABLE = [
+    b"GET /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer canary-token\r\r\nConnection: close\r\n\r\n",
+    b"GET /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer canary\x01token\r\n\r\n",
+    b"GET /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization : Bearer canary-token\r\n\r\n",
+    b"Authorization: Bearer canary-token\r\n\r\n",
+    b"GET /echo?canary HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer canary" + b"y" * 9000 + b"\r\n\r\n",
+    b"POST /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n{'key': 'canary'}\r\n0\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("raw", UNREADABLE)
+async def test_what_cannot_be_read_is_not_repeated(lab, raw, capsys, caplog):
+    """It may hold a token or a secret of a body: neither the response nor the log has it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", lab.port)
+    writer.write(raw)
+    async with asyncio.timeout(5):
+        said = await reader.read()
+    writer.close()
+    assert said.split()[1] == b"400"
+    everything = said.decode() + "".join(capsys.readouterr()) + caplog.text
+    assert "canary" not in everything
+    assert "Traceback" not in everything

@@ -23,7 +23,7 @@ import msgspec
 
 from band import loop, start_server, worker
 from band.redis import RedisAddress, RedisLink
-from band.service import lifecycle as band_service
+from band.service import connection
 from band.telemetry.logs import configure_logs
 from director.api import throttle
 from director.app import Director, server_settings
@@ -286,7 +286,7 @@ def main() -> None:
     """Run until SIGTERM."""
     settings = DirectorSettings.read(os.environ)
     throttle.PAUSE_SECONDS = float(os.environ.get("FAKE_PAUSE") or throttle.PAUSE_SECONDS)
-    band_service.IDLE_SECONDS = float(os.environ.get("FAKE_IDLE") or band_service.IDLE_SECONDS)
+    connection.IDLE_SECONDS = float(os.environ.get("FAKE_IDLE") or connection.IDLE_SECONDS)
     configure_logs(settings.log_level, as_json=False)
     engine = FakeEngine(settings)
     fake: Any = engine

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import MultiMapping
 
 from band import json_codec
@@ -51,13 +52,15 @@ async def read_params(request: web.Request, lists: frozenset[str] = frozenset())
     """
     params: dict[str, Any] = _collect(request.query, lists)
     if request.can_read_body:
-        if "json" in request.content_type:
-            params.update(_read_json(await request.read()))
-        else:
-            try:
+        try:
+            if "json" in request.content_type:
+                params.update(_read_json(await request.read()))
+            else:
                 params.update(_collect(await request.post(), lists))
-            except (ValueError, AssertionError, LookupError) as error:
-                raise HttpError(400, f"The form cannot be read: {error}") from None
+        except (HttpProcessingError, web.RequestPayloadError):  # its text quotes the body
+            raise HttpError(400, "The body is not valid HTTP/1.1") from None
+        except (ValueError, AssertionError, LookupError) as error:
+            raise HttpError(400, f"The form cannot be read: {error}") from None
     params.update(request.match_info)
     return params
 

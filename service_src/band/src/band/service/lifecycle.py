@@ -41,6 +41,7 @@ from band.redis import RedisAddress, RedisLink
 from band.registry import Expose, Exposed, Health, Registry, Worker, resolve
 from band.responses import response
 from band.service.config import ServiceConfig
+from band.service.connection import Runner
 from band.service.crontab import Crontab
 from band.service.cross_site import protect, service_policy
 from band.service.health import read_health
@@ -63,8 +64,6 @@ LEAVE_TIME: Final = 0.5
 """Seconds for which a stopping instance still accepts calls if there are other instances."""
 SETUP_TIMEOUT: Final = 40.0
 """Seconds that one setup may take; the director waits 60 for a service to respond."""
-IDLE_SECONDS = 30.0
-"""Seconds after which the HTTP port closes a connection without a complete request."""
 
 
 class Dome:
@@ -110,7 +109,7 @@ class Service:
         self.config = ServiceConfig(name="")
         self.port = 0
         self._app: web.Application | None = None
-        self._runner: web.AppRunner | None = None
+        self._runner: Runner | None = None
         self._feed: ListenerCall | None = None
         self._listener: StreamListener | None = None
         self._letters: DeadLetters | None = None
@@ -417,7 +416,7 @@ class Service:
             hosts, origins = service_config.allowed_hosts, service_config.allowed_origins
             policy = service_policy(service_config.name, hosts=hosts, origins=origins)
             protect(self.app, lambda: policy, face.reads)
-        self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=2.0, keepalive_timeout=IDLE_SECONDS)
+        self._runner = Runner(self.app)
         await self._runner.setup()
         site = web.TCPSite(self._runner, service_config.host, service_config.port, backlog=1024)
         try:

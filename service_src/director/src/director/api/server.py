@@ -182,7 +182,9 @@ async def _read_body(request: web.Request) -> dict[str, Any]:
         if request.content_type in _FORMS:
             return _once(await request.post())
         raw = await request.read()
-    except (ValueError, LookupError, AssertionError, HttpProcessingError, web.RequestPayloadError) as error:
+    except (HttpProcessingError, web.RequestPayloadError):  # its text quotes the body, and so perhaps a secret
+        raise BadParameter("the body is not valid HTTP/1.1", EXAMPLE) from None
+    except (ValueError, LookupError, AssertionError) as error:
         reason = str(error) or type(error).__name__
         raise BadParameter(f"the body cannot be read as {request.content_type}: {reason[:200]}", EXAMPLE) from error
     if raw.strip():
