@@ -21,7 +21,7 @@ MANY = 5000
 
 
 class Said(NamedTuple):
-    """Requests a second, latencies in milliseconds, and requests without a good answer."""
+    """Events a second, latencies of requests in milliseconds, and requests without a good answer."""
 
     per_s: float
     p50_ms: float
@@ -30,9 +30,10 @@ class Said(NamedTuple):
 
 
 class Load:
-    """Who sends: few User-Agents and addresses, or thousands of the one and any of the other."""
+    """Who sends: few User-Agents and addresses, or thousands of the one and any of the other; `events` a request."""
 
-    def __init__(self, *, distinct: bool) -> None:
+    def __init__(self, *, distinct: bool, events: int = 1) -> None:
+        self._events = events
         lines = CORPUS.read_text(encoding="utf-8").splitlines() if CORPUS.exists() else made_user_agents()
         lines = sorted({line for line in lines if line.isascii() and 20 < len(line) < 500})
         random.Random(5).shuffle(lines)
@@ -40,18 +41,20 @@ class Load:
             file.write("\n".join(lines[: MANY if distinct else FEW]) + "\n")
         self.agents = Path(file.name)
         self._env = {"PIPE_UAS": file.name, "PIPE_IPS": "0" if distinct else str(FEW), "PIPE_VISITORS": str(MANY)}
+        self._env["PIPE_EVENTS"] = str(events)
 
     def send(self, url: str, seconds: int, rate: float = 0.0) -> Said:
-        """Send for some seconds, as fast as answers come, or about `rate` requests a second."""
+        """Send for some seconds, as fast as answers come, or about `rate` events a second."""
         wrk = need("wrk", "wrk")
         env = {**os.environ, **self._env}
         if rate:
-            env["PIPE_EVERY"] = f"{CONNECTIONS / rate * 1000:.2f}"
+            env["PIPE_EVERY"] = f"{CONNECTIONS * self._events / rate * 1000:.2f}"
         command = [wrk, "-t2", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "--timeout", "10s"]
         done = subprocess.run([*command, "-s", str(SCRIPT), url], env=env, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"wrk failed: {done.stdout}{done.stderr}")
-        return read(done.stdout)
+        said = read(done.stdout)
+        return said._replace(per_s=said.per_s * self._events)
 
 
 def read(text: str) -> Said:

@@ -61,6 +61,20 @@ def _of(data: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def test_jitsus_calls_become_events(platform: Platform) -> None:
+    """In a server and in a page it uses different paths."""
+    finish(start_client("jitsu.cjs", platform.url))
+    events = platform.events()
+    assert [event["name"] for event in events] == ["Order Completed", "identify", "page", "group"] * 2
+    assert {event["uid"] for event in events} == {"u-1"}
+    assert len({event["dedup"] for event in events}) == 8
+    order, identify, page, group = (event["data"] for event in events[:4])
+    assert order["data"] == {"total": 12.5}
+    assert identify["user"]["traits"] == {"plan": "pro"}
+    assert page["page"] == {"url": "https://shop.example/?a=1", "title": "Shop", "path": "/"}
+    assert group["group"] == {"id": "g-1", "traits": {"seats": 3}}
+
+
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("client", CLIENTS)
 def test_no_call_is_lost_while_redis_and_front_are_away(own_platform: Platform, client: str) -> None:

@@ -209,7 +209,8 @@ class RequestParser:
         target = self._raw_target or self._target
         self._raw_target = b""
         request = self._reading = Request(parser.get_method().decode(), target, headers, self._peer)
-        if b"content-length" in headers and self._is_too_large(int(headers[b"content-length"]), request):
+        length = int(headers[b"content-length"]) if b"content-length" in headers else 0
+        if length > self._body_limit and length > self._larger_limit(request):
             self._on_fault(request, TOO_LARGE)
         elif b"expect" in headers and headers[b"expect"].lower() == b"100-continue":
             self._on_continue()
@@ -218,7 +219,7 @@ class RequestParser:
         """Add a part of the body, unless it is too large; many small parts are joined."""
         self._moved = True
         self._size += len(body)
-        if self._is_too_large(self._size, self.reading):
+        if self._size > self._body_limit and self._size > self._larger_limit(self.reading):
             self._body = b""
             self._on_fault(self.reading, TOO_LARGE)
         elif not self._body:
@@ -227,9 +228,6 @@ class RequestParser:
             if type(self._body) is bytes:
                 self._body = bytearray(self._body)
             self._body += body
-
-    def _is_too_large(self, size: int, request: Request) -> bool:
-        return size > self._body_limit and size > self._larger_limit(request)
 
     def on_message_complete(self) -> None:
         """Hand over a complete request."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, TypeVar
 
 from front.errors import BadRequest
 from front.event import message
@@ -15,6 +16,9 @@ from front.event.visitor_id import text_uid
 from front.http1.request import Request
 from front.intake.context import Intake, came_by_proxy, td_of
 from front.intake.families.family import Draft, mapping, text
+from front.pipeline.pipeline import MAX_A_TURN
+
+T = TypeVar("T")
 
 MAX_EVENTS: Final = 2000
 """Events of one request: in progress, each takes a few kilobytes beside its own."""
@@ -34,17 +38,17 @@ class Sender:
         self._gpc = request.headers.get(b"sec-gpc") == b"1"
         self._names_addresses = intake.addresses.trusts(request.peer) and not came_by_proxy(request)
 
-    def of_bodies(
+    async def of_bodies(
         self, place: EventPath, channel: str, bodies: Sequence[Message], said: Sequence[bool | None]
     ) -> list[Message]:
         """Return the messages of bodies of the native form; `said` has the consent of each."""
-        _check_number(bodies)
-        return self._marked([self._of_body(place, channel, body, number) for number, body in enumerate(bodies)], said)
+        return self._marked(
+            await in_turns(self._of_body(place, channel, body, number) for number, body in enumerate(bodies)), said
+        )
 
-    def of_drafts(self, drafts: Sequence[Draft], said: Sequence[bool | None]) -> list[Message]:
+    async def of_drafts(self, drafts: Sequence[Draft], said: Sequence[bool | None]) -> list[Message]:
         """Return the messages of what a family's client sent; `said` has the consent of each."""
-        _check_number(drafts)
-        return self._marked([self._of_draft(draft, number) for number, draft in enumerate(drafts)], said)
+        return self._marked(await in_turns(self._of_draft(draft, number) for number, draft in enumerate(drafts)), said)
 
     def _marked(self, events: list[Message], said: Sequence[bool | None]) -> list[Message]:
         """Mark the events of those who object.
@@ -112,6 +116,18 @@ def _names_of(event: Message) -> list[str]:
     return [name for name in names if name]
 
 
+async def in_turns(events: Iterable[T]) -> list[T]:
+    """Make events one after another, and let others have their turn; BadRequest when there are too many."""
+    made: list[T] = []
+    for event in events:
+        made.append(event)
+        if len(made) > MAX_EVENTS:
+            raise BadRequest("too_many", f"a request may have {MAX_EVENTS} events; send several requests", 413)
+        if not len(made) % MAX_A_TURN:
+            await asyncio.sleep(0)
+    return made
+
+
 def event_time(arrived: int, ts: int | None, sent_at: int | None) -> int:
     """Return when an event happened, by our clock: its arrival less its age by the client's clock.
 
@@ -128,8 +144,3 @@ def _key(service: Any, name: Any, number: int) -> str:
         return message.event_key(service, name)
     except BadRequest as error:
         raise BadRequest(error.code, f"event {number + 1} of the body: {error.reason}", error.status) from None
-
-
-def _check_number(events: Sequence[Any]) -> None:
-    if len(events) > MAX_EVENTS:
-        raise BadRequest("too_many", f"a request may have {MAX_EVENTS} events; send several requests", 413)

@@ -19,7 +19,7 @@ from front.http1.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, Request, Resp
 from front.http1.response_head import PREFLIGHT, allowed_origin, head
 from front.intake.admin_pages import AdminPages
 from front.intake.admission import SMALL_BYTES
-from front.intake.batch import Sender
+from front.intake.batch import Sender, in_turns
 from front.intake.body import parse_body
 from front.intake.content_encoding import unpacked
 from front.intake.context import Intake, target_of, td_of
@@ -116,17 +116,18 @@ class HttpHandler:
         """Make events of a request; a large one waits for its turn."""
         request = state.request
         place = state.place = read_path(path)
-        family = self._family_of(request, path) if place.service in FIRST_SEGMENTS and not place.native else None
         raw = b""
         if has_body:
             raw = request.body
             if b"content-encoding" in request.headers:
                 raw = unpacked(raw, request.header(b"content-encoding") or "", self._limit_of(request, path))
-        size = len(raw) + len(query_text)
-        if family is not None:
-            taking = self._take_family(state, family, path, query_text, raw)
+        if place.service in FIRST_SEGMENTS and not place.native and (family := self._family_of(request, path)):
+            state.query = parse_query(query_text)
+            raw = family.unpack(raw, state.query, self._intake.batch_limit)
+            taking = self._take_family(state, family, path, raw)
         else:
             taking = self._take(state, path, query_text, raw if has_body else None)
+        size = len(raw) + len(query_text)
         return taking if size <= SMALL_BYTES else self._intake.admission.run(size, taking)
 
     def _refused(self, state: RequestState, error: BadRequest | NotAccepted) -> HttpReply:
@@ -157,22 +158,19 @@ class HttpHandler:
         several = "json" in (request.header(b"content-type") or "").lower() or self._family_of(request, path)
         return self._intake.batch_limit if several else self._intake.body_limit
 
-    async def _take_family(
-        self, state: RequestState, family: Family, path: str, query_text: str, raw: bytes
-    ) -> HttpReply:
+    async def _take_family(self, state: RequestState, family: Family, path: str, raw: bytes) -> HttpReply:
         """Process what a family's client sends; it gets a cookie only if it does not say who its visitors are."""
-        request = state.request
-        query = state.query = parse_query(query_text)
+        request, query = state.request, state.query
         content_type = (request.header(b"content-type") or "").lower()
-        post = Post(path, query, raw, content_type, request.headers, now_ms(), self._intake.batch_limit)
+        post = Post(path, query, raw, content_type, request.headers, now_ms())
         state.sets_cookie = False  # if it cannot be read, the visitor may have refused
         self._identify(state, {}, consent_of(query))
-        drafts = family.read(post)
+        drafts = await in_turns(family.read(post))
         state.sets_cookie = not all(draft.uid for draft in drafts)
         said = [draft.consent for draft in drafts]
         self._identify(state, {}, consent_of(query), *said)
         sender = Sender(self._intake, request, state.uid, query)
-        await self._intake.pipeline.run_all(sender.of_drafts(drafts, said), post.received)
+        await self._intake.pipeline.run_all(await sender.of_drafts(drafts, said), post.received)
         return family.respond(post, drafts)
 
     async def _take_several(self, state: RequestState, channel: str, bodies: list[message.Message]) -> HttpReply:
@@ -181,7 +179,7 @@ class HttpHandler:
         said = [consent_of(body) for body in bodies]
         self._identify(state, {}, consent_of(query), *said)
         sender = Sender(self._intake, state.request, state.uid, query)
-        events = sender.of_bodies(place, channel, bodies, said)
+        events = await sender.of_bodies(place, channel, bodies, said)
         await self._intake.pipeline.run_all(events, now_ms())
         return replies.render(replies.data({"ids": [event["id"] for event in events]}), native=place.native)
 
@@ -193,8 +191,8 @@ class HttpHandler:
         channel = message.CHANNEL_PIXEL if "image" in content_type else message.CHANNEL_HTTP
         body: message.Message = {}
         if raw is not None and path != "/":
-            parsed = parse_body(raw, content_type)
-            if isinstance(parsed, list):
+            parsed: Any = parse_body(raw, content_type)
+            if type(parsed) is list:
                 return await self._take_several(state, channel, parsed)
             if len(raw) > self._intake.body_limit:
                 raise self._too_large(self._intake.body_limit)

@@ -71,64 +71,28 @@ class Pipeline:
         self._counters = counters
         self._handler_timeout = handler_timeout
 
-    async def run(self, message: Message, own_hosts: tuple[str, ...] = (), visitor: Visitor | None = None) -> Reply:
+    async def run(
+        self,
+        message: Message,
+        own_hosts: tuple[str, ...] = (),
+        visitor: Visitor | None = None,
+        arrived: int = 0,
+        into: list[Event] | None = None,
+    ) -> Reply:
         """Return the reply once the event is stored. NotAccepted when it is not: then nothing was promised.
 
         `own_hosts` are the host names that the request came to; redirects to them are allowed. `visitor` is who sent
-        it over HTTP; None over a WebSocket.
+        it over HTTP; None over a WebSocket. `arrived` is when it did, in milliseconds since 1970, if the message has
+        another time. With `into`, the event is added there instead of being stored.
         """
-        self._check_acceptor()
-        answer, (payload, trace) = await self._process(message, message["time"], own_hosts, visitor)
-        try:
-            await self._acceptor.accept(payload, trace)
-        except NotAccepted as error:
-            self.refusals.note(error)
-            raise
-        self._counters.add("accepted")
-        return answer
-
-    async def run_all(self, messages: Sequence[Message], arrived: int) -> None:
-        """Process the events of one request and store all of them, or none: then NotAccepted is raised.
-
-        Handlers are called, and their replies dropped. `arrived` is in milliseconds since 1970.
-        """
-        self._check_acceptor()
-        tasks: list[asyncio.Task[tuple[Reply, Event]]] = []
-        try:
-            for start in range(0, len(messages), MAX_A_TURN):
-                if start:
-                    await asyncio.sleep(0)
-                part = messages[start : start + MAX_A_TURN]
-                tasks += [eager_task(self._process(message, arrived, (), None)) for message in part]
-            if waiting := [task for task in tasks if not task.done()]:
-                await asyncio.wait(waiting)
-        except asyncio.CancelledError:
-            for task in tasks:
-                task.cancel()
-            raise
-        events = [task.result()[1] for task in tasks]
-        if not events:
-            return
-        try:
-            await self._acceptor.accept_all(events)
-        except NotAccepted as error:
-            self.refusals.note(error)
-            raise
-        self._counters.add("accepted", count=len(events))
-
-    def _check_acceptor(self) -> None:
-        if refusal := self._acceptor.refusal():
+        refusal = self._acceptor.refusal()
+        if refusal:
             raise self.refusals.note(NotAccepted(f"events cannot be stored now: {refusal}"))
-
-    async def _process(
-        self, message: Message, arrived: int, own_hosts: tuple[str, ...], visitor: Visitor | None
-    ) -> tuple[Reply, Event]:
-        """Enrich and handle one message; returns the reply and the encoded event."""
         table = self.table
         data = message["data"]
         if not table.plan.fields.isdisjoint(data):
             self._drop_reserved(data, table.plan)
-        trace = Trace(arrived)
+        trace = Trace(arrived or message["time"])
         for service in await self._enricher.enrich(message, table.plan, trace):
             self._counters.add("enricher_timeouts", service)
         td = message.get("td")
@@ -144,7 +108,45 @@ class Pipeline:
         else:
             trace.handler = target.service
             answer = await self._call(target, message)
-        return answer, (encode(message), trace.encode())
+        if into is not None:
+            into.append((encode(message), trace.encode()))
+            return answer
+        try:
+            await self._acceptor.accept(encode(message), trace.encode())
+        except NotAccepted as error:
+            self.refusals.note(error)
+            raise
+        self._counters.add("accepted")
+        return answer
+
+    async def run_all(self, messages: Sequence[Message], arrived: int) -> None:
+        """Process the events of one request and store all of them, or none: then NotAccepted is raised.
+
+        Handlers are called, and their replies dropped. `arrived` is in milliseconds since 1970.
+        """
+        events: list[list[Event]] = [[] for _ in messages]
+        tasks: list[asyncio.Task[Reply]] = []
+        try:
+            for number, message in enumerate(messages):
+                if number and not number % MAX_A_TURN:
+                    await asyncio.sleep(0)
+                tasks.append(eager_task(self.run(message, arrived=arrived, into=events[number])))
+            if waiting := [task for task in tasks if not task.done()]:
+                await asyncio.wait(waiting)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            raise
+        for task in tasks:
+            task.result()
+        if not events:
+            return
+        try:
+            await self._acceptor.accept_all([event for (event,) in events])
+        except NotAccepted as error:
+            self.refusals.note(error)
+            raise
+        self._counters.add("accepted", count=len(events))
 
     def _drop_reserved(self, data: Message, plan: EnrichPlan) -> None:
         """Drop what only enrichers say: else listeners would believe that what a client says of itself was looked up.

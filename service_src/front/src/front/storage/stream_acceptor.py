@@ -102,8 +102,8 @@ class _Turn:
     """The events of one turn of the event loop, on their way to Redis."""
 
     __slots__ = (
-        "_accepted", "_answered", "_commands", "_events", "_futures", "_link", "_loop", "_queue_error", "_queued",
-        "_timeout", "_timer", "_transactions", "_unwritten",
+        "_accepted", "_answered", "_commands", "_events", "_futures", "_link", "_loop", "_timeout", "_timer",
+        "_transactions", "_unwritten",
     )  # fmt: skip
 
     def __init__(self, link: RedisLink, timeout: float, unwritten: Unpersisted[Any] | None) -> None:
@@ -116,11 +116,7 @@ class _Turn:
         self._futures: list[asyncio.Future[Any]] = []
         self._accepted: list[Event] = []
         self._answered = 0
-        self._queued: asyncio.Future[Any] | None = None
-        """Stands for each command of a transaction: only the reply to its EXEC counts."""
-        self._queue_error: Any = None
-        """Why Redis did not queue a command: EXEC says only that there was an error."""
-        self._transactions: dict[int, Sequence[Event]] = {}
+        self._transactions: _Transactions | None = None
         # The connection notices a silent Redis only once its oldest command is overdue; a client should not wait for
         # that.
         self._timer = self._loop.call_later(timeout, self._give_up)
@@ -135,14 +131,14 @@ class _Turn:
 
     def add_all(self, commands: list[bytes], events: Sequence[Event]) -> asyncio.Future[Any]:
         """Take a transaction along; the future ends with the reply to its EXEC."""
-        if self._queued is None:
-            self._queued = self._loop.create_future()
-            self._queued.set_result(None)
+        transactions = self._transactions
+        if transactions is None:
+            transactions = self._transactions = _Transactions(self._loop)
         future: asyncio.Future[Any] = self._loop.create_future()
         self._commands += [_MULTI, *commands, _EXEC]
-        self._futures += [*[self._queued] * (len(commands) + 1), future]
+        self._futures += [*[transactions.queued] * (len(commands) + 1), future]
         self._events += [_NO_EVENT] * (len(commands) + 2)
-        self._transactions[len(self._futures) - 1] = events
+        transactions.events[len(self._futures) - 1] = events
         return future
 
     def end(self) -> int:
@@ -175,22 +171,19 @@ class _Turn:
 
     def _on_other_reply(self, number: int, future: asyncio.Future[Any], reply: Any) -> None:
         """Take the reply to an EXEC, or an error."""
-        if future is self._queued:
-            self._queue_error = self._queue_error or reply
+        transactions = self._transactions
+        if transactions is None or (number not in transactions.events and future is not transactions.queued):
+            if not future.done():
+                future.set_exception(_refused(reply))
             return
-        events = self._transactions.get(number, ())
-        error = next((one for one in reply if type(one) is not bytes), None) if isinstance(reply, list) else reply
-        if events:
-            error, self._queue_error = self._queue_error or error, None
+        events, error = transactions.outcome(number, reply)
         if error is not None:
             if not future.done():
                 future.set_exception(_refused(error))
-            return
-        if not future.done():
-            future.set_result(reply)
-        elif not future.cancelled():
-            return
-        self._accepted += events
+        elif events and (not future.done() or future.cancelled()):
+            if not future.done():
+                future.set_result(reply)
+            self._accepted += events
 
     def _end(self, reply: Any) -> None:
         """Remember events that Redis may not have written yet, and publish them if anybody listens.
@@ -209,6 +202,28 @@ class _Turn:
         for future in self._futures:
             if not future.done():
                 future.set_exception(_refused(reason or RedisUnavailable("Redis did not store the event in time")))
+
+
+class _Transactions:
+    """The transactions of a turn, each with one reply that counts: that to its EXEC."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.events: dict[int, Sequence[Event]] = {}
+        """Number of an EXEC among the commands of the turn -> what it appends."""
+        self.queued: asyncio.Future[Any] = loop.create_future()
+        """Stands for the replies to the other commands."""
+        self.queued.set_result(None)
+        self._error: Any = None
+
+    def outcome(self, number: int, reply: Any) -> tuple[Sequence[Event], Any]:
+        """Return the events that were appended, or why they were not, for a reply to EXEC or to a refused command."""
+        if number not in self.events:
+            self._error = self._error or reply  # EXEC will say only that there was an error
+            return (), None
+        error, self._error = self._error, None
+        if error is None:
+            error = next((one for one in reply if type(one) is not bytes), None) if isinstance(reply, list) else reply
+        return self.events[number], error
 
 
 def _append(payload: bytes, trace: bytes) -> bytes:

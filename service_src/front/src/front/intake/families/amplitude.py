@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from band.platform import encode
@@ -31,13 +31,13 @@ _TAKEN: Final = frozenset({
 """Fields of an event that have their own place; the rest is its context."""
 
 
-def _read(post: Post) -> Sequence[Draft]:
+def _read(post: Post) -> Iterable[Draft]:
     body = post.object()
     sent_at = milliseconds(body.get("client_upload_time"))
-    return [
+    return (
         _draft(as_object(event, f"`events[{number}]`"), sent_at, body)
         for number, event in enumerate(as_list(body.get("events"), "`events`"))
-    ]
+    )
 
 
 def _draft(event: Message, sent_at: int | None, body: Message) -> Draft:
@@ -97,4 +97,6 @@ def _respond(post: Post, drafts: Sequence[Draft]) -> HttpReply:
     return HttpReply(200, encode({"code": 200, **facts}))
 
 
-AMPLITUDE: Final = Family("Amplitude", _read, _respond, lambda status, reason: {"code": status, "error": reason})
+AMPLITUDE: Final = Family(
+    "Amplitude", _read, _respond, refusal=lambda status, reason: {"code": status, "error": reason}
+)

@@ -6,7 +6,7 @@ They tell what happened in programs, not what visitors did: their service is `cl
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 from front.errors import BadRequest
@@ -34,12 +34,12 @@ _TAKEN: Final = frozenset({
 """Attributes that have their own place; the others are extensions."""
 
 
-def _read(post: Post) -> Sequence[Draft]:
+def _read(post: Post) -> Iterable[Draft]:
     if "cloudevents-batch" in post.content_type:
-        return [
+        return (
             _draft(as_object(event, f"event {number} of the batch"))
             for number, event in enumerate(as_list(post.json(), "a batch"), 1)
-        ]
+        )
     return [_draft(post.object() if "cloudevents" in post.content_type else _binary(post))]
 
 

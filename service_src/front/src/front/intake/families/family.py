@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -58,8 +58,6 @@ class Post(NamedTuple):
     headers: Headers
     received: int
     """When it arrived, in milliseconds since 1970."""
-    limit: int
-    """Bytes that the body may have, unpacked."""
 
     @property
     def last_segment(self) -> str:
@@ -84,11 +82,13 @@ class Family:
     """A family: `title` is how its documentation calls it."""
 
     title: str
-    read: Callable[[Post], Sequence[Draft]]
-    """BadRequest when the request is not what the family's clients send."""
+    read: Callable[[Post], Iterable[Draft]]
+    """Reads one event after another; BadRequest when the request is not what the family's clients send."""
     respond: Callable[[Post, Sequence[Draft]], HttpReply] = field(
         default=lambda _post, _drafts: HttpReply(200, b'{"success":true}')
     )
+    unpack: Callable[[bytes, Message, int], bytes] = lambda body, _query, _limit: body
+    """Returns a body that clients compressed without a header that says so, of at most `limit` bytes."""
     refusal: Callable[[int, str], Message] | None = None
     """Makes the body of a response to a refused request, from its status and the reason, if not the native one."""
 

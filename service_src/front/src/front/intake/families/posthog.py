@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from band.platform import encode
@@ -37,32 +36,40 @@ _TAKEN: Final = frozenset({
     "$raw_user_agent", "$referrer", "$set", "$set_once",
 })  # fmt: skip
 """PostHog's own properties that have their own place; the others are the context."""
+_GZIP: Final = b"\x1f\x8b"
 _NOT_DATA: Final = frozenset({"alias", "distinct_id", "token"})
 
 
-def _read(post: Post) -> Sequence[Draft]:
+def _read(post: Post) -> Iterable[Draft]:
     body = _body(post)
     if isinstance(body, dict) and "batch" in body:
         events, sent_at = as_list(body["batch"], "`batch`"), body.get("sent_at")
     else:
         events, sent_at = body if isinstance(body, list) else [body], post.query.get("_")
     sent = milliseconds(int(sent_at) if isinstance(sent_at, str) and sent_at.isdecimal() else sent_at)
-    return [
+    return (
         _draft(as_object(event, f"event {number}"), sent, post.received, mapping(body))
         for number, event in enumerate(events, 1)
-    ]
+    )
+
+
+def _unpack(body: bytes, query: Message, limit: int) -> bytes:
+    """Unpack what the script compressed: front must know how large it is before it is read."""
+    return unpacked(body, "gzip", limit) if query.get("compression") == "gzip-js" and body[:2] == _GZIP else body
 
 
 def _body(post: Post) -> Any:
-    """Return the JSON of a body, which the script may have compressed or put in a form."""
-    raw, how = post.body, post.query.get("compression")
-    if how == "gzip-js" and raw.startswith(b"\x1f\x8b"):
-        raw = unpacked(raw, "gzip", post.limit)
-    elif raw.startswith(b"data="):
+    """Return the JSON of a body, which the script may have put in a form."""
+    raw = post.body
+    if raw.startswith(b"data="):
         given = text(parse_form(raw.decode("utf-8", "replace")).get("data"))
         try:
-            raw = base64.b64decode(given.replace(" ", "+")) if how == "base64" else given.encode()
-        except binascii.Error:
+            raw = (
+                base64.b64decode(given.replace(" ", "+"))
+                if post.query.get("compression") == "base64"
+                else given.encode()
+            )
+        except ValueError:
             raise BadRequest("malformed_base64", "`data` is not valid base64") from None
     return decode_json(raw)
 
@@ -122,5 +129,5 @@ def _respond_flags(_post: Post, _drafts: Sequence[Draft]) -> HttpReply:
     return HttpReply(200, encode({"flags": {}, "featureFlags": {}, "errorsWhileComputingFlags": False}))
 
 
-POSTHOG: Final = Family("PostHog", _read, _respond)
+POSTHOG: Final = Family("PostHog", _read, _respond, _unpack)
 POSTHOG_FLAGS: Final = Family("PostHog", lambda _post: (), _respond_flags)

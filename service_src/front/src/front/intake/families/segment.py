@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from front.errors import BadRequest
@@ -32,16 +32,16 @@ _PAGE: Final = {"url": "url", "title": "title", "referrer": "ref", "path": "path
 """Segment's name of a page's property -> its name in `data.page`."""
 
 
-def _read(post: Post) -> Sequence[Draft]:
+def _read(post: Post) -> Iterable[Draft]:
     body, call = post.object(), post.last_segment
     if call != BATCH:
         return [_draft(body, call, {}, body)]
     shared = mapping(body.get("context"))
-    return [
+    return (
         _draft(message, message.get("type"), shared, body)
         for number, one in enumerate(as_list(body.get("batch"), "`batch`"))
         for message in (as_object(one, f"`batch[{number}]`"),)
-    ]
+    )
 
 
 def _draft(message: Message, call: Any, shared: Message, body: Message) -> Draft:

@@ -36,6 +36,8 @@ class Row(NamedTuple):
 ROWS: Final = (
     *(Row("POST", f"/v1/{call}", _ANY, SEGMENT) for call in (BATCH, *CALLS)),
     Row("POST", "/v1/*", _JSON, "Segment"),
+    *(Row("POST", f"/api/s/{way}{call}", _JSON, SEGMENT) for call in CALLS for way in ("", "s2s/")),
+    Row("POST", "/api/s/*", _JSON, "Jitsu"),
     Row("POST", "/2/httpapi", _ANY, AMPLITUDE),
     Row("POST", "/2/*", _JSON, "Amplitude"),
     Row("POST", "/api/event", _ANY, PLAUSIBLE),
