@@ -119,6 +119,12 @@ def test_an_objection_marks_the_event(headers: dict[str, str], data: dict[str, A
     assert list(message) == ["key", "data", "time", *(["privacy"] if reasons else [])]
 
 
+def test_an_event_of_who_objects_has_no_fingerprint_of_the_client() -> None:
+    """Trackers of the original compute one themselves; others keep theirs."""
+    assert marked({"Sec-GPC": "1"}, {"fpid": "1", "a": 1})["data"] == {"a": 1}
+    assert marked({}, {"fpid": "1"})["data"] == {"fpid": "1"}
+
+
 async def test_objections_reach_the_stream(session: aiohttp.ClientSession, front: Any, peers: Any) -> None:
     """Over HTTP and WebSocket, with white space behind the header too; no fingerprint is made of one who objects."""
     async with session.get(f"{front.url}/track/page", headers={"Sec-GPC": "1 "}) as answer:

@@ -31,13 +31,14 @@ def consent_of(*sources: Mapping[str, Any]) -> bool | None:
 
 
 def mark_objection(message: Message, *, gpc: bool, refused: bool) -> None:
-    """Add `privacy`, the list of reasons, as the last field of a message whose sender objects.
+    """Add `privacy`, the list of reasons, as the last field of a message whose sender objects; drop its `fpid`.
 
     Other messages are unchanged. `gpc` is whether the header `Sec-GPC` is 1; `refused`, whether consent was refused, or
     is required and was not given.
     """
     if gpc or refused:
         message[MARK] = [reason for reason, holds in (("gpc", gpc), ("consent", refused)) if holds]
+        message["data"].pop("fpid", None)
 
 
 def _meaning(consent: Any) -> bool | None:
