@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from director.engine import docker as docker_module
 from director.engine.client import Connection
 from director.engine.docker import DockerEngine
 from director.engine.interface import Event, OwnContainer
@@ -181,6 +182,26 @@ async def test_a_taken_port_is_told_from_other_refusals(engine: Engine, runtime:
     with pytest.raises(DockerRefused, match="not found") as caught:
         await runtime.start("c1")
     assert (type(caught.value), caught.value.engine_status) == (DockerRefused, 404)
+
+
+async def test_a_container_that_exits_while_it_is_renamed_is_renamed_a_moment_later(
+    engine: Engine, runtime: DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rollback from a release that crashes just then must not fail over it; other refusals are told at once."""
+    monkeypatch.setattr(docker_module, "RENAME_PAUSES", (0.1, 0.1, 0.1))
+    engine.answers["POST containers/c1/rename"] = (500, {"message": "sandbox d43372bc not found"})
+    renaming = asyncio.create_task(runtime.rename("c1", "one"))
+    await asyncio.sleep(0.15)
+    engine.answers["POST containers/c1/rename"] = (204, {})
+    await renaming
+    engine.answers["POST containers/c1/rename"] = (500, {"message": "sandbox d43372bc not found"})
+    with pytest.raises(DockerRefused, match="sandbox"):
+        await runtime.rename("c1", "one")
+    engine.answers["POST containers/c1/rename"] = (409, {"message": "the name is in use"})
+    before = len(engine.asked)
+    with pytest.raises(DockerRefused, match="in use"):
+        await runtime.rename("c1", "one")
+    assert len(engine.asked) == before + 1
 
 
 async def test_a_director_in_a_container_tries_ports_by_a_container_in_the_hosts_network(

@@ -39,6 +39,9 @@ from director.engine.interface import (
 from director.engine.logs import read_output
 from director.errors import DockerRefused, PortTaken
 
+RENAME_PAUSES = (0.2, 0.5, 1.0)
+"""Seconds between attempts to rename a container that starts or exits: Docker cannot change its network then (500)."""
+
 _ACTIONS = (
     "die", "start", "stop", "kill", "oom", "destroy", "create", "rename", "health_status", "pause", "unpause",
 )  # fmt: skip
@@ -129,7 +132,15 @@ class DockerEngine:
                 raise
 
     async def rename(self, container: str, name: str) -> None:
-        await self._engine.call(f"containers/{container}/rename", "POST", params={"name": name})
+        for pause in (*RENAME_PAUSES, None):
+            try:
+                await self._engine.call(f"containers/{container}/rename", "POST", params={"name": name})
+            except DockerRefused as error:
+                if error.engine_status != 500 or pause is None:
+                    raise
+                await asyncio.sleep(pause)
+            else:
+                return
 
     async def set_restart_policy(self, container: str, *, on: bool) -> None:
         body = json.dumps({"RestartPolicy": {"Name": "unless-stopped" if on else "no"}})
