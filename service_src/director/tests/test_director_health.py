@@ -98,6 +98,7 @@ class Platform(StatusBoard):
     loaded = True
     status = "ok"
     reason = ""
+    crowded = ""
     refusal = ""
 
     def __init__(self, says: dict[str, Any] | None) -> None:
