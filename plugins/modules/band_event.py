@@ -8,7 +8,7 @@ module: band_event
 short_description: Prove with a real event that the platform works
 version_added: 0.1.0
 description:
-  - Sends an event to front as a phone somewhere would, finds it by its id among the director's newest events,
+  - Sends an event to front, as a visitor's phone would, finds it by its id among the director's newest events,
     and looks for the data of each enricher.
   - Sends another one after a while when data is missing, since a geo service fetches its database when it runs
     for the first time.

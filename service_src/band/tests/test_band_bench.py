@@ -142,7 +142,7 @@ async def test_a_wait_without_an_end_is_told():
         await bench.append(*numbered(1))
         async with asyncio.timeout(15):
             await begun.wait()
-        with pytest.raises(TimeoutError, match=r"still busy after .* s: shop \(1 in work\)"):
+        with pytest.raises(TimeoutError, match=r"still busy after .* s: shop \(1 in progress\)"):
             await bench.settled(timeout=0.2)
 
 

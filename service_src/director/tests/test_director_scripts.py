@@ -56,7 +56,7 @@ async def test_a_script_that_does_not_end_is_ended_and_told_of(redis: RedisWithU
         await scripts.look()
         assert (scripts.killed, scripts.reason) == (0, "")
         thread = spin(redis, "while true do end")
-        assert "the director ended it" in await until_told(scripts)
+        assert "the director killed it" in await until_told(scripts)
         assert scripts.killed == 1
         await asyncio.to_thread(thread.join, 5)
         assert await link.command("PING") == b"PONG"

@@ -74,7 +74,7 @@ async def test_a_full_redis_is_known_before_it_refuses(own_redis: Any) -> None:
     await watch.look()
     assert watch.full == ""
     watch.take(37_000_000)
-    assert "Redis fills up" in watch.full
+    assert "Redis is filling up" in watch.full
     await watch.look()
     assert watch.full == ""
     await link.command("CONFIG", "SET", "maxmemory", 0)

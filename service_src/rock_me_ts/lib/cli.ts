@@ -9,7 +9,9 @@ const CHECK_TIMEOUT = 3000;
 
 async function main(): Promise<number> {
   if (process.argv[2] !== "check") {
-    process.stderr.write("Usage: rockme check    asks the service of this folder how it is: its port, or Redis where it has none; 0 healthy, 1 not\n");
+    process.stderr.write(
+      "Usage: rockme check    checks the service of this folder on its port, or over Redis if it has none; exits with 0 if it is healthy, otherwise 1\n",
+    );
     return 2;
   }
   process.env.LOG_LEVEL = "fatal";

@@ -12,13 +12,13 @@
  *     └── RpcError
  *         ├── InvalidParams       the call's parameters do not fit the function
  *         ├── RpcTimeout          the peer did not answer before the deadline
- *         ├── RpcUnavailable      nobody listens under that name, or Redis stayed away until the deadline
+ *         ├── RpcUnavailable      nobody listens under that name, or Redis was unavailable until the deadline
  *         └── RpcRemoteError      the peer answered with a JSON-RPC error
  *
  * The message of each says what happened, why, and what to do next.
  */
 
-/** Root of the package's errors. */
+/** Base class of the package's errors. */
 export class BandError extends Error {
   constructor(message: string, options?: { cause?: unknown }) {
     super(message);
@@ -38,7 +38,7 @@ export const MAX_RETRY_SECONDS = 86_400;
 
 /** The delay of a `Retry`. */
 export interface RetryOptions {
-  /** The least number of seconds to wait, up to a day. Default: the listener's `backoff`. */
+  /** The minimum number of seconds to wait, up to a day. Default: the listener's `backoff`. */
   after?: number;
   cause?: unknown;
 }
@@ -48,7 +48,7 @@ export interface RetryOptions {
  * (`maxAttempts`); delay and count survive a restart. `throw new Retry({ after: 30 })`, or with a reason before the options: it
  * becomes the dead letter's if the last attempt ends in this way too.
  *
- * @throws RangeError where `after` is negative or more than a day
+ * @throws RangeError if `after` is negative or more than a day
  */
 export class Retry extends BandError {
   readonly after: number | undefined;
@@ -65,14 +65,14 @@ export class Retry extends BandError {
   }
 }
 
-/** A listener throws it to make the event a dead letter at once, with this reason. Of a batch, only what is rejected alone becomes one. */
+/** A listener throws it to make the event a dead letter at once, with this reason. Of a batch, only events that are rejected on their own become dead letters. */
 export class Reject extends BandError {
   constructor(reason = "", options?: { cause?: unknown }) {
     super(reason || "the listener rejected the event", options);
   }
 }
 
-/** Root of what goes wrong between a service and Redis. */
+/** Base class of errors between a service and Redis. */
 export class RedisError extends BandError {}
 
 /** There is no connection to Redis, or it did not answer in time. */
@@ -87,7 +87,7 @@ export class RedisReplyError extends RedisError {
   }
 }
 
-/** Root of what goes wrong with a call; `to` and `method` name the call. */
+/** Base class of errors of a call; `to` and `method` name the call. */
 export class RpcError extends BandError {
   readonly to: string;
   readonly method: string;
@@ -98,9 +98,9 @@ export class RpcError extends BandError {
   }
 }
 
-/** The call's parameters do not fit the function. Callers get code -32602 with this text, over HTTP 422 where a schema refused one, else 400. */
+/** The call's parameters do not fit the function. Callers get code -32602 with this text, over HTTP 422 if a schema refused one, else 400. */
 export class InvalidParams extends RpcError {
-  /** The parameter that was refused (`$.limit`), "" where none is named. */
+  /** The parameter that was refused (`$.limit`), "" if none is named. */
   readonly path: string;
   constructor(message: string, { path = "" }: { path?: string } = {}) {
     super(message);
@@ -111,7 +111,7 @@ export class InvalidParams extends RpcError {
 /** The peer did not answer before the deadline. */
 export class RpcTimeout extends RpcError {}
 
-/** Nobody listens under that name, or Redis stayed away until the deadline. */
+/** Nobody listens under that name, or Redis was unavailable until the deadline. */
 export class RpcUnavailable extends RpcError {}
 
 /** The peer answered with a JSON-RPC error: its `code` and `data`; `remoteMessage` is its text without the detail. */

@@ -1,4 +1,4 @@
-/** The new face: the functions with which a service is written. Nothing happens at import. */
+/** The new API: the functions with which a service is written. Nothing happens at import. */
 
 import { RegistrationError } from "./errors";
 import { configureLogs, knowSecrets, logger as pinoLogger } from "./service/logs";
@@ -10,7 +10,7 @@ import type { Expose, HealthFacts, OutputOf, Rpc, ServiceLogger, ServiceRedis, S
 
 export { blocking } from "./service/jobs";
 
-/** Milliseconds after the stop in which the process may end by itself. */
+/** Milliseconds after the stop in which the process may exit by itself. */
 const EXIT_AFTER = 500;
 
 export const expose: Expose = service.expose;
@@ -23,17 +23,17 @@ export const redis: ServiceRedis = {
   },
 };
 
-/** Records a function that ends before the service can be called: what it needs in order to answer rightly is loaded there. */
+/** Registers a function that completes before the service can be called: load there what its answers depend on. */
 export function setup(func: (context: WorkContext) => unknown): void {
   record(service.registry.setups, func);
 }
 
-/** Records a function that runs beside the service, until its signal is aborted. */
+/** Registers a function that runs in the background, until its signal is aborted. */
 export function worker(func: (context: WorkContext) => unknown): void {
   record(service.registry.workers, func);
 }
 
-/** Records a function that runs when the service stops. */
+/** Registers a function that runs when the service stops. */
 export function cleanup(func: (context: WorkContext) => unknown): void {
   record(service.registry.cleanups, func);
 }
@@ -43,13 +43,13 @@ function record(list: Work[], func: Work): void {
   list.push(func);
 }
 
-/** Records a function that runs by the clock: `crontab("*\/5 * * * *", tidy)`. */
+/** Registers a function that runs on a schedule: `crontab("*\/5 * * * *", tidy)`. */
 export function crontab(pattern: string, func: (context: WorkContext) => unknown): void {
   if (typeof func !== "function") throw new RegistrationError(`crontab "${pattern}": the last argument is not a function`);
   service.registry.crontabs.push({ pattern, func });
 }
 
-/** Records a function that tells how one part of the service is. */
+/** Registers a health check of one part of the service. */
 export function health(name: string, func: () => HealthFacts | Promise<HealthFacts>): void {
   if (typeof func !== "function") throw new RegistrationError(`health "${name}": the last argument is not a function`);
   service.registry.healthChecks.push({ name, func });
@@ -70,7 +70,7 @@ export function settings<T = Record<string, any>>(): T {
   return own().settings as T;
 }
 
-/** Returns the settings as a schema reads them. Throws SettingsError with all problems at once. */
+/** Returns the settings, validated by a schema. Throws SettingsError with all problems at once. */
 export function loadSettings<S extends StandardSchema>(schema: S): OutputOf<S> {
   return checkSettings(schema, own().settings);
 }
@@ -82,7 +82,7 @@ export function environment(): EnvName {
 
 /**
  * Runs the service until SIGTERM, SIGINT or `stop`: settings, setup, port, Redis, listener, workers. Resolves when it has
- * stopped. Where the settings cannot be used it rejects with a SettingsError, whose text says what to do.
+ * stopped. If the settings are invalid, it rejects with a SettingsError, whose text says what to do.
  */
 export async function start(given: Record<string, unknown> = {}): Promise<void> {
   const { env, settings: found } = own();

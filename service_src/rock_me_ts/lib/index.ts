@@ -1,4 +1,4 @@
-/** Services of Rockstat Band in TypeScript: the new face, and the old classes of rock-me-ts over the same engine. */
+/** Services of Rockstat Band in TypeScript: the new API, and the classes of the original rock-me-ts on the same engine. */
 
 export { RPCAdapterRedis, RPCAgnostic } from "./compat/agnostic";
 export { AppConfig } from "./compat/app_config";

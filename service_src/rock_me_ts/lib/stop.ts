@@ -1,4 +1,4 @@
-/** A stop that many wait for: no wait outlives its end, as reactions on one long-lived promise would. */
+/** A stop signal that many wait for, without the callbacks that pile up on one long-lived promise. */
 export class Stop {
   private readonly waiters = new Set<() => void>();
   readonly controller = new AbortController();

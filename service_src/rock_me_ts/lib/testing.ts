@@ -1,5 +1,5 @@
 /**
- * For tests of services: call a method, deliver events, stand in for a peer, read the logs. No Redis, no network: the bus and the
+ * Tools for tests of services: call a method, deliver events, stand in for a peer, read the logs. No Redis, no network: the bus and the
  * stream of events are in this process, and a listener runs the same code as on a real Redis: it acknowledges, retries, rejects,
  * makes dead letters and replays them. It works under node:test, vitest and jest.
  */
@@ -56,9 +56,9 @@ export interface DeadLetter {
 export interface Bench extends AsyncDisposal {
   /** Calls a method as another service would. Rejects with what the caller would get. */
   call<T = any>(method: string, params?: Params): Promise<T>;
-  /** Gives an event to the enricher as front would; null when it wants no such event. */
+  /** Gives an event to the enricher as front would; null if its keys do not match. */
   enrich(event: BandEvent): Promise<any>;
-  /** Calls the listener's function with events: one a call, or all as one batch. Rejects with what it throws. */
+  /** Calls the listener's function with events: one per call, or all as one batch. Rejects with what it throws. */
   listen(...events: BandEvent[]): Promise<void>;
   /** Appends events to the stream, as front does with accepted ones; the listener consumes them. Resolves with their ids. */
   append(...events: BandEvent[]): Promise<string[]>;
@@ -154,13 +154,13 @@ export async function running(handlers?: string | (() => unknown), given: Record
   return Object.defineProperty(bench, Symbol.asyncDispose, { value: stop }) as Bench;
 }
 
-/** The lines of the log while they are collected: until `stop`, or the end of the block of `using`. */
+/** The collected log entries: until `stop`, or the end of the block of `using`. */
 export interface CapturedLogs extends Disposal {
   readonly lines: Record<string, any>[];
   stop(): void;
 }
 
-/** Collects the lines of the log, from the level `debug` on, instead of printing them. */
+/** Collects log entries, from the level `debug` on, instead of printing them. */
 export function captureLogs(): CapturedLogs {
   const lines: Record<string, any>[] = [];
   const unhear = hearLogs((line) => lines.push(line));
@@ -183,7 +183,7 @@ async function workOf({ listeners, link }: Service): Promise<string> {
     const group = groups.find((one) => one.get("name") === listener.name);
     const unread = group?.get("last-delivered-id") !== newest;
     const pending = group?.get("pending") - listener.delayed;
-    if (unread || pending || listener.due) return `${listener.name} (${pending} in work${unread ? ", more to read" : ""}${listener.due ? ", due" : ""})`;
+    if (unread || pending || listener.due) return `${listener.name} (${pending} in progress${unread ? ", more to read" : ""}${listener.due ? ", due" : ""})`;
   }
   return "";
 }

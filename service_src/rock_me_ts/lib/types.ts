@@ -1,4 +1,4 @@
-/** The types of the new face. They name no type of another package, so that a service compiles against them through a link. */
+/** The types of the new API. They name no type of another package, so that a service compiles against them through a link. */
 
 import type { RpcRemoteError } from "./errors";
 
@@ -24,16 +24,16 @@ export interface SchemaIssue {
   readonly path?: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }> | undefined;
 }
 
-/** What a schema makes of a value that fits. */
+/** The output type of a schema. */
 export type OutputOf<S extends StandardSchema> = NonNullable<S["~standard"]["types"]>["output"];
 
-/** What the client sent, with what each enricher added under its own name. */
+/** What the client sent, and what each enricher added under its own name. */
 export interface EventData {
   page?: { url?: string; ref?: string; title?: string; [field: string]: any };
   [field: string]: any;
 }
 
-/** An event as front hands it to handlers and listeners. */
+/** An event as front passes it to handlers and listeners. */
 export interface BandEvent<Data = EventData> {
   key: string;
   channel: string;
@@ -50,7 +50,7 @@ export interface BandEvent<Data = EventData> {
   [field: string]: any;
 }
 
-/** The type at a dotted path of an event; `any` where the path is not known. */
+/** The type at a dotted path of an event; `any` if the path is unknown. */
 export type AtPath<Path extends string, Root = BandEvent> = Path extends `${infer Head}.${infer Rest}`
   ? Head extends keyof Root
     ? AtPath<Rest, NonNullable<Root[Head]>>
@@ -59,18 +59,18 @@ export type AtPath<Path extends string, Root = BandEvent> = Path extends `${infe
     ? Root[Path]
     : any;
 
-/** What an enricher with these `props` is given; front leaves out what an event does not have. */
+/** The parameters of an enricher with these `props`; front leaves out what an event does not have. */
 export type PropsOf<P> = { [Name in keyof P]?: P[Name] extends string ? AtPath<P[Name]> : any } & { key?: string };
 
 export interface CallContext {
   /** Aborted when the service stops before the function returned. */
   signal: AbortSignal;
-  /** Who calls, "" where it is not said. */
+  /** The caller's name, "" if the call does not name it. */
   from: string;
 }
 
 export interface ListenContext {
-  /** Aborted when the service stops before the function returned, or its `timeout` is over: what it was given is given again. */
+  /** Aborted when the service stops before the function returned, or its `timeout` is over: the events are then delivered again. */
   signal: AbortSignal;
 }
 
@@ -91,34 +91,34 @@ export interface HandlerOptions extends MethodOptions {
 }
 
 export interface EnricherOptions<P> extends MethodOptions {
-  /** Dotted prefixes of the keys of events that it wants (`in.gen.track`; `*` for all). */
+  /** Dotted prefixes of the keys of the events to enrich (`in.gen.track`; `*` for all). */
   keys: string[];
   /** Parameter name → dotted path in the event. */
   props?: P;
   alias?: string;
-  /** Seconds that front may keep an answer and give it to other events with the same `props`. */
+  /** Seconds for which front may reuse an answer for other events with the same `props`. */
   cache?: number;
-  /** Returns which data answers are made of now; when it changes, front forgets what it kept. */
+  /** Returns the version of the data in use; when it changes, front drops the cached answers. */
   cacheVersion?: () => string;
 }
 
 export interface ListenerOptions extends MethodOptions {
-  /** The method's name; default: the group's, else the function's, else `broadcast`. */
+  /** The method's name. Default: the group's, else the function's, else `broadcast`. */
   name?: string;
   /**
    * With it a service can have several listeners: this one consumes as the group `<service>.<group>`, and one that hangs
-   * delays no other. Left out: the group of the service's name.
+   * delays no other. Default: a group with the service's name.
    */
   group?: string;
-  /** Dotted prefixes of the keys of events that it wants (`in.gen.track`); others are acknowledged without a call. Left out: all. */
+  /** Dotted prefixes of the keys of the events to deliver (`in.gen.track`); others are acknowledged without a call. Default: all. */
   keys?: string[];
   /** Reads each event's `data`, and types it. An event with other data becomes a dead letter. The director's `/asyncapi.json` shows it. */
   data?: StandardSchema;
-  /** 0: one event a call. N: a list of at most N events. */
+  /** 0: one event per call. N: a list of at most N events. */
   batch?: number;
   /** Seconds to wait for a batch to fill after its first event. */
   linger?: number;
-  /** After so many failures (10) an event becomes a dead letter. */
+  /** After this many failures (10) an event becomes a dead letter. */
   maxAttempts?: number;
   /** Seconds before the second attempt (0.5), doubled before each further one, with jitter. */
   backoff?: number;
@@ -128,24 +128,24 @@ export interface ListenerOptions extends MethodOptions {
   timeout?: number;
   /**
    * Where a new listener starts: `now`, `beginning` (the oldest event in the stream), a time (Date, ISO 8601, seconds or milliseconds
-   * since 1970) or an entry's id. One that has run before goes on where it was.
+   * since 1970) or an entry's id. One that has run before continues where it was.
    */
   start?: "now" | "beginning" | Date | number | (string & {});
   /**
-   * A batch with so many bytes of JSON (4,000,000) is delivered without waiting for more events. 0: only the number counts.
+   * A batch with this many bytes of JSON (4,000,000) is delivered without waiting for more events. 0: only the number counts.
    * Memory may hold `inFlight` + 1 batches, each as JSON and parsed.
    */
   batchBytes?: number;
-  /** So many batches may be in work at once. */
+  /** How many batches may be processed at once. */
   inFlight?: number;
-  /** false: it takes no personal data. true: it does, and gets no event whose sender objected. Left out: it gets all. */
+  /** false: it gets no personal data. true: it gets personal data, but no event of a visitor who objected. Default: it gets everything. */
   personal?: boolean;
 }
 
 export type Method<P = any> = (params: P, context: CallContext) => unknown;
 
 export interface Expose {
-  /** Offers a function over RPC and on the service's own port; `params` checks what it is given, and types it. */
+  /** Offers a function over RPC and on the service's own port; `params` validates the parameters, and types them. */
   <S extends StandardSchema>(name: string, options: MethodOptions & { params: S }, func: Method<OutputOf<S>>): void;
   (name: string, options: MethodOptions, func: Method): void;
   (name: string, func: Method): void;
@@ -158,7 +158,7 @@ export interface Expose {
   };
   /** Adds data to events: the answer is stored as `data.<service>`. */
   enricher: <V extends string, P extends Record<string, V>>(options: EnricherOptions<P>, func: Method<PropsOf<P>>) => void;
-  /** Takes events away. Returning acknowledges what was given; throwing has it delivered again: see also Retry and Reject. */
+  /** Consumes events. Returning acknowledges them; throwing has them delivered again: see also Retry and Reject. */
   listener: {
     <S extends StandardSchema>(
       options: ListenerOptions & { data: S; batch: number },
@@ -180,7 +180,7 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
-/** What came back from several services; `missing`: who did not answer. */
+/** The answers of several services; `missing` lists those that did not answer. */
 export interface Gathered {
   results: Record<string, any>;
   errors: Record<string, RpcRemoteError>;
@@ -190,11 +190,11 @@ export interface Gathered {
 export interface Rpc {
   /** Calls a method of a service. Rejects with RpcRemoteError, RpcTimeout or RpcUnavailable. */
   call<T = any>(to: string, method: string, params?: Params | null, options?: CallOptions): Promise<T>;
-  /** Tells a service something; nobody answers. */
+  /** Calls a method of a service without waiting for an answer. */
   notify(to: string, method: string, params?: Params | null): void;
-  /** Calls a method of a service of ours once for each of `items`, all in one message. */
+  /** Calls a method once for each of `items`, all in one message; the service must run on this framework. */
   callMany<T = any>(to: string, method: string, items: readonly Params[], options?: CallOptions): Promise<(T | RpcRemoteError)[]>;
-  /** Asks several services the same, and gathers the answers of those in `expect`; does not reject when some stay silent. */
+  /** Calls the same method of several services, and gathers the answers of those in `expect`; does not reject if some do not answer. */
   gather(channel: string, method: string, params: Params, options: { expect: readonly string[]; timeout?: number }): Promise<Gathered>;
   /** Returns a service as an object whose methods are calls: `rpc.service<Geo>("mmgeo").get({ip})`. */
   service<T extends object = Record<string, (params?: Params, options?: CallOptions) => Promise<any>>>(name: string): T;
@@ -213,7 +213,7 @@ export interface WorkContext {
   signal: AbortSignal;
 }
 
-/** Lines of the log: `(text)` or `(values, text)`. */
+/** A logger: each method takes `(text)` or `(values, text)`. */
 export interface ServiceLogger {
   trace(values: unknown, text?: string, ...rest: unknown[]): void;
   debug(values: unknown, text?: string, ...rest: unknown[]): void;
@@ -224,24 +224,24 @@ export interface ServiceLogger {
 }
 
 export interface ServiceRedis {
-  /** Sends one command over the service's connection; rejects while Redis is away. */
+  /** Sends one command over the service's connection; rejects while Redis is unavailable. */
   command(...parts: (string | number)[]): Promise<any>;
   readonly connected: boolean;
 }
 
-/** What the framework itself reads of a service's settings; all else of `settings()` is the service's own. */
+/** The settings that the framework itself reads; all others in `settings()` are the service's own. */
 export interface ServiceConfig {
   name: string;
   host: string;
   port: number;
   redisDsn: string;
-  /** Listeners take what is published on the channel `broadcast`, at most once, not the durable stream. */
+  /** Listeners get what is published on the channel `broadcast`, at most once, instead of the durable stream. */
   listenAll: boolean;
   listenEnrich: boolean;
   logLevel: string;
   jsonLogs: boolean;
   eventsFrom: string;
-  /** Milliseconds from the signal to the end. */
+  /** Milliseconds from the signal to the exit. */
   stopTimeout: number;
   deadLettersMax: number;
   deadLettersMaxMb: number;

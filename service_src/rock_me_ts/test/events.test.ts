@@ -293,7 +293,7 @@ test("listeners that would share a group are refused, and names that cannot be o
     expose.listener({ group: "a", name: "take" }, () => {});
     expose.listener({ group: "b", name: "take" }, () => {});
   });
-  await assert.rejects(hidden, /"take" is a listener already/);
+  await assert.rejects(hidden, /"take" is already a listener/);
 });
 
 test("a replay of several listeners' dead letters gives the oldest that were asked for, and no others", async () => {

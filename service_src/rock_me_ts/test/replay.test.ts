@@ -282,7 +282,7 @@ test("what cannot be replayed is told", async () => {
     [{ start: "now" }, /nothing between/],
     [{ start: "3000-0", end: "2000-0" }, /nothing between/],
     [{ start: "9000-0" }, /events up to 3000-0 were delivered/],
-    [{ start: "beginning", key: 5 }, /key: it is a text/],
+    [{ start: "beginning", key: 5 }, /key must be a string/],
     [{ resume: true }, /no stopped replay/],
     [{ resume: "maybe" }, /true or false/],
     [{ group: "crm" }, /no listener of the group "crm"; it has listen/],

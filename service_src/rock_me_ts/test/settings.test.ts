@@ -46,7 +46,7 @@ test("errors name the file and the line, and quote nothing of it", () => {
   write({ "config/a.yml": "x: 1\ny: <%= nothing.at.all %>\n" });
   assert.throws(() => readFiles(folder, {}), /config\/a\.yml, line 2: not a valid template: nothing is not defined/);
   write({ "config/a.yml": 'greeting: "Hello {{name}}"\n', "config.yaml": "x: 1\nport: {{PORT}}\n" });
-  assert.throws(() => readFiles(folder, {}), /config\.yaml, line 2: this is a template of Jinja/);
+  assert.throws(() => readFiles(folder, {}), /config\.yaml, line 2: this is a Jinja template/);
   write({ "config.yaml": "x: 1\n" });
   assert.equal(readFiles(folder, {}).greeting, "Hello {{name}}");
   write({ "config/a.yml": "- 1\n" });

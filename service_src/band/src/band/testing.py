@@ -184,7 +184,7 @@ class Bench:
             if group[b"name"] == name.encode():
                 unread, pending = group[b"last-delivered-id"] != newest, group[b"pending"] - listener.delayed
                 if unread or pending or listener.due:
-                    yield f"{name} ({pending} in work{', more to read' if unread else ''}{', due' * listener.due})"
+                    yield f"{name} ({pending} in progress{', more to read' if unread else ''}{', due' * listener.due})"
 
     async def dead_letters(self) -> list[dict[str, Any]]:
         """Return the service's dead letters, oldest first: ``event``, ``reason``, ``stream_id`` and more."""

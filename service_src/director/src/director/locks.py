@@ -1,4 +1,4 @@
-"""One lock per service: its requests are served one after another, and the reconciler waits."""
+"""One lock per service: its requests are processed one after another, and the reconciler waits."""
 
 from __future__ import annotations
 

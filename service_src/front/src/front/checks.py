@@ -28,7 +28,7 @@ def _enrichers(app: Front) -> dict[str, Any]:
     absent, table = sorted(app.circuit_breaker.absent), app.registrations.table
     if absent:
         reason = f"no answer from {', '.join(absent)}: events continue without their data"
-        hint = "check that the service runs, and its log (the director's /logs/NAME); front tries it again by itself"
+        hint = "check that the service runs, and its log (the director's /logs/NAME); front retries by itself"
         return {"status": "degraded", "reason": reason, "hint": hint, "absent": absent}
     facts = {"status": "ok", "registered": sorted(table.enrichers)}
     rare = {"told_apart": table.plan.told_apart, "dropped_from_clients": sorted(table.plan.dropped)}

@@ -85,11 +85,11 @@ def _check_in_child(path: Path, kind: str) -> None:
     done = _run(*_COMMAND, str(path), kind)
     if done is None:
         why = "the service stops" if _stopping.is_set() else f"its records could not be read within {_SECONDS:g} s"
-        raise NotChecked(f"{path.name} is not checked yet: {why}; tried again later")
+        raise NotChecked(f"{path.name} is not checked yet: {why}; it is retried later")
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
         if -done.returncode not in _FAULTS:
-            raise NotChecked(f"{path.name} is not checked yet: {name} ended the check; tried again later")
+            raise NotChecked(f"{path.name} is not checked yet: {name} ended the check; it is retried later")
         raise BadData(f"damaged: reading it killed a process with {name}")
     if done.returncode:
         raise BadData(done.stdout.strip() or f"its records could not be read: {done.stderr.strip()[-200:]}")

@@ -4,7 +4,7 @@ import type { LogFn, LoggerConfig, LoggerType, PinoConfig } from "./types";
 
 type PinoLogger = pino.Logger;
 
-/** pino as the original has it: `(text, …args)` or `(object, text?, …args)`; an Error among the arguments is kept under `err`. */
+/** pino with the original's signatures: `(text, …args)` or `(object, text?, …args)`; an Error among the arguments is kept under `err`. */
 export class Logger implements LoggerType {
   readonly logger: any;
   readonly trace: LogFn;

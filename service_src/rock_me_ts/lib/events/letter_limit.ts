@@ -1,4 +1,4 @@
-/** The bounds of a service's dead letters: a stream that nobody looks at must not fill Redis. */
+/** The limits of a service's dead letters: a stream that nobody looks at must not fill Redis. */
 
 import { RedisReplyError } from "../errors";
 import type { RedisLink } from "../redis/link";
@@ -97,7 +97,7 @@ export class LetterLimit {
     if (!this.count && !this.dropped) return null;
     const bound = `${this.maxEntries} letters or ${this.maxBytes >> 20} MB`;
     const facts = { count: this.count, hint: "check their reasons, then replay or delete them" };
-    if (this.dropped) return { ...facts, status: "degraded", reason: `${this.dropped} of the oldest were dropped (bound: ${bound})` };
+    if (this.dropped) return { ...facts, status: "degraded", reason: `${this.dropped} of the oldest were dropped (limit: ${bound})` };
     if (this.count >= ALARM_SHARE * this.maxEntries || this.bytes >= ALARM_SHARE * this.maxBytes) {
       return { ...facts, status: "degraded", reason: `there are ${this.count} dead letters; beyond ${bound} the oldest are dropped` };
     }

@@ -1,4 +1,4 @@
-/** Streams of events, read a page at a time: their entries may be large, so that a number alone is no bound. */
+/** Streams of events, read a page at a time: their entries may be large, so a number of entries alone is no limit. */
 
 import type { RedisLink } from "../redis/link";
 import { fieldsOf, readObject } from "./group";

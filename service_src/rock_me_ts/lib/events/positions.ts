@@ -1,4 +1,4 @@
-/** Places in the stream of events, as people name them: an end of it, a time, or the id of an entry. */
+/** Positions in the stream of events, as people write them: an end of it, a time, or the id of an entry. */
 
 const LAST = 2n ** 64n - 1n;
 const ID = /^[0-9]{1,20}-[0-9]{1,20}$/;

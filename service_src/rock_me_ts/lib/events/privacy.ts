@@ -1,4 +1,4 @@
-/** What a listener is given: events of its keys; of a person everything, nothing that names one, or nothing of those who objected. */
+/** What a listener gets: events of its keys, with personal data, without it, or without events of visitors who objected. */
 
 const OF_EVENT = new Set(["uid", "td"]);
 /** `alias`, `context` and `user` are how libraries of other products name a visitor and a device. */

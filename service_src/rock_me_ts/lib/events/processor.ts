@@ -1,4 +1,4 @@
-/** What is done with a batch of events: the listener's function, again after a failure, then the acknowledgement. */
+/** The processing of a batch of events: call the listener's function, retry after a failure, acknowledge. */
 
 import { Backoff } from "../backoff";
 import { ROLE_LISTENER } from "../constants";

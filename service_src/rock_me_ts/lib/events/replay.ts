@@ -110,7 +110,7 @@ export class EventReplay {
     }
     const again = isSet(resume, "resume");
     if (!again && (start === "" || start === null)) return shown(await this.read());
-    if (typeof key !== "string") throw new InvalidParams("key: it is a text, the key of events or the beginning of one at a dot");
+    if (typeof key !== "string") throw new InvalidParams("key must be a string: an event's key, or the beginning of one at a dot");
     if (!(await this.lock.take())) return this.refusal();
     try {
       const last = await this.read();
@@ -356,5 +356,5 @@ function isSet(value: unknown, name: string): boolean {
   const word = String(value).toLowerCase();
   if (["true", "1"].includes(word)) return true;
   if (["false", "0"].includes(word)) return false;
-  throw new InvalidParams(`${name}: it is true or false`);
+  throw new InvalidParams(`${name} must be true or false`);
 }

@@ -33,7 +33,7 @@ export function parseAddress(dsn: string): RedisAddress {
     found.username = decodeURIComponent(url.username);
     found.password = decodeURIComponent(url.password);
   } catch {
-    throw refuse("the user or the password is not percent-encoded rightly");
+    throw refuse("the user or the password is not percent-encoded correctly");
   }
   const db = kind === "unix" ? (url.searchParams.get("db") ?? "0") : url.pathname.replace(/^\/+|\/+$/g, "") || url.searchParams.get("db") || "0";
   if (!/^[0-9]{1,5}$/.test(db)) throw refuse("the database after the / is not a number");

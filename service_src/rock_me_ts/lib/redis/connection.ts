@@ -1,4 +1,4 @@
-/** One connection to Redis: commands out, replies and pushes in; what is asked for in one turn of the loop leaves in one write. */
+/** One connection to Redis: commands out, replies and pushes in; all commands of one turn of the event loop leave in one write. */
 
 import * as net from "node:net";
 import * as tls from "node:tls";

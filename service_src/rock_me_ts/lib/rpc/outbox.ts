@@ -1,4 +1,4 @@
-/** What leaves in one turn of the loop for one peer leaves as one message: a JSON-RPC batch. */
+/** All messages to one peer in one turn of the event loop are sent as one: a JSON-RPC batch. */
 
 import type { RedisLink } from "../redis/link";
 

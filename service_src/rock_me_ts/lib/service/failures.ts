@@ -1,4 +1,4 @@
-/** Which of a service's own functions keep failing: counted, remembered with the last error, and told in its health. */
+/** Which of a service's own functions keep failing: counted, and reported in its health with the last error. */
 
 import type { HealthFacts } from "../types";
 import { describeThrown } from "./logs";

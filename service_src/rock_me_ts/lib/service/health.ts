@@ -1,4 +1,4 @@
-/** How a service is: its own checks, and the connection to Redis. */
+/** The health of a service: its own checks, and the connection to Redis. */
 
 import type { RedisLink } from "../redis/link";
 import type { HealthFacts, HealthReport, HealthStatus } from "../types";

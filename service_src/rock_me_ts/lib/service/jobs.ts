@@ -1,4 +1,4 @@
-/** Functions by the clock, and work that would hold up the loop. */
+/** Scheduled functions, and work that would block the event loop. */
 
 import { Worker } from "node:worker_threads";
 import { describe, logger } from "./logs";
@@ -27,7 +27,7 @@ export function startCrontabs(registry: Registry, metrics: Metrics, signal: Abor
 }
 
 /**
- * Returns a function that runs the default export of `file` in a thread of its own, so that it does not hold up the loop.
+ * Returns a function that runs the default export of `file` in a thread of its own, so that it does not block the event loop.
  * Calls are answered in their order; an exception in the thread rejects the call.
  */
 export function blocking<Arg = any, Result = any>(file: string): (arg: Arg) => Promise<Result> {

@@ -1,4 +1,4 @@
-/** What a service counts of itself, in the text format of Prometheus. A call costs a look-up; the text is made when it is asked for. */
+/** The metrics of a service, in Prometheus' text format. A call costs one look-up; the text is written for each scrape. */
 
 import { Failures } from "./failures";
 
@@ -72,7 +72,7 @@ export class Metrics {
     family("band_calls_total", "counter", "Calls by method and outcome.", calls);
     const errors = [...this.failures.counts.values()].map(({ kind, name, count }) => ["", { kind, name }, count] as [string, Labels, number]);
     family("band_handler_errors_total", "counter", "Exceptions of the service's own functions.", errors);
-    family("band_call_seconds", "histogram", "Time of a call, by method.", [...this.latency].flatMap(histogram));
+    family("band_call_seconds", "histogram", "Duration of calls by method.", [...this.latency].flatMap(histogram));
     for (const [name, { value, text }] of this.counters) family(`band_${name}_total`, "counter", text, [["", {}, value]]);
     for (const [name, { type, text, read }] of this.shown) {
       const found = read();

@@ -147,7 +147,7 @@ function json(description: string, schema: JsonSchema): JsonSchema {
 
 const HEALTH = {
   get: {
-    summary: "How the service is.",
+    summary: "Health of the service.",
     operationId: "health",
     responses: Object.fromEntries(
       Object.entries({ 200: "it works, or is degraded", 503: "it is failing" }).map(([status, text]) => [

@@ -1,4 +1,4 @@
-/** What a service offers: the functions recorded by `expose`, `setup`, `worker`, `cleanup`, `health` and `crontab`. */
+/** What a service offers: the functions registered by `expose`, `setup`, `worker`, `cleanup`, `health` and `crontab`. */
 
 import { BATCH_BYTES, METHOD, ROLE_ENRICHER, ROLE_HANDLER, ROLE_LISTENER } from "../constants";
 import { InvalidParams, RegistrationError } from "../errors";
@@ -186,7 +186,7 @@ export function makeExpose(registry: Registry): Expose {
     }
     const other = registry.methods.get(String(named[0]));
     if (other?.role === ROLE_LISTENER && other.group !== group) {
-      throw new RegistrationError(`"${other.name}" is a listener already, of another group; give each listener its own \`name\``);
+      throw new RegistrationError(`"${other.name}" is already a listener of another group; give each listener its own \`name\``);
     }
     const exposed = record(named, ROLE_LISTENER, "broadcast", ({ personal }: ListenerOptions) => ({ personal }));
     const { batch = 0, batchBytes = BATCH_BYTES, linger = 0, inFlight = 1, personal, data } = options;

@@ -90,7 +90,7 @@ function readFile(path: string, shown: string, names: Mapping): Mapping {
   // Only where Python services have theirs: files of originals in config/ may hold templates of another kind.
   const jinja = text.split("\n").findIndex((line) => !line.trimStart().startsWith("#") && /\{\{|\{%/.test(line));
   if (jinja >= 0 && !shown.includes("/")) {
-    throw new SettingsError(`${shown}, line ${jinja + 1}: this is a template of Jinja, as Python services have it; write <%= env.PORT %> for {{PORT}}`);
+    throw new SettingsError(`${shown}, line ${jinja + 1}: this is a Jinja template, as in Python services; write <%= env.PORT %> for {{PORT}}`);
   }
   const yaml = loadYaml(render(text, shown, names), shown);
   return yaml.reduce((merged, document) => merge(merged, document), {});

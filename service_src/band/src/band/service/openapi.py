@@ -222,4 +222,4 @@ def _json(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 def _health() -> dict[str, Any]:
     schema = {"type": "object", "properties": {"status": {"enum": ["ok", "degraded", "failing"]}}}
     answers = {"200": _json("it works, or is degraded", schema), "503": _json("it is failing", schema)}
-    return {"get": {"summary": "How the service is.", "operationId": "health", "responses": answers}}
+    return {"get": {"summary": "Health of the service.", "operationId": "health", "responses": answers}}

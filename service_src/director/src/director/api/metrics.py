@@ -109,7 +109,7 @@ class Metrics:
         yield info
         for name, up in {"docker": not board.snapshot.error, "redis": board.redis.status == "ok"}.items():
             yield GaugeMetricFamily(f"band_{name}_up", f"1 while the director can reach {name}.", value=float(up))
-        killed = "Scripts that kept Redis busy and were ended by the director."
+        killed = "Scripts that kept Redis busy and were killed by the director."
         yield CounterMetricFamily("band_redis_scripts_killed", killed, value=board.scripts.killed)
 
     def _of_services(self, rows: Iterable[ServiceRow]) -> Iterator[Metric]:

@@ -1,4 +1,4 @@
-"""Where a director with a token lets browsers in: the token once, then a session cookie. Guesses are slowed down."""
+"""The login of the dashboard: exchange the token for a session cookie. Guesses are slowed down."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ DOCS = (
     ("privacy.md", "IP addresses, consent, retention"),
     ("threat-model.md", "who can reach what"),
 )
-"""The pages of the documentation that an operator needs first; a test sees to it that they are there."""
+"""The pages of the documentation that an operator needs first; a test checks that they exist."""
 
 
 class Pages:
@@ -135,7 +135,7 @@ class Pages:
         )
 
     async def trace(self, request: web.Request) -> web.Response:
-        """`/dashboard/trace/<id>`: the road of one event."""
+        """`/dashboard/trace/<id>`: the path of one event."""
         number = request.match_info["id"]
         found = msgspec.to_builtins(await self._api.events.trace(checked(TraceParams, id=number)))
         return self._renderer.page(request, "trace.html", id=number, **timeline.timeline(found))

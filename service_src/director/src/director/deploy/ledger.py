@@ -60,7 +60,7 @@ class Ledger:
         self.registrations.note(name, started.status, time.time())
         self.crashes.forget_output(name)
         if before.crash is not None and self.crashes.of(name).crash is None:
-            reason = "was started and answers again"
+            reason = "was started and responds again"
             logger.info("service_recovered", service=name, reason=reason)
             self.webhook.tell("service_recovered", name, reason=reason)
 

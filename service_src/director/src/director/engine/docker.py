@@ -223,7 +223,7 @@ class DockerEngine:
             await self.ensure_network(network)
         elif await self._engine.call(f"networks/{network}", missing_ok=True) is None:
             message = f"network {network[:12]} is gone, and only its id is known"
-            raise DockerRefused(message, "make the container anew, in a network named by its name", engine_status=404)
+            raise DockerRefused(message, "recreate the container, in a network that exists", engine_status=404)
         body = json.dumps({"Container": container, "EndpointConfig": {"Aliases": [alias]}})
         await self._engine.call(f"networks/{network}/connect", "POST", data=body)
 

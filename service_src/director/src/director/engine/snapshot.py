@@ -131,7 +131,7 @@ def between(
 
 def _about(was: Container | None, item: Container, how: Callable[[str], str]) -> Iterator[ContainerChange]:
     if was is not None and was.state == item.state == "running" and was.started_at != item.started_at:
-        ended = how(item.service) or "ended by itself"
+        ended = how(item.service) or "exited on its own"
         yield ContainerChange(item.service, item.id, f"container {item.short_id} {ended}; Docker started it again")
     if was is None or (was.state, was.started_at) != (item.state, item.started_at):
         text = _state(item)

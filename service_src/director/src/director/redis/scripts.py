@@ -57,11 +57,11 @@ class Scripts:
         self._found_at = time.monotonic()
         if said == "OK":
             self.killed += 1
-            self._reason = f"a script kept Redis busy, and the director ended it; {_WHO}"
+            self._reason = f"a script kept Redis busy, and the director killed it; {_WHO}"
             logger.error("redis_script_killed", killed=self.killed)
             return
         todo = _ADVICE.get(said.partition(" ")[0], "`docker exec redis redis-admin SCRIPT KILL` may end it")
-        self._reason = f"a script keeps Redis busy, and the director cannot end it ({said}): {todo}; {_WHO}"
+        self._reason = f"a script keeps Redis busy, and the director cannot kill it ({said}): {todo}; {_WHO}"
         logger.error("redis_script_not_killed", reason=said)
 
     async def _ask_kill(self) -> str:

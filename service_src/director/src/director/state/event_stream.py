@@ -1,4 +1,4 @@
-"""The stream of events: the newest of them, and one event with what each group of listeners made of it."""
+"""The stream of events: the newest of them, and the state of one event in each consumer group."""
 
 from __future__ import annotations
 

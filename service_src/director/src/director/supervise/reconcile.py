@@ -143,9 +143,9 @@ def _service(world: World, name: str, wanted: DesiredService | None, containers:
         yield from _unknown(name, containers)
     elif wanted.state == "removed":
         for item in containers:
-            yield Action("remove", name, item.id, "is to be removed")
+            yield Action("remove", name, item.id, "should be removed")
         if not containers:
-            yield Action("forget", name, reason="is removed")
+            yield Action("forget", name, reason="was removed")
     elif wanted.state == "stopped":
         yield from _stopped(world, name, wanted, containers)
     else:
@@ -157,14 +157,14 @@ def _unknown(name: str, containers: list[Container]) -> Steps:
     known = [item for item in containers if item.labels.get(LABEL_SPEC) and not item.auto_remove]
     best = max(known, key=lambda item: (item.alive, item.created_at, item.id), default=None)
     if best is not None:
-        yield Action("adopt", name, best.id, "runs without being asked for")
+        yield Action("adopt", name, best.id, "runs, but is not in the desired state")
 
 
 def _stopped(world: World, name: str, wanted: DesiredService, containers: list[Container]) -> Steps:
     keep = keeper(wanted, containers, primary_name(world.namespace, name))
     yield from _leftovers(name, keep, containers)
     if keep is not None and keep.alive:
-        yield Action("stop", name, keep.id, "is to be stopped")
+        yield Action("stop", name, keep.id, "runs, but should be stopped")
 
 
 def _running(world: World, name: str, wanted: DesiredService, containers: list[Container]) -> Steps:
@@ -174,7 +174,7 @@ def _running(world: World, name: str, wanted: DesiredService, containers: list[C
     recent = record.recent(world.now, world.limits.window)
     due = max(recent, default=0.0) + restart_delay(recent)
     if keep is None and wanted.spec.auto_remove:
-        yield Action("forget", name, reason="ended, and was to be removed then")
+        yield Action("forget", name, reason="exited, and has auto_remove")
         return
     matching = keep if keep is not None and keep.config == wanted.spec.hash() else None
     if (yield from _rolls_back(world, name, record, matching)):
@@ -182,12 +182,12 @@ def _running(world: World, name: str, wanted: DesiredService, containers: list[C
     if (yield from _lies_still(world, name, record, keep, containers)):
         return
     if keep is None or matching is None:
-        reason = "is not there" if keep is None else "is not what it should be"
+        reason = "has no container" if keep is None else "differs from the desired state"
         yield _when(world, due, Action("deploy", name, "", reason))
         return
     yield from _leftovers(name, keep, containers)
     if keep.name != primary:
-        yield Action("rename", name, keep.id, f"is called {keep.name}")
+        yield Action("rename", name, keep.id, f"has the name {keep.name}")
     yield from _keep_running(world, name, keep, recent, due)
 
 
@@ -200,9 +200,9 @@ def _keep_running(world: World, name: str, keep: Container, recent: Sequence[flo
     elif keep.state == "running" and keep.cut_off_from:
         yield _when(world, due, _connect(keep))
     elif keep.restart_policy == "unless-stopped" and recent:
-        yield Action("curb", name, keep.id, "ended by itself")
+        yield Action("curb", name, keep.id, "exited on its own")
     elif keep.restart_policy == "no" and keep.state == "running" and not recent and not keep.auto_remove:
-        yield Action("uncurb", name, keep.id, "has been steady")
+        yield Action("uncurb", name, keep.id, "has been stable")
     elif name in world.renewals and not recent:
         yield _when(world, world.renewals[name], Action("renew", name, keep.id, STALE))
 
@@ -238,18 +238,18 @@ def _lies_still(
         return False
     if found == "recovered":
         if keep is not None and keep.alive:
-            yield Action("recover", name, there, "has been steady since it was tried again")
+            yield Action("recover", name, there, "has been stable since its restart")
         return False
     if found == "trying":
         yield WaitUntil(record.tried_at + STEADY)
         return False
     yield from _leftovers(name, keep, containers)
     if keep is not None and keep.alive and keep.started_at > record.crash.at:
-        yield Action("retry", name, keep.id, "was started by somebody")
+        yield Action("retry", name, keep.id, "was started manually")
     elif keep is not None and keep.alive:
-        yield Action("stop", name, keep.id, "has crashed, and is not to run")
+        yield Action("stop", name, keep.id, "crashed too often, and should not run")
     elif world.limits.cooldown:
-        retry = Action("retry", name, there, "may be well again after the cool-down")
+        retry = Action("retry", name, there, "is retried after the cool-down")
         yield _when(world, record.crash.at + world.limits.cooldown, retry)
     return True
 

@@ -1,4 +1,4 @@
-"""How services and the platform are, from memory: the one view that the API, the metrics and the alerts share."""
+"""The state of services and of the platform, from memory: what the API, the metrics and the alerts share."""
 
 from __future__ import annotations
 

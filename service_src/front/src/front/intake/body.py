@@ -70,7 +70,7 @@ def decode_json(raw: bytes | str) -> Any:
 def _kind(value: Any) -> str:
     """Describe a JSON value that is not an object."""
     if isinstance(value, list):
-        return "an array of something else than objects" if value else "an empty array"
+        return "an array of something other than objects" if value else "an empty array"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return "a string" if isinstance(value, str) else "a number"

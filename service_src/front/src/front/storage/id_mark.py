@@ -97,7 +97,7 @@ class IdMark:
             mark = _Mark(latest + AHEAD_MS, booted)
             failure = await asyncio.to_thread(self._write, mark)
             if failure and failure != self._failure:
-                hint = "front tries it again by itself; without it ids may repeat after a clock was set back"
+                hint = "front retries by itself; without the mark, ids may repeat after the clock is set back"
                 logger.warning("ids_mark_unwritable", reason=failure, hint=hint)
             self._failure = failure
             if not failure:
@@ -113,7 +113,7 @@ class IdMark:
         else:
             self._flakes.start_above(mark.bound)
             if ahead > AHEAD_MS:
-                hint = "the clock was set back: ids go on from the time that it had; the events' `time` is right"
+                hint = "the clock was set back: ids continue from the earlier time; the events' `time` is right"
                 logger.warning("ids_ahead_of_clock", ahead_s=ahead // 1000, hint=hint)
 
     # --- in a thread

@@ -158,7 +158,7 @@ class JournalAcceptor:
             reason = f"events are refused with 503: {refusal}"
             return {"status": "failing", "reason": reason, "hint": remedy(self._stream.refusal()), **facts}
         if journal.trouble:
-            hint = "free space on the disk that contains JOURNAL_DIR, or repair it: front tries it again by itself"
+            hint = "free space on the disk that contains JOURNAL_DIR, or repair it: front retries by itself"
             if not self._journaling:
                 hint += "; events go straight to Redis, and are refused while it is unavailable"
             return {"status": "degraded", "reason": journal.trouble, "hint": hint, **facts}
@@ -222,7 +222,7 @@ class JournalAcceptor:
 
     async def _try_disk(self) -> None:
         if await self.journal.try_disk() and (self.journal.waits or self.journal.older_elsewhere()):
-            self._start_journaling("a front before this one left events")
+            self._start_journaling("an earlier process of front left events")
         self._try_at = asyncio.get_running_loop().time() + _TRY_SECONDS
         known, self._unusable = self._unusable, self.journal.unusable
         if self._unusable and self._unusable != known:
@@ -235,7 +235,7 @@ class JournalAcceptor:
         if now >= self._adopt_at:
             self._adopt_at = now + _ADOPT_EVERY_SECONDS
             if await self.journal.adopt():
-                self._start_journaling("another front left events")
+                self._start_journaling("another process of front left events")
 
     async def _catch_up(self) -> None:
         """Bring everything into the stream; at the end nothing waits, and events go straight to Redis again."""

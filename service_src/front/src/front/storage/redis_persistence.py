@@ -86,7 +86,7 @@ class RedisPersistence:
             self._taken_bytes = 0
             self._soon.set()
         if self._room_bytes < 0 and self.max_bytes and not self.full:
-            self.full = f"Redis fills up, at the last look it had used {_of(self.used_bytes, self.max_bytes)}"
+            self.full = f"Redis is filling up: it last reported {_of(self.used_bytes, self.max_bytes)}"
 
     def health(self) -> dict[str, Any]:
         """`degraded` if Redis refuses events or may evict them; a warning if a crash of it would lose them."""

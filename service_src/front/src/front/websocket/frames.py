@@ -154,7 +154,7 @@ def _check_close(payload: bytes) -> None:
     """Check the status code and the reason of a client's close frame (RFC 6455, 5.5.1, 7.4, 8.1); FrameError."""
     code = int.from_bytes(payload[:2])
     if payload and (len(payload) < 2 or not (code in _CLOSE_CODES or 3000 <= code < 5000)):
-        raise FrameError(PROTOCOL_ERROR, "a close code that nobody may send")
+        raise FrameError(PROTOCOL_ERROR, "an invalid close code")
     try:
         payload[2:].decode()
     except UnicodeDecodeError:

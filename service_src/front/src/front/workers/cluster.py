@@ -85,7 +85,7 @@ def merge_health(found: Mapping[int, Mapping[str, Any]], silent: Iterable[int] =
     states = {str(number): state.get("status", "failing") for number, state in sorted(found.items())}
     if missing:
         names = ", ".join(str(number) for number in missing)
-        hint = "one that exited is restarted by itself, front's log says why; if one hangs, restart front"
+        hint = "a worker that exited is restarted automatically, and front's log says why; if one hangs, restart front"
         checks["workers"] = {"status": DEGRADED, "reason": f"no response from worker {names}", "hint": hint, **states}
     elif len(states) > 1:
         checks["workers"] = {"status": OK, **states}

@@ -1,4 +1,4 @@
-"""Running services, and looking at them."""
+"""Endpoints that run, stop and show services."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the director, Docker, Redis and the services are: for people, for Prometheus; and this API's description."""
+"""Health and metrics of the director, Docker, Redis and the services, and the description of this API."""
 
 from __future__ import annotations
 
