@@ -290,6 +290,7 @@ def rpc_of(answer: Any) -> Rpc:
         (RpcUnavailable("nobody"), False, NotFound),
         (RpcUnavailable("nobody"), True, Conflict),
         (RpcTimeout("late"), True, TimedOut),
+        (RpcTimeout("late"), False, NotFound),
         (RpcRemoteError(-32601, "Method not found"), True, NotFound),
         (RpcRemoteError(-32602, "Invalid params"), True, BadParameter),
         (RpcRemoteError(-32602, "Invalid params", {"message": "no", "path": "$.limit"}), True, InvalidValue),

@@ -69,6 +69,8 @@ class Rpc:
             request_id = await self._grant(name, method, arguments)
             result = from_wire(await self.client.call(name, method, arguments, timeout, request_id=request_id))
         except RpcTimeout as error:
+            if not known:
+                raise _no_service(name) from error
             if name in SILENT_ON_UNKNOWN and methods is not None and method not in methods:
                 raise no_such_method(name, method, methods) from error
             hint = "GET /show shows the service's state; timeout__ sets a longer time limit"
@@ -77,7 +79,7 @@ class Rpc:
             if known:
                 what = f"service {name!r} is not connected to Redis"
                 raise Conflict(what, f"GET /start/{name} starts it", service=name) from error
-            raise NotFound(f"there is no service {name!r}", "GET /list lists the services", service=name) from error
+            raise _no_service(name) from error
         except RpcRemoteError as error:
             if error.code == METHOD_NOT_FOUND:
                 raise no_such_method(name, method, methods) from error
@@ -113,6 +115,10 @@ class Rpc:
         except RedisError as error:
             raise RedisUnavailable(f"{name}.{method} was not called: {error}", "see GET /health") from error
         return request_id
+
+
+def _no_service(name: str) -> NotFound:
+    return NotFound(f"there is no service {name!r}", "GET /list lists the services", service=name)
 
 
 def no_such_method(name: str, method: str, methods: Collection[str] | None) -> NotFound:
