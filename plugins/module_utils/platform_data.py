@@ -6,7 +6,7 @@ import shlex
 import time
 from typing import IO
 
-from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError, docker
+from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError, docker, run
 
 # The administrator's, of band_images/redis; before it had one, all had the password of the configuration. In no
 # argument of the host.
@@ -16,6 +16,9 @@ REDIS_CLI = (
     'export REDISCLI_AUTH; fi; exec "$cli" '
 )
 PAUSE = 0.2
+# Which volume a helper is for; uninstall knows it by this.
+VOLUME_LABEL = "band.volume"
+HELPER = ("run", "--rm", "--interactive", "--network", "none", "--user", "0:0")
 
 
 class Volume:
@@ -23,7 +26,7 @@ class Volume:
 
     def __init__(self, name: str, image: str) -> None:
         self._name = name
-        self._run = ["run", "--rm", "--interactive", "--network", "none", "--user", "0:0", "--entrypoint"]
+        self._label = f"{VOLUME_LABEL}={name}"
         self._image = image
 
     def create(self, labels: dict[str, str]) -> None:
@@ -33,15 +36,26 @@ class Volume:
 
     def save(self, file: IO[bytes]) -> None:
         """Write everything in it into a file, as a tar. A file may grow meanwhile (code 1)."""
+        self._forget_helpers()
         mount = ["tar", "--volume", f"{self._name}:/volume:ro", self._image]
-        docker(*self._run, *mount, "--create", "--numeric-owner", "--directory=/volume", ".", stdout=file, ok=(0, 1))
+        what = ["--create", "--numeric-owner", "--directory=/volume", "."]
+        docker(*HELPER, "--label", self._label, "--entrypoint", *mount, *what, stdout=file, ok=(0, 1))
 
     def load(self, file: IO[bytes]) -> None:
         """Replace everything in it by a tar."""
         script = (
             "find /volume -mindepth 1 -delete && exec tar --extract --preserve-permissions --numeric-owner -C /volume"
         )
-        docker(*self._run, "sh", "--volume", f"{self._name}:/volume", self._image, "-c", script, stdin=file)
+        self._forget_helpers()
+        mount = ["sh", "--volume", f"{self._name}:/volume", self._image]
+        docker(*HELPER, "--label", self._label, "--entrypoint", *mount, "-c", script, stdin=file)
+
+    def _forget_helpers(self) -> None:
+        """Remove containers that a backup or a restore left when it was killed; those of another one that runs stay."""
+        ended = ["--filter", "status=created", "--filter", "status=exited", "--filter", "status=dead"]
+        left = run("container", "ls", "--all", "--quiet", "--filter", f"label={self._label}", *ended).out.split()
+        if left:
+            run("container", "rm", *left)
 
 
 class Redis:

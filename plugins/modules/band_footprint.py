@@ -96,6 +96,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils import record
 from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError, inspect_all, version
+from ansible_collections.rockstat.band.plugins.module_utils.platform_data import VOLUME_LABEL
 
 # What the roles build under their default names, and the name of the original's image.
 IMAGES = ("rockstat/rootfs", "rockstat/band-base-py", "rockstat/redis", "rockstat/director", "rst/band:latest")
@@ -115,6 +116,10 @@ class Footprint:
         labels = labels or {}
         return labels.get("band.managed") == "true" and labels.get("band.namespace") == self._namespace
 
+    def _is_helper(self, labels: dict[str, str] | None) -> bool:
+        """Return whether a container is one that a backup or a restore left when it was killed."""
+        return (labels or {}).get(VOLUME_LABEL, "").startswith(f"{self._namespace}-")
+
     def split(self, kind: str, objects: list[dict[str, Any]], ours: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Count those that are not ours, and return ours."""
         self.others[kind] = len(objects) - len(ours)
@@ -122,7 +127,11 @@ class Footprint:
 
     def containers(self, objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return ours in the order in which to stop them: the director would restart the others."""
-        made = [one for one in objects if self._is_ours(one["Config"]["Labels"]) and _made_by_us(one)]
+        made = [
+            one
+            for one in objects
+            if (self._is_ours(one["Config"]["Labels"]) and _made_by_us(one)) or self._is_helper(one["Config"]["Labels"])
+        ]
         ours = self.split("containers", objects, made)
         return sorted((_container(one) for one in ours), key=lambda row: (ORDER.get(row["service"], 1), row["name"]))
 

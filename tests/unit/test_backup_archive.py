@@ -257,6 +257,16 @@ def test_only_what_carries_the_labels_is_ours() -> None:
     assert footprint.others == {"containers": 3}
 
 
+def test_what_a_killed_restore_left_is_ours() -> None:
+    """The container that was to fill a volume: without it gone, uninstall could not remove the volume."""
+    left = _container("intelligent_joliot", "", "", ("rockstat-pyb-data",))
+    labels = {"band.managed": "true", "band.kind": "base", "band.volume": "rockstat-pyb-data"}
+    others = left | {"Config": {"Labels": labels | {"band.volume": "alt-front-data"}, "Image": "x"}}
+    left["Config"] = {"Labels": labels, "Image": "x"}
+    footprint = band_footprint.Footprint("rockstat", [])
+    assert [row["name"] for row in footprint.containers([left, others])] == ["intelligent_joliot"]
+
+
 def test_a_volume_is_ours_by_label_mount_or_the_name_of_a_service() -> None:
     """A name that merely looks like ours is somebody else's, and so is one with labels of his own."""
     footprint = band_footprint.Footprint("rockstat", [])

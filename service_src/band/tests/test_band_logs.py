@@ -110,6 +110,10 @@ def test_declared_secrets_and_each_line_of_a_long_one_are_masked():
     )
     for text in ("it is canary-setting", key, json.dumps(key), repr(key)):
         assert "canary" not in mask_text(text)
+    odd = """can"ary\\'ä\twith more"""
+    know_secrets({"ODD_TOKEN": odd})
+    for text in (odd, json.dumps(odd), json.dumps(odd, ensure_ascii=False), repr({"token": odd})):
+        assert "with more" not in mask_text(text)
     assert mask_text("readable! Q==") == "readable! Q=="
 
 

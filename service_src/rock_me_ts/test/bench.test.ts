@@ -105,6 +105,8 @@ test("declared secrets and each line of a long one are masked", () => {
   knowSecrets({ BAND_SECRETS: "SETTING,OTHER", SETTING: "canary-setting", PEM_SECRET: key, PLAIN: "readable!" });
   for (const text of ["it is canary-setting", key, JSON.stringify({ key })]) assert.ok(!maskText(text).includes("canary"));
   assert.equal(maskText("readable! Q=="), "readable! Q==");
+  knowSecrets({ ODD_TOKEN: 'can"ary\\d\twith more' });
+  assert.ok(!maskText(JSON.stringify({ token: 'can"ary\\d\twith more' })).includes("with more"));
   knowSecrets({});
 });
 

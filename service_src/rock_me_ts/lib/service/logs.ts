@@ -25,6 +25,7 @@ export function knowSecrets(env: Record<string, string | undefined>): void {
     // Each line of a longer one (a PEM key) too: in JSON its line ends look different.
     .flatMap(([, value]) => [value as string, ...(value as string).split(/[\r\n]|\\r|\\n/).map((line) => line.trim())])
     .filter((value) => value.length >= SHORTEST_SECRET)
+    .flatMap((value) => [value, JSON.stringify(value).slice(1, -1)]) // where it has quotes or backslashes
     .map((value) => value.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"))
     .sort((a, b) => b.length - a.length);
   known = values.length ? new RegExp(values.join("|"), "g") : null;

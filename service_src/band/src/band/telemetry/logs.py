@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import re
 import sys
@@ -71,9 +72,14 @@ def _mask_known() -> None:
     whole = _of_environment | _of_settings
     # Each line of a longer secret (a PEM key) too: in JSON and in tracebacks its line ends look different.
     lines = {line.strip() for value in whole for line in _LINE_END.split(value)}
-    values = [value for value in whole | lines if len(value) >= SHORTEST_SECRET]
+    # As JSON and as Python's repr write it, where it has quotes or backslashes.
+    values = {form for value in whole | lines if len(value) >= SHORTEST_SECRET for form in _forms(value)}
     longest_first = sorted(map(re.escape, values), key=len, reverse=True)
     _known = re.compile("|".join(longest_first)) if longest_first else None
+
+
+def _forms(value: str) -> tuple[str, ...]:
+    return value, repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]
 
 
 def mask(value: Any, name: str = "") -> Any:
