@@ -91,8 +91,8 @@ class Output:
         sys.stdout.flush()
 
     def say(self, text: str, style: str = "") -> None:
-        """Write a sentence; lines break between words where the terminal ends."""
-        self.console.print(clean(text), style=style or None, markup=False)
+        """Write a sentence; on a terminal, lines break between words where it ends."""
+        self.console.print(clean(text), style=style or None, markup=False, soft_wrap=not self.console.is_terminal)
 
     def item(self, mark: str, text: str, style: str = "") -> None:
         """Write a sentence after a mark; wrapped lines are indented to its start."""
