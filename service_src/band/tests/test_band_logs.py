@@ -105,9 +105,7 @@ def test_secrets_are_masked_in_every_place(capsys):
 def test_declared_secrets_and_each_line_of_a_long_one_are_masked():
     """`secrets:` of band.yml names what does not look secret; the lines of a key are told one by one in JSON."""
     key = "-----BEGIN KEY-----\ncanary-line-one\ncanary-line-two\nQ==\n"
-    know_secrets(
-        {"BAND_SECRETS": "SETTING,OTHER", "SETTING": "canary-setting", "PEM_SECRET": key, "PLAIN": "readable!"}
-    )
+    know_secrets({"BAND_MASKED": "SETTING,OTHER", "SETTING": "canary-setting", "PEM_SECRET": key, "PLAIN": "readable!"})
     for text in ("it is canary-setting", key, json.dumps(key), repr(key)):
         assert "canary" not in mask_text(text)
     odd = """can"ary\\'ä\twith more"""

@@ -102,7 +102,7 @@ test("secrets are masked in the log", () => {
 
 test("declared secrets and each line of a long one are masked", () => {
   const key = "-----BEGIN KEY-----\ncanary-line-one\ncanary-line-two\nQ==\n";
-  knowSecrets({ BAND_SECRETS: "SETTING,OTHER", SETTING: "canary-setting", PEM_SECRET: key, PLAIN: "readable!" });
+  knowSecrets({ BAND_MASKED: "SETTING,OTHER", SETTING: "canary-setting", PEM_SECRET: key, PLAIN: "readable!" });
   for (const text of ["it is canary-setting", key, JSON.stringify({ key })]) assert.ok(!maskText(text).includes("canary"));
   assert.equal(maskText("readable! Q=="), "readable! Q==");
   knowSecrets({ ODD_TOKEN: 'can"ary\\d\twith more' });

@@ -14,7 +14,7 @@ from band.platform import RedisAddress, dsn_from_env, is_link, load_settings, no
 from director.errors import ConfigError
 from director.validation import IN_WORDS, MEMORY_PATTERN, NAMESPACE_PATTERN
 
-OF_SERVICES = frozenset({"BAND_SERVICE", "BAND_CONTAINER", "BAND_GRANTS", "BAND_SECRETS"})
+OF_SERVICES = frozenset({"BAND_SERVICE", "BAND_CONTAINER", "BAND_GRANTS", "BAND_MASKED"})
 """Variables that containers of services get, and a director that runs as one may have."""
 _NAMES = {
     "band_url": "BAND_URL", "host": "HOST", "port": "PORT", "docker_url": "DOCKER_HOST",

@@ -16,10 +16,10 @@ let known: RegExp | null = null;
 
 /**
  * Masks, from now on and everywhere, the values of those variables whose names say that they are secret, and of those that
- * BAND_SECRETS names: the ones which `secrets:` of the image's band.yml declares.
+ * BAND_MASKED names: the ones which `secrets:` of the image's band.yml declares.
  */
 export function knowSecrets(env: Record<string, string | undefined>): void {
-  const declared = new Set(env.BAND_SECRETS?.split(","));
+  const declared = new Set(env.BAND_MASKED?.split(","));
   const values = Object.entries(env)
     .filter(([name, value]) => value && (SECRET_NAME.test(name) || declared.has(name)) && !value.startsWith("/"))
     // Each line of a longer one (a PEM key) too: in JSON its line ends look different.

@@ -43,7 +43,7 @@ def mask_text(text: str) -> str:
 _known: re.Pattern[str] | None = None
 _of_environment: frozenset[str] = frozenset()
 _of_settings: set[str] = set()
-SECRETS_VARIABLE = "BAND_SECRETS"
+MASKED_VARIABLE = "BAND_MASKED"
 SHORTEST_SECRET = 8
 """Characters from which the value of a secret variable is masked everywhere; shorter ones are often words."""
 
@@ -51,10 +51,10 @@ SHORTEST_SECRET = 8
 def know_secrets(env: Mapping[str, str]) -> None:
     """Mask, from now on and everywhere, the values of those variables of ``env`` whose names say they are secret.
 
-    ``BAND_SECRETS`` lists further names, separated by commas: what `secrets:` of the image's band.yml declares.
+    ``BAND_MASKED`` lists further names, separated by commas: what `secrets:` of the image's band.yml declares.
     """
     global _of_environment
-    declared = env.get(SECRETS_VARIABLE, "").split(",")
+    declared = env.get(MASKED_VARIABLE, "").split(",")
     values = {value for name, value in env.items() if is_secret_name(name) or name in declared}
     # What begins with / is the path of a file that holds the secret.
     _of_environment = frozenset(value for value in values if not value.startswith("/"))

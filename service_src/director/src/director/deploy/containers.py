@@ -82,7 +82,7 @@ class Containers:
                 # A config.yaml with another name must fail, not respond as that other service.
                 "BAND_SERVICE": service,
                 CONTAINER_ENV: secrets.token_hex(6),
-                **({"BAND_SECRETS": ",".join(wanted.spec.secrets)} if wanted.spec.secrets else {}),
+                **({"BAND_MASKED": ",".join(wanted.spec.secrets)} if wanted.spec.secrets else {}),
             },
             memory=self.around.memory,
             title=wanted.title,

@@ -32,7 +32,7 @@ RESERVED = frozenset({"base", "base_original", "base_ts", "director", "redis", "
 """Names that are not services: images of the platform itself, and channels of the wire."""
 OWN_ENV = frozenset(
     {
-        "HOST", "PORT", "NAME", "BAND_SERVICE", "BAND_CONTAINER", "BAND_GRANTS", "BAND_SECRETS", "BAND_URL",
+        "HOST", "PORT", "NAME", "BAND_SERVICE", "BAND_CONTAINER", "BAND_GRANTS", "BAND_MASKED", "BAND_URL",
         "REDIS_DSN",
     }
 )  # fmt: skip
