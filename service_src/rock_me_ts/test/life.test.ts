@@ -136,6 +136,7 @@ test("a service in the originals' style answers as it did, and is one of our kin
   assert.equal((await lab.call("uap_1", "none")).result, null);
   assert.deepEqual((await lab.call("uap_1", "typed")).result, { type__: "data", headers: [], statusCode: 201, data: { a: 1 } });
   assert.deepEqual((await lab.call("uap_1", "fails")).error, { code: -32000, message: "Server error", data: { message: "Error: broken" } });
+  assert.equal((await lab.call("uap_1", "nobody")).result, "Request timeout");
   assert.deepEqual((await lab.call("uap_1", "stored", { uid: "9" })).result, ["plan", '"pro"']);
   const status = (await lab.call("uap_1", "__status")).result;
   assert.deepEqual([status.name, status.register[0].method, status.instance.length, status.health.status], ["uap_1", "enrich", 8, "ok"]);

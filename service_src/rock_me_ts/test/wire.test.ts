@@ -55,6 +55,16 @@ test("the original's director gets the recorded status, with what we add behind 
   });
 });
 
+test("typed responses have the original's texts, and an object for no data", () => {
+  assert.equal(response.error({ statusCode: 418 }).errorMessage, "I'm a teapot");
+  assert.equal(response.error({}).errorMessage, "Internal Error");
+  assert.equal(response.error({ statusCode: 404 }).errorMessage, "Not Found");
+  assert.deepEqual(
+    [undefined, null, 0, ""].map((data) => response.data({ data }).data),
+    [{}, {}, 0, ""],
+  );
+});
+
 test("handlers answer with each type of response, as originals in TypeScript do", async () => {
   await bed.service("labsvc", ({ expose }) => {
     expose.handler("*", { alias: "wild", timeout: 500 }, (event) => ({ wild: event.name, key: event.key }));

@@ -1,6 +1,6 @@
 import { EventEmitter } from "node:events";
 import { BROADCAST, METHOD_IAMALIVE, METHOD_STATUS, ROLE_LISTENER, SERVICE_DIRECTOR } from "../constants";
-import { RpcRemoteError, RpcTimeout } from "../errors";
+import { RpcRemoteError, RpcTimeout, RpcUnavailable } from "../errors";
 import { dsnFromEnv } from "../redis/address";
 import { readHealth } from "../service/health";
 import { configureLogs, describe, knowSecrets } from "../service/logs";
@@ -174,18 +174,18 @@ export class RPCAgnostic {
   async request<T = any>(target: string, method: string, params: RPCRequestParams = null, options: RPCRequestOptions = {}): Promise<T> {
     const engine: Service = this.engine;
     const timeout = options.timeout ?? this.timeout;
-    if (options.services) {
-      if (!options.services.length) return null as T;
-      const found = await engine.rpc.gather(target, method, params ?? {}, { expect: [...options.services], timeout });
-      return Object.fromEntries(Object.entries(found.results).map(([name, result]) => [name, unwrap(result)])) as T;
-    }
-    const tags = { target, method };
-    const note = this.meter.timenote("rpc.request", tags);
+    if (options.services && !options.services.length) return null as T;
+    const note = this.meter.timenote("rpc.request", { target, method });
     try {
+      if (options.services) {
+        const found = await engine.rpc.gather(target, method, params ?? {}, { expect: [...options.services], timeout });
+        return Object.fromEntries(Object.entries(found.results).map(([name, result]) => [name, unwrap(result)])) as T;
+      }
       return unwrap(await engine.rpc.call(target, method, params, { timeout }));
     } catch (error) {
       this.meter.tick("rpc.error");
-      if (error instanceof RpcTimeout) throw new Error("Request timeout", { cause: error });
+      // A collector gives the text to a visitor, whom the names of services and of Redis do not concern; the log has the cause.
+      if (error instanceof RpcTimeout || error instanceof RpcUnavailable) throw new Error("Request timeout", { cause: error });
       if (error instanceof RpcRemoteError) error.message = error.remoteMessage; // as the peer wrote it; its detail is in `data`
       throw error;
     } finally {

@@ -18,14 +18,23 @@ export const STATUS_BAD_REQUEST = 400;
 export const STATUS_NOT_FOUND = 404;
 export const STATUS_TEAPOT = 418;
 export const STATUS_INT_ERROR = 500;
-export const STATUS_UNKNOWN = "Unknown status";
-export const STATUS_DESCRIPTIONS: { [code: number]: string } = { ...STATUS_CODES } as { [code: number]: string };
+export const STATUS_UNKNOWN = "Unknown Status";
+/** The original's texts where it has one: visitors see them. */
+export const STATUS_DESCRIPTIONS: { [code: number]: string } = {
+  ...(STATUS_CODES as { [code: number]: string }),
+  [STATUS_OK]: "Ok",
+  [STATUS_PERSIST_REDIR]: "Temporary Redirect",
+  [STATUS_TEMP_REDIR]: "Temporary Redirect",
+  [STATUS_SEE_OTHERS_REDIR]: "See Others",
+  [STATUS_TEAPOT]: "I'm a teapot",
+  [STATUS_INT_ERROR]: "Internal Error",
+};
 
 const data: BandDataResponseBuilder = ({ data: given, statusCode = STATUS_OK, headers = [], contentType }) => ({
   type__: RESP_DATA,
   headers,
   statusCode,
-  data: given === undefined ? {} : given,
+  data: given ?? {},
   ...(contentType ? { contentType } : {}),
 });
 

@@ -113,9 +113,11 @@ export interface MethodRegistration {
   options?: MethodRegistrationOptions;
 }
 export interface MethodRegRequest {
-  register?: Array<MethodRegistration & { service: string }>;
+  /** As the original types it; rows without options come too. */
+  register?: Array<MethodRegistration & { service: string; options: MethodRegistrationOptions }>;
   methods?: Array<[string, string, string]>;
-  state_hash?: string | number;
+  /** A number on the wire, a text in the original's types. */
+  state_hash?: any;
   [field: string]: any;
 }
 export type EnrichersRequirements = Array<[string, string]>;
@@ -186,7 +188,7 @@ export interface AgnosticRPCOptions {
   [option: string]: any;
 }
 
-export type HTTPHeader = [string, string];
+export type HTTPHeader = [string, number | string | string[]];
 export type HTTPHeaders = HTTPHeader[];
 export type HTTPCodes = number;
 export interface BandResponseBase {

@@ -17,6 +17,7 @@ import {
   Meter,
   type MeterFacade,
   type MethodRegistration,
+  type MethodRegistrationOptions,
   type MethodRegRequest,
   RESP_DATA,
   RESP_ERROR,
@@ -50,6 +51,8 @@ class Server {
   rpc: RPCAgnostic;
   meter: Meter;
   redis: RedisClient;
+  hash = "";
+  routes: { [key: string]: [string, string, MethodRegistrationOptions] } = {};
 
   constructor() {
     const config = new AppConfig<Mine>({ vars: { a: 1 } });
@@ -70,7 +73,9 @@ class Server {
   start(): void {
     this.rpc.register<{ ip: string }>("enrich", async ({ ip }) => ({ ip }));
     this.rpc.register(METHOD_STATUS, this.status.get);
-    this.rpc.register<MethodRegRequest>("table", ({ register = [] }) => {
+    this.rpc.register<MethodRegRequest>("table", ({ register = [], state_hash }) => {
+      this.hash = state_hash;
+      for (const { service, method, options } of register) this.routes[method] = [service, method, options];
       const rows: Array<[string, string]> = register.map(({ service, method }) => [service, method]);
       const needs: EnrichersRequirements = rows;
       return needs;
@@ -86,7 +91,11 @@ class Server {
   }
 
   answer(found: UnknownResponse): BandResponse {
-    const headers: HTTPHeaders = [["X-A", "b"]];
+    const headers: HTTPHeaders = [
+      ["X-A", "b"],
+      ["X-Response-Time", 7],
+      ["Set-Cookie", ["uid=1", "a=b"]],
+    ];
     if (!isBandResponse(found)) return response.data({ data: found, headers, statusCode: STATUS_OK });
     switch (found.type__) {
       case RESP_DATA:
