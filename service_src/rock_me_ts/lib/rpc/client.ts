@@ -16,7 +16,7 @@ export interface Waiter {
   take(reply: Envelope): boolean;
   /** Ends the wait: the service stops. */
   end(reason: string): void;
-  /** When the wait ends by itself, on the clock of `performance`, where the client's timer shall see to that. */
+  /** The deadline, on the clock of `performance`, if the client's timer enforces it. */
   deadline?: number;
 }
 

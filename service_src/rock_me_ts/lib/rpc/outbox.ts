@@ -4,7 +4,7 @@ import type { RedisLink } from "../redis/link";
 
 /** Messages in one batch: enough to make the cost of each vanish, and still no long wait for the first. */
 export const MAX_BATCH = 500;
-/** Characters after which a batch leaves: texts beyond 128 KiB get pages of their own from V8, each time anew. */
+/** Characters after which a batch is sent: V8 allocates new pages for each text over 128 KiB. */
 const MAX_CHARS = 64 * 1024;
 
 export class Outbox<Tag = undefined> {

@@ -149,7 +149,7 @@ class Pipeline:
         self._counters.add("accepted", count=len(events))
 
     def _drop_reserved(self, data: Message, plan: EnrichPlan) -> None:
-        """Drop what only enrichers say: else listeners would believe that what a client says of itself was looked up.
+        """Remove fields that only enrichers may set, so that listeners do not take a client's claim for their result.
 
         It is logged once for each table of registrations: the client may be right, and the service badly named.
         """

@@ -24,7 +24,7 @@ from front.storage.journal.disk import Disk
 AHEAD_MS: Final = 10_000
 """How far the mark is ahead of the ids when it is written."""
 RENEW_MS: Final = 5_000
-"""It is written anew when it is ahead by less: the time that the disk may take."""
+"""The mark is written again when it is less than this ahead; writing it may take as long."""
 STEP_MS: Final = 100
 """Two readings of the clock that differ by no more were not taken before and after it was set."""
 MAX_AHEAD_MS: Final = 365 * 24 * 3600 * 1000
