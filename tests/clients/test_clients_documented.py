@@ -1,10 +1,11 @@
-"""The programs of the page "Send events", as a reader copies them."""
+"""The programs of the page "Send events" and of those about other products, as a reader copies them."""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
+from textwrap import dedent
 
 import pytest
 from clients import HERE, PYTHON, ROOT, Platform
@@ -12,8 +13,11 @@ from clients import HERE, PYTHON, ROOT, Platform
 pytestmark = pytest.mark.skipif(
     not os.environ.get("BAND_TEST_CLIENTS"), reason="bin/test clients installs the libraries, and runs these"
 )
-PAGE = (ROOT / "docs" / "send-events.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(python|js)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+PAGES = [ROOT / "docs" / "send-events.md", *sorted((ROOT / "docs" / "families").glob("*.md"))]
+BLOCK = re.compile(r"^( *)```(python|js)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
+BLOCKS = [
+    (language, dedent(text)) for page in PAGES for _, language, text in BLOCK.findall(page.read_text(encoding="utf-8"))
+]
 
 
 @pytest.mark.parametrize(("language", "block"), BLOCKS, ids=lambda text: text.split("\n", 1)[0][:60])

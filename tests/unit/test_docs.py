@@ -97,10 +97,11 @@ def test_readme_lists_every_page() -> None:
     more = (ROOT / "README.md").read_text(encoding="utf-8").split("## More")[1]
     listed = re.findall(r"\]\(docs/([^)#]+)\)", more)
     pages = [path.name for path in (ROOT / "docs").glob("*.md")]
-    assert sorted(listed) == sorted([*pages, "decisions/index.md"])
-    decisions = ROOT / "docs" / "decisions"
-    table = re.findall(r"\]\(([\w-]+\.md)\)", (decisions / "index.md").read_text(encoding="utf-8"))
-    assert sorted([*table, "index.md"]) == sorted(path.name for path in decisions.glob("*.md"))
+    assert sorted(listed) == sorted([*pages, "decisions/index.md", "families/index.md"])
+    for folder in (ROOT / "docs" / "decisions", ROOT / "docs" / "families"):
+        index = (folder / "index.md").read_text(encoding="utf-8")
+        linked = re.findall(r"^(?:\||- ).*?\]\(([\w-]+\.md)\)", index, re.MULTILINE)
+        assert sorted([*linked, "index.md"]) == sorted(path.name for path in folder.glob("*.md"))
 
 
 def test_the_api_reference_has_every_public_name() -> None:

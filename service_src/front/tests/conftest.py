@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -23,10 +24,16 @@ import pytest
 import redis.asyncio as aioredis
 
 from band.errors import RpcRemoteError
+from front.errors import BadRequest
+from front.intake.families.table import family_of
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "tests"))  # redis_with_users
+sys.path.insert(0, str(Path(__file__).parent))
+
+from event_fields import undocumented
 
 ROOT = Path(__file__).resolve().parents[3]
 IMAGE = ROOT / "band_images" / "front"
-sys.path.insert(0, str(ROOT / "tests"))  # redis_with_users
 START_WITHIN_S = 15.0
 
 
@@ -298,11 +305,14 @@ class EventClient:
     def __init__(self, front: FrontProcess, peers: Peers) -> None:
         self.url = front.url
         self.peers = peers
+        self._of_families: set[bool] = set()
 
     async def post(
         self, path: str, body: Any, content_type: str = "application/json", **headers: str
     ) -> tuple[int, Any]:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        with contextlib.suppress(BadRequest):
+            self._of_families.add(family_of("POST", path.partition("?")[0], content_type.lower()) is not None)
         async with (
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
             http.post(
@@ -314,9 +324,10 @@ class EventClient:
             return answer.status, json.loads(text) if answer.content_type == "application/json" else text
 
     async def events(self) -> list[dict[str, Any]]:
-        """Return what came, without the fingerprints."""
+        """Return what came, without the fingerprints. Each field must have its row in docs/event-fields.md."""
         found = [json.loads(fields[b"event"]) for _, fields in await self.peers.redis.xrange("events")]
         for event in found:
+            assert undocumented(event, whole=self._of_families == {True}) == []
             event["data"].pop("fpid", None)
         return found
 

@@ -1,4 +1,4 @@
-"""The commands of the page "Send events", as a reader types them."""
+"""The commands of the page "Send events" and of those about other products, as a reader types them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import re
 import subprocess
 from functools import partial
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "send-events.md").read_text(encoding="utf-8")
-BLOCKS = [block for block in re.findall(r"^```bash\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE) if ":10001" in block]
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+PAGES = [DOCS / "send-events.md", *sorted((DOCS / "families").glob("*.md"))]
+BLOCK = re.compile(r"^( *)```bash\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
+BLOCKS = [
+    dedent(block) for page in PAGES for _, block in BLOCK.findall(page.read_text(encoding="utf-8")) if ":10001" in block
+]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split("\n", 1)[0][:60])

@@ -74,8 +74,7 @@ def family_of(method: str, path: str, content_type: str) -> Family | None:
         if isinstance(row.family, str):
             raise BadRequest(
                 "unknown_path",
-                f"{path[:100]} is a path of {row.family} that front does not take; docs/send-events.md lists those "
-                "that it takes",
+                f"{path[:100]} is a path of {row.family} that front does not take; docs/families says which it takes",
                 404,
             )
         return row.family
