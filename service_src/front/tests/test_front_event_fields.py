@@ -30,6 +30,7 @@ async def test_a_native_event_has_the_fields_of_the_page(client: Any, peers: Any
     await client.post("/track/page/7", {"uid": UID, "any": 1}, **HEADERS)
     await client.post("/track/page", {}, **{**HEADERS, "Sec-GPC": "1"})
     await client.post("/v1/track", {"userId": "u-1", "messageId": "m-1", "event": "x"}, **HEADERS)
+    await client.post("/track", [{"event": "x", "properties": {}}])
     async with (
         aiohttp.ClientSession() as http,
         http.ws_connect(f"{client.url.replace('http', 'ws', 1)}/wss?uid={UID}", headers=HEADERS) as socket,
@@ -37,10 +38,10 @@ async def test_a_native_event_has_the_fields_of_the_page(client: Any, peers: Any
         await socket.send_json({"service": "track", "name": "page", "id__": "1"})
         await socket.receive_json()
     events = [json.loads(fields[b"event"]) for _, fields in await peers.redis.xrange("events")]
-    assert len(events) == 4
+    assert len(events) == 5
     known = rows()
     met = {field for event in events for field, _ in fields_of(event, known)}
-    assert [undocumented(event, whole=False) for event in events] == [[]] * 4
+    assert [undocumented(event, whole=False) for event in events] == [[]] * 5
     of_clients = {field for field in known if field.startswith("data.")} - met
     assert {"data.fpid", "data.stored", "data.mmgeo"} <= met
     assert set(known) - of_clients <= met

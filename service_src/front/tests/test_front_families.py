@@ -35,7 +35,7 @@ def test_the_table_tells_families_apart(method: str, path: str, content_type: st
 
 @pytest.mark.parametrize(
     ("path", "whose"),
-    [("/v1/import", "Segment"), ("/engage", "Mixpanel"), ("/com.snowplowanalytics.snowplow/tp2", "Snowplow")],
+    [("/v1/import", "Segment"), ("/record/", "Mixpanel"), ("/com.snowplowanalytics.snowplow/tp2", "Snowplow")],
 )
 def test_a_path_that_front_does_not_take_is_refused_by_name(path: str, whose: str) -> None:
     with pytest.raises(BadRequest, match=whose) as refusal:

@@ -97,10 +97,14 @@ class Sender:
         }
         if draft.dedup:
             event["dedup"] = draft.dedup
+        if draft.family:
+            event["family"] = draft.family
         return event
 
     def _td_of(self, draft: Draft) -> Message:
         td = dict(self._td)
+        if draft.is_server:
+            td.pop("ip", None)
         if draft.user_agent:
             td["ua"] = draft.user_agent
             td.pop("ch", None)

@@ -24,7 +24,7 @@ from front.intake.body import parse_body
 from front.intake.content_encoding import unpacked
 from front.intake.context import Intake, target_of, td_of
 from front.intake.families.family import Family, Post
-from front.intake.families.table import FIRST_SEGMENTS, family_of
+from front.intake.families.table import FIRST_SEGMENTS, UNNAMED_PATHS, family_of, unnamed_family_of
 from front.intake.pages import PAGES, TRACKER, page, server_url, tracker
 from front.intake.qs import parse_query
 from front.pipeline import replies
@@ -40,7 +40,7 @@ class RequestState:
     """The state of one request, which its response needs in any case."""
 
     __slots__ = (
-        "begun", "cookie_domain", "cookie_uid", "objects", "origin", "place", "query", "refused", "request",
+        "begun", "cookie_domain", "cookie_uid", "family", "objects", "origin", "place", "query", "refused", "request",
         "sets_cookie", "uid",
     )  # fmt: skip
 
@@ -48,6 +48,7 @@ class RequestState:
         self.request = request
         self.begun = begun
         self.place = _NO_PATH
+        self.family: Family | None = None
         self.query: message.Message = {}
         self.uid: Any = None
         self.refused = False
@@ -121,8 +122,10 @@ class HttpHandler:
             raw = request.body
             if b"content-encoding" in request.headers:
                 raw = unpacked(raw, request.header(b"content-encoding") or "", self._limit_of(request, path))
-        if place.service in FIRST_SEGMENTS and not place.native and (family := self._family_of(request, path)):
+        if not place.native and (place.service in FIRST_SEGMENTS or path in UNNAMED_PATHS):
             state.query = parse_query(query_text)
+            state.family = self._family_of(request, path, state.query, raw)
+        if family := state.family:
             raw = family.unpack(raw, state.query, self._intake.batch_limit)
             taking = self._take_family(state, family, path, raw)
         else:
@@ -134,18 +137,25 @@ class HttpHandler:
         """Return the response to a refused request, in the form of its family."""
         refused = _refused(error, native=state.place.native)
         try:
-            family = self._family_of(state.request, target_of(state.request.target)[0])
+            family = state.family or self._family_of(state.request, target_of(state.request.target)[0])
         except BadRequest:
             return refused
         if family is not None and family.refusal is not None:
             refused.body, refused.content_type = encode(family.refusal(refused.status, error.reason)), replies.JSON
         return refused
 
-    def _family_of(self, request: Request, path: str) -> Family | None:
+    def _family_of(
+        self, request: Request, path: str, query: message.Message | None = None, body: bytes = b""
+    ) -> Family | None:
         """Return the family of a request; None for a native one, as all to a service of that name are."""
+        content_type = (request.header(b"content-type") or "").lower()
+        if query is not None and path in UNNAMED_PATHS:
+            family = unnamed_family_of(path, query, body, content_type)
+            if family is not None:
+                return family
         if self._intake.pipeline.table.routes.serves(read_path(path).service):
             return None
-        return family_of(request.method, path, (request.header(b"content-type") or "").lower())
+        return family_of(request.method, path, content_type)
 
     def body_limit_of(self, request: Request) -> int:
         """Return how many bytes the body of a request may have."""
@@ -155,7 +165,11 @@ class HttpHandler:
             return self._intake.body_limit
 
     def _limit_of(self, request: Request, path: str) -> int:
-        several = "json" in (request.header(b"content-type") or "").lower() or self._family_of(request, path)
+        several = (
+            "json" in (request.header(b"content-type") or "").lower()
+            or path in UNNAMED_PATHS
+            or self._family_of(request, path)
+        )
         return self._intake.batch_limit if several else self._intake.body_limit
 
     async def _take_family(self, state: RequestState, family: Family, path: str, raw: bytes) -> HttpReply:

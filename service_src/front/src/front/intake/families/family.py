@@ -41,6 +41,10 @@ class Draft(NamedTuple):
     user_agent: str = ""
     said: Sequence[Message] = ()
     """Objects of the request in which the client may say `consent`, besides `data` and `data.data`."""
+    family: str = ""
+    """The field `family` of the event, for those downstream that must know whose form its data has."""
+    is_server: bool = False
+    """Whether the sender says that its own address is no visitor's."""
 
     @property
     def consent(self) -> bool | None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from front.errors import BadRequest
+from front.event.message import Message
 from front.intake.families.amplitude import AMPLITUDE
 from front.intake.families.cloudevents import CLOUDEVENTS
 from front.intake.families.family import Family
+from front.intake.families.mixpanel import MIXPANEL, MIXPANEL_FLAGS, MIXPANEL_GROUPS, MIXPANEL_PEOPLE, is_mixpanel
 from front.intake.families.plausible import PLAUSIBLE
 from front.intake.families.posthog import POSTHOG, POSTHOG_FLAGS
 from front.intake.families.segment import BATCH, CALLS, SEGMENT
@@ -46,14 +48,27 @@ ROWS: Final = (
     *(Row("POST", path, _ANY, POSTHOG) for path in ("/batch/", "/e/", "/i/v0/e/")),
     *(Row("POST", path, _ANY, POSTHOG_FLAGS) for path in ("/flags/", "/decide/")),
     Row("POST", "/i/v0/*", _ANY, "PostHog"),
-    Row("POST", "/engage", _ANY, "Mixpanel"),
-    Row("POST", "/groups", _ANY, "Mixpanel"),
-    Row("POST", "/import", _ANY, "Mixpanel"),
+    Row("POST", "/engage", _ANY, MIXPANEL_PEOPLE),
+    Row("POST", "/groups", _ANY, MIXPANEL_GROUPS),
+    Row("POST", "/import", _ANY, MIXPANEL),
+    Row("POST", "/record", _ANY, "Mixpanel"),
     Row("POST", "/com.snowplowanalytics.snowplow/*", _ANY, "Snowplow"),
     Row("POST", "/g/collect", _ANY, "Google Analytics"),
     Row("POST", "/mp/collect", _ANY, "Google Analytics"),
 )
 """The first row that fits counts."""
+_UNNAMED: Final = {
+    "/track": (MIXPANEL, "data"),
+    "/import": (MIXPANEL, "data"),
+    "/engage": (MIXPANEL_PEOPLE, "data"),
+    "/groups": (MIXPANEL_GROUPS, "data"),
+    "/flags": (MIXPANEL_FLAGS, "context"),
+}
+"""Paths of the native form too. Requests that name no event, and so are 404 in that form, are of these families.
+
+Beside each is the field that its requests without a body have in their query.
+"""
+UNNAMED_PATHS: Final = frozenset(f"{path}{end}" for path in _UNNAMED for end in ("", "/"))
 
 
 def _first_segment(path: str) -> str:
@@ -79,3 +94,9 @@ def family_of(method: str, path: str, content_type: str) -> Family | None:
             )
         return row.family
     return None
+
+
+def unnamed_family_of(path: str, query: Message, body: bytes, content_type: str) -> Family | None:
+    """Return the family of a request to one of `UNNAMED_PATHS`; None if it names an event, or is nobody's."""
+    family, wanted = _UNNAMED[path.rstrip("/")]
+    return family if is_mixpanel(query, body, content_type, wanted) else None
