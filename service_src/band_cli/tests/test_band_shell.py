@@ -38,6 +38,10 @@ def test_completion_knows_verbs_options_and_services(name: str, director: Any) -
     services = shell([], **asked, COMP_WORDS="band logs s", COMP_CWORD="2").stdout
     assert {row["name"] for row in director.get("/list")[1]} <= set(re.findall(r"[\w-]+", services))
     assert "--follow" in shell([], **asked, COMP_WORDS="band logs --f", COMP_CWORD="2").stdout
+    director.post("/projects/7up", {})
+    key = director.get("/projects/7up")[1]["public_keys"][0]
+    assert "7up" in shell([], **asked, COMP_WORDS="band project show 7", COMP_CWORD="3").stdout
+    assert key in shell([], **asked, COMP_WORDS="band project key 7up --remove pk", COMP_CWORD="5").stdout
     methods = {
         row["name"]: director.get(f"/ask_state/{row['name']}")[1].get("methods") for row in director.get("/list")[1]
     }

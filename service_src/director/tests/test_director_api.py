@@ -79,7 +79,7 @@ def test_every_endpoint_has_a_handler_and_the_contracts_paths_are_there() -> Non
     assert paths >= {
         "run", "list", "list_images", "state", "show", "registrations", "ask_state", "call", "stop", "start", "restart",
         "rm", "rebuild_all", "set_pos", "configs_list", "get_config", "update_config", "logs", "events", "health",
-        "openapi.json", "releases", "rollback", "prune",
+        "openapi.json", "releases", "rollback", "prune", "projects",
     }  # fmt: skip
 
 

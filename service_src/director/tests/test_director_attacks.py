@@ -222,7 +222,7 @@ def test_beyond_loopback_without_a_token_it_does_not_start(host: str) -> None:
 PUBLISHED = Guard(host_names(["director"], []), reading=READING, gateways=lambda: {"172.18.0.1", "fd00::1"})
 CHANGING = {
     "run", "start", "stop", "restart", "rm", "rebuild_all", "rollback", "prune", "call", "set_pos", "update_config",
-    "replay_dead_letters", "delete_dead_letters", "replay",
+    "replay_dead_letters", "delete_dead_letters", "replay", "projects",
 }  # fmt: skip
 
 

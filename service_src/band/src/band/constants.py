@@ -47,6 +47,8 @@ the ``method`` and ``params`` of that request, and serves one call. Of all servi
 """
 REGISTRATIONS_KEY: Final = "front:registrations"
 """The registrations for front, as JSON: ``register`` (rows) and ``state_hash``. The director writes it."""
+PROJECTS_KEY: Final = "front:projects"
+"""The hash of the projects for front, as JSON: keys, origins and limits of each by its id. The director writes it."""
 
 UNSHOWABLE: Final = frozenset(
     code

@@ -21,8 +21,10 @@ from band_cli.target import find_target
 
 INTERRUPTED = 130
 _COMPLETION_SECONDS = 1.0
-_NAME = re.compile("[a-z][a-z0-9_-]{0,62}")
-"""The form of a service's name."""
+_NAME = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
+"""The form of a service's name, and of a project's id."""
+_KEY = re.compile("[A-Za-z0-9:._-]{1,128}")
+"""The form of a project's key, or of its fingerprint."""
 _OF_AUTHORS = frozenset({"new", "tail", "requirements"})
 """Verbs of authors that are unambiguous without `dev`; aliases for one release."""
 
@@ -78,10 +80,14 @@ class Verb(click.Command):
         self.params += _common()
 
 
-class Verbs(click.Group):
-    """All verbs, and for one release the old spelling of the verbs of authors."""
+class Noun(click.Group):
+    """A noun with verbs of its own."""
 
     command_class = Verb
+
+
+class Verbs(Noun):
+    """All verbs, and for one release the old spelling of the verbs of authors."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -121,15 +127,31 @@ def _names(rows: Any) -> list[str]:
 
 
 def _complete(
-    ctx: click.Context, path: str, names: Callable[[Any], list[str]], incomplete: str
+    ctx: click.Context, path: str, names: Callable[[Any], list[str]], incomplete: str, form: re.Pattern[str] = _NAME
 ) -> list[CompletionItem]:
     """Return the names in a response of the director; none if it does not respond at once."""
     try:
         answer = ctx.ensure_object(Options).director().get(path, timeout=_COMPLETION_SECONDS)
-        found = [name for name in names(answer) if _NAME.fullmatch(name)]
+        found = [name for name in names(answer) if form.fullmatch(name)]
     except (CliError, LookupError, TypeError, AttributeError):
         return []
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]
+
+
+def _projects(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the projects."""
+    return _complete(ctx, "/projects", lambda rows: [row["id"] for row in rows], incomplete)
+
+
+def _project_keys(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the keys of the project that is typed; secret ones by their fingerprints."""
+    # click does not assign arguments where an option still lacks its value.
+    project = str(ctx.params.get("project_id") or next(iter(ctx.args), ""))
+    if not _NAME.fullmatch(project):
+        return []
+    return _complete(
+        ctx, f"/projects/{project}", lambda row: [*row["public_keys"], *row["secret_keys"]], incomplete, _KEY
+    )
 
 
 _name = click.argument("name", shell_complete=_services)
@@ -228,11 +250,16 @@ def restart(options: Options, name: str) -> None:
 @click.pass_obj
 def rm(options: Options, name: str, yes: bool) -> None:
     """Remove a service with its config and releases; its volumes are kept."""
+    _confirm(f"{name} with its config and its releases", "they cannot be restored", yes=yes)
+    _change(options, "rm", name)
+
+
+def _confirm(what: str, then: str, *, yes: bool) -> None:
+    """Ask before something is removed; without a terminal only `--yes` confirms."""
     if not yes:
         if not sys.stdin.isatty():
-            raise BadInput(f"removing {name} also deletes its config and its releases", "add --yes to confirm")
-        click.confirm(f"Remove {name} with its config and its releases?", abort=True, err=True)
-    _change(options, "rm", name)
+            raise BadInput(f"this removes {what}: {then}", "add --yes to confirm")
+        click.confirm(f"Remove {what}?", abort=True, err=True)
 
 
 def _change(options: Options, verb: str, name: str) -> None:
@@ -334,6 +361,80 @@ def trace(options: Options, event_id: str) -> None:
     from band_cli.verbs import events as verbs
 
     verbs.trace(options.director(), options.output(), event_id)
+
+
+@band.group(cls=Noun, params=_common())
+def project() -> None:
+    """Keys, limits and origins of those who send events (docs/projects.md)."""
+
+
+_project_id = click.argument("project_id", metavar="ID", shell_complete=_projects)
+_rate = click.IntRange(0, 1_000_000)
+
+
+@project.command("list")
+@click.pass_obj
+def project_list(options: Options) -> None:
+    """List the projects."""
+    from band_cli.verbs import projects
+
+    projects.list_projects(options.director(), options.output())
+
+
+@project.command("show")
+@_project_id
+@click.pass_obj
+def project_show(options: Options, project_id: str) -> None:
+    """Show a project; of secret keys only fingerprints."""
+    from band_cli.verbs import projects
+
+    projects.show(options.director(), options.output(), project_id)
+
+
+@project.command("set")
+@_project_id
+@click.option("--origin", "origins", multiple=True, metavar="URL", help="Site that may send; '' for every site.")
+@click.option("--timezone", metavar="ZONE", help="Time zone, e.g. Europe/Berlin.")
+@click.option("--events-per-second", type=_rate, help="Limit of one key; 0 for none.")
+@click.option("--burst", type=_rate, help="How many may come at once.")
+@click.option("--visitor-events-per-second", type=_rate, help="Limit of one visitor's address; 0 for none.")
+@click.option("--visitor-burst", type=_rate, help="How many of one visitor may come at once.")
+@click.option("--body-limit", type=click.IntRange(0), metavar="BYTES", help="Largest request; 0: front's own limit.")
+@click.option("--bots", type=click.Choice(["mark", "aside", "drop"]), help="What becomes of events of bots.")
+@click.option("--project-id", "project_ids", multiple=True, metavar="ID", help="A projectId that means this project.")
+@click.option("--ignore", "ignored_addresses", multiple=True, metavar="NETWORK", help="Addresses not to store.")
+@click.option("--consent", type=click.Choice(["off", "opt-out", "opt-in", "cookieless"]), help="Default of the SDK.")
+@click.option("--public-key", "public_keys", multiple=True, metavar="KEY", help="Instead of a generated key.")
+@click.pass_obj
+def project_set(options: Options, /, project_id: str, **fields: Any) -> None:
+    """Create a project, or change what is given. Options that may be repeated replace the whole list."""
+    from band_cli.verbs import projects
+
+    projects.set_project(options.director(), options.output(), project_id, fields)
+
+
+@project.command("key")
+@_project_id
+@click.argument("kind", required=False, type=click.Choice(["public", "secret"]))
+@click.option("--remove", metavar="KEY", shell_complete=_project_keys, help="End a key; also by its fingerprint.")
+@click.pass_obj
+def project_key(options: Options, project_id: str, kind: str | None, remove: str | None) -> None:
+    """Print a second key for a rotation, or end the old one. A secret key is printed only once."""
+    from band_cli.verbs import projects
+
+    projects.change_key(options.director(), options.output(), project_id, kind, remove)
+
+
+@project.command("rm")
+@_project_id
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.pass_obj
+def project_rm(options: Options, project_id: str, yes: bool) -> None:
+    """Remove a project with its keys; its events stay."""
+    from band_cli.verbs import projects
+
+    _confirm(f"project {project_id} with its keys", "they are no longer valid", yes=yes)
+    projects.remove(options.director(), options.output(), project_id)
 
 
 @band.command()

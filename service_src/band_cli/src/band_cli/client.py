@@ -40,6 +40,10 @@ VERBS = {
     },
 }
 """Path of the director → the command to type. Hints with other paths stay as they are."""
+_OF_PROJECTS = re.compile(
+    r"(?:GET|POST) /projects\b(?:/(?P<id>[\w-]+))?"
+    r"(?:/keys with (?:\{\"kind\": \"(?P<kind>\w+)\"\}|(?P<removes>`remove`)))?"
+)
 _OPTIONS = {"?to=": " --to", "?follow=1": " -f"}
 
 
@@ -259,8 +263,16 @@ def path_of(*words: str) -> str:
 
 def in_our_words(hint: str) -> str:
     """Return a hint of the API with the verbs of `band`."""
-    words = re.sub(r"GET (/([a-z_]+(?:\.json)?)(?:/([\w<>-]+))?)(\?\w+=[\w-]*)?", _as_verb, hint)
+    words = _OF_PROJECTS.sub(_as_project_verb, hint)
+    words = re.sub(r"GET (/([a-z_]+(?:\.json)?)(?:/([\w<>-]+))?)(\?\w+=[\w-]*)?", _as_verb, words)
     return words.replace("timeout__", "--timeout")
+
+
+def _as_project_verb(match: re.Match[str]) -> str:
+    project_id, kind, removes = match["id"], match["kind"], match["removes"]
+    if kind or removes:
+        return f"band project key {project_id} {kind or '--remove KEY'}"
+    return f"band project show {project_id}" if project_id else "band project list"
 
 
 def _as_verb(match: re.Match[str]) -> str:

@@ -15,6 +15,7 @@ from band.platform import RedisAddress, RedisLink, host_names
 from director.api.handlers import (
     READING,
     EventHandlers,
+    ProjectHandlers,
     ReleaseHandlers,
     ServiceHandlers,
     SettingsHandlers,
@@ -57,6 +58,7 @@ from director.startup import surroundings
 from director.state.crash_log import CrashLimits, CrashLog
 from director.state.desired import Configs, Desired
 from director.state.history import Releases
+from director.state.projects import Projects
 from director.supervise.alerts import Alerts
 from director.supervise.incidents import Incidents
 from director.supervise.probation import Probation
@@ -195,6 +197,7 @@ class Director:
                 engine=self.engine, releases=self.releases, rollback=self.rollback, pruner=self.pruner,
                 board=self.board, announcer=self.announcer,
             ),
+            ProjectHandlers(projects=Projects(link)),
             EventHandlers(rpc=self.rpc, link=link, board=self.board, registrations=self.registrations),
             SystemHandlers(
                 board=self.board, registrations=self.registrations, prober=self.prober, link=link, rpc=self.rpc,

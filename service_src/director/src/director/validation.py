@@ -6,6 +6,7 @@ import re
 
 # `$` alone also matches before a line end at the end of a text.
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$(?!\n)"
+PROJECT_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)"
 NAMESPACE_PATTERN = r"^[a-z][a-z0-9-]{0,31}$(?!\n)"
 POS_PATTERN = r"^(0|[1-9][0-9]?)x(0|[1-9][0-9]?)$(?!\n)"
 ENV_KEY_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$(?!\n)"
@@ -21,6 +22,7 @@ STREAM_IDS_PATTERN = r"^[0-9]{1,19}-[0-9]{1,19}(,[0-9]{1,19}-[0-9]{1,19}){0,99}$
 
 IN_WORDS = {
     NAME_PATTERN: "a name of a-z, 0-9, _ and -, beginning with a letter, as in send_mixpanel",
+    PROJECT_PATTERN: "a project's id of a-z, 0-9, _ and -, beginning with a letter or digit, of at most 64 characters",
     NAMESPACE_PATTERN: "a name of a-z, 0-9 and -, beginning with a letter, of at most 32 characters",
     POS_PATTERN: "a place on the grid, column x row, as in 2x3; both from 0 to 99",
     ENV_KEY_PATTERN: "a name of letters, digits and _, as in LOG_LEVEL",

@@ -241,6 +241,8 @@ def read_params(
     If the type accepts others too, they include a parameter of the query or body with the name of one in the path: a
     method called over `/call/<name>/<method>` may have an argument `name`.
 
+    A type with a function `problems` says itself what is wrong, of all parameters at once.
+
     Raises:
         BadParameter: one is unknown, missing, repeated or of the wrong type.
         InvalidValue: one has an impossible value.
@@ -249,6 +251,8 @@ def read_params(
     check_once([*(path if strict else ()), *query, *body])
     given: dict[str, Any] = {**query, **body}
     merged: dict[str, Any] = {**given, **path}
+    if problems := [*getattr(kind, "problems", lambda _: ())(merged)]:
+        raise InvalidValue("; ".join(problems), _SEE)
     fields = {field.encode_name for field in msgspec.structs.fields(kind)}
     unknown = sorted(set(merged) - fields)
     if strict and unknown:

@@ -16,11 +16,12 @@ Handler = Callable[..., Awaitable[Any]]
 F = TypeVar("F", bound=Handler)
 OTHER_READING = frozenset({"", "_band", "dashboard", "favicon.ico", "ws"})
 """First segments of read-only paths that are not endpoints: the dashboard's, the live log's, and band's own."""
+BOTH = ("get", "post")
 _MARK = "__endpoint__"
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """One path, for GET and POST.
+    """One path, for GET and POST or one of them.
 
     Attributes:
         name: the name of the handler's method.
@@ -30,6 +31,7 @@ class Endpoint(msgspec.Struct, frozen=True):
         reads: it changes nothing, so a browser may open it directly.
         text: the response is text.
         free: it accepts parameters that `params` does not name.
+        verbs: the methods of HTTP.
     """
 
     path: str
@@ -41,6 +43,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     reads: bool = False
     text: bool = False
     free: bool = False
+    verbs: tuple[str, ...] = BOTH
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -51,14 +54,17 @@ class Text(msgspec.Struct, frozen=True):
     content_type: str = "text/plain; charset=utf-8"
 
 
-def route(path: str, summary: str, *errors: int, reads: bool = False) -> Callable[[F], F]:
+def route(
+    path: str, summary: str, *errors: int, reads: bool = False, verbs: tuple[str, ...] = BOTH
+) -> Callable[[F], F]:
     """Declare a method as the handler of a path; its annotations are the types of parameters and response.
 
-    A second parameter receives those that the type of its first does not name, as a dictionary.
+    A second parameter receives those that the type of its first does not name, as a dictionary. A path that means
+    something else with each of the `verbs` does not count as reading: the guard knows paths only.
     """
 
     def mark(function: F) -> F:
-        setattr(function, _MARK, (path, summary, errors, reads))
+        setattr(function, _MARK, (path, summary, errors, reads, verbs))
         return function
 
     return mark
@@ -82,7 +88,7 @@ def reading_words(found: Iterable[Endpoint]) -> frozenset[str]:
 def _declared(kind: type) -> Iterator[tuple[Endpoint, Any]]:
     for name, function in vars(kind).items():
         if marked := getattr(function, _MARK, None):
-            path, summary, errors, reads = marked
+            path, summary, errors, reads, verbs = marked
             hints = get_type_hints(function)
             given, *more = list(inspect.signature(function).parameters)[1:]
             answer, text = hints["return"], hints["return"] is Text
@@ -97,6 +103,7 @@ def _declared(kind: type) -> Iterator[tuple[Endpoint, Any]]:
                     reads,
                     text,
                     free=bool(more),
+                    verbs=verbs,
                 ),
                 function,
             )
@@ -135,8 +142,9 @@ class Error(msgspec.Struct):
 
 
 _ABOUT = (
-    "Every path works with GET and POST. Parameters come from the path, the query and a JSON or form body; the body "
-    "wins over the query. Other methods get 405, a body over 2 MB gets 413, both with an error body."
+    "Every path works with GET and POST, but for those of projects, where GET reads and POST changes. Parameters come "
+    "from the path, the query and a JSON or form body; the body wins over the query. Other methods get 405, a body "
+    "over 2 MB gets 413, both with an error body."
 )
 _FREE: dict[str, Any] = {
     "name": "arguments",
@@ -158,13 +166,14 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         [*kinds, *answers, Error], ref_template="#/components/schemas/{name}"
     )
     shapes = iter(schemas[len(kinds) :])
-    operations = {}
+    operations: dict[str, dict[str, Any]] = {}
     for row, schema in zip(rows, schemas, strict=False):
         found = components[schema["$ref"].rpartition("/")[2]]
         options = [next(shapes) for _ in _alternatives(row.answer)]
         shape = options[0] if len(options) == 1 else {"anyOf": options}
-        operations[row.path] = {verb: _operation(row, verb, found, shape) for verb in ("get", "post")}
-    named = {kind.__name__ for kind in kinds}
+        operations.setdefault(row.path, {}).update({verb: _operation(row, verb, found, shape) for verb in row.verbs})
+    parts = set(re.findall(r"#/components/schemas/(\w+)", str(components)))
+    named = {kind.__name__ for kind in kinds} - parts
     return {
         "openapi": "3.1.0",
         "info": {"title": "Rockstat Band director", "version": __version__, "description": _ABOUT},

@@ -44,12 +44,13 @@ _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 def routes(
     endpoints: Iterable[tuple[Endpoint, Callable[..., Awaitable[Any]]]], feed: LogFeed | None = None
 ) -> list[web.RouteDef]:
-    """Return the routes of endpoints, GET and POST; `feed` provides the lines of `progress`."""
+    """Return the routes of endpoints; `feed` provides the lines of `progress`."""
     found: list[web.RouteDef] = []
     for endpoint, function in endpoints:
         handle = _handle(endpoint, function, feed)
         # A HEAD would do what GET does, and that changes state here.
-        found += [web.get(endpoint.path, handle, allow_head=False), web.post(endpoint.path, handle)]
+        both = {"get": web.get(endpoint.path, handle, allow_head=False), "post": web.post(endpoint.path, handle)}
+        found += [both[verb] for verb in endpoint.verbs]
     return found
 
 

@@ -11,7 +11,14 @@ import msgspec
 
 from band import RedisError
 from band.platform import EVENTS_STREAM
-from director.api.handlers import EventHandlers, ReleaseHandlers, ServiceHandlers, SettingsHandlers, SystemHandlers
+from director.api.handlers import (
+    EventHandlers,
+    ProjectHandlers,
+    ReleaseHandlers,
+    ServiceHandlers,
+    SettingsHandlers,
+    SystemHandlers,
+)
 from director.api.params import EventsParams, LettersParams, Nothing, checked
 from director.api.schemas import HealthFacts, ImageRow
 from director.dashboard.cards import Card, Cell, Reason, card, place
@@ -48,6 +55,7 @@ class Api(msgspec.Struct, frozen=True):
     services: ServiceHandlers
     settings: SettingsHandlers
     releases: ReleaseHandlers
+    projects: ProjectHandlers
     events: EventHandlers
     system: SystemHandlers
 

@@ -25,6 +25,7 @@ from band.platform import (
     EVENTS_STREAM,
     FRONTIER_SERVICE,
     LISTENER,
+    PROJECTS_KEY,
     REGISTRATIONS_KEY,
     RETRIES,
     TAKEN,
@@ -64,7 +65,7 @@ _INSTANCES = (f"%R~{INSTANCES.format(service='*')}", f"~{INSTANCES.format(servic
 """Presence, also for `band dev call` in a service's container."""
 
 _FRONT_RULES = (
-    f"~{EVENTS_STREAM}", "~front:journal:*", f"%R~{REGISTRATIONS_KEY}", "%R~s:*",
+    f"~{EVENTS_STREAM}", "~front:journal:*", f"%R~{REGISTRATIONS_KEY}", f"%R~{PROJECTS_KEY}", "%R~s:*",
     f"~{INSTANCES.format(service=FRONTIER_SERVICE)}", *_INSTANCES, _ANY_CHANNEL, *_COMMANDS, "+info",
     "(~s:* +eval +hset +expire)",  # what a visitor stores about itself; the script's commands are checked one by one
 )  # fmt: skip
