@@ -323,6 +323,12 @@ class EventClient:
             text = await answer.text()
             return answer.status, json.loads(text) if answer.content_type == "application/json" else text
 
+    async def metric(self, sample: str) -> float:
+        """Return a sample of front's metrics; 0 if there is none."""
+        async with aiohttp.ClientSession() as http, http.get(f"{self.url}/_band/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{sample} ")), 0.0)
+
     async def events(self) -> list[dict[str, Any]]:
         """Return what came, without the fingerprints. Each field must have its row in docs/event-fields.md."""
         found = [json.loads(fields[b"event"]) for _, fields in await self.peers.redis.xrange("events")]

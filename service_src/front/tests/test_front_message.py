@@ -89,7 +89,7 @@ def http_message(path: str, query: dict[str, Any], body: dict[str, Any], td: dic
 
 
 def test_the_broadcast_is_the_originals_byte_for_byte() -> None:
-    """Order of keys, no spaces, raw non-ASCII and slashes: a captured notification is made again."""
+    """Order of keys, no spaces, raw non-ASCII and slashes: a captured notification again, and `project`."""
     td = message.client_facts("2.125.160.216", "Mozilla/5.0", "https://rock.st/docs/", "t.example.com")
     event = http_message("/band/t4k.json", {}, decode_json(SDK), td)
     event["data"]["mmgeo"] = {"country_ru": "Великобритания"}
@@ -99,7 +99,7 @@ def test_the_broadcast_is_the_originals_byte_for_byte() -> None:
         '"uid":"6410748586712844288","td":{"ip":"2.125.160.216","ua":"Mozilla/5.0","ref":"https://rock.st/docs/",'
         '"host":"t.example.com"},"data":{"service":"track","name":"page","data":{},"projectId":1617632140,'
         '"uid":"6410748586712844288","page":{"title":"Rockstat platform","ref":"","url":"https://rock.st/docs/"},'
-        f'"mmgeo":{{"country_ru":"Великобритания"}}}},"id":"{NOW << 22}","time":{NOW}}}}}'
+        f'"mmgeo":{{"country_ru":"Великобритания"}}}},"id":"{NOW << 22}","time":{NOW},"project":"default"}}}}'
     )
     assert message.broadcast_of(encode(event)) == expected.encode()
 
@@ -110,7 +110,19 @@ def test_the_query_wins_over_the_body_and_keeps_its_place() -> None:
     assert list(event["data"].items()) == [("a", "q"), ("c", 1)]
     assert int(event["id"]) == int(event["uid"]) + 1
     assert (event["projectId"], event["td"]) == (7, {})
-    assert list(event) == ["key", "channel", "service", "name", "projectId", "uid", "td", "data", "id", "time"]
+    assert list(event) == [
+        "key",
+        "channel",
+        "service",
+        "name",
+        "projectId",
+        "uid",
+        "td",
+        "data",
+        "id",
+        "time",
+        "project",
+    ]
 
 
 def test_what_is_missing_of_a_visit_is_left_out() -> None:
@@ -120,11 +132,11 @@ def test_what_is_missing_of_a_visit_is_left_out() -> None:
 
 
 def test_a_websocket_message_has_its_own_order() -> None:
-    """Key, name, service, channel, data, uid, td, id, time; `data` is the whole object, `td` its own copy."""
+    """Key, name, service, channel, data, uid, td, id, time, project; `data` is the whole object, `td` its own copy."""
     td = {"ip": "1.2.3.4"}
     sent = {"service": "track", "name": "page", "id__": "_3", "projectId": 5}
     event = message.ws_message("in.gen.track.page", "track", "page", sent, "u", td, Snowflakes(clock=lambda: NOW))
-    assert list(event) == ["key", "name", "service", "channel", "data", "uid", "td", "id", "time"]
+    assert list(event) == ["key", "name", "service", "channel", "data", "uid", "td", "id", "time", "project"]
     assert event["td"] == td and event["td"] is not td
     assert event["data"] == sent
     assert event["channel"] == "ws"

@@ -98,7 +98,7 @@ async def test_an_sdk_event_goes_the_whole_road(http: aiohttp.ClientSession, pee
         + data
         + f',"uaparser":{ua_json},"mmgeo":{geo_json}'
         + ',"stored":{"plan":{"a":1}}},'
-        f'"id":"{event_id}","time":{int(event_id) >> 22}}}'
+        f'"id":"{event_id}","time":{int(event_id) >> 22},"project":"default"}}'
     )
     head = '{"jsonrpc":"2.0","from":"front","to":"broadcast","method":"broadcast:broadcast:front","params":'
     assert (await asyncio.wait_for(broadcast.get(), 2)).decode() == f"{head}{message}}}"
@@ -411,7 +411,19 @@ async def test_a_handler_answers_the_client(http: aiohttp.ClientSession, peers: 
         assert (answer.status, await answer.json()) == (200, {"a": 1})
     params = seen[0]["params"]
     assert seen[0]["method"] == "labsvc:echo:front"
-    assert list(params) == ["key", "channel", "service", "name", "projectId", "uid", "td", "data", "id", "time"]
+    assert list(params) == [
+        "key",
+        "channel",
+        "service",
+        "name",
+        "projectId",
+        "uid",
+        "td",
+        "data",
+        "id",
+        "time",
+        "project",
+    ]
     assert (params["projectId"], params["data"], params["td"]["ip"]) == (7, {"x": "1"}, "2.125.160.0")
     async with http.get("/labsvc/made") as answer:
         assert (answer.status, answer.headers["X-Own"], await answer.json()) == (201, "1", {"b": 2})

@@ -58,7 +58,7 @@ async def test_the_captured_conversation_is_the_same(
             assert answer == received.replace("ID", event_id)
     events = [json.loads(await asyncio.wait_for(broadcast.get(), 2))["params"] for _ in range(5)]
     page = events[2]
-    assert list(page) == ["key", "name", "service", "channel", "data", "uid", "td", "id", "time"]
+    assert list(page) == ["key", "name", "service", "channel", "data", "uid", "td", "id", "time", "project"]
     assert page["data"].pop("fpid")  # the original had no address here, so it had none of these two
     assert page["td"]["ip"] == "127.0.0.0"
     assert (page["uid"], page["channel"]) == ("6410748586712844288", "ws")

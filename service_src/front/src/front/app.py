@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from front.http1.server import HttpServer
 from front.intake.admin_pages import AdminPages
 from front.intake.admission import Admission
 from front.intake.context import Intake
+from front.intake.door import Door
 from front.intake.http import HttpHandler
 from front.intake.websocket import WebSocketHandler
 from front.listeners import Listeners
@@ -28,6 +30,9 @@ from front.pipeline.pipeline import Pipeline
 from front.pipeline.redirects import Redirects
 from front.pipeline.userdata import UserData
 from front.process import WorkerProcess
+from front.projects.current import CurrentProjects
+from front.projects.limits import TELL_EVERY_SECONDS, UNLIMITED_LOOK_EVERY_SECONDS, RateLimits
+from front.projects.table import ProjectTable
 from front.routing.current import CurrentRegistrations
 from front.routing.registrations import Table
 from front.settings import FrontSettings
@@ -49,12 +54,16 @@ class Front:
         self.settings = settings
         self.process = process
         link, rpc = service.link, service.rpc
+        self.limits = RateLimits()
         self.registrations = CurrentRegistrations(link, self._on_registrations, lambda push: self.cluster.push(push))
         self.cluster = Cluster(
-            process, lambda: read_health(service.registry, link), service.metrics.render, self.registrations.hear
-        )
+            process, lambda: read_health(service.registry, link), service.metrics.render, self.registrations.hear,
+            self.limits.hear,
+        )  # fmt: skip
+        self.projects = CurrentProjects(link, self._on_projects)
         counters = Counters(service.metrics)
         addresses = ClientAddresses(settings.trusted_proxies)
+        self.door = Door(addresses, counters, self.limits, require_key=settings.require_key)
         mask = masker(settings.ip_privacy, settings.ip_hash_key.reveal())
 
         self.redis_persistence = RedisPersistence(link, settings.events_maxlen, settings.workers)
@@ -89,7 +98,7 @@ class Front:
         admin_pages = AdminPages(settings.http_prefix, near, policy, self.cluster.health, self.cluster.metrics)
         intake = Intake(
             self.pipeline, flakes, addresses, counters, Admission(), settings.body_limit, settings.batch_limit,
-            settings.require_consent,
+            self.door, settings.require_consent,
         )  # fmt: skip
         http = HttpHandler(intake, UidCookie(settings.domain, time.time()), admin_pages)
         server = HttpServer(self.bounds, settings.body_limit, http.body_limit_of, WebSocketHandler(intake, self.bounds))
@@ -112,6 +121,16 @@ class Front:
         if self.id_mark is not None:
             await self.id_mark.close()
         await self.cluster.close()
+
+    def _on_projects(self, table: ProjectTable) -> None:
+        self.door.use(table)
+        self.pipeline.projects = table
+
+    async def share_limits(self) -> None:
+        """Tell the other workers what was taken of limits."""
+        if taken := self.limits.report():
+            self.cluster.tell(taken)
+        await asyncio.sleep(TELL_EVERY_SECONDS if self.projects.table.limited else UNLIMITED_LOOK_EVERY_SECONDS)
 
     def _on_registrations(self, table: Table) -> None:
         self.pipeline.table = table

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from band.platform import Health
 from front.app import Front
+from front.projects.table import UNUSABLE_HINT
 from front.routing.registrations import LEFT_OUT
 from front.storage.redis_persistence import remedy
 
@@ -17,6 +18,7 @@ def add_checks(health: Health, app: Front) -> None:
     """Add the checks of a worker; those of the stream are the first worker's."""
     health("enrichers")(lambda: _enrichers(app))
     health("registrations")(lambda: _registrations(app))
+    health("projects")(lambda: _projects(app))
     health("journal")(lambda: _journal(app))
     if app.process.number == 0:
         health("redis_keeps")(app.redis_persistence.health)
@@ -43,6 +45,16 @@ def _registrations(app: Front) -> dict[str, Any]:
     shown = [f"{service}: {reason}" for service, reason in sorted(unusable.items())[:MAX_SHOWN]]
     reason = f"{len(unusable)} services have registrations that front cannot use and ignores: {'; '.join(shown)}"
     return {"status": "degraded", "reason": reason, "hint": LEFT_OUT, "services": sorted(unusable)[:MAX_SHOWN]}
+
+
+def _projects(app: Front) -> dict[str, Any]:
+    """Degraded while a project cannot be read; it names the projects."""
+    table = app.projects.table
+    if not table.unusable:
+        return {"status": "ok"}
+    shown = [f"{project}: {reason}" for project, reason in sorted(table.unusable.items())[:MAX_SHOWN]]
+    reason = f"{len(table.unusable)} projects cannot be read, and their keys are refused: {'; '.join(shown)}"
+    return {"status": "degraded", "reason": reason, "hint": UNUSABLE_HINT}
 
 
 def _journal(app: Front) -> dict[str, Any]:

@@ -11,7 +11,10 @@ from front.storage.journal_acceptor import JournalAcceptor
 
 def add_gauges(metrics: Metrics, app: Front) -> None:
     """Add the gauges of a worker; those of the stream are the first worker's."""
+    gauge = metrics.gauge
     _add_cache(metrics, app)
+    metrics.counter("front_projects_read", lambda: app.projects.reads, "How often the projects were read from Redis.")
+    gauge("front_projects", lambda: float(len(app.projects.table.projects)), "Projects, `default` included.")
     _add_connections(metrics, app)
     if app.process.number == 0:
         _add_stream(metrics, app)

@@ -22,9 +22,11 @@ COUNTED: Final[Mapping[str, str]] = {
 LABELLED: Final[Mapping[str, tuple[str, str, str]]] = {
     "rejected": ("code", "Refused requests, by the code in the response.", "rejected_"),
     "enricher_timeouts": ("service", "Events for which an enricher missed its deadline.", "enricher_silent_"),
+    "left_out": ("reason", "Events that the rules of their project did not store: ignored_address, bot.", ""),
+    "project_events": ("project", "Accepted events by project, where there are projects.", ""),
 }
-"""Counters with a label: the label, the help, and the former name of each value's counter, which the next release
-removes."""
+"""Counters with a label: the label, the help, and the beginning of the former names of each value's counter, which the
+next release removes; empty if there is none."""
 MAX_VALUES: Final = 1000
 """Values of one label; beyond it, services that come and go are counted as `other`."""
 _ODD = re.compile(r"[^a-zA-Z0-9_]")
@@ -42,14 +44,15 @@ class Counters:
             metrics.counter(f"front_{name}", partial(self._counts.__getitem__, name), text, label=label)
 
     def add(self, name: str, of: str = "", *, count: int = 1) -> None:
-        """Count; `of` is the value of the counter's label, without which `count` may be more than one."""
+        """Count; `of` is the value of the counter's label."""
         if of:
             counts = self._counts[name]
             of = of if of in counts or len(counts) < MAX_VALUES else "other"
-            counts[of] = counts.get(of, 0) + 1
-            former = f"front_{LABELLED[name][2]}{_ODD.sub('_', of)}"
-            if counts[of] == 1:
-                self._metrics.declare(former, f"Deprecated, use band_front_{name}_total.")
-            self._metrics.add(former)
+            counts[of] = counts.get(of, 0) + count
+            if prefix := LABELLED[name][2]:
+                former = f"front_{prefix}{_ODD.sub('_', of)}"
+                if counts[of] == count:
+                    self._metrics.declare(former, f"Deprecated, use band_front_{name}_total.")
+                self._metrics.add(former, count)
         else:
             self._metrics.add(f"front_{name}", count)

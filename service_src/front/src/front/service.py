@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from band import Service, logger
+from band.platform import run_forever
 from front.app import Front
 from front.checks import add_checks
 from front.gauges import add_gauges
@@ -37,6 +38,9 @@ class FrontService:
         add_checks(service.health, app)
         add_gauges(service.metrics, app)
         service.worker(app.redis_persistence.run)
+        service.worker(app.projects.run)
+        if app.process.count > 1:
+            service.worker(partial(run_forever, "share_limits", app.share_limits))
         service.worker(partial(app.circuit_breaker.run, service.rpc))
         if app.process.number == 0:
             service.worker(app.trimmer.run)
@@ -76,6 +80,7 @@ class FrontService:
         app = self._app
         self._stop_without_supervisor()
         await app.registrations.recall(RECALL_WITHIN_SECONDS)
+        await app.projects.recall(RECALL_WITHIN_SECONDS)
         try:
             await app.open()
         except Exception as error:  # noqa: BLE001 - a front that takes no events must not look as if it did

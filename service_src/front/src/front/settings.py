@@ -122,6 +122,8 @@ class FrontSettings(msgspec.Struct, frozen=True):
     stored: bool = True
     require_consent: bool = False
     """Whether a visitor without consent is treated like one who refused."""
+    require_key: bool = False
+    """Whether events without a write key are refused."""
     worker_id: Annotated[int, msgspec.Meta(ge=0, le=1023)] = 0
     ws_port: Port = 0
     """A second port for WebSocket clients of the original (it used its port + 2); 0: only `/wss` on the main port."""

@@ -16,6 +16,8 @@ CHANNEL_HTTP = "http"
 CHANNEL_PIXEL = "pixel"
 CHANNEL_WS = "ws"
 MAX_NAME_LENGTH = 256
+DEFAULT_PROJECT = "default"
+"""The project of events without a key."""
 
 Message = dict[str, Any]
 
@@ -98,6 +100,7 @@ def http_message(
         "data": {**body, **query},
         "id": str(flake),
         "time": flakes.event_time(flake),
+        "project": DEFAULT_PROJECT,
     }
 
 
@@ -117,6 +120,7 @@ def ws_message(key: str, service: Any, name: Any, data: Message, uid: str, td: M
         "td": dict(td),
         "id": str(flake),
         "time": flakes.event_time(flake),
+        "project": DEFAULT_PROJECT,
     }
 
 

@@ -12,6 +12,7 @@ TOO_LARGE: Final = "too_large"
 BROKEN: Final = "broken_http"
 OVERLOADED: Final = "overloaded"
 BAD_HANDSHAKE: Final = "websocket"
+NOT_ADMITTED: Final = "not_admitted"
 
 
 class Request:
@@ -27,7 +28,7 @@ class Request:
         """The address of the socket's other end; empty when it is not known."""
         self.body = b""
         self.fault = ""
-        """Why it is refused, one of the four above: then the body is not here, and the connection ends afterwards."""
+        """Why it is refused, one of the above: then the body is not here, and the connection ends afterwards."""
         self.keep_alive = True
         self.upgrade = False
         """Whether it asks for another protocol on its connection."""

@@ -14,15 +14,15 @@ from front.event.message import Message
 from front.event.url_path import EventPath
 from front.event.visitor_id import text_uid
 from front.http1.request import Request
-from front.intake.context import Intake, came_by_proxy, td_of
+from front.intake.context import Intake, came_by_proxy
 from front.intake.families.family import Draft, mapping, text
 from front.pipeline.pipeline import MAX_A_TURN
+from front.projects.table import Access
 
 T = TypeVar("T")
 
 MAX_EVENTS: Final = 2000
 """Events of one request: in progress, each takes a few kilobytes beside its own."""
-DEFAULT_PROJECT: Final = "default"
 MAX_CLOCK_SHIFT_MS: Final = 24 * 3600 * 1000
 """An event that claims to be older gets the time of its arrival."""
 
@@ -30,11 +30,11 @@ MAX_CLOCK_SHIFT_MS: Final = 24 * 3600 * 1000
 class Sender:
     """Who sends the events of one request."""
 
-    def __init__(self, intake: Intake, request: Request, uid: Any, query: Message) -> None:
+    def __init__(self, intake: Intake, request: Request, uid: Any, query: Message, td: Message) -> None:
         self._intake = intake
         self._uid = uid
         self._query = query
-        self._td = td_of(request, intake.addresses)
+        self._td = td
         self._gpc = request.headers.get(b"sec-gpc") == b"1"
         self._names_addresses = intake.addresses.trusts(request.peer) and not came_by_proxy(request)
 
@@ -46,9 +46,13 @@ class Sender:
             await in_turns(self._of_body(place, channel, body, number) for number, body in enumerate(bodies)), said
         )
 
-    async def of_drafts(self, drafts: Sequence[Draft], said: Sequence[bool | None]) -> list[Message]:
-        """Return the messages of what a family's client sent; `said` has the consent of each."""
-        return self._marked(await in_turns(self._of_draft(draft, number) for number, draft in enumerate(drafts)), said)
+    async def of_drafts(
+        self, drafts: Sequence[Draft], accesses: Sequence[Access], said: Sequence[bool | None]
+    ) -> list[Message]:
+        """Return the messages of what a family's client sent; each has its access and, in `said`, its consent."""
+        pairs = zip(drafts, accesses, strict=True)
+        made = await in_turns(self._of_draft(draft, access, number) for number, (draft, access) in enumerate(pairs))
+        return self._marked(made, said)
 
     def _marked(self, events: list[Message], said: Sequence[bool | None]) -> list[Message]:
         """Mark the events of those who object.
@@ -75,7 +79,7 @@ class Sender:
             message.uid_of(query, body, self._uid, intake.flakes), dict(self._td), intake.flakes,
         )  # fmt: skip
 
-    def _of_draft(self, draft: Draft, number: int) -> Message:
+    def _of_draft(self, draft: Draft, access: Access, number: int) -> Message:
         flakes = self._intake.flakes
         if not draft.name:
             raise BadRequest("no_name", f"event {number + 1} of the body has no name")
@@ -89,11 +93,11 @@ class Sender:
             "name": draft.name,
             "projectId": 0,
             "uid": text_uid(draft.uid) or self._uid,
-            "td": self._td_of(draft),
+            "td": self._td_of(draft, access),
             "data": draft.data,
             "id": str(flake),
-            "time": event_time(arrived, draft.ts, draft.sent_at),
-            "project": DEFAULT_PROJECT,
+            "time": event_time(arrived, draft.ts, draft.sent_at, any_age=access.secret),
+            "project": access.project.id,
         }
         if draft.dedup:
             event["dedup"] = draft.dedup
@@ -101,14 +105,14 @@ class Sender:
             event["family"] = draft.family
         return event
 
-    def _td_of(self, draft: Draft) -> Message:
+    def _td_of(self, draft: Draft, access: Access) -> Message:
         td = dict(self._td)
         if draft.is_server:
             td.pop("ip", None)
         if draft.user_agent:
             td["ua"] = draft.user_agent
             td.pop("ch", None)
-        if draft.ip and self._names_addresses and (ip := normal(draft.ip)):
+        if draft.ip and (access.secret or self._names_addresses) and (ip := normal(draft.ip)):
             td["ip"] = ip
         return td
 
@@ -132,15 +136,16 @@ async def in_turns(events: Iterable[T]) -> list[T]:
     return made
 
 
-def event_time(arrived: int, ts: int | None, sent_at: int | None) -> int:
+def event_time(arrived: int, ts: int | None, sent_at: int | None, *, any_age: bool = False) -> int:
     """Return when an event happened, by our clock: its arrival less its age by the client's clock.
 
-    Without `sent_at` the client's clock is taken to be right. Nothing happens in the future, or more than a day ago.
+    Without `sent_at` the client's clock is taken to be right. Nothing happens in the future, or more than a day ago
+    unless an event may have `any_age`.
     """
     if ts is None:
         return arrived
     age = (arrived if sent_at is None else sent_at) - ts
-    return arrived - age if 0 <= age <= MAX_CLOCK_SHIFT_MS else arrived
+    return arrived - age if 0 <= age <= (arrived if any_age else MAX_CLOCK_SHIFT_MS) else arrived
 
 
 def _key(service: Any, name: Any, number: int) -> str:

@@ -13,6 +13,7 @@ from front.event.ids import Snowflakes
 from front.http1.request import Request, text_of
 from front.intake.admission import Admission
 from front.intake.client_hints import read_hints
+from front.intake.door import Door
 from front.metrics import Counters
 from front.pipeline.pipeline import Pipeline
 
@@ -37,6 +38,7 @@ class Intake:
     """Bytes of an event: of a body with one, or of a WebSocket message."""
     batch_limit: int
     """Bytes of a body with several events."""
+    door: Door
     require_consent: bool = False
 
     def count(self, error: BadRequest | NotAccepted) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 
 from band import logger
 from band.platform import encode
-from front.errors import BadRequest, NotAccepted, Overloaded
+from front.errors import BadRequest, NotAccepted, NotAdmitted, Overloaded, RateLimited
 from front.event import message
 from front.event.consent import consent_of, mark_objection
 from front.event.hostnames import host_of
 from front.event.ids import now_ms
 from front.event.url_path import EventPath, read_path
 from front.event.visitor_id import UidCookie, cookie_uid, valid_uid
-from front.http1.request import BAD_HANDSHAKE, BROKEN, OVERLOADED, Request, Response
+from front.http1.request import BAD_HANDSHAKE, BROKEN, NOT_ADMITTED, OVERLOADED, Request, Response
 from front.http1.response_head import PREFLIGHT, allowed_origin, head
 from front.intake.admin_pages import AdminPages
 from front.intake.admission import SMALL_BYTES
@@ -25,12 +25,16 @@ from front.intake.content_encoding import unpacked
 from front.intake.context import Intake, target_of, td_of
 from front.intake.families.family import Family, Post
 from front.intake.families.table import FIRST_SEGMENTS, UNNAMED_PATHS, family_of, unnamed_family_of
+from front.intake.keys import QUERY_NAME, key_in_head
 from front.intake.pages import PAGES, TRACKER, page, server_url, tracker
 from front.intake.qs import parse_query
+from front.intake.visit import Visit
 from front.pipeline import replies
 from front.pipeline.replies import HttpReply
+from front.projects.table import OPEN
+from front.storage.stream_acceptor import Event
 
-_ERRORS = {404: "Not Found", 413: "Payload Too Large"}
+_ERRORS = {403: "Forbidden", 404: "Not Found", 413: "Payload Too Large", 429: "Too Many Requests"}
 _NO_PATH = EventPath("", "", "", "", native=False)
 _SAME_SITE = (b"same-origin", b"same-site", b"none")
 """What `Sec-Fetch-Site` says of a page that may know the uid of this host's cookie."""
@@ -108,6 +112,7 @@ class HttpHandler:
             return await self._admin_pages.page(path, request)
         if method == "OPTIONS":
             state.query = parse_query(query_text)
+            self._intake.door.ask(request.header(b"origin"), key_in_head({}, state.query))
             return HttpReply(200, b"{}", replies.JSON, PREFLIGHT)
         if method not in ("GET", "POST"):
             raise BadRequest("method", f"the method {method[:20]} is not supported; use GET, POST or OPTIONS")
@@ -135,13 +140,23 @@ class HttpHandler:
 
     def _refused(self, state: RequestState, error: BadRequest | NotAccepted) -> HttpReply:
         """Return the response to a refused request, in the form of its family."""
+        if isinstance(error, (NotAdmitted, RateLimited)):
+            state.sets_cookie = False
+            if error.code == "origin":
+                state.origin = ""
         refused = _refused(error, native=state.place.native)
         try:
             family = state.family or self._family_of(state.request, target_of(state.request.target)[0])
         except BadRequest:
             return refused
-        if family is not None and family.refusal is not None:
-            refused.body, refused.content_type = encode(family.refusal(refused.status, error.reason)), replies.JSON
+        if family is None:
+            return refused
+        told = family.refusal(refused.status, error.reason) if family.refusal is not None else None
+        if isinstance(error, NotAdmitted):
+            refused.status, own = family.not_admitted(error.reason)
+            told = own or told
+        if told is not None:
+            refused.body, refused.content_type = encode(told), replies.JSON
         return refused
 
     def _family_of(
@@ -170,7 +185,11 @@ class HttpHandler:
             or path in UNNAMED_PATHS
             or self._family_of(request, path)
         )
-        return self._intake.batch_limit if several else self._intake.body_limit
+        usual = self._intake.batch_limit if several else self._intake.body_limit
+        if not self._intake.door.guarded:
+            return usual
+        key = key_in_head(request.headers, parse_query(target_of(request.target)[1]))
+        return max(usual, self._intake.door.body_limit(key))
 
     async def _take_family(self, state: RequestState, family: Family, path: str, raw: bytes) -> HttpReply:
         """Process what a family's client sends; it gets a cookie only if it does not say who its visitors are."""
@@ -179,37 +198,60 @@ class HttpHandler:
         post = Post(path, query, raw, content_type, request.headers, now_ms())
         state.sets_cookie = False  # if it cannot be read, the visitor may have refused
         self._identify(state, {}, consent_of(query))
+        td = td_of(request, self._intake.addresses)
+        visit = self._visit(request, td, len(raw)) if self._intake.door.guarded else None
+        if visit is not None and (key := family.key(post)):
+            visit.enter(key)
         drafts = await in_turns(family.read(post))
         state.sets_cookie = not all(draft.uid for draft in drafts)
         said = [draft.consent for draft in drafts]
         self._identify(state, {}, consent_of(query), *said)
-        sender = Sender(self._intake, request, state.uid, query)
-        await self._intake.pipeline.run_all(await sender.of_drafts(drafts, said), post.received)
+        accesses = visit.accesses_of(drafts) if visit is not None else [OPEN] * len(drafts)
+        events = await Sender(self._intake, request, state.uid, query, td).of_drafts(drafts, accesses, said)
+        if visit is not None:
+            events = visit.count(events, accesses)
+        await self._intake.pipeline.run_all(events, post.received)
         return family.respond(post, drafts)
 
-    async def _take_several(self, state: RequestState, channel: str, bodies: list[message.Message]) -> HttpReply:
+    def _visit(self, request: Request, td: message.Message, size: int) -> Visit:
+        return Visit(self._intake.door, request.headers, td.get("ip", ""), size)
+
+    async def _take_several(
+        self, state: RequestState, channel: str, bodies: list[message.Message], td: message.Message, visit: Visit | None
+    ) -> HttpReply:
         """Process several events of the native form."""
         place, query = state.place, state.query
         said = [consent_of(body) for body in bodies]
         self._identify(state, {}, consent_of(query), *said)
-        sender = Sender(self._intake, state.request, state.uid, query)
+        sender = Sender(self._intake, state.request, state.uid, query, td)
         events = await sender.of_bodies(place, channel, bodies, said)
+        ids = [event["id"] for event in events]
+        if visit is not None:
+            events = visit.admit_all(events)
         await self._intake.pipeline.run_all(events, now_ms())
-        return replies.render(replies.data({"ids": [event["id"] for event in events]}), native=place.native)
+        return replies.render(replies.data({"ids": ids}), native=place.native)
 
     async def _take(self, state: RequestState, path: str, query_text: str, raw: bytes | None) -> HttpReply:
         """Process an event; `raw` is its body after decompression, None if there is none."""
         request, place = state.request, state.place
         query = state.query = parse_query(query_text)
+        td = td_of(request, self._intake.addresses)
+        visit: Visit | None = None
+        if self._intake.door.guarded and path != TRACKER and path not in PAGES:
+            visit = self._visit(request, td, len(raw or b""))
+            if key := key_in_head(request.headers, query):
+                query.pop(QUERY_NAME, None)
+                visit.enter(key)
         content_type = place.content_type or (request.header(b"content-type") or "").lower()
         channel = message.CHANNEL_PIXEL if "image" in content_type else message.CHANNEL_HTTP
         body: message.Message = {}
         if raw is not None and path != "/":
             parsed: Any = parse_body(raw, content_type)
             if type(parsed) is list:
-                return await self._take_several(state, channel, parsed)
-            if len(raw) > self._intake.body_limit:
-                raise self._too_large(self._intake.body_limit)
+                return await self._take_several(state, channel, parsed, td, visit)
+            limit = visit.body_limit(self._intake.body_limit) if visit is not None else self._intake.body_limit
+            if len(raw) > limit:
+                raise self._too_large(limit)
             body = parsed
         self._identify(state, body, consent_of(query, body))
         if path == TRACKER:
@@ -221,12 +263,13 @@ class HttpHandler:
             return replies.render(replies.error("Not Found", 404), native=place.native)
         event = message.http_message(
             message.event_key(service, name),
-            channel, service, name, place, query, body, state.uid, td_of(request, self._intake.addresses),
-            self._intake.flakes,
+            channel, service, name, place, query, body, state.uid, td, self._intake.flakes,
         )  # fmt: skip
+        into: list[Event] | None = None if visit is None or visit.admit(event, event["projectId"]) else []
         mark_objection(event, gpc=request.headers.get(b"sec-gpc") == b"1", refused=state.objects)
         own_hosts = (host_of(request.header(b"host") or ""), state.cookie_domain) if "to" in event["data"] else ()
-        return replies.render(await self._intake.pipeline.run(event, own_hosts, state), native=place.native)
+        answer = await self._intake.pipeline.run(event, own_hosts, state, into=into)
+        return replies.render(answer, native=place.native)
 
     def _tracker(self, state: RequestState) -> HttpReply:
         """Respond with the tracker; a page of another site does not learn the visitor's uid.
@@ -267,10 +310,21 @@ class HttpHandler:
             return Overloaded("too many connections; try again later")
         if request.fault == BAD_HANDSHAKE:
             return BadRequest(BAD_HANDSHAKE, "not a WebSocket handshake of version 13")
+        if request.fault == NOT_ADMITTED:
+            return self._not_admitted(request)
         if request.fault == BROKEN:
             self._intake.counters.add("protocol_errors")
             return BadRequest(BROKEN, "this is not a valid HTTP request")
         return self._too_large(self.body_limit_of(request))
+
+    def _not_admitted(self, request: Request) -> BadRequest:
+        """Return why the key of a WebSocket is refused."""
+        try:
+            query = parse_query(target_of(request.target)[1])
+            self._intake.door.enter(request.headers, key_in_head(request.headers, query))
+        except BadRequest as error:
+            return error
+        return NotAdmitted("unknown_key", "the projects have just changed; try again")
 
     def _too_large(self, limit: int) -> BadRequest:
         return BadRequest("too_large", f"the body is larger than {limit} bytes; send smaller events", 413)
@@ -306,7 +360,9 @@ def _said_in_query(request: Request) -> bool | None:
 def _refused(error: BadRequest | NotAccepted, *, native: bool) -> HttpReply:
     if isinstance(error, BadRequest):
         text = _ERRORS.get(error.status, "Bad Request")
-        return HttpReply(error.status, encode({"message": text, "code": error.code, "reason": error.reason}))
+        body = {"message": text, "code": error.code, "reason": error.reason}
+        again = [("Retry-After", str(error.retry_after))] if isinstance(error, RateLimited) else []
+        return HttpReply(error.status, encode(body), replies.JSON, again)
     again = [("Retry-After", str(error.retry_after))]
     if native:
         rendered = replies.render(replies.error("Service Unavailable", 503), native=True)

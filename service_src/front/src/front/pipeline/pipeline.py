@@ -16,9 +16,11 @@ from front.event.message import Message
 from front.event.trace import Trace
 from front.metrics import Counters
 from front.pipeline import replies
+from front.pipeline.bots import ASIDE, is_bot
 from front.pipeline.builtin_handlers import BuiltInHandlers, default_answer
 from front.pipeline.replies import Reply
 from front.pipeline.userdata import UserData, Visitor
+from front.projects.table import NO_PROJECTS
 from front.routing.enrichment_plan import OWN_FIELDS, EnrichPlan
 from front.routing.handlers import OWN_UPDATE, Remote
 from front.routing.registrations import EMPTY, Table
@@ -47,7 +49,7 @@ class Refusals:
 
 
 class Pipeline:
-    """Runs messages through all stages. `table` is replaced as a whole when the registrations change."""
+    """Runs messages through all stages. `table` and `projects` are replaced as a whole when they change."""
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class Pipeline:
         handler_timeout: float,
     ) -> None:
         self.table: Table = EMPTY
+        self.projects = NO_PROJECTS
         self.refusals = Refusals()
         self._rpc = rpc
         self._enricher = enricher
@@ -108,6 +111,8 @@ class Pipeline:
         else:
             trace.handler = target.service
             answer = await self._call(target, message)
+        if self.projects.bots and is_bot(data) and not self._keeps_bot(message):
+            return answer
         if into is not None:
             into.append((encode(message), trace.encode()))
             return answer
@@ -117,6 +122,8 @@ class Pipeline:
             self.refusals.note(error)
             raise
         self._counters.add("accepted")
+        if not self.projects.plain:
+            self._counters.add("project_events", message["project"])
         return answer
 
     async def run_all(self, messages: Sequence[Message], arrived: int) -> None:
@@ -139,14 +146,28 @@ class Pipeline:
             raise
         for task in tasks:
             task.result()
-        if not events:
+        kept = [event for made in events for event in made]
+        if not kept:
             return
         try:
-            await self._acceptor.accept_all([event for (event,) in events])
+            await self._acceptor.accept_all(kept)
         except NotAccepted as error:
             self.refusals.note(error)
             raise
-        self._counters.add("accepted", count=len(events))
+        self._counters.add("accepted", count=len(kept))
+        if not self.projects.plain:
+            for message, made in zip(messages, events, strict=True):
+                self._counters.add("project_events", message["project"], count=len(made))
+
+    def _keeps_bot(self, message: Message) -> bool:
+        """Do with a bot's event what its project says; returns whether it is to be stored."""
+        policy = self.projects.bots.get(message["project"])
+        if policy == "drop":
+            self._counters.add("left_out", "bot")
+            return False
+        if policy == "aside":
+            message[ASIDE] = ["bot"]
+        return True
 
     def _drop_reserved(self, data: Message, plan: EnrichPlan) -> None:
         """Remove fields that only enrichers may set, so that listeners do not take a client's claim for their result.

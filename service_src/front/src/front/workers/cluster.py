@@ -20,8 +20,12 @@ class Cluster:
         health: Callable[[], Awaitable[dict[str, Any]]],
         metrics: Callable[[], bytes],
         on_push: Callable[[Any], None],
+        on_tell: Callable[[Any], None],
     ) -> None:
-        """`health` and `metrics` are this worker's own; `on_push` gets what another worker passed to `push`."""
+        """`health` and `metrics` are this worker's own.
+
+        `on_push` gets what another worker passed to `push`, `on_tell` what it passed to `tell`.
+        """
         self._process = process
         self._health = health
         self._metrics = metrics
@@ -29,6 +33,7 @@ class Cluster:
             "health": lambda _payload: health(),
             "metrics": lambda _payload: metrics().decode(),
             "push": on_push,
+            "tell": on_tell,
         }
         self._ipc = WorkerIpc(process, handlers)
 
@@ -59,10 +64,15 @@ class Cluster:
         """Send new registrations to the other workers; a starting worker reads them from Redis."""
         self._ipc.broadcast("push", registrations)
 
+    def tell(self, taken: Any) -> None:
+        """Tell the other workers what this one took of limits that all share."""
+        self._ipc.broadcast("tell", taken)
+
 
 _GAUGES: Final[Mapping[str, Callable[[float, float], float]]] = {
     "band_redis_connected": min,
     "band_uptime_seconds": max,
+    "band_front_projects": max,
     "band_front_journal_oldest_seconds": max,
     "band_front_stream_length": max,
     "band_front_stream_bytes": max,

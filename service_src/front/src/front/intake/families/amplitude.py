@@ -1,4 +1,4 @@
-"""Amplitude's HTTP API V2: `/2/httpapi`. Any API key is accepted."""
+"""Amplitude's HTTP API V2: `/2/httpapi`."""
 
 from __future__ import annotations
 
@@ -97,6 +97,16 @@ def _respond(post: Post, drafts: Sequence[Draft]) -> HttpReply:
     return HttpReply(200, encode({"code": 200, **facts}))
 
 
+def _not_admitted(reason: str) -> tuple[int, Message]:
+    """Begin as Amplitude does: its libraries try again after any other 400."""
+    return 400, {"code": 400, "error": f"Invalid API key: {reason}"}
+
+
 AMPLITUDE: Final = Family(
-    "Amplitude", _read, _respond, refusal=lambda status, reason: {"code": status, "error": reason}
+    "Amplitude",
+    _read,
+    _respond,
+    refusal=lambda status, reason: {"code": status, "error": reason},
+    key=lambda post: post.key("api_key"),
+    not_admitted=_not_admitted,
 )

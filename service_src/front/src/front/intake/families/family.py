@@ -13,6 +13,7 @@ from front.event.consent import consent_of
 from front.event.message import Message
 from front.http1.request import Headers, text_of
 from front.intake.body import decode_json
+from front.intake.keys import key_in_head, key_in_json
 from front.pipeline.replies import HttpReply
 
 TRACK: Final = "track"
@@ -45,6 +46,8 @@ class Draft(NamedTuple):
     """The field `family` of the event, for those downstream that must know whose form its data has."""
     is_server: bool = False
     """Whether the sender says that its own address is no visitor's."""
+    key: str = ""
+    """The write key that the event itself has; it counts if the request has none for all its events."""
 
     @property
     def consent(self) -> bool | None:
@@ -72,6 +75,17 @@ class Post(NamedTuple):
         """Return the value of a header; empty when it is not there. `name` is in lower case."""
         return text_of(self.headers.get(name, b""))
 
+    def key_in_head(self, *names: str) -> str:
+        """Return the write key in the headers, or in the query under `writeKey` or one of `names`; empty for none."""
+        return key_in_head(self.headers, self.query, *names)
+
+    def key(self, *names: str) -> str:
+        """Return the write key in the head, or else at the top of a JSON body; `names` are its names there.
+
+        The rest of the body is not decoded.
+        """
+        return self.key_in_head(*names) or key_in_json(self.body, names)
+
     def json(self) -> Any:
         """Return the body as any JSON value; BadRequest when it is none."""
         return decode_json(self.body)
@@ -95,6 +109,11 @@ class Family:
     """Returns a body that clients compressed without a header that says so, of at most `limit` bytes."""
     refusal: Callable[[int, str], Message] | None = None
     """Makes the body of a response to a refused request, from its status and the reason, if not the native one."""
+    key: Callable[[Post], str] = lambda post: post.key_in_head()
+    """Reads the write key of a request, before its events are read; empty if there is none for all of them."""
+    not_admitted: Callable[[str], tuple[int, Message | None]] = lambda _reason: (403, None)
+    """Returns status and body of a response to a request whose key is refused, from the reason; the body is None if it
+    is as for any refused request."""
 
 
 def as_object(value: Any, what: str) -> Message:

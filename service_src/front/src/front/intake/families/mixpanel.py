@@ -147,6 +147,7 @@ def _event(event: Message, number: int, parameters: Message) -> Draft:
         dedup=text(given.get("$insert_id")),
         ip=text(given.get("ip")) or text(given.get("$ip")),
         said=(event, given),
+        key=_token_of_event(event),
         family=FAMILY,
         is_server=_is_server(parameters),
     )
@@ -171,6 +172,7 @@ def _change(change: Message, number: int, parameters: Message, *, of_group: bool
         ts=milliseconds(change.get("$time")),
         ip=text(change.get("$ip")),
         said=(change, mapping(change.get("$set"))),
+        key=_token_of_change(change),
         family=FAMILY,
         is_server=_is_server(parameters),
     )

@@ -47,4 +47,4 @@ def _respond(_post: Post, _drafts: Sequence[Draft]) -> HttpReply:
     return HttpReply(202, b"ok", "text/plain; charset=utf-8")
 
 
-PLAUSIBLE: Final = Family("Plausible", _read, _respond)
+PLAUSIBLE: Final = Family("Plausible", _read, _respond, key=lambda post: post.key("domain", "d"))

@@ -107,6 +107,7 @@ def _draft(event: Message, sent_at: int | None, received: int, body: Message) ->
         ip=text(given.get("$ip")),
         user_agent=text(given.get("$raw_user_agent")),
         said=(body, event, given, traits),
+        key=text(event.get("api_key")) or text(event.get("token")) or text(given.get("token")),
     )
 
 
@@ -129,5 +130,13 @@ def _respond_flags(_post: Post, _drafts: Sequence[Draft]) -> HttpReply:
     return HttpReply(200, encode({"flags": {}, "featureFlags": {}, "errorsWhileComputingFlags": False}))
 
 
-POSTHOG: Final = Family("PostHog", _read, _respond, _unpack)
-POSTHOG_FLAGS: Final = Family("PostHog", lambda _post: (), _respond_flags)
+def _key(post: Post) -> str:
+    return post.key("api_key", "token")
+
+
+def _not_admitted(reason: str) -> tuple[int, Message]:
+    return 401, {"type": "authentication_error", "code": "invalid_api_key", "detail": reason, "attr": None}
+
+
+POSTHOG: Final = Family("PostHog", _read, _respond, _unpack, key=_key, not_admitted=_not_admitted)
+POSTHOG_FLAGS: Final = Family("PostHog", lambda _post: (), _respond_flags, key=_key, not_admitted=_not_admitted)

@@ -1,6 +1,6 @@
 """Segment's HTTP API, which RudderStack's and Jitsu's clients speak too: `/v1/batch`, `/v1/track` and the others.
 
-`track` is named after its event; the other calls are named after themselves. Any write key is accepted.
+`track` is named after its event; the other calls are named after themselves.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ def _draft(message: Message, call: Any, shared: Message, body: Message) -> Draft
         ip=text(context.get("ip")),
         user_agent=text(context.get("userAgent")),
         said=(body, shared, message, own, traits, mapping(context.get("traits"))),
+        key=text(message.get("writeKey")),
     )
 
 
@@ -108,4 +109,4 @@ def _library(library: Message) -> Message:
     return without_empty(id=library.get("name"), sv=library.get("version"))
 
 
-SEGMENT: Final = Family("Segment", _read)
+SEGMENT: Final = Family("Segment", _read, key=lambda post: post.key("writeKey"))

@@ -43,6 +43,7 @@ def _read(post: Post) -> Sequence[Draft]:
             ip=text(payload.get("ip")),
             user_agent=text(payload.get("userAgent")),
             said=(body, payload),
+            key=text(payload.get("website")),
         )
     ]
 
