@@ -40,10 +40,10 @@ class ActionModule(ActionBase):
         src, dest = os.path.realpath(self._argument("src")), self._argument("dest").rstrip("/")
         files = self._files(src, self._task.args.get("folders") or [])
         wanted = self._hash(src, files)
-        result.update(dest=dest, contents=wanted, files=len(files), renewed=[])
+        result.update(dest=dest, contents=wanted, files=len(files), changed_folders=[])
         result["changed"] = self._stamp(dest) != wanted
         if result["changed"]:
-            result["renewed"] = self._renewed(src, files, dest)
+            result["changed_folders"] = self._changed_folders(src, files, dest)
             if not self._task.check_mode:
                 self._send(src, files, dest, wanted)
         return result
@@ -71,7 +71,7 @@ class ActionModule(ActionBase):
             add_file(digest, name, os.path.join(src, name))
         return digest.hexdigest()
 
-    def _renewed(self, src: str, files: list[str], dest: str) -> list[str]:
+    def _changed_folders(self, src: str, files: list[str], dest: str) -> list[str]:
         """Return the folders in the folders with a file that differs here or there: images are made of them."""
         command = LIST.format(self._quote(dest))
         # Looking is what check mode is for.

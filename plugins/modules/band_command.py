@@ -53,7 +53,7 @@ options:
     description: Folder with wheels to install from without a network; empty to use the index.
     type: str
     default: ""
-  renewed:
+  sources_changed:
     description: Whether the sources on the host are about to be replaced. Only check mode uses it.
     type: bool
     default: false
@@ -283,7 +283,7 @@ def main() -> None:
             "index": {"type": "str", "default": ""},
             "ca_bundle": {"type": "str", "default": ""},
             "wheels": {"type": "str", "default": ""},
-            "renewed": {"type": "bool", "default": False},
+            "sources_changed": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 300},
         },
         required_if=[("state", "present", ("source", "home", "url"))],
@@ -297,7 +297,7 @@ def main() -> None:
     contents = command.contents()
     if not contents and not module.check_mode:
         module.fail_json(msg=f"{module.params['source']} contains no sources; the role base_image puts them there")
-    missing = not command.installed(contents) or (module.params["renewed"] and module.check_mode)
+    missing = not command.installed(contents) or (module.params["sources_changed"] and module.check_mode)
     if missing and (version := command.too_old()):
         module.warn(f"The band command was not installed: it needs Python 3.10 or later, and this host has {version}.")
         module.exit_json(changed=False, installed=False, written=[])

@@ -54,7 +54,7 @@ options:
     description: Labels of the image.
     type: dict
     default: {}
-  renewed:
+  sources_changed:
     description:
       - Whether the context's folders are about to change. Only check mode looks at it, where they have not changed yet.
         It says then that an image would be built.
@@ -111,7 +111,7 @@ from ansible_collections.rockstat.band.plugins.module_utils.tree import add_file
 
 TAG_LENGTH = 12
 # Stands for the hash of what is not there yet.
-RENEWED = "renewed"
+CHANGED = "changed"
 ATTEMPTS = 3
 # The engine could not start a step at all, which passes: runc lost its own child on a busy host.
 ENGINE_FAULTS = ("runc run failed: unable to start container process: waiting for init", "failed to create shim task")
@@ -205,8 +205,8 @@ class Image:
 
     def ensure(self) -> dict[str, Any]:
         """Build and tag the image if necessary."""
-        if self.module.check_mode and self.args["renewed"]:
-            return {"changed": True, "image": f"{self.args['name']}:{RENEWED}", "image_id": "", "seconds": 0.0}
+        if self.module.check_mode and self.args["sources_changed"]:
+            return {"changed": True, "image": f"{self.args['name']}:{CHANGED}", "image_id": "", "seconds": 0.0}
         # With the umask of root's shell the context would depend on who runs this.
         os.umask(0o022)
         with tempfile.TemporaryDirectory(dir=self.module.tmpdir) as folder:
@@ -248,7 +248,7 @@ def main() -> None:
             "base": {"type": "str"},
             "tags": {"type": "list", "elements": "str", "default": []},
             "labels": {"type": "dict", "default": {}},
-            "renewed": {"type": "bool", "default": False},
+            "sources_changed": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 900},
         },
         supports_check_mode=True,

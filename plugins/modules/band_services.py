@@ -54,7 +54,7 @@ options:
     description: Whether those replaced before a failure go back.
     type: bool
     default: false
-  renewed:
+  sources_changed:
     description:
       - Services whose sources are about to change. Only check mode looks at it, where the director does not have them
         yet. It says then that these would be built.
@@ -199,7 +199,7 @@ class Services:
         release = service.current_release() if self._args["rollback"] else ""
         diff = service.difference("run") if self._module._diff else {}
         result = service.ensure()
-        if self._module.check_mode and entry["name"] in self._args["renewed"] and entry["state"] == "running":
+        if self._module.check_mode and entry["name"] in self._args["sources_changed"] and entry["state"] == "running":
             result.update(changed=True, action="build")
         self.actions[entry["name"]] = result["action"]
         if "held" in result:
@@ -235,7 +235,7 @@ def main() -> None:
             "services": {"type": "list", "elements": "dict", "required": True, "options": service_spec()},
             "wait": {"type": "bool", "default": False},
             "rollback": {"type": "bool", "default": False},
-            "renewed": {"type": "list", "elements": "str", "default": []},
+            "sources_changed": {"type": "list", "elements": "str", "default": []},
             "record": {"type": "path"},
             "demo": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "int", "default": 600},

@@ -44,10 +44,10 @@ contents:
   description: SHA-256 of the sources, by names, modes and bytes.
   type: str
   returned: always
-renewed:
+changed_folders:
   description:
     - Folders in O(folders), such as V(band_images/front), that differ from what was on the host. In check mode the
-      host keeps its old sources, so who builds has to be told (O(rockstat.band.band_image#module:renewed)).
+      host keeps its old sources, so a build has to be told (O(rockstat.band.band_image#module:sources_changed)).
   type: list
   elements: str
   returned: always

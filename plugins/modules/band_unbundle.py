@@ -115,7 +115,7 @@ def load_images(folder: str, images: dict[str, list[str]]) -> None:
     strange = [tags[0] for identity, tags in images.items() if not inspect("image", identity)]
     if strange:
         raise ArchiveError(
-            f"{', '.join(strange)} have other identities in this Docker than in the one that made the bundle: "
+            f"{', '.join(strange)} have other IDs in this Docker than in the one that made the bundle: "
             "their image stores differ. Make the bundle on a host whose Docker keeps images the same way (docker info)."
         )
 

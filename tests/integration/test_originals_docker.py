@@ -149,7 +149,7 @@ def test_what_cannot_be_built_below_is_told(director: Director) -> None:
     (folder / "Dockerfile").write_text("FROM {band-base-py-image}\nRUN echo no mirror here && false\n")
     status, body = director.ask("/run/of2019")
     assert (status, body["error"]["code"]) == (502, "build_failed")
-    assert "what the original's base image brought along" in body["error"]["message"]
+    assert "the base image of services without a band.yml" in body["error"]["message"]
     assert any("no mirror here" in line for line in body["error"]["log"])
     assert "bundle" in body["error"]["hint"]
     assert json.dumps(director.ok("/call/of2019/what")).startswith("{")

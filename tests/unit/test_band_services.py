@@ -16,13 +16,17 @@ from plays import ansible
 
 
 def test_check_mode_knows_what_new_sources_will_change(director: Any, docker: Path) -> None:
-    """The host's sources are the old ones then: images and services of renewed folders are said to be built."""
-    image = {"name": "rockstat/redis", "context": [{"text": "FROM scratch", "dest": "Dockerfile"}], "renewed": True}
+    """The host's sources are the old ones then: images and services of changed folders are said to be built."""
+    image = {
+        "name": "rockstat/redis",
+        "context": [{"text": "FROM scratch", "dest": "Dockerfile"}],
+        "sources_changed": True,
+    }
     told = run("band_image", image, check=True, path=docker)
-    assert (told["changed"], told["image"]) == (True, "rockstat/redis:renewed")
+    assert (told["changed"], told["image"]) == (True, "rockstat/redis:changed")
     args = prepared(director, "band_services", {})
     wanted = [{"name": name, "env": {"OLD": "1"}} for name in ("front", "uaparser")]
-    given = {**args, "services": wanted, "renewed": ["uaparser"]}
+    given = {**args, "services": wanted, "sources_changed": ["uaparser"]}
     run("band_services", given)
     director.asked.clear()
     assert run("band_services", given, check=True)["actions"] == {"front": "nothing", "uaparser": "build"}
@@ -31,7 +35,7 @@ def test_check_mode_knows_what_new_sources_will_change(director: Any, docker: Pa
 
 
 @pytest.mark.parametrize(
-    ("renewed", "said"),
+    ("changed", "said"),
     [
         ([], []),
         (["band_images/base"], ["front", "sxgeo"]),
@@ -43,22 +47,22 @@ def test_check_mode_knows_what_new_sources_will_change(director: Any, docker: Pa
         (["service_src/band", "service_src/rock_me_ts"], ["front", "mine", "send_webhook", "sxgeo"]),
     ],
 )
-def test_check_mode_knows_which_base_a_service_has(tmp_path: Path, renewed: list[str], said: list[str]) -> None:
+def test_check_mode_knows_which_base_a_service_has(tmp_path: Path, changed: list[str], said: list[str]) -> None:
     """That of Python or that of TypeScript, of folders built in and of the operator's own."""
     shutil.copytree(ROOT / "band_images", tmp_path / "source" / "band_images")
     mine = tmp_path / "images" / "user" / "mine"
     mine.mkdir(parents=True)
     (mine / "Dockerfile").write_text("ARG BASE_CONTAINER=rockstat/band-base-ts:latest\nFROM ${BASE_CONTAINER}\n")
-    role = {"name": "rockstat.band.services", "tasks_from": "renewed", "public": True}
+    role = {"name": "rockstat.band.services", "tasks_from": "typescript", "public": True}
     told = {
         "ansible.builtin.debug": {
-            "msg": "said: {{ _band_services_by_name | intersect(_band_services_renewed) | sort | join(' ') }}."
+            "msg": "said: {{ _band_services_by_name | intersect(_band_services_affected) | sort | join(' ') }}."
         }
     }
     play = {"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": role}, told]}
     (tmp_path / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
     services = ["front", "sxgeo", "send_webhook", "mine"]
-    given = {"band_services_home": str(tmp_path), "band_services": services, "_band_renewed": renewed}
+    given = {"band_services_home": str(tmp_path), "band_services": services, "_band_changed_folders": changed}
     done = ansible("ansible-playbook", str(tmp_path / "play.yml"), "--check", "-e", json.dumps(given))
     assert f"msg: 'said: {' '.join(said)}.'" in done.stdout, done.stdout + done.stderr
 

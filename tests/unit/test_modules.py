@@ -105,7 +105,7 @@ def test_examples_of_what_works_on_the_controller_run(tmp_path: Path) -> None:
     play = {"hosts": "localhost", "gather_facts": False, "vars": {"role_path": role_path}}
     playbook = tmp_path / "examples.yml"
     playbook.write_text(yaml.safe_dump([{**play, "tasks": yaml.safe_load(text)}]), encoding="utf-8")
-    recaps, renewed = [], []
+    recaps, changed = [], []
     for options in (["--check"], [], [], ["--check"]):
         if len(recaps) == 3:
             (tmp_path / "collection" / "service_src" / "one" / "file").write_text("another")
@@ -113,8 +113,8 @@ def test_examples_of_what_works_on_the_controller_run(tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=55, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         recaps.append(done.stdout.split("changed=")[-1].split()[0])
-        renewed.append(re.findall(r"^    - (\S+)$", done.stdout, re.MULTILINE))
+        changed.append(re.findall(r"^    - (\S+)$", done.stdout, re.MULTILINE))
         assert (tmp_path / "rockstat" / "source").is_dir() is (len(recaps) > 1)
     assert recaps == ["1", "1", "0", "1"]
     # What a change is about: each image is made of some of the folders.
-    assert renewed == [*[["band_images/one", "service_src/one"]] * 2, [], ["service_src/one"]]
+    assert changed == [*[["band_images/one", "service_src/one"]] * 2, [], ["service_src/one"]]

@@ -172,7 +172,7 @@ def test_a_folder_in_typescript_stands_on_its_own_base(tmp_path: Path, dockerfil
     put(tmp_path / "user" / "python", band_yml="{}")
     found = {image.name: image for image in Catalog(tmp_path, None).images()}
     assert {name: image.stands_on for name, image in found.items()} == {
-        "old": "base_ts", "ours": "base_ts", "mute": "base_ts", "own": "base_ts", "python": "",
+        "old": "base_ts_build", "ours": "base_ts", "mute": "base_ts", "own": "base_ts", "python": "",
     }  # fmt: skip
     checks = {name: check.command if (check := image.health()) else None for name, image in found.items()}
     assert checks == {

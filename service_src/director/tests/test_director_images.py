@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from director.engine.interface import ImageInfo
 from director.errors import BuildFailed, Conflict
 from director.images.buildkit import Progress
-from director.images.catalog import ORIGINAL_BASE, TYPESCRIPT_BASE, Catalog
+from director.images.catalog import ORIGINAL_BASE, TYPESCRIPT_BASE, TYPESCRIPT_BUILD_BASE, Catalog
 from director.images.planning import Images
 
 BASE = "ns/band-base-py:latest"
@@ -79,6 +80,7 @@ class Workshop:
         )  # fmt: skip
         self.folder("builtin", ORIGINAL_BASE, ON_BASE, "title: Base\n")
         self.folder("builtin", TYPESCRIPT_BASE, ON_ROOTFS, "title: Base\n")
+        self.folder("builtin", TYPESCRIPT_BUILD_BASE, ON_TYPESCRIPT, "title: Base\n")
 
     def folder(self, where: str, name: str, dockerfile: str, band_yml: str | None = None) -> Path:
         path = (self.home / "images" / "user" if where == "user" else self.home / where) / name
@@ -169,7 +171,7 @@ async def test_that_base_cannot_be_built_is_told_with_the_way_out(workshop: Work
     """What failed, what it is for, its last lines, and what to do without a network; the service is not built."""
     workshop.folder("user", "old", ON_BASE)
     workshop.builder.broken = "base_original"
-    with pytest.raises(BuildFailed, match="what the original's base image brought along") as caught:
+    with pytest.raises(BuildFailed, match=r"the base image of services without a band\.yml") as caught:
         await workshop.run("old")
     assert "bundle" in caught.value.hint and "band.yml" in caught.value.hint
     assert caught.value.facts["log"] == ["E: no mirror"]
@@ -201,8 +203,8 @@ async def test_without_that_base_the_plain_one_has_to_do(tmp_path: Path) -> None
 
 
 async def test_services_in_typescript_stand_on_a_base_built_when_the_first_is_run(workshop: Workshop) -> None:
-    """Both forms of Dockerfile, with and without band.yml: one base, on the rootfs and not on Python's."""
-    workshop.folder("user", "old", "ARG BASE_CONTAINER=rockstat/band-base-ts:ng\nFROM $BASE_CONTAINER\n")
+    """Both forms of Dockerfile: one base, on the rootfs and not on Python's."""
+    workshop.folder("user", "old", "ARG BASE_CONTAINER=rockstat/band-base-ts:ng\nFROM $BASE_CONTAINER\n", "{}")
     workshop.folder("user", "ours", ON_TYPESCRIPT, "{}")
     tags = await asyncio.gather(workshop.run("old"), workshop.run("ours"))
     assert sorted(workshop.builder.built) == ["ns/base_ts", "ns/old", "ns/ours"]
@@ -214,6 +216,32 @@ async def test_services_in_typescript_stand_on_a_base_built_when_the_first_is_ru
     assert len(workshop.builder.built) == 3
     with pytest.raises(Conflict, match="an image of the platform itself"):
         await workshop.images.plan(TYPESCRIPT_BASE)
+
+
+async def test_an_original_folder_in_typescript_stands_on_one_with_a_compiler(workshop: Workshop) -> None:
+    """That is built on the base of all others, once, and only when a folder without band.yml is run."""
+    workshop.folder("user", "old", "ARG BASE_CONTAINER=rockstat/band-base-ts:ng\nFROM $BASE_CONTAINER\n")
+    workshop.folder("user", "older", ON_TYPESCRIPT)
+    workshop.folder("user", "ours", ON_TYPESCRIPT, "{}")
+    tags = await asyncio.gather(workshop.run("old"), workshop.run("older"), workshop.run("ours"))
+    assert sorted(workshop.builder.built) == ["ns/base_ts", "ns/base_ts_build", "ns/old", "ns/older", "ns/ours"]
+    (base,) = (tag for tag in workshop.builder.contexts if tag.startswith("ns/base_ts:"))
+    (tools,) = (tag for tag in workshop.builder.contexts if tag.startswith("ns/base_ts_build:"))
+    assert [workshop.builder.requests[tag].base_image for tag in (tools, *tags)] == [base, tools, tools, base]
+    assert workshop.dockerfile(tools) == f"FROM {base}\n"
+    with pytest.raises(Conflict, match="an image of the platform itself"):
+        await workshop.images.plan(TYPESCRIPT_BUILD_BASE)
+
+
+async def test_an_original_folder_in_typescript_takes_the_base_that_there_is(workshop: Workshop) -> None:
+    """The one that is given, and the plain one where there is no folder of the other."""
+    workshop.folder("user", "old", ON_TYPESCRIPT)
+    shutil.rmtree(workshop.home / "builtin" / TYPESCRIPT_BUILD_BASE)
+    await workshop.run("old")
+    assert workshop.builder.built == ["ns/base_ts", "ns/old"]
+    workshop.images.base_ts_image = "their/node:1"
+    workshop.engine.tags["their/node:1"] = ImageInfo(id="sha256:1")
+    assert workshop.dockerfile(await workshop.run("old")) == "FROM their/node:1\n"
 
 
 async def test_a_change_of_the_typescript_base_is_a_change_of_the_service(workshop: Workshop) -> None:

@@ -36,6 +36,8 @@ ORIGINAL_BASE = "base_original"
 """The image folder that folders without band.yml are based on: the libraries of the original's base image."""
 TYPESCRIPT_BASE = "base_ts"
 """The image folder that services in TypeScript are based on: Node.js and the package @rockstat/rock-me-ts."""
+TYPESCRIPT_BUILD_BASE = "base_ts_build"
+"""The image folder that folders in TypeScript without band.yml are based on: that one, with a compiler."""
 BASE_PLACEHOLDER = "{band-base-py-image}"
 TYPESCRIPT_PLACEHOLDER = "{band-base-ts-image}"
 _PLACEHOLDERS = (BASE_PLACEHOLDER, TYPESCRIPT_PLACEHOLDER)
@@ -106,10 +108,10 @@ class ImageFolder(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def stands_on(self) -> str:
         """The image folder that it is based on; empty for the plain base image and for images that are not ours."""
-        if not (self.uses_base and self.runnable):
+        if not (self.uses_base and (self.runnable or self.name == TYPESCRIPT_BUILD_BASE)):
             return ""
         if self.typescript:
-            return TYPESCRIPT_BASE
+            return TYPESCRIPT_BASE if self.has_band_yml or not self.runnable else TYPESCRIPT_BUILD_BASE
         return "" if self.has_band_yml else ORIGINAL_BASE
 
     @property

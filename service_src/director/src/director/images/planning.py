@@ -20,17 +20,21 @@ from director.engine.interface import (
 )
 from director.errors import BuildFailed, Conflict
 from director.images.buildkit import Builder, BuildRequest, Progress
-from director.images.catalog import ORIGINAL_BASE, TYPESCRIPT_BASE, Catalog, ImageFolder
+from director.images.catalog import ORIGINAL_BASE, TYPESCRIPT_BASE, TYPESCRIPT_BUILD_BASE, Catalog, ImageFolder
 from director.images.context import Entry, adapt_requirements, context_hash, named, pack, read_entries, trusted
 
 _BELOW = {
     ORIGINAL_BASE: (
-        "the image with what the original's base image brought along",
+        "the base image of services without a band.yml",
         "it comes from Debian's mirror and the package index. {}; a folder with a band.yml does not need it",
     ),
     TYPESCRIPT_BASE: (
         "the base image of services in TypeScript",
         "it comes from Debian's mirror and the npm registry (BAND_NPM_REGISTRY names another one). {}",
+    ),
+    TYPESCRIPT_BUILD_BASE: (
+        "the base image of services in TypeScript without a band.yml",
+        "it comes from Debian's mirror. {}; a folder with a band.yml does not need it",
     ),
 }
 """What a service may stand on: what to call it, and what to do when it cannot be built."""
@@ -152,14 +156,17 @@ class Images:
     async def _plan_below(self, folder: ImageFolder) -> ImagePlan | None:
         """Return the plan of the image folder that one stands on; None where it stands on an image that is given."""
         name = folder.stands_on
-        if name == TYPESCRIPT_BASE and self.base_ts_image:
+        if folder.typescript and self.base_ts_image:
             return None
-        if name == ORIGINAL_BASE and await asyncio.to_thread(self.catalog.find, name) is None:
-            return None
+        optional = name in (ORIGINAL_BASE, TYPESCRIPT_BUILD_BASE)
+        if optional and await asyncio.to_thread(self.catalog.find, name) is None:
+            name = TYPESCRIPT_BASE if folder.typescript else ""
         return await self._plan(await asyncio.to_thread(self.catalog.get, name)) if name else None
 
     async def _ensure_below(self, name: str, plan: ImagePlan) -> None:
-        """Build the base of a service, on its behalf; concurrent requests wait for it."""
+        """Build the base of a service, on its behalf, after what that stands on; concurrent requests wait for it."""
+        if plan.below is not None and not plan.present:
+            await self._ensure_below(name, plan.below)
         async with self._below:
             if await self.engine.image(plan.tag) is not None:
                 return

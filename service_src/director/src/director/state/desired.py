@@ -28,7 +28,7 @@ FIRST_PORT = 1024
 """The first host port that an image folder may ask for."""
 _SYSTEM_FOLDERS = frozenset({"/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/tmp", "/usr"})  # noqa: S108
 _KERNEL_FOLDERS = ("/dev/", "/proc/", "/sys/")
-RESERVED = frozenset({"base", "base_original", "base_ts", "director", "redis", "enrich", "broadcast"})
+RESERVED = frozenset({"base", "base_original", "base_ts", "base_ts_build", "director", "redis", "enrich", "broadcast"})
 """Names that are not services: images of the platform itself, and channels of the wire."""
 OWN_ENV = frozenset(
     {

@@ -3,6 +3,8 @@ import {
   RPCAgnostic, SERVICE_DIRECTOR,
 } from '@rockstat/rock-me-ts';
 
+const browser: (ua: string) => string = require('../build/Release/agents');
+
 const config = new AppConfig();
 const log = new Logger(config.log);
 const meter = new Meter(config.meter);
@@ -12,7 +14,7 @@ const rpc = new RPCAgnostic(options);
 const started = Date.now();
 
 rpc.setup(new RPCAdapterRedis(options));
-rpc.register('enrich', async ({ ua }: { ua?: string }) => ({ browser: (ua || '').split('/')[0] }));
+rpc.register('enrich', async ({ ua }: { ua?: string }) => ({ browser: browser(ua || '') }));
 rpc.register(METHOD_STATUS, async () => ({
   name: config.rpc.name, app_state: 'running', app_started: started, app_uptime: Date.now() - started,
   register: [{ method: 'enrich', role: 'enricher', options: { keys: ['in.gen.track'], props: { ua: 'td.ua' } } }],

@@ -1,0 +1,1 @@
+{"targets": [{"target_name": "agents", "sources": ["agents.c"]}]}
