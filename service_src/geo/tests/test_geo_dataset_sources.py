@@ -25,6 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from band.platform import know_secrets
 from geo.dataset import (
     BadData,
     Http,
@@ -276,6 +277,23 @@ async def test_what_is_no_url_is_told_without_it(visit: Visit, url: str) -> None
     with pytest.raises(SourceError, match="does not begin with http") as caught:
         await Url(url).fetch(visit)
     assert "secret" not in str(caught.value)
+
+
+async def test_what_a_server_says_of_an_error_is_masked_before_it_is_cut(visit: Visit) -> None:
+    """A secret that the server quotes across the end of the text shown is not shown in part."""
+
+    async def quotes(_request: web.Request) -> web.Response:
+        return web.Response(status=400, text="x" * 190 + "my-license-key-of-geo")
+
+    app = web.Application()
+    app.router.add_get("/", quotes)
+    know_secrets({"GEO_LICENSE_KEY": "my-license-key-of-geo"})
+    try:
+        async with TestServer(app) as server:
+            with pytest.raises(SourceError, match=r"x\*\*\*$"):
+                await Url(str(server.make_url("/"))).fetch(visit)
+    finally:
+        know_secrets({})
 
 
 async def test_redirects_have_an_end(visit: Visit) -> None:

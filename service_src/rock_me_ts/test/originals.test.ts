@@ -112,9 +112,13 @@ test("the originals' services compile as they are: the collector with TypeScript
   for (const [first, second] of [NAMES.slice(0, 2), NAMES.slice(2)]) assert.deepEqual(await Promise.all([compile(first), compile(second)]), ["", ""]);
 });
 
-test("they work together on one Redis, and with a director, a handler and the wire of the original", async () => {
+test("they work together on one Redis, and with a director, a handler and the wire of the original", async (context) => {
   const sink = join(bed.folder, "broker.jsonl");
   const database = await clickhouse();
+  context.after(() => {
+    database.server.close();
+    database.server.closeAllConnections();
+  });
   const port = await freePort();
   const secret = "a&b<c>";
   const director = await bed.peer("director");
@@ -210,7 +214,6 @@ test("they work together on one Redis, and with a director, a handler and the wi
     assert.equal(await one.end("SIGTERM"), 0, one.output);
     assert.doesNotMatch(one.output, new RegExp(secret));
   }
-  database.server.close();
 });
 
 test("replicas of an enricher answer each event once; one that is killed is missed by nobody, and comes back", async () => {

@@ -68,7 +68,7 @@ export class Client {
     const shown = (text: string) => plain(own.reduce((left, part) => left.replaceAll(part, "/…"), text));
     return new Promise((resolve) => {
       let response: IncomingMessage | null = null;
-      let said = "";
+      const chunks: Buffer[] = [];
       const end = (verdict: Verdict) => {
         clearTimeout(timer);
         resolve(verdict);
@@ -76,7 +76,8 @@ export class Client {
       const answered = (found: IncomingMessage) => {
         const status = found.statusCode ?? 0;
         const reason = `it answered ${status}${found.statusMessage ? ` ${shown(found.statusMessage)}` : ""}`;
-        end({ meaning: judge(status), reason, said: shown(said), retryAfter: readRetryAfter(found.headers["retry-after"]) });
+        const said = shown(Buffer.concat(chunks).toString()); // whole: half of a path would not be known as one
+        end({ meaning: judge(status), reason, said, retryAfter: readRetryAfter(found.headers["retry-after"]) });
       };
       const fail = (error: Error) => {
         if (response) answered(response);
@@ -114,8 +115,8 @@ export class Client {
         let bytes = 0;
         found.on("data", (chunk: Buffer) => {
           bytes += chunk.length;
-          if (said.length < SHOWN) said += chunk.toString("utf8", 0, SHOWN);
           if (bytes > MAX_RESPONSE) request.destroy();
+          else chunks.push(chunk);
         });
         found.on("error", () => {}); // its status is known, and that is what counts
         found.on("close", () => answered(found));

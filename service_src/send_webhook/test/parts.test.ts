@@ -105,6 +105,7 @@ test("a request ends whatever is answered, and what is told of it does not hold 
   const answers = [
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
     "HTTP/1.1 400 Bad /hooks/T0KEN?k=1\r\nConnection: close\r\n\r\nCannot POST /hooks/T0KEN?k=1, nor /hooks/T0KEN",
+    `HTTP/1.1 400 Bad\r\nConnection: close\r\n\r\n${"x".repeat(190)}/hooks/T0KEN?k=1`,
   ];
   const server = createServer((socket) => void socket.on("error", () => {}).once("data", () => socket.end(answers.shift() ?? "")));
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
@@ -117,6 +118,7 @@ test("a request ends whatever is answered, and what is told of it does not hold 
     assert.deepEqual([verdict?.meaning, verdict?.reason], ["setup", "it answered 101 Switching Protocols"]);
     const { reason, said } = await client.post("{}", {});
     assert.deepEqual([reason, said], ["it answered 400 Bad /…", "Cannot POST /…, nor /…"]);
+    assert.equal((await client.post("{}", {})).said, `${"x".repeat(190)}/…`); // it ends where the text shown does not reach
   } finally {
     client.close();
     server.close();

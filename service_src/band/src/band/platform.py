@@ -54,7 +54,7 @@ from band.stream.consumer_group import LISTENER, RETRIES, TAKEN
 from band.stream.dead_letter_methods import DeadLetters
 from band.stream.dead_letters import READ_BYTES, Letter, LetterStream
 from band.tasks import eager_task, wait_until_set
-from band.telemetry.logs import configure_logs, know_secrets
+from band.telemetry.logs import configure_logs, know_secrets, mask_text
 from band.telemetry.metrics import Metrics
 from band.typed_settings import is_link, not_a_setting, unknown_keys
 from band.typed_settings import load as load_settings
@@ -123,6 +123,7 @@ __all__ = [
     "know_secrets",
     "last_id",
     "load_settings",
+    "mask_text",
     "not_a_setting",
     "objected",
     "openapi_operations",

@@ -6,6 +6,8 @@ import type { RedisClientOptions, RedisClientType, RedisFactoryType, RedisMessag
 
 /** Milliseconds that a command waits for a connection. */
 const PATIENCE = 30_000;
+/** Milliseconds between two attempts to connect, at most: the original's services try each second, and count on it. */
+const LONGEST_PAUSE = 1000;
 
 /** A connection of its own to Redis, with the original's methods. */
 export class RedisClient implements RedisClientType {
@@ -21,9 +23,10 @@ export class RedisClient implements RedisClientType {
 
   constructor(options: RedisClientOptions) {
     this.events.on("error", () => {}); // an emitter without a listener would throw
-    const link = new RedisLink("rock-me-ts", (channel, text) => {
+    const deliver = (channel: string, text: string) => {
       for (const handler of this.handlers.get(channel) ?? []) handler(["message", channel, text]);
-    });
+    };
+    const link = new RedisLink("rock-me-ts", deliver, LONGEST_PAUSE);
     this.link = link;
     let before = false;
     link.onState = (connected, reason) => {

@@ -16,7 +16,7 @@ export type OnMessage = (channel: string, data: string) => void;
 const CONNECT_TIMEOUT = 3000;
 export const COMMAND_TIMEOUT = 5000;
 const WATCH_INTERVAL = 1000;
-/** Milliseconds after which a connection counts as held, and the back-off begins anew. */
+/** Milliseconds after which a connection counts as held, and the backoff begins anew. */
 const STEADY_AFTER = 5000;
 const OUTBOX_TIME = 30_000;
 const OUTBOX_MESSAGES = 20_000;
@@ -46,6 +46,8 @@ export class RedisLink {
   constructor(
     public name = "band",
     private readonly onMessage: OnMessage | null = null,
+    /** Milliseconds between two attempts to connect, at most. */
+    private readonly longestPause?: number,
   ) {}
 
   // --- life cycle
@@ -155,7 +157,7 @@ export class RedisLink {
   // --- supervision
 
   private async supervise(): Promise<void> {
-    const backoff = new Backoff();
+    const backoff = new Backoff(undefined, this.longestPause);
     while (!this.closing) {
       let wire: Wire | null = null;
       let reason: string;

@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from band.platform import mask_text
 from geo.dataset.errors import QuotaReached, SourceError, SourceNotFound
 from geo.dataset.state import Validator
 
@@ -27,6 +28,8 @@ MAX_BYTES = 2 << 30
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHUNK = 1 << 18
+_MAX_ERROR_BYTES = 1 << 16
+_MAX_SHOWN = 200
 
 
 class Answer(msgspec.Struct):
@@ -198,8 +201,9 @@ async def _refuse_errors(response: aiohttp.ClientResponse) -> None:
         raise SourceError(f"{where} redirects without a location")
     if status < 400:
         return
-    said = (await response.content.read(300)).decode("utf-8", "replace").strip()
-    text = f"{where} answered {status} {response.reason or ''}".rstrip() + (f": {said[:200]}" if said else "")
+    body = (await response.content.read(_MAX_ERROR_BYTES)).decode("utf-8", "replace")
+    said = mask_text(body).strip()[:_MAX_SHOWN]  # half of a secret would not be known as one any more
+    text = f"{where} answered {status} {response.reason or ''}".rstrip() + (f": {said}" if said else "")
     if status in (404, 410):
         raise SourceNotFound(text)
     if status == 429:
