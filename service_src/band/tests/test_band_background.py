@@ -72,7 +72,7 @@ async def test_a_loop_goes_on_after_an_exception_and_tells_of_it_until_a_step_su
 
 
 async def test_the_pause_between_failures_grows_and_a_success_makes_it_short_again(begin, monkeypatch):
-    """Back-off doubles with each failure in a row; the step after a success that fails waits the first pause."""
+    """Backoff doubles with each failure in a row; the step after a success that fails waits the first pause."""
     pauses: list[float] = []
     outcomes = [False, False, False, True, False]
     done = asyncio.Event()

@@ -79,7 +79,7 @@ def test_a_graceful_stop_from_outside_may_take_minutes(code: int) -> None:
 
 
 def test_ends_out_of_the_window_are_forgotten() -> None:
-    """Only crashes within the window count for the verdict; all ends within it for the back-off."""
+    """Only crashes within the window count for the verdict; all ends within it for the backoff."""
     record = CrashRecord(
         ends=(
             ExitRecord(10.0),

@@ -316,7 +316,7 @@ HISTORY = st.lists(HAPPENING, max_size=12) | st.lists(HAPPENING, min_size=8, max
 def test_whatever_happens_what_is_asked_for_comes_to_be(lived: list[tuple[str, str, int]], cooldown: float) -> None:
     """After any history the plan becomes empty, and then each service is one container as it should be, or none.
 
-    On the way no crashed one is started but by a person or the cool-down, nothing unknown is touched, no name is given
+    On the way no crashed one is started but by a person or the cooldown, nothing unknown is touched, no name is given
     twice, and two containers of a service do not serve side by side.
     """
     engine = Engine(cooldown)

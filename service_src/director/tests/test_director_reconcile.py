@@ -82,7 +82,7 @@ def test_core_waits_a_moment_and_never_starts_itself() -> None:
 
 
 def test_who_is_cut_off_from_the_network_is_connected_again() -> None:
-    """Services, Redis and the director itself; after a try that failed, with back-off. What is stopped waits."""
+    """Services, Redis and the director itself; after a try that failed, with backoff. What is stopped waits."""
     cut = seen(cut_off_from="net")
     assert verbs(decide([wanted()], cut)) == [("connect", "c1")]
     assert decide([wanted()], cut, records={"one": ends(1.5, 0.5, kind="refused")}) == Plan([], NOW + 0.5)
@@ -185,7 +185,7 @@ def test_too_many_crashes_are_called_so_and_others_are_not() -> None:
 def test_a_crashed_service_lies_still(
     record: CrashRecord, observed: list[Container], ahead: float, expected: list[tuple[str, str]]
 ) -> None:
-    """Nobody but a person or the cool-down starts it; tried again, one crash is enough, a minute makes it well."""
+    """Nobody but a person or the cooldown starts it; tried again, one crash is enough, a minute makes it well."""
     assert verbs(decide([wanted()], *observed, records={"one": record}, now=NOW + ahead)) == expected
 
 
@@ -233,7 +233,7 @@ def test_a_release_that_behaves_is_proven_when_its_time_is_over() -> None:
 
 
 def test_the_engine_does_not_restart_what_crashes_and_does_again_when_it_is_steady() -> None:
-    """After an end by itself the director alone starts it, with back-off; out of the window the engine may again."""
+    """After an end by itself the director alone starts it, with backoff; out of the window the engine may again."""
     restless, quiet = seen(restart_policy="unless-stopped"), seen(restart_policy="no")
     assert verbs(decide([wanted()], restless, records={"one": ends(5)})) == [("curb", "c1")]
     assert verbs(decide([wanted()], quiet)) == [("uncurb", "c1")]

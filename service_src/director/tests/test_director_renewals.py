@@ -115,7 +115,7 @@ def test_the_reconciler_replaces_it_when_it_is_due(state: str, at: float, verbs:
 
 
 def test_a_service_that_crashes_is_not_replaced_for_that() -> None:
-    """First its crashes: it is in its back-off, and that is what its reader has to see."""
+    """First its crashes: it is in its backoff, and that is what its reader has to see."""
     item = wanted("one")
     seen = Container(id="c1", name="one", service="one", config=item.spec.hash(), state="running", restart_policy="no")
     assert plan(item, seen, 999.0, CrashRecord(ends=(ExitRecord(at=990.0, kind="crash", exit_code=1),))) == []

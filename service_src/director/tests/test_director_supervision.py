@@ -135,7 +135,7 @@ def test_the_first_release_has_nothing_to_go_back_to(watched: Any, hook: Any) ->
 
 
 def test_a_clean_end_is_put_right_and_is_no_crash(watched: Any) -> None:
-    """A service that ends itself with exit code 0 is started again, however often, with back-off."""
+    """A service that ends itself with exit code 0 is started again, however often, with backoff."""
     run(watched, "four", "only")
     for _ in range(3):
         until(lambda: watched.get("/call/four/echo")[0] == 200)

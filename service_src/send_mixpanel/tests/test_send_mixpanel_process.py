@@ -159,7 +159,7 @@ def _peak_kb(pid: int) -> int:
 async def test_send_mixpanel_stops_in_time_and_tells_no_secret(
     sender: Callable[..., Any], redis: Redis, double: Double
 ) -> None:
-    """SIGTERM in the middle of a back-off ends it within the stop time; no output, page or answer has the token."""
+    """SIGTERM in the middle of a backoff ends it within the stop time; no output, page or answer has the token."""
     double.faults.order({"status": 500, "times": 1000})
     await accept(redis, [event(1)])
     async with sender(LOG_LEVEL="DEBUG", BACKOFF_MOST="30", BACKOFF_FIRST="30") as running:

@@ -1,4 +1,4 @@
-"""Background loops that survive unexpected exceptions: logged, counted, shown, and retried with back-off."""
+"""Background loops that survive unexpected exceptions: logged, counted, shown, and retried with backoff."""
 
 from __future__ import annotations
 

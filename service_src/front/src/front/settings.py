@@ -107,7 +107,7 @@ class FrontSettings(msgspec.Struct, frozen=True):
     events_keep_mb: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
     """MiB that they may take; 0: a quarter of Redis' maxmemory."""
     journal_dir: str = ""
-    """Folder on front's own disk for events that Redis does not take; empty: there is no journal."""
+    """Folder on front's own disk for events that Redis does not accept; empty: there is no journal."""
     journal_max_mb: Mebibytes = 256
     """MiB that the journal of one worker may take."""
     max_connections: Annotated[int, msgspec.Meta(ge=10, le=1_000_000)] = 1500

@@ -34,7 +34,7 @@ export interface Exposed {
   data?: StandardSchema;
   takesLists?: boolean;
   cacheVersion?: () => string;
-  /** Of a listener: what its consumer group is called behind the service's name; empty for the name alone. */
+  /** Of a listener: the suffix of its consumer group, `<service>.<group>`; empty for `<service>` alone. */
   group?: string;
   batch?: number;
   batchBytes?: number;

@@ -62,7 +62,7 @@ Taken = Callable[[Sequence[Record], Verdict], None]
 
 
 class ProjectSender:
-    """Delivers to one project. All its requests share one back-off: what slows one slows the others."""
+    """Delivers to one project. All its requests share one backoff: what slows one slows the others."""
 
     def __init__(
         self,

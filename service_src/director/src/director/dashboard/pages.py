@@ -51,8 +51,8 @@ WORDS = (
         "failing",
         "it reports that it cannot work, its health check fails, it is paused, or it was silent for 30 s; see its card",
     ),
-    ("crashing", "it exits repeatedly and is restarted with back-off"),
-    ("crashed", "crash loop: not restarted until the cool-down (30 min) ends or it is started manually"),
+    ("crashing", "it exits repeatedly and is restarted with backoff"),
+    ("crashed", "crash loop: not restarted until the cooldown (30 min) ends or it is started manually"),
     ("missing", "it should run but has no running container"),
     ("stopped", "it was stopped manually"),
 )

@@ -68,7 +68,7 @@ class CrashRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     Attributes:
         ends: its recent exits, oldest first.
         crash: set while it has crashed too often and is not restarted.
-        tried_at: when it was started nevertheless (by hand, or after the cool-down); 0 if not.
+        tried_at: when it was started nevertheless (by hand, or after the cooldown); 0 if not.
         rolled_back: the last automatic rollback, until the next run.
     """
 
@@ -78,14 +78,14 @@ class CrashRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     rolled_back: RollbackRecord | None = None
 
     def recent(self, now: float, window: float) -> tuple[float, ...]:
-        """Return the times of all ends that still count, for the back-off."""
+        """Return the times of all ends that still count, for the backoff."""
         return tuple(end.at for end in self.ends if now - end.at < window)
 
     def crashes(self, now: float, window: float) -> tuple[ExitRecord, ...]:
         return tuple(end for end in self.ends if end.kind == "crash" and now - end.at < window)
 
     def since(self, moment: float) -> ExitRecord | None:
-        """Return how it ended by itself after a moment, if it did."""
+        """Return the first exit after `moment` that nobody requested, None if there was none."""
         return next((end for end in self.ends if end.at > moment and end.kind in {"crash", "quit"}), None)
 
 

@@ -19,7 +19,7 @@ Verb = Literal[
 ]  # fmt: skip
 """What can be done. `prove`: probation was passed. `crash`: hold a crash-looping service back; `retry`: try it again;
 `recover`: it is well again. `curb`, `uncurb`: disable or restore Docker's restart policy: a service that
-crashes is started with back-off. `renew`: replace a container whose platform settings are outdated. `connect`: connect
+crashes is started with backoff. `renew`: replace a container whose platform settings are outdated. `connect`: connect
 one to its network again.
 """
 STALE = "has outdated platform settings"
@@ -249,7 +249,7 @@ def _lies_still(
     elif keep is not None and keep.alive:
         yield Action("stop", name, keep.id, "crashed too often, and should not run")
     elif world.limits.cooldown:
-        retry = Action("retry", name, there, "is retried after the cool-down")
+        retry = Action("retry", name, there, "is retried after the cooldown")
         yield _when(world, record.crash.at + world.limits.cooldown, retry)
     return True
 

@@ -218,7 +218,7 @@ class Bounds:
         new = self.refusals - self._logged
         if new and now - self._logged_at >= _LOG_EVERY_SECONDS:
             self._logged_at, self._logged = now, Counter(self.refusals)
-            logger.warning("connections_refused", bounds=dict(new), hint="docs/front.md, How much visitors may hold")
+            logger.warning("connections_refused", bounds=dict(new), hint="docs/front.md, Limits per visitor")
 
 
 def accepted(transport: asyncio.Transport) -> str:

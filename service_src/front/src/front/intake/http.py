@@ -65,9 +65,9 @@ class RequestState:
     def refusal(self) -> str:
         """Return why this request may not store data about its visitor; empty when it may."""
         if self.request.method != "POST":
-            return "Data about a visitor is taken by POST only"
+            return "Data about a visitor is accepted by POST only"
         if self.request.headers.get(b"sec-fetch-site", b"none") not in _SAME_SITE:
-            return "Data about a visitor is not taken from pages of other sites"
+            return "Data about a visitor is not accepted from pages of other sites"
         return ""
 
     def claim(self) -> str:

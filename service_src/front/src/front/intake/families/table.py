@@ -32,7 +32,7 @@ class Row(NamedTuple):
     """With or without a slash at the end; if the row has one, only with it. With `*`, all paths that begin so."""
     content: tuple[str, ...]
     family: Family | str
-    """A text: whose path it is that front does not take."""
+    """A text: whose path it is that front does not accept."""
 
 
 ROWS: Final = (
@@ -80,7 +80,7 @@ FIRST_SEGMENTS: Final = frozenset(map(_first_segment, (row.path for row in ROWS)
 
 
 def family_of(method: str, path: str, content_type: str) -> Family | None:
-    """Return the family of a request, None for a native one. BadRequest (404) when front does not take its path."""
+    """Return the family of a request, None for a native one. BadRequest (404) when front does not accept its path."""
     for row in ROWS:
         if row.method != method or not any(word in content_type for word in row.content):
             continue
@@ -89,7 +89,7 @@ def family_of(method: str, path: str, content_type: str) -> Family | None:
         if isinstance(row.family, str):
             raise BadRequest(
                 "unknown_path",
-                f"{path[:100]} is a path of {row.family} that front does not take; docs/families says which it takes",
+                f"{path[:100]} is a path of {row.family} that front does not accept; docs/families lists those it does",
                 404,
             )
         return row.family
