@@ -13,8 +13,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from openapi_schema_validator import OAS30Validator
 
+from send_mixpanel.carried import record_of
 from send_mixpanel.client import Client
-from send_mixpanel.mapping import to_record
 from send_mixpanel.options import Project, read_options
 from send_mixpanel.verdict import Meaning
 
@@ -33,8 +33,12 @@ EVENTS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def operation() -> dict[str, Any]:
-    contract = yaml.safe_load((DATA / "mixpanel" / "ingestion.openapi.yaml").read_text(encoding="utf-8"))
+def contract() -> dict[str, Any]:
+    return dict(yaml.safe_load((DATA / "mixpanel" / "ingestion.openapi.yaml").read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="module")
+def operation(contract: dict[str, Any]) -> dict[str, Any]:
     return dict(contract["paths"]["/import"]["post"])
 
 
@@ -54,7 +58,7 @@ class Wire:
 async def wire() -> AsyncIterator[Wire]:
     found = Wire()
     app = web.Application()
-    app.router.add_post("/import", found.take)
+    app.router.add_post("/{endpoint}", found.take)
     async with TestServer(app) as server:
         found.url = str(server.make_url("")).rstrip("/")
         yield found
@@ -64,7 +68,7 @@ async def post(wire: Wire, events: list[dict[str, Any]], **settings: str) -> tup
     options = read_options({"mixpanel_url": wire.url, "mixpanel_token": "token", **settings})
     client = Client(5)
     try:
-        verdict = await client.post(options.default, [to_record(event) for event in events])
+        verdict = await client.post(options.default, [record_of(event) for event in events])
     finally:
         await client.close()
     assert verdict.meaning in {Meaning.TAKEN, Meaning.LATER}
@@ -102,3 +106,25 @@ async def test_send_mixpanel_a_retry_is_the_same_request(wire: Wire) -> None:
     first = (await post(wire, EVENTS))[1]
     assert (await post(wire, EVENTS))[1] == first
     assert Project("x", "https://x").auth is None
+
+
+@pytest.mark.parametrize(
+    ("path", "of", "change"),
+    [
+        ("/engage#profile-set", "user", {"$distinct_id": "u-1", "$set": {"plan": "pro"}}),
+        ("/groups#group-set", "group", {"$group_key": "company", "$group_id": "g-1", "$set": {"seats": 3}}),
+    ],
+)
+async def test_send_mixpanel_changes_of_profiles_are_valid(
+    wire: Wire, contract: dict[str, Any], path: str, of: str, change: dict[str, Any]
+) -> None:
+    """With the token in each, no credentials in a header, and not the place of this server."""
+    endpoint = path[1:].partition("#")[0]
+    event = {"family": "mixpanel", "service": "mixpanel", "name": endpoint, "id": "1", "data": {of: {"update": change}}}
+    request, body = await post(wire, [event, event])
+    operation = contract["paths"][path]["post"]
+    OAS30Validator(operation["requestBody"]["content"]["application/json"]["schema"]).validate(json.loads(body))
+    assert request.path == f"/{endpoint}"
+    assert json.loads(body) == [{"$token": "token", **change}] * 2
+    assert dict(request.query) == {"strict": "1", "verbose": "1", "ip": "0"}
+    assert "Authorization" not in request.headers

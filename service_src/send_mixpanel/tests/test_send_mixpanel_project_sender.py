@@ -10,7 +10,7 @@ import pytest
 from band.typed_settings import Secret
 from send_mixpanel.condition import sender_health
 from send_mixpanel.mapping import Record
-from send_mixpanel.options import Options, Project
+from send_mixpanel.options import ENGAGE, IMPORT, Options, Project
 from send_mixpanel.project_sender import ProjectSender, split
 from send_mixpanel.trouble import TroubleLog
 from send_mixpanel.verdict import Failure, Meaning, Verdict
@@ -61,7 +61,9 @@ class Lines:
         return [(level, event) for level, event, _ in self.lines]
 
 
-def sender(mixpanel: ScriptedMixpanel, log: Lines | None = None, **changes: Any) -> ProjectSender:
+def sender(
+    mixpanel: ScriptedMixpanel, log: Lines | None = None, endpoint: str = IMPORT, **changes: Any
+) -> ProjectSender:
     quick: dict[str, Any] = {
         "backoff_first": 0.02,
         "backoff_most": 0.08,
@@ -70,7 +72,8 @@ def sender(mixpanel: ScriptedMixpanel, log: Lines | None = None, **changes: Any)
         "refused_retry": 0.05,
     }
     project = Project("default", "https://example.com", Secret("Basic eA=="), "token")
-    return ProjectSender(project, mixpanel, Options(project, **{**quick, **changes}), log=log or Lines())
+    options = Options(project, **{**quick, **changes})
+    return ProjectSender(project, mixpanel, options, log=log or Lines(), endpoint=endpoint)
 
 
 def later(status: int) -> Verdict:
@@ -301,3 +304,35 @@ async def test_send_mixpanel_without_credentials_sends_nothing() -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(ProjectSender(project, mixpanel, Options(project)).deliver(records(1)), 0.05)
     assert mixpanel.sent == []
+
+
+async def test_send_mixpanel_changes_go_one_request_after_the_other() -> None:
+    """However many requests there may be at once; halves stay in their order too."""
+    mixpanel = ScriptedMixpanel(TAKEN, Verdict(Meaning.TOO_LARGE, 413, ""), later(503))
+    lane = sender(mixpanel, endpoint=ENGAGE, batch_events=4, in_flight=8)
+    assert await lane.deliver(records(12)) == []
+    assert mixpanel.most_at_once == 1
+    taken = mixpanel.sent[:1] + mixpanel.sent[3:]
+    assert [number for request in taken for number in request] == [str(number) for number in range(12)]
+    assert mixpanel.sent[2] == mixpanel.sent[3]
+
+
+async def test_send_mixpanel_a_refused_change_holds_nobody_back_and_none_is_sent_twice() -> None:
+    """Many in a row are believed to be bad: to send a good one again as a check would apply it again."""
+
+    def refuse_bad(sent: Sequence[Record]) -> Verdict:
+        bad = any(int(record.insert_id) < 9 for record in sent)
+        return Verdict(Meaning.ALL_IN_DOUBT, 200, "no number") if bad else TAKEN
+
+    mixpanel = ScriptedMixpanel(*[refuse_bad] * 100)
+    lane = sender(mixpanel, endpoint=ENGAGE)
+    refused = await asyncio.wait_for(lane.deliver(records(12)), 5)
+    assert [refusal.record.insert_id for refusal in refused] == [str(number) for number in range(9)]
+    assert lane.state.taken == 3
+
+
+async def test_send_mixpanel_changes_wait_while_the_token_is_refused() -> None:
+    no_token = Verdict(Meaning.ALL_IN_DOUBT, 200, "token, missing or empty")
+    lane = sender(ScriptedMixpanel(*[no_token] * 5), endpoint=ENGAGE)
+    assert await asyncio.wait_for(lane.deliver(records(1)), 5) == []
+    assert lane.state.taken == 1

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from send_mixpanel.verdict import Meaning, judge
+from send_mixpanel.verdict import Meaning, judge, judge_change
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,34 @@ from send_mixpanel.verdict import Meaning, judge
 def test_send_mixpanel_judges(status: int, body: bytes, meaning: Meaning) -> None:
     """Each status has one meaning; only an answer in Mixpanel's own words counts as taken."""
     assert judge(status, body, 3).meaning is meaning
+
+
+_BAD_TOKEN = b'{"code":400,"failed_records":[{"index":0,"field":"$token","message":"no token"}]}'
+_BAD_CHANGE = b'{"code":400,"failed_records":[{"index":0,"field":"$add","message":"no number"}]}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "meaning"),
+    [
+        (200, b"1", Meaning.TAKEN),
+        (200, b'{"status":1,"error":null}', Meaning.TAKEN),
+        (200, b'{"code":200,"num_records_imported":3,"status":"OK"}', Meaning.TAKEN),
+        (200, b"0", Meaning.ALL_IN_DOUBT),
+        (200, b'{"status":0,"error":"bad"}', Meaning.ALL_IN_DOUBT),
+        (200, b"<html>Please log in to the hotel's network</html>", Meaning.ADDRESS),
+        (200, b"[1]", Meaning.ADDRESS),
+        (200, b"", Meaning.ADDRESS),
+        (400, _BAD_CHANGE, Meaning.SOME_FAILED),
+        (400, _BAD_TOKEN, Meaning.CREDENTIALS),
+        (401, b"", Meaning.CREDENTIALS),
+        (429, b"", Meaning.LATER),
+        (503, b"1", Meaning.LATER),
+        (413, b"", Meaning.TOO_LARGE),
+    ],
+)
+def test_send_mixpanel_judges_changes_of_profiles(status: int, body: bytes, meaning: Meaning) -> None:
+    """A 200 may be a refusal; a token that is refused is not the changes' fault."""
+    assert judge_change(status, body, 3).meaning is meaning
 
 
 @pytest.mark.parametrize("id_field", ["insert_id", "$insert_id"])

@@ -27,6 +27,10 @@ class Access:
             return project_id if known and project_id else None
         return name if not self.closed or name in self.tokens else None
 
+    def knows(self, token: str) -> bool:
+        """Whether a token is one of a project."""
+        return not self.tokens or token in self.tokens
+
     @property
     def closed(self) -> bool:
         """Whether only known credentials are let in."""

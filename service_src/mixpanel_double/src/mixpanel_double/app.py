@@ -1,7 +1,9 @@
 """The HTTP face: Mixpanel's own addresses, and `/_double/…` to command and to look."""
 
 import gzip
+import time
 import zlib
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -10,8 +12,10 @@ from aiohttp import web
 from band.platform import protect, service_policy
 from mixpanel_double.access import Access
 from mixpanel_double.faults import FaultError, Faults, error_body, perform
+from mixpanel_double.libraries import Call
 from mixpanel_double.page import render_page
-from mixpanel_double.rules import MAX_BODY, MAX_EVENTS, complaint
+from mixpanel_double.profiles import GROUPS, PEOPLE, Profiles, change_complaint
+from mixpanel_double.rules import MAX_BODY, MAX_EVENTS, Complaint, complaint, seconds
 from mixpanel_double.store import Store
 
 _TRACK_MAX_AGE = 5 * 86400
@@ -32,6 +36,7 @@ class Double:
 
     def __init__(self, store: Store | None = None, max_body: int = MAX_BODY, id_field: str = "insert_id") -> None:
         self.store = store or Store()
+        self.profiles = Profiles()
         self.faults = Faults()
         self.access = Access()
         self.max_body = max_body
@@ -41,6 +46,12 @@ class Double:
 
     async def import_events(self, request: web.Request) -> web.StreamResponse:
         """`POST /import`."""
+        return await self._with_faults(request, self._import)
+
+    async def _with_faults(
+        self, request: web.Request, take: Callable[[web.Request, int], Awaitable[tuple[int, dict[str, Any]]]]
+    ) -> web.StreamResponse:
+        """Take a request, unless a fault is ordered."""
         fault = self.faults.next()
         refuse = fault.refuse if fault is not None else 0
         if refuse:
@@ -49,7 +60,7 @@ class Double:
             self.store.count_request(fault.status)
             return await perform(fault, request, {})
         try:
-            status, answer = await self._import(request, refuse)
+            status, answer = await take(request, refuse)
         except RefusedRequest as refused:
             status, answer = refused.status, error_body(refused.status, str(refused))
         if fault is not None:
@@ -83,41 +94,78 @@ class Double:
                 continue
             properties = record.get("properties") if isinstance(record, dict) else None
             insert_id = properties.get("$insert_id") if isinstance(properties, dict) else None
-            failed.append({"index": index, self.id_field: str(insert_id or ""), "field": found[0], "message": found[1]})
+            failed.append({self.id_field: str(insert_id or ""), **_failure(index, found)})
         self.store.add(good, project)
         self.store.refused += len(failed)
-        if not failed or not strict:
-            return 200, {"code": 200, "num_records_imported": len(good), "status": "OK"}
-        return 400, {
-            "code": 400,
-            "error": "some data points in the request failed validation",
-            "failed_records": failed,
-            "num_records_imported": len(good),
-            "status": "Bad Request",
-        }
+        return _verdict(len(good), failed if strict else [])
 
     async def track(self, request: web.Request) -> web.StreamResponse:
-        """`POST /track`: answers 1 whatever the token, as the real one does, and drops what is older than 5 days."""
-        import time
-
-        from mixpanel_double.rules import seconds
-
+        """`/track`: success whatever the token, as the real one does, and drops what is older than 5 days."""
         try:
-            records = read_records("application/json", await read_body(request, self.max_body))
-        except RefusedRequest:
+            call = Call(request, await read_body(request, self.max_body))
+        except (RefusedRequest, ValueError):
             return web.Response(text="0")
-        fresh = []
-        for record in records:
+        unknown = 0
+        for record in call.records:
             properties = record.get("properties") if isinstance(record, dict) else None
             if not isinstance(properties, dict) or not isinstance(record.get("event"), str):
                 continue
+            token = str(properties.get("token", "track"))
+            unknown += not self.access.knows(token)
             at = properties.get("time", time.time())
-            if isinstance(at, int | float) and time.time() - seconds(at) < _TRACK_MAX_AGE:
-                fresh.append(record)
-        self.store.add(fresh, "track")
-        return web.Response(text="1")
+            if isinstance(at, int | float) and time.time() - seconds(at) < _TRACK_MAX_AGE and self.access.knows(token):
+                kept = {name: value for name, value in properties.items() if name != "token"}
+                self.store.add([{"event": record["event"], "properties": kept}], token)
+        return call.answer(f"{unknown} events have an unknown token" if unknown and call.verbose else "")
+
+    async def change_people(self, request: web.Request) -> web.StreamResponse:
+        """`/engage`."""
+        return await self._change(request, PEOPLE)
+
+    async def change_groups(self, request: web.Request) -> web.StreamResponse:
+        """`/groups`."""
+        return await self._change(request, GROUPS)
+
+    async def _change(self, request: web.Request, endpoint: str) -> web.StreamResponse:
+        try:
+            call = Call(request, await read_body(request, self.max_body))
+        except (RefusedRequest, ValueError) as error:
+            return web.json_response({"status": 0, "error": str(error)})
+
+        async def take(_request: web.Request, refuse: int) -> tuple[int, dict[str, Any]]:
+            return self._take_changes(call.records, endpoint, refuse)
+
+        if request.query.get("strict") == "1":
+            return await self._with_faults(request, take)
+        _, verdict = self._take_changes(call.records, endpoint, 0)
+        return call.answer(verdict.get("error", ""))
+
+    def _take_changes(self, changes: list[Any], endpoint: str, refuse: int) -> tuple[int, dict[str, Any]]:
+        if len(changes) > MAX_EVENTS:
+            raise RefusedRequest(413, f"request exceeds max limit of {MAX_EVENTS} updates")
+        failed = []
+        for index, change in enumerate(changes):
+            found = change_complaint(change, endpoint) or (_ORDERED if index < refuse else None)
+            if found is None and not self.access.knows(change["$token"]):
+                found = ("$token", "'$token' is not a token of a project")
+            if found is None:
+                self.profiles.change(change, endpoint)
+            else:
+                failed.append(_failure(index, found))
+        return _verdict(len(changes) - len(failed), failed)
 
     # --- commands and views
+
+    async def changes(self, request: web.Request) -> web.Response:
+        """`GET /_double/changes?limit=100`: the newest changes of profiles, oldest first."""
+        return web.json_response({"changes": list(self.profiles.changes)[-_limit(request, 100) :]})
+
+    async def people(self, request: web.Request) -> web.Response:
+        """`GET /_double/profiles?limit=100`: people and groups that were changed last."""
+        limit = _limit(request, 100)
+        return web.json_response(
+            {"people": self.profiles.listed(PEOPLE, limit), "groups": self.profiles.listed(GROUPS, limit)}
+        )
 
     async def fail(self, request: web.Request) -> web.Response:
         """`POST /_double/fail`: order a fault. `DELETE` forgets them, `GET` lists them."""
@@ -157,6 +205,7 @@ class Double:
     async def reset(self, _request: web.Request) -> web.Response:
         """`POST /_double/reset`: forget events, orders and credentials."""
         self.store.reset()
+        self.profiles.reset()
         self.faults.clear()
         self.access.set([], {})
         return web.json_response({"ok": True})
@@ -170,7 +219,16 @@ def add_routes(double: Double) -> list[web.RouteDef]:
     """The routes of one double, for an application or for band's `dome.routes`."""
     return [
         web.post("/import", double.import_events),
-        web.post("/track", double.track),
+        *(
+            web.route(method, f"/{name}{end}", handler)
+            for name, handler in (
+                ("track", double.track),
+                ("engage", double.change_people),
+                ("groups", double.change_groups),
+            )
+            for method in ("GET", "POST")
+            for end in ("", "/")
+        ),
         web.get("/", double.page),
         web.route("GET", "/_double/fail", double.fail),
         web.route("POST", "/_double/fail", double.fail),
@@ -179,8 +237,26 @@ def add_routes(double: Double) -> list[web.RouteDef]:
         web.post("/_double/reset", double.reset),
         web.get("/_double/events", double.events),
         web.get("/_double/ids", double.ids),
+        web.get("/_double/changes", double.changes),
+        web.get("/_double/profiles", double.people),
         web.get("/_double/stats", double.stats),
     ]
+
+
+def _failure(index: int, found: Complaint) -> dict[str, Any]:
+    return {"index": index, "field": found[0], "message": found[1]}
+
+
+def _verdict(good: int, failed: list[dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+    if not failed:
+        return 200, {"code": 200, "num_records_imported": good, "status": "OK"}
+    return 400, {
+        "code": 400,
+        "error": "some data points in the request failed validation",
+        "failed_records": failed,
+        "num_records_imported": good,
+        "status": "Bad Request",
+    }
 
 
 def make_app(double: Double | None = None) -> web.Application:

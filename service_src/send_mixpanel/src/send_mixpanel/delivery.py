@@ -7,13 +7,15 @@ stream of its own after a while, so that the others go on; a worker brings them 
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from band import logger
 from band.platform import DEAD_LETTERS, Letter, LetterStream, RedisLink
+from send_mixpanel.carried import record_of
 from send_mixpanel.history import History
-from send_mixpanel.mapping import Event, Record, UnusableEvent, event_time, project_id, to_record
-from send_mixpanel.options import Options, Project
+from send_mixpanel.mapping import Event, Record, UnusableEvent, event_time, project_id
+from send_mixpanel.options import ENDPOINTS, IMPORT, Options, Project
 from send_mixpanel.project_sender import Poster, ProjectSender, Refused
 from send_mixpanel.verdict import Verdict
 
@@ -41,10 +43,13 @@ class Delivery:
         self.dead = LetterStream(redis, DEAD, options.dead_letters_max, redis_errors)
         self._redis = redis
         self._redis_errors = redis_errors
-        self.senders: dict[str, ProjectSender] = {
-            project.name: ProjectSender(project, client, options, self._on_taken)
+        senders = [
+            ProjectSender(project, client, options, self._on_taken, endpoint=endpoint)
+            for endpoint in ENDPOINTS
             for project in (options.default, *options.projects.values())
-        }
+        ]
+        self.senders: dict[str, ProjectSender] = {sender.name: sender for sender in senders}
+        self._sorting = asyncio.Lock()
         self._held_streams = {
             name: LetterStream(redis, HELD.format(project=name), errors=redis_errors) for name in self.senders
         }
@@ -52,13 +57,14 @@ class Delivery:
 
     async def deliver(self, events: Sequence[Event]) -> None:
         """Deliver a batch; returning means that each event was taken, left out on purpose, or is a dead letter."""
-        batches, unusable = await self._sort(events)
-        if unusable:
-            self.unusable += len(unusable)
-            await self.dead.add(unusable)
         async with asyncio.TaskGroup() as group:
-            for name, records in batches.items():
-                group.create_task(self._deliver_or_hold(name, records))
+            async with self._sorting:  # batches begin in their order, and so do the changes of profiles in them
+                batches, unusable = await self._sort(events)
+                for name, records in batches.items():
+                    group.create_task(self._deliver_or_hold(name, records))
+            if unusable:
+                self.unusable += len(unusable)
+                await self.dead.add(unusable)
 
     async def drain_held(self) -> None:
         """Bring held events, for ever with several projects; and once what other settings held."""
@@ -120,7 +126,8 @@ class Delivery:
                 self.history.note(event.get("id"), "left out")
                 continue
             try:
-                batches.setdefault(project.name, []).append(to_record(event))
+                record = record_of(event)
+                batches.setdefault(_lane(project, record), []).append(record)
             except UnusableEvent as error:
                 unusable.append((event, {"reason": str(error), "project": project.name}))
                 self.history.note(event.get("id"), "dead letter", str(error))
@@ -142,11 +149,18 @@ class Delivery:
     # --- sending
 
     async def _deliver_or_hold(self, name: str, records: list[Record]) -> None:
-        if not self._several:
-            await self._bury(await self.senders[name].deliver(records))
-            return
-        sender, patience = self.senders[name], self.options.patience
-        if sender.usable and sender.stuck_for() < patience:
+        sender = self.senders[name]
+        async with sender.turn if sender.ordered else nullcontext():
+            if not self._several:
+                await self._bury(await sender.deliver(records))
+            else:
+                # What is held was there first: changes of profiles do not overtake it.
+                held = sender.ordered and await self._held_streams[name].length()
+                await self._deliver_within_patience(sender, records, hold=bool(held))
+
+    async def _deliver_within_patience(self, sender: ProjectSender, records: list[Record], *, hold: bool) -> None:
+        name, patience = sender.name, self.options.patience
+        if sender.usable and not hold and sender.stuck_for() < patience:
             try:
                 async with asyncio.timeout(patience):
                     refused = await sender.deliver(records)
@@ -231,10 +245,23 @@ def _records(letters: Sequence[Letter], project: str) -> tuple[list[Record], lis
     unusable: list[tuple[Event, Mapping[str, str]]] = []
     for letter in letters:
         try:
-            records.append(to_record(letter.event))
+            records.append(record_of(letter.event))
         except UnusableEvent as error:
             unusable.append((letter.event, {"reason": str(error), "project": project}))
     return records, unusable
+
+
+def _lane(project: Project, record: Record) -> str:
+    """Return the name of the sender of a record.
+
+    Raises:
+        UnusableEvent: the project's settings are not enough for it.
+    """
+    if record.endpoint == IMPORT:
+        return project.name
+    if project.auth is not None and project.token is None:
+        raise UnusableEvent(f"Mixpanel's /{record.endpoint} takes the project's token only: set MIXPANEL_TOKEN too")
+    return f"{project.name}/{record.endpoint}"
 
 
 def describe(sender: ProjectSender) -> dict[str, Any]:

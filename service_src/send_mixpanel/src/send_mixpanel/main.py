@@ -51,7 +51,7 @@ def make_service(options: Options) -> Service:
     async def stats() -> dict[str, Any]:
         """Figures since the start: by project, left out, unusable, held; and how many dead letters there are now."""
         return {
-            "projects": {name: describe(sender) for name, sender in delivery.senders.items()},
+            "projects": {name: describe(sender) for name, sender in delivery.senders.items() if not sender.idle},
             "left_out": delivery.skipped,
             "unusable": delivery.unusable,
             "held": await delivery.count_held(),
@@ -96,6 +96,8 @@ def _offer_dead_letters(service: Service, delivery: Delivery) -> DeadLetters:
 def _tell_accounts(delivery: Delivery) -> None:
     options = delivery.options
     for sender in delivery.senders.values():
+        if sender.ordered:
+            continue
         if not sender.usable and sender.project is options.default and options.projects:
             continue  # a table of projects without a default is a choice
         logger.info("mixpanel", project=sender.project.name, url=sender.project.url, signed_in_with=sender.project.kind)
@@ -111,9 +113,9 @@ def _worst(delivery: Delivery) -> dict[str, Any]:
     senders = [
         sender
         for sender in delivery.senders.values()
-        if sender.usable or not (sender.project is options.default and options.projects)
+        if not sender.idle and (sender.usable or not (sender.project is options.default and options.projects))
     ]
-    checks = {sender.project.name: sender_health(sender) for sender in senders}
+    checks = {sender.name: sender_health(sender) for sender in senders}
     order = ("failing", "degraded", "ok")
     worst = min(checks.values(), key=lambda check: order.index(check["status"]))
     facts = {"taken": sum(sender.state.taken for sender in senders), **worst}

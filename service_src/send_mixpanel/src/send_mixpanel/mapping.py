@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from band.platform import encode
+from send_mixpanel.options import IMPORT
 from send_mixpanel.properties import MAX_PROPERTIES, MAX_TEXT, flatten, leaf
 
 Event = Mapping[str, Any]
@@ -51,6 +52,8 @@ class Record(msgspec.Struct, frozen=True):
     insert_id: str
     body: bytes
     event: Event
+    endpoint: str = IMPORT
+    """Where Mixpanel takes it."""
 
 
 def to_record(event: Event) -> Record:
@@ -64,7 +67,7 @@ def to_record(event: Event) -> Record:
         event_id = insert_id(event)
         properties = _own(event, event_id)
         _add_data(properties, event)
-        body = _encode({"event": event_name(event), "properties": properties})
+        body = encode_record({"event": event_name(event), "properties": properties})
     except UnusableEvent:
         raise
     except Exception as error:
@@ -100,7 +103,7 @@ def event_time(event: Event) -> int:
 
 def project_id(event: Event) -> Any:
     """The projectId of the event; messages of a WebSocket have it in their data only."""
-    return event["projectId"] if "projectId" in event else _mapping(event.get("data")).get("projectId")
+    return event["projectId"] if "projectId" in event else as_mapping(event.get("data")).get("projectId")
 
 
 def distinct_id(event: Event) -> str:
@@ -125,7 +128,7 @@ def insert_id(event: Event) -> str:
 
 
 def _own(event: Event, event_id: str) -> dict[str, Any]:
-    data = _mapping(event.get("data"))
+    data = as_mapping(event.get("data"))
     properties: dict[str, Any] = {
         "time": event_time(event),
         "distinct_id": distinct_id(event),
@@ -137,9 +140,9 @@ def _own(event: Event, event_id: str) -> dict[str, Any]:
         "_id": None if event.get("id") is None else str(event["id"]),
         "_projectId": project_id(event),
     }
-    _add_place(properties, data)
-    _add_device(properties, _mapping(data.get("uaparser")))
-    _add_page(properties, data, _mapping(event.get("td")))
+    add_place(properties, data)
+    add_device(properties, as_mapping(data.get("uaparser")))
+    _add_page(properties, data, as_mapping(event.get("td")))
     return {
         name: value[:MAX_TEXT] if isinstance(value, str) else leaf(value)
         for name, value in properties.items()
@@ -147,15 +150,17 @@ def _own(event: Event, event_id: str) -> dict[str, Any]:
     }
 
 
-def _add_place(properties: dict[str, Any], data: Event) -> None:
+def add_place(properties: dict[str, Any], data: Event) -> None:
+    """Add the visitor's country, region and city, from the data of an event."""
     for ours, theirs in (("country_iso", "mp_country_code"), ("region_en", "$region"), ("city_en", "$city")):
         for source in ("mmgeo", "sxgeo"):
-            if value := _mapping(data.get(source)).get(ours):
+            if value := as_mapping(data.get(source)).get(ours):
                 properties[theirs] = value
                 break
 
 
-def _add_device(properties: dict[str, Any], ua: Event) -> None:
+def add_device(properties: dict[str, Any], ua: Event) -> None:
+    """Add what uaparser found out about the visitor's device."""
     if not ua.get("os_family"):
         return
     for family, version, names in (
@@ -176,7 +181,7 @@ def _add_device(properties: dict[str, Any], ua: Event) -> None:
 
 
 def _add_page(properties: dict[str, Any], data: Event, td: Event) -> None:
-    page = _mapping(data.get("page"))
+    page = as_mapping(data.get("page"))
     # A pixel's or a beacon's Referer is the page that it stands on.
     url = _text(page.get("url")) or _text(td.get("ref"))
     referrer = _text(page.get("ref"))
@@ -184,7 +189,7 @@ def _add_page(properties: dict[str, Any], data: Event, td: Event) -> None:
     properties["$referrer"] = referrer or None
     properties["$referring_domain"] = _host(referrer[:_URL_READ])
     properties["_host"] = td.get("host")
-    marks = _mapping(_mapping(data.get("sess")).get("marks"))
+    marks = as_mapping(as_mapping(data.get("sess")).get("marks"))
     campaign: dict[str, str] = {}
     for source in (data, marks, _marks(url[:_URL_READ])):
         for name, value in source.items():
@@ -194,9 +199,9 @@ def _add_page(properties: dict[str, Any], data: Event, td: Event) -> None:
 
 
 def _add_data(properties: dict[str, Any], event: Event) -> None:
-    data = _mapping(event.get("data"))
+    data = as_mapping(event.get("data"))
     left_out = 0
-    for source, skip in ((_mapping(data.get("data")), frozenset[str]()), (data, _SKIP)):
+    for source, skip in ((as_mapping(data.get("data")), frozenset[str]()), (data, _SKIP)):
         for name, value in flatten(source, skip):
             if name in properties:
                 continue
@@ -208,7 +213,8 @@ def _add_data(properties: dict[str, Any], event: Event) -> None:
         properties["_properties_left_out"] = left_out
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """Return an object, or an empty one for anything else."""
     return value if isinstance(value, dict) else {}
 
 
@@ -235,7 +241,8 @@ def _marks(url: str) -> Mapping[str, str]:
         return {}
 
 
-def _encode(record: dict[str, Any]) -> bytes:
+def encode_record(record: dict[str, Any]) -> bytes:
+    """Return a record as JSON; text without a form in UTF-8 is repaired."""
     try:
         return msgspec.json.encode(record)
     except (UnicodeEncodeError, OverflowError, TypeError):

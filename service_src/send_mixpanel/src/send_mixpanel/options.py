@@ -18,6 +18,9 @@ HOSTS = {
     "eu": "https://api-eu.mixpanel.com",
     "in": "https://api-in.mixpanel.com",
 }
+IMPORT, ENGAGE, GROUPS = "import", "engage", "groups"
+"""Endpoints: of events, of changes of people's profiles, and of changes of groups' profiles."""
+ENDPOINTS = (IMPORT, ENGAGE, GROUPS)
 DEFAULT = "default"
 """The name of the project for what is in no table."""
 SECRET_RETIRED = date(2027, 3, 3)
@@ -34,7 +37,10 @@ _MIXPANEL = tuple(f"mixpanel_{word}" for word in (*_OF_A_PROJECT, "projects", "k
 
 @dataclass(frozen=True)
 class Project:
-    """One Mixpanel project: where events go and who we say we are (`auth`, the Authorization header)."""
+    """One Mixpanel project: where events go and who we say we are (`auth`, the Authorization header).
+
+    Changes of profiles have the `token` in them, and no header.
+    """
 
     name: str
     url: str
@@ -42,6 +48,7 @@ class Project:
     kind: str = "none"
     project_id: str = ""
     hint: str = ""
+    token: Secret | None = None
 
     @property
     def retiring(self) -> bool:
@@ -102,6 +109,7 @@ def _project(name: str, values: Mapping[str, Any]) -> Project:
     url = text("url") or _host(text("region"))
     _check_url(name, url)
     url = url.rstrip("/").removesuffix("/import")
+    token = Secret(text("token")) if text("token") else None
     account, secret, project_id = text("service_account"), text("service_secret"), text("project_id")
     if account or secret:
         if not (account and secret and project_id):
@@ -109,10 +117,10 @@ def _project(name: str, values: Mapping[str, Any]) -> Project:
                 f"Project {name}: a service account needs MIXPANEL_SERVICE_ACCOUNT, MIXPANEL_SERVICE_SECRET "
                 "and MIXPANEL_PROJECT_ID"
             )
-        return Project(name, url, _basic(account, secret), "service_account", project_id)
+        return Project(name, url, _basic(account, secret), "service_account", project_id, token=token)
     # The token goes before the API secret: both may import, and only the token still does after the retirement.
-    if token := text("token"):
-        return Project(name, url, _basic(token), "token", project_id)
+    if token:
+        return Project(name, url, _basic(token.reveal()), "token", project_id, token=token)
     if api_secret := text("api_secret"):
         return Project(name, url, _basic(api_secret), "api_secret", project_id)
     hint = "set MIXPANEL_TOKEN (Mixpanel: Settings, Project, Project Token), or a service account, and run it again"

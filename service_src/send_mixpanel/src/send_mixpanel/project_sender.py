@@ -1,4 +1,4 @@
-"""The way to one Mixpanel project: splits, sends several requests at once, waits out what passes.
+"""The way to one endpoint of a Mixpanel project: splits, sends several requests at once, waits out what passes.
 
 `deliver` returns when each record was either taken or refused for good. Until then it tries, for as long as it takes:
 the caller holds the events in Redis meanwhile, so cancelling it loses nothing.
@@ -15,7 +15,7 @@ import msgspec
 from band import logger
 from band.platform import exponential
 from send_mixpanel.mapping import Record
-from send_mixpanel.options import Options, Project
+from send_mixpanel.options import IMPORT, Options, Project
 from send_mixpanel.trouble import Log, TroubleLog
 from send_mixpanel.verdict import Meaning, Verdict
 
@@ -62,7 +62,11 @@ Taken = Callable[[Sequence[Record], Verdict], None]
 
 
 class ProjectSender:
-    """Delivers to one project. All its requests share one backoff: what slows one slows the others."""
+    """Delivers to one endpoint of a project. All its requests share one backoff: what slows one slows the others.
+
+    Events go in several requests at once. Changes of profiles go one request after the other, in their order: a later
+    change of a person must not come before an earlier one, and Mixpanel counts none of them once only.
+    """
 
     def __init__(
         self,
@@ -71,8 +75,13 @@ class ProjectSender:
         options: Options,
         on_taken: Taken | None = None,
         log: Log = logger,
+        endpoint: str = IMPORT,
     ) -> None:
         self.project = project
+        self.name = project.name if endpoint == IMPORT else f"{project.name}/{endpoint}"
+        self.ordered = endpoint != IMPORT
+        self.turn = asyncio.Lock()
+        """Who sends in order holds it."""
         self.state = LaneState()
         self._client = client
         self._options = options
@@ -91,6 +100,11 @@ class ProjectSender:
         """Whether there are credentials at all."""
         return self.project.auth is not None
 
+    @property
+    def idle(self) -> bool:
+        """Whether there was nothing to send yet, as for most people there are no changes of profiles."""
+        return self.ordered and not self.state.requests
+
     def stuck_for(self) -> float:
         """Seconds since the trouble began that goes on now; 0 without one."""
         return time.time() - self.state.trouble_since if self.state.trouble else 0.0
@@ -103,9 +117,14 @@ class ProjectSender:
         if not self.usable:
             await asyncio.get_running_loop().create_future()
         refused: list[Refused] = []
-        async with asyncio.TaskGroup() as group:
-            for part in split(records, self._options.batch_events, self._options.batch_bytes):
-                group.create_task(self._deliver_part(part, refused))
+        parts = split(records, self._options.batch_events, self._options.batch_bytes)
+        if self.ordered:
+            for part in parts:
+                await self._deliver_part(part, refused)
+        else:
+            async with asyncio.TaskGroup() as group:
+                for part in parts:
+                    group.create_task(self._deliver_part(part, refused))
         self.state.refused += len(refused)
         return refused
 
@@ -122,7 +141,7 @@ class ProjectSender:
             elif verdict.meaning is Meaning.SOME_FAILED:
                 waiting += self._sort_out(records, verdict, refused)
             elif len(records) == 1:
-                if verdict.meaning is Meaning.TOO_LARGE or await self._is_about_the_record():
+                if verdict.meaning is Meaning.TOO_LARGE or await self._is_about_the_record(verdict):
                     refused.append(Refused(records[0], verdict.status, "", verdict.text))
                 else:
                     aside += records
@@ -131,11 +150,14 @@ class ProjectSender:
                 half = len(records) // 2
                 waiting += [records[half:], records[:half]]
 
-    async def _is_about_the_record(self) -> bool:
+    async def _is_about_the_record(self, verdict: Verdict) -> bool:
         """Whether a refusal without a word may be believed to be about the one record that was sent.
 
         After some in a row, one that was taken is sent again, which is counted once: Mixpanel must take it still.
+        A change of a profile cannot be sent again: of those a refusal is believed, unless it may be about the token.
         """
+        if self.ordered:
+            return self._good is not None or "token" not in verdict.text.lower()
         self._doubts += 1
         if self._doubts <= DOUBTS_MOST:
             return True

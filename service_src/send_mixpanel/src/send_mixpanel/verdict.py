@@ -75,6 +75,26 @@ def judge(status: int, body: bytes, sent: int) -> Verdict:
     return Verdict(Meaning.ADDRESS, status, text)
 
 
+def judge_change(status: int, body: bytes, sent: int) -> Verdict:
+    """Judge the answer to a request with `sent` changes of profiles, which may be 200 although they are refused.
+
+    It has a `code` as that of `/import`, or a `status` of 1 or 0, or is no more than that number.
+    """
+    answer = _json(body)
+    if status == 200 and not (isinstance(answer, dict) and "code" in answer):
+        taken = answer.get("status") if isinstance(answer, dict) else answer
+        text = _words(answer, body)
+        if taken == 1:
+            return Verdict(Meaning.TAKEN, status, "OK", imported=sent)
+        if taken == 0:
+            return Verdict(Meaning.ALL_IN_DOUBT, status, text)
+        return Verdict(Meaning.ADDRESS, status, f"the response is not one of Mixpanel's: {text}")
+    verdict = judge(status, body, sent)
+    if verdict.failed and all("token" in failure.field for failure in verdict.failed):
+        return Verdict(Meaning.CREDENTIALS, status, verdict.failed[0].message)  # the token is the same in all
+    return verdict
+
+
 def _judge_ok(answer: Any, text: str, sent: int) -> Verdict:
     # A page of a proxy or a captive portal is 200 too. Believe only what speaks as /import does.
     if not isinstance(answer, dict) or "code" not in answer:
