@@ -10,7 +10,7 @@ import pytest
 
 from front.errors import RateLimited
 from front.intake.keys import key_in_head, key_in_json
-from front.projects.limits import MAX_TOLD, MAX_VISITORS, Charge, RateLimits
+from front.projects.limits import MAX_TOLD, MAX_VISITORS, RateLimits
 from front.projects.project import Origins, read_project
 from front.projects.table import Access, ProjectTable
 
@@ -151,7 +151,7 @@ LIMITED = {"events_per_second": 100, "burst": 50, "visitor_events_per_second": 1
 
 
 def limits(clock: Clock, found: ProjectTable) -> RateLimits:
-    made = RateLimits(clock)
+    made = RateLimits(tells=True, clock=clock)
     made.use(found)
     return made
 
@@ -159,11 +159,10 @@ def limits(clock: Clock, found: ProjectTable) -> RateLimits:
 def taken(own: RateLimits, key: Access, count: int, address: str = "") -> float:
     """Take, or return how long to wait."""
     try:
-        own.check([Charge(key, address, count)])
+        own.take(key, address, count)
     except RateLimited as error:
         assert error.status == 429
         return error.retry_after
-    own.count([Charge(key, address, count)])
     return 0
 
 
@@ -201,6 +200,26 @@ def test_a_visitor_has_a_limit_of_its_own() -> None:
     assert taken(own, key, 10, "192.0.2.2") == 0
     assert taken(own, key, 30, "") == 0
     assert taken(own, key, 1, "") == 1
+
+
+def test_what_is_given_back_can_be_taken_again() -> None:
+    """Neither the other workers nor the visitor are charged for it."""
+    clock = Clock()
+    found = table(shop=LIMITED)
+    own, key = limits(clock, found), access(found.with_key("a"))
+    assert taken(own, key, 10, "192.0.2.1") == 0
+    own.give_back(key, "192.0.2.1", 10)
+    assert own.report() == [{"key a": 0}, [["shop", "192.0.2.1", 0]]]
+    assert taken(own, key, 10, "192.0.2.1") == 0
+
+
+def test_one_worker_gathers_no_reports() -> None:
+    """Nobody would fetch them."""
+    found = table(shop=LIMITED)
+    own = RateLimits(tells=False)
+    own.use(found)
+    own.take(access(found.with_key("a")), "192.0.2.1", 1)
+    assert own.report() == []
 
 
 def test_a_changed_limit_begins_anew_and_others_stay() -> None:

@@ -54,7 +54,7 @@ class Front:
         self.settings = settings
         self.process = process
         link, rpc = service.link, service.rpc
-        self.limits = RateLimits()
+        self.limits = RateLimits(tells=process.count > 1)
         self.registrations = CurrentRegistrations(link, self._on_registrations, lambda push: self.cluster.push(push))
         self.cluster = Cluster(
             process, lambda: read_health(service.registry, link), service.metrics.render, self.registrations.hear,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from front.errors import NotAdmitted
 from front.event.client_address import ClientAddresses
 from front.http1.request import text_of
 from front.metrics import Counters
-from front.projects.limits import Charge, RateLimits
+from front.projects.limits import RateLimits
 from front.projects.table import NO_PROJECTS, Access, ProjectTable
 
 _NO_KEY: Final = "this front takes events with a write key only; docs/projects.md says where to put it"
@@ -77,27 +76,17 @@ class Door:
         access = self._table.with_key(key) if key else None
         return 0 if access is None else access.project.body_limit
 
-    def check(self, access: Access, address: str, count: int = 1) -> None:
-        """Raise RateLimited unless so many events may come now; they are not counted yet."""
+    def admit(self, access: Access, address: str, count: int) -> None:
+        """Count events of a visitor's address. Raises RateLimited if they may not come now."""
         project = access.project
-        if project.rate or project.visitor_rate:
-            self._limits.check([self._charge(access, address, count)])
+        if project.rate is not None or project.visitor_rate is not None:
+            self._limits.take(access, self._counted(access, address), count)
 
-    def admit(self, access: Access, address: str) -> None:
-        """Count one event. Raises RateLimited if it may not come now."""
+    def give_back(self, access: Access, address: str, count: int) -> None:
+        """Undo `admit`."""
         project = access.project
-        if project.rate or project.visitor_rate:
-            charges = [self._charge(access, address, 1)]
-            self._limits.check(charges)
-            self._limits.count(charges)
-
-    def admit_all(self, accesses: Sequence[Access], address: str) -> None:
-        """Count the events of one request, each with its access. Raises RateLimited if not all of them may come now."""
-        counts = Counter(map(id, accesses))
-        different = {id(access): access for access in accesses}
-        charges = [self._charge(access, address, counts[which]) for which, access in different.items()]
-        self._limits.check(charges)
-        self._limits.count(charges)
+        if project.rate is not None or project.visitor_rate is not None:
+            self._limits.give_back(access, self._counted(access, address), count)
 
     def ignores(self, access: Access, address: str, count: int = 1) -> bool:
         """Return whether events of an address are not stored, and count them."""
@@ -106,7 +95,8 @@ class Door:
         self._counters.add("left_out", "ignored_address", count=count)
         return True
 
-    def _charge(self, access: Access, address: str, count: int) -> Charge:
-        """Servers send for many visitors: with a secret key their address is not limited."""
-        counts = access.project.visitor_rate is not None and not access.secret
-        return Charge(access, self._addresses.bound_key(address) if counts else "", count)
+    def _counted(self, access: Access, address: str) -> str:
+        """Return what the address is counted under; empty with a secret key: a server sends for many visitors."""
+        if access.secret or access.project.visitor_rate is None:
+            return ""
+        return self._addresses.bound_key(address)

@@ -7,11 +7,12 @@ over time wherever the connections of a client end, and no event waits for anoth
 
 from __future__ import annotations
 
+import heapq
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from operator import itemgetter
+from typing import Any, Final
 
 from band.platform import Recent
 from front.errors import RateLimited
@@ -34,11 +35,11 @@ _ROUNDING: Final = 1e-6
 class Bucket:
     """A token bucket; its level may be negative."""
 
-    __slots__ = ("_at", "_level", "rate")
+    __slots__ = ("_at", "level", "rate")
 
     def __init__(self, rate: Rate, now: float) -> None:
         self.rate = rate
-        self._level = rate.burst
+        self.level = rate.burst
         self._at = now
 
     def wait(self, count: int, now: float) -> float:
@@ -48,35 +49,24 @@ class Bucket:
         """
         rate, elapsed = self.rate, now - self._at
         if elapsed > 0:
-            self._level = min(rate.burst, self._level + elapsed * rate.per_second)
+            self.level = min(rate.burst, self.level + elapsed * rate.per_second)
             self._at = now
-        missing = min(count, rate.burst) - self._level
+        missing = min(count, rate.burst) - self.level
         return missing / rate.per_second if missing > _ROUNDING else 0.0
-
-    def take(self, count: int) -> None:
-        """Take so many, whether they are there or not."""
-        self._level -= count
-
-
-class Charge(NamedTuple):
-    """Events of one request under one key."""
-
-    access: Access
-    address: str
-    """What the visitor's address is counted under; empty: it is not counted."""
-    events: int
 
 
 class RateLimits:
     """All buckets of a worker."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, tells: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        """`tells` is whether somebody asks for reports: what nobody fetches is not gathered."""
         self._clock = clock
+        self._tells = tells
         self._projects: Mapping[str, Project] = {}
         self._accounts: dict[str, Bucket] = {}
         self._visitors: Recent[tuple[str, str], Bucket] = Recent(MAX_VISITORS)
-        self._taken: Counter[str] = Counter()
-        self._taken_by: Counter[tuple[str, str]] = Counter()
+        self._taken: dict[str, int] = {}
+        self._taken_by: dict[tuple[str, str], int] = {}
 
     def use(self, table: ProjectTable) -> None:
         """Apply the limits of a new table; what is used up stays so where the limit is the same."""
@@ -87,34 +77,47 @@ class RateLimits:
             for account, rate in table.rates().items()
         }
 
-    def check(self, charges: Sequence[Charge]) -> None:
-        """Raise RateLimited unless all these events may come now. They are not counted yet."""
-        now = self._clock()
-        for charge in charges:
-            for bucket, whose in self._buckets(charge, now):
-                if wait := bucket.wait(charge.events, now):
-                    raise RateLimited(min(MAX_WAIT_SECONDS, math.ceil(wait)), whose)
+    def take(self, access: Access, address: str, count: int) -> None:
+        """Count events of a key, and of a visitor's address unless that is empty.
 
-    def count(self, charges: Sequence[Charge]) -> None:
-        """Count events that `check` let in."""
-        now = self._clock()
-        for charge in charges:
-            access, address, count = charge
-            for bucket, _ in self._buckets(charge, now):
-                bucket.take(count)
-            if access.project.rate:
-                self._taken[access.account] += count
-            if address and access.project.visitor_rate:
-                self._taken_by[access.project.id, address] += count
+        Raises:
+            RateLimited: they may not come now; nothing is counted.
+        """
+        now, project = self._clock(), access.project
+        account = None if project.rate is None else self._accounts.get(access.account)
+        if account is not None and (wait := account.wait(count, now)):
+            raise _limited(wait, "this key")
+        if address and project.visitor_rate is not None:
+            visitor = self._of_visitor(project, address, project.visitor_rate, now)
+            if wait := visitor.wait(count, now):
+                raise _limited(wait, "this visitor")
+            visitor.level -= count
+            if self._tells:
+                self._taken_by[project.id, address] = self._taken_by.get((project.id, address), 0) + count
+        if account is not None:
+            account.level -= count
+            if self._tells:
+                self._taken[access.account] = self._taken.get(access.account, 0) + count
+
+    def give_back(self, access: Access, address: str, count: int) -> None:
+        """Undo `take`."""
+        project = access.project
+        if project.rate is not None and access.account in self._accounts:
+            self._accounts[access.account].level += count
+            if self._tells:
+                self._taken[access.account] = self._taken.get(access.account, 0) - count
+        if address and project.visitor_rate is not None:
+            self._of_visitor(project, address, project.visitor_rate, self._clock()).level += count
+            if self._tells:
+                self._taken_by[project.id, address] = self._taken_by.get((project.id, address), 0) - count
 
     def report(self) -> list[Any]:
         """Return what was taken since the last report, for `hear` of another worker; empty if nothing was."""
         if not self._taken and not self._taken_by:
             return []
-        visitors = [[*visitor, count] for visitor, count in self._taken_by.most_common(MAX_TOLD)]
-        told = [dict(self._taken), visitors]
-        self._taken.clear()
-        self._taken_by.clear()
+        most = heapq.nlargest(MAX_TOLD, self._taken_by.items(), key=itemgetter(1))
+        told = [self._taken, [[*visitor, count] for visitor, count in most]]
+        self._taken, self._taken_by = {}, {}
         return told
 
     def hear(self, told: Any) -> None:
@@ -123,22 +126,11 @@ class RateLimits:
         now = self._clock()
         for account, count in accounts.items():
             if account in self._accounts:
-                self._accounts[account].take(count)
+                self._accounts[account].level -= count
         for project_id, address, count in visitors:
             project = self._projects.get(project_id)
             if project is not None and project.visitor_rate is not None:
-                self._of_visitor(project, address, project.visitor_rate, now).take(count)
-
-    def _buckets(self, charge: Charge, now: float) -> list[tuple[Bucket, str]]:
-        """Return the buckets of the key and of the visitor, where there are limits, and whose each is."""
-        access, address, _ = charge
-        project = access.project
-        found: list[tuple[Bucket, str]] = []
-        if project.rate is not None and access.account in self._accounts:
-            found.append((self._accounts[access.account], "this key"))
-        if address and project.visitor_rate is not None:
-            found.append((self._of_visitor(project, address, project.visitor_rate, now), "this visitor"))
-        return found
+                self._of_visitor(project, address, project.visitor_rate, now).level -= count
 
     def _of_visitor(self, project: Project, address: str, rate: Rate, now: float) -> Bucket:
         key = (project.id, address)
@@ -147,3 +139,7 @@ class RateLimits:
             bucket = Bucket(rate, now)
             self._visitors.put(key, bucket)
         return bucket
+
+
+def _limited(wait: float, whose: str) -> RateLimited:
+    return RateLimited(min(MAX_WAIT_SECONDS, math.ceil(wait)), whose)

@@ -1,0 +1,71 @@
+"""Libraries of other products, unchanged, with a wrong key and over a limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+import pytest
+from clients import Platform, finish, start_client
+
+from band.platform import PROJECTS_KEY
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("BAND_TEST_CLIENTS"), reason="bin/test clients installs the libraries, and runs these"
+)
+KEY = "any"
+"""The key that all programs of this folder send."""
+CLIENTS = {
+    "segment for Node": ("segment.cjs", (), "[403] Forbidden"),
+    "segment for Python": ("segment_calls.py", ("plain",), "403"),
+    "segment for Python, gzip": ("segment_calls.py", ("gzip",), "403"),
+    "rudderstack for Node": ("rudderstack.cjs", (), "403"),
+    "amplitude for Node": ("amplitude.cjs", (), "Invalid API key"),
+    "posthog for Node": ("posthog.cjs", (), "401"),
+    "posthog for Python": ("posthog_calls.py", ("plain",), "401"),
+}
+"""Program, its words, and what it prints of a wrong key."""
+
+
+def write(platform: Platform, **project: Any) -> None:
+    platform.stream.delete(PROJECTS_KEY)
+    platform.stream.hset(PROJECTS_KEY, "shop", json.dumps(project))
+    time.sleep(0.5)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_wrong_key_is_an_error_of_the_client_and_no_event(platform: Platform, client: str) -> None:
+    """It is given up at once: nothing is sent again."""
+    script, words, told = CLIENTS[client]
+    write(platform, public_keys=["another"])
+    running = start_client(script, platform.url, *words)
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode != 0, said
+    assert told in said
+    assert platform.events() == []
+    write(platform, public_keys=[KEY])
+    finish(start_client(script, platform.url, *words))
+    assert {event["project"] for event in platform.events()} == {"shop"}
+
+
+@pytest.mark.parametrize("script", ["umami.cjs", "jitsu.cjs"])
+def test_a_wrong_key_stores_no_event(platform: Platform, script: str) -> None:
+    """These do not look at the response."""
+    write(platform, public_keys=["another"])
+    start_client(script, platform.url).communicate(timeout=60)
+    assert platform.events() == []
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("client", CLIENTS)
+def test_no_call_is_lost_to_a_limit(platform: Platform, client: str) -> None:
+    """1,000 calls in five seconds, of which the limit takes 100 a second: the client sends the rest later."""
+    script, words, _ = CLIENTS[client]
+    write(platform, public_keys=[KEY], events_per_second=100, burst=50)
+    begun = time.monotonic()
+    finish(start_client(script, platform.url, *words, "1000"), seconds=150)
+    events = platform.events()
+    assert sorted(event["data"]["data"]["n"] for event in events) == list(range(1000))
+    assert time.monotonic() - begun > 8
