@@ -18,7 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", *(f"docs/{name}.md" for name in (
-    "install", "operate", "backup", "offline", "tls", "uninstall", "troubleshooting"))]  # fmt: skip
+    "put-it-on-your-site", "install", "operate", "backup", "offline", "tls", "uninstall", "troubleshooting",
+))]  # fmt: skip
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 OUR_TOOLS = re.compile(r"(?:\.venv(?:-dev)?/bin/|docs/tools/|bin/|\./)")
 INLINE = re.compile(

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "canary-token-of-the-inventory"
 
 
-def shown(tmp_path: Path, token: str) -> str:
+def shown(tmp_path: Path, token: str, public_url: str = "") -> str:
     """Return the text for a platform with this token, rendered by Ansible."""
     facts: dict[str, Any] = {
         "__band_verify_event": {"event": {"id": "1", "key": "in.gen.track.x", "data": {}}, "latency_ms": 1.0},
@@ -22,6 +22,7 @@ def shown(tmp_path: Path, token: str) -> str:
         "__band_verify_exposure": {"open": []}, "band_verify_ip": "77.88.8.8",
         "band_verify_director_url": "http://127.0.0.1:10000", "band_verify_front_url": "http://127.0.0.1:10001",
         "band_verify_director_token": token, "band_verify_command": True,
+        "band_verify_public_url": public_url,
     }  # fmt: skip
     given, out = tmp_path / "facts.json", tmp_path / "proof"
     given.write_text(json.dumps(facts))
@@ -42,3 +43,12 @@ def test_the_commands_bring_the_token_where_there_is_one(tmp_path: Path, token: 
     assert {'-H "Authorization: Bearer $BAND_TOKEN"' in line for line in calls} == {bool(token)}
     assert ("with BAND_TOKEN=<band_token of the inventory>" in text) is bool(token)
     assert TOKEN not in text
+
+
+@pytest.mark.parametrize("public_url", ["", "https://t.example.com"])
+def test_the_snippet_has_the_public_name(tmp_path: Path, public_url: str) -> None:
+    """Without one it has the host's own address, and a sentence says who cannot reach it."""
+    text = shown(tmp_path, "", public_url)
+    assert f'"{public_url or "http://127.0.0.1:10001"}");' in text
+    assert ("give front a public name first" in text) is not bool(public_url)
+    assert "curl -s http://127.0.0.1:10001/_band/pages" in text

@@ -84,8 +84,11 @@ def pages() -> AdminPages:
     async def metrics() -> bytes:
         return b"m 1\n"
 
+    async def newest() -> dict[str, Any]:
+        return {"event": None, "looked_at": 0}
+
     near = ClientAddresses(tuple(ipaddress.ip_network(text) for text in ("127.0.0.0/8", "172.18.0.0/16")))
-    return AdminPages("/_band", near, service_policy("front", hosts=["ops.example"]), health, metrics)
+    return AdminPages("/_band", near, service_policy("front", hosts=["ops.example"]), health, metrics, newest)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from front.http1.response_head import allowed_origin, head
-from front.intake.pages import page, server_url, tracker
+from front.intake.pages import server_url, tracker
 from front.pipeline import replies
 from front.pipeline.builtin_handlers import BuiltInHandlers, default_answer
 from front.pipeline.redirects import Redirects
@@ -224,22 +224,6 @@ def test_a_head_has_every_header_once() -> None:
     assert b"Content-Type: text/x\r\n" in head(
         299, 0, "a/b", "*", "", 0, keep_alive=False, extra=[("Content-Type", "text/x")]
     )
-
-
-def test_pages_are_few() -> None:
-    """Index, icon and teapot; everything else is an event's path."""
-    assert page("/track/page", "") is None
-    icon, coffee = page("/favicon.ico", ""), page("/coffee", "")
-    assert icon is not None and icon.body[:4] == b"\0\0\1\0"
-    assert coffee is not None and (coffee.status, coffee.headers) == (418, [("X-My-Name", "front")])
-
-
-def test_the_index_shows_the_snippet_with_the_name_that_it_was_asked_by() -> None:
-    """A name that is none leaves the placeholder, and never its own text."""
-    index = page("/", server_url("t.example.com", None))
-    assert index is not None and b'"rstat4", "https://t.example.com");' in index.body
-    unknown = page("/", server_url('t"></pre><script>', None))
-    assert unknown is not None and b'"https://THIS-HOST"' in unknown.body and b"<script>" not in unknown.body
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from front.enrichment.circuit_breaker import CircuitBreaker
 from front.enrichment.enricher import Enricher
 from front.event.client_address import ClientAddresses
 from front.event.fingerprint import fingerprint_of
-from front.event.ids import Snowflakes
+from front.event.ids import Snowflakes, now_ms
 from front.event.ip_privacy import masker
 from front.event.visitor_id import UidCookie
 from front.http1.limits import Bounds
@@ -22,6 +22,7 @@ from front.intake.admission import Admission
 from front.intake.context import Intake
 from front.intake.door import Door
 from front.intake.http import HttpHandler
+from front.intake.pages import Pages
 from front.intake.websocket import WebSocketHandler
 from front.listeners import Listeners
 from front.metrics import Counters
@@ -39,6 +40,7 @@ from front.settings import FrontSettings
 from front.storage.id_mark import IdMark
 from front.storage.journal.journal import Journal
 from front.storage.journal_acceptor import JournalAcceptor
+from front.storage.page_events import newest_page_event
 from front.storage.recovery import Given
 from front.storage.redis_persistence import RedisPersistence
 from front.storage.retention import Trimmer
@@ -95,12 +97,16 @@ class Front:
         self.bounds = Bounds(settings.limits, addresses.bound_key)
         policy = service_policy("front", hosts=settings.allowed_hosts)
         near = ClientAddresses(settings.near)
-        admin_pages = AdminPages(settings.http_prefix, near, policy, self.cluster.health, self.cluster.metrics)
+        admin_pages = AdminPages(
+            settings.http_prefix, near, policy, self.cluster.health, self.cluster.metrics,
+            lambda: newest_page_event(link, now_ms()),
+        )  # fmt: skip
         intake = Intake(
             self.pipeline, flakes, addresses, counters, Admission(), settings.body_limit, settings.batch_limit,
             self.door, settings.require_consent,
         )  # fmt: skip
-        http = HttpHandler(intake, UidCookie(settings.domain, time.time()), admin_pages)
+        pages = Pages(settings.public_url, settings.demo, addresses, admin_pages)
+        http = HttpHandler(intake, UidCookie(settings.domain, time.time()), admin_pages, pages)
         server = HttpServer(self.bounds, settings.body_limit, http.body_limit_of, WebSocketHandler(intake, self.bounds))
         self.listeners = Listeners(settings, server, http.answer)
 

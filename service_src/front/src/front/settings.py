@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
@@ -53,6 +54,13 @@ def _items(value: Any) -> tuple[str, ...]:
     return tuple([part.strip().lower() for part in parts if part.strip()])
 
 
+def _public_url(value: Any) -> str:
+    url = str(value).strip().rstrip("/")
+    if url and not re.fullmatch(r"https?://[A-Za-z0-9._-]+(:\d{1,5})?(/[A-Za-z0-9._~-]+)*", url):
+        raise ValueError("is not a URL such as https://t.example.com or https://shop.example/t")
+    return url
+
+
 def _networks(value: Any) -> tuple[Network, ...]:
     networks: list[Network] = []
     for item in _items(value):
@@ -70,6 +78,8 @@ def _networks(value: Any) -> tuple[Network, ...]:
 
 _READERS: Mapping[str, tuple[Any, Callable[[Any], Any]]] = {
     "domain": ("", lambda value: cookie_domain_of(str(value))),
+    "public_url": ("", _public_url),
+    "demo": ("near", _one_of(("near", "public", "off"))),
     "ip_privacy": ("truncate", _one_of(MODES)),
     "fpid": ("masked", _one_of(FINGERPRINTS)),
     "trusted_proxies": (DEFAULT_PROXIES, _networks),
@@ -85,6 +95,10 @@ class FrontSettings(msgspec.Struct, frozen=True):
 
     domain: str
     """Cookie domain with its leading dot (`.example.com`), or empty for a host-only cookie."""
+    public_url: str
+    """How visitors' browsers call front, without a slash at the end; empty: not known."""
+    demo: str
+    """Who sees the page `/demo`."""
     ip_privacy: str
     fpid: str
     trusted_proxies: tuple[Network, ...]

@@ -26,7 +26,7 @@ from front.intake.context import Intake, target_of, td_of
 from front.intake.families.family import Family, Post
 from front.intake.families.table import FIRST_SEGMENTS, UNNAMED_PATHS, family_of, unnamed_family_of
 from front.intake.keys import QUERY_NAME, key_in_head
-from front.intake.pages import PAGES, TRACKER, page, server_url, tracker
+from front.intake.pages import PAGES, TRACKER, Pages, tracker
 from front.intake.qs import parse_query
 from front.intake.visit import Visit
 from front.pipeline import replies
@@ -80,10 +80,11 @@ class RequestState:
 class HttpHandler:
     """Handles requests of the event port."""
 
-    def __init__(self, intake: Intake, cookie: UidCookie, admin_pages: AdminPages) -> None:
+    def __init__(self, intake: Intake, cookie: UidCookie, admin_pages: AdminPages, pages: Pages) -> None:
         self._intake = intake
         self._cookie = cookie
         self._admin_pages = admin_pages
+        self._pages = pages
 
     async def answer(self, request: Request) -> Response:
         """Process one request."""
@@ -256,11 +257,13 @@ class HttpHandler:
         self._identify(state, body, consent_of(query, body))
         if path == TRACKER:
             return self._tracker(state)
-        if path in PAGES and (special := page(path, self._server_url(request))) is not None:
+        if path in PAGES and (special := self._pages.page(path, request)) is not None:
             return special
         service, name = message.service_and_name(place, query, body)
         if not service or not name:
-            return replies.render(replies.error("Not Found", 404), native=place.native)
+            return self._pages.demo(path, request) or replies.render(
+                replies.error("Not Found", 404), native=place.native
+            )
         event = message.http_message(
             message.event_key(service, name),
             channel, service, name, place, query, body, state.uid, td, self._intake.flakes,
@@ -284,12 +287,6 @@ class HttpHandler:
             else:
                 state.sets_cookie = False
         return tracker(str(shown), consent_required=self._intake.require_consent)
-
-    def _server_url(self, request: Request) -> str:
-        """This server as the client calls it."""
-        trusted = self._intake.addresses.trusts(request.peer)
-        host = (trusted and request.header(b"x-forwarded-host")) or request.header(b"host") or ""
-        return server_url(host, request.header(b"x-forwarded-proto") if trusted else None)
 
     def _identify(self, state: RequestState, body: message.Message, *said: bool | None) -> None:
         """Record the sender and the consent: a sender who objects is not identified."""
