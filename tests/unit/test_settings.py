@@ -368,3 +368,24 @@ def test_send_webhook_runs_as_soon_as_there_are_destinations(tmp_path: Path) -> 
         assert runs, done.stdout
         services = json.loads(base64.b64decode(runs[1].strip('"')))
         assert [json.loads(one["env"]["WEBHOOK_DESTINATIONS"]) for one in services] == ([expected] if given else [])
+
+
+def test_front_gets_the_secrets_of_webhooks(tmp_path: Path) -> None:
+    """They join the env that its entry of band_services has; without any, the entry is as it was."""
+    playbook = tmp_path / "secrets.yml"
+    role = {"name": "rockstat.band.services", "tasks_from": "validate", "public": True}
+    facts = {"msg": "RUNS {{ _band_services_all | selectattr('name', 'eq', 'front') | to_json | b64encode }}"}
+    tasks = [{"ansible.builtin.include_role": role}, {"ansible.builtin.debug": facts}]
+    playbook.write_text(
+        yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]), encoding="utf-8"
+    )
+    secrets = {"shop": "whsec_x'y", "crm": ["whsec_1", "whsec_2"]}
+    entry = {"name": "front", "env": {"DOMAIN": "t.example.com"}}
+    for given in ({}, secrets):
+        variables = {"webhook_secrets": given, "band_services": [entry]}
+        done = ansible("ansible-playbook", str(playbook), "-e", json.dumps(variables))
+        runs = re.search(r"RUNS (\S+)", done.stdout)
+        assert runs, done.stdout
+        (front,) = json.loads(base64.b64decode(runs[1].strip('"')))
+        assert json.loads(front["env"].pop("WEBHOOK_SECRETS", "{}")) == given
+        assert front == entry
