@@ -140,14 +140,17 @@ async def test_gpc_holds_for_a_librarys_request(client: Any) -> None:
     [
         ("/v1/track", {"userId": "u", "event": "e", "context": {
             "IP": "81.2.69.142", "ip": "81.2.69.142", "ip_address": "81.2.69.143", "ipAddress": ["81.2.69.143"],
-            "device": {"ip": "81.2.69.144", "model": "m", "net": {"Ip": "81.2.69.145"}}}}),
+            "device": {"ip": "81.2.69.144", "model": "m", "net": {"Ip": "81.2.69.145"}},
+            "hops": [{"ip": "81.2.69.146", "n": 1}, [{"ip": "81.2.69.147"}], 2]}}),
         ("/2/httpapi", {"events": [{"user_id": "u", "event_type": "e", "ip_address": "81.2.69.142",
-                                    "device": {"IP": "81.2.69.142"}}]}),
+                                    "device": {"IP": "81.2.69.142"}, "plan": [{"ip": "81.2.69.143"}]}]}),
         ("/batch/", {"batch": [{"event": "e", "distinct_id": "u", "properties": {
             "$IP": "81.2.69.142", "$ip_address": "81.2.69.142", "$device": {"ip": "81.2.69.142"},
             "$geoip_ip": "81.2.69.142", "$set": {"$ip": "81.2.69.142"}, "$set_once": {"$initial_ip": "81.2.69.142"},
+            "$hops": [{"ip": "81.2.69.143"}], "$set": {"hops": [{"ip": "81.2.69.144"}]},
         }}]}),
-        ("/cloudevents", [{**CLOUD_EVENT, "clientip": "81.2.69.142", "ip": "81.2.69.142"}]),
+        ("/cloudevents", [{**CLOUD_EVENT, "clientip": "81.2.69.142", "ip": "81.2.69.142",
+                           "hops": [{"ip": "81.2.69.143"}]}]),
     ],
 )  # fmt: skip
 async def test_no_address_that_a_library_names_is_stored(client: Any, path: str, body: Any) -> None:
@@ -156,4 +159,4 @@ async def test_no_address_that_a_library_names_is_stored(client: Any, path: str,
     (event,) = await client.events()
     assert "81.2.69.14" not in str(event)
     if path == "/v1/track":
-        assert event["data"]["context"] == {"device": {"model": "m", "net": {}}}
+        assert event["data"]["context"] == {"device": {"model": "m", "net": {}}, "hops": [{"n": 1}, [{}], 2]}

@@ -158,12 +158,14 @@ def rest_of(fields: Message, taken: Container[str]) -> Message:
 
 
 def without_addresses(fields: Message) -> Message:
-    """Return fields, and objects in them, without those that are named as an address: none is stored as it came."""
-    return {
-        name: without_addresses(value) if isinstance(value, dict) else value
-        for name, value in fields.items()
-        if not _ADDRESS.fullmatch(name)
-    }
+    """Return fields without those that are named as an address, at any depth: none is stored as it came."""
+    return {name: _without_addresses(value) for name, value in fields.items() if not _ADDRESS.fullmatch(name)}
+
+
+def _without_addresses(value: Any) -> Any:
+    if isinstance(value, dict):
+        return without_addresses(value)
+    return [_without_addresses(one) for one in value] if isinstance(value, list) else value
 
 
 def milliseconds(value: Any) -> int | None:
