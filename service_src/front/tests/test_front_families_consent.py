@@ -146,8 +146,9 @@ async def test_gpc_holds_for_a_librarys_request(client: Any) -> None:
                                     "device": {"IP": "81.2.69.142"}, "plan": [{"ip": "81.2.69.143"}]}]}),
         ("/batch/", {"batch": [{"event": "e", "distinct_id": "u", "properties": {
             "$IP": "81.2.69.142", "$ip_address": "81.2.69.142", "$device": {"ip": "81.2.69.142"},
-            "$geoip_ip": "81.2.69.142", "$set": {"$ip": "81.2.69.142"}, "$set_once": {"$initial_ip": "81.2.69.142"},
-            "$hops": [{"ip": "81.2.69.143"}], "$set": {"hops": [{"ip": "81.2.69.144"}]},
+            "$geoip_ip": "81.2.69.142", "$set": {"$ip": "81.2.69.142", "hops": [{"ip": "81.2.69.144"}]},
+            "$set_once": {"$initial_ip": "81.2.69.142"},
+            "$hops": [{"ip": "81.2.69.143"}],
         }}]}),
         ("/cloudevents", [{**CLOUD_EVENT, "clientip": "81.2.69.142", "ip": "81.2.69.142",
                            "hops": [{"ip": "81.2.69.143"}]}]),

@@ -103,10 +103,10 @@ test("dead letters are replayed, by number or by id, and deleted", async () => {
   assert.equal(await ask("EXISTS", "dead:sink:replay"), 0);
 });
 
-test("what an earlier life did not finish comes first, and what ended three lives comes alone", async () => {
+test("what an earlier life did not finish comes first, and what ended two lives comes alone", async () => {
   await accept({ n: 1 }, { n: 2 });
   await ask("XGROUP", "CREATE", "events", "sink", "0");
-  for (let life = 0; life < 4; life += 1) await ask("XREADGROUP", "GROUP", "sink", `sink-${hostname()}`, "COUNT", 2, "STREAMS", "events", life ? "0" : ">");
+  for (let life = 0; life < 2; life += 1) await ask("XREADGROUP", "GROUP", "sink", `sink-${hostname()}`, "COUNT", 2, "STREAMS", "events", life ? "0" : ">");
   await accept({ n: 3 });
   const batches: number[][] = [];
   await listener({ batch: 10, maxAttempts: 5 }, (events) => void batches.push(events.map(({ n }: any) => n)));
@@ -118,13 +118,13 @@ test("what an earlier life did not finish comes first, and what ended three live
 test("an event over which too many lives ended is put aside", async () => {
   await accept({ n: 1 });
   await ask("XGROUP", "CREATE", "events", "sink", "0");
-  for (let life = 0; life < 6; life += 1) await ask("XREADGROUP", "GROUP", "sink", `sink-${hostname()}`, "COUNT", 2, "STREAMS", "events", life ? "0" : ">");
-  await listener({ maxAttempts: 3 }, () => assert.fail("it must not be given"));
+  for (let life = 0; life < 4; life += 1) await ask("XREADGROUP", "GROUP", "sink", `sink-${hostname()}`, "COUNT", 2, "STREAMS", "events", life ? "0" : ">");
+  await listener({}, () => assert.fail("it must not be given"));
   await until(
     () => ask("XLEN", "dead:sink"),
     (count) => count === 1,
   );
-  assert.match((await ask("XRANGE", "dead:sink", "-", "+"))[0][1].join(), /the service crashed 6 times/);
+  assert.match((await ask("XRANGE", "dead:sink", "-", "+"))[0][1].join(), /the service crashed 4 times/);
 });
 
 test("what a silent consumer holds is claimed", async () => {

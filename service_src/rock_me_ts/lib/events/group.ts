@@ -219,9 +219,10 @@ export class StreamGroup {
   }
 
   /** Lets others claim these at once: this consumer ends before it handled them. */
-  async release(ids: readonly string[]): Promise<void> {
+  async release(ids: readonly string[], crashed: boolean): Promise<void> {
+    const counted = crashed ? [] : ["RETRYCOUNT", 0];
     for (const some of portions(ids)) {
-      await this.commands.command(["XCLAIM", EVENTS_STREAM, this.name, this.consumer, 0, ...some, "IDLE", AN_HOUR, "JUSTID"]);
+      await this.commands.command(["XCLAIM", EVENTS_STREAM, this.name, this.consumer, 0, ...some, "IDLE", AN_HOUR, ...counted, "JUSTID"]);
     }
   }
 

@@ -28,7 +28,9 @@ const FULL_PAUSE = 1000;
 /** A function that works so long on the same events makes its service degraded. */
 const STUCK_AFTER = 120_000;
 /** Lives of a service that ended over the same events; from then on they are given one by one. */
-const SUSPECT_AFTER = 3;
+const SUSPECT_AFTER = 2;
+/** Crashes after which an event is a dead letter: one less than the director's crash window, so the service goes on. */
+const CONVICTED_AFTER = 4;
 /** A listener with so many attempts gives nothing up. */
 const NEVER = 1_000_000;
 
@@ -105,7 +107,7 @@ export class StreamListener {
     const ended = await within(this.turn, timeout);
     clearInterval(this.hold);
     const held = this.batches.unhandled();
-    if (held.length && this.commands.connected) await this.group.release(held).catch(() => {});
+    if (held.length && this.commands.connected) await this.group.release(held, ended).catch(() => {});
     this.batches.retries.clear();
     await this.link.close();
     await within(this.running, 1000);
@@ -135,9 +137,10 @@ export class StreamListener {
   }
 
   private async consume(): Promise<void> {
+    const reconnected = this.joined;
     await this.join();
     await this.group.forgetConsumers();
-    await this.finishOwn();
+    await this.finishOwn(reconnected);
     this.batches.forgetHandled();
     this.backoff.reset(); // an outage next week begins with a short pause again
     const { inFlight = 1 } = this.feed.exposed;
@@ -252,22 +255,24 @@ export class StreamListener {
     return this.reader.fresh(BLOCK_MS);
   }
 
-  /** Handles what an earlier life of this consumer was given and did not finish. */
-  private async finishOwn(): Promise<void> {
+  /** Handles what an earlier life of this consumer, or this one before it lost its connection, was given and did not finish. */
+  private async finishOwn(reconnected: boolean): Promise<void> {
     const { maxAttempts = 10 } = this.feed.exposed;
     const isSuspect = (counts: Map<string, number>) => [...counts.values()].some((count) => count >= SUSPECT_AFTER);
     let after = "0-0";
     let counts = new Map<string, number>();
     while (!this.stopping.stopped) {
-      if (maxAttempts < NEVER && !isSuspect(counts)) counts = await this.group.tries(after, this.reader.wanted);
+      if (maxAttempts < NEVER && !reconnected && !isSuspect(counts)) counts = await this.group.tries(after, this.reader.wanted);
       const single = isSuspect(counts);
       const { batch, trimmed, end } = await this.reader.own(after, single);
       if (trimmed.length) await this.group.acknowledge(trimmed);
       if (end === after) return;
       after = end;
+      // Reading counts as a delivery, and the process has not crashed.
+      if (reconnected) await this.group.holdAgain(batch.map(({ id }) => id));
       const tries = single ? (counts.get(end) ?? 0) : 0;
       counts.delete(end);
-      if (tries >= SUSPECT_AFTER + maxAttempts) await this.batches.deadLetter(batch, `the service crashed ${tries} times while it processed this event`);
+      if (tries >= CONVICTED_AFTER) await this.batches.deadLetter(batch, `the service crashed ${tries} times while it processed this event`);
       else await this.batches.work(await this.batches.setAside(batch));
     }
   }

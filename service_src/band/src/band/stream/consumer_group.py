@@ -214,9 +214,9 @@ class StreamGroup:
         """Extend the lease of entries in progress, so that nobody claims them; returns those still pending."""
         return await self._claim_own(ids)
 
-    async def release(self, ids: Sequence[str]) -> None:
-        """Let others claim these at once: this consumer stops before it handled them."""
-        await self._claim_own(ids, "IDLE", _RELEASED_IDLE_MS)
+    async def release(self, ids: Sequence[str], *, crashed: bool) -> None:
+        """Let others claim these at once: this consumer stops before it handled them, because of them or not."""
+        await self._claim_own(ids, "IDLE", _RELEASED_IDLE_MS, *(() if crashed else ("RETRYCOUNT", 0)))
 
     async def hold_again(self, ids: Sequence[str]) -> None:
         """Keep entries pending for this consumer, with a delivery count of 0."""

@@ -37,8 +37,10 @@ HOLD_INTERVAL: Final = 2.0
 """Seconds between two extensions of the lease of pending entries."""
 STUCK_SECONDS: Final = 120.0
 """Seconds of work on the same events after which the service is degraded."""
-SUSPECT_AFTER: Final = 3
+SUSPECT_AFTER: Final = 2
 """Crashes over the same events after which they are delivered one by one."""
+CONVICTED_AFTER: Final = 4
+"""Crashes after which an event is a dead letter: one less than the director's crash window, so the service goes on."""
 _NEVER: Final = 1_000_000
 """A listener with so many attempts never gives up."""
 
@@ -149,15 +151,16 @@ class StreamListener:
         held = self._batches.owned()
         if held and self._commands.connected:
             with contextlib.suppress(RedisError):
-                await self._group.release(held)
+                await self._group.release(held, crashed=in_time)
         return in_time
 
     # --- the loop
 
     async def _consume(self) -> None:
+        reconnected = self.joined
         await self._join()
         await self._group.forget_consumers()
-        await self._finish_own()
+        await self._finish_own(reconnected=reconnected)
         self._batches.forget_handled()
         self._backoff.reset()  # an outage next week begins with a short pause again
         loop = asyncio.get_running_loop()
@@ -261,9 +264,9 @@ class StreamListener:
             return []
         return await self._reader.new(BLOCK_MS)
 
-    async def _finish_own(self) -> None:
-        """Handle pending entries of an earlier run of this consumer."""
-        may_give_up = self._exposed.max_attempts < _NEVER
+    async def _finish_own(self, *, reconnected: bool) -> None:
+        """Handle pending entries of an earlier run of this consumer, or of this one before it lost its connection."""
+        may_give_up = self._exposed.max_attempts < _NEVER and not reconnected
         after, counts = "0-0", dict[str, int]()
         while not self._stopping.is_set():
             single = any(count >= SUSPECT_AFTER for count in counts.values())
@@ -276,8 +279,10 @@ class StreamListener:
             if end == after:
                 return
             after = end
+            if reconnected:  # reading counts as a delivery, and the process has not crashed
+                await self._group.hold_again([delivery.stream_id for delivery in found])
             tries = counts.pop(end, 0) if single else 0
-            if tries >= SUSPECT_AFTER + self._exposed.max_attempts:
+            if tries >= CONVICTED_AFTER:
                 await self._batches.dead_letter(
                     found, f"the service crashed {tries} times while it processed this event"
                 )
