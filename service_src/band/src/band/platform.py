@@ -9,7 +9,7 @@ from __future__ import annotations
 from band.background import failing_loops, run_forever
 from band.backoff import Backoff, exponential
 from band.cache import Recent
-from band.calls.consent import MARK, objected
+from band.calls.consent import MARK, impersonal, objected
 from band.calls.positions import first_id, last_id
 from band.compat.requirements import adapt as adapt_pins
 from band.compat.requirements import explain as explain_pins
@@ -119,6 +119,7 @@ __all__ = [
     "host_names",
     "hostname",
     "http_status",
+    "impersonal",
     "is_link",
     "know_secrets",
     "last_id",
