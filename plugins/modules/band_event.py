@@ -103,6 +103,7 @@ PAUSE = 2.0
 # Refusals in a row for this long do not end by waiting: its journal is full, and Redis takes nothing.
 REFUSED_FOR = 15.0
 LOG_LINES = 12
+FORBIDDEN = 403
 SERVICE_UNAVAILABLE = 503
 
 
@@ -115,6 +116,7 @@ class Probe:
         self._expected: list[str] = args["enrichers"]
         self.attempts = 0
         self.latency_ms = 0.0
+        self._key = ""
         self._refused_since = 0.0
         self._missed: list[str] = []
 
@@ -176,6 +178,8 @@ class Probe:
             "User-Agent": self._args["user_agent"],
             "X-Real-IP": self._args["ip"],
         }
+        if self._key:
+            headers["X-Write-Key"] = self._key
         started = time.monotonic()
         try:
             answer = open_url(
@@ -184,6 +188,9 @@ class Probe:
             body = json.loads(answer.read())
             self._refused_since = 0.0
         except HTTPError as error:
+            if error.code == FORBIDDEN and not self._key:
+                self._key = self._public_key()
+                return self._send()
             raise self._refused(url, error) from error
         except (OSError, ValueError) as error:  # URLError is an OSError
             self._refused_since = 0.0
@@ -192,6 +199,16 @@ class Probe:
         if not isinstance(body, dict) or not body.get("id"):
             raise DirectorError(f"front answered the event without an id: {json.dumps(body)[:300]}")
         return str(body["id"])
+
+    def _public_key(self) -> str:
+        """Return the public key of a project: this front takes no event without one."""
+        for project in self._director.get("/projects"):
+            if project.get("public_keys"):
+                return str(project["public_keys"][0])
+        raise DirectorError(
+            "front takes events with a write key only (band_require_key), and no project has a public key; create one: "
+            "band project set NAME"
+        )
 
     def _refused(self, url: str, error: HTTPError) -> DirectorError:
         if error.code != SERVICE_UNAVAILABLE:

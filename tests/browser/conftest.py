@@ -19,7 +19,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from chromium import launched
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -191,14 +194,9 @@ def theatre(redis_port: int, tmp_path: Path, request: pytest.FixtureRequest) -> 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium, without a window."""
-    with sync_playwright() as player:
-        binary = shutil.which("chromium") or shutil.which("chromium-browser")
-        assert binary, "chromium is missing; bin/test installs Debian's package"
-        args = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
-        browser = player.chromium.launch(executable_path=binary, args=args)
+    """One browser for all tests."""
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 class Visit:

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import redis as redis_py
+from pages import Visitor
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 PYTHON = ROOT / ".venv-clients" / "bin" / "python"
+WEBHOOK_SECRET = "whsec_YW4gZXhhbXBsZSwgbm90IGEgc2VjcmV0"
+"""What the source `shop` signs with, also in the documentation."""
 _found = importlib.util.spec_from_file_location("front_stage", ROOT / "service_src/front/tests/conftest.py")
 stage = importlib.util.module_from_spec(_found)
 _found.loader.exec_module(stage)
@@ -26,7 +29,8 @@ class Platform:
     def __init__(self, folder: Path) -> None:
         self.redis = stage.RedisServer(folder, "--appendonly", "yes")
         (folder / "front").mkdir()
-        self.front = stage.FrontProcess(folder / "front", self.redis.dsn, JOURNAL_DIR=str(folder / "journal"))
+        settings = {"JOURNAL_DIR": str(folder / "journal"), "WEBHOOK_SECRETS": json.dumps({"shop": WEBHOOK_SECRET})}
+        self.front = stage.FrontProcess(folder / "front", self.redis.dsn, **settings)
         self.url = self.front.url
         self.stream = redis_py.Redis.from_url(self.redis.dsn)
 
@@ -50,14 +54,16 @@ def start_client(script: str, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(client: subprocess.Popen[str], seconds: float = 90.0) -> str:
-    """Wait until a client has reported success; returns what it printed."""
+def finish(client: subprocess.Popen[str] | Visitor, seconds: float = 90.0) -> Any:
+    """Wait until a client has reported success; returns what it printed, or what its program in a page returned."""
+    if isinstance(client, Visitor):
+        return client.finish(seconds)
     said, _ = client.communicate(timeout=seconds)
     assert client.returncode == 0, said
     return said
 
 
-def keeps_every_call(platform: Platform, client: subprocess.Popen[str], *, front: bool = True) -> None:
+def keeps_every_call(platform: Platform, client: subprocess.Popen[str] | Visitor, *, front: bool = True) -> None:
     """Stop and start Redis, and `front`, under a client that makes 1,000 calls; all of them must arrive."""
     time.sleep(1.5)
     platform.redis.stop()

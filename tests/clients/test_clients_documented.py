@@ -27,4 +27,4 @@ def test_a_program_of_the_page_sends_events(platform: Platform, language: str, b
     text = block.replace("http://127.0.0.1:10001", platform.url)
     env = {"PATH": os.environ["PATH"], "NODE_NO_WARNINGS": "1"}
     subprocess.run([*program, text], cwd=HERE, env=env, check=True, timeout=60, capture_output=True)
-    assert "Order Completed" in {event["name"] for event in platform.events()}
+    assert any(event["name"].endswith("Order Completed") for event in platform.events())

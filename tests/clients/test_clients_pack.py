@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from clients import Platform, finish, keeps_every_call, start_client
+from clients import WEBHOOK_SECRET, Platform, finish, keeps_every_call, start_client
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("BAND_TEST_CLIENTS"), reason="bin/test clients installs the libraries, and runs these"
@@ -78,6 +78,25 @@ def test_a_cloudevent_is_the_same_in_each_mode(platform: Platform, script: str) 
     for event in events:
         assert event["key"] == "in.gen.cloudevents.com.example.order"
         assert (event["data"]["data"], event["data"]["extensions"]) == ({"total": 12.5}, {"region": "eu"})
+
+
+@pytest.mark.parametrize("script", ["standardwebhooks.cjs", "standardwebhooks_calls.py"])
+def test_a_signed_webhook_is_an_event(platform: Platform, script: str) -> None:
+    begun = time.time() * 1000
+    finish(start_client(script, platform.url, WEBHOOK_SECRET))
+    (event,) = platform.events()
+    assert (event["key"], event["dedup"]) == ("in.gen.webhooks.shop.Order Completed", "msg_1")
+    assert event["data"]["data"] == {"total": 12.5}
+    assert abs(event["time"] - begun + 60_000) < 5000
+
+
+@pytest.mark.parametrize("script", ["standardwebhooks.cjs", "standardwebhooks_calls.py"])
+def test_a_wrong_secret_makes_no_event(platform: Platform, script: str) -> None:
+    client = start_client(script, platform.url, f"{WEBHOOK_SECRET[:-4]}AAAA")
+    said, _ = client.communicate(timeout=60)
+    assert client.returncode != 0
+    assert "401" in said or "wrong_signature" in said
+    assert platform.events() == []
 
 
 @pytest.mark.timeout(180)

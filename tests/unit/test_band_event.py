@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from email.message import Message
 from typing import Any
+from urllib.error import HTTPError
 
+import pytest
 from ansible_modules import ROOT, prepared, run
 
 
@@ -65,3 +68,31 @@ def test_a_download_that_is_waited_for_is_told(director: Any) -> None:
         *["mmgeo: downloading from dbip, 12 of 48 MB"] * 2,
         "the event carries no data of mmgeo (no database yet)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [([[], ["pk_a", "pk_b"]], ""), ([[]], "no project has a public key; create one: band project set")],
+)
+def test_a_front_that_takes_keys_only_gets_that_of_a_project(
+    director: Any, monkeypatch: pytest.MonkeyPatch, keys: list[list[str]], problem: str
+) -> None:
+    """With band_require_key the proof needs one, and asks the director; it says what to do when there is none."""
+    sys.path.insert(0, str(ROOT / "collections"))
+    from ansible_collections.rockstat.band.plugins.modules import band_event
+
+    opened = band_event.open_url
+
+    def front(url: str, **request: Any) -> Any:
+        if request["headers"].get("X-Write-Key") != "pk_a":
+            raise HTTPError(url, 403, "Forbidden", Message(), None)
+        return opened(url, **request)
+
+    monkeypatch.setattr(band_event, "open_url", front)
+    args = {"path": "/track/setup.json", "ip": "77.88.8.8", "user_agent": "x", "data": {}, "token": "", "timeout": 1}
+    probe = band_event.Probe({**args, "url": director.url, "front_url": director.url, "enrichers": []})
+    get = probe._director.get
+    projects = [{"id": str(number), "public_keys": own} for number, own in enumerate(keys)]
+    monkeypatch.setattr(probe._director, "get", lambda path: projects if path == "/projects" else get(path))
+    said = probe.run(lambda _: None)["problem"]
+    assert (problem in said) if problem else not said

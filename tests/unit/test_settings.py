@@ -306,6 +306,35 @@ def test_services_are_named_alone_or_with_settings(services: list[Any], said: st
         assert json.loads(base64.b64decode(runs[1])) == [{"name": "front"}, {"name": "mmgeo", "env": {"KEY": "a'b"}}]
 
 
+@pytest.mark.parametrize(
+    ("closed", "front", "env"),
+    [
+        (True, "front", {"REQUIRE_KEY": "yes"}),
+        (True, {"name": "front", "env": {"DOMAIN": "a.example"}}, {"REQUIRE_KEY": "yes", "DOMAIN": "a.example"}),
+        (True, {"name": "front", "env": {"REQUIRE_KEY": "no"}}, {"REQUIRE_KEY": "no"}),
+        (False, "front", None),
+    ],
+)
+def test_band_require_key_closes_front_to_events_without_a_key(
+    closed: bool, front: Any, env: Any, tmp_path: Path
+) -> None:
+    """It is a setting of front, beside those of its entry, which go before it."""
+    role = {"name": "rockstat.band.services", "tasks_from": "validate", "public": True}
+    shown = {"msg": "RUNS {{ _band_services_all | to_json | b64encode }}"}
+    tasks = [{"ansible.builtin.include_role": role}, {"ansible.builtin.debug": shown}]
+    play = {
+        "hosts": "localhost", "gather_facts": False, "tasks": tasks,
+        "vars": {"band_services": [front, "mmgeo"], "band_require_key": closed},
+    }  # fmt: skip
+    path = tmp_path / "require.yml"
+    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    done = ansible("ansible-playbook", str(path))
+    runs = re.search(r"RUNS (\S+)", done.stdout)
+    assert runs, done.stdout
+    first, second = json.loads(base64.b64decode(runs[1].strip('"')))
+    assert (first["name"], first.get("env"), second) == ("front", env, {"name": "mmgeo"})
+
+
 def test_the_demo_delivers_to_a_double_unless_a_token_is_there(tmp_path: Path) -> None:
     """With band_services_demo a double and a sender pointed at it run; a real token leads the sender to Mixpanel."""
     playbook = tmp_path / "demo.yml"
@@ -339,3 +368,24 @@ def test_send_webhook_runs_as_soon_as_there_are_destinations(tmp_path: Path) -> 
         assert runs, done.stdout
         services = json.loads(base64.b64decode(runs[1].strip('"')))
         assert [json.loads(one["env"]["WEBHOOK_DESTINATIONS"]) for one in services] == ([expected] if given else [])
+
+
+def test_front_gets_the_secrets_of_webhooks(tmp_path: Path) -> None:
+    """They join the env that its entry of band_services has; without any, the entry is as it was."""
+    playbook = tmp_path / "secrets.yml"
+    role = {"name": "rockstat.band.services", "tasks_from": "validate", "public": True}
+    facts = {"msg": "RUNS {{ _band_services_all | selectattr('name', 'eq', 'front') | to_json | b64encode }}"}
+    tasks = [{"ansible.builtin.include_role": role}, {"ansible.builtin.debug": facts}]
+    playbook.write_text(
+        yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]), encoding="utf-8"
+    )
+    secrets = {"shop": "whsec_x'y", "crm": ["whsec_1", "whsec_2"]}
+    entry = {"name": "front", "env": {"DOMAIN": "t.example.com"}}
+    for given in ({}, secrets):
+        variables = {"webhook_secrets": given, "band_services": [entry]}
+        done = ansible("ansible-playbook", str(playbook), "-e", json.dumps(variables))
+        runs = re.search(r"RUNS (\S+)", done.stdout)
+        assert runs, done.stdout
+        (front,) = json.loads(base64.b64decode(runs[1].strip('"')))
+        assert json.loads(front["env"].pop("WEBHOOK_SECRETS", "{}")) == given
+        assert front == entry

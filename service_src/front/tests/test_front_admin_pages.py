@@ -74,7 +74,7 @@ async def test_events_keep_their_cors(http: aiohttp.ClientSession) -> None:
     async with http.get("/track/page", headers={"Origin": "https://shop.example"}) as answer:
         assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
         assert answer.headers["Access-Control-Allow-Credentials"] == "true"
-        assert answer.headers["Access-Control-Expose-Headers"] == "Content-Length,Content-Type"
+        assert answer.headers["Access-Control-Expose-Headers"] == "Content-Length,Content-Type,Retry-After"
 
 
 def pages() -> AdminPages:

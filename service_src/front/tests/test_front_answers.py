@@ -217,7 +217,7 @@ def test_a_head_has_every_header_once() -> None:
         "X-Frame-Options": "SAMEORIGIN", "X-XSS-Protection": "1", "Pragma": "no-cache",
         "Cache-Control": "no-cache, no-store, must-revalidate", "Expires": "Mon, 01 Jan 1990 21:00:12 GMT",
         "Last-Modified": "Sun, 17 May 1998 03:44:30 GMT", "Access-Control-Allow-Credentials": "true",
-        "Access-Control-Expose-Headers": "Content-Length,Content-Type", "Access-Control-Allow-Origin": "*",
+        "Access-Control-Expose-Headers": "Content-Length,Content-Type,Retry-After", "Access-Control-Allow-Origin": "*",
         "X-Response-Time": "3", "Set-Cookie": "uid=1", "Content-Type": "application/json", "X-A": "b",
         "Content-Length": "2", "Connection": "keep-alive",
     }  # fmt: skip

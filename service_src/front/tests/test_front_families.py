@@ -7,11 +7,14 @@ import gzip
 import json
 from typing import Any
 
+import aiohttp
 import pytest
 
 from front.errors import BadRequest
 from front.intake.families.family import milliseconds
+from front.intake.families.posthog import POSTHOG_CONFIG
 from front.intake.families.segment import SEGMENT
+from front.intake.families.segment_browser import SEGMENT_SETTINGS
 from front.intake.families.table import family_of
 
 JSON = "application/json"
@@ -23,6 +26,11 @@ JSON = "application/json"
         ("POST", "/v1/batch", JSON, SEGMENT),
         ("POST", "/v1/batch/", "text/plain", SEGMENT),
         ("POST", "/v1/track", "", SEGMENT),
+        ("POST", "/v1/t", "text/plain", SEGMENT),
+        ("GET", "/v1/projects/any/settings", "", SEGMENT_SETTINGS),
+        ("GET", "/array/any/config.js", "", POSTHOG_CONFIG),
+        ("POST", "/array/any/config", "", None),
+        ("GET", "/arrays/any", "", None),
         ("GET", "/v1/track", "", None),
         ("POST", "/v1/unknown", "", None),
         ("POST", "/track/page", JSON, None),
@@ -34,12 +42,27 @@ def test_the_table_tells_families_apart(method: str, path: str, content_type: st
 
 
 @pytest.mark.parametrize(
-    ("path", "whose"),
-    [("/v1/import", "Segment"), ("/record/", "Mixpanel"), ("/com.snowplowanalytics.snowplow/tp2", "Snowplow")],
+    ("method", "path", "whose"),
+    [
+        ("POST", "/v1/import", "Segment"),
+        ("POST", "/record/", "Mixpanel"),
+        ("POST", "/com.snowplowanalytics.snowplow/tp2", "Snowplow"),
+        ("POST", "/beacon/v1/batch", "RudderStack"),
+        ("POST", "/api/batch", "Umami"),
+        ("GET", "/v1/projects/any/other", "Segment"),
+        ("GET", "/v1/pixel/track", "Segment"),
+        ("GET", "/analytics.js/v2/any", "Segment"),
+        ("GET", "/api/s/track", "Jitsu"),
+        ("GET", "/array/any/array.js", "PostHog"),
+        ("GET", "/static/1.449.2/surveys.js", "PostHog"),
+        ("GET", "/api/feature_flag/local_evaluation", "PostHog"),
+        ("GET", "/api/surveys/", "PostHog"),
+        ("GET", "/g/collect", "Google Analytics"),
+    ],
 )
-def test_a_path_that_front_does_not_take_is_refused_by_name(path: str, whose: str) -> None:
+def test_a_path_that_front_does_not_take_is_refused_by_name(method: str, path: str, whose: str) -> None:
     with pytest.raises(BadRequest, match=whose) as refusal:
-        family_of("POST", path, JSON)
+        family_of(method, path, JSON)
     assert (refusal.value.status, refusal.value.code) == (404, "unknown_path")
 
 
@@ -169,3 +192,59 @@ async def test_a_service_of_that_name_has_its_requests_to_itself(client: Any) ->
     await client.peers.register({"method": "*", "role": "handler", "options": {}, "service": "v1"})
     assert await client.post("/v1/track", {"event": "a"}) == (200, {"mine": True})
     assert seen[0]["params"]["key"] == "in.gen.v1.track"
+
+
+async def got(client: Any, path: str, **headers: str) -> tuple[int, Any, Any]:
+    """Get a path; returns status, headers and body."""
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as http,
+        http.get(client.url + path, headers=headers) as answer,
+    ):
+        return answer.status, answer.headers, await answer.read()
+
+
+async def test_segments_library_is_told_to_send_to_the_host_that_it_asked(client: Any) -> None:
+    """By the name and the scheme that the client sees."""
+    settings: dict[str, Any] = {}
+    for host, headers in (
+        (client.url.removeprefix("http://"), {}),
+        ("t.shop.example", {"X-Forwarded-Host": "t.shop.example", "X-Forwarded-Proto": "https"}),
+    ):
+        status, answer, body = await got(client, "/v1/projects/wk-1/settings", Origin="https://shop.example", **headers)
+        settings = json.loads(body)["integrations"]["Segment.io"]
+        assert (status, settings["apiKey"], settings["apiHost"]) == (200, "wk-1", f"{host}/v1")
+        assert answer["Access-Control-Allow-Origin"] == "https://shop.example"
+        assert "Set-Cookie" not in answer
+    assert settings["protocol"] == "https"
+    status, _, body = await got(client, "/v1/projects/wk-1/settings", Host="a!b")
+    assert (status, json.loads(body)["code"]) == (400, "host")
+    assert await client.events() == []
+
+
+async def test_analytics_js_is_the_same_for_everybody(client: Any) -> None:
+    status, answer, body = await got(client, "/analytics.js/v1/any/analytics.min.js", Referer="https://shop.example/")
+    assert (status, answer["Content-Type"]) == (200, "application/javascript; charset=utf-8")
+    assert (answer["Access-Control-Allow-Origin"], answer["Cache-Control"]) == ("*", "public, max-age=300")
+    assert "Set-Cookie" not in answer and "Expires" not in answer
+    assert gzip.decompress(body) if answer.get("Content-Encoding") else body
+    assert (await got(client, "/analytics-next/bundles/queryString.bundle.0.js"))[0] == 404
+    assert (await got(client, "/analytics-next/bundles/..%2fLICENSE.md"))[0] == 404
+    assert await client.events() == []
+
+
+async def test_a_browsers_library_may_send_its_headers_and_read_when_to_try_again(client: Any) -> None:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.options(f"{client.url}/v1/t", headers={"Origin": "https://shop.example"}) as answer,
+    ):
+        allowed = answer.headers["Access-Control-Allow-Headers"].lower().split(",")
+        assert {"authorization", "content-type", "x-retry-count", "x-write-key"} <= {*allowed}
+        assert "Retry-After" in answer.headers["Access-Control-Expose-Headers"]
+
+
+async def test_posthogs_script_hears_what_it_may_do(client: Any) -> None:
+    _, _, body = await got(client, "/array/any/config")
+    assert json.loads(body)["sessionRecording"] is False
+    _, answer, body = await got(client, '/array/a"b/config.js')
+    assert answer["Content-Type"].startswith("application/javascript")
+    assert b'["a%22b"]={config:{' in body or b'["a\\"b"]={config:{' in body

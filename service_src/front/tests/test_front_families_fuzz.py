@@ -51,10 +51,10 @@ def read(family: Family, path: str, body: bytes, query: Message, content_type: s
     post = Post(path, query, body, content_type, {b"ce-id": b"%ff", b"ce-type": body[:20]}, 1_795_800_000_000)
     try:
         drafts = list(family.read(post))
+        assert family.respond(post, drafts).status in (200, 202)
     except BadRequest as refusal:
         assert refusal.reason
         return []
-    assert family.respond(post, drafts).status in (200, 202)
     return drafts
 
 

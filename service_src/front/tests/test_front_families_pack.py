@@ -193,6 +193,7 @@ RAW = json.dumps(PAGE_VIEW).encode()
     ("query", "raw", "content_type"),
     [
         ("?compression=gzip-js", gzip.compress(RAW), "text/plain"),
+        ("", gzip.compress(RAW), "text/plain"),
         ("?compression=base64", b"data=" + quote(base64.b64encode(RAW), safe="").encode(), FORM),
         ("", b"data=" + quote(RAW).encode(), FORM),
         ("", RAW, "text/plain"),

@@ -103,7 +103,7 @@ class Front:
         )  # fmt: skip
         intake = Intake(
             self.pipeline, flakes, addresses, counters, Admission(), settings.body_limit, settings.batch_limit,
-            self.door, settings.require_consent,
+            self.door, settings.require_consent, settings.sources,
         )  # fmt: skip
         pages = Pages(settings.public_url, settings.demo, addresses, admin_pages)
         http = HttpHandler(intake, UidCookie(settings.domain, time.time()), admin_pages, pages)

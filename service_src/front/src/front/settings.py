@@ -16,6 +16,7 @@ from front.event.client_address import Network
 from front.event.fingerprint import FINGERPRINTS
 from front.event.hostnames import cookie_domain_of
 from front.event.ip_privacy import MODES
+from front.event.webhook_secrets import Sources, sources_of
 from front.http1.limits import Limits
 from front.process import cores
 
@@ -133,6 +134,8 @@ class FrontSettings(msgspec.Struct, frozen=True):
     """MiB held for incomplete or waiting requests and messages, and for unread responses."""
     ip_hash_key: Secret = Secret()
     redirect_key: Secret = Secret()
+    webhook_secrets: Secret = Secret()
+    """JSON: each source of webhooks, and the secrets that it signs with."""
     stored: bool = True
     require_consent: bool = False
     """Whether a visitor without consent is treated like one who refused."""
@@ -169,6 +172,16 @@ class FrontSettings(msgspec.Struct, frozen=True):
                 "ip_privacy is `hash`, but ip_hash_key is missing or shorter than 16 characters: set IP_HASH_KEY to a "
                 "long random secret, or ip_privacy to `truncate`"
             )
+
+        try:
+            sources_of(self.webhook_secrets.reveal())
+        except ValueError as error:
+            yield f"webhook_secrets {error}"
+
+    @property
+    def sources(self) -> Sources:
+        """The sources of webhooks, and the keys that they sign with."""
+        return sources_of(self.webhook_secrets.reveal())
 
     @property
     def near(self) -> tuple[Network, ...]:

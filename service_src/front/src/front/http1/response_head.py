@@ -17,14 +17,15 @@ _ALWAYS: Final = (
     "Last-Modified: Sun, 17 May 1998 03:44:30 GMT\r\n"
 )
 _CORS: Final = (
-    "Access-Control-Allow-Credentials: true\r\nAccess-Control-Expose-Headers: Content-Length,Content-Type\r\n"
+    "Access-Control-Allow-Credentials: true\r\n"
+    "Access-Control-Expose-Headers: Content-Length,Content-Type,Retry-After\r\n"
 )
 
 PREFLIGHT: Final = [
     ("Access-Control-Allow-Methods", "POST,GET"),
     (
         "Access-Control-Allow-Headers",
-        "X-Requested-With,Access-Control-Allow-Origin,Content-Type,Authorization,Accept",
+        "X-Requested-With,Access-Control-Allow-Origin,Content-Type,Authorization,Accept,X-Write-Key,X-Retry-Count",
     ),
     ("Access-Control-Max-Age", "86400"),
     ("Access-Control-Max-Age-Scope", "domain"),
@@ -83,12 +84,17 @@ def head(
     *,
     keep_alive: bool,
     extra: list[tuple[str, str]] | None = None,
+    shared: bool = False,
 ) -> bytes:
     """Return status line and headers, with the empty line at the end.
 
-    An empty `cookie` sets none; with an empty `origin` no page of another site may read the response.
+    An empty `cookie` sets none; with an empty `origin` no page of another site may read the response. A
+    `shared` response is the same for everybody: caches may keep it, as its `extra` headers say.
     """
-    if origin:
+    if shared:
+        reason = HTTPStatus(status).phrase
+        lines = [f"HTTP/1.1 {status} {reason}\r\nAccess-Control-Allow-Origin: {origin}\r\n"]
+    elif origin:
         first = _CORS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n{_ALWAYS}{_CORS}"
         lines = [first, f"Access-Control-Allow-Origin: {origin}\r\n"]
     else:

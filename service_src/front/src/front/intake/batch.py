@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from front.errors import BadRequest
@@ -75,7 +75,7 @@ class Sender:
         if not service or not name:
             raise BadRequest("incomplete", f"event {number + 1} of the body has no service or no name", 404)
         return message.http_message(
-            _key(service, name, number), channel, service, name, place, query, body,
+            _key(intake.event_key, service, name, number), channel, service, name, place, query, body,
             message.uid_of(query, body, self._uid, intake.flakes), dict(self._td), intake.flakes,
         )  # fmt: skip
 
@@ -83,7 +83,7 @@ class Sender:
         flakes = self._intake.flakes
         if not draft.name:
             raise BadRequest("no_name", f"event {number + 1} of the body has no name")
-        key = _key(draft.service, draft.name, number)
+        key = _key(message.event_key, draft.service, draft.name, number)
         flake = flakes.next()
         arrived = flakes.event_time(flake)
         event: Message = {
@@ -148,8 +148,8 @@ def event_time(arrived: int, ts: int | None, sent_at: int | None, *, any_age: bo
     return arrived - age if 0 <= age <= (arrived if any_age else MAX_CLOCK_SHIFT_MS) else arrived
 
 
-def _key(service: Any, name: Any, number: int) -> str:
+def _key(event_key: Callable[[Any, Any], str], service: Any, name: Any, number: int) -> str:
     try:
-        return message.event_key(service, name)
+        return event_key(service, name)
     except BadRequest as error:
         raise BadRequest(error.code, f"event {number + 1} of the body: {error.reason}", error.status) from None

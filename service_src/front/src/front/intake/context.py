@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from front.errors import BadRequest, NotAccepted, Overloaded
 from front.event import message
 from front.event.client_address import ClientAddresses
 from front.event.ids import Snowflakes
+from front.event.webhook_secrets import Sources
 from front.http1.request import Request, text_of
 from front.intake.admission import Admission
 from front.intake.client_hints import read_hints
 from front.intake.door import Door
+from front.intake.families.webhooks import is_reserved
 from front.metrics import Counters
 from front.pipeline.pipeline import Pipeline
 
@@ -40,6 +42,14 @@ class Intake:
     """Bytes of a body with several events."""
     door: Door
     require_consent: bool = False
+    webhook_sources: Sources = field(default_factory=dict)
+
+    def event_key(self, service: Any, name: Any) -> str:
+        """Return the key of an event in the native form; BadRequest when it cannot have one, or must be signed."""
+        key = message.event_key(service, name)
+        if self.webhook_sources and is_reserved(key):
+            raise BadRequest("unsigned", "events of webhooks must be signed: POST /webhooks/<source>", 401)
+        return key
 
     def count(self, error: BadRequest | NotAccepted) -> None:
         """Count a refused request."""

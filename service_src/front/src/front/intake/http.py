@@ -25,6 +25,7 @@ from front.intake.content_encoding import unpacked
 from front.intake.context import Intake, target_of, td_of
 from front.intake.families.family import Family, Post
 from front.intake.families.table import FIRST_SEGMENTS, UNNAMED_PATHS, family_of, unnamed_family_of
+from front.intake.families.webhooks import WEBHOOKS
 from front.intake.keys import QUERY_NAME, key_in_head
 from front.intake.pages import PAGES, TRACKER, Pages, tracker
 from front.intake.qs import parse_query
@@ -34,7 +35,9 @@ from front.pipeline.replies import HttpReply
 from front.projects.table import OPEN
 from front.storage.stream_acceptor import Event
 
-_ERRORS = {403: "Forbidden", 404: "Not Found", 413: "Payload Too Large", 429: "Too Many Requests"}
+_ERRORS = {
+    401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 413: "Payload Too Large", 429: "Too Many Requests",
+}  # fmt: skip
 _NO_PATH = EventPath("", "", "", "", native=False)
 _SAME_SITE = (b"same-origin", b"same-site", b"none")
 """What `Sec-Fetch-Site` says of a page that may know the uid of this host's cookie."""
@@ -171,7 +174,8 @@ class HttpHandler:
                 return family
         if self._intake.pipeline.table.routes.serves(read_path(path).service):
             return None
-        return family_of(request.method, path, content_type)
+        family = family_of(request.method, path, content_type)
+        return None if family is WEBHOOKS and not self._intake.webhook_sources else family
 
     def body_limit_of(self, request: Request) -> int:
         """Return how many bytes the body of a request may have."""
@@ -196,7 +200,8 @@ class HttpHandler:
         """Process what a family's client sends; it gets a cookie only if it does not say who its visitors are."""
         request, query = state.request, state.query
         content_type = (request.header(b"content-type") or "").lower()
-        post = Post(path, query, raw, content_type, request.headers, now_ms())
+        server, sources = self._pages.server(request), self._intake.webhook_sources
+        post = Post(path, query, raw, content_type, request.headers, now_ms(), server, sources)
         state.sets_cookie = False  # if it cannot be read, the visitor may have refused
         self._identify(state, {}, consent_of(query))
         td = td_of(request, self._intake.addresses)
@@ -212,7 +217,10 @@ class HttpHandler:
         if visit is not None:
             events = visit.count(events, accesses)
         await self._intake.pipeline.run_all(events, post.received)
-        return family.respond(post, drafts)
+        reply = family.respond(post, drafts)
+        if reply.shared:
+            state.origin = "*"
+        return reply
 
     def _visit(self, request: Request, td: message.Message, size: int) -> Visit:
         return Visit(self._intake.door, request.headers, td.get("ip", ""), size)
@@ -265,7 +273,7 @@ class HttpHandler:
                 replies.error("Not Found", 404), native=place.native
             )
         event = message.http_message(
-            message.event_key(service, name),
+            self._intake.event_key(service, name),
             channel, service, name, place, query, body, state.uid, td, self._intake.flakes,
         )  # fmt: skip
         into: list[Event] | None = None if visit is None or visit.admit(event, event["projectId"]) else []
@@ -341,6 +349,7 @@ class HttpHandler:
             int((time.perf_counter() - state.begun) * 1000),
             keep_alive=keep_alive,
             extra=rendered.headers,
+            shared=rendered.shared,
         )
         # A response to HEAD has the headers of a body, never the body.
         return Response(top if request.method == "HEAD" else top + body, keep_alive)

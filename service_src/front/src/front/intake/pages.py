@@ -61,12 +61,12 @@ class Pages:
             return None
         if not self._shows_demo(near=self._admin.is_near(request)):
             return None
-        snippet = _snippet(self._server(request))
+        snippet = _snippet(self.server(request))
         text = _file("demo.html").decode().replace("{{SNIPPET}}", snippet).replace("{{SHOWN}}", escape(snippet))
         return HttpReply(200, text.encode(), HTML)
 
     def _index(self, request: Request) -> HttpReply:
-        server, near = self._server(request), self._admin.is_near(request)
+        server, near = self.server(request), self._admin.is_near(request)
         if self._public_url and not _host_of(server):
             server = self._public_url
         text = _file("index.html").decode()
@@ -75,7 +75,7 @@ class Pages:
         text = text.replace("{{SHOWN}}", escape(_snippet(server))).replace("{{ADMIN}}", self._admin.prefix.lstrip("/"))
         return HttpReply(200, text.encode(), HTML)
 
-    def _server(self, request: Request) -> str:
+    def server(self, request: Request) -> str:
         """Return the URL of this server as the client calls it, with the path under which a proxy serves it."""
         server = server_of(request, self._addresses)
         return self._public_url if self._public_host and _host_of(server) == self._public_host else server

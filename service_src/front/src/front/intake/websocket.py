@@ -142,7 +142,7 @@ class WebSocketHandler:
             self._intake.counters.add("rejected", "incomplete")
             return _INCOMPLETE
         try:
-            key = message.event_key(service, name)
+            key = self._intake.event_key(service, name)
             event = message.ws_message(key, service, name, received, client.uid, client.td, self._intake.flakes)
             into = self._admit(event, client, size) if self._intake.door.guarded else None
             said = (client.consent, consent_of(received))

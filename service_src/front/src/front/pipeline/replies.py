@@ -11,6 +11,7 @@ from band.platform import encode as _encode
 
 JSON: Final = "application/json"
 HTML: Final = "text/html"
+JAVASCRIPT: Final = "application/javascript; charset=utf-8"
 GIF: Final = "image/gif"
 
 _URL_SAFE = "!#$%&'()*+,/:;=?@[]~"
@@ -42,6 +43,8 @@ class HttpReply:
     body: bytes
     content_type: str | None = JSON
     headers: list[tuple[str, str]] = field(default_factory=list)
+    shared: bool = False
+    """The same for everybody, so that browsers and proxies may keep it."""
 
 
 def data(value: Any, status: int = 200) -> Reply:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from front.errors import BadRequest
@@ -65,6 +66,10 @@ class Post(NamedTuple):
     headers: Headers
     received: int
     """When it arrived, in milliseconds since 1970."""
+    server: str = ""
+    """The URL of this server, as the client calls it."""
+    webhook_sources: Mapping[str, Sequence[bytes]] = MappingProxyType({})
+    """What each source of webhooks signs with."""
 
     @property
     def last_segment(self) -> str:

@@ -24,7 +24,7 @@ from front.intake.families.family import (
     without_empty,
 )
 from front.intake.qs import parse_form
-from front.pipeline.replies import HttpReply
+from front.pipeline.replies import JAVASCRIPT, HttpReply
 
 _CALLS: Final = {
     "$create_alias": "alias", "$groupidentify": "group", "$identify": "identify", "$pageview": "page",
@@ -53,9 +53,9 @@ def _read(post: Post) -> Iterable[Draft]:
     )
 
 
-def _unpack(body: bytes, query: Message, limit: int) -> bytes:
-    """Unpack what the script compressed: front must know how large it is before it is read."""
-    return unpacked(body, "gzip", limit) if query.get("compression") == "gzip-js" and body[:2] == _GZIP else body
+def _unpack(body: bytes, _query: Message, limit: int) -> bytes:
+    """Unpack what the script compressed, whether it says so or not: its size must be known before it is read."""
+    return unpacked(body, "gzip", limit) if body[:2] == _GZIP else body
 
 
 def _body(post: Post) -> Any:
@@ -138,5 +138,20 @@ def _not_admitted(reason: str) -> tuple[int, Message]:
     return 401, {"type": "authentication_error", "code": "invalid_api_key", "detail": reason, "attr": None}
 
 
+def _respond_config(post: Post, _drafts: Sequence[Draft]) -> HttpReply:
+    if not post.path.endswith(".js"):
+        return HttpReply(200, encode(_CONFIG))
+    script = b"(window._POSTHOG_REMOTE_CONFIG=window._POSTHOG_REMOTE_CONFIG||{})[%b]={config:%b,siteApps:[]}"
+    return HttpReply(200, script % (encode(post.path.split("/")[2]), encode(_CONFIG)), JAVASCRIPT)
+
+
+_CONFIG: Final = {
+    "autocapture_opt_out": False, "captureDeadClicks": False, "capturePerformance": False,
+    "defaultIdentifiedOnly": True, "elementsChainAsString": True, "hasFeatureFlags": True, "heatmaps": False,
+    "sessionRecording": False, "siteApps": [], "supportedCompression": ["gzip-js"], "surveys": False,
+}  # fmt: skip
+"""What the script may do: capture events, and nothing that needs more of its server."""
+
 POSTHOG: Final = Family("PostHog", _read, _respond, _unpack, key=_key, not_admitted=_not_admitted)
+POSTHOG_CONFIG: Final = Family("PostHog", lambda _post: (), _respond_config)
 POSTHOG_FLAGS: Final = Family("PostHog", lambda _post: (), _respond_flags, key=_key, not_admitted=_not_admitted)

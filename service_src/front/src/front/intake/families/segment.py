@@ -26,6 +26,8 @@ from front.intake.families.family import (
 
 BATCH: Final = "batch"
 CALLS: Final = ("alias", "group", "identify", "page", "screen", "track")
+SHORT: Final = {"a": "alias", "b": BATCH, "g": "group", "i": "identify", "p": "page", "s": "screen", "t": "track"}
+"""The last segment of the browser library's paths -> what it stands for."""
 _ELSEWHERE: Final = frozenset({"campaign", "ip", "library", "page", "traits", "userAgent"})
 """Fields of `context` that the event has in other places."""
 _PAGE: Final = {"url": "url", "title": "title", "referrer": "ref", "path": "path", "search": "search"}
@@ -33,7 +35,8 @@ _PAGE: Final = {"url": "url", "title": "title", "referrer": "ref", "path": "path
 
 
 def _read(post: Post) -> Iterable[Draft]:
-    body, call = post.object(), post.last_segment
+    body = post.object()
+    call = SHORT.get(post.last_segment, post.last_segment)
     if call != BATCH:
         return [_draft(body, call, {}, body)]
     shared = mapping(body.get("context"))
