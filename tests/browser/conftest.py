@@ -23,10 +23,10 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from chromium import launched
+from tests.browser.event_platform import PATIENCE, Platform, Sites, free_port, until
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PATIENCE = 30.0
 expect.set_options(timeout=PATIENCE * 1000)
 EVENT = {
     "key": "in.gen.track.signup", "channel": "http", "service": "track", "name": "signup", "projectId": 1617632140,
@@ -52,23 +52,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(180))
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def until(found: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """Return the first true value of `found`; fail when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := found():
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s: {found}")
 
 
 @pytest.fixture(scope="session")
@@ -197,6 +180,37 @@ def chromium() -> Iterator[Browser]:
     """One browser for all tests."""
     with launched() as browser:
         yield browser
+
+
+@pytest.fixture
+def sites() -> Iterator[Sites]:
+    """A web server."""
+    found = Sites()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def platform(redis_port: int, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Platform]:
+    """The services; `@pytest.mark.parametrize("platform", [{…env of front…}], indirect=True)` gives front settings."""
+    redis.Redis(port=redis_port).flushall()
+    found = Platform(tmp_path, redis_port, **getattr(request, "param", {}))
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def browser_of(chromium: Browser) -> Iterator[Callable[[], BrowserContext]]:
+    """Makes visitors: browsers that have been nowhere yet."""
+    made: list[BrowserContext] = []
+
+    def make() -> BrowserContext:
+        made.append(chromium.new_context())
+        return made[-1]
+
+    yield make
+    for context in made:
+        context.close()
 
 
 class Visit:

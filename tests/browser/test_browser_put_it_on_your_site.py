@@ -118,11 +118,10 @@ def test_the_policy_of_the_page_is_enough(site: Site, visitor: Page) -> None:
     visitor.goto(site.url)
     assert site.has(PAGE_VIEW)
     assert [text for text in complaints if "data:," not in text] == []
-    seen = site.redis.xlen("events")
     site.headers = {name: policy.replace(" https://t.example.com", "")}
     visitor.goto(site.url)
     visitor.wait_for_timeout(500)
-    assert site.redis.xlen("events") == seen
+    assert str(site.redis.xrange("events")).count(f'"{PAGE_VIEW}"') == 1
     assert "Content Security Policy" in str(complaints)
 
 

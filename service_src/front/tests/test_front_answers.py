@@ -1,12 +1,11 @@
 """Answers: the table of the wire protocol's section 5, native and WebSocket forms, redirects, headers."""
 
-import json
 from typing import Any
 
 import pytest
 
 from front.http1.response_head import allowed_origin, head
-from front.intake.pages import server_url, tracker
+from front.intake.pages import server_url
 from front.pipeline import replies
 from front.pipeline.builtin_handlers import BuiltInHandlers, default_answer
 from front.pipeline.redirects import Redirects
@@ -244,11 +243,3 @@ def test_a_head_has_every_header_once() -> None:
 def test_a_server_is_called_as_its_reader_calls_it(host: str, scheme: str | None, url: str) -> None:
     """https for a public name, http for a port, an address or a local name, unless a proxy knows better."""
     assert server_url(host, scheme) == url
-
-
-def test_the_script_begins_with_its_configuration() -> None:
-    """The captured first line, then the tracker; a hostile uid cannot leave its text."""
-    first = b';window["rstat4"]&&window["rstat4"](\'configure\',{"initialUid":"42","urlMark":"band"});\n'
-    assert tracker("42", consent_required=False).body.startswith(first)
-    hostile = tracker('4"2', consent_required=True).body.decode().split("configure',")[1].split(");\n")[0]
-    assert json.loads(hostile) == {"initialUid": '4"2', "urlMark": "band", "consentRequired": True}

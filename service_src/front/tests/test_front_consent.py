@@ -1,4 +1,4 @@
-"""Consent at the door: who gets a cookie, who is known again, and what `/lib.js` tells a page of another site."""
+"""Consent at the door: who gets a cookie, who is known again, and what `/lib.js` tells."""
 
 from __future__ import annotations
 
@@ -21,9 +21,16 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-def initial_uid(script: str) -> Any:
-    """The uid that the script's first line configures."""
-    return json.loads(script.split("configure',", 1)[1].split(");\n", 1)[0])["initialUid"]
+VISITOR = "/lib.js?part=uid"
+"""Answers who the visitor is, to pages that may know it."""
+
+
+async def visitor(http: aiohttp.ClientSession, front: Any, **headers: str) -> Any:
+    """The uid that the answer names, and the header that sets a cookie."""
+    async with http.get(front.url + VISITOR, headers=headers) as answer:
+        assert (answer.status, answer.content_type) == (200, "application/json")
+        assert "no-store" in answer.headers["Cache-Control"]
+        return (await answer.json())["uid"], answer.headers.get("Set-Cookie", "")
 
 
 @pytest.mark.parametrize(
@@ -46,10 +53,12 @@ async def test_who_refuses_gets_no_cookie_and_is_not_known_again(
 
 
 async def test_the_script_asked_for_with_a_refusal_ends_the_cookie(http: aiohttp.ClientSession, front: Any) -> None:
-    """The tracker asks so at an opt-out: no event, and no script could end an HttpOnly cookie."""
-    async with http.get(f"{front.url}/lib.js?consent=no", headers={**COOKIE, **SAME_SITE}) as answer:
-        assert answer.headers["Set-Cookie"].startswith("uid=; Max-Age=0; ")
-        assert initial_uid(await answer.text()) != UID
+    """The SDK asks so at an opt-out: no event, and no script could end an HttpOnly cookie."""
+    for path in (f"{VISITOR}&consent=no", "/lib.js?consent=no"):
+        async with http.get(front.url + path, headers={**COOKIE, **SAME_SITE}) as answer:
+            assert answer.headers["Set-Cookie"].startswith("uid=; Max-Age=0; ")
+            assert "no-store" in answer.headers["Cache-Control"]
+            assert UID not in await answer.text()
 
 
 @pytest.mark.parametrize(
@@ -110,7 +119,16 @@ async def test_where_consent_is_required_nothing_is_kept_before_it_is_given(
 ) -> None:
     """No answer sets a cookie, no event is a known visitor's, until an event says that consent was given."""
     peers = speak(front_redis.dsn)
-    paths = ("/lib.js", "/", "/favicon.ico", "/track", "/track/page", "/track/page.gif?consent=perhaps", "/redir/x")
+    paths = (
+        "/lib.js",
+        VISITOR,
+        "/",
+        "/favicon.ico",
+        "/track",
+        "/track/page",
+        "/track/page.gif?consent=perhaps",
+        "/redir/x",
+    )
     for path in paths:
         async with http.get(strict.url + path, headers=SAME_SITE) as answer:
             assert "Set-Cookie" not in answer.headers, path
@@ -132,38 +150,66 @@ async def test_where_consent_is_required_nothing_is_kept_before_it_is_given(
 
 
 async def test_a_page_of_another_site_cannot_read_the_uid(http: aiohttp.ClientSession, front: Any) -> None:
-    """Not as a script, not with CORS; where the browser does not say whose page it is, neither."""
+    """Not with CORS; where the browser does not say whose page it is, neither."""
     for headers in (CROSS_SITE, {}):
-        async with http.get(f"{front.url}/lib.js", headers={**COOKIE, **headers}) as answer:
-            assert UID not in await answer.text()
-            assert answer.headers["Set-Cookie"].startswith(f"uid={UID}; ")
+        uid, cookie = await visitor(http, front, **COOKIE, **headers)
+        assert uid == ""
+        assert cookie.startswith(f"uid={UID}; ")
 
 
 async def test_a_page_of_another_site_cannot_know_the_uid_that_a_visitor_will_get(
     http: aiohttp.ClientSession, front: Any
 ) -> None:
-    """Who has no cookie yet gets none with the script: the uid in it becomes his only by an event that brings it."""
-    async with http.get(f"{front.url}/lib.js", headers=CROSS_SITE) as answer:
-        assert "Set-Cookie" not in answer.headers
-        fresh = initial_uid(await answer.text())
+    """Who has no cookie yet gets none with the answer: its uid becomes his only by an event that brings it."""
+    fresh, cookie = await visitor(http, front, **CROSS_SITE)
+    assert cookie == ""
     async with http.post(f"{front.url}/track/page", data={"uid": fresh}) as answer:
         assert answer.headers["Set-Cookie"].startswith(f"uid={fresh}; ")
 
 
 async def test_pages_of_the_own_site_know_their_visitor(http: aiohttp.ClientSession, front: Any) -> None:
-    """The script's uid is the cookie's, as the original's."""
-    async with http.get(f"{front.url}/lib.js", headers={**COOKIE, **SAME_SITE}) as answer:
-        assert (answer.status, answer.content_type) == (200, "application/javascript")
-        assert (answer.headers["Access-Control-Allow-Origin"], answer.headers["X-Frame-Options"]) == ("*", "SAMEORIGIN")
-        assert initial_uid(await answer.text()) == UID
-    async with http.get(f"{front.url}/lib.js", headers=SAME_SITE) as answer:
-        assert answer.headers["Set-Cookie"].startswith(f"uid={initial_uid(await answer.text())}; ")
+    """The answer's uid is the cookie's, or a new one that becomes the cookie."""
+    assert (await visitor(http, front, **COOKIE, **SAME_SITE))[0] == UID
+    fresh, cookie = await visitor(http, front, **SAME_SITE)
+    assert cookie.startswith(f"uid={fresh}; ")
 
 
-async def test_the_index_names_the_host_that_it_was_asked_by(http: aiohttp.ClientSession, front: Any) -> None:
-    """Its own port, or the public name that a proxy passes on."""
-    async with http.get(f"{front.url}/") as answer:
-        assert f'"rstat4", "{front.url}");' in await answer.text()
-    proxied = {"Host": "t.example.com", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "t.example.com:8443"}
-    async with http.get(f"{front.url}/", headers=proxied) as answer:
-        assert '"rstat4", "https://t.example.com:8443");' in await answer.text()
+async def test_the_sdk_is_the_same_file_for_everybody(http: aiohttp.ClientSession, front: Any) -> None:
+    """Whoever asks: the same bytes, no cookie, no credentials; it may be kept, and is not sent again to who has it."""
+    plain = {"Accept-Encoding": "identity"}
+    seen: list[tuple[bytes, str]] = []
+    for headers in (plain, {**plain, **COOKIE, **SAME_SITE}, {**plain, **CROSS_SITE}):
+        async with http.get(f"{front.url}/lib.js", headers=headers) as answer:
+            assert (answer.status, answer.content_type) == (200, "application/javascript")
+            assert answer.headers["Cache-Control"] == "public, max-age=3600"
+            assert answer.headers["Access-Control-Allow-Origin"] == "*"
+            assert not {"Set-Cookie", "Pragma", "Expires", "Last-Modified", "Access-Control-Allow-Credentials"} & {
+                *answer.headers
+            }
+            seen.append((await answer.read(), answer.headers["ETag"]))
+    assert len(set(seen)) == 1
+    body, tag = seen[0]
+    async with http.get(f"{front.url}/lib.js", headers={**plain, "If-None-Match": tag}) as answer:
+        assert (answer.status, answer.headers["ETag"], await answer.read()) == (304, tag, b"")
+    async with http.get(f"{front.url}/lib.js", headers={"Accept-Encoding": "gzip"}) as answer:
+        assert (answer.headers["Content-Encoding"], answer.headers["Vary"]) == ("gzip", "Accept-Encoding")
+        assert answer.headers["ETag"] != tag
+        assert await answer.read() == body
+    async with http.get(f"{front.url}/lib.js?part=more", headers=plain) as answer:
+        assert b"web-vitals" in await answer.read()
+
+
+async def test_other_paths_of_the_name_are_events_as_ever(http: aiohttp.ClientSession, front: Any, peers: Any) -> None:
+    """Only `/lib.js` itself is the SDK."""
+    async with http.get(f"{front.url}/lib/more.js", headers=COOKIE) as answer:
+        assert answer.status == 200
+    assert (await peers.newest())["key"] == "in.gen.lib.more"
+
+
+async def test_where_consent_is_required_the_sdk_learns_it(
+    http: aiohttp.ClientSession, front: Any, strict: Any
+) -> None:
+    """The answer about the visitor says so; the page need not."""
+    for host, mode in ((front, "off"), (strict, "opt-in")):
+        async with http.get(host.url + VISITOR) as answer:
+            assert (await answer.json())["consent"] == mode

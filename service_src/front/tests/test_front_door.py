@@ -188,6 +188,26 @@ async def test_a_preflight_is_answered_for_the_project_of_its_key(door: Door) ->
     assert (await ask("/track/a"))[0] == 200
 
 
+@pytest.mark.parametrize("mode", ["off", "opt-out", "opt-in", "cookieless"])
+async def test_the_browser_sdk_learns_its_visitor_and_the_consent_mode_on_listed_pages(door: Door, mode: str) -> None:
+    """By key or `projectId`. The cookie's uid is told to pages that the project lists; none is set before a consent."""
+    uid = "6410748586712844288"
+    await door.write(shop={**SHOP, "consent": mode})
+    cross = {"Cookie": f"uid={uid}", "Sec-Fetch-Site": "cross-site"}
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+        for query in ("writeKey=pk_shop", "projectId=7"):
+            url = f"{door.front.url}/lib.js?part=uid&{query}"
+            async with http.get(url, headers={**cross, **ORIGIN}) as answer:
+                assert (answer.status, await answer.json()) == (200, {"uid": uid, "consent": mode})
+                assert ("Set-Cookie" in answer.headers) is (mode in ("off", "opt-out"))
+            async with http.get(url, headers={**cross, **EVIL}) as answer:
+                assert answer.status == 403
+                assert uid not in await answer.text()
+                assert not {"Set-Cookie", "Access-Control-Allow-Origin"} & {*answer.headers}
+        async with http.get(f"{door.front.url}/lib.js?part=uid", headers={**cross, **ORIGIN}) as answer:
+            assert await answer.json() == {"uid": "", "consent": "off"}
+
+
 async def test_a_secret_key_in_a_browser_is_refused(door: Door) -> None:
     for headers in (ORIGIN, {"Sec-Fetch-Site": "same-origin"}):
         status, body = await door.post("/track/a", {}, Authorization=f"Bearer {SECRET}", **headers)

@@ -1,6 +1,9 @@
 /** The types of the new API. They name no type of another package, so that a service compiles against them through a link. */
 
 import type { RpcRemoteError } from "./errors";
+import type { WebEvent } from "./web_event";
+
+export type { SourceType, WebEvent, WebLibrary, WebPage, WebScroll, WebSession, WebUser } from "./web_event";
 
 export type Params = Record<string, any>;
 type MaybePromise<T> = T | Promise<T>;
@@ -27,9 +30,8 @@ export interface SchemaIssue {
 /** The output type of a schema. */
 export type OutputOf<S extends StandardSchema> = NonNullable<S["~standard"]["types"]>["output"];
 
-/** What the client sent, and what each enricher added under its own name. */
-export interface EventData {
-  page?: { url?: string; ref?: string; title?: string; [field: string]: any };
+/** What the client sent (the browser SDK: a WebEvent), and what each enricher added under its own name. */
+export interface EventData extends Omit<WebEvent, "data"> {
   [field: string]: any;
 }
 

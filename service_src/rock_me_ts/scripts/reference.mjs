@@ -14,7 +14,7 @@ const program = ts.createProgram(
 const checker = program.getTypeChecker();
 const CHAPTERS = [
   ["Functions", "index", (file, name) => ["face", "jobs"].includes(file) || name === "response"],
-  ["Types", "index", (file, _name, path) => file === "types" && !path.includes("/compat/")],
+  ["Types", "index", (file, _name, path) => ["types", "web_event"].includes(file) && !path.includes("/compat/")],
   ["Errors", "index", (file) => file === "errors"],
   ["Tests", "testing", () => true],
 ];

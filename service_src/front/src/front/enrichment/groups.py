@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Final
 
 SENT_BY_CLIENTS: Final = frozenset({
-    "browser", "char", "consent", "data", "fpid", "id__", "lib", "name", "page", "perf", "privacy", "projectId",
-    "screen", "service", "sess", "sig", "stored", "to", "ttl", "uid", "user",
+    "browser", "char", "consent", "cookieless", "data", "dedup", "fpid", "gpc", "id__", "lib", "name", "page", "perf",
+    "privacy", "projectId", "screen", "scroll", "service", "sess", "sig", "stored", "to", "ts", "ttl", "uid", "user",
 })  # fmt: skip
 """Fields of `data` that trackers send or front itself writes: no group is called so."""
 _SEPARATORS: Final = "_-.0123456789"

@@ -27,7 +27,7 @@ from front.intake.families.family import Family, Post
 from front.intake.families.table import FIRST_SEGMENTS, UNNAMED_PATHS, family_of, unnamed_family_of
 from front.intake.families.webhooks import WEBHOOKS
 from front.intake.keys import QUERY_NAME, key_in_head
-from front.intake.pages import PAGES, TRACKER, Pages, tracker
+from front.intake.pages import PAGES, SDK, VISITOR, Pages, sdk_file, visitor
 from front.intake.qs import parse_query
 from front.intake.visit import Visit
 from front.pipeline import replies
@@ -246,7 +246,7 @@ class HttpHandler:
         query = state.query = parse_query(query_text)
         td = td_of(request, self._intake.addresses)
         visit: Visit | None = None
-        if self._intake.door.guarded and path != TRACKER and path not in PAGES:
+        if self._intake.door.guarded and path != SDK and path not in PAGES:
             visit = self._visit(request, td, len(raw or b""))
             if key := key_in_head(request.headers, query):
                 query.pop(QUERY_NAME, None)
@@ -263,8 +263,8 @@ class HttpHandler:
                 raise self._too_large(limit)
             body = parsed
         self._identify(state, body, consent_of(query, body))
-        if path == TRACKER:
-            return self._tracker(state)
+        if path == SDK:
+            return self._visitor(state) if query.get("part") == VISITOR else self._sdk(state)
         if path in PAGES and (special := self._pages.page(path, request)) is not None:
             return special
         service, name = message.service_and_name(place, query, body)
@@ -282,19 +282,33 @@ class HttpHandler:
         answer = await self._intake.pipeline.run(event, own_hosts, state, into=into)
         return replies.render(answer, native=place.native)
 
-    def _tracker(self, state: RequestState) -> HttpReply:
-        """Respond with the tracker; a page of another site does not learn the visitor's uid.
+    def _sdk(self, state: RequestState) -> HttpReply:
+        """Respond with a file of the browser SDK; asked for with a refusal, the response also ends the cookie."""
+        shared = "consent" not in state.query
+        if shared:
+            state.sets_cookie, state.origin = False, "*"
+        return sdk_file(state.query.get("part", ""), state.request, shared=shared)
+
+    def _visitor(self, state: RequestState) -> HttpReply:
+        """Respond with the visitor's uid; a page of another site that no project lists does not learn the cookie's.
 
         A visitor with a cookie is identified by it when events arrive. One without gets a new uid, which becomes the
         cookie with the first event.
         """
-        shown = state.uid
-        if state.request.headers.get(b"sec-fetch-site") not in _SAME_SITE:
+        intake, request, shown = self._intake, state.request, str(state.uid)
+        project = OPEN.project
+        if intake.door.guarded:
+            key = key_in_head(request.headers, state.query)
+            project = intake.door.enter(request.headers, key, str(state.query.get("projectId", ""))).project
+        mode = "opt-in" if intake.require_consent else project.consent
+        state.sets_cookie = mode in ("off", "opt-out")
+        listed = project.origins is not None and b"origin" in request.headers
+        if not listed and request.headers.get(b"sec-fetch-site") not in _SAME_SITE:
             if shown == state.cookie_uid:
                 shown = ""
             else:
                 state.sets_cookie = False
-        return tracker(str(shown), consent_required=self._intake.require_consent)
+        return visitor(shown, consent=mode)
 
     def _identify(self, state: RequestState, body: message.Message, *said: bool | None) -> None:
         """Record the sender and the consent: a sender who objects is not identified."""

@@ -1,18 +1,19 @@
-"""The pages of front itself: the index page, the icon, the demo, the tracker script, the teapot."""
+"""The pages of front itself: the index page, the icon, the demo, the teapot, the browser SDK."""
 
 from __future__ import annotations
 
-import json
+import gzip
 import re
 from functools import cache
+from hashlib import sha256
 from html import escape
 from importlib import resources
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from band.platform import encode
 from front.event.client_address import ClientAddresses
 from front.event.hostnames import host_of
-from front.event.url_path import URL_MARK
 from front.http1.request import Request
 from front.intake.admin_pages import AdminPages
 from front.pipeline.replies import JSON, HttpReply
@@ -20,13 +21,16 @@ from front.pipeline.replies import JSON, HttpReply
 _PLACEHOLDER: Final = "https://THIS-HOST"
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
-TRACKER: Final = "/lib.js"
 PAGES: Final = frozenset({"/", "/favicon.ico", "/coffee"})
 DEMO: Final = "/demo"
 """It names no event, so it is none's path; `/demo/<name>` is."""
 HTML: Final = "text/html; charset=utf-8"
-TRACKER_GLOBAL: Final = "rstat4"
-"""The name of the tracker's function in the window of a page."""
+SDK: Final = "/lib.js"
+VISITOR: Final = "uid"
+"""The `part` that is no file: who the visitor is."""
+_SDK_FILES: Final = {"": "lib.js", "more": "lib-more.js"}
+_SDK_MAX_AGE: Final = 3600
+"""Seconds for which browsers and proxies may keep a file of the SDK without asking."""
 
 
 class Pages:
@@ -93,16 +97,6 @@ def _snippet(server: str) -> str:
     return _file("snippet.html").decode().replace(_PLACEHOLDER, server or _PLACEHOLDER)
 
 
-def tracker(uid: str, *, consent_required: bool) -> HttpReply:
-    """Return the tracker, configured for one visitor; without one if `uid` is empty."""
-    config: dict[str, Any] = {"initialUid": uid, "urlMark": URL_MARK}
-    if consent_required:
-        config["consentRequired"] = True
-    text = json.dumps(config, separators=(",", ":"))
-    script = f';window["{TRACKER_GLOBAL}"]&&window["{TRACKER_GLOBAL}"](\'configure\',{text});\n'
-    return HttpReply(200, script.encode() + _file("tracker.js"), "application/javascript; charset=utf-8")
-
-
 @cache
 def _file(name: str) -> bytes:
     return (resources.files("front") / "static" / name).read_bytes()
@@ -126,3 +120,31 @@ def server_url(host: str, scheme: str | None) -> str:
     if scheme not in ("http", "https"):
         scheme = "https" if host_of(host) == host.lower() else "http"
     return f"{scheme}://{host}"
+
+
+def sdk_file(part: Any, request: Request, *, shared: bool) -> HttpReply:
+    """Return a file of the SDK, or 304 to a client that has it. A part that is none is the SDK itself."""
+    name = _SDK_FILES.get(part, _SDK_FILES[""]) if isinstance(part, str) else _SDK_FILES[""]
+    packed = "gzip" in (request.header(b"accept-encoding") or "")
+    body, tag = _sdk(name, packed=packed)
+    headers = [("Vary", "Accept-Encoding"), ("X-Content-Type-Options", "nosniff")]
+    if shared:
+        headers += [("Cache-Control", f"public, max-age={_SDK_MAX_AGE}"), ("ETag", tag)]
+        headers.append(("Cross-Origin-Resource-Policy", "cross-origin"))
+        if tag in (request.header(b"if-none-match") or ""):
+            return HttpReply(304, b"", None, headers, shared)
+    if packed:
+        headers.append(("Content-Encoding", "gzip"))
+    return HttpReply(200, body, "application/javascript; charset=utf-8", headers, shared)
+
+
+@cache
+def _sdk(name: str, *, packed: bool) -> tuple[bytes, str]:
+    body = _file(name)
+    tag = sha256(body).hexdigest()[:16]
+    return (gzip.compress(body, 9, mtime=0), f'"{tag}-gz"') if packed else (body, f'"{tag}"')
+
+
+def visitor(uid: str, *, consent: str) -> HttpReply:
+    """Return who the visitor is (empty: the page may not know), and the consent mode of the project."""
+    return HttpReply(200, encode({"uid": uid, "consent": consent}), JSON)

@@ -19,6 +19,7 @@ _MAX_ITEMS: Final = 1000
 Count = Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000)]
 Items = Annotated[tuple[str, ...], msgspec.Meta(max_length=_MAX_ITEMS)]
 Bots = Literal["mark", "aside", "drop"]
+Consent = Literal["off", "opt-out", "opt-in", "cookieless"]
 
 
 class _Document(msgspec.Struct, frozen=True):
@@ -35,6 +36,7 @@ class _Document(msgspec.Struct, frozen=True):
     bots: Bots = "mark"
     project_ids: Items = ()
     ignored_addresses: Items = ()
+    consent: Consent = "off"
 
 
 _decode = msgspec.json.Decoder(_Document).decode
@@ -90,6 +92,8 @@ class Project(NamedTuple):
     """Bytes of a request; 0: front's own limits."""
     bots: Bots = "mark"
     ignored: tuple[Network, ...] = ()
+    consent: Consent = "off"
+    """What the browser SDK does unless its page says otherwise."""
 
     def ignores(self, address: str) -> bool:
         """Return whether events of an address are answered and not stored."""
@@ -125,5 +129,6 @@ def read_project(name: str, raw: bytes) -> Stored:
         document.body_limit,
         document.bots,
         tuple([ipaddress.ip_network(address.strip(), strict=False) for address in document.ignored_addresses]),
+        document.consent,
     )
     return Stored(project, document.public_keys, hashes, document.project_ids)

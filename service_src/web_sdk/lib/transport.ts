@@ -1,0 +1,136 @@
+/** Sends events, and keeps those that could not be sent. */
+
+import type { WebEvent } from "@rockstat/rock-me-ts";
+import type { Mode } from "./options";
+import * as storage from "./storage";
+
+const QUEUE = "queue";
+const MAX_EVENTS = 100;
+const MAX_CHARS = 200_000;
+const MAX_AGE_MS = 24 * 3600 * 1000;
+/** A browser refuses larger requests that may outlive their page. */
+const MAX_KEEPALIVE = 60_000;
+const ASK_MS = 3_000;
+const FIRST_PAUSE_MS = 2_000;
+const MAX_PAUSE_MS = 300_000;
+
+export const wire = {
+  base: "",
+  mark: "band",
+  key: "",
+  projectId: "" as number | string,
+  beacon: true,
+  xhr: true,
+  credentials: "include" as RequestCredentials,
+};
+
+let pause = FIRST_PAUSE_MS;
+let timer: ReturnType<typeof setTimeout> | undefined;
+let flushing = false;
+let outbox: WebEvent[] = [];
+let busy = false;
+
+const keyed = (url: string): string => (wire.key ? `${url}${/\?$/.test(url) ? "" : "&"}writeKey=${encodeURIComponent(wire.key)}` : url);
+
+const endpoint = (service: string): string => keyed(`${wire.base}/${wire.mark}/${service === "track" ? "t4k" : service}.json?`);
+
+// A body of type text/plain needs no preflight.
+const post = (url: string, text: string): Promise<Response> =>
+  fetch(url, { method: "POST", body: text, credentials: wire.credentials, keepalive: text.length < MAX_KEEPALIVE });
+
+const textOf = (events: WebEvent[]): string => JSON.stringify(events.length === 1 ? events[0] : events);
+
+/** Posts events in one request; false if they are to be sent again. */
+async function posted(events: WebEvent[]): Promise<boolean> {
+  try {
+    const { status } = await post(endpoint("track"), textOf(events));
+    return status < 500 && status !== 429;
+  } catch {
+    return false;
+  }
+}
+
+const waiting = (): WebEvent[] => (storage.get<WebEvent[]>(QUEUE) ?? []).filter((event) => Date.now() - (event.ts ?? 0) < MAX_AGE_MS);
+
+function enqueue(events: WebEvent[]): void {
+  for (const event of events) event.ts ??= event.user?.ts ?? Date.now();
+  const all = [...waiting(), ...events];
+  while (all.length > MAX_EVENTS || JSON.stringify(all).length > MAX_CHARS) all.shift();
+  storage.set(QUEUE, all);
+  retryLater();
+}
+
+function retryLater(): void {
+  timer ??= setTimeout(flush, pause);
+  pause = Math.min(pause * 2, MAX_PAUSE_MS);
+}
+
+/** Sends what waits, in one request. */
+export async function flush(): Promise<void> {
+  clearTimeout(timer);
+  timer = undefined;
+  const events = waiting();
+  if (!events.length || flushing) return;
+  flushing = true;
+  const done = navigator.onLine && (await posted(events));
+  flushing = false;
+  if (!done) {
+    retryLater();
+    return;
+  }
+  pause = FIRST_PAUSE_MS;
+  const ids = events.map((event) => event.dedup);
+  const left = waiting().filter((event) => !ids.includes(event.dedup));
+  if (left.length) storage.set(QUEUE, left);
+  else storage.remove(QUEUE);
+}
+
+/** Sends an event, after those before it and together with those that are made meanwhile; `leaving` if its page is about to go. */
+export function send(event: WebEvent, leaving: boolean): void {
+  outbox.push(event);
+  if (leaving) pump(true);
+  else Promise.resolve().then(() => pump(false));
+}
+
+function pump(leaving: boolean): void {
+  if (!outbox.length || (busy && !leaving)) return;
+  const events = outbox;
+  outbox = [];
+  if (!navigator.onLine) {
+    enqueue(events);
+    return;
+  }
+  const beacon = wire.beacon && wire.credentials === "include" && "sendBeacon" in navigator;
+  if (beacon && (leaving || !wire.xhr) && navigator.sendBeacon(endpoint("track"), textOf(events))) return;
+  busy = true;
+  posted(events).then((done) => {
+    busy = false;
+    if (!done) enqueue(events);
+    pump(false);
+  });
+}
+
+/** Calls a handler; resolves with its result. */
+export async function call(event: WebEvent): Promise<unknown> {
+  const response = await post(endpoint(event.service ?? ""), JSON.stringify(event));
+  const found = await response.json();
+  if (!response.ok || found.type__ === "error") {
+    const error = new Error(found.errorMessage ?? found.message ?? `status ${response.status}`);
+    throw Object.assign(error, { statusCode: response.status, data: found.data });
+  }
+  return found.type__ === "data" ? found.data : found;
+}
+
+/** Asks the server for the visitor's uid and the project's consent mode; with `refuse`, to end its cookie. */
+export async function ask(refuse?: boolean): Promise<{ uid?: string; consent?: Mode }> {
+  const abort = new AbortController();
+  const limit = setTimeout(() => abort.abort(), ASK_MS);
+  try {
+    const url = keyed(`${wire.base}/lib.js?part=uid&projectId=${encodeURIComponent(wire.projectId)}${refuse ? "&consent=no" : ""}`);
+    const response = await fetch(url, { credentials: "include", signal: abort.signal, keepalive: !!refuse });
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    return await response.json();
+  } finally {
+    clearTimeout(limit);
+  }
+}
