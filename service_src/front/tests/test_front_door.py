@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 
 from band.platform import PROJECTS_KEY
+from front.projects.saved import SavedProjects
 
 SECRET = "sk_0123456789"
 SHOP = {
@@ -436,3 +437,35 @@ async def test_two_workers_hold_one_limit(own_redis: Any, start_front: Any, spea
     assert statuses[429] > 100
     assert statuses[200] == pytest.approx(50 + 100 * elapsed, rel=0.1)
     assert await client.peers.redis.xlen("events") == statuses[200]
+
+
+async def test_front_knows_its_projects_without_redis(
+    own_redis: Any, start_front: Any, speak: Any, client_of: Any, tmp_path: Any
+) -> None:
+    """After a restart too: an event of a key goes to the journal with its project, an unknown key is refused."""
+    front = start_front(own_redis.dsn, JOURNAL_DIR=str(tmp_path / "journal"))
+    client = client_of(front, speak(own_redis.dsn))
+    await Door(client, front).write(shop=SHOP)
+    front.stop()
+    own_redis.stop()
+    front._answers = lambda: front.process.poll() is None and "front_open" in front.log.read_text()
+    front.start()
+    assert [(await client.post(f"/track/a?writeKey={key}", {}))[0] for key in ("pk_shop", "no")] == [200, 403]
+    own_redis.start()
+    redis = speak(own_redis.dsn).redis
+    for _ in range(100):
+        await asyncio.sleep(0.1)
+        if found := await redis.xrange("events"):
+            break
+    assert json.loads(found[0][1][b"event"])["project"] == "shop"
+
+
+def test_a_damaged_copy_of_the_projects_is_ignored(tmp_path: Any) -> None:
+    saved = SavedProjects(tmp_path / "deep" / "projects-0")
+    assert saved.read() is None
+    saved.write({"shop": b'{"public_keys": ["pk"]}', "bad": b"\xff"})
+    assert saved.read() == {"shop": b'{"public_keys": ["pk"]}', "bad": "\ufffd".encode()}
+    (tmp_path / "deep" / "projects-0").write_bytes(b'{"shop": ')
+    assert saved.read() is None
+    SavedProjects(tmp_path / "deep" / "projects-0" / "no" / "folder").write({})
+    SavedProjects(None).write({})

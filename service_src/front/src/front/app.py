@@ -33,6 +33,7 @@ from front.pipeline.userdata import UserData
 from front.process import WorkerProcess
 from front.projects.current import CurrentProjects
 from front.projects.limits import TELL_EVERY_SECONDS, UNLIMITED_LOOK_EVERY_SECONDS, RateLimits
+from front.projects.saved import SavedProjects
 from front.projects.table import ProjectTable
 from front.routing.current import CurrentRegistrations
 from front.routing.registrations import Table
@@ -62,7 +63,9 @@ class Front:
             process, lambda: read_health(service.registry, link), service.metrics.render, self.registrations.hear,
             self.limits.hear,
         )  # fmt: skip
-        self.projects = CurrentProjects(link, self._on_projects)
+        folder, number = Path(settings.journal_dir), settings.worker_id + process.number
+        saved = SavedProjects(folder / f"projects-{number}" if settings.journal_dir else None)
+        self.projects = CurrentProjects(link, saved, self._on_projects)
         counters = Counters(service.metrics)
         addresses = ClientAddresses(settings.trusted_proxies)
         self.door = Door(addresses, counters, self.limits, require_key=settings.require_key)
@@ -76,13 +79,12 @@ class Front:
         stream = StreamAcceptor(link, self.redis_persistence, settings.accept_timeout_ms / 1000, unwritten)
         self.journal: JournalAcceptor | None = None
         if unwritten is not None:
-            journal = Journal(Path(settings.journal_dir), settings.journal_max_mb << 20)
+            journal = Journal(folder, settings.journal_max_mb << 20)
             self.journal = JournalAcceptor(stream, journal, link, self.redis_persistence, unwritten)
             self.redis_persistence.tell(self.journal)
         acceptor: Acceptor = self.journal or stream
-        number = settings.worker_id + process.number
         flakes = Snowflakes(number)
-        self.id_mark = IdMark(Path(settings.journal_dir), number, flakes) if settings.journal_dir else None
+        self.id_mark = IdMark(folder, number, flakes) if settings.journal_dir else None
 
         self.circuit_breaker = CircuitBreaker()
         self.enricher = Enricher(

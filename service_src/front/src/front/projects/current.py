@@ -8,6 +8,7 @@ from typing import Final
 
 from band import RedisError, logger
 from band.platform import PROJECTS_KEY, RedisLink, run_forever, wait_until_set
+from front.projects.saved import SavedProjects
 from front.projects.table import NO_PROJECTS, ProjectTable
 
 READ_WITHIN_SECONDS: Final = 2.0
@@ -20,8 +21,9 @@ UNTOLD_LOOK_EVERY_SECONDS: Final = 1.0
 class CurrentProjects:
     """Replaces the compiled table as a whole whenever the projects change."""
 
-    def __init__(self, link: RedisLink, on_change: Callable[[ProjectTable], None]) -> None:
+    def __init__(self, link: RedisLink, saved: SavedProjects, on_change: Callable[[ProjectTable], None]) -> None:
         """`on_change` gets each new table."""
+        self._saved = saved
         self.table = NO_PROJECTS
         self._link = link
         self._on_change = on_change
@@ -33,12 +35,15 @@ class CurrentProjects:
         link.keys.add(PROJECTS_KEY, lambda _keys: self._changed.set())
 
     async def recall(self, within: float) -> None:
-        """Read them before the first event, if Redis responds within so many seconds. Never raises."""
+        """Read them before the first event: as last saved, if Redis does not respond within so many seconds."""
         try:
             await self._link.ready(within)
             await self._read()
         except RedisError as error:
             self._log(str(error))
+            saved = await asyncio.to_thread(self._saved.read)
+            if saved is not None and not self.reads:
+                self.take(saved)
 
     async def run(self) -> None:
         """Read them whenever they were written, or the connection is a new one."""
@@ -65,13 +70,17 @@ class CurrentProjects:
     async def _read(self) -> None:
         found: dict[bytes, bytes] = await self._link.command("HGETALL", PROJECTS_KEY, timeout=READ_WITHIN_SECONDS)
         self._reason = ""
-        self.take({name.decode("utf-8", "replace"): document for name, document in found.items()})
+        documents = {name.decode("utf-8", "replace"): document for name, document in found.items()}
         self.reads += 1
+        if self.take(documents) or self.reads == 1:
+            await asyncio.to_thread(self._saved.write, documents)
 
-    def take(self, documents: Mapping[str, bytes]) -> None:
-        """Compile projects, unless they are the same."""
-        if documents != self._documents:
-            self._documents = documents
-            table = self.table = ProjectTable(documents)
-            logger.info("projects_changed", projects=len(table.projects), keyed=table.keyed)
-            self._on_change(table)
+    def take(self, documents: Mapping[str, bytes]) -> bool:
+        """Compile projects, unless they are the same; returns whether they have changed."""
+        if documents == self._documents:
+            return False
+        self._documents = documents
+        table = self.table = ProjectTable(documents)
+        logger.info("projects_changed", projects=len(table.projects), keyed=table.keyed)
+        self._on_change(table)
+        return True
