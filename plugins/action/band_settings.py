@@ -8,7 +8,13 @@ from typing import Any
 import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.rockstat.band.plugins.module_utils.settings import known_settings, slips, unknown, wrong_kind
+from ansible_collections.rockstat.band.plugins.module_utils.settings import (
+    known_settings,
+    slips,
+    unknown,
+    wrong_entries,
+    wrong_kind,
+)
 
 ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))), "roles")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -33,16 +39,16 @@ class ActionModule(ActionBase):
         problems += slips(given, known)
         refused = self._task.args.get("refused_secrets") or []
         for name in sorted(set(given) & set(known)):
-            if problem := self._wrong(name, given[name], known[name], refused):
-                problems.append(problem)
+            problems += self._wrong(name, given[name], known[name], refused)
         result.update(changed=False, known=len(known))
         if problems:
             result.update(failed=True, msg="\n".join(["These settings are not valid:", *problems]))
         return result
 
-    def _wrong(self, name: str, raw: Any, option: dict[str, Any], refused: list[str]) -> str:
+    def _wrong(self, name: str, raw: Any, option: dict[str, Any], refused: list[str]) -> list[str]:
         try:
             value = self._templar.template(raw)
         except AnsibleError as error:
-            return f"{name} cannot be evaluated: {error}"
-        return wrong_kind(name, value, option, refused)
+            return [f"{name} cannot be evaluated: {error}"]
+        problem = wrong_kind(name, value, option, refused)
+        return [problem] if problem else wrong_entries(name, value, option)

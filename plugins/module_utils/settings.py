@@ -71,11 +71,38 @@ def wrong_kind(name: str, value: Any, option: dict[str, Any], refused_secrets: l
     if choices and value not in choices:
         return f"{name} is {value!r}, and has to be one of {', '.join(map(str, choices))}."
     wanted = _wanted_number(name, value, option.get("default")) if kind == "int" else _wanted_form(name, value, option)
+    if wanted and option.get("elements") == "dict":  # it may have secrets
+        return f"{name} has to be {wanted}."
     if wanted:
         return f"{name} is {value!r}, and has to be {wanted}."
     if SECRET.search(name) and isinstance(value, str) and value.lower() in refused_secrets:
         return f"{name} has a well-known value. Set a secret one, and keep it in a vault."
     return ""
+
+
+def wrong_entries(name: str, value: Any, option: dict[str, Any]) -> list[str]:
+    """Return a sentence for each entry of a list of mappings with unknown or missing keys, or choices that are none."""
+    options = option.get("options")
+    if option.get("elements") != "dict" or not options or not isinstance(value, list):
+        return []
+    problems = []
+    for number, entry in enumerate(value):
+        if not isinstance(entry, dict):
+            problems.append(f"{name}[{number}] has to be a mapping of {', '.join(options)}.")
+            continue
+        place = f"{name}[{number}] ({entry['id']})" if "id" in entry else f"{name}[{number}]"
+        for key in sorted(set(map(str, entry)) - set(options)):
+            near = difflib.get_close_matches(key, list(options), n=1, cutoff=NEAR)
+            problems.append(f"{place} has no {key}." + (f" Did you mean {near[0]}?" if near else ""))
+        problems += [
+            f"{place} needs {key}." for key, one in options.items() if one.get("required") and key not in entry
+        ]
+        problems += [
+            f"{place}: {key} has to be one of {', '.join(options[key]['choices'])}."
+            for key, given in entry.items()
+            if given not in options.get(key, {}).get("choices", [given])
+        ]
+    return problems
 
 
 def _wanted_number(name: str, value: Any, default: Any) -> str:

@@ -11,6 +11,7 @@ description:
   - Compares the host's variables that begin with C(band_) with the options of all roles of this collection, and fails
     with all findings at once. Runs on the controller and touches no host.
   - Of other variables those are refused that are nearly called as one of ours that is not set, as C(mixpanel_tokn) is.
+  - Entries of a list may have only the keys that its role knows, as those of C(band_projects).
   - Values have to be of their kind; ports, sizes, time-outs and addresses are known by their names.
 options:
   renamed:

@@ -35,6 +35,7 @@ class FakeDirector:
         self.downloads: dict[str, str] = {}
         self.told: list[str | float] = []
         self.cut = False
+        self.projects: dict[str, Any] = {}
         self.events: list[dict[str, Any]] = []
         handler = type("Handler", (_Handler,), {"director": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -51,7 +52,7 @@ class FakeDirector:
     @property
     def changing(self) -> list[str]:
         """The requests that changed something."""
-        verbs = ("/run/", "/stop/", "/rm/", "/start/", "/rollback/", "/track/", "/prune?apply")
+        verbs = ("/run/", "/stop/", "/rm/", "/start/", "/rollback/", "/track/", "/prune?apply", "/projects")
         return [path for path in self.asked if path.startswith(verbs) and "dry_run" not in path]
 
     def answer(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
@@ -127,6 +128,22 @@ class FakeDirector:
             return 200, {"name": name, "would": "rollback", "release": IMAGE, "spec_hash": to}
         self.current[name] = to
         return 200, {"name": name, "short_id": to, "state": "running", "release": IMAGE}
+
+    def _projects(self, _name: str, _query: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
+        wanted = {entry["id"]: entry for entry in body["projects"]}
+        if "Mars" in json.dumps(wanted):
+            what = "shop: timezone: 'Mars' is not a time zone"
+            return 422, {"error": {"code": "invalid_value", "message": what, "hint": "see docs"}}
+        answer = {
+            "created": [name for name in wanted if name not in self.projects],
+            "changed": [name for name in wanted if self.projects.get(name, wanted[name]) != wanted[name]],
+            "removed": [name for name in self.projects if name not in wanted],
+        }
+        if body["dry_run"]:
+            self.asked[-1] += "?dry_run"
+        else:
+            self.projects = wanted
+        return 200, {**answer, "unchanged": [], "dry_run": body["dry_run"]}
 
     def _prune(self, _name: str, query: dict[str, str], _body: dict[str, Any]) -> tuple[int, Any]:
         images = [{"image": "rockstat/old:1", "bytes": 5}]

@@ -17,7 +17,7 @@ from ansible_modules import ROOT, laid, prepared, run, text_of
 MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("band_*.py"))
 ACTIONS = {path.stem for path in (ROOT / "plugins" / "action").glob("band_*.py")}
 SECRETS = {"mixpanel_token": "canary-token-1", "mixpanel_api_secret": "canary-secret-2"}
-DIRECTORS = {"band_services", "band_service_info", "band_event", "band_prune"}
+DIRECTORS = {"band_services", "band_service_info", "band_event", "band_projects", "band_prune"}
 OTHERS = sorted(set(MODULES) - DIRECTORS - ACTIONS)
 # These do nothing outside of the folders and the client that a test gives them.
 HARMLESS = {"band_erase", "band_exposure", "band_footprint", "band_passwords", "band_restore", "band_support"}

@@ -52,6 +52,7 @@ WRONG = {
     "band_services": ("front", "is 'front', and has to be a list"),
     "band_director_env": ("A=1", "is 'A=1', and has to be a mapping"),
     "band_redis_appendfsync": ("no", "is 'no', and has to be one of always, everysec"),
+    "band_projects": ([{"id": "shop", "origin": []}], "(shop) has no origin. Did you mean origins?"),
     "mixpanel_tokn": ("x", "is not a variable of this collection. Did you mean mixpanel_token?"),
     "telegram_token": ("x", "is not a variable of this collection. Did you mean telegram_bot_token?"),
 }
@@ -63,9 +64,11 @@ def test_every_wrong_setting_is_told_once_under_the_name_that_was_set() -> None:
     done = ansible("ansible-playbook", "playbooks/validate.yml", "-e", json.dumps(given))
     assert done.returncode != 0
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip().startswith((*WRONG, "band_"))]
-    assert sorted(line.split()[0] for line in set(lines)) == sorted(WRONG)
-    for line in lines:
-        assert WRONG[line.split()[0]][1] in line
+    names = [line.split()[0].partition("[")[0] for line in lines]
+    assert sorted({*names}) == sorted(WRONG)
+    assert len(set(lines)) == len(WRONG)
+    for name, line in zip(names, lines, strict=True):
+        assert WRONG[name][1] in line
     assert "filter" not in done.stdout
 
 
