@@ -3,8 +3,9 @@
 Each system has one server process, one client process and its broker; the same payload (an enrich call), the same event
 loop (uvloop). `ours_batch` is ours with 100 calls a message. `node` and `node_batch` are the same with both ends on the
 TypeScript framework. `enricher` and `node_enricher` are one enricher in Python and in TypeScript, which a Python client
-asks as front does; they are compared by calls per CPU second of the enricher, so that the client does not count. Rounds
-alternate between the systems, so that a machine that slows down slows all of them; the median round counts.
+asks as front does; they are compared by calls per CPU second of the enricher, so that the client does not count.
+`--original FOLDER` adds `node_original`: `node` on the original's rock-me-ts, of which FOLDER is an installed copy.
+Rounds alternate between the systems, so that a machine that slows down slows all of them; the median round counts.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from servers import nats_server, node, process, python, redis_server
@@ -40,15 +43,15 @@ def one_round(system: str, port: int, broker: int, server: int, window: int, sec
     return figures
 
 
-def run(rounds: int, seconds: float) -> dict[str, dict[int, dict[str, float]]]:
+def run(systems: tuple[str, ...], rounds: int, seconds: float) -> dict[str, dict[int, dict[str, float]]]:
     """Run everything; returns system → window → median figures."""
-    found: dict[str, dict[int, list[dict[str, Any]]]] = {name: {w: [] for w in WINDOWS} for name in SYSTEMS}
+    found: dict[str, dict[int, list[dict[str, Any]]]] = {name: {w: [] for w in WINDOWS} for name in systems}
     with contextlib.ExitStack() as stack:
         redis_port, redis = stack.enter_context(redis_server())
         nats_port, nats = stack.enter_context(nats_server())
         for window in WINDOWS:
             for _ in range(rounds):
-                for system in SYSTEMS:
+                for system in systems:
                     port, broker = (nats_port, nats) if system == "nats" else (redis_port, redis)
                     with process(*peer("server", system, str(port))) as server:
                         figures = one_round(system, port, broker.pid, server.pid, window, seconds)
@@ -73,6 +76,8 @@ def ratios(found: dict[str, dict[int, dict[str, float]]]) -> dict[str, float]:
         ratio[f"batch_vs_nats_w{window}"] = found["ours_batch"][window]["per_s"] / found["nats"][window]["per_s"]
     for window in WINDOWS:
         ratio[f"node_vs_ours_w{window}"] = found["node"][window]["per_s"] / ours[window]["per_s"]
+        if original := found.get("node_original"):
+            ratio[f"node_vs_original_w{window}"] = found["node"][window]["per_s"] / original[window]["per_s"]
     for window in (100, 1000):
         ratio[f"node_batch_vs_ours_w{window}"] = (
             found["node_batch"][window]["per_s"] / found["ours_batch"][window]["per_s"]
@@ -87,10 +92,15 @@ def ratios(found: dict[str, dict[int, dict[str, float]]]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bin/bench rpc", description=__doc__)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--original", metavar="FOLDER", help="an installed copy of the original's rock-me-ts")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()
-    found = run(options.rounds, options.seconds)
+    systems = SYSTEMS
+    if options.original:
+        os.environ["ROCK_ME_TS"] = str(Path(options.original).resolve())
+        systems += ("node_original",)
+    found = run(systems, options.rounds, options.seconds)
     print(f"{'system':14} {'window':>6} {'calls/s':>9} {'p50 us':>8} {'p99 us':>8}   CPU: client server broker")
     for system, windows in found.items():
         for window, f in windows.items():

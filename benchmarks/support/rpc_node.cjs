@@ -2,7 +2,6 @@
 process.env.LOG_LEVEL = "error";
 const { readFileSync } = require("node:fs");
 const { setTimeout: sleep } = require("node:timers/promises");
-const { expose, rpc, start } = require("../../service_src/rock_me_ts");
 
 const UA =
   "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36";
@@ -11,10 +10,28 @@ const WARM_UP = 500;
 const BATCH = 100;
 
 const [role, system, port, window, seconds, ...pids] = process.argv.slice(2);
+const { expose, rpc, start } = system === "node_original" ? original() : require("../../service_src/rock_me_ts");
+
+/** Returns what this needs of the original's package, which is on no registry: a copy of one's own. */
+function original() {
+  const { Logger, Meter, RedisFactory, RPCAdapterRedis, RPCAgnostic } = require(process.env.ROCK_ME_TS);
+  const log = new Logger({ pino: { level: "error" } });
+  const meter = new Meter({});
+  const name = role === "server" ? "echo" : "bench";
+  const redisFactory = new RedisFactory({ log, meter, dsn: `redis://127.0.0.1:${port}` });
+  const options = { name, channels: [name], redisFactory, log, meter };
+  const agnostic = new RPCAgnostic(options);
+  return {
+    expose: (method, fn) => agnostic.register(method, fn),
+    rpc: { call: (to, method, params) => agnostic.request(to, method, params, { timeout: 5000 }) },
+    start: () => agnostic.setup(new RPCAdapterRedis(options)),
+  };
+}
 
 const servers = {
   node: () => expose("echo", async (params) => params),
   node_batch: () => expose("echo", async (params) => params),
+  node_original: () => expose("echo", async (params) => params),
   node_enricher: () =>
     expose.enricher({ keys: ["in.gen.track"], props: { ua: "td.ua" } }, ({ ua }) =>
       Object.fromEntries(ua.split(" ").filter((word) => word.includes("/")).map((word) => word.split("/"))),
@@ -23,6 +40,7 @@ const servers = {
 
 const clients = {
   node: () => measure(() => rpc.call("echo", "echo", PARAMS), Number(window)),
+  node_original: () => measure(() => rpc.call("echo", "echo", PARAMS), Number(window)),
   node_batch: async () => {
     const items = new Array(BATCH).fill(PARAMS);
     const call = async () => (await rpc.callMany("echo", "echo", items)).at(-1);
