@@ -11,9 +11,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from plays import ROOT, ansible, playbook, tasks_in
+
+from director.settings import DirectorSettings
 
 GUARD_FAILS = ("band_dirctor_memory=1", "band_director_memory"), ("band_redis_port=1", "band_redis_host_port")
 
@@ -130,6 +133,8 @@ def test_a_token_is_long_wherever_the_director_listens(given: dict[str, str], sa
         ("director", {"band_front_port": 10000}, "band_port (10000) and band_front_port (10000) two ports"),
         ("director", {"band_front_port": 10002}, ""),
         ("director", {"band_director_env": {"BAND_FRONT_PORT": "10002"}}, "sets BAND_FRONT_PORT, which"),
+        ("director", {"band_director_env": {"BAND_WACH": "5", "TZ": "UTC"}}, "sets BAND_WACH, which the director does"),
+        ("director", {"band_director_env": {"BAND_WATCH": "5", "TZ": "UTC"}}, ""),
     ],
 )  # fmt: skip
 def test_settings_that_do_not_go_together_are_refused(
@@ -139,6 +144,19 @@ def test_settings_that_do_not_go_together_are_refused(
     done = validated(role, given, tmp_path)
     assert (done.returncode != 0) is bool(said), done.stdout
     assert said in " ".join(done.stdout.split())
+
+
+def test_setup_knows_the_settings_of_the_director() -> None:
+    """Those that `band_director_env` may set, and those that have variables of their own, are all of them."""
+    listed = yaml.safe_load((ROOT / "roles/director/vars/main.yml").read_text())
+    named = {
+        *listed["_band_director_free_env"],
+        *listed["_band_director_own_env"],
+        *listed["_band_director_refused_env"],
+    }
+    settings = {field.encode_name for field in msgspec.structs.fields(DirectorSettings)}
+    ours = {name for name in settings if name.startswith("BAND_")} - {"BAND_UNKNOWN", "BAND_REDIS_DSN"}
+    assert {name for name in named if name.startswith("BAND_") and not name.endswith("_FILE")} == ours
 
 
 @pytest.mark.parametrize("verb", ["validate", "setup"])
