@@ -28,6 +28,7 @@ EVENT = {
     "time": 1795468772471,
 }
 REFUSED = {**EVENT, "id": "2", "privacy": ["gpc"]}
+BOT = {**EVENT, "id": "4", "aside": ["bot"]}
 
 
 def test_an_impersonal_event_names_nobody() -> None:
@@ -52,7 +53,7 @@ def test_an_impersonal_event_names_nobody() -> None:
 @pytest.mark.parametrize("batch", [0, 10])
 @pytest.mark.parametrize("personal", [None, True, False])
 async def test_a_listener_gets_what_it_declares(run_service, raw, eventually, batch, personal):
-    """Undeclared: everything. Personal: nothing of those who object. Impersonal: everything without persons."""
+    """Undeclared: everything. Personal: nothing of those who object, or set aside. Impersonal: all without persons."""
     service = Service()
     got: list[dict[str, object]] = []
 
@@ -68,12 +69,12 @@ async def test_a_listener_gets_what_it_declares(run_service, raw, eventually, ba
             got.append(event)
 
     last = {**EVENT, "id": "3"}
-    for event in (EVENT, REFUSED, last):
+    for event in (EVENT, REFUSED, BOT, last):
         await raw.command("XADD", "events", "*", "event", json.dumps(event))
     await run_service(service, name="listen", events_from="0")
     await eventually(lambda: got and got[-1]["id"] == "3")
-    expected = {None: [EVENT, REFUSED, last], True: [EVENT, last]}.get(
-        personal, [impersonal(event) for event in (EVENT, REFUSED, last)]
+    expected = {None: [EVENT, REFUSED, BOT, last], True: [EVENT, last]}.get(
+        personal, [impersonal(event) for event in (EVENT, REFUSED, BOT, last)]
     )
     assert got == expected
 

@@ -235,8 +235,8 @@ test("a listener with keys gets only events under them, one by one or in batches
   assert.throws(() => new Service().expose.listener({ keys: "in.gen" as any }, () => {}), /takes a list of prefixes/);
 });
 
-test("events of those who objected do not reach a listener of personal data", async () => {
-  await accept({ n: 1, privacy: ["consent"] }, { n: 2, privacy: [] });
+test("events of those who objected, and those set aside, do not reach a listener of personal data", async () => {
+  await accept({ n: 1, privacy: ["consent"] }, { n: 3, aside: ["bot"] }, { n: 2, privacy: [] });
   const got: number[] = [];
   await listener({ personal: true, batch: 5 }, (events) => void got.push(...events.map(({ n }: any) => n)));
   await until(() => got.length);

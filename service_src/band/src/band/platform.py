@@ -9,7 +9,7 @@ from __future__ import annotations
 from band.background import failing_loops, run_forever
 from band.backoff import Backoff, exponential
 from band.cache import Recent
-from band.calls.consent import MARK, impersonal, objected
+from band.calls.consent import ASIDE, MARK, impersonal, objected
 from band.calls.positions import first_id, last_id
 from band.compat.requirements import adapt as adapt_pins
 from band.compat.requirements import explain as explain_pins
@@ -60,6 +60,7 @@ from band.typed_settings import is_link, not_a_setting, unknown_keys
 from band.typed_settings import load as load_settings
 
 __all__ = [
+    "ASIDE",
     "BROADCAST",
     "DEAD_LETTERS",
     "DEGRADED",

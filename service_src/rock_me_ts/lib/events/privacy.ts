@@ -1,4 +1,4 @@
-/** What a listener gets: events of its keys, with personal data, without it, or without events of visitors who objected. */
+/** What a listener gets: events of its keys, with personal data, without it, or without those set aside and of visitors who objected. */
 
 const OF_EVENT = new Set(["uid", "td"]);
 /** `alias`, `context` and `user` are how libraries of other products name a visitor and a device. */
@@ -42,7 +42,7 @@ export function choosing(func: (given: any, context: any) => unknown, keys: read
 
 /** Returns a listener function that is only given what its declaration allows. */
 export function guarded(func: (given: any, context: any) => unknown, personal: boolean, batch: boolean): (given: any, context: any) => unknown {
-  const allowed = (events: Fields[]) => (personal ? events.filter((event) => !objected(event)) : events.map(impersonal));
+  const allowed = (events: Fields[]) => (personal ? events.filter((event) => !(event.aside || objected(event))) : events.map(impersonal));
   return (given, context) => {
     const left = allowed(batch ? given : [given]);
     return left.length ? func(batch ? left : left[0], context) : undefined;

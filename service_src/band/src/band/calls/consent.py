@@ -11,6 +11,8 @@ from typing import Any, Final
 
 MARK: Final = "privacy"
 """The field of an event that lists why its sender is not to be tracked: ``gpc``, ``consent``."""
+ASIDE: Final = "aside"
+"""The field of an event that lists why it is set aside: ``bot``. Front sets it where the project says so."""
 
 _OF_EVENT: Final = frozenset({"uid", "td"})
 _OF_DATA: Final = frozenset({"alias", "context", "fpid", "stored", "uid", "user"})
@@ -47,9 +49,9 @@ def allowed(events: list[dict[str, Any]], *, personal: bool) -> list[dict[str, A
 
     Args:
         events: as front accepted them.
-        personal: the listener's declaration. True: events of visitors who objected are withheld. False: it gets every
-            event without personal data.
+        personal: the listener's declaration. True: events that are set aside, and those of visitors who objected, are
+            withheld. False: it gets every event without personal data.
     """
     if personal:
-        return [event for event in events if not objected(event)]
+        return [event for event in events if not (event.get(ASIDE) or objected(event))]
     return [impersonal(event) for event in events]

@@ -8,8 +8,6 @@ import msgspec
 
 from front.event.message import Message
 
-ASIDE: Final = "aside"
-"""The field of an event that lists why destinations leave it out."""
 _ENRICHER: Final = "uaparser"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from band import RpcError, RpcRemoteError, RpcTimeout, logger
-from band.platform import INVALID_PARAMS, RpcClient, eager_task, encode
+from band.platform import ASIDE, INVALID_PARAMS, RpcClient, eager_task, encode
 from front.enrichment.enricher import Enricher
 from front.errors import NotAccepted
 from front.event.ip_privacy import Masker
@@ -16,7 +16,7 @@ from front.event.message import Message
 from front.event.trace import Trace
 from front.metrics import Counters
 from front.pipeline import replies
-from front.pipeline.bots import ASIDE, is_bot
+from front.pipeline.bots import is_bot
 from front.pipeline.builtin_handlers import BuiltInHandlers, default_answer
 from front.pipeline.replies import Reply
 from front.pipeline.userdata import UserData, Visitor
