@@ -98,7 +98,9 @@ def test_the_snippet_as_it_is_pasted_counts_a_visit(site: Site, visitor: Page) -
     assert site.has(PAGE_VIEW)
 
 
-@pytest.mark.parametrize("block", BLOCKS["js"], ids=lambda block: block.split("\n", 1)[0][:50])
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS["js"] if "// in.gen" in block], ids=lambda block: block.split("\n", 1)[0][:50]
+)
 def test_a_script_of_the_page_sends_what_it_says(site: Site, visitor: Page, block: str) -> None:
     """The keys in its comments are those of the events, after the page view of the snippet."""
     site.body = f"{site.snippet()}<script>{block}</script>"
@@ -106,6 +108,31 @@ def test_a_script_of_the_page_sends_what_it_says(site: Site, visitor: Page, bloc
     expected = re.findall(r"// (in\.gen\.\S+)$", block, re.MULTILINE)
     assert expected
     assert site.has(PAGE_VIEW, *expected)
+
+
+def test_the_route_of_a_single_page_application_is_a_page_view(site: Site, visitor: Page) -> None:
+    """With the line of the page in place of the snippet's own."""
+    (line,) = [block for block in BLOCKS["js"] if "trackPages" in block]
+    own = 'rstat4("configure", { projectId: 1 });\n'
+    assert SNIPPET.count(own) == 1
+    site.body = site.snippet().replace(own, line)
+    visitor.goto(site.url)
+    assert site.has(PAGE_VIEW)
+    visitor.evaluate("history.pushState({}, '', '/products')")
+    assert site.has(PAGE_VIEW, PAGE_VIEW)
+
+
+def test_a_browser_that_is_to_be_ignored_sends_nothing_any_more(site: Site, visitor: Page) -> None:
+    """Typed into the console, it also holds for later pages."""
+    site.body = site.snippet()
+    visitor.goto(site.url)
+    assert site.has(PAGE_VIEW)
+    visitor.evaluate('rstat4("ignore");' if 'rstat4("ignore");\n' in BLOCKS["js"] else "")
+    visitor.wait_for_timeout(300)
+    seen = site.redis.xlen("events")
+    visitor.goto(f"{site.url}?again")
+    visitor.wait_for_timeout(800)
+    assert site.redis.xlen("events") == seen
 
 
 def test_the_policy_of_the_page_is_enough(site: Site, visitor: Page) -> None:
