@@ -13,9 +13,13 @@ from typing import Any
 import redis as redis_py
 from pages import Visitor
 
+from band.platform import PROJECTS_KEY
+
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 PYTHON = ROOT / ".venv-clients" / "bin" / "python"
+KEY = "any"
+"""The key that all programs of this folder send."""
 WEBHOOK_SECRET = "whsec_YW4gZXhhbXBsZSwgbm90IGEgc2VjcmV0"
 """What the source `shop` signs with, also in the documentation."""
 _found = importlib.util.spec_from_file_location("front_stage", ROOT / "service_src/front/tests/conftest.py")
@@ -39,6 +43,12 @@ class Platform:
         found = [json.loads(fields[b"event"]) for _, fields in self.stream.xrange("events")]
         self.stream.delete("events")
         return found
+
+    def write_project(self, **project: Any) -> None:
+        """Have one project, `shop`, and wait until front knows it."""
+        self.stream.delete(PROJECTS_KEY)
+        self.stream.hset(PROJECTS_KEY, "shop", json.dumps(project))
+        time.sleep(0.5)
 
     def stop(self) -> None:
         self.front.stop()
@@ -81,3 +91,12 @@ def keeps_every_call(platform: Platform, client: subprocess.Popen[str] | Visitor
             break
         time.sleep(0.1)
     assert sorted(found.values()) == list(range(1000))
+
+
+def keeps_every_limited_call(platform: Platform, client: subprocess.Popen[str] | Visitor) -> None:
+    """Wait for a client that makes 1,000 calls, of which a limit takes 100 a second; all of them must arrive."""
+    begun = time.monotonic()
+    finish(client, seconds=150)
+    found = {event["dedup"]: event["data"]["data"]["n"] for event in platform.events()}
+    assert sorted(found.values()) == list(range(1000))
+    assert time.monotonic() - begun > 8

@@ -10,7 +10,7 @@ import urllib.request
 from typing import Any
 
 import pytest
-from clients import HERE, ROOT, Platform, finish, keeps_every_call
+from clients import HERE, KEY, ROOT, Platform, finish, keeps_every_call, keeps_every_limited_call
 from pages import Visitor
 from playwright.sync_api import Route
 
@@ -23,6 +23,7 @@ LASTING = {
     "segment": ("segment_browser.mjs", ("standard",)),
     "segment, batches": ("segment_browser.mjs", ("batching",)),
     "amplitude": ("amplitude_browser.mjs", ()),
+    "posthog": ("posthog_browser.mjs", ()),
 }
 """Those that try again."""
 
@@ -154,3 +155,48 @@ def test_no_call_is_lost_while_redis_and_front_are_away(own_platform: Platform, 
     program, words = LASTING[client]
     running = visitor.start(program, own_platform.url, *words, "1000")
     keeps_every_call(own_platform, running, front="amplitude" not in program)
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "told"),
+    [
+        ("segment_browser.mjs", ("standard",), "Non-retryable error: 403"),
+        ("amplitude_browser.mjs", (), "Invalid API key"),
+        ("posthog_browser.mjs", (), "status 401"),
+    ],
+)
+def test_a_wrong_key_is_an_error_of_the_client_and_no_event(
+    own_platform: Platform, visitor: Visitor, program: str, words: tuple[str, ...], told: str
+) -> None:
+    """Whatever page sends it; the right key is accepted."""
+    own_platform.write_project(public_keys=["another"])
+    with pytest.raises(AssertionError, match=told):
+        finish(visitor.start(program, own_platform.url, *words))
+    assert own_platform.events() == []
+    own_platform.write_project(public_keys=[KEY])
+    called(own_platform, visitor, program, *words)
+
+
+@pytest.mark.parametrize(("program", "word"), [("segment_browser.mjs", "batching"), ("jitsu_browser.mjs", "")])
+def test_a_wrong_key_stores_no_event(own_platform: Platform, visitor: Visitor, program: str, word: str) -> None:
+    """These say nothing of it; the console of the page does."""
+    own_platform.write_project(public_keys=["another"])
+    visitor.start(program, own_platform.url, word)
+    for _ in range(100):
+        if any("403" in text for text in visitor.said):
+            break
+        visitor.page.wait_for_timeout(100)
+    assert any("403" in text for text in visitor.said)
+    assert own_platform.events() == []
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("client", [client for client in LASTING if client != "posthog"])
+def test_no_call_is_lost_to_a_limit(own_platform: Platform, visitor: Visitor, client: str) -> None:
+    """1,000 calls in five seconds, of which the limit takes 100 a second: the client sends the rest later.
+
+    PostHog's does so too, but waits longer and longer: more than a minute.
+    """
+    program, words = LASTING[client]
+    own_platform.write_project(public_keys=[KEY], events_per_second=100, burst=50)
+    keeps_every_limited_call(own_platform, visitor.start(program, own_platform.url, *words, "1000"))
