@@ -67,7 +67,7 @@ def test_key_prints_a_key_alone_and_the_rest_beside_it(here: Any, director: Any)
     ran = here("project", "key", "shop", "public")
     second = ran.out.strip()
     assert director.get("/projects/shop")[1]["public_keys"] == [first, second]
-    assert "until you remove the old one" in ran.err
+    assert "until you remove them" in ran.err
     assert here("project", "key", "shop", "--remove", first).out.startswith("the key of project shop is removed")
     secret = here("project", "key", "shop", "secret")
     assert secret.out.startswith("sk_")
@@ -104,6 +104,7 @@ def test_errors_say_what_is_wrong_and_which_command_helps(here: Any) -> None:
     assert wrong.code == 1
     assert "did you mean 'https://shop.example'?" in wrong.err
     assert "'Europe/Berlin'" in wrong.err
+    assert "docs/projects.md describes the fields" in wrong.err
     missing = here("project", "show", "shp")
     assert (missing.code, "band: there is no project 'shp'" in missing.err) == (1, True)
     assert "did you mean 'shop'? band project list" in missing.err

@@ -247,6 +247,15 @@ async def test_the_inventorys_list_is_applied_as_a_whole(director: Any, redis: R
     assert ids(director) == ["default", "byhand", "shop"]
 
 
+async def test_a_list_is_written_in_one_step(director: Any, redis: RedisLink) -> None:
+    """front reads all projects after each write: a list of a thousand must not cost a thousand times that."""
+    await redis.command("CONFIG", "RESETSTAT")
+    assert len(director.post("/projects", {"projects": [{"id": f"p{n}"} for n in range(50)]})[1]["created"]) == 50
+    assert len(director.post("/projects", {"projects": []})[1]["removed"]) == 50
+    stats = (await redis.command("INFO", "commandstats")).decode()
+    assert [part for name in ("hset", "hdel") for part in (f"cmdstat_{name}:calls=1,",) if part not in stats] == []
+
+
 def test_the_list_takes_over_what_was_made_by_hand(director: Any) -> None:
     """From then on it comes and goes with the inventory, and `default` loses only its settings."""
     director.post("/projects/shop", {"bots": "drop"})

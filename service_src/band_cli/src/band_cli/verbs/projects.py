@@ -77,7 +77,7 @@ def change_key(director: Director, output: Output, project_id: str, kind: str | 
     output.line(made["key"])
     if kind == "secret":
         output.note("This key is shown once: keep it in a vault. Servers use it, never pages or apps.")
-    output.note(f"Both keys are valid until you remove the old one: band project key {project_id} --remove KEY")
+    output.note(f"Keys that it had stay valid until you remove them: band project key {project_id} --remove KEY")
 
 
 def remove(director: Director, output: Output, project_id: str) -> None:

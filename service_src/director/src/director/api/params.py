@@ -252,7 +252,7 @@ def read_params(
     given: dict[str, Any] = {**query, **body}
     merged: dict[str, Any] = {**given, **path}
     if problems := [*getattr(kind, "problems", lambda _: ())(merged)]:
-        raise InvalidValue("; ".join(problems), _SEE)
+        raise InvalidValue("; ".join(problems), getattr(kind, "hint", _SEE))
     fields = {field.encode_name for field in msgspec.structs.fields(kind)}
     unknown = sorted(set(merged) - fields)
     if strict and unknown:

@@ -7,7 +7,7 @@ import ipaddress
 import re
 import zoneinfo
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -19,6 +19,7 @@ from director.validation import PROJECT_PATTERN, explain
 
 MAX_RATE = 1_000_000
 MAX_BODY_BYTES = 100 * 1024 * 1024
+_HINT = "docs/projects.md describes the fields"
 _PUBLIC = re.compile(r"[A-Za-z0-9._-]{4,128}")
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{20,128}")
 _PRINTABLE = re.compile(r"[!-~]{1,64}")
@@ -34,6 +35,7 @@ Rate = Annotated[int, Meta(ge=0, le=MAX_RATE, description="events; 0 is no limit
 class ProjectParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A project, and the fields to set; those that are not given stay as they are, or get their defaults."""
 
+    hint: ClassVar[str] = _HINT
     id: Id
     public_keys: (
         Annotated[tuple[str, ...], Meta(max_length=MAX_KEYS, description="keys for browsers; anybody may see them")]
@@ -113,6 +115,7 @@ class KeyParams(ProjectIdParams, frozen=True):
 class ApplyParams(Nothing, frozen=True):
     """All projects of an inventory. With `dry_run` nothing is changed: the response says what would be."""
 
+    hint: ClassVar[str] = _HINT
     projects: Annotated[tuple[ProjectParams, ...], Meta(max_length=MAX_PROJECTS)]
     dry_run: bool = False
 
@@ -164,8 +167,8 @@ def _value_problems(name: str, value: Any) -> Iterator[str]:
 def _timezone_problem(name: str) -> str:
     if name in _time_zones():
         return ""
-    near = did_you_mean(name[:80], _time_zones())
-    return f"{name[:80]!r} is not a time zone; {near}write one as in 'Europe/Berlin' or 'UTC'"
+    near = did_you_mean(name[:80], _time_zones()).strip() or "write one as in 'Europe/Berlin' or 'UTC'"
+    return f"{name[:80]!r} is not a time zone; {near}"
 
 
 @functools.cache

@@ -117,7 +117,7 @@ class Projects(RedisHash[Project]):
             before = known.get(project_id)
             after = _changed(before or Project(id=project_id), given)
             _check({**known, project_id: after})
-            await self._put(before, after)
+            await self._put(known, after)
         return after, before is None
 
     async def apply(self, wanted: Mapping[str, Fields], *, dry_run: bool) -> Applied:
@@ -134,17 +134,16 @@ class Projects(RedisHash[Project]):
             changed = [name for name in after if name in known and after[name] != known[name]]
             created = [name for name in after if name not in known]
             if not dry_run:
-                for name in [*created, *changed]:
-                    await self._put(known.get(name), after[name])
-                for name in gone:
-                    await self._drop(name)
+                await self._put(known, *(after[name] for name in [*created, *changed]))
+                await self._drop(*gone)
         unchanged = [name for name in after if name not in {*created, *changed}]
         return Applied(created=created, changed=changed, removed=gone, unchanged=unchanged, dry_run=dry_run)
 
     async def add_key(self, project_id: str, kind: KeyKind) -> str:
         """Generate one more key and return it; raises NotFound, and Conflict if there are two already."""
         async with self._turn:
-            before = _find(await self._load(), project_id)
+            known = await self._load()
+            before = _find(known, project_id)
             key, field = new_key(kind), f"{kind}_keys"
             kept = getattr(before, field)
             if len(kept) >= MAX_KEYS:
@@ -153,13 +152,14 @@ class Projects(RedisHash[Project]):
                     f"remove the one that is no longer used: POST /projects/{project_id}/keys with `remove`",
                 )
             stored = key if kind == "public" else hash_of(key)
-            await self._put(before, msgspec.structs.replace(before, **{field: (*kept, stored)}))
+            await self._put(known, msgspec.structs.replace(before, **{field: (*kept, stored)}))
         return key
 
     async def remove_key(self, project_id: str, key: str) -> Project:
         """End a key, public or secret, or the secret one with this fingerprint; raises NotFound and Conflict."""
         async with self._turn:
-            before = _find(await self._load(), project_id)
+            known = await self._load()
+            before = _find(known, project_id)
             secret = {word: kept for kept in before.secret_keys for word in (kept, fingerprint(kept))}
             gone = {key, hash_of(key), secret.get(key, "")}
             after = msgspec.structs.replace(
@@ -177,7 +177,7 @@ class Projects(RedisHash[Project]):
                     f"that is the only public key of project {project_id}",
                     f'add its successor first: POST /projects/{project_id}/keys with {{"kind": "public"}}',
                 )
-            await self._put(before, after)
+            await self._put(known, after)
         return after
 
     async def remove(self, project_id: str) -> None:
@@ -190,16 +190,21 @@ class Projects(RedisHash[Project]):
         await self.load()
         return {DEFAULT: Project(id=DEFAULT), **self.all()}
 
-    async def _put(self, before: Project | None, after: Project) -> None:
-        if after == before:
-            return
-        await self.write(after.id, after)
-        fields = [name for name in after.__struct_fields__ if getattr(before, name, None) != getattr(after, name)]
-        logger.info("project_changed" if before else "project_created", project=after.id, fields=fields)
+    async def _put(self, known: Mapping[str, Project], *projects: Project) -> None:
+        """Write the projects that differ from the known ones, in one step: front reads all of them once."""
+        changed = [project for project in projects if project != known.get(project.id)]
+        await self.write_all({project.id: project for project in changed})
+        for project in changed:
+            before = known.get(project.id)
+            fields = [
+                name for name in project.__struct_fields__ if getattr(before, name, None) != getattr(project, name)
+            ]
+            logger.info("project_changed" if before else "project_created", project=project.id, fields=fields)
 
-    async def _drop(self, project_id: str) -> None:
-        await self.forget(project_id)
-        logger.info("project_removed", project=project_id)
+    async def _drop(self, *project_ids: str) -> None:
+        await self.forget(*project_ids)
+        for project_id in project_ids:
+            logger.info("project_removed", project=project_id)
 
 
 def _find(known: Mapping[str, Project], project_id: str) -> Project:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -61,14 +61,22 @@ class RedisHash(Generic[T]):
         return dict(self._documents)
 
     async def write(self, name: str, document: T) -> None:
-        self._need_loaded()
-        await self._store.command("HSET", self._key, name, msgspec.json.encode(document))
-        self._documents[name] = document
+        await self.write_all({name: document})
 
-    async def forget(self, name: str) -> None:
+    async def write_all(self, documents: Mapping[str, T]) -> None:
+        """Write these documents in one step: readers see all of them or none."""
         self._need_loaded()
-        await self._store.command("HDEL", self._key, name)
-        self._documents.pop(name, None)
+        fields = [part for name, document in documents.items() for part in (name, msgspec.json.encode(document))]
+        if fields:
+            await self._store.command("HSET", self._key, *fields)
+        self._documents.update(documents)
+
+    async def forget(self, *names: str) -> None:
+        self._need_loaded()
+        if names:
+            await self._store.command("HDEL", self._key, *names)
+        for name in names:
+            self._documents.pop(name, None)
 
     def _need_loaded(self) -> None:
         if not self.loaded:
