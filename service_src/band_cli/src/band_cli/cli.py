@@ -363,6 +363,18 @@ def trace(options: Options, event_id: str) -> None:
     verbs.trace(options.director(), options.output(), event_id)
 
 
+@band.command()
+@click.argument("statement", metavar="SELECT")
+@click.option("--service", default="store", show_default=True, metavar="NAME", help="The store to ask.")
+@click.option("--csv", "as_csv", is_flag=True, help="Write CSV instead of a table.")
+@click.pass_obj
+def sql(options: Options, statement: str, service: str, as_csv: bool) -> None:
+    """Query the stored events in SQL; `-` reads the statement from standard input (docs/store.md)."""
+    from band_cli.verbs import sql as verbs
+
+    verbs.sql(options.director(), options.output(), statement, service, as_csv=as_csv)
+
+
 @band.group(cls=Noun, params=_common())
 def project() -> None:
     """Keys, limits and origins of those who send events (docs/projects.md)."""
