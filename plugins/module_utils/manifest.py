@@ -49,14 +49,16 @@ def pack(folder: str, target: str, facts: dict[str, Any], mode: str = "w", **opt
 def extract(tar: tarfile.TarFile, folder: str, *, as_packed: bool = False) -> None:
     """Unpack plain files below a folder; with `as_packed` also folders and links, all with their owners and modes.
 
+    A link in the way of a folder is replaced: whoever may write there would choose where root writes.
+
     Raises:
         ArchiveError: an entry is of another kind, or leads outside the folder.
     """
+    base = os.path.realpath(folder)
     for entry in tar:
-        path = os.path.normpath(os.path.join(folder, entry.name))
-        fits = entry.isreg() or (as_packed and (entry.isdir() or entry.issym()))
-        if not fits or not path.startswith(os.path.join(folder, "")):
-            raise ArchiveError(f"{entry.name} must not be in a backup or bundle")
+        path = _path_of(entry, base, as_packed)
+        if os.path.realpath(os.path.dirname(path)) != os.path.dirname(path):
+            raise _unfit(entry)
         _lay(tar, entry, path)
         if as_packed:
             os.lchown(path, entry.uid, entry.gid)
@@ -64,10 +66,36 @@ def extract(tar: tarfile.TarFile, folder: str, *, as_packed: bool = False) -> No
             os.chmod(path, entry.mode if as_packed else entry.mode & 0o755)
 
 
+def check_tree(path: str) -> None:
+    """Check that `extract` can unpack a tar of a folder; raises ArchiveError, tarfile.TarError."""
+    links: set[str] = set()
+    with tarfile.open(path) as tar:
+        for entry in tar:
+            ancestor = _path_of(entry, "/", as_packed=True)
+            if entry.issym():
+                links.add(ancestor)
+            while (ancestor := os.path.dirname(ancestor)) != "/":
+                if ancestor in links:
+                    raise _unfit(entry)
+
+
+def _path_of(entry: tarfile.TarInfo, base: str, as_packed: bool) -> str:
+    path = os.path.normpath(os.path.join(base, entry.name))
+    fits = entry.isreg() or (as_packed and (entry.isdir() or entry.issym()))
+    inside = path.startswith(os.path.join(base, "")) and ".." not in entry.name.split("/")
+    if not (fits and inside) or os.path.isabs(entry.name):
+        raise _unfit(entry)
+    return path
+
+
+def _unfit(entry: tarfile.TarInfo) -> ArchiveError:
+    return ArchiveError(f"{entry.name} must not be in a backup or bundle")
+
+
 def _lay(tar: tarfile.TarFile, entry: tarfile.TarInfo, path: str) -> None:
-    os.makedirs(path if entry.isdir() else os.path.dirname(path), exist_ok=True)
-    if not entry.isdir() and os.path.lexists(path):
+    if os.path.lexists(path) and (os.path.islink(path) or not entry.isdir()):
         os.unlink(path)
+    os.makedirs(path if entry.isdir() else os.path.dirname(path), exist_ok=True)
     if entry.issym():
         os.symlink(entry.linkname, path)
     elif source := tar.extractfile(entry):
@@ -76,9 +104,12 @@ def _lay(tar: tarfile.TarFile, entry: tarfile.TarInfo, path: str) -> None:
 
 
 def read(folder: str) -> dict[str, Any]:
-    """Return the manifest of an unpacked archive; raises OSError or ValueError."""
+    """Return the manifest of an unpacked archive; raises OSError, ValueError or TypeError."""
     with open(os.path.join(folder, MANIFEST), encoding="utf-8") as file:
-        return dict(json.load(file))
+        manifest = json.load(file)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise TypeError("it names no files")
+    return manifest
 
 
 def check(folder: str, label: str, advice: str) -> dict[str, Any]:
@@ -89,7 +120,7 @@ def check(folder: str, label: str, advice: str) -> dict[str, Any]:
     """
     try:
         manifest = read(folder)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ArchiveError(f"{label} has no readable manifest ({error}). {advice}") from error
     if manifest.get("format", 0) > FORMAT:
         raise ArchiveError(f"{label} was made by a later version (format {manifest['format']}). Update this one first.")

@@ -76,12 +76,13 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils import archive
 from ansible_collections.rockstat.band.plugins.module_utils.docker_cli import DockerError, run
-from ansible_collections.rockstat.band.plugins.module_utils.manifest import ArchiveError, extract
+from ansible_collections.rockstat.band.plugins.module_utils.manifest import ArchiveError, check_tree, extract
 from ansible_collections.rockstat.band.plugins.module_utils.platform_data import Volume
 
 UNFINISHED = "restore.unfinished"
 BASE = "appendonly.aof.1.base.rdb"
 INCREMENT = "appendonly.aof.1.incr.aof"
+ANOTHER = "Take another one."
 AOF_MANIFEST = f"file {BASE} seq 1 type b\nfile {INCREMENT} seq 1 type i\n"
 
 
@@ -103,7 +104,23 @@ class Restore:
             plain = os.path.join(self._folder, "plain.tar.gz")
             archive.unseal(path, plain, self._args["passphrase"])
             path = plain
-        return archive.unpack(path, os.path.join(self._folder, "content"))
+        manifest = archive.unpack(path, self._content())
+        self._check_parts()
+        return manifest
+
+    def _check_parts(self) -> None:
+        """Check what is put in place later, when nothing runs any more; raises ArchiveError."""
+        name = self._args["archive"]
+        if not os.path.isfile(self._content("redis.rdb")):
+            raise ArchiveError(f"{name} is not a complete backup of this platform (it has no redis.rdb). {ANOTHER}")
+        try:
+            for part in self._trees():
+                check_tree(part)
+        except tarfile.TarError as error:
+            raise ArchiveError(f"{name} is not a complete backup of this platform ({error}). {ANOTHER}") from error
+
+    def _trees(self) -> list[str]:
+        return [self._content(name) for name in sorted(os.listdir(self._content())) if name.endswith(".tar")]
 
     def check_snapshot(self, manifest: dict[str, Any]) -> None:
         """Check that this host's Redis can read the snapshot; raises ArchiveError if it cannot."""
@@ -128,9 +145,8 @@ class Restore:
         os.makedirs(self._args["home"], mode=0o755, exist_ok=True)
         with open(mark, "w", encoding="utf-8") as file:
             file.write(f"{os.path.basename(self._args['archive'])}\n")
-        for name in sorted(os.listdir(self._content())):
-            if name.endswith(".tar"):
-                self._unpack_folder(self._content(name))
+        for tree in self._trees():
+            self._unpack_folder(tree)
         self._fill("redis-data", self._redis_tar(), "redis")
         for name in manifest["volumes"]:
             own = name.removeprefix(f"{manifest['namespace']}-")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import sys
 import tarfile
 from pathlib import Path
@@ -164,6 +165,84 @@ def test_nothing_is_written_outside_of_the_folder(tmp_path: Path) -> None:
         with pytest.raises(archive.ArchiveError, match="must not be in a backup"):
             archive.unpack(str(tmp_path / name), str(tmp_path / "out"))
     assert not (tmp_path / "escaped").exists()
+
+
+def _tree_of(path: Path, *entries: tuple[str, str | bytes | None]) -> Path:
+    """Write a tar of folders (None), links (a target) and files (their content)."""
+    with tarfile.open(path, "w") as tar:
+        for name, what in entries:
+            entry = tarfile.TarInfo(name)
+            entry.uid, entry.gid, entry.mode = os.getuid(), os.getgid(), 0o755
+            if what is None:
+                entry.type = tarfile.DIRTYPE
+            elif isinstance(what, str):
+                entry.type, entry.linkname = tarfile.SYMTYPE, what
+            else:
+                entry.size = len(what)
+            tar.addfile(entry, io.BytesIO(what) if isinstance(what, bytes) else None)
+    return path
+
+
+def test_a_restore_writes_through_no_link(tmp_path: Path) -> None:
+    """Whoever may write image folders puts a link where a folder was: what was in the folder goes not to its target."""
+    outside, home = tmp_path / "outside", tmp_path / "home"
+    outside.mkdir(mode=0o700)
+    (home / "images").mkdir(parents=True)
+    (home / "images" / "x").symlink_to(outside)
+    tree = _tree_of(tmp_path / "images.tar", ("images", None), ("images/x", None), ("images/x/job", b"evil"))
+    with tarfile.open(tree) as tar:
+        manifest.extract(tar, str(home), as_packed=True)
+    assert (home / "images" / "x" / "job").read_bytes() == b"evil"
+    assert not (home / "images" / "x").is_symlink()
+    (home / "images" / "x" / "job").unlink()
+    (home / "images" / "x").rmdir()
+    (home / "images" / "x").symlink_to(outside)
+    with (
+        tarfile.open(_tree_of(tmp_path / "bare.tar", ("images/x/job", b"evil"))) as tar,
+        pytest.raises(archive.ArchiveError, match="images/x/job must not be in a backup"),
+    ):
+        manifest.extract(tar, str(home), as_packed=True)
+    assert not list(outside.iterdir())
+    assert outside.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"redis.rdb": b"R", "images.tar": [("images/l", "/root"), ("images/l/x", b"y")]}, "images/l/x must not"),
+        ({"redis.rdb": b"R", "etc.tar": [("../x", b"y")]}, r"\.\./x must not be in a backup"),
+        ({"redis.rdb": b"R", "etc.tar": b"no tar"}, "is not a complete backup"),
+        ({"x": b"R"}, r"not a complete backup of this platform \(it has no redis\.rdb\)"),
+        ({"redis.rdb": b"R", "images.tar": [("images", None), ("images/l", "l2"), ("images/f", b"y")]}, ""),
+    ],
+)  # fmt: skip
+def test_a_restore_looks_into_all_parts_before_it_stops_anything(
+    tmp_path: Path, parts: dict[str, Any], said: str
+) -> None:
+    """What could not be put in place is refused while the platform still runs."""
+    content = tmp_path / "content"
+    content.mkdir()
+    for name, what in parts.items():
+        if isinstance(what, bytes):
+            (content / name).write_bytes(what)
+        else:
+            _tree_of(content / name, *what)
+    target = tmp_path / "backup.tar.gz"
+    archive.pack(str(content), str(target), {"namespace": "rockstat"})
+    restore = band_restore.Restore({"archive": str(target), "passphrase": ""}, str(tmp_path / "out"))
+    if said:
+        with pytest.raises(archive.ArchiveError, match=said):
+            restore.open()
+    else:
+        assert restore.open()["namespace"] == "rockstat"
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"{}", b'{"files": 1}', b"{"])
+def test_a_manifest_of_another_form_is_not_readable(tmp_path: Path, content: bytes) -> None:
+    """The message names the archive, whatever is in it."""
+    _tar_of(tmp_path / "x", {"manifest.json": content})
+    with pytest.raises(archive.ArchiveError, match="x has no readable manifest"):
+        archive.unpack(str(tmp_path / "x"), str(tmp_path / "out"))
 
 
 def test_archives_of_another_namespace_are_not_counted(tmp_path: Path) -> None:
