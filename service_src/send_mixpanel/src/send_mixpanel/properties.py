@@ -22,40 +22,45 @@ def flatten(data: Mapping[str, Any], skip: frozenset[str] = frozenset()) -> list
     """
     found: list[tuple[str, Any]] = []
     for key, value in data.items():
-        if key not in skip:
-            name = f"data.{key}" if key.startswith(("$", "mp_")) or key in _OURS else key
+        if key in skip or value is None:
+            continue
+        name = f"data.{key}" if key in _OURS or key.startswith(("$", "mp_")) else key
+        if type(value) is dict:
             _add_leaves(found, name, value, 1)
+        else:
+            found.append((name[:MAX_TEXT], leaf(value)))
     return found
 
 
 _OURS = frozenset({"time", "distinct_id", "token", "ip", "insert_id", "event"})
 
 
-def _add_leaves(found: list[tuple[str, Any]], name: str, value: Any, depth: int) -> None:
-    if isinstance(value, dict):
-        if depth >= MAX_DEPTH:
-            found.append((name, as_text(value)))
-            return
-        for key, inner in value.items():
-            _add_leaves(found, f"{name}.{key}", inner, depth + 1)
-    elif value is not None:
-        found.append((name[:MAX_TEXT], leaf(value)))
+def _add_leaves(found: list[tuple[str, Any]], name: str, data: dict[str, Any], depth: int) -> None:
+    if depth >= MAX_DEPTH:
+        found.append((name, as_text(data)))
+        return
+    for key, value in data.items():
+        if type(value) is dict:
+            _add_leaves(found, f"{name}.{key}", value, depth + 1)
+        elif value is not None:
+            found.append((f"{name}.{key}"[:MAX_TEXT], leaf(value)))
 
 
 def leaf(value: Any) -> Any:
     """One value as Mixpanel keeps it: texts and lists cut, what is deeper than a list of scalars as JSON text.
 
-    Events come out of JSON: there is no other mapping than `dict`, and asking for that one is cheap.
+    Events come out of JSON: there are no types but its own, and asking for the type itself is cheap.
     """
-    if isinstance(value, str):
+    kind = type(value)
+    if kind is str:
         return value[:MAX_TEXT]
-    if isinstance(value, bool | float):
-        return value
-    if isinstance(value, int):
+    if kind is int:
         return value if -_MAX_INT <= value <= _MAX_INT else str(value)[:MAX_TEXT]
-    if isinstance(value, list):
-        return [as_text(item) if isinstance(item, list | dict) else leaf(item) for item in value[:MAX_ITEMS]]
-    return value if value is None else as_text(value)
+    if value is None or kind is bool or kind is float:
+        return value
+    if kind is list:
+        return [as_text(item) if type(item) in (list, dict) else leaf(item) for item in value[:MAX_ITEMS]]
+    return as_text(value)
 
 
 def as_text(value: Any) -> str:
