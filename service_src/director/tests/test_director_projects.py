@@ -295,6 +295,19 @@ def test_pages_of_other_sites_reach_no_project(director: Any, path: str) -> None
     assert ids(director) == ["default"]
 
 
+def test_the_dashboard_lists_projects_and_shows_no_secret(director: Any) -> None:
+    """Keys, origins and limits, and of a secret key its fingerprint."""
+    made = director.post(
+        "/projects/shop", {"origins": [SITE], "secret_keys": [SECRET], "events_per_second": 5, "burst": 9}
+    )[1]
+    status, text = director.request("GET", "/dashboard/projects")
+    assert status == 200
+    for part in ("shop", "default", made["public_keys"][0], made["secret_keys"][0], SITE, "5 events/s, 9 at once"):
+        assert part in text
+    assert SECRET not in text
+    assert "/dashboard/projects" in director.request("GET", "/")[1]
+
+
 async def test_an_unreadable_document_hides_no_other_project(director: Any, redis: RedisLink) -> None:
     """It is left out, as in front, and POST replaces it."""
     director.post("/projects/shop", {})

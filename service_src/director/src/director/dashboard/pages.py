@@ -63,6 +63,7 @@ DOCS = (
     ("director.md", "the API, releases, the watch after a deploy, the crash window, image folders"),
     ("dashboard.md", "this page"),
     ("write-a-service.md", "a service of your own in ten minutes"),
+    ("projects.md", "keys, origins and limits of those who send events"),
     ("front.md", "how events are accepted, and what is refused"),
     ("durability.md", "what a 200 guarantees, and what each fault may cost"),
     ("privacy.md", "IP addresses, consent, retention"),
@@ -89,6 +90,7 @@ class Pages:
             "/dashboard/form/run/{name}": self.run_form,
             "/dashboard/form/rollback/{name}": self.rollback_form,
             "/dashboard/dead": self.dead,
+            "/dashboard/projects": self.projects,
             "/dashboard/help": self.help,
         }
         return [web.get(path, self._shown(page), allow_head=False) for path, page in table.items()]
@@ -139,6 +141,10 @@ class Pages:
         number = request.match_info["id"]
         found = msgspec.to_builtins(await self._api.events.trace(checked(TraceParams, id=number)))
         return self._renderer.page(request, "trace.html", id=number, **timeline.timeline(found))
+
+    async def projects(self, request: web.Request) -> web.Response:
+        """`/dashboard/projects`: who may send events, with which keys."""
+        return self._renderer.page(request, "projects.html", projects=await self._api.projects.list_projects(Nothing()))
 
     async def help(self, request: web.Request) -> web.Response:
         """`/dashboard/help`: a glossary, and links to the documentation and the API."""
