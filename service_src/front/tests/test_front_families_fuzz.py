@@ -18,7 +18,8 @@ from front.intake.families.table import ROWS
 
 FUZZ = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "100")), deadline=None, database=None)
 FIELDS = (
-    "$", "$current_url", "$group_set", "$set", "alias", "anonymousId", "batch", "campaign", "context", "data",
+    "$", "$current_url", "$device_id", "$distinct_id", "$group_id", "$group_key", "$group_set", "$insert_id", "$ip",
+    "$set", "$time", "$token", "$user_id", "alias", "anonymousId", "batch", "campaign", "context", "data",
     "device_id", "distinct_id", "event", "event_properties", "event_type", "events", "group_properties", "groups",
     "hostname", "id", "insert_id", "integrations", "ip", "library", "messageId", "n", "name", "offset", "p", "page",
     "payload", "properties", "props", "sentAt", "sent_at", "source", "specversion", "time", "timestamp", "traits",
@@ -40,6 +41,8 @@ SENT = st.one_of(
     VALUES, OBJECTS, st.fixed_dictionaries({"batch": st.lists(OBJECTS)}),
     st.fixed_dictionaries({"events": st.lists(OBJECTS)}),
     st.fixed_dictionaries({"type": st.sampled_from(["event", "identify"]), "payload": OBJECTS}),
+    st.lists(st.fixed_dictionaries({"event": SCALARS, "properties": OBJECTS})),
+    st.fixed_dictionaries({"$distinct_id": SCALARS, "$group_key": SCALARS, "$group_id": SCALARS, "$set": VALUES}),
     st.fixed_dictionaries({"type": st.text(min_size=1), "source": st.text(min_size=1), "id": st.text(min_size=1),
                            "specversion": st.just("1.0")}, optional={"data": VALUES, "time": SCALARS, "x": VALUES}),
 )  # fmt: skip

@@ -255,11 +255,14 @@ class HttpHandler:
         channel = message.CHANNEL_PIXEL if "image" in content_type else message.CHANNEL_HTTP
         body: message.Message = {}
         if raw is not None and path != "/":
+            limit = visit.body_limit(self._intake.body_limit) if visit is not None else self._intake.body_limit
+            too_large = len(raw) > limit
+            if too_large and "json" not in content_type:
+                raise self._too_large(limit)
             parsed: Any = parse_body(raw, content_type)
             if type(parsed) is list:
                 return await self._take_several(state, channel, parsed, td, visit)
-            limit = visit.body_limit(self._intake.body_limit) if visit is not None else self._intake.body_limit
-            if len(raw) > limit:
+            if too_large:
                 raise self._too_large(limit)
             body = parsed
         self._identify(state, body, consent_of(query, body))

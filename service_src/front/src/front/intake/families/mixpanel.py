@@ -25,7 +25,7 @@ from front.intake.families.family import (
     without_addresses,
     without_empty,
 )
-from front.intake.qs import parse_form
+from front.intake.qs import MAX_PARAMETERS, parse_form
 from front.pipeline.replies import GIF, HttpReply
 
 FAMILY: Final = "mixpanel"
@@ -63,8 +63,9 @@ def is_mixpanel(query: Message, body: bytes, content_type: str, wanted: str) -> 
 
 
 def _is_form_with_data(body: bytes) -> bool:
-    form = _form(body)
-    return "data" in form and "name" not in form
+    """Return whether a form has `data` and no `name`; its values, which may be large, are not decoded."""
+    names = _form(b"&".join([part.partition(b"=")[0] for part in body.split(b"&", MAX_PARAMETERS)[:MAX_PARAMETERS]]))
+    return "data" in names and "name" not in names
 
 
 def _form(body: bytes) -> Message:
