@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 
 from band.errors import SettingsError
+from band.testing import capture_logs
 from front.http1.server import listening_socket
 from front.process import WorkerProcess, cores
 from front.settings import FrontSettings
@@ -297,8 +298,12 @@ async def test_siblings_hear_each_other_and_miss_who_is_not_there() -> None:
         await sibling.open()
     assert await siblings[0].request("note", {"a": 1}) == {1: "noted"}
     assert await siblings[0].request("fail") == {}
-    siblings[1].broadcast("note", [2])
-    await asyncio.sleep(0.1)
+    with capture_logs() as logs:
+        siblings[1].broadcast("note", [2])
+        siblings[1].broadcast("note", [2], often=True)
+        await asyncio.sleep(0.1)
+    assert [line["worker"] for line in logs if line["event"] == "worker_silent" and line["log_level"] == "info"] == [2]
+    heard.remove([2])
     assert heard == [{"a": 1}, [2]]
     for sibling in siblings[:2]:
         await sibling.close()

@@ -66,7 +66,7 @@ class Cluster:
 
     def tell(self, taken: Any) -> None:
         """Tell the other workers what this one took of limits that all share."""
-        self._ipc.broadcast("tell", taken)
+        self._ipc.broadcast("tell", taken, often=True)
 
 
 _GAUGES: Final[Mapping[str, Callable[[float, float], float]]] = {

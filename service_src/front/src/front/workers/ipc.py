@@ -56,10 +56,10 @@ class WorkerIpc:
         responses = await asyncio.gather(*(self._request(number, topic, payload) for number in numbers))
         return {number: found[0] for number, found in zip(numbers, responses, strict=True) if found}
 
-    def broadcast(self, topic: str, payload: Any) -> None:
-        """Notify all others without waiting."""
+    def broadcast(self, topic: str, payload: Any, *, often: bool = False) -> None:
+        """Notify all others without waiting. Of what is sent `often`, a worker that is silent is not logged."""
         for number in self.others:
-            task = asyncio.get_running_loop().create_task(self._request(number, topic, payload))
+            task = asyncio.get_running_loop().create_task(self._request(number, topic, payload, often=often))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
 
@@ -77,7 +77,7 @@ class WorkerIpc:
             raise
         return await asyncio.open_unix_connection(sock=connection, limit=MAX_BYTES)
 
-    async def _request(self, number: int, topic: str, payload: Any) -> list[Any]:
+    async def _request(self, number: int, topic: str, payload: Any, *, often: bool = False) -> list[Any]:
         """Return the response as a list of one; empty when none comes."""
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -89,7 +89,8 @@ class WorkerIpc:
                     writer.close()
                 return [decode_loosely(line)] if line else []
         except (OSError, TimeoutError, ValueError) as error:
-            logger.info("worker_silent", worker=number, subject=topic, reason=str(error) or "no response in time")
+            log = logger.debug if often else logger.info
+            log("worker_silent", worker=number, subject=topic, reason=str(error) or "no response in time")
             return []
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
