@@ -84,6 +84,10 @@ class Platform:
         with (self._folder / f"{name}.log").open("wb") as log:
             return subprocess.Popen([sys.executable, "-m", name], cwd=folder, env=given, stdout=log, stderr=log)
 
+    def read(self, path: str) -> Any:
+        """Return the JSON of a path of front."""
+        return self._read(self.url + path)
+
     def _read(self, url: str) -> Any:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return json.load(answer)
@@ -91,7 +95,7 @@ class Platform:
     def snippet(self) -> str:
         """Return what front's `/` tells its reader to put on a page."""
         with urllib.request.urlopen(self.url, timeout=5) as answer:
-            found = re.search(r"<pre>(.*?)</pre>", answer.read().decode(), re.DOTALL)
+            found = re.search(r"<pre[^>]*>(.*?)</pre>", answer.read().decode(), re.DOTALL)
         assert found
         return unescape(found[1])
 
@@ -166,6 +170,8 @@ class TlsSites:
         """Whether the tracker's connections are cut."""
         self.asked: list[tuple[str, str]] = []
         """Method and path of each request to the tracker."""
+        self.busy = 0
+        """Requests to the tracker that are under way."""
         key, certificate = folder / "key.pem", folder / "certificate.pem"
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
@@ -199,10 +205,12 @@ class TlsSites:
                     return
                 headers = {name: value for name, value in self.headers.items() if name not in ("Host", "Connection")}
                 proxied = {"X-Forwarded-Host": tracker, "X-Forwarded-Proto": "https", "X-Real-IP": "81.2.69.142"}
+                sites.busy += 1
                 with closing(http.client.HTTPConnection(front, timeout=20)) as there:
-                    there.request(self.command, self.path, body or None, {**headers, **proxied})
+                    there.request(self.command, self.path.removeprefix("/stats"), body or None, {**headers, **proxied})
                     answer = there.getresponse()
                     text = answer.read()
+                sites.busy -= 1
                 self.send_response_only(answer.status)
                 for name, value in answer.getheaders():
                     if name not in ("Connection", "Content-Length"):

@@ -8,6 +8,11 @@ const SESSION = { session: true };
 
 /** Counts an event, after the session that it begins, if it begins one: `begun` is called for that. */
 export function countEvent(name: string, page: { url: string; ref: string }, seconds: number, campaignSeconds: number, begun: () => void): void {
+  // Leaving a page that was forgotten is neither a visit nor a sign of life.
+  if (name === "page_unload") {
+    storage.count("scevs", SESSION);
+    return;
+  }
   const now = Date.now();
   const last = storage.get<number>("levent");
   const session = storage.get<Source>("lsess");

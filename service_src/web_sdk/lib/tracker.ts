@@ -189,7 +189,7 @@ function watch(): void {
 
 // A page that is left is hidden or goes into the cache, often without `unload`, whose handlers would keep it out of that cache.
 addEventListener("pagehide", () => {
-  leaving = true;
+  leaving = wire.gone = true;
   if (opened && !ready) settle();
   tell("internal", "before_unload");
   if (!opened) return;
@@ -197,7 +197,7 @@ addEventListener("pagehide", () => {
   observe("page_unload");
 });
 addEventListener("pageshow", (event) => {
-  leaving = false;
+  leaving = wire.gone = false;
   if (event.persisted && options.trackPages) commands.page();
 });
 document.addEventListener("visibilitychange", () => {

@@ -5,7 +5,11 @@ import type { Mode } from "./options";
 import * as storage from "./storage";
 
 const QUEUE = "queue";
+/** Kept while a page sends what waits. */
+const LEASE = "flush";
+const LEASE_SECONDS = 10;
 const MAX_EVENTS = 100;
+const MAX_BATCH = 20;
 const MAX_CHARS = 200_000;
 const MAX_AGE_MS = 24 * 3600 * 1000;
 /** A browser refuses larger requests that may outlive their page. */
@@ -19,6 +23,7 @@ export const wire = {
   mark: "band",
   key: "",
   projectId: "" as number | string,
+  gone: false,
   beacon: true,
   xhr: true,
   credentials: "include" as RequestCredentials,
@@ -26,7 +31,6 @@ export const wire = {
 
 let pause = FIRST_PAUSE_MS;
 let timer: ReturnType<typeof setTimeout> | undefined;
-let flushing = false;
 let outbox: WebEvent[] = [];
 let busy = false;
 
@@ -43,7 +47,10 @@ const textOf = (events: WebEvent[]): string => JSON.stringify(events.length === 
 /** Posts events in one request; false if they are to be sent again. */
 async function posted(events: WebEvent[]): Promise<boolean> {
   try {
-    const { status } = await post(endpoint("track"), textOf(events));
+    const response = await post(endpoint("track"), textOf(events));
+    // A response that nobody reads counts as under way, and there is a limit to what may outlive a page.
+    await response.text();
+    const { status } = response;
     return status < 500 && status !== 429;
   } catch {
     return false;
@@ -52,37 +59,45 @@ async function posted(events: WebEvent[]): Promise<boolean> {
 
 const waiting = (): WebEvent[] => (storage.get<WebEvent[]>(QUEUE) ?? []).filter((event) => Date.now() - (event.ts ?? 0) < MAX_AGE_MS);
 
+function keep(events: WebEvent[]): void {
+  while (events.length > MAX_EVENTS || textOf(events).length > MAX_CHARS) events.shift();
+  if (events.length) storage.set(QUEUE, events);
+  else storage.remove(QUEUE);
+}
+
 function enqueue(events: WebEvent[]): void {
   for (const event of events) event.ts ??= event.user?.ts ?? Date.now();
-  const all = [...waiting(), ...events];
-  while (all.length > MAX_EVENTS || JSON.stringify(all).length > MAX_CHARS) all.shift();
-  storage.set(QUEUE, all);
+  keep([...waiting(), ...events]);
   retryLater();
 }
 
 function retryLater(): void {
-  timer ??= setTimeout(flush, pause);
+  if (timer) return;
+  timer = setTimeout(flush, pause);
   pause = Math.min(pause * 2, MAX_PAUSE_MS);
 }
 
-/** Sends what waits, in one request. */
+/** Sends what waits. Only one page of a site does so at a time; what it sends waits until front has it. */
 export async function flush(): Promise<void> {
   clearTimeout(timer);
   timer = undefined;
-  const events = waiting();
-  if (!events.length || flushing) return;
-  flushing = true;
-  const done = navigator.onLine && (await posted(events));
-  flushing = false;
-  if (!done) {
-    retryLater();
-    return;
+  if (!waiting().length) return;
+  if (!storage.get(LEASE)) {
+    let done = navigator.onLine;
+    for (let events = waiting(); done && events.length; events = waiting()) {
+      const batch = events.slice(0, MAX_BATCH);
+      storage.set(LEASE, 1, { expires: LEASE_SECONDS });
+      done = await posted(batch);
+      const ids = batch.map((event) => event.dedup);
+      if (done) keep(waiting().filter((event) => !ids.includes(event.dedup)));
+    }
+    storage.remove(LEASE);
+    if (done) {
+      pause = FIRST_PAUSE_MS;
+      return;
+    }
   }
-  pause = FIRST_PAUSE_MS;
-  const ids = events.map((event) => event.dedup);
-  const left = waiting().filter((event) => !ids.includes(event.dedup));
-  if (left.length) storage.set(QUEUE, left);
-  else storage.remove(QUEUE);
+  retryLater();
 }
 
 /** Sends an event, after those before it and together with those that are made meanwhile; `leaving` if its page is about to go. */
@@ -105,7 +120,8 @@ function pump(leaving: boolean): void {
   busy = true;
   posted(events).then((done) => {
     busy = false;
-    if (!done) enqueue(events);
+    // The page that is left breaks off what it waits for; the request itself goes on.
+    if (!done && !wire.gone) enqueue(events);
     pump(false);
   });
 }
