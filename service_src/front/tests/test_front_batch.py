@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from front.errors import BadRequest
-from front.intake.batch import MAX_CLOCK_SHIFT_MS, MAX_EVENTS, event_time
+from front.intake.batch import MAX_EVENTS
 from front.intake.body import parse_body
+from front.intake.server_fields import MAX_CLOCK_SHIFT_MS, event_time
 
 NOW = 1_795_470_000_000
 

@@ -235,6 +235,18 @@ async def test_a_server_says_who_when_and_from_where(door: Door) -> None:
     assert browser["td"]["ip"] != "192.0.2.0"
 
 
+@pytest.mark.parametrize("age", [0.5, 3600, 23 * 3600, 25 * 3600, -3600])
+async def test_a_browser_says_when_within_a_day(door: Door, age: float) -> None:
+    """So an event that waited in its queue keeps its time; another time is that of arrival."""
+    now = time.time() * 1000
+    ts = int(now - age * 1000)
+    assert (await door.post("/track/a", {"ts": ts}))[0] == 200
+    assert (await door.post("/track/a", [{"ts": ts}]))[0] == 200
+    assert (await door.post(f"/track/a?ts={ts}", {}))[0] == 200
+    for event in await door.client.events():
+        assert event["time"] == ts if 0 < age < 86_400 else abs(event["time"] - now) < 5000
+
+
 @pytest.mark.parametrize(
     ("fields", "uid", "ts"),
     [

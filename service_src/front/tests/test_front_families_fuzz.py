@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from band.platform import encode
 from front.errors import BadRequest
 from front.event.message import Message
-from front.intake.batch import event_time
 from front.intake.families.family import Draft, Family, Post
 from front.intake.families.table import ROWS
+from front.intake.server_fields import event_time
 
 FUZZ = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "100")), deadline=None, database=None)
 FIELDS = (

@@ -16,6 +16,7 @@ from front.event.visitor_id import text_uid
 from front.http1.request import Request
 from front.intake.context import Intake, came_by_proxy
 from front.intake.families.family import Draft, mapping, text
+from front.intake.server_fields import apply_ts, event_time
 from front.pipeline.pipeline import MAX_A_TURN
 from front.projects.table import Access
 
@@ -23,8 +24,6 @@ T = TypeVar("T")
 
 MAX_EVENTS: Final = 2000
 """Events of one request: in progress, each takes a few kilobytes beside its own."""
-MAX_CLOCK_SHIFT_MS: Final = 24 * 3600 * 1000
-"""An event that claims to be older gets the time of its arrival."""
 
 
 class Sender:
@@ -74,10 +73,13 @@ class Sender:
         service, name = message.service_and_name(place, query, body)
         if not service or not name:
             raise BadRequest("incomplete", f"event {number + 1} of the body has no service or no name", 404)
-        return message.http_message(
+        event = message.http_message(
             _key(intake.event_key, service, name, number), channel, service, name, place, query, body,
             message.uid_of(query, body, self._uid, intake.flakes), dict(self._td), intake.flakes,
         )  # fmt: skip
+        if "ts" in event["data"]:
+            apply_ts(event)
+        return event
 
     def _of_draft(self, draft: Draft, access: Access, number: int) -> Message:
         flakes = self._intake.flakes
@@ -134,18 +136,6 @@ async def in_turns(events: Iterable[T]) -> list[T]:
         if not len(made) % MAX_A_TURN:
             await asyncio.sleep(0)
     return made
-
-
-def event_time(arrived: int, ts: int | None, sent_at: int | None, *, any_age: bool = False) -> int:
-    """Return when an event happened, by our clock: its arrival less its age by the client's clock.
-
-    Without `sent_at` the client's clock is taken to be right. Nothing happens in the future, or more than a day ago
-    unless an event may have `any_age`.
-    """
-    if ts is None:
-        return arrived
-    age = (arrived if sent_at is None else sent_at) - ts
-    return arrived - age if 0 <= age <= (arrived if any_age else MAX_CLOCK_SHIFT_MS) else arrived
 
 
 def _key(event_key: Callable[[Any, Any], str], service: Any, name: Any, number: int) -> str:

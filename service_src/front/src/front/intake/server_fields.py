@@ -1,14 +1,16 @@
-"""What a server may say of an event with a secret key: who did it, when, and from which address."""
+"""What a client may say of an event: when it happened; a server with a secret key also who did it, and its address."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from front.event.client_address import normal
 from front.event.message import Message
 from front.event.visitor_id import text_uid
 from front.intake.families.family import milliseconds, text
 
+MAX_CLOCK_SHIFT_MS: Final = 24 * 3600 * 1000
+"""An event that claims to be older gets the time of its arrival."""
 _MAX_DIGITS: Final = 16
 """Digits of a time in a query."""
 
@@ -24,9 +26,30 @@ def apply_server_fields(event: Message) -> None:
     if address := normal(text(data.pop("ip", ""))):
         event.setdefault("td", {})["ip"] = address
     for name in ("time", "ts"):
-        said = data.get(name)
-        number = isinstance(said, str) and said.isdecimal() and len(said) <= _MAX_DIGITS
-        at = milliseconds(int(said) if number else said)
+        at = _time_said(data.get(name))
         if at is not None:
             event["time"] = min(at, event["time"])
             break
+
+
+def _time_said(value: Any) -> int | None:
+    """Return a time of the native form in milliseconds since 1970, also from digits of a query; None for none."""
+    number = isinstance(value, str) and value.isdecimal() and len(value) <= _MAX_DIGITS
+    return milliseconds(int(value) if number else value)
+
+
+def apply_ts(event: Message) -> None:
+    """Take the time of an event of the native form from its `ts`, if that is within a day before its arrival."""
+    event["time"] = event_time(event["time"], _time_said(event["data"]["ts"]), None)
+
+
+def event_time(arrived: int, ts: int | None, sent_at: int | None, *, any_age: bool = False) -> int:
+    """Return when an event happened, by our clock: its arrival less its age by the client's clock.
+
+    Without `sent_at` the client's clock is taken to be right. Nothing happens in the future, or more than a day ago
+    unless an event may have `any_age`.
+    """
+    if ts is None:
+        return arrived
+    age = (arrived if sent_at is None else sent_at) - ts
+    return arrived - age if 0 <= age <= (arrived if any_age else MAX_CLOCK_SHIFT_MS) else arrived
