@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,16 @@ def test_an_event_that_comes_again_is_stored_once(tmp_path: Path) -> None:
         assert files.load(rows(*some, some[3])) == 10
         assert files.load(rows(*some[5:], event(11))) == 1
         assert seen(files) == ids(*some, event(11))
+
+
+def test_events_of_a_large_batch_that_come_twice_in_it_are_stored(tmp_path: Path) -> None:
+    """As after an outage, when front's journal gives what the stream has already."""
+    some = [event(number, dedup=f"m{number}") for number in range(3000)]
+    both = [*some, *some]
+    random.Random(5).shuffle(both)
+    with opened(tmp_path) as files:
+        assert files.load(rows(*both)) == 3000
+        assert seen(files) == ids(*some)
 
 
 def test_a_message_that_its_client_sent_twice_is_stored_once(tmp_path: Path) -> None:

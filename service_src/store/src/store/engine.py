@@ -68,12 +68,11 @@ def empty() -> str:
 
 
 def batch(file: Path) -> str:
-    """Return what reads a batch, a file of JSON lines, in a FROM clause; what it repeats is read once."""
+    """Return what reads a batch, a file of JSON lines of different ids, in a FROM clause; a message is read once."""
     options = f"format = 'newline_delimited', columns = {_BATCH}, maximum_object_size = {MAX_ROW_BYTES}"
     return (
         f"(SELECT {_FROM_BATCH} FROM read_json({text(file)}, {options}) "
-        "QUALIFY row_number() OVER (PARTITION BY id) = 1 AND "
-        "(dedup = '' OR row_number() OVER (PARTITION BY project, dedup ORDER BY id) = 1))"
+        "QUALIFY dedup = '' OR row_number() OVER (PARTITION BY project, dedup ORDER BY id) = 1)"
     )
 
 

@@ -79,10 +79,10 @@ class EventFiles:
 
     def load(self, rows: Iterable[Row]) -> int:
         """Store those rows that are not stored yet, durably; returns how many that were."""
-        days: dict[str, list[Row]] = {}
+        days: dict[str, dict[int, Row]] = {}
         for row in rows:
-            days.setdefault(day_of(row["received"]), []).append(row)
-        return sum(self._load_day(day, batch) for day, batch in days.items())
+            days.setdefault(day_of(row["received"]), {})[row["id"]] = row
+        return sum(self._load_day(day, [*batch.values()]) for day, batch in days.items())
 
     def files(self) -> list[Path]:
         """Return files that have all events, for readers; no reader may use those of an earlier call any more."""
