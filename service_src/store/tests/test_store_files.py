@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ import pandas as pd
 import pytest
 
 from band.testing import make_event
+from store.engine import Error
 from store.event_files import EventFiles, InUse
 from store.event_row import UnusableEvent, to_row
+from store.options import Options
+from store.warehouse import Warehouse
 
 DAY = 1795392000000  # 2026-11-23T00:00:00Z
 
@@ -94,6 +98,31 @@ def test_everything_is_there_after_a_start(tmp_path: Path) -> None:
         assert files.count() == 2
         assert files.load(rows(event(1), event(1, day=1), event(2, day=1))) == 1
         assert seen(files) == ids(event(1), event(1, day=1), event(2, day=1))
+
+
+async def test_a_disk_that_was_full_cost_no_event(tmp_path: Path) -> None:
+    """DuckDB's tables look empty after a checkpoint that failed: its next one would write that over the events."""
+    warehouse = Warehouse(Options(folder=str(tmp_path)))
+    await warehouse.open()
+    limit, highest = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (17_500_000, highest))
+    given = 0
+    try:
+        with pytest.raises(Error, match="File too large"):
+            while given < 60:
+                some = [event(given * 100 + n, data={"x": os.urandom(20_000).hex()}) for n in range(20)]
+                await warehouse.load(some)
+                given += 1
+        with pytest.raises(Error, match="File too large"):
+            await warehouse.load(some)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, highest))
+    await warehouse.load(some)
+    assert warehouse.loaded == (given + 1) * 20
+    assert (await warehouse.stats())["events"] == warehouse.loaded
+    await warehouse.close()
+    with opened(tmp_path) as files:
+        assert files.count() == warehouse.loaded
 
 
 def test_only_one_process_writes(tmp_path: Path) -> None:

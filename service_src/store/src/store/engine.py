@@ -14,7 +14,8 @@ Connection = duckdb.DuckDBPyConnection
 Error = duckdb.Error
 Interrupted = duckdb.InterruptException
 OutOfMemory = duckdb.OutOfMemoryException
-Unwritable = duckdb.IOException
+Unfit: Final = (duckdb.DataError, duckdb.InvalidInputException)
+"""What a statement raises because of its values; anything else says something of the engine, the disk or memory."""
 
 MAX_ROW_BYTES: Final = 4 << 20
 """The longest row of a batch. DuckDB takes twice as much memory while it reads one."""
@@ -27,7 +28,8 @@ _FROM_BATCH: Final = ", ".join(f'make_timestamp_ms("{n}") AS "{n}"' if n in TIME
 def connect(memory_mb: int, spill: Path | None, readable: Sequence[Path]) -> Connection:
     """Open an engine in memory, of one thread, that reaches files in the folders `readable` and nothing else.
 
-    Extensions are not loaded from the network, and nothing can change these settings afterwards.
+    Extensions are not loaded from the network, and nothing can change these settings afterwards. To close it changes
+    no file: after an error, what it has in memory may not be what is on the disk.
     """
     connection = duckdb.connect(
         ":memory:",
@@ -41,6 +43,7 @@ def connect(memory_mb: int, spill: Path | None, readable: Sequence[Path]) -> Con
         },
     )
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("PRAGMA disable_checkpoint_on_shutdown")
     connection.execute(f"SET allowed_directories = {_texts(readable)}")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

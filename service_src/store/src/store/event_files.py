@@ -74,8 +74,12 @@ class EventFiles:
             memory_mb, folder / "spill", (self.events, self._hot, self.recent, self._work)
         )
         self._open: dict[str, OpenDay] = {}
-        for file in sorted(self._hot.glob("*.duckdb")):
-            self._open_day(file.stem[:10], int(file.stem[11:]))
+        try:
+            for file in sorted(self._hot.glob("*.duckdb")):
+                self._open_day(file.stem[:10], int(file.stem[11:]))
+        except BaseException:
+            self._connection.close()
+            raise
 
     def load(self, rows: Iterable[Row]) -> int:
         """Store those rows that are not stored yet, durably; returns how many that were."""
@@ -125,9 +129,11 @@ class EventFiles:
         )
 
     def close(self) -> None:
-        """Close all files."""
-        self._connection.close()
-        self._lock.close()
+        """Close all files as they are."""
+        try:
+            self._connection.close()
+        finally:
+            self._lock.close()
 
     def _load_day(self, day: str, rows: list[Row]) -> int:
         if day not in self._open:

@@ -9,7 +9,6 @@ import msgspec
 
 from band import InvalidParams, Meta, Reject, Service
 from band.platform import run_forever
-from store.engine import Error, Interrupted, OutOfMemory, Unwritable
 from store.event_row import UnusableEvent
 from store.options import Options
 from store.warehouse import Warehouse
@@ -49,9 +48,7 @@ def make_service(options: Options) -> Service:
         """Store a batch of events."""
         try:
             await warehouse.load(events)
-        except (Unwritable, OutOfMemory, Interrupted):
-            raise
-        except (UnusableEvent, Error) as error:
+        except UnusableEvent as error:
             raise Reject(str(error)[:300]) from None
 
     @service.worker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,9 @@ from typing import Any, Final, TypeVar
 
 from band import logger
 from band.platform import impersonal, objected
+from store.engine import Error, Unfit
 from store.event_files import EventFiles, day_of
-from store.event_row import to_row
+from store.event_row import UnusableEvent, to_row
 from store.options import Options
 from store.query import Answer, Query
 from store.reader import Reader
@@ -38,12 +40,15 @@ class Warehouse:
 
     async def open(self) -> None:
         """Open the folder; raises as EventFiles does."""
-        self._files = await self._write(lambda: EventFiles(Path(self._options.folder), self._options.memory_mb))
+        await self._write(lambda _files: None)
 
     async def load(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Store events durably, each once. UnusableEvent when one of them cannot be stored."""
         rows = [to_row(impersonal(event) if objected(event) else event) for event in events]
-        fresh = await self._write(lambda: self._opened.load(rows))
+        try:
+            fresh = await self._write(lambda files: files.load(rows))
+        except Unfit as error:
+            raise UnusableEvent(str(error)) from None
         self.loaded += fresh
         self.repeated += len(rows) - fresh
 
@@ -51,7 +56,7 @@ class Warehouse:
         """Run a statement; its answer has at most `rows` rows."""
         options = self._options
         async with self._reading:
-            files = await self._write(lambda: self._opened.files())
+            files = await self._write(lambda files: files.files())
             rows = min(rows or options.query_rows, options.query_rows)
             return await self._reader.ask(
                 Query(sql, [str(path) for path in files], rows, options.query_bytes, options.query_seconds)
@@ -62,8 +67,8 @@ class Warehouse:
         now = int(time.time() * 1000)
         keep = self._options.keep_days
         async with self._reading:
-            sealed = await self._write(lambda: self._opened.seal_before(day_of(now - _SEAL_AFTER_MS)))
-            gone = await self._write(lambda: self._opened.remove_before(day_of(now - keep * _DAY_MS))) if keep else []
+            sealed = await self._write(lambda files: files.seal_before(day_of(now - _SEAL_AFTER_MS)))
+            gone = await self._write(lambda files: files.remove_before(day_of(now - keep * _DAY_MS))) if keep else []
         for file in sealed:
             logger.info("day_sealed", day=file.day, events=file.rows, bytes=file.bytes)
         if gone:
@@ -74,14 +79,14 @@ class Warehouse:
     async def stats(self) -> dict[str, Any]:
         """Return what is stored, and what came since the start."""
 
-        def read() -> dict[str, Any]:
-            files = self._opened.manifest.files
+        def read(files: EventFiles) -> dict[str, Any]:
+            sealed, open_days = files.manifest.files, files.open_days()
             return {
-                "events": self._opened.count(),
-                "bytes": self._opened.size(),
-                "first_day": min((file.day for file in files), default=next(iter(self._opened.open_days()), None)),
-                "sealed_files": len(files),
-                "open_days": self._opened.open_days(),
+                "events": files.count(),
+                "bytes": files.size(),
+                "first_day": min((file.day for file in sealed), default=next(iter(open_days), None)),
+                "sealed_files": len(sealed),
+                "open_days": open_days,
             }
 
         return {
@@ -93,14 +98,28 @@ class Warehouse:
         """End what runs, and close all files."""
         await self._reader.close()
         if self._files is not None:
-            await self._write(self._files.close)
+            await self._write(EventFiles.close)
         self._thread.shutdown()
 
-    @property
-    def _opened(self) -> EventFiles:
-        assert self._files is not None, "not opened"  # noqa: S101
-        return self._files
-
-    async def _write(self, work: Callable[[], T]) -> T:
+    async def _write(self, work: Callable[[EventFiles], T]) -> T:
         """Run work in the thread that owns the files, to its end, even if the caller is cancelled."""
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, self._run, work))
+
+    def _run(self, work: Callable[[EventFiles], T]) -> T:
+        """Do work with the files, opened anew after an error of the engine.
+
+        After a checkpoint that failed, as on a full disk, DuckDB's tables look empty: its next one would write that
+        over the events, which the file and its log still have.
+        """
+        files = self._files
+        if files is None:
+            files = self._files = EventFiles(Path(self._options.folder), self._options.memory_mb)
+        try:
+            return work(files)
+        except Unfit:
+            raise
+        except Error:
+            self._files = None
+            with contextlib.suppress(Error):
+                files.close()
+            raise
