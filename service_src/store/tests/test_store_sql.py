@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from band.testing import make_event
+from store import engine
 from store.columns import NAMES
 from store.options import Options
 from store.warehouse import Warehouse
@@ -35,6 +36,9 @@ HOSTILE = [
     "SELECT list(a) FROM range(300000000) t(a)", "PREPARE x AS SELECT 1", "BEGIN", "SELECT", "", "\x00",
     "SELECT '\ud800'",
 ]  # fmt: skip
+
+MANY = "SELECT md5(i::VARCHAR) || repeat('x', 60) AS x FROM range(600000) t(i)"
+"""More than fits into the memory of a query."""
 
 
 @pytest.fixture
@@ -113,6 +117,26 @@ async def test_answers_have_limits(warehouse: Warehouse) -> None:
     wide = await warehouse.query("SELECT repeat('x', 100000) FROM range(100)", 0)
     assert wide.truncated
     assert len(wide.rows) == 10
+
+
+async def test_a_query_spills_where_the_writer_does_not(tmp_path: Path) -> None:
+    """Two processes would write their pages into files of the same names, and both crash."""
+    unsorted = f"SELECT count(*) FROM (SELECT x, lag(x) OVER (ORDER BY x) AS before FROM ({MANY})) WHERE before > x"
+    made = Warehouse(Options(folder=str(tmp_path), query_memory_mb=64, query_seconds=60))
+    await made.open()
+    asked = asyncio.create_task(made.query(unsorted, 0))
+    places: set[Path] = set()
+    while not asked.done():
+        places |= {file.parent for file in (tmp_path / "spill").rglob("duckdb_temp*")}
+        await asyncio.sleep(0.02)
+    assert (await asked).rows == [[0]]
+    assert places == {tmp_path / "spill" / "queries"}
+    await made.close()
+
+
+def test_a_query_may_not_fill_the_disk(tmp_path: Path) -> None:
+    with engine.connect(64, tmp_path, (tmp_path,), spill_mb=1) as connection, pytest.raises(engine.OutOfMemory):
+        engine.single(connection, f"SELECT max(p) FROM (SELECT lag(x) OVER (ORDER BY x) AS p FROM ({MANY}))")
 
 
 async def test_a_query_that_takes_too_long_is_ended(tmp_path: Path) -> None:

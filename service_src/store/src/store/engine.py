@@ -25,8 +25,11 @@ SELECTED: Final = ", ".join(f'"{name}"' for name in NAMES)
 _FROM_BATCH: Final = ", ".join(f'make_timestamp_ms("{n}") AS "{n}"' if n in TIMES else f'"{n}"' for n in NAMES)
 
 
-def connect(memory_mb: int, spill: Path | None, readable: Sequence[Path]) -> Connection:
+def connect(memory_mb: int, spill: Path, readable: Sequence[Path], *, spill_mb: int = 0) -> Connection:
     """Open an engine in memory, of one thread, that reaches files in the folders `readable` and nothing else.
+
+    What does not fit into memory goes to the folder `spill`, `spill_mb` at most unless it is 0. No two processes may
+    have the same: their files would have the same names.
 
     Extensions are not loaded from the network, and nothing can change these settings afterwards. To close it changes
     no file: after an error, what it has in memory may not be what is on the disk.
@@ -36,13 +39,15 @@ def connect(memory_mb: int, spill: Path | None, readable: Sequence[Path]) -> Con
         config={
             "memory_limit": f"{memory_mb}MB",
             "threads": 1,
-            "temp_directory": str(spill) if spill else "",
+            "temp_directory": str(spill),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "preserve_insertion_order": False,
         },
     )
     connection.execute("SET TimeZone = 'UTC'")
+    if spill_mb:
+        connection.execute(f"SET max_temp_directory_size = '{spill_mb}MB'")
     connection.execute("PRAGMA disable_checkpoint_on_shutdown")
     connection.execute(f"SET allowed_directories = {_texts(readable)}")
     connection.execute("SET enable_external_access = false")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import math
 import resource
+import shutil
 import sys
 import threading
 from datetime import date, datetime, time
@@ -24,6 +25,8 @@ from store.statement import RefusedStatement, check
 TABLE: Final = "events"
 OUTSIDE_ENGINE_MB: Final = 256
 """Memory beyond the engine's limit: of Python, and of functions on texts and lists."""
+MAX_SPILL_MB: Final = 1024
+"""What a query may take of the disk, which Redis and front's journal need too."""
 _FETCH: Final = 1000
 
 
@@ -33,7 +36,10 @@ def main() -> None:
     most = (memory_mb + OUTSIDE_ENGINE_MB) << 20
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    connection = engine.connect(memory_mb, folder / "spill", (folder / "events", folder / "recent", folder / "spill"))
+    spill = folder / "spill" / "queries"
+    shutil.rmtree(spill, ignore_errors=True)  # of a process that was killed
+    readable = (folder / "events", folder / "recent", spill)
+    connection = engine.connect(memory_mb, spill, readable, spill_mb=MAX_SPILL_MB)
     decoder, encoder = msgspec.json.Decoder(Query), msgspec.json.Encoder()
     known: list[str] | None = None
     for line in sys.stdin.buffer:
