@@ -203,6 +203,16 @@ def test_a_manifest_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         EventFiles(tmp_path, 96)
 
 
+def test_sealed_files_without_a_manifest_are_kept(tmp_path: Path) -> None:
+    with opened(tmp_path) as files:
+        files.load(rows(event(1)))
+        files.seal_before("2027-01-01")
+    (tmp_path / "events" / "manifest.json").unlink()
+    with pytest.raises(ValueError, match=r"manifest\.json is missing"):
+        EventFiles(tmp_path, 96)
+    assert [path.name for path in (tmp_path / "events").glob("*/*")] == ["0001.parquet"]
+
+
 def test_a_row_has_what_its_event_says() -> None:
     row = to_row(
         event(

@@ -165,7 +165,17 @@ class EventFiles:
         self._open[day] = OpenDay(self._connection, self._hot, self.recent, day, number)
 
     def _remove_leftovers(self) -> None:
-        """Remove open days that are sealed, and Parquet files that the manifest does not name."""
+        """Remove open days that are sealed, and Parquet files that the manifest does not name.
+
+        Without a manifest, only days that are still open can have such files: others are kept, and ValueError is raised.
+        """
+        if not self.manifest.exists:
+            for path in self.events.glob("day=*/*.parquet"):
+                if not (self._hot / f"{path.parent.name.removeprefix('day=')}-{path.stem}.duckdb").exists():
+                    raise ValueError(
+                        f"{self.manifest.file} is missing, which lists the files of events there: restore it from a "
+                        f"backup, or move {self.events} away"
+                    )
         for file in self._hot.glob("*.duckdb"):
             if self.manifest.has(file.stem[:10], int(file.stem[11:])):
                 remove_file(file)

@@ -51,13 +51,14 @@ class Manifest:
             msgspec.DecodeError: the file is damaged.
             ValueError: it was written by a newer version.
         """
-        self._file = folder / NAME
+        self.file = folder / NAME
         self.files: list[SealedFile] = []
-        if self._file.exists():
-            content = msgspec.json.decode(self._file.read_bytes(), type=_Content)
+        self.exists = self.file.exists()
+        if self.exists:
+            content = msgspec.json.decode(self.file.read_bytes(), type=_Content)
             if content.schema_version > SCHEMA_VERSION:
                 raise ValueError(
-                    f"{self._file} was written by a newer store (schema {content.schema_version}; this one knows "
+                    f"{self.file} was written by a newer store (schema {content.schema_version}; this one knows "
                     f"{SCHEMA_VERSION}): run that version"
                 )
             self.files = content.files
@@ -83,14 +84,14 @@ class Manifest:
 
     def _write(self, files: list[SealedFile]) -> None:
         files = sorted(files, key=lambda file: (file.day, file.number))
-        fresh = self._file.with_suffix(".tmp")
+        fresh = self.file.with_suffix(".tmp")
         with fresh.open("wb") as out:
             out.write(msgspec.json.format(msgspec.json.encode(_Content(SCHEMA_VERSION, files)), indent=1))
             out.flush()
             os.fsync(out.fileno())
-        fresh.rename(self._file)
-        sync_folder(self._file.parent)
-        self.files = files
+        fresh.rename(self.file)
+        sync_folder(self.file.parent)
+        self.files, self.exists = files, True
 
 
 def sync_folder(folder: Path) -> None:
