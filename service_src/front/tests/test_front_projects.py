@@ -222,6 +222,18 @@ def test_one_worker_gathers_no_reports() -> None:
     assert own.report() == []
 
 
+def test_what_another_worker_took_counts_in_a_worker_that_was_idle() -> None:
+    """It was full for a minute: that minute does not pay for what was taken since."""
+    clock = Clock()
+    found = table(shop=LIMITED)
+    busy, idle, key = limits(clock, found), limits(clock, found), access(found.with_key("a"))
+    clock.now += 60
+    assert taken(busy, key, 50) == 0
+    idle.hear(busy.report())
+    assert taken(idle, key, 1) == 1
+    assert taken(busy, key, 1) == 1
+
+
 def test_a_changed_limit_begins_anew_and_others_stay() -> None:
     clock = Clock()
     found = table(shop=LIMITED)

@@ -47,12 +47,21 @@ class Bucket:
 
         More than can ever be there may come when it is full, and are paid off afterwards.
         """
-        rate, elapsed = self.rate, now - self._at
-        if elapsed > 0:
-            self.level = min(rate.burst, self.level + elapsed * rate.per_second)
-            self._at = now
+        rate = self.rate
+        self._refill(now)
         missing = min(count, rate.burst) - self.level
         return missing / rate.per_second if missing > _ROUNDING else 0.0
+
+    def owe(self, count: int, now: float) -> None:
+        """Take what somebody else took."""
+        self._refill(now)
+        self.level -= count
+
+    def _refill(self, now: float) -> None:
+        elapsed = now - self._at
+        if elapsed > 0:
+            self.level = min(self.rate.burst, self.level + elapsed * self.rate.per_second)
+            self._at = now
 
 
 class RateLimits:
@@ -126,11 +135,11 @@ class RateLimits:
         now = self._clock()
         for account, count in accounts.items():
             if account in self._accounts:
-                self._accounts[account].level -= count
+                self._accounts[account].owe(count, now)
         for project_id, address, count in visitors:
             project = self._projects.get(project_id)
             if project is not None and project.visitor_rate is not None:
-                self._of_visitor(project, address, project.visitor_rate, now).level -= count
+                self._of_visitor(project, address, project.visitor_rate, now).owe(count, now)
 
     def _of_visitor(self, project: Project, address: str, rate: Rate, now: float) -> Bucket:
         key = (project.id, address)
