@@ -115,6 +115,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rockstat.band.plugins.module_utils.director import Director, DirectorError, connection_spec
 
+# No response: a host that was never set up. Not found: a director that is about to be upgraded.
+NO_PROJECTS_YET = (0, 404)
+
 
 def project_spec() -> dict[str, dict[str, Any]]:
     """Return the arguments that describe one project."""
@@ -147,7 +150,7 @@ def apply(module: AnsibleModule) -> dict[str, Any]:
         answer: dict[str, Any] = Director(args["url"], args["token"]).post("/projects", body, timeout=30.0)
         return answer
     except DirectorError as error:
-        if module.check_mode and error.status == 0:  # a host that was never set up
+        if module.check_mode and error.status in NO_PROJECTS_YET:
             return {"created": [entry["id"] for entry in wanted], "changed": [], "removed": []}
         raise
 

@@ -37,6 +37,15 @@ def test_a_refused_list_says_why_and_shows_no_secret(director: Any) -> None:
     assert SECRET not in wrong["_text"] + unknown["_text"]
 
 
+def test_check_mode_works_with_a_director_that_knows_no_projects_yet(director: Any) -> None:
+    """As before an upgrade, which replaces it first."""
+    old = {"url": f"{director.url}/nowhere"}
+    told = run("band_projects", {**old, "projects": [SHOP]}, check=True)
+    assert (told["changed"], told["created"]) == (True, ["shop"])
+    assert run("band_projects", {**old, "projects": []}, check=True)["changed"] is False
+    assert run("band_projects", {**old, "projects": []})["failed"] is True
+
+
 def test_check_mode_works_on_a_host_without_a_director() -> None:
     """All would be created; without projects nothing would change."""
     away = {"url": "http://127.0.0.1:1"}
