@@ -139,6 +139,28 @@ def test_days_that_are_too_old_are_removed(tmp_path: Path) -> None:
     assert not (tmp_path / "events" / "day=2026-11-23").exists()
 
 
+@pytest.mark.parametrize(("events", "size", "memory_mb"), [(60_000, 600, Options().memory_mb), (20_000, 3000, 96)])
+def test_a_large_day_is_read_and_sealed_in_little_memory(
+    tmp_path: Path, events: int, size: int, memory_mb: int
+) -> None:
+    """In the second case too little to sort the day."""
+    (row,) = rows(event(0))
+    files = EventFiles(tmp_path, memory_mb)
+    for first in range(0, events, 1000):
+        numbers = range(first, first + 1000)
+        data = [os.urandom(size // 2).hex() for _ in numbers]
+        files.load(
+            [
+                {**row, "id": (DAY + n) << 22, "received": DAY + n, "uid": str(n % 97), "data": text}
+                for n, text in zip(numbers, data, strict=True)
+            ]
+        )
+    assert sum(len(pd.read_parquet(path, columns=["id"])) for path in files.files()) == events
+    (sealed,) = files.seal_before("2027-01-01")
+    assert sealed.rows == events == len(pd.read_parquet(tmp_path / "events" / sealed.path, columns=["id"]))
+    files.close()
+
+
 def test_readers_get_few_files_of_a_busy_day(tmp_path: Path) -> None:
     some = [event(number) for number in range(200)]
     with opened(tmp_path) as files:

@@ -49,6 +49,7 @@ def connect(memory_mb: int, spill: Path, readable: Sequence[Path], *, spill_mb: 
     if spill_mb:
         connection.execute(f"SET max_temp_directory_size = '{spill_mb}MB'")
     connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+    connection.execute("SET checkpoint_threshold = '4MB'")  # until then, new rows are in memory
     connection.execute(f"SET allowed_directories = {_texts(readable)}")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from band import logger
 from store import engine
 from store.engine import Connection
 from store.manifest import SealedFile, sync_folder
 
 _ORDER: Final = "project, uid, time, id"
 """Sorted so, a visitor's events lie together: half the size, and one person is found in a few blocks."""
+
+_GROUP_BYTES: Final = 4 << 20
+"""A row group is in memory, several times, while it is written."""
 
 
 class Slice(NamedTuple):
@@ -97,7 +101,12 @@ class OpenDay:
         folder.mkdir(exist_ok=True)
         path = folder / f"{self.number:04}.parquet"
         fresh = path.with_suffix(".tmp")
-        self._copy(fresh, f"ORDER BY {_ORDER}")
+        self._connection.execute(f'CHECKPOINT "{self._name}"')
+        try:
+            self._copy(fresh, f"ORDER BY {_ORDER}")
+        except engine.OutOfMemory:
+            logger.warning("day_not_sorted", day=self.day, hint="its file is larger; give the store more MEMORY_MB")
+            self._copy(fresh, "")
         handle = os.open(fresh, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -127,7 +136,7 @@ class OpenDay:
     def _copy(self, path: Path, tail: str) -> None:
         self._connection.execute(
             f"COPY (SELECT {engine.SELECTED} FROM {self.table} {tail}) TO {engine.text(path)} "
-            "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 50000)"
+            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 50000, ROW_GROUP_SIZE_BYTES {_GROUP_BYTES})"
         )
 
 

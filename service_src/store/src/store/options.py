@@ -16,7 +16,7 @@ class Options(msgspec.Struct, frozen=True):
     folder: str = "/data"
     batch_events: Annotated[int, msgspec.Meta(ge=1, le=50_000)] = 5000
     linger: Annotated[float, msgspec.Meta(ge=0, le=60)] = 1.0
-    memory_mb: Annotated[int, msgspec.Meta(ge=64, le=65_536)] = 96
+    memory_mb: Annotated[int, msgspec.Meta(ge=64, le=65_536)] = 160
     """Memory of the engine that loads and seals."""
     keep_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] = 0
     """Days after which events are removed; 0: they stay."""
