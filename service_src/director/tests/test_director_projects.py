@@ -71,8 +71,8 @@ async def test_a_project_gets_a_key_and_front_finds_all_its_fields(director: Any
 def test_a_change_leaves_what_is_not_given(director: Any) -> None:
     """POST sets the given fields; keys and other settings stay."""
     made = director.post("/projects/shop", {"origins": [SITE], "bots": "drop"})[1]
-    changed = director.post("/projects/shop", {"events_per_second": 50, "burst": 100, "project_ids": [7, "x"]})[1]
-    expected = {**made, "events_per_second": 50, "burst": 100, "project_ids": ["7", "x"]}
+    changed = director.post("/projects/shop", {"events_per_second": 50, "burst": 100, "project_ids": [7, "-9"]})[1]
+    expected = {**made, "events_per_second": 50, "burst": 100, "project_ids": ["7", "-9"]}
     assert changed == expected
     assert director.post("/projects/shop", {})[1] == expected
 
@@ -208,6 +208,14 @@ def test_a_key_belongs_to_one_project_and_is_of_one_kind(director: Any) -> None:
     assert "project_ids of project" in said
     assert director.post("/projects/shop", {"secret_keys": [shared]})[0] == 409
     assert ids(director) == ["default", "shop"]
+
+
+@pytest.mark.parametrize("value", ["shop", "007", "7.5", "1e3", "+7", "99999999999999999999"])
+def test_a_project_id_that_no_event_can_have_is_refused(director: Any, value: str) -> None:
+    """`projectId` is a number in every event, so front would never find the project by another text."""
+    status, body = director.post("/projects/shop", {"project_ids": [value]})
+    assert status == 422
+    assert "is not a projectId" in body["error"]["message"]
 
 
 def test_a_burst_without_a_rate_is_refused(director: Any) -> None:

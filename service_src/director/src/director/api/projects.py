@@ -22,7 +22,7 @@ MAX_BODY_BYTES = 100 * 1024 * 1024
 _HINT = "docs/projects.md describes the fields"
 _PUBLIC = re.compile(r"[A-Za-z0-9._-]{4,128}")
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{20,128}")
-_PRINTABLE = re.compile(r"[!-~]{1,64}")
+_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _ORIGIN = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://((\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
 )
@@ -216,7 +216,7 @@ def _secret_key_problem(text: str) -> str:
 
 
 def _project_id_problem(text: str) -> str:
-    return "" if _PRINTABLE.fullmatch(text) else f"{text[:80]!r} is not a projectId: 1 to 64 characters without spaces"
+    return "" if _NUMBER.fullmatch(text) else f"{text[:80]!r} is not a projectId: a whole number, as in 7"
 
 
 _ITEMS: dict[str, Callable[[str], str]] = {
