@@ -1,6 +1,7 @@
 /** Sends events, and keeps those that could not be sent. */
 
 import type { WebEvent } from "@rockstat/rock-me-ts";
+import { randomId } from "./ids";
 import type { Mode } from "./options";
 import * as storage from "./storage";
 
@@ -12,7 +13,7 @@ const MAX_EVENTS = 100;
 const MAX_BATCH = 20;
 const MAX_CHARS = 200_000;
 const MAX_AGE_MS = 24 * 3600 * 1000;
-/** A browser refuses larger requests that may outlive their page. */
+/** Bytes; a browser refuses larger requests that may outlive their page. */
 const MAX_KEEPALIVE = 60_000;
 const ASK_MS = 3_000;
 const FIRST_PAUSE_MS = 2_000;
@@ -40,20 +41,25 @@ const endpoint = (service: string): string => keyed(`${wire.base}/${wire.mark}/$
 
 // A body of type text/plain needs no preflight.
 const post = (url: string, text: string): Promise<Response> =>
-  fetch(url, { method: "POST", body: text, credentials: wire.credentials, keepalive: text.length < MAX_KEEPALIVE });
+  fetch(url, { method: "POST", body: text, credentials: wire.credentials, keepalive: new Blob([text]).size < MAX_KEEPALIVE });
 
 const textOf = (events: WebEvent[]): string => JSON.stringify(events.length === 1 ? events[0] : events);
 
-/** Posts events in one request; false if they are to be sent again. */
-async function posted(events: WebEvent[]): Promise<boolean> {
+/** Posts events in one request; returns those that are to be sent again. */
+async function posted(events: WebEvent[]): Promise<WebEvent[]> {
   try {
     const response = await post(endpoint("track"), textOf(events));
     // A response that nobody reads counts as under way, and there is a limit to what may outlive a page.
     await response.text();
     const { status } = response;
-    return status < 500 && status !== 429;
+    if (status > 499 || status === 429) return events;
+    if (status < 400 || status === 403 || events.length < 2) return [];
+    // One of them is at fault, and front takes all or none: each goes alone.
+    const again: WebEvent[] = [];
+    for (const event of events) again.push(...(await posted([event])));
+    return again;
   } catch {
-    return false;
+    return events;
   }
 }
 
@@ -66,7 +72,10 @@ function keep(events: WebEvent[]): void {
 }
 
 function enqueue(events: WebEvent[]): void {
-  for (const event of events) event.ts ??= event.user?.ts ?? Date.now();
+  for (const event of events) {
+    event.ts ??= event.user?.ts ?? Date.now();
+    event.dedup ??= randomId();
+  }
   keep([...waiting(), ...events]);
   retryLater();
 }
@@ -87,9 +96,10 @@ export async function flush(): Promise<void> {
     for (let events = waiting(); done && events.length; events = waiting()) {
       const batch = events.slice(0, MAX_BATCH);
       storage.set(LEASE, 1, { expires: LEASE_SECONDS });
-      done = await posted(batch);
-      const ids = batch.map((event) => event.dedup);
-      if (done) keep(waiting().filter((event) => !ids.includes(event.dedup)));
+      const again = await posted(batch);
+      const ids = batch.filter((event) => !again.includes(event)).map((event) => event.dedup);
+      keep(waiting().filter((event) => !ids.includes(event.dedup)));
+      done = !again.length;
     }
     storage.remove(LEASE);
     if (done) {
@@ -118,10 +128,10 @@ function pump(leaving: boolean): void {
   const beacon = wire.beacon && wire.credentials === "include" && "sendBeacon" in navigator;
   if (beacon && (leaving || !wire.xhr) && navigator.sendBeacon(endpoint("track"), textOf(events))) return;
   busy = true;
-  posted(events).then((done) => {
+  posted(events).then((again) => {
     busy = false;
     // The page that is left breaks off what it waits for; the request itself goes on.
-    if (!done && !wire.gone) enqueue(events);
+    if (again.length && !wire.gone) enqueue(again);
     pump(false);
   });
 }
