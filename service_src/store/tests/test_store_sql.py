@@ -37,8 +37,11 @@ HOSTILE = [
     "SELECT '\ud800'",
 ]  # fmt: skip
 
-MANY = "SELECT md5(i::VARCHAR) || repeat('x', 60) AS x FROM range(600000) t(i)"
-"""More than fits into the memory of a query."""
+UNSORTED = """
+WITH many AS (SELECT md5(i::VARCHAR) || repeat('x', 60) AS x FROM range(600000) t(i))
+SELECT count(*) FROM (SELECT x, lag(x) OVER (ORDER BY x) AS before FROM many) WHERE before > x
+"""
+"""Sorts more than fits into the memory of a query; the result is 0."""
 
 
 @pytest.fixture
@@ -121,10 +124,9 @@ async def test_answers_have_limits(warehouse: Warehouse) -> None:
 
 async def test_a_query_spills_where_the_writer_does_not(tmp_path: Path) -> None:
     """Two processes would write their pages into files of the same names, and both crash."""
-    unsorted = f"SELECT count(*) FROM (SELECT x, lag(x) OVER (ORDER BY x) AS before FROM ({MANY})) WHERE before > x"
     made = Warehouse(Options(folder=str(tmp_path), query_memory_mb=64, query_seconds=60))
     await made.open()
-    asked = asyncio.create_task(made.query(unsorted, 0))
+    asked = asyncio.create_task(made.query(UNSORTED, 0))
     places: set[Path] = set()
     while not asked.done():
         places |= {file.parent for file in (tmp_path / "spill").rglob("duckdb_temp*")}
@@ -136,7 +138,7 @@ async def test_a_query_spills_where_the_writer_does_not(tmp_path: Path) -> None:
 
 def test_a_query_may_not_fill_the_disk(tmp_path: Path) -> None:
     with engine.connect(64, tmp_path, (tmp_path,), spill_mb=1) as connection, pytest.raises(engine.OutOfMemory):
-        engine.single(connection, f"SELECT max(p) FROM (SELECT lag(x) OVER (ORDER BY x) AS p FROM ({MANY}))")
+        engine.single(connection, UNSORTED)
 
 
 async def test_a_query_that_takes_too_long_is_ended(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ class EventFiles:
     def _remove_leftovers(self) -> None:
         """Remove open days that are sealed, and Parquet files that the manifest does not name.
 
-        Without a manifest, only days that are still open can have such files: others are kept, and ValueError is raised.
+        Without a manifest only days that are still open can have such files: ValueError is raised if others do.
         """
         if not self.manifest.exists:
             for path in self.events.glob("day=*/*.parquet"):
