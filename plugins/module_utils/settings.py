@@ -71,7 +71,7 @@ def wrong_kind(name: str, value: Any, option: dict[str, Any], refused_secrets: l
     if choices and value not in choices:
         return f"{name} is {value!r}, and has to be one of {', '.join(map(str, choices))}."
     wanted = _wanted_number(name, value, option.get("default")) if kind == "int" else _wanted_form(name, value, option)
-    if wanted and option.get("elements") == "dict":  # it may have secrets
+    if wanted and (option.get("elements") == "dict" or "secret" in name):  # the value may have secrets
         return f"{name} has to be {wanted}."
     if wanted:
         return f"{name} is {value!r}, and has to be {wanted}."

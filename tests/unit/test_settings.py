@@ -56,6 +56,7 @@ WRONG = {
     "band_director_env": ("A=1", "is 'A=1', and has to be a mapping"),
     "band_redis_appendfsync": ("no", "is 'no', and has to be one of always, everysec"),
     "band_projects": ([{"id": "shop", "origin": []}], "(shop) has no origin. Did you mean origins?"),
+    "webhook_secrets": ("whsec_canary", "webhook_secrets has to be a mapping"),
     "mixpanel_tokn": ("x", "is not a variable of this collection. Did you mean mixpanel_token?"),
     "telegram_token": ("x", "is not a variable of this collection. Did you mean telegram_bot_token?"),
 }
@@ -73,6 +74,7 @@ def test_every_wrong_setting_is_told_once_under_the_name_that_was_set() -> None:
     for name, line in zip(names, lines, strict=True):
         assert WRONG[name][1] in line
     assert "filter" not in done.stdout
+    assert "canary" not in done.stdout + done.stderr
 
 
 def test_a_name_of_ones_own_is_no_slip_of_the_pen() -> None:
