@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,25 @@ def test_sealed_files_without_a_manifest_are_kept(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"manifest\.json is missing"):
         EventFiles(tmp_path, 96)
     assert [path.name for path in (tmp_path / "events").glob("*/*")] == ["0001.parquet"]
+
+
+def test_an_open_day_that_is_damaged_is_set_aside(tmp_path: Path) -> None:
+    """A backup of a store that runs may have a day's file from before a checkpoint, and its log from after it."""
+    live, restored = tmp_path / "live", tmp_path / "restored" / "hot"
+    restored.mkdir(parents=True)
+    with opened(live) as files:
+        files.load(rows(event(1), event(1, day=1)))
+        shutil.copytree(live / "hot", restored, dirs_exist_ok=True)
+        files._connection.execute('CHECKPOINT "2026-11-23-0001"')
+        files.load(rows(event(2)))
+        shutil.copy(live / "hot" / "2026-11-23-0001.duckdb.wal", restored)
+    with opened(tmp_path / "restored") as files:
+        assert files.open_days() == {"2026-11-24": 1}
+        assert files.load(rows(event(1), event(2), event(1, day=1))) == 2
+    aside = [path.name.partition("-0001.")[2].partition("-")[0] for path in restored.glob("*.damaged*")]
+    assert sorted(aside) == ["damaged", "damaged"]
+    with opened(tmp_path / "restored") as files:
+        assert files.count() == 3
 
 
 def test_a_row_has_what_its_event_says() -> None:

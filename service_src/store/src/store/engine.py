@@ -13,6 +13,8 @@ from store.columns import COLUMNS, NAMES, TIMES
 Connection = duckdb.DuckDBPyConnection
 Error = duckdb.Error
 Interrupted = duckdb.InterruptException
+Damaged: Final = (duckdb.CatalogException, duckdb.SerializationException)
+"""What a file that was copied while it was written raises when it is attached."""
 OutOfMemory = duckdb.OutOfMemoryException
 Unfit: Final = (duckdb.DataError, duckdb.InvalidInputException)
 """What a statement raises because of its values; anything else says something of the engine, the disk or memory."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Final
 
 import msgspec
 
+from band import logger
 from store import engine
 from store.event_row import Row
 from store.manifest import Manifest, SealedFile
@@ -76,7 +78,10 @@ class EventFiles:
         self._open: dict[str, OpenDay] = {}
         try:
             for file in sorted(self._hot.glob("*.duckdb")):
-                self._open_day(file.stem[:10], int(file.stem[11:]))
+                try:
+                    self._open_day(file.stem[:10], int(file.stem[11:]))
+                except engine.Damaged as error:
+                    _set_aside(file, error)
         except BaseException:
             self._connection.close()
             raise
@@ -189,6 +194,19 @@ class EventFiles:
         for folder in self.events.glob("day=*"):
             if not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def _set_aside(file: Path, error: Exception) -> None:
+    """Rename a damaged file of an open day, and its log: without it the store goes on."""
+    fresh = file.with_suffix(f".damaged-{int(time.time())}")
+    log = file.with_name(f"{file.name}.wal")
+    if log.exists():
+        log.rename(fresh.with_name(f"{fresh.name}.wal"))
+    file.rename(fresh)
+    logger.error(
+        "open_day_damaged", file=fresh.name, reason=str(error)[:300],
+        hint=f"band replay store --from {file.stem[:10]} stores those of its events that are still in the stream",
+    )  # fmt: skip
 
 
 def _clear(folder: Path) -> None:
