@@ -152,3 +152,11 @@ async def test_memory_is_bounded_whatever_is_sent(client: Any, front: Any) -> No
         status, _ = await client.post(path, filled(many, b'"e"')[: 1 << 20], type_of(path))
         assert status in {200, 202} | REFUSALS
     assert peak_kb(front) - before < MAX_GROWTH_KB
+
+
+async def test_a_time_of_thousands_of_digits_is_none(client: Any) -> None:
+    """Python itself refuses to read so long a number."""
+    sent = {"event": "long_time", "distinct_id": "u-1", "properties": {}}
+    assert (await client.post(f"/e/?_={'9' * 5000}", sent))[0] == 200
+    (event,) = await client.events()
+    assert event["name"] == "long_time"
