@@ -36,7 +36,8 @@ ANSWERS: dict[str, Any] = {
         "services": {"running": EVIL, "total": 1},
     },
     "list": [ROW], "start": CHANGED, "stop": CHANGED, "restart": CHANGED, "rm": CHANGED, "rollback": CHANGED,
-    "run": CHANGED, "replay": REPLAY, "call": {"a" + EVIL: [EVIL]},
+    "run": CHANGED, "replay": REPLAY,
+    "call": {"a" + EVIL: [EVIL], "columns": ["c" + EVIL], "types": [EVIL], "rows": [["v" + EVIL]], "truncated": False},
     "doctor": {
         "disk": {"used_percent": 95, "free_bytes": 1}, "open_ports": [{"service": EVIL, "port": EVIL, "address": EVIL}],
         "time": 0, "redis": None,
@@ -56,7 +57,8 @@ ANSWERS: dict[str, Any] = {
 VERBS = [
     ["ps"], ["status"], ["doctor"], ["version"], ["run", "x"], ["start", "x"], ["stop", "x"], ["restart", "x"],
     ["rm", "x", "--yes"], ["releases", "x"], ["rollback", "x"], ["call", "x", "y"], ["events"], ["trace", "1"],
-    ["replay", "x"], ["logs", "x"], ["run", "x", "--verbose"], ["run", "x", "--dry-run"],
+    ["replay", "x"], ["sql", "SELECT 1"], ["sql", "SELECT 1", "--csv"], ["logs", "x"],
+    ["run", "x", "--verbose"], ["run", "x", "--dry-run"],
 ]  # fmt: skip
 IDS = [" ".join(words) for words in VERBS]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from band_cli.client import Director, path_of
 from band_cli.errors import BadInput
-from band_cli.output import Output, as_json
+from band_cli.output import Output, as_json, clean
 
 
 def sql(director: Director, output: Output, statement: str, service: str, *, as_csv: bool) -> None:
@@ -20,15 +20,16 @@ def sql(director: Director, output: Output, statement: str, service: str, *, as_
     if output.as_json:
         output.json(result)
         return
+    columns = [clean(name) for name in result["columns"]]
     rows = [[_cell(value) for value in row] for row in result["rows"]]
     if as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(result["columns"])
+        writer.writerow(columns)
         writer.writerows(rows)
         sys.stdout.flush()
     else:
-        numbers = [name for name, kind in zip(result["columns"], result["types"], strict=True) if kind in _NUMBERS]
-        output.table(result["columns"], rows, right=numbers)
+        numbers = [name for name, kind in zip(columns, result["types"], strict=True) if kind in _NUMBERS]
+        output.table(columns, rows, right=numbers)
     if result["truncated"]:
         output.note(f"There are more rows than these {len(rows)}: narrow the query, or group its result.")
 
@@ -39,4 +40,4 @@ _NUMBERS = frozenset({"BIGINT", "INTEGER", "HUGEINT", "DOUBLE", "FLOAT", "SMALLI
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else as_json(value)
+    return clean(value) if isinstance(value, str) else as_json(value)
