@@ -119,7 +119,7 @@ async def test_a_disk_that_was_full_cost_no_event(tmp_path: Path) -> None:
     try:
         with pytest.raises(Error, match="File too large"):
             while given < 60:
-                some = [event(given * 100 + n, data={"x": os.urandom(20_000).hex()}) for n in range(20)]
+                some = [event(given * 100 + n, data={"x": os.urandom(5_000).hex()}) for n in range(80)]
                 await warehouse.load(some)
                 given += 1
         with pytest.raises(Error, match="File too large"):
@@ -127,7 +127,7 @@ async def test_a_disk_that_was_full_cost_no_event(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, highest))
     await warehouse.load(some)
-    assert warehouse.loaded == (given + 1) * 20
+    assert warehouse.loaded == (given + 1) * 80
     assert (await warehouse.stats())["events"] == warehouse.loaded
     await warehouse.close()
     with opened(tmp_path) as files:
@@ -308,6 +308,22 @@ def test_an_event_with_odd_values_is_stored_all_the_same(tmp_path: Path) -> None
         assert seen(files) == ids(odd)
 
 
-def test_an_event_that_is_too_long_is_refused() -> None:
-    with pytest.raises(UnusableEvent, match="at most"):
-        to_row(event(1, data={"x": "y" * 2_000_000}))
+def test_of_long_data_the_smaller_fields_are_kept() -> None:
+    long = {"x": "я" * 500_000, "y": "z" * 20_000, "sum": 12, "plan": "pro", "list": [1] * 2000}
+    row = to_row(event(1, data={**long, "page": {"url": "https://a.b/c"}}))
+    kept = {"sum": 12, "plan": "pro", "list": [1] * 2000, "page": {"url": "https://a.b/c"}, "cut": 2}
+    assert msgspec.json.decode(row["data"]) == kept
+    assert row["url_path"] == "/c"
+    many = msgspec.json.decode(to_row(event(1, data={f"f{number}": "z" * 100 for number in range(1000)}))["data"])
+    assert len(many) - 1 + many["cut"] == 1000
+
+
+def test_large_events_do_not_stop_the_store(tmp_path: Path) -> None:
+    """Anybody can send them: DuckDB holds 2,048 rows at once in memory, whatever is in them."""
+    files = EventFiles(tmp_path, Options().memory_mb)
+    for first in range(0, 200, 4):
+        data = [{"n": first + n, "x": os.urandom(450_000).hex()} for n in range(4)]
+        files.load(rows(*[event(one["n"], data=one) for one in data]))
+    assert len(seen(files)) == 200
+    assert [file.rows for file in files.seal_before("2027-01-01")] == [200]
+    files.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -14,8 +15,8 @@ Row = dict[str, Any]
 
 MAX_TEXT: Final = 1024
 """Characters of a column's text; `data` has the whole."""
-MAX_DATA: Final = 1 << 20
-"""Characters of `data`."""
+MAX_DATA_BYTES: Final = 12 << 10
+"""Bytes of `data`. DuckDB holds 2,048 rows at once in memory, several times: anybody could fill it with long ones."""
 _LATEST_MS: Final = 10**14
 """A time behind the year 5138 is none."""
 _FLAKE_SHIFT: Final = 22
@@ -33,7 +34,7 @@ class UnusableEvent(ValueError):
 
 
 def to_row(event: Mapping[str, Any]) -> Row:
-    """Return the row of an event. UnusableEvent when it has no id of front's, or is too long."""
+    """Return the row of an event. UnusableEvent when it has no id of front's."""
     number = event_id(event)
     data = _mapping(event.get("data"))
     received = number >> _FLAKE_SHIFT
@@ -91,13 +92,21 @@ def _dedup_of_sdk(data: Mapping[str, Any]) -> str:
 
 
 def _rest(data: Mapping[str, Any]) -> str:
+    """Return what has no column; if it is too long, its smaller fields, and how many were `cut`."""
+    fields = {name: value for name, value in data.items() if name not in _IN_COLUMNS}
     try:
-        text = encode({name: value for name, value in data.items() if name not in _IN_COLUMNS}).decode()
+        whole = encode(fields)
+        if len(whole) <= MAX_DATA_BYTES:
+            return whole.decode()
+        sizes = sorted((len(encode({name: value})), name) for name, value in fields.items())
     except (TypeError, ValueError, RecursionError) as error:
         raise UnusableEvent(f"the event's data cannot be written as JSON: {error}"[:300]) from None
-    if len(text) > MAX_DATA:
-        raise UnusableEvent(f"the event's data has {len(text)} characters of JSON; the store keeps at most {MAX_DATA}")
-    return text
+    kept = {
+        name: fields[name]
+        for (_, name), end in zip(sizes, accumulate(size for size, _ in sizes), strict=True)
+        if end <= MAX_DATA_BYTES
+    }
+    return encode({**kept, "cut": len(fields) - len(kept)}).decode()
 
 
 def _time(value: Any, received: int) -> int:
