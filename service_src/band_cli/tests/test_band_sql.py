@@ -30,7 +30,7 @@ def store(redis_dsn: str, director: Any, tmp_path_factory: pytest.TempPathFactor
     command = [sys.executable, "-m", "store"]
     with subprocess.Popen(command, cwd=IMAGE, env=env, stdout=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 30
-        while director.post("/call/store/query", {"sql": "SELECT 1"})[0] != 200:
+        while director.post("/call/store/query_events", {"sql": "SELECT 1"})[0] != 200:
             assert time.monotonic() < deadline, "the store does not answer through the director"
             time.sleep(0.2)
         yield

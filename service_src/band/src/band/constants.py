@@ -39,7 +39,9 @@ EVENTS_STREAM: Final = "events"
 """The key of the stream of accepted events; each entry has the event as JSON in its field ``event``."""
 DEAD_LETTERS: Final = "dead:{name}"
 """The key of the stream of a service's dead letters; ``name`` is the service's."""
-DIRECTOR_METHODS: Final = frozenset({"dead_letters", "delete_dead_letters", "replay_dead_letters", "replay_events"})
+DIRECTOR_METHODS: Final = frozenset(
+    {"dead_letters", "delete_dead_letters", "query_events", "replay_dead_letters", "replay_events"}
+)
 """The methods that serve only calls which the director has granted, where it gives services ``GRANTS_VARIABLE``."""
 GRANTS_VARIABLE: Final = "BAND_GRANTS"
 """The variable with the beginning of the keys of grants, before a colon and the id of the request. Each is JSON with

@@ -16,7 +16,7 @@ def sql(director: Director, output: Output, statement: str, service: str, *, as_
     if as_csv and output.as_json:
         raise BadInput("--csv and --json exclude each other", "choose one")
     text = sys.stdin.read() if statement == "-" else statement
-    result = director.post(path_of("call", service, "query"), {"sql": text})
+    result = director.post(path_of("call", service, "query_events"), {"sql": text})
     if output.as_json:
         output.json(result)
         return
