@@ -24,6 +24,7 @@ import pytest
 from redis.asyncio import Redis
 
 from band.testing import make_event
+from store.event_files import EventFiles
 
 IMAGE = Path(__file__).parents[3] / "band_images" / "store"
 KILLS = 20
@@ -96,9 +97,12 @@ async def until_stored(url: str, events: int) -> None:
 
 
 def stored(folder: Path) -> list[int]:
-    """Return the ids in the sealed files and in those for readers, by pandas."""
-    files = folder.glob("[er]*/**/*.parquet")
-    return sorted(pd.concat([pd.read_parquet(path, columns=["id"])["id"] for path in files]))
+    """Return the ids in the files that readers get, by pandas. The service has ended."""
+    files = EventFiles(folder, 96)
+    try:
+        return sorted(pd.concat([pd.read_parquet(path, columns=["id"])["id"] for path in files.files()]))
+    finally:
+        files.close()
 
 
 @pytest.mark.timeout(240)
