@@ -235,6 +235,15 @@ async def test_a_server_says_who_when_and_from_where(door: Door) -> None:
     assert browser["td"]["ip"] != "192.0.2.0"
 
 
+async def test_a_client_gives_an_event_an_id_of_its_own(door: Door) -> None:
+    """Those downstream know by it an event that was sent twice."""
+    for said in ("m1", "x" * 128, 7, "", "x" * 129, None, ["m1"]):
+        assert (await door.post("/track/a", {"dedup": said}))[0] == 200
+        assert (await door.post("/track/a", [{"dedup": said}]))[0] == 200
+    found = [event.get("dedup") for event in await door.client.events()]
+    assert found == ["m1", "m1", "x" * 128, "x" * 128, "7", "7", *[None] * 8]
+
+
 @pytest.mark.parametrize("age", [0.5, 3600, 23 * 3600, 25 * 3600, -3600])
 async def test_a_browser_says_when_within_a_day(door: Door, age: float) -> None:
     """So an event that waited in its queue keeps its time; another time is that of arrival."""

@@ -16,7 +16,7 @@ from front.event.visitor_id import text_uid
 from front.http1.request import Request
 from front.intake.context import Intake, came_by_proxy
 from front.intake.families.family import Draft, mapping, text
-from front.intake.server_fields import apply_ts, event_time
+from front.intake.server_fields import apply_client_fields, event_time
 from front.pipeline.pipeline import MAX_A_TURN
 from front.projects.table import Access
 
@@ -77,8 +77,7 @@ class Sender:
             _key(intake.event_key, service, name, number), channel, service, name, place, query, body,
             message.uid_of(query, body, self._uid, intake.flakes), dict(self._td), intake.flakes,
         )  # fmt: skip
-        if "ts" in event["data"]:
-            apply_ts(event)
+        apply_client_fields(event)
         return event
 
     def _of_draft(self, draft: Draft, access: Access, number: int) -> Message:

@@ -29,7 +29,7 @@ from front.intake.families.webhooks import WEBHOOKS
 from front.intake.keys import QUERY_NAME, key_in_head
 from front.intake.pages import PAGES, SDK, VISITOR, Pages, sdk_file, visitor
 from front.intake.qs import parse_query
-from front.intake.server_fields import apply_ts
+from front.intake.server_fields import apply_client_fields
 from front.intake.visit import Visit
 from front.pipeline import replies
 from front.pipeline.replies import HttpReply
@@ -280,8 +280,7 @@ class HttpHandler:
             self._intake.event_key(service, name),
             channel, service, name, place, query, body, state.uid, td, self._intake.flakes,
         )  # fmt: skip
-        if "ts" in event["data"]:
-            apply_ts(event)
+        apply_client_fields(event)
         into: list[Event] | None = None if visit is None or visit.admit(event, event["projectId"]) else []
         mark_objection(event, gpc=request.headers.get(b"sec-gpc") == b"1", refused=state.objects)
         own_hosts = (host_of(request.header(b"host") or ""), state.cookie_domain) if "to" in event["data"] else ()

@@ -11,6 +11,7 @@ from front.intake.families.family import milliseconds, text
 
 MAX_CLOCK_SHIFT_MS: Final = 24 * 3600 * 1000
 """An event that claims to be older gets the time of its arrival."""
+MAX_DEDUP_LENGTH: Final = 128
 _MAX_DIGITS: Final = 16
 """Digits of a time in a query."""
 
@@ -38,9 +39,13 @@ def _time_said(value: Any) -> int | None:
     return milliseconds(int(value) if number else value)
 
 
-def apply_ts(event: Message) -> None:
-    """Take the time of an event of the native form from its `ts`, if that is within a day before its arrival."""
-    event["time"] = event_time(event["time"], _time_said(event["data"]["ts"]), None)
+def apply_client_fields(event: Message) -> None:
+    """Take `ts` of an event of the native form for its time, if within a day before its arrival, and `dedup`."""
+    data = event["data"]
+    if "ts" in data:
+        event["time"] = event_time(event["time"], _time_said(data["ts"]), None)
+    if "dedup" in data and 0 < len(dedup := text(data["dedup"])) <= MAX_DEDUP_LENGTH:
+        event["dedup"] = dedup
 
 
 def event_time(arrived: int, ts: int | None, sent_at: int | None, *, any_age: bool = False) -> int:

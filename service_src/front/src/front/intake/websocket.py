@@ -19,6 +19,7 @@ from front.intake.body import decode_json
 from front.intake.context import Intake, target_of, td_of
 from front.intake.keys import key_in_head
 from front.intake.qs import parse_query
+from front.intake.server_fields import apply_client_fields
 from front.intake.visit import Visit
 from front.pipeline import replies
 from front.pipeline.replies import Reply
@@ -144,6 +145,7 @@ class WebSocketHandler:
         try:
             key = self._intake.event_key(service, name)
             event = message.ws_message(key, service, name, received, client.uid, client.td, self._intake.flakes)
+            apply_client_fields(event)
             into = self._admit(event, client, size) if self._intake.door.guarded else None
             said = (client.consent, consent_of(received))
             mark_objection(event, gpc=client.gpc, refused=self._intake.objects(*said))
