@@ -235,6 +235,22 @@ async def test_a_server_says_who_when_and_from_where(door: Door) -> None:
     assert browser["td"]["ip"] != "192.0.2.0"
 
 
+async def test_a_visitor_without_a_cookie_is_known_for_the_day(door: Door) -> None:
+    """However the event comes; a cookie is neither read nor set."""
+    lone = {"cookieless": True}
+    cookie = {"Cookie": "uid=6410748586712844288"}
+    assert (await door.post("/track/a", lone, **cookie))[0] == 200
+    assert "Set-Cookie" not in door.client.headers
+    assert (await door.post("/track/a", [lone, lone], **cookie))[0] == 200
+    assert "Set-Cookie" not in door.client.headers
+    assert (await door.post("/track/a", {**lone, "uid": "6410748586712844288"}))[0] == 200
+    assert (await door.post("/track/a", {"cookieless": "true"}))[0] == 200
+    *same, named, other = [event["uid"] for event in await door.client.events()]
+    assert len(set(same)) == 1
+    assert (len(same), named) == (3, "6410748586712844288")
+    assert other not in (same[0], named)
+
+
 async def test_a_client_gives_an_event_an_id_of_its_own(door: Door) -> None:
     """Those downstream know by it an event that was sent twice."""
     for said in ("m1", "x" * 128, 7, "", "x" * 129, None, ["m1"]):

@@ -8,6 +8,7 @@ import band
 from band import Service, SettingsError, environ, logger
 from band.platform import ServiceConfig, configure_logs, know_secrets
 from front.app import Front
+from front.event.daily_visitor import DailyVisitors
 from front.process import WorkerProcess
 from front.service import FrontService
 from front.settings import FrontSettings
@@ -25,16 +26,17 @@ def main() -> None:
     except SettingsError as error:
         raise SystemExit(str(error)) from None
     if settings.workers == 1:
-        work(settings, WorkerProcess())
+        work(settings, WorkerProcess(), DailyVisitors())
         return
     know_secrets(environ)
     configure_logs(own.log_level, as_json=own.json_logs)
     import uvloop  # noqa: F401 - so that all workers share its memory
 
+    visitors = DailyVisitors()
     try:
         supervisor = Supervisor(
-            lambda process: work(settings, process), settings.workers, settings.event_host, settings.event_port,
-            own.stop_timeout + _AFTER_STOP_SECONDS,
+            lambda process: work(settings, process, visitors), settings.workers, settings.event_host,
+            settings.event_port, own.stop_timeout + _AFTER_STOP_SECONDS, visitors.forget,
         )  # fmt: skip
     except OSError as error:
         logger.error("event_port_failed", host=settings.event_host, port=settings.event_port, reason=str(error))
@@ -43,10 +45,10 @@ def main() -> None:
     raise SystemExit(supervisor.run())
 
 
-def work(settings: FrontSettings, process: WorkerProcess) -> None:
+def work(settings: FrontSettings, process: WorkerProcess, visitors: DailyVisitors) -> None:
     """Run one process that accepts events."""
     service = Service()  # made here and not at import: each worker is a fork, and has one of its own
-    FrontService(service, Front(settings, process, service)).register()
+    FrontService(service, Front(settings, process, service, visitors)).register()
     given: dict[str, Any] = {**band.settings}
     if process.number:
         given["listen"] = "127.0.0.1:0"  # the pages of the framework's own port: the first worker has the known one

@@ -11,6 +11,7 @@ from band.platform import read_health, service_policy
 from front.enrichment.circuit_breaker import CircuitBreaker
 from front.enrichment.enricher import Enricher
 from front.event.client_address import ClientAddresses
+from front.event.daily_visitor import DailyVisitors
 from front.event.fingerprint import fingerprint_of
 from front.event.ids import Snowflakes, now_ms
 from front.event.ip_privacy import masker
@@ -53,7 +54,9 @@ from front.workers.cluster import Cluster
 class Front:
     """One front process: registrations in, events in, replies out."""
 
-    def __init__(self, settings: FrontSettings, process: WorkerProcess, service: Service) -> None:
+    def __init__(
+        self, settings: FrontSettings, process: WorkerProcess, service: Service, visitors: DailyVisitors
+    ) -> None:
         self.settings = settings
         self.process = process
         link, rpc = service.link, service.rpc
@@ -105,7 +108,7 @@ class Front:
         )  # fmt: skip
         intake = Intake(
             self.pipeline, flakes, addresses, counters, Admission(), settings.body_limit, settings.batch_limit,
-            self.door, settings.require_consent, settings.sources,
+            self.door, visitors, settings.require_consent, settings.sources,
         )  # fmt: skip
         pages = Pages(settings.public_url, settings.demo, addresses, admin_pages)
         http = HttpHandler(intake, UidCookie(settings.domain, time.time()), admin_pages, pages)

@@ -77,7 +77,7 @@ class Sender:
             _key(intake.event_key, service, name, number), channel, service, name, place, query, body,
             message.uid_of(query, body, self._uid, intake.flakes), dict(self._td), intake.flakes,
         )  # fmt: skip
-        apply_client_fields(event)
+        apply_client_fields(event, intake.visitors)
         return event
 
     def _of_draft(self, draft: Draft, access: Access, number: int) -> Message:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from front.errors import BadRequest, NotAccepted, Overloaded
 from front.event import message
 from front.event.client_address import ClientAddresses
+from front.event.daily_visitor import DailyVisitors
 from front.event.ids import Snowflakes
 from front.event.webhook_secrets import Sources
 from front.http1.request import Request, text_of
@@ -41,6 +42,7 @@ class Intake:
     batch_limit: int
     """Bytes of a body with several events."""
     door: Door
+    visitors: DailyVisitors
     require_consent: bool = False
     webhook_sources: Sources = field(default_factory=dict)
 

@@ -232,6 +232,8 @@ class HttpHandler:
         """Process several events of the native form."""
         place, query = state.place, state.query
         said = [consent_of(body) for body in bodies]
+        if any(body.get("cookieless") is True for body in bodies):
+            state.sets_cookie = False
         self._identify(state, {}, consent_of(query), *said)
         sender = Sender(self._intake, state.request, state.uid, query, td)
         events = await sender.of_bodies(place, channel, bodies, said)
@@ -266,6 +268,8 @@ class HttpHandler:
             if too_large:
                 raise self._too_large(limit)
             body = parsed
+        if body.get("cookieless") is True:
+            state.sets_cookie = False
         self._identify(state, body, consent_of(query, body))
         if path == SDK:
             return self._visitor(state) if query.get("part") == VISITOR else self._sdk(state)
@@ -280,7 +284,7 @@ class HttpHandler:
             self._intake.event_key(service, name),
             channel, service, name, place, query, body, state.uid, td, self._intake.flakes,
         )  # fmt: skip
-        apply_client_fields(event)
+        apply_client_fields(event, self._intake.visitors)
         into: list[Event] | None = None if visit is None or visit.admit(event, event["projectId"]) else []
         mark_objection(event, gpc=request.headers.get(b"sec-gpc") == b"1", refused=state.objects)
         own_hosts = (host_of(request.header(b"host") or ""), state.cookie_domain) if "to" in event["data"] else ()

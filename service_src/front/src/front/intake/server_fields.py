@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from front.event.client_address import normal
+from front.event.daily_visitor import DailyVisitors
 from front.event.message import Message
 from front.event.visitor_id import text_uid
 from front.intake.families.family import milliseconds, text
@@ -39,9 +40,15 @@ def _time_said(value: Any) -> int | None:
     return milliseconds(int(value) if number else value)
 
 
-def apply_client_fields(event: Message) -> None:
-    """Take `ts` of an event of the native form for its time, if within a day before its arrival, and `dedup`."""
+def apply_client_fields(event: Message, visitors: DailyVisitors) -> None:
+    """Take `ts` of an event of the native form for its time, if within a day before its arrival, and `dedup`.
+
+    The visitor of an event with `cookieless: true` and no uid is known for a day.
+    """
     data = event["data"]
+    if data.get("cookieless") is True and "uid" not in data:
+        td = event["td"]
+        event["uid"] = visitors.uid(event.get("projectId"), td.get("ip", ""), td.get("ua", ""))
     if "ts" in data:
         event["time"] = event_time(event["time"], _time_said(data["ts"]), None)
     if "dedup" in data and 0 < len(dedup := text(data["dedup"])) <= MAX_DEDUP_LENGTH:

@@ -145,7 +145,7 @@ class WebSocketHandler:
         try:
             key = self._intake.event_key(service, name)
             event = message.ws_message(key, service, name, received, client.uid, client.td, self._intake.flakes)
-            apply_client_fields(event)
+            apply_client_fields(event, self._intake.visitors)
             into = self._admit(event, client, size) if self._intake.door.guarded else None
             said = (client.consent, consent_of(received))
             mark_objection(event, gpc=client.gpc, refused=self._intake.objects(*said))

@@ -45,10 +45,17 @@ class Supervisor:
     """Keeps `count` workers running until SIGTERM or SIGINT, which stops all of them gracefully."""
 
     def __init__(
-        self, work: Callable[[WorkerProcess], None], count: int, host: str, port: int, stop_within: float
+        self,
+        work: Callable[[WorkerProcess], None],
+        count: int,
+        host: str,
+        port: int,
+        stop_within: float,
+        each_turn: Callable[[], None] = lambda: None,
     ) -> None:
-        """`work` runs a worker. OSError if the port is in use."""
+        """`work` runs a worker; `each_turn` is called once a minute or more often. OSError if the port is in use."""
         self._work = work
+        self._each_turn = each_turn
         self._stop_within = stop_within
         self._alive, self._keep = os.pipe()
         group = f"rockstat-front-{os.getpid()}"
@@ -68,6 +75,7 @@ class Supervisor:
         gc.collect()
         gc.freeze()  # memory until here is shared by all; garbage collection would copy it
         while True:
+            self._each_turn()
             self._start_due()
             heard = signal.sigtimedwait(SIGNALS, self._patience())
             if heard is not None and heard.si_signo != signal.SIGCHLD:
