@@ -238,7 +238,7 @@ async def test_a_browsers_library_may_send_its_headers_and_read_when_to_try_agai
         http.options(f"{client.url}/v1/t", headers={"Origin": "https://shop.example"}) as answer,
     ):
         allowed = answer.headers["Access-Control-Allow-Headers"].lower().split(",")
-        assert {"authorization", "content-type", "x-retry-count", "x-write-key"} <= {*allowed}
+        assert {"authorization", "content-type", "traceparent", "x-retry-count", "x-write-key"} <= {*allowed}
         assert "Retry-After" in answer.headers["Access-Control-Expose-Headers"]
 
 

@@ -25,7 +25,7 @@ PREFLIGHT: Final = [
     ("Access-Control-Allow-Methods", "POST,GET"),
     (
         "Access-Control-Allow-Headers",
-        "X-Requested-With,Access-Control-Allow-Origin,Content-Type,Authorization,Accept,X-Write-Key,X-Retry-Count",
+        "X-Requested-With,Access-Control-Allow-Origin,Content-Type,Authorization,Accept,X-Write-Key,X-Retry-Count,traceparent",
     ),
     ("Access-Control-Max-Age", "86400"),
     ("Access-Control-Max-Age-Scope", "domain"),
