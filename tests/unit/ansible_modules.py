@@ -71,7 +71,7 @@ def laid(folder: Path, docker: Path) -> None:
         made.mkdir(parents=True)
     (content / "redis.rdb").write_bytes(b"REDIS0011")
     archive.pack(str(content), str(backups / "rockstat-20261124T020000Z.tar.gz"), {"namespace": "rockstat"})
-    (bundle / "manifest.json").write_text(json.dumps({"images": {}, "volumes": []}))
+    (bundle / "manifest.json").write_text(json.dumps({"images": {}, "volumes": [], "files": {}}))
     (folder / "root").mkdir()
     mine = {"Id": "x", "Name": "/sxgeo", "State": {"Running": True}, "Config": {"Image": "a", "Labels": {}}}
     engine = {"containers": {"sxgeo": mine}, "volumes": ["rockstat-sxgeo-data"], "calls": []}

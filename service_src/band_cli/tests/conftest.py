@@ -39,7 +39,15 @@ Band = Callable[..., Ran]
 @pytest.fixture
 def band(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Band:
     """Run the command without any configuration of whoever runs the tests."""
-    for name in ("BAND_HOST", "BAND_TOKEN", "BAND_TOKEN_FILE", "BAND_CA_FILE", "BAND_CONFIG", "BAND_HOST_CONFIG"):
+    for name in (
+        "BAND_HOST",
+        "BAND_TOKEN",
+        "BAND_TOKEN_FILE",
+        "BAND_CA_FILE",
+        "BAND_CONFIG",
+        "BAND_HOST_CONFIG",
+        "COLUMNS",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))
