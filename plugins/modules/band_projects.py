@@ -51,7 +51,7 @@ options:
         description: Bytes of a request; 0 for front's own limits.
         type: int
       bots:
-        description: What becomes of events of bots.
+        description: What happens to events of bots.
         type: str
         choices: [mark, aside, drop]
       project_ids:

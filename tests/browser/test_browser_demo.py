@@ -136,10 +136,10 @@ def test_the_demo_works_by_keyboard(open_page: Callable[..., Page]) -> None:
 def test_the_index_says_that_an_event_came(open_page: Callable[..., Page], events: Events) -> None:
     """It asks again by itself; the snippet can be copied."""
     index = open_page("/")
-    expect(index.get_by_role("status")).to_contain_text("No event of a page yet")
+    expect(index.get_by_role("status")).to_contain_text("No event of a web page yet")
     demo = open_page("/demo")
     expect(rows(demo, "page").locator(".state").first).to_have_text("200 stored")
-    expect(index.get_by_role("status")).to_contain_text("Last event of a page: page")
+    expect(index.get_by_role("status")).to_contain_text("Newest event of a web page: page")
     expect(index.get_by_role("status")).to_contain_text(f" of {events.front.url}/demo")
     index.get_by_role("button", name="Copy").click()
     assert str(index.evaluate("getSelection().toString()")).startswith("<script>")

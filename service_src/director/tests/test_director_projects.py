@@ -281,7 +281,7 @@ def test_the_problems_of_all_projects_of_a_list_are_reported_at_once(director: A
     assert status == 422
     for part in (
         "shop: timezone: 'Mars'", "projects[1]: 'id' is missing", "projects[2]: must be an object",
-        "shop: is there twice", "Blog: id: must be", "Blog: bots:",
+        "shop: is listed twice", "Blog: id: must be", "Blog: bots:",
     ):  # fmt: skip
         assert part in body["error"]["message"], body
     assert ids(director) == ["default"]

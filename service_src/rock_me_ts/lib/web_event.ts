@@ -13,7 +13,7 @@ export interface WebPage {
 
 export interface WebUser {
   id?: string | number;
-  /** Also beside `id`, one field each. */
+  /** Each trait is also a field beside `id`. */
   traits?: Record<string, any>;
   /** The browser's clock, in milliseconds since 1970. */
   ts?: number;

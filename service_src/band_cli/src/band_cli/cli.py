@@ -412,7 +412,7 @@ def project_show(options: Options, project_id: str) -> None:
 @click.option("--visitor-events-per-second", type=_rate, help="Limit of one visitor's address; 0 for none.")
 @click.option("--visitor-burst", type=_rate, help="How many of one visitor may come at once.")
 @click.option("--body-limit", type=click.IntRange(0), metavar="BYTES", help="Largest request; 0: front's own limit.")
-@click.option("--bots", type=click.Choice(["mark", "aside", "drop"]), help="What becomes of events of bots.")
+@click.option("--bots", type=click.Choice(["mark", "aside", "drop"]), help="What happens to events of bots.")
 @click.option("--project-id", "project_ids", multiple=True, metavar="ID", help="A projectId that means this project.")
 @click.option("--ignore", "ignored_addresses", multiple=True, metavar="NETWORK", help="Addresses not to store.")
 @click.option("--consent", type=click.Choice(["off", "opt-out", "opt-in", "cookieless"]), help="Default of the SDK.")

@@ -134,7 +134,7 @@ class ApplyParams(Nothing, frozen=True):
             place = project_id if isinstance(project_id, str) and project_id else f"projects[{number}]"
             yield from (f"{place[:80]}: {problem}" for problem in ProjectParams.problems(row))
             if isinstance(project_id, str) and project_id in ids:
-                yield f"{place[:80]}: is there twice"
+                yield f"{place[:80]}: is listed twice"
             ids.add(project_id if isinstance(project_id, str) else number)
 
 

@@ -234,7 +234,7 @@ def _check(projects: Mapping[str, Project]) -> None:
     if wrong := [problem for project in projects.values() for problem in _misfits(project)]:
         raise InvalidValue("; ".join(wrong), "docs/projects.md describes the fields")
     if len(projects) > MAX_PROJECTS:
-        raise Conflict(f"these would be {len(projects)} projects", f"have at most {MAX_PROJECTS}")
+        raise Conflict(f"that would make {len(projects)} projects", f"have at most {MAX_PROJECTS}")
     keys = ((project.id, _hashes(project)) for project in projects.values())
     ids = ((project.id, project.project_ids) for project in projects.values())
     if taken := [*_taken(keys, "a key"), *_taken(ids, "a value of project_ids")]:
@@ -261,4 +261,4 @@ def _taken(rows: Iterable[tuple[str, tuple[str, ...]]], what: str) -> Iterator[s
             if owner != project_id:
                 yield f"{what} of project {project_id} is also one of project {owner}"
         if len(set(values)) < len(values):
-            yield f"{what} of project {project_id} is there twice"
+            yield f"{what} of project {project_id} is listed twice"

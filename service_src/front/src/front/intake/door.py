@@ -12,7 +12,7 @@ from front.metrics import Counters
 from front.projects.limits import RateLimits
 from front.projects.table import NO_PROJECTS, Access, ProjectTable
 
-_NO_KEY: Final = "this front takes events with a write key only; docs/projects.md says where to put it"
+_NO_KEY: Final = "this front accepts events only with a write key; docs/projects.md says where to put it"
 _UNKNOWN: Final = "no project has this write key"
 _LEAKED: Final = (
     "a browser sent a secret key, so anybody can read it there: rotate it, and use a public key in web pages"

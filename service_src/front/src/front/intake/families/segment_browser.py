@@ -29,7 +29,7 @@ def _settings(post: Post, _drafts: Sequence[Draft]) -> HttpReply:
     """Return settings with which every event comes to this front, and nothing else is loaded."""
     server = urlsplit(post.server)
     if not server.netloc:
-        raise BadRequest("host", "the request does not say which host it came to, so the library could not send there")
+        raise BadRequest("host", "the request has no valid Host header, so the library would not know where to send")
     destination = {
         "apiKey": post.path.split("/")[3],
         "apiHost": f"{server.netloc}{server.path}/v1",
@@ -55,7 +55,7 @@ def _part(post: Post, _drafts: Sequence[Draft]) -> HttpReply:
     """Return a part of the library that it loads when it is needed."""
     name = post.last_segment
     if name not in _parts():
-        raise BadRequest("unknown_path", "this is not a part of the version of analytics.js that front has", 404)
+        raise BadRequest("unknown_path", "front's version of analytics.js has no such part", 404)
     return _script(post, name, _FOR_EVER)
 
 
