@@ -78,14 +78,6 @@ def test_a_message_that_its_client_sent_twice_is_stored_once(tmp_path: Path) -> 
         assert files.load(rows(event(6, dedup="m1", project="shop"), event(7, day=2, dedup="m1"))) == 2
 
 
-def test_what_the_browser_sdk_sent_twice_is_stored_once(tmp_path: Path) -> None:
-    """It sends an event again if it saw no response. A field of this name of others' own is just a field."""
-    sdk, own = {"lib": {"id": "web-sdk"}, "dedup": "k3j9"}, {"dedup": "yes"}
-    with opened(tmp_path) as files:
-        assert files.load(rows(event(1, data=sdk), event(2, data=own))) == 2
-        assert files.load(rows(event(3, data=sdk), event(4, data=own))) == 1
-
-
 def test_sealed_days_know_their_events_and_messages(tmp_path: Path) -> None:
     some = [event(number, dedup=f"m{number}") for number in range(5)]
     with opened(tmp_path) as files:

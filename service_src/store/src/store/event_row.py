@@ -22,7 +22,6 @@ _LATEST_MS: Final = 10**14
 _FLAKE_SHIFT: Final = 22
 _MAX_ID: Final = 2**63
 _REMEMBERED: Final = 1024
-_SDK: Final = "web-sdk"
 _URL_READ: Final = 2048
 _CAMPAIGN: Final = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
 _IN_COLUMNS: Final = frozenset({"uid", "service", "name", "projectId", "id__"})
@@ -71,7 +70,7 @@ def to_row(event: Mapping[str, Any]) -> Row:
         "bot": bool(agent.get("is_bot")),
         "bot_reason": _text(agent.get("bot_reason")),
         "privacy": " ".join(map(str, _list(event.get("privacy")))),
-        "dedup": _text(event.get("dedup")) or _dedup_of_sdk(data),
+        "dedup": _text(event.get("dedup")),
         "schema": SCHEMA_VERSION,
         "data": _rest(data),
     }
@@ -84,11 +83,6 @@ def event_id(event: Mapping[str, Any]) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text[:20]) < _MAX_ID):
         raise UnusableEvent(f"the event has no id of front's (64 bits as digits), but {text[:40]!r}")
     return int(text)
-
-
-def _dedup_of_sdk(data: Mapping[str, Any]) -> str:
-    """Return the id that the browser SDK gave the event: the same in each attempt to send it."""
-    return _text(data.get("dedup")) if _mapping(data.get("lib")).get("id") == _SDK else ""
 
 
 def _rest(data: Mapping[str, Any]) -> str:
