@@ -14,8 +14,10 @@ import sys
 import threading
 import time
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import closing
+from hashlib import sha256
 from html import unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -178,6 +180,12 @@ class TlsSites:
              "-subj", "/CN=shop.example", "-keyout", key, "-out", certificate],
             check=True, capture_output=True,
         )  # fmt: skip
+        public = subprocess.run(
+            ["openssl", "pkey", "-in", key, "-pubout", "-outform", "der"], check=True, capture_output=True
+        ).stdout
+        self.trust = f"--ignore-certificate-errors-spki-list={b64encode(sha256(public).digest()).decode()}"
+        """The argument by which Chromium trusts the certificate. A context that ignores all errors would not do: there,
+        beacons of a page that is gone fail if they need a new connection."""
         sites = self
 
         class Handler(BaseHTTPRequestHandler):

@@ -60,7 +60,7 @@ class Shop:
         """Return the browser of somebody who has been nowhere yet."""
         self.redis.delete("events")
         self.sites.down = False
-        self._made.append(self._browser.new_context(ignore_https_errors=True, **how))
+        self._made.append(self._browser.new_context(**how))
         return self._made[-1]
 
     def put(self, name: str, version: str, *calls: str, options: str = "", body: str = PLAIN) -> None:
@@ -106,7 +106,7 @@ def opened(redis_port: int, tmp_path_factory: pytest.TempPathFactory, chromium: 
     binary = shutil.which("chromium") or shutil.which("chromium-browser")
     rules = f"--host-resolver-rules=MAP *.example 127.0.0.1:{sites.port}, MAP shop.example 127.0.0.1:{sites.port}"
     browser = chromium.browser_type.launch(
-        executable_path=binary, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", rules]
+        executable_path=binary, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", rules, sites.trust]
     )
     yield Shop(platform, sites, browser)
     browser.close()
@@ -456,7 +456,7 @@ def test_core_web_vitals_come_with_a_second_file(shop: Shop) -> None:
     page.wait_for_timeout(3000)
     page.click("#box")
     page.wait_for_timeout(500)
-    page.goto("about:blank")
+    page.goto(f"{SHOP}a")
     (event,) = shop.events(1, "vitals")
     assert {"LCP", "FCP", "TTFB", "CLS"} <= {*event["data"]["data"]}
 

@@ -319,7 +319,7 @@ def test_an_empty_director_says_what_to_do(visitors: Callable[..., Any], theatre
     expect(page.locator("#none")).to_contain_text("front collects events")
     expect(page.locator("#no-events")).to_contain_text("curl")
     expect(page.locator("#grid")).to_be_empty()
-    expect(page.locator("#shelf li")).to_have_count(8)
+    expect(page.locator("#shelf li")).to_have_count(9)
 
 
 def test_forms_and_topics_stand_in_their_panel_and_are_read_whole(visit: Any) -> None:

@@ -56,7 +56,8 @@ class Platform:
 
     def journal(self) -> str:
         """The segments on front's volume, whether front lives or not."""
-        look = ["find", "/data/journal", "-type", "f", "!", "-name", "lock", "!", "-name", "ids-*"]
+        others = [word for name in ("lock", "ids-*", "projects-*") for word in ("!", "-name", name)]
+        look = ["find", "/data/journal", "-type", "f", *others]
         return docker("run", "--rm", "-v", f"{NAME}-front-data:/data", self.stage.release.base, *look)
 
 

@@ -258,7 +258,7 @@ def test_an_open_day_that_is_damaged_is_set_aside(tmp_path: Path) -> None:
 def test_a_row_has_what_its_event_says() -> None:
     row = to_row(
         event(
-            7, project="shop", dedup="m1", uid="u-1", privacy=["gpc"],
+            7, project="shop", projectId=17, dedup="m1", uid="u-1", privacy=["gpc"],
             data={
                 "page": {"url": "https://www.a.b/p/1?utm_source=news&utm_campaign=x", "ref": "//c.d/e", "title": "P"},
                 "sess": {"num": 3, "marks": {"utm_medium": "mail"}}, "user": {"anonymousId": "a1"},
@@ -274,7 +274,8 @@ def test_a_row_has_what_its_event_says() -> None:
     data = msgspec.json.decode(row.pop("data"))
     assert data["sum"] == 12.5
     assert row == {
-        "id": (DAY + 7) << 22, "project": "shop", "time": DAY + 7, "received": DAY + 7, "key": "in.gen.track.page",
+        "id": (DAY + 7) << 22, "project": "shop", "project_id": "17", "time": DAY + 7,
+        "received": DAY + 7, "key": "in.gen.track.page",
         "service": "track", "name": "page", "channel": "http", "uid": "u-1", "anonymous_id": "a1", "session": 3,
         "url_host": "a.b", "url_path": "/p/1", "title": "P", "ref_host": "c.d", "utm_source": "news",
         "utm_medium": "mail", "utm_campaign": "x", "utm_term": "", "utm_content": "", "country": "SE",

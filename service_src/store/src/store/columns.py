@@ -24,6 +24,7 @@ class Column(NamedTuple):
 COLUMNS: Final = (
     Column("id", "BIGINT"),
     Column("project"),
+    Column("project_id"),
     Column("time", "TIMESTAMP_MS", "BIGINT"),
     Column("received", "TIMESTAMP_MS", "BIGINT"),
     Column("key"),

@@ -45,6 +45,7 @@ def to_row(event: Mapping[str, Any]) -> Row:
     row: Row = {
         "id": number,
         "project": _text(event.get("project")) or "default",
+        "project_id": _id_text(event.get("projectId", data.get("projectId"))),
         "time": _time(event.get("time"), received),
         "received": received,
         "key": _text(event.get("key")),
