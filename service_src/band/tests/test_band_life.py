@@ -263,7 +263,7 @@ async def show():
     process = spawn_service(code, REDIS_DSN=redis.dsn)
     wait_for(process)
     deadline = time.monotonic() + GENEROUS
-    while b'"ticks":0' in (body := get(process, "/show")[1]):
+    while b'"ticks":0' in (body := get(process, "/show")[1]) or b'"settings"' not in body:
         assert time.monotonic() < deadline, process.output
         time.sleep(0.1)
     assert b'"same_loop":true' in body
