@@ -11,13 +11,7 @@ export const METHOD_STATUS = "__status";
 export const METHOD_METRICS = "__metrics";
 export const METHOD_BATCH = "__batch";
 /** Methods that serve only calls which the director has granted, where it gives services BAND_GRANTS. */
-export const DIRECTOR_METHODS: ReadonlySet<unknown> = new Set([
-  "dead_letters",
-  "delete_dead_letters",
-  "query_events",
-  "replay_dead_letters",
-  "replay_events",
-]);
+export const DIRECTOR_METHODS: ReadonlySet<unknown> = new Set(["dead_letters", "delete_dead_letters", "query_events", "replay_dead_letters", "replay_events"]);
 export const STATUS_RUNNING = "running";
 export const STATUS_STARTING = "starting";
 export const STATUS_STOPPING = "stopping";
