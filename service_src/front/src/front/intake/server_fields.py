@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from front.event.client_address import normal
 from front.event.daily_visitor import DailyVisitors
 from front.event.message import Message
 from front.event.visitor_id import text_uid
-from front.intake.families.family import milliseconds, text
+from front.intake.families.family import text, time_said
 
 MAX_CLOCK_SHIFT_MS: Final = 24 * 3600 * 1000
 """An event that claims to be older gets the time of its arrival."""
 MAX_DEDUP_LENGTH: Final = 128
-_MAX_DIGITS: Final = 16
-"""Digits of a time in a query."""
 
 
 def apply_server_fields(event: Message) -> None:
@@ -28,16 +26,10 @@ def apply_server_fields(event: Message) -> None:
     if address := normal(text(data.pop("ip", ""))):
         event.setdefault("td", {})["ip"] = address
     for name in ("time", "ts"):
-        at = _time_said(data.get(name))
+        at = time_said(data.get(name))
         if at is not None:
             event["time"] = min(at, event["time"])
             break
-
-
-def _time_said(value: Any) -> int | None:
-    """Return a time of the native form in milliseconds since 1970, also from digits of a query; None for none."""
-    number = isinstance(value, str) and value.isdecimal() and len(value) <= _MAX_DIGITS
-    return milliseconds(int(value) if number else value)
 
 
 def apply_client_fields(event: Message, visitors: DailyVisitors) -> None:
@@ -50,7 +42,7 @@ def apply_client_fields(event: Message, visitors: DailyVisitors) -> None:
         td = event["td"]
         event["uid"] = visitors.uid(event.get("projectId"), td.get("ip", ""), td.get("ua", ""))
     if "ts" in data:
-        event["time"] = event_time(event["time"], _time_said(data["ts"]), None)
+        event["time"] = event_time(event["time"], time_said(data["ts"]), None)
     if "dedup" in data and 0 < len(dedup := text(data["dedup"])) <= MAX_DEDUP_LENGTH:
         event["dedup"] = dedup
 

@@ -21,6 +21,8 @@ TRACK: Final = "track"
 """The service of what visitors do, as the native form names it: enrichers and destinations wait for its events."""
 _ADDRESS: Final = re.compile(r"(?:.*[_$])?(?:client)?_?ip(?:_?address)?", re.IGNORECASE | re.DOTALL)
 """A name that libraries give to an address: `ip`, `ipAddress`, `$geoip_ip`, `clientip` …"""
+_MAX_DIGITS: Final = 16
+"""Digits of a time in a query."""
 _SECONDS_BELOW: Final = 100_000_000_000
 """A number below this is a time in seconds: as milliseconds it would be before 1974."""
 
@@ -179,3 +181,9 @@ def milliseconds(value: Any) -> int | None:
     except (ValueError, OverflowError):
         return None
     return None
+
+
+def time_said(value: Any) -> int | None:
+    """Return a time in milliseconds since 1970 as `milliseconds`, also from digits in a query; None when it is none."""
+    digits = value if isinstance(value, str) and value.isdecimal() and len(value) <= _MAX_DIGITS else ""
+    return milliseconds(int(digits) if digits else value)

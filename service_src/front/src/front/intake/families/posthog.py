@@ -20,6 +20,7 @@ from front.intake.families.family import (
     mapping,
     milliseconds,
     text,
+    time_said,
     without_addresses,
     without_empty,
 )
@@ -37,8 +38,6 @@ _TAKEN: Final = frozenset({
 })  # fmt: skip
 """PostHog's own properties that have their own place; the others are the context."""
 _GZIP: Final = b"\x1f\x8b"
-_MAX_DIGITS: Final = 16
-"""Digits of a time in a query."""
 _NOT_DATA: Final = frozenset({"alias", "distinct_id", "token"})
 
 
@@ -48,8 +47,7 @@ def _read(post: Post) -> Iterable[Draft]:
         events, sent_at = as_list(body["batch"], "`batch`"), body.get("sent_at")
     else:
         events, sent_at = body if isinstance(body, list) else [body], post.query.get("_")
-    digits = isinstance(sent_at, str) and sent_at.isdecimal() and len(sent_at) <= _MAX_DIGITS
-    sent = milliseconds(int(sent_at) if digits else sent_at)
+    sent = time_said(sent_at)
     return (
         _draft(as_object(event, f"event {number}"), sent, post.received, mapping(body))
         for number, event in enumerate(events, 1)
