@@ -81,7 +81,7 @@ export function position(): WebScroll {
 }
 
 export interface Activity {
-  /** Begins anew, for another page. */
+  /** Resets all counters for another page. */
   clear(): void;
   flush(): void;
 }

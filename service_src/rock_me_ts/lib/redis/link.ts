@@ -16,7 +16,7 @@ export type OnMessage = (channel: string, data: string) => void;
 const CONNECT_TIMEOUT = 3000;
 export const COMMAND_TIMEOUT = 5000;
 const WATCH_INTERVAL = 1000;
-/** Milliseconds after which a connection counts as held, and the backoff begins anew. */
+/** Milliseconds after which a connection counts as stable, and the backoff is reset. */
 const STEADY_AFTER = 5000;
 const OUTBOX_TIME = 30_000;
 const OUTBOX_MESSAGES = 20_000;

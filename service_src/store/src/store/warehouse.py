@@ -106,7 +106,7 @@ class Warehouse:
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, self._run, work))
 
     def _run(self, work: Callable[[EventFiles], T]) -> T:
-        """Do work with the files, opened anew after an error of the engine.
+        """Run work on the files, and reopen them after an error of the engine.
 
         After a checkpoint that failed, as on a full disk, DuckDB's tables look empty: its next one would write that
         over the events, which the file and its log still have.
